@@ -1,0 +1,135 @@
+"""What a certification authority is to the portal: orders in, outcomes out.
+
+A client never raises for what a CA said or failed to say about an order; it answers with one outcome for each order,
+in order, because a batch may end differently for each of its items. What the caller may do next is in the outcome's
+type (PROTOCOLS 2): `NotSent` may be sent again, `Unknown` may not until `find` has answered.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from certs.terms import RevocationReason
+
+
+class Lookup(StrEnum):
+    """How a CA can be asked what became of an order."""
+
+    BY_ORDER_REF = "by_order_ref"
+    BY_LISTING = "by_listing"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    lookup: Lookup
+    explicit_names: bool  # the CA takes names from the order, not from the CSR
+    reports_reason: bool = True  # the CA publishes the revocation reason
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One certificate to be signed. `order_ref` is unique per issuer for ever: the CA signs it at most once."""
+
+    order_ref: str
+    csr_der: bytes
+    spki_sha256: str
+    common_name: str
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
+    profile: str
+    validity_days: int
+    policy_version: str
+    intended_at: datetime  # database time at which the attempt was noted
+    organization: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    order_ref: str
+    certificate_der: bytes
+    chain_der: tuple[bytes, ...]  # issuing CA first, root last
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The CA took the order and will answer later: ask `find` again."""
+
+    order_ref: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The CA will not sign this, however often it is asked."""
+
+    order_ref: str
+    problem: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The order certainly did not arrive (refused connection, DNS, TLS, sealed key store, clean 503)."""
+
+    order_ref: str
+    message: str
+    retry_after: float | None = None  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The order may have been signed (time-out after the first byte, reset, 5xx, unreadable answer)."""
+
+    order_ref: str
+    message: str
+
+
+Outcome = Issued | Pending | Refused | NotSent | Unknown
+
+
+class CAUnreachable(Exception):
+    """A look-up, revocation or chain request got no answer. Always worth a retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationOrder:
+    serial_number: int
+    reason: RevocationReason
+    revoked_at: datetime
+    certificate_der: bytes = field(default=b"", repr=False)
+
+
+class CAClient(ABC):
+    """One CA behind an alias of `settings.CA_CLIENTS`. Every client passes `tests/contracts/test_ca_client.py`."""
+
+    alias: str
+    capabilities: Capabilities
+
+    @abstractmethod
+    def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
+        """Have each order signed. Never called inside a transaction. Sending an order_ref again gives the same certificate
+        wherever `capabilities.lookup` is `by_order_ref`."""
+
+    @abstractmethod
+    def find(self, order: Order) -> Issued | Pending | None:
+        """What became of an order; None when the CA certainly has no certificate for it.
+
+        Raises CAUnreachable when the CA cannot be asked.
+        """
+
+    @abstractmethod
+    def revoke(self, order: RevocationOrder) -> None:
+        """Revoke; "already revoked" is success. Raises CAUnreachable, or certs.errors.NotFound for a serial it never issued."""
+
+    @abstractmethod
+    def chain(self) -> tuple[bytes, ...]:
+        """DER certificates from the issuing CA to the root. Raises CAUnreachable."""
+
+    @abstractmethod
+    def is_available(self) -> bool:
+        """A cheap probe for the circuit breaker; never raises."""

@@ -1,0 +1,78 @@
+"""Errors of the certificate room. Each carries the decision that its catcher must make, and the next step for a person."""
+
+from __future__ import annotations
+
+from certs.terms import RefusalClass
+
+
+class PortalError(Exception):
+    """Base of what a door turns into a problem document (RFC 9457): `problem` names the type, `status` the HTTP code."""
+
+    problem = "serverInternal"
+    status = 500
+    retryable = False
+
+    def __init__(self, message: str, *, field: str = "", next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.next_step = next_step
+
+
+class InputRefused(PortalError):
+    """The input cannot be accepted as it is; `field` and the message say what would pass."""
+
+    problem = "malformed"
+    status = 422
+
+
+class CSRRefused(InputRefused):
+    """The gate of `certs.x509.csr` refused; `refusal` is the class, shown as problem type at every door."""
+
+    def __init__(self, refusal: RefusalClass, message: str, *, field: str = "csr", next_step: str = "", spki_sha256: str = "") -> None:
+        super().__init__(message, field=field, next_step=next_step)
+        self.refusal = refusal
+        self.problem = str(refusal)
+        self.spki_sha256 = spki_sha256
+
+
+class NotUnderstood(InputRefused):
+    """Words outside the grammar: where reading stopped (0-based character offset) and a sentence that works."""
+
+    problem = "not_understood"
+
+    def __init__(self, message: str, *, position: int, example: str) -> None:
+        super().__init__(message, field="text", next_step=f"Try: {example}")
+        self.position = position
+        self.example = example
+
+
+class NotPermitted(PortalError):
+    """The actor may not do this."""
+
+    problem = "unauthorized"
+    status = 403
+
+
+class NotFound(PortalError):
+    """No such thing, or not visible to the actor: the two are not told apart."""
+
+    problem = "notFound"
+    status = 404
+
+
+class Conflict(PortalError):
+    """The thing is in a state in which this cannot be done."""
+
+    problem = "conflict"
+    status = 409
+
+
+class SignerMismatch(PortalError):
+    """A CA answered with something other than what was ordered; `reasons` lists every difference."""
+
+    problem = "signer_mismatch"
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__("The CA answered with the wrong certificate: " + "; ".join(reasons))
+        self.reasons = reasons

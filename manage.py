@@ -1,0 +1,16 @@
+#!/usr/bin/env python
+"""Django's command line. Without DJANGO_SETTINGS_MODULE it runs the embedded default (data under var/ or PKI_HOME)."""
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
+    from django.core.management import execute_from_command_line  # noqa: PLC0415 - settings module must be named first
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""What every way of running the portal shares. `embedded`, `production` and `test` start from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from celery.schedules import crontab
+from kombu import Queue
+
+from pkiportal.env import env_bool, env_int, env_list, env_str
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+INSTALLED_APPS = [
+    "pkiportal",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "django_htmx",
+    "ninja",
+    "audit",
+    "keys",
+    "policy",
+    "certs",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "pkiportal.urls"
+WSGI_APPLICATION = "pkiportal.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login/"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+
+# One strict policy for every page, the admin included: nothing inline, nothing from elsewhere.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# --- Celery: at least once, one message at a time, no results (progress is read from the database) ---
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_TASK_SOFT_TIME_LIMIT = 270
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TASK_DEFAULT_QUEUE = "workflow"
+CELERY_TASK_QUEUES = [Queue(name) for name in ("workflow", "policy", "keys", "ca", "inventory", "audit", "mail")]
+CELERY_TASK_ROUTES = {
+    "certs.tasks.check_policy": {"queue": "policy"},
+    "certs.tasks.ensure_keys": {"queue": "keys"},
+    "certs.tasks.create_csrs": {"queue": "keys"},
+    "certs.tasks.submit_to_ca": {"queue": "ca"},
+    "certs.tasks.record_inventory": {"queue": "inventory"},
+    "certs.tasks.send_notifications": {"queue": "mail"},
+    "audit.tasks.*": {"queue": "audit"},
+}
+# Written to the database by `bootstrap`, where the security team may change them in the admin.
+PKI_SCHEDULES = {
+    "audit: seal new events": {"task": "audit.tasks.seal", "every_seconds": 5},
+    "workflow: sweep what stands still": {"task": "certs.tasks.sweep", "every_seconds": 15},
+    "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
+}
+PKI_CRONTABS: dict[str, crontab] = {}
+
+# --- The portal ---
+PKI_BASE_URL = env_str("PKI_BASE_URL", "http://localhost:8000").rstrip("/")
+PKI_OPERATOR_EMAILS = env_list("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
+DEFAULT_FROM_EMAIL = env_str("PKI_FROM_EMAIL", "pki-portal@example.com")
+PKI_LEAF_KEY_BACKEND = env_str("PKI_LEAF_KEY_BACKEND", "local")
+PKI_DEFAULT_CA = env_str("PKI_DEFAULT_CA", "Internal-CA-Prod")
+PKI_DEFAULT_POLICY = env_str("PKI_DEFAULT_POLICY", "default")
+PKI_ATTEMPT_LEASE_SECONDS = env_int("PKI_ATTEMPT_LEASE_SECONDS", 45, minimum=5)
+PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1)
+PKI_CA_RETRY_SECONDS = (1, 2, 4)
+PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1)
+PKI_MAX_NAMES = 100
+PKI_MAX_CSR_BYTES = 64 * 1024
+PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", False)
+PKI_NL_PROVIDER = env_str("PKI_NL_PROVIDER")

@@ -1,0 +1,70 @@
+"""The embedded default: SQLite, the worker in the process, local encrypted keys, mail in files. One host, one web process.
+
+All data is under `var/` in the checkout, or where PKI_HOME points.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from pkiportal.env import env_bool, env_secret, env_str
+from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
+from pkiportal.settings.base import BASE_DIR, env_list
+
+PKI_EMBEDDED = True
+PKI_HOME = Path(env_str("PKI_HOME", str(BASE_DIR / "var"))).resolve()
+PKI_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _kept_secret(path: Path) -> str:
+    """Read a secret, making it on the first start (mode 0600; O_EXCL, so two starts at once agree on one)."""
+    try:
+        with path.open("x", encoding="ascii", opener=_private) as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text(encoding="ascii")
+
+
+def _private(path: str, flags: int) -> int:
+    import os  # noqa: PLC0415 - only this opener needs it
+
+    return os.open(path, flags, 0o600)
+
+
+SECRET_KEY = env_secret("SECRET_KEY") or _kept_secret(PKI_HOME / "secret_key")
+DEBUG = env_bool("PKI_DEBUG", False)
+ALLOWED_HOSTS = env_list("PKI_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": PKI_HOME / "portal.sqlite3",
+        "OPTIONS": {
+            "timeout": 20,
+            # Every atomic block takes the write lock at its start, so none fails half-way with "database is locked".
+            "transaction_mode": "IMMEDIATE",
+            "init_command": (
+                "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA busy_timeout=20000;PRAGMA recursive_triggers=ON;"
+            ),
+        },
+    }
+}
+
+CELERY_BROKER_URL = "memory://"
+CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.01}
+
+EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+EMAIL_FILE_PATH = PKI_HOME / "mail"
+
+KEY_BACKENDS = {
+    "local": {"BACKEND": "keys.backends.local.LocalKeyBackend", "OPTIONS": {"kek_file": PKI_HOME / "keys.kek"}},
+    # The root's key has its own key-encryption key, so that its file can be moved offline.
+    "root": {"BACKEND": "keys.backends.local.LocalKeyBackend", "OPTIONS": {"kek_file": PKI_HOME / "root.kek"}},
+}
+PKI_CA_KEY_BACKEND = env_str("PKI_CA_KEY_BACKEND", "local")
+PKI_ROOT_KEY_BACKEND = env_str("PKI_ROOT_KEY_BACKEND", "root")
+PKI_ALLOW_LOCAL_KEYS = True
+CA_CLIENTS = {"Internal-CA-Prod": {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
+STATIC_ROOT = PKI_HOME / "static"

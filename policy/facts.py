@@ -1,0 +1,39 @@
+"""All that the policy engine may see: frozen facts about a request and about who asks. Pure: no Django, no keys, no certs.
+
+Names are already in their normal form (lower case A-labels, canonical IP text): the engine compares, it does not parse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What is asked for. `key_bits` are modulus bits (rsa), field bits (ec, ed25519 = 255) or the ML-DSA number."""
+
+    profile: str
+    common_name: str
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
+    key_family: str
+    key_bits: int
+    validity_days: int
+    ekus: tuple[str, ...] = ("serverAuth",)
+    renewal: bool = False
+    key_reused: bool = False
+    csr_brought: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.dns_names + self.ip_addresses
+
+
+@dataclass(frozen=True, slots=True)
+class RequesterFacts:
+    """Who asks. `foreign_domains` are domains of other teams at, above or beneath the names asked for (callers look
+    them up; the engine needs no others)."""
+
+    team: str
+    owned_domains: tuple[str, ...]
+    foreign_domains: tuple[str, ...] = ()
