@@ -5,6 +5,7 @@ All data is under `var/` in the checkout, or where PKI_HOME points.
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 
@@ -20,17 +21,11 @@ PKI_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
 def _kept_secret(path: Path) -> str:
     """Read a secret, making it on the first start (mode 0600; O_EXCL, so two starts at once agree on one)."""
     try:
-        with path.open("x", encoding="ascii", opener=_private) as file:
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(48))
     except FileExistsError:
         pass
     return path.read_text(encoding="ascii")
-
-
-def _private(path: str, flags: int) -> int:
-    import os  # noqa: PLC0415 - only this opener needs it
-
-    return os.open(path, flags, 0o600)
 
 
 SECRET_KEY = env_secret("SECRET_KEY") or _kept_secret(PKI_HOME / "secret_key")
