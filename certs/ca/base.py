@@ -29,6 +29,7 @@ class Capabilities:
     lookup: Lookup
     explicit_names: bool  # the CA takes names from the order, not from the CSR
     reports_reason: bool = True  # the CA publishes the revocation reason
+    batch_size: int = 16  # orders in one call of issue_many, such that it ends well within an attempt's lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Order:
     """One certificate to be signed. `order_ref` is unique per issuer for ever: the CA signs it at most once."""
 
     order_ref: str
-    csr_der: bytes
+    csr_der: bytes  # empty when the CSR may not be kept; only a CA that takes explicit names and a public key can serve it
+    spki_der: bytes
     spki_sha256: str
     common_name: str
     dns_names: tuple[str, ...]

@@ -15,7 +15,7 @@ class CertificateSpec:
 
     `dns_names` holds every DNS name, the common name included (the first, when there is one); all names are in normal
     form. With `csr_der` the key is the requester's and `key` only repeats what it is (`KeyFacts.name`, such as
-    "rsa-4096").
+    "rsa-4096"); `spki_der` is its public key, which outlives a CSR that may not be stored (`csr_der` is then empty).
     """
 
     common_name: str
@@ -25,6 +25,7 @@ class CertificateSpec:
     validity_days: int
     profile: str
     csr_der: bytes | None = None
+    spki_der: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,42 @@
+"""The rows behind requests, certificates and issuers; one module a subject."""
+
+from certs.models.access import ApiToken, token_sha256
+from certs.models.certificate import Certificate, CertificateBody, CertificateName
+from certs.models.issuer import Chain, IssuanceIntent, Issuer
+from certs.models.notice import OperatorAlert, OutgoingMail
+from certs.models.request import (
+    Approval,
+    Attempt,
+    CertificateRequest,
+    PolicyEvaluation,
+    QuarantinedCertificate,
+    RequestCSR,
+    UnclaimedResult,
+    new_public_id,
+    sees_everything,
+)
+from certs.models.team import Domain, Team
+
+__all__ = [
+    "ApiToken",
+    "Approval",
+    "Attempt",
+    "Certificate",
+    "CertificateBody",
+    "CertificateName",
+    "CertificateRequest",
+    "Chain",
+    "Domain",
+    "IssuanceIntent",
+    "Issuer",
+    "OperatorAlert",
+    "OutgoingMail",
+    "PolicyEvaluation",
+    "QuarantinedCertificate",
+    "RequestCSR",
+    "Team",
+    "UnclaimedResult",
+    "new_public_id",
+    "sees_everything",
+    "token_sha256",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from celery.schedules import crontab
+from typing import Any
 from kombu import Queue
 
 from pkiportal.env import env_bool, env_int, env_list, env_str
@@ -131,7 +131,7 @@ PKI_SCHEDULES = {
     "workflow: sweep what stands still": {"task": "certs.tasks.sweep", "every_seconds": 15},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
 }
-PKI_CRONTABS: dict[str, crontab] = {}
+PKI_CRONTABS: dict[str, dict[str, Any]] = {}
 
 # --- The portal ---
 PKI_BASE_URL = env_str("PKI_BASE_URL", "http://localhost:8000").rstrip("/")
@@ -144,6 +144,7 @@ PKI_ATTEMPT_LEASE_SECONDS = env_int("PKI_ATTEMPT_LEASE_SECONDS", 45, minimum=5)
 PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1)
 PKI_CA_RETRY_SECONDS = (1, 2, 4)
 PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1)
+PKI_DEFAULT_DOMAINS = env_list("PKI_DEFAULT_DOMAINS", "example.com,example.test")
 PKI_MAX_NAMES = 100
 PKI_MAX_CSR_BYTES = 64 * 1024
 PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", False)

@@ -1,0 +1,96 @@
+"""Making an own CA: a root whose key stays out of reach of web and worker, and an issuing CA beneath it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cryptography import x509
+from django.conf import settings
+from django.db import transaction
+from django.utils.text import slugify
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Actor, record
+from certs.models import Issuer
+from certs.x509.certificate import build_issuing_ca, build_root
+from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, private_key_for
+from keys.models import Key
+from keys.spec import KeySpec
+from keys.errors import KeyBackendError
+
+ROOT_YEARS, ISSUING_YEARS = 20, 10
+
+
+def ensure_own_ca(*, name: str, spec: KeySpec, actor: Actor, tell: Callable[[str], None]) -> tuple[Issuer, list[str]]:
+    """The issuing CA of that name, made with its root if missing; answers what was made. Safe to run again after a crash.
+
+    Raises keys.errors.KeyBackendError when a key backend cannot be used.
+    """
+    made: list[str] = []
+    issuing = Issuer.objects.filter(name=name, certificate_der__isnull=False).first()
+    if issuing is not None:
+        return issuing, made
+    root_name = f"{name} Root"
+    root = Issuer.objects.filter(name=root_name).first()
+    if root is None:
+        tell(f"making the root CA's key ({spec.label})")
+        root = _make_root(root_name, spec, actor)
+        made.append(f"root CA {root_name}")
+    tell(f"making the issuing CA's key ({spec.label})")
+    issuing = _make_issuing(name, root, spec, actor)
+    made.append(f"issuing CA {name}")
+    return issuing, made
+
+
+def _make_root(name: str, spec: KeySpec, actor: Actor) -> Issuer:
+    key = ensure_key(f"root:{slugify(name)}", name, spec, backend=settings.PKI_ROOT_KEY_BACKEND, purpose="root", actor=actor)
+    der = build_root(private_key_for(key), name=name, now=database_now(), years=ROOT_YEARS)
+    return _record(name=name, alias="", parent=None, key=key, der=der, anchor=der, actor=actor)
+
+
+def _make_issuing(name: str, root: Issuer, spec: KeySpec, actor: Actor) -> Issuer:
+    key = ensure_key(f"ca:{slugify(name)}", name, spec, backend=settings.PKI_CA_KEY_BACKEND, purpose="ca", actor=actor)
+    assert root.key is not None
+    assert root.certificate_der is not None
+    anchor = bytes(root.certificate_der)
+    der = build_issuing_ca(
+        private_key_for(root.key),
+        x509.load_der_x509_certificate(anchor),
+        private_key_for(key).public_key(),
+        name=name,
+        now=database_now(),
+        years=ISSUING_YEARS,
+        crl_url=f"{settings.PKI_BASE_URL}/pki/crl/{root.slug}.crl",
+        ca_issuers_url=f"{settings.PKI_BASE_URL}/pki/ca/{root.slug}.crt",
+    )
+    return _record(name=name, alias=name, parent=root, key=key, der=der, anchor=anchor, actor=actor)
+
+
+def ensure_key(claimed_for: str, name: str, spec: KeySpec, *, backend: str, purpose: str, actor: Actor) -> Key:
+    """One key for that claim, whoever asks again. Three beats, like every key."""
+    with transaction.atomic():
+        wanted = KeyWanted(claimed_for=claimed_for, base_name=key_name(name), spec=spec, backend=backend, purpose=purpose)
+        (key,) = claim_keys([wanted], now=database_now())
+    if key.spki_sha256:
+        return key
+    made = make_keys([key])[key.pk]
+    if isinstance(made, KeyBackendError):
+        raise made
+    with transaction.atomic():
+        now = database_now()
+        (key,) = confirm_keys({key.pk: made}, now=now, actor=actor)
+        data = {"key": key.locator, "version": key.version, "spec": key.spec, "spki_sha256": key.spki_sha256, "backend": key.backend}
+        record(EventType.KEY_GENERATED, subject=f"key:{key.pk}", actor=actor, at=now, data=data)
+    return key
+
+
+@transaction.atomic
+def _record(*, name: str, alias: str, parent: Issuer | None, key: Key, der: bytes, anchor: bytes, actor: Actor) -> Issuer:
+    now = database_now()
+    issuer = Issuer.objects.create(
+        name=name, slug=slugify(name), alias=alias, parent=parent, key=key, certificate_der=der, trust_anchor_der=anchor, created_at=now
+    )
+    data = {"name": name, "key": key.locator, "backend": key.backend, "root": parent is None}
+    record(EventType.ISSUER_CREATED, subject=f"issuer:{issuer.slug}", actor=actor, at=now, data=data)
+    return issuer

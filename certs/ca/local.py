@@ -1,0 +1,174 @@
+"""The portal's own issuing CA: writes down what it is about to sign, signs exactly those bytes, keeps the result (PROTOCOLS 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from django.conf import settings
+from django.db import transaction
+
+from audit.clock import database_now
+from certs.ca.base import CAClient, CAUnreachable, Capabilities, Issued, Lookup, NotSent, Order, Outcome, Pending, Refused, RevocationOrder, Unknown
+from certs.errors import NotFound
+from certs.models import IssuanceIntent, Issuer
+from certs.models.batch import lock_shared, update_rows
+from certs.x509.certificate import UnsignedCertificate, assemble, build_tbs, lint, new_serial, profile_named
+from keys.errors import KeyBackendError
+from keys.lifecycle import sign_many_with
+
+BACKDATE = timedelta(minutes=5)
+MAX_SKEW = timedelta(minutes=5)
+INTENT_LIFETIME = timedelta(hours=1)
+State = IssuanceIntent.State
+
+
+class LocalCAClient(CAClient):
+    """Signs with the issuer's key, which may be in any key backend."""
+
+    capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=True, batch_size=500)
+
+    def __init__(self, alias: str, *, issuer: str = "") -> None:
+        self.alias = alias
+        self.issuer_name = issuer or alias
+        self._chain: tuple[bytes, ...] | None = None
+
+    def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
+        issuer = self._issuer()
+        if issuer.state != Issuer.State.ACTIVE:
+            return [Refused(o.order_ref, "issuer_inactive", f"{issuer.name} does not issue any more.") for o in orders]
+        skew = abs(datetime.now(tz=database_now().tzinfo) - database_now())
+        if skew > MAX_SKEW:
+            message = f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended."
+            return [NotSent(o.order_ref, message) for o in orders]
+        refused, intents = self._note_intents(issuer, orders)
+        try:
+            self._sign(issuer, [intent for intent in intents.values() if intent.state == State.INTENDED])
+        except KeyBackendError as exc:
+            if not exc.retryable:
+                return [Refused(o.order_ref, "ca_key", str(exc)) for o in orders]
+            return [NotSent(o.order_ref, str(exc)) for o in orders]
+        return [refused.get(o.order_ref) or self._outcome(o, intents.get(o.order_ref)) for o in orders]
+
+    def find(self, order: Order) -> Issued | Pending | None:
+        intent = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, order_ref=order.order_ref, state=State.SIGNED).first()
+        return self._issued(intent) if intent else None
+
+    def revoke(self, order: RevocationOrder) -> None:
+        known = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, serial_number=f"{order.serial_number:x}")
+        if not known.exists():
+            raise NotFound(f"{self.issuer_name} never issued serial {order.serial_number:x}.")
+        known.filter(revoked_at__isnull=True).update(revoked_at=order.revoked_at, revocation_reason=str(order.reason))
+
+    def chain(self) -> tuple[bytes, ...]:
+        if self._chain is None:
+            links, issuer = [], self._issuer()
+            while issuer is not None:
+                links.append(bytes(issuer.certificate_der))
+                issuer = issuer.parent
+            self._chain = tuple(links)
+        return self._chain
+
+    def is_available(self) -> bool:
+        issuer = self._issuer()
+        try:
+            sign_many_with(issuer.key, [])
+        except KeyBackendError:
+            return False
+        return issuer.state == Issuer.State.ACTIVE
+
+    def _issuer(self) -> Issuer:
+        issuer = Issuer.objects.select_related("key", "parent").filter(name=self.issuer_name).first()
+        if issuer is None or issuer.certificate_der is None or issuer.key is None:
+            raise CAUnreachable(f"The own CA {self.issuer_name} is not set up; run `manage.py bootstrap`.")
+        return issuer
+
+    def _outcome(self, order: Order, intent: IssuanceIntent | None) -> Outcome:
+        if intent is None or intent.certificate_der is None:  # another worker abandoned it while we signed
+            return Unknown(order.order_ref, "the intent was abandoned while it was being signed")
+        return self._issued(intent)
+
+    def _issued(self, intent: IssuanceIntent) -> Issued:
+        return Issued(intent.order_ref, bytes(intent.certificate_der), self.chain())
+
+    def _note_intents(self, issuer: Issuer, orders: Sequence[Order]) -> tuple[Mapping[str, Refused], Mapping[str, IssuanceIntent]]:
+        """Beat 1: serial and complete linted TBS of each order, once for its reference, before anything is signed."""
+        now = database_now()
+        certificate = x509.load_der_x509_certificate(bytes(issuer.certificate_der))
+        known = self._usable_intents(issuer, orders, now)
+        refused: dict[str, Refused] = {}
+        fresh: list[IssuanceIntent] = []
+        for order in orders:
+            if order.order_ref in known:
+                continue
+            intent, problems = _prepare(issuer, certificate, order, now)
+            if problems:
+                refused[order.order_ref] = Refused(order.order_ref, "lint", "; ".join(problems))
+            else:
+                fresh.append(intent)
+        with transaction.atomic():
+            lock_shared(Issuer, [issuer.pk])
+            IssuanceIntent.objects.bulk_create(fresh, ignore_conflicts=True)
+        stored = IssuanceIntent.objects.filter(issuer=issuer, order_ref__in=[i.order_ref for i in fresh]).exclude(state=State.ABANDONED)
+        return refused, {**known, **{intent.order_ref: intent for intent in stored}}
+
+    def _usable_intents(self, issuer: Issuer, orders: Sequence[Order], now: datetime) -> dict[str, IssuanceIntent]:
+        """Intents that these orders have already. An unsigned one that is too old is abandoned: its serial goes on the CRL."""
+        rows = IssuanceIntent.objects.filter(issuer=issuer, order_ref__in=[o.order_ref for o in orders]).exclude(state=State.ABANDONED)
+        old = [row.pk for row in rows if row.state == State.INTENDED and row.created_at < now - INTENT_LIFETIME]
+        IssuanceIntent.objects.filter(pk__in=old, state=State.INTENDED).update(state=State.ABANDONED, revoked_at=now)
+        return {row.order_ref: row for row in rows if row.pk not in old}
+
+    def _sign(self, issuer: Issuer, intents: Sequence[IssuanceIntent]) -> None:
+        """Beats 2 and 3: sign the stored bytes, keep the certificates. Signing the same TBS twice gives certificates that
+        differ at most in the signature; the first one written stays."""
+        if not intents:
+            return
+        signatures = sign_many_with(issuer.key, [bytes(intent.tbs) for intent in intents])
+        now = database_now()
+        signed = {}
+        for intent, signature in zip(intents, signatures, strict=True):
+            unsigned = UnsignedCertificate(bytes(intent.tbs), bytes(intent.signature_algorithm))
+            intent.certificate_der, intent.state = assemble(unsigned, signature), State.SIGNED
+            signed[intent.pk] = {"certificate_der": intent.certificate_der, "state": State.SIGNED, "signed_at": now}
+        with transaction.atomic():
+            first = set(IssuanceIntent.objects.select_for_update().filter(pk__in=signed, state=State.INTENDED).order_by("pk").values_list("pk", flat=True))
+            update_rows(IssuanceIntent, {pk: values for pk, values in signed.items() if pk in first})
+        for intent in intents:
+            if intent.pk not in first:
+                intent.refresh_from_db()
+
+
+def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: datetime) -> tuple[IssuanceIntent, list[str]]:
+    not_before = max(now - BACKDATE, certificate.not_valid_before_utc).replace(microsecond=0)
+    not_after = min(not_before + timedelta(days=order.validity_days) - timedelta(seconds=1), certificate.not_valid_after_utc)
+    serial = new_serial()
+    base = f"{settings.PKI_BASE_URL}/pki"
+    unsigned = build_tbs(
+        profile=profile_named(order.profile),
+        issuer=certificate,
+        spki_der=order.spki_der,
+        common_name=order.common_name,
+        dns_names=order.dns_names,
+        ip_addresses=order.ip_addresses,
+        organization=order.organization,
+        serial=serial,
+        not_before=not_before,
+        not_after=not_after,
+        crl_url=f"{base}/crl/{issuer.slug}.crl",
+        ocsp_url=f"{base}/ocsp/{issuer.slug}",
+        ca_issuers_url=f"{base}/ca/{issuer.slug}.crt",
+    )
+    intent = IssuanceIntent(
+        issuer=issuer,
+        order_ref=order.order_ref,
+        serial_number=f"{serial:x}",
+        profile=order.profile,
+        policy_version=order.policy_version,
+        spki_sha256=order.spki_sha256,
+        tbs=unsigned.tbs,
+        signature_algorithm=unsigned.signature_algorithm_der,
+        created_at=now,
+    )
+    return intent, lint(unsigned, issuer=certificate)

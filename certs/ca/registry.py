@@ -1,0 +1,49 @@
+"""CA clients by alias, one object a process, like Django's caches."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from certs.ca.base import CAClient
+
+_clients: dict[str, CAClient] = {}
+
+
+def get_ca_client(alias: str) -> CAClient:
+    """The client that settings.CA_CLIENTS names. Raises ImproperlyConfigured for an alias that is not there."""
+    client = _clients.get(alias)
+    if client is None:
+        client = _clients[alias] = _build(alias)
+    return client
+
+
+def _build(alias: str) -> CAClient:
+    try:
+        config: dict[str, Any] = settings.CA_CLIENTS[alias]
+    except KeyError:
+        known = ", ".join(settings.CA_CLIENTS) or "none"
+        raise ImproperlyConfigured(f"CA_CLIENTS has no entry {alias!r} (it has: {known}).") from None
+    client = import_string(config["CLIENT"])(alias, **config.get("OPTIONS", {}))
+    if not isinstance(client, CAClient):
+        raise ImproperlyConfigured(f"{config['CLIENT']} is not a CAClient.")
+    return client
+
+
+def forget_clients() -> None:
+    """After a fork (sockets must not be shared) and when settings change in tests."""
+    _clients.clear()
+
+
+def _settings_changed(*, setting: str, **_kwargs: object) -> None:
+    if setting == "CA_CLIENTS":
+        forget_clients()
+
+
+setting_changed.connect(_settings_changed)
+os.register_at_fork(after_in_child=forget_clients)

@@ -1,0 +1,203 @@
+"""A CA behind the REST API that this portal serves too, so that one portal can be another's CA.
+
+POST /api/v1/certificates/issue, GET /api/v1/certificates/by-order/<ref>, POST /api/v1/certificates/revoke. The order
+reference is sent as Idempotency-Key and answers the same certificate for as long as that exists.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.core.exceptions import ImproperlyConfigured
+
+from certs.ca.base import CAClient, CAUnreachable, Capabilities, Issued, Lookup, NotSent, Order, Outcome, Pending, Refused, RevocationOrder, Unknown
+from certs.errors import NotFound
+from certs.x509.certificate import pem_of
+from pkiportal.env import env_secret
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds; together well below an attempt's lease
+
+
+class RestCAClient(CAClient):
+    """`url`: the CA's base address; the bearer token comes from the environment variable `token_env` (or its _FILE), never
+    from settings; `ca_bundle`: PEM file that the server's TLS certificate must chain to (default: the system's)."""
+
+    capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=False)
+
+    def __init__(self, alias: str, *, url: str, token_env: str = "PKI_REST_CA_TOKEN", ca_bundle: str = "", chain_file: str = "", parallel: int = 4) -> None:
+        self.alias = alias
+        self.url = url.rstrip("/")
+        self.token_env = token_env
+        self.ca_bundle = ca_bundle
+        self.chain_file = chain_file
+        self.parallel = parallel
+        self._local = threading.local()
+        self._chain: tuple[bytes, ...] | None = None
+
+    def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
+        if len(orders) == 1:
+            return [self._issue(orders[0])]
+        with ThreadPoolExecutor(self.parallel) as pool:
+            return list(pool.map(self._issue, orders))
+
+    def _issue(self, order: Order) -> Outcome:
+        if not order.csr_der:
+            return Refused(order.order_ref, "csr_not_kept", "This CA needs the CSR itself, and a CSR with a challenge password is not kept. Make one without.")
+        body = {"csr": _csr_pem(order.csr_der), "validity_days": order.validity_days, "profile": order.profile}
+        try:
+            response = self._call("POST", "/api/v1/certificates/issue", json=body, headers={"Idempotency-Key": order.order_ref})
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as exc:
+            return NotSent(order.order_ref, f"cannot reach {self.url}: {_reason(exc)}")
+        except requests.exceptions.ConnectionError as exc:
+            if _never_connected(exc):
+                return NotSent(order.order_ref, f"cannot reach {self.url}: {_reason(exc)}")
+            return Unknown(order.order_ref, f"the connection to {self.url} broke: {_reason(exc)}")
+        except requests.RequestException as exc:
+            return Unknown(order.order_ref, f"no readable answer from {self.url}: {_reason(exc)}")
+        return self._outcome(order, response)
+
+    def _outcome(self, order: Order, response: requests.Response) -> Outcome:
+        ref, status = order.order_ref, response.status_code
+        if status == 200:
+            try:
+                return self._issued(ref, response.json())
+            except (ValueError, KeyError, TypeError) as exc:
+                return Unknown(ref, f"{self.url} answered 200 with something unreadable: {exc}")
+        if status == 202:
+            return Pending(ref, f"{self.url} took the order and will answer later")
+        detail = f"{self.url} answered {status}: {_problem_detail(response)}"
+        if status in (401, 403) and _problem_type(response) in ("", "unauthorized"):
+            return NotSent(ref, f"{detail} Check the token in {self.token_env}.")
+        if status in (429, 503):
+            return NotSent(ref, detail, retry_after=_retry_after(response))
+        if status >= 500:
+            return Unknown(ref, detail)
+        return Refused(ref, _problem_type(response) or "ca_refused", detail)
+
+    def find(self, order: Order) -> Issued | Pending | None:
+        response = self._ask("GET", f"/api/v1/certificates/by-order/{order.order_ref}")
+        if response.status_code == 404:
+            return None
+        if response.status_code == 202:
+            return Pending(order.order_ref)
+        if response.status_code != 200:
+            raise CAUnreachable(f"{self.url} answered {response.status_code} to a look-up: {_problem_detail(response)}")
+        try:
+            return self._issued(order.order_ref, response.json())
+        except (ValueError, KeyError, TypeError) as exc:
+            raise CAUnreachable(f"{self.url} answered a look-up with something unreadable: {exc}") from exc
+
+    def revoke(self, order: RevocationOrder) -> None:
+        body = {"serial_number": f"{order.serial_number:x}", "reason": str(order.reason), "revocation_date": order.revoked_at.isoformat()}
+        response = self._ask("POST", "/api/v1/certificates/revoke", json=body)
+        if response.status_code == 404:
+            raise NotFound(f"{self.url} never issued serial {order.serial_number:x}.")
+        if response.status_code != 200:
+            raise CAUnreachable(f"{self.url} answered {response.status_code} to a revocation: {_problem_detail(response)}")
+
+    def chain(self) -> tuple[bytes, ...]:
+        if self._chain is None:
+            self._chain = self._read_chain()
+        return self._chain
+
+    def _read_chain(self) -> tuple[bytes, ...]:
+        if self.chain_file:
+            pem = Path(self.chain_file).read_bytes()
+        else:
+            response = self._ask("GET", "/api/v1/ca/chain")
+            if response.status_code != 200:
+                raise CAUnreachable(f"{self.url} answered {response.status_code} when asked for its chain")
+            pem = response.content
+        try:
+            return tuple(c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(pem))
+        except ValueError as exc:
+            raise CAUnreachable(f"{self.url} sent an unreadable chain") from exc
+
+    def is_available(self) -> bool:
+        try:
+            return self._ask("GET", "/healthz").status_code == 200
+        except CAUnreachable:
+            return False
+
+    def _issued(self, order_ref: str, body: dict[str, Any]) -> Issued:
+        """A certificate that cannot be parsed is handed on as it came: the verifier will say what is wrong with it."""
+        pem = body["certificate"]
+        try:
+            der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+        except ValueError:
+            der = pem.encode()
+        return Issued(order_ref, der, self.chain())
+
+    def _ask(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+        try:
+            return self._call(method, path, **kwargs)
+        except requests.RequestException as exc:
+            raise CAUnreachable(f"cannot reach {self.url}: {_reason(exc)}") from exc
+
+    def _call(self, method: str, path: str, *, headers: dict[str, str] | None = None, json: Any = None) -> requests.Response:
+        token = env_secret(self.token_env)
+        if not token:
+            raise ImproperlyConfigured(f"The CA {self.alias} needs a bearer token in {self.token_env} or {self.token_env}_FILE.")
+        return self._session().request(
+            method,
+            self.url + path,
+            json=json,
+            headers={"Authorization": f"Bearer {token}", **(headers or {})},
+            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+            allow_redirects=False,
+            verify=self.ca_bundle or True,
+        )
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.trust_env = False  # else REQUESTS_CA_BUNDLE overrides `verify`, and a proxy variable reroutes tokens
+        return session
+
+
+def _csr_pem(der: bytes) -> str:
+    return x509.load_der_x509_csr(der).public_bytes(Encoding.PEM).decode()
+
+
+def _never_connected(exc: requests.exceptions.ConnectionError) -> bool:
+    """True when no byte can have arrived: the connection was refused or the name did not resolve."""
+    cause = exc.args[0] if exc.args else None
+    reason = getattr(cause, "reason", cause)
+    return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
+
+
+def _reason(exc: Exception) -> str:
+    """The innermost words of a requests exception; its own text repeats the URL and object addresses."""
+    cause = exc.args[0] if exc.args else exc
+    reason = getattr(cause, "reason", cause)
+    text = str(reason)
+    return text.rsplit(": ", 1)[-1][:200]
+
+
+def _problem(response: requests.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _problem_detail(response: requests.Response) -> str:
+    return str(_problem(response).get("detail") or response.reason or "no reason given")[:300]
+
+
+def _problem_type(response: requests.Response) -> str:
+    return str(_problem(response).get("type", "")).rsplit(":", 1)[-1].rsplit("/", 1)[-1]
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else None

@@ -1,0 +1,179 @@
+"""Requests for certificates, and the notes that make each external act happen once: attempts, unclaimed and quarantined results."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+
+from certs.terms import RequestState
+
+
+def new_public_id(kind: str, now: datetime) -> str:
+    """`req-20261124083015-9f86d081a3`: sortable by time, not guessable."""
+    return f"{kind}-{now:%Y%m%d%H%M%S}-{secrets.token_hex(5)}"
+
+
+class RequestQuerySet(models.QuerySet["CertificateRequest"]):
+    def visible_to(self, user: Any) -> RequestQuerySet:
+        """Own teams' requests; all of them for the security team, auditors and superusers."""
+        if sees_everything(user):
+            return self
+        return self.filter(team__members=user.pk) if user.is_authenticated else self.none()
+
+
+def sees_everything(user: Any) -> bool:
+    return bool(user.is_active and (user.is_superuser or user.groups.filter(name__in=("security-team", "auditors")).exists()))
+
+
+class CertificateRequest(models.Model):
+    """One wish for one certificate. What was asked for never changes; an edit is a new request. Kept narrow: bytes live elsewhere."""
+
+    public_id = models.CharField(max_length=40, unique=True, help_text="The audit reference.")
+    state = models.CharField(max_length=20, choices=[(s.value, s.value.replace("_", " ")) for s in RequestState])
+    team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="requests")
+    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    door = models.CharField(max_length=16)
+    issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="requests")
+    profile = models.CharField(max_length=64)
+    common_name = models.CharField(max_length=253, blank=True)
+    dns_names = models.JSONField(default=list)
+    ip_addresses = models.JSONField(default=list)
+    key_type = models.CharField(max_length=16)
+    key_backend = models.CharField(max_length=64, blank=True, help_text="Empty when the CSR was brought: the key is the requester's.")
+    validity_days = models.PositiveIntegerField()
+    csr_brought = models.BooleanField(default=False)
+    digest = models.CharField(max_length=64)
+    policy_version = models.CharField(max_length=32, blank=True)
+    key = models.ForeignKey("keys.Key", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    spki_sha256 = models.CharField(max_length=64, blank=True)
+    renewed_from = models.ForeignKey("certs.Certificate", on_delete=models.PROTECT, null=True, blank=True, related_name="renewal_requests")
+    error = models.CharField(max_length=1000, blank=True)
+    suggestion = models.CharField(max_length=1000, blank=True)
+    stopped_at = models.CharField(max_length=20, blank=True, help_text="The state in which a failed request stopped.")
+    resume_id = models.CharField(max_length=48, null=True, blank=True, unique=True)
+    held_since = models.DateTimeField(null=True, blank=True)
+    losses = models.PositiveSmallIntegerField(default=0, help_text="Attempts whose worker was lost.")
+    idempotency_scope = models.CharField(max_length=40, blank=True, help_text="Whose key it is: token:<id>, user:<id> or command.")
+    idempotency_key = models.CharField(max_length=128, blank=True)
+    created_at = models.DateTimeField()
+    state_changed_at = models.DateTimeField()
+
+    objects = RequestQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["idempotency_scope", "idempotency_key"],
+                condition=~models.Q(idempotency_key=""),
+                name="request_idempotency_key_once",
+            ),
+            models.UniqueConstraint(
+                fields=["renewed_from"],
+                condition=models.Q(renewed_from__isnull=False) & ~models.Q(state__in=["rejected", "failed", "cancelled"]),
+                name="request_renewal_once",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["team", "-id"], name="request_team_recent"),
+            models.Index(
+                fields=["state_changed_at"],
+                condition=models.Q(state__in=["submitted", "approved", "key_ready", "csr_created", "issued"]),
+                name="request_unfinished",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def subject(self) -> str:
+        """The audit log's subject of everything that happens to this request."""
+        return f"request:{self.public_id}"
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.dns_names, *self.ip_addresses]
+
+
+class RequestCSR(models.Model):
+    """The CSR of a request, as signed by the key's backend or as brought. A brought one with a challenge password keeps no
+    bytes but its public key: the password is not ours to store."""
+
+    request = models.OneToOneField(CertificateRequest, on_delete=models.PROTECT, primary_key=True, related_name="csr")
+    der = models.BinaryField(default=b"")
+    spki_der = models.BinaryField()
+    spki_sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+
+class PolicyEvaluation(models.Model):
+    """One evaluation of a request: which version said what, check by check. Never changed afterwards."""
+
+    request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="evaluations")
+    policy_version = models.CharField(max_length=32)
+    outcome = models.CharField(max_length=16)
+    checks = models.JSONField()
+    suggestion = models.JSONField(null=True)
+    evaluated_at = models.DateTimeField()
+
+
+class Approval(models.Model):
+    """A person's word on a request; it counts only for the digest that was shown to them."""
+
+    request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="approvals")
+    approver = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    digest = models.CharField(max_length=64)
+    granted = models.BooleanField()
+    comment = models.CharField(max_length=500, blank=True)
+    decided_at = models.DateTimeField()
+
+
+class Attempt(models.Model):
+    """Intent of one external act, with a lease. At most one is open for a (request, step)."""
+
+    request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="attempts")
+    step = models.CharField(max_length=16)
+    number = models.PositiveIntegerField()
+    lease_until = models.DateTimeField()
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=16, blank=True)
+    detail = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["request", "step"], condition=models.Q(closed_at__isnull=True), name="attempt_open_once"),
+            models.UniqueConstraint(fields=["request", "step", "number"], name="attempt_number_once"),
+        ]
+
+
+class UnclaimedResult(models.Model):
+    """What an attempt that had lost its claim brought home: kept until the reaper adopts it, revokes it or finds it recorded."""
+
+    request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="unclaimed_results")
+    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=16, choices=[("key", "key"), ("csr", "csr"), ("certificate", "certificate")])
+    payload = models.BinaryField(help_text="DER of the certificate or CSR, or of the key's SubjectPublicKeyInfo.")
+    chain = models.BinaryField(default=b"", help_text="PEM of the chain that came with a certificate.")
+    brought_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True, blank=True)
+    settlement = models.CharField(max_length=100, blank=True)
+
+
+class QuarantinedCertificate(models.Model):
+    """A certificate that a CA sent in place of the one ordered. Never in the inventory; revoked as soon as the CA can be reached."""
+
+    request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="quarantined")
+    issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="quarantined")
+    order_ref = models.CharField(max_length=80)
+    der = models.BinaryField()
+    serial_number = models.CharField(max_length=64, blank=True, help_text="Lower-case hex; empty when it could not be read.")
+    reasons = models.JSONField()
+    received_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revocation_tries = models.PositiveSmallIntegerField(default=0)
+    revocation_error = models.CharField(max_length=500, blank=True)

@@ -1,0 +1,58 @@
+"""Alerts for operators: shown in the portal, mailed once when they open. And the circuit breaker that an alert goes with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db.models import F
+
+from certs.models import Issuer, OperatorAlert
+from certs.notifications.mail import write_mail
+
+
+def raise_alert(*, kind: str, cause: str, message: str, next_step: str, now: datetime) -> None:
+    """Open an alert, or count up the one that is open for the same cause. Needs an open transaction; the mail shares it."""
+    alert, opened = OperatorAlert.objects.select_for_update().get_or_create(
+        kind=kind,
+        cause=cause,
+        closed_at=None,
+        defaults={"message": message[:1000], "next_step": next_step[:500], "raised_at": now, "last_seen_at": now},
+    )
+    if not opened:
+        OperatorAlert.objects.filter(pk=alert.pk).update(occurrences=F("occurrences") + 1, last_seen_at=now, message=message[:1000])
+        return
+    write_mail(
+        dedup_key=f"alert:{alert.pk}",
+        to=settings.PKI_OPERATOR_EMAILS,
+        subject=f"[PKI Portal] {message}",
+        template="alert",
+        context={"alert": alert, "base_url": settings.PKI_BASE_URL},
+        now=now,
+    )
+
+
+def close_alerts(*, kind: str, cause: str, now: datetime) -> int:
+    """Close what the alert was about, once it is over; answers how many were open."""
+    return OperatorAlert.objects.filter(kind=kind, cause=cause, closed_at__isnull=True).update(closed_at=now)
+
+
+def ca_cause(issuer: Issuer) -> str:
+    return f"ca:{issuer.name}"
+
+
+def open_circuit(issuer: Issuer, reason: str, *, now: datetime) -> None:
+    """Stop sending to a CA until a person, or the sweeper after the cause is gone, closes the circuit again."""
+    Issuer.objects.filter(pk=issuer.pk, circuit_opened_at__isnull=True).update(circuit_opened_at=now, circuit_reason=reason[:300])
+    raise_alert(
+        kind="ca_stopped",
+        cause=ca_cause(issuer),
+        message=f"{issuer.name} was stopped: {reason}.",
+        next_step="Requests wait at csr_created; nothing is lost. Look at the quarantined certificate in the admin; orders go on once it is revoked.",
+        now=now,
+    )
+
+
+def close_circuit(issuer: Issuer, *, now: datetime) -> None:
+    Issuer.objects.filter(pk=issuer.pk).update(circuit_opened_at=None, circuit_reason="")
+    close_alerts(kind="ca_stopped", cause=ca_cause(issuer), now=now)

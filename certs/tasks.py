@@ -1,0 +1,70 @@
+"""Thin Celery wrappers around the workflow's batch steps. Each hands on the same ids; a step picks by state what is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import shared_task
+from django.conf import settings
+
+from certs.notifications import mail
+from certs.workflow import holding, recovery, steps
+from certs.workflow.steps.keys import KeysUnavailable
+
+
+@shared_task
+def check_policy(ids: Sequence[int]) -> Sequence[int]:
+    return steps.check_policy(ids)
+
+
+@shared_task(bind=True, max_retries=None)
+def ensure_keys(self: Any, ids: Sequence[int]) -> Sequence[int]:
+    return _with_key_retries(self, ids, steps.ensure_keys)
+
+
+@shared_task(bind=True, max_retries=None)
+def create_csrs(self: Any, ids: Sequence[int]) -> Sequence[int]:
+    return _with_key_retries(self, ids, steps.create_csrs)
+
+
+@shared_task(bind=True, max_retries=None)
+def submit_to_ca(self: Any, ids: Sequence[int]) -> Sequence[int]:
+    """A CA that does not take orders is tried again after 1, 2 and 4 seconds; then the requests are held and the operator told."""
+    try:
+        return steps.submit_to_ca(ids)
+    except steps.Unavailable as exc:
+        _retry_or(self, exc, ids, lambda: holding.hold_for_ca(exc.ids, exc.message))
+    return ids
+
+
+@shared_task
+def record_inventory(ids: Sequence[int]) -> Sequence[int]:
+    return steps.record_inventory(ids)
+
+
+@shared_task
+def sweep() -> dict[str, int]:
+    return recovery.sweep()
+
+
+@shared_task
+def send_notifications() -> int:
+    return mail.send_due()
+
+
+def _with_key_retries(task: Any, ids: Sequence[int], step: Any) -> Sequence[int]:
+    try:
+        done: Sequence[int] = step(ids)
+    except KeysUnavailable as exc:
+        _retry_or(task, exc, ids, lambda: holding.hold_for_keys(exc.ids, exc.message))
+        done = ids
+    return done
+
+
+def _retry_or(task: Any, exc: Exception, ids: Sequence[int], give_up: Any) -> None:
+    """Celery's own retry with the pauses of PKI_CA_RETRY_SECONDS, in the same place of the chain; after the last, give up."""
+    pauses = settings.PKI_CA_RETRY_SECONDS
+    if task.request.retries < len(pauses):
+        raise task.retry(args=[list(ids)], countdown=pauses[task.request.retries], exc=exc)
+    give_up()

@@ -1,0 +1,39 @@
+"""What a CA sent is verified against what was ordered, before anybody may rely on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from audit.clock import database_now
+from certs.ca.base import Issued, Order
+from certs.models import Issuer
+from certs.x509.certificate import CertificateFacts, Expectation, pem_of, verify_issued
+from certs.x509.profiles import profile_named
+
+CLOCK_TOLERANCE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """A certificate that is the one ordered, with what it says and the chain that leads to the pinned root."""
+
+    der: bytes
+    chain_pem: str
+    facts: CertificateFacts
+
+
+def believe(issued: Issued, order: Order, issuer: Issuer) -> Believed:
+    """Raises SignerMismatch with every difference between the certificate and the order."""
+    expectation = Expectation(
+        spki_sha256=order.spki_sha256,
+        common_name=order.common_name,
+        dns_names=order.dns_names,
+        ip_addresses=order.ip_addresses,
+        ekus=profile_named(order.profile).ekus,
+        not_before_min=order.intended_at - CLOCK_TOLERANCE,
+        validity_max=timedelta(days=order.validity_days),
+    )
+    roots = (bytes(issuer.trust_anchor_der),) if issuer.trust_anchor_der else ()
+    facts = verify_issued(issued.certificate_der, issued.chain_der, expectation, now=database_now(), trusted_roots=roots)
+    return Believed(issued.certificate_der, "".join(pem_of(der) for der in issued.chain_der), facts)

@@ -1,0 +1,95 @@
+"""What the policy engine is told about requests: facts read now, for a whole batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+
+from certs.intake.spec import CertificateSpec
+from certs.models import CertificateRequest, Domain, Team
+from keys.spec import KeyFacts
+from policy.engine import Decision, evaluate
+from policy.facts import RequesterFacts, RequestFacts
+from policy.models import PolicyVersion
+from policy.publishing import version_in_force
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request's policy-relevant content, whether it is a row yet or not."""
+
+    spec: CertificateSpec
+    team: Team
+    renewal: bool = False
+    key_reused: bool = False
+
+
+def asked_by(request: CertificateRequest) -> Asked:
+    spec = CertificateSpec(
+        common_name=request.common_name,
+        dns_names=tuple(request.dns_names),
+        ip_addresses=tuple(request.ip_addresses),
+        key=request.key_type,
+        validity_days=request.validity_days,
+        profile=request.profile,
+        csr_der=b"" if request.csr_brought else None,
+    )
+    return Asked(spec, request.team, renewal=request.renewed_from_id is not None)
+
+
+def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersion, list[Decision]]:
+    """Evaluate under the version in force at `at`, with ownership of domains as it is now."""
+    version = version_in_force(settings.PKI_DEFAULT_POLICY, at=at)
+    ruleset = version.ruleset
+    requesters = _requesters(asked)
+    decisions = [
+        evaluate(ruleset, request_facts(one), requester, on=at.date()) for one, requester in zip(asked, requesters, strict=True)
+    ]
+    return version, decisions
+
+
+def request_facts(asked: Asked) -> RequestFacts:
+    spec, key = asked.spec, KeyFacts.from_name(asked.spec.key)
+    return RequestFacts(
+        profile=spec.profile,
+        common_name=spec.common_name,
+        dns_names=spec.dns_names,
+        ip_addresses=spec.ip_addresses,
+        key_family=key.family,
+        key_bits=key.bits,
+        validity_days=spec.validity_days,
+        renewal=asked.renewal,
+        key_reused=asked.key_reused,
+        csr_brought=spec.csr_der is not None,
+    )
+
+
+def _requesters(asked: Sequence[Asked]) -> list[RequesterFacts]:
+    owned = {team.pk: team.domain_names() for team in {one.team for one in asked}}
+    owners = _owners_near({name for one in asked for name in one.spec.dns_names})
+    facts = []
+    for one in asked:
+        near = {domain for name in one.spec.dns_names for domain in _ancestors(name)} & owners.keys()
+        near |= {domain for name in one.spec.dns_names if name.startswith("*.") for domain in owners if domain.endswith(name[1:])}
+        foreign = tuple(sorted(domain for domain in near if owners[domain] != one.team.pk))
+        facts.append(RequesterFacts(team=one.team.slug, owned_domains=owned[one.team.pk], foreign_domains=foreign))
+    return facts
+
+
+def _owners_near(names: Iterable[str]) -> dict[str, int]:
+    """Owned domains at or above any of the names, and beneath any wildcard, with their team's id."""
+    names = set(names)
+    ancestors = {domain for name in names for domain in _ancestors(name)}
+    owners = dict(Domain.objects.filter(name__in=ancestors).values_list("name", "team_id"))
+    for name in names:
+        if name.startswith("*."):
+            owners.update(Domain.objects.filter(name__endswith=name[1:]).values_list("name", "team_id"))
+    return owners
+
+
+def _ancestors(name: str) -> list[str]:
+    labels = name.removeprefix("*.").split(".")
+    return [".".join(labels[n:]) for n in range(len(labels))]

@@ -1,0 +1,199 @@
+"""The one use case behind every door: a specification becomes a request, and the chain of steps begins."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Actor, Event, record_many
+from certs.errors import InputRefused, NotPermitted
+from certs.intake.spec import CertificateSpec
+from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
+from certs.terms import RequestState
+from certs.workflow.canvas import start_on_commit
+from certs.workflow.facts import Asked, evaluate_many
+from keys.spec import spki_sha256
+from policy.engine import Decision
+from policy.models import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who asks, for which team, through which door. `user` is None only for the portal's own commands and schedules."""
+
+    actor: Actor
+    team: Team
+    door: str
+    user: Any = None
+    idempotency_scope: str = ""
+    idempotency_key: str = ""
+
+    def check(self) -> None:
+        """Raises NotPermitted unless the user belongs to the team or to the security team."""
+        if self.user is None or self.user.is_superuser or self.team.members.filter(pk=self.user.pk).exists():
+            return
+        raise NotPermitted(
+            f"{self.user} is not a member of team {self.team.slug}.",
+            field="team",
+            next_step="Ask a member of that team to request it, or an administrator to add you.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would happen: nothing was written."""
+
+    specs: tuple[CertificateSpec, ...]
+    decisions: tuple[Decision, ...]
+    policy_version: str
+
+
+def preview(specs: Sequence[CertificateSpec], *, requester: Requester) -> Preview:
+    """Evaluate the policy without making anything."""
+    requester.check()
+    version, decisions = evaluate_many([Asked(spec, requester.team) for spec in specs], at=database_now())
+    return Preview(tuple(specs), tuple(decisions), version.version)
+
+
+def submit(spec: CertificateSpec, *, requester: Requester, issuer: str | None = None) -> CertificateRequest:
+    """Ask for one certificate. The answer is the request row; the steps run in the background."""
+    return submit_many([spec], requester=requester, issuer=issuer)[0]
+
+
+def submit_many(
+    specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None, begin: bool = True
+) -> list[CertificateRequest]:
+    """Ask for certificates: one row and one `request:submitted` each, in one transaction, then the chain is started.
+
+    With an idempotency key (one certificate only) the same call again answers the first request; a different content
+    under the same key is refused. Raises NotPermitted, InputRefused.
+    """
+    requester.check()
+    if requester.idempotency_key and len(specs) != 1:
+        raise ValueError("an idempotency key belongs to exactly one certificate")
+    target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
+    _check_profiles(specs)
+    digests = [request_digest(spec, team=requester.team, issuer=target, requester=str(requester.user or requester.actor.name)) for spec in specs]
+    try:
+        with transaction.atomic():
+            return _insert(specs, digests, requester, target, begin=begin)
+    except IntegrityError:
+        if not requester.idempotency_key:
+            raise
+        return [_replayed(requester, digests[0])]
+
+
+def _insert(
+    specs: Sequence[CertificateSpec], digests: Sequence[str], requester: Requester, issuer: Issuer, *, begin: bool
+) -> list[CertificateRequest]:
+    now = database_now()
+    requests = CertificateRequest.objects.bulk_create(
+        [
+            CertificateRequest(
+                public_id=new_public_id("req", now),
+                state=RequestState.SUBMITTED,
+                team=requester.team,
+                requester=requester.user,
+                door=requester.door,
+                issuer=issuer,
+                profile=spec.profile,
+                common_name=spec.common_name,
+                dns_names=list(spec.dns_names),
+                ip_addresses=list(spec.ip_addresses),
+                key_type=spec.key,
+                key_backend="" if spec.spki_der else settings.PKI_LEAF_KEY_BACKEND,
+                validity_days=spec.validity_days,
+                csr_brought=spec.spki_der is not None,
+                spki_sha256=spki_sha256(spec.spki_der) if spec.spki_der else "",
+                digest=digest,
+                idempotency_scope=requester.idempotency_scope,
+                idempotency_key=requester.idempotency_key,
+                created_at=now,
+                state_changed_at=now,
+            )
+            for spec, digest in zip(specs, digests, strict=True)
+        ]
+    )
+    RequestCSR.objects.bulk_create(
+        [
+            RequestCSR(request=r, der=spec.csr_der or b"", spki_der=spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
+            for r, spec in zip(requests, specs, strict=True)
+            if spec.spki_der
+        ]
+    )
+    record_many([Event(EventType.REQUEST_SUBMITTED, r.subject, requester.actor, now, _submitted_data(r)) for r in requests])
+    if begin:
+        start_on_commit([request.pk for request in requests])
+    return requests
+
+
+def _submitted_data(request: CertificateRequest) -> dict[str, Any]:
+    return {
+        "door": request.door,
+        "team": request.team.slug,
+        "issuer": request.issuer.name,
+        "profile": request.profile,
+        "names": len(request.names),
+        "key": request.key_type,
+        "validity_days": request.validity_days,
+        "csr_brought": request.csr_brought,
+        "digest": request.digest,
+    }
+
+
+def _replayed(requester: Requester, digest: str) -> CertificateRequest:
+    """The request that an idempotency key already made. Its absence means that the clash was another one: raise that."""
+    earlier = CertificateRequest.objects.get(
+        idempotency_scope=requester.idempotency_scope, idempotency_key=requester.idempotency_key
+    )
+    if earlier.digest != digest:
+        raise InputRefused(
+            "This idempotency key was used for another request.",
+            field="Idempotency-Key",
+            next_step=f"Use a new key, or send what {earlier.public_id} was asked for.",
+        )
+    return earlier
+
+
+def active_issuer(name: str) -> Issuer:
+    """The issuer of that name, which must be active. Raises InputRefused."""
+    try:
+        issuer = Issuer.objects.get(name=name)
+    except Issuer.DoesNotExist:
+        known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"
+        raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.") from None
+    if issuer.state != Issuer.State.ACTIVE or not issuer.alias:
+        raise InputRefused(f"The CA {name} does not issue (it is {issuer.get_state_display()}).", field="issuer", next_step="Choose another CA.")
+    return issuer
+
+
+def _check_profiles(specs: Sequence[CertificateSpec]) -> None:
+    asked = {spec.profile for spec in specs}
+    known = set(Profile.objects.values_list("name", flat=True))
+    for name in sorted(asked - known):
+        raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(known))}.")
+
+
+def request_digest(spec: CertificateSpec, *, team: Team, issuer: Issuer, requester: str) -> str:
+    """SHA-256 over the canonical content of a request; an approval counts only for the digest that was shown (PROTOCOLS 6)."""
+    content = {
+        "common_name": spec.common_name,
+        "dns_names": sorted(spec.dns_names),
+        "ip_addresses": sorted(spec.ip_addresses),
+        "key": spec.key,
+        "spki_sha256": spki_sha256(spec.spki_der) if spec.spki_der else "",
+        "validity_days": spec.validity_days,
+        "profile": spec.profile,
+        "issuer": issuer.name,
+        "team": team.slug,
+        "requester": requester,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

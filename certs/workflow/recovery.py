@@ -1,0 +1,179 @@
+"""The sweeper: finds what stands still and sets it going again. PostgreSQL is the truth, the queue only a hint.
+
+Runs every few seconds from beat; each part is safe to run twice at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Event, record_many
+from certs.ca.base import CAUnreachable, RevocationOrder
+from certs.ca.registry import get_ca_client
+from certs.errors import NotFound
+from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
+from certs.notifications.alerts import close_alerts, close_circuit, raise_alert
+from certs.terms import RequestState as S
+from certs.terms import RevocationReason
+from certs.workflow.canvas import start
+from certs.workflow.holding import ca_is_back, release_held
+from certs.workflow.states import UNFINISHED, WORKER
+from certs.x509.certificate import serial_of
+from keys.registry import get_key_backend
+
+log = logging.getLogger(__name__)
+
+CHUNK = 100
+RELEASE_AT_ONCE = 200
+REVOCATION_TRIES_BEFORE_ALARM = 5
+
+
+def sweep() -> dict[str, int]:
+    """One round; answers what was done."""
+    return {
+        "restarted": restart_standing(),
+        "quarantine_revoked": revoke_quarantined(),
+        "released": release_answering(),
+        "settled": settle_unclaimed(),
+    }
+
+
+def restart_standing() -> int:
+    """Start the chain again for requests that nobody works on: no live attempt, no change for a while, not held."""
+    now = database_now()
+    quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
+    lively = Q(closed_at__isnull=True, lease_until__gt=now) | Q(closed_at__gt=quiet_since)
+    live = Attempt.objects.filter(lively, request=OuterRef("pk"))
+    count = 0
+    for state in UNFINISHED:
+        ids = list(
+            CertificateRequest.objects.filter(~Exists(live), state=state, held_since__isnull=True, state_changed_at__lt=quiet_since)
+            .order_by("state_changed_at")
+            .values_list("pk", flat=True)[:1000]
+        )
+        for first in range(0, len(ids), CHUNK):
+            start(ids[first : first + CHUNK], at=state)
+        count += len(ids)
+    return count
+
+
+def release_answering() -> int:
+    """Resume what was held, for each CA and key backend that answers again."""
+    released = 0
+    held = CertificateRequest.objects.filter(held_since__isnull=False, state__in=UNFINISHED)
+    for issuer in Issuer.objects.filter(pk__in=held.filter(state=S.CSR_CREATED).values("issuer"), circuit_opened_at__isnull=True):
+        if get_ca_client(issuer.alias).is_available():
+            released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=RELEASE_AT_ONCE)
+            ca_is_back(issuer, now=database_now())
+    waiting_for_keys = held.filter(state__in=(S.APPROVED, S.KEY_READY)).values_list("key_backend", flat=True).distinct()
+    for backend in waiting_for_keys:
+        if get_key_backend(backend).is_available():
+            released += release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=RELEASE_AT_ONCE)
+            close_alerts(kind="keys_unavailable", cause=f"keys:{backend}", now=database_now())
+    return released
+
+
+def revoke_quarantined() -> int:
+    """Revoke wrong certificates at their CA; when none is left, the CA's circuit closes and orders go on."""
+    done = 0
+    for wrong in QuarantinedCertificate.objects.filter(revoked_at__isnull=True).select_related("issuer", "request")[:CHUNK]:
+        done += _revoke_at_ca(wrong)
+    stopped = Issuer.objects.filter(circuit_opened_at__isnull=False)
+    for issuer in stopped.exclude(pk__in=QuarantinedCertificate.objects.filter(revoked_at__isnull=True).values("issuer")):
+        with transaction.atomic():
+            close_circuit(issuer, now=database_now())
+    return done
+
+
+def _revoke_at_ca(wrong: QuarantinedCertificate) -> bool:
+    serial = serial_of(bytes(wrong.der))
+    if serial is None:
+        return _settle_quarantined(wrong, note="unreadable: nothing that could be revoked")
+    order = RevocationOrder(serial, RevocationReason.CESSATION_OF_OPERATION, database_now(), bytes(wrong.der))
+    try:
+        get_ca_client(wrong.issuer.alias).revoke(order)
+    except NotFound:
+        return _settle_quarantined(wrong, note="the CA does not know this serial")
+    except CAUnreachable as exc:
+        _count_failed_revocation(wrong, str(exc))
+        return False
+    return _settle_quarantined(wrong, note="revoked")
+
+
+@transaction.atomic
+def _settle_quarantined(wrong: QuarantinedCertificate, *, note: str) -> bool:
+    now = database_now()
+    settled = QuarantinedCertificate.objects.filter(pk=wrong.pk, revoked_at__isnull=True).update(revoked_at=now, revocation_error="" if note == "revoked" else note)
+    if settled:
+        record_many([Event(EventType.CERTIFICATE_REVOKED, wrong.request.subject, WORKER, now, {"quarantined": True, "issuer": wrong.issuer.name, "note": note})])
+    return bool(settled)
+
+
+@transaction.atomic
+def _count_failed_revocation(wrong: QuarantinedCertificate, error: str) -> None:
+    tries = wrong.revocation_tries + 1
+    QuarantinedCertificate.objects.filter(pk=wrong.pk).update(revocation_tries=tries, revocation_error=error[:500])
+    if tries == REVOCATION_TRIES_BEFORE_ALARM:
+        raise_alert(
+            kind="quarantine_not_revoked",
+            cause=f"quarantine:{wrong.pk}",
+            message=f"A wrong certificate from {wrong.issuer.name} could not be revoked {tries} times: {error}",
+            next_step="Revoke it by hand at the CA; the portal keeps trying and sends nothing to this CA meanwhile.",
+            now=database_now(),
+        )
+
+
+def settle_unclaimed() -> int:
+    """The reaper: what a losing attempt brought home is either what was recorded anyway, or it is adopted or revoked."""
+    settled = 0
+    for result in UnclaimedResult.objects.filter(settled_at__isnull=True).select_related("request__issuer")[:CHUNK]:
+        settled += _settle(result)
+    return settled
+
+
+def _settle(result: UnclaimedResult) -> bool:
+    if result.kind != "certificate":
+        # A key is its claim's key whoever made it, and a CSR is only a signature over it: nothing lives outside because of them.
+        return _mark_settled(result, "nothing to undo: the claim's own key")
+    request = result.request
+    recorded = _recorded_der(request)
+    if recorded == bytes(result.payload):
+        return _mark_settled(result, "the same certificate was recorded")
+    if recorded is None and request.state in UNFINISHED:
+        return False  # still under way: the look-up of the next attempt will find this very certificate
+    return _revoke_unclaimed(result)
+
+
+def _recorded_der(request: CertificateRequest) -> bytes | None:
+    certificate = getattr(request, "certificate", None)
+    return bytes(certificate.body.der) if certificate is not None else None
+
+
+def _revoke_unclaimed(result: UnclaimedResult) -> bool:
+    serial, issuer = serial_of(bytes(result.payload)), result.request.issuer
+    if serial is not None:
+        order = RevocationOrder(serial, RevocationReason.SUPERSEDED, database_now(), bytes(result.payload))
+        try:
+            get_ca_client(issuer.alias).revoke(order)
+        except CAUnreachable as exc:
+            log.warning("unclaimed certificate of %s not revoked yet: %s", result.request.public_id, exc)
+            return False
+        except NotFound:
+            return _mark_settled(result, "the CA does not know this serial")
+    return _mark_settled(result, "revoked: the request ended otherwise")
+
+
+@transaction.atomic
+def _mark_settled(result: UnclaimedResult, settlement: str) -> bool:
+    now = database_now()
+    done = UnclaimedResult.objects.filter(pk=result.pk, settled_at__isnull=True).update(settled_at=now, settlement=settlement)
+    if done:
+        record_many([Event(EventType.RESULT_ADOPTED, result.request.subject, WORKER, now, {"kind": result.kind, "settlement": settlement})])
+    return bool(done)

@@ -1,0 +1,106 @@
+"""The only table of request states, and the only writer of them.
+
+Every change of state is a compare-and-set over a batch, with its audit events in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from audit.events import EventType
+from audit.log import Actor, Event, record_many
+from certs.models import CertificateRequest
+from certs.models.batch import update_rows
+from certs.terms import RequestState as S
+
+TRANSITIONS: Mapping[S, frozenset[S]] = {
+    S.SUBMITTED: frozenset({S.APPROVED, S.AWAITING_APPROVAL, S.REJECTED, S.FAILED, S.CANCELLED}),
+    S.AWAITING_APPROVAL: frozenset({S.APPROVED, S.REJECTED, S.CANCELLED}),
+    S.APPROVED: frozenset({S.KEY_READY, S.REJECTED, S.FAILED, S.CANCELLED}),
+    S.KEY_READY: frozenset({S.CSR_CREATED, S.REJECTED, S.FAILED, S.CANCELLED}),
+    S.CSR_CREATED: frozenset({S.ISSUED, S.REJECTED, S.FAILED, S.CANCELLED}),
+    S.ISSUED: frozenset({S.COMPLETED}),
+    S.FAILED: frozenset({S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.CANCELLED}),  # resume goes back to where it stopped
+    S.COMPLETED: frozenset(),
+    S.REJECTED: frozenset(),
+    S.CANCELLED: frozenset(),
+}
+
+WORKER = Actor("system", "worker")
+
+UNFINISHED = (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED)
+FINAL = tuple(state for state, following in TRANSITIONS.items() if not following)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One request's way through one or more states, with an event for each thing that happened on it.
+
+    `fields` are further columns of the request row to set; they may differ from row to row.
+    """
+
+    request: CertificateRequest
+    path: tuple[S, ...]
+    events: tuple[tuple[EventType, Mapping[str, Any]], ...]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: datetime) -> set[int]:
+    """Move requests that are in `source` along their paths; answers the ids that moved.
+
+    Compare-and-set: a request that another worker has moved meanwhile is left alone and gets no event. Needs an open
+    transaction (the events share it). Raises ValueError for an arrow that TRANSITIONS does not have.
+    """
+    if not moves:
+        return set()
+    for move in moves:
+        _check_path(source, move.path)
+    moved = set(
+        CertificateRequest.objects.select_for_update()
+        .filter(pk__in=[move.request.pk for move in moves], state=source)
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )
+    winners = [move for move in moves if move.request.pk in moved]
+    _write(winners, now)
+    record_many([Event(event, move.request.subject, actor, now, data) for move in winners for event, data in move.events])
+    for move in winners:
+        move.request.state = move.path[-1]
+        for name, value in move.fields.items():
+            setattr(move.request, name, value)
+    return moved
+
+
+def _check_path(source: S, path: Sequence[S]) -> None:
+    here = source
+    if not path:
+        raise ValueError("a move needs at least one state")
+    for there in path:
+        if there not in TRANSITIONS[here]:
+            raise ValueError(f"no transition from {here} to {there}")
+        here = there
+
+
+def annotate_many(requests: Sequence[CertificateRequest], fields: Mapping[int, Mapping[str, Any]]) -> None:
+    """Set columns other than the state, which may differ from row to row (a hold, a loss). The caller holds the row locks."""
+    update_rows(CertificateRequest, {request.pk: fields[request.pk] for request in requests})
+
+
+def _write(moves: Sequence[Move], now: datetime) -> None:
+    update_rows(
+        CertificateRequest,
+        {move.request.pk: {"state": str(move.path[-1]), "state_changed_at": now, **move.fields} for move in moves},
+    )
+
+
+def lock_ready(ids: Sequence[int], state: S) -> list[CertificateRequest]:
+    """The requests among `ids` that are in `state` and not held, locked in id order. Needs an open transaction."""
+    return list(
+        CertificateRequest.objects.select_for_update(of=("self",))
+        .filter(pk__in=ids, state=state, held_since__isnull=True)
+        .select_related("team", "issuer", "key")
+        .order_by("pk")
+    )

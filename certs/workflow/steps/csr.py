@@ -1,0 +1,132 @@
+"""Step 3: a CSR for each key, signed where the key is, parsed again and compared before it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from certs.errors import PortalError
+from certs.models import Attempt, CertificateRequest, RequestCSR, UnclaimedResult
+from certs.terms import RequestState as S
+from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts, renew_leases
+from certs.workflow.beats import pause
+from certs.workflow.states import WORKER, Move, lock_ready, transition_many
+from certs.workflow.endings import fail_many, worn_out
+from certs.workflow.steps.keys import KeysUnavailable
+from certs.x509.csr import build_csr
+from keys.errors import KeyBackendError
+from keys.lifecycle import private_key_for
+from keys.spec import spki_der, spki_sha256
+
+STEP = "csr"
+LEASE_EVERY = 50  # CSRs signed between two renewals of the lease; a slow HSM signs some 40 RSA-4096 a second
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCSR:
+    der: bytes
+    spki_der: bytes
+
+
+def create_csrs(ids: Sequence[int]) -> Sequence[int]:
+    """key_ready -> csr_created. Raises KeysUnavailable for those whose key cannot be used now."""
+    _pass_brought(ids)
+    attempts, requests = _note_intent(ids)
+    if not attempts:
+        return ids
+    pause(STEP, "intent noted")
+    signed = _sign(attempts, requests)
+    pause(STEP, "csr signed")
+    unavailable = _record(attempts, signed)
+    pause(STEP, "csr recorded")
+    if unavailable:
+        raise KeysUnavailable(list(unavailable), next(iter(unavailable.values())))
+    return ids
+
+
+@transaction.atomic
+def _pass_brought(ids: Sequence[int]) -> None:
+    """A brought CSR went through the gate at the door and is kept with the request; its state says so from here on."""
+    now = database_now()
+    requests = [request for request in lock_ready(ids, S.KEY_READY) if request.csr_brought]
+    moves = [Move(r, (S.CSR_CREATED,), ((EventType.CSR_CREATED, {"brought": True, "spki_sha256": r.spki_sha256}),)) for r in requests]
+    transition_many(moves, source=S.KEY_READY, actor=WORKER, now=now)
+
+
+@transaction.atomic
+def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int, CertificateRequest]]:
+    now = database_now()
+    requests = [request for request in lock_ready(ids, S.KEY_READY) if not request.csr_brought]
+    claims = open_attempts(requests, STEP, now=now)
+    worn_out(claims.worn_out, source=S.KEY_READY, now=now)
+    return claims.mine, {request.pk: request for request in requests if request.pk in claims.mine}
+
+
+def _sign(attempts: Mapping[int, Attempt], requests: Mapping[int, CertificateRequest]) -> dict[int, SignedCSR | KeyBackendError | PortalError]:
+    """Beat 2: no transaction is open while the backend signs."""
+    results: dict[int, SignedCSR | KeyBackendError | PortalError] = {}
+    for count, (pk, request) in enumerate(requests.items(), start=1):
+        try:
+            results[pk] = _sign_one(request)
+        except (KeyBackendError, PortalError) as exc:
+            results[pk] = exc
+        if count % LEASE_EVERY == 0:
+            renew_leases(attempts.values(), now=database_now())
+    return results
+
+
+def _sign_one(request: CertificateRequest) -> SignedCSR:
+    assert request.key is not None  # the state key_ready says so
+    private_key = private_key_for(request.key)
+    public = spki_der(private_key.public_key())
+    if spki_sha256(public) != request.spki_sha256:
+        raise PortalError(
+            f"The key behind {request.key.locator} is not the one recorded for {request.public_id}; nothing was signed.",
+            next_step="Find out who replaced the key in the backend before anything else.",
+        )
+    der = build_csr(
+        private_key,
+        common_name=request.common_name,
+        dns_names=tuple(request.dns_names),
+        ip_addresses=tuple(request.ip_addresses),
+    )
+    return SignedCSR(der, public)
+
+
+@transaction.atomic
+def _record(attempts: Mapping[int, Attempt], signed: Mapping[int, SignedCSR | KeyBackendError | PortalError]) -> dict[int, str]:
+    now = database_now()
+    requests = {request.pk: request for request in lock_ready(list(attempts), S.KEY_READY)}
+    winners = close_attempts(attempts.values(), {pk: _outcome(result) for pk, result in signed.items()}, now=now)
+    unavailable: dict[int, str] = {}
+    moves, rows, failures = [], [], []
+    late: list[UnclaimedResult] = []
+    for pk, result in signed.items():
+        if pk not in winners or pk not in requests:
+            if isinstance(result, SignedCSR):
+                late.append(UnclaimedResult(request=attempts[pk].request, attempt=attempts[pk], kind="csr", payload=result.der, brought_at=now))
+            continue
+        request = requests[pk]
+        if isinstance(result, SignedCSR):
+            rows.append(RequestCSR(request=request, der=result.der, spki_der=result.spki_der, spki_sha256=request.spki_sha256, created_at=now))
+            moves.append(Move(request, (S.CSR_CREATED,), ((EventType.CSR_CREATED, {"brought": False, "spki_sha256": request.spki_sha256}),)))
+        elif isinstance(result, KeyBackendError) and result.retryable:
+            unavailable[pk] = str(result)
+        else:
+            failures.append((request, "csr", str(result)))
+    keep_unclaimed(late, actor=WORKER, now=now)
+    RequestCSR.objects.bulk_create(rows)
+    transition_many(moves, source=S.KEY_READY, actor=WORKER, now=now)
+    fail_many(failures, source=S.KEY_READY, now=now)
+    return unavailable
+
+
+def _outcome(result: SignedCSR | KeyBackendError | PortalError) -> tuple[str, str]:
+    if isinstance(result, SignedCSR):
+        return ("done", "")
+    retryable = isinstance(result, KeyBackendError) and result.retryable
+    return ("unavailable" if retryable else "refused", str(result))

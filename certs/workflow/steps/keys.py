@@ -1,0 +1,142 @@
+"""Step 2: a key for each request. Made in the backend, where it stays; of a brought CSR only the public key is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from certs.models import Attempt, CertificateRequest, UnclaimedResult
+from certs.terms import RequestState as S
+from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts
+from certs.workflow.beats import pause
+from certs.workflow.states import WORKER, Move, lock_ready, transition_many
+from certs.workflow.endings import fail_many, reject_many, worn_out
+from keys.backends.base import KeyInfo
+from keys.errors import KeyBackendError
+from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, record_public_keys
+from keys.models import Key
+from keys.spec import KeySpec, spki_der, spki_sha256
+
+STEP = "key"
+
+
+class KeysUnavailable(Exception):
+    """The key backend did not answer for some of a batch; nothing of theirs is lost, and they may be tried again."""
+
+    def __init__(self, ids: Sequence[int], message: str) -> None:
+        super().__init__(message)
+        self.ids = list(ids)
+        self.message = message
+
+
+def ensure_keys(ids: Sequence[int]) -> Sequence[int]:
+    """approved -> key_ready. Raises KeysUnavailable for those whose backend cannot be reached or is sealed."""
+    _record_brought(ids)
+    attempts, keys = _note_intent(ids)
+    if not attempts:
+        return ids
+    pause(STEP, "intent noted")
+    made = make_keys(list(keys.values()))
+    pause(STEP, "key made")
+    unavailable = _record(attempts, keys, made)
+    pause(STEP, "key recorded")
+    if unavailable:
+        raise KeysUnavailable(list(unavailable), next(iter(unavailable.values())))
+    return ids
+
+
+@transaction.atomic
+def _record_brought(ids: Sequence[int]) -> None:
+    now = database_now()
+    requests = [request for request in lock_ready(ids, S.APPROVED) if request.csr_brought]
+    if requests:
+        move_on_with_public_key(requests, source=S.APPROVED, now=now)
+
+
+def move_on_with_public_key(requests: Sequence[CertificateRequest], *, source: S, now: datetime) -> None:
+    """Record who brought which public key. A key of another team, or one that is blocked, ends the request (PROTOCOLS 5)."""
+    recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
+    rejections, moves = [], []
+    for request in requests:
+        owner = recorded[request.spki_sha256]
+        if owner.blocked:
+            rejections.append((request, "key_compromised", "This public key is blocked: its private key was reported compromised.", "Make a new key pair and a new CSR."))
+        elif owner.team != request.team.slug:
+            rejections.append((request, "key_of_another_team", "This public key belongs to another team.", "Make a key pair of your own; a CSR can be copied, a key must not be shared."))
+        else:
+            moves.append(Move(request, (S.KEY_READY,), ((EventType.PUBLIC_KEY_RECORDED, {"spki_sha256": request.spki_sha256}),)))
+    reject_many(rejections, source=source, now=now)
+    transition_many(moves, source=source, actor=WORKER, now=now)
+
+
+@transaction.atomic
+def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int, Key]]:
+    """Beat 1: claim a name for each key before the backend is asked for anything."""
+    now = database_now()
+    requests = [request for request in lock_ready(ids, S.APPROVED) if not request.csr_brought]
+    claims = open_attempts(requests, STEP, now=now)
+    worn_out(claims.worn_out, source=S.APPROVED, now=now)
+    claimed = [request for request in requests if request.pk in claims.mine]
+    wanted = [
+        KeyWanted(
+            claimed_for=request.public_id,
+            base_name=key_name(request.common_name or request.names[0]),
+            spec=KeySpec(request.key_type),
+            backend=request.key_backend,
+            purpose="leaf",
+        )
+        for request in claimed
+    ]
+    keys = claim_keys(wanted, now=now)
+    return claims.mine, {request.pk: key for request, key in zip(claimed, keys, strict=True)}
+
+
+@transaction.atomic
+def _record(
+    attempts: Mapping[int, Attempt], keys: Mapping[int, Key], made: Mapping[UUID, KeyInfo | KeyBackendError]
+) -> dict[int, str]:
+    """Beat 3: write down the keys of the requests whose claim held; answers what to try again."""
+    now = database_now()
+    requests = {request.pk: request for request in lock_ready(list(attempts), S.APPROVED)}
+    outcomes = {pk: _outcome(made[key.pk]) for pk, key in keys.items()}
+    winners = close_attempts(attempts.values(), outcomes, now=now)
+    unavailable: dict[int, str] = {}
+    good: list[CertificateRequest] = []
+    failures = []
+    late: list[UnclaimedResult] = []
+    for pk, key in keys.items():
+        result = made[key.pk]
+        if pk not in winners or pk not in requests:
+            if isinstance(result, KeyInfo):
+                late.append(UnclaimedResult(request=attempts[pk].request, attempt=attempts[pk], kind="key", payload=spki_der(result.public_key), brought_at=now))
+        elif isinstance(result, KeyInfo):
+            good.append(requests[pk])
+        elif result.retryable:
+            unavailable[pk] = str(result)
+        else:
+            failures.append((requests[pk], "key_backend", str(result)))
+    keep_unclaimed(late, actor=WORKER, now=now)
+    confirmed = confirm_keys({keys[r.pk].pk: made[keys[r.pk].pk] for r in good}, now=now, actor=WORKER)  # type: ignore[misc]
+    by_id = {key.pk: key for key in confirmed}
+    record_public_keys({spki_sha256(made[keys[r.pk].pk].public_key): r.team.slug for r in good}, now=now)  # type: ignore[union-attr]
+    transition_many([_ready(request, by_id[keys[request.pk].pk]) for request in good], source=S.APPROVED, actor=WORKER, now=now)
+    fail_many(failures, source=S.APPROVED, now=now)
+    return unavailable
+
+
+def _outcome(result: KeyInfo | KeyBackendError) -> tuple[str, str]:
+    if isinstance(result, KeyInfo):
+        return ("done", "")
+    return ("unavailable" if result.retryable else "refused", str(result))
+
+
+def _ready(request: CertificateRequest, key: Key) -> Move:
+    data = {"key": key.locator, "version": key.version, "spec": key.spec, "spki_sha256": key.spki_sha256, "backend": key.backend}
+    return Move(
+        request, (S.KEY_READY,), ((EventType.KEY_GENERATED, data),), {"key": key.pk, "spki_sha256": key.spki_sha256}
+    )

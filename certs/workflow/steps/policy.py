@@ -1,0 +1,87 @@
+"""Step 1: evaluate the policy. Denied ends here: no key, no CSR, and the refusal says what would pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from certs.models import Approval, CertificateRequest, PolicyEvaluation
+from certs.terms import RequestState as S
+from certs.workflow.facts import asked_by, evaluate_many
+from certs.workflow.states import WORKER, Move, lock_ready, transition_many
+from policy.engine import Decision, Outcome
+
+
+def check_policy(ids: Sequence[int]) -> Sequence[int]:
+    """submitted -> approved | awaiting_approval | rejected."""
+    with transaction.atomic():
+        now = database_now()
+        requests = lock_ready(ids, S.SUBMITTED)
+        if requests:
+            evaluate_and_move(requests, now=now)
+    return ids
+
+
+def evaluate_and_move(requests: Sequence[CertificateRequest], *, now: datetime) -> None:
+    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
+    keep_evaluations(requests, decisions, now=now)
+    moves = [_move(request, decision) for request, decision in zip(requests, decisions, strict=True)]
+    transition_many(moves, source=S.SUBMITTED, actor=WORKER, now=now)
+
+
+def _move(request: CertificateRequest, decision: Decision) -> Move:
+    evaluated = (EventType.POLICY_EVALUATED, evaluation_data(decision))
+    fields: dict[str, Any] = {"policy_version": decision.policy_version}
+    match decision.outcome:
+        case Outcome.ALLOW:
+            return Move(request, (S.APPROVED,), (evaluated,), fields)
+        case Outcome.NEEDS_APPROVAL:
+            return Move(request, (S.AWAITING_APPROVAL,), (evaluated,), fields)
+        case _:
+            message, suggestion = refusal(decision)
+            fields |= {"error": message[:1000], "suggestion": suggestion[:1000]}
+            rejected = (EventType.REQUEST_REJECTED, {"problem": "policy", "reason": message[:500], "policy_version": decision.policy_version})
+            return Move(request, (S.REJECTED,), (evaluated, rejected), fields)
+
+
+def refusal(decision: Decision) -> tuple[str, str]:
+    """The sentence of a refusal and its suggestion, as every door shows them."""
+    failed = "; ".join(check.message for check in decision.checks if not check.passed and not check.needs_approval)
+    return f"Policy violation: {failed}", decision.suggestion.text if decision.suggestion else ""
+
+
+def evaluation_data(decision: Decision) -> dict[str, Any]:
+    return {
+        "policy_version": decision.policy_version,
+        "outcome": str(decision.outcome),
+        "failed_rules": [check.rule for check in decision.checks if not check.passed],
+    }
+
+
+def keep_evaluations(requests: Sequence[CertificateRequest], decisions: Sequence[Decision], *, now: datetime) -> None:
+    PolicyEvaluation.objects.bulk_create(
+        [
+            PolicyEvaluation(
+                request=request,
+                policy_version=decision.policy_version,
+                outcome=str(decision.outcome),
+                checks=[asdict(check) for check in decision.checks],
+                suggestion={"text": decision.suggestion.text, "changes": dict(decision.suggestion.changes)} if decision.suggestion else None,
+                evaluated_at=now,
+            )
+            for request, decision in zip(requests, decisions, strict=True)
+        ]
+    )
+
+
+def approved_digests(requests: Sequence[CertificateRequest]) -> set[int]:
+    """Ids of the requests that a person approved for exactly the content they have."""
+    rows = Approval.objects.filter(request__in=[r.pk for r in requests], granted=True).values_list("request_id", "digest")
+    granted = set(rows)
+    return {request.pk for request in requests if (request.pk, request.digest) in granted}

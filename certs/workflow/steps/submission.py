@@ -1,0 +1,252 @@
+"""Step 4: have the CA sign, and believe its answer only after it was verified.
+
+What went wrong decides what may happen next (PROTOCOLS 2): an order that was certainly not sent may be sent again; one
+whose fate is unknown is looked up first; a wrong certificate is kept apart, revoked, and stops the CA until that is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from certs.ca.base import CAClient, CAUnreachable, Issued, NotSent, Order, Outcome, Pending, Refused, Unknown
+from certs.ca.registry import get_ca_client
+from certs.errors import SignerMismatch
+from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
+from certs.terms import RequestState as S
+from certs.models.batch import lock_shared
+from certs.notifications.alerts import open_circuit
+from certs.workflow.attempts import Claims, close_attempts, keep_unclaimed, open_attempts, renew_leases
+from certs.workflow.beats import pause
+from certs.workflow.believing import Believed, believe
+from certs.workflow.certificates import record_certificates
+from certs.workflow.facts import asked_by, evaluate_many
+from certs.workflow.endings import fail_many, reject_many, worn_out
+from certs.workflow.states import WORKER, lock_ready
+from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
+from keys.lifecycle import blocked_keys
+from policy.engine import Outcome as PolicyOutcome
+from audit.log import Event, record_many
+
+STEP = "submit"
+
+
+class Unavailable(Exception):
+    """The CA did not take some of a batch. They stand at csr_created, nothing of theirs is lost, and they may be tried again."""
+
+    def __init__(self, ids: Sequence[int], message: str) -> None:
+        super().__init__(message)
+        self.ids = list(ids)
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A certificate that is not the one ordered."""
+
+    der: bytes
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What beat 1 hands to beat 2: a CA's orders by request id, and which of them must be looked up before they are sent."""
+
+    issuer: Issuer
+    orders: Mapping[int, Order]
+    look_up: frozenset[int]
+    attempts: Mapping[int, Attempt]
+
+
+Result = Believed | Mismatch | Pending | Refused | NotSent | Unknown
+
+
+def submit_to_ca(ids: Sequence[int]) -> Sequence[int]:
+    """csr_created -> issued | failed | rejected. Raises Unavailable for those whose CA cannot be reached now."""
+    unavailable: dict[int, str] = {}
+    for work in _note_intents(ids):
+        pause(STEP, "intent noted")
+        results = _ask(work)
+        pause(STEP, "ca answered")
+        unavailable |= _record(work, results)
+        pause(STEP, "answer recorded")
+    if unavailable:
+        raise Unavailable(list(unavailable), next(iter(unavailable.values())))
+    return ids
+
+
+@transaction.atomic
+def _note_intents(ids: Sequence[int]) -> list[Work]:
+    """Beat 1: policy once more under the version in force now, then an attempt for each order that may go out."""
+    now = database_now()
+    requests = _still_allowed(lock_ready(ids, S.CSR_CREATED), now=now)
+    claims = open_attempts(requests, STEP, now=now)
+    worn_out(claims.worn_out, source=S.CSR_CREATED, now=now)
+    mine = [request for request in requests if request.pk in claims.mine]
+    csrs = {csr.pk: csr for csr in RequestCSR.objects.filter(pk__in=[request.pk for request in mine])}
+    issuers = {issuer.pk: issuer for issuer in _share_lock({request.issuer_id for request in mine})}
+    record_many([Event(EventType.CA_SUBMITTED, r.subject, WORKER, now, {"issuer": r.issuer.name, "attempt": claims.mine[r.pk].number}) for r in mine])
+    return [_work(issuer, [r for r in mine if r.issuer_id == pk], csrs, claims, now) for pk, issuer in issuers.items()]
+
+
+def _share_lock(issuer_ids: set[int]) -> list[Issuer]:
+    """The issuers as they are, such that their state cannot change before this transaction ends."""
+    lock_shared(Issuer, sorted(issuer_ids))
+    return list(Issuer.objects.filter(pk__in=issuer_ids).order_by("pk"))
+
+
+def _work(issuer: Issuer, requests: Sequence[CertificateRequest], csrs: Mapping[int, RequestCSR], claims: Claims, now: datetime) -> Work:
+    return Work(
+        issuer=issuer,
+        orders={request.pk: _order(request, csrs[request.pk], now) for request in requests},
+        look_up=frozenset(r.pk for r in requests if any(outcome != "not_sent" for outcome in claims.earlier.get(r.pk, ()))),
+        attempts={request.pk: claims.mine[request.pk] for request in requests},
+    )
+
+
+def _order(request: CertificateRequest, csr: RequestCSR, now: datetime) -> Order:
+    return Order(
+        order_ref=request.public_id,
+        csr_der=bytes(csr.der),
+        spki_der=bytes(csr.spki_der),
+        spki_sha256=csr.spki_sha256,
+        common_name=request.common_name,
+        dns_names=tuple(request.dns_names),
+        ip_addresses=tuple(request.ip_addresses),
+        profile=request.profile,
+        validity_days=request.validity_days,
+        policy_version=request.policy_version,
+        intended_at=now,
+        organization=request.team.organization,
+    )
+
+
+def _still_allowed(requests: Sequence[CertificateRequest], *, now: datetime) -> list[CertificateRequest]:
+    """Those that the policy in force now allows and whose key is not blocked; the others end here, naming both versions."""
+    if not requests:
+        return []
+    blocked = blocked_keys({request.spki_sha256 for request in requests})
+    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
+    approved = approved_digests([r for r, d in zip(requests, decisions, strict=True) if d.outcome is PolicyOutcome.NEEDS_APPROVAL])
+    allowed, rejections, changed = [], [], []
+    for request, decision in zip(requests, decisions, strict=True):
+        before, request.policy_version = request.policy_version, version.version
+        fine = decision.outcome is PolicyOutcome.ALLOW or request.pk in approved
+        if before != version.version or not fine:
+            changed.append((request, decision))
+        if request.spki_sha256 in blocked:
+            rejections.append((request, "key_compromised", "The public key was blocked after the request was made.", "Ask again with a new key."))
+        elif fine:
+            allowed.append(request)
+        else:
+            message, suggestion = refusal(decision)
+            if decision.outcome is PolicyOutcome.NEEDS_APPROVAL:
+                message, suggestion = "The policy now asks for an approval that this request does not have", "Submit it again; it will wait for approval."
+            rejections.append((request, "policy", f"{message} (accepted under {before}, refused under {version.version})", suggestion))
+    keep_evaluations([r for r, _ in changed], [d for _, d in changed], now=now)
+    reject_many(rejections, source=S.CSR_CREATED, now=now)
+    return allowed
+
+
+def _ask(work: Work) -> dict[int, Result]:
+    """Beat 2: look up what may already be signed, send the rest, verify what comes back."""
+    if work.issuer.circuit_opened_at is not None:
+        message = f"{work.issuer.name} is stopped: {work.issuer.circuit_reason}"
+        return {pk: NotSent(order.order_ref, message) for pk, order in work.orders.items()}
+    if work.issuer.state != Issuer.State.ACTIVE:
+        message = f"{work.issuer.name} does not issue any more ({work.issuer.get_state_display()})."
+        return {pk: Refused(order.order_ref, "issuer_inactive", message) for pk, order in work.orders.items()}
+    client = get_ca_client(work.issuer.alias)
+    outcomes: dict[int, Outcome] = {}
+    for pk in work.look_up:
+        found = _look_up(client, work.orders[pk])
+        if found is not None:
+            outcomes[pk] = found
+    unsent = [pk for pk in work.orders if pk not in outcomes]
+    for first in range(0, len(unsent), client.capabilities.batch_size):
+        if first:
+            renew_leases(work.attempts.values(), now=database_now())
+        part = unsent[first : first + client.capabilities.batch_size]
+        outcomes.update(zip(part, client.issue_many([work.orders[pk] for pk in part]), strict=True))
+    return {pk: _verified(work, pk, outcome) for pk, outcome in outcomes.items()}
+
+
+def _look_up(client: CAClient, order: Order) -> Outcome | None:
+    """What became of an order that may have reached the CA. An unanswered look-up leaves its fate unknown: it is not sent again."""
+    try:
+        return client.find(order)
+    except CAUnreachable as exc:
+        return Unknown(order.order_ref, f"could not ask whether it was signed: {exc}")
+
+
+def _verified(work: Work, pk: int, outcome: Outcome) -> Result:
+    if not isinstance(outcome, Issued):
+        return outcome
+    try:
+        return believe(outcome, work.orders[pk], work.issuer)
+    except SignerMismatch as exc:
+        return Mismatch(outcome.certificate_der, tuple(exc.reasons))
+
+
+@transaction.atomic
+def _record(work: Work, results: Mapping[int, Result]) -> dict[int, str]:
+    """Beat 3: compare and set, for the requests whose claim held; answers what to try again."""
+    now = database_now()
+    requests = {request.pk: request for request in lock_ready(list(work.attempts), S.CSR_CREATED)}
+    winners = close_attempts(work.attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, now=now)
+    late = [pk for pk in results if pk not in winners or pk not in requests]
+    keep_unclaimed([u for pk in late for u in _unclaimed(work, pk, results[pk], now)], actor=WORKER, now=now)
+    mine = {pk: (requests[pk], result) for pk, result in results.items() if pk not in late}
+    for request, _ in mine.values():
+        request.policy_version = work.orders[request.pk].policy_version
+    record_certificates([(request, r) for request, r in mine.values() if isinstance(r, Believed)], issuer=work.issuer, now=now)
+    _quarantine(work, [(request, r) for request, r in mine.values() if isinstance(r, Mismatch)], now=now)
+    fail_many([(request, r.problem, f"{work.issuer.name} refused: {r.message}") for request, r in mine.values() if isinstance(r, Refused)], source=S.CSR_CREATED, now=now)
+    return {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
+
+
+def _outcome(result: Result) -> tuple[str, str]:
+    match result:
+        case Believed():
+            return ("done", "")
+        case Mismatch():
+            return ("mismatch", "; ".join(result.reasons))
+        case Pending():
+            return ("pending", result.message)
+        case Refused():
+            return ("refused", result.message)
+        case NotSent():
+            return ("not_sent", result.message)
+        case Unknown():
+            return ("unknown", result.message)
+
+
+def _unclaimed(work: Work, pk: int, result: Result, now: datetime) -> list[UnclaimedResult]:
+    attempt = work.attempts[pk]
+    match result:
+        case Believed():
+            return [UnclaimedResult(request=attempt.request, attempt=attempt, kind="certificate", payload=result.der, chain=result.chain_pem.encode(), brought_at=now)]
+        case Mismatch():
+            return [UnclaimedResult(request=attempt.request, attempt=attempt, kind="certificate", payload=result.der, brought_at=now)]
+        case _:
+            return []
+
+
+def _quarantine(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]], *, now: datetime) -> None:
+    """Keep wrong certificates apart, stop the CA, end the requests: nothing is sent again before they are revoked."""
+    if not wrong:
+        return
+    QuarantinedCertificate.objects.bulk_create(
+        [
+            QuarantinedCertificate(request=request, issuer=work.issuer, order_ref=request.public_id, der=result.der, reasons=list(result.reasons), received_at=now)
+            for request, result in wrong
+        ]
+    )
+    record_many([Event(EventType.CA_QUARANTINED, request.subject, WORKER, now, {"issuer": work.issuer.name, "reasons": list(result.reasons)}) for request, result in wrong])
+    open_circuit(work.issuer, "it answered with a certificate that was not ordered (signer_mismatch)", now=now)
+    fail_many([(request, "signer_mismatch", str(SignerMismatch(list(result.reasons)))) for request, result in wrong], source=S.CSR_CREATED, now=now)

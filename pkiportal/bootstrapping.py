@@ -1,0 +1,112 @@
+"""What a new installation gets: groups, policy v2.3, profiles, a team, root and issuing CA, schedules, a demo login."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.db import transaction
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Actor, record
+from audit.signer import ensure_sealing_key
+from certs.ca.creation import ensure_own_ca
+from certs.models import Domain, Issuer, Team
+from keys.spec import KeySpec
+from policy.publishing import ensure_default_policy
+
+ACTOR = Actor("command", "bootstrap")
+SECURITY_TEAM, AUDITORS, REQUESTERS = "security-team", "auditors", "requesters"
+ADMIN_APPS = ("certs", "policy", "keys", "audit")
+
+
+class Bootstrap:
+    """Each step looks first and makes only what is missing."""
+
+    def __init__(self, *, ca_key: str, tell: Callable[[str], None]) -> None:
+        self.ca_key = KeySpec(ca_key)
+        self.tell = tell
+        self.made: list[str] = []
+
+    def run(self, *, demo: bool) -> dict[str, Any]:
+        self.groups()
+        self.sealing_key()
+        self.policy()
+        self.team()
+        issuer = self.authority()
+        self.schedules()
+        login = self.demo_login() if demo else None
+        if self.made:
+            with transaction.atomic():
+                record(EventType.BOOTSTRAP_DONE, subject="portal", actor=ACTOR, at=database_now(), data={"made": self.made})
+        return {"made": self.made, "issuer": issuer.name, **({"demo_login": login} if login else {})}
+
+    def _made(self, what: str) -> None:
+        self.made.append(what)
+        self.tell(f"made {what}")
+
+    def groups(self) -> None:
+        for name, verbs in ((SECURITY_TEAM, ("add", "change", "view")), (AUDITORS, ("view",)), (REQUESTERS, ())):
+            group, made = Group.objects.get_or_create(name=name)
+            wanted = Permission.objects.filter(content_type__app_label__in=ADMIN_APPS)
+            group.permissions.set([p for p in wanted if p.codename.split("_")[0] in verbs])
+            if made:
+                self._made(f"group {name}")
+
+    def sealing_key(self) -> None:
+        if ensure_sealing_key():
+            self._made("audit sealing key")
+
+    def policy(self) -> None:
+        with transaction.atomic():
+            for what in ensure_default_policy(now=database_now(), actor=ACTOR):
+                self._made(what)
+
+    def team(self) -> None:
+        if Team.objects.exists():
+            return
+        domains = settings.PKI_DEFAULT_DOMAINS
+        with transaction.atomic():
+            team = Team.objects.create(slug="platform", name="Platform", default_domain=domains[0])
+            Domain.objects.bulk_create([Domain(name=name, team=team) for name in domains])
+        self._made(f"team platform, which owns {' and '.join(domains)}")
+
+    def authority(self) -> Issuer:
+        issuer, made = ensure_own_ca(name=settings.PKI_DEFAULT_CA, spec=self.ca_key, actor=ACTOR, tell=self.tell)
+        for what in made:
+            self._made(what)
+        return issuer
+
+    def schedules(self) -> None:
+        for name, entry in settings.PKI_SCHEDULES.items():
+            interval, _ = IntervalSchedule.objects.get_or_create(every=entry["every_seconds"], period=IntervalSchedule.SECONDS)
+            _, made = PeriodicTask.objects.get_or_create(name=name, defaults={"task": entry["task"], "interval": interval, "args": json.dumps([])})
+            if made:
+                self._made(f"schedule «{name}»")
+        for name, entry in settings.PKI_CRONTABS.items():
+            crontab, _ = CrontabSchedule.objects.get_or_create(**entry["crontab"], timezone="UTC")
+            _, made = PeriodicTask.objects.get_or_create(name=name, defaults={"task": entry["task"], "crontab": crontab})
+            if made:
+                self._made(f"schedule «{name}»")
+
+    def demo_login(self) -> dict[str, str] | None:
+        """A superuser `demo` in the first team. Its password exists only in this answer."""
+        users = get_user_model()
+        if users.objects.filter(username="demo").exists():
+            return None
+        password = secrets.token_urlsafe(12)
+        user = users.objects.create_superuser("demo", "demo@example.com", password)
+        user.groups.add(Group.objects.get(name=SECURITY_TEAM))
+        team = Team.objects.order_by("pk").first()
+        if team is not None:
+            team.members.add(user)
+        self._made("login demo")
+        self.tell(f"login: demo   password: {password}   (printed this once)")
+        return {"username": "demo", "password": password}

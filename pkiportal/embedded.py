@@ -1,0 +1,54 @@
+"""A Celery worker, and beat if wanted, inside this process: the same tasks and canvas as in production, without a broker.
+
+The memory queue dies with the process; that is allowed, because every request is a row and the sweeper starts what stands
+still. Exactly one web process may run this way.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from celery.beat import EmbeddedService
+from celery.worker import WorkController
+
+from pkiportal.celery import app
+
+log = logging.getLogger(__name__)
+
+_started = threading.Lock()
+
+
+class _EmbeddedWorker(WorkController):  # type: ignore[misc] # celery has no types
+    """Tells when it takes messages. Unlike `celery.apps.worker.Worker` it installs no signal handlers, so a thread may run it."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self.takes_messages = threading.Event()
+        super().__init__(*args, **kwargs)
+
+    def on_consumer_ready(self, _consumer: object) -> None:
+        self.takes_messages.set()
+
+
+def start(*, concurrency: int = 4, beat: bool = False) -> None:
+    """Start the worker (once a process, after any fork). Raises RuntimeError when it does not take messages within 20 s."""
+    if not _started.acquire(blocking=False):
+        return
+    worker = _EmbeddedWorker(
+        app=app,
+        pool_cls="threads",
+        concurrency=concurrency,
+        hostname="embedded@local",
+        loglevel="WARNING",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    threading.Thread(target=worker.start, name="embedded-worker", daemon=True).start()
+    if not worker.takes_messages.wait(20):
+        raise RuntimeError("The embedded worker did not start within 20 seconds; see the log above for its reason.")
+    if beat:
+        service = EmbeddedService(app, thread=True, max_interval=2, scheduler_cls=app.conf.beat_scheduler)
+        service.daemon = True
+        service.start()
+    log.info("embedded worker started (beat: %s)", beat)
