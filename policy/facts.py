@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """What is asked for. `key_bits` are modulus bits (rsa), field bits (ec, ed25519 = 255) or the ML-DSA number."""
+    """What is asked for. `key_bits` are modulus bits (rsa), field bits (ec, ed25519 = 255) or the ML-DSA number.
+
+    `key_age_days` and `key_certificates` (made with this key so far) matter only where `key_reused`. `duplicate_of` is
+    the id of a living certificate of the same names and profile, where the caller looked for one.
+    """
 
     profile: str
     common_name: str
@@ -23,6 +27,9 @@ class RequestFacts:
     renewal: bool = False
     key_reused: bool = False
     csr_brought: bool = False
+    key_age_days: int = 0
+    key_certificates: int = 0
+    duplicate_of: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,0 +1,104 @@
+"""The security team's desk: policies, profiles, and versions that are drafted here, published once and read-only ever after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from audit.log import Actor
+from policy.errors import PolicyError
+from policy.models import Policy, PolicyVersion, Profile
+from policy.publishing import draft_version, publish_version
+from policy.rules import RuleSetInvalid, ruleset_from_dict
+from policy.rules.profiles import KNOWN_EKUS
+
+
+class ProfileForm(forms.ModelForm[Profile]):
+    """Refuses usages that the portal cannot write into a certificate."""
+
+    class Meta:
+        model = Profile
+        fields = ("name", "ekus", "description", "subject_organization")
+
+    def clean_ekus(self) -> list[str]:
+        ekus = self.cleaned_data["ekus"]
+        if not isinstance(ekus, list) or not ekus or any(eku not in KNOWN_EKUS for eku in ekus):
+            raise ValidationError(f"List at least one of {', '.join(KNOWN_EKUS)}.")
+        return ekus
+
+
+@admin.register(Profile)
+class ProfileAdmin(admin.ModelAdmin[Profile]):
+    form = ProfileForm
+    list_display = ("name", "ekus", "description", "subject_organization")
+    search_fields = ("name",)
+
+
+@admin.register(Policy)
+class PolicyAdmin(admin.ModelAdmin[Policy]):
+    list_display = ("name", "description")
+    search_fields = ("name",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Policy | None = None) -> bool:
+        return False
+
+
+class PolicyVersionForm(forms.ModelForm[PolicyVersion]):
+    """A draft: the policy and its rules. The version comes from the rules, so that the two cannot disagree."""
+
+    class Meta:
+        model = PolicyVersion
+        fields = ("policy", "rules")
+
+    def clean_rules(self) -> Any:
+        rules = self.cleaned_data["rules"]
+        try:
+            ruleset = ruleset_from_dict(rules)
+        except RuleSetInvalid as error:
+            raise ValidationError(str(error)) from error
+        if self.instance.pk and ruleset.version != self.instance.version:
+            raise ValidationError(f"This draft is version {self.instance.version}. Add a new draft for {ruleset.version}.")
+        return rules
+
+
+@admin.register(PolicyVersion)
+class PolicyVersionAdmin(admin.ModelAdmin[PolicyVersion]):
+    """Drafts are written by `draft_version`, so that each is validated and audited; publishing is an action."""
+
+    form = PolicyVersionForm
+    list_display = ("policy", "version", "state", "effective_from", "published_by", "digest")
+    list_filter = ("policy", "state")
+    list_select_related = ("policy",)
+    readonly_fields = ("version", "state", "digest", "drafted_at", "drafted_by", "effective_from", "published_at", "published_by")
+    actions = ("publish_selected",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: PolicyVersion | None = None) -> tuple[str, ...]:
+        return (*self.readonly_fields, "policy") if obj else self.readonly_fields
+
+    def has_change_permission(self, request: HttpRequest, obj: PolicyVersion | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or not obj.is_published)
+
+    def has_delete_permission(self, request: HttpRequest, obj: PolicyVersion | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: PolicyVersion, form: forms.ModelForm[PolicyVersion], change: bool) -> None:
+        actor = Actor("user", request.user.get_username())
+        stored = draft_version(obj.policy.name, obj.rules, actor=actor, now=timezone.now())
+        obj.pk, obj.version, obj.digest = stored.pk, stored.version, stored.digest
+
+    @admin.action(description="Publish the selected drafts, in force from now on", permissions=["change"])
+    def publish_selected(self, request: HttpRequest, queryset: QuerySet[PolicyVersion]) -> None:
+        actor = Actor("user", request.user.get_username())
+        for version in queryset.select_related("policy"):
+            try:
+                publish_version(version, actor=actor, now=timezone.now())
+            except PolicyError as error:
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                self.message_user(request, f"{version} is published and in force.", messages.SUCCESS)

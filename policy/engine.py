@@ -1,0 +1,152 @@
+"""Facts in, decision out: every check of a rule set, and the smallest change that would pass. Pure and deterministic."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+from policy.facts import RequesterFacts, RequestFacts
+from policy.rules.base import Case, Check, Rule
+from policy.rules.keys import key_name
+from policy.rules.ruleset import RuleSet
+
+__all__ = ["Check", "Decision", "Outcome", "Suggestion", "evaluate"]
+
+MAX_CANDIDATES = 200
+
+
+class Outcome(StrEnum):
+    """What a policy says to a request."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    NEEDS_APPROVAL = "needs_approval"
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A change that was evaluated under the same rules and is not denied. `changes` is JSON-able and names only what differs:
+    key ("rsa-3072"), validity_days, profile, ekus, common_name, dns_names, ip_addresses, new_key."""
+
+    text: str
+    changes: dict[str, Any]
+    facts: RequestFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """All checks, in the order of the rules. A denied request carries a suggestion, or `advice` says whom to ask."""
+
+    outcome: Outcome
+    checks: tuple[Check, ...]
+    policy_version: str
+    suggestion: Suggestion | None = None
+    advice: str = ""
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def approvals(self) -> tuple[Check, ...]:
+        """What somebody must approve."""
+        return tuple(check for check in self.checks if check.needs_approval)
+
+    @property
+    def reason(self) -> str:
+        """One line for people: every failure, else what needs approval, else nothing."""
+        return "; ".join(check.message for check in self.failures or self.approvals)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, for the record and the answer."""
+        return {
+            "outcome": str(self.outcome),
+            "policy_version": self.policy_version,
+            "checks": [asdict(check) for check in self.checks],
+            "suggestion": {"text": self.suggestion.text, "changes": self.suggestion.changes} if self.suggestion else None,
+            "advice": self.advice,
+        }
+
+
+def evaluate(ruleset: RuleSet, facts: RequestFacts, requester: RequesterFacts, *, on: date) -> Decision:
+    """Judge a request by every rule. `on` is the day of issuance (UTC). Never raises for any facts."""
+    case = Case(facts, requester, on)
+    checks = _checks(ruleset, case)
+    outcome = _outcome(checks)
+    if outcome is not Outcome.DENY:
+        return Decision(outcome, checks, ruleset.version)
+    suggestion = _smallest_change(ruleset, case)
+    if suggestion:
+        return Decision(outcome, checks, ruleset.version, suggestion, suggestion.text)
+    return Decision(outcome, checks, ruleset.version, None, _whom_to_ask(ruleset, case))
+
+
+def _checks(ruleset: RuleSet, case: Case) -> tuple[Check, ...]:
+    return tuple(check for rule in ruleset.rules for check in rule.checks(case))
+
+
+def _outcome(checks: tuple[Check, ...]) -> Outcome:
+    if not all(check.passed for check in checks):
+        return Outcome.DENY
+    return Outcome.NEEDS_APPROVAL if any(check.needs_approval for check in checks) else Outcome.ALLOW
+
+
+def _failing_rules(ruleset: RuleSet, case: Case) -> list[Rule]:
+    return [rule for rule in ruleset.rules if not all(check.passed for check in rule.checks(case))]
+
+
+def _smallest_change(ruleset: RuleSet, case: Case) -> Suggestion | None:
+    """Cheapest-first search over chains of repairs, one failing rule after the other, so that the result fixes all together.
+
+    Bounded by MAX_CANDIDATES evaluations, which keeps one hostile request from costing more than some milliseconds.
+    """
+    queue: list[tuple[int, int, RequestFacts, tuple[str, ...]]] = [(0, 0, case.facts, ())]
+    pushed, seen = 1, {case.facts}
+    for _ in range(MAX_CANDIDATES):
+        if not queue:
+            return None
+        cost, _order, facts, texts = heapq.heappop(queue)
+        here = Case(facts, case.requester, case.on)
+        failing = _failing_rules(ruleset, here)
+        if not failing:
+            return _suggestion(case.facts, facts, texts)
+        for repair in failing[0].repairs(here):
+            if repair.facts not in seen:
+                seen.add(repair.facts)
+                heapq.heappush(queue, (cost + repair.cost, pushed, repair.facts, (*texts, repair.text)))
+                pushed += 1
+    return None
+
+
+def _suggestion(before: RequestFacts, after: RequestFacts, texts: tuple[str, ...]) -> Suggestion:
+    changes = _changes(before, after)
+    text = "; ".join(texts)
+    if before.csr_brought and set(changes) - {"validity_days", "profile"}:
+        text += "; send a new CSR"
+    return Suggestion(text, changes, after)
+
+
+def _changes(before: RequestFacts, after: RequestFacts) -> dict[str, Any]:
+    changed = {field.name for field in fields(RequestFacts) if getattr(before, field.name) != getattr(after, field.name)}
+    result: dict[str, Any] = {}
+    if changed & {"key_family", "key_bits"}:
+        result["key"] = key_name(after.key_family, after.key_bits)
+    for name in ("common_name", "validity_days", "profile"):
+        if name in changed:
+            result[name] = getattr(after, name)
+    for name in ("dns_names", "ip_addresses", "ekus"):
+        if name in changed:
+            result[name] = list(getattr(after, name))
+    if "key_reused" in changed:
+        result["new_key"] = not after.key_reused
+    return result
+
+
+def _whom_to_ask(ruleset: RuleSet, case: Case) -> str:
+    # Only rules that know no change need a person; where each knows one but none passes together, all of them speak.
+    failing = _failing_rules(ruleset, case)
+    stuck = [rule for rule in failing if next(rule.repairs(case), None) is None] or failing
+    return " ".join(dict.fromkeys(rule.advice(case) for rule in stuck))

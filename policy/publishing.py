@@ -1,0 +1,70 @@
+"""The only writers of policy versions (draft, publish) and the one reader of what is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from audit.log import Actor, EventType, record
+from policy.errors import PolicyConflict, PolicyMissing
+from policy.models import Policy, PolicyVersion
+from policy.rules import ruleset_digest, ruleset_from_dict, ruleset_to_dict
+
+
+def draft_version(policy_name: str, rules: Mapping[str, Any], *, actor: Actor, now: datetime) -> PolicyVersion:
+    """Store a draft under the version that the rules name; a draft of the same version is replaced. Makes the policy when it is new.
+
+    Raises RuleSetInvalid for rules that cannot be read, PolicyConflict when that version is published already.
+    """
+    ruleset = ruleset_from_dict(rules)
+    digest = ruleset_digest(ruleset)
+    with transaction.atomic():
+        policy, _ = Policy.objects.get_or_create(name=policy_name)
+        _replaceable(policy, ruleset.version)
+        values = {"rules": ruleset_to_dict(ruleset), "digest": digest, "drafted_at": now, "drafted_by": actor.name}
+        version, _ = PolicyVersion.objects.update_or_create(policy=policy, version=ruleset.version, defaults=values)
+        data = {"version": version.version, "digest_sha256": digest}
+        record(EventType.POLICY_DRAFTED, subject=f"policy-{policy_name}", actor=actor, at=now, data=data)
+    return version
+
+
+def publish_version(version: PolicyVersion, *, actor: Actor, now: datetime, effective_from: datetime | None = None) -> PolicyVersion:
+    """Put a draft in force from `effective_from` (default: now); from then on it never changes. Returns the stored row.
+
+    Raises PolicyConflict when it is published already or would take effect in the past: decisions of the past stay as they were.
+    """
+    start = effective_from or now
+    if start < now:
+        raise PolicyConflict(
+            f"{version} cannot take effect in the past ({start.isoformat()}). Publish it from now on, or from a later date."
+        )
+    with transaction.atomic():
+        row = PolicyVersion.objects.select_for_update().select_related("policy").get(pk=version.pk)
+        if row.is_published:
+            raise PolicyConflict(
+                f"{row} is published already, effective from {row.effective_from}. Draft a new version to change the policy."
+            )
+        _ = row.ruleset  # a draft that cannot be read must not come into force: raises PolicyCorrupt
+        row.state, row.effective_from, row.published_at, row.published_by = PolicyVersion.State.PUBLISHED, start, now, actor.name
+        row.save()
+        data = {"version": row.version, "digest_sha256": row.digest, "effective_from": start.isoformat()}
+        record(EventType.POLICY_PUBLISHED, subject=f"policy-{row.policy.name}", actor=actor, at=now, data=data)
+    return row
+
+
+def version_in_force(policy_name: str, at: datetime) -> PolicyVersion:
+    """The published version that counts at that moment; `.ruleset` is parsed once a process. Raises PolicyMissing."""
+    version = PolicyVersion.objects.in_force(policy_name, at).select_related("policy").first()
+    if version is None:
+        raise PolicyMissing(policy_name)
+    return version
+
+
+def _replaceable(policy: Policy, version: str) -> None:
+    if PolicyVersion.objects.published().filter(policy=policy, version=version).exists():
+        raise PolicyConflict(
+            f"Version {version} of policy {policy.name} is published and cannot be drafted again. Choose the next version."
+        )

@@ -1,0 +1,333 @@
+"""Rules about names: who owns them, wildcards, addresses, how many, each once, and at least one as subjectAltName."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from policy.facts import RequestFacts
+from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Repair, Rule, RuleSetInvalid, listed
+
+_SHOWN = 10
+_DECISIONS = ("allow", "approval", "deny")
+
+
+def base_domain(name: str) -> str:
+    """`*.apps.example.com` -> `apps.example.com`; other names as they are."""
+    return name.removeprefix("*.")
+
+
+def owner_domain(name: str, domains: Iterable[str]) -> str:
+    """The longest of `domains` at or above the name, compared label by label; "" when there is none."""
+    labels = base_domain(name).split(".")
+    parents = {".".join(labels[start:]) for start in range(len(labels))}
+    return max((domain for domain in domains if domain in parents), key=len, default="")
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _looks_like_host(text: str) -> bool:
+    return bool(text) and all(char.isalnum() or char in "-._*" for char in text) and _address(text) is None
+
+
+def without(facts: RequestFacts, names: Iterable[str]) -> RequestFacts:
+    """The request without these names; a common name that was among them becomes the first name left."""
+    gone = set(names)
+    dns = tuple(name for name in facts.dns_names if name not in gone)
+    addresses = tuple(address for address in facts.ip_addresses if address not in gone)
+    common_name = next(iter(dns + addresses), "") if facts.common_name in gone else facts.common_name
+    return replace(facts, common_name=common_name, dns_names=dns, ip_addresses=addresses)
+
+
+def _dropping(facts: RequestFacts, names: tuple[str, ...]) -> Iterator[Repair]:
+    """Dropping names is offered only while another name is left: an empty request is no suggestion."""
+    rest = without(facts, names)
+    if names and rest.names:
+        yield Repair(f"Leave out {_some(names)}", rest, cost=len(names))
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return listed(names, "and") if len(names) <= _SHOWN else f"{', '.join(names[:_SHOWN])} and {len(names) - _SHOWN} more"
+
+
+@dataclass(frozen=True, slots=True)
+class RequireSAN(Rule):
+    """At least one subjectAltName, and the common name among them (RFC 9525: clients look at nothing else)."""
+
+    name: ClassVar[str] = "require_san"
+
+    @classmethod
+    def from_params(cls, params: Params) -> Self:
+        params.done()
+        return cls()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+    def checks(self, case: Case) -> Iterator[Check]:
+        facts = case.facts
+        if not facts.names:
+            yield self._failed("Subject alternative name missing", "dns_names")
+        elif facts.common_name and facts.common_name not in facts.names:
+            yield self._failed(f"Common name {facts.common_name} is not among the subject alternative names", "common_name")
+        else:
+            yield self._passed("Subject alternative names are present", "dns_names")
+
+    def repairs(self, case: Case) -> Iterator[Repair]:
+        facts = case.facts
+        text = f"Add {facts.common_name} as subject alternative name"
+        if _address(facts.common_name):
+            yield Repair(text, replace(facts, ip_addresses=(facts.common_name, *facts.ip_addresses)))
+        elif _looks_like_host(facts.common_name):
+            yield Repair(text, replace(facts, dns_names=(facts.common_name, *facts.dns_names)))
+        if facts.names:
+            first = facts.names[0]
+            yield Repair(f"Use common name {first}", replace(facts, common_name=first), cost=2)
+
+    def advice(self, case: Case) -> str:
+        return "Name at least one host, such as a name inside your team's domains."
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedNames(Rule):
+    """Every DNS name inside a domain of the team, unless a longer domain above it belongs to another team.
+
+    A wildcard also may not stand above another team's domain. What lies beneath it is not named: the requester need
+    not learn other teams' names from a refusal.
+    """
+
+    name: ClassVar[str] = "allowed_names"
+
+    @classmethod
+    def from_params(cls, params: Params) -> Self:
+        params.done()
+        return cls()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+    def checks(self, case: Case) -> Iterator[Check]:
+        problems = self._problems(case)
+        for _, message in problems[:_SHOWN]:
+            yield self._failed(message, "dns_names")
+        if len(problems) > _SHOWN:
+            yield self._failed(f"{len(problems) - _SHOWN} more names are refused for the same reasons", "dns_names")
+        if not problems:
+            yield self._passed("Every name is inside the team's domains", "dns_names")
+
+    def repairs(self, case: Case) -> Iterator[Repair]:
+        return _dropping(case.facts, tuple(name for name, _ in self._problems(case)))
+
+    def advice(self, case: Case) -> str:
+        owned = case.requester.owned_domains
+        own = f"Ask for names inside {listed(owned[:_SHOWN])}" if owned else f"Team {case.requester.team} owns no domain yet"
+        return f"{own}, or ask {SECURITY_TEAM} to give the domain to your team."
+
+    def _problems(self, case: Case) -> list[tuple[str, str]]:
+        owned, foreign = case.requester.owned_domains, case.requester.foreign_domains
+        found = []
+        for name in dict.fromkeys(case.facts.dns_names):
+            message = self._problem(name, owned, foreign)
+            if message:
+                found.append((name, message))
+        return found
+
+    def _problem(self, name: str, owned: tuple[str, ...], foreign: tuple[str, ...]) -> str:
+        ours, theirs = owner_domain(name, owned), owner_domain(name, foreign)
+        if len(theirs) > len(ours):
+            return f"Name {name} belongs to another team (domain {theirs})"
+        if not ours:
+            allowed = f" ({', '.join(owned[:_SHOWN])})" if owned else ""
+            return f"Name {name} is outside the team's domains{allowed}"
+        if name.startswith("*.") and any(domain.endswith("." + base_domain(name)) for domain in foreign):
+            return f"Wildcard {name} would stand above a domain of another team"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcards(Rule):
+    """What a wildcard needs: nothing, an approval, or it is refused. `whole_domain` is for `*.` directly before an owned domain."""
+
+    decision: str
+    whole_domain: str
+
+    name: ClassVar[str] = "wildcards"
+
+    @classmethod
+    def from_params(cls, params: Params) -> Self:
+        decision = params.choice("decision", _DECISIONS)
+        rule = cls(decision, params.choice("whole_domain", _DECISIONS, default=decision))
+        params.done()
+        return rule
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"decision": self.decision, "whole_domain": self.whole_domain}
+
+    def checks(self, case: Case) -> Iterator[Check]:
+        wildcards = [name for name in case.facts.dns_names if name.startswith("*.")]
+        if not wildcards:
+            yield self._passed("No wildcard is asked for", "dns_names")
+        for name in wildcards:
+            whole = base_domain(name) in case.requester.owned_domains
+            about = f"Wildcard {name} covers a whole domain and" if whole else f"Wildcard {name}"
+            match self.whole_domain if whole else self.decision:
+                case "deny":
+                    yield self._failed(f"{about} is not allowed", "dns_names")
+                case "approval":
+                    yield self._approval(f"{about} needs approval", "dns_names")
+                case _:
+                    yield self._passed(f"Wildcard {name} is allowed", "dns_names")
+
+    def repairs(self, case: Case) -> Iterator[Repair]:
+        owned = case.requester.owned_domains
+        refused = [
+            name
+            for name in case.facts.dns_names
+            if name.startswith("*.") and (self.whole_domain if base_domain(name) in owned else self.decision) == "deny"
+        ]
+        return _dropping(case.facts, tuple(refused))
+
+    def advice(self, case: Case) -> str:
+        return f"Name the hosts one by one, or ask {SECURITY_TEAM}."
+
+
+@dataclass(frozen=True, slots=True)
+class MaxNames(Rule):
+    """At most so many names on one certificate."""
+
+    maximum: int
+
+    name: ClassVar[str] = "max_names"
+
+    @classmethod
+    def from_params(cls, params: Params) -> Self:
+        rule = cls(params.integer("maximum", minimum=1, maximum=10_000))
+        params.done()
+        return rule
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"maximum": self.maximum}
+
+    def checks(self, case: Case) -> Iterator[Check]:
+        count = len(case.facts.names)
+        if count > self.maximum:
+            yield self._failed(f"Number of names {count} exceeds maximum {self.maximum}", "dns_names")
+        else:
+            yield self._passed(f"Number of names {count} is within {self.maximum}", "dns_names")
+
+    def repairs(self, case: Case) -> Iterator[Repair]:
+        facts = case.facts
+        # The common name stays whatever its place, else the shortened request would fail for another reason.
+        first = [name for name in facts.names if name == facts.common_name][:1]
+        kept = set((first + [name for name in facts.names if name != facts.common_name])[: self.maximum])
+        surplus = len(facts.names) - self.maximum
+        text = f"Ask for at most {self.maximum} names and put the other {surplus} into another request"
+        dns = tuple(dict.fromkeys(name for name in facts.dns_names if name in kept))
+        addresses = tuple(dict.fromkeys(name for name in facts.ip_addresses if name in kept))
+        yield Repair(text, replace(facts, dns_names=dns, ip_addresses=addresses), cost=surplus)
+
+
+@dataclass(frozen=True, slots=True)
+class IPAddresses(Rule):
+    """Which addresses may be named: those inside `networks`; none when the list is empty."""
+
+    networks: tuple[str, ...]
+
+    name: ClassVar[str] = "ip_addresses"
+
+    @classmethod
+    def from_params(cls, params: Params) -> Self:
+        networks = params.items("networks")
+        for network in networks:
+            try:
+                ipaddress.ip_network(network)
+            except (TypeError, ValueError) as error:
+                raise RuleSetInvalid(f"{params.where}: {network!r} is not a network such as 10.0.0.0/8") from error
+        params.done()
+        return cls(tuple(str(network) for network in networks))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"networks": list(self.networks)}
+
+    def checks(self, case: Case) -> Iterator[Check]:
+        refused = self._refused(case)
+        for address in refused[:_SHOWN]:
+            inside = f"outside the allowed networks ({', '.join(self.networks)})" if self.networks else "not allowed"
+            yield self._failed(f"IP address {address} is {inside}", "ip_addresses")
+        if len(refused) > _SHOWN:
+            yield self._failed(f"{len(refused) - _SHOWN} more IP addresses are refused for the same reason", "ip_addresses")
+        if not refused:
+            yield self._passed("Every IP address is allowed" if case.facts.ip_addresses else "No IP address is asked for", "ip_addresses")
+
+    def repairs(self, case: Case) -> Iterator[Repair]:
+        return _dropping(case.facts, self._refused(case))
+
+    def advice(self, case: Case) -> str:
+        return f"Ask for a DNS name instead of the address, or ask {SECURITY_TEAM} to allow its network."
+
+    def _refused(self, case: Case) -> tuple[str, ...]:
+        networks = [ipaddress.ip_network(network) for network in self.networks]
+        return tuple(text for text in dict.fromkeys(case.facts.ip_addresses) if not _inside(text, networks))
+
+
+def _inside(text: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    address = _address(text)
+    return address is not None and any(address in network for network in networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates(Rule):
+    """Each name once on a certificate; and what a second living certificate for the same names needs (`inventory`)."""
+
+    inventory: str
+
+    name: ClassVar[str] = "duplicates"
+
+    @classmethod
+    def from_params(cls, params: Params) -> Self:
+        rule = cls(params.choice("inventory", _DECISIONS))
+        params.done()
+        return rule
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"inventory": self.inventory}
+
+    def checks(self, case: Case) -> Iterator[Check]:
+        facts = case.facts
+        twice = _twice(facts)
+        if twice:
+            yield self._failed(f"Name {_some(twice)} is listed more than once", "dns_names")
+        if not facts.duplicate_of or facts.renewal:
+            if not twice:
+                yield self._passed("No name is listed twice", "dns_names")
+            return
+        message = f"Certificate {facts.duplicate_of} already serves the same names"
+        match self.inventory:
+            case "deny":
+                yield self._failed(message, "dns_names")
+            case "approval":
+                yield self._approval(f"{message}: a second one needs approval", "dns_names")
+            case _:
+                yield self._passed(message, "dns_names")
+
+    def repairs(self, case: Case) -> Iterator[Repair]:
+        facts = case.facts
+        if _twice(facts):
+            once = replace(facts, dns_names=tuple(dict.fromkeys(facts.dns_names)), ip_addresses=tuple(dict.fromkeys(facts.ip_addresses)))
+            yield Repair(f"List {_some(_twice(facts))} once", once)
+
+    def advice(self, case: Case) -> str:
+        return f"Renew {case.facts.duplicate_of or 'the certificate that you have'} instead, or ask {SECURITY_TEAM}."
+
+
+def _twice(facts: RequestFacts) -> tuple[str, ...]:
+    seen: set[str] = set()
+    again = [name for name in facts.names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    return tuple(dict.fromkeys(again))

@@ -1,0 +1,64 @@
+"""The rule about purpose: which certificate profiles and extended key usages are allowed (RFC 5280 4.2.1.12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from policy.rules.base import Case, Check, Params, Repair, Rule, RuleSetInvalid
+
+# The purposes the portal can put into a certificate, by the names of RFC 5280.
+KNOWN_EKUS = ("serverAuth", "clientAuth", "codeSigning", "emailProtection", "timeStamping", "OCSPSigning")
+_ANOTHER_PROFILE_COST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedProfiles(Rule):
+    """Profiles by name, each with the extended key usages that a certificate of it may carry (at least one of them)."""
+
+    profiles: tuple[tuple[str, tuple[str, ...]], ...]
+
+    name: ClassVar[str] = "allowed_profiles"
+
+    @classmethod
+    def from_params(cls, params: Params) -> Self:
+        profiles = []
+        for profile, ekus in params.remaining().items():
+            if not isinstance(ekus, list) or not ekus or not all(isinstance(eku, str) and eku in KNOWN_EKUS for eku in ekus):
+                raise RuleSetInvalid(f"{params.where}: {profile!r} must list some of {', '.join(KNOWN_EKUS)}, not {ekus!r}")
+            profiles.append((profile, tuple(ekus)))
+        if not profiles:
+            raise RuleSetInvalid(f"{params.where}: name at least one profile")
+        return cls(tuple(sorted(profiles)))  # JSON objects have no order in PostgreSQL
+
+    def to_dict(self) -> dict[str, Any]:
+        return {profile: list(ekus) for profile, ekus in self.profiles}
+
+    def ekus_of(self, profile: str) -> tuple[str, ...]:
+        """The usages allowed in a profile; empty when the profile is not allowed."""
+        return dict(self.profiles).get(profile, ())
+
+    def checks(self, case: Case) -> Iterator[Check]:
+        profile, ekus = case.facts.profile, case.facts.ekus
+        allowed = self.ekus_of(profile)
+        if not allowed:
+            yield self._failed(f"Profile {profile} is not allowed; allowed: {', '.join(name for name, _ in self.profiles)}", "profile")
+            return
+        foreign = [eku for eku in ekus if eku not in allowed]
+        if foreign:
+            yield self._failed(f"Extended key usage {', '.join(foreign)} is not allowed in profile {profile}", "ekus")
+        elif not ekus:
+            yield self._failed(f"Extended key usage missing: profile {profile} needs {', '.join(allowed)}", "ekus")
+        else:
+            yield self._passed(f"Profile {profile} with {', '.join(ekus)} is allowed", "profile")
+
+    def repairs(self, case: Case) -> Iterator[Repair]:
+        allowed = self.ekus_of(case.facts.profile)
+        if allowed:
+            kept = tuple(eku for eku in case.facts.ekus if eku in allowed) or allowed
+            yield Repair(f"Use extended key usage {', '.join(kept)}", replace(case.facts, ekus=kept))
+        for rank, (profile, ekus) in enumerate(self.profiles):
+            if profile != case.facts.profile:
+                facts = replace(case.facts, profile=profile, ekus=ekus)
+                yield Repair(f"Use profile {profile}", facts, cost=_ANOTHER_PROFILE_COST + rank)

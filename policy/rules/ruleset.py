@@ -1,0 +1,124 @@
+"""A whole policy as rules: read from JSON and written back, strictly, with the version and the defaults that it carries."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from policy.rules.base import Params, Rule, RuleSetInvalid
+from policy.rules.keys import AllowedKeys, KeyReuseAtRenewal, key_from_name
+from policy.rules.names import AllowedNames, Duplicates, IPAddresses, MaxNames, RequireSAN, Wildcards
+from policy.rules.profiles import AllowedProfiles
+from policy.rules.validity import MaxValidity
+
+# The order of evaluation, hence of the checks on every page: key, time, purpose, then names.
+RULES: tuple[type[Rule], ...] = (
+    AllowedKeys,
+    KeyReuseAtRenewal,
+    MaxValidity,
+    AllowedProfiles,
+    RequireSAN,
+    AllowedNames,
+    IPAddresses,
+    Wildcards,
+    MaxNames,
+    Duplicates,
+)
+# Without one of these a policy would let through what nobody meant to allow.
+_INDISPENSABLE = (AllowedKeys, MaxValidity, AllowedProfiles, AllowedNames, IPAddresses)
+_VERSION = re.compile(r"v[0-9]+(\.[0-9]+){0,3}(-[a-z0-9]+)?")
+
+R = TypeVar("R", bound=Rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What fills the gaps of a request in words or in a form. `key` is a name such as rsa-3072."""
+
+    key: str
+    validity_days: int
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The rules of one policy version. `approval_valid_days`: a renewal of the same digest inherits an approval younger than that."""
+
+    version: str
+    defaults: Defaults
+    rules: tuple[Rule, ...]
+    approval_valid_days: int = 397
+
+    def rule(self, kind: type[R]) -> R | None:
+        """The rule of that class, where the policy has it."""
+        return next((rule for rule in self.rules if isinstance(rule, kind)), None)
+
+
+def ruleset_from_dict(data: Any) -> RuleSet:
+    """Read a policy. Raises RuleSetInvalid, naming the unknown rule, field or value."""
+    top = Params("policy", data)
+    version = top.text("version")
+    if not _VERSION.fullmatch(version):
+        raise RuleSetInvalid(f"policy: version must look like v2.3, not {version!r}")
+    defaults = _defaults(Params("defaults", top.take("defaults")))
+    rules = _rules(Params("rules", top.take("rules")))
+    ruleset = RuleSet(version, defaults, rules, top.integer("approval_valid_days", minimum=0, maximum=3650, default=397))
+    top.done()
+    _refuse_defaults_that_fail(ruleset)
+    return ruleset
+
+
+def ruleset_to_dict(ruleset: RuleSet) -> dict[str, Any]:
+    """Inverse of `ruleset_from_dict`, with every parameter written out."""
+    return {
+        "version": ruleset.version,
+        "defaults": {
+            "key": ruleset.defaults.key,
+            "validity_days": ruleset.defaults.validity_days,
+            "profile": ruleset.defaults.profile,
+        },
+        "approval_valid_days": ruleset.approval_valid_days,
+        "rules": {rule.name: rule.to_dict() for rule in ruleset.rules},
+    }
+
+
+def ruleset_digest(ruleset: RuleSet) -> str:
+    """Hex SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8): the same rules give the same digest."""
+    text = json.dumps(ruleset_to_dict(ruleset), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _defaults(params: Params) -> Defaults:
+    key = params.text("key")
+    try:
+        key_from_name(key)
+    except ValueError as error:
+        raise RuleSetInvalid(f"defaults: {error}") from error
+    defaults = Defaults(key, params.integer("validity_days", minimum=1, maximum=36500), params.text("profile"))
+    params.done()
+    return defaults
+
+
+def _rules(params: Params) -> tuple[Rule, ...]:
+    missing = [kind.name for kind in _INDISPENSABLE if not params.has(kind.name)]
+    if missing:
+        raise RuleSetInvalid(f"rules: {', '.join(missing)} must be stated")
+    found = tuple(kind.from_params(Params(f"rules.{kind.name}", params.take(kind.name))) for kind in RULES if params.has(kind.name))
+    params.done()
+    return found
+
+
+def _refuse_defaults_that_fail(ruleset: RuleSet) -> None:
+    keys, validity, profiles = ruleset.rule(AllowedKeys), ruleset.rule(MaxValidity), ruleset.rule(AllowedProfiles)
+    defaults = ruleset.defaults
+    if keys and not keys.allows(*key_from_name(defaults.key)):
+        raise RuleSetInvalid(f"defaults: key {defaults.key} is refused by the policy's own rule allowed_keys")
+    if validity and defaults.validity_days > validity.strictest:
+        raise RuleSetInvalid(
+            f"defaults: validity_days {defaults.validity_days} exceeds {validity.strictest}, the least that max_validity allows"
+        )
+    if profiles and not profiles.ekus_of(defaults.profile):
+        raise RuleSetInvalid(f"defaults: profile {defaults.profile} is refused by the policy's own rule allowed_profiles")
