@@ -1,0 +1,5 @@
+"""The REST API at /api/v1/: thin operations over the same use cases as every other door."""
+
+from certs.api.app import api
+
+__all__ = ["api"]

@@ -20,21 +20,23 @@ from django.core.exceptions import ImproperlyConfigured
 from certs.ca.base import CAClient, CAUnreachable, Capabilities, Issued, Lookup, NotSent, Order, Outcome, Pending, Refused, RevocationOrder, Unknown
 from certs.errors import NotFound
 from certs.x509.certificate import pem_of
-from pkiportal.env import env_secret
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds; together well below an attempt's lease
 
 
 class RestCAClient(CAClient):
-    """`url`: the CA's base address; the bearer token comes from the environment variable `token_env` (or its _FILE), never
-    from settings; `ca_bundle`: PEM file that the server's TLS certificate must chain to (default: the system's)."""
+    """`url`: the CA's base address; `token`: its bearer token, which settings read from the environment or a file;
+    `ca_bundle`: PEM file that the server's TLS certificate must chain to (default: the system's); `chain_file`: PEM file
+    with the CA's chain, for a CA that does not serve it at /api/v1/ca/chain."""
 
     capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=False)
 
-    def __init__(self, alias: str, *, url: str, token_env: str = "PKI_REST_CA_TOKEN", ca_bundle: str = "", chain_file: str = "", parallel: int = 4) -> None:
+    def __init__(self, alias: str, *, url: str, token: str, ca_bundle: str = "", chain_file: str = "", parallel: int = 4) -> None:
         self.alias = alias
         self.url = url.rstrip("/")
-        self.token_env = token_env
+        if not token:
+            raise ImproperlyConfigured(f"The CA {alias} needs a bearer token in its OPTIONS (from the environment or a file).")
+        self._token = token
         self.ca_bundle = ca_bundle
         self.chain_file = chain_file
         self.parallel = parallel
@@ -74,7 +76,7 @@ class RestCAClient(CAClient):
             return Pending(ref, f"{self.url} took the order and will answer later")
         detail = f"{self.url} answered {status}: {_problem_detail(response)}"
         if status in (401, 403) and _problem_type(response) in ("", "unauthorized"):
-            return NotSent(ref, f"{detail} Check the token in {self.token_env}.")
+            return NotSent(ref, f"{detail} Check the token of CA {self.alias}.")
         if status in (429, 503):
             return NotSent(ref, detail, retry_after=_retry_after(response))
         if status >= 500:
@@ -142,14 +144,11 @@ class RestCAClient(CAClient):
             raise CAUnreachable(f"cannot reach {self.url}: {_reason(exc)}") from exc
 
     def _call(self, method: str, path: str, *, headers: dict[str, str] | None = None, json: Any = None) -> requests.Response:
-        token = env_secret(self.token_env)
-        if not token:
-            raise ImproperlyConfigured(f"The CA {self.alias} needs a bearer token in {self.token_env} or {self.token_env}_FILE.")
         return self._session().request(
             method,
             self.url + path,
             json=json,
-            headers={"Authorization": f"Bearer {token}", **(headers or {})},
+            headers={"Authorization": f"Bearer {self._token}", **(headers or {})},
             timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
             allow_redirects=False,
             verify=self.ca_bundle or True,

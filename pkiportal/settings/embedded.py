@@ -14,6 +14,7 @@ from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering s
 from pkiportal.settings.base import BASE_DIR, env_list
 
 PKI_EMBEDDED = True
+PKI_EMBEDDED_WORKER = "pkiportal.embedded.start"
 PKI_HOME = Path(env_str("PKI_HOME", str(BASE_DIR / "var"))).resolve()
 PKI_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -63,3 +64,4 @@ PKI_ROOT_KEY_BACKEND = env_str("PKI_ROOT_KEY_BACKEND", "root")
 PKI_ALLOW_LOCAL_KEYS = True
 CA_CLIENTS = {"Internal-CA-Prod": {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
 STATIC_ROOT = PKI_HOME / "static"
+PKI_CA_API_INLINE = True

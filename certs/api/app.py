@@ -1,0 +1,23 @@
+"""The API object, its authentication and its routers."""
+
+from __future__ import annotations
+
+from ninja import NinjaAPI
+
+from certs.api import authority, certificates, requests
+from certs.api.auth import TokenAuth
+from certs.api.problems import add_problem_handlers
+
+api = NinjaAPI(
+    title="PKI Portal",
+    version="1",
+    description="Certificates by request: in words, field by field, or from a CSR. Errors are problem documents (RFC 9457).",
+    urls_namespace="v1",
+    auth=TokenAuth(),
+    openapi_url="/openapi.json",
+    docs_url="/docs",
+)
+api.add_router("/certificates", certificates.router, tags=["certificates"])
+api.add_router("/requests", requests.router, tags=["requests"])
+api.add_router("/ca", authority.router, tags=["certification authority"])
+add_problem_handlers(api)

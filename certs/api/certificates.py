@@ -1,0 +1,112 @@
+"""The CA endpoint (one portal as another's CA), and reading certificates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import Header, Router
+
+from certs.api.auth import require_scope, requester_for
+from certs.api.problems import problem
+from certs.api.responses import REFUSALS
+from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR
+from certs.errors import InputRefused
+from certs.models import Certificate, CertificateRequest
+from certs.terms import RequestState as S
+from certs.workflow.answers import answer, wait
+from certs.workflow.certificates import certificate_answer
+from certs.workflow.inline import run_now
+from certs.workflow.issuance import submit_many
+from certs.workflow.planning import plan_csr
+from certs.x509.certificate import format_serial, pem_of
+
+router = Router()
+
+
+@router.post("/issue", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="issue_certificate")
+def issue(request: HttpRequest, order: IssueFromCSR, idempotency_key: Annotated[str, Header(alias="Idempotency-Key", max_length=128)] = "") -> Any:
+    """Sign a CSR. The same Idempotency-Key answers the same certificate for as long as it exists; 202 when a person must approve."""
+    _check_key(idempotency_key)
+    requester = requester_for(request, "certificates:issue", profile=order.profile, idempotency_key=idempotency_key)
+    plan = plan_csr(order.csr.encode(), requester=requester, validity_days=order.validity_days, profile=order.profile)
+    (row,) = submit_many(plan.specs, requester=requester, begin=not settings.PKI_CA_API_INLINE)
+    if settings.PKI_CA_API_INLINE and row.state == S.SUBMITTED:
+        run_now([row.pk])
+    row = wait(row, seconds=settings.PKI_CA_API_WAIT_SECONDS)
+    return _outcome(row)
+
+
+def _check_key(key: str) -> None:
+    if key and not (key.isascii() and key.isprintable()):
+        raise InputRefused("An idempotency key is printable ASCII, at most 128 characters.", field="Idempotency-Key", next_step="Use a UUID.")
+
+
+def _outcome(row: CertificateRequest) -> Any:
+    if row.state == S.COMPLETED:
+        return 200, _issued(Certificate.objects.select_related("body", "chain").get(request=row))
+    told = answer(row)
+    if row.state == S.REJECTED:
+        return problem(403, "rejectedIdentifier" if "domain" in row.error else "policy_violation", row.error, suggestion=row.suggestion, policy_version=row.policy_version, audit_reference=row.public_id)
+    if row.state in (S.FAILED, S.CANCELLED):
+        return problem(409, "failed", row.error or f"The request is {row.state}.", resume_id=row.resume_id, audit_reference=row.public_id)
+    if row.held_since is not None:
+        response = problem(503, "ca_unavailable", row.error, resume_id=row.resume_id, state=row.state, audit_reference=row.public_id)
+        response["Retry-After"] = "30"
+        return response
+    return 202, {"state": told["state"], "order": f"{settings.PKI_BASE_URL}/api/v1/requests/{row.public_id}", "audit_reference": row.public_id}
+
+
+def _issued(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "certificate": pem_of(bytes(certificate.body.der)),
+        "serial_number": format_serial(int(certificate.serial_number, 16)),
+        "not_before": certificate.not_before.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "not_after": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "cert_id": certificate.cert_id,
+        "chain": [c.public_bytes(Encoding.PEM).decode() for c in x509.load_pem_x509_certificates(certificate.chain.pem.encode())],
+    }
+
+
+@router.get("/by-order/{order_ref}", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="certificate_by_order")
+def by_order(request: HttpRequest, order_ref: str) -> Any:
+    """What became of an order sent with that Idempotency-Key by this team; 404 when none arrived."""
+    require_scope(request.auth, "certificates:issue")  # type: ignore[attr-defined]
+    row = CertificateRequest.objects.filter(team=request.auth.team, door="api", idempotency_key=order_ref).order_by("-pk").first()  # type: ignore[attr-defined]
+    if row is None or row.state in (S.REJECTED, S.CANCELLED):
+        raise Http404
+    return _outcome(row)
+
+
+@router.get("/{cert_id}", response={200: dict[str, Any], **REFUSALS}, operation_id="read_certificate")
+def read(request: HttpRequest, cert_id: str) -> Any:
+    """One certificate of the token's team."""
+    require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
+    certificate = _mine(request).filter(cert_id=cert_id).first()
+    if certificate is None:
+        raise Http404
+    return certificate_answer(certificate, audit_reference=certificate.request.public_id) | {
+        "status": certificate.status,
+        "issuer": certificate.issuer.name,
+        "profile": certificate.profile,
+        "policy_version": certificate.policy_version,
+        "chain": certificate.chain.pem,
+    }
+
+
+@router.get("/{cert_id}/pem", response={200: None, **REFUSALS}, operation_id="download_certificate")
+def download(request: HttpRequest, cert_id: str) -> HttpResponse:
+    """The certificate followed by its chain, in PEM."""
+    require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
+    certificate = _mine(request).filter(cert_id=cert_id).first()
+    if certificate is None:
+        raise Http404
+    return HttpResponse(pem_of(bytes(certificate.body.der)) + certificate.chain.pem, content_type="application/pem-certificate-chain")
+
+
+def _mine(request: HttpRequest) -> Any:
+    rows = Certificate.objects.select_related("body", "chain", "issuer", "request")
+    return rows.filter(team=request.auth.team)  # type: ignore[attr-defined]

@@ -1,0 +1,59 @@
+"""Problem documents (RFC 9457), made in this one place: every refusal of the API leaves through here."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, AuthorizationError, HttpError, ValidationError
+
+from certs.errors import NotUnderstood, PortalError
+
+log = logging.getLogger(__name__)
+
+TYPE_PREFIX = "urn:pki-portal:error:"
+
+
+def problem(status: int, kind: str, detail: str, **more: Any) -> HttpResponse:
+    """An application/problem+json answer; `more` are extension members such as field, suggestion, position."""
+    document = {"type": TYPE_PREFIX + kind, "title": kind, "status": status, "detail": detail, **{k: v for k, v in more.items() if v not in ("", None)}}
+    response = HttpResponse(json.dumps(document, ensure_ascii=False), status=status, content_type="application/problem+json")
+    if status == 401:
+        response["WWW-Authenticate"] = 'Bearer realm="PKI Portal"'
+    return response
+
+
+def add_problem_handlers(api: NinjaAPI) -> None:
+    """Turn every exception that an operation may raise into a problem document."""
+
+    @api.exception_handler(PortalError)
+    def portal_error(_request: HttpRequest, exc: PortalError) -> HttpResponse:
+        more: dict[str, Any] = {"field": exc.field, "next_step": exc.next_step}
+        if isinstance(exc, NotUnderstood):
+            more |= {"position": exc.position, "example": exc.example}
+        return problem(exc.status, exc.problem, exc.message, **more)
+
+    @api.exception_handler(ValidationError)
+    def invalid(_request: HttpRequest, exc: ValidationError) -> HttpResponse:
+        errors = [{"field": ".".join(str(part) for part in e["loc"][1:]) or str(e["loc"][0]), "reason": e["msg"]} for e in exc.errors]
+        first = errors[0] if errors else {"field": "", "reason": "invalid"}
+        return problem(422, "malformed", f"{first['field']}: {first['reason']}", field=first["field"], errors=errors)
+
+    @api.exception_handler(AuthenticationError)
+    def unauthenticated(_request: HttpRequest, _exc: AuthenticationError) -> HttpResponse:
+        return problem(401, "unauthorized", "A valid bearer token is needed. Make one in the portal under API tokens.")
+
+    @api.exception_handler(AuthorizationError)
+    def forbidden(_request: HttpRequest, exc: AuthorizationError) -> HttpResponse:
+        return problem(403, "unauthorized", str(exc) or "This token may not do that.")
+
+    @api.exception_handler(Http404)
+    def missing(_request: HttpRequest, _exc: Http404) -> HttpResponse:
+        return problem(404, "notFound", "There is no such thing, or it is not yours to see.")
+
+    @api.exception_handler(HttpError)
+    def http_error(_request: HttpRequest, exc: HttpError) -> HttpResponse:
+        return problem(exc.status_code, "malformed" if exc.status_code == 400 else "error", str(exc))

@@ -1,0 +1,82 @@
+"""Requests: in words, field by field, or from a CSR; watching and resuming them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from django.http import Http404, HttpRequest
+from ninja import Header, Router
+
+from audit.log import Actor
+from certs.api.auth import require_scope, requester_for
+from certs.api.responses import REFUSALS
+from certs.api.schemas import Plan, RequestAsForm, RequestInWords, RequestStatus, Submitted
+from certs.errors import InputRefused
+from certs.intake.spec import IssuePlan
+from certs.models import CertificateRequest
+from certs.workflow.answers import answer
+from certs.workflow.holding import resume as resume_request
+from certs.workflow.issuance import Requester, submit_many
+from certs.workflow.planning import Fields, describe, plan_csr, plan_fields, plan_words
+
+router = Router()
+IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", max_length=128)]
+
+
+@router.post("/words", response={200: Plan, 202: Submitted, **REFUSALS}, operation_id="request_in_words")
+def in_words(request: HttpRequest, order: RequestInWords, idempotency_key: IdempotencyKey = "") -> Any:
+    """Such as "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"."""
+    requester = requester_for(request, "certificates:issue", idempotency_key=idempotency_key)
+    plan = plan_words(order.text, requester=requester)
+    if not isinstance(plan, IssuePlan):
+        raise InputRefused("These words ask for something other than issuing.", field="text", next_step="Use the certificate's own address to renew or revoke it.")
+    _check_profiles(request, plan)
+    if order.plan_only:
+        return 200, describe(plan, requester=requester)
+    return 202, _submitted(plan, requester)
+
+
+@router.post("", response={202: Submitted, **REFUSALS}, operation_id="request_certificate")
+def as_form(request: HttpRequest, order: RequestAsForm, idempotency_key: IdempotencyKey = "") -> Any:
+    """One certificate. With a CSR, names and key are the CSR's, and the fields for them must be empty."""
+    requester = requester_for(request, "certificates:issue", profile=order.profile, idempotency_key=idempotency_key)
+    if order.csr:
+        if order.common_name or order.sans or order.key:
+            raise InputRefused("With a CSR, names and key come from the CSR.", field="csr", next_step="Leave common_name, sans and key out.")
+        plan = plan_csr(order.csr.encode(), requester=requester, validity_days=order.validity_days, profile=order.profile)
+    else:
+        plan = plan_fields(Fields(order.common_name, tuple(order.sans), order.key, order.validity_days, order.profile), requester=requester)
+    return 202, _submitted(plan, requester)
+
+
+def _check_profiles(request: HttpRequest, plan: IssuePlan) -> None:
+    for profile in {spec.profile for spec in plan.specs}:
+        requester_for(request, "certificates:issue", profile=profile)
+
+
+def _submitted(plan: IssuePlan, requester: Requester) -> dict[str, Any]:
+    if requester.idempotency_key and len(plan.specs) != 1:
+        raise InputRefused("An idempotency key goes with one certificate.", field="Idempotency-Key", next_step="Send one request for each certificate.")
+    rows = submit_many(plan.specs, requester=requester)
+    return {"requests": [{"audit_reference": row.public_id, "state": row.state, "url": f"/api/v1/requests/{row.public_id}"} for row in rows]}
+
+
+@router.get("/{public_id}", response={200: RequestStatus, **REFUSALS}, operation_id="read_request")
+def read(request: HttpRequest, public_id: str) -> Any:
+    """Where a request stands; once it is completed, its certificate."""
+    require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
+    row = CertificateRequest.objects.filter(team=request.auth.team, public_id=public_id).first()  # type: ignore[attr-defined]
+    if row is None:
+        raise Http404
+    return 200, answer(row)
+
+
+@router.post("/resume/{resume_id}", response={202: RequestStatus, **REFUSALS}, operation_id="resume_request")
+def resume(request: HttpRequest, resume_id: str) -> Any:
+    """Go on with a request that was held or failed, without a second key or CSR."""
+    require_scope(request.auth, "certificates:issue")  # type: ignore[attr-defined]
+    token = request.auth  # type: ignore[attr-defined]
+    if not CertificateRequest.objects.filter(team=token.team, resume_id=resume_id).exists():
+        raise Http404
+    row = resume_request(resume_id, actor=Actor("token", f"{token.user.get_username()}:{token.prefix}"))
+    return 202, answer(row)

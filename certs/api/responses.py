@@ -1,0 +1,9 @@
+"""The refusals that every operation documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certs.api.schemas import Problem
+
+REFUSALS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 409, 422, 503), Problem)

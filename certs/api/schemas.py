@@ -1,0 +1,98 @@
+"""What goes in and out of the API. Inputs are closed: a field that is not here is refused, never ignored."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ninja import Schema
+from pydantic import ConfigDict, Field
+
+
+class Closed(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+
+class IssueFromCSR(Closed):
+    """The CA endpoint's order."""
+
+    csr: str = Field(description="PKCS#10 request in PEM (RFC 7468).", max_length=100_000)
+    validity_days: int = Field(default=90, ge=1, le=10_000)
+    profile: str = Field(default="tls-server", max_length=64)
+
+
+class IssuedCertificate(Schema):
+    """The CA endpoint's answer."""
+
+    certificate: str
+    serial_number: str
+    not_before: str
+    not_after: str
+    cert_id: str
+    chain: list[str]
+
+
+class Accepted(Schema):
+    """Taken, not finished: ask the order's address again."""
+
+    state: str
+    order: str
+    audit_reference: str
+
+
+class RequestInWords(Closed):
+    """A request in words; or, with `plan_only`, what would be done."""
+
+    text: str = Field(max_length=4096)
+    plan_only: bool = False
+
+
+class RequestAsForm(Closed):
+    """One certificate, field by field. The key is made by the portal unless a CSR is given."""
+
+    common_name: str = Field(default="", max_length=253)
+    sans: list[str] = Field(default_factory=list, max_length=200)
+    key: str = Field(default="", max_length=16, description="Such as rsa-4096 or ec-p256; empty for the policy's default.")
+    csr: str = Field(default="", max_length=100_000)
+    validity_days: int = Field(default=0, ge=0, le=10_000, description="0 for the policy's default.")
+    profile: str = Field(default="tls-server", max_length=64)
+
+
+class PlannedCertificate(Schema):
+    common_name: str
+    sans: list[str]
+    key: str
+    validity_days: int
+    profile: str
+
+
+class Plan(Schema):
+    success: bool
+    plan: list[PlannedCertificate]
+    decision: Literal["allow", "deny", "needs_approval"]
+    policy_version: str
+    suggestion: str | None = None
+    notes: list[str] = []
+
+
+class Submitted(Schema):
+    """The requests made, each with the address at which it can be watched."""
+
+    requests: list[dict[str, Any]]
+
+
+class RequestStatus(Schema):
+    model_config = ConfigDict(extra="allow")
+
+    success: bool
+    audit_reference: str
+
+
+class Problem(Schema):
+    """RFC 9457."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str

@@ -1,0 +1,89 @@
+"""`manage.py issue`: one or more certificates from a sentence, from options, or from a CSR file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management import CommandError, CommandParser
+
+from certs.errors import InputRefused
+from certs.intake.spec import IssuePlan, Plan, RenewPlan
+from certs.management.portal_command import PortalCommand, begin_working
+from certs.workflow.answers import answer, wait
+from certs.workflow.issuance import Requester, submit_many
+from certs.workflow.planning import Fields, describe, plan_csr, plan_fields, plan_words
+
+
+class Command(PortalCommand):
+    help = 'Issue certificates: issue "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"'
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        self.add_requester(parser)
+        parser.add_argument("text", nargs="*", help="the request in words")
+        parser.add_argument("--cn", default="", help="common name")
+        parser.add_argument("--san", action="append", default=[], help="further name (repeat, or separate by commas)")
+        parser.add_argument("--key-type", default="", help="such as rsa-4096 or ec-p256")
+        parser.add_argument("--validity-days", type=int, default=0)
+        parser.add_argument("--profile", default="")
+        parser.add_argument("--csr", metavar="FILE", help="PKCS#10 request; - for standard input")
+        parser.add_argument("--issuer", default=None, help="CA to use (default: PKI_DEFAULT_CA)")
+        parser.add_argument("--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)")
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+        parser.add_argument("--idempotency-key", default="", help="the same key again answers the same request")
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        requester = self.requester(options, idempotency_key=options["idempotency_key"])
+        plan = self._plan(options, requester)
+        if not isinstance(plan, IssuePlan):
+            verb = "renew" if isinstance(plan, RenewPlan) else "revoke"
+            raise InputRefused(f"These words ask to {verb}, not to issue.", field="text", next_step=f"Use `manage.py {verb}` or `manage.py ask`.")
+        if options["dry_run"]:
+            return describe(plan, requester=requester)
+        return self._issue(plan, requester, options)
+
+    def _plan(self, options: dict[str, Any], requester: Requester) -> Plan:
+        text, fields = " ".join(options["text"]), options["cn"] or options["san"]
+        if sum(map(bool, (text, fields, options["csr"]))) != 1:
+            raise CommandError('Give exactly one of: a sentence, --cn/--san, or --csr FILE. Example: issue "Issue TLS certificate for api.example.com"', returncode=2)
+        if options["validity_days"] < 0:
+            raise CommandError("--validity-days must be at least 1.", returncode=2)
+        if text:
+            if options["key_type"] or options["validity_days"] or options["profile"]:
+                raise CommandError("With a sentence, say key, validity and profile in the sentence.", returncode=2)
+            return plan_words(text, requester=requester)
+        if options["csr"]:
+            if options["key_type"]:
+                raise CommandError("With --csr the key is the CSR's; leave --key-type out.", returncode=2)
+            return plan_csr(self._read(options["csr"]), requester=requester, validity_days=options["validity_days"], profile=options["profile"])
+        sans = tuple(name for value in options["san"] for name in value.split(","))
+        return plan_fields(Fields(options["cn"], sans, options["key_type"], options["validity_days"], options["profile"]), requester=requester)
+
+    def _read(self, path: str) -> bytes:
+        if path == "-":
+            return sys.stdin.buffer.read(1_000_000)
+        try:
+            with Path(path).open("rb") as file:
+                return file.read(1_000_000)
+        except OSError as exc:
+            raise CommandError(f"{path} cannot be read: {exc.strerror}.", returncode=2) from exc
+
+    def _issue(self, plan: IssuePlan, requester: Requester, options: dict[str, Any]) -> dict[str, Any]:
+        begin_working()
+        if not options["json"]:
+            for note in plan.notes:
+                self.stderr.write(f"  note: {note}")
+        rows = submit_many(plan.specs, requester=requester, issuer=options["issuer"])
+        answers = []
+        for row in rows:
+            self._progress(row.public_id, options)
+            answers.append(answer(wait(row, seconds=options["wait"])))
+        if len(answers) == 1:
+            return answers[0]
+        return {"success": all(a["success"] for a in answers), "certificates": answers}
+
+    def _progress(self, public_id: str, options: dict[str, Any]) -> None:
+        if not options["json"]:
+            self.stderr.write(f"  {public_id}: policy, key, CSR, CA, inventory ...")

@@ -1,0 +1,26 @@
+"""`manage.py resume`: go on with a request that was held or failed, from where it stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandParser
+
+from audit.log import Actor
+from certs.management.portal_command import PortalCommand, begin_working
+from certs.workflow.answers import answer, wait
+from certs.workflow.holding import resume
+
+
+class Command(PortalCommand):
+    help = "Resume a held or failed request by its resume id, without a second key or CSR."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("resume_id", metavar="RESUME_ID")
+        parser.add_argument("--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)")
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        begin_working()
+        row = resume(options["resume_id"], actor=Actor("command", "resume"))
+        return answer(wait(row, seconds=options["wait"]))

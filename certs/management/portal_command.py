@@ -1,0 +1,98 @@
+"""What the portal's commands share: `--json`, `--as`, exit codes (0 done, 1 refused or failed, 2 wrong usage) and one way to print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError, ProgrammingError
+from django.utils.module_loading import import_string
+
+from audit.log import Actor
+from certs.errors import NotUnderstood, PortalError
+from certs.models import Team
+from certs.workflow.issuance import Requester
+from keys.errors import KeyBackendError
+from policy.errors import PolicyMissing
+
+
+class PortalCommand(BaseCommand):
+    """Subclasses implement `run(options) -> answer`; its `success` decides the exit code."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
+
+    def add_requester(self, parser: CommandParser) -> None:
+        parser.add_argument("--as", dest="as_user", metavar="USER", help="act for this user (default: the command itself)")
+        parser.add_argument("--team", help="team that will own it (default: the user's only team, or the only team)")
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def show(self, answer: dict[str, Any]) -> None:
+        """How the answer is printed for people; JSON is readable enough unless a command knows better."""
+        self.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            answer = self.run(options)
+        except NotUnderstood as exc:
+            answer = {"success": False, "error": exc.message, "position": exc.position, "example": exc.example}
+        except PortalError as exc:
+            answer = {"success": False, "error": exc.message, "type": exc.problem}
+            answer |= {key: value for key, value in (("field", exc.field), ("next_step", exc.next_step)) if value}
+        except (KeyBackendError, PolicyMissing) as exc:
+            answer = {"success": False, "error": str(exc), "next_step": exc.next_step}
+        except (OperationalError, ProgrammingError) as exc:
+            raise CommandError(f"The database cannot be used: {str(exc).splitlines()[0]}\nIf this is a new installation, run `manage.py bootstrap` first.", returncode=1) from exc
+        if options["json"]:
+            self.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False))
+        else:
+            self.show(answer)
+        if not answer.get("success"):
+            self.stdout.flush()
+            sys.exit(1)
+
+    def requester(self, options: dict[str, Any], *, idempotency_key: str = "") -> Requester:
+        """Who asks, from --as and --team. Raises CommandError (exit 2) for a name that is not there."""
+        user = self._user(options.get("as_user"))
+        actor = Actor("user", user.get_username()) if user else Actor("command", self._name())
+        scope = f"user:{user.pk}" if user else "command"
+        return Requester(actor=actor, team=self._team(options.get("team"), user), door="command", user=user, idempotency_scope=scope if idempotency_key else "", idempotency_key=idempotency_key)
+
+    def _user(self, name: str | None) -> Any:
+        if not name:
+            return None
+        user = get_user_model().objects.filter(username=name).first()
+        if user is None:
+            raise CommandError(f"There is no user {name}.", returncode=2)
+        return user
+
+    def _team(self, slug: str | None, user: Any) -> Team:
+        teams = Team.objects.all() if user is None or user.is_superuser else Team.objects.filter(members=user)
+        if slug:
+            teams = Team.objects.filter(slug=slug)
+        found = list(teams.order_by("pk")[:2])
+        if len(found) == 1 or (found and not slug and user is None):
+            return found[0]
+        if not found:
+            raise CommandError(f"There is no team {slug}." if slug else "There is no team yet; run `manage.py bootstrap` first.", returncode=2)
+        raise CommandError("Say for which team: --team SLUG.", returncode=2)
+
+    def _name(self) -> str:
+        return self.__module__.rsplit(".", 1)[-1]
+
+
+def begin_working(*, beat: bool = False) -> None:
+    """On the embedded default the command is its own worker; in production the workers are elsewhere and this does nothing."""
+    if not getattr(settings, "PKI_EMBEDDED", False):
+        return
+    if not settings.PKI_EMBEDDED_WORKER:
+        raise ImproperlyConfigured("PKI_EMBEDDED needs PKI_EMBEDDED_WORKER, the dotted path of what starts the worker.")
+    # settings name it by dotted path: certs may not import pkiportal
+    import_string(settings.PKI_EMBEDDED_WORKER)(beat=beat)

@@ -1,0 +1,208 @@
+"""From what people send to a plan, the same for every door: words, a form's fields or a CSR become specifications.
+
+Nothing is made here. What a person sees before they confirm, what `--dry-run` prints and what `plan_only` answers is
+`describe()` of the same plan that is then submitted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import record
+from certs.errors import CSRRefused, InputRefused
+from certs.intake.grammar import parse
+from certs.intake.secrets_scan import find_secret
+from certs.intake.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan
+from certs.models import Team
+from certs.terms import RefusalClass
+from certs.workflow.issuance import Preview, Requester, preview
+from certs.x509.csr import CSRFacts, read_csr
+from certs.x509.names import parse_dns_name, parse_ip_address
+from keys.lifecycle import block_public_key
+from keys.spec import KeySpec
+from policy.engine import Outcome
+from policy.models import Profile
+from policy.publishing import version_in_force
+
+SECRET_ADVICE = "Treat it as exposed: replace it. Send only the CSR; nobody at the portal ever needs a private key or token."
+
+
+def defaults_for(team: Team, *, now: datetime) -> IntakeDefaults:
+    """What fills gaps: the team's domain, and the defaults of the policy in force."""
+    ruleset = version_in_force(settings.PKI_DEFAULT_POLICY, at=now).ruleset
+    return IntakeDefaults(
+        domain=team.default_domain,
+        key=KeySpec(ruleset.default_key),
+        validity_days=ruleset.default_validity_days,
+        profile="tls-server",
+        profiles=tuple(Profile.objects.order_by("name").values_list("name", flat=True)),
+        today=now.date(),
+    )
+
+
+def plan_words(text: str, *, requester: Requester) -> Plan:
+    """Raises NotUnderstood with the position, or InputRefused when a secret was pasted (its text is kept nowhere)."""
+    refuse_secrets(text, requester=requester, field="text")
+    return parse(text, defaults_for(requester.team, now=database_now()))
+
+
+def refuse_secrets(text: str, *, requester: Requester, field: str) -> None:
+    """Stop a private key or token before the first write, log line or message; only its class and length are kept."""
+    found = find_secret(text)
+    if found is None:
+        return
+    _audit_secret(requester, kind=found.kind, length=found.length, spki="")
+    raise CSRRefused(RefusalClass.SECRET_PASTED, f"This text contains a secret ({found.kind}).", field=field, next_step=SECRET_ADVICE)
+
+
+def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, profile: str = "") -> IssuePlan:
+    """A CSR brought by its requester, through the gate. Raises CSRRefused; the refusal is audited."""
+    facts = gate(data, requester=requester)
+    defaults = defaults_for(requester.team, now=database_now())
+    spec = CertificateSpec(
+        common_name=facts.common_name,
+        dns_names=facts.dns_names,
+        ip_addresses=facts.ip_addresses,
+        key=facts.key.name,
+        validity_days=validity_days or defaults.validity_days,
+        profile=profile or defaults.profile,
+        csr_der=facts.der if facts.storable else b"",
+        spki_der=facts.spki_der,
+    )
+    notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
+    if not validity_days:
+        notes.append(f"Validity {defaults.validity_days} days is the policy's default.")
+    return IssuePlan((spec,), tuple(notes))
+
+
+def gate(data: bytes, *, requester: Requester) -> CSRFacts:
+    """The one gate for CSRs at every door. A refusal is one audit event; a pasted private key also blocks its public key."""
+    try:
+        return read_csr(data, domains=requester.team.domain_names(), max_names=settings.PKI_MAX_NAMES, max_bytes=settings.PKI_MAX_CSR_BYTES)
+    except CSRRefused as refused:
+        if refused.refusal is RefusalClass.SECRET_PASTED:
+            _audit_secret(requester, kind="private key", length=len(data), spki=refused.spki_sha256)
+            refused.next_step = refused.next_step or SECRET_ADVICE
+        else:
+            _audit_refusal(requester, refused)
+        raise
+
+
+@transaction.atomic
+def _audit_refusal(requester: Requester, refused: CSRRefused) -> None:
+    data = {"class": str(refused.refusal), "field": refused.field, "door": requester.door}
+    record(EventType.CSR_REFUSED, subject=f"team:{requester.team.slug}", actor=requester.actor, at=database_now(), data=data)
+
+
+@transaction.atomic
+def _audit_secret(requester: Requester, *, kind: str, length: int, spki: str) -> None:
+    now = database_now()
+    if spki:
+        block_public_key(spki, team=requester.team.slug, reason="its private key was pasted into the portal", now=now, actor=requester.actor)
+    data = {"kind": kind, "length": length, "spki_sha256": spki, "door": requester.door}
+    record(EventType.SECRET_REFUSED, subject=f"team:{requester.team.slug}", actor=requester.actor, at=now, data=data)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A request field by field, as a form, the API or a command's options give it. Empty or zero: the policy's default."""
+
+    common_name: str = ""
+    sans: tuple[str, ...] = ()
+    key: str = ""
+    validity_days: int = 0
+    profile: str = ""
+
+
+def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
+    """Raises InputRefused naming the field and what would pass. A bare label is completed only in words and in the web form."""
+    for label, text in (("common_name", fields.common_name), *(("sans", san) for san in fields.sans)):
+        refuse_secrets(text, requester=requester, field=label)
+    defaults = defaults_for(requester.team, now=database_now())
+    dns, ips, notes = _names(fields, defaults)
+    if fields.key and fields.key not in list(KeySpec):
+        raise InputRefused(f"There is no key type {fields.key!r}.", field="key", next_step=f"Key types: {', '.join(KeySpec)}.")
+    if not fields.key:
+        notes.append(f"Key {defaults.key.label} is the policy's default.")
+    if not fields.validity_days:
+        notes.append(f"Validity {defaults.validity_days} days is the policy's default.")
+    spec = CertificateSpec(
+        common_name=dns[0] if dns else "",
+        dns_names=tuple(dns),
+        ip_addresses=tuple(ips),
+        key=str(fields.key or defaults.key),
+        validity_days=fields.validity_days or defaults.validity_days,
+        profile=fields.profile or defaults.profile,
+    )
+    return IssuePlan((spec,), tuple(notes))
+
+
+def _names(fields: Fields, defaults: IntakeDefaults) -> tuple[list[str], list[str], list[str]]:
+    dns: list[str] = []
+    ips: list[str] = []
+    notes: list[str] = []
+    for label, text in (("common_name", fields.common_name), *(("sans", san) for san in fields.sans)):
+        text = text.strip()
+        if not text:
+            continue
+        address = parse_ip_address(text)
+        if address is not None:
+            ips += [address] if address not in ips else []
+            continue
+        if "." not in text:
+            notes.append(f"{text} was completed to {text}.{defaults.domain}.")
+            text = f"{text}.{defaults.domain}"
+        name = parse_dns_name(text, allow_unicode=True, field=label).ascii
+        dns += [name] if name not in dns else []
+    if not dns and not ips:
+        raise InputRefused("A certificate needs at least one name.", field="common_name", next_step=f"For example api.{defaults.domain}.")
+    if len(dns) + len(ips) > settings.PKI_MAX_NAMES:
+        raise InputRefused(f"{len(dns) + len(ips)} names are more than {settings.PKI_MAX_NAMES}.", field="sans", next_step="Spread them over several certificates.")
+    return dns, ips, notes
+
+
+def describe(plan: IssuePlan, *, requester: Requester) -> dict[str, Any]:
+    """What would happen, as DESIGN 6 prints it: every certificate, the decision over all of them, the first suggestion."""
+    seen = preview(plan.specs, requester=requester)
+    suggestions = [d.suggestion.text for d in seen.decisions if d.suggestion]
+    return {
+        "success": True,
+        "plan": [planned(spec) for spec in plan.specs],
+        "decision": worst(seen),
+        "policy_version": seen.policy_version,
+        "suggestion": suggestions[0] if suggestions else None,
+        "notes": list(plan.notes),
+        "checks": [[{"rule": c.rule, "passed": c.passed, "message": c.message} for c in d.checks] for d in seen.decisions],
+    }
+
+
+def planned(spec: CertificateSpec) -> dict[str, Any]:
+    return {
+        "common_name": spec.common_name,
+        "sans": [*spec.dns_names, *spec.ip_addresses],
+        "key": spec.key,
+        "validity_days": spec.validity_days,
+        "profile": spec.profile,
+    }
+
+
+def worst(seen: Preview) -> str:
+    outcomes = {decision.outcome for decision in seen.decisions}
+    for outcome in (Outcome.DENY, Outcome.NEEDS_APPROVAL):
+        if outcome in outcomes:
+            return str(outcome)
+    return str(Outcome.ALLOW)
+
+
+def plan_digest(specs: Sequence[CertificateSpec]) -> str:
+    """Names a plan, so that what is confirmed is what was shown."""
+    return hashlib.sha256(repr(list(specs)).encode()).hexdigest()

@@ -1,0 +1,63 @@
+"""`manage.py up`: the whole portal in one process (web, worker, beat), on the embedded default."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from django.conf import settings
+from django.core.management import BaseCommand, CommandError, CommandParser, call_command
+
+DEMO_SENTENCE = "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"
+
+
+class Command(BaseCommand):
+    help = "Serve the portal with worker and beat in the same process, until Ctrl-C."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--demo", action="store_true", help="bootstrap with a demo login and issue the README's certificate first")
+        parser.add_argument("--no-serve", action="store_true", help="stop after the preparation (with --demo: after the answer)")
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=0, help="default: 8000, or the next free one")
+        parser.add_argument("--threads", type=int, default=8)
+        parser.add_argument("--json", action="store_true", help="with --no-serve: print only the answer's JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not getattr(settings, "PKI_EMBEDDED", False):
+            raise CommandError("`up` is for the embedded default. In production, run web, worker and beat apart (see docker-compose.yml).", returncode=2)
+        if options["demo"]:
+            self._demo(options)
+        if options["no_serve"]:
+            return
+        if not options["demo"]:
+            call_command("bootstrap", stdout=self.stdout)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        self._serve(options["host"], options["port"] or free_port(options["host"]), options["threads"])
+
+    def _demo(self, options: dict[str, Any]) -> None:
+        out = open("/dev/null", "w", encoding="ascii") if options["json"] else self.stdout  # noqa: SIM115, PTH123 - lives as long as the process
+        print("Setting up (SQLite, local encrypted keys, own CA) ...", file=out, flush=True)
+        call_command("bootstrap", demo=True, stdout=out)
+        print(f"Asking for: {DEMO_SENTENCE}", file=out, flush=True)
+        call_command("issue", DEMO_SENTENCE, json=options["json"], idempotency_key="make-demo", stdout=self.stdout)
+        self.stdout.flush()
+
+    def _serve(self, host: str, port: int, threads: int) -> None:
+        self.stdout.write(self.style.SUCCESS(f"\nPortal: http://{host}:{port}/   admin: http://{host}:{port}/admin/   (Ctrl-C stops it)"))
+        self.stdout.flush()
+        from pkiportal.serving import serve_embedded  # noqa: PLC0415 - gunicorn is needed only here
+
+        serve_embedded(host, port, threads)
+
+
+def free_port(host: str) -> int:
+    """8000 if it is free, else the next one that is. Raises CommandError after a hundred."""
+    for port in range(8000, 8100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise CommandError(f"No port from 8000 to 8099 is free on {host}; give one with --port.", returncode=1)
