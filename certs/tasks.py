@@ -44,8 +44,23 @@ def record_inventory(ids: Sequence[int]) -> Sequence[int]:
 
 
 @shared_task
-def sweep() -> dict[str, int]:
-    return recovery.sweep()
+def sweep() -> int:
+    return recovery.restart_standing()
+
+
+@shared_task
+def sweep_ca() -> dict[str, int]:
+    """What needs the CA role: wrong and unclaimed certificates are revoked, then what was held goes on."""
+    return {
+        "quarantine_revoked": recovery.revoke_quarantined(),
+        "settled": recovery.settle_unclaimed(),
+        "released": recovery.release_for_answering_cas(),
+    }
+
+
+@shared_task
+def sweep_keys() -> int:
+    return recovery.release_for_answering_keys()
 
 
 @shared_task

@@ -20,10 +20,13 @@ from audit.signer import ensure_sealing_key
 from certs.ca.creation import ensure_own_ca
 from certs.models import Domain, Issuer, Team
 from keys.spec import KeySpec
-from policy.publishing import ensure_default_policy
+from policy.models import Policy, PolicyVersion, Profile
+from policy.presets import DEFAULT_V2_3
+from policy.publishing import draft_version, publish_version
 
 ACTOR = Actor("command", "bootstrap")
 SECURITY_TEAM, AUDITORS, REQUESTERS = "security-team", "auditors", "requesters"
+PROFILES = (("tls-server", ("serverAuth",), "TLS servers"), ("tls-client", ("clientAuth",), "TLS clients; policy v2.3 does not allow it"))
 ADMIN_APPS = ("certs", "policy", "keys", "audit")
 
 
@@ -65,9 +68,15 @@ class Bootstrap:
             self._made("audit sealing key")
 
     def policy(self) -> None:
-        with transaction.atomic():
-            for what in ensure_default_policy(now=database_now(), actor=ACTOR):
-                self._made(what)
+        for name, ekus, description in PROFILES:
+            if Profile.objects.get_or_create(name=name, defaults={"ekus": list(ekus), "description": description})[1]:
+                self._made(f"profile {name}")
+        name = settings.PKI_DEFAULT_POLICY
+        if Policy.objects.filter(name=name, versions__state=PolicyVersion.State.PUBLISHED).exists():
+            return
+        now = database_now()
+        version = publish_version(draft_version(name, DEFAULT_V2_3, actor=ACTOR, now=now), actor=ACTOR, now=now)
+        self._made(f"policy {version.version}")
 
     def team(self) -> None:
         if Team.objects.exists():

@@ -11,6 +11,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, AuthorizationError, HttpError, ValidationError
 
 from certs.errors import NotUnderstood, PortalError
+from policy.errors import PolicyError
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ def add_problem_handlers(api: NinjaAPI) -> None:
         if isinstance(exc, NotUnderstood):
             more |= {"position": exc.position, "example": exc.example}
         return problem(exc.status, exc.problem, exc.message, **more)
+
+    @api.exception_handler(PolicyError)
+    def policy_error(_request: HttpRequest, exc: PolicyError) -> HttpResponse:
+        return problem(503, "policy_missing", str(exc))
 
     @api.exception_handler(ValidationError)
     def invalid(_request: HttpRequest, exc: ValidationError) -> HttpResponse:

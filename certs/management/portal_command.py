@@ -18,7 +18,7 @@ from certs.errors import NotUnderstood, PortalError
 from certs.models import Team
 from certs.workflow.issuance import Requester
 from keys.errors import KeyBackendError
-from policy.errors import PolicyMissing
+from policy.errors import PolicyError
 
 
 class PortalCommand(BaseCommand):
@@ -46,8 +46,10 @@ class PortalCommand(BaseCommand):
         except PortalError as exc:
             answer = {"success": False, "error": exc.message, "type": exc.problem}
             answer |= {key: value for key, value in (("field", exc.field), ("next_step", exc.next_step)) if value}
-        except (KeyBackendError, PolicyMissing) as exc:
+        except KeyBackendError as exc:
             answer = {"success": False, "error": str(exc), "next_step": exc.next_step}
+        except PolicyError as exc:
+            answer = {"success": False, "error": str(exc)}
         except (OperationalError, ProgrammingError) as exc:
             raise CommandError(f"The database cannot be used: {str(exc).splitlines()[0]}\nIf this is a new installation, run `manage.py bootstrap` first.", returncode=1) from exc
         if options["json"]:

@@ -41,9 +41,9 @@ def defaults_for(team: Team, *, now: datetime) -> IntakeDefaults:
     ruleset = version_in_force(settings.PKI_DEFAULT_POLICY, at=now).ruleset
     return IntakeDefaults(
         domain=team.default_domain,
-        key=KeySpec(ruleset.default_key),
-        validity_days=ruleset.default_validity_days,
-        profile="tls-server",
+        key=KeySpec(ruleset.defaults.key),
+        validity_days=ruleset.defaults.validity_days,
+        profile=ruleset.defaults.profile,
         profiles=tuple(Profile.objects.order_by("name").values_list("name", flat=True)),
         today=now.date(),
     )
@@ -173,7 +173,7 @@ def _names(fields: Fields, defaults: IntakeDefaults) -> tuple[list[str], list[st
 def describe(plan: IssuePlan, *, requester: Requester) -> dict[str, Any]:
     """What would happen, as DESIGN 6 prints it: every certificate, the decision over all of them, the first suggestion."""
     seen = preview(plan.specs, requester=requester)
-    suggestions = [d.suggestion.text for d in seen.decisions if d.suggestion]
+    suggestions = [d.advice for d in seen.decisions if d.advice]
     return {
         "success": True,
         "plan": [planned(spec) for spec in plan.specs],

@@ -35,16 +35,6 @@ RELEASE_AT_ONCE = 200
 REVOCATION_TRIES_BEFORE_ALARM = 5
 
 
-def sweep() -> dict[str, int]:
-    """One round; answers what was done."""
-    return {
-        "restarted": restart_standing(),
-        "quarantine_revoked": revoke_quarantined(),
-        "released": release_answering(),
-        "settled": settle_unclaimed(),
-    }
-
-
 def restart_standing() -> int:
     """Start the chain again for requests that nobody works on: no live attempt, no change for a while, not held."""
     now = database_now()
@@ -64,16 +54,22 @@ def restart_standing() -> int:
     return count
 
 
-def release_answering() -> int:
-    """Resume what was held, for each CA and key backend that answers again."""
+def release_for_answering_cas() -> int:
+    """Resume what was held for a CA, for each CA that answers again. Needs the CA role."""
     released = 0
-    held = CertificateRequest.objects.filter(held_since__isnull=False, state__in=UNFINISHED)
-    for issuer in Issuer.objects.filter(pk__in=held.filter(state=S.CSR_CREATED).values("issuer"), circuit_opened_at__isnull=True):
+    held = CertificateRequest.objects.filter(held_since__isnull=False, state=S.CSR_CREATED)
+    for issuer in Issuer.objects.filter(pk__in=held.values("issuer"), circuit_opened_at__isnull=True):
         if get_ca_client(issuer.alias).is_available():
             released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=RELEASE_AT_ONCE)
             ca_is_back(issuer, now=database_now())
-    waiting_for_keys = held.filter(state__in=(S.APPROVED, S.KEY_READY)).values_list("key_backend", flat=True).distinct()
-    for backend in waiting_for_keys:
+    return released
+
+
+def release_for_answering_keys() -> int:
+    """Resume what was held for a key backend, for each that answers again. Needs the keys role."""
+    released = 0
+    held = CertificateRequest.objects.filter(held_since__isnull=False, state__in=(S.APPROVED, S.KEY_READY))
+    for backend in held.order_by().values_list("key_backend", flat=True).distinct():
         if get_key_backend(backend).is_available():
             released += release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=RELEASE_AT_ONCE)
             close_alerts(kind="keys_unavailable", cause=f"keys:{backend}", now=database_now())

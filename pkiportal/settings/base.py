@@ -113,7 +113,7 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "pkiportal.beat.LeaderScheduler"
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
 CELERY_TASK_QUEUES = [Queue(name) for name in ("workflow", "policy", "keys", "ca", "inventory", "audit", "mail")]
 CELERY_TASK_ROUTES = {
@@ -121,6 +121,8 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.ensure_keys": {"queue": "keys"},
     "certs.tasks.create_csrs": {"queue": "keys"},
     "certs.tasks.submit_to_ca": {"queue": "ca"},
+    "certs.tasks.sweep_ca": {"queue": "ca"},
+    "certs.tasks.sweep_keys": {"queue": "keys"},
     "certs.tasks.record_inventory": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
     "audit.tasks.*": {"queue": "audit"},
@@ -128,7 +130,9 @@ CELERY_TASK_ROUTES = {
 # Written to the database by `bootstrap`, where the security team may change them in the admin.
 PKI_SCHEDULES = {
     "audit: seal new events": {"task": "audit.tasks.seal", "every_seconds": 5},
-    "workflow: sweep what stands still": {"task": "certs.tasks.sweep", "every_seconds": 15},
+    "workflow: start again what stands still": {"task": "certs.tasks.sweep", "every_seconds": 15},
+    "workflow: clear up at CAs and resume": {"task": "certs.tasks.sweep_ca", "every_seconds": 15},
+    "workflow: resume when keys are back": {"task": "certs.tasks.sweep_keys", "every_seconds": 15},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
 }
 PKI_CRONTABS: dict[str, dict[str, Any]] = {}

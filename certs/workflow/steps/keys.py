@@ -69,7 +69,7 @@ def move_on_with_public_key(requests: Sequence[CertificateRequest], *, source: S
         elif owner.team != request.team.slug:
             rejections.append((request, "key_of_another_team", "This public key belongs to another team.", "Make a key pair of your own; a CSR can be copied, a key must not be shared."))
         else:
-            moves.append(Move(request, (S.KEY_READY,), ((EventType.PUBLIC_KEY_RECORDED, {"spki_sha256": request.spki_sha256}),)))
+            moves.append(Move(request, (S.KEY_READY,), ((EventType.KEY_RECORDED, {"spki_sha256": request.spki_sha256}),)))
     reject_many(rejections, source=source, now=now)
     transition_many(moves, source=source, actor=WORKER, now=now)
 

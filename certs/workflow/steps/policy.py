@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -52,15 +51,14 @@ def _move(request: CertificateRequest, decision: Decision) -> Move:
 
 def refusal(decision: Decision) -> tuple[str, str]:
     """The sentence of a refusal and its suggestion, as every door shows them."""
-    failed = "; ".join(check.message for check in decision.checks if not check.passed and not check.needs_approval)
-    return f"Policy violation: {failed}", decision.suggestion.text if decision.suggestion else ""
+    return f"Policy violation: {decision.reason}", decision.advice
 
 
 def evaluation_data(decision: Decision) -> dict[str, Any]:
     return {
         "policy_version": decision.policy_version,
         "outcome": str(decision.outcome),
-        "failed_rules": [check.rule for check in decision.checks if not check.passed],
+        "failed_rules": [check.rule for check in decision.failures],
     }
 
 
@@ -71,11 +69,12 @@ def keep_evaluations(requests: Sequence[CertificateRequest], decisions: Sequence
                 request=request,
                 policy_version=decision.policy_version,
                 outcome=str(decision.outcome),
-                checks=[asdict(check) for check in decision.checks],
-                suggestion={"text": decision.suggestion.text, "changes": dict(decision.suggestion.changes)} if decision.suggestion else None,
+                checks=judged["checks"],
+                suggestion=judged["suggestion"],
                 evaluated_at=now,
             )
             for request, decision in zip(requests, decisions, strict=True)
+            for judged in (decision.to_dict(),)
         ]
     )
 

@@ -1,0 +1,52 @@
+"""Beat that may be started twice: only the holder of a PostgreSQL advisory lock sends, the other waits to take over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from django.db import connection
+from django_celery_beat.schedulers import DatabaseScheduler
+
+LOCK_KEY = 7203541  # any number that nothing else in the database uses
+WAIT_SECONDS = 2.0
+
+
+class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-beat has no types
+    """The database's schedules, sent by one beat at a time.
+
+    Needs a session connection of its own: the lock lives as long as that does (no transaction-mode pooler in between). On
+    SQLite there is one process anyway, and no lock.
+    """
+
+    _lock_connection: psycopg.Connection[Any] | None = None
+    _leads = False
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        if connection.vendor == "postgresql" and not self._is_leader():
+            return WAIT_SECONDS
+        return float(super().tick(*args, **kwargs))
+
+    def _is_leader(self) -> bool:
+        try:
+            lock = self._connected()
+            if self._leads:
+                lock.execute("SELECT 1")  # the lock is gone with its connection, so see that it is there
+                return True
+            row = lock.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
+        except psycopg.Error:
+            self._lock_connection, self._leads = None, False
+            return False
+        self._leads = bool(row and row[0])
+        if self._leads:
+            # The beat that led before has written newer last_run_at values: read them, or everything would be due at once.
+            self._initial_read, self._heap = True, None
+        return self._leads
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._lock_connection is None or self._lock_connection.closed:
+            parameters = connection.get_connection_params()
+            for name in ("context", "cursor_factory", "prepare_threshold", "server_side_binding"):
+                parameters.pop(name, None)
+            self._lock_connection, self._leads = psycopg.connect(**parameters, autocommit=True), False
+        return self._lock_connection
