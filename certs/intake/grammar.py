@@ -1,0 +1,172 @@
+"""Words -> plan, deterministically: an LALR(1) grammar over the words of the request. The only reader of sentences in the house. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lark import Lark, Token, Tree, UnexpectedInput
+from lark.exceptions import UnexpectedToken
+from lark.lexer import Lexer
+
+from certs.errors import NotUnderstood
+from certs.intake.meaning import LIST_EXAMPLE, Part, issue_plan
+from certs.intake.reasons import EXAMPLE as REVOKE_EXAMPLE
+from certs.intake.reasons import OFFERED, reason_words
+from certs.intake.spec import IntakeDefaults, Plan, RenewPlan, RevokePlan
+from certs.intake.words import EXAMPLE, Word, issue_words, read_words
+from certs.terms import RevocationReason
+
+RENEW_EXAMPLE = "Renew cert-5678 with a new key"
+_SMALL_IN_RENEWAL = frozenset("please kindly the a an its it can could you we i would like to have get".split())
+_RENEWAL = {
+    "keep": "KEEP",
+    "keeping": "KEEP",
+    "reuse": "KEEP",
+    "reusing": "KEEP",
+    "same": "KEEP",
+    "existing": "KEEP",
+    "current": "KEEP",
+    "old": "KEEP",
+}
+_RENEWAL |= {"new": "NEW", "fresh": "NEW", "rotate": "NEW", "rotating": "NEW", "rotated": "NEW", "rekey": "NEW", "re-key": "NEW"}
+_IN_RENEWAL = frozenset("RENEW CERT CERTID KEY WITH AND COMMA COLON DASH".split())
+
+
+class _Words(Lexer):
+    """Hands our own words to the parser: the sentence was cut into words before, by the lexer of its workflow."""
+
+    def __init__(self, lexer_conf: Any) -> None:
+        """Lark passes its configuration; the words need none of it."""
+
+    def lex(self, data: Any) -> Iterator[Token]:
+        for number, word in enumerate(data):
+            yield Token(word.kind, word.text, start_pos=number)
+
+
+_PARSER = Lark(Path(__file__).with_name("sentence.lark").read_text(encoding="utf-8"), parser="lalr", lexer=_Words)
+
+
+def parse(text: str, defaults: IntakeDefaults) -> Plan:
+    """Understand one request. Raises NotUnderstood with the 0-based position of what was not, and an example that works.
+
+    The same text, defaults and day always give the same plan; whatever the text leaves open is filled from `defaults` and
+    said in the plan's notes.
+    """
+    raw = read_words(text)
+    match _workflow(raw):
+        case "REVOKE":
+            return _revoke_plan(_parts(reason_words(raw), text, REVOKE_EXAMPLE), len(text))
+        case "RENEW":
+            return _renew_plan(_parts(_renew_words(raw), text, RENEW_EXAMPLE), len(text))
+    return issue_plan(_parts(issue_words(raw), text, EXAMPLE), defaults, len(text))
+
+
+def _workflow(words: list[Word]) -> str:
+    """The first word that carries meaning decides: what follows is read with the words of that workflow."""
+    first = next((word.kind for word in words if word.kind not in ("FILLER", "COMMA")), "")
+    if not first:
+        raise NotUnderstood("The request is empty", position=0, example=EXAMPLE)
+    return first
+
+
+def _parts(words: list[Word], text: str, example: str) -> list[Part]:
+    for word in words:
+        if word.kind in ("UNKNOWN", "RESERVED", "LONGNUMBER"):
+            raise _not_understood(word, example)
+    try:
+        tree = _PARSER.parse(words)  # type: ignore[arg-type]  # our lexer takes words, not a text
+    except UnexpectedToken as error:
+        number = error.token.start_pos if error.token.type != "$END" else None
+        if number is None:
+            raise NotUnderstood("The request ends too early", position=len(text), example=example) from error
+        raise _not_understood(words[number], example) from error
+    except UnexpectedInput as error:
+        raise NotUnderstood("The request is not understood", position=0, example=example) from error
+    sentence = tree.children[0]
+    assert isinstance(sentence, Tree)  # noqa: S101 - the grammar's start rule
+    return [_part(child, words) for child in sentence.children]
+
+
+def _part(child: Tree[Token] | Token, words: list[Word]) -> Part:
+    if isinstance(child, Token):
+        return Part(child.type, (words[child.start_pos or 0],))
+    tokens = [token for token in child.children if isinstance(token, Token)]
+    return Part(_rule_name(child, tokens), tuple(words[token.start_pos or 0] for token in tokens))
+
+
+def _rule_name(tree: Tree[Token], tokens: list[Token]) -> str:
+    """Rules that only group single words (`life`, `mark`) are named by their word."""
+    name = str(tree.data)
+    return tokens[0].type if name in ("life", "mark") else name
+
+
+def _not_understood(word: Word, example: str) -> NotUnderstood:
+    if word.kind == "LONGNUMBER":
+        message = f"The number {word.text[:12]}… has more than 6 digits"
+    elif word.kind == "INT":
+        message = f"{word.text!r}: of what? Say days, weeks, months or years, or a key size after its kind"
+    elif word.kind == "UNKNOWN" and set(word.text) & set("/@"):
+        message = f"{word.text[:80]!r} is not a host name: leave out the scheme, port, path or user"
+    elif word.kind == "UNIT":
+        message = f"{word.text!r}: how many?"
+    elif word.kind == "NAME":
+        return NotUnderstood(
+            f"{word.text[:80]!r} is not understood here", position=word.at, example=LIST_EXAMPLE if example == EXAMPLE else example
+        )
+    else:
+        message = f"{word.text[:80]!r} is not understood here"
+    return NotUnderstood(message, position=word.at, example=example)
+
+
+def _renew_words(words: list[Word]) -> list[Word]:
+    result = []
+    for word in words:
+        low = word.text.lower()
+        if low in _SMALL_IN_RENEWAL:
+            continue
+        kind = _RENEWAL.get(low, word.kind)
+        if kind not in _IN_RENEWAL and kind not in ("KEEP", "NEW"):
+            message = f"{word.text[:80]!r} is not understood: a renewal takes a certificate's id and keeps everything but, where you say so, the key"
+            raise NotUnderstood(message, position=word.at, example=RENEW_EXAMPLE)
+        result.append(Word(kind, word.text, word.at, word.value))
+    return result
+
+
+def _renew_plan(parts: list[Part], end: int) -> RenewPlan:
+    cert_id = _only([part for part in parts if part.kind == "cert_id"], "certificates", RENEW_EXAMPLE)
+    if cert_id is None:
+        raise NotUnderstood("Which certificate? Say its id, such as cert-5678", position=end, example=RENEW_EXAMPLE)
+    key = _only([part for part in parts if part.kind in ("new_key", "keep_key")], "wishes for the key", RENEW_EXAMPLE, by_kind=True)
+    notes = () if key else ("The key is kept; say 'with a new key' for a new one",)
+    return RenewPlan(str(cert_id.words[0].value), new_key=key is not None and key.kind == "new_key", notes=notes)
+
+
+def _revoke_plan(parts: list[Part], end: int) -> RevokePlan:
+    target = _only([part for part in parts if part.kind in ("cert_id", "serial")], "certificates", REVOKE_EXAMPLE)
+    if target is None:
+        raise NotUnderstood("Which certificate? Say its id, such as cert-5678, or its serial number", position=end, example=REVOKE_EXAMPLE)
+    reason = _only([part for part in parts if part.kind == "reason"], "reasons", REVOKE_EXAMPLE)
+    if reason is None:
+        raise NotUnderstood(f"Why? A reason is needed: {OFFERED}", position=end, example=REVOKE_EXAMPLE)
+    word = target.words[0]
+    serial = int(str(word.value)) if target.kind == "serial" else None
+    digits_only = serial is not None and word.text.isdigit()
+    return RevokePlan(
+        reason=RevocationReason(str(reason.words[0].value)),
+        cert_id="" if serial is not None else str(word.value),
+        serial_number=serial,
+        destroy_key=any(part.kind == "destroy_key" for part in parts),
+        notes=(f"The serial number {word.text} is read as decimal; write 0x{word.text} for hexadecimal",) if digits_only else (),
+    )
+
+
+def _only(found: list[Part], what: str, example: str, *, by_kind: bool = False) -> Part | None:
+    """The one part of its sort, or None. Saying the same thing twice is no conflict; two different things are."""
+    for part in found[1:]:
+        same = part.kind == found[0].kind and (by_kind or part.words[0].value == found[0].words[0].value)
+        if not same:
+            first = found[0].words[0].text
+            raise NotUnderstood(f"Two {what}: {first!r} and {part.words[0].text!r}; say one", position=part.at, example=example)
+    return found[0] if found else None

@@ -1,0 +1,128 @@
+"""Revocation in words: people's spellings of the reasons of RFC 5280 5.3.1, and serial numbers as people paste them. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from certs.errors import NotUnderstood
+from certs.intake.words import Word
+from certs.terms import RevocationReason as R
+
+EXAMPLE = "Revoke certificate cert-5678 - reason: key compromise"
+OFFERED = "key compromise, superseded, cessation of operation, affiliation changed, privilege withdrawn, on hold, CA compromise, AA compromise, unspecified"
+
+# After the small words are gone ("the key was leaked" -> "key leaked"). "compromised" alone is not here: of what?
+_PHRASES: dict[R, str] = {
+    R.KEY_COMPROMISE: "key compromise|keycompromise|key compromised|compromised key|compromise key|key leaked|leaked key|key leak|key stolen|"
+    "stolen key|key exposed|exposed key|key disclosed|disclosed key|key published|compromise private key",
+    R.CA_COMPROMISE: "ca compromise|cacompromise|ca compromised|compromised ca|ca key compromise|ca key compromised",
+    R.AA_COMPROMISE: "aa compromise|aacompromise|aa compromised|compromised aa",
+    R.AFFILIATION_CHANGED: "affiliation changed|affiliationchanged|affiliation change|change affiliation|changed affiliation",
+    R.SUPERSEDED: "superseded|supersede|replaced",
+    R.CESSATION_OF_OPERATION: "cessation operation|cessation operations|cessation|cessationofoperation|ceased operation|no longer used|"
+    "no longer needed|no longer use|no longer required|unused|decommissioned|decommission|retired|shut down|out service",
+    R.CERTIFICATE_HOLD: "certificatehold|certificate hold|hold|suspended|suspend",
+    R.PRIVILEGE_WITHDRAWN: "privilege withdrawn|privilegewithdrawn|privileges withdrawn|withdrawn privilege|withdrawn privileges",
+    R.UNSPECIFIED: "unspecified",
+}
+_BY_WORDS: dict[tuple[str, ...], R] = {tuple(phrase.split()): reason for reason, text in _PHRASES.items() for phrase in text.split("|")}
+_LONGEST = max(len(words) for words in _BY_WORDS)
+_SMALL = frozenset(
+    "please kindly the a an was were is are has have had been be it its of in on put to my our this that there by you can could we i".split()
+)
+_STARTERS = {
+    "because": "BECAUSE",
+    "since": "BECAUSE",
+    "due": "BECAUSE",
+    "for": "BECAUSE",
+    "as": "BECAUSE",
+    "with": "BECAUSE",
+    "reason": "BECAUSE",
+}
+_HEADS = {"revoke": "REVOKE", "revocation": "REVOKE", "cert": "CERT", "certificate": "CERT", "and": "AND", "then": "AND", "also": "AND"}
+_DESTROY = frozenset("destroy delete erase".split())
+_GROUPED = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2})+")
+_KEY_WORDS = (("private", "key"), ("key",))
+
+
+def reason_words(words: list[Word]) -> list[Word]:
+    """The tokens of a revocation: phrases become REASON, `destroy the key` DESTROYKEY, pasted serial numbers SERIALNUMBER."""
+    rest = [word for word in _without_hyphens(words) if word.text.lower() not in _SMALL]
+    result: list[Word] = []
+    at = 0
+    while at < len(rest):
+        word, used = _next(rest, at)
+        result.append(word)
+        at += used
+    return result
+
+
+def _without_hyphens(words: list[Word]) -> list[Word]:
+    """`key-compromise` and `key_compromise` are two words each; ids and serial numbers stay whole."""
+    result: list[Word] = []
+    for word in words:
+        parts = re.split(r"[-_]", word.text)
+        spelled_out = len(parts) > 1 and all(part.isalpha() and len(part) > 1 for part in parts)
+        if word.kind == "NAME" and spelled_out and not _GROUPED.fullmatch(word.text.lower()):
+            offset = 0
+            for part in parts:
+                result.append(Word("NAME", part, word.at + offset))
+                offset += len(part) + 1
+        else:
+            result.append(word)
+    return result
+
+
+def _next(words: list[Word], at: int) -> tuple[Word, int]:
+    word, low = words[at], words[at].text.lower()
+    if word.kind in ("COLON", "DASH", "COMMA", "CERTID"):
+        return word, 1
+    if low == "serial":
+        return _serial(words, at)
+    for length in range(min(_LONGEST, len(words) - at), 0, -1):
+        phrase = words[at : at + length]
+        reason = _BY_WORDS.get(tuple(one.text.lower() for one in phrase)) or _private_key_reason(phrase)
+        if reason:
+            return Word("REASON", " ".join(one.text for one in phrase), word.at, reason.value), length
+    if low in _DESTROY:
+        for key in _KEY_WORDS:
+            if tuple(one.text.lower() for one in words[at + 1 : at + 1 + len(key)]) == key:
+                return Word("DESTROYKEY", word.text, word.at), 1 + len(key)
+    if low in _HEADS or low in _STARTERS:
+        return Word(_HEADS.get(low) or _STARTERS[low], word.text, word.at), 1
+    raise NotUnderstood(f"{word.text[:80]!r} is not understood in a revocation; reasons are: {OFFERED}", position=word.at, example=EXAMPLE)
+
+
+def _private_key_reason(phrase: list[Word]) -> R | None:
+    words = tuple(one.text.lower() for one in phrase if one.text.lower() != "private")
+    return R.KEY_COMPROMISE if len(words) < len(phrase) and _BY_WORDS.get(words) is R.KEY_COMPROMISE else None
+
+
+def _serial(words: list[Word], at: int) -> tuple[Word, int]:
+    used = 1
+    while at + used < len(words) and (
+        words[at + used].kind == "COLON" or words[at + used].text.lower() in ("number", "no", "numbers", "=")
+    ):
+        used += 1
+    if at + used >= len(words):
+        raise NotUnderstood("The serial number is missing", position=words[at].at, example="Revoke serial 4A:3F:2B - reason: superseded")
+    word = words[at + used]
+    return Word("SERIALNUMBER", word.text, word.at, serial_number(word.text, word.at)), used + 1
+
+
+def serial_number(text: str, at: int = 0) -> int:
+    """A serial number in any usual spelling: 4A:3F:2B, 4a3f2b, 0x4A3F2B, or decimal when it is digits only.
+
+    Raises NotUnderstood for anything else, and for numbers that no certificate has (RFC 5280 4.1.2.2: 1 to 20 octets).
+    """
+    low = text.strip().lower()
+    grouped = _GROUPED.fullmatch(low)
+    if low.isascii() and low.isdigit() and len(low) <= 49:
+        number = int(low)
+    elif grouped or re.fullmatch(r"(0x)?[0-9a-f]{1,42}", low):
+        number = int(low.removeprefix("0x").replace(":", "").replace("-", ""), 16) if len(low) <= 64 else 0
+    else:
+        number = 0
+    if not 0 < number < 1 << 160:
+        raise NotUnderstood(f"{text[:64]!r} is not a serial number", position=at, example="Revoke serial 4A:3F:2B - reason: superseded")
+    return number

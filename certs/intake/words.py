@@ -1,0 +1,300 @@
+"""Text -> tokens for the grammar: words with their positions, people's spellings folded into one terminal each. Pure.
+
+Position is everything here: each token remembers its 0-based character offset, so that a refusal can point at it.
+Two neighbouring words that mean one thing (`90 days`, `4096 bits`, `a year`, `web server`) become one token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from certs.errors import NotUnderstood
+
+MAX_CHARS = 4096
+MAX_DIGITS = 6
+EXAMPLE = "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A piece of the text: its terminal, its spelling, the value it stands for, and where it begins."""
+
+    kind: str
+    text: str
+    at: int
+    value: str | int | date = ""
+
+
+def _table(**kinds: str) -> dict[str, str]:
+    return {word: kind for kind, words in kinds.items() for word in words.split()}
+
+
+# Words that carry nothing: leaving them out changes no plan. Everything that could change one has a terminal of its own.
+_FILLER = frozenset(
+    "please kindly a an the me us my our i i'd we we'd you can could would like to have host hosts hostname hostnames dns fqdn fqdns domain "
+    "domains name names site website machine machines address addresses ip ips of that which is are be it new hi hello hey thanks thank".split()
+)
+# Words that turn a sentence round. They must never be read as a host name, or dropped.
+_RESERVED = frozenset("except excluding exclude without not no never but unless if or either between than only in".split())
+_TERMINALS = _table(
+    ISSUE="issue request create make generate get order need want require obtain provision give sign",
+    RENEW="renew renewal",
+    REVOKE="revoke revocation",
+    CERT="certificate cert",
+    CERTS="certificates certs",
+    AND="and & + plus also",
+    WITH="with using use on as by having from via under",
+    FOR="for",
+    VALID="validity valid lifetime life duration period expiring expires expire expiry lasting",
+    UNTIL="until till",
+    SAN="san sans subject alternative alternate alt altname altnames subjectaltname subjectaltnames additional including covering alias aliases",
+    CN="cn common",
+    EACH="each every apiece individual separate individually separately",
+    ALL="all",
+    KEY="key keys keypair algorithm type pair",
+    SIZE="size keysize key-size length strength",
+    FAMILY="rsa ec ecdsa ecc elliptic curve ml-dsa mldsa",
+    NIST="nist",
+    TLS="tls ssl https x509 x.509",
+    SERVER="server servers",
+    CLIENT="client clients",
+    MTLS="mtls mutual",
+    AUTH="authentication auth",
+    PROFILE="profile",
+    RANGE="through thru",
+)
+_POLITE = frozenset("please kindly hi hello hey thanks thank you".split())
+_AFTER_A_NAME = frozenset("COMMA AND END RANGE WITH VALID UNTIL DASH".split())
+_COUNTED = frozenset("CERT CERTS TLS SERVER CLIENT".split())
+_UNITS = {"d": "day", "day": "day", "week": "week", "month": "month", "year": "year", "yr": "year"}
+_UNITS |= {f"{unit}s": name for unit, name in _UNITS.items() if unit != "d"}
+_NUMBERS = {word: n for n, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), start=1)}
+_MONTHS = {
+    m: n for n, m in enumerate("january february march april may june july august september october november december".split(), start=1)
+}
+_MONTHS |= {name[:3]: number for name, number in _MONTHS.items() if name != "may"} | {"sept": 9}
+
+_QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "«": "»", "`": "`"}
+_PIECE = re.compile(r"(?:\{[^{}]*\}|[^\s,;()\"“”„«»{}`])+")
+_PUNCTUATION = {",": "COMMA", ";": "COMMA", "(": "COMMA", ")": "COMMA"}
+_HOST_CHARS = re.compile(r"[\w.*:\[\]-]+(?:\{[^{}]*\}[\w.*:\[\]-]*)*|(?:\{[^{}]*\}[\w.*:\[\]-]*)+")
+_CERT_ID = re.compile(r"cert-[0-9][0-9a-z-]*")
+_SPAN = re.compile(r"(\d+)-?(d|days?|weeks?|months?|years?|yrs?)")
+_KEYS = (
+    (re.compile(r"rsa[-_]?(\d+)(?:-?bits?)?"), "rsa"),
+    (re.compile(r"(\d+)-?bits?"), ""),
+    (re.compile(r"(?:(?:ec|ecdsa|ecc)[-_]?)?(?:nist[-_]?)?p-?(\d{3})"), "ec"),
+    (re.compile(r"(?:secp|sec-p-?|prime)(\d{3})(?:r1|v1)"), "ec"),
+    (re.compile(r"(?:ec|ecdsa|ecc)[-_]?secp(\d{3})r1"), "ec"),
+    (re.compile(r"(?:ec|ecdsa)[-_]?(\d{3})"), "ec"),
+    (re.compile(r"ml-?dsa-?(\d{2})"), "ml-dsa"),
+)
+_OTHER_KEYS = frozenset("dsa ed448 eddsa secp256k1 x25519 curve25519 brainpoolp256r1 brainpoolp384r1 slh-dsa dilithium falcon sm2".split())
+
+
+def read_words(text: str) -> list[Word]:
+    """The words of the text as they stand, fillers included. Raises NotUnderstood for what no sentence can contain."""
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_CHARS:
+        raise NotUnderstood(
+            f"The text is longer than {MAX_CHARS} bytes; use a CSV upload for long lists", position=MAX_CHARS, example=EXAMPLE
+        )
+    for at, char in enumerate(text):
+        # Surrogates and control or format characters could make two texts that look alike mean different things.
+        if (not char.isprintable() and char not in " \t\r\n\u00a0") or "\ud800" <= char <= "\udfff":
+            raise NotUnderstood(f"A control character (U+{ord(char):04X}) is in the text", position=at, example=EXAMPLE)
+    return list(_pieces(text))
+
+
+def _pieces(text: str) -> Iterator[Word]:
+    at = 0
+    while at < len(text):
+        char = text[at]
+        if char.isspace():
+            at += 1
+        elif char in _PUNCTUATION:
+            yield Word(_PUNCTUATION[char], char, at)
+            at += 1
+        elif char in _QUOTES:
+            end = text.find(_QUOTES[char], at + 1)
+            if end < 0:
+                raise NotUnderstood("A quotation mark is not closed", position=at, example=EXAMPLE)
+            yield _quoted(text[at + 1 : end], at + 1)
+            at = end + 1
+        else:
+            match = _PIECE.match(text, at)
+            if match is None:
+                raise NotUnderstood(
+                    f"{char!r} is not understood here", position=at, example="Issue certificates for api-{1..10}.example.com"
+                )
+            yield from _split(match.group(), at)
+            at = match.end()
+
+
+def _quoted(text: str, at: int) -> Word:
+    name = text.strip()
+    if not name:
+        raise NotUnderstood("Nothing stands between the quotation marks", position=at, example=EXAMPLE)
+    return Word("NAME", name, at + text.index(name), name)
+
+
+def _split(piece: str, at: int) -> Iterator[Word]:
+    """One piece without spaces may hold several tokens: `api-1..api-10`, `CN=api`, `reason:`."""
+    bare = piece.rstrip(".!?")
+    outside = re.sub(r"\{[^{}]*\}", lambda m: "x" * len(m.group()), bare)
+    dots = re.search(r"\.{2,3}|…", outside)
+    if dots:
+        left, right = bare[: dots.start()], bare[dots.end() :]
+        yield from _split(left, at) if left else ()
+        yield Word("RANGE", dots.group(), at + dots.start())
+        yield from _split(right, at + dots.end()) if right else ()
+        return
+    if not bare:
+        if piece == "..":
+            yield Word("RANGE", piece, at)
+        return
+    named = re.match(r"(?i)(cn|san|sans|dns|ip|reason|serial|serial[-_]?number|validity|profile|key)([=:])(?=.)", bare)
+    if named:
+        yield from _split(named.group(1), at)
+        yield Word("COLON", named.group(2), at + named.end(1))
+        yield from _split(bare[named.end() :], at + named.end())
+    elif bare.endswith(":") and not bare.endswith("::"):
+        yield from _split(bare[:-1], at)
+        yield Word("COLON", ":", at + len(bare) - 1)
+    else:
+        yield classify(bare, at)
+
+
+def classify(text: str, at: int) -> Word:
+    """The terminal of one word, looked at alone."""
+    low = text.casefold() if text.isascii() else text.lower()
+    if low in ("-", "–", "—"):
+        return Word("DASH", text, at)
+    for table, kind in ((_FILLER, "FILLER"), (_RESERVED, "RESERVED"), (_OTHER_KEYS, "OTHERKEY")):
+        if low in table:
+            return Word(kind, text, at)
+    if low in _TERMINALS:
+        return Word(_TERMINALS[low], text, at, low)
+    if low in ("bit", "bits"):
+        return Word("BIT", text, at)
+    for words, kind in ((_UNITS, "UNIT"), (_NUMBERS, "INT"), (_MONTHS, "MONTH")):
+        if low in words:
+            return Word(kind, text, at, words[low])
+    return _number(low, text, at) or _key(low, text, at) or _thing(low, text, at)
+
+
+def _number(low: str, text: str, at: int) -> Word | None:
+    if low.isascii() and low.isdigit():
+        # A longer one may still be a serial number; nothing ever counts with it.
+        return Word("INT", text, at, int(low)) if len(low) <= MAX_DIGITS else Word("LONGNUMBER", text, at)
+    span = _SPAN.fullmatch(low)
+    if span:
+        return Word("SPAN", text, at, f"{small_int(span[1], at)} {_UNITS[span[2]]}")
+    iso = re.fullmatch(r"(\d{4})-(\d{2})-(\d{2})", low)
+    dotted = re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", low)
+    if iso:
+        return _date(text, at, int(iso[1]), int(iso[2]), int(iso[3]))
+    return _date(text, at, int(dotted[3]), int(dotted[2]), int(dotted[1])) if dotted else None
+
+
+def _date(text: str, at: int, year: int, month: int, day: int) -> Word:
+    try:
+        return Word("DATE", text, at, date(year, month, day))
+    except ValueError as error:
+        raise NotUnderstood(f"There is no such day as {text}", position=at, example="Issue certificate for api until 2027-01-31") from error
+
+
+def _key(low: str, text: str, at: int) -> Word | None:
+    if low == "ed25519":
+        return Word("KEYSPEC", text, at, "ed25519 255")
+    for pattern, family in _KEYS:
+        match = pattern.fullmatch(low)
+        if match:
+            return Word("KEYSPEC" if family else "BITS", text, at, f"{family} {small_int(match[1], at)}".strip())
+    return None
+
+
+def _thing(low: str, text: str, at: int) -> Word:
+    if low in ("tls-server", "tls-client"):
+        return Word("PROFILENAME", text, at, low)
+    if _CERT_ID.fullmatch(low):
+        return Word("CERTID", text, at, low)
+    return Word("NAME" if _HOST_CHARS.fullmatch(text) else "UNKNOWN", text, at, text)
+
+
+def small_int(digits: str, at: int) -> int:
+    """A number in the text. Raises NotUnderstood above six digits, before anything is counted with it."""
+    if len(digits) > MAX_DIGITS:
+        raise NotUnderstood(f"The number {digits[:12]}… has more than {MAX_DIGITS} digits", position=at, example=EXAMPLE)
+    return int(digits)
+
+
+def issue_words(words: list[Word]) -> list[Word]:
+    """The tokens of a request: neighbours that mean one thing are folded, fillers dropped (after "a year" was seen)."""
+    result: list[Word] = []
+    at = 0
+    while at < len(words):
+        word, used = _fold(words, at, result)
+        result += [word] if word else []
+        at += used
+    return result
+
+
+def _fold(words: list[Word], at: int, before: list[Word]) -> tuple[Word | None, int]:
+    word = words[at]
+    following = words[at + 1] if at + 1 < len(words) else Word("END", "", -1)
+    both = f"{word.text} {following.text}"
+    low = word.text.lower()
+    if following.kind == "UNIT" and (word.kind == "INT" or low in ("a", "an")):
+        return Word("SPAN", both, word.at, f"{word.value or 1} {following.value}"), 2
+    if word.kind == "INT" and following.kind == "BIT":
+        return Word("BITS", both, word.at, str(word.value)), 2
+    if low == "web" and following.kind == "SERVER":
+        return Word("SERVER", both, word.at, "server"), 2
+    if low == "new" and following.kind == "KEY":
+        return Word("KEY", both, word.at), 2
+    if word.kind == "INT" and following.kind in _COUNTED and not (before and before[-1].kind in ("FAMILY", "SIZE")):
+        return Word("COUNT", word.text, word.at, word.value), 1
+    written_out = _written_date(words, at)
+    if written_out:
+        return written_out
+    if low == "in" and before and before[-1].kind == "VALID":
+        return None, 1  # "expires in 90 days"; elsewhere "in" could mean a beginning, which a request cannot have
+    if _listed_as_name(word, following, before):
+        return Word("NAME", word.text, word.at, word.text), 1
+    if low in ("to", "bis", "through", "thru") or word.kind == "DASH":
+        return _between(word, following, before), 1
+    return (None if word.kind == "FILLER" else word), 1
+
+
+def _listed_as_name(word: Word, following: Word, before: list[Word]) -> bool:
+    """`for a, b and host`: a small word that stands where only a name can stand is one, and is not dropped."""
+    if word.kind != "FILLER" or word.text.lower() in _POLITE:
+        return False
+    return bool(before) and before[-1].kind in ("FOR", "COMMA", "AND", "SAN", "CN", "COLON", "RANGE") and following.kind in _AFTER_A_NAME
+
+
+def _between(word: Word, following: Word, before: list[Word]) -> Word | None:
+    """`to`, `through` and a dash: a range between two names, an end before a date, and nothing elsewhere."""
+    if following.kind in ("DATE", "MONTH") and word.kind != "DASH":
+        return Word("UNTIL", word.text, word.at)
+    if before and before[-1].kind == "NAME" and following.kind in ("NAME", "INT"):
+        return Word("RANGE", word.text, word.at)
+    return None if word.kind == "FILLER" else word
+
+
+def _written_date(words: list[Word], at: int) -> tuple[Word, int] | None:
+    """`31 January 2027`, `January 31, 2027`."""
+    kinds = [word.kind for word in words[at : at + 4]]
+    if kinds[:3] == ["INT", "MONTH", "INT"]:
+        day, month, year, used = words[at], words[at + 1], words[at + 2], 3
+    elif kinds[:2] == ["MONTH", "INT"] and kinds[2:3] == ["INT"]:
+        month, day, year, used = words[at], words[at + 1], words[at + 2], 3
+    elif kinds == ["MONTH", "INT", "COMMA", "INT"]:
+        month, day, year, used = words[at], words[at + 1], words[at + 3], 4
+    else:
+        return None
+    text = f"{day.text} {month.text} {year.text}"
+    return _date(text, words[at].at, int(str(year.value)), int(str(month.value)), int(str(day.value))), used
