@@ -54,6 +54,7 @@ def sweep_ca() -> dict[str, int]:
     return {
         "quarantine_revoked": recovery.revoke_quarantined(),
         "settled": recovery.settle_unclaimed(),
+        "cleared": recovery.clear_after_the_end(),
         "released": recovery.release_for_answering_cas(),
     }
 

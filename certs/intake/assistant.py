@@ -94,7 +94,8 @@ def provider() -> Provider:
 
 def rewrite(text: str, defaults: IntakeDefaults, *, model: Provider | None = None) -> Rewritten:
     """Free text -> a sentence and its plan. Raises AssistantUnavailable, InputRefused for a secret in the text, NotUnderstood when the
-    helper's sentence is none of ours. Nothing is sent before the text was searched for secrets."""
+    helper's sentence is none of ours. Nothing is sent before the text was searched for secrets.
+    """
     found = find_secret(text)
     if found:
         message = f"The text holds a secret ({found.kind}, {found.length} characters). It was not sent and not kept"

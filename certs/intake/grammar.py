@@ -1,5 +1,6 @@
 """Words -> plan, deterministically: an LALR(1) grammar over the words of the request. The only reader of sentences in the house. Pure."""
 
+# ruff: noqa: SIM905 - lists of words read best as text
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -40,8 +41,9 @@ class _Words(Lexer):
     def __init__(self, lexer_conf: Any) -> None:
         """Lark passes its configuration; the words need none of it."""
 
-    def lex(self, data: Any) -> Iterator[Token]:
-        for number, word in enumerate(data):
+    def lex(self, lexer_state: Any, parser_state: Any = None) -> Iterator[Token]:
+        """`lexer_state` is what was handed to `parse`: for a lexer of one's own, lark passes it on as it is."""
+        for number, word in enumerate(lexer_state):
             yield Token(word.kind, word.text, start_pos=number)
 
 
@@ -76,7 +78,7 @@ def _parts(words: list[Word], text: str, example: str) -> list[Part]:
         if word.kind in ("UNKNOWN", "RESERVED", "LONGNUMBER"):
             raise _not_understood(word, example)
     try:
-        tree = _PARSER.parse(words)  # type: ignore[arg-type]  # our lexer takes words, not a text
+        tree = _PARSER.parse(words)
     except UnexpectedToken as error:
         number = error.token.start_pos if error.token.type != "$END" else None
         if number is None:
@@ -85,7 +87,7 @@ def _parts(words: list[Word], text: str, example: str) -> list[Part]:
     except UnexpectedInput as error:
         raise NotUnderstood("The request is not understood", position=0, example=example) from error
     sentence = tree.children[0]
-    assert isinstance(sentence, Tree)  # noqa: S101 - the grammar's start rule
+    assert isinstance(sentence, Tree)  # noqa: S101 - each workflow is a rule, never a bare word
     return [_part(child, words) for child in sentence.children]
 
 
@@ -128,7 +130,7 @@ def _renew_words(words: list[Word]) -> list[Word]:
             continue
         kind = _RENEWAL.get(low, word.kind)
         if kind not in _IN_RENEWAL and kind not in ("KEEP", "NEW"):
-            message = f"{word.text[:80]!r} is not understood: a renewal takes a certificate's id and keeps everything but, where you say so, the key"
+            message = f"{word.text[:80]!r} is not understood: a renewal takes a certificate's id and may say 'with a new key', nothing else"
             raise NotUnderstood(message, position=word.at, example=RENEW_EXAMPLE)
         result.append(Word(kind, word.text, word.at, word.value))
     return result

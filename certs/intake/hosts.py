@@ -15,6 +15,7 @@ from certs.errors import NotUnderstood
 from certs.intake.words import MAX_DIGITS, Word
 
 RANGE_EXAMPLE = "Issue certificates for api-1 through api-10"
+MAX_NAME_CHARS = 253  # RFC 1035 2.3.4, without the root's dot
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _NUMERIC = re.compile(r"(\d+)\.\.(\d+)")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -68,7 +69,7 @@ def _choice(inside: str, at: int) -> Choice:
     numeric = _NUMERIC.fullmatch(inside.strip())
     if numeric:
         return _numbers(numeric[1], numeric[2], at)
-    if len(words) < 2 or not all(re.fullmatch(r"[\w.-]+", part) for part in words) or ".." in inside:
+    if len(words) == 1 or not all(re.fullmatch(r"[\w.-]+", part) for part in words) or ".." in inside:
         raise NotUnderstood(
             f"{{{inside}}} is neither a range {{1..10}} nor a list {{a,b}}", position=at, example=f"{RANGE_EXAMPLE[:24]}api-{{1..10}}"
         )
@@ -160,7 +161,7 @@ def _check_labels(full: str, text: str, at: int) -> None:
     for label in labels:
         if not _LABEL.fullmatch(label) or (label[2:4] == "--" and not label.startswith("xn--")):
             raise _refused(text, at, f"is not a host name: {label[:64]!r} may hold only letters, digits and inner hyphens, 1 to 63 of them")
-    if len(full) > 253 or labels[-1].isdigit():
+    if len(full) > MAX_NAME_CHARS or labels[-1].isdigit():
         raise _refused(text, at, "is not a host name: at most 253 characters, and the last part is not a number")
 
 

@@ -13,6 +13,7 @@ from keys.spec import KeySpec, key_label
 
 MAX_NAMES = 100
 LIST_EXAMPLE = "Issue certificate for api.example.com and www.example.com with RSA 4096"
+SAN_EXAMPLE = "Issue certificate for api.example.com with SANs www.example.com, mail.example.com"
 EACH_EXAMPLE = "Issue certificates for api-1 through api-10, all RSA 4096, 90 days"
 _BUILT_IN_PROFILES = ("tls-server", "tls-client")
 _FAMILIES = {"rsa": "rsa", "ml-dsa": "ml-dsa", "mldsa": "ml-dsa"}
@@ -76,19 +77,6 @@ def _gather(parts: list[Part]) -> _Asked:
         match part.kind:
             case "name" | "range":
                 lists.read(part, asked)
-            case "keyspec":
-                family, bits = str(word.value).split()
-                asked.families.append((family, word))
-                asked.sizes.append((int(bits), word))
-            case "sized_family":
-                asked.families.append((_family(word), word))
-                asked.sizes.append((int(str(part.words[1].value)), part.words[1]))
-            case "family":
-                asked.families.append((_family(word), word))
-            case "size" | "stated_size":
-                asked.sizes.append((int(str(part.words[-1].value)), part.words[-1]))
-            case "other_key":
-                raise NotUnderstood(f"{word.text} is not offered; offered are {_offered()}", position=word.at, example=EXAMPLE)
             case "SPAN" | "DATE":
                 asked.lives.append(word)
             case "profile_name" | "profile_named":
@@ -97,10 +85,33 @@ def _gather(parts: list[Part]) -> _Asked:
                 lists.refuse_profile_in_list(word)
                 asked.profiles.append((f"tls-{part.kind}", word))
             case _:
-                asked.marks.setdefault(part.kind.upper(), word)
+                if not _gather_key(part, asked):
+                    asked.marks.setdefault(part.kind.upper(), word)
         lists.after(part.kind)
     _refuse_loose_ends(asked)
     return asked
+
+
+def _gather_key(part: Part, asked: _Asked) -> bool:
+    """Note what a part says about the key; False when it is about something else."""
+    word, last = part.words[0], part.words[-1]
+    match part.kind:
+        case "keyspec":
+            family, bits = str(word.value).split()
+            asked.families.append((family, word))
+            asked.sizes.append((int(bits), word))
+        case "sized_family":
+            asked.families.append((_family(word), word))
+            asked.sizes.append((int(str(last.value)), last))
+        case "family":
+            asked.families.append((_family(word), word))
+        case "size" | "stated_size":
+            asked.sizes.append((int(str(last.value)), last))
+        case "other_key":
+            raise NotUnderstood(f"{word.text} is not offered; offered are {_offered()}", position=word.at, example=EXAMPLE)
+        case _:
+            return False
+    return True
 
 
 def _family(word: Word) -> str:
@@ -147,30 +158,26 @@ class _NameLists:
 
 
 def _refuse_loose_ends(asked: _Asked) -> None:
-    marks = asked.marks
-    if "VALID" in marks and not asked.lives:
-        raise NotUnderstood("The validity is missing after this word", position=marks["VALID"].at, example=EXAMPLE)
+    """Words that announce something which then does not come."""
     dates = [word for word in asked.lives if word.kind == "DATE"]
-    if "UNTIL" in marks and not dates:
-        raise NotUnderstood(
-            "A date is missing after this word", position=marks["UNTIL"].at, example="Issue certificate for api until 2027-01-31"
-        )
-    if dates and "UNTIL" not in marks and "VALID" not in marks:
-        raise NotUnderstood("What about this date? Say 'until'", position=dates[0].at, example="Issue certificate for api until 2027-01-31")
-    if "SAN" in marks and not asked.sans:
-        raise NotUnderstood(
-            "The names are missing after this word", position=marks["SAN"].at, example="Issue certificate for api with SANs www, mail"
-        )
-    if "CN" in marks and not asked.common_name:
-        raise NotUnderstood(
-            "The common name is missing after this word", position=marks["CN"].at, example="Issue certificate with CN api.example.com"
-        )
-    if "MTLS" in marks and not asked.profiles:
-        raise NotUnderstood(
+    until = "Issue certificate for api.example.com until 2027-01-31"
+    announced = (
+        ("VALID", asked.lives, "The validity is missing after this word", EXAMPLE),
+        ("UNTIL", dates, "A date is missing after this word", until),
+        ("SAN", asked.sans, "The names are missing after this word", SAN_EXAMPLE),
+        ("CN", asked.common_name, "The common name is missing after this word", "Issue certificate with CN api.example.com"),
+        (
+            "MTLS",
+            asked.profiles,
             "mTLS has two sides: say 'mTLS client' or 'mTLS server'",
-            position=marks["MTLS"].at,
-            example="Issue mTLS client certificate for api",
-        )
+            "Issue mTLS client certificate for api.example.com",
+        ),
+    )
+    for mark, found, message, example in announced:
+        if mark in asked.marks and not found:
+            raise NotUnderstood(message, position=asked.marks[mark].at, example=example)
+    if dates and not asked.marks.keys() & {"UNTIL", "VALID"}:
+        raise NotUnderstood("What about this date? Say 'until'", position=dates[0].at, example=until)
 
 
 def _grouped(asked: _Asked, defaults: IntakeDefaults, end: int, notes: list[str]) -> list[list[Host]]:
@@ -183,7 +190,7 @@ def _grouped(asked: _Asked, defaults: IntakeDefaults, end: int, notes: list[str]
     one_each = "CERTS" in asked.marks or "EACH" in asked.marks
     if one_each and asked.sans and sum(pattern.count for pattern in mains) > 1:
         message = "Which of the certificates shall have these SANs? Ask for each certificate by itself"
-        raise NotUnderstood(message, position=asked.sans[0].at, example="Issue certificate for api.example.com with SANs www.example.com")
+        raise NotUnderstood(message, position=asked.sans[0].at, example=SAN_EXAMPLE)
     one_each = one_each and not asked.sans
     if one_each and total > defaults.max_items:
         raise NotUnderstood(

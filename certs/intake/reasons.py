@@ -1,5 +1,6 @@
 """Revocation in words: people's spellings of the reasons of RFC 5280 5.3.1, and serial numbers as people paste them. Pure."""
 
+# ruff: noqa: SIM905 - lists of words read best as text
 from __future__ import annotations
 
 import re
@@ -9,12 +10,15 @@ from certs.intake.words import Word
 from certs.terms import RevocationReason as R
 
 EXAMPLE = "Revoke certificate cert-5678 - reason: key compromise"
-OFFERED = "key compromise, superseded, cessation of operation, affiliation changed, privilege withdrawn, on hold, CA compromise, AA compromise, unspecified"
+OFFERED = (
+    "key compromise, superseded, cessation of operation, affiliation changed, privilege withdrawn, on hold, "
+    "CA compromise, AA compromise, unspecified"
+)
 
 # After the small words are gone ("the key was leaked" -> "key leaked"). "compromised" alone is not here: of what?
 _PHRASES: dict[R, str] = {
-    R.KEY_COMPROMISE: "key compromise|keycompromise|key compromised|compromised key|compromise key|key leaked|leaked key|key leak|key stolen|"
-    "stolen key|key exposed|exposed key|key disclosed|disclosed key|key published|compromise private key",
+    R.KEY_COMPROMISE: "key compromise|keycompromise|key compromised|compromised key|compromise key|key leaked|leaked key|key leak|"
+    "key stolen|stolen key|key exposed|exposed key|key disclosed|disclosed key|key published|compromise private key",
     R.CA_COMPROMISE: "ca compromise|cacompromise|ca compromised|compromised ca|ca key compromise|ca key compromised",
     R.AA_COMPROMISE: "aa compromise|aacompromise|aa compromised|compromised aa",
     R.AFFILIATION_CHANGED: "affiliation changed|affiliationchanged|affiliation change|change affiliation|changed affiliation",
@@ -28,7 +32,8 @@ _PHRASES: dict[R, str] = {
 _BY_WORDS: dict[tuple[str, ...], R] = {tuple(phrase.split()): reason for reason, text in _PHRASES.items() for phrase in text.split("|")}
 _LONGEST = max(len(words) for words in _BY_WORDS)
 _SMALL = frozenset(
-    "please kindly the a an was were is are has have had been be it its of in on put to my our this that there by you can could we i".split()
+    "please kindly the a an was were is are has have had been be it its of in on put to my our this that there by you can could "
+    "we i".split()
 )
 _STARTERS = {
     "because": "BECAUSE",
@@ -41,6 +46,7 @@ _STARTERS = {
 }
 _HEADS = {"revoke": "REVOKE", "revocation": "REVOKE", "cert": "CERT", "certificate": "CERT", "and": "AND", "then": "AND", "also": "AND"}
 _DESTROY = frozenset("destroy delete erase".split())
+_LONGEST_SERIAL = 64  # 20 octets as hex pairs with colons take 59 characters
 _GROUPED = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2})+")
 _KEY_WORDS = (("private", "key"), ("key",))
 
@@ -116,13 +122,12 @@ def serial_number(text: str, at: int = 0) -> int:
     Raises NotUnderstood for anything else, and for numbers that no certificate has (RFC 5280 4.1.2.2: 1 to 20 octets).
     """
     low = text.strip().lower()
-    grouped = _GROUPED.fullmatch(low)
-    if low.isascii() and low.isdigit() and len(low) <= 49:
-        number = int(low)
-    elif grouped or re.fullmatch(r"(0x)?[0-9a-f]{1,42}", low):
-        number = int(low.removeprefix("0x").replace(":", "").replace("-", ""), 16) if len(low) <= 64 else 0
-    else:
-        number = 0
+    number = 0
+    if len(low) <= _LONGEST_SERIAL:
+        if low.isascii() and low.isdigit():
+            number = int(low)
+        elif _GROUPED.fullmatch(low) or re.fullmatch(r"(0x)?[0-9a-f]+", low):
+            number = int(low.removeprefix("0x").replace(":", "").replace("-", ""), 16)
     if not 0 < number < 1 << 160:
         raise NotUnderstood(f"{text[:64]!r} is not a serial number", position=at, example="Revoke serial 4A:3F:2B - reason: superseded")
     return number

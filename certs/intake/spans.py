@@ -10,6 +10,7 @@ from certs.intake.words import Word
 
 EXAMPLE = "Issue certificate for api.example.com valid for 90 days"
 _LONGEST_DAYS = 36_500
+_LONGEST_MONTHS = 1_200
 
 
 def days_of(word: Word, today: date | None) -> tuple[int, str]:
@@ -31,7 +32,7 @@ def _counted(number: int, unit: str, word: Word, today: date | None) -> tuple[in
     if unit == "week":
         return number * 7, f"{word.text} = {number * 7} days"
     months = number * 12 if unit == "year" else number
-    if months > 1200:
+    if months > _LONGEST_MONTHS:
         raise _too_long(word)
     if today is None:
         days = number * (365 if unit == "year" else 30)

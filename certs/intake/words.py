@@ -4,6 +4,7 @@ Position is everything here: each token remembers its 0-based character offset, 
 Two neighbouring words that mean one thing (`90 days`, `4096 bits`, `a year`, `web server`) become one token.
 """
 
+# ruff: noqa: SIM905 - lists of words read best as text
 from __future__ import annotations
 
 import re
@@ -34,8 +35,9 @@ def _table(**kinds: str) -> dict[str, str]:
 
 # Words that carry nothing: leaving them out changes no plan. Everything that could change one has a terminal of its own.
 _FILLER = frozenset(
-    "please kindly a an the me us my our i i'd we we'd you can could would like to have host hosts hostname hostnames dns fqdn fqdns domain "
-    "domains name names site website machine machines address addresses ip ips of that which is are be it new hi hello hey thanks thank".split()
+    "please kindly a an the me us my our i i'd we we'd you can could would like to have host hosts hostname hostnames dns fqdn fqdns "
+    "domain domains name names site website machine machines address addresses ip ips "
+    "of that which is are be it new hi hello hey thanks thank".split()
 )
 # Words that turn a sentence round. They must never be read as a host name, or dropped.
 _RESERVED = frozenset("except excluding exclude without not no never but unless if or either between than only in".split())
@@ -50,7 +52,8 @@ _TERMINALS = _table(
     FOR="for",
     VALID="validity valid lifetime life duration period expiring expires expire expiry lasting",
     UNTIL="until till",
-    SAN="san sans subject alternative alternate alt altname altnames subjectaltname subjectaltnames additional including covering alias aliases",
+    SAN="san sans subject alternative alternate alt altname altnames subjectaltname subjectaltnames additional including covering "
+    "alias aliases",
     CN="cn common",
     EACH="each every apiece individual separate individually separately",
     ALL="all",
@@ -67,6 +70,7 @@ _TERMINALS = _table(
     RANGE="through thru",
 )
 _POLITE = frozenset("please kindly hi hello hey thanks thank you".split())
+_BEFORE_A_NAME = frozenset("FOR COMMA AND SAN CN COLON RANGE".split())
 _AFTER_A_NAME = frozenset("COMMA AND END RANGE WITH VALID UNTIL DASH".split())
 _COUNTED = frozenset("CERT CERTS TLS SERVER CLIENT".split())
 _UNITS = {"d": "day", "day": "day", "week": "week", "month": "month", "year": "year", "yr": "year"}
@@ -137,7 +141,7 @@ def _quoted(text: str, at: int) -> Word:
     name = text.strip()
     if not name:
         raise NotUnderstood("Nothing stands between the quotation marks", position=at, example=EXAMPLE)
-    return Word("NAME", name, at + text.index(name), name)
+    return Word("QUOTED", name, at + text.index(name), name)
 
 
 def _split(piece: str, at: int) -> Iterator[Word]:
@@ -243,44 +247,57 @@ def issue_words(words: list[Word]) -> list[Word]:
 
 
 def _fold(words: list[Word], at: int, before: list[Word]) -> tuple[Word | None, int]:
+    """The token that begins at this word (None: the word is dropped), and how many words it took."""
     word = words[at]
     following = words[at + 1] if at + 1 < len(words) else Word("END", "", -1)
-    both = f"{word.text} {following.text}"
-    low = word.text.lower()
-    if following.kind == "UNIT" and (word.kind == "INT" or low in ("a", "an")):
-        return Word("SPAN", both, word.at, f"{word.value or 1} {following.value}"), 2
-    if word.kind == "INT" and following.kind == "BIT":
-        return Word("BITS", both, word.at, str(word.value)), 2
-    if low == "web" and following.kind == "SERVER":
-        return Word("SERVER", both, word.at, "server"), 2
-    if low == "new" and following.kind == "KEY":
-        return Word("KEY", both, word.at), 2
-    if word.kind == "INT" and following.kind in _COUNTED and not (before and before[-1].kind in ("FAMILY", "SIZE")):
-        return Word("COUNT", word.text, word.at, word.value), 1
-    written_out = _written_date(words, at)
-    if written_out:
-        return written_out
-    if low == "in" and before and before[-1].kind == "VALID":
-        return None, 1  # "expires in 90 days"; elsewhere "in" could mean a beginning, which a request cannot have
-    if _listed_as_name(word, following, before):
+    if word.kind == "QUOTED":
         return Word("NAME", word.text, word.at, word.text), 1
+    pair = _pair(word, following)
+    if pair:
+        return pair, 2
+    return _written_date(words, at) or (_single(word, following, before), 1)
+
+
+def _pair(word: Word, following: Word) -> Word | None:
+    """Two words that mean one thing."""
+    both, low = f"{word.text} {following.text}", word.text.lower()
+    match following.kind:
+        case "UNIT" if word.kind == "INT" or low in ("a", "an"):
+            return Word("SPAN", both, word.at, f"{word.value if word.kind == 'INT' else 1} {following.value}")
+        case "BIT" if word.kind == "INT":
+            return Word("BITS", both, word.at, str(word.value))
+        case "SERVER" if low == "web":
+            return Word("SERVER", both, word.at, "server")
+        case "KEY" if low == "new":
+            return Word("KEY", both, word.at)
+    return None
+
+
+def _single(word: Word, following: Word, before: list[Word]) -> Word | None:
+    """What a word means between the token before it and the word after it; None when it carries nothing."""
+    low, previous = word.text.lower(), before[-1].kind if before else ""
+    if word.kind == "INT" and following.kind in _COUNTED and previous not in ("FAMILY", "SIZE"):
+        return Word("COUNT", word.text, word.at, word.value)
+    if low == "in" and previous == "VALID":
+        return None  # "expires in 90 days"; elsewhere "in" could mean a beginning, which a request cannot have
+    if _listed_as_name(word, following, previous):
+        return Word("NAME", word.text, word.at, word.text)
     if low in ("to", "bis", "through", "thru") or word.kind == "DASH":
-        return _between(word, following, before), 1
-    return (None if word.kind == "FILLER" else word), 1
+        return _between(word, following, previous)
+    return None if word.kind == "FILLER" else word
 
 
-def _listed_as_name(word: Word, following: Word, before: list[Word]) -> bool:
+def _listed_as_name(word: Word, following: Word, previous: str) -> bool:
     """`for a, b and host`: a small word that stands where only a name can stand is one, and is not dropped."""
-    if word.kind != "FILLER" or word.text.lower() in _POLITE:
-        return False
-    return bool(before) and before[-1].kind in ("FOR", "COMMA", "AND", "SAN", "CN", "COLON", "RANGE") and following.kind in _AFTER_A_NAME
+    small = word.kind == "FILLER" and word.text.lower() not in _POLITE
+    return small and previous in _BEFORE_A_NAME and following.kind in _AFTER_A_NAME
 
 
-def _between(word: Word, following: Word, before: list[Word]) -> Word | None:
+def _between(word: Word, following: Word, previous: str) -> Word | None:
     """`to`, `through` and a dash: a range between two names, an end before a date, and nothing elsewhere."""
     if following.kind in ("DATE", "MONTH") and word.kind != "DASH":
         return Word("UNTIL", word.text, word.at)
-    if before and before[-1].kind == "NAME" and following.kind in ("NAME", "INT"):
+    if previous == "NAME" and following.kind in ("NAME", "QUOTED", "INT"):
         return Word("RANGE", word.text, word.at)
     return None if word.kind == "FILLER" else word
 

@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Event, record_many
-from certs.ca.base import CAUnreachable, RevocationOrder
+from certs.ca.base import CAUnreachable, Pending, RevocationOrder
 from certs.ca.registry import get_ca_client
 from certs.errors import NotFound
 from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
@@ -23,6 +23,7 @@ from certs.notifications.alerts import close_alerts, close_circuit, raise_alert
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.canvas import start
+from certs.workflow.orders import order_for
 from certs.workflow.holding import ca_is_back, release_held
 from certs.workflow.states import UNFINISHED, WORKER
 from certs.x509.certificate import serial_of
@@ -172,4 +173,40 @@ def _mark_settled(result: UnclaimedResult, settlement: str) -> bool:
     done = UnclaimedResult.objects.filter(pk=result.pk, settled_at__isnull=True).update(settled_at=now, settlement=settlement)
     if done:
         record_many([Event(EventType.RESULT_ADOPTED, result.request.subject, WORKER, now, {"kind": result.kind, "settlement": settlement})])
+    return bool(done)
+
+
+def clear_after_the_end() -> int:
+    """Requests that were cancelled or rejected while an order of theirs may have reached the CA: ask, and revoke what is there.
+
+    Without this a certificate could live that nobody knows: the worker died with the answer and nobody will ask again.
+    """
+    now = database_now()
+    open_ended = Q(outcome__in=("lost", "unknown", "pending")) | Q(closed_at__isnull=True, lease_until__lt=now)
+    attempts = Attempt.objects.filter(open_ended, step="submit", request__state__in=(S.CANCELLED, S.REJECTED))
+    cleared = 0
+    for attempt in attempts.select_related("request__issuer", "request__team", "request__csr")[:CHUNK]:
+        cleared += _clear(attempt)
+    return cleared
+
+
+def _clear(attempt: Attempt) -> bool:
+    request = attempt.request
+    client = get_ca_client(request.issuer.alias)
+    try:
+        found = client.find(order_for(request, request.csr, now=attempt.opened_at))
+        if isinstance(found, Pending):
+            return False
+        serial = serial_of(found.certificate_der) if found else None
+        if found and serial is not None:
+            client.revoke(RevocationOrder(serial, RevocationReason.CESSATION_OF_OPERATION, database_now(), found.certificate_der))
+    except CAUnreachable as exc:
+        log.warning("cannot clear up after %s yet: %s", request.public_id, exc)
+        return False
+    note = "a certificate was found and revoked" if found else "the CA has no certificate"
+    with transaction.atomic():
+        now = database_now()
+        done = Attempt.objects.filter(pk=attempt.pk, outcome=attempt.outcome).update(outcome="cleared", detail=note, closed_at=attempt.closed_at or now)
+        if done:
+            record_many([Event(EventType.RESULT_ADOPTED, request.subject, WORKER, now, {"kind": "certificate", "settlement": note})])
     return bool(done)

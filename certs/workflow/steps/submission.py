@@ -25,6 +25,7 @@ from certs.workflow.attempts import Claims, close_attempts, keep_unclaimed, open
 from certs.workflow.beats import pause
 from certs.workflow.believing import Believed, believe
 from certs.workflow.certificates import record_certificates
+from certs.workflow.orders import order_for
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.endings import fail_many, reject_many, worn_out
 from certs.workflow.states import WORKER, lock_ready
@@ -103,26 +104,9 @@ def _share_lock(issuer_ids: set[int]) -> list[Issuer]:
 def _work(issuer: Issuer, requests: Sequence[CertificateRequest], csrs: Mapping[int, RequestCSR], claims: Claims, now: datetime) -> Work:
     return Work(
         issuer=issuer,
-        orders={request.pk: _order(request, csrs[request.pk], now) for request in requests},
+        orders={request.pk: order_for(request, csrs[request.pk], now=now) for request in requests},
         look_up=frozenset(r.pk for r in requests if any(outcome != "not_sent" for outcome in claims.earlier.get(r.pk, ()))),
         attempts={request.pk: claims.mine[request.pk] for request in requests},
-    )
-
-
-def _order(request: CertificateRequest, csr: RequestCSR, now: datetime) -> Order:
-    return Order(
-        order_ref=request.public_id,
-        csr_der=bytes(csr.der),
-        spki_der=bytes(csr.spki_der),
-        spki_sha256=csr.spki_sha256,
-        common_name=request.common_name,
-        dns_names=tuple(request.dns_names),
-        ip_addresses=tuple(request.ip_addresses),
-        profile=request.profile,
-        validity_days=request.validity_days,
-        policy_version=request.policy_version,
-        intended_at=now,
-        organization=request.team.organization,
     )
 
 

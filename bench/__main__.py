@@ -1,0 +1,27 @@
+"""`python -m bench [PART ...]`: run the named parts (default: all) beside the private servers, and print tables."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import machine, portal
+
+PARTS = ("single", "rates", "http")
+
+
+def main(names: list[str]) -> int:
+    wanted = names or list(PARTS)
+    if unknown := [name for name in wanted if name not in PARTS]:
+        print(f"There is no benchmark {unknown[0]}; choose from {', '.join(PARTS)}.", file=sys.stderr)
+        return 2
+    machine.describe()
+    with portal.prepared():
+        from bench import http, rates, single  # noqa: PLC0415 - Django must be set up first
+
+        for name in wanted:
+            {"single": single.run, "rates": rates.run, "http": http.run}[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
