@@ -45,7 +45,7 @@ class PolicyAdmin(admin.ModelAdmin[Policy]):
     list_display = ("name", "description")
     search_fields = ("name",)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Policy | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Policy | None = None) -> bool:  # noqa: ARG002 - Django's signature
         return False
 
 
@@ -66,6 +66,13 @@ class PolicyVersionForm(forms.ModelForm[PolicyVersion]):
             raise ValidationError(f"This draft is version {self.instance.version}. Add a new draft for {ruleset.version}.")
         return rules
 
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        policy, rules = data.get("policy") or self.instance.policy_id, data.get("rules")
+        if rules and PolicyVersion.objects.published().filter(policy=policy, version=rules["version"]).exists():
+            raise ValidationError({"rules": f"Version {rules['version']} is published and final. Choose the next version."})
+        return data
+
 
 @admin.register(PolicyVersion)
 class PolicyVersionAdmin(admin.ModelAdmin[PolicyVersion]):
@@ -78,16 +85,16 @@ class PolicyVersionAdmin(admin.ModelAdmin[PolicyVersion]):
     readonly_fields = ("version", "state", "digest", "drafted_at", "drafted_by", "effective_from", "published_at", "published_by")
     actions = ("publish_selected",)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: PolicyVersion | None = None) -> tuple[str, ...]:
+    def get_readonly_fields(self, request: HttpRequest, obj: PolicyVersion | None = None) -> tuple[str, ...]:  # noqa: ARG002
         return (*self.readonly_fields, "policy") if obj else self.readonly_fields
 
     def has_change_permission(self, request: HttpRequest, obj: PolicyVersion | None = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or not obj.is_published)
 
-    def has_delete_permission(self, request: HttpRequest, obj: PolicyVersion | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: PolicyVersion | None = None) -> bool:  # noqa: ARG002
         return False
 
-    def save_model(self, request: HttpRequest, obj: PolicyVersion, form: forms.ModelForm[PolicyVersion], change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: PolicyVersion, form: forms.ModelForm[PolicyVersion], change: bool) -> None:  # noqa: ARG002, FBT001
         actor = Actor("user", request.user.get_username())
         stored = draft_version(obj.policy.name, obj.rules, actor=actor, now=timezone.now())
         obj.pk, obj.version, obj.digest = stored.pk, stored.version, stored.digest

@@ -29,7 +29,8 @@ class Outcome(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Suggestion:
     """A change that was evaluated under the same rules and is not denied. `changes` is JSON-able and names only what differs:
-    key ("rsa-3072"), validity_days, profile, ekus, common_name, dns_names, ip_addresses, new_key."""
+    key ("rsa-3072"), validity_days, profile, ekus, common_name, dns_names, ip_addresses, new_key.
+    """
 
     text: str
     changes: dict[str, Any]

@@ -34,5 +34,6 @@ class PolicyCorrupt(PolicyError):
 
     def __init__(self, version: str, why: str) -> None:
         super().__init__(
-            f"Policy version {version} is not usable: {why}. Nothing is judged by it. Publish a new version; find out who wrote to the table."
+            f"Policy version {version} is not usable: {why}. Nothing is judged by it. "
+            "Publish a new version, and find out who wrote to the table."
         )

@@ -39,7 +39,8 @@ class RequestFacts:
 @dataclass(frozen=True, slots=True)
 class RequesterFacts:
     """Who asks. `foreign_domains` are domains of other teams at, above or beneath the names asked for (callers look
-    them up; the engine needs no others)."""
+    them up; the engine needs no others).
+    """
 
     team: str
     owned_domains: tuple[str, ...]

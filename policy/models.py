@@ -108,6 +108,16 @@ class PolicyVersion(models.Model):
     def __str__(self) -> str:
         return f"{self.policy.name} {self.version}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk and PolicyVersion.objects.published().filter(pk=self.pk).exists():
+            raise PolicyImmutable(str(self))
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        if self.pk and PolicyVersion.objects.published().filter(pk=self.pk).exists():
+            raise PolicyImmutable(str(self))
+        return super().delete(*args, **kwargs)
+
     @property
     def is_published(self) -> bool:
         return self.state == self.State.PUBLISHED
@@ -130,13 +140,3 @@ class PolicyVersion(models.Model):
         if ruleset_digest(ruleset) != self.digest:
             raise PolicyCorrupt(str(self), "its rules do not match their digest")
         return ruleset
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if self.pk and PolicyVersion.objects.published().filter(pk=self.pk).exists():
-            raise PolicyImmutable(str(self))
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        if self.pk and PolicyVersion.objects.published().filter(pk=self.pk).exists():
-            raise PolicyImmutable(str(self))
-        return super().delete(*args, **kwargs)

@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """A change that would satisfy one rule. `cost` orders repairs: 1 for a change that nobody would notice, more for one that people feel."""
+    """A change that would satisfy one rule. `cost` orders repairs: 1 for a small change, more for one that people feel."""
 
     text: str
     facts: RequestFacts
@@ -64,11 +64,11 @@ class Rule(ABC):
     def checks(self, case: Case) -> Iterator[Check]:
         """At least one check, passed or not."""
 
-    def repairs(self, case: Case) -> Iterator[Repair]:
+    def repairs(self, case: Case) -> Iterator[Repair]:  # noqa: ARG002 - the contract
         """Changes that would satisfy this rule, smallest first; none by default. Only asked when a check failed."""
         return iter(())
 
-    def advice(self, case: Case) -> str:
+    def advice(self, case: Case) -> str:  # noqa: ARG002 - the contract
         """Whom to ask when no change passes."""
         return f"Ask {SECURITY_TEAM} for an exception or another policy."
 
@@ -165,5 +165,5 @@ class Params:
 
 
 def listed(words: tuple[str, ...], conjunction: str = "or") -> str:
-    """ "a", "a or b", "a, b or c"."""
+    """Words as people list them: `a`, `a or b`, `a, b or c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {conjunction} {words[-1]}"
