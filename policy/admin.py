@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -18,8 +18,19 @@ from policy.publishing import draft_version, publish_version
 from policy.rules import RuleSetInvalid, ruleset_from_dict
 from policy.rules.profiles import KNOWN_EKUS
 
+# Django's own classes take no type parameters at run time.
+if TYPE_CHECKING:
+    ProfileModelForm = forms.ModelForm[Profile]
+    VersionModelForm = forms.ModelForm[PolicyVersion]
+    ProfileModelAdmin = admin.ModelAdmin[Profile]
+    PolicyModelAdmin = admin.ModelAdmin[Policy]
+    VersionModelAdmin = admin.ModelAdmin[PolicyVersion]
+else:
+    ProfileModelForm = VersionModelForm = forms.ModelForm
+    ProfileModelAdmin = PolicyModelAdmin = VersionModelAdmin = admin.ModelAdmin
 
-class ProfileForm(forms.ModelForm[Profile]):
+
+class ProfileForm(ProfileModelForm):
     """Refuses usages that the portal cannot write into a certificate."""
 
     class Meta:
@@ -34,14 +45,14 @@ class ProfileForm(forms.ModelForm[Profile]):
 
 
 @admin.register(Profile)
-class ProfileAdmin(admin.ModelAdmin[Profile]):
+class ProfileAdmin(ProfileModelAdmin):
     form = ProfileForm
     list_display = ("name", "ekus", "description", "subject_organization")
     search_fields = ("name",)
 
 
 @admin.register(Policy)
-class PolicyAdmin(admin.ModelAdmin[Policy]):
+class PolicyAdmin(PolicyModelAdmin):
     list_display = ("name", "description")
     search_fields = ("name",)
 
@@ -49,7 +60,7 @@ class PolicyAdmin(admin.ModelAdmin[Policy]):
         return False
 
 
-class PolicyVersionForm(forms.ModelForm[PolicyVersion]):
+class PolicyVersionForm(VersionModelForm):
     """A draft: the policy and its rules. The version comes from the rules, so that the two cannot disagree."""
 
     class Meta:
@@ -75,7 +86,7 @@ class PolicyVersionForm(forms.ModelForm[PolicyVersion]):
 
 
 @admin.register(PolicyVersion)
-class PolicyVersionAdmin(admin.ModelAdmin[PolicyVersion]):
+class PolicyVersionAdmin(VersionModelAdmin):
     """Drafts are written by `draft_version`, so that each is validated and audited; publishing is an action."""
 
     form = PolicyVersionForm
@@ -94,7 +105,7 @@ class PolicyVersionAdmin(admin.ModelAdmin[PolicyVersion]):
     def has_delete_permission(self, request: HttpRequest, obj: PolicyVersion | None = None) -> bool:  # noqa: ARG002
         return False
 
-    def save_model(self, request: HttpRequest, obj: PolicyVersion, form: forms.ModelForm[PolicyVersion], change: bool) -> None:  # noqa: ARG002, FBT001
+    def save_model(self, request: HttpRequest, obj: PolicyVersion, form: VersionModelForm, change: bool) -> None:  # noqa: ARG002, FBT001
         actor = Actor("user", request.user.get_username())
         stored = draft_version(obj.policy.name, obj.rules, actor=actor, now=timezone.now())
         obj.pk, obj.version, obj.digest = stored.pk, stored.version, stored.digest
