@@ -145,7 +145,7 @@ class _NameLists:
             self._open = True
             # "with SANs for a, b" goes on with SANs; any other "for" begins the main names.
             self._into = {"SAN": "sans", "CN": "common_name"}.get(kind, self._into if self._kinds[-1] == "SAN" else "names")
-        elif kind not in ("name", "range", "COMMA", "AND", "COLON", "DASH", "EACH") and any(k in ("name", "range") for k in self._kinds):
+        elif kind not in ("name", "range", "COMMA", "AND", "DASH", "EACH") and any(k in ("name", "range") for k in self._kinds):
             self._open = False
         self._kinds.append(kind)
 

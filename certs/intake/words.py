@@ -70,7 +70,7 @@ _TERMINALS = _table(
     RANGE="through thru",
 )
 _POLITE = frozenset("please kindly hi hello hey thanks thank you".split())
-_BEFORE_A_NAME = frozenset("FOR COMMA AND SAN CN COLON RANGE".split())
+_BEFORE_A_NAME = frozenset("FOR COMMA AND SAN CN RANGE".split())
 _AFTER_A_NAME = frozenset("COMMA AND END RANGE WITH VALID UNTIL DASH".split())
 _COUNTED = frozenset("CERT CERTS TLS SERVER CLIENT".split())
 _UNITS = {"d": "day", "day": "day", "week": "week", "month": "month", "year": "year", "yr": "year"}
@@ -284,7 +284,7 @@ def _single(word: Word, following: Word, before: list[Word]) -> Word | None:
         return Word("NAME", word.text, word.at, word.text)
     if low in ("to", "bis", "through", "thru") or word.kind == "DASH":
         return _between(word, following, previous)
-    return None if word.kind == "FILLER" else word
+    return None if word.kind in ("FILLER", "COLON") else word
 
 
 def _listed_as_name(word: Word, following: Word, previous: str) -> bool:

@@ -28,7 +28,7 @@ RULESETS = st.sampled_from([DEFAULT, ruleset_from_dict(CABF_SC081), ruleset_from
 
 DOMAINS = ("example.com", "example.test", "pay.example.com", "evil.org")
 NAMES = st.sampled_from(
-    [f"{left}{domain}" for domain in DOMAINS for left in ("", "api.", "www.", "a.b.", "*.", "*.apps.")] + ["localhost", "*", ""]
+    [*(f"{left}{domain}" for domain in DOMAINS for left in ("", "api.", "www.", "a.b.", "*.", "*.apps.")), "localhost", "*", ""]
 )
 KEYS = st.sampled_from(
     [("rsa", 1024), ("rsa", 2048), ("rsa", 3073), ("rsa", 4096), ("rsa", 16384), ("ec", 224), ("ec", 256), ("ec", 384)]
