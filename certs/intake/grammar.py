@@ -41,7 +41,7 @@ class _Words(Lexer):
     def __init__(self, lexer_conf: Any) -> None:
         """Lark passes its configuration; the words need none of it."""
 
-    def lex(self, lexer_state: Any, parser_state: Any = None) -> Iterator[Token]:
+    def lex(self, lexer_state: Any, parser_state: Any = None) -> Iterator[Token]:  # noqa: ARG002 - lark's signature
         """`lexer_state` is what was handed to `parse`: for a lexer of one's own, lark passes it on as it is."""
         for number, word in enumerate(lexer_state):
             yield Token(word.kind, word.text, start_pos=number)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-import idna
-
-from certs.errors import NotUnderstood
+from certs.errors import CSRRefused, NotUnderstood
 from certs.intake.words import MAX_DIGITS, Word
+from certs.x509.names import parse_dns_name, parse_ip_address
 
 RANGE_EXAMPLE = "Issue certificates for api-1 through api-10"
-MAX_NAME_CHARS = 253  # RFC 1035 2.3.4, without the root's dot
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _NUMERIC = re.compile(r"(\d+)\.\.(\d+)")
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,41 +124,22 @@ class Host:
 
 def host_of(text: str, at: int, domain: str) -> Host:
     """Normalise one name; a bare label is completed with `domain`. Raises NotUnderstood for what is no DNS name and no address."""
-    try:
-        return Host(ipaddress.ip_address(text.strip("[]")).compressed, is_ip=True)
-    except ValueError:
-        pass
+    address = parse_ip_address(text)
+    if address:
+        return Host(address, is_ip=True)
     if "://" in text or "/" in text or "@" in text or ":" in text:
         raise _refused(text, at, "is not a host name: leave out the scheme, port, path or user")
-    bare = text.removeprefix("*.").removesuffix(".")
+    star, bare = ("*." if text.startswith("*.") else ""), text.removeprefix("*.").removesuffix(".")
     if not bare or "*" in bare:
         raise _refused(text, at, "is not a host name: a wildcard is one * before the first dot", "Issue certificate for *.apps.example.com")
-    name, converted = _ascii(bare, text, at)
-    completed = "." not in name
+    completed = "." not in bare
     if completed and not domain:
         raise _refused(text, at, "has no domain, and your team has no default domain: write the full name")
-    full = f"{name}.{domain}" if completed else name
-    _check_labels(full, text, at)
-    star = "*." if text.startswith("*.") else ""
-    return Host(star + full, completed=completed, converted_from=text if converted else "")
-
-
-def _ascii(bare: str, text: str, at: int) -> tuple[str, bool]:
-    if bare.isascii():
-        return bare.lower(), False
     try:
-        return idna.encode(bare, uts46=True).decode("ascii"), True
-    except idna.IDNAError as error:
-        raise _refused(text, at, "is not a valid international host name (IDNA 2008)") from error
-
-
-def _check_labels(full: str, text: str, at: int) -> None:
-    labels = full.split(".")
-    for label in labels:
-        if not _LABEL.fullmatch(label) or (label[2:4] == "--" and not label.startswith("xn--")):
-            raise _refused(text, at, f"is not a host name: {label[:64]!r} may hold only letters, digits and inner hyphens, 1 to 63 of them")
-    if len(full) > MAX_NAME_CHARS or labels[-1].isdigit():
-        raise _refused(text, at, "is not a host name: at most 253 characters, and the last part is not a number")
+        name = parse_dns_name(f"{star}{bare}.{domain}" if completed else f"{star}{bare}", allow_unicode=True, field="text").ascii
+    except CSRRefused as error:
+        raise _refused(text, at, f"is not a host name ({error.message.rstrip('.')})") from error
+    return Host(name, completed=completed, converted_from="" if text.isascii() else text)
 
 
 def _refused(text: str, at: int, why: str, example: str = "Issue certificate for api.example.com") -> NotUnderstood:

@@ -31,8 +31,21 @@ NAMES = st.sampled_from(
     [*(f"{left}{domain}" for domain in DOMAINS for left in ("", "api.", "www.", "a.b.", "*.", "*.apps.")), "localhost", "*", ""]
 )
 KEYS = st.sampled_from(
-    [("rsa", 1024), ("rsa", 2048), ("rsa", 3073), ("rsa", 4096), ("rsa", 16384), ("ec", 224), ("ec", 256), ("ec", 384)]
-    + [("ed25519", 255), ("ml-dsa", 44), ("ml-dsa", 65), ("dsa", 1024), ("", 0)]
+    [
+        ("rsa", 1024),
+        ("rsa", 2048),
+        ("rsa", 3073),
+        ("rsa", 4096),
+        ("rsa", 16384),
+        ("ec", 224),
+        ("ec", 256),
+        ("ec", 384),
+        ("ed25519", 255),
+        ("ml-dsa", 44),
+        ("ml-dsa", 65),
+        ("dsa", 1024),
+        ("", 0),
+    ]
 )
 
 

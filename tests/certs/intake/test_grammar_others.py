@@ -50,14 +50,15 @@ def test_renewal_that_is_not_understood(text: str, at: str, message: str) -> Non
 
 
 REASONS = {
-    R.KEY_COMPROMISE: "key compromise|keyCompromise|key-compromise|key_compromise|compromised key|the key was compromised|the key was leaked|key is stolen|"
-    "our private key has been compromised|private key leaked|private-key compromise|compromise of the key|the key has been exposed",
+    R.KEY_COMPROMISE: "key compromise|keyCompromise|key-compromise|key_compromise|compromised key|the key was compromised|"
+    "the key was leaked|key is stolen|our private key has been compromised|private key leaked|private-key compromise|"
+    "compromise of the key|the key has been exposed",
     R.CA_COMPROMISE: "CA compromise|cACompromise|the CA was compromised",
     R.AA_COMPROMISE: "aACompromise|AA compromise",
     R.AFFILIATION_CHANGED: "affiliation changed|affiliationChanged|the affiliation has changed|change of affiliation|affiliation-changed",
     R.SUPERSEDED: "superseded|it was replaced|supersede",
-    R.CESSATION_OF_OPERATION: "cessation of operation|cessationOfOperation|cessation-of-operation|no longer used|it is no longer in use|no longer needed|"
-    "decommissioned|the cert is retired|shut down|out of service",
+    R.CESSATION_OF_OPERATION: "cessation of operation|cessationOfOperation|cessation-of-operation|no longer used|"
+    "it is no longer in use|no longer needed|decommissioned|the cert is retired|shut down|out of service",
     R.CERTIFICATE_HOLD: "certificateHold|certificate hold|on hold|put on hold|hold|suspended",
     R.PRIVILEGE_WITHDRAWN: "privilege withdrawn|privilegeWithdrawn|the privileges were withdrawn|privilege-withdrawn",
     R.UNSPECIFIED: "unspecified",
