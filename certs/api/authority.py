@@ -11,7 +11,7 @@ from certs.ca.base import CAUnreachable
 from certs.ca.registry import get_ca_client
 from certs.errors import PortalError
 from certs.workflow.issuance import active_issuer
-from certs.x509.certificate import pem_of
+from certs.x509.pem import pem_of
 
 router = Router()
 

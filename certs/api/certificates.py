@@ -22,7 +22,8 @@ from certs.workflow.certificates import certificate_answer
 from certs.workflow.inline import run_now
 from certs.workflow.issuance import submit_many
 from certs.workflow.planning import plan_csr
-from certs.x509.certificate import format_serial, pem_of
+from certs.x509.pem import pem_of
+from certs.x509.serial import format_serial
 
 router = Router()
 

@@ -14,7 +14,10 @@ from certs.ca.base import CAClient, CAUnreachable, Capabilities, Issued, Lookup,
 from certs.errors import NotFound
 from certs.models import IssuanceIntent, Issuer
 from certs.models.batch import lock_shared, update_rows
-from certs.x509.certificate import UnsignedCertificate, assemble, build_tbs, lint, new_serial, profile_named
+from certs.x509.certificate import UnsignedCertificate, assemble, build_tbs
+from certs.x509.lint import lint
+from certs.x509.profiles import profile_named
+from certs.x509.serial import new_serial
 from keys.errors import KeyBackendError
 from keys.lifecycle import sign_many_with
 

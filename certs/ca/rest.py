@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from certs.ca.base import CAClient, CAUnreachable, Capabilities, Issued, Lookup, NotSent, Order, Outcome, Pending, Refused, RevocationOrder, Unknown
 from certs.errors import NotFound
-from certs.x509.certificate import pem_of
+from certs.x509.pem import pem_of
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds; together well below an attempt's lease
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 from audit.clock import database_now
 from certs.ca.base import Issued, Order
 from certs.models import Issuer
-from certs.x509.certificate import CertificateFacts, Expectation, pem_of, verify_issued
+from certs.x509.pem import pem_of
 from certs.x509.profiles import profile_named
+from certs.x509.verifying import CertificateFacts, Expectation, verify_issued
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
 

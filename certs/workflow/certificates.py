@@ -13,7 +13,8 @@ from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.believing import Believed
 from certs.workflow.states import WORKER, Move, transition_many
-from certs.x509.certificate import format_serial, pem_of
+from certs.x509.pem import pem_of
+from certs.x509.serial import format_serial
 from keys.lifecycle import blocked_keys
 
 

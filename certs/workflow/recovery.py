@@ -26,7 +26,7 @@ from certs.workflow.canvas import start
 from certs.workflow.orders import order_for
 from certs.workflow.holding import ca_is_back, release_held
 from certs.workflow.states import UNFINISHED, WORKER
-from certs.x509.certificate import serial_of
+from certs.x509.pem import serial_of
 from keys.registry import get_key_backend
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,26 @@
+"""From a request to the order that a CA gets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from certs.ca.base import Order
+from certs.models import CertificateRequest, RequestCSR
+
+
+def order_for(request: CertificateRequest, csr: RequestCSR, *, now: datetime) -> Order:
+    """The order of a request; its reference is the request's own id, so it is the same however often it is built."""
+    return Order(
+        order_ref=request.public_id,
+        csr_der=bytes(csr.der),
+        spki_der=bytes(csr.spki_der),
+        spki_sha256=csr.spki_sha256,
+        common_name=request.common_name,
+        dns_names=tuple(request.dns_names),
+        ip_addresses=tuple(request.ip_addresses),
+        profile=request.profile,
+        validity_days=request.validity_days,
+        policy_version=request.policy_version,
+        intended_at=now,
+        organization=request.team.organization,
+    )

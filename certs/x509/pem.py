@@ -1,0 +1,22 @@
+"""DER to PEM (RFC 7468) and what can be read of a certificate without trusting it. Pure."""
+
+from __future__ import annotations
+
+import base64
+
+from cryptography import x509
+
+
+def pem_of(der: bytes) -> str:
+    """A CERTIFICATE in PEM, 64 characters a line."""
+    text = base64.b64encode(der).decode()
+    lines = [text[n : n + 64] for n in range(0, len(text), 64)]
+    return "-----BEGIN CERTIFICATE-----\n" + "\n".join(lines) + "\n-----END CERTIFICATE-----\n"
+
+
+def serial_of(der: bytes) -> int | None:
+    """The serial number of what may be a certificate; None when it cannot be parsed."""
+    try:
+        return x509.load_der_x509_certificate(der).serial_number
+    except ValueError:
+        return None

@@ -1,0 +1,204 @@
+"""Verifying what a CA sent: every difference between the certificate and the order is named. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from certs.errors import SignerMismatch
+from certs.x509.profiles import EKU_NAMES
+from keys.spec import KeyFacts, facts_of, spki_sha256
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What was ordered. `validity_max` is the whole life, both ends included."""
+
+    spki_sha256: str
+    common_name: str
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
+    ekus: tuple[str, ...]
+    not_before_min: datetime
+    validity_max: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """What a verified certificate says."""
+
+    serial_number: int
+    not_before: datetime
+    not_after: datetime
+    common_name: str
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
+    issuer_name: str
+    spki_sha256: str
+    sha256_fingerprint: str
+    key: KeyFacts
+
+
+def verify_issued(
+    certificate_der: bytes, chain_der: tuple[bytes, ...], expectation: Expectation, *, now: datetime, trusted_roots: tuple[bytes, ...] = ()
+) -> CertificateFacts:
+    """Believe a certificate only after its signature, chain, key, names, dates, purposes and serial were checked.
+
+    Raises SignerMismatch with every difference found.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        facts = _facts(certificate, certificate_der)
+    except Exception as exc:  # a hostile answer may break the parser in any way; whatever it is, it is no certificate
+        raise SignerMismatch([f"it is not a readable certificate ({type(exc).__name__})"]) from exc
+    reasons = [
+        *_differences(certificate, facts, expectation, now),
+        *_chain_problems(certificate, chain_der, trusted_roots, now),
+    ]
+    if reasons:
+        raise SignerMismatch(reasons)
+    return facts
+
+
+def _facts(certificate: x509.Certificate, der: bytes) -> CertificateFacts:
+    if certificate.public_bytes(Encoding.DER) != der:
+        raise ValueError("not the DER that was sent")
+    public_key: Any = certificate.public_key()
+    key = facts_of(public_key)
+    if key is None:
+        raise ValueError("a key of no known kind")
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    others = [name for name in names if not isinstance(name, x509.DNSName | x509.IPAddress)]
+    if others:
+        raise ValueError("names that are neither DNS nor IP")
+    return CertificateFacts(
+        serial_number=certificate.serial_number,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        common_name=next((str(a.value) for a in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)), ""),
+        dns_names=tuple(names.get_values_for_type(x509.DNSName)),
+        ip_addresses=tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress)),
+        issuer_name=certificate.issuer.rfc4514_string(),
+        spki_sha256=spki_sha256(public_key),
+        sha256_fingerprint=hashlib.sha256(der).hexdigest(),
+        key=key,
+    )
+
+
+def _differences(certificate: x509.Certificate, facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
+    wrong: list[str] = []
+    if facts.spki_sha256 != expected.spki_sha256:
+        wrong.append("it certifies another public key")
+    if sorted(facts.dns_names) != sorted(expected.dns_names):
+        wrong.append(f"DNS names are {', '.join(facts.dns_names) or 'none'}")
+    if sorted(facts.ip_addresses) != sorted(expected.ip_addresses):
+        wrong.append(f"IP addresses are {', '.join(facts.ip_addresses) or 'none'}")
+    if facts.common_name and facts.common_name != expected.common_name:
+        wrong.append(f"the common name is {facts.common_name}")
+    wrong += _date_problems(facts, expected, now)
+    wrong += _extension_problems(certificate, expected)
+    if not 0 < facts.serial_number < 1 << 159 or facts.serial_number.bit_length() < 64:
+        wrong.append("the serial number is not between 64 and 159 bits")
+    return wrong
+
+
+def _date_problems(facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
+    wrong = []
+    if facts.not_before < expected.not_before_min:
+        wrong.append(f"notBefore {facts.not_before:%Y-%m-%dT%H:%M:%SZ} is before the order was made")
+    if facts.not_before > now + CLOCK_TOLERANCE:
+        wrong.append(f"notBefore {facts.not_before:%Y-%m-%dT%H:%M:%SZ} is in the future")
+    if facts.not_after <= now:
+        wrong.append(f"it expired at {facts.not_after:%Y-%m-%dT%H:%M:%SZ}")
+    life = facts.not_after - facts.not_before + timedelta(seconds=1)
+    if life > expected.validity_max:
+        wrong.append(f"it is valid for {life}, longer than the {expected.validity_max} ordered")
+    return wrong
+
+
+def _extension_problems(certificate: x509.Certificate, expected: Expectation) -> list[str]:
+    wrong = []
+    extensions = {extension.oid: extension.value for extension in certificate.extensions}
+    constraints = extensions.get(x509.BasicConstraints.oid)
+    if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
+        wrong.append("it is a CA certificate")
+    eku = extensions.get(x509.ExtendedKeyUsage.oid)
+    found = {EKU_NAMES.get(oid, oid.dotted_string) for oid in eku} if isinstance(eku, x509.ExtendedKeyUsage) else set()
+    if found != set(expected.ekus):
+        wrong.append(f"extended key usages are {', '.join(sorted(found)) or 'absent'}")
+    usage = extensions.get(x509.KeyUsage.oid)
+    if isinstance(usage, x509.KeyUsage) and (usage.key_cert_sign or usage.crl_sign):
+        wrong.append("its key usage would let it sign certificates or CRLs")
+    return wrong
+
+
+def _chain_problems(certificate: x509.Certificate, chain_der: tuple[bytes, ...], roots: tuple[bytes, ...], now: datetime) -> list[str]:
+    if not chain_der:
+        return ["no chain came with it"]
+    wrong = list(_links_problems(chain_der))
+    issuer = _loaded(chain_der[0])
+    if issuer is None:
+        return [*wrong, "its issuer's certificate cannot be read"]
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
+        wrong.append("it is not signed by the CA's certificate")
+    for der in chain_der:
+        link = _loaded(der)
+        if link is not None and not link.not_valid_before_utc - CLOCK_TOLERANCE <= now <= link.not_valid_after_utc:
+            wrong.append(f"the chain's {link.subject.rfc4514_string()} is not valid now")
+    if roots and chain_der[-1] not in roots:
+        wrong.append("the chain does not end in the root pinned for this CA")
+    return wrong
+
+
+@lru_cache(maxsize=256)
+def _loaded(der: bytes) -> x509.Certificate | None:
+    try:
+        return x509.load_der_x509_certificate(der)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _links_problems(chain_der: tuple[bytes, ...]) -> tuple[str, ...]:
+    """Signatures, CA bits and path lengths along a chain: the same for every certificate beneath it, so judged once."""
+    links = [_loaded(der) for der in chain_der]
+    if any(link is None for link in links):
+        return ("the chain cannot be read",)
+    wrong: list[str] = []
+    for depth, link in enumerate(links):
+        assert link is not None
+        parent = links[min(depth + 1, len(links) - 1)]
+        assert parent is not None
+        try:
+            link.verify_directly_issued_by(parent)
+        except (InvalidSignature, ValueError, TypeError):
+            wrong.append(f"the chain's {link.subject.rfc4514_string()} is not signed by the next link")
+        wrong += _ca_problems(link, depth)
+    return tuple(wrong)
+
+
+def _ca_problems(link: x509.Certificate, depth: int) -> list[str]:
+    name = link.subject.rfc4514_string()
+    try:
+        constraints = link.extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = link.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return [f"the chain's {name} lacks basic constraints or key usage"]
+    wrong = []
+    if not constraints.ca or not usage.key_cert_sign:
+        wrong.append(f"the chain's {name} is not a CA")
+    if constraints.path_length is not None and constraints.path_length < depth:
+        wrong.append(f"the chain is longer than {name} allows")
+    return wrong

@@ -1,0 +1,93 @@
+"""What a key backend is: it makes keys that do not leave it, signs with them, and says what it knows of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+from keys.errors import KeyBackendError
+from keys.signing import sign_message
+from keys.spec import KeySpec
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """Where a key is: never what it is. `locator` is for people, such as transit/keys/api-example-com."""
+
+    backend: str
+    name: str
+    version: int
+    locator: str
+    key_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A key that is there. `evidence` is what the backend says about its origin and about what it refuses."""
+
+    ref: KeyRef
+    spec: KeySpec
+    public_key: PublicKeyTypes
+    created_at: datetime | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    specs: frozenset[KeySpec]
+    batch_sign: bool = False
+
+
+class KeyBackend(ABC):
+    """One backend behind an alias of settings.KEY_BACKENDS. Every backend passes tests/contracts/test_key_backend.py.
+
+    All methods raise KeyBackendError and nothing else; `retryable` says whether to try again.
+    """
+
+    alias: str
+    capabilities: Capabilities
+
+    @abstractmethod
+    def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
+        """Make a key under a name that the caller has claimed. Again for the same claim gives the same key."""
+
+    def create_many(self, wanted: Sequence[tuple[str, KeySpec, UUID]]) -> list[KeyInfo | KeyBackendError]:
+        """One result for each, in order; one that fails does not stop the others."""
+        results: list[KeyInfo | KeyBackendError] = []
+        for name, spec, key_id in wanted:
+            try:
+                results.append(self.create(name, spec, key_id=key_id))
+            except KeyBackendError as exc:
+                results.append(exc)
+        return results
+
+    @abstractmethod
+    def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
+        """The key under that name; None only when the backend certainly has none."""
+
+    @abstractmethod
+    def private_key(self, ref: KeyRef) -> Any:
+        """A pyca private key whose `sign` is done by the backend; everything that would reveal the key is refused."""
+
+    def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
+        """Signatures over several messages with one key, in the scheme that certificates use."""
+        key = self.private_key(ref)
+        return [sign_message(key, message) for message in messages]
+
+    @abstractmethod
+    def rotate(self, ref: KeyRef) -> KeyInfo:
+        """A new version of the key under the same name."""
+
+    @abstractmethod
+    def destroy(self, ref: KeyRef) -> None:
+        """Destroy every version for ever. A key that is gone already is success."""
+
+    @abstractmethod
+    def is_available(self) -> bool:
+        """A cheap probe; never raises."""

@@ -1,0 +1,84 @@
+"""Private keys that are elsewhere, as pyca sees them: subclasses of its own key classes that forward `sign()` and nothing else.
+
+So one builder makes CSRs, certificates, CRLs and OCSP responses whether the key is in Vault, in an HSM or on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+from keys.errors import KeyOperationRefused, UnsupportedKeySpec
+
+# (message, padding or None, hash or None) -> signature; the message is whole, never a digest
+Signer = Callable[[bytes, Any, Any], bytes]
+
+
+def _refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
+    raise KeyOperationRefused("This key does not leave its backend; it can only sign.", next_step="Use sign(), or ask for a key elsewhere.")
+
+
+class _Remote:
+    """State and refusals that the three kinds share."""
+
+    def __init__(self, public_key: Any, signer: Signer) -> None:
+        self._public_key = public_key
+        self._signer = signer
+
+    def public_key(self) -> Any:
+        return self._public_key
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Any:
+        return self
+
+    private_bytes = private_numbers = private_bytes_raw = decrypt = exchange = _refuse
+
+
+class RemoteRSAPrivateKey(_Remote, rsa.RSAPrivateKey):
+    """RSA: `sign(data, padding, hash)`."""
+
+    @property
+    def key_size(self) -> int:
+        return int(self._public_key.key_size)
+
+    def sign(self, data: Any, padding: Any, algorithm: Any) -> bytes:
+        return self._signer(bytes(data), padding, algorithm)
+
+
+class RemoteECPrivateKey(_Remote, ec.EllipticCurvePrivateKey):
+    """ECDSA: `sign(data, ECDSA(hash))`, answered as DER (r, s)."""
+
+    @property
+    def curve(self) -> ec.EllipticCurve:
+        return self._public_key.curve  # type: ignore[no-any-return]
+
+    @property
+    def key_size(self) -> int:
+        return int(self._public_key.curve.key_size)
+
+    def sign(self, data: Any, signature_algorithm: Any) -> bytes:
+        return self._signer(bytes(data), None, signature_algorithm.algorithm)
+
+
+class RemoteEd25519PrivateKey(_Remote, ed25519.Ed25519PrivateKey):
+    """Ed25519: `sign(data)`."""
+
+    def sign(self, data: Any) -> bytes:
+        return self._signer(bytes(data), None, None)
+
+
+def remote_private_key(public_key: PublicKeyTypes, signer: Signer) -> Any:
+    """The subclass that fits the public key. Raises UnsupportedKeySpec."""
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return RemoteRSAPrivateKey(public_key, signer)
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        return RemoteECPrivateKey(public_key, signer)
+    if isinstance(public_key, ed25519.Ed25519PublicKey):
+        return RemoteEd25519PrivateKey(public_key, signer)
+    raise UnsupportedKeySpec(f"Keys of the kind {type(public_key).__name__} cannot be used from a backend.")

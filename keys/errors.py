@@ -1,0 +1,35 @@
+"""Errors of the key room. `retryable` is the decision the caller must make; `next_step` is for the person at 02:00."""
+
+from __future__ import annotations
+
+
+class KeyBackendError(Exception):
+    """Base. Third-party errors are translated into these at the backend's edge; no text of theirs that could hold a secret is kept."""
+
+    retryable = False
+
+    def __init__(self, message: str, *, next_step: str = "") -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+class KeyBackendUnavailable(KeyBackendError):
+    """Unreachable, sealed, overloaded: the same call may succeed later. Never a reason to use another backend."""
+
+    retryable = True
+
+
+class KeyNotFound(KeyBackendError):
+    """The backend has no such key."""
+
+
+class KeyOperationRefused(KeyBackendError):
+    """Not permitted, or not possible with a key that never leaves its backend."""
+
+
+class UnsupportedKeySpec(KeyBackendError):
+    """The backend does not make this kind of key."""
+
+
+class KeyMismatch(KeyBackendError):
+    """A key was found that is not what our claim says: nothing is signed with it."""

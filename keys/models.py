@@ -1,0 +1,80 @@
+"""Rows about keys: where each is and what became of it. No column here holds a private key in the clear."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+
+class Key(models.Model):
+    """A claim on a name in a backend, and the key made under it. The row's id is the claim's id (CKA_ID in an HSM)."""
+
+    class State(models.TextChoices):
+        CLAIMED = "claimed", "claimed"
+        ACTIVE = "active", "active"
+        COMPROMISED = "compromised", "compromised"
+        DESTROYED = "destroyed", "destroyed"
+
+    class Purpose(models.TextChoices):
+        LEAF = "leaf", "leaf"
+        CA = "ca", "issuing CA"
+        ROOT = "root", "root CA"
+        OCSP = "ocsp", "OCSP responder"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    backend = models.CharField(max_length=64)
+    name = models.CharField(max_length=128)
+    version = models.PositiveIntegerField(default=1)
+    locator = models.CharField(max_length=200, blank=True)
+    spec = models.CharField(max_length=16)
+    purpose = models.CharField(max_length=8, choices=Purpose)
+    state = models.CharField(max_length=12, choices=State, default=State.CLAIMED)
+    claimed_for = models.CharField(max_length=80, unique=True, help_text="What it was claimed for; a second claim for the same gets the same row.")
+    spki_sha256 = models.CharField(max_length=64, blank=True, db_index=True)
+    spki_der = models.BinaryField(null=True)
+    evidence = models.JSONField(default=dict, help_text="What the backend says of the key's origin.")
+    claimed_at = models.DateTimeField()
+    absent_seen_at = models.DateTimeField(null=True, blank=True, help_text="When the backend certainly had no key of that name.")
+    made_at = models.DateTimeField(null=True, blank=True)
+    destroyed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        # A destroyed name stays claimed: Vault would start it at version 1 anew, so old references would mean another key.
+        constraints = [models.UniqueConstraint(fields=["backend", "name", "version"], name="key_name_once")]
+
+    def __str__(self) -> str:
+        return self.locator or f"{self.backend}:{self.name}"
+
+
+class PublicKey(models.Model):
+    """One row for each public key ever seen: the first team that showed it owns it; a blocked one is refused for ever."""
+
+    spki_sha256 = models.CharField(max_length=64, primary_key=True)
+    team = models.CharField(max_length=64)
+    recorded_at = models.DateTimeField()
+    blocked_at = models.DateTimeField(null=True, blank=True)
+    blocked_reason = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return self.spki_sha256[:16]
+
+
+class LocalKeyMaterial(models.Model):
+    """A private key of the `local` backend: AES-256-GCM ciphertext under a data key that is wrapped by a key outside the database."""
+
+    backend = models.CharField(max_length=64)
+    key_id = models.UUIDField(help_text="The claim's id; no foreign key, for the backend knows nothing of claims.")
+    version = models.PositiveIntegerField(default=1)
+    kek_id = models.CharField(max_length=16)
+    wrapped_dek = models.BinaryField()
+    nonce = models.BinaryField()
+    ciphertext = models.BinaryField()
+    public_key_der = models.BinaryField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key_id", "version"], name="local_key_version_once")]
+
+    def __str__(self) -> str:
+        return f"ciphertext of {self.key_id}"

@@ -1,0 +1,49 @@
+"""Key backends by alias, one object a process, like Django's caches."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from keys.backends.base import KeyBackend
+
+_backends: dict[str, KeyBackend] = {}
+
+
+def get_key_backend(alias: str) -> KeyBackend:
+    """The backend that settings.KEY_BACKENDS names. Raises ImproperlyConfigured for an alias that is not there: never another one."""
+    backend = _backends.get(alias)
+    if backend is None:
+        backend = _backends[alias] = _build(alias)
+    return backend
+
+
+def _build(alias: str) -> KeyBackend:
+    try:
+        config: dict[str, Any] = settings.KEY_BACKENDS[alias]
+    except KeyError:
+        known = ", ".join(settings.KEY_BACKENDS) or "none"
+        raise ImproperlyConfigured(f"KEY_BACKENDS has no entry {alias!r} (it has: {known}).") from None
+    backend = import_string(config["BACKEND"])(alias, **config.get("OPTIONS", {}))
+    if not isinstance(backend, KeyBackend):
+        raise ImproperlyConfigured(f"{config['BACKEND']} is not a KeyBackend.")
+    return backend
+
+
+def forget_backends() -> None:
+    """After a fork (sessions must not be shared) and when settings change in tests."""
+    _backends.clear()
+
+
+def _settings_changed(*, setting: str, **_kwargs: object) -> None:
+    if setting == "KEY_BACKENDS":
+        forget_backends()
+
+
+setting_changed.connect(_settings_changed)
+os.register_at_fork(after_in_child=forget_backends)
