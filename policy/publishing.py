@@ -27,7 +27,7 @@ def draft_version(policy_name: str, rules: Mapping[str, Any], *, actor: Actor, n
         values = {"rules": ruleset_to_dict(ruleset), "digest": digest, "drafted_at": now, "drafted_by": actor.name}
         version, _ = PolicyVersion.objects.update_or_create(policy=policy, version=ruleset.version, defaults=values)
         data = {"version": version.version, "digest_sha256": digest}
-        record(EventType.POLICY_DRAFTED, subject=f"policy-{policy_name}", actor=actor, at=now, data=data)
+        record(EventType.POLICY_DRAFTED, subject=f"policy:{policy_name}", actor=actor, at=now, data=data)
     return version
 
 
@@ -51,7 +51,7 @@ def publish_version(version: PolicyVersion, *, actor: Actor, now: datetime, effe
         row.state, row.effective_from, row.published_at, row.published_by = PolicyVersion.State.PUBLISHED, start, now, actor.name
         row.save()
         data = {"version": row.version, "digest_sha256": row.digest, "effective_from": start.isoformat()}
-        record(EventType.POLICY_PUBLISHED, subject=f"policy-{row.policy.name}", actor=actor, at=now, data=data)
+        record(EventType.POLICY_PUBLISHED, subject=f"policy:{row.policy.name}", actor=actor, at=now, data=data)
     return row
 
 

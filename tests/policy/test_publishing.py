@@ -29,7 +29,7 @@ def published(version: str = "v2.3", effective_from: datetime | None = None, now
 
 
 def events() -> list[str]:
-    return list(AuditEvent.objects.filter(subject="policy-default").order_by("pk").values_list("event", flat=True))
+    return list(AuditEvent.objects.filter(subject="policy:default").order_by("pk").values_list("event", flat=True))
 
 
 def test_published_version_is_in_force_and_audited() -> None:
