@@ -70,8 +70,13 @@ def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: date
     for move in winners:
         move.request.state = move.path[-1]
         for name, value in move.fields.items():
-            setattr(move.request, name, value)
+            setattr(move.request, _attribute(name), value)
     return moved
+
+
+def _attribute(column: str) -> str:
+    """`key_id` for the column `key`: a move carries ids, not rows."""
+    return str(getattr(CertificateRequest._meta.get_field(column), "attname", column))
 
 
 def _check_path(source: S, path: Sequence[S]) -> None:
