@@ -48,10 +48,10 @@ class _Asked:
 
 def issue_plan(parts: list[Part], defaults: IntakeDefaults, end: int) -> IssuePlan:
     """Judge the parts together. `end` is the length of the text, the position of what is missing."""
+    if not {part.kind for part in parts} & {"CERT", "CERTS", "ISSUE"}:
+        raise NotUnderstood("Say what to do: issue, renew or revoke", position=0, example=EXAMPLE)
     asked = _gather(parts)
     notes: list[str] = []
-    if "CERT" not in asked.marks and "CERTS" not in asked.marks and "ISSUE" not in asked.marks:
-        raise NotUnderstood("Say what to do: issue, renew or revoke", position=0, example=EXAMPLE)
     groups = _grouped(asked, defaults, end, notes)
     _check_count(asked, len(groups))
     key, days, profile = _key(asked, defaults, notes), _days(asked, defaults, notes), _profile(asked, defaults, notes)
@@ -123,6 +123,7 @@ class _NameLists:
 
     def __init__(self) -> None:
         self._open = True
+        self._introduced = False
         self._into = "names"
         self._kinds: list[str] = ["START"]
 
@@ -131,6 +132,9 @@ class _NameLists:
             raise NotUnderstood(f"{part.words[0].text!r} is not understood after a name", position=part.at, example=LIST_EXAMPLE)
         if not self._open:
             message = f"It is not clear what {part.words[0].text!r} belongs to: keep names together, separated by commas"
+            raise NotUnderstood(message, position=part.at, example=LIST_EXAMPLE)
+        if not self._introduced and "." not in part.words[0].text:
+            message = f"{part.words[0].text!r} is not understood before the word certificate; a host comes after 'for'"
             raise NotUnderstood(message, position=part.at, example=LIST_EXAMPLE)
         pattern = pattern_of(part.words[0]) if part.kind == "name" else range_of(part.words[0], part.words[2])
         if self._into == "common_name":
@@ -141,11 +145,18 @@ class _NameLists:
             (asked.sans if self._into == "sans" else asked.names).append(pattern)
 
     def after(self, kind: str) -> None:
-        if kind in ("FOR", "SAN", "CN"):
+        named = any(earlier in ("name", "range") for earlier in self._kinds)
+        if kind in ("FOR", "SAN", "CN", "CERT", "CERTS"):
+            self._introduced = True
+        if kind in ("SAN", "CN"):
             self._open = True
+        elif kind == "FOR":
+            # After the names, only ", for" or "and for" goes on with them: "for api for the next ..." speaks of something else.
+            self._open = not named or self._kinds[-1] in ("AND", "COMMA", "SAN")
+        if kind in ("FOR", "SAN", "CN"):
             # "with SANs for a, b" goes on with SANs; any other "for" begins the main names.
             self._into = {"SAN": "sans", "CN": "common_name"}.get(kind, self._into if self._kinds[-1] == "SAN" else "names")
-        elif kind not in ("name", "range", "COMMA", "AND", "DASH", "EACH") and any(k in ("name", "range") for k in self._kinds):
+        elif kind not in ("name", "range", "COMMA", "AND", "DASH", "EACH") and named:
             self._open = False
         self._kinds.append(kind)
 
@@ -160,12 +171,14 @@ class _NameLists:
 def _refuse_loose_ends(asked: _Asked) -> None:
     """Words that announce something which then does not come."""
     dates = [word for word in asked.lives if word.kind == "DATE"]
+    wildcards = [pattern for pattern in (*asked.names, *asked.sans, asked.common_name) if pattern and pattern.text.startswith("*.")]
     until = "Issue certificate for api.example.com until 2027-01-31"
     announced = (
         ("VALID", asked.lives, "The validity is missing after this word", EXAMPLE),
         ("UNTIL", dates, "A date is missing after this word", until),
         ("SAN", asked.sans, "The names are missing after this word", SAN_EXAMPLE),
         ("CN", asked.common_name, "The common name is missing after this word", "Issue certificate with CN api.example.com"),
+        ("WILDCARD", wildcards, "Write the wildcard itself, with its *", "Issue wildcard certificate for *.apps.example.com"),
         (
             "MTLS",
             asked.profiles,

@@ -24,7 +24,7 @@ _PHRASES: dict[R, str] = {
     R.AFFILIATION_CHANGED: "affiliation changed|affiliationchanged|affiliation change|change affiliation|changed affiliation",
     R.SUPERSEDED: "superseded|supersede|replaced",
     R.CESSATION_OF_OPERATION: "cessation operation|cessation operations|cessation|cessationofoperation|ceased operation|no longer used|"
-    "no longer needed|no longer use|no longer required|unused|decommissioned|decommission|retired|shut down|out service",
+    "no longer needed|no longer use|no longer required|decommissioned|decommission|retired|shut down|out service",
     R.CERTIFICATE_HOLD: "certificatehold|certificate hold|hold|suspended|suspend",
     R.PRIVILEGE_WITHDRAWN: "privilege withdrawn|privilegewithdrawn|privileges withdrawn|withdrawn privilege|withdrawn privileges",
     R.UNSPECIFIED: "unspecified",

@@ -40,7 +40,10 @@ _FILLER = frozenset(
     "of that which is are be it new hi hello hey thanks thank".split()
 )
 # Words that turn a sentence round. They must never be read as a host name, or dropped.
-_RESERVED = frozenset("except excluding exclude without not no never but unless if or either between than only in".split())
+_RESERVED = frozenset(
+    "except excluding exclude without not no never but unless if or either between than only in next exactly about around maximum minimum "
+    "most least longer shorter now starting beginning today tomorrow before after within during since".split()
+)
 _TERMINALS = _table(
     ISSUE="issue request create make generate get order need want require obtain provision give sign",
     RENEW="renew renewal",
@@ -67,12 +70,13 @@ _TERMINALS = _table(
     MTLS="mtls mutual",
     AUTH="authentication auth",
     PROFILE="profile",
+    WILDCARD="wildcard wildcards",
     RANGE="through thru",
 )
 _POLITE = frozenset("please kindly hi hello hey thanks thank you".split())
 _BEFORE_A_NAME = frozenset("FOR COMMA AND SAN CN RANGE".split())
 _AFTER_A_NAME = frozenset("COMMA AND END RANGE WITH VALID UNTIL DASH".split())
-_COUNTED = frozenset("CERT CERTS TLS SERVER CLIENT".split())
+_COUNTED = frozenset("CERT CERTS TLS SERVER CLIENT MTLS KEYSPEC WILDCARD".split())
 _UNITS = {"d": "day", "day": "day", "week": "week", "month": "month", "year": "year", "yr": "year"}
 _UNITS |= {f"{unit}s": name for unit, name in _UNITS.items() if unit != "d"}
 _NUMBERS = {word: n for n, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), start=1)}
