@@ -1,0 +1,177 @@
+"""What an audit event may be: the closed list of types, the actor, the content, and the bytes that are hashed. No database."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal, TypeAlias, get_args
+
+Scalar: TypeAlias = str | int | bool | None
+Value: TypeAlias = Scalar | Sequence[Scalar]
+ActorKind: TypeAlias = Literal["user", "token", "system", "command"]
+
+ACTOR_KINDS: frozenset[str] = frozenset(get_args(ActorKind))
+MAX_NAME_CHARS = 200
+MAX_VALUE_BYTES = 2048
+MAX_FIELDS = 32
+
+
+class EventType(StrEnum):
+    """Everything that the portal puts on record. Closed: a new kind of event is a change of this file, seen in review."""
+
+    REQUEST_SUBMITTED = "request:submitted"
+    POLICY_EVALUATED = "policy:evaluated"
+    POLICY_DRAFTED = "policy:drafted"
+    POLICY_PUBLISHED = "policy:published"
+    REQUEST_APPROVED = "request:approved"
+    REQUEST_REJECTED = "request:rejected"
+    REQUEST_CANCELLED = "request:cancelled"
+    REQUEST_FAILED = "request:failed"
+    REQUEST_HELD = "request:held"
+    REQUEST_RESUMED = "request:resumed"
+    KEY_CLAIMED = "key:claimed"
+    KEY_GENERATED = "key:generated"
+    KEY_ADOPTED = "key:adopted"
+    KEY_RECORDED = "key:recorded"
+    KEY_ROTATED = "key:rotated"
+    KEY_DESTROYED = "key:destroyed"
+    KEY_COMPROMISED = "key:compromised"
+    CSR_CREATED = "csr:created"
+    CSR_REFUSED = "csr:refused"
+    CA_SUBMITTED = "ca:submitted"
+    CA_UNAVAILABLE = "ca:unavailable"
+    CA_REFUSED = "ca:refused"
+    CA_QUARANTINED = "ca:quarantined"
+    CERTIFICATE_ISSUED = "certificate:issued"
+    CERTIFICATE_RECORDED = "certificate:recorded"
+    CERTIFICATE_RENEWED = "certificate:renewed"
+    CERTIFICATE_REVOCATION_REQUESTED = "certificate:revocation_requested"
+    CERTIFICATE_REVOKED = "certificate:revoked"
+    CERTIFICATE_DOWNLOADED = "certificate:downloaded"
+    INTENT_ABANDONED = "intent:abandoned"
+    RESULT_UNCLAIMED = "result:unclaimed"
+    RESULT_ADOPTED = "result:adopted"
+    ISSUER_CREATED = "issuer:created"
+    ISSUER_STATE_CHANGED = "issuer:state_changed"
+    TOKEN_CREATED = "token:created"  # noqa: S105 - the name of an event
+    TOKEN_REVOKED = "token:revoked"  # noqa: S105 - the name of an event
+    LOGIN_SUCCEEDED = "login:succeeded"
+    LOGIN_FAILED = "login:failed"
+    BOOTSTRAP_DONE = "bootstrap:done"
+    AUDIT_VERIFIED = "audit:verified"
+    AUDIT_EPOCH_STARTED = "audit:epoch_started"
+    CRL_PUBLISHED = "crl:published"
+    SECRET_REFUSED = "secret:refused"  # noqa: S105 - the name of an event
+
+
+class EventRefused(ValueError):
+    """An event cannot be recorded as it is. The message names the field, never its value, for the value may be the secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it: a person's account name, a token's name (never the token), a part of the portal, or a command."""
+
+    kind: ActorKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to one subject, such as a request (`req-...`), a certificate (`cert-...`) or an issuer."""
+
+    event: EventType
+    subject: str
+    actor: Actor
+    at: datetime
+    data: Mapping[str, Value] = field(default_factory=dict)
+
+
+_FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SECRET_WORDS = frozenset(
+    "password passwd passphrase pin pins secret secrets token tokens credential credentials authorization cookie private kek dek otp".split()
+)
+# `token_id` or `secret_sha256` says which one, not what it is.
+_HARMLESS_ENDINGS = ("_id", "_name", "_count", "_class", "_sha256", "_length")
+_SECRET_VALUE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|\bhv[sb]\.[A-Za-z0-9_-]{20}")
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+
+
+def encode_data(data: Mapping[str, Value]) -> str:
+    """`data` as canonical JSON: sorted keys, no spaces, ASCII only."""
+    return _encode(dict(data))
+
+
+def canonical_bytes(*, event_id: int, subject_seq: int, event: Event) -> bytes:
+    """The bytes that a leaf of the Merkle tree hashes: every column of the row, in one JSON spelling, time in UTC microseconds."""
+    return _encode(
+        {
+            "actor": [event.actor.kind, event.actor.name],
+            "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
+            "data": dict(event.data),
+            "event": event.event,
+            "id": event_id,
+            "seq": subject_seq,
+            "subject": event.subject,
+        }
+    ).encode("ascii")
+
+
+def check_event(event: Event) -> None:
+    """Raise `EventRefused` for anything that must not enter the log: unknown type, naive time, untyped data, a likely secret."""
+    if not isinstance(event.event, EventType):
+        raise EventRefused(f"{event.event!r} is not a member of audit.events.EventType.")
+    _check_name("subject", event.subject)
+    if event.actor.kind not in ACTOR_KINDS:
+        raise EventRefused(f"An actor is one of {', '.join(sorted(ACTOR_KINDS))}, not {event.actor.kind!r}.")
+    _check_name("actor", event.actor.name)
+    if not isinstance(event.at, datetime) or event.at.tzinfo is None:
+        raise EventRefused(f"{event.event}: `at` must be an aware datetime; take it from audit.clock.database_now().")
+    if not isinstance(event.data, Mapping):
+        raise EventRefused(f"{event.event}: `data` must be a mapping of named fields.")
+    if len(event.data) > MAX_FIELDS:
+        raise EventRefused(f"{event.event}: {len(event.data)} fields, at most {MAX_FIELDS} are kept.")
+    for name, value in event.data.items():
+        _check_field(event.event, name, value)
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS:
+        raise EventRefused(f"The {what} of an event is a text of 1 to {MAX_NAME_CHARS} characters.")
+    _utf8_length(what, name)
+
+
+def _check_field(event: EventType, name: object, value: object) -> None:
+    if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
+        raise EventRefused(f"{event}: field names are lower case words joined by underscores, at most 64 characters.")
+    if not _SECRET_WORDS.isdisjoint(name.split("_")) and not name.endswith(_HARMLESS_ENDINGS):
+        raise EventRefused(f"{event}: the field {name} looks like a secret. Record its id, name or hash instead ({name}_id, {name}_sha256).")
+    items = value if isinstance(value, (list, tuple)) else [value]
+    length = 0
+    for item in items:
+        if isinstance(item, str):
+            length += _utf8_length(name, item)
+            if _SECRET_VALUE.search(item):
+                raise EventRefused(f"{event}: the value of {name} holds a private key or a token and was not recorded.")
+        elif item is None or isinstance(item, bool):
+            length += 1
+        elif isinstance(item, int):
+            length += item.bit_length() // 3 + 1
+        else:
+            raise EventRefused(f"{event}: {name} must be text, a whole number, true, false, null or a flat list of these, not {type(item).__name__}.")
+    if length + len(items) > MAX_VALUE_BYTES:
+        raise EventRefused(f"{event}: the value of {name} is longer than {MAX_VALUE_BYTES} bytes. Record its hash or its count.")
+
+
+def _utf8_length(what: str, text: str) -> int:
+    """Length in UTF-8; refuses what PostgreSQL cannot store (NUL, lone surrogates), so that both databases take the same events."""
+    if "\x00" in text:
+        raise EventRefused(f"{what} holds a NUL character.")
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as exc:
+        raise EventRefused(f"{what} holds half a surrogate pair.") from exc
