@@ -1,0 +1,149 @@
+"""Checkpoints as text: C2SP tlog-checkpoint in a C2SP signed note, Ed25519. Pure but for pyca.
+
+    <log name>/epoch-<n>            origin
+    <tree size>
+    <base64 root hash>
+                                    an empty line
+    — <log name> <base64(key hash || signature over all lines above it)>
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+_ED25519 = b"\x01"
+_SIGNATURE_BYTES = 64
+_MARK = "— "
+_ORIGIN = re.compile(r"(\S+)/epoch-([1-9]\d{0,8})")
+_NAME = re.compile(r"[^\s+]{1,200}")
+
+
+class NoteRefused(ValueError):
+    """A note, or a verifier key, is not what the format says, or its signature does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a checkpoint says: the tree of `epoch` had `size` leaves and this root."""
+
+    log: str
+    epoch: int
+    size: int
+    root: bytes
+
+    def text(self) -> str:
+        return f"{self.log}/epoch-{self.epoch}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """The public half of a sealing key, under the name of its log."""
+
+    name: str
+    public_key: Ed25519PublicKey
+
+    @classmethod
+    def parse(cls, text: str) -> Verifier:
+        """Read `<name>+<key hash, 8 hex digits>+<base64(0x01 || key)>`, the content of audit.pub."""
+        parts = text.strip().split("+", 2)
+        if len(parts) != 3 or not _NAME.fullmatch(parts[0]):  # noqa: PLR2004 - name, hash, key
+            raise NoteRefused("A verifier key reads <name>+<key hash>+<base64 key>, as in audit.pub.")
+        key = _base64(parts[2])
+        if key[:1] != _ED25519 or key_hash(parts[0], key[1:]).hex() != parts[1]:
+            raise NoteRefused("The verifier key does not match its own hash; it was cut or altered.")
+        return cls(parts[0], Ed25519PublicKey.from_public_bytes(key[1:]))
+
+    def __str__(self) -> str:
+        raw = self.public_key.public_bytes_raw()
+        return f"{self.name}+{key_hash(self.name, raw).hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
+
+    def open(self, note: str) -> Statement:
+        """The statement in the note. Raises `NoteRefused` unless this key signed it for this log."""
+        text, signatures = _split(note)
+        wanted = key_hash(self.name, self.public_key.public_bytes_raw())
+        for name, blob in signatures:
+            if name == self.name and blob[:4] == wanted:
+                try:
+                    self.public_key.verify(blob[4:], text.encode())
+                except InvalidSignature as exc:
+                    raise NoteRefused("The signature of the checkpoint does not hold.") from exc
+                statement = read_statement(note)
+                if statement.log != self.name:
+                    raise NoteRefused(f"The checkpoint is of the log {statement.log}, not {self.name}.")
+                return statement
+        raise NoteRefused(f"The checkpoint is not signed by the key {self.name}+{wanted.hex()}.")
+
+
+def key_hash(name: str, raw_public_key: bytes) -> bytes:
+    """The first 4 bytes of SHA-256(name || newline || 0x01 || key), C2SP signed-note."""
+    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + raw_public_key).digest()[:4]
+
+
+def sign_note(statement: Statement, key: Ed25519PrivateKey) -> str:
+    """The signed checkpoint. Raises `NoteRefused` for a log name with spaces or a plus sign."""
+    if not _NAME.fullmatch(statement.log):
+        raise NoteRefused("A log name has no spaces and no plus sign, and at most 200 characters.")
+    text = statement.text()
+    blob = key_hash(statement.log, key.public_key().public_bytes_raw()) + key.sign(text.encode())
+    return f"{text}\n{_MARK}{statement.log} {base64.b64encode(blob).decode()}\n"
+
+
+def read_statement(note: str) -> Statement:
+    """What the note says, its signature not looked at. Raises `NoteRefused`."""
+    lines = _split(note)[0].split("\n")
+    origin = _ORIGIN.fullmatch(lines[0])
+    if not origin or len(lines) < 4 or not re.fullmatch(r"0|[1-9]\d{0,18}", lines[1]):  # noqa: PLR2004 - three lines and an end
+        raise NoteRefused("A checkpoint has three lines: <log>/epoch-<n>, the size, the root in base64.")
+    root = _base64(lines[2])
+    if len(root) != hashlib.sha256().digest_size:
+        raise NoteRefused("The root hash of a checkpoint has 32 bytes.")
+    return Statement(origin[1], int(origin[2]), int(lines[1]), root)
+
+
+def split_notes(lines: Iterable[str]) -> Iterator[str]:
+    """The notes of a file that holds many, one after the other, each followed by an empty line (as the file sink writes them).
+
+    An origin line begins a new note, also where a full disk cut the note before it.
+    """
+    note: list[str] = []
+    for line in lines:
+        if _ORIGIN.fullmatch(line.rstrip("\n")):
+            note = [line]
+        elif line == "\n" and note and note[-1].startswith(_MARK):
+            yield "".join(note)
+            note = []
+        elif note or line.strip():
+            note.append(line if line.endswith("\n") else line + "\n")
+    if note:
+        yield "".join(note)
+
+
+def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    text, separator, tail = note.partition("\n\n")
+    if not separator or not tail.endswith("\n"):
+        raise NoteRefused("A signed checkpoint has an empty line before its signatures and ends with a new line.")
+    signatures: list[tuple[str, bytes]] = []
+    for line in tail[:-1].split("\n"):
+        name, space, blob = line.removeprefix(_MARK).rpartition(" ")
+        if not line.startswith(_MARK) or not space:
+            raise NoteRefused("A signature line reads: — <name> <base64>.")
+        raw = _base64(blob)
+        if len(raw) != 4 + _SIGNATURE_BYTES:
+            raise NoteRefused("An Ed25519 signature line holds 68 bytes.")
+        signatures.append((name, raw))
+    return text + "\n", signatures
+
+
+def _base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise NoteRefused("A checkpoint holds something that is not base64.") from exc

@@ -1,0 +1,84 @@
+"""Where checkpoints go, outside the database, so that a shortened or rebuilt log shows.
+
+`settings.AUDIT_SINKS` lists callables by dotted path; each is called without arguments and gives a `Sink`. The more of them lie where
+the portal's administrators cannot write, the more the log proves.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO, Protocol, cast
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from audit.note import read_statement, split_notes
+from audit.signer import audit_home
+
+# A note is about 200 bytes; the last one is found in the file's tail without reading the rest.
+_TAIL_BYTES = 8192
+
+
+class Sink(Protocol):
+    """Takes signed notes. `last()` is the newest note it took, or None when it is empty or cannot be read back (mail, syslog)."""
+
+    def publish(self, note: str) -> None: ...
+
+    def last(self) -> str | None: ...
+
+
+def get_sinks() -> list[Sink]:
+    """The sinks that the settings name; one file beside the sealing key by default."""
+    return [cast("Sink", import_string(path)()) for path in getattr(settings, "AUDIT_SINKS", ["audit.sinks.FileSink"])]
+
+
+class FileSink:
+    """Appends each note, and an empty line, to `checkpoints.log`; written through to the disk before it returns."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or audit_home() / "checkpoints.log"
+
+    def publish(self, note: str) -> None:
+        """Append, unless the file is as far already: two sealers that finish at once may come here in either order."""
+        statement = read_statement(note)
+        descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o644)
+        with os.fdopen(descriptor, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            tail = _tail(file)
+            last = _last_note(tail)
+            if last is not None and _place(last) >= (statement.epoch, statement.size):
+                return
+            # A note that a full disk cut off stays where it is; the next begins on a line of its own.
+            start = b"" if not tail or tail.endswith(b"\n") else b"\n"
+            file.write(start + f"{note}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def last(self) -> str | None:
+        """The last complete note. One that was cut off is passed over: the sealer publishes it again."""
+        try:
+            with self.path.open("rb") as file:
+                return _last_note(_tail(file))
+        except FileNotFoundError:
+            return None
+
+
+def _tail(file: IO[bytes]) -> bytes:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL_BYTES))
+    return file.read()
+
+
+def _last_note(tail: bytes) -> str | None:
+    complete = tail[: tail.rfind(b"\n\n") + 2].decode(errors="replace")
+    notes = list(split_notes(complete.splitlines(keepends=True)))
+    # What stands before the last empty line may be the text of a note whose signature was cut off.
+    whole = [note for note in notes if note.rpartition("\n\n")[2].startswith("— ")]
+    return whole[-1] if whole else None
+
+
+def _place(note: str) -> tuple[int, int]:
+    statement = read_statement(note)
+    return statement.epoch, statement.size
