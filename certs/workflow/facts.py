@@ -13,7 +13,7 @@ from certs.models import CertificateRequest, Domain, Team
 from keys.spec import KeyFacts
 from policy.engine import Decision, evaluate
 from policy.facts import RequesterFacts, RequestFacts
-from policy.models import PolicyVersion
+from policy.models import PolicyVersion, Profile
 from policy.publishing import version_in_force
 
 
@@ -45,13 +45,15 @@ def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersio
     version = version_in_force(settings.PKI_DEFAULT_POLICY, at=at)
     ruleset = version.ruleset
     requesters = _requesters(asked)
+    ekus = {name: tuple(values) for name, values in Profile.objects.values_list("name", "ekus")}
     decisions = [
-        evaluate(ruleset, request_facts(one), requester, on=at.date()) for one, requester in zip(asked, requesters, strict=True)
+        evaluate(ruleset, request_facts(one, ekus.get(one.spec.profile, ())), requester, on=at.date())
+        for one, requester in zip(asked, requesters, strict=True)
     ]
     return version, decisions
 
 
-def request_facts(asked: Asked) -> RequestFacts:
+def request_facts(asked: Asked, ekus: tuple[str, ...]) -> RequestFacts:
     spec, key = asked.spec, KeyFacts.from_name(asked.spec.key)
     return RequestFacts(
         profile=spec.profile,
@@ -61,6 +63,7 @@ def request_facts(asked: Asked) -> RequestFacts:
         key_family=key.family,
         key_bits=key.bits,
         validity_days=spec.validity_days,
+        ekus=ekus,
         renewal=asked.renewal,
         key_reused=asked.key_reused,
         csr_brought=spec.csr_der is not None,

@@ -156,3 +156,5 @@ PKI_MAX_NAMES = 100
 PKI_MAX_CSR_BYTES = 64 * 1024
 PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", False)
 PKI_NL_PROVIDER = env_str("PKI_NL_PROVIDER")
+PKI_EMBEDDED = False
+PKI_EMBEDDED_WORKER = "pkiportal.embedded.start"  # by dotted path: certs may not import pkiportal

@@ -13,7 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs.ca.base import CAClient, CAUnreachable, Capabilities, Issued, Lookup, NotSent, Order, Outcome, Pending, RevocationOrder, Unknown
 from certs.errors import NotFound
-from certs.x509.certificate import assemble, build_issuing_ca, build_root, build_tbs, new_serial, profile_named, sign_tbs
+from certs.x509.certificate import assemble, build_issuing_ca, build_root, build_tbs
+from certs.x509.profiles import profile_named
+from certs.x509.serial import new_serial
+from keys.signing import sign_message
 from keys.spec import spki_der
 
 
@@ -139,7 +142,7 @@ class TwinCAClient(CAClient):
             ocsp_url="http://twin.test/ocsp",
             ca_issuers_url="http://twin.test/ca",
         )
-        der = assemble(unsigned, sign_tbs(self._key, unsigned.tbs))
+        der = assemble(unsigned, sign_message(self._key, unsigned.tbs))
         one = Signed(order.order_ref, serial, order.spki_sha256, der)
         self.book.signed.append(one)
         return one

@@ -34,7 +34,7 @@ def record_inventory(ids: Sequence[int]) -> Sequence[int]:
 
 def alert_date(certificate: Certificate) -> datetime:
     """When the owner is reminded: 30 days (PKI_RENEW_BEFORE_DAYS) before expiry, or a third of the life before it when that is shorter."""
-    life = certificate.not_after - certificate.not_before
+    life = certificate.not_after - certificate.not_before + timedelta(seconds=1)  # both ends belong to it
     return certificate.not_after - min(timedelta(days=settings.PKI_RENEW_BEFORE_DAYS), life / 3)
 
 
