@@ -31,8 +31,6 @@ def as_bytes(value: bytes | memoryview) -> bytes:
 
 
 def _moment(value: datetime | str) -> datetime:
-    """A datetime column in a statement of our own: aware from PostgreSQL, text in UTC from SQLite."""
-    if isinstance(value, datetime):
-        return value
-    moment = datetime.fromisoformat(value)
+    """A datetime column in a statement of our own: aware from PostgreSQL, text or naive from SQLite, which is UTC."""
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
