@@ -1,0 +1,191 @@
+"""Rebuilds the Merkle tree of every epoch from the events and compares it with leaves, checkpoints and what was kept outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connection
+
+from audit.events import EventType
+from audit.findings import Findings
+from audit.merkle import CompactRange, leaf_hash
+from audit.models import Checkpoint
+from audit.note import NoteRefused, Statement, Verifier
+from audit.rows import CONTENT, CONTENT_WIDTH, as_bytes, content_of
+
+BATCH = 2000
+
+_LEAVES = (
+    f"SELECT l.leaf_index, l.event_id, l.leaf_hash, {CONTENT} FROM audit_sealed_leaf l LEFT JOIN audit_event e ON e.id = l.event_id "  # noqa: S608
+    "WHERE l.epoch = %s AND l.leaf_index >= %s ORDER BY l.leaf_index LIMIT %s"
+)
+_EPOCHS = "SELECT epoch FROM audit_checkpoint UNION SELECT epoch FROM audit_sealed_leaf ORDER BY 1"
+# One statement, for a sealer may be adding to both.
+_ENDS = (
+    "SELECT (SELECT MAX(tree_size) FROM audit_checkpoint WHERE epoch = %s), (SELECT MAX(leaf_index) + 1 FROM audit_sealed_leaf WHERE epoch = %s)"
+)
+
+
+class TreeExaminer:
+    """One pass over the leaves of every epoch. Events are hashed anew; nothing is believed because a leaf row says so."""
+
+    def __init__(self, findings: Findings, verifier: Verifier | None, outside: Iterator[Statement]) -> None:
+        self.findings = findings
+        self.verifier = verifier
+        self.outside = outside
+        self.expected = next(outside, None)
+        self.newest_size = 0
+
+    def run(self) -> None:
+        """Add what is wrong to the findings."""
+        for epoch in self._epochs():
+            self._skip_unknown_epochs(before=epoch)
+            self._epoch(epoch)
+        self._skip_unknown_epochs(before=None)
+
+    def _epoch(self, epoch: int) -> None:
+        walk = _Walk(epoch, self.findings)
+        self._outside_at(walk)
+        while rows := _fetch(_LEAVES, [epoch, walk.next_index, BATCH]):
+            checkpoints = self._checkpoints(epoch, walk.next_index, rows[-1][0] + 1)
+            for row in rows:
+                walk.take(row)
+                if (checkpoint := checkpoints.pop(walk.next_index, None)) is not None:
+                    self._checkpoint(walk, checkpoint)
+                self._outside_at(walk)
+        self._end(walk)
+
+    def _checkpoint(self, walk: _Walk, checkpoint: Checkpoint) -> None:
+        """Signature, row and tree agree. Believed as a place to go on from only when all three do."""
+        self.newest_size = checkpoint.tree_size
+        root = as_bytes(checkpoint.root_hash)
+        if self.verifier is not None:
+            try:
+                statement = self.verifier.open(checkpoint.note)
+            except NoteRefused as exc:
+                self.findings.add(f"The checkpoint of {checkpoint.tree_size} leaves (epoch {walk.epoch}) does not hold: {exc}")
+                return
+            if (statement.epoch, statement.size, statement.root) != (walk.epoch, checkpoint.tree_size, root):
+                self.findings.add(f"The checkpoint of {checkpoint.tree_size} leaves (epoch {walk.epoch}) says other than its signed note.")
+                root = statement.root
+        if walk.agrees_with(root, f"the signed checkpoint of {checkpoint.tree_size} leaves") and walk.tree.frontier() != as_bytes(checkpoint.frontier):
+            self.findings.add(f"The frontier of the checkpoint of {checkpoint.tree_size} leaves (epoch {walk.epoch}) was altered.")
+        walk.start_stretch()
+
+    def _outside_at(self, walk: _Walk) -> None:
+        """Compare with every note from outside that is of just this size."""
+        while self.expected is not None and (self.expected.epoch, self.expected.size) == (walk.epoch, walk.next_index):
+            walk.agrees_with(self.expected.root, f"the checkpoint of {walk.next_index} leaves kept outside")
+            self.expected = next(self.outside, None)
+
+    def _end(self, walk: _Walk) -> None:
+        signed, leaves = _fetch(_ENDS, [walk.epoch, walk.epoch])[0]
+        if (signed or 0) > (leaves or 0):
+            self.findings.add(f"The tail was cut: epoch {walk.epoch} has a checkpoint of {signed} leaves, the database has {leaves or 0}.")
+        elif (signed or 0) < (leaves or 0):
+            self.findings.add(
+                f"Epoch {walk.epoch} has {leaves} leaves but the last checkpoint is of {signed or 0}: leaves were inserted or checkpoints removed.",
+                event_id=_fetch("SELECT event_id FROM audit_sealed_leaf WHERE epoch = %s AND leaf_index >= %s ORDER BY leaf_index LIMIT 1", [walk.epoch, signed or 0])[0][0],
+            )
+
+    def _skip_unknown_epochs(self, *, before: int | None) -> None:
+        """Notes from outside that nothing in the database reached: the tail was cut."""
+        while self.expected is not None and (before is None or self.expected.epoch < before):
+            last = self.expected
+            while (following := next(self.outside, None)) is not None and following.epoch == last.epoch:
+                last = following
+            self.expected = following
+            if not self._declared_lost(last):
+                self.findings.add(
+                    f"The tail was cut: a checkpoint kept outside is of {last.size} leaves (epoch {last.epoch}); the database has fewer, or a "
+                    "log that was begun anew."
+                )
+
+    def _declared_lost(self, last: Statement) -> bool:
+        """Whether a later epoch began, openly, because a restore lost the end of this one: it is an alarm then, told each time."""
+        told = _fetch(
+            "SELECT e.data FROM audit_event e JOIN audit_sealed_leaf l ON l.event_id = e.id WHERE l.leaf_index = 0 AND l.epoch > %s AND e.event = %s",
+            [last.epoch, str(EventType.AUDIT_EPOCH_STARTED)],
+        )
+        for (data,) in told:
+            said = json.loads(data)
+            if (said.get("outside_epoch"), said.get("outside_size"), said.get("outside_root")) == (last.epoch, last.size, last.root.hex()):
+                self.findings.alarms.append(
+                    f"Epoch {last.epoch} had {last.size} leaves; those above {said.get('old_size')} were lost in a restore, as the first leaf of a later epoch says."
+                )
+                return True
+        return False
+
+    @staticmethod
+    def _epochs() -> list[int]:
+        return [row[0] for row in _fetch(_EPOCHS, [])]
+
+    @staticmethod
+    def _checkpoints(epoch: int, above: int, up_to: int) -> dict[int, Checkpoint]:
+        rows = Checkpoint.objects.filter(epoch=epoch, tree_size__gt=above, tree_size__lte=up_to)
+        return {row.tree_size: row for row in rows}
+
+
+class _Walk:
+    """Where the pass over one epoch stands. A stretch is what lies between two checkpoints; one seal wrote it in the order of ids."""
+
+    def __init__(self, epoch: int, findings: Findings) -> None:
+        self.epoch = epoch
+        self.findings = findings
+        self.tree = CompactRange()
+        self.next_index = 0
+        self.broken = False
+        self.start_stretch()
+
+    def start_stretch(self) -> None:
+        self.stretch_start = self.next_index
+        self.first_event: int | None = None
+        self.last_event = 0
+        self.named = False
+
+    def take(self, row: tuple[Any, ...]) -> None:
+        """Hash the event of this leaf anew and add it to the tree; name it when it is not what was sealed."""
+        index, event_id, stored = row[0], row[1], as_bytes(row[2])
+        columns = row[3 : 3 + CONTENT_WIDTH]
+        subject = str(columns[2] or "")
+        if index != self.next_index:
+            self._name(f"Leaf {self.next_index} of epoch {self.epoch} is missing; the next is leaf {index}, of this event.", event_id, subject)
+            self.broken = True
+        content = None if columns[0] is None else content_of(columns)
+        if columns[0] is None:
+            self._name(f"The event was deleted; it was sealed as leaf {index} of epoch {self.epoch}.", event_id, subject)
+        elif content is None or leaf_hash(content) != stored:
+            self._name(f"The event was changed (or its leaf was): it is not what was sealed as leaf {index} of epoch {self.epoch}.", event_id, subject)
+        if event_id <= self.last_event:
+            self._name(f"Leaf {index} of epoch {self.epoch} is out of order: leaves or events were swapped.", event_id, subject)
+        self.first_event = event_id if self.first_event is None else self.first_event
+        self.last_event = event_id
+        # After a named difference the stored hash keeps the rest of the tree comparable.
+        self.tree.append(stored)
+        self.next_index = index + 1
+
+    def agrees_with(self, root: bytes, what: str) -> bool:
+        """Whether the tree so far has this root. The first difference is told, with the stretch in which it must lie."""
+        if self.broken or self.tree.root() == root:
+            return not self.broken
+        if not self.named:
+            self.findings.add(
+                f"The tree of epoch {self.epoch} is not the one of {what}: an event among leaves {self.stretch_start} to {self.next_index - 1} "
+                "was changed together with its leaf, inserted or swapped. The first event there is named.",
+                event_id=self.first_event,
+            )
+        self.broken = True
+        return False
+
+    def _name(self, problem: str, event_id: int, subject: str) -> None:
+        self.named = True
+        self.findings.add(problem, event_id=event_id, subject=subject)
+
+
+def _fetch(statement: str, params: list[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

@@ -1,0 +1,83 @@
+"""`verify_audit`: is the log what the portal wrote? Names the first bad row. Exit 0 good, 1 bad, 2 wrong usage."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import Actor, EventType
+from audit.log import record
+from audit.note import NoteRefused, Verifier
+from audit.verify import Report, verify
+
+_NEXT = (
+    "What is safe: certificates and keys are not touched by this, and nothing was written.\n"
+    "What to do: stop the workers, keep a copy of the database and of checkpoints.log, and compare with a backup; "
+    "`verify_audit --checkpoint FILE --key FILE` on a restored backup tells whether that one is whole."
+)
+
+
+class Command(BaseCommand):
+    help = "Verify the audit log and name the first row that was changed, removed, inserted or swapped behind the portal's back."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="signed checkpoints kept outside, one or many; trusts no database")
+        parser.add_argument("--key", type=Path, metavar="FILE", help="the public key (audit.pub) that signed them, from a safe place")
+        parser.add_argument("--record", action="store_true", help="put a good result on record as an event audit:verified")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if (options["checkpoint"] is None) != (options["key"] is None):
+            raise CommandError("--checkpoint and --key go together: a checkpoint proves nothing without the key that signed it.", returncode=2)
+        with _outside(options["checkpoint"], options["key"]) as (lines, verifier):
+            report = verify(now=database_now(), checkpoints=lines, verifier=verifier)
+        if options["record"] and report.success:
+            _record(report)
+        self.stdout.write(json.dumps(report.as_dict(), indent=2) if options["json"] else _sentences(report))
+        if not report.success:
+            sys.exit(1)
+
+
+@contextlib.contextmanager
+def _outside(checkpoint: Path | None, key: Path | None) -> Iterator[tuple[Iterator[str] | None, Verifier | None]]:
+    if checkpoint is None or key is None:
+        yield None, None
+        return
+    try:
+        verifier = Verifier.parse(key.read_text(encoding="utf-8"))
+        file = checkpoint.open(encoding="utf-8", errors="replace")
+    except (OSError, UnicodeDecodeError, NoteRefused) as exc:
+        raise CommandError(f"Cannot use what was given: {exc}", returncode=2) from exc
+    with file:
+        yield iter(file), verifier
+
+
+def _record(report: Report) -> None:
+    with transaction.atomic():
+        record(
+            EventType.AUDIT_VERIFIED,
+            subject="audit:log",
+            actor=Actor("command", "verify_audit"),
+            at=database_now(),
+            data={"events": report.events, "sealed": report.sealed, "checkpoint": report.checkpoint},
+        )
+
+
+def _sentences(report: Report) -> str:
+    counts = f"{report.events} events, {report.sealed} sealed, {report.unsealed} waiting; last checkpoint of {report.checkpoint} leaves."
+    alarms = [f"Note: {alarm}" for alarm in report.findings.alarms]
+    first = report.findings.first()
+    if first is None:
+        return "\n".join([f"The audit log is what the portal wrote: {counts}", *alarms])
+    where = f"event {first.event_id}" if first.event_id is not None else "no single row"
+    subject = f", subject {first.subject}" if first.subject else ""
+    others = [f"Also: {problem.problem}" for problem in report.findings.in_order()[1:6]]
+    return "\n".join([f"THE AUDIT LOG WAS CHANGED. First bad: {where}{subject}. {first.problem}", counts, *others, *alarms, _NEXT])
