@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db.models import Model
@@ -11,7 +11,13 @@ from django.http import HttpRequest
 from audit.models import AuditEvent, Checkpoint
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+if TYPE_CHECKING:
+    Base = admin.ModelAdmin[Any]
+else:  # Django's class takes no type argument at run time.
+    Base = admin.ModelAdmin
+
+
+class ReadOnlyAdmin(Base):
     """No add, no change, no delete, for nobody, whatever their permissions."""
 
     actions = None

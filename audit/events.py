@@ -149,7 +149,9 @@ def _check_field(event: EventType, name: object, value: object) -> None:
     if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
         raise EventRefused(f"{event}: field names are lower case words joined by underscores, at most 64 characters.")
     if not _SECRET_WORDS.isdisjoint(name.split("_")) and not name.endswith(_HARMLESS_ENDINGS):
-        raise EventRefused(f"{event}: the field {name} looks like a secret. Record its id, name or hash instead ({name}_id, {name}_sha256).")
+        raise EventRefused(
+            f"{event}: the field {name} looks like a secret. Record its id, name or hash instead ({name}_id, {name}_sha256)."
+        )
     items = value if isinstance(value, (list, tuple)) else [value]
     length = 0
     for item in items:
@@ -162,7 +164,9 @@ def _check_field(event: EventType, name: object, value: object) -> None:
         elif isinstance(item, int):
             length += item.bit_length() // 3 + 1
         else:
-            raise EventRefused(f"{event}: {name} must be text, a whole number, true, false, null or a flat list of these, not {type(item).__name__}.")
+            raise EventRefused(
+                f"{event}: {name} must be text, a whole number, true, false, null or a flat list of these, not {type(item).__name__}."
+            )
     if length + len(items) > MAX_VALUE_BYTES:
         raise EventRefused(f"{event}: the value of {name} is longer than {MAX_VALUE_BYTES} bytes. Record its hash or its count.")
 

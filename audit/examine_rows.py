@@ -43,7 +43,9 @@ def examine(findings: Findings) -> None:
     """Add what is wrong to `findings`."""
     _waiting(findings)
     for event_id, subject in _all(_NOWHERE, [_SOME]):
-        findings.add("The event is neither sealed nor waiting to be: it was inserted behind the portal's back.", event_id=event_id, subject=subject)
+        findings.add(
+            "The event is neither sealed nor waiting to be: it was inserted behind the portal's back.", event_id=event_id, subject=subject
+        )
     for event_id, subject in _all(_TWICE, [_SOME]):
         findings.add("The event is sealed and yet waits to be sealed: the waiting list was altered.", event_id=event_id, subject=subject)
     for subject, _, _, highest, last_seq in _all(_NUMBERS, [_SOME]):
@@ -54,15 +56,21 @@ def examine(findings: Findings) -> None:
 
 def _numbers(findings: Findings, subject: str, highest: int, last_seq: int | None) -> None:
     for event_id, seq, place in _all(_FIRST_OUT_OF_STEP, [subject]):
-        missing = f"event {place} of the subject is missing" if seq > place else f"number {seq} of the subject is taken twice or is not positive"
-        findings.add(f"The events of a subject have no gaps, but {missing}; the next one there is number {seq}.", event_id=event_id, subject=subject)
+        missing = (
+            f"event {place} of the subject is missing" if seq > place else f"number {seq} of the subject is taken twice or is not positive"
+        )
+        findings.add(
+            f"The events of a subject have no gaps, but {missing}; the next one there is number {seq}.", event_id=event_id, subject=subject
+        )
         return
     if last_seq is None:
         findings.add("The subject has events but no counter: its row in audit_subject was removed.", subject=subject)
     elif last_seq > highest:
         findings.add(f"Events {highest + 1} to {last_seq} of the subject are missing (or its counter was raised).", subject=subject)
     else:
-        findings.add(f"The counter of the subject says {last_seq}, its events go up to {highest}: the counter was changed.", subject=subject)
+        findings.add(
+            f"The counter of the subject says {last_seq}, its events go up to {highest}: the counter was changed.", subject=subject
+        )
 
 
 def _waiting(findings: Findings) -> None:

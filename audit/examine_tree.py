@@ -23,9 +23,7 @@ _LEAVES = (
 )
 _EPOCHS = "SELECT epoch FROM audit_checkpoint UNION SELECT epoch FROM audit_sealed_leaf ORDER BY 1"
 # One statement, for a sealer may be adding to both.
-_ENDS = (
-    "SELECT (SELECT MAX(tree_size) FROM audit_checkpoint WHERE epoch = %s), (SELECT MAX(leaf_index) + 1 FROM audit_sealed_leaf WHERE epoch = %s)"
-)
+_ENDS = "SELECT (SELECT MAX(tree_size) FROM audit_checkpoint WHERE epoch = %s), (SELECT MAX(leaf_index) + 1 FROM audit_sealed_leaf WHERE epoch = %s)"
 
 
 class TreeExaminer:
@@ -70,7 +68,9 @@ class TreeExaminer:
             if (statement.epoch, statement.size, statement.root) != (walk.epoch, checkpoint.tree_size, root):
                 self.findings.add(f"The checkpoint of {checkpoint.tree_size} leaves (epoch {walk.epoch}) says other than its signed note.")
                 root = statement.root
-        if walk.agrees_with(root, f"the signed checkpoint of {checkpoint.tree_size} leaves") and walk.tree.frontier() != as_bytes(checkpoint.frontier):
+        if walk.agrees_with(root, f"the signed checkpoint of {checkpoint.tree_size} leaves") and walk.tree.frontier() != as_bytes(
+            checkpoint.frontier
+        ):
             self.findings.add(f"The frontier of the checkpoint of {checkpoint.tree_size} leaves (epoch {walk.epoch}) was altered.")
         walk.start_stretch()
 
@@ -87,7 +87,10 @@ class TreeExaminer:
         elif (signed or 0) < (leaves or 0):
             self.findings.add(
                 f"Epoch {walk.epoch} has {leaves} leaves but the last checkpoint is of {signed or 0}: leaves were inserted or checkpoints removed.",
-                event_id=_fetch("SELECT event_id FROM audit_sealed_leaf WHERE epoch = %s AND leaf_index >= %s ORDER BY leaf_index LIMIT 1", [walk.epoch, signed or 0])[0][0],
+                event_id=_fetch(
+                    "SELECT event_id FROM audit_sealed_leaf WHERE epoch = %s AND leaf_index >= %s ORDER BY leaf_index LIMIT 1",
+                    [walk.epoch, signed or 0],
+                )[0][0],
             )
 
     def _skip_unknown_epochs(self, *, before: int | None) -> None:
@@ -151,13 +154,19 @@ class _Walk:
         columns = row[3 : 3 + CONTENT_WIDTH]
         subject = str(columns[2] or "")
         if index != self.next_index:
-            self._name(f"Leaf {self.next_index} of epoch {self.epoch} is missing; the next is leaf {index}, of this event.", event_id, subject)
+            self._name(
+                f"Leaf {self.next_index} of epoch {self.epoch} is missing; the next is leaf {index}, of this event.", event_id, subject
+            )
             self.broken = True
         content = None if columns[0] is None else content_of(columns)
         if columns[0] is None:
             self._name(f"The event was deleted; it was sealed as leaf {index} of epoch {self.epoch}.", event_id, subject)
         elif content is None or leaf_hash(content) != stored:
-            self._name(f"The event was changed (or its leaf was): it is not what was sealed as leaf {index} of epoch {self.epoch}.", event_id, subject)
+            self._name(
+                f"The event was changed (or its leaf was): it is not what was sealed as leaf {index} of epoch {self.epoch}.",
+                event_id,
+                subject,
+            )
         if event_id <= self.last_event:
             self._name(f"Leaf {index} of epoch {self.epoch} is out of order: leaves or events were swapped.", event_id, subject)
         self.first_event = event_id if self.first_event is None else self.first_event

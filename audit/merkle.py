@@ -38,7 +38,9 @@ class CompactRange:
     def from_bytes(cls, size: int, frontier: bytes) -> CompactRange:
         """The state that `frontier()` wrote. Raises ValueError when it cannot belong to a tree of that size."""
         if size < 0 or len(frontier) != size.bit_count() * HASH_BYTES:
-            raise ValueError(f"A tree of {size} leaves has {max(size, 0).bit_count()} perfect subtrees; {len(frontier)} bytes do not hold them.")
+            raise ValueError(
+                f"A tree of {size} leaves has {max(size, 0).bit_count()} perfect subtrees; {len(frontier)} bytes do not hold them."
+            )
         return cls(size, [frontier[at : at + HASH_BYTES] for at in range(0, len(frontier), HASH_BYTES)])
 
     def frontier(self) -> bytes:

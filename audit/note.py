@@ -1,10 +1,10 @@
 """Checkpoints as text: C2SP tlog-checkpoint in a C2SP signed note, Ed25519. Pure but for pyca.
 
-    <log name>/epoch-<n>            origin
-    <tree size>
-    <base64 root hash>
-                                    an empty line
-    — <log name> <base64(key hash || signature over all lines above it)>
+<log name>/epoch-<n>            origin
+<tree size>
+<base64 root hash>
+                                an empty line
+— <log name> <base64(key hash || signature over all lines above it)>
 """
 
 from __future__ import annotations

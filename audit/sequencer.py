@@ -128,7 +128,9 @@ def _outside(verifier: Verifier) -> list[Statement]:
     try:
         return [verifier.open(note) for note in notes]
     except NoteRefused as exc:
-        raise TreeRefused(f"The last checkpoint in a sink is not ours: {exc} Put back audit.key and audit.pub, or the sink's file.") from exc
+        raise TreeRefused(
+            f"The last checkpoint in a sink is not ours: {exc} Put back audit.key and audit.pub, or the sink's file."
+        ) from exc
 
 
 def _compare_with_sinks(verifier: Verifier, epoch: int, tree: CompactRange) -> None:

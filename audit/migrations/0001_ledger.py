@@ -5,95 +5,113 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='AuditEvent',
+            name="AuditEvent",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('event', models.CharField(max_length=64)),
-                ('subject', models.CharField(max_length=200)),
-                ('subject_seq', models.BigIntegerField()),
-                ('actor_kind', models.CharField(max_length=16)),
-                ('actor_name', models.CharField(max_length=200)),
-                ('at', models.DateTimeField()),
-                ('data', models.JSONField()),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("event", models.CharField(max_length=64)),
+                ("subject", models.CharField(max_length=200)),
+                ("subject_seq", models.BigIntegerField()),
+                ("actor_kind", models.CharField(max_length=16)),
+                ("actor_name", models.CharField(max_length=200)),
+                ("at", models.DateTimeField()),
+                ("data", models.JSONField()),
             ],
             options={
-                'db_table': 'audit_event',
-                'default_permissions': ('view',),
+                "db_table": "audit_event",
+                "default_permissions": ("view",),
             },
         ),
         migrations.CreateModel(
-            name='AuditSubject',
+            name="AuditSubject",
             fields=[
-                ('subject', models.CharField(max_length=200, primary_key=True, serialize=False)),
-                ('last_seq', models.BigIntegerField()),
+                ("subject", models.CharField(max_length=200, primary_key=True, serialize=False)),
+                ("last_seq", models.BigIntegerField()),
             ],
             options={
-                'db_table': 'audit_subject',
-                'default_permissions': (),
+                "db_table": "audit_subject",
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(
-            name='Checkpoint',
+            name="Checkpoint",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('epoch', models.PositiveIntegerField()),
-                ('tree_size', models.BigIntegerField()),
-                ('root_hash', models.BinaryField()),
-                ('frontier', models.BinaryField()),
-                ('note', models.TextField()),
-                ('created_at', models.DateTimeField()),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("epoch", models.PositiveIntegerField()),
+                ("tree_size", models.BigIntegerField()),
+                ("root_hash", models.BinaryField()),
+                ("frontier", models.BinaryField()),
+                ("note", models.TextField()),
+                ("created_at", models.DateTimeField()),
             ],
             options={
-                'db_table': 'audit_checkpoint',
-                'default_permissions': ('view',),
+                "db_table": "audit_checkpoint",
+                "default_permissions": ("view",),
             },
         ),
         migrations.CreateModel(
-            name='AuditUnsealed',
+            name="AuditUnsealed",
             fields=[
-                ('event', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, primary_key=True, related_name='unsealed', serialize=False, to='audit.auditevent')),
-                ('mac', models.BinaryField()),
+                (
+                    "event",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="unsealed",
+                        serialize=False,
+                        to="audit.auditevent",
+                    ),
+                ),
+                ("mac", models.BinaryField()),
             ],
             options={
-                'db_table': 'audit_unsealed',
-                'default_permissions': (),
+                "db_table": "audit_unsealed",
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(
-            name='SealedLeaf',
+            name="SealedLeaf",
             fields=[
-                ('event', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, primary_key=True, related_name='leaf', serialize=False, to='audit.auditevent')),
-                ('epoch', models.PositiveIntegerField()),
-                ('leaf_index', models.BigIntegerField()),
-                ('leaf_hash', models.BinaryField()),
+                (
+                    "event",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="leaf",
+                        serialize=False,
+                        to="audit.auditevent",
+                    ),
+                ),
+                ("epoch", models.PositiveIntegerField()),
+                ("leaf_index", models.BigIntegerField()),
+                ("leaf_hash", models.BinaryField()),
             ],
             options={
-                'db_table': 'audit_sealed_leaf',
-                'default_permissions': (),
+                "db_table": "audit_sealed_leaf",
+                "default_permissions": (),
             },
         ),
         migrations.AddIndex(
-            model_name='auditevent',
-            index=models.Index(fields=['at'], name='audit_event_at'),
+            model_name="auditevent",
+            index=models.Index(fields=["at"], name="audit_event_at"),
         ),
         migrations.AddConstraint(
-            model_name='auditevent',
-            constraint=models.UniqueConstraint(fields=('subject', 'subject_seq'), name='audit_event_subject_seq'),
+            model_name="auditevent",
+            constraint=models.UniqueConstraint(fields=("subject", "subject_seq"), name="audit_event_subject_seq"),
         ),
         migrations.AddConstraint(
-            model_name='checkpoint',
-            constraint=models.UniqueConstraint(fields=('epoch', 'tree_size'), name='audit_checkpoint_size'),
+            model_name="checkpoint",
+            constraint=models.UniqueConstraint(fields=("epoch", "tree_size"), name="audit_checkpoint_size"),
         ),
         migrations.AddConstraint(
-            model_name='sealedleaf',
-            constraint=models.UniqueConstraint(fields=('epoch', 'leaf_index'), name='audit_leaf_index'),
+            model_name="sealedleaf",
+            constraint=models.UniqueConstraint(fields=("epoch", "leaf_index"), name="audit_leaf_index"),
         ),
     ]

@@ -17,7 +17,9 @@ class Command(BaseCommand):
     help = "Write audit events as JSON lines, one event a line, with their place in the sealed tree."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--since", metavar="DATE", help="only events from then on, such as 2027-01-31 or 2027-01-31T08:00:00+00:00 (UTC if not said)")
+        parser.add_argument(
+            "--since", metavar="DATE", help="only events from then on, such as 2027-01-31 or 2027-01-31T08:00:00+00:00 (UTC if not said)"
+        )
         parser.add_argument("--output", type=Path, metavar="FILE", help="write there, and print how many; else the lines are printed")
         parser.add_argument("--json", action="store_true", help="with --output: print the result as JSON")
 
@@ -36,7 +38,9 @@ class Command(BaseCommand):
                     file.write(line)
                     count += 1
         except OSError as exc:
-            raise CommandError(f"Stopped after {count} events: {exc}. The log itself is untouched; choose another place and run it again.") from exc
+            raise CommandError(
+                f"Stopped after {count} events: {exc}. The log itself is untouched; choose another place and run it again."
+            ) from exc
         self.stdout.write(json.dumps({"success": True, "events": count}) if options["json"] else f"{count} events written.")
 
 

@@ -19,7 +19,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
-        parser.add_argument("--new-epoch", action="store_true", help="the database was restored from a backup: begin a new tree that says so")
+        parser.add_argument(
+            "--new-epoch", action="store_true", help="the database was restored from a backup: begin a new tree that says so"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         answer: dict[str, Any] = {"success": True}

@@ -30,13 +30,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
-        parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="signed checkpoints kept outside, one or many; trusts no database")
+        parser.add_argument(
+            "--checkpoint", type=Path, metavar="FILE", help="signed checkpoints kept outside, one or many; trusts no database"
+        )
         parser.add_argument("--key", type=Path, metavar="FILE", help="the public key (audit.pub) that signed them, from a safe place")
         parser.add_argument("--record", action="store_true", help="put a good result on record as an event audit:verified")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if (options["checkpoint"] is None) != (options["key"] is None):
-            raise CommandError("--checkpoint and --key go together: a checkpoint proves nothing without the key that signed it.", returncode=2)
+            raise CommandError(
+                "--checkpoint and --key go together: a checkpoint proves nothing without the key that signed it.", returncode=2
+            )
         with _outside(options["checkpoint"], options["key"]) as (lines, verifier):
             report = verify(now=database_now(), checkpoints=lines, verifier=verifier)
         if options["record"] and report.success:
