@@ -1,0 +1,238 @@
+"""Keys in an HSM through PKCS#11. CKA_ID is the claim's UUID: a key is looked up by it, never by a label that two could share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pkcs11
+import pkcs11.exceptions as p11
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import padding as paddings
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
+
+from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef
+from keys.backends.private_keys import remote_private_key
+from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, KeyOperationRefused, UnsupportedKeySpec
+from keys.spec import KeySpec, facts_of, spki_der
+
+MAX_PIN_TRIES = 3  # tokens lock for good after a few wrong PINs
+_CURVES = {KeySpec.EC_P256: "secp256r1", KeySpec.EC_P384: "secp384r1", KeySpec.EC_P521: "secp521r1"}
+_RSA = (KeySpec.RSA_2048, KeySpec.RSA_3072, KeySpec.RSA_4096)
+_PKCS1 = {"sha256": pkcs11.Mechanism.SHA256_RSA_PKCS, "sha384": pkcs11.Mechanism.SHA384_RSA_PKCS, "sha512": pkcs11.Mechanism.SHA512_RSA_PKCS}
+_PSS = {
+    "sha256": (pkcs11.Mechanism.SHA256_RSA_PKCS_PSS, pkcs11.Mechanism.SHA256, pkcs11.MGF.SHA256),
+    "sha384": (pkcs11.Mechanism.SHA384_RSA_PKCS_PSS, pkcs11.Mechanism.SHA384, pkcs11.MGF.SHA384),
+    "sha512": (pkcs11.Mechanism.SHA512_RSA_PKCS_PSS, pkcs11.Mechanism.SHA512, pkcs11.MGF.SHA512),
+}
+_EVIDENCE = {
+    "local": pkcs11.Attribute.LOCAL,
+    "never_extractable": pkcs11.Attribute.NEVER_EXTRACTABLE,
+    "always_sensitive": pkcs11.Attribute.ALWAYS_SENSITIVE,
+}
+# The token or its library went away: forget the login and look again next time, without a restart.
+_GONE = (
+    p11.TokenNotPresent,
+    p11.TokenNotRecognised,
+    p11.NoSuchToken,
+    p11.DeviceRemoved,
+    p11.DeviceError,
+    p11.SessionHandleInvalid,
+    p11.SessionClosed,
+    p11.GeneralError,
+    p11.SlotIDInvalid,
+)
+
+
+class PKCS11KeyBackend(KeyBackend):
+    """`module`: the token's library; `token_label` and `pin`: which token, and its user PIN.
+
+    One login a process, one session a thread; both are opened anew after a fork and after the token came back.
+    """
+
+    capabilities = Capabilities(specs=frozenset({*_RSA, *_CURVES, KeySpec.ED25519}))
+
+    def __init__(self, alias: str, *, module: str, token_label: str, pin: str) -> None:
+        self.alias = alias
+        self._module, self._label, self._pin = str(module), token_label, pin
+        self._lock = threading.RLock()
+        self._wrong_pins = 0
+        self._stale = False
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget_library)
+
+    def _forget(self) -> None:
+        """Drop the login and every thread's session; the next use opens new ones."""
+        self._login: Any = None
+        self._sessions = threading.local()
+
+    def _forget_library(self) -> None:
+        self._forget()
+        with contextlib.suppress(Exception):  # a library that was never loaded here has nothing to forget
+            pkcs11.lib(self._module).reinitialize()
+
+    def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
+        if spec not in self.capabilities.specs:
+            raise UnsupportedKeySpec(f"The token makes no {spec.label} keys.", next_step="Ask for RSA, ECDSA or Ed25519.")
+        found = self.find(name, key_id=key_id)
+        if found is not None:
+            if found.spec is not spec:
+                raise KeyMismatch(f"{found.ref.locator} exists as {found.spec}, not as {spec}.", next_step="Claim another name.")
+            return found
+        with self._using() as session:
+            self._generate(session, name, spec, key_id)
+        made = self.find(name, key_id=key_id)
+        if made is None:
+            raise KeyBackendUnavailable(f"The token made {name} but does not show it.", next_step="Look at the token's own log.")
+        return made
+
+    def _generate(self, session: Any, name: str, spec: KeySpec, key_id: UUID) -> None:
+        private = {
+            pkcs11.Attribute.TOKEN: True,
+            pkcs11.Attribute.PRIVATE: True,
+            pkcs11.Attribute.SENSITIVE: True,
+            pkcs11.Attribute.EXTRACTABLE: False,
+        }
+        options: dict[str, Any] = {"store": True, "id": key_id.bytes, "label": name, "private_template": private}
+        if spec in _RSA:
+            session.generate_keypair(pkcs11.KeyType.RSA, spec.bits, **options)
+        elif spec is KeySpec.ED25519:
+            parameters = session.create_domain_parameters(
+                pkcs11.KeyType.EC_EDWARDS, {pkcs11.Attribute.EC_PARAMS: encode_named_curve_parameters("1.3.101.112")}, local=True
+            )
+            parameters.generate_keypair(mechanism=pkcs11.Mechanism.EC_EDWARDS_KEY_PAIR_GEN, **options)
+        else:
+            parameters = session.create_domain_parameters(
+                pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: encode_named_curve_parameters(_CURVES[spec])}, local=True
+            )
+            parameters.generate_keypair(**options)
+
+    def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
+        """Half a pair, or two pairs under one id, can only be what a crash left: they are destroyed and count as absent."""
+        with self._using() as session:
+            publics = list(session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PUBLIC_KEY, pkcs11.Attribute.ID: key_id.bytes}))
+            privates = list(session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY, pkcs11.Attribute.ID: key_id.bytes}))
+            if len(publics) != 1 or len(privates) != 1:
+                for half in publics + privates:
+                    half.destroy()
+                return None
+            public_key = _public_key(publics[0])
+            evidence = {what: bool(privates[0][attribute]) for what, attribute in _EVIDENCE.items()}
+        facts = facts_of(public_key)
+        if facts is None or not all(evidence.values()):
+            raise KeyMismatch(f"The key {name} on the token did not originate there, or could have been extracted.", next_step="It is not used; claim another name.")
+        return KeyInfo(self._ref(name, key_id), KeySpec(facts.name), public_key, None, evidence)
+
+    def _ref(self, name: str, key_id: UUID) -> KeyRef:
+        return KeyRef(self.alias, name, 1, f"pkcs11:token={self._label};id={key_id.hex}", key_id)
+
+    def private_key(self, ref: KeyRef) -> Any:
+        found = self.find(ref.name, key_id=ref.key_id)
+        if found is None:
+            raise KeyNotFound(f"The token has no key {ref.locator}.")
+
+        def sign(message: bytes, padding: Any, algorithm: Any) -> bytes:
+            with self._using() as session:
+                key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, id=ref.key_id.bytes)
+                return _sign(key, message, padding, algorithm)
+
+        return remote_private_key(found.public_key, sign)
+
+    def rotate(self, ref: KeyRef) -> KeyInfo:
+        raise KeyOperationRefused("A key on a token has one version; a new key is claimed under a new name.", next_step="Renew with a new key.")
+
+    def destroy(self, ref: KeyRef) -> None:
+        with self._using() as session:
+            for thing in list(session.get_objects({pkcs11.Attribute.ID: ref.key_id.bytes})):
+                thing.destroy()
+
+    def is_available(self) -> bool:
+        try:
+            with self._using():
+                return True
+        except KeyBackendError:
+            return False
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[Any]:
+        """This thread's session. Raises KeyBackendError and nothing else."""
+        try:
+            yield self._session()
+        except KeyBackendError:
+            raise
+        except p11.NoSuchKey as exc:
+            raise KeyNotFound("The token has no such key.") from exc
+        except _GONE as exc:
+            self._forget()
+            self._stale = True
+            raise KeyBackendUnavailable(f"The token {self._label} is not there ({type(exc).__name__}).", next_step="Plug it in or start its service; what waits goes on by itself.") from exc
+        except p11.PKCS11Error as exc:
+            raise KeyOperationRefused(f"The token {self._label} refused ({type(exc).__name__}).", next_step="Look at the token's own log.") from exc
+
+    def _session(self) -> Any:
+        session = getattr(self._sessions, "open", None)
+        if session is None:
+            with self._lock:
+                session = self._sessions.open = self._open()
+        return session
+
+    def _open(self) -> Any:
+        if self._wrong_pins >= MAX_PIN_TRIES:
+            raise KeyOperationRefused(
+                f"The PIN of token {self._label} was refused {MAX_PIN_TRIES} times; it is not tried again, so that the token does not lock.",
+                next_step="Correct the PIN in the settings and restart this process.",
+            )
+        library = pkcs11.lib(self._module)
+        try:
+            if self._stale:
+                library.reinitialize()  # else slots and tokens are those of the first look
+                self._stale = False
+            token = library.get_token(token_label=self._label)
+            if self._login is None:
+                self._login = token.open(rw=True, user_pin=self._pin)  # the login belongs to the process and stays with this session
+            return token.open(rw=True)
+        except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange) as exc:
+            self._wrong_pins += 1
+            raise KeyBackendUnavailable(f"The token {self._label} refused the PIN ({self._wrong_pins} of {MAX_PIN_TRIES} tries).", next_step="Correct the PIN in the settings.") from exc
+        except p11.PinLocked as exc:
+            raise KeyOperationRefused(f"The token {self._label} is locked after wrong PINs.", next_step="Its security officer must reset the PIN.") from exc
+        except p11.UserAlreadyLoggedIn:
+            self._login = token
+            return token.open(rw=True)
+
+
+def _public_key(key: Any) -> Any:
+    if key.key_type == pkcs11.KeyType.RSA:
+        return load_der_public_key(_rsa_spki(key))
+    if key.key_type == pkcs11.KeyType.EC_EDWARDS:
+        # CKA_EC_POINT is an OCTET STRING around the point; some tokens give the 32 bytes bare.
+        return ed25519.Ed25519PublicKey.from_public_bytes(bytes(key[pkcs11.Attribute.EC_POINT])[-32:])
+    return load_der_public_key(encode_ec_public_key(key))
+
+
+def _rsa_spki(key: Any) -> bytes:
+    numbers = rsa.RSAPublicNumbers(int.from_bytes(key[pkcs11.Attribute.PUBLIC_EXPONENT], "big"), int.from_bytes(key[pkcs11.Attribute.MODULUS], "big"))
+    return spki_der(numbers.public_key())
+
+
+def _sign(key: Any, message: bytes, padding: Any, algorithm: Any) -> bytes:
+    if key.key_type == pkcs11.KeyType.EC_EDWARDS:
+        return bytes(key.sign(message, mechanism=pkcs11.Mechanism.EDDSA))
+    if key.key_type == pkcs11.KeyType.RSA:
+        if isinstance(padding, paddings.PSS):
+            mechanism, digest, mask = _PSS[algorithm.name]
+            return bytes(key.sign(message, mechanism=mechanism, mechanism_param=(digest, mask, algorithm.digest_size)))
+        return bytes(key.sign(message, mechanism=_PKCS1[algorithm.name]))
+    # Not every token hashes for ECDSA (SoftHSM does not), so the digest is made here; the answer is raw r and s, each half.
+    hasher = hashes.Hash(algorithm)
+    hasher.update(message)
+    raw = bytes(key.sign(hasher.finalize(), mechanism=pkcs11.Mechanism.ECDSA))
+    half = len(raw) // 2
+    return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))

@@ -1,0 +1,169 @@
+"""What every key backend must do, run against each with the real thing behind it, and against the twin that stands in for them."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from certs.x509.csr import build_csr
+from keys.backends.base import KeyBackend
+from keys.backends.local import LocalKeyBackend
+from keys.backends.pkcs11 import PKCS11KeyBackend
+from keys.backends.vault import VaultKeyBackend
+from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, KeyOperationRefused, UnsupportedKeySpec
+from keys.signing import sign_message
+from keys.spec import KeySpec
+from tests.harness.plugin.parts import VaultAccess, connect
+from tests.twins.keys import TwinKeyBackend
+
+KINDS = ("local", "vault", "pkcs11", "twin")
+FAST = KeySpec.EC_P256
+
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+
+
+@pytest.fixture(params=KINDS)
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> KeyBackend:
+    match request.param:
+        case "local":
+            return LocalKeyBackend("local", kek_file=tmp_path / "kek")
+        case "vault":
+            access, mount = request.getfixturevalue("vault_access"), request.getfixturevalue("vault_mount")
+            return VaultKeyBackend("vault", mount=mount("transit"), url=access.address, ca_cert=str(access.ca_file), token=access.token)
+        case "pkcs11":
+            token = request.getfixturevalue("softhsm")
+            return PKCS11KeyBackend("pkcs11", module=str(token.module), token_label=token.label, pin=token.pin)
+    return TwinKeyBackend("twin")
+
+
+@pytest.fixture
+def name() -> str:
+    return f"contract-{uuid.uuid4().hex[:12]}"
+
+
+def new_id() -> uuid.UUID:
+    return uuid.uuid4()
+
+
+@pytest.mark.parametrize("spec", list(KeySpec), ids=str)
+def test_key_of_each_spec_signs_a_csr_that_openssl_accepts(backend: KeyBackend, name: str, spec: KeySpec, tmp_path: Path) -> None:
+    if spec not in backend.capabilities.specs:
+        with pytest.raises(UnsupportedKeySpec):
+            backend.create(name, spec, key_id=new_id())
+        return
+    made = backend.create(name, spec, key_id=new_id())
+    der = build_csr(backend.private_key(made.ref), common_name="a.example.com", dns_names=("a.example.com",), ip_addresses=())
+    file = tmp_path / "csr.pem"
+    file.write_bytes(x509.load_der_x509_csr(der).public_bytes(Encoding.PEM))
+    # OpenSSL exits 0 for a broken signature too: the words count.
+    answer = subprocess.run(["openssl", "req", "-verify", "-noout", "-in", file], capture_output=True, text=True, check=False)
+    assert "verify OK" in answer.stdout + answer.stderr
+    assert made.spec is spec
+
+
+def test_create_again_for_the_same_claim_gives_the_same_key(backend: KeyBackend, name: str) -> None:
+    claim = new_id()
+    first = backend.create(name, FAST, key_id=claim)
+    assert backend.create(name, FAST, key_id=claim).public_key == first.public_key
+    found = backend.find(name, key_id=claim)
+    assert found is not None
+    assert (found.public_key, found.ref) == (first.public_key, first.ref)
+
+
+def test_create_of_another_type_under_a_taken_name_is_refused(backend: KeyBackend, name: str) -> None:
+    claim = new_id()
+    backend.create(name, FAST, key_id=claim)
+    with pytest.raises(KeyMismatch):
+        backend.create(name, KeySpec.ED25519, key_id=claim)
+
+
+def test_find_of_a_name_that_is_not_there_is_none(backend: KeyBackend, name: str) -> None:
+    assert backend.find(name, key_id=new_id()) is None
+
+
+def test_create_many_answers_each_in_order(backend: KeyBackend, name: str) -> None:
+    wanted = [(f"{name}-{n}", spec, new_id()) for n, spec in enumerate((FAST, KeySpec.ED25519, KeySpec.ML_DSA_44, FAST))]
+    results = backend.create_many(wanted)
+    assert [r.spec if not isinstance(r, KeyBackendError) else type(r) for r in results] == [FAST, KeySpec.ED25519, UnsupportedKeySpec, FAST]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda key: key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        lambda key: key.private_numbers(),
+    ],
+    ids=["private_bytes", "private_numbers"],
+)
+def test_private_key_never_shows_itself(backend: KeyBackend, name: str, act: Callable[[Any], object]) -> None:
+    made = backend.create(name, FAST, key_id=new_id())
+    with pytest.raises(KeyOperationRefused):
+        act(backend.private_key(made.ref))
+
+
+def test_sign_many_gives_valid_signatures_in_order(backend: KeyBackend, name: str) -> None:
+    made = backend.create(name, FAST, key_id=new_id())
+    messages = [f"message {n}".encode() for n in range(7)]
+    for message, signature in zip(messages, backend.sign_many(made.ref, messages), strict=True):
+        made.public_key.verify(signature, message, ec.ECDSA(hashes.SHA256()))  # type: ignore[union-attr, call-arg, arg-type]
+
+
+def test_rotated_key_signs_with_the_version_that_was_asked(backend: KeyBackend, name: str) -> None:
+    first = backend.create(name, FAST, key_id=new_id())
+    if isinstance(backend, PKCS11KeyBackend):
+        with pytest.raises(KeyOperationRefused):
+            backend.rotate(first.ref)
+        return
+    second = backend.rotate(first.ref)
+    assert (first.ref.version, second.ref.version) == (1, 2)
+    assert backend.private_key(first.ref).public_key() == first.public_key
+    assert backend.private_key(second.ref).public_key() == second.public_key != first.public_key
+    for info in (first, second):
+        der = build_csr(backend.private_key(info.ref), common_name="a.example.com", dns_names=("a.example.com",), ip_addresses=())
+        assert x509.load_der_x509_csr(der).is_signature_valid
+
+
+def test_destroyed_key_is_gone_and_destroying_again_is_success(backend: KeyBackend, name: str) -> None:
+    claim = new_id()
+    made = backend.create(name, FAST, key_id=claim)
+    backend.destroy(made.ref)
+    backend.destroy(made.ref)
+    assert backend.find(name, key_id=claim) is None
+    with pytest.raises(KeyNotFound):
+        sign_message(backend.private_key(made.ref), b"anything")
+
+
+def test_backend_that_answers_is_available(backend: KeyBackend) -> None:
+    assert backend.is_available() is True
+
+
+def test_vault_that_cannot_be_reached_is_retryable_and_no_other_backend_is_used(vault_access: Any) -> None:
+    backend = VaultKeyBackend("vault", url="https://127.0.0.1:9", ca_cert=str(vault_access.ca_file), token="hvs.not-a-token", timeout=2)  # noqa: S106
+    with pytest.raises(KeyBackendUnavailable) as caught:
+        backend.create("x", FAST, key_id=new_id())
+    assert caught.value.retryable is True
+    assert "hvs.not-a-token" not in str(caught.value)
+    assert backend.is_available() is False
+
+
+def test_sealed_vault_is_retryable_and_works_again_once_unsealed(own_vault: Any, name: str) -> None:
+    client = connect(VaultAccess(own_vault.address, own_vault.ca_file, own_vault.root_token))
+    client.sys.enable_secrets_engine("transit")
+    backend = VaultKeyBackend("vault", mount="transit", url=own_vault.address, ca_cert=str(own_vault.ca_file), token=own_vault.root_token)
+    made = backend.create(name, FAST, key_id=new_id())
+    own_vault.seal()
+    with pytest.raises(KeyBackendUnavailable) as caught:
+        backend.private_key(made.ref)
+    assert "sealed" in str(caught.value)
+    assert backend.is_available() is False
+    own_vault.unseal()
+    assert backend.private_key(made.ref).public_key() == made.public_key
