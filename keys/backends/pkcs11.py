@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 from collections.abc import Iterator
@@ -165,6 +166,7 @@ class PKCS11KeyBackend(KeyBackend):
         """This thread's session. Raises KeyBackendError and nothing else."""
         try:
             yield self._session()
+            _clear_openssl_errors()
         except KeyBackendError:
             raise
         except p11.NoSuchKey as exc:
@@ -206,6 +208,13 @@ class PKCS11KeyBackend(KeyBackend):
         except p11.UserAlreadyLoggedIn:
             self._login = token
             return token.open(rw=True)
+
+
+def _clear_openssl_errors() -> None:
+    """A token's library that uses the process's own OpenSSL (SoftHSM) may leave entries in the thread's error queue, and the
+    next TLS call on this thread would report them as its own. Asking hashlib for a digest that is not there empties it."""
+    with contextlib.suppress(ValueError):
+        hashlib.new("no-such-digest")
 
 
 def _public_key(key: Any) -> Any:

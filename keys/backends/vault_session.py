@@ -69,9 +69,11 @@ class VaultSession:
     def is_available(self) -> bool:
         """Reachable, initialised and unsealed. Needs no login; never raises."""
         try:
-            return bool(self._client("").sys.read_health_status(method="GET", standby_ok=True).status_code == 200)
-        except (requests.RequestException, hvac.exceptions.VaultError, OSError, AttributeError):
+            health = self._client("").sys.read_health_status(method="GET", standby_ok=True)
+        except (requests.RequestException, hvac.exceptions.VaultError, OSError):
             return False
+        # hvac answers with the decoded body for 200 and with the response itself for every other code
+        return isinstance(health, dict) and health.get("sealed") is False
 
     def _after_forbidden(self, act: Callable[[hvac.Client], T], exc: hvac.exceptions.Forbidden) -> T:
         """403 means either that the token is gone (log in again) or that it may not do this (say so): the token knows."""
