@@ -18,6 +18,7 @@ def _needed(name: str, *, example: str) -> str:
 
 
 PKI_EMBEDDED = False
+AUDIT_HOME = env_str("PKI_AUDIT_HOME", str(BASE_DIR / "var"))  # the sealing key and the checkpoints; only the sealer reads the key
 DEBUG = False
 SECRET_KEY = _needed("SECRET_KEY", example="50 random characters")
 ALLOWED_HOSTS = env_list("PKI_ALLOWED_HOSTS")

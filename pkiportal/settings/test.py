@@ -82,11 +82,24 @@ KEY_BACKENDS: dict[str, dict[str, Any]] = {
     "root": {"BACKEND": "keys.backends.local.LocalKeyBackend", "OPTIONS": {"kek_file": PKI_HOME / "root.kek"}},
 }
 if env_str("PKI_TEST_VAULT_ADDR"):
-    # The backend `vault`: keys.backends.vault.VaultKeyBackend on PKI_TEST_VAULT_ADDR, PKI_TEST_VAULT_CACERT, PKI_TEST_VAULT_TOKEN.
-    pass
+    KEY_BACKENDS["vault"] = {
+        "BACKEND": "keys.backends.vault.VaultKeyBackend",
+        "OPTIONS": {
+            "url": env_str("PKI_TEST_VAULT_ADDR"),
+            "ca_cert": env_str("PKI_TEST_VAULT_CACERT"),
+            "token": env_str("PKI_TEST_VAULT_TOKEN"),
+            "mount": "transit",
+        },
+    }
 if env_str("PKI_TEST_SOFTHSM_MODULE"):
-    # The backend `pkcs11`: keys.backends.pkcs11.PKCS11KeyBackend on PKI_TEST_SOFTHSM_MODULE, _TOKEN_LABEL, _PIN.
-    pass
+    KEY_BACKENDS["pkcs11"] = {
+        "BACKEND": "keys.backends.pkcs11.PKCS11KeyBackend",
+        "OPTIONS": {
+            "module": env_str("PKI_TEST_SOFTHSM_MODULE"),
+            "token_label": env_str("PKI_TEST_SOFTHSM_TOKEN_LABEL"),
+            "pin": env_str("PKI_TEST_SOFTHSM_PIN"),
+        },
+    }
 PKI_CA_KEY_BACKEND = "local"
 PKI_ROOT_KEY_BACKEND = "root"
 PKI_ALLOW_LOCAL_KEYS = True

@@ -1,0 +1,56 @@
+"""Debian's packages that the tests need: found by what they bring, installed as root, named to everybody else."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+from tests.harness import postgres, softhsm
+from tests.harness.console import HarnessError, say
+
+
+def _command(name: str) -> Callable[[], bool]:
+    return lambda: shutil.which(name) is not None
+
+
+PACKAGES: dict[str, Callable[[], bool]] = {
+    "chromium": lambda: chromium() is not None,
+    "faketime": _command("faketime"),
+    "git": _command("git"),
+    "gnutls-bin": _command("certtool"),
+    "openssl": _command("openssl"),
+    "postgresql": lambda: postgres.binary("initdb") is not None and postgres.binary("postgres") is not None,
+    "python3-venv": lambda: importlib.util.find_spec("ensurepip") is not None,
+    "redis-server": _command("redis-server"),
+    "softhsm2": lambda: shutil.which("softhsm2-util") is not None and softhsm.module_path() is not None,
+}
+
+
+def chromium() -> str | None:
+    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+def missing() -> list[str]:
+    return [name for name, present in PACKAGES.items() if not present()]
+
+
+def ensure() -> None:
+    """Install what is missing as root; as anybody else say the one command and stop (exit code 2)."""
+    names = missing()
+    if not names:
+        return
+    install = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(names)}"
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise HarnessError(f"The tests need programs that are not here. Run this as root, then try again:\n\n    {install}\n", exit_code=2)
+    say(f"Debian: installing {' '.join(names)}")
+    # A second run that starts now waits for the first one's lock instead of failing.
+    apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Use-Pty=0"]
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *names]):
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        if subprocess.run([*apt, *arguments], stdin=subprocess.DEVNULL, env=env, check=False).returncode:
+            raise HarnessError(f"apt-get {arguments[0]} failed, see above. By hand: {install}")
+    if still := missing():
+        raise HarnessError(f"apt-get installed {' '.join(still)}, but what the tests look for is still not there.")

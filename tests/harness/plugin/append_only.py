@@ -1,0 +1,83 @@
+"""Let a test database be emptied between tests although its audit tables refuse UPDATE, DELETE and TRUNCATE.
+
+Transactional tests end with Django's `flush`. Around it, and nowhere else, the triggers whose names start with `audit_append_only` are
+put out of force, as only the tables' owner can; afterwards they are what they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test import TransactionTestCase
+
+_PREFIX = "audit_append_only"
+# pg_trigger.tgenabled: O origin, R replica, A always, D disabled.
+_POSTGRES_ENABLE = {"O": "ENABLE TRIGGER", "R": "ENABLE REPLICA TRIGGER", "A": "ENABLE ALWAYS TRIGGER"}
+
+
+@contextlib.contextmanager
+def triggers_out_of_force(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Within the block rows may be changed and deleted. An exception inside does not leave the triggers off."""
+    lift = {"postgresql": _postgres_out_of_force, "sqlite": _sqlite_out_of_force}[connection.vendor]
+    with lift(connection):
+        yield
+
+
+@contextlib.contextmanager
+def _postgres_out_of_force(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tgrelid::regclass::text, quote_ident(tgname), tgenabled::text FROM pg_trigger"
+            " WHERE starts_with(tgname, %s) AND NOT tgisinternal AND tgenabled <> 'D'",
+            [_PREFIX],
+        )
+        triggers = cursor.fetchall()
+        for table, name, _state in triggers:
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {name}")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            for table, name, state in triggers:
+                cursor.execute(f"ALTER TABLE {table} {_POSTGRES_ENABLE[state]} {name}")
+
+
+@contextlib.contextmanager
+def _sqlite_out_of_force(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """SQLite cannot disable a trigger: drop it and run its own CREATE statement again."""
+    triggers = _sqlite_triggers(connection)
+    with connection.cursor() as cursor:
+        for name in triggers:
+            cursor.execute(f"DROP TRIGGER {connection.ops.quote_name(name)}")
+    try:
+        yield
+    finally:
+        # flush() sends post_migrate, whose receivers may have made some of them anew.
+        there = _sqlite_triggers(connection)
+        with connection.cursor() as cursor:
+            for name, statement in triggers.items():
+                if name not in there:
+                    cursor.execute(statement)
+
+
+def _sqlite_triggers(connection: BaseDatabaseWrapper) -> dict[str, str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, %s) = %s", [len(_PREFIX), _PREFIX])
+        return dict(cursor.fetchall())
+
+
+def let_flush_pass() -> None:
+    """Wrap the end of every transactional test case, Django's and pytest-django's alike (the latter is made from the former)."""
+    original = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]  # noqa: SLF001 - Django offers no public hook
+
+    def teardown(self: Any) -> None:
+        with contextlib.ExitStack() as lifted:
+            for alias in self._databases_names(include_mirrors=False):
+                lifted.enter_context(triggers_out_of_force(connections[alias]))
+            original(self)
+
+    TransactionTestCase._fixture_teardown = teardown  # type: ignore[attr-defined]  # noqa: SLF001

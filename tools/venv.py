@@ -1,0 +1,66 @@
+"""`python3 tools/venv.py requirements.txt`: the virtual environment `.venv` with exactly those requirements, hashes checked.
+
+Standard library only. Does nothing when the file was installed before; two calls at once wait for each other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+_OLDEST_PYTHON = (3, 11)
+
+
+def main(name: str) -> int:
+    if sys.version_info < _OLDEST_PYTHON:
+        print(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}. Try: make PYTHON=python3.11 ...", file=sys.stderr)
+        return 2
+    if importlib.util.find_spec("ensurepip") is None:
+        print("This Python cannot make virtual environments. Run as root: apt-get install python3-venv", file=sys.stderr)
+        return 2
+    VENV.mkdir(exist_ok=True)
+    with (VENV / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return 0 if _usable(VENV) and _stamp(name).exists() else _install(name)
+
+
+def _stamp(name: str) -> Path:
+    digest = hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
+    return VENV / f".{name}-{digest[:16]}"
+
+
+def _usable(folder: Path) -> bool:
+    """False as well for an environment whose Python is gone, or that was moved here from elsewhere."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        return False
+    answer = subprocess.run([python, "-c", "import pip, sys; print(sys.prefix)"], stdout=subprocess.PIPE, text=True, check=False)
+    return answer.returncode == 0 and Path(answer.stdout.strip()) == folder
+
+
+def _install(name: str) -> int:
+    if not _usable(VENV):
+        print("Python: making .venv", flush=True)
+        # Not with --clear: it would delete the lock file that we hold.
+        if subprocess.run([sys.executable, "-m", "venv", VENV], check=False).returncode:
+            return 1
+    print(f"Python: installing {name} (about a minute the first time)", flush=True)
+    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--require-hashes", "--only-binary", ":all:"]
+    if subprocess.run([*pip, "-r", ROOT / name], check=False, stdin=subprocess.DEVNULL).returncode:
+        print(f"Installing {name} failed, see above; what is there is kept, so try the same command again.", file=sys.stderr)
+        return 1
+    for old in VENV.glob(f".{name}-*"):
+        old.unlink()
+    _stamp(name).touch()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "requirements.txt"))
