@@ -30,7 +30,9 @@ WORKERS = 2
 def run() -> None:
     print(f"POST /api/v1/certificates/issue, P-256 CA and leaf, policy and audit on, {WORKERS} web processes, {SECONDS} s each")
     user = get_user_model().objects.create_superuser("bench", "bench@example.com", "unused-" + os.urandom(8).hex())
-    _, secret = create_token(user=user, team=Team.objects.get(), name="bench", scopes=["certificates:issue"], actor=Actor("command", "bench"))
+    _, secret = create_token(
+        user=user, team=Team.objects.get(), name="bench", scopes=["certificates:issue"], actor=Actor("command", "bench")
+    )
     with _server() as port:
         for clients in (1, 4):
             before = Certificate.objects.count()
@@ -45,7 +47,22 @@ def _server() -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "pkiportal.wsgi:application", "-b", f"127.0.0.1:{port}", "-w", str(WORKERS), "-k", "gthread", "--threads", "4", "--log-level", "warning"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "pkiportal.wsgi:application",
+        "-b",
+        f"127.0.0.1:{port}",
+        "-w",
+        str(WORKERS),
+        "-k",
+        "gthread",
+        "--threads",
+        "4",
+        "--log-level",
+        "warning",
+    ]
     with subprocess.Popen(command, env=os.environ) as server:
         try:
             _wait(port)
@@ -91,4 +108,6 @@ def _client(port: int, token: str, number: int) -> int:
 
 def _body(name: str) -> str:
     der, _, _ = _csr(name)
-    return json.dumps({"csr": x509.load_der_x509_csr(der).public_bytes(Encoding.PEM).decode(), "validity_days": 90, "profile": "tls-server"})
+    return json.dumps(
+        {"csr": x509.load_der_x509_csr(der).public_bytes(Encoding.PEM).decode(), "validity_days": 90, "profile": "tls-server"}
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata as metadata
 import os
 import platform
 import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 
 LIBRARIES = ("Django", "celery", "kombu", "redis", "psycopg", "cryptography", "hvac", "gunicorn")
@@ -39,7 +39,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def spread(values: Sequence[float], unit: str = "", digits: int = 0) -> str:
-    """median (minimum - maximum)"""
+    """Median (minimum - maximum)"""
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} - {max(values):,.{digits}f}){unit}"
 
 

@@ -47,7 +47,22 @@ def _sql(statement: str) -> None:
 def workers(processes: int = 2) -> Iterator[None]:
     """A real Celery worker on Redis, prefork, all queues."""
     queues = ",".join(queue.name for queue in settings.CELERY_TASK_QUEUES)
-    command = [sys.executable, "-m", "celery", "-A", "pkiportal", "worker", "-Q", queues, "-c", str(processes), "-l", "ERROR", "--without-gossip", "--without-mingle"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "pkiportal",
+        "worker",
+        "-Q",
+        queues,
+        "-c",
+        str(processes),
+        "-l",
+        "ERROR",
+        "--without-gossip",
+        "--without-mingle",
+    ]
     with subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL) as worker:
         try:
             _wait_for_worker(processes)

@@ -37,9 +37,7 @@ def _measure(ca_key: KeySpec) -> None:
     ensure_own_ca(name=name, spec=ca_key, actor=Actor("command", "bench"), tell=lambda _line: None)
     csrs = [_csr(f"r{number}.{ca_key}.example.com") for number in range(count)]
     bare = count / timed(lambda: [_bare(csr, BARE_KEYS[ca_key]) for csr, _, _ in csrs])
-    specs = [
-        CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=der, spki_der=spki) for der, spki, name in csrs
-    ]
+    specs = [CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=der, spki_der=spki) for der, spki, name in csrs]
 
     def pipeline() -> None:
         for first in range(0, count, BATCH):
@@ -80,9 +78,14 @@ def _bare(csr_der: bytes, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-def _extensions(csr: x509.CertificateSigningRequest, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> list[tuple[x509.ExtensionType, bool]]:
+def _extensions(
+    csr: x509.CertificateSigningRequest, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+) -> list[tuple[x509.ExtensionType, bool]]:
     url = x509.UniformResourceIdentifier("http://localhost/pki/x")
-    access = [x509.AccessDescription(method, url) for method in (x509.AuthorityInformationAccessOID.OCSP, x509.AuthorityInformationAccessOID.CA_ISSUERS)]
+    access = [
+        x509.AccessDescription(method, url)
+        for method in (x509.AuthorityInformationAccessOID.OCSP, x509.AuthorityInformationAccessOID.CA_ISSUERS)
+    ]
     usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
     return [
         (csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value, False),

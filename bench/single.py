@@ -44,7 +44,10 @@ def _measure(backend: str) -> None:
             made: list[CertificateRequest] = []
             totals.append(timed(lambda spec=spec, made=made: made.append(wait(submit(spec, requester=requester()), seconds=60))) * 1000)  # type: ignore[misc]
             requests += made
-    pure = [timed(lambda: get_key_backend(backend).create(f"bench-{uuid.uuid4().hex}", KeySpec.RSA_4096, key_id=uuid.uuid4())) * 1000 for _ in range(RUNS)]
+    pure = [
+        timed(lambda: get_key_backend(backend).create(f"bench-{uuid.uuid4().hex}", KeySpec.RSA_4096, key_id=uuid.uuid4())) * 1000
+        for _ in range(RUNS)
+    ]
     split = [_step_times(request) for request in requests]
     for label, _, _ in STEPS:
         row(label, spread([times[label] for times in split]))

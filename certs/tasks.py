@@ -34,7 +34,8 @@ def submit_to_ca(self: Any, ids: Sequence[int]) -> Sequence[int]:
     try:
         return steps.submit_to_ca(ids)
     except steps.Unavailable as exc:
-        _retry_or(self, exc, ids, lambda: holding.hold_for_ca(exc.ids, exc.message))
+        _retry(self, exc, ids)
+        holding.hold_for_ca(exc.ids, exc.message)
     return ids
 
 
@@ -73,14 +74,14 @@ def _with_key_retries(task: Any, ids: Sequence[int], step: Any) -> Sequence[int]
     try:
         done: Sequence[int] = step(ids)
     except KeysUnavailable as exc:
-        _retry_or(task, exc, ids, lambda: holding.hold_for_keys(exc.ids, exc.message))
+        _retry(task, exc, ids)
+        holding.hold_for_keys(exc.ids, exc.message)
         done = ids
     return done
 
 
-def _retry_or(task: Any, exc: Exception, ids: Sequence[int], give_up: Any) -> None:
-    """Celery's own retry with the pauses of PKI_CA_RETRY_SECONDS, in the same place of the chain; after the last, give up."""
+def _retry(task: Any, exc: Exception, ids: Sequence[int]) -> None:
+    """Celery's own retry with the pauses of PKI_CA_RETRY_SECONDS, in the same place of the chain. Returns once they are used up."""
     pauses = settings.PKI_CA_RETRY_SECONDS
     if task.request.retries < len(pauses):
         raise task.retry(args=[list(ids)], countdown=pauses[task.request.retries], exc=exc)
-    give_up()

@@ -59,7 +59,15 @@ def claim_keys(wanted: Sequence[KeyWanted], *, now: datetime) -> list[Key]:
         names = _free_names(missing)
         Key.objects.bulk_create(
             [
-                Key(id=uuid4(), backend=one.backend, name=name, spec=one.spec, purpose=one.purpose, claimed_for=one.claimed_for, claimed_at=now)
+                Key(
+                    id=uuid4(),
+                    backend=one.backend,
+                    name=name,
+                    spec=one.spec,
+                    purpose=one.purpose,
+                    claimed_for=one.claimed_for,
+                    claimed_at=now,
+                )
                 for one, name in zip(missing, names, strict=True)
             ],
             ignore_conflicts=True,  # a name or claim that another worker took meanwhile: look again
@@ -163,7 +171,10 @@ def _as_claimed(key: Key, result: KeyInfo | KeyBackendError) -> KeyInfo | KeyBac
 
 def _checked(key: Key, found: KeyInfo) -> KeyInfo:
     if found.spec != key.spec or found.ref.version != key.version:
-        raise KeyMismatch(f"The key {found.ref.locator} is {found.spec} version {found.ref.version}, not {key.spec} version {key.version}.", next_step="Find out who made it.")
+        raise KeyMismatch(
+            f"The key {found.ref.locator} is {found.spec} version {found.ref.version}, not {key.spec} version {key.version}.",
+            next_step="Find out who made it.",
+        )
     return found
 
 
@@ -195,7 +206,9 @@ def sign_many_with(key: Key, messages: Sequence[bytes]) -> list[bytes]:
 
 def record_public_keys(owners: Mapping[str, str], *, now: datetime) -> dict[str, RecordedAs]:
     """Note whose each public key is: the first team that showed it owns it. Answers the owner as recorded, locked FOR SHARE."""
-    PublicKey.objects.bulk_create([PublicKey(spki_sha256=spki, team=team, recorded_at=now) for spki, team in sorted(owners.items())], ignore_conflicts=True)
+    PublicKey.objects.bulk_create(
+        [PublicKey(spki_sha256=spki, team=team, recorded_at=now) for spki, team in sorted(owners.items())], ignore_conflicts=True
+    )
     rows = _shared(owners)
     return {spki: RecordedAs(team, blocked_at is not None) for spki, team, blocked_at in rows}
 
@@ -210,7 +223,9 @@ def _shared(spkis: Iterable[str]) -> list[tuple[str, str, datetime | None]]:
     if connection.vendor != "postgresql":
         return list(PublicKey.objects.filter(pk__in=wanted).values_list("spki_sha256", "team", "blocked_at"))
     with connection.cursor() as cursor:
-        cursor.execute("SELECT spki_sha256, team, blocked_at FROM keys_publickey WHERE spki_sha256 = ANY(%s) ORDER BY spki_sha256 FOR SHARE", [wanted])
+        cursor.execute(
+            "SELECT spki_sha256, team, blocked_at FROM keys_publickey WHERE spki_sha256 = ANY(%s) ORDER BY spki_sha256 FOR SHARE", [wanted]
+        )
         return list(cursor.fetchall())
 
 

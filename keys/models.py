@@ -30,7 +30,9 @@ class Key(models.Model):
     spec = models.CharField(max_length=16)
     purpose = models.CharField(max_length=8, choices=Purpose)
     state = models.CharField(max_length=12, choices=State, default=State.CLAIMED)
-    claimed_for = models.CharField(max_length=80, unique=True, help_text="What it was claimed for; a second claim for the same gets the same row.")
+    claimed_for = models.CharField(
+        max_length=80, unique=True, help_text="What it was claimed for; a second claim for the same gets the same row."
+    )
     spki_sha256 = models.CharField(max_length=64, blank=True, db_index=True)
     spki_der = models.BinaryField(null=True)
     evidence = models.JSONField(default=dict, help_text="What the backend says of the key's origin.")

@@ -64,7 +64,7 @@ class Bootstrap:
                 self._made(f"group {name}")
 
     def sealing_key(self) -> None:
-        if False:  from audit.signer import ensure_sealing_key
+        if ensure_sealing_key():
             self._made("audit sealing key")
 
     def policy(self) -> None:
@@ -96,7 +96,9 @@ class Bootstrap:
     def schedules(self) -> None:
         for name, entry in settings.PKI_SCHEDULES.items():
             interval, _ = IntervalSchedule.objects.get_or_create(every=entry["every_seconds"], period=IntervalSchedule.SECONDS)
-            _, made = PeriodicTask.objects.get_or_create(name=name, defaults={"task": entry["task"], "interval": interval, "args": json.dumps([])})
+            _, made = PeriodicTask.objects.get_or_create(
+                name=name, defaults={"task": entry["task"], "interval": interval, "args": json.dumps([])}
+            )
             if made:
                 self._made(f"schedule «{name}»")
         for name, entry in settings.PKI_CRONTABS.items():

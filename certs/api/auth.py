@@ -51,7 +51,9 @@ def requester_for(request: Any, scope: str, *, profile: str = "", idempotency_ke
     token: ApiToken = request.auth
     require_scope(token, scope)
     if token.profiles and profile and profile not in token.profiles:
-        raise NotPermitted(f"This token may not ask for the profile {profile}.", field="profile", next_step=f"It may use {', '.join(token.profiles)}.")
+        raise NotPermitted(
+            f"This token may not ask for the profile {profile}.", field="profile", next_step=f"It may use {', '.join(token.profiles)}."
+        )
     return Requester(
         actor=Actor("token", f"{token.user.get_username()}:{token.prefix}"),
         team=token.team,

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Header, Router
 
-from certs.api.auth import require_scope, requester_for
+from certs.api.auth import requester_for, require_scope
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
 from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR
@@ -29,7 +29,9 @@ router = Router()
 
 
 @router.post("/issue", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="issue_certificate")
-def issue(request: HttpRequest, order: IssueFromCSR, idempotency_key: Annotated[str, Header(alias="Idempotency-Key", max_length=128)] = "") -> Any:
+def issue(
+    request: HttpRequest, order: IssueFromCSR, idempotency_key: Annotated[str, Header(alias="Idempotency-Key", max_length=128)] = ""
+) -> Any:
     """Sign a CSR. The same Idempotency-Key answers the same certificate for as long as it exists; 202 when a person must approve."""
     _check_key(idempotency_key)
     requester = requester_for(request, "certificates:issue", profile=order.profile, idempotency_key=idempotency_key)
@@ -43,7 +45,9 @@ def issue(request: HttpRequest, order: IssueFromCSR, idempotency_key: Annotated[
 
 def _check_key(key: str) -> None:
     if key and not (key.isascii() and key.isprintable()):
-        raise InputRefused("An idempotency key is printable ASCII, at most 128 characters.", field="Idempotency-Key", next_step="Use a UUID.")
+        raise InputRefused(
+            "An idempotency key is printable ASCII, at most 128 characters.", field="Idempotency-Key", next_step="Use a UUID."
+        )
 
 
 def _outcome(row: CertificateRequest) -> Any:
@@ -51,14 +55,25 @@ def _outcome(row: CertificateRequest) -> Any:
         return 200, _issued(Certificate.objects.select_related("body", "chain").get(request=row))
     told = answer(row)
     if row.state == S.REJECTED:
-        return problem(403, "rejectedIdentifier" if "domain" in row.error else "policy_violation", row.error, suggestion=row.suggestion, policy_version=row.policy_version, audit_reference=row.public_id)
+        return problem(
+            403,
+            "rejectedIdentifier" if "domain" in row.error else "policy_violation",
+            row.error,
+            suggestion=row.suggestion,
+            policy_version=row.policy_version,
+            audit_reference=row.public_id,
+        )
     if row.state in (S.FAILED, S.CANCELLED):
         return problem(409, "failed", row.error or f"The request is {row.state}.", resume_id=row.resume_id, audit_reference=row.public_id)
     if row.held_since is not None:
         response = problem(503, "ca_unavailable", row.error, resume_id=row.resume_id, state=row.state, audit_reference=row.public_id)
         response["Retry-After"] = "30"
         return response
-    return 202, {"state": told["state"], "order": f"{settings.PKI_BASE_URL}/api/v1/requests/{row.public_id}", "audit_reference": row.public_id}
+    return 202, {
+        "state": told["state"],
+        "order": f"{settings.PKI_BASE_URL}/api/v1/requests/{row.public_id}",
+        "audit_reference": row.public_id,
+    }
 
 
 def _issued(certificate: Certificate) -> dict[str, Any]:

@@ -20,7 +20,13 @@ TYPE_PREFIX = "urn:pki-portal:error:"
 
 def problem(status: int, kind: str, detail: str, **more: Any) -> HttpResponse:
     """An application/problem+json answer; `more` are extension members such as field, suggestion, position."""
-    document = {"type": TYPE_PREFIX + kind, "title": kind, "status": status, "detail": detail, **{k: v for k, v in more.items() if v not in ("", None)}}
+    document = {
+        "type": TYPE_PREFIX + kind,
+        "title": kind,
+        "status": status,
+        "detail": detail,
+        **{k: v for k, v in more.items() if v not in ("", None)},
+    }
     response = HttpResponse(json.dumps(document, ensure_ascii=False), status=status, content_type="application/problem+json")
     if status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="PKI Portal"'

@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest
 from ninja import Header, Router
 
 from audit.log import Actor
-from certs.api.auth import require_scope, requester_for
+from certs.api.auth import requester_for, require_scope
 from certs.api.responses import REFUSALS
 from certs.api.schemas import Plan, RequestAsForm, RequestInWords, RequestStatus, Submitted
 from certs.errors import InputRefused
@@ -29,7 +29,11 @@ def in_words(request: HttpRequest, order: RequestInWords, idempotency_key: Idemp
     requester = requester_for(request, "certificates:issue", idempotency_key=idempotency_key)
     plan = plan_words(order.text, requester=requester)
     if not isinstance(plan, IssuePlan):
-        raise InputRefused("These words ask for something other than issuing.", field="text", next_step="Use the certificate's own address to renew or revoke it.")
+        raise InputRefused(
+            "These words ask for something other than issuing.",
+            field="text",
+            next_step="Use the certificate's own address to renew or revoke it.",
+        )
     _check_profiles(request, plan)
     if order.plan_only:
         return 200, describe(plan, requester=requester)
@@ -42,7 +46,9 @@ def as_form(request: HttpRequest, order: RequestAsForm, idempotency_key: Idempot
     requester = requester_for(request, "certificates:issue", profile=order.profile, idempotency_key=idempotency_key)
     if order.csr:
         if order.common_name or order.sans or order.key:
-            raise InputRefused("With a CSR, names and key come from the CSR.", field="csr", next_step="Leave common_name, sans and key out.")
+            raise InputRefused(
+                "With a CSR, names and key come from the CSR.", field="csr", next_step="Leave common_name, sans and key out."
+            )
         plan = plan_csr(order.csr.encode(), requester=requester, validity_days=order.validity_days, profile=order.profile)
     else:
         plan = plan_fields(Fields(order.common_name, tuple(order.sans), order.key, order.validity_days, order.profile), requester=requester)
@@ -56,9 +62,13 @@ def _check_profiles(request: HttpRequest, plan: IssuePlan) -> None:
 
 def _submitted(plan: IssuePlan, requester: Requester) -> dict[str, Any]:
     if requester.idempotency_key and len(plan.specs) != 1:
-        raise InputRefused("An idempotency key goes with one certificate.", field="Idempotency-Key", next_step="Send one request for each certificate.")
+        raise InputRefused(
+            "An idempotency key goes with one certificate.", field="Idempotency-Key", next_step="Send one request for each certificate."
+        )
     rows = submit_many(plan.specs, requester=requester)
-    return {"requests": [{"audit_reference": row.public_id, "state": row.state, "url": f"/api/v1/requests/{row.public_id}"} for row in rows]}
+    return {
+        "requests": [{"audit_reference": row.public_id, "state": row.state, "url": f"/api/v1/requests/{row.public_id}"} for row in rows]
+    }
 
 
 @router.get("/{public_id}", response={200: RequestStatus, **REFUSALS}, operation_id="read_request")

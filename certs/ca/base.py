@@ -115,7 +115,8 @@ class CAClient(ABC):
     @abstractmethod
     def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
         """Have each order signed. Never called inside a transaction. Sending an order_ref again gives the same certificate
-        wherever `capabilities.lookup` is `by_order_ref`."""
+        wherever `capabilities.lookup` is `by_order_ref`.
+        """
 
     @abstractmethod
     def find(self, order: Order) -> Issued | Pending | None:

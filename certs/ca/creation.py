@@ -14,10 +14,10 @@ from audit.events import EventType
 from audit.log import Actor, record
 from certs.models import Issuer
 from certs.x509.certificate import build_issuing_ca, build_root
+from keys.errors import KeyBackendError
 from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, private_key_for
 from keys.models import Key
 from keys.spec import KeySpec
-from keys.errors import KeyBackendError
 
 ROOT_YEARS, ISSUING_YEARS = 20, 10
 

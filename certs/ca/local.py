@@ -10,7 +10,20 @@ from django.conf import settings
 from django.db import transaction
 
 from audit.clock import database_now
-from certs.ca.base import CAClient, CAUnreachable, Capabilities, Issued, Lookup, NotSent, Order, Outcome, Pending, Refused, RevocationOrder, Unknown
+from certs.ca.base import (
+    CAClient,
+    Capabilities,
+    CAUnreachable,
+    Issued,
+    Lookup,
+    NotSent,
+    Order,
+    Outcome,
+    Pending,
+    Refused,
+    RevocationOrder,
+    Unknown,
+)
 from certs.errors import NotFound
 from certs.models import IssuanceIntent, Issuer
 from certs.models.batch import lock_shared, update_rows
@@ -125,7 +138,8 @@ class LocalCAClient(CAClient):
 
     def _sign(self, issuer: Issuer, intents: Sequence[IssuanceIntent]) -> None:
         """Beats 2 and 3: sign the stored bytes, keep the certificates. Signing the same TBS twice gives certificates that
-        differ at most in the signature; the first one written stays."""
+        differ at most in the signature; the first one written stays.
+        """
         if not intents:
             return
         signatures = sign_many_with(issuer.key, [bytes(intent.tbs) for intent in intents])
@@ -136,7 +150,12 @@ class LocalCAClient(CAClient):
             intent.certificate_der, intent.state = assemble(unsigned, signature), State.SIGNED
             signed[intent.pk] = {"certificate_der": intent.certificate_der, "state": State.SIGNED, "signed_at": now}
         with transaction.atomic():
-            first = set(IssuanceIntent.objects.select_for_update().filter(pk__in=signed, state=State.INTENDED).order_by("pk").values_list("pk", flat=True))
+            first = set(
+                IssuanceIntent.objects.select_for_update()
+                .filter(pk__in=signed, state=State.INTENDED)
+                .order_by("pk")
+                .values_list("pk", flat=True)
+            )
             update_rows(IssuanceIntent, {pk: values for pk, values in signed.items() if pk in first})
         for intent in intents:
             if intent.pk not in first:

@@ -17,9 +17,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.core.exceptions import ImproperlyConfigured
 
-from certs.ca.base import CAClient, CAUnreachable, Capabilities, Issued, Lookup, NotSent, Order, Outcome, Pending, Refused, RevocationOrder, Unknown
+from certs.ca.base import (
+    CAClient,
+    Capabilities,
+    CAUnreachable,
+    Issued,
+    Lookup,
+    NotSent,
+    Order,
+    Outcome,
+    Pending,
+    Refused,
+    RevocationOrder,
+    Unknown,
+)
 from certs.errors import NotFound
-from certs.x509.pem import pem_of
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds; together well below an attempt's lease
 
@@ -27,7 +39,8 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds; together well below an att
 class RestCAClient(CAClient):
     """`url`: the CA's base address; `token`: its bearer token, which settings read from the environment or a file;
     `ca_bundle`: PEM file that the server's TLS certificate must chain to (default: the system's); `chain_file`: PEM file
-    with the CA's chain, for a CA that does not serve it at /api/v1/ca/chain."""
+    with the CA's chain, for a CA that does not serve it at /api/v1/ca/chain.
+    """
 
     capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=False)
 
@@ -51,7 +64,11 @@ class RestCAClient(CAClient):
 
     def _issue(self, order: Order) -> Outcome:
         if not order.csr_der:
-            return Refused(order.order_ref, "csr_not_kept", "This CA needs the CSR itself, and a CSR with a challenge password is not kept. Make one without.")
+            return Refused(
+                order.order_ref,
+                "csr_not_kept",
+                "This CA needs the CSR itself, and a CSR with a challenge password is not kept. Make one without.",
+            )
         body = {"csr": _csr_pem(order.csr_der), "validity_days": order.validity_days, "profile": order.profile}
         try:
             response = self._call("POST", "/api/v1/certificates/issue", json=body, headers={"Idempotency-Key": order.order_ref})

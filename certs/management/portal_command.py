@@ -51,7 +51,10 @@ class PortalCommand(BaseCommand):
         except PolicyError as exc:
             answer = {"success": False, "error": str(exc)}
         except (OperationalError, ProgrammingError) as exc:
-            raise CommandError(f"The database cannot be used: {str(exc).splitlines()[0]}\nIf this is a new installation, run `manage.py bootstrap` first.", returncode=1) from exc
+            raise CommandError(
+                f"The database cannot be used: {str(exc).splitlines()[0]}\nIf this is a new installation, run `manage.py bootstrap` first.",
+                returncode=1,
+            ) from exc
         if options["json"]:
             self.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False))
         else:
@@ -65,7 +68,14 @@ class PortalCommand(BaseCommand):
         user = self._user(options.get("as_user"))
         actor = Actor("user", user.get_username()) if user else Actor("command", self._name())
         scope = f"user:{user.pk}" if user else "command"
-        return Requester(actor=actor, team=self._team(options.get("team"), user), door="command", user=user, idempotency_scope=scope if idempotency_key else "", idempotency_key=idempotency_key)
+        return Requester(
+            actor=actor,
+            team=self._team(options.get("team"), user),
+            door="command",
+            user=user,
+            idempotency_scope=scope if idempotency_key else "",
+            idempotency_key=idempotency_key,
+        )
 
     def _user(self, name: str | None) -> Any:
         if not name:
@@ -83,7 +93,9 @@ class PortalCommand(BaseCommand):
         if len(found) == 1 or (found and not slug and user is None):
             return found[0]
         if not found:
-            raise CommandError(f"There is no team {slug}." if slug else "There is no team yet; run `manage.py bootstrap` first.", returncode=2)
+            raise CommandError(
+                f"There is no team {slug}." if slug else "There is no team yet; run `manage.py bootstrap` first.", returncode=2
+            )
         raise CommandError("Say for which team: --team SLUG.", returncode=2)
 
     def _name(self) -> str:

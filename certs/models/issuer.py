@@ -15,12 +15,16 @@ class Issuer(models.Model):
 
     name = models.CharField(max_length=64, unique=True)
     slug = models.SlugField(max_length=64, unique=True)
-    alias = models.CharField(max_length=64, blank=True, help_text="Client in settings.CA_CLIENTS; empty for a root that only signs issuing CAs.")
+    alias = models.CharField(
+        max_length=64, blank=True, help_text="Client in settings.CA_CLIENTS; empty for a root that only signs issuing CAs."
+    )
     state = models.CharField(max_length=16, choices=State, default=State.ACTIVE)
     parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
     key = models.ForeignKey("keys.Key", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     certificate_der = models.BinaryField(null=True, help_text="An own CA's certificate; empty for a CA elsewhere.")
-    trust_anchor_der = models.BinaryField(null=True, help_text="The root that every chain from this CA must end in, pinned when it was added.")
+    trust_anchor_der = models.BinaryField(
+        null=True, help_text="The root that every chain from this CA must end in, pinned when it was added."
+    )
     created_at = models.DateTimeField()
     # The circuit breaker: while it is open nothing is sent to this CA.
     circuit_opened_at = models.DateTimeField(null=True, blank=True)

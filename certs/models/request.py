@@ -101,7 +101,8 @@ class CertificateRequest(models.Model):
 
 class RequestCSR(models.Model):
     """The CSR of a request, as signed by the key's backend or as brought. A brought one with a challenge password keeps no
-    bytes but its public key: the password is not ours to store."""
+    bytes but its public key: the password is not ours to store.
+    """
 
     request = models.OneToOneField(CertificateRequest, on_delete=models.PROTECT, primary_key=True, related_name="csr")
     der = models.BinaryField(default=b"")

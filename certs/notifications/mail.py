@@ -34,7 +34,11 @@ def write_mail(*, dedup_key: str, to: Sequence[str], subject: str, template: str
         return
     body = render_to_string(f"email/{template}.txt", dict(context))
     OutgoingMail.objects.bulk_create(
-        [OutgoingMail(dedup_key=dedup_key, to=list(to), subject=" ".join(subject.split())[:200], body=body, written_at=now, not_before=now)],
+        [
+            OutgoingMail(
+                dedup_key=dedup_key, to=list(to), subject=" ".join(subject.split())[:200], body=body, written_at=now, not_before=now
+            )
+        ],
         ignore_conflicts=True,
     )
 
@@ -49,7 +53,12 @@ def _claim_due(limit: int) -> list[OutgoingMail]:
     now = database_now()
     due = (
         OutgoingMail.objects.select_for_update(skip_locked=True)
-        .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now), sent_at__isnull=True, not_before__lte=now, written_at__gt=now - GIVE_UP_AFTER)
+        .filter(
+            Q(lease_until__isnull=True) | Q(lease_until__lt=now),
+            sent_at__isnull=True,
+            not_before__lte=now,
+            written_at__gt=now - GIVE_UP_AFTER,
+        )
         .order_by("not_before")[:limit]
     )
     mails = list(due)
@@ -58,7 +67,13 @@ def _claim_due(limit: int) -> list[OutgoingMail]:
 
 
 def _send(mail: OutgoingMail) -> bool:
-    message = EmailMessage(mail.subject, mail.body, settings.DEFAULT_FROM_EMAIL, mail.to, headers={"Message-ID": f"<{mail.pk}.{mail.written_at:%Y%m%d%H%M%S}@pki-portal>"})
+    message = EmailMessage(
+        mail.subject,
+        mail.body,
+        settings.DEFAULT_FROM_EMAIL,
+        mail.to,
+        headers={"Message-ID": f"<{mail.pk}.{mail.written_at:%Y%m%d%H%M%S}@pki-portal>"},
+    )
     try:
         message.send()
     except (OSError, smtplib.SMTPException) as exc:

@@ -17,7 +17,12 @@ def answer(request: CertificateRequest) -> dict[str, Any]:
     certificate = Certificate.objects.select_related("body").filter(request=request).first()
     if certificate is not None and request.state == S.COMPLETED:
         return certificate_answer(certificate, audit_reference=request.public_id)
-    told: dict[str, Any] = {"success": False, "error": request.error or _waiting(request), "state": request.state, "audit_reference": request.public_id}
+    told: dict[str, Any] = {
+        "success": False,
+        "error": request.error or _waiting(request),
+        "state": request.state,
+        "audit_reference": request.public_id,
+    }
     if request.policy_version:
         told["policy_version"] = request.policy_version
     if request.suggestion:

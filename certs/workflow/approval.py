@@ -69,5 +69,10 @@ def cancel(request: CertificateRequest, *, actor: Actor) -> CertificateRequest:
     state = S(request.state)
     if state not in (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED):
         raise Conflict(f"{request.public_id} cannot be cancelled any more (it is {state}).")
-    transition_many([Move(request, (S.CANCELLED,), ((EventType.REQUEST_CANCELLED, {"state": str(state)}),))], source=state, actor=actor, now=database_now())
+    transition_many(
+        [Move(request, (S.CANCELLED,), ((EventType.REQUEST_CANCELLED, {"state": str(state)}),))],
+        source=state,
+        actor=actor,
+        now=database_now(),
+    )
     return request

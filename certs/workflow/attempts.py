@@ -23,7 +23,8 @@ MAX_LOSSES = 3
 @dataclass(frozen=True, slots=True)
 class Claims:
     """`mine`: attempts opened now, by request id. `earlier`: outcomes of the attempts before, oldest first, by request id;
-    an empty outcome is a worker that was lost. `worn_out`: requests whose workers were lost too often to try again."""
+    an empty outcome is a worker that was lost. `worn_out`: requests whose workers were lost too often to try again.
+    """
 
     mine: Mapping[int, Attempt]
     earlier: Mapping[int, list[str]]
@@ -58,9 +59,7 @@ def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: dat
 
 def _insert(requests: Sequence[CertificateRequest], step: str, now: datetime) -> dict[int, Attempt]:
     ids = [request.pk for request in requests]
-    last = dict(
-        Attempt.objects.filter(request__in=ids, step=step).order_by().values_list("request").annotate(last=Max("number"))
-    )
+    last = dict(Attempt.objects.filter(request__in=ids, step=step).order_by().values_list("request").annotate(last=Max("number")))
     until = now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
     opened = Attempt.objects.bulk_create(
         [Attempt(request_id=pk, step=step, number=last.get(pk, 0) + 1, lease_until=until, opened_at=now) for pk in ids]
@@ -107,8 +106,5 @@ def keep_unclaimed(results: Sequence[UnclaimedResult], *, actor: Actor, now: dat
         return
     UnclaimedResult.objects.bulk_create(results)
     record_many(
-        [
-            Event(EventType.RESULT_UNCLAIMED, r.request.subject, actor, now, {"kind": r.kind, "attempt": r.attempt.number})
-            for r in results
-        ]
+        [Event(EventType.RESULT_UNCLAIMED, r.request.subject, actor, now, {"kind": r.kind, "attempt": r.attempt.number}) for r in results]
     )

@@ -27,9 +27,15 @@ def record_certificates(believed: Sequence[tuple[CertificateRequest, Believed]],
         return
     blocked = blocked_keys({request.spki_sha256 for request, _ in believed})
     chains = {b.chain_pem: _chain(b.chain_pem, issuer) for _, b in believed}
-    certificates = Certificate.objects.bulk_create([_row(request, b, issuer, chains[b.chain_pem], request.spki_sha256 in blocked, now) for request, b in believed])
-    CertificateBody.objects.bulk_create([CertificateBody(certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)])
-    transition_many([_move(request, c) for c, (request, _) in zip(certificates, believed, strict=True)], source=S.CSR_CREATED, actor=WORKER, now=now)
+    certificates = Certificate.objects.bulk_create(
+        [_row(request, b, issuer, chains[b.chain_pem], request.spki_sha256 in blocked, now) for request, b in believed]
+    )
+    CertificateBody.objects.bulk_create(
+        [CertificateBody(certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
+    )
+    transition_many(
+        [_move(request, c) for c, (request, _) in zip(certificates, believed, strict=True)], source=S.CSR_CREATED, actor=WORKER, now=now
+    )
 
 
 def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, blocked: bool, now: datetime) -> Certificate:
@@ -73,8 +79,15 @@ def _move(request: CertificateRequest, certificate: Certificate) -> Move:
     }
     events: list[tuple[EventType, dict[str, Any]]] = [(EventType.CERTIFICATE_ISSUED, data)]
     if certificate.status == Certificate.Status.REVOCATION_PENDING:
-        events.append((EventType.CERTIFICATE_REVOCATION_REQUESTED, {"cert_id": certificate.cert_id, "reason": str(RevocationReason.KEY_COMPROMISE)}))
-    return Move(request, (S.ISSUED,), tuple(events), {"policy_version": certificate.policy_version, "error": "", "suggestion": "", "resume_id": None})
+        events.append(
+            (EventType.CERTIFICATE_REVOCATION_REQUESTED, {"cert_id": certificate.cert_id, "reason": str(RevocationReason.KEY_COMPROMISE)})
+        )
+    return Move(
+        request,
+        (S.ISSUED,),
+        tuple(events),
+        {"policy_version": certificate.policy_version, "error": "", "suggestion": "", "resume_id": None},
+    )
 
 
 def certificate_answer(certificate: Certificate, *, audit_reference: str) -> dict[str, Any]:

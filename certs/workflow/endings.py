@@ -47,7 +47,10 @@ def reject_many(rejections: Iterable[tuple[CertificateRequest, str, str, str]], 
 def worn_out(requests: Iterable[CertificateRequest], *, source: S, now: datetime) -> None:
     """Requests whose workers were lost too often: end them, so that one bad item cannot take worker after worker."""
     fail_many(
-        [(request, "worker_lost", f"The worker was lost {request.losses} times at this step; resume it once the cause is known.") for request in requests],
+        [
+            (request, "worker_lost", f"The worker was lost {request.losses} times at this step; resume it once the cause is known.")
+            for request in requests
+        ],
         source=source,
         now=now,
     )

@@ -57,9 +57,7 @@ def hold_for_keys(ids: Sequence[int], reason: str) -> None:
 
 def _hold(ids: Sequence[int], state: S, *, error: str, reason: str, event: EventType) -> list[CertificateRequest]:
     now = database_now()
-    requests = list(
-        CertificateRequest.objects.select_for_update().filter(pk__in=ids, state=state, held_since__isnull=True).order_by("pk")
-    )
+    requests = list(CertificateRequest.objects.select_for_update().filter(pk__in=ids, state=state, held_since__isnull=True).order_by("pk"))
     annotate_many(requests, {r.pk: {"held_since": now, "resume_id": r.resume_id or new_resume_id(), "error": error} for r in requests})
     record_many([Event(event, r.subject, WORKER, now, {"state": str(state), "reason": reason[:500]}) for r in requests])
     return requests
@@ -73,15 +71,20 @@ def resume(resume_id: str, *, actor: Actor) -> CertificateRequest:
     with transaction.atomic():
         request = CertificateRequest.objects.select_for_update().filter(resume_id=resume_id).first()
         if request is None:
-            raise NotFound(f"No request has the resume id {resume_id}.", next_step="Copy it from the answer or the alert; a finished request has none.")
+            raise NotFound(
+                f"No request has the resume id {resume_id}.", next_step="Copy it from the answer or the alert; a finished request has none."
+            )
         if not _release([request], actor=actor):
             raise Conflict(
-                f"{request.public_id} is {request.state} and not waiting to be resumed.", next_step=f"See what happened: /requests/{request.public_id}/"
+                f"{request.public_id} is {request.state} and not waiting to be resumed.",
+                next_step=f"See what happened: /requests/{request.public_id}/",
             )
     return request
 
 
-def release_held(*, states: Sequence[S], issuer: Issuer | None = None, backend: str | None = None, limit: int, actor: Actor = WORKER) -> int:
+def release_held(
+    *, states: Sequence[S], issuer: Issuer | None = None, backend: str | None = None, limit: int, actor: Actor = WORKER
+) -> int:
     """Let requests go on that were held for a CA or a key backend which answers again; oldest first, at most `limit`."""
     with transaction.atomic():
         rows = CertificateRequest.objects.select_for_update(skip_locked=True).filter(held_since__isnull=False, state__in=states)
@@ -101,7 +104,12 @@ def _release(requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
     record_many([Event(EventType.REQUEST_RESUMED, r.subject, actor, now, {"state": r.state}) for r in held])
     for state in {r.stopped_at for r in failed}:
         moves = [
-            Move(r, (S(state),), ((EventType.REQUEST_RESUMED, {"state": state}),), {"error": "", "stopped_at": "", "losses": 0, "held_since": None})
+            Move(
+                r,
+                (S(state),),
+                ((EventType.REQUEST_RESUMED, {"state": state}),),
+                {"error": "", "stopped_at": "", "losses": 0, "held_since": None},
+            )
             for r in failed
             if r.stopped_at == state
         ]

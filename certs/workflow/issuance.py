@@ -81,7 +81,9 @@ def submit_many(
         raise ValueError("an idempotency key belongs to exactly one certificate")
     target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
     _check_profiles(specs)
-    digests = [request_digest(spec, team=requester.team, issuer=target, requester=str(requester.user or requester.actor.name)) for spec in specs]
+    digests = [
+        request_digest(spec, team=requester.team, issuer=target, requester=str(requester.user or requester.actor.name)) for spec in specs
+    ]
     try:
         with transaction.atomic():
             return _insert(specs, digests, requester, target, begin=begin)
@@ -151,9 +153,7 @@ def _submitted_data(request: CertificateRequest) -> dict[str, Any]:
 
 def _replayed(requester: Requester, digest: str) -> CertificateRequest:
     """The request that an idempotency key already made. Its absence means that the clash was another one: raise that."""
-    earlier = CertificateRequest.objects.get(
-        idempotency_scope=requester.idempotency_scope, idempotency_key=requester.idempotency_key
-    )
+    earlier = CertificateRequest.objects.get(idempotency_scope=requester.idempotency_scope, idempotency_key=requester.idempotency_key)
     if earlier.digest != digest:
         raise InputRefused(
             "This idempotency key was used for another request.",
@@ -171,7 +171,9 @@ def active_issuer(name: str) -> Issuer:
         known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"
         raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.") from None
     if issuer.state != Issuer.State.ACTIVE or not issuer.alias:
-        raise InputRefused(f"The CA {name} does not issue (it is {issuer.get_state_display()}).", field="issuer", next_step="Choose another CA.")
+        raise InputRefused(
+            f"The CA {name} does not issue (it is {issuer.get_state_display()}).", field="issuer", next_step="Choose another CA."
+        )
     return issuer
 
 

@@ -33,7 +33,7 @@ from policy.engine import Outcome
 from policy.models import Profile
 from policy.publishing import version_in_force
 
-SECRET_ADVICE = "Treat it as exposed: replace it. Send only the CSR; nobody at the portal ever needs a private key or token."
+ADVICE_ON_SECRETS = "Treat it as exposed: replace it. Send only the CSR; nobody at the portal ever needs a private key or token."
 
 
 def defaults_for(team: Team, *, now: datetime) -> IntakeDefaults:
@@ -61,7 +61,7 @@ def refuse_secrets(text: str, *, requester: Requester, field: str) -> None:
     if found is None:
         return
     _audit_secret(requester, kind=found.kind, length=found.length, spki="")
-    raise CSRRefused(RefusalClass.SECRET_PASTED, f"This text contains a secret ({found.kind}).", field=field, next_step=SECRET_ADVICE)
+    raise CSRRefused(RefusalClass.SECRET_PASTED, f"This text contains a secret ({found.kind}).", field=field, next_step=ADVICE_ON_SECRETS)
 
 
 def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, profile: str = "") -> IssuePlan:
@@ -91,7 +91,7 @@ def gate(data: bytes, *, requester: Requester) -> CSRFacts:
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
             _audit_secret(requester, kind="private key", length=len(data), spki=refused.spki_sha256)
-            refused.next_step = refused.next_step or SECRET_ADVICE
+            refused.next_step = refused.next_step or ADVICE_ON_SECRETS
         else:
             _audit_refusal(requester, refused)
         raise
@@ -107,7 +107,9 @@ def _audit_refusal(requester: Requester, refused: CSRRefused) -> None:
 def _audit_secret(requester: Requester, *, kind: str, length: int, spki: str) -> None:
     now = database_now()
     if spki:
-        block_public_key(spki, team=requester.team.slug, reason="its private key was pasted into the portal", now=now, actor=requester.actor)
+        block_public_key(
+            spki, team=requester.team.slug, reason="its private key was pasted into the portal", now=now, actor=requester.actor
+        )
     data = {"kind": kind, "length": length, "spki_sha256": spki, "door": requester.door}
     record(EventType.SECRET_REFUSED, subject=f"team:{requester.team.slug}", actor=requester.actor, at=now, data=data)
 
@@ -128,7 +130,7 @@ def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
     for label, text in (("common_name", fields.common_name), *(("sans", san) for san in fields.sans)):
         refuse_secrets(text, requester=requester, field=label)
     defaults = defaults_for(requester.team, now=database_now())
-    dns, ips, notes = _names(fields, defaults)
+    dns, ips, notes = _names(fields, defaults, complete=requester.door == "portal")
     if fields.key and fields.key not in list(KeySpec):
         raise InputRefused(f"There is no key type {fields.key!r}.", field="key", next_step=f"Key types: {', '.join(KeySpec)}.")
     if not fields.key:
@@ -146,27 +148,30 @@ def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
     return IssuePlan((spec,), tuple(notes))
 
 
-def _names(fields: Fields, defaults: IntakeDefaults) -> tuple[list[str], list[str], list[str]]:
+def _names(fields: Fields, defaults: IntakeDefaults, *, complete: bool) -> tuple[list[str], list[str], list[str]]:
     dns: list[str] = []
     ips: list[str] = []
     notes: list[str] = []
-    for label, text in (("common_name", fields.common_name), *(("sans", san) for san in fields.sans)):
-        text = text.strip()
-        if not text:
-            continue
+    given = [("common_name", fields.common_name), *(("sans", san) for san in fields.sans)]
+    for label, text in ((label, text.strip()) for label, text in given if text.strip()):
         address = parse_ip_address(text)
         if address is not None:
             ips += [address] if address not in ips else []
             continue
-        if "." not in text:
-            notes.append(f"{text} was completed to {text}.{defaults.domain}.")
-            text = f"{text}.{defaults.domain}"
-        name = parse_dns_name(text, allow_unicode=True, field=label).ascii
+        full = text
+        if complete and "." not in text:
+            full = f"{text}.{defaults.domain}"
+            notes.append(f"{text} was completed to {full}.")
+        name = parse_dns_name(full, allow_unicode=True, field=label).ascii
         dns += [name] if name not in dns else []
     if not dns and not ips:
         raise InputRefused("A certificate needs at least one name.", field="common_name", next_step=f"For example api.{defaults.domain}.")
     if len(dns) + len(ips) > settings.PKI_MAX_NAMES:
-        raise InputRefused(f"{len(dns) + len(ips)} names are more than {settings.PKI_MAX_NAMES}.", field="sans", next_step="Spread them over several certificates.")
+        raise InputRefused(
+            f"{len(dns) + len(ips)} names are more than {settings.PKI_MAX_NAMES}.",
+            field="sans",
+            next_step="Spread them over several certificates.",
+        )
     return dns, ips, notes
 
 

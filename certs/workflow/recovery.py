@@ -23,8 +23,8 @@ from certs.notifications.alerts import close_alerts, close_circuit, raise_alert
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.canvas import start
-from certs.workflow.orders import order_for
 from certs.workflow.holding import ca_is_back, release_held
+from certs.workflow.orders import order_for
 from certs.workflow.states import UNFINISHED, WORKER
 from certs.x509.pem import serial_of
 from keys.registry import get_key_backend
@@ -107,9 +107,21 @@ def _revoke_at_ca(wrong: QuarantinedCertificate) -> bool:
 @transaction.atomic
 def _settle_quarantined(wrong: QuarantinedCertificate, *, note: str) -> bool:
     now = database_now()
-    settled = QuarantinedCertificate.objects.filter(pk=wrong.pk, revoked_at__isnull=True).update(revoked_at=now, revocation_error="" if note == "revoked" else note)
+    settled = QuarantinedCertificate.objects.filter(pk=wrong.pk, revoked_at__isnull=True).update(
+        revoked_at=now, revocation_error="" if note == "revoked" else note
+    )
     if settled:
-        record_many([Event(EventType.CERTIFICATE_REVOKED, wrong.request.subject, WORKER, now, {"quarantined": True, "issuer": wrong.issuer.name, "note": note})])
+        record_many(
+            [
+                Event(
+                    EventType.CERTIFICATE_REVOKED,
+                    wrong.request.subject,
+                    WORKER,
+                    now,
+                    {"quarantined": True, "issuer": wrong.issuer.name, "note": note},
+                )
+            ]
+        )
     return bool(settled)
 
 
@@ -206,7 +218,9 @@ def _clear(attempt: Attempt) -> bool:
     note = "a certificate was found and revoked" if found else "the CA has no certificate"
     with transaction.atomic():
         now = database_now()
-        done = Attempt.objects.filter(pk=attempt.pk, outcome=attempt.outcome).update(outcome="cleared", detail=note, closed_at=attempt.closed_at or now)
+        done = Attempt.objects.filter(pk=attempt.pk, outcome=attempt.outcome).update(
+            outcome="cleared", detail=note, closed_at=attempt.closed_at or now
+        )
         if done:
             record_many([Event(EventType.RESULT_ADOPTED, request.subject, WORKER, now, {"kind": "certificate", "settlement": note})])
     return bool(done)

@@ -20,7 +20,14 @@ SCOPES = ("certificates:issue", "certificates:read", "certificates:revoke")
 
 @transaction.atomic
 def create_token(
-    *, user: Any, team: Team, name: str, scopes: Sequence[str], profiles: Sequence[str] = (), expires_at: datetime | None = None, actor: Actor
+    *,
+    user: Any,
+    team: Team,
+    name: str,
+    scopes: Sequence[str],
+    profiles: Sequence[str] = (),
+    expires_at: datetime | None = None,
+    actor: Actor,
 ) -> tuple[ApiToken, str]:
     """A token for one user and team. Answers the row and the secret, which exists nowhere else.
 
@@ -28,13 +35,23 @@ def create_token(
     """
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
-        raise InputRefused(f"Unknown scope {', '.join(unknown) or '(none)'}.", field="scopes", next_step=f"Choose from {', '.join(SCOPES)}.")
+        raise InputRefused(
+            f"Unknown scope {', '.join(unknown) or '(none)'}.", field="scopes", next_step=f"Choose from {', '.join(SCOPES)}."
+        )
     if not user.is_superuser and not team.members.filter(pk=user.pk).exists():
         raise NotPermitted(f"{user} is not a member of team {team.slug}.", field="team")
     secret = f"pkip_{secrets.token_urlsafe(32)}"
     now = database_now()
     token = ApiToken.objects.create(
-        name=name, prefix=secret[:10], sha256=token_sha256(secret), user=user, team=team, scopes=list(scopes), profiles=list(profiles), created_at=now, expires_at=expires_at
+        name=name,
+        prefix=secret[:10],
+        sha256=token_sha256(secret),
+        user=user,
+        team=team,
+        scopes=list(scopes),
+        profiles=list(profiles),
+        created_at=now,
+        expires_at=expires_at,
     )
     data = {"name": name, "prefix": token.prefix, "user": user.get_username(), "team": team.slug, "scopes": list(scopes)}
     record(EventType.TOKEN_CREATED, subject=f"token:{token.pk}", actor=actor, at=now, data=data)

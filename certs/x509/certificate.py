@@ -37,7 +37,7 @@ def _refuse(*_args: Any, **_kwargs: Any) -> Any:
 
 def _recorder(base: type, public_key: Any, placeholder: bytes) -> Any:
     """A private key object of the issuer's kind whose `sign` answers a placeholder: pyca's builder then encodes the TBS."""
-    members: dict[str, Any] = {name: _refuse for name in base.__abstractmethods__}  # type: ignore[attr-defined]
+    members: dict[str, Any] = dict.fromkeys(base.__abstractmethods__, _refuse)  # type: ignore[attr-defined]
     members |= {"public_key": lambda self: public_key, "sign": lambda self, *a, **k: placeholder}
     for name in ("key_size", "curve"):
         if hasattr(public_key, name):
@@ -195,7 +195,9 @@ def build_issuing_ca(
     builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski), critical=False)
     uri = x509.UniformResourceIdentifier
     if crl_url:
-        builder = builder.add_extension(x509.CRLDistributionPoints([x509.DistributionPoint([uri(crl_url)], None, None, None)]), critical=False)
+        builder = builder.add_extension(
+            x509.CRLDistributionPoints([x509.DistributionPoint([uri(crl_url)], None, None, None)]), critical=False
+        )
     if ca_issuers_url:
         description = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, uri(ca_issuers_url))
         builder = builder.add_extension(x509.AuthorityInformationAccess([description]), critical=False)

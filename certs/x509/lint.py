@@ -66,7 +66,11 @@ def _dates(certificate: x509.Certificate, issuer: x509.Certificate) -> list[str]
 
 def _extensions(certificate: x509.Certificate, issuer: x509.Certificate) -> list[str]:
     values: dict[Any, Any] = {extension.oid: extension.value for extension in certificate.extensions}
-    wrong = [f"{kind.__name__} is missing" for kind in (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier) if kind.oid not in values]
+    wrong = [
+        f"{kind.__name__} is missing"
+        for kind in (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier)
+        if kind.oid not in values
+    ]
     if wrong:
         return wrong
     ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
@@ -76,6 +80,8 @@ def _extensions(certificate: x509.Certificate, issuer: x509.Certificate) -> list
         wrong.append("an end entity must not be able to sign certificates or CRLs")
     if certificate.issuer.public_bytes() != issuer.subject.public_bytes():
         wrong.append("issuer: not the issuer's subject, byte for byte")
-    if certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):
+    if certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == issuer.public_key().public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    ):
         wrong.append("subjectPublicKeyInfo: the issuer's own key")
     return wrong

@@ -22,7 +22,7 @@ class Profile:
     ekus: tuple[str, ...]
 
     def key_usage(self, family: str) -> x509.KeyUsage:
-        """digitalSignature for every key; keyEncipherment besides for RSA, which old TLS key exchange needs."""
+        """DigitalSignature for every key; keyEncipherment besides for RSA, which old TLS key exchange needs."""
         return x509.KeyUsage(
             digital_signature=True,
             content_commitment=False,

@@ -26,7 +26,8 @@ def format_serial(serial: int) -> str:
 
 def parse_serial(text: str) -> int:
     """Colons, spaces, `0x`, bare hex, or decimal. Digits alone are read as hex when there are an even number above 20 digits
-    of them would be ambiguous, so that case must be marked. Raises InputRefused."""
+    of them would be ambiguous, so that case must be marked. Raises InputRefused.
+    """
     cleaned = re.sub(r"[\s:]", "", text.strip())
     if re.fullmatch(r"0[xX][0-9a-fA-F]{1,40}", cleaned):
         return int(cleaned[2:], 16)

@@ -32,7 +32,11 @@ from keys.spec import KeySpec, facts_of, spki_der
 log = logging.getLogger(__name__)
 
 CACHED_KEYS = 256
-_CURVES: dict[KeySpec, ec.EllipticCurve] = {KeySpec.EC_P256: ec.SECP256R1(), KeySpec.EC_P384: ec.SECP384R1(), KeySpec.EC_P521: ec.SECP521R1()}
+_CURVES: dict[KeySpec, ec.EllipticCurve] = {
+    KeySpec.EC_P256: ec.SECP256R1(),
+    KeySpec.EC_P384: ec.SECP384R1(),
+    KeySpec.EC_P521: ec.SECP521R1(),
+}
 
 
 class LocalKeyBackend(KeyBackend):
@@ -172,7 +176,10 @@ class LocalKeyBackend(KeyBackend):
         except binascii.Error:
             kek = b""
         if len(kek) != 32:
-            raise KeyBackendUnavailable(f"The key-encryption key of the {self.alias} backend is not 32 bytes in base64.", next_step="Restore the file from its backup.")
+            raise KeyBackendUnavailable(
+                f"The key-encryption key of the {self.alias} backend is not 32 bytes in base64.",
+                next_step="Restore the file from its backup.",
+            )
         return kek
 
     def _kek_from_file(self) -> str:
@@ -182,7 +189,10 @@ class LocalKeyBackend(KeyBackend):
                 self._make_kek(path)
             return path.read_text(encoding="ascii").strip()
         except OSError as exc:
-            raise KeyBackendUnavailable(f"The key-encryption key {path} cannot be read ({exc.strerror}).", next_step="Restore it from its backup, or bring the offline copy back.") from exc
+            raise KeyBackendUnavailable(
+                f"The key-encryption key {path} cannot be read ({exc.strerror}).",
+                next_step="Restore it from its backup, or bring the offline copy back.",
+            ) from exc
 
     def _make_kek(self, path: Path) -> None:
         try:

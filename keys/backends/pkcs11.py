@@ -27,7 +27,11 @@ from keys.spec import KeySpec, facts_of, spki_der
 MAX_PIN_TRIES = 3  # tokens lock for good after a few wrong PINs
 _CURVES = {KeySpec.EC_P256: "secp256r1", KeySpec.EC_P384: "secp384r1", KeySpec.EC_P521: "secp521r1"}
 _RSA = (KeySpec.RSA_2048, KeySpec.RSA_3072, KeySpec.RSA_4096)
-_PKCS1 = {"sha256": pkcs11.Mechanism.SHA256_RSA_PKCS, "sha384": pkcs11.Mechanism.SHA384_RSA_PKCS, "sha512": pkcs11.Mechanism.SHA512_RSA_PKCS}
+_PKCS1 = {
+    "sha256": pkcs11.Mechanism.SHA256_RSA_PKCS,
+    "sha384": pkcs11.Mechanism.SHA384_RSA_PKCS,
+    "sha512": pkcs11.Mechanism.SHA512_RSA_PKCS,
+}
 _PSS = {
     "sha256": (pkcs11.Mechanism.SHA256_RSA_PKCS_PSS, pkcs11.Mechanism.SHA256, pkcs11.MGF.SHA256),
     "sha384": (pkcs11.Mechanism.SHA384_RSA_PKCS_PSS, pkcs11.Mechanism.SHA384, pkcs11.MGF.SHA384),
@@ -119,7 +123,9 @@ class PKCS11KeyBackend(KeyBackend):
         """Half a pair, or two pairs under one id, can only be what a crash left: they are destroyed and count as absent."""
         with self._using() as session:
             publics = list(session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PUBLIC_KEY, pkcs11.Attribute.ID: key_id.bytes}))
-            privates = list(session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY, pkcs11.Attribute.ID: key_id.bytes}))
+            privates = list(
+                session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY, pkcs11.Attribute.ID: key_id.bytes})
+            )
             if len(publics) != 1 or len(privates) != 1:
                 for half in publics + privates:
                     half.destroy()
@@ -128,7 +134,10 @@ class PKCS11KeyBackend(KeyBackend):
             evidence = {what: bool(privates[0][attribute]) for what, attribute in _EVIDENCE.items()}
         facts = facts_of(public_key)
         if facts is None or not all(evidence.values()):
-            raise KeyMismatch(f"The key {name} on the token did not originate there, or could have been extracted.", next_step="It is not used; claim another name.")
+            raise KeyMismatch(
+                f"The key {name} on the token did not originate there, or could have been extracted.",
+                next_step="It is not used; claim another name.",
+            )
         return KeyInfo(self._ref(name, key_id), KeySpec(facts.name), public_key, None, evidence)
 
     def _ref(self, name: str, key_id: UUID) -> KeyRef:
@@ -147,7 +156,9 @@ class PKCS11KeyBackend(KeyBackend):
         return remote_private_key(found.public_key, sign)
 
     def rotate(self, ref: KeyRef) -> KeyInfo:
-        raise KeyOperationRefused("A key on a token has one version; a new key is claimed under a new name.", next_step="Renew with a new key.")
+        raise KeyOperationRefused(
+            "A key on a token has one version; a new key is claimed under a new name.", next_step="Renew with a new key."
+        )
 
     def destroy(self, ref: KeyRef) -> None:
         with self._using() as session:
@@ -174,9 +185,14 @@ class PKCS11KeyBackend(KeyBackend):
         except _GONE as exc:
             self._forget()
             self._stale = True
-            raise KeyBackendUnavailable(f"The token {self._label} is not there ({type(exc).__name__}).", next_step="Plug it in or start its service; what waits goes on by itself.") from exc
+            raise KeyBackendUnavailable(
+                f"The token {self._label} is not there ({type(exc).__name__}).",
+                next_step="Plug it in or start its service; what waits goes on by itself.",
+            ) from exc
         except p11.PKCS11Error as exc:
-            raise KeyOperationRefused(f"The token {self._label} refused ({type(exc).__name__}).", next_step="Look at the token's own log.") from exc
+            raise KeyOperationRefused(
+                f"The token {self._label} refused ({type(exc).__name__}).", next_step="Look at the token's own log."
+            ) from exc
 
     def _session(self) -> Any:
         session = getattr(self._sessions, "open", None)
@@ -202,9 +218,14 @@ class PKCS11KeyBackend(KeyBackend):
             return token.open(rw=True)
         except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange) as exc:
             self._wrong_pins += 1
-            raise KeyBackendUnavailable(f"The token {self._label} refused the PIN ({self._wrong_pins} of {MAX_PIN_TRIES} tries).", next_step="Correct the PIN in the settings.") from exc
+            raise KeyBackendUnavailable(
+                f"The token {self._label} refused the PIN ({self._wrong_pins} of {MAX_PIN_TRIES} tries).",
+                next_step="Correct the PIN in the settings.",
+            ) from exc
         except p11.PinLocked as exc:
-            raise KeyOperationRefused(f"The token {self._label} is locked after wrong PINs.", next_step="Its security officer must reset the PIN.") from exc
+            raise KeyOperationRefused(
+                f"The token {self._label} is locked after wrong PINs.", next_step="Its security officer must reset the PIN."
+            ) from exc
         except p11.UserAlreadyLoggedIn:
             self._login = token
             return token.open(rw=True)
@@ -212,7 +233,8 @@ class PKCS11KeyBackend(KeyBackend):
 
 def _clear_openssl_errors() -> None:
     """A token's library that uses the process's own OpenSSL (SoftHSM) may leave entries in the thread's error queue, and the
-    next TLS call on this thread would report them as its own. Asking hashlib for a digest that is not there empties it."""
+    next TLS call on this thread would report them as its own. Asking hashlib for a digest that is not there empties it.
+    """
     with contextlib.suppress(ValueError):
         hashlib.new("no-such-digest")
 
@@ -227,7 +249,9 @@ def _public_key(key: Any) -> Any:
 
 
 def _rsa_spki(key: Any) -> bytes:
-    numbers = rsa.RSAPublicNumbers(int.from_bytes(key[pkcs11.Attribute.PUBLIC_EXPONENT], "big"), int.from_bytes(key[pkcs11.Attribute.MODULUS], "big"))
+    numbers = rsa.RSAPublicNumbers(
+        int.from_bytes(key[pkcs11.Attribute.PUBLIC_EXPONENT], "big"), int.from_bytes(key[pkcs11.Attribute.MODULUS], "big")
+    )
     return spki_der(numbers.public_key())
 
 

@@ -141,10 +141,15 @@ class VaultKeyBackend(KeyBackend):
             raise KeyNotFound(f"{locator} has no version {version}.")
         bad = [what for what in _FORBIDDEN if data.get(what)]
         if spec is None or bad:
-            raise KeyMismatch(f"{locator} is not a key of this portal ({', '.join(bad) or data['type']}).", next_step="Find out who made it; it is not used.")
+            raise KeyMismatch(
+                f"{locator} is not a key of this portal ({', '.join(bad) or data['type']}).",
+                next_step="Find out who made it; it is not used.",
+            )
         evidence = {what: bool(data.get(what)) for what in _FORBIDDEN} | {"deletion_allowed": bool(data.get("deletion_allowed"))}
         public_key = _public_key(spec, one["public_key"], locator)
-        return KeyInfo(KeyRef(self.alias, name, version, locator, key_id), spec, public_key, datetime.fromisoformat(one["creation_time"]), evidence)
+        return KeyInfo(
+            KeyRef(self.alias, name, version, locator, key_id), spec, public_key, datetime.fromisoformat(one["creation_time"]), evidence
+        )
 
 
 def _public_key(spec: KeySpec, text: str, locator: str) -> Any:

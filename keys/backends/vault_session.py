@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import hvac
 import hvac.exceptions
@@ -115,7 +115,8 @@ class VaultSession:
             return
         if not self._given_token:
             raise KeyOperationRefused(
-                f"There is no login to {self.url}.", next_step="Set VAULT_ROLE_ID and VAULT_SECRET_ID (or their _FILE forms) for this process."
+                f"There is no login to {self.url}.",
+                next_step="Set VAULT_ROLE_ID and VAULT_SECRET_ID (or their _FILE forms) for this process.",
             )
         data = self._client(self._given_token).auth.token.lookup_self()["data"]
         self._keep(self._given_token, data["ttl"] if data.get("renewable") else 0)
@@ -150,17 +151,28 @@ def translated(exc: Exception, url: str) -> KeyBackendError:
     reason = "; ".join(getattr(exc, "errors", None) or [])[:300]
     match exc:
         case hvac.exceptions.VaultDown() | hvac.exceptions.VaultNotInitialized():
-            return KeyBackendUnavailable(f"Vault at {url} is sealed or not initialised.", next_step="Unseal it; what waits goes on by itself.")
+            return KeyBackendUnavailable(
+                f"Vault at {url} is sealed or not initialised.", next_step="Unseal it; what waits goes on by itself."
+            )
         case hvac.exceptions.InvalidPath():
             return KeyNotFound(f"Vault at {url} has nothing there. {reason}".strip())
         case hvac.exceptions.Forbidden() | hvac.exceptions.Unauthorized():
-            return KeyOperationRefused(f"Vault at {url} does not permit this. {reason}".strip(), next_step="Compare the role's policy with docs/vault/.")
+            return KeyOperationRefused(
+                f"Vault at {url} does not permit this. {reason}".strip(), next_step="Compare the role's policy with docs/vault/."
+            )
         case hvac.exceptions.InternalServerError() if any(words in reason for words in _LASTING_500):
             return KeyNotFound(f"Vault at {url}: {reason}")
         case hvac.exceptions.InvalidRequest() | hvac.exceptions.ParamValidationError() | hvac.exceptions.UnsupportedOperation():
             return KeyOperationRefused(f"Vault at {url} refused: {reason}")
         case hvac.exceptions.VaultError():
-            return KeyBackendUnavailable(f"Vault at {url} cannot answer now ({type(exc).__name__}). {reason}".strip(), next_step="Look at Vault's own log.")
+            return KeyBackendUnavailable(
+                f"Vault at {url} cannot answer now ({type(exc).__name__}). {reason}".strip(), next_step="Look at Vault's own log."
+            )
         case requests.RequestException() | OSError():
-            return KeyBackendUnavailable(f"Vault at {url} cannot be reached ({type(exc).__name__}).", next_step="See that it runs and that VAULT_ADDR and VAULT_CACERT are right.")
-    return KeyBackendUnavailable(f"Vault at {url} answered something unreadable ({type(exc).__name__}).", next_step="See that VAULT_ADDR is a Vault or OpenBao.")
+            return KeyBackendUnavailable(
+                f"Vault at {url} cannot be reached ({type(exc).__name__}).",
+                next_step="See that it runs and that VAULT_ADDR and VAULT_CACERT are right.",
+            )
+    return KeyBackendUnavailable(
+        f"Vault at {url} answered something unreadable ({type(exc).__name__}).", next_step="See that VAULT_ADDR is a Vault or OpenBao."
+    )

@@ -5,63 +5,81 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='PublicKey',
+            name="PublicKey",
             fields=[
-                ('spki_sha256', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('team', models.CharField(max_length=64)),
-                ('recorded_at', models.DateTimeField()),
-                ('blocked_at', models.DateTimeField(blank=True, null=True)),
-                ('blocked_reason', models.CharField(blank=True, max_length=200)),
+                ("spki_sha256", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("team", models.CharField(max_length=64)),
+                ("recorded_at", models.DateTimeField()),
+                ("blocked_at", models.DateTimeField(blank=True, null=True)),
+                ("blocked_reason", models.CharField(blank=True, max_length=200)),
             ],
         ),
         migrations.CreateModel(
-            name='Key',
+            name="Key",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('backend', models.CharField(max_length=64)),
-                ('name', models.CharField(max_length=128)),
-                ('version', models.PositiveIntegerField(default=1)),
-                ('locator', models.CharField(blank=True, max_length=200)),
-                ('spec', models.CharField(max_length=16)),
-                ('purpose', models.CharField(choices=[('leaf', 'leaf'), ('ca', 'issuing CA'), ('root', 'root CA'), ('ocsp', 'OCSP responder')], max_length=8)),
-                ('state', models.CharField(choices=[('claimed', 'claimed'), ('active', 'active'), ('compromised', 'compromised'), ('destroyed', 'destroyed')], default='claimed', max_length=12)),
-                ('claimed_for', models.CharField(help_text='What it was claimed for; a second claim for the same gets the same row.', max_length=80, unique=True)),
-                ('spki_sha256', models.CharField(blank=True, db_index=True, max_length=64)),
-                ('spki_der', models.BinaryField(null=True)),
-                ('evidence', models.JSONField(default=dict, help_text="What the backend says of the key's origin.")),
-                ('claimed_at', models.DateTimeField()),
-                ('absent_seen_at', models.DateTimeField(blank=True, help_text='When the backend certainly had no key of that name.', null=True)),
-                ('made_at', models.DateTimeField(blank=True, null=True)),
-                ('destroyed_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("backend", models.CharField(max_length=64)),
+                ("name", models.CharField(max_length=128)),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("locator", models.CharField(blank=True, max_length=200)),
+                ("spec", models.CharField(max_length=16)),
+                (
+                    "purpose",
+                    models.CharField(
+                        choices=[("leaf", "leaf"), ("ca", "issuing CA"), ("root", "root CA"), ("ocsp", "OCSP responder")], max_length=8
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("claimed", "claimed"), ("active", "active"), ("compromised", "compromised"), ("destroyed", "destroyed")],
+                        default="claimed",
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "claimed_for",
+                    models.CharField(
+                        help_text="What it was claimed for; a second claim for the same gets the same row.", max_length=80, unique=True
+                    ),
+                ),
+                ("spki_sha256", models.CharField(blank=True, db_index=True, max_length=64)),
+                ("spki_der", models.BinaryField(null=True)),
+                ("evidence", models.JSONField(default=dict, help_text="What the backend says of the key's origin.")),
+                ("claimed_at", models.DateTimeField()),
+                (
+                    "absent_seen_at",
+                    models.DateTimeField(blank=True, help_text="When the backend certainly had no key of that name.", null=True),
+                ),
+                ("made_at", models.DateTimeField(blank=True, null=True)),
+                ("destroyed_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('backend', 'name', 'version'), name='key_name_once')],
+                "constraints": [models.UniqueConstraint(fields=("backend", "name", "version"), name="key_name_once")],
             },
         ),
         migrations.CreateModel(
-            name='LocalKeyMaterial',
+            name="LocalKeyMaterial",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('backend', models.CharField(max_length=64)),
-                ('key_id', models.UUIDField(help_text="The claim's id; no foreign key, for the backend knows nothing of claims.")),
-                ('version', models.PositiveIntegerField(default=1)),
-                ('kek_id', models.CharField(max_length=16)),
-                ('wrapped_dek', models.BinaryField()),
-                ('nonce', models.BinaryField()),
-                ('ciphertext', models.BinaryField()),
-                ('public_key_der', models.BinaryField()),
-                ('created_at', models.DateTimeField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("backend", models.CharField(max_length=64)),
+                ("key_id", models.UUIDField(help_text="The claim's id; no foreign key, for the backend knows nothing of claims.")),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("kek_id", models.CharField(max_length=16)),
+                ("wrapped_dek", models.BinaryField()),
+                ("nonce", models.BinaryField()),
+                ("ciphertext", models.BinaryField()),
+                ("public_key_der", models.BinaryField()),
+                ("created_at", models.DateTimeField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('key_id', 'version'), name='local_key_version_once')],
+                "constraints": [models.UniqueConstraint(fields=("key_id", "version"), name="local_key_version_once")],
             },
         ),
     ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
 from typing import Any
+
 from kombu import Queue
 
 from pkiportal.env import env_bool, env_int, env_list, env_str
+from pkiportal.logs import logging_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -100,6 +101,8 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+LOGGING = logging_settings(env_str("PKI_LOG_LEVEL", "WARNING"))
 
 # --- Celery: at least once, one message at a time, no results (progress is read from the database) ---
 CELERY_TASK_ACKS_LATE = True

@@ -40,9 +40,7 @@ DATABASES = {
             "timeout": 20,
             # Every atomic block takes the write lock at its start, so none fails half-way with "database is locked".
             "transaction_mode": "IMMEDIATE",
-            "init_command": (
-                "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA busy_timeout=20000;PRAGMA recursive_triggers=ON;"
-            ),
+            "init_command": ("PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA busy_timeout=20000;PRAGMA recursive_triggers=ON;"),
         },
     }
 }

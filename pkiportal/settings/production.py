@@ -72,8 +72,14 @@ _VAULT = {
 }
 KEY_BACKENDS: dict[str, dict[str, object]] = {}
 if _VAULT["url"]:
-    KEY_BACKENDS["vault"] = {"BACKEND": "keys.backends.vault.VaultKeyBackend", "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_LEAF_MOUNT", "transit-leaf")}}
-    KEY_BACKENDS["vault-ca"] = {"BACKEND": "keys.backends.vault.VaultKeyBackend", "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_CA_MOUNT", "transit-ca")}}
+    KEY_BACKENDS["vault"] = {
+        "BACKEND": "keys.backends.vault.VaultKeyBackend",
+        "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_LEAF_MOUNT", "transit-leaf")},
+    }
+    KEY_BACKENDS["vault-ca"] = {
+        "BACKEND": "keys.backends.vault.VaultKeyBackend",
+        "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_CA_MOUNT", "transit-ca")},
+    }
 PKI_LEAF_KEY_BACKEND = env_str("PKI_LEAF_KEY_BACKEND", "vault")
 PKI_CA_KEY_BACKEND = env_str("PKI_CA_KEY_BACKEND", "vault-ca")
 PKI_ROOT_KEY_BACKEND = env_str("PKI_ROOT_KEY_BACKEND", "vault-ca")

@@ -60,9 +60,7 @@ def _databases(choice: str) -> dict[str, dict[str, Any]]:
         }
         # A file, not memory: threads and processes that a test starts must see the same rows.
         test = {"NAME": str(PKI_HOME / "test.sqlite3")}
-        return {
-            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": PKI_HOME / "portal.sqlite3", "OPTIONS": options, "TEST": test}
-        }
+        return {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": PKI_HOME / "portal.sqlite3", "OPTIONS": options, "TEST": test}}
     raise ImproperlyConfigured(f"PKI_TEST_DATABASE must be postgres or sqlite, not {choice!r}.")
 
 

@@ -30,7 +30,9 @@ class Command(PortalCommand):
         parser.add_argument("--profile", default="")
         parser.add_argument("--csr", metavar="FILE", help="PKCS#10 request; - for standard input")
         parser.add_argument("--issuer", default=None, help="CA to use (default: PKI_DEFAULT_CA)")
-        parser.add_argument("--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)")
+        parser.add_argument(
+            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
+        )
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
         parser.add_argument("--idempotency-key", default="", help="the same key again answers the same request")
 
@@ -39,7 +41,9 @@ class Command(PortalCommand):
         plan = self._plan(options, requester)
         if not isinstance(plan, IssuePlan):
             verb = "renew" if isinstance(plan, RenewPlan) else "revoke"
-            raise InputRefused(f"These words ask to {verb}, not to issue.", field="text", next_step=f"Use `manage.py {verb}` or `manage.py ask`.")
+            raise InputRefused(
+                f"These words ask to {verb}, not to issue.", field="text", next_step=f"Use `manage.py {verb}` or `manage.py ask`."
+            )
         if options["dry_run"]:
             return describe(plan, requester=requester)
         return self._issue(plan, requester, options)
@@ -47,7 +51,10 @@ class Command(PortalCommand):
     def _plan(self, options: dict[str, Any], requester: Requester) -> Plan:
         text, fields = " ".join(options["text"]), options["cn"] or options["san"]
         if sum(map(bool, (text, fields, options["csr"]))) != 1:
-            raise CommandError('Give exactly one of: a sentence, --cn/--san, or --csr FILE. Example: issue "Issue TLS certificate for api.example.com"', returncode=2)
+            raise CommandError(
+                'Give exactly one of: a sentence, --cn/--san, or --csr FILE. Example: issue "Issue TLS certificate for api.example.com"',
+                returncode=2,
+            )
         if options["validity_days"] < 0:
             raise CommandError("--validity-days must be at least 1.", returncode=2)
         if text:
@@ -57,9 +64,13 @@ class Command(PortalCommand):
         if options["csr"]:
             if options["key_type"]:
                 raise CommandError("With --csr the key is the CSR's; leave --key-type out.", returncode=2)
-            return plan_csr(self._read(options["csr"]), requester=requester, validity_days=options["validity_days"], profile=options["profile"])
+            return plan_csr(
+                self._read(options["csr"]), requester=requester, validity_days=options["validity_days"], profile=options["profile"]
+            )
         sans = tuple(name for value in options["san"] for name in value.split(","))
-        return plan_fields(Fields(options["cn"], sans, options["key_type"], options["validity_days"], options["profile"]), requester=requester)
+        return plan_fields(
+            Fields(options["cn"], sans, options["key_type"], options["validity_days"], options["profile"]), requester=requester
+        )
 
     def _read(self, path: str) -> bytes:
         if path == "-":

@@ -18,7 +18,9 @@ class Command(PortalCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("resume_id", metavar="RESUME_ID")
-        parser.add_argument("--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)")
+        parser.add_argument(
+            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
+        )
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
         begin_working()

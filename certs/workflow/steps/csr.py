@@ -14,8 +14,8 @@ from certs.models import Attempt, CertificateRequest, RequestCSR, UnclaimedResul
 from certs.terms import RequestState as S
 from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts, renew_leases
 from certs.workflow.beats import pause
-from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.endings import fail_many, worn_out
+from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.steps.keys import KeysUnavailable
 from certs.x509.csr import build_csr
 from keys.errors import KeyBackendError
@@ -66,7 +66,9 @@ def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int
     return claims.mine, {request.pk: request for request in requests if request.pk in claims.mine}
 
 
-def _sign(attempts: Mapping[int, Attempt], requests: Mapping[int, CertificateRequest]) -> dict[int, SignedCSR | KeyBackendError | PortalError]:
+def _sign(
+    attempts: Mapping[int, Attempt], requests: Mapping[int, CertificateRequest]
+) -> dict[int, SignedCSR | KeyBackendError | PortalError]:
     """Beat 2: no transaction is open while the backend signs."""
     results: dict[int, SignedCSR | KeyBackendError | PortalError] = {}
     for count, (pk, request) in enumerate(requests.items(), start=1):
@@ -108,12 +110,18 @@ def _record(attempts: Mapping[int, Attempt], signed: Mapping[int, SignedCSR | Ke
     for pk, result in signed.items():
         if pk not in winners or pk not in requests:
             if isinstance(result, SignedCSR):
-                late.append(UnclaimedResult(request=attempts[pk].request, attempt=attempts[pk], kind="csr", payload=result.der, brought_at=now))
+                late.append(
+                    UnclaimedResult(request=attempts[pk].request, attempt=attempts[pk], kind="csr", payload=result.der, brought_at=now)
+                )
             continue
         request = requests[pk]
         if isinstance(result, SignedCSR):
-            rows.append(RequestCSR(request=request, der=result.der, spki_der=result.spki_der, spki_sha256=request.spki_sha256, created_at=now))
-            moves.append(Move(request, (S.CSR_CREATED,), ((EventType.CSR_CREATED, {"brought": False, "spki_sha256": request.spki_sha256}),)))
+            rows.append(
+                RequestCSR(request=request, der=result.der, spki_der=result.spki_der, spki_sha256=request.spki_sha256, created_at=now)
+            )
+            moves.append(
+                Move(request, (S.CSR_CREATED,), ((EventType.CSR_CREATED, {"brought": False, "spki_sha256": request.spki_sha256}),))
+            )
         elif isinstance(result, KeyBackendError) and result.retryable:
             unavailable[pk] = str(result)
         else:

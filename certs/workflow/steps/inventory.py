@@ -18,7 +18,7 @@ from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 
 @transaction.atomic
 def record_inventory(ids: Sequence[int]) -> Sequence[int]:
-    """issued -> completed."""
+    """Issued -> completed."""
     now = database_now()
     requests = lock_ready(ids, S.ISSUED)
     if not requests:
@@ -28,7 +28,12 @@ def record_inventory(ids: Sequence[int]) -> Sequence[int]:
     CertificateName.objects.bulk_create(names)
     alerts = {c.pk: {"alert_at": alert_date(c)} for c in certificates.values()}
     update_rows(Certificate, alerts)
-    transition_many([_recorded(request, certificates[request.pk], alerts[certificates[request.pk].pk]["alert_at"]) for request in requests], source=S.ISSUED, actor=WORKER, now=now)
+    transition_many(
+        [_recorded(request, certificates[request.pk], alerts[certificates[request.pk].pk]["alert_at"]) for request in requests],
+        source=S.ISSUED,
+        actor=WORKER,
+        now=now,
+    )
     return ids
 
 
@@ -39,7 +44,10 @@ def alert_date(certificate: Certificate) -> datetime:
 
 
 def _names(certificate: Certificate, request: CertificateRequest) -> list[CertificateName]:
-    dns = [CertificateName(certificate=certificate, kind="dns", name=n, reversed_labels=".".join(reversed(n.split(".")))) for n in request.dns_names]
+    dns = [
+        CertificateName(certificate=certificate, kind="dns", name=n, reversed_labels=".".join(reversed(n.split("."))))
+        for n in request.dns_names
+    ]
     return dns + [CertificateName(certificate=certificate, kind="ip", name=n, reversed_labels="") for n in request.ip_addresses]
 
 

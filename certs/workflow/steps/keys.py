@@ -14,8 +14,8 @@ from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.terms import RequestState as S
 from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
-from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.endings import fail_many, reject_many, worn_out
+from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
 from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, record_public_keys
@@ -35,7 +35,7 @@ class KeysUnavailable(Exception):
 
 
 def ensure_keys(ids: Sequence[int]) -> Sequence[int]:
-    """approved -> key_ready. Raises KeysUnavailable for those whose backend cannot be reached or is sealed."""
+    """Approved -> key_ready. Raises KeysUnavailable for those whose backend cannot be reached or is sealed."""
     _record_brought(ids)
     attempts, keys = _note_intent(ids)
     if not attempts:
@@ -65,9 +65,23 @@ def move_on_with_public_key(requests: Sequence[CertificateRequest], *, source: S
     for request in requests:
         owner = recorded[request.spki_sha256]
         if owner.blocked:
-            rejections.append((request, "key_compromised", "This public key is blocked: its private key was reported compromised.", "Make a new key pair and a new CSR."))
+            rejections.append(
+                (
+                    request,
+                    "key_compromised",
+                    "This public key is blocked: its private key was reported compromised.",
+                    "Make a new key pair and a new CSR.",
+                )
+            )
         elif owner.team != request.team.slug:
-            rejections.append((request, "key_of_another_team", "This public key belongs to another team.", "Make a key pair of your own; a CSR can be copied, a key must not be shared."))
+            rejections.append(
+                (
+                    request,
+                    "key_of_another_team",
+                    "This public key belongs to another team.",
+                    "Make a key pair of your own; a CSR can be copied, a key must not be shared.",
+                )
+            )
         else:
             moves.append(Move(request, (S.KEY_READY,), ((EventType.KEY_RECORDED, {"spki_sha256": request.spki_sha256}),)))
     reject_many(rejections, source=source, now=now)
@@ -97,9 +111,7 @@ def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int
 
 
 @transaction.atomic
-def _record(
-    attempts: Mapping[int, Attempt], keys: Mapping[int, Key], made: Mapping[UUID, KeyInfo | KeyBackendError]
-) -> dict[int, str]:
+def _record(attempts: Mapping[int, Attempt], keys: Mapping[int, Key], made: Mapping[UUID, KeyInfo | KeyBackendError]) -> dict[int, str]:
     """Beat 3: write down the keys of the requests whose claim held; answers what to try again."""
     now = database_now()
     requests = {request.pk: request for request in lock_ready(list(attempts), S.APPROVED)}
@@ -113,7 +125,11 @@ def _record(
         result = made[key.pk]
         if pk not in winners or pk not in requests:
             if isinstance(result, KeyInfo):
-                late.append(UnclaimedResult(request=attempts[pk].request, attempt=attempts[pk], kind="key", payload=spki_der(result.public_key), brought_at=now))
+                late.append(
+                    UnclaimedResult(
+                        request=attempts[pk].request, attempt=attempts[pk], kind="key", payload=spki_der(result.public_key), brought_at=now
+                    )
+                )
         elif isinstance(result, KeyInfo):
             good.append(requests[pk])
         elif result.retryable:
@@ -137,6 +153,4 @@ def _outcome(result: KeyInfo | KeyBackendError) -> tuple[str, str]:
 
 def _ready(request: CertificateRequest, key: Key) -> Move:
     data = {"key": key.locator, "version": key.version, "spec": key.spec, "spki_sha256": key.spki_sha256, "backend": key.backend}
-    return Move(
-        request, (S.KEY_READY,), ((EventType.KEY_GENERATED, data),), {"key": key.pk, "spki_sha256": key.spki_sha256}
-    )
+    return Move(request, (S.KEY_READY,), ((EventType.KEY_GENERATED, data),), {"key": key.pk, "spki_sha256": key.spki_sha256})

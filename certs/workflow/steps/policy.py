@@ -18,7 +18,7 @@ from policy.engine import Decision, Outcome
 
 
 def check_policy(ids: Sequence[int]) -> Sequence[int]:
-    """submitted -> approved | awaiting_approval | rejected."""
+    """Submitted -> approved | awaiting_approval | rejected."""
     with transaction.atomic():
         now = database_now()
         requests = lock_ready(ids, S.SUBMITTED)
@@ -28,7 +28,7 @@ def check_policy(ids: Sequence[int]) -> Sequence[int]:
 
 
 def evaluate_and_move(requests: Sequence[CertificateRequest], *, now: datetime) -> None:
-    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
+    _, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
     keep_evaluations(requests, decisions, now=now)
     moves = [_move(request, decision) for request, decision in zip(requests, decisions, strict=True)]
     transition_many(moves, source=S.SUBMITTED, actor=WORKER, now=now)
@@ -45,7 +45,10 @@ def _move(request: CertificateRequest, decision: Decision) -> Move:
         case _:
             message, suggestion = refusal(decision)
             fields |= {"error": message[:1000], "suggestion": suggestion[:1000]}
-            rejected = (EventType.REQUEST_REJECTED, {"problem": "policy", "reason": message[:500], "policy_version": decision.policy_version})
+            rejected = (
+                EventType.REQUEST_REJECTED,
+                {"problem": "policy", "reason": message[:500], "policy_version": decision.policy_version},
+            )
             return Move(request, (S.REJECTED,), (evaluated, rejected), fields)
 
 

@@ -14,25 +14,25 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.events import EventType
+from audit.log import Event, record_many
 from certs.ca.base import CAClient, CAUnreachable, Issued, NotSent, Order, Outcome, Pending, Refused, Unknown
 from certs.ca.registry import get_ca_client
 from certs.errors import SignerMismatch
 from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
-from certs.terms import RequestState as S
 from certs.models.batch import lock_shared
 from certs.notifications.alerts import open_circuit
+from certs.terms import RequestState as S
 from certs.workflow.attempts import Claims, close_attempts, keep_unclaimed, open_attempts, renew_leases
 from certs.workflow.beats import pause
 from certs.workflow.believing import Believed, believe
 from certs.workflow.certificates import record_certificates
-from certs.workflow.orders import order_for
-from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.endings import fail_many, reject_many, worn_out
+from certs.workflow.facts import asked_by, evaluate_many
+from certs.workflow.orders import order_for
 from certs.workflow.states import WORKER, lock_ready
 from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
 from keys.lifecycle import blocked_keys
 from policy.engine import Outcome as PolicyOutcome
-from audit.log import Event, record_many
 
 STEP = "submit"
 
@@ -91,7 +91,12 @@ def _note_intents(ids: Sequence[int]) -> list[Work]:
     mine = [request for request in requests if request.pk in claims.mine]
     csrs = {csr.pk: csr for csr in RequestCSR.objects.filter(pk__in=[request.pk for request in mine])}
     issuers = {issuer.pk: issuer for issuer in _share_lock({request.issuer_id for request in mine})}
-    record_many([Event(EventType.CA_SUBMITTED, r.subject, WORKER, now, {"issuer": r.issuer.name, "attempt": claims.mine[r.pk].number}) for r in mine])
+    record_many(
+        [
+            Event(EventType.CA_SUBMITTED, r.subject, WORKER, now, {"issuer": r.issuer.name, "attempt": claims.mine[r.pk].number})
+            for r in mine
+        ]
+    )
     return [_work(issuer, [r for r in mine if r.issuer_id == pk], csrs, claims, now) for pk, issuer in issuers.items()]
 
 
@@ -124,13 +129,18 @@ def _still_allowed(requests: Sequence[CertificateRequest], *, now: datetime) -> 
         if before != version.version or not fine:
             changed.append((request, decision))
         if request.spki_sha256 in blocked:
-            rejections.append((request, "key_compromised", "The public key was blocked after the request was made.", "Ask again with a new key."))
+            rejections.append(
+                (request, "key_compromised", "The public key was blocked after the request was made.", "Ask again with a new key.")
+            )
         elif fine:
             allowed.append(request)
         else:
             message, suggestion = refusal(decision)
             if decision.outcome is PolicyOutcome.NEEDS_APPROVAL:
-                message, suggestion = "The policy now asks for an approval that this request does not have", "Submit it again; it will wait for approval."
+                message, suggestion = (
+                    "The policy now asks for an approval that this request does not have",
+                    "Submit it again; it will wait for approval.",
+                )
             rejections.append((request, "policy", f"{message} (accepted under {before}, refused under {version.version})", suggestion))
     keep_evaluations([r for r, _ in changed], [d for _, d in changed], now=now)
     reject_many(rejections, source=S.CSR_CREATED, now=now)
@@ -190,7 +200,11 @@ def _record(work: Work, results: Mapping[int, Result]) -> dict[int, str]:
         request.policy_version = work.orders[request.pk].policy_version
     record_certificates([(request, r) for request, r in mine.values() if isinstance(r, Believed)], issuer=work.issuer, now=now)
     _quarantine(work, [(request, r) for request, r in mine.values() if isinstance(r, Mismatch)], now=now)
-    fail_many([(request, r.problem, f"{work.issuer.name} refused: {r.message}") for request, r in mine.values() if isinstance(r, Refused)], source=S.CSR_CREATED, now=now)
+    fail_many(
+        [(request, r.problem, f"{work.issuer.name} refused: {r.message}") for request, r in mine.values() if isinstance(r, Refused)],
+        source=S.CSR_CREATED,
+        now=now,
+    )
     return {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
 
 
@@ -214,7 +228,16 @@ def _unclaimed(work: Work, pk: int, result: Result, now: datetime) -> list[Uncla
     attempt = work.attempts[pk]
     match result:
         case Believed():
-            return [UnclaimedResult(request=attempt.request, attempt=attempt, kind="certificate", payload=result.der, chain=result.chain_pem.encode(), brought_at=now)]
+            return [
+                UnclaimedResult(
+                    request=attempt.request,
+                    attempt=attempt,
+                    kind="certificate",
+                    payload=result.der,
+                    chain=result.chain_pem.encode(),
+                    brought_at=now,
+                )
+            ]
         case Mismatch():
             return [UnclaimedResult(request=attempt.request, attempt=attempt, kind="certificate", payload=result.der, brought_at=now)]
         case _:
@@ -227,10 +250,26 @@ def _quarantine(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]]
         return
     QuarantinedCertificate.objects.bulk_create(
         [
-            QuarantinedCertificate(request=request, issuer=work.issuer, order_ref=request.public_id, der=result.der, reasons=list(result.reasons), received_at=now)
+            QuarantinedCertificate(
+                request=request,
+                issuer=work.issuer,
+                order_ref=request.public_id,
+                der=result.der,
+                reasons=list(result.reasons),
+                received_at=now,
+            )
             for request, result in wrong
         ]
     )
-    record_many([Event(EventType.CA_QUARANTINED, request.subject, WORKER, now, {"issuer": work.issuer.name, "reasons": list(result.reasons)}) for request, result in wrong])
+    record_many(
+        [
+            Event(EventType.CA_QUARANTINED, request.subject, WORKER, now, {"issuer": work.issuer.name, "reasons": list(result.reasons)})
+            for request, result in wrong
+        ]
+    )
     open_circuit(work.issuer, "it answered with a certificate that was not ordered (signer_mismatch)", now=now)
-    fail_many([(request, "signer_mismatch", str(SignerMismatch(list(result.reasons)))) for request, result in wrong], source=S.CSR_CREATED, now=now)
+    fail_many(
+        [(request, "signer_mismatch", str(SignerMismatch(list(result.reasons)))) for request, result in wrong],
+        source=S.CSR_CREATED,
+        now=now,
+    )

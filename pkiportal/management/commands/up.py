@@ -24,7 +24,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not getattr(settings, "PKI_EMBEDDED", False):
-            raise CommandError("`up` is for the embedded default. In production, run web, worker and beat apart (see docker-compose.yml).", returncode=2)
+            raise CommandError(
+                "`up` is for the embedded default. In production, run web, worker and beat apart (see docker-compose.yml).", returncode=2
+            )
         if options["demo"]:
             self._demo(options)
         if options["no_serve"]:

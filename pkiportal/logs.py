@@ -1,0 +1,65 @@
+"""Logs: one line a record, JSON where no person reads along, and nothing that looks like a secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from typing import Any
+
+_SECRETS = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|$)|\bhv[sbr]\.[A-Za-z0-9_-]{8,}|\bpkip_[A-Za-z0-9_-]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)",
+    re.DOTALL,
+)
+
+
+def redacted(text: str) -> str:
+    """Private keys, Vault and portal tokens, and passwords in URLs are cut out: the last net, not the first."""
+    return _SECRETS.sub("[redacted]", text)
+
+
+class LineFormatter(logging.Formatter):
+    """For people: time, level, logger, message."""
+
+    converter = time.gmtime
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
+class JSONFormatter(logging.Formatter):
+    """For machines: one object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return redacted(json.dumps(told, ensure_ascii=False))
+
+
+def logging_settings(level: str) -> dict[str, Any]:
+    """Django's LOGGING: everything to standard error, in lines on a terminal and in JSON elsewhere."""
+    formatter = "pkiportal.logs.LineFormatter" if sys.stderr.isatty() else "pkiportal.logs.JSONFormatter"
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"portal": {"()": formatter}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "portal"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        # A task that ended well is no news; one that was tried again is told by the alert.
+        "loggers": {
+            "celery": {"level": "WARNING"},
+            "kombu": {"level": "ERROR"},  # it warns that memory:// has no host name
+            "django.request": {"level": "ERROR"},
+        },
+    }
