@@ -10,7 +10,6 @@ from django.http import HttpRequest
 
 from audit.models import AuditEvent, Checkpoint
 
-
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
 else:  # Django's class takes no type argument at run time.

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Warning as CheckWarning
+from django.core.checks import CheckMessage
+from django.core.checks import Warning as CheckWarning
 from django.db import connections
 
 from audit.triggers import missing_triggers, tables_exist

@@ -93,7 +93,7 @@ class Event:
 
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SECRET_WORDS = frozenset(
-    "password passwd passphrase pin pins secret secrets token tokens credential credentials authorization cookie private kek dek otp".split()
+    ["password", "passwd", "passphrase", "pin", "pins", "secret", "secrets", "token", "tokens", "credential", "credentials", "authorization", "cookie", "private", "kek", "dek", "otp"]
 )
 # `token_id` or `secret_sha256` says which one, not what it is.
 _HARMLESS_ENDINGS = ("_id", "_name", "_count", "_class", "_sha256", "_length")

@@ -23,7 +23,18 @@ _LEAVES = (
 )
 _EPOCHS = "SELECT epoch FROM audit_checkpoint UNION SELECT epoch FROM audit_sealed_leaf ORDER BY 1"
 # One statement, for a sealer may be adding to both.
-_ENDS = "SELECT (SELECT MAX(tree_size) FROM audit_checkpoint WHERE epoch = %s), (SELECT MAX(leaf_index) + 1 FROM audit_sealed_leaf WHERE epoch = %s)"
+_ENDS = (
+    "SELECT (SELECT MAX(tree_size) FROM audit_checkpoint WHERE epoch = %s), "
+    "(SELECT MAX(leaf_index) + 1 FROM audit_sealed_leaf WHERE epoch = %s)"
+)
+_BEYOND = (
+    "SELECT l.event_id, COALESCE(e.subject, '') FROM audit_sealed_leaf l LEFT JOIN audit_event e ON e.id = l.event_id "
+    "WHERE l.epoch = %s AND l.leaf_index >= %s ORDER BY l.leaf_index LIMIT 1"
+)
+_EPOCH_STARTS = (
+    "SELECT e.data FROM audit_event e JOIN audit_sealed_leaf l ON l.event_id = e.id "
+    "WHERE l.leaf_index = 0 AND l.epoch > %s AND e.event = %s"
+)
 
 
 class TreeExaminer:
@@ -85,12 +96,13 @@ class TreeExaminer:
         if (signed or 0) > (leaves or 0):
             self.findings.add(f"The tail was cut: epoch {walk.epoch} has a checkpoint of {signed} leaves, the database has {leaves or 0}.")
         elif (signed or 0) < (leaves or 0):
+            beyond = _fetch(_BEYOND, [walk.epoch, signed or 0])
+            event_id, subject = beyond[0] if beyond else (None, "")
             self.findings.add(
-                f"Epoch {walk.epoch} has {leaves} leaves but the last checkpoint is of {signed or 0}: leaves were inserted or checkpoints removed.",
-                event_id=_fetch(
-                    "SELECT event_id FROM audit_sealed_leaf WHERE epoch = %s AND leaf_index >= %s ORDER BY leaf_index LIMIT 1",
-                    [walk.epoch, signed or 0],
-                )[0][0],
+                f"Epoch {walk.epoch} has {leaves} leaves but the last checkpoint is of {signed or 0}: leaves were inserted or "
+                "checkpoints removed.",
+                event_id=event_id,
+                subject=subject,
             )
 
     def _skip_unknown_epochs(self, *, before: int | None) -> None:
@@ -108,15 +120,12 @@ class TreeExaminer:
 
     def _declared_lost(self, last: Statement) -> bool:
         """Whether a later epoch began, openly, because a restore lost the end of this one: it is an alarm then, told each time."""
-        told = _fetch(
-            "SELECT e.data FROM audit_event e JOIN audit_sealed_leaf l ON l.event_id = e.id WHERE l.leaf_index = 0 AND l.epoch > %s AND e.event = %s",
-            [last.epoch, str(EventType.AUDIT_EPOCH_STARTED)],
-        )
-        for (data,) in told:
+        for (data,) in _fetch(_EPOCH_STARTS, [last.epoch, str(EventType.AUDIT_EPOCH_STARTED)]):
             said = json.loads(data)
             if (said.get("outside_epoch"), said.get("outside_size"), said.get("outside_root")) == (last.epoch, last.size, last.root.hex()):
                 self.findings.alarms.append(
-                    f"Epoch {last.epoch} had {last.size} leaves; those above {said.get('old_size')} were lost in a restore, as the first leaf of a later epoch says."
+                    f"Epoch {last.epoch} had {last.size} leaves; those above {said.get('old_size')} were lost in a restore, as the first "
+                    "leaf of a later epoch says."
                 )
                 return True
         return False
@@ -163,7 +172,7 @@ class _Walk:
             self._name(f"The event was deleted; it was sealed as leaf {index} of epoch {self.epoch}.", event_id, subject)
         elif content is None or leaf_hash(content) != stored:
             self._name(
-                f"The event was changed (or its leaf was): it is not what was sealed as leaf {index} of epoch {self.epoch}.",
+                f"The event (or its leaf) was changed: it is not what was sealed as leaf {index} of epoch {self.epoch}.",
                 event_id,
                 subject,
             )

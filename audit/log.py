@@ -101,7 +101,7 @@ def _subject_numbers(counts: Mapping[str, int]) -> dict[str, int]:
             source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s) WHERE true"
             params = [json.dumps(pairs)]
         cursor.execute(
-            f"INSERT INTO audit_subject (subject, last_seq) {source} "  # noqa: S608 - two constants
+            f"INSERT INTO audit_subject (subject, last_seq) {source} "
             "ON CONFLICT (subject) DO UPDATE SET last_seq = audit_subject.last_seq + excluded.last_seq RETURNING subject, last_seq",
             params,
         )

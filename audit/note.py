@@ -54,7 +54,7 @@ class Verifier:
     def parse(cls, text: str) -> Verifier:
         """Read `<name>+<key hash, 8 hex digits>+<base64(0x01 || key)>`, the content of audit.pub."""
         parts = text.strip().split("+", 2)
-        if len(parts) != 3 or not _NAME.fullmatch(parts[0]):  # noqa: PLR2004 - name, hash, key
+        if len(parts) != 3 or not _NAME.fullmatch(parts[0]):
             raise NoteRefused("A verifier key reads <name>+<key hash>+<base64 key>, as in audit.pub.")
         key = _base64(parts[2])
         if key[:1] != _ED25519 or key_hash(parts[0], key[1:]).hex() != parts[1]:
@@ -100,7 +100,7 @@ def read_statement(note: str) -> Statement:
     """What the note says, its signature not looked at. Raises `NoteRefused`."""
     lines = _split(note)[0].split("\n")
     origin = _ORIGIN.fullmatch(lines[0])
-    if not origin or len(lines) < 4 or not re.fullmatch(r"0|[1-9]\d{0,18}", lines[1]):  # noqa: PLR2004 - three lines and an end
+    if not origin or len(lines) < 4 or not re.fullmatch(r"0|[1-9]\d{0,18}", lines[1]):
         raise NoteRefused("A checkpoint has three lines: <log>/epoch-<n>, the size, the root in base64.")
     root = _base64(lines[2])
     if len(root) != hashlib.sha256().digest_size:

@@ -68,7 +68,7 @@ class FileSink:
 def _tail(file: IO[bytes]) -> bytes:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL_BYTES))
-    return file.read()
+    return file.read(_TAIL_BYTES)
 
 
 def _last_note(tail: bytes) -> str | None:

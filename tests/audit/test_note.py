@@ -54,7 +54,15 @@ def test_note_of_another_log_under_our_key_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "note",
-    ["", "x", "log/epoch-1\n1\n", NOTE.rstrip("\n"), NOTE.replace("\n17\n", "\n017\n"), NOTE.replace("—", "-"), NOTE.replace("AAEC", "!!!!")],
+    [
+        "",
+        "x",
+        "log/epoch-1\n1\n",
+        NOTE.rstrip("\n"),
+        NOTE.replace("\n17\n", "\n017\n"),
+        NOTE.replace("—", "-"),
+        NOTE.replace("AAEC", "!!!!"),
+    ],
 )
 def test_text_that_is_no_note_is_refused(note: str) -> None:
     with pytest.raises(NoteRefused):

@@ -47,9 +47,7 @@ def test_queryset_update_delete_and_upsert_are_refused() -> None:
     ):
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
             forbidden()
-    assert refused(
-        "INSERT INTO audit_event SELECT * FROM audit_event WHERE subject = 'req-1' ON CONFLICT (id) DO UPDATE SET event = 'x'"
-    )
+    assert refused("INSERT INTO audit_event SELECT * FROM audit_event WHERE subject = 'req-1' ON CONFLICT (id) DO UPDATE SET event = 'x'")
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="TRUNCATE and replication roles are PostgreSQL's")
@@ -68,7 +66,9 @@ def test_insert_or_replace_is_refused_whatever_the_connection_says() -> None:
         assert refused(f"INSERT OR REPLACE INTO audit_event (id, {columns}) SELECT id, {columns} FROM audit_event WHERE subject = 'req-1'")
         assert refused(f"INSERT OR REPLACE INTO audit_event ({columns}) SELECT {columns} FROM audit_event WHERE subject = 'req-1'")
         assert refused("INSERT OR REPLACE INTO audit_sealed_leaf SELECT 99, epoch, leaf_index, leaf_hash FROM audit_sealed_leaf")
-        assert refused("INSERT OR REPLACE INTO audit_checkpoint SELECT 99, epoch, tree_size, root_hash, frontier, note, created_at FROM audit_checkpoint")
+        assert refused(
+            "INSERT OR REPLACE INTO audit_checkpoint SELECT 99, epoch, tree_size, root_hash, frontier, note, created_at FROM audit_checkpoint"
+        )
     finally:
         execute("PRAGMA recursive_triggers = ON")
 

@@ -1,0 +1,52 @@
+"""The admin shows the ledger and changes nothing, for nobody."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.test import RequestFactory
+from django.urls import reverse
+
+from audit.models import AuditEvent, Checkpoint
+from audit.sequencer import seal
+from tests.audit.ledger import write
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
+
+
+@pytest.mark.parametrize("model", [AuditEvent, Checkpoint])
+def test_superuser_may_look_and_no_more(model: type[AuditEvent | Checkpoint]) -> None:
+    page = admin.site._registry[model]
+    request = RequestFactory().get("/")
+    request.user = User(username="root", is_superuser=True, is_staff=True, is_active=True)
+    assert page.get_model_perms(request) == {"add": False, "change": False, "delete": False, "view": True}
+    assert page.get_actions(request) == {}
+
+
+def test_account_without_the_permission_sees_nothing() -> None:
+    page = admin.site._registry[AuditEvent]
+    request = RequestFactory().get("/")
+    request.user = User.objects.create(username="staff", is_staff=True)
+    assert not page.has_view_permission(request)
+    request.user.user_permissions.add(Permission.objects.get(codename="view_auditevent"))
+    request.user = User.objects.get(username="staff")
+    assert page.has_view_permission(request)
+
+
+def test_list_and_single_pages_are_shown() -> None:
+    from django.test import Client  # noqa: PLC0415 - only here
+
+    write("req-1")
+    seal()
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    event, checkpoint = AuditEvent.objects.get(), Checkpoint.objects.get()
+    for address in (
+        reverse("admin:audit_auditevent_changelist") + "?q=req-1",
+        reverse("admin:audit_auditevent_change", args=[event.pk]),
+        reverse("admin:audit_checkpoint_changelist"),
+        reverse("admin:audit_checkpoint_change", args=[checkpoint.pk]),
+    ):
+        assert client.get(address).status_code == 200
+    assert client.post(reverse("admin:audit_auditevent_delete", args=[event.pk]), {"post": "yes"}).status_code == 403
