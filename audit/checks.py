@@ -13,7 +13,12 @@ from django.db import connections
 from audit.triggers import missing_triggers, tables_exist
 
 
-def check_triggers(app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def check_triggers(
+    app_configs: Sequence[AppConfig] | None,  # noqa: ARG001 - Django's signature of a check
+    *,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,  # noqa: ARG001
+) -> list[CheckMessage]:
     """audit.W001 for each database whose ledger can be changed. Run with `manage.py check --database default`.
 
     A warning and not an error, for `migrate` runs this check first and is the command that puts the triggers back.
@@ -25,7 +30,7 @@ def check_triggers(app_configs: Sequence[AppConfig] | None, *, databases: Sequen
             messages.append(
                 CheckWarning(
                     f"The audit log in database {alias!r} can be changed: trigger {', '.join(missing)} is missing, off or altered.",
-                    hint="Run `manage.py migrate`, which puts the triggers back, then `manage.py verify_audit` to see if anything was changed.",
+                    hint="Run `manage.py migrate`, which puts the triggers back, then `manage.py verify_audit`: was anything changed?",
                     id="audit.W001",
                 )
             )

@@ -1,4 +1,7 @@
-"""Comparisons between the tables of the ledger that need no tree: numbers without gaps, each event sealed or waiting, waiting ones unaltered."""
+"""Comparisons between the tables of the ledger that need no tree.
+
+Numbers have no gaps, each event is sealed or waits to be, and those that wait are what the portal wrote.
+"""
 
 from __future__ import annotations
 

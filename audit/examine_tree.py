@@ -114,8 +114,8 @@ class TreeExaminer:
             self.expected = following
             if not self._declared_lost(last):
                 self.findings.add(
-                    f"The tail was cut: a checkpoint kept outside is of {last.size} leaves (epoch {last.epoch}); the database has fewer, or a "
-                    "log that was begun anew."
+                    f"The tail was cut: a checkpoint kept outside is of {last.size} leaves (epoch {last.epoch}); the database has fewer, "
+                    "or a log that was begun anew."
                 )
 
     def _declared_lost(self, last: Statement) -> bool:
@@ -190,8 +190,8 @@ class _Walk:
             return not self.broken
         if not self.named:
             self.findings.add(
-                f"The tree of epoch {self.epoch} is not the one of {what}: an event among leaves {self.stretch_start} to {self.next_index - 1} "
-                "was changed together with its leaf, inserted or swapped. The first event there is named.",
+                f"The tree of epoch {self.epoch} is not the one of {what}: an event among leaves {self.stretch_start} to "
+                f"{self.next_index - 1} was changed together with its leaf, inserted or swapped. The first event there is named.",
                 event_id=self.first_event,
             )
         self.broken = True

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
 
-__all__ = ["Actor", "Event", "EventRefused", "EventType", "NoTransaction", "record", "record_many", "unsealed_macs"]
+__all__ = ["Actor", "Event", "EventRefused", "EventType", "NoTransaction", "Value", "record", "record_many", "unsealed_macs"]
 
 # Below this, one multi-row INSERT is as fast as starting a COPY.
 COPY_FROM = 50

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from audit.clock import database_now
-from audit.events import Actor, EventType
+from audit.events import Actor, EventType, Value
 from audit.log import insert_rows, record, unsealed_macs
 from audit.merkle import CompactRange, leaf_hash
 from audit.models import Checkpoint, SealedLeaf
@@ -79,7 +79,7 @@ def start_epoch(*, actor: Actor, at: datetime) -> int:
         outside = _outside(signer.verifier())
         epoch = max([tip.epoch if tip else 0, *(statement.epoch for statement in outside)]) + 1
         furthest = max(outside, key=lambda statement: (statement.epoch, statement.size), default=None)
-        data = {
+        data: dict[str, Value] = {
             "old_epoch": tip.epoch if tip else 0,
             "old_size": tip.tree_size if tip else 0,
             "old_root": as_bytes(tip.root_hash).hex() if tip else "",
@@ -154,7 +154,8 @@ def _root_at(epoch: int, size: int) -> bytes | None:
 
 def _waiting(limit: int, *, subject: str = "") -> tuple[list[tuple[int, bytes]], list[int]]:
     """Unsealed events as (id, leaf hash), and the ids of those whose content does not match its MAC (or is gone)."""
-    chosen, params = ("WHERE e.subject = %s", [subject, limit]) if subject else ("", [limit])
+    chosen = "WHERE e.subject = %s" if subject else ""
+    params: list[str | int] = [subject, limit] if subject else [limit]
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT u.event_id, u.mac, {CONTENT} FROM audit_unsealed u LEFT JOIN audit_event e ON e.id = u.event_id "  # noqa: S608

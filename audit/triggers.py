@@ -84,7 +84,7 @@ def tables_exist(connection: BaseDatabaseWrapper) -> bool:
     return set(TABLES) <= set(connection.introspection.table_names())
 
 
-def install_after_migrate(*, using: str, **kwargs: Any) -> None:
+def install_after_migrate(*, using: str, **kwargs: Any) -> None:  # noqa: ARG001 - signals pass more
     """Receiver of post_migrate. A migration that alters a table on SQLite builds it anew and drops its triggers without a word."""
     connection = connections[using]
     if tables_exist(connection) and (missing := missing_triggers(connection)):
@@ -92,11 +92,11 @@ def install_after_migrate(*, using: str, **kwargs: Any) -> None:
         logger.warning("Put back the triggers that keep the audit log append-only: %s. Run `manage.py verify_audit`.", ", ".join(missing))
 
 
-def migrate_forward(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+def migrate_forward(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG001 - RunPython's signature
     install_triggers(schema_editor.connection)
 
 
-def migrate_backward(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+def migrate_backward(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG001
     remove_triggers(schema_editor.connection)
 
 
@@ -109,7 +109,7 @@ def _sqlite_triggers() -> dict[str, str]:
             statements[name] = f"CREATE TRIGGER {name} BEFORE {action} ON {table} {refuse}"
         name = f"audit_append_only_replace_{table}"
         statements[name] = (
-            f"CREATE TRIGGER {name} BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {_SAME_ROW[table]}) {refuse}"
+            f"CREATE TRIGGER {name} BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE {_SAME_ROW[table]}) {refuse}"  # noqa: S608
         )
     return statements
 

@@ -14,8 +14,8 @@ ANN = Actor("user", "ann")
 AT = datetime(2027, 1, 31, 8, 0, 0, 123000, tzinfo=UTC)
 
 
-def event(subject: str = "req-1", event: EventType = EventType.REQUEST_SUBMITTED, **data: Value) -> Event:
-    return Event(event, subject, ANN, AT, data)
+def event(subject: str = "req-1", kind: EventType = EventType.REQUEST_SUBMITTED, /, **data: Value) -> Event:
+    return Event(kind, subject, ANN, AT, data)
 
 
 def write(*subjects: str) -> None:

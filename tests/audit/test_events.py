@@ -38,14 +38,14 @@ def test_value_of_two_kilobytes_passes_and_one_byte_more_is_refused() -> None:
 @pytest.mark.parametrize("name", ["password", "new_password", "api_token", "private_key", "hsm_pin", "client_secret", "authorization"])
 def test_field_that_looks_like_a_secret_is_refused_without_its_value(name: str) -> None:
     with pytest.raises(EventRefused) as refused:
-        check_event(event(**{name: "hunter2"}))
+        check_event(event("req-1", EventType.KEY_RECORDED, **{name: "hunter2"}))
     assert name in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["token_id", "token_name", "secret_class", "private_key_sha256", "public_key", "key_spec"])
 def test_field_that_names_a_secret_without_telling_it_passes(name: str) -> None:
-    check_event(event(**{name: "x"}))
+    check_event(event("req-1", EventType.KEY_RECORDED, **{name: "x"}))
 
 
 @pytest.mark.parametrize("value", ["-----BEGIN RSA PRIVATE KEY-----\nMII", "-----BEGIN PRIVATE KEY-----", "hvs.CAESIJ1234567890abcdefgh"])
@@ -58,7 +58,7 @@ def test_value_that_is_a_secret_is_refused_without_being_repeated(value: str) ->
 @pytest.mark.parametrize("name", ["Upper", "with-dash", "", "1st", "x" * 65])
 def test_field_name_outside_the_grammar_is_refused(name: str) -> None:
     with pytest.raises(EventRefused, match="field names"):
-        check_event(event(**{name: 1}))
+        check_event(event("req-1", EventType.KEY_RECORDED, **{name: 1}))
 
 
 @pytest.mark.parametrize(

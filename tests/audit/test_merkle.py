@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,15 +99,18 @@ def test_inclusion_proof_holds_for_its_leaf_alone(size: int, data: st.DataObject
     index = data.draw(st.integers(0, size - 1))
     proof, root = inclusion_proof(leaves, index), naive_root(leaves)
     verify_inclusion(leaf=leaves[index], index=index, size=size, proof=proof, root=root)
-    for wrong in (
+    right: dict[str, Any] = {"leaf": leaves[index], "index": index, "size": size, "proof": proof, "root": root}
+    wrongs: list[dict[str, Any]] = [
         {"leaf": leaf_hash(b"other")},
         {"root": leaf_hash(b"other")},
         {"proof": [*proof, bytes(32)]},
         {"index": size},
-        *([{"proof": proof[:-1]}, {"index": (index + 1) % size}] if size > 1 else []),
-    ):
+    ]
+    if size > 1:
+        wrongs += [{"proof": proof[:-1]}, {"index": (index + 1) % size}]
+    for wrong in wrongs:
         with pytest.raises(ProofRefused):
-            verify_inclusion(**{"leaf": leaves[index], "index": index, "size": size, "proof": proof, "root": root} | wrong)  # type: ignore[arg-type]
+            verify_inclusion(**{**right, **wrong})
 
 
 @given(SIZES, st.data())
@@ -115,15 +119,18 @@ def test_consistency_proof_holds_for_its_trees_alone(size: int, data: st.DataObj
     old_size = data.draw(st.integers(1, size))
     proof, old_root, root = consistency_proof(leaves, old_size), naive_root(leaves[:old_size]), naive_root(leaves)
     verify_consistency(old_size=old_size, old_root=old_root, size=size, root=root, proof=proof)
-    for wrong in (
+    right: dict[str, Any] = {"old_size": old_size, "old_root": old_root, "size": size, "root": root, "proof": proof}
+    wrongs: list[dict[str, Any]] = [
         {"old_root": leaf_hash(b"other")},
         {"root": leaf_hash(b"other")},
         {"proof": [*proof, bytes(32)]},
         {"old_size": size + 1},
-        *([{"proof": proof[:-1]}] if proof else []),
-    ):
+    ]
+    if proof:
+        wrongs.append({"proof": proof[:-1]})
+    for wrong in wrongs:
         with pytest.raises(ProofRefused):
-            verify_consistency(**{"old_size": old_size, "old_root": old_root, "size": size, "root": root, "proof": proof} | wrong)  # type: ignore[arg-type]
+            verify_consistency(**{**right, **wrong})
 
 
 def test_proofs_of_what_is_not_there_are_refused() -> None:

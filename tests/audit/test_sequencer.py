@@ -132,7 +132,7 @@ def test_event_waiting_under_an_older_secret_key_is_sealed(settings: Settings) -
 def test_seal_without_its_key_seals_nothing_and_says_what_to_run(audit_home: Path, lost: str) -> None:
     write("req-1")
     (audit_home / lost).unlink()
-    with pytest.raises(SealingKeyUnusable, match="manage.py bootstrap"):
+    with pytest.raises(SealingKeyUnusable, match=r"manage\.py bootstrap"):
         seal()
     assert AuditUnsealed.objects.count() == 1
 
@@ -185,7 +185,7 @@ def test_full_disk_at_the_sink_is_loud_and_made_good_later(audit_home: Path) -> 
     assert [statement.size for statement in outside(audit_home)] == [1, 2]
 
 
-def test_file_sink_goes_on_after_a_note_that_was_cut_off(audit_home: Path) -> None:
+def test_file_sink_goes_on_after_a_note_that_was_cut_off() -> None:
     signer, sink = FileSigner(), FileSink()
     notes = [signer.sign(Statement(signer.name, 1, size, bytes(32))) for size in (1, 2, 3)]
     sink.publish(notes[0])

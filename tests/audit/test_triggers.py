@@ -67,7 +67,8 @@ def test_insert_or_replace_is_refused_whatever_the_connection_says() -> None:
         assert refused(f"INSERT OR REPLACE INTO audit_event ({columns}) SELECT {columns} FROM audit_event WHERE subject = 'req-1'")
         assert refused("INSERT OR REPLACE INTO audit_sealed_leaf SELECT 99, epoch, leaf_index, leaf_hash FROM audit_sealed_leaf")
         assert refused(
-            "INSERT OR REPLACE INTO audit_checkpoint SELECT 99, epoch, tree_size, root_hash, frontier, note, created_at FROM audit_checkpoint"
+            "INSERT OR REPLACE INTO audit_checkpoint SELECT 99, epoch, tree_size, root_hash, frontier, note, created_at "
+            "FROM audit_checkpoint"
         )
     finally:
         execute("PRAGMA recursive_triggers = ON")

@@ -54,7 +54,8 @@ def subject_of(event_id: int) -> str:
     return AuditEvent.objects.values_list("subject", flat=True).get(id=event_id)
 
 
-def test_untouched_log_is_good(ledger: list[int]) -> None:
+@pytest.mark.usefixtures("ledger")
+def test_untouched_log_is_good() -> None:
     assert look().as_dict() == {
         "success": True,
         "events": 9,
@@ -107,24 +108,28 @@ def test_event_deleted_with_its_place_in_the_queue_shows_as_a_gap(ledger: list[i
 
 def insert(subject: str, seq: int) -> int:
     execute(
-        f"INSERT INTO audit_event ({COLUMNS}) SELECT event, '{subject}', {seq}, actor_kind, actor_name, at, data FROM audit_event ORDER BY id LIMIT 1"
+        f"INSERT INTO audit_event ({COLUMNS}) SELECT event, '{subject}', {seq}, actor_kind, actor_name, at, data "
+        "FROM audit_event ORDER BY id LIMIT 1"
     )
     return AuditEvent.objects.values_list("id", flat=True).get(subject=subject, subject_seq=seq)
 
 
-def test_inserted_event_is_named(ledger: list[int]) -> None:
+@pytest.mark.usefixtures("ledger")
+def test_inserted_event_is_named() -> None:
     new = insert("req-a", 4)
     assert first(look()) == (new, "req-a")
 
 
-def test_inserted_event_with_counter_and_place_in_the_queue_is_named(ledger: list[int]) -> None:
+@pytest.mark.usefixtures("ledger")
+def test_inserted_event_with_counter_and_place_in_the_queue_is_named() -> None:
     new = insert("req-e", 1)
     execute("INSERT INTO audit_subject (subject, last_seq) VALUES ('req-e', 1)")
     execute(f"INSERT INTO audit_unsealed (event_id, mac) SELECT {new}, mac FROM audit_unsealed ORDER BY event_id LIMIT 1")
     assert first(look()) == (new, "req-e")
 
 
-def test_inserted_event_with_counter_and_a_leaf_is_named(ledger: list[int]) -> None:
+@pytest.mark.usefixtures("ledger")
+def test_inserted_event_with_counter_and_a_leaf_is_named() -> None:
     new = insert("req-e", 1)
     execute("INSERT INTO audit_subject (subject, last_seq) VALUES ('req-e', 1)")
     insert_leaf(new, 6)
@@ -183,7 +188,7 @@ def test_event_changed_together_with_its_leaf_is_narrowed_to_its_checkpoint(ledg
 
 def test_altered_leaf_hash_is_named(ledger: list[int]) -> None:
     forge(
-        f"UPDATE audit_sealed_leaf SET leaf_hash = (SELECT root_hash FROM audit_checkpoint ORDER BY id LIMIT 1) WHERE event_id = {ledger[1]}"
+        f"UPDATE audit_sealed_leaf SET leaf_hash = (SELECT root_hash FROM audit_checkpoint WHERE tree_size = 3) WHERE event_id = {ledger[1]}"
     )
     assert first(look())[0] == ledger[1]
 
@@ -198,6 +203,7 @@ def test_sealed_event_put_back_in_the_queue_is_named(ledger: list[int]) -> None:
     assert first(look())[0] == ledger[2]
 
 
+@pytest.mark.usefixtures("ledger")
 @pytest.mark.parametrize(
     ("forgery", "subject"),
     [
@@ -207,7 +213,7 @@ def test_sealed_event_put_back_in_the_queue_is_named(ledger: list[int]) -> None:
         ("INSERT INTO audit_subject (subject, last_seq) VALUES ('req-x', 2)", "req-x"),
     ],
 )
-def test_edited_counter_names_its_subject(ledger: list[int], forgery: str, subject: str) -> None:
+def test_edited_counter_names_its_subject(forgery: str, subject: str) -> None:
     execute(forgery)
     assert first(look()) == (None, subject)
 
@@ -271,19 +277,22 @@ def test_removed_last_checkpoint_names_the_first_leaf_after_it(ledger: list[int]
     assert first(look())[0] == ledger[3]
 
 
-def test_checkpoint_without_a_key_to_check_it_is_a_problem(ledger: list[int], audit_home: Path) -> None:
+@pytest.mark.usefixtures("ledger")
+def test_checkpoint_without_a_key_to_check_it_is_a_problem(audit_home: Path) -> None:
     (audit_home / "audit.pub").unlink()
     assert "cannot be checked" in look().findings.problems[0].problem
 
 
-def test_forged_note_in_the_sink_is_told(ledger: list[int], audit_home: Path) -> None:
+@pytest.mark.usefixtures("ledger")
+def test_forged_note_in_the_sink_is_told(audit_home: Path) -> None:
     log = get_verifier().name
     forged = sign_note(Statement(log, 1, 6, bytes(32)), Ed25519PrivateKey.generate())
     (audit_home / "checkpoints.log").write_text(forged + "\n", encoding="utf-8")
     assert "not signed by" in look().findings.problems[0].problem
 
 
-def test_dropped_triggers_are_told(ledger: list[int]) -> None:
+@pytest.mark.usefixtures("ledger")
+def test_dropped_triggers_are_told() -> None:
     remove_triggers(connection)
     try:
         assert "Triggers are missing" in look().findings.problems[0].problem
@@ -320,7 +329,8 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     return code, capsys.readouterr().out
 
 
-def test_command_exits_0_when_good_and_records_it_only_when_asked(ledger: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("ledger")
+def test_command_exits_0_when_good_and_records_it_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     code, out = run("--json", capsys=capsys)
     assert (code, json.loads(out)["success"]) == (0, True)
     assert AuditEvent.objects.count() == 9
@@ -339,7 +349,8 @@ def test_command_exits_1_and_says_what_is_safe(ledger: list[int], capsys: pytest
     assert "What is safe" in out
 
 
-def test_command_compares_with_a_checkpoint_file(ledger: list[int], audit_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("ledger")
+def test_command_compares_with_a_checkpoint_file(audit_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--json", "--checkpoint", str(audit_home / "checkpoints.log"), "--key", str(audit_home / "audit.pub"))
     assert run(*arguments, capsys=capsys)[0] == 0
     stranger = audit_home / "stranger.pub"
