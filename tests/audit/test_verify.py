@@ -188,7 +188,8 @@ def test_event_changed_together_with_its_leaf_is_narrowed_to_its_checkpoint(ledg
 
 def test_altered_leaf_hash_is_named(ledger: list[int]) -> None:
     forge(
-        f"UPDATE audit_sealed_leaf SET leaf_hash = (SELECT root_hash FROM audit_checkpoint WHERE tree_size = 3) WHERE event_id = {ledger[1]}"
+        f"UPDATE audit_sealed_leaf SET leaf_hash = "
+        f"(SELECT root_hash FROM audit_checkpoint WHERE tree_size = 3) WHERE event_id = {ledger[1]}"
     )
     assert first(look())[0] == ledger[1]
 
