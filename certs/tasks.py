@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 
 from certs.notifications import mail
-from certs.workflow import holding, recovery, steps
+from certs.workflow import holding, recovery, revocation, steps
 from certs.workflow.steps.keys import KeysUnavailable
 
 
@@ -50,12 +50,18 @@ def sweep() -> int:
 
 
 @shared_task
+def process_revocations() -> int:
+    return revocation.process_revocations()
+
+
+@shared_task
 def sweep_ca() -> dict[str, int]:
     """What needs the CA role: wrong and unclaimed certificates are revoked, then what was held goes on."""
     return {
         "quarantine_revoked": recovery.revoke_quarantined(),
         "settled": recovery.settle_unclaimed(),
         "cleared": recovery.clear_after_the_end(),
+        "revoked": revocation.process_revocations(),
         "released": recovery.release_for_answering_cas(),
     }
 

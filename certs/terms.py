@@ -41,7 +41,7 @@ class RefusalClass(StrEnum):
     TOO_LARGE = "too_large"
     WRONG_OBJECT = "wrong_object"
     MULTIPLE_OBJECTS = "multiple_objects"
-    SECRET_PASTED = "secret_pasted"
+    SECRET_PASTED = "secret_pasted"  # noqa: S105 - a class of refusal
     BAD_SIGNATURE = "bad_signature"
     WEAK_SIGNATURE_HASH = "weak_signature_hash"
     WEAK_KEY = "weak_key"

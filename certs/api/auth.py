@@ -41,6 +41,12 @@ def forget_tokens() -> None:
     _known.clear()
 
 
+def actor_of(request: Any) -> Actor:
+    """The token as it appears in the audit log: its user and its first characters."""
+    token: ApiToken = request.auth
+    return Actor("token", f"{token.user.get_username()}:{token.prefix}")
+
+
 def require_scope(token: ApiToken, scope: str) -> None:
     if scope not in token.scopes:
         raise NotPermitted(f"This token lacks the scope {scope}.", next_step="Make a token with that scope in the portal.")
@@ -55,7 +61,7 @@ def requester_for(request: Any, scope: str, *, profile: str = "", idempotency_ke
             f"This token may not ask for the profile {profile}.", field="profile", next_step=f"It may use {', '.join(token.profiles)}."
         )
     return Requester(
-        actor=Actor("token", f"{token.user.get_username()}:{token.prefix}"),
+        actor=actor_of(request),
         team=token.team,
         door="api",
         user=token.user,

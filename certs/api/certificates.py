@@ -8,22 +8,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import Header, Router
+from ninja import Header, Router, Status
 
-from certs.api.auth import requester_for, require_scope
+from certs.api.auth import actor_of, requester_for, require_scope
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
-from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR
-from certs.errors import InputRefused
+from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR, Revoke, Revoked
+from certs.errors import Conflict, InputRefused
 from certs.models import Certificate, CertificateRequest
 from certs.terms import RequestState as S
-from certs.workflow.answers import answer, wait
+from certs.workflow.answers import wait
 from certs.workflow.certificates import certificate_answer
 from certs.workflow.inline import run_now
 from certs.workflow.issuance import submit_many
 from certs.workflow.planning import plan_csr
+from certs.workflow.revocation import request_revocation
 from certs.x509.pem import pem_of
-from certs.x509.serial import format_serial
+from certs.x509.serial import format_serial, parse_serial
 
 router = Router()
 
@@ -52,8 +53,7 @@ def _check_key(key: str) -> None:
 
 def _outcome(row: CertificateRequest) -> Any:
     if row.state == S.COMPLETED:
-        return 200, _issued(Certificate.objects.select_related("body", "chain").get(request=row))
-    told = answer(row)
+        return Status(200, _issued(Certificate.objects.select_related("body", "chain").get(request=row)))
     if row.state == S.REJECTED:
         return problem(
             403,
@@ -69,11 +69,8 @@ def _outcome(row: CertificateRequest) -> Any:
         response = problem(503, "ca_unavailable", row.error, resume_id=row.resume_id, state=row.state, audit_reference=row.public_id)
         response["Retry-After"] = "30"
         return response
-    return 202, {
-        "state": told["state"],
-        "order": f"{settings.PKI_BASE_URL}/api/v1/requests/{row.public_id}",
-        "audit_reference": row.public_id,
-    }
+    order = f"{settings.PKI_BASE_URL}/api/v1/requests/{row.public_id}"
+    return Status(202, {"state": row.state, "order": order, "audit_reference": row.public_id})
 
 
 def _issued(certificate: Certificate) -> dict[str, Any]:
@@ -85,6 +82,23 @@ def _issued(certificate: Certificate) -> dict[str, Any]:
         "cert_id": certificate.cert_id,
         "chain": [c.public_bytes(Encoding.PEM).decode() for c in x509.load_pem_x509_certificates(certificate.chain.pem.encode())],
     }
+
+
+@router.post("/revoke", response={200: Revoked, **REFUSALS}, operation_id="revoke_certificate")
+def revoke(request: HttpRequest, order: Revoke) -> Any:
+    """Revoke a certificate of the token's team by its serial number. Told to the CA at once, and again until it is done."""
+    require_scope(request.auth, "certificates:revoke")  # type: ignore[attr-defined]
+    serial = f"{parse_serial(order.serial_number):x}"
+    found = list(_mine(request).filter(serial_number=serial)[:2])
+    if not found:
+        raise Http404
+    if len(found) > 1:
+        raise Conflict("Two CAs gave this serial number.", field="serial_number", next_step="Revoke by cert_id in the portal.")
+    (certificate,) = found
+    revocation = request_revocation(certificate, reason=order.reason, actor=actor_of(request), invalidity_date=order.revocation_date)
+    certificate.refresh_from_db()
+    told = {"cert_id": certificate.cert_id, "status": certificate.status, "reason": revocation.reason}
+    return Status(200, told | {"revoked_at": revocation.requested_at.isoformat()})
 
 
 @router.get("/by-order/{order_ref}", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="certificate_by_order")

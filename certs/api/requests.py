@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from django.http import Http404, HttpRequest
-from ninja import Header, Router
+from ninja import Header, Router, Status
 
-from audit.log import Actor
-from certs.api.auth import requester_for, require_scope
+from certs.api.auth import actor_of, requester_for, require_scope
 from certs.api.responses import REFUSALS
 from certs.api.schemas import Plan, RequestAsForm, RequestInWords, RequestStatus, Submitted
 from certs.errors import InputRefused
@@ -36,8 +35,8 @@ def in_words(request: HttpRequest, order: RequestInWords, idempotency_key: Idemp
         )
     _check_profiles(request, plan)
     if order.plan_only:
-        return 200, describe(plan, requester=requester)
-    return 202, _submitted(plan, requester)
+        return Status(200, describe(plan, requester=requester))
+    return Status(202, _submitted(plan, requester))
 
 
 @router.post("", response={202: Submitted, **REFUSALS}, operation_id="request_certificate")
@@ -52,7 +51,7 @@ def as_form(request: HttpRequest, order: RequestAsForm, idempotency_key: Idempot
         plan = plan_csr(order.csr.encode(), requester=requester, validity_days=order.validity_days, profile=order.profile)
     else:
         plan = plan_fields(Fields(order.common_name, tuple(order.sans), order.key, order.validity_days, order.profile), requester=requester)
-    return 202, _submitted(plan, requester)
+    return Status(202, _submitted(plan, requester))
 
 
 def _check_profiles(request: HttpRequest, plan: IssuePlan) -> None:
@@ -78,15 +77,14 @@ def read(request: HttpRequest, public_id: str) -> Any:
     row = CertificateRequest.objects.filter(team=request.auth.team, public_id=public_id).first()  # type: ignore[attr-defined]
     if row is None:
         raise Http404
-    return 200, answer(row)
+    return Status(200, answer(row))
 
 
 @router.post("/resume/{resume_id}", response={202: RequestStatus, **REFUSALS}, operation_id="resume_request")
 def resume(request: HttpRequest, resume_id: str) -> Any:
     """Go on with a request that was held or failed, without a second key or CSR."""
     require_scope(request.auth, "certificates:issue")  # type: ignore[attr-defined]
-    token = request.auth  # type: ignore[attr-defined]
-    if not CertificateRequest.objects.filter(team=token.team, resume_id=resume_id).exists():
+    if not CertificateRequest.objects.filter(team=request.auth.team, resume_id=resume_id).exists():  # type: ignore[attr-defined]
         raise Http404
-    row = resume_request(resume_id, actor=Actor("token", f"{token.user.get_username()}:{token.prefix}"))
-    return 202, answer(row)
+    row = resume_request(resume_id, actor=actor_of(request))
+    return Status(202, answer(row))

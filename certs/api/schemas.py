@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from ninja import Schema
 from pydantic import ConfigDict, Field
+
+from certs.terms import RevocationReason
 
 
 class Closed(Schema):
@@ -37,6 +40,19 @@ class Accepted(Schema):
     state: str
     order: str
     audit_reference: str
+
+
+class Revoke(Closed):
+    serial_number: str = Field(max_length=80, description="Hex, with or without colons or 0x.")
+    reason: RevocationReason = RevocationReason.UNSPECIFIED
+    revocation_date: datetime | None = Field(default=None, description="Kept as invalidityDate; the time of revocation is ours.")
+
+
+class Revoked(Schema):
+    cert_id: str
+    status: str
+    reason: str
+    revoked_at: str
 
 
 class RequestInWords(Closed):

@@ -51,7 +51,10 @@ class LocalCAClient(CAClient):
         self._chain: tuple[bytes, ...] | None = None
 
     def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
-        issuer = self._issuer()
+        try:
+            issuer = self._issuer()
+        except CAUnreachable as exc:
+            return [NotSent(o.order_ref, str(exc)) for o in orders]
         if issuer.state != Issuer.State.ACTIVE:
             return [Refused(o.order_ref, "issuer_inactive", f"{issuer.name} does not issue any more.") for o in orders]
         skew = abs(datetime.now(tz=database_now().tzinfo) - database_now())
@@ -87,10 +90,10 @@ class LocalCAClient(CAClient):
         return self._chain
 
     def is_available(self) -> bool:
-        issuer = self._issuer()
         try:
+            issuer = self._issuer()
             sign_many_with(issuer.key, [])
-        except KeyBackendError:
+        except (CAUnreachable, KeyBackendError):
             return False
         return issuer.state == Issuer.State.ACTIVE
 

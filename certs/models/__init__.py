@@ -15,6 +15,7 @@ from certs.models.request import (
     new_public_id,
     sees_everything,
 )
+from certs.models.revocation import Revocation
 from certs.models.team import Domain, Team
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "PolicyEvaluation",
     "QuarantinedCertificate",
     "RequestCSR",
+    "Revocation",
     "Team",
     "UnclaimedResult",
     "new_public_id",

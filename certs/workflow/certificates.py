@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from audit.events import EventType
-from certs.models import Certificate, CertificateBody, CertificateRequest, Chain, Issuer, new_public_id
+from certs.models import Certificate, CertificateBody, CertificateRequest, Chain, Issuer, Revocation, new_public_id
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.believing import Believed
@@ -33,6 +33,7 @@ def record_certificates(believed: Sequence[tuple[CertificateRequest, Believed]],
     CertificateBody.objects.bulk_create(
         [CertificateBody(certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
     )
+    Revocation.objects.bulk_create([_revocation(c, now) for c in certificates if c.status == Certificate.Status.REVOCATION_PENDING])
     transition_many(
         [_move(request, c) for c, (request, _) in zip(certificates, believed, strict=True)], source=S.CSR_CREATED, actor=WORKER, now=now
     )
@@ -61,6 +62,10 @@ def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain:
         renewed_from_id=request.renewed_from_id,
         chain=chain,
     )
+
+
+def _revocation(certificate: Certificate, now: datetime) -> Revocation:
+    return Revocation(certificate=certificate, reason=RevocationReason.KEY_COMPROMISE, requested_at=now, requested_by=WORKER.name)
 
 
 def _chain(pem: str, issuer: Issuer) -> Chain:

@@ -95,6 +95,15 @@ def _facts(certificate: x509.Certificate, der: bytes) -> CertificateFacts:
     )
 
 
+def names_of(certificate: x509.Certificate) -> list[str]:
+    """DNS names and IP addresses of a certificate's SAN, as text; empty when it has none."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+
+
 def _differences(certificate: x509.Certificate, facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
     wrong: list[str] = []
     if facts.spki_sha256 != expected.spki_sha256:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certs.ca.base import CAClient, CAUnreachable, Capabilities, Issued, Lookup, NotSent, Order, Outcome, Pending, RevocationOrder, Unknown
+from certs.ca.base import CAClient, Capabilities, CAUnreachable, Issued, Lookup, NotSent, Order, Outcome, Pending, RevocationOrder, Unknown
 from certs.errors import NotFound
 from certs.x509.certificate import assemble, build_issuing_ca, build_root, build_tbs
 from certs.x509.profiles import profile_named
@@ -149,5 +149,3 @@ class TwinCAClient(CAClient):
 
     def _issued(self, one: Signed) -> Issued:
         return Issued(one.order_ref, one.der, self.chain())
-
-

@@ -30,6 +30,7 @@ from certs.workflow.endings import fail_many, reject_many, worn_out
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.orders import order_for
 from certs.workflow.states import WORKER, lock_ready
+from certs.x509.pem import serial_of
 from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
 from keys.lifecycle import blocked_keys
 from policy.engine import Outcome as PolicyOutcome
@@ -255,6 +256,7 @@ def _quarantine(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]]
                 issuer=work.issuer,
                 order_ref=request.public_id,
                 der=result.der,
+                serial_number=f"{serial_of(result.der) or 0:x}"[:64],
                 reasons=list(result.reasons),
                 received_at=now,
             )

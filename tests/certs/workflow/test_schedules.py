@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from django.db import transaction
 
 from audit.clock import database_now
 from audit.log import Actor
@@ -21,7 +22,6 @@ from certs.workflow import approval, recovery, steps
 from certs.workflow.answers import is_settled
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.steps.keys import KeysUnavailable
-from django.db import transaction
 from keys.lifecycle import mark_compromised
 from tests.certs.workflow.books import assert_balanced
 from tests.certs.workflow.lanes import Lane, conduct, dismiss
@@ -35,7 +35,8 @@ ROUNDS = 6
 @dataclass(frozen=True)
 class Schedule:
     """Worker A stops at its boundary `a` and crashes or stalls (with its lease running or over); then perhaps the owner
-    cancels or the key is reported compromised; worker B takes over and may crash at `b`; then everything is let run."""
+    cancels or the key is reported compromised; worker B takes over and may crash at `b`; then everything is let run.
+    """
 
     faults: tuple[Fault, ...]
     a: int
@@ -50,7 +51,9 @@ def schedules() -> Iterator[Schedule]:
     for faults in ((), (Fault.ANSWER_LOST,), (Fault.ANSWER_LATE,), (Fault.DOWN,), (Fault.ANSWER_LOST, Fault.ANSWER_LATE)):
         for a, how, b in itertools.product(range(BOUNDARIES), hows, stops):
             yield Schedule(faults, a, how, "nothing", b)
-    for fault, a, how, between in itertools.product((None, Fault.ANSWER_LOST, Fault.ANSWER_LATE), range(BOUNDARIES), hows, ("cancel", "compromise")):
+    for fault, a, how, between in itertools.product(
+        (None, Fault.ANSWER_LOST, Fault.ANSWER_LATE), range(BOUNDARIES), hows, ("cancel", "compromise")
+    ):
         yield Schedule((fault,) if fault else (), a, how, between, None)
 
 

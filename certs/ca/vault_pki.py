@@ -1,0 +1,176 @@
+"""Vault's or OpenBao's PKI engine as CA, through `sign/<role>` with names said explicitly.
+
+The engine keeps no order references and signs the same CSR twice, so what became of an order is found by listing: serials
+that the portal does not know, read one by one, matched by public key, names and time (PROTOCOLS 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import hvac
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.core.exceptions import ImproperlyConfigured
+
+from certs.ca.base import (
+    CAClient,
+    Capabilities,
+    CAUnreachable,
+    Issued,
+    Lookup,
+    NotSent,
+    Order,
+    Outcome,
+    Pending,
+    Refused,
+    RevocationOrder,
+    Unknown,
+)
+from certs.errors import NotFound
+from certs.models import Certificate, QuarantinedCertificate
+from certs.x509.verifying import names_of
+from keys.backends.vault_session import VaultSession
+from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyOperationRefused
+from keys.spec import spki_sha256
+
+BACKDATE = timedelta(seconds=30)  # the engine's own default; the validity asked for is shortened by it
+CLOCK_TOLERANCE = timedelta(minutes=10)
+# What a role must not do: each would let something other than the order decide, or hide what was signed.
+_FORBIDDEN_ROLE = {"use_csr_sans": True, "use_csr_common_name": True, "no_store": True}
+
+
+class VaultPKIClient(CAClient):
+    """`mount` and `role` of the engine; the rest of the options are those of VaultSession."""
+
+    capabilities = Capabilities(lookup=Lookup.BY_LISTING, explicit_names=True, reports_reason=False, batch_size=16)
+
+    def __init__(self, alias: str, *, mount: str = "pki", role: str, **session: Any) -> None:
+        self.alias, self.mount, self.role = alias, mount, role
+        self._session = VaultSession(**session)
+        self._checked = False
+        self._chain: tuple[bytes, ...] | None = None
+
+    def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
+        return [self._issue(order) for order in orders]
+
+    def _issue(self, order: Order) -> Outcome:
+        if not order.csr_der:
+            return Refused(
+                order.order_ref, "csr_not_kept", "This CA needs the CSR itself, and a CSR with a challenge password is not kept."
+            )
+        try:
+            self._check_role()
+            chain = self.chain()
+        except (KeyBackendError, CAUnreachable) as exc:
+            return NotSent(order.order_ref, str(exc))
+        try:
+            answer = self._session.call(lambda c: self._sign(c, order))
+            return Issued(order.order_ref, _der(answer["data"]["certificate"]), chain)
+        except KeyBackendUnavailable as exc:
+            # Sealed is a clean no; anything else may have signed before it failed.
+            clean_no = "sealed" in str(exc) or "ConnectTimeout" in str(exc)
+            return NotSent(order.order_ref, str(exc)) if clean_no else Unknown(order.order_ref, str(exc))
+        except KeyOperationRefused as exc:
+            return Refused(order.order_ref, "ca_refused", str(exc))
+        except KeyBackendError as exc:
+            return NotSent(order.order_ref, str(exc))
+        except (KeyError, TypeError, ValueError) as exc:
+            return Unknown(order.order_ref, f"unreadable answer ({type(exc).__name__})")
+
+    def _sign(self, client: hvac.Client, order: Order) -> Any:
+        extra = {
+            "alt_names": ",".join(order.dns_names),
+            "ip_sans": ",".join(order.ip_addresses),
+            "ttl": f"{int((timedelta(days=order.validity_days) - BACKDATE).total_seconds()) - 1}s",
+            "exclude_cn_from_sans": True,
+        }
+        csr = x509.load_der_x509_csr(order.csr_der).public_bytes(Encoding.PEM).decode()
+        return client.secrets.pki.sign_certificate(self.role, csr, order.common_name, extra_params=extra, mount_point=self.mount)
+
+    def _check_role(self) -> None:
+        """Once a process. Raises ImproperlyConfigured for a role under which names would come from the CSR, or nothing is kept."""
+        if self._checked:
+            return
+        role = self._session.call(lambda c: c.secrets.pki.read_role(self.role, mount_point=self.mount))["data"]
+        wrong = [name for name, bad in _FORBIDDEN_ROLE.items() if bool(role.get(name)) is bad]
+        if wrong:
+            settings = " ".join(f"{name}=false" for name in wrong)
+            raise ImproperlyConfigured(
+                f"The PKI role {self.mount}/roles/{self.role} must be written with {settings} before the portal uses it."
+            )
+        self._checked = True
+
+    def find(self, order: Order) -> Issued | Pending | None:
+        """The earliest certificate that matches; further ones can only be doubles of a lost answer and are revoked here."""
+        try:
+            matching = sorted(self._matching(order), key=lambda c: (c.not_valid_before_utc, c.serial_number))
+            for double in matching[1:]:
+                self._revoke(double.serial_number)
+        except KeyBackendError as exc:
+            raise CAUnreachable(str(exc)) from exc
+        if not matching:
+            return None
+        return Issued(order.order_ref, matching[0].public_bytes(Encoding.DER), self.chain())
+
+    def _matching(self, order: Order) -> Iterable[x509.Certificate]:
+        for serial in self._unknown_serials():
+            data = self._session.call(lambda c, s=serial: c.secrets.pki.read_certificate(s, mount_point=self.mount))["data"]  # type: ignore[misc]
+            if data.get("revocation_time"):
+                continue
+            certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
+            if spki_sha256(certificate.public_key()) != order.spki_sha256:
+                continue
+            young = certificate.not_valid_before_utc >= order.intended_at - CLOCK_TOLERANCE
+            if young and set(names_of(certificate)) == {*order.dns_names, *order.ip_addresses}:
+                yield certificate
+
+    def _unknown_serials(self) -> list[str]:
+        try:
+            listed = self._session.call(lambda c: c.secrets.pki.list_certificates(mount_point=self.mount))["data"]["keys"]
+        except KeyNotFound:
+            return []
+        by_hex = {f"{int(text.replace(':', '').replace('-', ''), 16):x}": text for text in listed}
+        known = set(Certificate.objects.filter(serial_number__in=by_hex).values_list("serial_number", flat=True))
+        known |= set(QuarantinedCertificate.objects.filter(serial_number__in=by_hex).values_list("serial_number", flat=True))
+        return [text for serial, text in by_hex.items() if serial not in known]
+
+    def revoke(self, order: RevocationOrder) -> None:
+        """The engine publishes neither reason nor date: they are known here only."""
+        try:
+            self._revoke(order.serial_number)
+        except KeyNotFound as exc:
+            raise NotFound(f"{self.mount} never issued serial {order.serial_number:x}.") from exc
+        except KeyOperationRefused as exc:
+            if "not found" in str(exc):
+                raise NotFound(f"{self.mount} never issued serial {order.serial_number:x}.") from exc
+            raise CAUnreachable(str(exc)) from exc
+        except KeyBackendError as exc:
+            raise CAUnreachable(str(exc)) from exc
+
+    def _revoke(self, serial: int) -> None:
+        text = serial.to_bytes((serial.bit_length() + 7) // 8, "big").hex(":")
+        self._session.call(lambda c: c.secrets.pki.revoke_certificate(text, mount_point=self.mount))
+
+    def chain(self) -> tuple[bytes, ...]:
+        if self._chain is None:
+            try:
+                # cert/ca_chain is the whole chain; an engine whose issuer is the root itself shows it in cert/ca alone
+                pem = self._session.call(lambda c: c.secrets.pki.read_ca_certificate_chain(mount_point=self.mount))
+                pem = pem or self._session.call(lambda c: c.secrets.pki.read_ca_certificate(mount_point=self.mount))
+            except KeyBackendError as exc:
+                raise CAUnreachable(str(exc)) from exc
+            self._chain = tuple(c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(pem.encode()))
+        return self._chain
+
+    def is_available(self) -> bool:
+        return self._session.is_available()
+
+
+def _der(pem: str) -> bytes:
+    try:
+        return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+    except ValueError:
+        return pem.encode()  # the verifier will say what is wrong with it

@@ -1,0 +1,23 @@
+"""Revocations: an intent that is kept until the CA has done it."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from certs.terms import RevocationReason
+
+
+class Revocation(models.Model):
+    """One for each certificate. From the moment it is written the portal treats the certificate as revoked."""
+
+    certificate = models.OneToOneField("certs.Certificate", on_delete=models.PROTECT, primary_key=True, related_name="revocation")
+    reason = models.CharField(max_length=24, choices=[(r.value, r.value) for r in RevocationReason])
+    requested_at = models.DateTimeField(help_text="Our time: the revocationDate of CRL and OCSP.")
+    requested_by = models.CharField(max_length=150)
+    invalidity_date = models.DateTimeField(null=True, blank=True, help_text="Since when it should not be trusted, as the requester says.")
+    confirmed_at = models.DateTimeField(null=True, blank=True, help_text="When the CA had done it.")
+    tries = models.PositiveIntegerField(default=0)
+    last_error = models.CharField(max_length=300, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.certificate_id}: {self.reason}"

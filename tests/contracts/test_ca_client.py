@@ -1,0 +1,222 @@
+"""What every CA client must do, run against each with the real CA behind it (for `rest`: this portal over real HTTP)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.contrib.auth import get_user_model
+
+from audit.clock import database_now
+from audit.log import Actor
+from certs.api.auth import forget_tokens
+from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, NotSent, Order, RevocationOrder
+from certs.ca.creation import ensure_own_ca
+from certs.ca.local import LocalCAClient
+from certs.ca.rest import RestCAClient
+from certs.ca.vault_pki import VaultPKIClient
+from certs.errors import NotFound
+from certs.models import Domain, Issuer, Team
+from certs.terms import RevocationReason
+from certs.workflow.believing import believe
+from certs.workflow.tokens import create_token
+from certs.x509.csr import build_csr
+from certs.x509.pem import serial_of
+from keys.spec import KeySpec, spki_der, spki_sha256
+from policy.models import Profile
+from policy.presets import DEFAULT_V2_3
+from policy.publishing import draft_version, publish_version
+from tests.twins.ca import TwinCAClient
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SYSTEM = Actor("system", "test")
+
+
+@dataclass
+class Subject:
+    """A client under test, and how to make it unreachable."""
+
+    client: CAClient
+    unreachable: CAClient
+
+
+@pytest.fixture
+def portal(settings: Any) -> Team:
+    settings.CA_CLIENTS = {"Internal-CA-Prod": {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
+    now = database_now()
+    publish_version(draft_version("default", DEFAULT_V2_3, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
+    Profile.objects.create(name="tls-server", ekus=["serverAuth"])
+    team = Team.objects.create(slug="web", name="Web", default_domain="example.com")
+    Domain.objects.create(name="example.com", team=team)
+    ensure_own_ca(name="Internal-CA-Prod", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
+    return team
+
+
+def _local(request: pytest.FixtureRequest) -> Subject:
+    request.getfixturevalue("portal")
+    return Subject(LocalCAClient("Internal-CA-Prod"), LocalCAClient("no-such-ca"))
+
+
+def _rest(request: pytest.FixtureRequest) -> Subject:
+    """This portal is the CA: the same API that it serves to others, on a real socket."""
+    team, settings, server = (request.getfixturevalue(name) for name in ("portal", "settings", "live_server"))
+    settings.PKI_CA_API_INLINE = True
+    forget_tokens()
+    user = get_user_model().objects.create_user("other-portal")
+    team.members.add(user)
+    scopes = ["certificates:issue", "certificates:read", "certificates:revoke"]
+    _, secret = create_token(user=user, team=team, name="other portal", scopes=scopes, actor=SYSTEM)
+    return Subject(RestCAClient("upstream", url=server.url, token=secret), RestCAClient("upstream", url="http://127.0.0.1:9", token=secret))
+
+
+def _vault_pki(request: pytest.FixtureRequest) -> Subject:
+    access, vault, mount = (
+        request.getfixturevalue("vault_access"),
+        request.getfixturevalue("vault_client"),
+        request.getfixturevalue("vault_mount")("pki"),
+    )
+    vault.sys.tune_mount_configuration(mount, max_lease_ttl="87600h")
+    vault.secrets.pki.generate_root("internal", "Vault Root", {"ttl": "87000h", "key_type": "ec", "key_bits": 256}, mount_point=mount)
+    role = {
+        "allowed_domains": "example.com",
+        "allow_subdomains": True,
+        "use_csr_sans": False,
+        "use_csr_common_name": False,
+        "server_flag": True,
+        "client_flag": False,
+        "key_type": "any",
+        "max_ttl": "9528h",
+        "key_usage": ["DigitalSignature"],
+    }
+    vault.secrets.pki.create_or_update_role("portal", role, mount_point=mount)
+    options = {"mount": mount, "role": "portal", "ca_cert": str(access.ca_file), "token": access.token}
+    return Subject(
+        VaultPKIClient("vault-pki", url=access.address, **options), VaultPKIClient("vault-pki", url="https://127.0.0.1:9", **options)
+    )
+
+
+def _twin(_request: pytest.FixtureRequest) -> Subject:
+    gone = TwinCAClient("gone")
+    gone.reachable = False
+    return Subject(TwinCAClient("twin"), gone)
+
+
+KINDS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {"local": _local, "rest": _rest, "vault_pki": _vault_pki, "twin": _twin}
+
+
+@pytest.fixture(params=KINDS)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    return KINDS[request.param](request)
+
+
+@pytest.fixture
+def make_order() -> Callable[..., Order]:
+    def make(*names: str, days: int = 90) -> Order:
+        names = names or (f"a{uuid.uuid4().hex[:8]}.example.com",)
+        key = ec.generate_private_key(ec.SECP256R1())
+        spki = spki_der(key.public_key())
+        csr = build_csr(key, common_name=names[0], dns_names=names, ip_addresses=())
+        return Order(
+            f"req-{uuid.uuid4().hex}", csr, spki, spki_sha256(spki), names[0], names, (), "tls-server", days, "v2.3", database_now()
+        )
+
+    return make
+
+
+def issuer_of(client: CAClient) -> Issuer:
+    return Issuer(name=client.alias, slug=client.alias, alias=client.alias, trust_anchor_der=client.chain()[-1])
+
+
+def test_issued_certificate_is_the_one_ordered(subject: Subject, make_order: Callable[..., Order]) -> None:
+    order = make_order("one.example.com", "two.example.com")
+    (outcome,) = subject.client.issue_many([order])
+    assert isinstance(outcome, Issued)
+    facts = believe(outcome, order, issuer_of(subject.client)).facts
+    assert (facts.dns_names, facts.spki_sha256) == (order.dns_names, order.spki_sha256)
+    assert facts.not_after - facts.not_before + timedelta(seconds=1) <= timedelta(days=90)
+
+
+def test_batch_answers_each_order_in_its_place(subject: Subject, make_order: Callable[..., Order]) -> None:
+    orders = [make_order() for _ in range(5)]
+    outcomes = subject.client.issue_many(orders)
+    assert [outcome.order_ref for outcome in outcomes] == [order.order_ref for order in orders]
+    for order, outcome in zip(orders, outcomes, strict=True):
+        assert isinstance(outcome, Issued)
+        believe(outcome, order, issuer_of(subject.client))
+
+
+def test_order_sent_twice_is_one_certificate_or_found_before(subject: Subject, make_order: Callable[..., Order]) -> None:
+    order = make_order()
+    (first,) = subject.client.issue_many([order])
+    assert isinstance(first, Issued)
+    found = subject.client.find(order)
+    assert isinstance(found, Issued)
+    assert found.certificate_der == first.certificate_der
+    if subject.client.capabilities.lookup is Lookup.BY_ORDER_REF:
+        (again,) = subject.client.issue_many([order])
+        assert again == first
+
+
+def test_find_of_an_order_that_never_arrived_is_none(subject: Subject, make_order: Callable[..., Order]) -> None:
+    subject.client.issue_many([make_order()])
+    assert subject.client.find(make_order()) is None
+
+
+def test_find_does_not_take_anothers_certificate_for_the_same_name(subject: Subject, make_order: Callable[..., Order]) -> None:
+    theirs = make_order("same.example.com")
+    subject.client.issue_many([theirs])
+    assert subject.client.find(make_order("same.example.com")) is None
+
+
+def test_revoke_twice_is_success_and_unknown_serial_is_not_found(subject: Subject, make_order: Callable[..., Order]) -> None:
+    (outcome,) = subject.client.issue_many([make_order()])
+    assert isinstance(outcome, Issued)
+    serial = serial_of(outcome.certificate_der)
+    assert serial is not None
+    revocation = RevocationOrder(serial, RevocationReason.SUPERSEDED, database_now(), outcome.certificate_der)
+    subject.client.revoke(revocation)
+    subject.client.revoke(revocation)
+    with pytest.raises(NotFound):
+        subject.client.revoke(replace(revocation, serial_number=serial ^ (1 << 100)))
+
+
+def test_chain_leads_from_the_issuing_ca_to_a_root(subject: Subject) -> None:
+    chain = [x509.load_der_x509_certificate(der) for der in subject.client.chain()]
+    assert chain[-1].issuer == chain[-1].subject
+    for below, above in zip(chain, chain[1:], strict=False):
+        below.verify_directly_issued_by(above)
+
+
+def test_client_that_answers_is_available(subject: Subject) -> None:
+    assert subject.client.is_available() is True
+
+
+def test_unreachable_ca_is_not_sent_and_a_look_up_says_so(subject: Subject, make_order: Callable[..., Order]) -> None:
+    order = make_order()
+    (outcome,) = subject.unreachable.issue_many([order])
+    assert isinstance(outcome, NotSent)
+    assert subject.unreachable.is_available() is False
+    if not isinstance(subject.unreachable, LocalCAClient):
+        with pytest.raises(CAUnreachable):
+            subject.unreachable.find(order)
+
+
+def test_lost_answer_of_a_ca_that_only_lists_is_adopted_and_its_double_revoked(
+    request: pytest.FixtureRequest, make_order: Callable[..., Order]
+) -> None:
+    client = _vault_pki(request).client
+    order = make_order()
+    for _ in range(2):  # the engine signs the same CSR twice: this is what a blind retry would leave behind
+        (outcome,) = client.issue_many([order])
+        assert isinstance(outcome, Issued)
+    first = client.find(order)
+    assert isinstance(first, Issued)
+    assert client.find(order) == first
+    matching = list(client._matching(order))  # type: ignore[attr-defined]
+    assert len(matching) == 1
