@@ -139,6 +139,7 @@ class Attempt(models.Model):
     request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="attempts")
     step = models.CharField(max_length=16)
     number = models.PositiveIntegerField()
+    batch = models.PositiveIntegerField(default=1, help_text="How many requests were claimed together with this one.")
     lease_until = models.DateTimeField()
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)

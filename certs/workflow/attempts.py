@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import F, Max
+from django.db.models import Count, F, Max
 
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
@@ -35,7 +35,8 @@ def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: dat
     """Claim a step for the requests that nobody works on. The caller's transaction holds the rows FOR UPDATE.
 
     A request with an open attempt whose lease runs is left out: its worker lives. One whose lease ran out is taken over:
-    the old attempt is closed as lost and its request's losses are counted, before anything else is parsed or sent.
+    the old attempt is closed as lost and its request's losses are counted, before anything else is parsed or sent. Only
+    losses that it suffered alone tell against a request: in a batch another one may be to blame (PROTOCOLS 1).
     """
     ids = [request.pk for request in requests]
     busy: set[int] = set()
@@ -52,9 +53,19 @@ def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: dat
     for request in requests:
         request.losses += request.pk in lost_requests
     free = [request for request in requests if request.pk not in busy]
-    worn_out = tuple(request for request in free if request.losses >= MAX_LOSSES)
-    claimed = [request for request in free if request.losses < MAX_LOSSES]
+    to_blame = _to_blame([request for request in free if request.losses >= MAX_LOSSES])
+    claimed = [request for request in free if request.pk not in to_blame]
+    worn_out = tuple(request for request in free if request.pk in to_blame)
     return Claims(mine=_insert(claimed, step, now), earlier=_earlier(claimed, step), worn_out=worn_out)
+
+
+def _to_blame(requests: Sequence[CertificateRequest]) -> set[int]:
+    """Those whose worker was lost MAX_LOSSES times since they were last resumed, while it had nothing else in hand."""
+    if not requests:
+        return set()
+    alone = Attempt.objects.filter(request__in=[request.pk for request in requests], outcome="lost", batch=1)
+    counts = dict(alone.order_by().values_list("request").annotate(count=Count("pk")))
+    return {pk for pk, count in counts.items() if count >= MAX_LOSSES}
 
 
 def _insert(requests: Sequence[CertificateRequest], step: str, now: datetime) -> dict[int, Attempt]:
@@ -62,7 +73,7 @@ def _insert(requests: Sequence[CertificateRequest], step: str, now: datetime) ->
     last = dict(Attempt.objects.filter(request__in=ids, step=step).order_by().values_list("request").annotate(last=Max("number")))
     until = now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
     opened = Attempt.objects.bulk_create(
-        [Attempt(request_id=pk, step=step, number=last.get(pk, 0) + 1, lease_until=until, opened_at=now) for pk in ids]
+        [Attempt(request_id=pk, step=step, number=last.get(pk, 0) + 1, batch=len(ids), lease_until=until, opened_at=now) for pk in ids]
     )
     return {attempt.request_id: attempt for attempt in opened}
 

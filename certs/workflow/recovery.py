@@ -6,6 +6,7 @@ Runs every few seconds from beat; each part is safe to run twice at once.
 from __future__ import annotations
 
 import logging
+from itertools import groupby
 from datetime import timedelta
 
 from django.conf import settings
@@ -44,15 +45,22 @@ def restart_standing() -> int:
     live = Attempt.objects.filter(lively, request=OuterRef("pk"))
     count = 0
     for state in UNFINISHED:
-        ids = list(
+        standing = list(
             CertificateRequest.objects.filter(~Exists(live), state=state, held_since__isnull=True, state_changed_at__lt=quiet_since)
-            .order_by("state_changed_at")
-            .values_list("pk", flat=True)[:1000]
+            .order_by("losses", "state_changed_at")
+            .values_list("pk", "losses")[:1000]
         )
-        for first in range(0, len(ids), CHUNK):
-            start(ids[first : first + CHUNK], at=state)
-        count += len(ids)
+        for losses, rows in groupby(standing, key=lambda row: row[1]):
+            ids, size = [pk for pk, _ in rows], chunk_size(losses)
+            for first in range(0, len(ids), size):
+                start(ids[first : first + size], at=state)
+        count += len(standing)
     return count
+
+
+def chunk_size(losses: int) -> int:
+    """A chunk that was lost twice is halved, and halved again with each further loss: what kills workers is soon alone."""
+    return max(1, CHUNK >> max(0, losses - 1))
 
 
 def release_for_answering_cas() -> int:

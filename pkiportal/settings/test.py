@@ -86,7 +86,7 @@ if env_str("PKI_TEST_VAULT_ADDR"):
             "url": env_str("PKI_TEST_VAULT_ADDR"),
             "ca_cert": env_str("PKI_TEST_VAULT_CACERT"),
             "token": env_str("PKI_TEST_VAULT_TOKEN"),
-            "mount": "transit",
+            "mount": env_str("PKI_TEST_VAULT_MOUNT", "transit"),
         },
     }
 if env_str("PKI_TEST_SOFTHSM_MODULE"):
