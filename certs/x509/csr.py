@@ -1,49 +1,53 @@
-"""CSRs (RFC 2986): built with a key that may be elsewhere, and read from hostile hands. Pure."""
+"""The gate: every CSR from outside goes through `read_csr`, at every door, before anything else sees it. Pure.
+
+Cheap checks come first, and the strict DER walk before any library: of 136 requests that must be refused, a good parser alone
+accepted 89 (RELIABILITY 0.4).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from certs.errors import CSRRefused, PortalError
-from certs.terms import RefusalClass
-from certs.x509.certificate import general_names
-from keys.signing import signing_hash
-from certs.x509.names import parse_dns_name
-from keys.spec import KeyFacts, facts_of, spki_der, spki_sha256
+from certs.errors import CSRRefused
+from certs.terms import RefusalClass as R
+from certs.x509.armour import WANTED, unpack
+from certs.x509.der import SEQUENCE, Node, NotDER, dotted, integer, parse
+from certs.x509.public_key import judge_public_key
+from certs.x509.requested_extensions import Wishes, read_wishes
+from certs.x509.requested_names import read_names, too_many
+from certs.x509.requested_subject import read_subject
+from keys.spec import KeyFacts, spki_sha256
 
-
-def build_csr(private_key: Any, *, common_name: str, dns_names: tuple[str, ...], ip_addresses: tuple[str, ...]) -> bytes:
-    """A PKCS#10 request in DER, parsed again and compared with what was asked. Raises PortalError when they differ."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name and len(common_name) <= 64 else [])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    builder = builder.add_extension(general_names(dns_names, ip_addresses), critical=not list(subject))
-    der = builder.sign(private_key, signing_hash(private_key.public_key())).public_bytes(Encoding.DER)
-    _compare(der, private_key.public_key(), dns_names, ip_addresses)
-    return der
-
-
-def _compare(der: bytes, public_key: Any, dns_names: tuple[str, ...], ip_addresses: tuple[str, ...]) -> None:
-    csr = x509.load_der_x509_csr(der)
-    names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    same = (
-        csr.is_signature_valid
-        and spki_der(csr.public_key()) == spki_der(public_key)
-        and tuple(names.get_values_for_type(x509.DNSName)) == dns_names
-        and tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress)) == ip_addresses
-    )
-    if not same:
-        raise PortalError("The CSR that was made is not the one asked for; it was thrown away.", next_step="The key backend may have signed with another key version; look there first.")
+LARGEST_LOOKED_INTO = 1024 * 1024  # bytes: beyond this not even the reason is worth a parse
+_ATTRIBUTES = 0xA0
+_PSS = "1.2.840.113549.1.1.10"
+_WEAK_SIGNATURES = {
+    "1.2.840.113549.1.1.2": "MD2",
+    "1.2.840.113549.1.1.3": "MD4",
+    "1.2.840.113549.1.1.4": "MD5",
+    "1.2.840.113549.1.1.5": "SHA-1",
+    "1.3.14.3.2.29": "SHA-1",
+    "1.3.14.3.2.3": "MD5",
+    "1.3.36.3.3.1.2": "RIPEMD-160",
+    "1.2.840.10040.4.3": "SHA-1",
+    "1.2.840.10045.4.1": "SHA-1",
+    "1.2.840.113549.1.1.14": "SHA-224",
+    "1.2.840.10045.4.3.1": "SHA-224",
+}
+_PSS_HASHES = {"2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"}  # SHA-256, SHA-384, SHA-512
 
 
 @dataclass(frozen=True, slots=True)
 class CSRFacts:
-    """What a CSR that passed asks for, in normal form. `storable` is False when its bytes hold a challenge password."""
+    """What a CSR that passed asks for, in normal form. `storable` is False when its bytes hold a challenge password.
+
+    `stripped` says in words what is left behind; `normalised`, that something was brought into its normal form.
+    """
 
     der: bytes
     spki_der: bytes
@@ -52,25 +56,141 @@ class CSRFacts:
     common_name: str
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
-    stripped: tuple[str, ...] = ()
-    storable: bool = True
+    stripped: tuple[str, ...]
+    normalised: bool
+    storable: bool
+
+    @property
+    def verdict(self) -> str:
+        if self.stripped:
+            return "accept_strip"
+        return "accept_normalise" if self.normalised else "accept"
 
 
-def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_bytes: int = 65536) -> CSRFacts:
-    """Read a CSR. Raises CSRRefused."""
-    if len(data) > max_bytes:
-        raise CSRRefused(RefusalClass.TOO_LARGE, "too large")
+def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_bytes: int = 64 * 1024) -> CSRFacts:
+    """Judge what came in place of a CSR. `max_bytes` bounds it as it came (PEM or DER). Raises CSRRefused and nothing else."""
+    if len(data) > LARGEST_LOOKED_INTO:
+        raise _too_large(len(data), max_bytes)
+    unpacked = unpack(data)
     try:
-        csr = x509.load_pem_x509_csr(data) if data.lstrip().startswith(b"-----") else x509.load_der_x509_csr(data)
-        valid = csr.is_signature_valid
-        names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except Exception as exc:
-        raise CSRRefused(RefusalClass.MALFORMED, "not a readable CSR") from exc
+        request = _Request(parse(unpacked.der))
+        if len(data) > max_bytes:
+            _refuse_large(request, len(data), max_names, max_bytes)
+        return _judge(request, unpacked.der, bare=unpacked.bare, domains=domains, max_names=max_names)
+    except NotDER as exc:
+        raise CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", next_step=WANTED) from exc
+    except CSRRefused:
+        raise
+    except Exception as exc:  # hostile bytes in third-party parsers: whatever they raise, the sender gets a clean refusal
+        raise CSRRefused(R.MALFORMED, "It cannot be read as a PKCS#10 request.", next_step=WANTED) from exc
+
+
+class _Request:
+    """CertificationRequest (RFC 2986 4), taken apart. Raises NotDER when it is something else."""
+
+    def __init__(self, root: Node) -> None:
+        if root.tag != SEQUENCE or len(root.children) != 3:
+            raise NotDER("it is not request, algorithm and signature")
+        self.info, self.algorithm = root.child(0, SEQUENCE), root.child(1, SEQUENCE)
+        if len(self.info.children) not in (3, 4):
+            raise NotDER("its parts are not those of a request")
+        if integer(self.info.child(0)) != 0:
+            raise NotDER("its version is not v1(0)")
+        self.subject, self.spki = self.info.child(1, SEQUENCE), self.info.child(2, SEQUENCE)
+        self.attributes = self.info.child(3, _ATTRIBUTES).children if len(self.info.children) == 4 else []
+
+
+def _too_large(size: int, max_bytes: int) -> CSRRefused:
+    return CSRRefused(
+        R.TOO_LARGE,
+        f"It has {size:,} bytes, more than the {max_bytes:,} that one CSR may have.",
+        next_step="Ask for names only, without other extensions.",
+    )
+
+
+def _refuse_large(request: _Request, size: int, max_names: int, max_bytes: int) -> None:
+    """Too many names is the better reason, where it is the reason."""
+    san = read_wishes(request.attributes).san
+    if san is not None and len(san.children) > max_names:
+        raise too_many(len(san.children), max_names)
+    raise _too_large(size, max_bytes)
+
+
+def _judge(request: _Request, der: bytes, *, bare: bool, domains: Sequence[str], max_names: int) -> CSRFacts:
+    key = judge_public_key(request.spki)
+    _check_signature_hash(request.algorithm)
+    _check_key_loads(request.spki.raw)
+    wishes = read_wishes(request.attributes)
+    if wishes.san is not None and len(wishes.san.children) > max_names:
+        raise too_many(len(wishes.san.children), max_names)  # before the signature: counting is cheap
+    _check_signature(der)
+    subject = read_subject(request.subject)
+    names, normalised = read_names(wishes.san, subject.common_names, domains=domains, max_names=max_names)
+    return CSRFacts(
+        der=der,
+        spki_der=request.spki.raw,
+        spki_sha256=spki_sha256(request.spki.raw),
+        key=key,
+        common_name=names[0],
+        dns_names=names,
+        ip_addresses=(),
+        stripped=_stripped(wishes, remarkable=subject.remarkable),
+        normalised=normalised or bare or not subject.common_names or any(text != text.lower() for text in subject.common_names),
+        storable=not wishes.has_password,
+    )
+
+
+def _stripped(wishes: Wishes, *, remarkable: bool) -> tuple[str, ...]:
+    rest = ("a subject attribute that begins like a formula",) if remarkable else ()
+    return (*wishes.stripped, *rest)
+
+
+def _check_signature_hash(algorithm: Node) -> None:
+    kind = dotted(algorithm.child(0))
+    weak = _WEAK_SIGNATURES.get(kind)
+    if weak is None and kind == _PSS and not _pss_hash_is_strong(algorithm):
+        weak = "SHA-1 or another weak hash in PSS"
+    if weak:
+        raise CSRRefused(
+            R.WEAK_SIGNATURE_HASH, f"It is signed with {weak}.", field="signature", next_step="Sign it with SHA-256 or better."
+        )
+
+
+def _pss_hash_is_strong(algorithm: Node) -> bool:
+    """RSASSA-PSS-params name the hash in [0] and that of the mask in [1]; where one is absent, SHA-1 is meant (RFC 4055 3.1)."""
+    if len(algorithm.children) < 2:
+        return False
+    parameters = {node.tag: node for node in algorithm.child(1).children}
+    if 0xA0 not in parameters or 0xA1 not in parameters:
+        return False
+    digest = dotted(parameters[0xA0].child(0).child(0))
+    mask = dotted(parameters[0xA1].child(0).child(1).child(0))
+    return digest in _PSS_HASHES and mask in _PSS_HASHES
+
+
+def _check_key_loads(spki: bytes) -> None:
+    """A point off its curve, a key that is no key."""
+    try:
+        load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise NotDER("its public key is not a point of its curve or not a key at all") from exc
+
+
+def _check_signature(der: bytes) -> None:
+    """Proof that the sender has the private key (RFC 2986 3)."""
+    request = x509.load_der_x509_csr(der)
+    try:
+        valid = request.is_signature_valid
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError) as exc:
+        raise _bad_signature() from exc
     if not valid:
-        raise CSRRefused(RefusalClass.BAD_SIGNATURE, "bad signature")
-    key = facts_of(csr.public_key())
-    if key is None:
-        raise CSRRefused(RefusalClass.UNSUPPORTED_KEY, "unsupported key")
-    dns = tuple(parse_dns_name(name).ascii for name in names.get_values_for_type(x509.DNSName))
-    spki = spki_der(csr.public_key())
-    return CSRFacts(csr.public_bytes(Encoding.DER), spki, spki_sha256(spki), key, dns[0], dns, ())
+        raise _bad_signature()
+
+
+def _bad_signature() -> CSRRefused:
+    return CSRRefused(
+        R.BAD_SIGNATURE,
+        "Its signature is not by its own key.",
+        field="signature",
+        next_step="Make the CSR again; a CSR cannot be edited after it was signed.",
+    )

@@ -1,59 +1,120 @@
-"""DNS names and IP addresses: brought into their normal form or refused. Pure."""
+"""DNS names and IP addresses: brought into their normal form, or refused with the reason; and whose they are. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
+from publicsuffixlist import PublicSuffixList
 
 from certs.errors import CSRRefused
-from certs.terms import RefusalClass
+from certs.terms import RefusalClass as R
 
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+MAX_NAME, MAX_LABEL = 253, 63  # RFC 1035 2.3.4, without the root's dot
+EXAMPLE = "For example api.example.com."
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+# Names that mean something else on every network (RFC 6761, RFC 6762, RFC 9476, ICANN's `internal`)
+_INTERNAL = {
+    "local",
+    "localhost",
+    "internal",
+    "intranet",
+    "lan",
+    "home",
+    "corp",
+    "private",
+    "localdomain",
+    "invalid",
+    "onion",
+    "alt",
+    "arpa",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class DNSName:
-    """`ascii` in lower-case A-labels, with `*.` in front for a wildcard."""
+    """`ascii`: lower-case A-labels, with `*.` in front for a wildcard."""
 
     ascii: str
     wildcard: bool
 
 
 def parse_dns_name(text: str, *, allow_unicode: bool = False, field: str = "san") -> DNSName:
-    """Raises CSRRefused(bad_name)."""
-    name = text.strip().lower() if allow_unicode else text.lower()
-    if allow_unicode and not name.isascii():
-        try:
-            name = idna.encode(name, uts46=True).decode()
-        except idna.IDNAError as exc:
-            raise _bad(text, "it is not a valid international name", field) from exc
+    """A host name, or a wildcard for one whole label (RFC 5280 4.2.1.6, RFC 9525 6.3). Raises CSRRefused(bad_name).
+
+    `allow_unicode`: people write words and forms; their names may have spaces around them and letters of any script.
+    """
+    name = _from_people(text, field) if allow_unicode else text.lower()
     wildcard = name.startswith("*.")
-    labels = name.removeprefix("*.").split(".")
-    if len(name) > 253 or len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise _bad(text, "a name is labels of letters, digits and hyphens, joined by dots", field)
-    if labels[-1].isdigit():
-        raise _bad(text, "an IP address is not a DNS name", field)
-    for label in labels:
-        _check_a_label(label, text, field)
+    host = name.removeprefix("*.")
+    problem = _problem(name, host)
+    if problem:
+        raise _bad(text, problem, field)
     return DNSName(name, wildcard)
 
 
-def _check_a_label(label: str, text: str, field: str) -> None:
-    if label[2:4] != "--":
-        return
+def _from_people(text: str, field: str) -> str:
+    name = text.strip().lower()
+    if name.isascii():
+        return name
     try:
-        if not label.startswith("xn--") or idna.encode(idna.decode(label)).decode() != label:
-            raise _bad(text, "a label with hyphens in its third and fourth place must be a valid A-label", field)
+        return idna.encode(name, uts46=True).decode()
     except idna.IDNAError as exc:
-        raise _bad(text, "a label with hyphens in its third and fourth place must be a valid A-label", field) from exc
+        raise _bad(text, "it is not a valid international name", field) from exc
+
+
+def _problem(name: str, host: str) -> str:
+    """Why this is no host name; empty when it is one."""
+    if not host or not name.isascii():
+        return "it is empty" if not host else "it is not ASCII"
+    if "*" in host:
+        return "a star stands for one whole label, the first"
+    if looks_like_ip(host):
+        return "an IP address is not a DNS name"
+    if host.endswith(".") or host.startswith(".") or ".." in host:
+        return "it has an empty label"
+    if len(name) > MAX_NAME:
+        return f"it has more than {MAX_NAME} characters"
+    labels = host.split(".")
+    if any(len(label) > MAX_LABEL for label in labels):
+        return f"a label has more than {MAX_LABEL} characters"
+    if not all(_LABEL.fullmatch(label) for label in labels):
+        return "a label is letters, digits and hyphens, with no hyphen at its ends"
+    if labels[-1].isdigit():
+        return "its last label is a number"
+    if not all(_is_plain_or_a_label(label) for label in labels):
+        return "a label with hyphens in third and fourth place must be a valid A-label (xn--)"
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def _is_plain_or_a_label(label: str) -> bool:
+    """RFC 5890 2.3.1: hyphens in third and fourth place are reserved; of those only A-labels that survive the round trip are names."""
+    if label[2:4] != "--":
+        return True
+    if not label.startswith("xn--"):
+        return False
+    try:
+        return bool(idna.encode(idna.decode(label)).decode() == label)
+    except (idna.IDNAError, UnicodeError):
+        return False
 
 
 def _bad(text: str, why: str, field: str) -> CSRRefused:
-    shown = text if len(text) <= 80 and text.isprintable() else "this name"
-    return CSRRefused(RefusalClass.BAD_NAME, f"{shown}: {why}.", field=field, next_step="For example api.example.com.")
+    return CSRRefused(R.BAD_NAME, f"{_shown(text)}: {why}.", field=field, next_step=EXAMPLE)
+
+
+def _shown(text: str) -> str:
+    """A name in a message: only when it cannot break the line, the page or the log that it stands in."""
+    return text if 0 < len(text) <= 100 and re.fullmatch(r"[A-Za-z0-9.*_:/-]+", text) else "A name"
+
+
+def looks_like_ip(text: str) -> bool:
+    return parse_ip_address(text) is not None or bool(re.fullmatch(r"[0-9.]+", text))
 
 
 def parse_ip_address(text: str) -> str | None:
@@ -62,3 +123,49 @@ def parse_ip_address(text: str) -> str | None:
         return str(ipaddress.ip_address(text.strip().strip("[]")))
     except ValueError:
         return None
+
+
+def is_within(name: str, domain: str) -> bool:
+    """The domain itself or anything beneath it, label by label: evilexample.test is not within example.test."""
+    host = name.removeprefix("*.")
+    return host == domain or host.endswith("." + domain)
+
+
+def owning_domain(name: str, domains: Iterable[str]) -> str | None:
+    """The longest of the domains that holds the name, or None."""
+    return max((domain for domain in domains if is_within(name, domain)), key=len, default=None)
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
+def is_public_suffix(host: str) -> bool:
+    """A registry's own name such as com or co.uk, or one that the list does not know and that has one label."""
+    return _suffixes().privatesuffix(host) is None
+
+
+def check_ownership(name: str, domains: Iterable[str], *, field: str = "san") -> None:
+    """Raises CSRRefused(forbidden_name) unless the name lies within one of the domains, and is no wildcard of a whole one."""
+    host = name.removeprefix("*.")
+    owner = owning_domain(name, domains)
+    if owner is not None:
+        if name.startswith("*.") and host == owner:
+            raise _forbidden(
+                f"*.{owner} would cover the whole domain",
+                "That needs an approval of its own: ask for the names you need, or use the request form.",
+                field,
+            )
+        return
+    if host.rpartition(".")[2] in _INTERNAL or "." not in host:
+        raise _forbidden(f"{_shown(name)} is an internal name", "Use a name beneath a domain of your team.", field)
+    if is_public_suffix(host):
+        raise _forbidden(f"{_shown(name)} is at or above a public suffix", "Use a name beneath a domain of your team.", field)
+    raise _forbidden(
+        f"{_shown(name)} is outside your team's domains", f"Your team has: {', '.join(sorted(domains)[:10]) or 'none'}.", field
+    )
+
+
+def _forbidden(message: str, next_step: str, field: str) -> CSRRefused:
+    return CSRRefused(R.FORBIDDEN_NAME, message + ".", field=field, next_step=next_step)

@@ -26,7 +26,7 @@ from certs.models import Domain, Issuer, Team
 from certs.terms import RevocationReason
 from certs.workflow.believing import believe
 from certs.workflow.tokens import create_token
-from certs.x509.csr import build_csr
+from certs.x509.csr_building import build_csr
 from certs.x509.pem import serial_of
 from keys.spec import KeySpec, spki_der, spki_sha256
 from policy.models import Profile

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from certs.x509.csr import build_csr
+from certs.x509.csr_building import build_csr
 from keys.backends.base import KeyBackend
 from keys.backends.local import LocalKeyBackend
 from keys.backends.pkcs11 import PKCS11KeyBackend

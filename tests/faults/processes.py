@@ -39,7 +39,17 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        options = ["-Q", ",".join(QUEUES), "-c", str(self.processes), "-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        options = [
+            "-Q",
+            ",".join(QUEUES),
+            "-c",
+            str(self.processes),
+            "-l",
+            "WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
         command = [sys.executable, "-m", "celery", "-A", "pkiportal", "worker", *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)

@@ -103,7 +103,9 @@ def test_resume_of_an_unknown_id_and_of_a_finished_request_is_refused(held: Cert
     assert json.loads(out.getvalue())["type"] == "notFound"  # a finished request has no resume id any more
 
 
-def test_outage_in_the_middle_of_a_batch_stops_only_what_was_not_sent(worker: None, twin_portal: Requester, twin_ca: TwinCAClient, make_spec) -> None:
+def test_outage_in_the_middle_of_a_batch_stops_only_what_was_not_sent(
+    worker: None, twin_portal: Requester, twin_ca: TwinCAClient, make_spec
+) -> None:
     first = wait(submit(make_spec("before.example.com"), requester=twin_portal), seconds=30)
     twin_ca.reachable = False
     second = submit(make_spec("after.example.com"), requester=twin_portal)

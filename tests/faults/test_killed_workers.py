@@ -62,9 +62,7 @@ def requester(settings: Any, vault_access: Any, mount: str) -> Requester:
 @pytest.fixture
 def worker(tmp_path: Path, mount: str) -> Iterator[Worker]:
     app.control.purge()
-    env = environment(
-        PKI_TEST_VAULT_MOUNT=mount, PKI_LEAF_KEY_BACKEND="vault", PKI_ATTEMPT_LEASE_SECONDS="5", PKI_SWEEP_AFTER_SECONDS="1"
-    )
+    env = environment(PKI_TEST_VAULT_MOUNT=mount, PKI_LEAF_KEY_BACKEND="vault", PKI_ATTEMPT_LEASE_SECONDS="5", PKI_SWEEP_AFTER_SECONDS="1")
     with Worker(tmp_path / "worker.log", env) as running:
         yield running
 

@@ -17,7 +17,7 @@ from certs.workflow.beats import pause
 from certs.workflow.endings import fail_many, worn_out
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.steps.keys import KeysUnavailable
-from certs.x509.csr import build_csr
+from certs.x509.csr_building import build_csr
 from keys.errors import KeyBackendError
 from keys.lifecycle import private_key_for
 from keys.spec import spki_der, spki_sha256

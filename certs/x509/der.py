@@ -1,0 +1,186 @@
+"""A strict walk over DER (X.690 10 and 11): what is not in the one canonical form is refused before any library sees it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MAX_DEPTH = 24
+MAX_NODES = 60_000
+
+BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID, UTF8_STRING = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0C
+SEQUENCE, SET = 0x30, 0x31
+PRINTABLE_STRING, TELETEX_STRING, IA5_STRING, UNIVERSAL_STRING, BMP_STRING = 0x13, 0x14, 0x16, 0x1C, 0x1E
+_CONSTRUCTED, _HIGH_TAG, _CONTEXT = 0x20, 0x1F, 0x80
+
+
+class NotDER(ValueError):
+    """The bytes are not DER; the message says what is wrong, never the bytes."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One element: its identifier octet, where it stands, its content, and its children when it is constructed."""
+
+    tag: int
+    raw: bytes
+    content: bytes
+    children: list[Node] = field(default_factory=list)
+
+    def child(self, index: int, tag: int | None = None) -> Node:
+        """The child at that place, of that tag. Raises NotDER."""
+        if index >= len(self.children) or (tag is not None and self.children[index].tag != tag):
+            raise NotDER("an element is missing or of another type")
+        return self.children[index]
+
+
+def parse(data: bytes) -> Node:
+    """Exactly one element, with nothing behind it. Raises NotDER."""
+    walker = _Walker()
+    node, end = walker.element(data, 0, 0)
+    if end != len(data):
+        raise NotDER("bytes follow the end of the structure")
+    return node
+
+
+class _Walker:
+    def __init__(self) -> None:
+        self.nodes = 0
+
+    def element(self, data: bytes, start: int, depth: int) -> tuple[Node, int]:
+        self.nodes += 1
+        if depth > MAX_DEPTH or self.nodes > MAX_NODES:
+            raise NotDER("it is nested too deeply or has too many elements")
+        tag, body, end = _header(data, start)
+        node = Node(tag, data[start:end], data[body:end])
+        if tag & _CONSTRUCTED:
+            self._children(node, data, body, end, depth)
+        else:
+            _check_primitive(node)
+        return node, end
+
+    def _children(self, node: Node, data: bytes, position: int, end: int, depth: int) -> None:
+        if node.tag < _CONTEXT and node.tag not in (SEQUENCE, SET):
+            raise NotDER("a string is in constructed form")
+        while position < end:
+            child, position = self.element(data, position, depth + 1)
+            if position > end:
+                raise NotDER("an element is longer than what holds it")
+            node.children.append(child)
+
+
+def _header(data: bytes, start: int) -> tuple[int, int, int]:
+    """(identifier octet, begin of content, end of content)."""
+    if start + 2 > len(data):
+        raise NotDER("it ends in the middle of an element")
+    tag, length, body = data[start], data[start + 1], start + 2
+    if tag & _HIGH_TAG == _HIGH_TAG or tag == 0:
+        raise NotDER("a tag is not one that this structure uses")
+    if length == 0x80:
+        raise NotDER("a length is indefinite (BER)")
+    if length > 0x80:
+        count = length & 0x7F
+        octets = data[body : body + count]
+        if count > 4 or len(octets) != count:
+            raise NotDER("a length is larger than the data")
+        length, body = int.from_bytes(octets, "big"), body + count
+        if octets[0] == 0 or length < 0x80:
+            raise NotDER("a length is not in its shortest form")
+    if body + length > len(data):
+        raise NotDER("a length is larger than the data")
+    return tag, body, body + length
+
+
+def _check_primitive(node: Node) -> None:
+    check = _CHECKS.get(node.tag)
+    if check is not None:
+        check(node.content)
+
+
+def _boolean(content: bytes) -> None:
+    if content not in (b"\x00", b"\xff"):
+        raise NotDER("a BOOLEAN is neither 00 nor FF")
+
+
+def _integer(content: bytes) -> None:
+    if not content:
+        raise NotDER("an INTEGER is empty")
+    if len(content) > 1 and ((content[0] == 0 and content[1] < 0x80) or (content[0] == 0xFF and content[1] >= 0x80)):
+        raise NotDER("an INTEGER is not in its shortest form")
+
+
+def _bit_string(content: bytes) -> None:
+    if not content or content[0] > 7 or (len(content) == 1 and content[0]):
+        raise NotDER("a BIT STRING has a wrong count of unused bits")
+    if content[0] and content[-1] & ((1 << content[0]) - 1):
+        raise NotDER("a BIT STRING has bits set among the unused ones")
+
+
+def _null(content: bytes) -> None:
+    if content:
+        raise NotDER("a NULL has content")
+
+
+def _oid(content: bytes) -> None:
+    if not content or content[-1] & 0x80:
+        raise NotDER("an OBJECT IDENTIFIER ends inside a subidentifier")
+    starts = [0, *(n + 1 for n, octet in enumerate(content[:-1]) if not octet & 0x80)]
+    if any(content[start] == 0x80 for start in starts):
+        raise NotDER("an OBJECT IDENTIFIER is not in its shortest form")
+
+
+def _utf8(content: bytes) -> None:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise NotDER("a UTF8String is not UTF-8") from exc
+
+
+def _bmp(content: bytes) -> None:
+    if len(content) % 2:
+        raise NotDER("a BMPString has an odd number of octets")
+
+
+def _universal(content: bytes) -> None:
+    if len(content) % 4:
+        raise NotDER("a UniversalString is not made of four octets a character")
+
+
+_CHECKS = {
+    BOOLEAN: _boolean,
+    INTEGER: _integer,
+    BIT_STRING: _bit_string,
+    NULL: _null,
+    OID: _oid,
+    UTF8_STRING: _utf8,
+    BMP_STRING: _bmp,
+    UNIVERSAL_STRING: _universal,
+}
+
+
+def dotted(node: Node) -> str:
+    """The dotted text of an OBJECT IDENTIFIER (X.690 8.19). Raises NotDER for another type."""
+    if node.tag != OID:
+        raise NotDER("an OBJECT IDENTIFIER is missing")
+    arcs: list[int] = []
+    value = 0
+    for octet in node.content:
+        value = value << 7 | octet & 0x7F
+        if not octet & 0x80:
+            arcs.append(value)
+            value = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
+
+
+def integer(node: Node) -> int:
+    """The value of an INTEGER. Raises NotDER for another type."""
+    if node.tag != INTEGER:
+        raise NotDER("an INTEGER is missing")
+    return int.from_bytes(node.content, "big", signed=True)
+
+
+def bits(node: Node) -> bytes:
+    """The octets of a BIT STRING without unused bits. Raises NotDER."""
+    if node.tag != BIT_STRING or node.content[0]:
+        raise NotDER("a BIT STRING of whole octets is missing")
+    return node.content[1:]

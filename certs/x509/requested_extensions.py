@@ -1,0 +1,151 @@
+"""What a CSR asks for beside its key: attributes, extensions, names. Refused, granted by the profile anyway, or left behind. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from certs.errors import CSRRefused
+from certs.terms import RefusalClass as R
+from certs.x509.der import BIT_STRING, BOOLEAN, OCTET_STRING, SEQUENCE, SET, Node, NotDER, dotted, parse
+
+_EXTENSION_REQUESTS = {"1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14"}  # PKCS#9, and Microsoft's number for the same
+_CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an object identifier
+_ATTRIBUTES = {_CHALLENGE_PASSWORD: "the challenge password", "1.2.840.113549.1.9.2": "the unstructured name"}
+_SAN, _BASIC_CONSTRAINTS, _KEY_USAGE, _EKU = "2.5.29.17", "2.5.29.19", "2.5.29.15", "2.5.29.37"
+_FORBIDDEN = {
+    "2.5.29.30": "name constraints, which only a CA has",
+    "2.5.29.36": "policy constraints, which only a CA has",
+    "2.5.29.33": "policy mappings, which only a CA has",
+    "2.5.29.54": "inhibitAnyPolicy, which only a CA has",
+    "1.3.6.1.4.1.311.25.2": "a security identifier of its own choice, which would map it to an account",
+    "1.3.6.1.4.1.11129.2.4.3": "a precertificate poison",
+}
+_LEFT_BEHIND = {
+    "2.5.29.14": "the subject key identifier",
+    "2.5.29.35": "the authority key identifier",
+    "2.5.29.31": "the CRL distribution points",
+    "2.5.29.32": "the certificate policies",
+    "2.5.29.9": "the directory attributes",
+    "2.5.29.18": "the issuer alternative name",
+    "1.3.6.1.5.5.7.1.1": "the authority information access",
+    "1.3.6.1.5.5.7.1.24": "the TLS feature (must-staple)",
+    "2.16.840.1.113730.1.1": "the Netscape certificate type",
+    "1.3.6.1.4.1.311.20.2": "the template name",
+    "1.3.6.1.4.1.311.21.7": "the template",
+    _BASIC_CONSTRAINTS: "the basic constraints",
+}
+_GRANTED_EKUS = {"1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"}  # serverAuth, clientAuth: the profile decides which
+_CA_USAGE_BITS = (5, 6)  # keyCertSign, cRLSign (RFC 5280 4.2.1.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """`san`: the SubjectAltName's GeneralNames, None when there is none; `stripped`: what is left behind, in words."""
+
+    san: Node | None
+    stripped: tuple[str, ...]
+    has_password: bool
+
+
+def read_wishes(attributes: list[Node]) -> Wishes:
+    """Judge the attributes of a request (RFC 2986 4.1). Raises CSRRefused, or NotDER for malformed ones."""
+    stripped: list[str] = []
+    requested: list[Node] = []
+    seen: set[str] = set()
+    for attribute in attributes:
+        if attribute.tag != SEQUENCE or len(attribute.children) != 2 or attribute.child(1).tag != SET or not attribute.child(1).children:
+            raise NotDER("an attribute is not type and values")
+        kind = dotted(attribute.child(0))
+        kind = "extensions" if kind in _EXTENSION_REQUESTS else kind
+        if kind in seen:
+            raise _twice()
+        seen.add(kind)
+        if kind == "extensions":
+            requested = _extension_list(attribute.child(1))
+        else:
+            stripped.append(_ATTRIBUTES.get(kind, f"the attribute {kind}"))
+    san, more = _extensions(requested)
+    return Wishes(san, (*stripped, *more), _CHALLENGE_PASSWORD in seen)
+
+
+def _extension_list(values: Node) -> list[Node]:
+    if len(values.children) != 1:
+        raise _twice()
+    return values.child(0, SEQUENCE).children
+
+
+def _twice() -> CSRRefused:
+    return CSRRefused(
+        R.DUPLICATE_EXTENSION,
+        "It asks for the same extension or attribute twice; readers differ in which one they see.",
+        next_step="Ask once.",
+    )
+
+
+def _extensions(requested: list[Node]) -> tuple[Node | None, list[str]]:
+    san: Node | None = None
+    stripped: list[str] = []
+    seen: set[str] = set()
+    for extension in requested:
+        kind, critical, value = _parts(extension)
+        if kind in seen:
+            raise _twice()
+        seen.add(kind)
+        if kind == _SAN:
+            san = parse(value)
+        elif (left := _judge(kind, value, critical=critical)) is not None:
+            stripped.append(left)
+    return san, stripped
+
+
+def _parts(extension: Node) -> tuple[str, bool, bytes]:
+    """Extension ::= SEQUENCE { extnID, critical BOOLEAN DEFAULT FALSE, extnValue } (RFC 5280 4.1)."""
+    if extension.tag != SEQUENCE or len(extension.children) not in (2, 3):
+        raise NotDER("an extension is not identifier, criticality and value")
+    critical = False
+    if len(extension.children) == 3:
+        critical = extension.child(1, BOOLEAN).content == b"\xff"
+    return dotted(extension.child(0)), critical, extension.child(len(extension.children) - 1, OCTET_STRING).content
+
+
+def _judge(kind: str, value: bytes, *, critical: bool) -> str | None:
+    """What is left behind, in words; None when the profile grants it anyway. Raises CSRRefused for what no requester may ask."""
+    if kind in _FORBIDDEN:
+        raise _forbidden(f"It asks for {_FORBIDDEN[kind]}.")
+    if kind == _BASIC_CONSTRAINTS:
+        return _basic_constraints(value)
+    if kind == _KEY_USAGE:
+        return _key_usage(value)
+    if kind == _EKU:
+        return _extended_key_usage(value)
+    if critical and kind not in _LEFT_BEHIND:
+        raise _forbidden("It asks for a critical extension that is not known here.")
+    return _LEFT_BEHIND.get(kind, f"the extension {kind}")
+
+
+def _basic_constraints(value: bytes) -> str:
+    fields = parse(value).children
+    if fields and fields[0].tag == BOOLEAN and fields[0].content == b"\xff":
+        raise _forbidden("It asks to be a CA.")
+    return _LEFT_BEHIND[_BASIC_CONSTRAINTS]
+
+
+def _key_usage(value: bytes) -> None:
+    node = parse(value)
+    if node.tag != BIT_STRING:
+        raise NotDER("a key usage is not a BIT STRING")
+    octets = node.content[1:]
+    if any(octets and octets[0] & (0x80 >> bit) for bit in _CA_USAGE_BITS):
+        raise _forbidden("It asks for the key usages of a CA (keyCertSign, cRLSign).")
+
+
+def _extended_key_usage(value: bytes) -> None:
+    asked = {dotted(node) for node in parse(value).children}
+    if not asked:
+        raise NotDER("an extended key usage is empty")
+    if asked - _GRANTED_EKUS:
+        raise _forbidden("It asks for extended key usages beyond serverAuth and clientAuth.")
+
+
+def _forbidden(message: str) -> CSRRefused:
+    return CSRRefused(R.FORBIDDEN_EXTENSION, message, field="extensions", next_step="Ask for names only; the profile decides on the rest.")
