@@ -11,11 +11,9 @@ import json
 import re
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key, load_ssh_private_key
-
 from certs.errors import CSRRefused
 from certs.terms import RefusalClass as R
-from keys.spec import spki_sha256
+from certs.x509.pasted_secrets import body_of, holds_secret, public_half
 
 CSR_LABELS = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}
 WANTED = "Send one PKCS#10 request: -----BEGIN CERTIFICATE REQUEST----- and so on, or its DER."
@@ -24,11 +22,10 @@ REPLACE_KEY = "Treat that key as exposed and make a new one; send only the CSR. 
 _BLOCK = re.compile(rb"-----BEGIN ([^\r\n]*?)-----(.*?)-----END ([^\r\n]*?)-----", re.DOTALL)
 _BEGIN, _END = re.compile(rb"-----BEGIN ([^\r\n]*?)-----"), re.compile(rb"-----END ([^\r\n]*?)-----")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
-_SSH_PUBLIC = re.compile(rb"^\s*(ssh-(rsa|dss|ed25519)|ecdsa-sha2-\S+|sk-(ssh|ecdsa)\S+) AAAA", re.MULTILINE)
-_SECRET_MARKS = (b"PuTTY-User-Key-File", b"AGE-SECRET-KEY-", b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")  # PuTTY, age, Java keystores
-_PKCS7_DATA = bytes.fromhex("06092a864886f70d010701")
-_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
-_PBES = (bytes.fromhex("06092a864886f70d01050d"), bytes.fromhex("060a2a864886f70d010c01"), bytes.fromhex("06092a864886f70d0105"))
+_SSH_PUBLIC = re.compile(rb"^\s*(\S+ )?(ssh-(rsa|dss|ed25519)|ecdsa-sha2-\S+|sk-(ssh|ecdsa)\S+) AAAA", re.MULTILINE)
+_SSH2_PUBLIC = b"BEGIN SSH2 PUBLIC KEY"
+_PKCS7 = bytes.fromhex("06092a864886f70d0107")
+_MOST_BLOCKS = 100  # more BEGIN lines than anybody pastes; matching ends to them takes time
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +40,28 @@ def unpack(data: bytes) -> Unpacked:
     """Raises CSRRefused."""
     if not data.strip():
         raise CSRRefused(R.MALFORMED, "There is nothing in it.", next_step=WANTED)
-    _refuse_marked_secrets(data)
+    refuse_secret(data)
     if data[:1] == b"\x30" and not data.isascii():
         return Unpacked(_only_csr(data))
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise CSRRefused(R.MALFORMED, "It is saved as UTF-16.", next_step="Save it as plain text (ASCII or UTF-8) and send it again.")
     text = data.removeprefix(b"\xef\xbb\xbf")
     if b"-----BEGIN" in text or b"-----END" in text:
         return Unpacked(_from_armour(text))
     return _from_plain(text)
 
 
-def _refuse_marked_secrets(data: bytes) -> None:
-    """Private keys by their armour, whatever else is pasted with them and however broken they are."""
-    private = [label for label in _BEGIN.findall(data) if b"PRIVATE KEY" in label.upper() or label.upper() == b"PKCS12"]
-    if private or any(mark in data for mark in _SECRET_MARKS):
+def refuse_secret(data: bytes) -> None:
+    """Private keys, whatever else is pasted with them and however broken they are. Raises CSRRefused(secret_pasted)."""
+    if holds_secret(data):
         raise CSRRefused(
-            R.SECRET_PASTED, "A private key was pasted in place of a CSR.", next_step=REPLACE_KEY, spki_sha256=_public_half(data)
+            R.SECRET_PASTED, "A private key was pasted in place of a CSR.", next_step=REPLACE_KEY, spki_sha256=public_half(data)
         )
 
 
-def _public_half(data: bytes) -> str:
-    """SHA-256 of the public key of a pasted private key, so that it can be refused from now on; empty when it cannot be read."""
-    attempts = [match.group(0) for match in _BLOCK.finditer(data)] or [data]
-    for block in attempts:
-        for load in (load_pem_private_key, load_ssh_private_key, load_der_private_key):
-            try:
-                return spki_sha256(load(block, None).public_key())
-            except Exception:  # noqa: BLE001, S112 - hostile bytes in three parsers; whatever they raise means: not this format
-                continue
-    return ""
-
-
 def _from_armour(text: bytes) -> bytes:
+    if len(_BEGIN.findall(text)) > _MOST_BLOCKS:
+        raise CSRRefused(R.MULTIPLE_OBJECTS, "It holds more objects than anybody counts; one CSR is wanted.", next_step=WANTED)
     blocks = list(_BLOCK.finditer(text))
     if not blocks or len(_BEGIN.findall(text)) != len(blocks) or len(_END.findall(text)) != len(blocks):
         raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines do not go together.", next_step=WANTED)
@@ -94,7 +82,7 @@ def _from_armour(text: bytes) -> bytes:
 
 def _check_line_ends(text: bytes, block: re.Match[bytes]) -> None:
     """The armour lines stand on lines of their own."""
-    before, after = text[: block.start()], block.group(2)
+    before, after = text[: block.start()].rstrip(b" \t"), block.group(2)
     if (before and not before.endswith((b"\n", b"\r"))) or not after[:1].isspace() or not after[-1:].isspace():
         raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines must stand on lines of their own.", next_step=WANTED)
 
@@ -126,10 +114,12 @@ def _decoded(text: bytes) -> bytes:
 
 def _from_plain(text: bytes) -> Unpacked:
     """No armour: an SSH key, a JWK, bare base64, or nothing of use."""
-    if _SSH_PUBLIC.search(text):
+    if _SSH_PUBLIC.search(text) or _SSH2_PUBLIC in text:
         raise CSRRefused(R.WRONG_OBJECT, "It is an SSH public key, not a CSR.", next_step=WANTED)
-    if text.lstrip()[:1] == b"{":
-        _refuse_json(text)
+    if text.lstrip()[:1] == b"{" and _is_jwk(text):
+        raise CSRRefused(R.WRONG_OBJECT, "It is a JWK, not a CSR.", next_step=WANTED)
+    if text.lstrip()[:6].upper() == b"SPKAC=":
+        raise CSRRefused(R.WRONG_OBJECT, "It is a SPKAC, not a PKCS#10 request.", next_step=WANTED)
     joined = b"".join(text.split())
     if len(joined) >= 64 and _BASE64.fullmatch(joined):
         try:
@@ -141,41 +131,38 @@ def _from_plain(text: bytes) -> Unpacked:
     raise CSRRefused(R.MALFORMED, "It is not a CSR.", next_step=WANTED)
 
 
-def _refuse_json(text: bytes) -> None:
+def _is_jwk(text: bytes) -> bool:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
-        return
-    if isinstance(content, dict) and "kty" in content:
-        if any(name in content for name in ("d", "k", "p", "q")):
-            raise CSRRefused(R.SECRET_PASTED, "A private JWK was pasted in place of a CSR.", next_step=REPLACE_KEY)
-        raise CSRRefused(R.WRONG_OBJECT, "It is a JWK, not a CSR.", next_step=WANTED)
+        return False
+    return isinstance(content, dict) and ("kty" in content or "keys" in content)
 
 
 def _only_csr(der: bytes) -> bytes:
     """Binary without a label: refuse what is certainly another thing; the rest is judged as a CSR."""
-    head = der[:80]
-    if _is_pkcs12(head) or _is_encrypted_key(head):
-        raise CSRRefused(R.SECRET_PASTED, "An encrypted private key was sent in place of a CSR.", next_step=REPLACE_KEY)
-    if spki := _public_half_of_der(der):
-        raise CSRRefused(R.SECRET_PASTED, "A private key was sent in place of a CSR.", next_step=REPLACE_KEY, spki_sha256=spki)
-    if _SIGNED_DATA in head[:32]:
-        raise CSRRefused(R.WRONG_OBJECT, "It is a PKCS#7 file, not a CSR.", next_step=WANTED)
+    what = _recognised(der)
+    if what:
+        raise CSRRefused(R.WRONG_OBJECT, f"It is {what}, not a CSR.", next_step=WANTED)
     return der
 
 
-def _is_pkcs12(head: bytes) -> bool:
-    """PFX ::= SEQUENCE { INTEGER 3, ContentInfo of data or signedData } (RFC 7292 4)."""
-    return b"\x02\x01\x03\x30" in head[:12] and (_PKCS7_DATA in head or _SIGNED_DATA in head)
-
-
-def _is_encrypted_key(head: bytes) -> bool:
-    """EncryptedPrivateKeyInfo begins with the algorithm of a password-based scheme (RFC 5958 3)."""
-    return any(oid in head[:24] for oid in _PBES)
-
-
-def _public_half_of_der(der: bytes) -> str:
-    try:
-        return spki_sha256(load_der_private_key(der, None).public_key())
-    except Exception:  # noqa: BLE001 - hostile bytes: whatever the parser raises means that it is no private key
+def _recognised(der: bytes) -> str:
+    """What else the first elements say that it is; empty when it may be a CSR."""
+    if der.startswith((b"ssh-", b"\x00\x00\x00\x07ssh-", b"\x00\x00\x00\x13ecdsa-sha2-", b"\x00\x00\x00\x0bssh-")):
+        return "an SSH public key"
+    if der[:1] != b"\x30":
         return ""
+    outer = body_of(der)
+    if outer.startswith(_PKCS7):
+        return "a PKCS#7 file"
+    inner = body_of(outer)
+    if outer[:1] == b"\x30" and inner[:1] == b"\x06":
+        return "a public key"
+    if outer[:1] == b"\x02" and outer[1:2] != b"\x01":
+        return "a public key"  # PKCS#1: a long modulus comes first
+    if outer[:1] == b"\x30" and inner[:4] == b"\xa0\x03\x02\x01":
+        return "a certificate"
+    if outer[:1] == b"\x30" and inner[:3] == b"\x02\x01\x01" and body_of(inner[3:])[:1] == b"\x06":
+        return "a CRL"
+    return ""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MAX_DEPTH = 24
 MAX_NODES = 60_000
+MAX_OID = 64  # octets; reading one costs the square of its length
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID, UTF8_STRING = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0C
 SEQUENCE, SET = 0x30, 0x31
-PRINTABLE_STRING, TELETEX_STRING, IA5_STRING, UNIVERSAL_STRING, BMP_STRING = 0x13, 0x14, 0x16, 0x1C, 0x1E
+NUMERIC_STRING, PRINTABLE_STRING, TELETEX_STRING, IA5_STRING, VISIBLE_STRING = 0x12, 0x13, 0x14, 0x16, 0x1A
+UNIVERSAL_STRING, BMP_STRING = 0x1C, 0x1E
 _CONSTRUCTED, _HIGH_TAG, _CONTEXT = 0x20, 0x1F, 0x80
 
 
@@ -66,6 +70,15 @@ class _Walker:
             if position > end:
                 raise NotDER("an element is longer than what holds it")
             node.children.append(child)
+        if node.tag == SET:
+            check_set_order(node)
+
+
+def check_set_order(node: Node) -> None:
+    """The values of a SET OF stand in ascending order of their encodings (X.690 11.6). Raises NotDER."""
+    raws = [child.raw for child in node.children]
+    if raws != sorted(raws):
+        raise NotDER("a SET is not in order")
 
 
 def _header(data: bytes, start: int) -> tuple[int, int, int]:
@@ -115,6 +128,14 @@ def _bit_string(content: bytes) -> None:
         raise NotDER("a BIT STRING has bits set among the unused ones")
 
 
+def _charset(allowed: re.Pattern[bytes], name: str) -> Callable[[bytes], None]:
+    def check(content: bytes) -> None:
+        if not allowed.fullmatch(content):
+            raise NotDER(f"a {name} holds a character that it may not")
+
+    return check
+
+
 def _null(content: bytes) -> None:
     if content:
         raise NotDER("a NULL has content")
@@ -123,6 +144,8 @@ def _null(content: bytes) -> None:
 def _oid(content: bytes) -> None:
     if not content or content[-1] & 0x80:
         raise NotDER("an OBJECT IDENTIFIER ends inside a subidentifier")
+    if len(content) > MAX_OID:
+        raise NotDER("an OBJECT IDENTIFIER is longer than any in use")
     starts = [0, *(n + 1 for n, octet in enumerate(content[:-1]) if not octet & 0x80)]
     if any(content[start] == 0x80 for start in starts):
         raise NotDER("an OBJECT IDENTIFIER is not in its shortest form")
@@ -154,6 +177,10 @@ _CHECKS = {
     UTF8_STRING: _utf8,
     BMP_STRING: _bmp,
     UNIVERSAL_STRING: _universal,
+    NUMERIC_STRING: _charset(re.compile(rb"[0-9 ]*"), "NumericString"),
+    PRINTABLE_STRING: _charset(re.compile(rb"[A-Za-z0-9 '()+,./:=?-]*"), "PrintableString"),
+    IA5_STRING: _charset(re.compile(rb"[\x00-\x7f]*"), "IA5String"),
+    VISIBLE_STRING: _charset(re.compile(rb"[\x20-\x7e]*"), "VisibleString"),
 }
 
 

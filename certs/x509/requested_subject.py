@@ -55,7 +55,8 @@ _INVISIBLE = {"\u115f", "\u1160", "\u3164", "\uffa0", "\u2800", "\u034f"}  # fil
 @dataclass(frozen=True, slots=True)
 class Subject:
     """`common_names` as written. `remarkable`: an attribute begins like a spreadsheet formula (CWE-1236), which is worth telling;
-    that O, OU and the like come from the team and never from a CSR is the rule and no news."""
+    that O, OU and the like come from the team and never from a CSR is the rule and no news.
+    """
 
     common_names: tuple[str, ...]
     remarkable: bool

@@ -1,0 +1,162 @@
+"""Private keys that people paste in place of a CSR: found however they are wrapped, and named by their public half alone. Pure.
+
+Nothing here puts a byte of what came in into an exception, a message or an answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    load_der_private_key,
+    load_pem_private_key,
+    load_ssh_private_key,
+    load_ssh_public_key,
+)
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+
+from keys.spec import spki_sha256
+
+# Dashes may be missing or typographic: the words are enough, whichever end of the key was copied.
+_MARKS = re.compile(
+    rb"(?:BEGIN|END) (?:[A-Z0-9]{1,12} ){0,3}(?:PRIVATE KEY|PKCS12)|PuTTY-User-Key-File-|Private-Lines:|AGE-SECRET-KEY-1", re.IGNORECASE
+)
+_PRIVATE_JWK = re.compile(rb"[\"']kty[\"']\s*:")
+_PRIVATE_PART = re.compile(rb"[\"'](?:d|k|p|q|priv)[\"']\s*:\s*[\"']")
+_BLOCK = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}-----[A-Za-z0-9+/=\s:,.-]{1,40000}?-----END [A-Z0-9 ]{0,40}-----")
+_BASE64_START = re.compile(rb"(?<![A-Za-z0-9+/])(?:M|b3BlbnNzaC1rZXktdjE)[A-Za-z0-9+/]{15,}")
+_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}")
+_KEYSTORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")  # Java: JKS, JCEKS
+_OPENSSH = b"openssh-key-v1\x00"
+_PBES = (bytes.fromhex("2a864886f70d0105"), bytes.fromhex("2a864886f70d010c01"))  # PKCS#5; PKCS#12 PBE
+_PKCS7 = bytes.fromhex("06092a864886f70d0107")
+_MOST_RUNS = 2000
+
+
+def holds_secret(data: bytes) -> bool:
+    """Is there a private key, clear or encrypted, anywhere in these bytes? Linear in their length."""
+    text = _plain(data)
+    if data.startswith(_KEYSTORES) or _MARKS.search(text) or _is_private_der(data.lstrip()[:64]):
+        return True
+    if _PRIVATE_JWK.search(text) and _PRIVATE_PART.search(text):
+        return True
+    return next(_private_runs(text), None) is not None
+
+
+def public_half(data: bytes) -> str:
+    """Lower-case hex SHA-256 of the SubjectPublicKeyInfo of the first private key that opens without a passphrase, else empty."""
+    text = _plain(data).replace(b"\\r", b"").replace(b"\\n", b"\n")
+    candidates = [data, data.strip(), *(match.group(0) for match in _BLOCK.finditer(text)), *_private_runs(text)]
+    for candidate in candidates[:20]:
+        for load in (_from_pem, _from_ssh, _from_der, _from_pkcs12, _from_sealed_openssh, _from_jwk):
+            try:
+                key = load(candidate)
+            except Exception:  # noqa: BLE001, S112 - hostile bytes in six parsers; whatever they raise means: not this format
+                continue
+            if key is not None:
+                return spki_sha256(key)
+    return ""
+
+
+def _plain(data: bytes) -> bytes:
+    """UTF-16, as some editors save it, without its empty octets: only the words matter here."""
+    return data.replace(b"\x00", b"") if data.count(b"\x00") * 3 > len(data) else data
+
+
+def _private_runs(text: bytes) -> Iterator[bytes]:
+    """What the base64 runs decode to, of those that begin like a private key."""
+    for count, match in enumerate(_BASE64_START.finditer(text)):
+        if count >= _MOST_RUNS:
+            return
+        head = b"".join(text[match.start() : match.start() + 160].split())[:96]
+        if _is_private_der(_decoded(head)):
+            run = _BASE64_RUN.match(text, match.start())
+            yield _decoded(b"".join(run.group(0).split())) if run else b""
+
+
+def _decoded(text: bytes) -> bytes:
+    """As much of it as is base64; a cut-off end is completed or dropped."""
+    letters = re.split(rb"[^A-Za-z0-9+/]", text, maxsplit=1)[0]
+    letters = letters[:-1] if len(letters) % 4 == 1 else letters
+    return base64.b64decode(letters + b"=" * (-len(letters) % 4))
+
+
+def _is_private_der(head: bytes) -> bool:
+    """By its first elements: PKCS#1, SEC 1, PKCS#8 clear or encrypted, PKCS#12, OpenSSH. A CSR or certificate begins otherwise."""
+    if head.startswith(_OPENSSH):
+        return True
+    if head[:1] != b"\x30":
+        return False
+    inner = body_of(head)
+    if inner[:3] in (b"\x02\x01\x00", b"\x02\x01\x01"):
+        rest = inner[3:]
+        # version, then: an AlgorithmIdentifier (PKCS#8), a modulus (PKCS#1; or a DSA key's p), an OCTET STRING (SEC 1)
+        return (rest[:1] == b"\x30" and body_of(rest)[:1] == b"\x06") or rest[:1] in (b"\x02", b"\x04")
+    if inner[:4] == b"\x02\x01\x03\x30":
+        return body_of(inner[3:]).startswith(_PKCS7)
+    return inner[:1] == b"\x30" and body_of(inner)[:1] == b"\x06" and body_of(inner)[2:].startswith(_PBES)
+
+
+def body_of(element: bytes) -> bytes:
+    """What follows an element's header; lengths are not checked, a cut-off key is a key too."""
+    if len(element) < 2:
+        return b""
+    return element[2 + (element[1] & 0x7F if element[1] & 0x80 else 0) :]
+
+
+def _from_pem(data: bytes) -> Any:
+    return load_pem_private_key(data, None).public_key()
+
+
+def _from_ssh(data: bytes) -> Any:
+    return load_ssh_private_key(data, None).public_key()
+
+
+def _from_der(data: bytes) -> Any:
+    return load_der_private_key(data, None).public_key()
+
+
+def _from_pkcs12(data: bytes) -> Any:
+    """Some are sealed with the empty password, which seals nothing."""
+    key = load_key_and_certificates(data, None)[0]
+    return key.public_key() if key is not None else None
+
+
+def _from_sealed_openssh(data: bytes) -> Any:
+    """An OpenSSH key shows its public half even when a passphrase seals it (openssh PROTOCOL.key 1)."""
+    blob = data if data.startswith(_OPENSSH) else base64.b64decode(b"".join(data.split(b"-----")[2].split()))
+    position = len(_OPENSSH)
+    fields: list[bytes] = []
+    for _ in range(3):
+        position = _take(blob, position, fields)
+    _take(blob, position + 4, fields)
+    kind_length = int.from_bytes(fields[3][:4], "big")
+    return load_ssh_public_key(fields[3][4 : 4 + kind_length] + b" " + base64.b64encode(fields[3]))
+
+
+def _take(blob: bytes, position: int, fields: list[bytes]) -> int:
+    length = int.from_bytes(blob[position : position + 4], "big")
+    fields.append(blob[position + 4 : position + 4 + length])
+    return position + 4 + length
+
+
+def _from_jwk(data: bytes) -> Any:
+    """RFC 7518 6.2 and 6.3, RFC 8037 2; the first key of a set."""
+    content = json.loads(data)
+    jwk = content["keys"][0] if "keys" in content else content
+    number = {name: int.from_bytes(_url64(jwk[name]), "big") for name in ("n", "e", "x", "y") if name in jwk}
+    if jwk["kty"] == "RSA":
+        return rsa.RSAPublicNumbers(number["e"], number["n"]).public_key()
+    if jwk["kty"] == "EC":
+        curve = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}[jwk["crv"]]
+        return ec.EllipticCurvePublicNumbers(number["x"], number["y"], curve).public_key()
+    return ed25519.Ed25519PublicKey.from_public_bytes(_url64(jwk["x"])) if jwk["crv"] == "Ed25519" else None
+
+
+def _url64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
