@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from certs.errors import CSRRefused
 from certs.terms import RefusalClass as R
 from certs.x509.armour import WANTED, unpack
-from certs.x509.der import SEQUENCE, Node, NotDER, dotted, integer, parse
+from certs.x509.der import NULL, SEQUENCE, Node, NotDER, bits, check_set_order, dotted, integer, parse
 from certs.x509.public_key import judge_public_key
 from certs.x509.requested_extensions import Wishes, read_wishes
 from certs.x509.requested_names import read_names, too_many
@@ -26,6 +26,8 @@ from keys.spec import KeyFacts, spki_sha256
 LARGEST_LOOKED_INTO = 1024 * 1024  # bytes: beyond this not even the reason is worth a parse
 _ATTRIBUTES = 0xA0
 _PSS = "1.2.840.113549.1.1.10"
+_NO_PARAMETERS = ("1.2.840.10045.4.3.", "1.3.101.11", "2.16.840.1.101.3.4.3.17", "2.16.840.1.101.3.4.3.18", "2.16.840.1.101.3.4.3.19")
+_PKCS1 = "1.2.840.113549.1.1."
 _WEAK_SIGNATURES = {
     "1.2.840.113549.1.1.2": "MD2",
     "1.2.840.113549.1.1.3": "MD4",
@@ -71,8 +73,8 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
     """Judge what came in place of a CSR. `max_bytes` bounds it as it came (PEM or DER). Raises CSRRefused and nothing else."""
     if len(data) > LARGEST_LOOKED_INTO:
         raise _too_large(len(data), max_bytes)
-    unpacked = unpack(data)
     try:
+        unpacked = unpack(data)
         request = _Request(parse(unpacked.der))
         if len(data) > max_bytes:
             _refuse_large(request, len(data), max_names, max_bytes)
@@ -92,12 +94,15 @@ class _Request:
         if root.tag != SEQUENCE or len(root.children) != 3:
             raise NotDER("it is not request, algorithm and signature")
         self.info, self.algorithm = root.child(0, SEQUENCE), root.child(1, SEQUENCE)
-        if len(self.info.children) not in (3, 4):
+        if len(self.info.children) != 4:  # RFC 2986 4.1: the attributes may be none, but their [0] is there
             raise NotDER("its parts are not those of a request")
         if integer(self.info.child(0)) != 0:
             raise NotDER("its version is not v1(0)")
         self.subject, self.spki = self.info.child(1, SEQUENCE), self.info.child(2, SEQUENCE)
-        self.attributes = self.info.child(3, _ATTRIBUTES).children if len(self.info.children) == 4 else []
+        attributes = self.info.child(3, _ATTRIBUTES)
+        check_set_order(attributes)
+        self.attributes = attributes.children
+        bits(root.child(2))
 
 
 def _too_large(size: int, max_bytes: int) -> CSRRefused:
@@ -147,6 +152,7 @@ def _stripped(wishes: Wishes, *, remarkable: bool) -> tuple[str, ...]:
 
 def _check_signature_hash(algorithm: Node) -> None:
     kind = dotted(algorithm.child(0))
+    _check_signature_parameters(kind, algorithm.children[1:])
     weak = _WEAK_SIGNATURES.get(kind)
     if weak is None and kind == _PSS and not _pss_hash_is_strong(algorithm):
         weak = "SHA-1 or another weak hash in PSS"
@@ -154,6 +160,14 @@ def _check_signature_hash(algorithm: Node) -> None:
         raise CSRRefused(
             R.WEAK_SIGNATURE_HASH, f"It is signed with {weak}.", field="signature", next_step="Sign it with SHA-256 or better."
         )
+
+
+def _check_signature_parameters(kind: str, parameters: list[Node]) -> None:
+    """None for ECDSA, EdDSA and ML-DSA; NULL or none for RSA (RFC 4055 5, RFC 5758 3.2, RFC 8410 3, RFC 9881 2). Raises NotDER."""
+    if len(parameters) > 1 or (kind.startswith(_NO_PARAMETERS) and parameters):
+        raise NotDER("the signature's algorithm has parameters that do not belong to it")
+    if kind.startswith(_PKCS1) and kind != _PSS and parameters and parameters[0].tag != NULL:
+        raise NotDER("the signature's algorithm has parameters other than NULL")
 
 
 def _pss_hash_is_strong(algorithm: Node) -> bool:
@@ -178,7 +192,10 @@ def _check_key_loads(spki: bytes) -> None:
 
 def _check_signature(der: bytes) -> None:
     """Proof that the sender has the private key (RFC 2986 3)."""
-    request = x509.load_der_x509_csr(der)
+    try:
+        request = x509.load_der_x509_csr(der)
+    except ValueError as exc:
+        raise NotDER("its parts are not in the form that RFC 2986 gives them") from exc
     try:
         valid = request.is_signature_valid
     except (InvalidSignature, UnsupportedAlgorithm, ValueError) as exc:

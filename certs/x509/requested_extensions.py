@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from certs.errors import CSRRefused
 from certs.terms import RefusalClass as R
-from certs.x509.der import BIT_STRING, BOOLEAN, OCTET_STRING, SEQUENCE, SET, Node, NotDER, dotted, parse
+from certs.x509.der import BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, SEQUENCE, SET, Node, NotDER, dotted, parse
 
 _EXTENSION_REQUESTS = {"1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14"}  # PKCS#9, and Microsoft's number for the same
 _CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an object identifier
@@ -35,6 +35,7 @@ _LEFT_BEHIND = {
     _BASIC_CONSTRAINTS: "the basic constraints",
 }
 _GRANTED_EKUS = {"1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"}  # serverAuth, clientAuth: the profile decides which
+_GRANTED_USAGES = (b"", b"\x80", b"\x20", b"\xa0")  # digitalSignature, keyEncipherment
 _CA_USAGE_BITS = (5, 6)  # keyCertSign, cRLSign (RFC 5280 4.2.1.3)
 
 
@@ -105,6 +106,8 @@ def _parts(extension: Node) -> tuple[str, bool, bytes]:
     critical = False
     if len(extension.children) == 3:
         critical = extension.child(1, BOOLEAN).content == b"\xff"
+        if not critical:
+            raise NotDER("an extension's criticality is written out although it is the default (X.690 11.5)")
     return dotted(extension.child(0)), critical, extension.child(len(extension.children) - 1, OCTET_STRING).content
 
 
@@ -123,26 +126,34 @@ def _judge(kind: str, value: bytes, *, critical: bool) -> str | None:
     return _LEFT_BEHIND.get(kind, f"the extension {kind}")
 
 
-def _basic_constraints(value: bytes) -> str:
-    fields = parse(value).children
-    if fields and fields[0].tag == BOOLEAN and fields[0].content == b"\xff":
+def _basic_constraints(value: bytes) -> str | None:
+    """Empty is what every certificate gets anyway; a written-out FALSE is common in the field, and not DER (X.690 11.5)."""
+    node = parse(value)
+    tags = [field.tag for field in node.children]
+    if node.tag != SEQUENCE or tags not in ([], [BOOLEAN], [INTEGER], [BOOLEAN, INTEGER]):
+        raise NotDER("the basic constraints are malformed")
+    if tags[:1] == [BOOLEAN] and node.child(0).content == b"\xff":
         raise _forbidden("It asks to be a CA.")
-    return _LEFT_BEHIND[_BASIC_CONSTRAINTS]
+    return _LEFT_BEHIND[_BASIC_CONSTRAINTS] if tags else None
 
 
-def _key_usage(value: bytes) -> None:
+def _key_usage(value: bytes) -> str | None:
+    """None for usages that the profile grants with some key; others are left behind, those of a CA refused."""
     node = parse(value)
     if node.tag != BIT_STRING:
         raise NotDER("a key usage is not a BIT STRING")
     octets = node.content[1:]
     if any(octets and octets[0] & (0x80 >> bit) for bit in _CA_USAGE_BITS):
         raise _forbidden("It asks for the key usages of a CA (keyCertSign, cRLSign).")
+    granted = octets[:1] in _GRANTED_USAGES and len(octets) <= 1
+    return None if granted else "key usages beyond digital signature and key encipherment"
 
 
 def _extended_key_usage(value: bytes) -> None:
-    asked = {dotted(node) for node in parse(value).children}
-    if not asked:
-        raise NotDER("an extended key usage is empty")
+    node = parse(value)
+    asked = {dotted(purpose) for purpose in node.children}
+    if node.tag != SEQUENCE or not asked:
+        raise NotDER("an extended key usage is not a list of purposes")
     if asked - _GRANTED_EKUS:
         raise _forbidden("It asks for extended key usages beyond serverAuth and clientAuth.")
 

@@ -31,7 +31,7 @@ def read_names(san: Node | None, common_names: Sequence[str], *, domains: Sequen
     normalised = False
     if not texts:
         if san is not None:
-            raise CSRRefused(R.BAD_NAME, "Its subject alternative name is empty.", field="san", next_step="Put in at least one DNS name.")
+            raise NotDER("its subject alternative name is empty (RFC 5280 4.2.1.6: at least one name)")
         texts, normalised = _from_common_name(common_names), True
     names = [parse_dns_name(text).ascii for text in texts]
     for name in names:
