@@ -18,7 +18,7 @@ from certs.terms import RefusalClass as R
 from certs.x509.armour import WANTED, unpack
 from certs.x509.der import NULL, SEQUENCE, Node, NotDER, bits, check_set_order, dotted, integer, parse
 from certs.x509.public_key import judge_public_key
-from certs.x509.requested_extensions import Wishes, read_wishes
+from certs.x509.requested_extensions import read_wishes
 from certs.x509.requested_names import read_names, too_many
 from certs.x509.requested_subject import read_subject
 from keys.spec import KeyFacts, spki_sha256
@@ -139,15 +139,10 @@ def _judge(request: _Request, der: bytes, *, bare: bool, domains: Sequence[str],
         common_name=names[0],
         dns_names=names,
         ip_addresses=(),
-        stripped=_stripped(wishes, remarkable=subject.remarkable),
+        stripped=(*wishes.stripped, *subject.stripped),
         normalised=normalised or bare or not subject.common_names or any(text != text.lower() for text in subject.common_names),
         storable=not wishes.has_password,
     )
-
-
-def _stripped(wishes: Wishes, *, remarkable: bool) -> tuple[str, ...]:
-    rest = ("a subject attribute that begins like a formula",) if remarkable else ()
-    return (*wishes.stripped, *rest)
 
 
 def _check_signature_hash(algorithm: Node) -> None:

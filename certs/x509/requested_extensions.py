@@ -34,7 +34,8 @@ _LEFT_BEHIND = {
     "1.3.6.1.4.1.311.21.7": "the template",
     _BASIC_CONSTRAINTS: "the basic constraints",
 }
-_GRANTED_EKUS = {"1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"}  # serverAuth, clientAuth: the profile decides which
+_SERVER_AUTH, _CLIENT_AUTH = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
+_GRANTED_EKUS = {_SERVER_AUTH, _CLIENT_AUTH}  # serverAuth, clientAuth: the profile decides which
 _GRANTED_USAGES = (b"", b"\x80", b"\x20", b"\xa0")  # digitalSignature, keyEncipherment
 _CA_USAGE_BITS = (5, 6)  # keyCertSign, cRLSign (RFC 5280 4.2.1.3)
 
@@ -149,13 +150,15 @@ def _key_usage(value: bytes) -> str | None:
     return None if granted else "key usages beyond digital signature and key encipherment"
 
 
-def _extended_key_usage(value: bytes) -> None:
+def _extended_key_usage(value: bytes) -> str | None:
+    """None for serverAuth alone; clientAuth is for the profile to give, not for the CSR. Others are refused."""
     node = parse(value)
     asked = {dotted(purpose) for purpose in node.children}
     if node.tag != SEQUENCE or not asked:
         raise NotDER("an extended key usage is not a list of purposes")
     if asked - _GRANTED_EKUS:
         raise _forbidden("It asks for extended key usages beyond serverAuth and clientAuth.")
+    return "the extended key usages, which the profile sets" if len(asked) > 1 or _SERVER_AUTH not in asked else None
 
 
 def _forbidden(message: str) -> CSRRefused:

@@ -23,7 +23,22 @@ from certs.x509.der import (
 )
 
 MAX_ATTRIBUTES = 20
-_CN, _COUNTRY = "2.5.4.3", "2.5.4.6"
+_CN, _COUNTRY, _ORGANIZATION = "2.5.4.3", "2.5.4.6", "2.5.4.10"
+_WORDS = {
+    "2.5.4.4": "surname",
+    "2.5.4.5": "serial number",
+    "2.5.4.6": "country",
+    "2.5.4.7": "locality",
+    "2.5.4.8": "state or province",
+    "2.5.4.9": "street address",
+    "2.5.4.11": "organizational unit",
+    "2.5.4.12": "title",
+    "2.5.4.17": "postal code",
+    "2.5.4.42": "given name",
+    "0.9.2342.19200300.100.1.1": "user id",
+    "0.9.2342.19200300.100.1.25": "domain component",
+    "1.2.840.113549.1.9.1": "e-mail address",
+}
 # RFC 5280 appendix A.1, ub-*: the longest an attribute may be, in characters
 _UPPER_BOUNDS = {
     _CN: 64,
@@ -54,12 +69,14 @@ _INVISIBLE = {"\u115f", "\u1160", "\u3164", "\uffa0", "\u2800", "\u034f"}  # fil
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """`common_names` as written. `remarkable`: an attribute begins like a spreadsheet formula (CWE-1236), which is worth telling;
-    that O, OU and the like come from the team and never from a CSR is the rule and no news.
+    """`common_names` as written; `stripped`: what is left behind, in words.
+
+    That the organization comes from the team and never from a CSR is the rule and no news, unless it begins like a
+    spreadsheet formula (CWE-1236).
     """
 
     common_names: tuple[str, ...]
-    remarkable: bool
+    stripped: tuple[str, ...]
 
 
 def read_subject(name: Node) -> Subject:
@@ -75,16 +92,19 @@ def read_subject(name: Node) -> Subject:
             next_step="A common name is enough.",
         )
     common: list[str] = []
-    remarkable = False
+    stripped: dict[str, None] = {}
     for attribute in attributes:
         if len(attribute.children) != 2:
             raise NotDER("a subject attribute is not type and value")
         kind, text = dotted(attribute.child(0)), _text(attribute.child(1))
         _check(kind, text)
-        remarkable = remarkable or text[0] in _FORMULA_STARTS
+        if text[0] in _FORMULA_STARTS:
+            stripped["a subject attribute that begins like a formula"] = None
+        elif kind not in (_CN, _ORGANIZATION):
+            stripped[f"the subject's {_WORDS.get(kind, kind)}"] = None
         if kind == _CN:
             common.append(text)
-    return Subject(tuple(common), remarkable)
+    return Subject(tuple(common), tuple(stripped))
 
 
 def _rdn(rdn: Node) -> list[Node]:
@@ -98,9 +118,12 @@ def _text(value: Node) -> str:
     if encoding is None:
         raise NotDER("a subject attribute is not a string")
     try:
-        return value.content.decode(encoding)
+        text = value.content.decode(encoding)
     except UnicodeDecodeError as exc:
         raise NotDER("a subject attribute is not in its own encoding") from exc
+    if value.tag == BMP_STRING and any(ord(character) > 0xFFFF for character in text):
+        raise NotDER("a BMPString holds a surrogate pair (X.690 8.23.8: the basic plane only)")
+    return text
 
 
 def _check(kind: str, text: str) -> None:
