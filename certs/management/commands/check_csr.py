@@ -17,7 +17,7 @@ from certs.errors import CSRRefused
 from certs.terms import RefusalClass
 from certs.x509.csr import CSRFacts, read_csr
 
-MAX_UNPACKED = 10 * 1024 * 1024  # bytes; a packed file that holds more is refused without unpacking the rest
+MAX_UNPACKED = 10 * 1024 * 1024  # bytes; a file that holds more is refused without reading the rest
 
 
 class Command(BaseCommand):
@@ -70,17 +70,14 @@ def _answer(path: Path, verdict: str, refusal: str, field: str, reason: str) -> 
 
 
 def _content(path: Path) -> bytes:
-    """At most one byte more than the gate reads of a plain file, or MAX_UNPACKED of a packed one. Raises CSRRefused."""
-    if path.suffix != ".gz":
-        with path.open("rb") as file:
-            return file.read(settings.PKI_MAX_CSR_BYTES + 1)
+    """At most MAX_UNPACKED bytes, packed or plain. Raises CSRRefused."""
     try:
-        with gzip.open(path, "rb") as packed:
-            data = packed.read(MAX_UNPACKED + 1)
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MAX_UNPACKED + 1)
     except (OSError, EOFError, zlib.error) as exc:
-        raise CSRRefused(RefusalClass.MALFORMED, "It is not a whole gzip file.", next_step="Pack it again, or send it as it is.") from exc
+        raise CSRRefused(RefusalClass.MALFORMED, "It cannot be read, or is not a whole gzip file.", next_step="Pack it again.") from exc
     if len(data) > MAX_UNPACKED:
-        raise CSRRefused(RefusalClass.TOO_LARGE, "Unpacked it is larger than 10 MB.", next_step="One CSR has at most 64 kB.")
+        raise CSRRefused(RefusalClass.TOO_LARGE, "It is larger than 10 MB.", next_step="One CSR has at most 64 kB.")
     return data
 
 
