@@ -37,10 +37,17 @@ class Unpacked:
 
 
 def unpack(data: bytes) -> Unpacked:
-    """Raises CSRRefused."""
+    """Raises CSRRefused. Looked through for private keys as it came, and again inside its base64."""
+    refuse_secret(data)
+    unpacked = _unpack(data)
+    if unpacked.der is not data:
+        refuse_secret(unpacked.der)
+    return unpacked
+
+
+def _unpack(data: bytes) -> Unpacked:
     if not data.strip():
         raise CSRRefused(R.MALFORMED, "There is nothing in it.", next_step=WANTED)
-    refuse_secret(data)
     if data[:1] == b"\x30" and not data.isascii():
         return Unpacked(_only_csr(data))
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):

@@ -9,6 +9,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -35,7 +36,8 @@ _KEYSTORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")  # Java: JKS, JCEKS
 _OPENSSH = b"openssh-key-v1\x00"
 _PBES = (bytes.fromhex("2a864886f70d0105"), bytes.fromhex("2a864886f70d010c01"))  # PKCS#5; PKCS#12 PBE
 _PKCS7 = bytes.fromhex("06092a864886f70d0107")
-_MOST_RUNS = 2000
+_MOST_RUNS, _MOST_TRIED = 5000, 5
+_LARGEST_KEY = 32_000  # characters of base64; RSA with 16,384 bits has 13,000
 
 
 def holds_secret(data: bytes) -> bool:
@@ -51,7 +53,12 @@ def holds_secret(data: bytes) -> bool:
 def public_half(data: bytes) -> str:
     """Lower-case hex SHA-256 of the SubjectPublicKeyInfo of the first private key that opens without a passphrase, else empty."""
     text = _plain(data).replace(b"\\r", b"").replace(b"\\n", b"\n")
-    candidates = [data, data.strip(), *(match.group(0) for match in _BLOCK.finditer(text)), *_private_runs(text)]
+    candidates = [
+        data,
+        data.strip(),
+        *(match.group(0) for match in islice(_BLOCK.finditer(text), _MOST_TRIED)),
+        *islice(_private_runs(text), _MOST_TRIED),
+    ]
     for candidate in candidates[:20]:
         for load in (_from_pem, _from_ssh, _from_der, _from_pkcs12, _from_sealed_openssh, _from_jwk):
             try:
@@ -75,7 +82,7 @@ def _private_runs(text: bytes) -> Iterator[bytes]:
             return
         head = b"".join(text[match.start() : match.start() + 160].split())[:96]
         if _is_private_der(_decoded(head)):
-            run = _BASE64_RUN.match(text, match.start())
+            run = _BASE64_RUN.match(text, match.start(), match.start() + _LARGEST_KEY)
             yield _decoded(b"".join(run.group(0).split())) if run else b""
 
 

@@ -136,7 +136,10 @@ def _small_primes_product() -> int:
 
 @lru_cache(maxsize=1)
 def _roca_residues() -> tuple[tuple[int, frozenset[int]], ...]:
-    """For each odd prime up to 167 the residues that powers of 65537 take: primes of the faulty library have no others, so neither has their product."""
+    """For each odd prime up to 167 the residues that powers of 65537 take.
+
+    Primes of the faulty library have no others, so neither has their product.
+    """
     residues = []
     for prime in (p for p in _small_primes() if 2 < p <= 167):
         powers, value = set(), 1

@@ -61,7 +61,7 @@ _ENCODINGS = {
 }
 _FORMULA_STARTS = "=+-@|%"
 # Markup, templates and scripts: no legal name needs them, and some page, mail or log further on may run them.
-_ACTIVE = re.compile(r"[<>]|\{\{|\}\}|\{%|\$\{|\#\{|<%|javascript:|\\u00|\\x[0-9a-f]{2}", re.IGNORECASE)
+_ACTIVE = re.compile(r"[<>]|\{\{|\}\}|\{%|\{#|\$\{|\#\{|<%|javascript:|\\u00|\\x[0-9a-f]{2}", re.IGNORECASE)
 # Cc controls, Cf invisible and direction-changing characters, Zl and Zp line ends, Cs/Co/Cn things that are no characters
 _UNSAFE_CATEGORIES = {"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"}
 _INVISIBLE = {"\u115f", "\u1160", "\u3164", "\uffa0", "\u2800", "\u034f"}  # fillers and joiners that show nothing
