@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from certs.management.commands.check_csr import MAX_UNPACKED
-from tests.certs.x509.requests import GOOD_ATTRIBUTES, OU, pem, rdn, request
+from tests.certs.x509.requests import CN, GOOD_ATTRIBUTES, OU, pem, rdn, request, requested, san
 
 CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "csr"
 GOOD = CORPUS / "001_good_p256.pem"
@@ -106,3 +106,15 @@ def test_check_csr_works_without_a_database(django_db_blocker: Any) -> None:
 def test_check_csr_policy_without_a_team_says_what_to_run() -> None:
     with pytest.raises(CommandError, match="manage.py bootstrap"):
         call_command("check_csr", str(GOOD), "--policy")
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("twin_portal")
+def test_check_csr_policy_refuses_what_the_gate_would_let_pass(tmp_path: Path) -> None:
+    named = tmp_path / "named.pem"
+    named.write_bytes(pem(request(subject=(rdn(CN, b"a.example.com"),), attributes=(requested(san("a.example.com")),))))
+    small = CORPUS / "003_good_rsa2048.pem"
+    assert [answer["verdict"] for answer in answers(str(named), str(small))] == ["accept", "accept"]
+    judged = answers(str(named), str(small), "--policy")
+    assert [(answer["verdict"], answer["field"]) for answer in judged] == [("accept", ""), ("reject", "policy")]
+    assert judged[1]["reason"]
