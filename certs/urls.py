@@ -1,3 +1,29 @@
-"""The portal's pages."""
+"""The portal's addresses."""
 
-urlpatterns = []
+from django.contrib.auth.views import LogoutView
+from django.urls import path
+
+from certs.views import alerts, ask, certificates, pki, requests, session, tokens
+
+urlpatterns = [
+    path("login/", session.SignIn.as_view(), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("", ask.home, name="home"),
+    path("plan/", ask.plan, name="plan"),
+    path("confirm/", ask.confirm, name="confirm"),
+    path("words/", ask.words, name="words"),
+    path("requests/", requests.index, name="requests"),
+    path("requests/<str:public_id>/", requests.detail, name="request"),
+    path("requests/<str:public_id>/steps/", requests.steps, name="request-steps"),
+    path("requests/<str:public_id>/resume/", requests.resume, name="request-resume"),
+    path("requests/<str:public_id>/decide/", requests.decide, name="request-decide"),
+    path("requests/<str:public_id>/cancel/", requests.cancel, name="request-cancel"),
+    path("certificates/", certificates.index, name="certificates"),
+    path("certificates/<str:cert_id>/", certificates.detail, name="certificate"),
+    path("certificates/<str:cert_id>/<str:form>", certificates.download, name="download"),
+    path("alerts/", alerts.index, name="alerts"),
+    path("alerts/<int:pk>/close/", alerts.close, name="alert-close"),
+    path("tokens/", tokens.index, name="tokens"),
+    path("tokens/<int:pk>/revoke/", tokens.revoke, name="token-revoke"),
+    path("pki/ca/<slug:slug>.crt", pki.ca_certificate, name="ca-certificate"),
+]

@@ -1,0 +1,158 @@
+"""Asking for a certificate: in words, field by field, or with a CSR; then the plan; then, and only then, the request."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from audit.clock import database_now
+from certs.errors import CSRRefused, InputRefused, NotUnderstood
+from certs.intake.spec import IssuePlan
+from certs.views.doors import page, requester_of, teams_of
+from certs.views.plans import Asking, asking_of, plan_of, with_suggestions
+from certs.workflow.issuance import Requester, preview, submit_many
+from certs.workflow.planning import defaults_for, worst
+from keys.spec import KeyFacts, KeySpec
+from policy.engine import Outcome
+from policy.models import Profile
+
+WAYS = (("words", "In words"), ("form", "Field by field"), ("csr", "With a CSR"))
+EXAMPLES = (
+    "Issue TLS certificate for api.{domain} with RSA 4096, 90-day validity",
+    "Certificate for shop.{domain} and www.shop.{domain}, P-256, 90 days",
+    "Issue certificates for api-1 through api-5, all P-256, 60 days",
+)
+
+
+@page
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    return _form(request, way=request.GET.get("via", "words"))
+
+
+def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> HttpResponse:
+    teams = teams_of(request.user)
+    if not teams:
+        return render(request, "portal/no_team.html", status=status)
+    chosen = next((team for team in teams if team.slug == request.POST.get("team")), teams[0])
+    context = {
+        "ways": WAYS,
+        "way": way if way in dict(WAYS) else "words",
+        "teams": teams,
+        "team": chosen,
+        "examples": [example.format(domain=chosen.default_domain) for example in EXAMPLES],
+        "defaults": defaults_for(chosen, now=database_now()),
+        "key_types": [(spec.value, spec.label) for spec in KeySpec if spec.family != "ml-dsa"],
+        "profiles": Profile.objects.values_list("name", "description"),
+        "given": request.POST,
+    }
+    return render(request, "portal/ask.html", context | more, status=status)
+
+
+@page
+@require_http_methods(["POST"])
+def plan(request: HttpRequest) -> HttpResponse:
+    """Show what would be done. Nothing is."""
+    way = request.POST.get("via", "words")
+    try:
+        asking = asking_of(request.POST["plan"]) if request.POST.get("plan") else _asked(request, way)
+        requester = requester_of(request, asking.team)
+        made = plan_of(asking, requester)
+    except NotUnderstood as exc:
+        text = request.POST.get("text", "")
+        return _form(
+            request,
+            way="words",
+            status=422,
+            error=exc,
+            before=text[: exc.position],
+            there=text[exc.position :][:1] or " ",
+            after=text[exc.position + 1 :],
+        )
+    except CSRRefused as exc:
+        return _form(request, way=way, status=422, error=exc)
+    except InputRefused as exc:
+        return _form(request, way=way, status=exc.status, error=exc)
+    return _shown(request, asking, made, requester)
+
+
+def _asked(request: HttpRequest, way: str) -> Asking:
+    given = request.POST
+    team = given.get("team", "")
+    if way == "csr":
+        upload = request.FILES.get("file")
+        data = upload.read(1024 * 1024 + 1) if upload else given.get("csr", "").encode()
+        return Asking("csr", team, csr=base64.b64encode(data).decode(), validity_days=_days(given), profile=given.get("profile", ""))
+    if way == "form":
+        sans = [name.strip() for name in given.get("sans", "").replace(",", "\n").splitlines() if name.strip()]
+        fields = {
+            "common_name": given.get("common_name", ""),
+            "sans": sans,
+            "key": given.get("key", ""),
+            "validity_days": _days(given),
+            "profile": given.get("profile", ""),
+        }
+        return Asking("fields", team, fields=fields)
+    return Asking("words", team, text=given.get("text", ""))
+
+
+def _days(given: Any) -> int:
+    text = given.get("validity_days", "").strip()
+    if not text:
+        return 0
+    if not text.isdigit() or len(text) > 5 or int(text) < 1:
+        raise InputRefused(
+            "The validity is a number of days, such as 90.", field="validity_days", next_step="Leave it empty for the policy's default."
+        )
+    return int(text)
+
+
+def _shown(request: HttpRequest, asking: Asking, made: IssuePlan, requester: Requester) -> HttpResponse:
+    seen = preview(made.specs, requester=requester)
+    applied = with_suggestions(asking, seen.specs, seen.decisions)
+    rows = [
+        {"spec": spec, "key": KeyFacts.from_name(spec.key).label, "decision": decision}
+        for spec, decision in zip(seen.specs, seen.decisions, strict=True)
+    ]
+    context = {
+        "team": requester.team,
+        "rows": rows[:200],
+        "hidden": max(0, len(rows) - 200),
+        "count": len(rows),
+        "notes": made.notes,
+        "decision": worst(seen),
+        "denied": sum(decision.outcome is Outcome.DENY for decision in seen.decisions),
+        "policy_version": seen.policy_version,
+        "token": asking.token(),
+        "applied_token": applied.token() if applied else "",
+        "asked": asking.text,
+    }
+    return render(request, "portal/plan.html", context)
+
+
+@page
+@require_POST
+def confirm(request: HttpRequest) -> HttpResponse:
+    """The plan as it was shown is submitted; the same confirmation twice is one request."""
+    asking = asking_of(request.POST.get("plan", ""))
+    requester = requester_of(request, asking.team)
+    made = plan_of(asking, requester)
+    if len(made.specs) == 1:
+        requester = requester_of(request, asking.team, idempotency_key=asking.nonce)
+        (row,) = submit_many(made.specs, requester=requester)
+        return redirect("request", row.public_id)
+    rows = submit_many(made.specs, requester=requester)
+    messages.success(request, f"{len(rows)} requests were submitted.")
+    return redirect("requests")
+
+
+@page
+@require_safe
+def words(request: HttpRequest) -> HttpResponse:
+    """The language of requests, for people."""
+    return render(request, "portal/words.html")

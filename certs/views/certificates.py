@@ -1,0 +1,100 @@
+"""The inventory's pages, and downloads."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import record
+from audit.models import AuditEvent
+from certs.errors import Conflict
+from certs.inventory import page_of, search_certificates
+from certs.models import Certificate
+from certs.views.doors import actor_of, page
+from certs.x509.pem import pem_of
+from certs.x509.serial import format_serial
+from keys.spec import KeyFacts
+
+FORMS = ("cert.pem", "chain.pem", "fullchain.pem", "cert.der")
+_TYPES = {"pem": "application/pem-certificate-chain", "der": "application/pkix-cert"}
+
+
+@page
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    given = request.GET
+    text, status, before = given.get("q", "").strip()[:253], given.get("status", ""), given.get("before", "0")
+    days = int(given["expiring"]) if given.get("expiring", "").isdigit() and len(given["expiring"]) < 5 else 0
+    now = database_now()
+    rows = search_certificates(
+        request.user, text=text, status=status if status in (*Certificate.Status.values, "expired") else "", expiring_days=days, now=now
+    )
+    found = page_of(rows, before=int(before) if before.isdigit() else 0)
+    context = {
+        "page": found,
+        "q": text,
+        "status": status,
+        "expiring": days,
+        "statuses": [*Certificate.Status.choices, ("expired", "expired")],
+        "now": now,
+    }
+    return render(request, "portal/certificates.html", context)
+
+
+def _mine(request: HttpRequest, cert_id: str) -> Certificate:
+    rows = Certificate.objects.visible_to(request.user).select_related("team", "issuer", "request", "key", "chain", "body", "requester")
+    row = rows.filter(cert_id=cert_id).first()
+    if row is None:
+        raise Http404
+    return row
+
+
+@page
+@require_safe
+def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
+    row = _mine(request, cert_id)
+    subjects = (f"certificate:{row.cert_id}", row.request.subject)
+    context = {
+        "row": row,
+        "serial": format_serial(int(row.serial_number, 16)),
+        "names": row.names.order_by("pk"),
+        "key_label": KeyFacts.from_name(row.key_type).label,
+        "pem": pem_of(bytes(row.body.der)),
+        "events": AuditEvent.objects.filter(subject__in=subjects).order_by("-pk")[:50],
+        "forms": FORMS,
+        "days_left": (row.not_after - database_now()).days,
+    }
+    return render(request, "portal/certificate.html", context)
+
+
+@page
+@require_safe
+def download(request: HttpRequest, cert_id: str, form: str) -> HttpResponse:
+    """A certificate or its chain; not one whose revocation was requested. Each download is in the audit log."""
+    if form not in FORMS:
+        raise Http404
+    row = _mine(request, cert_id)
+    if row.status != Certificate.Status.GOOD:
+        raise Conflict(f"{row.cert_id} is revoked and not handed out any more.", next_step="Ask for a new certificate.")
+    der = bytes(row.body.der)
+    content = {
+        "cert.pem": pem_of(der).encode(),
+        "chain.pem": row.chain.pem.encode(),
+        "fullchain.pem": (pem_of(der) + row.chain.pem).encode(),
+        "cert.der": der,
+    }[form]
+    with transaction.atomic():
+        record(
+            EventType.CERTIFICATE_DOWNLOADED,
+            subject=f"certificate:{row.cert_id}",
+            actor=actor_of(request),
+            at=database_now(),
+            data={"form": form},
+        )
+    response = HttpResponse(content, content_type=_TYPES[form.rpartition(".")[2]])
+    response["Content-Disposition"] = f'attachment; filename="{row.cert_id}-{form}"'
+    return response

@@ -1,0 +1,61 @@
+"""What every page shares: who asks, and how a refusal is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from audit.log import Actor
+from certs.errors import NotFound, PortalError
+from certs.models import Team
+from certs.workflow.issuance import Requester
+from keys.errors import KeyBackendError
+from policy.errors import PolicyError
+
+View = Callable[..., HttpResponse]
+
+
+def page(view: View) -> View:
+    """Signed in, and every refusal a page that says why and what would pass, with its own status."""
+
+    @login_required
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except NotFound as exc:
+            raise Http404 from exc
+        except PortalError as exc:
+            return render(request, "portal/refused.html", {"error": exc}, status=exc.status)
+        except (KeyBackendError, PolicyError) as exc:
+            refused = PortalError(str(exc), next_step=getattr(exc, "next_step", ""))
+            return render(request, "portal/refused.html", {"error": refused}, status=503)
+
+    return wrapped
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    return Actor("user", request.user.get_username())
+
+
+def teams_of(user: Any) -> list[Team]:
+    """The teams for which the user may ask, the first one preselected."""
+    teams = Team.objects.all() if user.is_superuser else Team.objects.filter(members=user.pk)
+    return list(teams.order_by("name"))
+
+
+def requester_of(request: HttpRequest, slug: str, *, idempotency_key: str = "") -> Requester:
+    """Who asks, for the team of that slug (or the only one). Raises NotFound for a team that is not theirs."""
+    teams = teams_of(request.user)
+    team = next((team for team in teams if team.slug == slug), None) if slug else (teams[0] if teams else None)
+    if team is None:
+        raise NotFound("no such team")
+    scope = f"user:{request.user.pk}" if idempotency_key else ""
+    return Requester(
+        actor=actor_of(request), team=team, door="portal", user=request.user, idempotency_scope=scope, idempotency_key=idempotency_key
+    )

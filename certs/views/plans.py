@@ -1,0 +1,103 @@
+"""A plan on its way from the page that shows it to the click that confirms it: signed, dated, and planned anew when it comes back."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from django.core import signing
+
+from certs.errors import InputRefused
+from certs.intake.spec import CertificateSpec, IssuePlan, RenewPlan
+from certs.workflow.issuance import Requester
+from certs.workflow.planning import Fields, plan_csr, plan_fields, plan_words
+from policy.engine import Decision
+
+SALT, MAX_AGE = "certs.plan", 3600  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What was typed. `kind`: words, csr, fields, or specs (a plan to which a suggestion was applied)."""
+
+    kind: str
+    team: str
+    text: str = ""
+    csr: str = ""
+    fields: dict[str, Any] | None = None
+    specs: tuple[dict[str, Any], ...] = ()
+    validity_days: int = 0
+    profile: str = ""
+    nonce: str = ""
+
+    def token(self) -> str:
+        """For a hidden field: signed, so that what comes back is what was shown."""
+        content = asdict(self) | {"nonce": self.nonce or secrets.token_hex(16)}
+        return signing.dumps(content, salt=SALT, compress=True)
+
+
+def asking_of(token: str) -> Asking:
+    """Raises InputRefused for a token that was altered or is older than an hour."""
+    try:
+        content = signing.loads(token, salt=SALT, max_age=MAX_AGE)
+    except signing.SignatureExpired as exc:
+        raise InputRefused("This plan is more than an hour old.", field="plan", next_step="Ask again; nothing was made.") from exc
+    except signing.BadSignature as exc:
+        raise InputRefused("This plan is not one that the portal showed.", field="plan", next_step="Ask again; nothing was made.") from exc
+    content["specs"] = tuple(content["specs"])
+    return Asking(**content)
+
+
+def plan_of(asking: Asking, requester: Requester) -> IssuePlan:
+    """Raises what the intake raises: NotUnderstood, CSRRefused, InputRefused."""
+    match asking.kind:
+        case "words":
+            plan = plan_words(asking.text, requester=requester)
+            if not isinstance(plan, IssuePlan):
+                verb = "renew" if isinstance(plan, RenewPlan) else "revoke"
+                raise InputRefused(
+                    f"These words ask to {verb} a certificate, not to issue one.",
+                    field="text",
+                    next_step="Open the certificate's page, or use `manage.py`.",
+                )
+            return plan
+        case "csr":
+            return plan_csr(base64.b64decode(asking.csr), requester=requester, validity_days=asking.validity_days, profile=asking.profile)
+        case "fields":
+            content = asking.fields or {}
+            return plan_fields(Fields(**(content | {"sans": tuple(content.get("sans", ()))})), requester=requester)
+    return IssuePlan(tuple(_spec(one) for one in asking.specs), ("The policy's suggestion was applied.",))
+
+
+def _spec(content: dict[str, Any]) -> CertificateSpec:
+    return CertificateSpec(**(content | {"dns_names": tuple(content["dns_names"]), "ip_addresses": tuple(content["ip_addresses"])}))
+
+
+def with_suggestions(asking: Asking, specs: Sequence[CertificateSpec], decisions: Sequence[Decision]) -> Asking | None:
+    """The same wish with every suggestion applied; None when there is none, or when only a new CSR would help."""
+    suggested = [decision.suggestion for decision in decisions]
+    if not any(suggested):
+        return None
+    if asking.kind == "csr":
+        changes = suggested[0].changes if suggested[0] else {}
+        if set(changes) - {"validity_days", "profile"}:
+            return None
+        return replace(
+            asking,
+            nonce="",
+            validity_days=changes.get("validity_days", asking.validity_days),
+            profile=changes.get("profile", asking.profile),
+        )
+    changed = [_changed(spec, one.changes if one else {}) for spec, one in zip(specs, suggested, strict=True)]
+    return Asking(kind="specs", team=asking.team, specs=tuple(asdict(spec) for spec in changed))
+
+
+def _changed(spec: CertificateSpec, changes: dict[str, Any]) -> CertificateSpec:
+    known = {name: value for name, value in changes.items() if name in ("key", "validity_days", "profile", "common_name")}
+    for name in ("dns_names", "ip_addresses"):
+        if name in changes:
+            known[name] = tuple(changes[name])
+    return replace(spec, **known)

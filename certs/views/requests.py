@@ -1,0 +1,96 @@
+"""Requests: the list, one request with its steps live, and what people may do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from audit.models import AuditEvent
+from certs.inventory import page_of, search_requests
+from certs.models import Certificate, CertificateRequest, PolicyEvaluation
+from certs.terms import RequestState as S
+from certs.views.doors import actor_of, page
+from certs.views.timeline import timeline
+from certs.workflow import approval
+from certs.workflow.answers import is_settled
+from certs.workflow.holding import resume as resume_request
+
+CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED)
+
+
+@page
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    text, state = request.GET.get("q", "").strip()[:253], request.GET.get("state", "")
+    before = request.GET.get("before", "0")
+    found = page_of(
+        search_requests(request.user, text=text, state=state if state in list(S) else ""), before=int(before) if before.isdigit() else 0
+    )
+    states = [(s.value, s.value.replace("_", " ")) for s in S]
+    return render(request, "portal/requests.html", {"page": found, "q": text, "state": state, "states": states})
+
+
+def _mine(request: HttpRequest, public_id: str) -> CertificateRequest:
+    rows = CertificateRequest.objects.visible_to(request.user).select_related("team", "requester", "issuer", "key")
+    row = rows.filter(public_id=public_id).first()
+    if row is None:
+        raise Http404
+    return row
+
+
+def _context(request: HttpRequest, row: CertificateRequest) -> dict[str, Any]:
+    events = list(AuditEvent.objects.filter(subject=row.subject).order_by("subject_seq"))
+    evaluation = PolicyEvaluation.objects.filter(request=row).order_by("-pk").first()
+    return {
+        "row": row,
+        "steps": timeline(row, events),
+        "events": events,
+        "settled": is_settled(row),
+        "certificate": Certificate.objects.filter(request=row).first() if row.state == S.COMPLETED else None,
+        "evaluation": evaluation,
+        "may_approve": row.state == S.AWAITING_APPROVAL and approval.may_approve(request.user, row),
+        "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED),
+        "may_cancel": row.state in CANCELLABLE,
+    }
+
+
+@page
+@require_safe
+def detail(request: HttpRequest, public_id: str) -> HttpResponse:
+    return render(request, "portal/request.html", _context(request, _mine(request, public_id)))
+
+
+@page
+@require_safe
+def steps(request: HttpRequest, public_id: str) -> HttpResponse:
+    """The part of the page that changes; it asks for itself every second until nothing more will happen."""
+    return render(request, "portal/request_steps.html", _context(request, _mine(request, public_id)))
+
+
+@page
+@require_POST
+def resume(request: HttpRequest, public_id: str) -> HttpResponse:
+    row = _mine(request, public_id)
+    resume_request(row.resume_id or "", actor=actor_of(request))
+    messages.success(request, "It goes on from where it stopped.")
+    return redirect("request", public_id)
+
+
+@page
+@require_POST
+def decide(request: HttpRequest, public_id: str) -> HttpResponse:
+    row = _mine(request, public_id)
+    act = approval.approve if request.POST.get("decision") == "approve" else approval.reject
+    act(row, user=request.user, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", ""))
+    return redirect("request", public_id)
+
+
+@page
+@require_POST
+def cancel(request: HttpRequest, public_id: str) -> HttpResponse:
+    approval.cancel(_mine(request, public_id), actor=actor_of(request))
+    return redirect("request", public_id)

@@ -1,0 +1,70 @@
+"""Signing in and out: wrong passwords are counted, and every attempt is in the audit log."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import LoginView
+from django.core.cache import cache
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Actor, record
+from certs.inventory import open_alerts
+from certs.models import sees_everything
+
+TRIES, LOCK_SECONDS = 5, 15 * 60
+
+
+class SignIn(LoginView):
+    """Locked for 15 minutes after five wrong passwords for the same user from the same address: an office behind one address
+    does not lock itself out, and a list of passwords gets nowhere.
+    """
+
+    template_name = "registration/login.html"
+    redirect_authenticated_user = True
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if cache.get(self._key(), 0) >= TRIES:
+            form = self.get_form()
+            form.add_error(None, "Too many wrong passwords. Wait 15 minutes, or ask an administrator.")
+            return self.render_to_response(self.get_context_data(form=form), status=429)
+        return super().post(request, *args, **kwargs)
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        cache.delete(self._key())
+        _note(EventType.LOGIN_SUCCEEDED, form.get_user().get_username())
+        return super().form_valid(form)
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        cache.add(self._key(), 0, LOCK_SECONDS)
+        cache.incr(self._key())
+        _note(EventType.LOGIN_FAILED, str(form.data.get("username", "")))
+        response = super().form_invalid(form)
+        response.status_code = 422
+        return response
+
+    def _key(self) -> str:
+        name = str(self.request.POST.get("username", ""))[:150]
+        return "login:" + hashlib.sha256(f"{name}|{self.request.META.get('REMOTE_ADDR')}".encode()).hexdigest()
+
+
+@transaction.atomic
+def _note(event: EventType, name: str) -> None:
+    """What was typed as a name may be a password in the wrong field: an unknown one is kept as a hash only."""
+    known = get_user_model().objects.filter(username=name).exists()
+    shown = name if known else "unknown-" + hashlib.sha256(name.encode()).hexdigest()[:12]
+    record(event, subject=f"user:{shown}"[:200], actor=Actor("user", shown[:150]), at=database_now(), data={})
+
+
+def navigation(request: HttpRequest) -> dict[str, Any]:
+    """For every page: whether alerts are this user's business, and how many are open."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated or not sees_everything(user):
+        return {"may_see_alerts": False, "alert_count": 0}
+    return {"may_see_alerts": True, "alert_count": open_alerts().count()}

@@ -1,0 +1,75 @@
+"""A request's way as people read it: six steps, each with its time and what came of it, taken from the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from audit.models import AuditEvent
+from certs.models import CertificateRequest
+from certs.terms import RequestState as S
+
+# (title, the event that completes it)
+_STEPS = (
+    ("Submitted", "request:submitted"),
+    ("Policy", "policy:evaluated"),
+    ("Key", "key:generated"),
+    ("CSR", "csr:created"),
+    ("CA", "certificate:issued"),
+    ("Inventory", "certificate:recorded"),
+)
+_RUNNING = {S.SUBMITTED: 1, S.AWAITING_APPROVAL: 1, S.APPROVED: 2, S.KEY_READY: 3, S.CSR_CREATED: 4, S.ISSUED: 5}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`state`: done, now, stopped or ahead."""
+
+    title: str
+    state: str
+    at: datetime | None
+    detail: str
+
+
+def timeline(request: CertificateRequest, events: Sequence[AuditEvent]) -> list[Step]:
+    by_name: dict[str, AuditEvent] = {}
+    for event in events:
+        by_name.setdefault("key:generated" if event.event == "key:recorded" else event.event, event)
+    current = _RUNNING.get(S(request.state), _RUNNING.get(S(request.stopped_at), 1) if request.stopped_at else 1)
+    stopped = request.state in (S.REJECTED, S.FAILED, S.CANCELLED) or request.held_since is not None
+    steps = []
+    for number, (title, name) in enumerate(_STEPS):
+        event = by_name.get(name)
+        state = "done" if event else "ahead"
+        if number == 1 and request.state in (S.REJECTED, S.AWAITING_APPROVAL) and "key:generated" not in by_name:
+            state = "stopped" if request.state == S.REJECTED else "now"
+        elif event is None and number == current and request.state != S.COMPLETED:
+            state = "stopped" if stopped else "now"
+        steps.append(Step(title, state, event.at if event else None, _detail(name, event.data if event else {})))
+    return steps
+
+
+def _detail(name: str, data: dict[str, Any]) -> str:
+    if not data:
+        return ""
+    match name:
+        case "request:submitted":
+            return f"for team {data.get('team')}"
+        case "policy:evaluated":
+            told = {"allow": "allowed", "deny": "refused", "needs_approval": "needs approval"}
+            return f"{told.get(str(data.get('outcome')), '')} under policy {data.get('policy_version')}"
+        case "key:generated":
+            return (
+                f"{data['key']} version {data['version']}, made and kept in {data['backend']}"
+                if "key" in data
+                else "the requester's own key; only its public half is known here"
+            )
+        case "csr:created":
+            return "brought by the requester, checked at the gate" if data.get("brought") else "signed where the key is"
+        case "certificate:issued":
+            return f"signed by {data.get('issuer')}, verified, serial {data.get('serial_number')}"
+        case "certificate:recorded":
+            return f"{data.get('cert_id')}, reminder on {str(data.get('alert_at'))[:10]}"
+    return ""

@@ -1,0 +1,49 @@
+"""API tokens of the signed-in user: made, shown once, revoked."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from audit.clock import database_now
+from certs.errors import InputRefused, NotFound
+from certs.models import ApiToken
+from certs.views.doors import actor_of, page, requester_of, teams_of
+from certs.workflow.tokens import SCOPES, create_token, revoke_token
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def index(request: HttpRequest) -> HttpResponse:
+    secret = _made(request) if request.method == "POST" else ""
+    rows = ApiToken.objects.filter(user=request.user.pk).select_related("team").order_by("-pk")
+    context = {"rows": rows, "secret": secret, "scopes": SCOPES, "teams": teams_of(request.user), "now": database_now()}
+    return render(request, "portal/tokens.html", context)
+
+
+def _made(request: HttpRequest) -> str:
+    given = request.POST
+    name, days = given.get("name", "").strip(), given.get("days", "90")
+    if not 0 < len(name) <= 64:
+        raise InputRefused("A token needs a name of at most 64 characters.", field="name", next_step="Name it after what will use it.")
+    if not days.isdigit() or not 1 <= int(days[:6]) <= 3650:
+        raise InputRefused("A token lives 1 to 3650 days.", field="days", next_step="For example 90.")
+    team = requester_of(request, given.get("team", "")).team
+    expires = database_now() + timedelta(days=int(days))
+    _, secret = create_token(
+        user=request.user, team=team, name=name, scopes=given.getlist("scopes"), expires_at=expires, actor=actor_of(request)
+    )
+    return secret
+
+
+@page
+@require_POST
+def revoke(request: HttpRequest, pk: int) -> HttpResponse:
+    token = ApiToken.objects.filter(pk=pk, user=request.user.pk).first()
+    if token is None:
+        raise NotFound("no such token")
+    revoke_token(token, actor=actor_of(request))
+    return redirect("tokens")

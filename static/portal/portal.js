@@ -1,0 +1,62 @@
+// Small conveniences; every page works without them.
+(function () {
+  "use strict";
+
+  function theme() {
+    const button = document.getElementById("theme-toggle");
+    if (!button) return;
+    const root = document.documentElement;
+    const show = () => button.setAttribute("aria-pressed", String(root.dataset.bsTheme === "dark"));
+    show();
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      root.dataset.bsTheme = root.dataset.bsTheme === "dark" ? "light" : "dark";
+      localStorage.setItem("theme", root.dataset.bsTheme);
+      show();
+    });
+  }
+
+  // An example becomes the text of the box; nothing is sent.
+  function examples() {
+    document.querySelectorAll("[data-example]").forEach((chip) => {
+      chip.addEventListener("click", () => {
+        const box = document.getElementById("id_text");
+        box.value = chip.dataset.example;
+        box.focus();
+      });
+    });
+  }
+
+  // A second click on the same button sends nothing; the server would answer with the same request anyway.
+  function onceOnly() {
+    document.querySelectorAll("form[data-once]").forEach((form) => {
+      form.addEventListener("submit", (event) => {
+        if (form.dataset.sent) {
+          event.preventDefault();
+          return;
+        }
+        form.dataset.sent = "yes";
+      });
+    });
+    window.addEventListener("pageshow", () => {
+      document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent);
+    });
+  }
+
+  function copying() {
+    document.addEventListener("click", async (event) => {
+      const button = event.target.closest("[data-copy]");
+      if (!button) return;
+      const source = document.getElementById(button.dataset.copy);
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    });
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    theme();
+    examples();
+    onceOnly();
+    copying();
+  });
+})();
