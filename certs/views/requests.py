@@ -68,7 +68,11 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_safe
 def steps(request: HttpRequest, public_id: str) -> HttpResponse:
     """The part of the page that changes; it asks for itself every second until nothing more will happen."""
-    return render(request, "portal/request_steps.html", _context(request, _mine(request, public_id)))
+    context = _context(request, _mine(request, public_id))
+    response = render(request, "portal/request_steps.html", context)
+    if context["settled"]:
+        response["HX-Refresh"] = "true"  # the rest of the page (audit, downloads, buttons) changes with the last step
+    return response
 
 
 @page

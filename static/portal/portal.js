@@ -6,7 +6,11 @@
     const button = document.getElementById("theme-toggle");
     if (!button) return;
     const root = document.documentElement;
-    const show = () => button.setAttribute("aria-pressed", String(root.dataset.bsTheme === "dark"));
+    const show = () => {
+      const dark = root.dataset.bsTheme === "dark";
+      button.textContent = dark ? "Light" : "Dark";
+      button.setAttribute("aria-label", dark ? "Switch to the light theme" : "Switch to the dark theme");
+    };
     show();
     button.hidden = false;
     button.addEventListener("click", () => {

@@ -1,0 +1,129 @@
+"""The security team's view of requests, certificates and issuers. What must not change is shown and nothing more."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from audit.admin import ReadOnlyAdmin
+from certs.models import (
+    ApiToken,
+    Approval,
+    Attempt,
+    Certificate,
+    CertificateRequest,
+    Domain,
+    IssuanceIntent,
+    Issuer,
+    OperatorAlert,
+    OutgoingMail,
+    PolicyEvaluation,
+    QuarantinedCertificate,
+    Revocation,
+    Team,
+    UnclaimedResult,
+)
+
+
+class DomainInline(admin.TabularInline):  # type: ignore[type-arg] # no type arguments at run time
+    model = Domain
+    extra = 1
+
+
+@admin.register(Team)
+class TeamAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # no type arguments at run time
+    list_display = ("name", "slug", "default_domain", "email")
+    search_fields = ("name", "slug")
+    filter_horizontal = ("members",)
+    inlines = (DomainInline,)
+
+
+@admin.register(Issuer)
+class IssuerAdmin(ReadOnlyAdmin):
+    """A CA's state is changed by the workflow and its commands, which write the audit events that go with it."""
+
+    list_display = ("name", "alias", "state", "parent", "circuit_opened_at", "circuit_reason")
+    exclude = ("certificate_der", "trust_anchor_der")
+
+
+@admin.register(CertificateRequest)
+class CertificateRequestAdmin(ReadOnlyAdmin):
+    list_display = ("public_id", "common_name", "state", "team", "key_type", "policy_version", "held_since", "created_at")
+    list_filter = ("state", "door")
+    list_select_related = ("team",)
+    search_fields = ("public_id__exact", "common_name__startswith", "resume_id__exact")
+
+
+@admin.register(Certificate)
+class CertificateAdmin(ReadOnlyAdmin):
+    list_display = ("cert_id", "common_name", "status", "team", "issuer", "not_after", "policy_version")
+    list_filter = ("status",)
+    list_select_related = ("team", "issuer")
+    search_fields = ("cert_id__exact", "common_name__startswith", "serial_number__exact", "sha256_fingerprint__exact")
+
+
+@admin.register(PolicyEvaluation)
+class PolicyEvaluationAdmin(ReadOnlyAdmin):
+    list_display = ("request", "policy_version", "outcome", "evaluated_at")
+    list_select_related = ("request",)
+
+
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyAdmin):
+    list_display = ("request", "approver", "granted", "comment", "decided_at")
+    list_select_related = ("request", "approver")
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnlyAdmin):
+    list_display = ("request", "step", "number", "outcome", "opened_at", "closed_at", "detail")
+    list_filter = ("step", "outcome")
+    list_select_related = ("request",)
+
+
+@admin.register(UnclaimedResult)
+class UnclaimedResultAdmin(ReadOnlyAdmin):
+    list_display = ("request", "kind", "brought_at", "settled_at", "settlement")
+    list_select_related = ("request",)
+    exclude = ("payload", "chain")
+
+
+@admin.register(QuarantinedCertificate)
+class QuarantinedCertificateAdmin(ReadOnlyAdmin):
+    list_display = ("request", "issuer", "serial_number", "received_at", "revoked_at", "revocation_tries", "revocation_error")
+    list_select_related = ("request", "issuer")
+    exclude = ("der",)
+
+
+@admin.register(Revocation)
+class RevocationAdmin(ReadOnlyAdmin):
+    list_display = ("certificate", "reason", "requested_by", "requested_at", "confirmed_at", "tries", "last_error")
+    list_select_related = ("certificate",)
+
+
+@admin.register(IssuanceIntent)
+class IssuanceIntentAdmin(ReadOnlyAdmin):
+    list_display = ("order_ref", "issuer", "serial_number", "state", "created_at", "signed_at")
+    list_filter = ("state",)
+    list_select_related = ("issuer",)
+    search_fields = ("order_ref__exact", "serial_number__exact")
+    exclude = ("tbs", "signature_algorithm", "certificate_der")
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """Tokens are made and revoked in the portal by their users; the hash is nobody's business."""
+
+    list_display = ("name", "prefix", "user", "team", "created_at", "expires_at", "revoked_at")
+    list_select_related = ("user", "team")
+    exclude = ("sha256",)
+
+
+@admin.register(OperatorAlert)
+class OperatorAlertAdmin(ReadOnlyAdmin):
+    list_display = ("message", "kind", "cause", "occurrences", "raised_at", "closed_at", "closed_by")
+    list_filter = ("kind",)
+
+
+@admin.register(OutgoingMail)
+class OutgoingMailAdmin(ReadOnlyAdmin):
+    list_display = ("subject", "to", "written_at", "sent_at", "tries", "last_error")
