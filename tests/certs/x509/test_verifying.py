@@ -1,0 +1,173 @@
+"""A CA's answer is believed only when it is what was ordered: one test for each difference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certs.errors import SignerMismatch
+from certs.x509.certificate import build_issuing_ca, build_root
+from certs.x509.profiles import TLS_CLIENT
+from certs.x509.verifying import Expectation, verify_issued
+from keys.spec import spki_der, spki_sha256
+from tests.certs.x509.chains import HOST, NOW, ROOT_DER, ROOT_KEY, issuer_of, key_of, leaf
+
+ISSUER = issuer_of("p-256")
+ORDERED = Expectation(
+    spki_sha256=spki_sha256(key_of("p-256").public_key()),
+    common_name=HOST,
+    dns_names=("www.example.com", HOST),
+    ip_addresses=(),
+    ekus=("serverAuth",),
+    not_before_min=NOW - timedelta(minutes=5),
+    validity_max=timedelta(days=90),
+)
+OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def reasons(der: bytes, chain: tuple[bytes, ...] = ISSUER.chain, ordered: Expectation = ORDERED, **options: Any) -> list[str]:
+    """Every difference found; empty when the certificate is believed."""
+    try:
+        verify_issued(der, chain, ordered, **({"now": NOW, "trusted_roots": (ROOT_DER,)} | options))
+    except SignerMismatch as exc:
+        return exc.reasons
+    return []
+
+
+def test_ordered_certificate_is_believed_and_described() -> None:
+    facts = verify_issued(leaf(ISSUER, serial=0x7B << 140), ISSUER.chain, ORDERED, now=NOW, trusted_roots=(ROOT_DER,))
+    assert (facts.common_name, facts.dns_names, facts.serial_number) == (HOST, (HOST, "www.example.com"), 0x7B << 140)
+    assert (facts.spki_sha256, facts.key.name) == (ORDERED.spki_sha256, "ec-p256")
+
+
+START = NOW - timedelta(minutes=1)
+DIFFERENCES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "another key": ({"spki_der": spki_der(OTHER_KEY.public_key())}, ["it certifies another public key"]),
+    "a name more": (
+        {"dns_names": (HOST, "www.example.com", "x.example.com")},
+        ["DNS names are api.example.com, www.example.com, x.example.com"],
+    ),
+    "a name less": ({"dns_names": (HOST,)}, ["DNS names are api.example.com"]),
+    "an address": ({"ip_addresses": ("192.0.2.1",)}, ["IP addresses are 192.0.2.1"]),
+    "another common name": ({"common_name": "www.example.com"}, ["the common name is www.example.com"]),
+    "from before the order": (
+        {"not_before": NOW - timedelta(days=1), "not_after": NOW + timedelta(days=30)},
+        ["notBefore 2026-05-31T12:00:00Z is before the order was made"],
+    ),
+    "from the future": ({"not_before": NOW + timedelta(hours=1)}, ["notBefore 2026-06-01T13:00:00Z is in the future"]),
+    "expired": ({"not_after": NOW}, ["it expired at 2026-06-01T12:00:00Z"]),
+    "a second too long": (
+        {"not_before": START, "not_after": START + timedelta(days=90)},
+        ["it is valid for 90 days, 0:00:01, longer than the 90 days, 0:00:00 ordered"],
+    ),
+    "another purpose": ({"profile": TLS_CLIENT}, ["extended key usages are clientAuth"]),
+    "a short serial number": ({"serial": 1 << 62}, ["the serial number is not between 64 and 159 bits"]),
+    "signed by another": ({"signed_by": OTHER_KEY}, ["it is not signed by the CA's certificate"]),
+}
+
+
+@pytest.mark.parametrize("kind", DIFFERENCES)
+def test_difference_is_named(kind: str) -> None:
+    changes, expected = DIFFERENCES[kind]
+    assert reasons(leaf(ISSUER, **changes)) == expected
+
+
+def test_all_differences_are_named_at_once() -> None:
+    der = leaf(ISSUER, dns_names=(HOST,), profile=TLS_CLIENT)
+    assert reasons(der) == ["DNS names are api.example.com", "extended key usages are clientAuth"]
+
+
+def _ca_leaf(**usages: bool) -> bytes:
+    """A certificate that could sign others, with all that was ordered besides."""
+    start = NOW - timedelta(minutes=1)
+    signs = {name: usages.get(name, False) for name in ("key_cert_sign", "crl_sign")}
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+        **signs,
+    )
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(ISSUER.certificate.subject)
+        .public_key(key_of("p-256").public_key())
+        .serial_number(1 << 150)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in ORDERED.dns_names]), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=usages.get("ca", False), path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+    )
+    return builder.sign(ISSUER.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize(
+    ("usages", "expected"),
+    [
+        ({}, []),
+        ({"ca": True}, ["it is a CA certificate"]),
+        ({"key_cert_sign": True}, ["its key usage would let it sign certificates or CRLs"]),
+        ({"crl_sign": True}, ["its key usage would let it sign certificates or CRLs"]),
+    ],
+    ids=["none", "ca", "certificates", "crls"],
+)
+def test_certificate_that_could_sign_is_refused(usages: dict[str, bool], expected: list[str]) -> None:
+    assert reasons(_ca_leaf(**usages)) == expected
+
+
+@pytest.mark.parametrize("der", [b"", b"\x30\x00", ROOT_DER + b"\x00", b"not a certificate"], ids=["nothing", "empty", "tail", "text"])
+def test_answer_that_is_no_certificate_is_refused(der: bytes) -> None:
+    (reason,) = reasons(der)
+    assert reason.startswith("it is not a readable certificate")
+
+
+def test_missing_chain_is_refused() -> None:
+    assert reasons(leaf(ISSUER), ()) == ["no chain came with it"]
+
+
+def test_chain_to_another_root_is_refused() -> None:
+    other = build_root(ROOT_KEY, name="Other Root", now=NOW, years=10)
+    assert reasons(leaf(ISSUER), trusted_roots=(other,)) == ["the chain does not end in the root pinned for this CA"]
+
+
+def test_chain_cut_short_is_refused() -> None:
+    assert reasons(leaf(ISSUER), (ISSUER.der,)) == [
+        "the chain's CN=Test Issuing CA p-256 is not signed by the next link",
+        "the chain does not end in the root pinned for this CA",
+    ]
+
+
+def test_chain_through_a_leaf_is_refused() -> None:
+    middle = leaf(ISSUER)
+    below = replace(ISSUER, key=key_of("p-256"), der=middle)
+    found = reasons(leaf(below), (middle, *ISSUER.chain))
+    assert "the chain's CN=api.example.com,O=Example Ltd. is not a CA" in found
+
+
+def test_chain_longer_than_its_path_length_is_refused() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    under = build_issuing_ca(ISSUER.key, ISSUER.certificate, key.public_key(), name="Under", now=NOW, years=1)
+    found = reasons(leaf(replace(ISSUER, key=key, der=under)), (under, *ISSUER.chain))
+    assert found == ["the chain is longer than CN=Test Issuing CA p-256 allows"]
+
+
+def test_expired_chain_is_refused() -> None:
+    later = NOW + timedelta(days=365 * 6)
+    start = later - timedelta(minutes=1)
+    der = leaf(ISSUER, not_before=start, not_after=start + timedelta(days=30))
+    assert reasons(der, now=later, ordered=replace(ORDERED, not_before_min=start)) == [
+        "the chain's CN=Test Issuing CA p-256 is not valid now"
+    ]
