@@ -80,10 +80,8 @@ def _problem(name: str, host: str) -> str:
     if len(name) > MAX_NAME:
         return f"it has more than {MAX_NAME} characters"
     labels = host.split(".")
-    if any(len(label) > MAX_LABEL for label in labels):
-        return f"a label has more than {MAX_LABEL} characters"
-    if not all(_LABEL.fullmatch(label) for label in labels):
-        return "a label is letters, digits and hyphens, with no hyphen at its ends"
+    if any(len(label) > MAX_LABEL or not _LABEL.fullmatch(label) for label in labels):
+        return f"a name is labels of letters, digits and hyphens, joined by dots; a label has at most {MAX_LABEL} and no hyphen at its ends"
     if labels[-1].isdigit():
         return "its last label is a number"
     if not all(_is_plain_or_a_label(label) for label in labels):

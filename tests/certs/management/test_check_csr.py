@@ -104,7 +104,7 @@ def test_check_csr_works_without_a_database(django_db_blocker: Any) -> None:
 
 @pytest.mark.django_db
 def test_check_csr_policy_without_a_team_says_what_to_run() -> None:
-    with pytest.raises(CommandError, match="manage.py bootstrap"):
+    with pytest.raises(CommandError, match=r"manage\.py bootstrap"):
         call_command("check_csr", str(GOOD), "--policy")
 
 

@@ -35,7 +35,7 @@ def key_of(kind: str, purpose: str = "leaf") -> Any:  # noqa: ARG001 - part of t
         case ["ed25519"]:
             return ed25519.Ed25519PrivateKey.generate()
         case ["ml", "dsa", number]:
-            kinds = {"44": mldsa.MLDSA44PrivateKey, "65": mldsa.MLDSA65PrivateKey, "87": mldsa.MLDSA87PrivateKey}
+            kinds: dict[str, Any] = {"44": mldsa.MLDSA44PrivateKey, "65": mldsa.MLDSA65PrivateKey, "87": mldsa.MLDSA87PrivateKey}
             return kinds[number].generate()
     raise ValueError(kind)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -71,7 +72,7 @@ def test_checker_lint_finds_another_issuer() -> None:
     ],
     ids=["serial", "double", "upper case", "common name", "long", "short"],
 )
-def test_lint_names_the_defect(changes: dict[str, object], expected: str) -> None:
+def test_lint_names_the_defect(changes: dict[str, Any], expected: str) -> None:
     issuer = issuer_of("p-256")
     if "not_after" in changes and changes["not_after"] == NOW:
         changes = changes | {"not_before": NOW - timedelta(seconds=30)}

@@ -1,12 +1,8 @@
-"""The gate gives every file of the corpus its verdict and class, in time; and more of the same kinds, made here."""
+"""The gate over requests made by a library: names, pastes, keys, subjects, extensions, and damaged octets."""
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
-import time
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,33 +10,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
-    NoEncryption,
-    PrivateFormat,
     PublicFormat,
-    load_pem_private_key,
     pkcs7,
-    pkcs12,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certs.errors import CSRRefused
-from certs.x509.csr import CSRFacts, read_csr
+from certs.x509.csr import read_csr
 from keys.spec import spki_sha256
 
-CORPUS = Path(__file__).resolve().parent.parent.parent / "corpus" / "csr"
-CASES = json.loads((CORPUS / "cases.json").read_text())["cases"]
 P256 = ec.generate_private_key(ec.SECP256R1())
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 Extension = tuple[x509.ExtensionType, bool]
-
-
-def corpus_bytes(name: str) -> bytes:
-    data = (CORPUS / name).read_bytes()
-    return gzip.decompress(data) if name.endswith(".gz") else data
 
 
 def verdict(data: bytes, **options: Any) -> tuple[str, str]:
@@ -48,14 +32,6 @@ def verdict(data: bytes, **options: Any) -> tuple[str, str]:
         return read_csr(data, domains=("example.test",), **options).verdict, ""
     except CSRRefused as refused:
         return "reject", str(refused.refusal)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["file"])
-def test_corpus_file_gets_its_verdict_in_time(case: dict[str, str]) -> None:
-    data = corpus_bytes(case["file"])
-    begin = time.perf_counter()
-    assert verdict(data) == (case["expect"], case["reason"])
-    assert time.perf_counter() - begin < 2
 
 
 def make(
@@ -147,55 +123,11 @@ def test_common_name_becomes_the_name_of_an_old_csr() -> None:
     assert (facts.dns_names, facts.verdict) == (("old.example.test",), "accept_normalise")
 
 
-def _private(form: PrivateFormat, protection: Any = None, key: Any = P256, encoding: Encoding = Encoding.PEM) -> bytes:
-    return key.private_bytes(encoding, form, protection or NoEncryption())  # type: ignore[no-any-return]
-
-
-SECRETS: dict[str, bytes] = {
-    "pkcs8": _private(PrivateFormat.PKCS8),
-    "sec1": _private(PrivateFormat.TraditionalOpenSSL),
-    "pkcs1": _private(PrivateFormat.TraditionalOpenSSL, key=RSA_KEY),
-    "openssh": _private(PrivateFormat.OpenSSH),
-    "encrypted": _private(PrivateFormat.PKCS8, BestAvailableEncryption(b"x")),
-    "pkcs8 der": _private(PrivateFormat.PKCS8, encoding=Encoding.DER),
-    "pkcs1 der": _private(PrivateFormat.TraditionalOpenSSL, key=RSA_KEY, encoding=Encoding.DER),
-    "encrypted der": _private(PrivateFormat.PKCS8, BestAvailableEncryption(b"x"), encoding=Encoding.DER),
-    "pkcs12": pkcs12.serialize_key_and_certificates(b"n", P256, None, None, BestAvailableEncryption(b"x")),
-    "pkcs12 base64": base64.encodebytes(pkcs12.serialize_key_and_certificates(b"n", P256, None, None, BestAvailableEncryption(b"x"))),
-    "bare base64": base64.encodebytes(_private(PrivateFormat.PKCS8, encoding=Encoding.DER)),
-    "with csr": GOOD + _private(PrivateFormat.PKCS8),
-    "before csr": _private(PrivateFormat.PKCS8) + GOOD,
-    "cut off": _private(PrivateFormat.PKCS8)[:80],
-    "jwk": json.dumps({"kty": "EC", "crv": "P-256", "d": "c2VjcmV0c2VjcmV0c2VjcmV0"}).encode(),
-    "putty": b"PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n",
-    "pgp": b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQdGBF\n-----END PGP PRIVATE KEY BLOCK-----\n",
-}
-
-
-@pytest.mark.parametrize("kind", SECRETS)
-def test_pasted_secret_is_refused_and_not_repeated(kind: str) -> None:
-    with pytest.raises(CSRRefused) as caught:
-        read_csr(SECRETS[kind], domains=("example.test",))
-    assert caught.value.refusal == "secret_pasted"
-    told = f"{caught.value} {caught.value.next_step}".encode()
-    pieces = [SECRETS[kind][n : n + 12] for n in range(30, min(len(SECRETS[kind]) - 12, 400), 12)]
-    assert not any(piece in told for piece in pieces)
-
-
-@pytest.mark.parametrize("kind", ["pkcs8", "sec1", "openssh", "pkcs8 der", "bare base64", "with csr"])
-def test_pasted_private_key_names_its_public_key_to_be_blocked(kind: str) -> None:
-    with pytest.raises(CSRRefused) as caught:
-        read_csr(SECRETS[kind], domains=("example.test",))
-    assert caught.value.spki_sha256 == spki_sha256(P256.public_key())
-
-
 def _self_signed() -> x509.Certificate:
-    import datetime  # noqa: PLC0415 - only here
-
-    now = datetime.datetime.now(tz=datetime.UTC)
+    now = datetime.now(tz=UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.example.test")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(P256.public_key()).serial_number(1)
-    return builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(1)).sign(P256, hashes.SHA256())
+    return builder.not_valid_before(now).not_valid_after(now + timedelta(1)).sign(P256, hashes.SHA256())
 
 
 CERTIFICATE = _self_signed()
@@ -305,7 +237,7 @@ def test_exponent_is_judged(exponent: int) -> None:
     ("key", "expected"),
     [
         (rsa.generate_private_key(3, 2048), "weak_key"),
-        (rsa.generate_private_key(65537, 1024), "weak_key"),
+        (rsa.generate_private_key(65537, 1024), "weak_key"),  # noqa: S505 - what is refused
         (ec.generate_private_key(ec.SECP256K1()), "unsupported_key"),
         (ec.generate_private_key(ec.SECP224R1()), "unsupported_key"),
         (ed448.Ed448PrivateKey.generate(), "unsupported_key"),
@@ -357,8 +289,8 @@ SUBJECTS: list[tuple[str, str, tuple[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "text", "expected"), SUBJECTS, ids=[kind for kind, _, _ in SUBJECTS])
-def test_subject_text_is_judged(kind: str, text: str, expected: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in SUBJECTS], ids=[kind for kind, _, _ in SUBJECTS])
+def test_subject_text_is_judged(text: str, expected: tuple[str, str]) -> None:
     parts = [
         x509.NameAttribute(NameOID.COMMON_NAME, "a.example.test"),
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, text, _validate=False),
@@ -456,8 +388,3 @@ def test_damaged_csr_is_accepted_whole_or_refused_cleanly(data: st.DataObject) -
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused_cleanly(data: bytes) -> None:
     assert verdict(data)[0] == "reject"
-
-
-def test_facts_hold_no_private_material() -> None:
-    facts: CSRFacts = read_csr(GOOD, domains=("example.test",))
-    assert load_pem_private_key(SECRETS["pkcs8"], None).private_numbers().private_value.to_bytes(32, "big") not in facts.der  # type: ignore[union-attr, attr-defined]

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs.errors import SignerMismatch
 from certs.x509.certificate import build_issuing_ca, build_root
@@ -34,8 +35,9 @@ OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
 
 def reasons(der: bytes, chain: tuple[bytes, ...] = ISSUER.chain, ordered: Expectation = ORDERED, **options: Any) -> list[str]:
     """Every difference found; empty when the certificate is believed."""
+    settings: dict[str, Any] = {"now": NOW, "trusted_roots": (ROOT_DER,)}
     try:
-        verify_issued(der, chain, ordered, **({"now": NOW, "trusted_roots": (ROOT_DER,)} | options))
+        verify_issued(der, chain, ordered, **(settings | options))
     except SignerMismatch as exc:
         return exc.reasons
     return []
@@ -107,7 +109,7 @@ def _ca_leaf(**usages: bool) -> bytes:
         .not_valid_before(start)
         .not_valid_after(start + timedelta(days=30))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in ORDERED.dns_names]), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.BasicConstraints(ca=usages.get("ca", False), path_length=None), critical=True)
         .add_extension(usage, critical=True)
     )
