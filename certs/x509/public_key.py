@@ -11,7 +11,7 @@ from math import gcd, isqrt, prod
 from certs.errors import CSRRefused
 from certs.terms import RefusalClass as R
 from certs.x509.der import NULL, OID, SEQUENCE, Node, NotDER, bits, dotted, integer, parse
-from keys.spec import KeyFacts
+from keys.spec import KeyFacts, spki_sha256
 
 NEW_KEY = "Make a new key: RSA of at least 2048 bits, ECDSA P-256, P-384 or P-521, Ed25519, or ML-DSA."
 MIN_RSA, MAX_RSA, SMALLEST_EXPONENT = 2048, 8192, 65537
@@ -45,8 +45,17 @@ _ED25519_SMALL_ORDER = {
 }
 
 
+# SHA-256 of the SubjectPublicKeyInfo of keys whose private half stands in a book: RFC 9500 2.1 (RSA 2048) and 2.3 (P-256)
+_PUBLISHED = {
+    "8fb6bad671cfe698393c453357da61b56d757ab8c0f3fb9c87f2849e63131878",
+    "b2b04340cfaee616ec9c2c62d261b208e54bb197498df52e8cadede23ac0ba5e",
+}
+
+
 def judge_public_key(spki: Node) -> KeyFacts:
     """The facts of a SubjectPublicKeyInfo that may be certified. Raises CSRRefused, or NotDER for a malformed one."""
+    if spki_sha256(spki.raw) in _PUBLISHED:
+        raise _compromised("Its key is a published test key; anyone has its private key.")
     algorithm = spki.child(0, SEQUENCE)
     kind = dotted(algorithm.child(0))
     key = bits(spki.child(1))

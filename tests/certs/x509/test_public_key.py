@@ -36,10 +36,15 @@ def ec_spki(curve: str, point: bytes) -> bytes:
 
 
 P256, POINT = "1.2.840.10045.3.1.7", SPKI[-64:]
+# RFC 9500 2.3: the public half of its P-256 test key
+PUBLISHED = bytes.fromhex(
+    "422548f88fb782ffb5eca3744452c72a1e558fbd6f73be5e48e93232cc45c5b16c4cd10c4cb8d5b8a17139e94882c8992572993425f41419ab7e90a42a494272"
+)
 KEYS: dict[str, tuple[bytes, str]] = {
     # a good key of somebody else: only the signature gives it away
     "another's rsa": (rsa_spki(MODULUS), "bad_signature"),
     "another's p-256": (spki_of(ec.generate_private_key(ec.SECP256R1())), "bad_signature"),
+    "published test key": (ec_spki(P256, b"\x04" + PUBLISHED), "key_compromised"),
     "rsa 2047": (rsa_spki(MODULUS >> 1 | 1), "weak_key"),
     "rsa 16384": (rsa_spki((1 << 16383) + 1), "unsupported_key"),
     "rsa 400,000": (rsa_spki((1 << 399_999) + 1), "unsupported_key"),
