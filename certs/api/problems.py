@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, AuthorizationError, HttpError, ValidationError
@@ -60,6 +61,10 @@ def add_problem_handlers(api: NinjaAPI) -> None:
     @api.exception_handler(AuthorizationError)
     def forbidden(_request: HttpRequest, exc: AuthorizationError) -> HttpResponse:
         return problem(403, "unauthorized", str(exc) or "This token may not do that.")
+
+    @api.exception_handler(RequestDataTooBig)
+    def too_big(_request: HttpRequest, _exc: RequestDataTooBig) -> HttpResponse:
+        return problem(413, "too_large", "The request is larger than the portal reads.", next_step="Send one CSR of at most 64 kB.")
 
     @api.exception_handler(Http404)
     def missing(_request: HttpRequest, _exc: Http404) -> HttpResponse:

@@ -18,7 +18,7 @@ class Closed(Schema):
 class IssueFromCSR(Closed):
     """The CA endpoint's order."""
 
-    csr: str = Field(description="PKCS#10 request in PEM (RFC 7468).", max_length=100_000)
+    csr: str = Field(description="PKCS#10 request in PEM (RFC 7468), at most 64 kB: the gate says what is wrong with a larger one.")
     validity_days: int = Field(default=90, ge=1, le=10_000)
     profile: str = Field(default="tls-server", max_length=64)
 
@@ -68,7 +68,7 @@ class RequestAsForm(Closed):
     common_name: str = Field(default="", max_length=253)
     sans: list[str] = Field(default_factory=list, max_length=200)
     key: str = Field(default="", max_length=16, description="Such as rsa-4096 or ec-p256; empty for the policy's default.")
-    csr: str = Field(default="", max_length=100_000)
+    csr: str = Field(default="", description="PKCS#10 request in PEM.")
     validity_days: int = Field(default=0, ge=0, le=10_000, description="0 for the policy's default.")
     profile: str = Field(default="tls-server", max_length=64)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from io import StringIO
 from itertools import pairwise
 
 import pytest
-from celery.contrib.testing.worker import start_worker
 from django.core import mail
 from django.core.management import call_command
 
@@ -21,20 +19,10 @@ from certs.workflow import recovery
 from certs.workflow.answers import answer, wait
 from certs.workflow.issuance import Requester, submit
 from keys.models import Key
-from pkiportal.celery import app
 from tests.certs.workflow.books import assert_balanced
 from tests.twins.ca import TwinCAClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def worker() -> Iterator[None]:
-    """A real worker on the run's broker, in this process: the chain and its retries are Celery's own."""
-    app.control.purge()
-    queues = [queue.name for queue in app.conf.task_queues]
-    with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, queues=queues, loglevel="ERROR"):
-        yield
 
 
 @pytest.fixture

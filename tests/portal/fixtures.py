@@ -1,0 +1,76 @@
+"""The portal and its people, on the own CA with local keys; and a real Celery worker beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from celery.contrib.testing.worker import start_worker
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+
+from audit.clock import database_now
+from audit.log import Actor
+from certs.api.auth import forget_tokens
+from certs.ca.creation import ensure_own_ca
+from certs.ca.registry import forget_clients
+from certs.models import Domain, Team
+from certs.workflow.issuance import Requester
+from certs.workflow.tokens import SCOPES, create_token
+from keys.registry import forget_backends
+from keys.spec import KeySpec
+from pkiportal.celery import app
+from policy.models import Profile
+from policy.presets import DEFAULT_V2_3
+from policy.publishing import draft_version, publish_version
+
+PASSWORD = "correct horse battery"
+SYSTEM = Actor("system", "test")
+
+
+@dataclass
+class Portal:
+    team: Team
+    alice: Any
+    bob: Any
+    carol: Any
+
+    def requester(self, **more: Any) -> Requester:
+        return Requester(actor=Actor("user", "alice"), team=self.team, door="portal", user=self.alice, **more)
+
+    def token(self, *scopes: str, user: Any = None, team: Team | None = None) -> str:
+        _, secret = create_token(user=user or self.alice, team=team or self.team, name="test", scopes=scopes or SCOPES, actor=SYSTEM)
+        return secret
+
+
+@pytest.fixture
+def portal(db: None, settings: Any) -> Portal:
+    settings.PKI_CA_API_INLINE = True
+    forget_tokens()
+    forget_clients()
+    forget_backends()
+    now = database_now()
+    publish_version(draft_version("default", DEFAULT_V2_3, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
+    Profile.objects.create(name="tls-server", ekus=["serverAuth"])
+    Profile.objects.create(name="tls-client", ekus=["clientAuth"])
+    users = get_user_model()
+    people = {name: users.objects.create_user(name, f"{name}@example.com", PASSWORD) for name in ("alice", "bob", "carol")}
+    people["carol"].groups.add(Group.objects.get_or_create(name="security-team")[0])
+    web = Team.objects.create(slug="web", name="Web", default_domain="example.com", email="web@example.com")
+    web.members.add(people["alice"])
+    other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
+    other.members.add(people["bob"])
+    Domain.objects.bulk_create([Domain(name="example.com", team=web), Domain(name="example.test", team=web), Domain(name="other.test", team=other)])
+    ensure_own_ca(name="Internal-CA-Prod", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
+    return Portal(web, **people)
+
+
+@pytest.fixture
+def worker() -> Iterator[None]:
+    """A real worker on the run's broker, in this process: chains and retries are Celery's own."""
+    app.control.purge()
+    queues = [queue.name for queue in app.conf.task_queues]
+    with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, queues=queues, loglevel="ERROR"):
+        yield
