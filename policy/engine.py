@@ -125,7 +125,7 @@ def _smallest_change(ruleset: RuleSet, case: Case) -> Suggestion | None:
 def _suggestion(before: RequestFacts, after: RequestFacts, texts: tuple[str, ...]) -> Suggestion:
     changes = _changes(before, after)
     text = "; ".join(texts)
-    if before.csr_brought and set(changes) - {"validity_days", "profile"}:
+    if before.csr_brought and set(changes) - {"validity_days", "profile", "ekus"}:
         text += "; send a new CSR"
     return Suggestion(text, changes, after)
 

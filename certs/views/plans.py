@@ -83,7 +83,7 @@ def with_suggestions(asking: Asking, specs: Sequence[CertificateSpec], decisions
         return None
     if asking.kind == "csr":
         changes = suggested[0].changes if suggested[0] else {}
-        if set(changes) - {"validity_days", "profile"}:
+        if set(changes) - {"validity_days", "profile", "ekus"}:
             return None
         return replace(
             asking,

@@ -1,0 +1,1 @@
+"""People's ways through the portal, in a real browser."""

@@ -62,7 +62,9 @@ def portal(db: None, settings: Any) -> Portal:
     web.members.add(people["alice"])
     other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
     other.members.add(people["bob"])
-    Domain.objects.bulk_create([Domain(name="example.com", team=web), Domain(name="example.test", team=web), Domain(name="other.test", team=other)])
+    Domain.objects.bulk_create(
+        [Domain(name="example.com", team=web), Domain(name="example.test", team=web), Domain(name="other.test", team=other)]
+    )
     ensure_own_ca(name="Internal-CA-Prod", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
     return Portal(web, **people)
 

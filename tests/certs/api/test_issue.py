@@ -33,7 +33,9 @@ class Api:
 
     def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
         data = body if isinstance(body, str | bytes) else json.dumps(body)
-        response = self.client.post(f"/api/v1{path}", data, content_type="application/json", headers={"Authorization": f"Bearer {self.token}", **headers})
+        response = self.client.post(
+            f"/api/v1{path}", data, content_type="application/json", headers={"Authorization": f"Bearer {self.token}", **headers}
+        )
         return response.status_code, json.loads(response.content)
 
     def get(self, path: str) -> tuple[int, Any]:
@@ -114,7 +116,12 @@ def test_outsider_sees_nothing_of_another_team(api: Api, portal: Portal) -> None
     _, told = api.post("/certificates/issue", {"csr": pem_csr("a.example.com")}, **{"Idempotency-Key": "order-1"})
     outsider = Api(portal.token(user=portal.bob, team=portal.bob.teams.get()))
     request = CertificateRequest.objects.get()
-    for path in (f"/certificates/{told['cert_id']}", f"/certificates/{told['cert_id']}/pem", f"/requests/{request.public_id}", "/certificates/by-order/order-1"):
+    for path in (
+        f"/certificates/{told['cert_id']}",
+        f"/certificates/{told['cert_id']}/pem",
+        f"/requests/{request.public_id}",
+        "/certificates/by-order/order-1",
+    ):
         assert (path, outsider.get(path)[0]) == (path, 404)
         assert (path, api.get(path)[0]) == (path, 200)
     status, _ = outsider.post("/certificates/revoke", {"serial_number": told["serial_number"]})
@@ -135,7 +142,17 @@ def test_token_without_the_scope_is_refused(portal: Portal) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["", "{", "[]", "null", '{"csr": 1}', '{"csr": "x", "owner": "bob"}', '{"csr": "x", "validity_days": 0}', '{"csr": "x", "validity_days": 1e99}', '{"csr": "x", "profile": "nope"}'],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"csr": 1}',
+        '{"csr": "x", "owner": "bob"}',
+        '{"csr": "x", "validity_days": 0}',
+        '{"csr": "x", "validity_days": 1e99}',
+        '{"csr": "x", "profile": "nope"}',
+    ],
 )
 def test_nonsense_gets_a_problem_document(api: Api, body: str) -> None:
     status, told = api.post("/certificates/issue", body)
@@ -153,7 +170,9 @@ def test_revocation_by_serial_in_any_spelling_and_twice(api: Api) -> None:
 
 
 def test_words_are_planned_and_refused_with_their_position(api: Api) -> None:
-    status, told = api.post("/requests/words", {"text": "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity", "plan_only": True})
+    status, told = api.post(
+        "/requests/words", {"text": "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity", "plan_only": True}
+    )
     assert (status, told["decision"], told["plan"][0]["key"]) == (200, "allow", "rsa-4096")
     status, told = api.post("/requests/words", {"text": "Make me a sandwich"})
     assert (status, told["type"]) == (422, "urn:pki-portal:error:not_understood")

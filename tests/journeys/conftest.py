@@ -1,0 +1,72 @@
+"""A browser in front of the live portal with a real worker behind it; any console error, CSP violation or foreign request fails the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.portal.fixtures import PASSWORD, Portal
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+class Visitor:
+    """A signed-in person's browser window, and what went wrong in it."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page, self.base = page, base
+        self.complaints: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._request)
+
+    def _console(self, message: Any) -> None:
+        # A refusal's own status (422, 404) is reported by Chromium as a failed load; it is the answer, not a fault.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith((self.base, "data:", "blob:")):
+            self.complaints.append(f"foreign request: {request.url}")
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.base + path)
+
+    def ask(self, text: str) -> None:
+        self.open("/")
+        self.page.get_by_label("Your request in words").fill(text)
+        self.page.get_by_role("button", name="Show the plan").click()
+
+    def axe(self) -> list[str]:
+        """Accessibility faults of the page as it is now. Run outside the page's CSP, as browser tools do."""
+        self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate("tags => axe.run(document, {runOnly: tags})", AXE_TAGS)
+        return [f"{v['id']}: {node['html'][:120]}" for v in found["violations"] for node in v["nodes"]]
+
+
+@pytest.fixture
+def visit(portal: Portal, worker: None, live_server: Any, browser: Browser) -> Iterator[Callable[..., Visitor]]:
+    visitors: list[Visitor] = []
+
+    def sign_in(name: str = "alice", *, width: int = 1200, height: int = 900, dark: bool = False) -> Visitor:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True
+        )
+        visitor = Visitor(context.new_page(), live_server.url)
+        visitor.open("/login/")
+        visitor.page.get_by_label("User name").fill(name)
+        visitor.page.get_by_label("Password").fill(PASSWORD)
+        visitor.page.get_by_role("button", name="Sign in").click()
+        visitor.page.wait_for_url(live_server.url + "/")
+        visitors.append(visitor)
+        return visitor
+
+    yield sign_in
+    for visitor in visitors:
+        visitor.page.context.close()
+    assert [complaint for visitor in visitors for complaint in visitor.complaints] == []
