@@ -20,6 +20,4 @@ def pytest_configure() -> None:
 def pytest_report_header() -> str:
     parts = ("PKI_TEST_VAULT_ADDR", "PKI_TEST_REDIS_URL", "PKI_TEST_SOFTHSM_MODULE", "PKI_TEST_CHROMIUM")
     absent = [name for name in parts if not os.environ.get(name)]
-    return f"database: {settings.DATABASES['default']['ENGINE'].rpartition('.')[2]}; not set: {', '.join(absent) or 'nothing'}"
-
-
+    return f"database: {str(settings.DATABASES['default']['ENGINE']).rpartition('.')[2]}; not set: {', '.join(absent) or 'nothing'}"

@@ -52,14 +52,24 @@ def _install(name: str) -> int:
         if subprocess.run([sys.executable, "-m", "venv", VENV], check=False).returncode:
             return 1
     print(f"Python: installing {name} (about a minute the first time)", flush=True)
-    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--require-hashes", "--only-binary", ":all:"]
-    if subprocess.run([*pip, "-r", ROOT / name], check=False, stdin=subprocess.DEVNULL).returncode:
+    # Wheels only: nobody who tries the portal needs a C compiler.
+    options = ["--disable-pip-version-check", "--no-input", "--require-hashes", "--only-binary", ":all:"]
+    if not _shown([PYTHON, "-m", "pip", "install", *options, "-r", ROOT / name]):
         print(f"Installing {name} failed, see above; what is there is kept, so try the same command again.", file=sys.stderr)
         return 1
     for old in VENV.glob(f".{name}-*"):
         old.unlink()
     _stamp(name).touch()
     return 0
+
+
+def _shown(command: list[str | Path]) -> bool:
+    """Run pip with its progress in sight, but for the hundred lines about what is there already; True when it succeeded."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if not line.startswith(("Requirement already satisfied", "Looking in ")):
+                print(f"  {line.rstrip()}", flush=True)
+    return process.returncode == 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 
 from tests.harness import checks, packages, services
@@ -95,7 +96,7 @@ def run_tests(paths: Sequence[str]) -> int:
 
 
 def _pytest(arguments: Sequence[str], env: Mapping[str, str]) -> int:
-    command = [VENV / "bin" / "python", "-m", "pytest", "-n", _WORKERS, *arguments]
+    command: list[str | Path] = [VENV / "bin" / "python", "-m", "pytest", "-n", _WORKERS, *arguments]
     with subprocess.Popen(command, cwd=ROOT, env=dict(env), stdin=subprocess.DEVNULL) as process:
         try:
             return process.wait()

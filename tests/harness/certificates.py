@@ -29,9 +29,9 @@ def make_server_certificate(folder: Path) -> ServerCertificate:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ca, ca_key = folder / "ca.pem", folder / "ca-key.pem"
     made = ServerCertificate(ca, folder / "server.pem", folder / "server-key.pem")
-    request = ["openssl", "req", "-x509", "-config", "/dev/null", *_P256, "-days", "7"]
+    request: list[str | Path] = ["openssl", "req", "-x509", "-config", "/dev/null", *_P256, "-days", "7"]
     run_tool([*request, "-subj", "/CN=PKI Portal test CA", "-keyout", ca_key, "-out", ca, *_added(_CA_EXTENSIONS)])
-    signed = ["-CA", ca, "-CAkey", ca_key, "-keyout", made.key, "-out", made.certificate]
+    signed: list[str | Path] = ["-CA", ca, "-CAkey", ca_key, "-keyout", made.key, "-out", made.certificate]
     run_tool([*request, "-subj", "/CN=localhost", *signed, *_added(_SERVER_EXTENSIONS)])
     ca_key.unlink()
     return made

@@ -104,7 +104,7 @@ class Server:
                 cwd="/",
                 env=None if env is None else dict(env),
                 start_new_session=True,  # Ctrl-C in the terminal reaches us alone; we stop the servers in order
-                preexec_fn=_die_with_parent(self._stop_signal),
+                preexec_fn=_die_with_parent(self._stop_signal),  # noqa: PLW1509 - one thread, and the hook only makes a system call
                 **_as_user(user),
             )
         if stdin is not None and self.process.stdin is not None:

@@ -60,8 +60,8 @@ class Vault:
         self._server.wait_until(self._answers)
 
     def _start_vaultd(self) -> None:
-        tls = ["-tls-cert", self._tls.certificate, "-tls-key", self._tls.key]
-        command = [self._program, "-listen", f"127.0.0.1:{self._port}", "-dir", self._folder / "storage", *tls]
+        tls: list[str | Path] = ["-tls-cert", self._tls.certificate, "-tls-key", self._tls.key]
+        command: list[str | Path] = [self._program, "-listen", f"127.0.0.1:{self._port}", "-dir", self._folder / "storage", *tls]
         process = self._server.spawn(command, stdout=subprocess.PIPE)
         line = process.stdout.readline() if process.stdout else ""
         if not line.strip():
@@ -100,7 +100,7 @@ class Vault:
         return self._health() is not None
 
     def _active(self) -> bool:
-        return self._health() == 200  # noqa: PLR2004 - sys/health: initialised, unsealed, active
+        return self._health() == 200  # sys/health: initialised, unsealed, active
 
     def _health(self) -> int | None:
         try:
@@ -112,7 +112,7 @@ class Vault:
             return None
 
     def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(f"{self.address}{path}", json.dumps(body).encode(), method=method)  # noqa: S310 - https
+        request = urllib.request.Request(f"{self.address}{path}", json.dumps(body).encode(), method=method)
         request.add_header("X-Vault-Token", self.root_token)
         try:
             with self._http.open(request, timeout=30) as answer:

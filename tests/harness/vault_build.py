@@ -28,7 +28,8 @@ def chosen_binary() -> Path | None:
         return None
     found = shutil.which(named)
     if found is None:
-        raise HarnessError(f"PKI_TEST_VAULT_BIN names {named}, which is no program. Correct it, or unset it to build tests/vaultd.", exit_code=2)
+        message = f"PKI_TEST_VAULT_BIN names {named}, which is no program. Correct it, or unset it: then tests/vaultd is built."
+        raise HarnessError(message, exit_code=2)
     return Path(found)
 
 

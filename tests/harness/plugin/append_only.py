@@ -72,7 +72,8 @@ def _sqlite_triggers(connection: BaseDatabaseWrapper) -> dict[str, str]:
 
 def let_flush_pass() -> None:
     """Wrap the end of every transactional test case, Django's and pytest-django's alike (the latter is made from the former)."""
-    original = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]  # noqa: SLF001 - Django offers no public hook
+    # Django offers no public hook here.
+    original = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def teardown(self: Any) -> None:
         with contextlib.ExitStack() as lifted:
@@ -80,4 +81,4 @@ def let_flush_pass() -> None:
                 lifted.enter_context(triggers_out_of_force(connections[alias]))
             original(self)
 
-    TransactionTestCase._fixture_teardown = teardown  # type: ignore[attr-defined]  # noqa: SLF001
+    TransactionTestCase._fixture_teardown = teardown  # type: ignore[attr-defined]
