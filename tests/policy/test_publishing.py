@@ -17,7 +17,7 @@ from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version, version_in_force
 from policy.rules import RuleSetInvalid, ruleset_from_dict
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases, pytest.mark.urls("tests.policy.admin_urls")]
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ADA = Actor("user", "ada")

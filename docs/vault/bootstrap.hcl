@@ -1,0 +1,17 @@
+# For `manage.py bootstrap` alone, as a short-lived token: make the CA's keys, once.
+
+path "transit-ca/keys/+" {
+  capabilities = ["create", "update", "read"]
+  allowed_parameters = {
+    "type"       = []
+    "exportable" = [false]
+  }
+}
+
+path "transit-ca/sign/+" {
+  capabilities = ["create", "update"]
+}
+
+path "auth/token/lookup-self" { capabilities = ["read"] }
+path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/revoke-self" { capabilities = ["update"] }

@@ -1,0 +1,11 @@
+# For a portal whose CA is the PKI engine (`pki` mount, role `portal`): sign, look up, revoke.
+
+path "pki/sign/portal" { capabilities = ["create", "update"] }
+path "pki/roles/portal" { capabilities = ["read"] }
+path "pki/certs" { capabilities = ["list"] }
+path "pki/cert/*" { capabilities = ["read"] }
+path "pki/revoke" { capabilities = ["create", "update"] }
+
+path "auth/token/lookup-self" { capabilities = ["read"] }
+path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/revoke-self" { capabilities = ["update"] }
