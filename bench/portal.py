@@ -40,7 +40,7 @@ def _sql(statement: str) -> None:
     import psycopg  # noqa: PLC0415 - only here
 
     with psycopg.connect(os.environ["PKI_TEST_DATABASE_URL"], autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[arg-type]
+        connection.execute(statement)
 
 
 @contextlib.contextmanager

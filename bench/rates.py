@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 from django.conf import settings
 
 from audit.log import Actor
@@ -48,7 +48,10 @@ def _measure(ca_key: KeySpec) -> None:
     row(f"CA key {ca_key.label}", f"portal {full:,.0f}", f"bare pyca loop {bare:,.0f}", f"ratio {full / bare:.2f}")
 
 
-BARE_KEYS = {KeySpec.EC_P256: ec.generate_private_key(ec.SECP256R1()), KeySpec.RSA_4096: rsa.generate_private_key(65537, 4096)}
+BARE_KEYS: dict[KeySpec, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey] = {
+    KeySpec.EC_P256: ec.generate_private_key(ec.SECP256R1()),
+    KeySpec.RSA_4096: rsa.generate_private_key(65537, 4096),
+}
 
 
 def _csr(name: str) -> tuple[bytes, bytes, str]:
@@ -83,15 +86,14 @@ def _extensions(
 ) -> list[tuple[x509.ExtensionType, bool]]:
     url = x509.UniformResourceIdentifier("http://localhost/pki/x")
     access = [
-        x509.AccessDescription(method, url)
-        for method in (x509.AuthorityInformationAccessOID.OCSP, x509.AuthorityInformationAccessOID.CA_ISSUERS)
+        x509.AccessDescription(method, url) for method in (AuthorityInformationAccessOID.OCSP, AuthorityInformationAccessOID.CA_ISSUERS)
     ]
     usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
     return [
         (csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value, False),
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (usage, True),
-        (x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
         (x509.SubjectKeyIdentifier.from_public_key(csr.public_key()), False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), False),
         (x509.CRLDistributionPoints([x509.DistributionPoint([url], None, None, None)]), False),

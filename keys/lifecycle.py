@@ -150,7 +150,7 @@ def _note_absence(keys: Sequence[Key]) -> None:
 
 def _adopted(key: Key, found: KeyInfo) -> KeyInfo:
     """A key that is there already: ours only after a crash of our own (PROTOCOLS 4). Raises KeyMismatch."""
-    if key.state == Key.State.ACTIVE and key.spki_sha256 == spki_sha256(found.public_key):  # type: ignore[arg-type]
+    if key.state == Key.State.ACTIVE and key.spki_sha256 == spki_sha256(found.public_key):
         return found
     if key.absent_seen_at is None or (found.created_at and found.created_at < key.absent_seen_at - CLOCK_TOLERANCE):
         raise KeyMismatch(
@@ -178,13 +178,13 @@ def _checked(key: Key, found: KeyInfo) -> KeyInfo:
     return found
 
 
-def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime, actor: Actor) -> list[Key]:
+def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
     """Beat 3: write down what was made. Needs an open transaction; the event is the caller's, under its own subject."""
     keys = {key.pk: key for key in Key.objects.select_for_update().filter(pk__in=made).order_by("pk")}
     for key_id, info in made.items():
         key = keys[key_id]
         key.locator, key.version = info.ref.locator, info.ref.version
-        key.spki_der, key.spki_sha256 = spki_der(info.public_key), spki_sha256(info.public_key)  # type: ignore[arg-type]
+        key.spki_der, key.spki_sha256 = spki_der(info.public_key), spki_sha256(info.public_key)
         key.evidence, key.made_at, key.state = dict(info.evidence), key.made_at or now, Key.State.ACTIVE
     Key.objects.bulk_update(keys.values(), ["locator", "version", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
     return [keys[key_id] for key_id in made]

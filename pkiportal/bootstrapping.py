@@ -101,7 +101,8 @@ class Bootstrap:
             )
             if made:
                 self._made(f"schedule «{name}»")
-        for name, entry in settings.PKI_CRONTABS.items():
+        crontabs: dict[str, Any] = settings.PKI_CRONTABS
+        for name, entry in crontabs.items():
             crontab, _ = CrontabSchedule.objects.get_or_create(**entry["crontab"], timezone="UTC")
             _, made = PeriodicTask.objects.get_or_create(name=name, defaults={"task": entry["task"], "crontab": crontab})
             if made:

@@ -23,7 +23,7 @@ def redacted(text: str) -> str:
 class LineFormatter(logging.Formatter):
     """For people: time, level, logger, message."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
         super().__init__("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")

@@ -56,7 +56,7 @@ class PolicyAdmin(PolicyModelAdmin):
     list_display = ("name", "description")
     search_fields = ("name",)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Policy | None = None) -> bool:  # noqa: ARG002 - Django's signature
+    def has_delete_permission(self, request: HttpRequest, obj: Policy | None = None) -> bool:
         return False
 
 
@@ -96,16 +96,16 @@ class PolicyVersionAdmin(VersionModelAdmin):
     readonly_fields = ("version", "state", "digest", "drafted_at", "drafted_by", "effective_from", "published_at", "published_by")
     actions = ("publish_selected",)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: PolicyVersion | None = None) -> tuple[str, ...]:  # noqa: ARG002
+    def get_readonly_fields(self, request: HttpRequest, obj: PolicyVersion | None = None) -> tuple[str, ...]:
         return (*self.readonly_fields, "policy") if obj else self.readonly_fields
 
     def has_change_permission(self, request: HttpRequest, obj: PolicyVersion | None = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or not obj.is_published)
 
-    def has_delete_permission(self, request: HttpRequest, obj: PolicyVersion | None = None) -> bool:  # noqa: ARG002
+    def has_delete_permission(self, request: HttpRequest, obj: PolicyVersion | None = None) -> bool:
         return False
 
-    def save_model(self, request: HttpRequest, obj: PolicyVersion, form: VersionModelForm, change: bool) -> None:  # noqa: ARG002, FBT001
+    def save_model(self, request: HttpRequest, obj: PolicyVersion, form: VersionModelForm, change: bool) -> None:  # noqa: FBT001
         actor = Actor("user", request.user.get_username())
         stored = draft_version(obj.policy.name, obj.rules, actor=actor, now=timezone.now())
         obj.pk, obj.version, obj.digest = stored.pk, stored.version, stored.digest

@@ -23,7 +23,7 @@ class AuthorityUnavailable(PortalError):
 
 
 @router.get("/chain", response={200: None, **REFUSALS}, operation_id="ca_chain")
-def chain(request: HttpRequest, issuer: str = "") -> HttpResponse:
+def chain(request: HttpRequest, issuer: str = "") -> HttpResponse:  # noqa: ARG001 - ninja passes it by name
     """The issuing CA's certificate and everything above it, in PEM, root last."""
     row = active_issuer(issuer or settings.PKI_DEFAULT_CA)
     try:

@@ -11,7 +11,7 @@ from django.utils.text import slugify
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import Actor, record
+from audit.log import Actor, Value, record
 from certs.models import Issuer
 from certs.x509.certificate import build_issuing_ca, build_root
 from keys.errors import KeyBackendError
@@ -79,8 +79,14 @@ def ensure_key(claimed_for: str, name: str, spec: KeySpec, *, backend: str, purp
         raise made
     with transaction.atomic():
         now = database_now()
-        (key,) = confirm_keys({key.pk: made}, now=now, actor=actor)
-        data = {"key": key.locator, "version": key.version, "spec": key.spec, "spki_sha256": key.spki_sha256, "backend": key.backend}
+        (key,) = confirm_keys({key.pk: made}, now=now)
+        data: dict[str, Value] = {
+            "key": key.locator,
+            "version": key.version,
+            "spec": key.spec,
+            "spki_sha256": key.spki_sha256,
+            "backend": key.backend,
+        }
         record(EventType.KEY_GENERATED, subject=f"key:{key.pk}", actor=actor, at=now, data=data)
     return key
 
@@ -91,6 +97,6 @@ def _record(*, name: str, alias: str, parent: Issuer | None, key: Key, der: byte
     issuer = Issuer.objects.create(
         name=name, slug=slugify(name), alias=alias, parent=parent, key=key, certificate_der=der, trust_anchor_der=anchor, created_at=now
     )
-    data = {"name": name, "key": key.locator, "backend": key.backend, "root": parent is None}
+    data: dict[str, Value] = {"name": name, "key": key.locator, "backend": key.backend, "root": parent is None}
     record(EventType.ISSUER_CREATED, subject=f"issuer:{issuer.slug}", actor=actor, at=now, data=data)
     return issuer

@@ -33,6 +33,7 @@ from certs.x509.profiles import profile_named
 from certs.x509.serial import new_serial
 from keys.errors import KeyBackendError
 from keys.lifecycle import sign_many_with
+from keys.models import Key
 
 BACKDATE = timedelta(minutes=5)
 MAX_SKEW = timedelta(minutes=5)
@@ -82,17 +83,18 @@ class LocalCAClient(CAClient):
 
     def chain(self) -> tuple[bytes, ...]:
         if self._chain is None:
-            links, issuer = [], self._issuer()
-            while issuer is not None:
-                links.append(bytes(issuer.certificate_der))
-                issuer = issuer.parent
+            links: list[bytes] = []
+            link: Issuer | None = self._issuer()
+            while link is not None:
+                links.append(bytes(link.certificate_der or b""))
+                link = link.parent
             self._chain = tuple(links)
         return self._chain
 
     def is_available(self) -> bool:
         try:
             issuer = self._issuer()
-            sign_many_with(issuer.key, [])
+            sign_many_with(_key(issuer), [])
         except (CAUnreachable, KeyBackendError):
             return False
         return issuer.state == Issuer.State.ACTIVE
@@ -109,12 +111,12 @@ class LocalCAClient(CAClient):
         return self._issued(intent)
 
     def _issued(self, intent: IssuanceIntent) -> Issued:
-        return Issued(intent.order_ref, bytes(intent.certificate_der), self.chain())
+        return Issued(intent.order_ref, bytes(intent.certificate_der or b""), self.chain())
 
     def _note_intents(self, issuer: Issuer, orders: Sequence[Order]) -> tuple[Mapping[str, Refused], Mapping[str, IssuanceIntent]]:
         """Beat 1: serial and complete linted TBS of each order, once for its reference, before anything is signed."""
         now = database_now()
-        certificate = x509.load_der_x509_certificate(bytes(issuer.certificate_der))
+        certificate = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
         known = self._usable_intents(issuer, orders, now)
         refused: dict[str, Refused] = {}
         fresh: list[IssuanceIntent] = []
@@ -145,7 +147,7 @@ class LocalCAClient(CAClient):
         """
         if not intents:
             return
-        signatures = sign_many_with(issuer.key, [bytes(intent.tbs) for intent in intents])
+        signatures = sign_many_with(_key(issuer), [bytes(intent.tbs) for intent in intents])
         now = database_now()
         signed = {}
         for intent, signature in zip(intents, signatures, strict=True):
@@ -163,6 +165,11 @@ class LocalCAClient(CAClient):
         for intent in intents:
             if intent.pk not in first:
                 intent.refresh_from_db()
+
+
+def _key(issuer: Issuer) -> Key:
+    assert issuer.key is not None  # `_issuer` answers no other
+    return issuer.key
 
 
 def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: datetime) -> tuple[IssuanceIntent, list[str]]:

@@ -41,7 +41,7 @@ class _Words(Lexer):
     def __init__(self, lexer_conf: Any) -> None:
         """Lark passes its configuration; the words need none of it."""
 
-    def lex(self, lexer_state: Any, parser_state: Any = None) -> Iterator[Token]:  # noqa: ARG002 - lark's signature
+    def lex(self, lexer_state: Any, parser_state: Any = None) -> Iterator[Token]:
         """`lexer_state` is what was handed to `parse`: for a lexer of one's own, lark passes it on as it is."""
         for number, word in enumerate(lexer_state):
             yield Token(word.kind, word.text, start_pos=number)
@@ -87,7 +87,7 @@ def _parts(words: list[Word], text: str, example: str) -> list[Part]:
     except UnexpectedInput as error:
         raise NotUnderstood("The request is not understood", position=0, example=example) from error
     sentence = tree.children[0]
-    assert isinstance(sentence, Tree)  # noqa: S101 - each workflow is a rule, never a bare word
+    assert isinstance(sentence, Tree)
     return [_part(child, words) for child in sentence.children]
 
 

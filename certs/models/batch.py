@@ -25,7 +25,7 @@ def _update_from_values(model: type[models.Model], columns: tuple[str, ...], row
     fields = [_column(model, name) for name in columns]
     casts = connection.vendor == "postgresql"  # a bare parameter in VALUES has no type there; SQLite needs none
     assignments = ", ".join(
-        f"{quote(f.column)} = " + (f"CAST(v.column{n} AS {_cast_type(f)})" if casts else f"v.column{n}")
+        f"{quote(str(f.column))} = " + (f"CAST(v.column{n} AS {_cast_type(f)})" if casts else f"v.column{n}")
         for n, f in enumerate(fields, start=2)
     )
     values = ", ".join(["(" + ", ".join(["%s"] * (len(fields) + 1)) + ")"] * len(rows))
@@ -33,7 +33,7 @@ def _update_from_values(model: type[models.Model], columns: tuple[str, ...], row
     for pk, row in rows:
         parameters.append(pk)
         parameters.extend(f.get_db_prep_save(row[f.name], connection) for f in fields)
-    table, key = quote(meta.db_table), quote(meta.pk.column)
+    table, key = quote(meta.db_table), quote(str(meta.pk.column))
     key_cast = "CAST(v.column1 AS bigint)" if casts else "v.column1"
     sql = f"UPDATE {table} SET {assignments} FROM (VALUES {values}) AS v WHERE {table}.{key} = {key_cast}"  # noqa: S608 - identifiers only
     with connection.cursor() as cursor:
@@ -60,6 +60,6 @@ def lock_shared(model: type[models.Model], pks: Sequence[int]) -> None:
     """
     if connection.vendor != "postgresql" or not pks:
         return
-    table, key = connection.ops.quote_name(model._meta.db_table), connection.ops.quote_name(model._meta.pk.column)
+    table, key = connection.ops.quote_name(model._meta.db_table), connection.ops.quote_name(str(model._meta.pk.column))
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT 1 FROM {table} WHERE {key} = ANY(%s) ORDER BY {key} FOR SHARE", [list(pks)])  # noqa: S608 - identifiers only

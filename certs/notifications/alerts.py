@@ -48,7 +48,7 @@ def open_circuit(issuer: Issuer, reason: str, *, now: datetime) -> None:
         kind="ca_stopped",
         cause=ca_cause(issuer),
         message=f"{issuer.name} was stopped: {reason}.",
-        next_step="Requests wait at csr_created; nothing is lost. Look at the quarantined certificate in the admin; orders go on once it is revoked.",
+        next_step="Requests wait at csr_created; nothing is lost. The quarantined certificate is in the admin; once revoked, orders go on.",
         now=now,
     )
 

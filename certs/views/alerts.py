@@ -31,4 +31,4 @@ def close(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _may_close(request: HttpRequest) -> bool:
-    return bool(request.user.is_superuser or request.user.groups.filter(name="security-team").exists())  # type: ignore[union-attr]
+    return bool(request.user.is_superuser or request.user.groups.filter(name="security-team").exists())

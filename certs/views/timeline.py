@@ -35,13 +35,13 @@ class Step:
 
 def timeline(request: CertificateRequest, events: Sequence[AuditEvent]) -> list[Step]:
     by_name: dict[str, AuditEvent] = {}
-    for event in events:
-        by_name.setdefault("key:generated" if event.event == "key:recorded" else event.event, event)
+    for one in events:
+        by_name.setdefault("key:generated" if one.event == "key:recorded" else one.event, one)
     current = _RUNNING.get(S(request.state), _RUNNING.get(S(request.stopped_at), 1) if request.stopped_at else 1)
     stopped = request.state in (S.REJECTED, S.FAILED, S.CANCELLED) or request.held_since is not None
     steps = []
     for number, (title, name) in enumerate(_STEPS):
-        event = by_name.get(name)
+        event: AuditEvent | None = by_name.get(name)
         state = "done" if event else "ahead"
         if number == 1 and request.state in (S.REJECTED, S.AWAITING_APPROVAL) and "key:generated" not in by_name:
             state = "stopped" if request.state == S.REJECTED else "now"

@@ -28,7 +28,7 @@ def record_certificates(believed: Sequence[tuple[CertificateRequest, Believed]],
     blocked = blocked_keys({request.spki_sha256 for request, _ in believed})
     chains = {b.chain_pem: _chain(b.chain_pem, issuer) for _, b in believed}
     certificates = Certificate.objects.bulk_create(
-        [_row(request, b, issuer, chains[b.chain_pem], request.spki_sha256 in blocked, now) for request, b in believed]
+        [_row(request, b, issuer, chains[b.chain_pem], now, blocked=request.spki_sha256 in blocked) for request, b in believed]
     )
     CertificateBody.objects.bulk_create(
         [CertificateBody(certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
@@ -39,7 +39,7 @@ def record_certificates(believed: Sequence[tuple[CertificateRequest, Believed]],
     )
 
 
-def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, blocked: bool, now: datetime) -> Certificate:
+def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, now: datetime, *, blocked: bool) -> Certificate:
     facts = believed.facts
     return Certificate(
         cert_id=new_public_id("cert", now),

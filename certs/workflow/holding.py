@@ -23,6 +23,8 @@ from certs.workflow.canvas import start_on_commit
 from certs.workflow.endings import new_resume_id
 from certs.workflow.states import UNFINISHED, WORKER, Move, annotate_many, transition_many
 
+GOES_ON = "Requests wait at {}; nothing is lost. They go on by themselves when {}, or with `manage.py resume RESUME_ID`."
+
 
 @transaction.atomic
 def hold_for_ca(ids: Sequence[int], reason: str) -> None:
@@ -35,7 +37,7 @@ def hold_for_ca(ids: Sequence[int], reason: str) -> None:
             kind="ca_unavailable",
             cause=ca_cause(issuer),
             message=f"{issuer.name} is unavailable: {reason}",
-            next_step="Requests wait at csr_created with their keys and CSRs; nothing is lost. They go on by themselves when the CA answers, or with `manage.py resume RESUME_ID`.",
+            next_step=GOES_ON.format("csr_created with their keys and CSRs", "the CA answers"),
             now=now,
         )
 
@@ -50,7 +52,7 @@ def hold_for_keys(ids: Sequence[int], reason: str) -> None:
                 kind="keys_unavailable",
                 cause=f"keys:{backend}",
                 message=f"Key backend {backend} is unavailable: {reason}",
-                next_step="Unseal or restart it; requests wait with what they have and go on by themselves, or with `manage.py resume RESUME_ID`.",
+                next_step="Unseal or restart it. " + GOES_ON.format("approved or key_ready", "it answers"),
                 now=database_now(),
             )
 

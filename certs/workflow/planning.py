@@ -17,7 +17,7 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import record
+from audit.log import Value, record
 from certs.errors import CSRRefused, InputRefused
 from certs.intake.grammar import parse
 from certs.intake.secrets_scan import find_secret
@@ -110,7 +110,7 @@ def _audit_secret(requester: Requester, *, kind: str, length: int, spki: str) ->
         block_public_key(
             spki, team=requester.team.slug, reason="its private key was pasted into the portal", now=now, actor=requester.actor
         )
-    data = {"kind": kind, "length": length, "spki_sha256": spki, "door": requester.door}
+    data: dict[str, Value] = {"kind": kind, "length": length, "spki_sha256": spki, "door": requester.door}
     record(EventType.SECRET_REFUSED, subject=f"team:{requester.team.slug}", actor=requester.actor, at=now, data=data)
 
 

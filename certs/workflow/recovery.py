@@ -6,8 +6,8 @@ Runs every few seconds from beat; each part is safe to run twice at once.
 from __future__ import annotations
 
 import logging
-from itertools import groupby
 from datetime import timedelta
+from itertools import groupby
 
 from django.conf import settings
 from django.db import transaction

@@ -31,7 +31,7 @@ TRIES_BEFORE_ALARM = 5
 def request_revocation(
     certificate: Certificate, *, reason: RevocationReason, actor: Actor, invalidity_date: datetime | None = None, begin: bool = True
 ) -> Revocation:
-    """good -> revocation_pending. The caller has checked that the actor may.
+    """From good to revocation_pending. The caller has checked that the actor may.
 
     Asking again for the same reason answers the revocation there is; another reason raises Conflict, but keyCompromise may
     always be added: whoever relies on the certificate must learn it.

@@ -41,7 +41,7 @@ def _recorder(base: type, public_key: Any, placeholder: bytes) -> Any:
     members |= {"public_key": lambda self: public_key, "sign": lambda self, *a, **k: placeholder}
     for name in ("key_size", "curve"):
         if hasattr(public_key, name):
-            members[name] = property(lambda self, name=name: getattr(public_key, name))
+            members[name] = property(lambda _self, name=name: getattr(public_key, name))  # type: ignore[misc]
     return type("RecordingKey", (base,), members)()
 
 

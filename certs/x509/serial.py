@@ -25,12 +25,13 @@ def format_serial(serial: int) -> str:
 
 
 def parse_serial(text: str) -> int:
-    """Colons, spaces, `0x`, bare hex, or decimal. Digits alone are read as hex when there are an even number above 20 digits
-    of them would be ambiguous, so that case must be marked. Raises InputRefused.
+    """Colons, spaces, `0x`, or hex with a letter in it. Digits alone may be decimal or hex, so they must be marked.
+
+    Raises InputRefused.
     """
     cleaned = re.sub(r"[\s:]", "", text.strip())
     if re.fullmatch(r"0[xX][0-9a-fA-F]{1,40}", cleaned):
-        return int(cleaned[2:], 16)
+        return int(cleaned, 0)
     if ":" in text and re.fullmatch(r"[0-9a-fA-F]{1,40}", cleaned):
         return int(cleaned, 16)
     if re.fullmatch(r"[0-9]+", cleaned):

@@ -155,7 +155,8 @@ class LocalKeyBackend(KeyBackend):
             plain = AESGCM(dek).decrypt(bytes(row.nonce), bytes(row.ciphertext), _aad(row.key_id, row.version))
         except (InvalidTag, InvalidUnwrap) as exc:
             raise KeyBackendUnavailable(
-                f"The key-encryption key of the {self.alias} backend ({self._kek_id()}) does not open key {row.key_id}, which was made under {row.kek_id}.",
+                f"The key-encryption key of the {self.alias} backend ({self._kek_id()}) does not open key {row.key_id}, "
+                f"which was made under {row.kek_id}.",
                 next_step="Put the right key file back; nothing was signed.",
             ) from exc
         # The ciphertext is authenticated and ours: validating RSA again would cost 45 to 315 ms for each key.

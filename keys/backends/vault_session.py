@@ -145,7 +145,7 @@ class VaultSession:
 
 
 def translated(exc: Exception, url: str) -> KeyBackendError:
-    """The key room's error for one of hvac's or requests'. Vault's texts name paths and reasons, never secrets; bodies of requests are not kept."""
+    """The key room's error for one of hvac's or requests'. Vault's texts name paths and reasons, never secrets."""
     if isinstance(exc, KeyBackendError):
         return exc
     reason = "; ".join(getattr(exc, "errors", None) or [])[:300]

@@ -153,13 +153,13 @@ PKI_ATTEMPT_LEASE_SECONDS = env_int("PKI_ATTEMPT_LEASE_SECONDS", 45, minimum=5)
 PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1)
 PKI_CA_RETRY_SECONDS = (1, 2, 4)
 # May this process sign in the CA endpoint's own request? Only one that may use the CA's key: embedded, or `ca-api`.
-PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", False)
+PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", default=False)
 PKI_CA_API_WAIT_SECONDS = env_int("PKI_CA_API_WAIT_SECONDS", 10)
 PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1)
 PKI_DEFAULT_DOMAINS = env_list("PKI_DEFAULT_DOMAINS", "example.com,example.test")
 PKI_MAX_NAMES = 100
 PKI_MAX_CSR_BYTES = 64 * 1024
-PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", False)
+PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
 PKI_NL_PROVIDER = env_str("PKI_NL_PROVIDER")
 PKI_EMBEDDED = False
 PKI_EMBEDDED_WORKER = "pkiportal.embedded.start"  # by dotted path: certs may not import pkiportal

@@ -29,7 +29,7 @@ def _kept_secret(path: Path) -> str:
 
 
 SECRET_KEY = env_secret("SECRET_KEY") or _kept_secret(PKI_HOME / "secret_key")
-DEBUG = env_bool("PKI_DEBUG", False)
+DEBUG = env_bool("PKI_DEBUG", default=False)
 ALLOWED_HOSTS = env_list("PKI_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
 DATABASES = {

@@ -64,11 +64,11 @@ class Rule(ABC):
     def checks(self, case: Case) -> Iterator[Check]:
         """At least one check, passed or not."""
 
-    def repairs(self, case: Case) -> Iterator[Repair]:  # noqa: ARG002 - the contract
+    def repairs(self, case: Case) -> Iterator[Repair]:
         """Changes that would satisfy this rule, smallest first; none by default. Only asked when a check failed."""
         return iter(())
 
-    def advice(self, case: Case) -> str:  # noqa: ARG002 - the contract
+    def advice(self, case: Case) -> str:
         """Whom to ask when no change passes."""
         return f"Ask {SECURITY_TEAM} for an exception or another policy."
 

@@ -91,7 +91,7 @@ class RequireSAN(Rule):
             first = facts.names[0]
             yield Repair(f"Use common name {first}", replace(facts, common_name=first), cost=2)
 
-    def advice(self, case: Case) -> str:  # noqa: ARG002 - the contract
+    def advice(self, case: Case) -> str:
         return "Name at least one host, such as a name inside your team's domains."
 
 
@@ -194,7 +194,7 @@ class Wildcards(Rule):
         ]
         return _dropping(case.facts, tuple(refused))
 
-    def advice(self, case: Case) -> str:  # noqa: ARG002 - the contract
+    def advice(self, case: Case) -> str:
         return f"Name the hosts one by one, or ask {SECURITY_TEAM}."
 
 
@@ -269,7 +269,7 @@ class IPAddresses(Rule):
     def repairs(self, case: Case) -> Iterator[Repair]:
         return _dropping(case.facts, self._refused(case))
 
-    def advice(self, case: Case) -> str:  # noqa: ARG002 - the contract
+    def advice(self, case: Case) -> str:
         return f"Ask for a DNS name instead of the address, or ask {SECURITY_TEAM} to allow its network."
 
     def _refused(self, case: Case) -> tuple[str, ...]:

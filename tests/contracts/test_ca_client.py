@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -189,7 +190,7 @@ def test_revoke_twice_is_success_and_unknown_serial_is_not_found(subject: Subjec
 def test_chain_leads_from_the_issuing_ca_to_a_root(subject: Subject) -> None:
     chain = [x509.load_der_x509_certificate(der) for der in subject.client.chain()]
     assert chain[-1].issuer == chain[-1].subject
-    for below, above in zip(chain, chain[1:], strict=False):
+    for below, above in pairwise(chain):
         below.verify_directly_issued_by(above)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from io import StringIO
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from django.core import mail
 from django.core.management import call_command
 
 from audit.models import AuditEvent
+from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, CertificateRequest, OperatorAlert, RequestCSR
 from certs.notifications.mail import send_due
 from certs.terms import RequestState as S
@@ -22,11 +24,12 @@ from keys.models import Key
 from tests.certs.workflow.books import assert_balanced
 from tests.twins.ca import TwinCAClient
 
+MakeSpec = Callable[..., CertificateSpec]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def held(worker: None, twin_portal: Requester, twin_ca: TwinCAClient, make_spec) -> CertificateRequest:
+def held(worker: None, twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec) -> CertificateRequest:
     twin_ca.reachable = False
     return wait(submit(make_spec("down.example.com"), requester=twin_portal), seconds=30)
 
@@ -47,7 +50,7 @@ def test_held_request_answers_as_the_design_says(held: CertificateRequest) -> No
     }
 
 
-def test_operator_is_told_once_in_the_portal_and_by_mail(held: CertificateRequest, twin_portal: Requester, make_spec) -> None:
+def test_operator_is_told_once_in_the_portal_and_by_mail(held: CertificateRequest, twin_portal: Requester, make_spec: MakeSpec) -> None:
     wait(submit(make_spec("also-down.example.com"), requester=twin_portal), seconds=30)
     alert = OperatorAlert.objects.get(kind="ca_unavailable", closed_at__isnull=True)
     assert alert.occurrences == 2
@@ -82,17 +85,24 @@ def test_held_request_goes_on_by_itself_when_the_ca_is_back(held: CertificateReq
 def test_resume_of_an_unknown_id_and_of_a_finished_request_is_refused(held: CertificateRequest, twin_ca: TwinCAClient) -> None:
     twin_ca.reachable = True
     resume_id = held.resume_id
-    for text in ("resume-nonsense", resume_id, resume_id):
-        out = StringIO()
-        try:
-            call_command("resume", text, json=True, wait=30, stdout=out)
-        except SystemExit as left:
-            assert left.code == 1
-    assert json.loads(out.getvalue())["type"] == "notFound"  # a finished request has no resume id any more
+    assert resume_id is not None
+    assert _resumed("resume-nonsense") == (1, "notFound")
+    assert _resumed(resume_id) == (0, None)
+    assert _resumed(resume_id) == (1, "notFound")  # a finished request has no resume id any more
+
+
+def _resumed(resume_id: str) -> tuple[int, str | None]:
+    """(exit code, problem type)"""
+    out, code = StringIO(), 0
+    try:
+        call_command("resume", resume_id, json=True, wait=30, stdout=out)
+    except SystemExit as left:
+        code = int(left.code or 0)
+    return code, json.loads(out.getvalue()).get("type")
 
 
 def test_outage_in_the_middle_of_a_batch_stops_only_what_was_not_sent(
-    worker: None, twin_portal: Requester, twin_ca: TwinCAClient, make_spec
+    worker: None, twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec
 ) -> None:
     first = wait(submit(make_spec("before.example.com"), requester=twin_portal), seconds=30)
     twin_ca.reachable = False

@@ -1,4 +1,4 @@
-"""A browser in front of the live portal with a real worker behind it; any console error, CSP violation or foreign request fails the test."""
+"""A browser in front of the live portal with a real worker behind it; console errors, CSP violations and foreign requests fail a test."""
 
 from __future__ import annotations
 

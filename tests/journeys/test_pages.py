@@ -81,7 +81,7 @@ def test_theme_follows_the_system_and_can_be_changed(visit: Visit) -> None:
 
 def test_vendored_files_are_those_whose_sums_were_committed() -> None:
     lines = (VENDOR / "SHA256SUMS").read_text().split("\n")
-    sums = dict(reversed(line.split("  ", 1)) for line in lines if line)
+    sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
     found = {
         f"./{path.relative_to(VENDOR)}": hashlib.sha256(path.read_bytes()).hexdigest()
         for path in VENDOR.rglob("*")

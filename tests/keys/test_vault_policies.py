@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Mounts:
         self.vault, self.access, self.leaf, self.ca = vault, access, leaf, ca
         self.mark = uuid.uuid4().hex[:8]
 
-    def login(self, role: str) -> dict[str, str]:
+    def login(self, role: str) -> dict[str, Any]:
         name = f"{role}-{self.mark}"
         text = (FOLDER / f"{role}.hcl").read_text().replace("transit-leaf/", f"{self.leaf}/").replace("transit-ca/", f"{self.ca}/")
         self.vault.sys.create_or_update_policy(name, text)
@@ -46,16 +47,14 @@ class Mounts:
 
 
 @pytest.fixture
-def mounts(vault_client: hvac.Client, vault_access: VaultAccess, vault_mount: Callable[[str], str]) -> Iterator[Mounts]:
+def mounts(vault_client: hvac.Client, vault_access: VaultAccess, vault_mount: Callable[[str], str]) -> Mounts:
     if "approle/" not in vault_client.sys.list_auth_methods()["data"]:
-        try:
+        with contextlib.suppress(hvac.exceptions.InvalidRequest):  # another worker was first
             vault_client.sys.enable_auth_method("approle")
-        except hvac.exceptions.InvalidRequest:
-            pass  # another worker was first
     made = Mounts(vault_client, vault_access, vault_mount("transit"), vault_mount("transit"))
     vault_client.secrets.transit.create_key("victim", key_type="ecdsa-p256", mount_point=made.leaf)
     vault_client.secrets.transit.create_key("authority", key_type="ecdsa-p256", mount_point=made.ca)
-    yield made
+    return made
 
 
 def test_keys_role_does_all_that_the_portal_does_with_leaf_keys(mounts: Mounts) -> None:
@@ -83,8 +82,12 @@ def test_destroy_role_destroys(mounts: Mounts) -> None:
 
 FORBIDDEN: dict[str, dict[str, Callable[[hvac.Client, Mounts], Any]]] = {
     "keys": {
-        "make an exportable key": lambda c, m: c.secrets.transit.create_key("x", key_type="ecdsa-p256", exportable=True, mount_point=m.leaf),
-        "make a key that can be backed up": lambda c, m: c.secrets.transit.create_key("x", key_type="ecdsa-p256", allow_plaintext_backup=True, mount_point=m.leaf),
+        "make an exportable key": lambda c, m: c.secrets.transit.create_key(
+            "x", key_type="ecdsa-p256", exportable=True, mount_point=m.leaf
+        ),
+        "make a key that can be backed up": lambda c, m: c.secrets.transit.create_key(
+            "x", key_type="ecdsa-p256", allow_plaintext_backup=True, mount_point=m.leaf
+        ),
         "write config": lambda c, m: c.secrets.transit.update_key_configuration("victim", exportable=True, mount_point=m.leaf),
         "allow deletion": lambda c, m: c.secrets.transit.update_key_configuration("victim", deletion_allowed=True, mount_point=m.leaf),
         "export": lambda c, m: c.secrets.transit.export_key("victim", "signing-key", mount_point=m.leaf),
@@ -114,7 +117,9 @@ FORBIDDEN: dict[str, dict[str, Callable[[hvac.Client, Mounts], Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("role", "act"), [(role, act) for role, acts in FORBIDDEN.items() for act in acts], ids=lambda value: value.replace(" ", "-"))
+@pytest.mark.parametrize(
+    ("role", "act"), [(role, act) for role, acts in FORBIDDEN.items() for act in acts], ids=lambda value: value.replace(" ", "-")
+)
 def test_role_may_not(mounts: Mounts, role: str, act: str) -> None:
     with pytest.raises(hvac.exceptions.Forbidden):
         FORBIDDEN[role][act](mounts.client(role), mounts)

@@ -137,7 +137,7 @@ def _record(attempts: Mapping[int, Attempt], keys: Mapping[int, Key], made: Mapp
         else:
             failures.append((requests[pk], "key_backend", str(result)))
     keep_unclaimed(late, actor=WORKER, now=now)
-    confirmed = confirm_keys({keys[r.pk].pk: made[keys[r.pk].pk] for r in good}, now=now, actor=WORKER)  # type: ignore[misc]
+    confirmed = confirm_keys({keys[r.pk].pk: made[keys[r.pk].pk] for r in good}, now=now)  # type: ignore[misc]
     by_id = {key.pk: key for key in confirmed}
     record_public_keys({spki_sha256(made[keys[r.pk].pk].public_key): r.team.slug for r in good}, now=now)  # type: ignore[union-attr]
     transition_many([_ready(request, by_id[keys[request.pk].pk]) for request in good], source=S.APPROVED, actor=WORKER, now=now)

@@ -30,8 +30,8 @@ from certs.workflow.endings import fail_many, reject_many, worn_out
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.orders import order_for
 from certs.workflow.states import WORKER, lock_ready
-from certs.x509.pem import serial_of
 from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
+from certs.x509.pem import serial_of
 from keys.lifecycle import blocked_keys
 from policy.engine import Outcome as PolicyOutcome
 

@@ -7,7 +7,7 @@ fails prints itself.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -15,7 +15,7 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.log import Actor
-from certs.ca.registry import get_ca_client
+from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow import approval, recovery, steps
@@ -84,7 +84,7 @@ def interfere(request: CertificateRequest, what: str) -> None:
             mark_compromised(request.spki_sha256, "reported", now=database_now(), actor=Actor("user", "owner"))
 
 
-def run(schedule: Schedule, requester: Requester, spec, lanes: tuple[Lane, Lane], ca: TwinCAClient) -> None:
+def run(schedule: Schedule, requester: Requester, spec: CertificateSpec, lanes: tuple[Lane, Lane], ca: TwinCAClient) -> None:
     first, second = lanes
     (request,) = submit_many([spec], requester=requester, begin=False)
     ids = [request.pk]
@@ -118,13 +118,15 @@ def run(schedule: Schedule, requester: Requester, spec, lanes: tuple[Lane, Lane]
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.django_db(transaction=True)
-def test_schedule_leaves_balanced_books(part: int, twin_portal, make_spec) -> None:
+def test_schedule_leaves_balanced_books(
+    part: int, twin_portal: Requester, twin_ca: TwinCAClient, make_spec: Callable[..., CertificateSpec]
+) -> None:
     conduct()
     lanes = (Lane("worker A"), Lane("worker B"))
     try:
         for number, schedule in enumerate(ALL[part::PARTS]):
             try:
-                run(schedule, twin_portal, make_spec(f"s{part}-{number}.example.com"), lanes, get_ca_client("Twin-CA"))
+                run(schedule, twin_portal, make_spec(f"s{part}-{number}.example.com"), lanes, twin_ca)
             except BaseException as exc:
                 raise AssertionError(f"this schedule fails: {schedule}: {exc!r}") from exc
     finally:

@@ -25,7 +25,7 @@ LEAF_KINDS = ("rsa-2048", "rsa-3072", "p-256", "p-384", "p-521", "ed25519", "ml-
 
 
 @lru_cache(maxsize=32)
-def key_of(kind: str, purpose: str = "leaf") -> Any:  # noqa: ARG001 - part of the cache's key
+def key_of(kind: str, purpose: str = "leaf") -> Any:
     """One key of each kind and purpose for the whole run: making RSA keys is slow. The purpose only tells keys apart."""
     match kind.split("-"):
         case ["rsa", bits]:
