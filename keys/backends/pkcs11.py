@@ -204,7 +204,7 @@ class PKCS11KeyBackend(KeyBackend):
     def _open(self) -> Any:
         if self._wrong_pins >= MAX_PIN_TRIES:
             raise KeyOperationRefused(
-                f"The PIN of token {self._label} was refused {MAX_PIN_TRIES} times and is not tried again, so that the token does not lock.",
+                f"The PIN of token {self._label} was refused {MAX_PIN_TRIES} times and is not tried again, lest the token lock.",
                 next_step="Correct the PIN in the settings and restart this process.",
             )
         library = pkcs11.lib(self._module)

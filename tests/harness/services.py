@@ -33,7 +33,7 @@ def running(vault_program: Path | None) -> Iterator[dict[str, str]]:
         if browser := chromium():
             env["PKI_TEST_CHROMIUM"] = browser
         work = folder / "tmp"
-        work.mkdir(mode=0o700)
+        work.mkdir(mode=0o711)  # a test may start a PostgreSQL of its own in there
         # What tests leave behind goes with the run. Ours in TMPDIR, so that a killed worker leaves nothing elsewhere.
         yield {**os.environ, **env, "TMPDIR": str(work)}
 

@@ -1,0 +1,90 @@
+"""The run itself: what it refuses, what it leaves behind, what it builds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.harness import packages, vault_build
+from tests.harness.checks import ROOT
+from tests.harness.console import HarnessError
+from tests.harness.postgres import Postgres
+
+
+def _harness(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tests.harness", *arguments]
+
+
+def test_path_that_does_not_exist_is_refused_before_anything_starts() -> None:
+    done = subprocess.run(_harness("test", "tests/no_such_room"), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "No such test: tests/no_such_room (T= takes paths from the root of the checkout).\n"
+
+
+def test_exit_code_of_a_command_is_passed_on() -> None:
+    assert subprocess.run(_harness("exec", "false"), cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_interrupted_run_stops_its_servers_and_deletes_its_folder(number: signal.Signals) -> None:
+    script = 'echo "ready $PKI_TEST_DATABASE_URL $PKI_TEST_REDIS_URL $PKI_TEST_VAULT_ADDR $SOFTHSM2_CONF"; exec sleep 60'
+    with subprocess.Popen(_harness("exec", "sh", "-c", script), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        ready = next(line for line in run.stdout if line.startswith("ready ")).split()
+        run.send_signal(number)
+        run.communicate(timeout=60)
+    *addresses, token_config = ready[1:]
+    assert run.returncode == {signal.SIGTERM: 128 + 15, signal.SIGINT: 130}[number]
+    assert [address for address in addresses if _answers(address)] == []
+    assert not Path(token_config).parent.parent.exists()
+
+
+def _answers(address: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", urlsplit(address).port or 0)) == 0
+
+
+def test_vault_named_by_the_user_is_taken_or_refused_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PKI_TEST_VAULT_BIN", "true")
+    assert vault_build.chosen_binary() == Path("/usr/bin/true")
+    monkeypatch.setenv("PKI_TEST_VAULT_BIN", "no-such-program")
+    with pytest.raises(HarnessError, match="which is no program"):
+        vault_build.chosen_binary()
+
+
+def test_cache_of_the_vault_build_follows_its_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(vault_build, "SOURCE", tmp_path / "source")
+    vault_build.SOURCE.mkdir()
+    (vault_build.SOURCE / "main.go").write_text("package main")
+    before = vault_build.cached_binary()
+    (vault_build.SOURCE / "main.go").write_text("package main // changed")
+    assert vault_build.cached_binary() != before
+    assert before.is_relative_to(tmp_path / "cache" / "pkiportal")
+
+
+def test_missing_package_is_named_by_what_it_brings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert packages.missing()[:2] == ["chromium", "faketime"]
+    if os.geteuid() != 0:
+        with pytest.raises(HarnessError, match="apt-get install -y --no-install-recommends chromium faketime"):
+            packages.ensure()
+
+
+def test_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    postgres = Postgres(tmp_path / "missing-cluster")
+    (tmp_path / "missing-cluster").mkdir()
+    with pytest.raises(HarnessError, match="PostgreSQL ended while it started"):
+        postgres.start(attempts=1)
+
+
+def test_requirements_are_installed_once() -> None:
+    again = subprocess.run([sys.executable, "tools/venv.py", "requirements-dev.txt"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
