@@ -12,8 +12,8 @@ from django.core.management import call_command
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_FILE = 450
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|farm|home/[a-z]+)/")  # does not match itself
 # Put together here, so that this file does not contain what it looks for.
-MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:" + "|".join(("work", "root", "farm", "home/[a-z]+")) + r")/")
 REGISTRIES = re.compile("|".join(re.escape(".".join(parts)) for parts in (("pypi", "org"), ("registry", "npmjs"), ("proxy", "golang"))))
 
 

@@ -7,7 +7,7 @@ put out of force, as only the tables' owner can; afterwards they are what they w
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db import connections
@@ -56,12 +56,9 @@ def _sqlite_out_of_force(connection: BaseDatabaseWrapper) -> Iterator[None]:
     try:
         yield
     finally:
-        # flush() sends post_migrate, whose receivers may have made some of them anew.
-        there = _sqlite_triggers(connection)
         with connection.cursor() as cursor:
-            for name, statement in triggers.items():
-                if name not in there:
-                    cursor.execute(statement)
+            for statement in triggers.values():
+                cursor.execute(statement)
 
 
 def _sqlite_triggers(connection: BaseDatabaseWrapper) -> dict[str, str]:
@@ -70,15 +67,34 @@ def _sqlite_triggers(connection: BaseDatabaseWrapper) -> dict[str, str]:
         return dict(cursor.fetchall())
 
 
+@contextlib.contextmanager
+def _flush_lifts_triggers(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Around the emptying itself, not the post_migrate signal after it: its receivers would find their triggers missing."""
+    flush = connection.ops.execute_sql_flush
+
+    def lifted(sql_list: Iterable[str]) -> None:
+        with triggers_out_of_force(connection):
+            flush(sql_list)
+
+    connection.ops.execute_sql_flush = lifted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del connection.ops.execute_sql_flush
+
+
 def let_flush_pass() -> None:
-    """Wrap the end of every transactional test case, Django's and pytest-django's alike (the latter is made from the former)."""
+    """Wrap the end of every transactional test case, Django's and pytest-django's alike (the latter is made from the former).
+
+    The command `flush` inside a test is refused like anywhere else.
+    """
     # Django offers no public hook here.
     original = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def teardown(self: Any) -> None:
         with contextlib.ExitStack() as lifted:
             for alias in self._databases_names(include_mirrors=False):
-                lifted.enter_context(triggers_out_of_force(connections[alias]))
+                lifted.enter_context(_flush_lifts_triggers(connections[alias]))
             original(self)
 
     TransactionTestCase._fixture_teardown = teardown  # type: ignore[attr-defined]
