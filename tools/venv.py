@@ -53,7 +53,7 @@ def _install(name: str) -> int:
             return 1
     print(f"Python: installing {name} (about a minute the first time)", flush=True)
     # Wheels only: nobody who tries the portal needs a C compiler.
-    options = ["--disable-pip-version-check", "--no-input", "--require-hashes", "--only-binary", ":all:"]
+    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--require-hashes", "--only-binary", ":all:"]
     if not _shown([PYTHON, "-m", "pip", "install", *options, "-r", ROOT / name]):
         print(f"Installing {name} failed, see above; what is there is kept, so try the same command again.", file=sys.stderr)
         return 1

@@ -34,7 +34,8 @@ def create_token(folder: Path) -> SoftHSM:
     if module is None or tool is None:
         raise HarnessError("SoftHSM 2 is missing. Run: apt-get install softhsm2", exit_code=2)
     tokens = folder / "tokens"
-    tokens.mkdir(mode=0o700, parents=True)
+    for path in (folder, tokens):
+        path.mkdir(mode=0o700)
     config = folder / "softhsm2.conf"
     config.write_text(f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n", encoding="utf-8")
     token = SoftHSM(module, config, LABEL, secrets.token_hex(4))
