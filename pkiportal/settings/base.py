@@ -143,7 +143,8 @@ PKI_SCHEDULES = {
 PKI_CRONTABS: dict[str, dict[str, Any]] = {}
 
 # --- The portal ---
-PKI_BASE_URL = env_str("PKI_BASE_URL", "http://localhost:8000").rstrip("/")
+# Stands in every certificate; RFC 5280 4.2.1.6 wants a full domain name or an IP address there, so not "localhost".
+PKI_BASE_URL = env_str("PKI_BASE_URL", "http://127.0.0.1:8000").rstrip("/")
 PKI_OPERATOR_EMAILS = env_list("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
 DEFAULT_FROM_EMAIL = env_str("PKI_FROM_EMAIL", "pki-portal@example.com")
 PKI_LEAF_KEY_BACKEND = env_str("PKI_LEAF_KEY_BACKEND", "local")

@@ -47,7 +47,7 @@ class Portal:
 
 @pytest.fixture
 def portal(db: None, settings: Any) -> Portal:
-    settings.PKI_CA_API_INLINE = True
+    settings.PKI_CA_API_INLINE, settings.PKI_EMBEDDED = True, False  # commands use the test's worker, not one of their own
     forget_tokens()
     forget_clients()
     forget_backends()

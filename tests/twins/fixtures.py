@@ -29,6 +29,7 @@ def twin_portal(db: None, settings: Any) -> Requester:
     settings.CA_CLIENTS = {"Twin-CA": {"CLIENT": "tests.twins.ca.TwinCAClient"}}
     settings.KEY_BACKENDS = {"twin": {"BACKEND": "tests.twins.keys.TwinKeyBackend"}}
     settings.PKI_LEAF_KEY_BACKEND, settings.PKI_DEFAULT_CA = "twin", "Twin-CA"
+    settings.PKI_EMBEDDED = False  # commands use the test's worker, not one of their own
     now = database_now()
     publish_version(draft_version("default", DEFAULT_V2_3, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
     Profile.objects.create(name="tls-server", ekus=["serverAuth"])

@@ -1,0 +1,160 @@
+"""The embedded default as a stranger meets it: real commands in real processes on SQLite, with their JSON and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.certs.api.test_issue import pem_csr
+from tests.certs.x509.checkers import assert_certificate_is_sound
+
+ROOT = Path(__file__).resolve().parents[2]
+SENTENCE = "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"
+
+
+class Home:
+    """A home folder of its own, and the commands run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PKI_", "DJANGO_"))}
+        done = subprocess.run(
+            [sys.executable, ROOT / "manage.py", *arguments],
+            env={**env, "PKI_HOME": str(self.folder)},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def json(self, *arguments: str, stdin: str = "") -> tuple[int, Any]:
+        code, out, err = self.run(*arguments, "--json", stdin=stdin)
+        assert out, err
+        return code, json.loads(out)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    made = Home(tmp_path_factory.mktemp("home"))
+    code, out, err = made.run("up", "--demo", "--no-serve")
+    assert code == 0, err
+    assert "login: demo   password:" in out
+    return made
+
+
+def test_demo_answers_as_the_design_says_and_again_with_the_same(home: Home) -> None:
+    code, first = home.json("up", "--demo", "--no-serve")
+    assert code == 0
+    assert first.keys() == {"success", "cert_id", "certificate", "serial_number", "expires_at", "audit_reference"}
+    assert home.json("up", "--demo", "--no-serve") == (0, first)
+    certificate = x509.load_pem_x509_certificate(first["certificate"].encode())
+    assert certificate.public_key().key_size == 4096  # type: ignore[union-attr]
+
+
+def test_issued_certificate_passes_strict_checkers(home: Home) -> None:
+    _, told = home.json("issue", "Certificate for sound.example.com, P-256, 30 days")
+    code, chain, err = home.run("shell", "-v", "0", "-c", "from certs.models import Chain; print(Chain.objects.get().pem)")
+    assert code == 0, err
+    leaf = x509.load_pem_x509_certificate(told["certificate"].encode())
+    links = x509.load_pem_x509_certificates(chain.encode())
+    ders = tuple(link.public_bytes(Encoding.DER) for link in links)
+    assert_certificate_is_sound(leaf.public_bytes(Encoding.DER), ders, "sound.example.com", at=leaf.not_valid_before_utc)
+
+
+def test_refusal_of_the_policy_is_exit_1_with_reason_version_and_suggestion(home: Home) -> None:
+    code, told = home.json("issue", "Issue TLS certificate for api.example.com with RSA 2048")
+    assert code == 1
+    assert {name: told[name] for name in ("success", "error", "policy_version", "suggestion")} == {
+        "success": False,
+        "error": "Policy violation: Key size 2048 below minimum 3072",
+        "policy_version": "v2.3",
+        "suggestion": "Use RSA key size ≥ 3072 bits",
+    }
+
+
+def test_dry_run_shows_the_plan_and_makes_nothing(home: Home) -> None:
+    before = home.run("shell", "-v", "0", "-c", "from certs.models import *; print(CertificateRequest.objects.count())")[1]
+    code, told = home.json("issue", "Issue certificates for api-1 through api-3, all RSA 4096, 90 days", "--dry-run")
+    assert (code, told["decision"], told["policy_version"], told["suggestion"]) == (0, "allow", "v2.3", None)
+    assert told["plan"][0] == {
+        "common_name": "api-1.example.com",
+        "sans": ["api-1.example.com"],
+        "key": "rsa-4096",
+        "validity_days": 90,
+        "profile": "tls-server",
+    }
+    assert home.run("shell", "-v", "0", "-c", "from certs.models import *; print(CertificateRequest.objects.count())")[1] == before
+
+
+def test_words_that_are_not_understood_say_where_and_what_works(home: Home) -> None:
+    code, told = home.json("issue", "Issue TLS certificate for api.example.com with a banana")
+    assert (code, told["success"]) == (1, False)
+    assert {"error", "position", "example"} <= told.keys()
+
+
+def test_csr_from_standard_input_is_issued_without_a_key(home: Home) -> None:
+    code, told = home.json("issue", "--csr", "-", "--validity-days", "30", stdin=pem_csr("own.example.com"))
+    assert (code, told["success"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("issue",),
+        ("issue", "words", "--cn", "x"),
+        ("issue", "--csr", "/no/such/file"),
+        ("issue", "x", "--as", "nobody"),
+        ("issue", "--cn", "a", "--team", "nope"),
+        ("resume",),
+        ("check_csr", "/no/such/file"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_2_and_says_what_is_right(home: Home, arguments: tuple[str, ...]) -> None:
+    code, _, err = home.run(*arguments)
+    assert (code, bool(err.strip()), "Traceback" in err) == (2, True, False)
+
+
+@pytest.mark.parametrize("name", ["a", "a b.example.com", "evil.org", "-x.example.com", "x" * 300, "<script>", "*.com"])
+def test_bad_names_are_refused_with_field_and_advice(home: Home, name: str) -> None:
+    code, told = home.json("issue", f"--cn={name}")
+    assert (code, told["success"]) == (1, False)
+    assert told["error"]
+
+
+def test_resume_of_nonsense_is_refused(home: Home) -> None:
+    code, told = home.json("resume", "resume-nonsense")
+    assert (code, told["type"]) == (1, "notFound")
+
+
+def test_audit_verifies_and_a_change_behind_its_back_is_named(home: Home) -> None:
+    assert home.run("seal_audit")[0] == 0
+    code, told = home.json("verify_audit")
+    assert (code, told["success"], told["first_bad"]) == (0, True, None)
+    change = (
+        "from django.db import connection as c; k=c.cursor();"
+        "t=[r[0] for r in k.execute(\"select name from sqlite_master where type='trigger' and tbl_name='audit_event'\").fetchall()];"
+        "[k.execute(f'drop trigger {n}') for n in t];"
+        "k.execute(\"update audit_event set actor_name='somebody else' where id=(select min(id)+3 from audit_event)\")"
+    )
+    assert home.run("shell", "-v", "0", "-c", change)[0] == 0
+    code, told = home.json("verify_audit")
+    assert (code, told["success"]) == (1, False)
+    assert told["first_bad"]["event_id"] is not None
+
+
+def test_a_portal_that_was_never_set_up_says_what_to_run(tmp_path: Path) -> None:
+    code, _, err = Home(tmp_path).run("issue", SENTENCE)
+    assert (code, "bootstrap" in err, "Traceback" in err) == (1, True, False)
