@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core import checks
 
 LOCAL = "keys.backends.local.LocalKeyBackend"
 
 
-@register("keys")
-def check_backends(app_configs: Any, **_kwargs: Any) -> Sequence[CheckMessage]:  # noqa: ARG001 - Django's signature
+@checks.register("keys")
+def check_backends(app_configs: Any, **_kwargs: Any) -> Sequence[checks.CheckMessage]:  # noqa: ARG001 - Django's signature
     """Local keys are refused unless allowed by name; a named backend that is not configured is a warning in processes without a login."""
-    found: list[CheckMessage] = []
+    found: list[checks.CheckMessage] = []
     for alias, config in settings.KEY_BACKENDS.items():
         if config["BACKEND"] == LOCAL and not settings.PKI_ALLOW_LOCAL_KEYS:
             found.append(
-                Error(
+                checks.Error(
                     f"The key backend {alias!r} keeps keys in the database, encrypted.",
                     hint="Use Vault, OpenBao or an HSM in production, or set PKI_ALLOW_LOCAL_KEYS=true if you mean it.",
                     id="keys.E001",
@@ -26,7 +26,7 @@ def check_backends(app_configs: Any, **_kwargs: Any) -> Sequence[CheckMessage]: 
             )
     if settings.KEY_BACKENDS and settings.PKI_LEAF_KEY_BACKEND not in settings.KEY_BACKENDS:
         found.append(
-            Warning(
+            checks.Warning(
                 f"PKI_LEAF_KEY_BACKEND is {settings.PKI_LEAF_KEY_BACKEND!r}, which KEY_BACKENDS does not have.",
                 hint=f"It has: {', '.join(settings.KEY_BACKENDS)}. Right only for a process that makes no leaf keys.",
                 id="keys.W001",
