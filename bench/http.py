@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -13,13 +12,11 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from multiprocessing import get_context
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from django.contrib.auth import get_user_model
 
 from audit.log import Actor
+from bench.csrs import post_for
 from bench.machine import row
-from bench.rates import _csr
 from certs.models import Certificate, Team
 from certs.workflow.tokens import create_token
 
@@ -84,30 +81,5 @@ def _wait(port: int) -> None:
 def _load(port: int, token: str, clients: int) -> float:
     """Each client is a process with a keep-alive connection; CSRs are made before the clock starts."""
     with get_context("spawn").Pool(clients) as pool:
-        counts = pool.starmap(_client, [(port, token, number) for number in range(clients)])
+        counts = pool.starmap(post_for, [(port, token, number, SECONDS) for number in range(clients)])
     return sum(counts) / SECONDS
-
-
-def _client(port: int, token: str, number: int) -> int:
-    prefix = f"{os.getpid()}-{number}"
-    bodies = [_body(f"h{prefix}-{n}.example.com") for n in range(SECONDS * 600)]
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    connection = HTTPConnection("127.0.0.1", port, timeout=30)
-    done, end = 0, time.monotonic() + SECONDS
-    for n, body in enumerate(bodies):
-        if time.monotonic() >= end:
-            break
-        connection.request("POST", "/api/v1/certificates/issue", body, {**headers, "Idempotency-Key": f"{prefix}-{n}"})
-        response = connection.getresponse()
-        text = response.read()
-        if response.status != 200:
-            raise RuntimeError(f"{response.status}: {text[:300]!r}")
-        done += 1
-    return done
-
-
-def _body(name: str) -> str:
-    der, _, _ = _csr(name)
-    return json.dumps(
-        {"csr": x509.load_der_x509_csr(der).public_bytes(Encoding.PEM).decode(), "validity_days": 90, "profile": "tls-server"}
-    )

@@ -14,6 +14,8 @@ import django
 from django.conf import settings
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "bench.settings"
+os.environ.setdefault("PKI_TEST_VAULT_MOUNT", f"bench-{os.getpid()}")
+os.environ.setdefault("PKI_BENCH_DATABASE", f"bench_{os.getpid()}")
 
 
 @contextlib.contextmanager
@@ -25,15 +27,29 @@ def prepared() -> Iterator[None]:
     from django.core.management import call_command  # noqa: PLC0415 - after setup
 
     name = settings.DATABASES["default"]["NAME"]
+    mount = _transit_mount()
     _sql(f'CREATE DATABASE "{name}"')
     try:
         call_command("bootstrap", verbosity=0, stdout=open(os.devnull, "w"))  # noqa: SIM115, PTH123
         yield
     finally:
+        mount.sys.disable_secrets_engine(os.environ["PKI_TEST_VAULT_MOUNT"])
         from django.db import connections  # noqa: PLC0415 - after setup
 
         connections.close_all()
         _sql(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _transit_mount() -> Any:
+    """A transit engine of this run's own in the private Vault."""
+    import hvac  # noqa: PLC0415 - only here
+
+    client = hvac.Client(
+        url=os.environ["PKI_TEST_VAULT_ADDR"], token=os.environ["PKI_TEST_VAULT_TOKEN"], verify=os.environ["PKI_TEST_VAULT_CACERT"]
+    )
+    client.session.trust_env = False
+    client.sys.enable_secrets_engine("transit", path=os.environ["PKI_TEST_VAULT_MOUNT"])
+    return client
 
 
 def _sql(statement: str) -> None:

@@ -8,17 +8,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from django.conf import settings
 
 from audit.log import Actor
+from bench.csrs import make_csr
 from bench.machine import row, timed
 from bench.portal import requester
 from certs.ca.creation import ensure_own_ca
 from certs.intake.spec import CertificateSpec
 from certs.workflow.inline import run_now
 from certs.workflow.issuance import submit_many
-from keys.spec import KeySpec, spki_der
+from keys.spec import KeySpec
 
 COUNT = {"ec-p256": 2000, "rsa-4096": 500}
 BATCH = 500
@@ -35,7 +36,7 @@ def _measure(ca_key: KeySpec) -> None:
     count, name = COUNT[ca_key], f"Bench-{ca_key}"
     settings.CA_CLIENTS = {**settings.CA_CLIENTS, name: {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
     ensure_own_ca(name=name, spec=ca_key, actor=Actor("command", "bench"), tell=lambda _line: None)
-    csrs = [_csr(f"r{number}.{ca_key}.example.com") for number in range(count)]
+    csrs = [make_csr(f"r{number}.{ca_key}.example.com") for number in range(count)]
     bare = count / timed(lambda: [_bare(csr, BARE_KEYS[ca_key]) for csr, _, _ in csrs])
     specs = [CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=der, spki_der=spki) for der, spki, name in csrs]
 
@@ -52,13 +53,6 @@ BARE_KEYS: dict[KeySpec, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey] = {
     KeySpec.EC_P256: ec.generate_private_key(ec.SECP256R1()),
     KeySpec.RSA_4096: rsa.generate_private_key(65537, 4096),
 }
-
-
-def _csr(name: str) -> tuple[bytes, bytes, str]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER), spki_der(key.public_key()), name
 
 
 def _bare(csr_der: bytes, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:

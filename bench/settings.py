@@ -11,4 +11,5 @@ DATABASES["default"]["NAME"] = os.environ.get("PKI_BENCH_DATABASE", "bench")
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
 PKI_CA_API_INLINE = True
 PKI_CA_KEY_BACKEND = "local"
+PKI_EMBEDDED = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     command = verbs.add_parser("exec", help="run COMMAND in the virtual environment beside the servers")
     command.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
     chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs us in the background starts us with it ignored
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _leave)  # so that the servers stop and the folder goes, as with Ctrl-C
     try:
