@@ -17,6 +17,7 @@ from types import FrameType
 from tests.harness import checks, packages, services
 from tests.harness.checks import ROOT, VENV
 from tests.harness.console import HarnessError, complain, in_ci, say
+from tests.harness.processes import die_with_parent
 from tests.harness.vault_build import VaultBuild
 
 _NOTHING_COLLECTED = 5
@@ -43,8 +44,10 @@ def main(arguments: Sequence[str]) -> int:
             install_requirements()
             return 1 if checks.run() else 0
         if chosen.verb == "exec":
+            if not chosen.command:
+                parser.error("exec needs a COMMAND")
             with prepared() as env:
-                return subprocess.run(chosen.command, cwd=ROOT, env=_activated(env), check=False).returncode
+                return _run(chosen.command, _activated(env))
         return run_tests(chosen.paths)
     except HarnessError as problem:
         complain(str(problem))
@@ -97,13 +100,18 @@ def run_tests(paths: Sequence[str]) -> int:
 
 
 def _pytest(arguments: Sequence[str], env: Mapping[str, str]) -> int:
-    command: list[str | Path] = [VENV / "bin" / "python", "-m", "pytest", "-n", _WORKERS, *arguments]
-    with subprocess.Popen(command, cwd=ROOT, env=dict(env), stdin=subprocess.DEVNULL) as process:
+    return _run([VENV / "bin" / "python", "-m", "pytest", "-n", _WORKERS, *arguments], env)
+
+
+def _run(command: Sequence[str | Path], env: Mapping[str, str]) -> int:
+    """Run to the end. When we are stopped, the command is first, its servers after it."""
+    # A signal may reach us while Popen() still waits for the child it has made: then only the child's own tie to us ends it.
+    tied = die_with_parent(signal.SIGTERM)
+    with subprocess.Popen(command, cwd=ROOT, env=dict(env), preexec_fn=tied) as process:  # noqa: PLW1509 - one thread
         try:
             return process.wait()
         except BaseException:
-            # Ctrl-C reached pytest too, a signal to us alone did not; let it end before its servers do.
-            process.terminate()
+            process.terminate()  # Ctrl-C in a terminal reached it too, a signal to us alone did not
             raise
 
 

@@ -66,7 +66,7 @@ def run_tool(command: Sequence[str | Path], *, user: str | None = None, env: Map
         raise HarnessError(f"{Path(command[0]).name} failed with exit code {done.returncode}:\n{done.stdout[-4000:]}")
 
 
-def _die_with_parent(stop_signal: int) -> Callable[[], None]:
+def die_with_parent(stop_signal: int) -> Callable[[], None]:
     """Linux: the child gets `stop_signal` when we die without a chance to stop it (kill -9). Runs between fork and exec."""
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -104,7 +104,7 @@ class Server:
                 cwd="/",
                 env=None if env is None else dict(env),
                 start_new_session=True,  # Ctrl-C in the terminal reaches us alone; we stop the servers in order
-                preexec_fn=_die_with_parent(self._stop_signal),  # noqa: PLW1509 - one thread, and the hook only makes a system call
+                preexec_fn=die_with_parent(self._stop_signal),  # noqa: PLW1509 - one thread, and the hook only makes a system call
                 **_as_user(user),
             )
         if stdin is not None and self.process.stdin is not None:
