@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ import django
 from django.conf import settings
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "bench.settings"
+os.environ.setdefault("PKI_HOME", tempfile.mkdtemp(prefix="pkiportal-bench-"))  # workers and servers share it with us
 os.environ.setdefault("PKI_TEST_VAULT_MOUNT", f"bench-{os.getpid()}")
 os.environ.setdefault("PKI_BENCH_DATABASE", f"bench_{os.getpid()}")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from audit.clock import database_now
 from certs.ca.base import Issued, Order
+from certs.errors import SignerMismatch
 from certs.models import Issuer
 from certs.x509.pem import pem_of
 from certs.x509.profiles import profile_named
@@ -24,7 +24,7 @@ class Believed:
     facts: CertificateFacts
 
 
-def believe(issued: Issued, order: Order, issuer: Issuer) -> Believed:
+def believe(issued: Issued, order: Order, issuer: Issuer, *, now: datetime) -> Believed:
     """Raises SignerMismatch with every difference between the certificate and the order."""
     expectation = Expectation(
         spki_sha256=order.spki_sha256,
@@ -35,6 +35,8 @@ def believe(issued: Issued, order: Order, issuer: Issuer) -> Believed:
         not_before_min=order.intended_at - CLOCK_TOLERANCE,
         validity_max=timedelta(days=order.validity_days),
     )
-    roots = (bytes(issuer.trust_anchor_der),) if issuer.trust_anchor_der else ()
-    facts = verify_issued(issued.certificate_der, issued.chain_der, expectation, now=database_now(), trusted_roots=roots)
+    if not issuer.trust_anchor_der:
+        raise SignerMismatch([f"no root is pinned for {issuer.name}; add it with `manage.py add_ca`"])
+    roots = (bytes(issuer.trust_anchor_der),)
+    facts = verify_issued(issued.certificate_der, issued.chain_der, expectation, now=now, trusted_roots=roots)
     return Believed(issued.certificate_der, "".join(pem_of(der) for der in issued.chain_der), facts)

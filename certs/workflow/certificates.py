@@ -26,7 +26,7 @@ def record_certificates(believed: Sequence[tuple[CertificateRequest, Believed]],
     if not believed:
         return
     blocked = blocked_keys({request.spki_sha256 for request, _ in believed})
-    chains = {b.chain_pem: _chain(b.chain_pem, issuer) for _, b in believed}
+    chains = {pem: _chain(pem, issuer) for pem in {b.chain_pem for _, b in believed}}
     certificates = Certificate.objects.bulk_create(
         [_row(request, b, issuer, chains[b.chain_pem], now, blocked=request.spki_sha256 in blocked) for request, b in believed]
     )

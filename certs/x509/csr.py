@@ -83,7 +83,10 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
         raise CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", next_step=WANTED) from exc
     except CSRRefused:
         raise
-    except Exception as exc:  # hostile bytes in third-party parsers: whatever they raise, the sender gets a clean refusal
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as exc:  # hostile bytes in third-party parsers: whatever they raise (a panic of Rust code is no
+        # Exception), the sender gets a clean refusal
         raise CSRRefused(R.MALFORMED, "It cannot be read as a PKCS#10 request.", next_step=WANTED) from exc
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +10,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certs.x509.certificate import UnsignedCertificate, assemble
+from certs.x509.names import is_dns_name
+from certs.x509.profiles import EKU_NAMES
+from keys.spec import facts_of
 
 # BasicConstraints with cA FALSE written out, although it is the DEFAULT (X.690 11.5): OID 2.5.29.19, critical, 30 03 01 01 00
 _EXPLICIT_FALSE = bytes.fromhex("0603551d130101ff04053003010100")
 MIN_SERIAL_BITS = 64
+SMALLEST_RSA = 2048
 
 
 def lint(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -> list[str]:
@@ -49,6 +54,7 @@ def _names(certificate: x509.Certificate) -> list[str]:
     if extension.critical == bool(list(certificate.subject)):
         wrong.append("subjectAltName: critical if and only if the subject is empty (RFC 5280 4.2.1.6)")
     dns = extension.value.get_values_for_type(x509.DNSName)
+    wrong += [f"subjectAltName: {name!r} is not a DNS name" for name in dns if not is_dns_name(name.lower())]
     common = [str(a.value) for a in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
     if any(name not in dns and name not in map(str, extension.value.get_values_for_type(x509.IPAddress)) for name in common):
         wrong.append("subject: the common name is not among the names")
@@ -61,6 +67,29 @@ def _dates(certificate: x509.Certificate, issuer: x509.Certificate) -> list[str]
         wrong.append("validity: outside the issuer's")
     if certificate.not_valid_after_utc - certificate.not_valid_before_utc < timedelta(minutes=1):
         wrong.append("validity: ends before it begins; the issuer itself is about to expire")
+    return wrong
+
+
+def _addresses(values: dict[Any, Any]) -> list[str]:
+    """CRL, OCSP and CA addresses are plain http with a host (BR 7.1.2.11.2): who fetches a CRL over https needs another one first."""
+    access, points = values.get(x509.AuthorityInformationAccess.oid, ()), values.get(x509.CRLDistributionPoints.oid, ())
+    urls = [description.access_location.value for description in access]
+    urls += [name.value for point in points for name in point.full_name or ()]
+    return [f"address: {url!r} is not http://host/path" for url in urls if not re.fullmatch(r"http://[^/\s]+/\S*", url)]
+
+
+def _key(certificate: x509.Certificate, values: dict[Any, Any]) -> list[str]:
+    public_key: Any = certificate.public_key()
+    facts, usage = facts_of(public_key), values[x509.KeyUsage.oid]
+    wrong = []
+    if facts is None or (facts.family == "rsa" and facts.bits < SMALLEST_RSA):
+        wrong.append("subjectPublicKeyInfo: a weak or unknown key")
+    elif usage.key_encipherment and facts.family != "rsa":
+        wrong.append("keyUsage: keyEncipherment is for RSA keys")
+    if values[x509.SubjectKeyIdentifier.oid] != x509.SubjectKeyIdentifier.from_public_key(public_key):
+        wrong.append("subjectKeyIdentifier: not that of the key")
+    if set(values[x509.ExtendedKeyUsage.oid]) - set(EKU_NAMES):
+        wrong.append("extendedKeyUsage: a purpose that no profile has")
     return wrong
 
 
@@ -78,6 +107,8 @@ def _extensions(certificate: x509.Certificate, issuer: x509.Certificate) -> list
         wrong.append("authorityKeyIdentifier: not the issuer's subjectKeyIdentifier")
     if values[x509.BasicConstraints.oid].ca or values[x509.KeyUsage.oid].key_cert_sign or values[x509.KeyUsage.oid].crl_sign:
         wrong.append("an end entity must not be able to sign certificates or CRLs")
+    wrong += _addresses(values)
+    wrong += _key(certificate, values)
     if certificate.issuer.public_bytes() != issuer.subject.public_bytes():
         wrong.append("issuer: not the issuer's subject, byte for byte")
     if certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == issuer.public_key().public_bytes(

@@ -57,12 +57,18 @@ def parse_dns_name(text: str, *, allow_unicode: bool = False, field: str = "san"
     return DNSName(name, wildcard)
 
 
+def is_dns_name(name: str) -> bool:
+    """Whether it is a host name, or a wildcard for one, in its normal form."""
+    return name == name.lower() and not _problem(name, name.removeprefix("*."))
+
+
 def _from_people(text: str, field: str) -> str:
     name = text.strip().lower()
     if name.isascii():
         return name
+    star, host = ("*.", name[2:]) if name.startswith("*.") else ("", name)
     try:
-        return idna.encode(name, uts46=True).decode()
+        return star + idna.encode(host, uts46=True).decode()
     except idna.IDNAError as exc:
         raise _bad(text, "it is not a valid international name", field) from exc
 

@@ -29,7 +29,7 @@ _MARKS = re.compile(
 )
 _PRIVATE_JWK = re.compile(rb"[\"']kty[\"']\s*:")
 _PRIVATE_PART = re.compile(rb"[\"'](?:d|k|p|q|priv)[\"']\s*:\s*[\"']")
-_BLOCK = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}-----[A-Za-z0-9+/=\s:,.-]{1,40000}?-----END [A-Z0-9 ]{0,40}-----")
+_BLOCK = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}-----[A-Za-z0-9+/=\s:,.]{1,40000}-----END [A-Z0-9 ]{0,40}-----")
 _BASE64_START = re.compile(rb"(?<![A-Za-z0-9+/])(?:M|b3BlbnNzaC1rZXktdjE)[A-Za-z0-9+/]{15,}")
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}")
 _KEYSTORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")  # Java: JKS, JCEKS

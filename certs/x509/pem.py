@@ -18,5 +18,5 @@ def serial_of(der: bytes) -> int | None:
     """The serial number of what may be a certificate; None when it cannot be parsed."""
     try:
         return x509.load_der_x509_certificate(der).serial_number
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None

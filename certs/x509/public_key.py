@@ -111,6 +111,7 @@ def _check_rsa_size(size: int) -> None:
 
 
 def _check_modulus(modulus: int) -> None:
+    """Cheap tests first; the last takes some milliseconds at 2048 bits."""
     if gcd(modulus, _small_primes_product()) != 1:
         raise _weak("Its RSA modulus has a small factor.")
     if is_perfect_power(modulus):  # before Fermat's method, which finds the square of a prime too
@@ -123,6 +124,9 @@ def _check_modulus(modulus: int) -> None:
         raise _compromised(
             "Its RSA modulus is a product of two primes that are close together (CVE-2022-26320); anyone can compute its private key."
         )
+    if pow(2, modulus - 1, modulus) == 1:
+        # Fermat's little theorem: a product of two large primes passes by chance never; whoever knows a prime n can sign for it.
+        raise _weak("Its RSA modulus is a prime number, not a product of two.")
 
 
 def _weak(message: str) -> CSRRefused:

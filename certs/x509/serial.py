@@ -25,21 +25,21 @@ def format_serial(serial: int) -> str:
 
 
 def parse_serial(text: str) -> int:
-    """Colons, spaces, `0x`, or hex with a letter in it. Digits alone may be decimal or hex, so they must be marked.
+    """Octets with colons, dashes or spaces between them (a single digit is one octet), `0x`, or hex with a letter in it.
 
-    Raises InputRefused.
+    Digits alone may be decimal or hex, so they must be marked. Raises InputRefused.
     """
-    cleaned = re.sub(r"[\s:]", "", text.strip())
-    if re.fullmatch(r"0[xX][0-9a-fA-F]{1,40}", cleaned):
-        return int(cleaned, 0)
-    if ":" in text and re.fullmatch(r"[0-9a-fA-F]{1,40}", cleaned):
-        return int(cleaned, 16)
+    cleaned = text.strip()
+    octets = re.split(r"[:\s-]+", cleaned)
+    if len(octets) > 1 and all(re.fullmatch(r"[0-9a-fA-F]{1,2}", octet) for octet in octets):
+        cleaned = "0x" + "".join(octet.zfill(2) for octet in octets)
     if re.fullmatch(r"[0-9]+", cleaned):
         raise InputRefused(
             "A serial number of digits only may be decimal or hex.",
             field="serial_number",
-            next_step=f"Write 0x{cleaned} for hex, or use colons as in 4A:3F:2B.",
+            next_step=f"Write 0x{cleaned[:40]} for hex, or use colons as in 4A:3F:2B.",
         )
-    if re.fullmatch(r"[0-9a-fA-F]{1,40}", cleaned):
-        return int(cleaned, 16)
-    raise InputRefused("This is not a serial number.", field="serial_number", next_step="For example 4A:3F:2B or 0x4a3f2b.")
+    hexadecimal = cleaned.lower().removeprefix("0x")
+    if not re.fullmatch(r"[0-9a-f]{1,40}", hexadecimal) or int(hexadecimal, 16) == 0:
+        raise InputRefused("This is not a serial number.", field="serial_number", next_step="For example 4A:3F:2B or 0x4a3f2b.")
+    return int(hexadecimal, 16)

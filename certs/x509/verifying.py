@@ -18,11 +18,16 @@ from certs.x509.profiles import EKU_NAMES
 from keys.spec import KeyFacts, facts_of, spki_sha256
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
+_MAY_BE_CRITICAL = {x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid}
+_STRONG_HASHES = {"sha256", "sha384", "sha512"}
+_SMALLEST_CA_RSA = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What was ordered. `validity_max` is the whole life, both ends included."""
+    """What was ordered. `validity_max` is the whole life, both ends included. A certificate may leave the common name out (it
+    stands among the names, and a long one does not fit into a subject); it may not have another.
+    """
 
     spki_sha256: str
     common_name: str
@@ -61,10 +66,13 @@ def verify_issued(
         facts = _facts(certificate, certificate_der)
     except Exception as exc:  # a hostile answer may break the parser in any way; whatever it is, it is no certificate
         raise SignerMismatch([f"it is not a readable certificate ({type(exc).__name__})"]) from exc
-    reasons = [
-        *_differences(certificate, facts, expectation, now),
-        *_chain_problems(certificate, chain_der, trusted_roots, now),
-    ]
+    try:
+        reasons = [
+            *_differences(certificate, facts, expectation, now),
+            *_chain_problems(certificate, chain_der, trusted_roots, now),
+        ]
+    except Exception as exc:  # the same fence for the chain: one bad answer must not take its whole batch with it
+        raise SignerMismatch([f"its chain cannot be judged ({type(exc).__name__})"]) from exc
     if reasons:
         raise SignerMismatch(reasons)
     return facts
@@ -136,7 +144,11 @@ def _date_problems(facts: CertificateFacts, expected: Expectation, now: datetime
 
 
 def _extension_problems(certificate: x509.Certificate, expected: Expectation) -> list[str]:
-    wrong = []
+    wrong = [
+        f"it has the critical extension {e.oid.dotted_string}"
+        for e in certificate.extensions
+        if e.critical and e.oid not in _MAY_BE_CRITICAL
+    ]
     extensions = {extension.oid: extension.value for extension in certificate.extensions}
     constraints = extensions.get(x509.BasicConstraints.oid)
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
@@ -166,16 +178,52 @@ def _chain_problems(certificate: x509.Certificate, chain_der: tuple[bytes, ...],
         link = _loaded(der)
         if link is not None and not link.not_valid_before_utc - CLOCK_TOLERANCE <= now <= link.not_valid_after_utc:
             wrong.append(f"the chain's {link.subject.rfc4514_string()} is not valid now")
+    wrong += _issuer_problems(certificate, issuer, [link for der in chain_der if (link := _loaded(der)) is not None])
     if roots and chain_der[-1] not in roots:
         wrong.append("the chain does not end in the root pinned for this CA")
     return wrong
+
+
+def _issuer_problems(certificate: x509.Certificate, issuer: x509.Certificate, links: list[x509.Certificate]) -> list[str]:
+    """What ties a certificate to its issuer beside the signature: key identifiers, a strong hash, the names that the chain permits."""
+    wrong = []
+    values = {extension.oid: extension.value for extension in certificate.extensions}
+    above = {extension.oid: extension.value for extension in issuer.extensions}
+    aki, ski = values.get(x509.AuthorityKeyIdentifier.oid), above.get(x509.SubjectKeyIdentifier.oid)
+    if isinstance(aki, x509.AuthorityKeyIdentifier) and isinstance(ski, x509.SubjectKeyIdentifier) and aki.key_identifier != ski.digest:
+        wrong.append("its authority key identifier is not its issuer's")
+    digest = certificate.signature_hash_algorithm
+    if digest is not None and digest.name not in _STRONG_HASHES:
+        wrong.append(f"it is signed with {digest.name}")
+    for link in links:
+        wrong += [
+            f"{name} is outside what {link.subject.rfc4514_string()} may certify"
+            for name in names_of(certificate)
+            if not _permits(link, name)
+        ]
+    return wrong
+
+
+def _permits(link: x509.Certificate, name: str) -> bool:
+    """Name constraints for DNS names (RFC 5280 4.2.1.10)."""
+    found = next((e.value for e in link.extensions if isinstance(e.value, x509.NameConstraints)), None)
+    if found is None:
+        return True
+
+    def within(tree: x509.GeneralName) -> bool:
+        host, domain = name.removeprefix("*."), str(tree.value).lstrip(".")
+        return domain in ("", host) or host.endswith("." + domain)
+
+    permitted = [tree for tree in found.permitted_subtrees or () if isinstance(tree, x509.DNSName)]
+    excluded = [tree for tree in found.excluded_subtrees or () if isinstance(tree, x509.DNSName)]
+    return (not permitted or any(map(within, permitted))) and not any(map(within, excluded))
 
 
 @lru_cache(maxsize=256)
 def _loaded(der: bytes) -> x509.Certificate | None:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
 
 
@@ -208,6 +256,9 @@ def _ca_problems(link: x509.Certificate, depth: int) -> list[str]:
     wrong = []
     if not constraints.ca or not usage.key_cert_sign:
         wrong.append(f"the chain's {name} is not a CA")
+    key = facts_of(link.public_key())  # type: ignore[arg-type]
+    if key is None or (key.family == "rsa" and key.bits < _SMALLEST_CA_RSA):
+        wrong.append(f"the chain's {name} has a weak or unknown key")
     if constraints.path_length is not None and constraints.path_length < depth:
         wrong.append(f"the chain is longer than {name} allows")
     return wrong

@@ -138,7 +138,7 @@ def test_issued_certificate_is_the_one_ordered(subject: Subject, make_order: Cal
     order = make_order("one.example.com", "two.example.com")
     (outcome,) = subject.client.issue_many([order])
     assert isinstance(outcome, Issued)
-    facts = believe(outcome, order, issuer_of(subject.client)).facts
+    facts = believe(outcome, order, issuer_of(subject.client), now=database_now()).facts
     assert (facts.dns_names, facts.spki_sha256) == (order.dns_names, order.spki_sha256)
     assert facts.not_after - facts.not_before + timedelta(seconds=1) <= timedelta(days=90)
 
@@ -149,7 +149,7 @@ def test_batch_answers_each_order_in_its_place(subject: Subject, make_order: Cal
     assert [outcome.order_ref for outcome in outcomes] == [order.order_ref for order in orders]
     for order, outcome in zip(orders, outcomes, strict=True):
         assert isinstance(outcome, Issued)
-        believe(outcome, order, issuer_of(subject.client))
+        believe(outcome, order, issuer_of(subject.client), now=database_now())
 
 
 def test_order_sent_twice_is_one_certificate_or_found_before(subject: Subject, make_order: Callable[..., Order]) -> None:

@@ -168,7 +168,8 @@ def _ask(work: Work) -> dict[int, Result]:
             renew_leases(work.attempts.values(), now=database_now())
         part = unsent[first : first + client.capabilities.batch_size]
         outcomes.update(zip(part, client.issue_many([work.orders[pk] for pk in part]), strict=True))
-    return {pk: _verified(work, pk, outcome) for pk, outcome in outcomes.items()}
+    now = database_now()
+    return {pk: _verified(work, pk, outcome, now) for pk, outcome in outcomes.items()}
 
 
 def _look_up(client: CAClient, order: Order) -> Outcome | None:
@@ -179,11 +180,11 @@ def _look_up(client: CAClient, order: Order) -> Outcome | None:
         return Unknown(order.order_ref, f"could not ask whether it was signed: {exc}")
 
 
-def _verified(work: Work, pk: int, outcome: Outcome) -> Result:
+def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:
     if not isinstance(outcome, Issued):
         return outcome
     try:
-        return believe(outcome, work.orders[pk], work.issuer)
+        return believe(outcome, work.orders[pk], work.issuer, now=now)
     except SignerMismatch as exc:
         return Mismatch(outcome.certificate_der, tuple(exc.reasons))
 

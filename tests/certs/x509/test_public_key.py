@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certs.x509.public_key import has_close_primes, has_roca_fingerprint, is_perfect_power
+from certs.errors import CSRRefused
+from certs.x509.public_key import _check_modulus, has_close_primes, has_roca_fingerprint, is_perfect_power
 from tests.certs.x509.requests import SPKI, judge, oid, request, seq, tlv
 
 PRIMES = rsa.generate_private_key(65537, 2048).private_numbers()
@@ -113,3 +114,12 @@ def test_roca_fingerprint_is_that_of_powers_of_65537() -> None:
         product *= prime
     assert has_roca_fingerprint(pow(65537, 12345, product) + product * 7) is True
     assert has_roca_fingerprint(MODULUS) is False
+
+
+def test_prime_modulus_is_a_weak_key() -> None:
+    """Whoever knows that n is a prime can sign for it: d = e^-1 mod (n - 1)."""
+    start = (1 << 2047) + 2**1024 + 1
+    prime = next(n for n in range(start, start + 40_000, 2) if n % 3 and n % 5 and n % 7 and pow(2, n - 1, n) == 1)
+    with pytest.raises(CSRRefused) as caught:
+        _check_modulus(prime)
+    assert caught.value.refusal == "weak_key"
