@@ -30,6 +30,7 @@ from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
 from tests.faults.processes import Worker, environment
+from tests.portal.fixtures import assert_inventory_is_sound
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,6 +82,7 @@ def test_killed_workers_leave_exactly_what_was_ordered(requester: Requester, wor
         worker.start()
     finish(worker, seconds=60)
     assert_books_balance(mount, vault_client)
+    assert_inventory_is_sound()
     assert Attempt.objects.filter(outcome="lost").exists(), "no kill hit a worker at work: this run proved nothing"
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from celery.contrib.testing.worker import start_worker
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
@@ -16,7 +18,7 @@ from audit.log import Actor
 from certs.api.auth import forget_tokens
 from certs.ca.creation import ensure_own_ca
 from certs.ca.registry import forget_clients
-from certs.models import Domain, Team
+from certs.models import Certificate, Domain, Team
 from certs.workflow.issuance import Requester
 from certs.workflow.tokens import SCOPES, create_token
 from keys.registry import forget_backends
@@ -25,6 +27,7 @@ from pkiportal.celery import app
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
+from tests.certs.x509.checkers import assert_certificate_is_sound
 
 PASSWORD = "correct horse battery"
 SYSTEM = Actor("system", "test")
@@ -46,7 +49,8 @@ class Portal:
 
 
 @pytest.fixture
-def portal(db: None, settings: Any) -> Portal:
+def portal(db: None, settings: Any) -> Iterator[Portal]:
+    """Whatever a test issues here is judged at its end by three programs that did not make it."""
     settings.PKI_CA_API_INLINE, settings.PKI_EMBEDDED = True, False  # commands use the test's worker, not one of their own
     forget_tokens()
     forget_clients()
@@ -66,7 +70,16 @@ def portal(db: None, settings: Any) -> Portal:
         [Domain(name="example.com", team=web), Domain(name="example.test", team=web), Domain(name="other.test", team=other)]
     )
     ensure_own_ca(name="Internal-CA-Prod", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
-    return Portal(web, **people)
+    yield Portal(web, **people)
+    assert_inventory_is_sound()
+
+
+def assert_inventory_is_sound() -> None:
+    """Every certificate in the inventory passes pyca's verifier, OpenSSL's strict one and pkilint, with its stored chain."""
+    for certificate in Certificate.objects.select_related("body", "chain").prefetch_related("names"):
+        chain = tuple(c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(certificate.chain.pem.encode()))
+        host = certificate.names.all()[0].name.replace("*", "any")
+        assert_certificate_is_sound(bytes(certificate.body.der), chain, host, at=certificate.issued_at)
 
 
 @pytest.fixture
