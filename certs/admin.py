@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from audit.admin import ReadOnlyAdmin
+from audit.log import Actor
 from certs.models import (
     ApiToken,
     Approval,
@@ -22,6 +26,7 @@ from certs.models import (
     Team,
     UnclaimedResult,
 )
+from certs.workflow.tokens import may_revoke_tokens, revoke_token
 
 
 class DomainInline(admin.TabularInline):  # type: ignore[type-arg] # no type arguments at run time
@@ -116,6 +121,14 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     list_display = ("name", "prefix", "user", "team", "created_at", "expires_at", "revoked_at")
     list_select_related = ("user", "team")
     exclude = ("sha256",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke the selected tokens (a leaver's, or one that leaked)")
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        if not may_revoke_tokens(request.user):
+            raise PermissionDenied
+        for token in queryset:
+            revoke_token(token, actor=Actor("user", request.user.get_username()))
 
 
 @admin.register(OperatorAlert)

@@ -63,7 +63,7 @@ def _matches(text: str) -> Q:
     try:
         wanted |= Q(serial_number=f"{parse_serial(text):x}")
     except InputRefused:
-        if lowered.isdigit():
+        if lowered.isdecimal():
             wanted |= Q(serial_number=lowered) | Q(serial_number=f"{int(lowered):x}")
     return wanted
 

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from certs.models.request import sees_everything
+from keys.spec import KeyFacts
 
 
 class CertificateQuerySet(models.QuerySet["Certificate"]):
@@ -56,6 +57,11 @@ class Certificate(models.Model):
 
     def __str__(self) -> str:
         return self.cert_id
+
+    @property
+    def key_label(self) -> str:
+        """The key as people write it, such as ECDSA P-256."""
+        return KeyFacts.from_name(self.key_type).label
 
 
 class CertificateBody(models.Model):

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import models
 
 from certs.terms import RequestState
+from keys.spec import KeyFacts
 
 
 def new_public_id(kind: str, now: datetime) -> str:
@@ -93,6 +94,11 @@ class CertificateRequest(models.Model):
     def subject(self) -> str:
         """The audit log's subject of everything that happens to this request."""
         return f"request:{self.public_id}"
+
+    @property
+    def key_label(self) -> str:
+        """The key as people write it, such as ECDSA P-256."""
+        return KeyFacts.from_name(self.key_type).label
 
     @property
     def names(self) -> list[str]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from audit.clock import database_now
-from certs.errors import CSRRefused, InputRefused, NotUnderstood
+from certs.errors import Conflict, CSRRefused, InputRefused, NotUnderstood
 from certs.intake.spec import IssuePlan
+from certs.terms import RefusalClass
 from certs.views.doors import page, requester_of, teams_of
 from certs.views.plans import Asking, asking_of, plan_of, with_suggestions
 from certs.workflow.issuance import Requester, preview, submit_many
-from certs.workflow.planning import defaults_for, worst
+from certs.workflow.planning import defaults_for, plan_digest, worst
 from keys.spec import KeyFacts, KeySpec
 from policy.engine import Outcome
 from policy.models import Profile
@@ -49,15 +51,18 @@ def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> 
         "defaults": defaults_for(chosen, now=database_now()),
         "key_types": [(spec.value, spec.label) for spec in KeySpec if spec.family != "ml-dsa"],
         "profiles": Profile.objects.values_list("name", "description"),
-        "given": request.POST,
+        # A pasted secret goes back to nobody, not even to the page that it was typed into.
+        "given": {} if getattr(more.get("error"), "refusal", "") == RefusalClass.SECRET_PASTED else request.POST,
     }
     return render(request, "portal/ask.html", context | more, status=status)
 
 
 @page
-@require_http_methods(["POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def plan(request: HttpRequest) -> HttpResponse:
-    """Show what would be done. Nothing is."""
+    """Show what would be done. Nothing is. (A GET is what is left of a form whose sender had to sign in again.)"""
+    if request.method != "POST":
+        return redirect("home")
     way = request.POST.get("via", "words")
     try:
         asking = asking_of(request.POST["plan"]) if request.POST.get("plan") else _asked(request, way)
@@ -105,7 +110,7 @@ def _days(given: Any) -> int:
     text = given.get("validity_days", "").strip()
     if not text:
         return 0
-    if not text.isdigit() or len(text) > 5 or int(text) < 1:
+    if not text.isdecimal() or len(text) > 5 or int(text) < 1:
         raise InputRefused(
             "The validity is a number of days, such as 90.", field="validity_days", next_step="Leave it empty for the policy's default."
         )
@@ -128,7 +133,7 @@ def _shown(request: HttpRequest, asking: Asking, made: IssuePlan, requester: Req
         "decision": worst(seen),
         "denied": sum(decision.outcome is Outcome.DENY for decision in seen.decisions),
         "policy_version": seen.policy_version,
-        "token": asking.token(),
+        "token": replace(asking, shown=plan_digest(made.specs)).token(),
         "applied_token": applied.token() if applied else "",
         "asked": asking.text,
     }
@@ -136,17 +141,19 @@ def _shown(request: HttpRequest, asking: Asking, made: IssuePlan, requester: Req
 
 
 @page
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def confirm(request: HttpRequest) -> HttpResponse:
-    """The plan as it was shown is submitted; the same confirmation twice is one request."""
+    """The plan as it was shown is submitted; the same confirmation twice is the same requests."""
+    if request.method != "POST":
+        return redirect("home")
     asking = asking_of(request.POST.get("plan", ""))
-    requester = requester_of(request, asking.team)
+    requester = requester_of(request, asking.team, idempotency_key=asking.nonce)
     made = plan_of(asking, requester)
-    if len(made.specs) == 1:
-        requester = requester_of(request, asking.team, idempotency_key=asking.nonce)
-        (row,) = submit_many(made.specs, requester=requester)
-        return redirect("request", row.public_id)
+    if plan_digest(made.specs) != asking.shown:
+        raise Conflict("Defaults changed since this plan was shown; nothing was made.", next_step="Ask again, and look at the new plan.")
     rows = submit_many(made.specs, requester=requester)
+    if len(rows) == 1:
+        return redirect("request", rows[0].public_id)
     messages.success(request, f"{len(rows)} requests were submitted.")
     return redirect("requests")
 

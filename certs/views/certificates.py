@@ -28,12 +28,12 @@ _TYPES = {"pem": "application/pem-certificate-chain", "der": "application/pkix-c
 def index(request: HttpRequest) -> HttpResponse:
     given = request.GET
     text, status, before = given.get("q", "").strip()[:253], given.get("status", ""), given.get("before", "0")
-    days = int(given["expiring"]) if given.get("expiring", "").isdigit() and len(given["expiring"]) < 5 else 0
+    days = int(given["expiring"]) if given.get("expiring", "").isdecimal() and len(given["expiring"]) < 5 else 0
     now = database_now()
     rows = search_certificates(
         request.user, text=text, status=status if status in (*Certificate.Status.values, "expired") else "", expiring_days=days, now=now
     )
-    found = page_of(rows, before=int(before) if before.isdigit() else 0)
+    found = page_of(rows, before=int(before) if before.isdecimal() else 0)
     context = {
         "page": found,
         "q": text,

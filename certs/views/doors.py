@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -23,9 +24,17 @@ View = Callable[..., HttpResponse]
 def page(view: View) -> View:
     """Signed in, and every refusal a page that says why and what would pass, with its own status."""
 
-    @login_required
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.is_authenticated and request.headers.get("HX-Request"):
+            # a part of a page that asks for itself: the whole page goes to the sign-in, not the sign-in into the part
+            return HttpResponse(headers={"HX-Redirect": settings.LOGIN_URL})
+        response = signed_in(request, *args, **kwargs)
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
+
+    @login_required
+    def signed_in(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             return view(request, *args, **kwargs)
         except NotFound as exc:

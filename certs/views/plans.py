@@ -32,6 +32,7 @@ class Asking:
     validity_days: int = 0
     profile: str = ""
     nonce: str = ""
+    shown: str = ""  # digest of the certificates that the page showed
 
     def token(self) -> str:
         """For a hidden field: signed, so that what comes back is what was shown."""
@@ -61,7 +62,7 @@ def plan_of(asking: Asking, requester: Requester) -> IssuePlan:
                 raise InputRefused(
                     f"These words ask to {verb} a certificate, not to issue one.",
                     field="text",
-                    next_step="Open the certificate's page, or use `manage.py`.",
+                    next_step="Revoking works over REST (POST /api/v1/certificates/revoke); renewing is not offered on these pages yet.",
                 )
             return plan
         case "csr":

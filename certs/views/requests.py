@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from audit.models import AuditEvent
+from certs.errors import Conflict
 from certs.inventory import page_of, search_requests
 from certs.models import Certificate, CertificateRequest, PolicyEvaluation
 from certs.terms import RequestState as S
@@ -28,7 +29,7 @@ def index(request: HttpRequest) -> HttpResponse:
     text, state = request.GET.get("q", "").strip()[:253], request.GET.get("state", "")
     before = request.GET.get("before", "0")
     found = page_of(
-        search_requests(request.user, text=text, state=state if state in list(S) else ""), before=int(before) if before.isdigit() else 0
+        search_requests(request.user, text=text, state=state if state in list(S) else ""), before=int(before) if before.isdecimal() else 0
     )
     states = [(s.value, s.value.replace("_", " ")) for s in S]
     return render(request, "portal/requests.html", {"page": found, "q": text, "state": state, "states": states})
@@ -79,7 +80,10 @@ def steps(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 def resume(request: HttpRequest, public_id: str) -> HttpResponse:
     row = _mine(request, public_id)
-    resume_request(row.resume_id or "", actor=actor_of(request))
+    approval.check_may_act(request.user, row)
+    if not row.resume_id:
+        raise Conflict(f"{row.public_id} does not wait to be resumed.", next_step="Look at its page: nothing is left to do there.")
+    resume_request(row.resume_id, actor=actor_of(request))
     messages.success(request, "It goes on from where it stopped.")
     return redirect("request", public_id)
 
@@ -96,5 +100,7 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
 @page
 @require_POST
 def cancel(request: HttpRequest, public_id: str) -> HttpResponse:
-    approval.cancel(_mine(request, public_id), actor=actor_of(request))
+    row = _mine(request, public_id)
+    approval.check_may_act(request.user, row)
+    approval.cancel(row, actor=actor_of(request))
     return redirect("request", public_id)

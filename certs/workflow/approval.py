@@ -30,6 +30,13 @@ def _same_person(one: Any, other: Any) -> bool:
     return one.pk == other.pk or bool(one.email and one.email.lower() == (other.email or "").lower())
 
 
+def check_may_act(user: Any, request: CertificateRequest) -> None:
+    """Members of the request's team and the security team may resume or cancel it; auditors only look. Raises NotPermitted."""
+    ours = request.team.members.filter(pk=user.pk).exists() or user.groups.filter(name=APPROVERS).exists()
+    if not user.is_active or not (user.is_superuser or ours):
+        raise NotPermitted("Only members of its team and the security team may do this.", next_step="Ask one of them.")
+
+
 def approve(request: CertificateRequest, *, user: Any, digest: str, comment: str = "") -> CertificateRequest:
     """awaiting_approval -> approved, for exactly the content whose digest was shown. The chain goes on by itself."""
     return _decide(request, user=user, digest=digest, comment=comment, granted=True)

@@ -73,12 +73,10 @@ def submit_many(
 ) -> list[CertificateRequest]:
     """Ask for certificates: one row and one `request:submitted` each, in one transaction, then the chain is started.
 
-    With an idempotency key (one certificate only) the same call again answers the first request; a different content
-    under the same key is refused. Raises NotPermitted, InputRefused.
+    With an idempotency key the same call again answers the first requests; a different content under the same key is
+    refused. Raises NotPermitted, InputRefused.
     """
     requester.check()
-    if requester.idempotency_key and len(specs) != 1:
-        raise ValueError("an idempotency key belongs to exactly one certificate")
     target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
     _check_profiles(specs)
     digests = [
@@ -90,7 +88,7 @@ def submit_many(
     except IntegrityError:
         if not requester.idempotency_key:
             raise
-        return [_replayed(requester, digests[0])]
+        return _replayed(requester, digests)
 
 
 def _insert(
@@ -117,11 +115,11 @@ def _insert(
                 spki_sha256=spki_sha256(spec.spki_der) if spec.spki_der else "",
                 digest=digest,
                 idempotency_scope=requester.idempotency_scope,
-                idempotency_key=requester.idempotency_key,
+                idempotency_key=key,
                 created_at=now,
                 state_changed_at=now,
             )
-            for spec, digest in zip(specs, digests, strict=True)
+            for spec, digest, key in zip(specs, digests, _keys(requester, len(specs)), strict=True)
         ]
     )
     RequestCSR.objects.bulk_create(
@@ -151,16 +149,25 @@ def _submitted_data(request: CertificateRequest) -> dict[str, Any]:
     }
 
 
-def _replayed(requester: Requester, digest: str) -> CertificateRequest:
-    """The request that an idempotency key already made. Its absence means that the clash was another one: raise that."""
-    earlier = CertificateRequest.objects.get(idempotency_scope=requester.idempotency_scope, idempotency_key=requester.idempotency_key)
-    if earlier.digest != digest:
+def _keys(requester: Requester, count: int) -> list[str]:
+    """The key itself for one certificate; one with a number for each of several."""
+    key = requester.idempotency_key
+    return [key] * count if not key or count == 1 else [f"{key}:{number}" for number in range(count)]
+
+
+def _replayed(requester: Requester, digests: Sequence[str]) -> list[CertificateRequest]:
+    """The requests that an idempotency key already made, in order."""
+    keys = _keys(requester, len(digests))
+    rows = CertificateRequest.objects.filter(idempotency_scope=requester.idempotency_scope, idempotency_key__in=keys)
+    by_key = {row.idempotency_key: row for row in rows}
+    earlier = [by_key.get(key) for key in keys]
+    if [row.digest if row else "" for row in earlier] != list(digests):
         raise InputRefused(
             "This idempotency key was used for another request.",
             field="Idempotency-Key",
-            next_step=f"Use a new key, or send what {earlier.public_id} was asked for.",
+            next_step="Use a new key, or send what it was first used for.",
         )
-    return earlier
+    return [row for row in earlier if row]
 
 
 def active_issuer(name: str) -> Issuer:

@@ -58,6 +58,11 @@ def create_token(
     return token, secret
 
 
+def may_revoke_tokens(user: Any) -> bool:
+    """Anybody's tokens: the security team and superusers."""
+    return bool(user.is_active and (user.is_superuser or user.groups.filter(name="security-team").exists()))
+
+
 @transaction.atomic
 def revoke_token(token: ApiToken, *, actor: Actor) -> None:
     """From now on the token opens nothing (at most a few seconds later where a process has it cached)."""

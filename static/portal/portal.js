@@ -15,7 +15,11 @@
     button.hidden = false;
     button.addEventListener("click", () => {
       root.dataset.bsTheme = root.dataset.bsTheme === "dark" ? "light" : "dark";
-      localStorage.setItem("theme", root.dataset.bsTheme);
+      try {
+        localStorage.setItem("theme", root.dataset.bsTheme);
+      } catch {
+        // storage is blocked: it holds for this page
+      }
       show();
     });
   }
@@ -52,8 +56,14 @@
       const button = event.target.closest("[data-copy]");
       if (!button) return;
       const source = document.getElementById(button.dataset.copy);
-      await navigator.clipboard.writeText(source.textContent);
-      button.textContent = "Copied";
+      try {
+        await navigator.clipboard.writeText(source.textContent);
+        button.textContent = "Copied";
+      } catch {
+        // no clipboard over plain http: select it, so that one key copies it
+        window.getSelection().selectAllChildren(source);
+        button.textContent = "Selected: copy it with your keyboard";
+      }
     });
   }
 

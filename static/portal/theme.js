@@ -1,7 +1,12 @@
 // Runs before the page is painted: the reader's own choice, else the system's.
 (function () {
   "use strict";
-  const stored = localStorage.getItem("theme");
+  let stored = null;
+  try {
+    stored = localStorage.getItem("theme");
+  } catch {
+    // storage is blocked: the system's choice it is
+  }
   const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.bsTheme = stored || (dark ? "dark" : "light");
 })();

@@ -26,8 +26,10 @@ class Visitor:
         page.on("request", self._request)
 
     def _console(self, message: Any) -> None:
-        # A refusal's own status (422, 404) is reported by Chromium as a failed load; it is the answer, not a fault.
-        if message.type == "error" and "Failed to load resource" not in message.text:
+        # A refused page's own status (422, 404) is reported by Chromium as a failed load; it is the answer, not a fault. A
+        # stylesheet or script that is not there is one.
+        answer = "Failed to load resource" in message.text and "/static/" not in str(message.location.get("url"))
+        if message.type == "error" and not answer:
             self.complaints.append(message.text)
 
     def _request(self, request: Any) -> None:
