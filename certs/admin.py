@@ -121,7 +121,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     list_display = ("name", "prefix", "user", "team", "created_at", "expires_at", "revoked_at")
     list_select_related = ("user", "team")
     exclude = ("sha256",)
-    actions = ("revoke",)
+    actions = ("revoke",)  # type: ignore[assignment] # the base has none
 
     @admin.action(description="Revoke the selected tokens (a leaver's, or one that leaked)")
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:

@@ -256,7 +256,7 @@ def _ca_problems(link: x509.Certificate, depth: int) -> list[str]:
     wrong = []
     if not constraints.ca or not usage.key_cert_sign:
         wrong.append(f"the chain's {name} is not a CA")
-    key = facts_of(link.public_key())  # type: ignore[arg-type]
+    key = facts_of(link.public_key())
     if key is None or (key.family == "rsa" and key.bits < _SMALLEST_CA_RSA):
         wrong.append(f"the chain's {name} has a weak or unknown key")
     if constraints.path_length is not None and constraints.path_length < depth:

@@ -41,7 +41,7 @@ def dump() -> bytes:
 
 
 def in_redis() -> bytes:
-    server = redis.Redis.from_url(django_settings.CELERY_BROKER_URL)
+    server: Any = redis.Redis.from_url(django_settings.CELERY_BROKER_URL)
     found = b""
     for name in server.scan_iter():
         found += name
