@@ -39,7 +39,7 @@ def issue(
     plan = plan_csr(order.csr.encode(), requester=requester, validity_days=order.validity_days, profile=order.profile)
     (row,) = submit_many(plan.specs, requester=requester, begin=not settings.PKI_CA_API_INLINE)
     if settings.PKI_CA_API_INLINE and row.state == S.SUBMITTED:
-        run_now([row.pk])
+        run_now([row.pk], brought=True)
     row = wait(row, seconds=settings.PKI_CA_API_WAIT_SECONDS)
     return _outcome(row)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from django.conf import settings
@@ -58,7 +58,7 @@ class LocalCAClient(CAClient):
             return [NotSent(o.order_ref, str(exc)) for o in orders]
         if issuer.state != Issuer.State.ACTIVE:
             return [Refused(o.order_ref, "issuer_inactive", f"{issuer.name} does not issue any more.") for o in orders]
-        skew = abs(datetime.now(tz=database_now().tzinfo) - database_now())
+        skew = abs(datetime.now(tz=UTC) - database_now())
         if skew > MAX_SKEW:
             message = f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended."
             return [NotSent(o.order_ref, message) for o in orders]

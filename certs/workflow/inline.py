@@ -14,12 +14,13 @@ from certs.workflow.canvas import start
 from certs.workflow.steps.keys import KeysUnavailable
 
 
-def run_now(ids: Sequence[int]) -> None:
-    """Take requests from submitted to completed, as far as possible."""
+def run_now(ids: Sequence[int], *, brought: bool = False) -> None:
+    """Take requests from submitted to completed, as far as possible. `brought`: all came with a CSR, so no key is made."""
     steps.check_policy(ids)
     try:
-        steps.ensure_keys(ids)
-        steps.create_csrs(ids)
+        if not brought:
+            steps.ensure_keys(ids)
+            steps.create_csrs(ids)
         steps.submit_to_ca(ids)
     except KeysUnavailable as exc:
         start(exc.ids, at=S.APPROVED)

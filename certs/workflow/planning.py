@@ -67,20 +67,22 @@ def refuse_secrets(text: str, *, requester: Requester, field: str) -> None:
 def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, profile: str = "") -> IssuePlan:
     """A CSR brought by its requester, through the gate. Raises CSRRefused; the refusal is audited."""
     facts = gate(data, requester=requester)
-    defaults = defaults_for(requester.team, now=database_now())
+    notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
+    if not validity_days or not profile:
+        defaults = defaults_for(requester.team, now=database_now())
+        if not validity_days:
+            notes.append(f"Validity {defaults.validity_days} days is the policy's default.")
+        validity_days, profile = validity_days or defaults.validity_days, profile or defaults.profile
     spec = CertificateSpec(
         common_name=facts.common_name,
         dns_names=facts.dns_names,
         ip_addresses=facts.ip_addresses,
         key=facts.key.name,
-        validity_days=validity_days or defaults.validity_days,
-        profile=profile or defaults.profile,
+        validity_days=validity_days,
+        profile=profile,
         csr_der=facts.der if facts.storable else b"",
         spki_der=facts.spki_der,
     )
-    notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
-    if not validity_days:
-        notes.append(f"Validity {defaults.validity_days} days is the policy's default.")
     return IssuePlan((spec,), tuple(notes))
 
 

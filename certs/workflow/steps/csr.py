@@ -34,7 +34,6 @@ class SignedCSR:
 
 def create_csrs(ids: Sequence[int]) -> Sequence[int]:
     """key_ready -> csr_created. Raises KeysUnavailable for those whose key cannot be used now."""
-    _pass_brought(ids)
     attempts, requests = _note_intent(ids)
     if not attempts:
         return ids
@@ -49,18 +48,9 @@ def create_csrs(ids: Sequence[int]) -> Sequence[int]:
 
 
 @transaction.atomic
-def _pass_brought(ids: Sequence[int]) -> None:
-    """A brought CSR went through the gate at the door and is kept with the request; its state says so from here on."""
-    now = database_now()
-    requests = [request for request in lock_ready(ids, S.KEY_READY) if request.csr_brought]
-    moves = [Move(r, (S.CSR_CREATED,), ((EventType.CSR_CREATED, {"brought": True, "spki_sha256": r.spki_sha256}),)) for r in requests]
-    transition_many(moves, source=S.KEY_READY, actor=WORKER, now=now)
-
-
-@transaction.atomic
 def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int, CertificateRequest]]:
     now = database_now()
-    requests = [request for request in lock_ready(ids, S.KEY_READY) if not request.csr_brought]
+    requests = lock_ready(ids, S.KEY_READY)
     claims = open_attempts(requests, STEP, now=now)
     worn_out(claims.worn_out, source=S.KEY_READY, now=now)
     return claims.mine, {request.pk: request for request in requests if request.pk in claims.mine}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
@@ -14,8 +13,9 @@ from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.terms import RequestState as S
 from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
-from certs.workflow.endings import fail_many, reject_many, worn_out
+from certs.workflow.endings import fail_many, worn_out
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
+from certs.workflow.steps.brought import advance_brought
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
 from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, record_public_keys
@@ -36,7 +36,7 @@ class KeysUnavailable(Exception):
 
 def ensure_keys(ids: Sequence[int]) -> Sequence[int]:
     """Approved -> key_ready. Raises KeysUnavailable for those whose backend cannot be reached or is sealed."""
-    _record_brought(ids)
+    _pass_brought(ids)
     attempts, keys = _note_intent(ids)
     if not attempts:
         return ids
@@ -51,41 +51,10 @@ def ensure_keys(ids: Sequence[int]) -> Sequence[int]:
 
 
 @transaction.atomic
-def _record_brought(ids: Sequence[int]) -> None:
+def _pass_brought(ids: Sequence[int]) -> None:
+    """What brought its CSR and was approved by a person: the rest went on with the policy's own yes."""
     now = database_now()
-    requests = [request for request in lock_ready(ids, S.APPROVED) if request.csr_brought]
-    if requests:
-        move_on_with_public_key(requests, source=S.APPROVED, now=now)
-
-
-def move_on_with_public_key(requests: Sequence[CertificateRequest], *, source: S, now: datetime) -> None:
-    """Record who brought which public key. A key of another team, or one that is blocked, ends the request (PROTOCOLS 5)."""
-    recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
-    rejections, moves = [], []
-    for request in requests:
-        owner = recorded[request.spki_sha256]
-        if owner.blocked:
-            rejections.append(
-                (
-                    request,
-                    "key_compromised",
-                    "This public key is blocked: its private key was reported compromised.",
-                    "Make a new key pair and a new CSR.",
-                )
-            )
-        elif owner.team != request.team.slug:
-            rejections.append(
-                (
-                    request,
-                    "key_of_another_team",
-                    "This public key belongs to another team.",
-                    "Make a key pair of your own; a CSR can be copied, a key must not be shared.",
-                )
-            )
-        else:
-            moves.append(Move(request, (S.KEY_READY,), ((EventType.KEY_RECORDED, {"spki_sha256": request.spki_sha256}),)))
-    reject_many(rejections, source=source, now=now)
-    transition_many(moves, source=source, actor=WORKER, now=now)
+    advance_brought([request for request in lock_ready(ids, S.APPROVED) if request.csr_brought], source=S.APPROVED, now=now)
 
 
 @transaction.atomic

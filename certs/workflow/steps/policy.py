@@ -14,6 +14,7 @@ from certs.models import Approval, CertificateRequest, PolicyEvaluation
 from certs.terms import RequestState as S
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
+from certs.workflow.steps.brought import advance_brought
 from policy.engine import Decision, Outcome
 
 
@@ -30,7 +31,13 @@ def check_policy(ids: Sequence[int]) -> Sequence[int]:
 def evaluate_and_move(requests: Sequence[CertificateRequest], *, now: datetime) -> None:
     _, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
     keep_evaluations(requests, decisions, now=now)
-    moves = [_move(request, decision) for request, decision in zip(requests, decisions, strict=True)]
+    judged = list(zip(requests, decisions, strict=True))
+    straight_on = [(request, decision) for request, decision in judged if request.csr_brought and decision.outcome is Outcome.ALLOW]
+    for request, decision in straight_on:
+        request.policy_version = decision.policy_version
+    evaluated = {request.pk: ((EventType.POLICY_EVALUATED, evaluation_data(decision)),) for request, decision in straight_on}
+    advance_brought([request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
+    moves = [_move(request, decision) for request, decision in judged if request.pk not in evaluated]
     transition_many(moves, source=S.SUBMITTED, actor=WORKER, now=now)
 
 

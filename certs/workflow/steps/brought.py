@@ -1,0 +1,63 @@
+"""A CSR brought by its requester needs no key and no signature of ours: its public key is recorded and it goes on to the CA.
+
+Nobody waits on the states between, so they share one transaction with what came before, each with its event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from audit.events import EventType
+from certs.models import CertificateRequest
+from certs.terms import RequestState as S
+from certs.workflow.states import WORKER, Move, transition_many
+from keys.lifecycle import RecordedAs, record_public_keys
+
+Events = tuple[tuple[EventType, Mapping[str, Any]], ...]
+_PATHS = {S.SUBMITTED: (S.APPROVED, S.KEY_READY, S.CSR_CREATED), S.APPROVED: (S.KEY_READY, S.CSR_CREATED)}
+
+
+def advance_brought(
+    requests: Sequence[CertificateRequest], *, source: S, now: datetime, before: Mapping[int, Events] | None = None
+) -> None:
+    """Submitted or approved -> csr_created, after the events in `before`. A public key of another team, or one that is
+    blocked, ends the request (PROTOCOLS 5). Needs an open transaction.
+    """
+    if not requests:
+        return
+    recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
+    moves = [_move(request, recorded[request.spki_sha256], source, (before or {}).get(request.pk, ())) for request in requests]
+    transition_many(moves, source=source, actor=WORKER, now=now)
+
+
+def _move(request: CertificateRequest, owner: RecordedAs, source: S, before: Events) -> Move:
+    fields: dict[str, Any] = {"policy_version": request.policy_version}
+    refused = _refusal(request, owner)
+    if refused:
+        problem, message, suggestion = refused
+        data = {"problem": problem, "reason": message, "policy_version": request.policy_version}
+        return Move(
+            request, (S.REJECTED,), (*before, (EventType.REQUEST_REJECTED, data)), fields | {"error": message, "suggestion": suggestion}
+        )
+    spki = {"spki_sha256": request.spki_sha256}
+    events: Events = (*before, (EventType.KEY_RECORDED, spki), (EventType.CSR_CREATED, {"brought": True, **spki}))
+    return Move(request, _PATHS[source], events, fields)
+
+
+def _refusal(request: CertificateRequest, owner: RecordedAs) -> tuple[str, str, str] | None:
+    """(problem class, message, suggestion), or None when the key may be used."""
+    if owner.blocked:
+        return (
+            "key_compromised",
+            "This public key is blocked: its private key was reported compromised.",
+            "Make a new key pair and a new CSR.",
+        )
+    if owner.team != request.team.slug:
+        return (
+            "key_of_another_team",
+            "This public key belongs to another team.",
+            "Make a key pair of your own; a CSR can be copied, a key must not be shared.",
+        )
+    return None
