@@ -12,4 +12,5 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
 PKI_CA_API_INLINE = True
 PKI_CA_KEY_BACKEND = "local"
 PKI_EMBEDDED = False
+DATABASES["default"]["CONN_MAX_AGE"] = 60  # as in production
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
