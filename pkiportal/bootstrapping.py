@@ -112,6 +112,7 @@ class Bootstrap:
         """A superuser `demo` in the first team. Its password exists only in this answer."""
         users = get_user_model()
         if users.objects.filter(username="demo").exists():
+            self.tell("login: demo   (its password was printed the first time; a new one: .venv/bin/python manage.py changepassword demo)")
             return None
         password = secrets.token_urlsafe(12)
         user = users.objects.create_superuser("demo", "demo@example.com", password)

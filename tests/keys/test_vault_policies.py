@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -28,11 +29,11 @@ class Mounts:
         self.vault, self.access, self.leaf, self.ca = vault, access, leaf, ca
         self.mark = uuid.uuid4().hex[:8]
 
-    def login(self, role: str) -> dict[str, Any]:
+    def login(self, role: str, *, period: str = "1h") -> dict[str, Any]:
         name = f"{role}-{self.mark}"
         text = (FOLDER / f"{role}.hcl").read_text().replace("transit-leaf/", f"{self.leaf}/").replace("transit-ca/", f"{self.ca}/")
         self.vault.sys.create_or_update_policy(name, text)
-        self.vault.auth.approle.create_or_update_approle(name, token_policies=[name], token_period="1h", token_no_default_policy=True)
+        self.vault.auth.approle.create_or_update_approle(name, token_policies=[name], token_period=period, token_no_default_policy=True)
         secret = self.vault.auth.approle.generate_secret_id(name)["data"]["secret_id"]
         return {"role_id": self.vault.auth.approle.read_role_id(name)["data"]["role_id"], "secret_id": secret}
 
@@ -130,6 +131,18 @@ def test_refusal_is_said_as_not_permitted_and_is_not_retried(mounts: Mounts) -> 
     with pytest.raises(KeyOperationRefused) as caught:
         backend.create("x", KeySpec.EC_P256, key_id=uuid.uuid4())
     assert (caught.value.retryable, "docs/vault" in caught.value.next_step) == (False, True)
+
+
+def test_token_is_renewed_before_it_ends(mounts: Mounts) -> None:
+    access = mounts.access
+    login = mounts.login("keys", period="4s")
+    backend = VaultKeyBackend("keys", mount=mounts.leaf, url=access.address, ca_cert=str(access.ca_file), **login)
+    made = backend.create("renewed", KeySpec.EC_P256, key_id=uuid.uuid4())
+    token = backend._session._token
+    for _ in range(2):  # 6 seconds: longer than the token would live by itself
+        time.sleep(3)
+        assert backend.find("renewed", key_id=made.ref.key_id) is not None
+    assert backend._session._token == token  # renewed, not replaced by a new login
 
 
 def test_token_that_was_revoked_is_replaced_by_a_new_login(mounts: Mounts) -> None:
