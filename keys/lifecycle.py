@@ -185,7 +185,9 @@ def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
         key = keys[key_id]
         key.locator, key.version = info.ref.locator, info.ref.version
         key.spki_der, key.spki_sha256 = spki_der(info.public_key), spki_sha256(info.public_key)
-        key.evidence, key.made_at, key.state = dict(info.evidence), key.made_at or now, Key.State.ACTIVE
+        key.evidence, key.made_at = dict(info.evidence), key.made_at or now
+        if key.state == Key.State.CLAIMED:  # one that was blocked meanwhile stays so
+            key.state = Key.State.ACTIVE
     Key.objects.bulk_update(keys.values(), ["locator", "version", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
     return [keys[key_id] for key_id in made]
 

@@ -2,14 +2,14 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 from certs.api import api
+from certs.views.session import admin_door
 from pkiportal.health import healthz, readyz
 
 urlpatterns = [
     # One door: the portal's sign-in counts wrong passwords and writes the audit log, the admin's own would not.
-    path("admin/login/", RedirectView.as_view(pattern_name="login", query_string=True)),
+    path("admin/login/", admin_door),
     path("admin/", admin.site.urls),
     path("api/v1/", api.urls),
     path("healthz", healthz),

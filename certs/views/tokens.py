@@ -29,7 +29,7 @@ def _made(request: HttpRequest) -> str:
     name, days = given.get("name", "").strip(), given.get("days", "90")
     if not 0 < len(name) <= 64:
         raise InputRefused("A token needs a name of at most 64 characters.", field="name", next_step="Name it after what will use it.")
-    if not days.isdecimal() or not 1 <= int(days[:6]) <= 3650:
+    if not (days.isascii() and days.isdecimal() and len(days) <= 4) or not 1 <= int(days) <= 3650:
         raise InputRefused("A token lives 1 to 3650 days.", field="days", next_step="For example 90.")
     team = requester_of(request, given.get("team", "")).team
     expires = database_now() + timedelta(days=int(days))

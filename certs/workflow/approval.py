@@ -77,7 +77,7 @@ def cancel(request: CertificateRequest, *, actor: Actor) -> CertificateRequest:
     if state not in (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED):
         raise Conflict(f"{request.public_id} cannot be cancelled any more (it is {state}).")
     transition_many(
-        [Move(request, (S.CANCELLED,), ((EventType.REQUEST_CANCELLED, {"state": str(state)}),))],
+        [Move(request, (S.CANCELLED,), ((EventType.REQUEST_CANCELLED, {"state": str(state)}),), {"held_since": None, "error": ""})],
         source=state,
         actor=actor,
         now=database_now(),

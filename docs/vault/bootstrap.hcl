@@ -1,4 +1,4 @@
-# For `manage.py bootstrap` alone, as a short-lived token: make the CA's keys, once.
+# For `manage.py bootstrap` alone, as a short-lived token: make the root's and the CA's keys, once.
 
 path "transit-ca/keys/+" {
   capabilities = ["create", "update", "read"]
@@ -9,6 +9,18 @@ path "transit-ca/keys/+" {
 }
 
 path "transit-ca/sign/+" {
+  capabilities = ["create", "update"]
+}
+
+path "transit-root/keys/+" {
+  capabilities = ["create", "update", "read"]
+  allowed_parameters = {
+    "type"       = []
+    "exportable" = [false]
+  }
+}
+
+path "transit-root/sign/+" {
   capabilities = ["create", "update"]
 }
 

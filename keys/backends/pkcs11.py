@@ -24,7 +24,6 @@ from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, KeyOperationRefused, UnsupportedKeySpec
 from keys.spec import KeySpec, facts_of, spki_der
 
-MAX_PIN_TRIES = 3  # tokens lock for good after a few wrong PINs
 _CURVES = {KeySpec.EC_P256: "secp256r1", KeySpec.EC_P384: "secp384r1", KeySpec.EC_P521: "secp521r1"}
 _RSA = (KeySpec.RSA_2048, KeySpec.RSA_3072, KeySpec.RSA_4096)
 _PKCS1 = {
@@ -68,7 +67,7 @@ class PKCS11KeyBackend(KeyBackend):
         self.alias = alias
         self._module, self._label, self._pin = str(module), token_label, pin
         self._lock = threading.RLock()
-        self._wrong_pins = 0
+        self._pin_refused = False
         self._stale = False
         self._forget()
         os.register_at_fork(after_in_child=self._forget_library)
@@ -92,6 +91,8 @@ class PKCS11KeyBackend(KeyBackend):
                 raise KeyMismatch(f"{found.ref.locator} exists as {found.spec}, not as {spec}.", next_step="Claim another name.")
             return found
         with self._using() as session:
+            for half in session.get_objects({pkcs11.Attribute.ID: key_id.bytes}):
+                half.destroy()  # what a crash left of this claim: one object at most, or find() had raised
             self._generate(session, name, spec, key_id)
         made = self.find(name, key_id=key_id)
         if made is None:
@@ -120,15 +121,18 @@ class PKCS11KeyBackend(KeyBackend):
             parameters.generate_keypair(**options)
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
-        """Half a pair, or two pairs under one id, can only be what a crash left: they are destroyed and count as absent."""
+        """Half a pair is what a crash left and counts as absent. Looking never destroys: the other half may be hidden only now."""
         with self._using() as session:
             publics = list(session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PUBLIC_KEY, pkcs11.Attribute.ID: key_id.bytes}))
             privates = list(
                 session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY, pkcs11.Attribute.ID: key_id.bytes})
             )
+            if len(publics) > 1 or len(privates) > 1:
+                raise KeyMismatch(
+                    f"The token holds more than one key pair under the id {key_id.hex} ({name}); none is used.",
+                    next_step="Claim another name; look at the token with pkcs11-tool --list-objects.",
+                )
             if len(publics) != 1 or len(privates) != 1:
-                for half in publics + privates:
-                    half.destroy()
                 return None
             public_key = _public_key(publics[0])
             evidence = {what: bool(privates[0][attribute]) for what, attribute in _EVIDENCE.items()}
@@ -202,9 +206,9 @@ class PKCS11KeyBackend(KeyBackend):
         return session
 
     def _open(self) -> Any:
-        if self._wrong_pins >= MAX_PIN_TRIES:
+        if self._pin_refused:
             raise KeyOperationRefused(
-                f"The PIN of token {self._label} was refused {MAX_PIN_TRIES} times and is not tried again, lest the token lock.",
+                f"The PIN of token {self._label} was refused and is not tried again, lest the token lock.",
                 next_step="Correct the PIN in the settings and restart this process.",
             )
         library = pkcs11.lib(self._module)
@@ -217,10 +221,10 @@ class PKCS11KeyBackend(KeyBackend):
                 self._login = token.open(rw=True, user_pin=self._pin)  # the login belongs to the process and stays with this session
             return token.open(rw=True)
         except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange) as exc:
-            self._wrong_pins += 1
-            raise KeyBackendUnavailable(
-                f"The token {self._label} refused the PIN ({self._wrong_pins} of {MAX_PIN_TRIES} tries).",
-                next_step="Correct the PIN in the settings.",
+            self._pin_refused = True  # the token counts the tries of all processes: one each is what we may spend
+            raise KeyOperationRefused(
+                f"The token {self._label} refused the PIN.",
+                next_step="Correct the PIN in the settings and restart this process.",
             ) from exc
         except p11.PinLocked as exc:
             raise KeyOperationRefused(

@@ -80,9 +80,14 @@ if _VAULT["url"]:
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
         "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_CA_MOUNT", "transit-ca")},
     }
+    # Only `bootstrap` has a token for it: no worker may sign with the root's key.
+    KEY_BACKENDS["vault-root"] = {
+        "BACKEND": "keys.backends.vault.VaultKeyBackend",
+        "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_ROOT_MOUNT", "transit-root")},
+    }
 PKI_LEAF_KEY_BACKEND = env_str("PKI_LEAF_KEY_BACKEND", "vault")
 PKI_CA_KEY_BACKEND = env_str("PKI_CA_KEY_BACKEND", "vault-ca")
-PKI_ROOT_KEY_BACKEND = env_str("PKI_ROOT_KEY_BACKEND", "vault-ca")
+PKI_ROOT_KEY_BACKEND = env_str("PKI_ROOT_KEY_BACKEND", "vault-root")
 PKI_DEFAULT_CA = env_str("PKI_DEFAULT_CA", "Internal-CA-Prod")
 CA_CLIENTS: dict[str, dict[str, object]] = {PKI_DEFAULT_CA: {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
 if env_str("PKI_REST_CA_URL"):

@@ -28,6 +28,19 @@ def test_five_wrong_passwords_lock_the_right_one_out(portal: Portal) -> None:
     assert sign_in(Client(), PASSWORD, "carol") == 302  # others at the same address are not locked out
 
 
+@pytest.mark.parametrize("spelling", ["alice ", " alice", "\uff41lice"])
+def test_another_spelling_of_the_name_does_not_open_the_lock(portal: Portal, spelling: str) -> None:
+    client = Client()
+    assert [sign_in(client, "wrong") for _ in range(5)] == [422] * 5
+    assert sign_in(client, PASSWORD, spelling) == 429
+
+
+def test_who_is_signed_in_but_not_staff_is_told_so_at_the_admin(portal: Portal) -> None:
+    client = Client()
+    sign_in(client, PASSWORD)
+    assert client.get("/admin/", follow=True).status_code == 403
+
+
 def test_attempts_are_in_the_audit_log_without_what_was_typed(portal: Portal) -> None:
     sign_in(Client(), PASSWORD)
     sign_in(Client(), "hunter2-in-the-wrong-field", name="hunter2-in-the-wrong-field")
