@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pkcs11
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -167,3 +169,52 @@ def test_sealed_vault_is_retryable_and_works_again_once_unsealed(own_vault: Any,
     assert backend.is_available() is False
     own_vault.unseal()
     assert backend.private_key(made.ref).public_key() == made.public_key
+
+
+def test_two_pairs_under_one_id_are_refused_and_neither_is_destroyed(softhsm: Any, name: str) -> None:
+    backend = PKCS11KeyBackend("pkcs11", module=str(softhsm.module), token_label=softhsm.label, pin=softhsm.pin)
+    claim = new_id()
+    backend.create(name, FAST, key_id=claim)
+    with backend._using() as session:
+        backend._generate(session, name, FAST, claim)
+    for _ in range(2):
+        with pytest.raises(KeyMismatch, match="more than one key pair"):
+            backend.find(name, key_id=claim)
+    with backend._using() as session:
+        assert len(list(session.get_objects({pkcs11.Attribute.ID: claim.bytes}))) == 4
+
+
+def test_half_a_pair_counts_as_absent_and_gives_way_to_a_new_one(softhsm: Any, name: str) -> None:
+    backend = PKCS11KeyBackend("pkcs11", module=str(softhsm.module), token_label=softhsm.label, pin=softhsm.pin)
+    claim = new_id()
+    first = backend.create(name, FAST, key_id=claim)
+    with backend._using() as session:
+        session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, id=claim.bytes).destroy()
+    assert backend.find(name, key_id=claim) is None
+    second = backend.create(name, FAST, key_id=claim)
+    assert second.public_key != first.public_key
+    with backend._using() as session:
+        assert len(list(session.get_objects({pkcs11.Attribute.ID: claim.bytes}))) == 2
+
+
+WRONG_PIN = """
+import sys, uuid
+from keys.backends.pkcs11 import PKCS11KeyBackend
+from keys.errors import KeyOperationRefused
+backend = PKCS11KeyBackend("pkcs11", module=sys.argv[1], token_label=sys.argv[2], pin="999999")
+for _ in range(2):
+    try:
+        backend.find("any", key_id=uuid.uuid4())
+    except KeyOperationRefused as exc:
+        print(exc)
+print(backend.is_available())
+"""
+
+
+def test_refused_pin_is_not_tried_a_second_time(softhsm: Any) -> None:
+    # In a process of its own: a login is the process's, and this one may have the right one already.
+    arguments = [sys.executable, "-c", WRONG_PIN, str(softhsm.module), softhsm.label]
+    first, second, available = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "refused the PIN" in first
+    assert "not tried again" in second
+    assert available == "False"

@@ -89,6 +89,7 @@ def test_nonsense_in_addresses_is_never_a_server_error(portal: Portal, path: str
         ("/plan/", {"via": "form", "team": "web", "common_name": "a.example.com", "key": "rsa-1"}),
         ("/plan/", {"via": "nothing", "team": "web"}),
         ("/tokens/", {"name": "x", "team": "web", "days": "²", "scopes": ["certificates:read"]}),
+        ("/tokens/", {"name": "x", "team": "web", "days": "0000011000000", "scopes": ["certificates:read"]}),
         ("/tokens/", {"name": "x", "team": "web", "days": "9", "scopes": ["everything"]}),
     ],
 )

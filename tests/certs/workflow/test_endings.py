@@ -206,6 +206,16 @@ def test_cancelled_request_whose_order_was_signed_is_revoked_at_the_ca(
     assert twin_ca.book.living(request.public_id) == []
 
 
+def test_held_request_that_is_cancelled_waits_for_nothing(twin_portal: Requester, make_spec: MakeSpec, twin_ca: TwinCAClient) -> None:
+    request = ask(twin_portal, make_spec())
+    for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs):
+        step([request.pk])
+    hold_for_ca([request.pk], "down")
+    approval.cancel(request, actor=SYSTEM)
+    request.refresh_from_db()
+    assert (request.state, request.held_since, request.error) == (S.CANCELLED, None, "")
+
+
 def test_held_requests_are_released_oldest_first_and_in_portions(
     twin_portal: Requester, make_spec: MakeSpec, twin_ca: TwinCAClient
 ) -> None:
