@@ -40,6 +40,15 @@ class Key(models.Model):
     absent_seen_at = models.DateTimeField(null=True, blank=True, help_text="When the backend certainly had no key of that name.")
     made_at = models.DateTimeField(null=True, blank=True)
     destroyed_at = models.DateTimeField(null=True, blank=True)
+    follows = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,  # rows are never deleted, and nobody asks for followers
+        help_text="The key that it takes the place of; above version 1, the version of the same name before it.",
+    )
 
     class Meta:
         # A destroyed name stays claimed: Vault would start it at version 1 anew, so old references would mean another key.
@@ -74,9 +83,13 @@ class LocalKeyMaterial(models.Model):
     ciphertext = models.BinaryField()
     public_key_der = models.BinaryField()
     created_at = models.DateTimeField()
+    follows = models.UUIDField(null=True, help_text="The claim whose key this one is the next version of.")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["key_id", "version"], name="local_key_version_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["key_id", "version"], name="local_key_version_once"),
+            models.UniqueConstraint(fields=["follows"], condition=models.Q(follows__isnull=False), name="local_key_followed_once"),
+        ]
 
     def __str__(self) -> str:
         return f"ciphertext of {self.key_id}"

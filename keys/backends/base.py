@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from keys.errors import KeyBackendError
+from keys.errors import KeyBackendError, KeyMismatch, KeyNotFound
 from keys.signing import sign_message
 from keys.spec import KeySpec
 
@@ -40,8 +40,11 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
+    """`rotates`: a name can have several versions. Where it cannot, a key is followed by one of another name."""
+
     specs: frozenset[KeySpec]
     batch_sign: bool = False
+    rotates: bool = False
 
 
 class KeyBackend(ABC):
@@ -69,7 +72,19 @@ class KeyBackend(ABC):
 
     @abstractmethod
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
-        """The key under that name; None only when the backend certainly has none."""
+        """The latest version under that name, or the key of that very claim where the backend knows claims; None only when it
+        certainly has none.
+        """
+
+    def find_many(self, wanted: Sequence[tuple[str, UUID]]) -> list[KeyInfo | KeyBackendError | None]:
+        """One result of `find` for each (name, key_id), in order."""
+        results: list[KeyInfo | KeyBackendError | None] = []
+        for name, key_id in wanted:
+            try:
+                results.append(self.find(name, key_id=key_id))
+            except KeyBackendError as exc:
+                results.append(exc)
+        return results
 
     @abstractmethod
     def private_key(self, ref: KeyRef) -> Any:
@@ -81,8 +96,23 @@ class KeyBackend(ABC):
         return [sign_message(key, message) for message in messages]
 
     @abstractmethod
-    def rotate(self, ref: KeyRef) -> KeyInfo:
-        """A new version of the key under the same name."""
+    def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
+        """Version `from_version` + 1 under the name of `ref`, for the claim `key_id`; the older versions stay as they are.
+
+        Raises KeyMismatch when the latest version is not `from_version`. Whether a later one is this claim's own, made before a
+        crash, is for keys.lifecycle to decide, which looks with `find` before it calls. Raises KeyOperationRefused where
+        `capabilities.rotates` is false.
+        """
+
+    def rotate_many(self, wanted: Sequence[tuple[KeyRef, int, UUID]]) -> list[KeyInfo | KeyBackendError]:
+        """One result for each (ref, from_version, key_id), in order; one that fails does not stop the others."""
+        results: list[KeyInfo | KeyBackendError] = []
+        for ref, from_version, key_id in wanted:
+            try:
+                results.append(self.rotate(ref, from_version=from_version, key_id=key_id))
+            except KeyBackendError as exc:
+                results.append(exc)
+        return results
 
     @abstractmethod
     def destroy(self, ref: KeyRef) -> None:
@@ -91,3 +121,14 @@ class KeyBackend(ABC):
     @abstractmethod
     def is_available(self) -> bool:
         """A cheap probe; never raises."""
+
+
+def check_latest(latest: KeyInfo | None, ref: KeyRef, from_version: int) -> None:
+    """Raises KeyNotFound or KeyMismatch unless the latest version of a name is the one that a rotation starts from."""
+    if latest is None:
+        raise KeyNotFound(f"There is no key {ref.locator} to rotate.", next_step="Renew with a new key, which gets another name.")
+    if latest.ref.version != from_version:
+        raise KeyMismatch(
+            f"The latest version of {ref.locator} is {latest.ref.version}, not {from_version}: it was rotated by someone else.",
+            next_step="Find out by whom. A new key can be claimed under another name.",
+        )

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key, load_der_public_key
 
 from audit.clock import database_now
-from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef
+from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
@@ -42,7 +42,9 @@ _CURVES: dict[KeySpec, ec.EllipticCurve] = {
 class LocalKeyBackend(KeyBackend):
     """`kek_file`: 32 bytes in base64, made on first use (mode 0600); or `kek`: the same text from the environment."""
 
-    capabilities = Capabilities(specs=frozenset({KeySpec.RSA_2048, KeySpec.RSA_3072, KeySpec.RSA_4096, *_CURVES, KeySpec.ED25519}))
+    capabilities = Capabilities(
+        specs=frozenset({KeySpec.RSA_2048, KeySpec.RSA_3072, KeySpec.RSA_4096, *_CURVES, KeySpec.ED25519}), rotates=True
+    )
 
     def __init__(self, alias: str, *, kek_file: str | Path = "", kek: str = "") -> None:
         self.alias = alias
@@ -86,12 +88,18 @@ class LocalKeyBackend(KeyBackend):
 
         return remote_private_key(key.public_key(), sign)
 
-    def rotate(self, ref: KeyRef) -> KeyInfo:
-        latest = self.find(ref.name, key_id=ref.key_id)
-        if latest is None:
-            raise KeyNotFound(f"There is no key {ref.locator}.")
-        self._store(ref.key_id, latest.ref.version + 1, _generate(latest.spec))
-        return self._info(ref.name, self._row(ref.key_id, latest.ref.version + 1))
+    def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
+        """Each version is a claim's own row; a key is followed by one at most, which the database sees to."""
+        if (made := LocalKeyMaterial.objects.filter(key_id=key_id).first()) is not None:
+            return self._info(ref.name, made)
+        old = self._row(ref.key_id, from_version)
+        successor = LocalKeyMaterial.objects.filter(follows=ref.key_id).first()
+        if successor is None:
+            self._store(key_id, from_version + 1, _generate(self._info(ref.name, old).spec), follows=ref.key_id)
+            successor = LocalKeyMaterial.objects.get(follows=ref.key_id)
+        if successor.key_id != key_id:
+            check_latest(self._info(ref.name, successor), ref, from_version)
+        return self._info(ref.name, successor)
 
     def destroy(self, ref: KeyRef) -> None:
         LocalKeyMaterial.objects.filter(key_id=ref.key_id).delete()
@@ -106,7 +114,7 @@ class LocalKeyBackend(KeyBackend):
             return False
         return True
 
-    def _store(self, key_id: UUID, version: int, private_key: Any) -> None:
+    def _store(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None = None) -> None:
         dek, nonce = AESGCM.generate_key(256), os.urandom(12)
         plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         LocalKeyMaterial.objects.bulk_create(
@@ -115,6 +123,7 @@ class LocalKeyBackend(KeyBackend):
                     backend=self.alias,
                     key_id=key_id,
                     version=version,
+                    follows=follows,
                     kek_id=self._kek_id(),
                     wrapped_dek=aes_key_wrap_with_padding(self._kek(), dek),
                     nonce=nonce,

@@ -159,7 +159,7 @@ class PKCS11KeyBackend(KeyBackend):
 
         return remote_private_key(found.public_key, sign)
 
-    def rotate(self, ref: KeyRef) -> KeyInfo:
+    def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         raise KeyOperationRefused(
             "A key on a token has one version; a new key is claimed under a new name.", next_step="Renew with a new key."
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -16,12 +16,15 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef
+from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
 from keys.backends.private_keys import remote_private_key
 from keys.backends.vault_session import VaultSession
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, KeyOperationRefused, UnsupportedKeySpec
 from keys.signing import signing_hash
 from keys.spec import KeySpec
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _TYPES: dict[KeySpec, str] = {
     KeySpec.RSA_2048: "rsa-2048",
@@ -42,7 +45,7 @@ MAX_BATCH = 500
 class VaultKeyBackend(KeyBackend):
     """`mount`: the transit engine. The rest of the options are those of VaultSession."""
 
-    capabilities = Capabilities(specs=frozenset(_TYPES), batch_sign=True)
+    capabilities = Capabilities(specs=frozenset(_TYPES), batch_sign=True, rotates=True)
 
     def __init__(self, alias: str, *, mount: str = "transit", parallel: int = 0, **session: Any) -> None:
         self.alias = alias
@@ -64,17 +67,21 @@ class VaultKeyBackend(KeyBackend):
 
     def create_many(self, wanted: Sequence[tuple[str, KeySpec, UUID]]) -> list[KeyInfo | KeyBackendError]:
         """Transit creates one key a call, so round trips and RSA generation run side by side."""
-        if len(wanted) < 2:
-            return super().create_many(wanted)
+        return self._side_by_side(wanted, lambda one: self.create(one[0], one[1], key_id=one[2]))
 
-        def one(order: tuple[str, KeySpec, UUID]) -> KeyInfo | KeyBackendError:
+    def _side_by_side(self, wanted: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
+        """`act` on each, `parallel` at a time; one that fails does not stop the others."""
+
+        def attempt(one: T) -> R | KeyBackendError:
             try:
-                return self.create(order[0], order[1], key_id=order[2])
+                return act(one)
             except KeyBackendError as exc:
                 return exc
 
-        with ThreadPoolExecutor(self.parallel) as pool:
-            return list(pool.map(one, wanted))
+        if len(wanted) < 2:
+            return [attempt(one) for one in wanted]
+        with ThreadPoolExecutor(min(self.parallel, len(wanted))) as pool:
+            return list(pool.map(attempt, wanted))
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         try:
@@ -82,6 +89,9 @@ class VaultKeyBackend(KeyBackend):
         except KeyNotFound:
             return None
         return self._info(name, data, int(data["latest_version"]), key_id)
+
+    def find_many(self, wanted: Sequence[tuple[str, UUID]]) -> list[KeyInfo | KeyBackendError | None]:
+        return self._side_by_side(wanted, lambda one: self.find(one[0], key_id=one[1]))
 
     def private_key(self, ref: KeyRef) -> Any:
         data = self._session.call(lambda c: c.secrets.transit.read_key(ref.name, mount_point=self.mount))["data"]
@@ -115,12 +125,17 @@ class VaultKeyBackend(KeyBackend):
         answer = self._session.call(lambda c: c.secrets.transit.sign_data(ref.name, batch_input=batch, **options))
         return [_signature(result, ref) for result in answer["data"]["batch_results"]]
 
-    def rotate(self, ref: KeyRef) -> KeyInfo:
+    def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
+        """Vault rotates whatever is the latest, so the version is read before and after."""
+        check_latest(self.find(ref.name, key_id=key_id), ref, from_version)
         self._session.call(lambda c: c.secrets.transit.rotate_key(ref.name, mount_point=self.mount))
-        rotated = self.find(ref.name, key_id=ref.key_id)
-        if rotated is None:
-            raise KeyNotFound(f"There is no key {ref.locator}.")
+        rotated = self.find(ref.name, key_id=key_id)
+        check_latest(rotated, ref, from_version + 1)
+        assert rotated is not None
         return rotated
+
+    def rotate_many(self, wanted: Sequence[tuple[KeyRef, int, UUID]]) -> list[KeyInfo | KeyBackendError]:
+        return self._side_by_side(wanted, lambda one: self.rotate(one[0], from_version=one[1], key_id=one[2]))
 
     def destroy(self, ref: KeyRef) -> None:
         """Deletion is allowed for this one moment; the destroy role of docs/vault/ is needed for both calls."""

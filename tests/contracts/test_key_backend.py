@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certs.x509.csr_building import build_csr
-from keys.backends.base import KeyBackend
+from keys.backends.base import KeyBackend, KeyRef
 from keys.backends.local import LocalKeyBackend
 from keys.backends.pkcs11 import PKCS11KeyBackend
 from keys.backends.vault import VaultKeyBackend
@@ -121,17 +121,41 @@ def test_sign_many_gives_valid_signatures_in_order(backend: KeyBackend, name: st
 
 def test_rotated_key_signs_with_the_version_that_was_asked(backend: KeyBackend, name: str) -> None:
     first = backend.create(name, FAST, key_id=new_id())
-    if isinstance(backend, PKCS11KeyBackend):
+    if not backend.capabilities.rotates:
         with pytest.raises(KeyOperationRefused):
-            backend.rotate(first.ref)
+            backend.rotate(first.ref, from_version=1, key_id=new_id())
         return
-    second = backend.rotate(first.ref)
-    assert (first.ref.version, second.ref.version) == (1, 2)
+    claim = new_id()
+    second = backend.rotate(first.ref, from_version=1, key_id=claim)
+    assert (first.ref.version, second.ref.version, second.ref.key_id, second.spec) == (1, 2, claim, FAST)
     assert backend.private_key(first.ref).public_key() == first.public_key
     assert backend.private_key(second.ref).public_key() == second.public_key != first.public_key
     for info in (first, second):
         der = build_csr(backend.private_key(info.ref), common_name="a.example.com", dns_names=("a.example.com",), ip_addresses=())
         assert x509.load_der_x509_csr(der).is_signature_valid
+    found = backend.find(name, key_id=claim)
+    assert found is not None
+    assert (found.ref, found.public_key) == (second.ref, second.public_key)
+
+
+def test_rotation_from_a_version_that_is_not_the_latest_is_refused_and_makes_nothing(backend: KeyBackend, name: str) -> None:
+    if not backend.capabilities.rotates:
+        pytest.skip("it has one version of each key")
+    first = backend.create(name, FAST, key_id=new_id())
+    claim = new_id()
+    second = backend.rotate(first.ref, from_version=1, key_id=claim)
+    with pytest.raises(KeyMismatch):
+        backend.rotate(first.ref, from_version=1, key_id=new_id())
+    found = backend.find(name, key_id=claim)
+    assert found is not None
+    assert found.public_key == second.public_key
+
+
+def test_rotation_of_a_key_that_is_not_there_is_not_found(backend: KeyBackend, name: str) -> None:
+    if not backend.capabilities.rotates:
+        pytest.skip("it has one version of each key")
+    with pytest.raises(KeyNotFound):
+        backend.rotate(KeyRef(backend.alias, name, 1, name, new_id()), from_version=1, key_id=new_id())
 
 
 def test_destroyed_key_is_gone_and_destroying_again_is_success(backend: KeyBackend, name: str) -> None:

@@ -63,7 +63,7 @@ def test_keys_role_does_all_that_the_portal_does_with_leaf_keys(mounts: Mounts) 
     made = backend.create("api-example-com", KeySpec.EC_P256, key_id=uuid.uuid4())
     assert backend.find("api-example-com", key_id=made.ref.key_id) is not None
     assert len(backend.sign_many(made.ref, [b"a", b"b"])) == 2
-    assert backend.rotate(made.ref).ref.version == 2
+    assert backend.rotate(made.ref, from_version=1, key_id=uuid.uuid4()).ref.version == 2
 
 
 def test_ca_role_signs_with_the_authoritys_key(mounts: Mounts) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef
+from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
 from keys.spec import KeySpec
@@ -27,7 +27,7 @@ class KeyFault(StrEnum):
 class TwinKeyBackend(KeyBackend):
     """Like Vault's transit: a second create of a name answers with the old key."""
 
-    capabilities = Capabilities(specs=frozenset({KeySpec.EC_P256, KeySpec.ED25519, KeySpec.RSA_2048}))
+    capabilities = Capabilities(specs=frozenset({KeySpec.EC_P256, KeySpec.ED25519, KeySpec.RSA_2048}), rotates=True)
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -69,14 +69,19 @@ class TwinKeyBackend(KeyBackend):
 
         return remote_private_key(key.public_key(), sign)
 
-    def rotate(self, ref: KeyRef) -> KeyInfo:
+    def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         with self._lock:
+            fault = self.faults.pop(0) if self.faults else KeyFault.NONE
             self._check_reachable()
-            if ref.name not in self.keys:
-                raise KeyNotFound(f"there is no key {ref.locator}")
-            spec = self.keys[ref.name][-1][0]
-            self.keys[ref.name].append((spec, _generate(spec), datetime.now(tz=UTC)))
-            return self._info(ref.name, len(self.keys[ref.name]), ref.key_id)
+            if fault is KeyFault.DOWN:
+                raise KeyBackendUnavailable("the twin is sealed")
+            versions = self.keys.get(ref.name, [])
+            check_latest(self._info(ref.name, len(versions), key_id) if versions else None, ref, from_version)
+            spec = versions[-1][0]
+            versions.append((spec, _generate(spec), datetime.now(tz=UTC)))
+            if fault is KeyFault.ANSWER_LOST:
+                raise KeyBackendUnavailable("the twin's answer was lost")
+            return self._info(ref.name, len(versions), key_id)
 
     def destroy(self, ref: KeyRef) -> None:
         with self._lock:

@@ -1,0 +1,18 @@
+"""A key backend in memory that can be told to misbehave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from keys.registry import get_key_backend
+from tests.twins.keys import TwinKeyBackend
+
+
+@pytest.fixture
+def twin(settings: Any) -> TwinKeyBackend:
+    settings.KEY_BACKENDS = {**settings.KEY_BACKENDS, "twin": {"BACKEND": "tests.twins.keys.TwinKeyBackend"}}
+    backend = get_key_backend("twin")
+    assert isinstance(backend, TwinKeyBackend)
+    return backend
