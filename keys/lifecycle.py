@@ -8,12 +8,13 @@
 
 New keys and rotated ones go through the same three calls and may stand in one batch. The events are the caller's, under its
 own subject: `key:generated` for `key.version == 1`, `key:rotated` for a later one (data as for the former, with
-`from_version`, which is `key.version - 1`).
+`from_version`, which is `key.version - 1`). How a key is destroyed, in three beats as well: keys.destruction.
 """
 
 from __future__ import annotations
 
 from keys.claims import KeyWanted, claim_keys, key_name
+from keys.destruction import confirm_destroyed, destroy_key, destroy_made, intend_destruction, standing_destructions
 from keys.making import confirm_keys, make_keys
 from keys.ownership import RecordedAs, block_public_key, blocked_keys, mark_compromised, record_public_keys
 from keys.using import private_key_for, ref_of, sign_many_with
@@ -24,7 +25,11 @@ __all__ = [
     "block_public_key",
     "blocked_keys",
     "claim_keys",
+    "confirm_destroyed",
     "confirm_keys",
+    "destroy_key",
+    "destroy_made",
+    "intend_destruction",
     "key_name",
     "make_keys",
     "mark_compromised",
@@ -32,4 +37,5 @@ __all__ = [
     "record_public_keys",
     "ref_of",
     "sign_many_with",
+    "standing_destructions",
 ]

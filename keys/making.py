@@ -10,7 +10,7 @@ from django.db import connection
 
 from audit.clock import database_now
 from keys.backends.base import KeyBackend, KeyInfo, KeyRef
-from keys.errors import KeyBackendError, KeyMismatch
+from keys.errors import KeyBackendError, KeyMismatch, KeyOperationRefused
 from keys.models import Key
 from keys.registry import get_key_backend
 from keys.spec import KeySpec, spki_der, spki_sha256
@@ -26,9 +26,22 @@ def make_keys(keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackendError]:
     if connection.in_atomic_block:
         raise RuntimeError("make_keys() talks to a key backend and must not be called inside a transaction.")
     results: dict[UUID, KeyInfo | KeyBackendError] = {}
+    ended = _ended(keys)
     for alias in {key.backend for key in keys}:
-        results |= _make_in(alias, [key for key in keys if key.backend == alias])
-    return results
+        results |= _make_in(alias, [key for key in keys if key.backend == alias and key.pk not in ended])
+    # Looked up again: what was destroyed while we made it has to be destroyed once more; the new time tells beat 3 of that.
+    late = _ended(keys) - ended
+    if late:
+        Key.objects.filter(pk__in=late).update(state=Key.State.DESTROYING, made_at=database_now())
+    return results | {key.pk: _destroyed(key) for key in keys if key.pk in ended | late}
+
+
+def _ended(keys: Sequence[Key]) -> set[UUID]:
+    return set(Key.objects.filter(pk__in=[key.pk for key in keys], state__in=Key.ENDED).values_list("pk", flat=True))
+
+
+def _destroyed(key: Key) -> KeyOperationRefused:
+    return KeyOperationRefused(f"The key {key} was destroyed; none is made under its claim.", next_step="Make a new request.")
 
 
 def _make_in(alias: str, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackendError]:

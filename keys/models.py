@@ -14,7 +14,10 @@ class Key(models.Model):
         CLAIMED = "claimed", "claimed"
         ACTIVE = "active", "active"
         COMPROMISED = "compromised", "compromised"
+        DESTROYING = "destroying", "being destroyed"
         DESTROYED = "destroyed", "destroyed"
+
+    ENDED = (State.DESTROYING, State.DESTROYED)
 
     class Purpose(models.TextChoices):
         LEAF = "leaf", "leaf"
@@ -40,6 +43,9 @@ class Key(models.Model):
     absent_seen_at = models.DateTimeField(null=True, blank=True, help_text="When the backend certainly had no key of that name.")
     made_at = models.DateTimeField(null=True, blank=True)
     destroyed_at = models.DateTimeField(null=True, blank=True)
+    destruction = models.JSONField(
+        default=dict, blank=True, help_text="Why it is destroyed, on whose word, and which certificates it served."
+    )
     follows = models.ForeignKey(
         "self",
         null=True,

@@ -116,7 +116,13 @@ class KeyBackend(ABC):
 
     @abstractmethod
     def destroy(self, ref: KeyRef) -> None:
-        """Destroy every version for ever. A key that is gone already is success."""
+        """Destroy the key for ever, where names have versions all of them. A key that is gone already is success.
+
+        Nothing is judged first: a key that was made exportable behind our back is the one to destroy soonest.
+        """
+
+    def forget(self, ref: KeyRef) -> None:  # noqa: B027 - most keep nothing in this process
+        """Drop what this process keeps of a key that must not be used any more. Never raises."""
 
     @abstractmethod
     def is_available(self) -> bool:

@@ -103,6 +103,9 @@ class LocalKeyBackend(KeyBackend):
 
     def destroy(self, ref: KeyRef) -> None:
         LocalKeyMaterial.objects.filter(key_id=ref.key_id).delete()
+        self.forget(ref)
+
+    def forget(self, ref: KeyRef) -> None:
         with self._lock:
             for known in [known for known in self._loaded if known[0] == ref.key_id]:
                 del self._loaded[known]
@@ -147,10 +150,15 @@ class LocalKeyBackend(KeyBackend):
         return KeyInfo(ref, _spec_of(public_key), public_key, row.created_at, {"encrypted_under": row.kek_id})
 
     def _load(self, key_id: UUID, version: int) -> Any:
+        """From this process's memory, as long as the row is there: another process may have destroyed it."""
         with self._lock:
-            if (key := self._loaded.get((key_id, version))) is not None:
+            key = self._loaded.get((key_id, version))
+            if key is not None:
                 self._loaded.move_to_end((key_id, version))
-                return key
+        if key is not None and LocalKeyMaterial.objects.filter(key_id=key_id, version=version).exists():
+            return key
+        with self._lock:
+            self._loaded.pop((key_id, version), None)
         key = self._decrypt(self._row(key_id, version))
         with self._lock:
             self._loaded[(key_id, version)] = key

@@ -138,11 +138,24 @@ class VaultKeyBackend(KeyBackend):
         return self._side_by_side(wanted, lambda one: self.rotate(one[0], from_version=one[1], key_id=one[2]))
 
     def destroy(self, ref: KeyRef) -> None:
-        """Deletion is allowed for this one moment; the destroy role of docs/vault/ is needed for both calls."""
-        if self.find(ref.name, key_id=ref.key_id) is None:
+        """Deletion is allowed for this one moment; only the role of docs/vault/destroy.hcl may do both."""
+        if not self._exists(ref.name):
             return
-        self._session.call(lambda c: c.secrets.transit.update_key_configuration(ref.name, deletion_allowed=True, mount_point=self.mount))
-        self._session.call(lambda c: c.secrets.transit.delete_key(ref.name, mount_point=self.mount))
+        try:
+            self._session.call(
+                lambda c: c.secrets.transit.update_key_configuration(ref.name, deletion_allowed=True, mount_point=self.mount)
+            )
+            self._session.call(lambda c: c.secrets.transit.delete_key(ref.name, mount_point=self.mount))
+        except (KeyNotFound, KeyOperationRefused):
+            if self._exists(ref.name):  # else another worker was first
+                raise
+
+    def _exists(self, name: str) -> bool:
+        try:
+            self._session.call(lambda c: c.secrets.transit.read_key(name, mount_point=self.mount))
+        except KeyNotFound:
+            return False
+        return True
 
     def is_available(self) -> bool:
         return self._session.is_available()

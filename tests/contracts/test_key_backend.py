@@ -168,6 +168,15 @@ def test_destroyed_key_is_gone_and_destroying_again_is_success(backend: KeyBacke
         sign_message(backend.private_key(made.ref), b"anything")
 
 
+def test_key_destroyed_by_another_process_is_not_signed_with_from_memory(tmp_path: Path, name: str) -> None:
+    here, there = (LocalKeyBackend("local", kek_file=tmp_path / "kek") for _ in range(2))
+    made = here.create(name, FAST, key_id=new_id())
+    here.private_key(made.ref)
+    there.destroy(made.ref)
+    with pytest.raises(KeyNotFound):
+        here.private_key(made.ref)
+
+
 def test_backend_that_answers_is_available(backend: KeyBackend) -> None:
     assert backend.is_available() is True
 
