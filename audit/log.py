@@ -6,19 +6,18 @@ import hashlib
 import hmac
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
 
+from audit.batches import Rows, insert_together, reserve_ids
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
 
 __all__ = ["Actor", "Event", "EventRefused", "EventType", "NoTransaction", "Value", "record", "record_many", "unsealed_macs"]
 
-# Below this, one multi-row INSERT is as fast as starting a COPY.
-COPY_FROM = 50
 EVENT_COLUMNS = "id, event, subject, subject_seq, actor_kind, actor_name, at, data"
 
 
@@ -62,77 +61,41 @@ def _mac_keys() -> list[bytes]:
 
 def _write(events: Sequence[Event]) -> None:
     # The subjects' rows are locked before ids are taken: within one subject, ids rise in the order of subject_seq.
-    numbers = _subject_numbers(Counter(event.subject for event in events))
+    numbers, ids = _take_numbers(Counter(event.subject for event in events))
     rows: list[tuple[Any, ...]] = []
     macs: list[tuple[int, bytes]] = []
     mac_key = _mac_keys()[0]
-    for event_id, event in zip(_reserve_ids(len(events)), events, strict=True):
+    for event_id, event in zip(ids, events, strict=True):
         numbers[event.subject] += 1
         seq = numbers[event.subject]
-        rows.append(
-            (
-                event_id,
-                str(event.event),
-                event.subject,
-                seq,
-                event.actor.kind,
-                event.actor.name,
-                event.at.astimezone(UTC),
-                encode_data(event.data),
-            )
-        )
+        row = (event_id, str(event.event), event.subject, seq, event.actor.kind, event.actor.name, event.at.astimezone(UTC))
+        rows.append((*row, encode_data(event.data)))
         macs.append((event_id, hmac.digest(mac_key, canonical_bytes(event_id=event_id, subject_seq=seq, event=event), "sha256")))
-    insert_rows("audit_event", EVENT_COLUMNS, rows)
-    insert_rows("audit_unsealed", "event_id, mac", macs)
+    insert_together([Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)])
 
 
-def _subject_numbers(counts: Mapping[str, int]) -> dict[str, int]:
-    """Take the next numbers of each subject in one statement; the answer is the last number before ours.
+def _take_numbers(counts: Mapping[str, int]) -> tuple[dict[str, int], list[int]]:
+    """The last number of each subject before ours, and an id for each event.
 
     Subjects are sorted, so that two batches lock them in the same order and cannot wait for each other.
     """
     pairs = sorted(counts.items())
+    wanted = sum(counts.values())
+    alone = len(pairs) == 1  # then one round trip brings both, for RETURNING is computed once the row is locked
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             source = "SELECT * FROM unnest(%s::text[], %s::bigint[])"
-            params: list[Any] = [[subject for subject, _ in pairs], [count for _, count in pairs]]
+            ids = "ARRAY(SELECT nextval(pg_get_serial_sequence('audit_event', 'id')) FROM generate_series(1, %s))" if alone else "NULL"
+            parameters: list[Any] = [[subject for subject, _ in pairs], [count for _, count in pairs], *([wanted] if alone else [])]
         else:
             # WHERE true: without it SQLite reads ON CONFLICT as a join condition.
-            source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s) WHERE true"
-            params = [json.dumps(pairs)]
+            source, ids = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s) WHERE true", "NULL"
+            parameters = [json.dumps(pairs)]
         cursor.execute(
-            f"INSERT INTO audit_subject (subject, last_seq) {source} "
-            "ON CONFLICT (subject) DO UPDATE SET last_seq = audit_subject.last_seq + excluded.last_seq RETURNING subject, last_seq",
-            params,
+            f"INSERT INTO audit_subject (subject, last_seq) {source} ON CONFLICT (subject) "
+            f"DO UPDATE SET last_seq = audit_subject.last_seq + excluded.last_seq RETURNING subject, last_seq, {ids}",
+            parameters,
         )
-        return {subject: last_seq - counts[subject] for subject, last_seq in cursor.fetchall()}
-
-
-def _reserve_ids(count: int) -> Iterable[int]:
-    """Ids for `count` new events, rising. On SQLite the write lock is held already, so the sequence cannot move under us."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT nextval(pg_get_serial_sequence('audit_event', 'id')) FROM generate_series(1, %s)", [count])
-            return sorted(row[0] for row in cursor.fetchall())
-        cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit_event'")
-        last = (cursor.fetchone() or (0,))[0]
-        return range(last + 1, last + 1 + count)
-
-
-def insert_rows(table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Insert rows by the database's fastest way: COPY on PostgreSQL for more than a few, else `executemany`."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql" and len(rows) > COPY_FROM:
-            with connection.wrap_database_errors, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-            return
-        marks = ", ".join(["%s"] * len(rows[0]))
-        if connection.vendor == "sqlite":
-            rows = [[_sqlite_value(value) for value in row] for row in rows]
-        cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)  # noqa: S608 - constants of this package
-
-
-def _sqlite_value(value: Any) -> Any:
-    """Datetimes as Django's own DateTimeField stores them in SQLite: naive UTC text."""
-    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
+        taken = cursor.fetchall()
+    numbers = {subject: last_seq - counts[subject] for subject, last_seq, _ in taken}
+    return numbers, sorted(taken[0][2]) if taken[0][2] else reserve_ids("audit_event", wanted)

@@ -10,9 +10,10 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from audit.batches import insert_rows
 from audit.clock import database_now
 from audit.events import Actor, EventType, Value
-from audit.log import insert_rows, record, unsealed_macs
+from audit.log import record, unsealed_macs
 from audit.merkle import CompactRange, leaf_hash
 from audit.models import Checkpoint, SealedLeaf
 from audit.note import NoteRefused, Statement, Verifier

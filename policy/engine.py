@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -66,7 +66,7 @@ class Decision:
         return {
             "outcome": str(self.outcome),
             "policy_version": self.policy_version,
-            "checks": [asdict(check) for check in self.checks],
+            "checks": [check.to_dict() for check in self.checks],
             "suggestion": {"text": self.suggestion.text, "changes": self.suggestion.changes} if self.suggestion else None,
             "advice": self.advice,
         }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from cryptography import x509
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
+from audit.batches import among_texts, text_list
 from audit.clock import database_now
 from certs.ca.base import (
     CAClient,
@@ -26,7 +28,7 @@ from certs.ca.base import (
 )
 from certs.errors import NotFound
 from certs.models import IssuanceIntent, Issuer
-from certs.models.batch import lock_shared, update_rows
+from certs.models.batch import insert_models, lock_shared, update_rows
 from certs.x509.certificate import UnsignedCertificate, assemble, build_tbs
 from certs.x509.lint import lint
 from certs.x509.profiles import profile_named
@@ -113,13 +115,15 @@ class LocalCAClient(CAClient):
     def _issued(self, intent: IssuanceIntent) -> Issued:
         return Issued(intent.order_ref, bytes(intent.certificate_der or b""), self.chain())
 
-    def _note_intents(self, issuer: Issuer, orders: Sequence[Order]) -> tuple[Mapping[str, Refused], Mapping[str, IssuanceIntent]]:
+    def _note_intents(
+        self, issuer: Issuer, orders: Sequence[Order], tries: int = 3
+    ) -> tuple[Mapping[str, Refused], Mapping[str, IssuanceIntent]]:
         """Beat 1: serial and complete linted TBS of each order, once for its reference, before anything is signed."""
         now = database_now()
-        certificate = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
+        certificate = _loaded(bytes(issuer.certificate_der or b""))
         known = self._usable_intents(issuer, orders, now)
         refused: dict[str, Refused] = {}
-        fresh: list[IssuanceIntent] = []
+        fresh: dict[str, IssuanceIntent] = {}
         for order in orders:
             if order.order_ref in known:
                 continue
@@ -127,19 +131,28 @@ class LocalCAClient(CAClient):
             if problems:
                 refused[order.order_ref] = Refused(order.order_ref, "lint", "; ".join(problems))
             else:
-                fresh.append(intent)
-        with transaction.atomic():
-            lock_shared(Issuer, [issuer.pk])
-            IssuanceIntent.objects.bulk_create(fresh, ignore_conflicts=True)
-        stored = IssuanceIntent.objects.filter(issuer=issuer, order_ref__in=[i.order_ref for i in fresh]).exclude(state=State.ABANDONED)
-        return refused, {**known, **{intent.order_ref: intent for intent in stored}}
+                fresh[order.order_ref] = intent
+        try:
+            with transaction.atomic():
+                lock_shared(Issuer, [issuer.pk])
+                insert_models(list(fresh.values()))
+        except IntegrityError:  # another worker noted one of these orders meanwhile: it is among the known ones now
+            if tries == 1:
+                raise
+            return self._note_intents(issuer, orders, tries - 1)
+        return refused, {**known, **fresh}
 
     def _usable_intents(self, issuer: Issuer, orders: Sequence[Order], now: datetime) -> dict[str, IssuanceIntent]:
         """Intents that these orders have already. An unsigned one that is too old is abandoned: its serial goes on the CRL."""
-        rows = IssuanceIntent.objects.filter(issuer=issuer, order_ref__in=[o.order_ref for o in orders]).exclude(state=State.ABANDONED)
+        rows = self._intents(issuer, [order.order_ref for order in orders])
         old = [row.pk for row in rows if row.state == State.INTENDED and row.created_at < now - INTENT_LIFETIME]
-        IssuanceIntent.objects.filter(pk__in=old, state=State.INTENDED).update(state=State.ABANDONED, revoked_at=now)
+        if old:
+            IssuanceIntent.objects.filter(pk__in=old, state=State.INTENDED).update(state=State.ABANDONED, revoked_at=now)
         return {row.order_ref: row for row in rows if row.pk not in old}
+
+    def _intents(self, issuer: Issuer, order_refs: Sequence[str]) -> list[IssuanceIntent]:
+        sql = f"SELECT * FROM certs_issuanceintent WHERE issuer_id = %s AND {among_texts('order_ref')} AND state <> 'abandoned'"  # noqa: S608
+        return list(IssuanceIntent.objects.raw(sql, [issuer.pk, text_list(order_refs)]))
 
     def _sign(self, issuer: Issuer, intents: Sequence[IssuanceIntent]) -> None:
         """Beats 2 and 3: sign the stored bytes, keep the certificates. Signing the same TBS twice gives certificates that
@@ -154,17 +167,15 @@ class LocalCAClient(CAClient):
             unsigned = UnsignedCertificate(bytes(intent.tbs), bytes(intent.signature_algorithm))
             intent.certificate_der, intent.state = assemble(unsigned, signature), State.SIGNED
             signed[intent.pk] = {"certificate_der": intent.certificate_der, "state": State.SIGNED, "signed_at": now}
-        with transaction.atomic():
-            first = set(
-                IssuanceIntent.objects.select_for_update()
-                .filter(pk__in=signed, state=State.INTENDED)
-                .order_by("pk")
-                .values_list("pk", flat=True)
-            )
-            update_rows(IssuanceIntent, {pk: values for pk, values in signed.items() if pk in first})
+        first = update_rows(IssuanceIntent, signed, only_if={"state": State.INTENDED})
         for intent in intents:
             if intent.pk not in first:
                 intent.refresh_from_db()
+
+
+@lru_cache(maxsize=64)
+def _loaded(der: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(der)
 
 
 def _key(issuer: Issuer) -> Key:

@@ -6,16 +6,18 @@ exactly one may write its result; the other's is kept as an UnclaimedResult (PRO
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Count, F, Max
+from django.db.models import Count, F
 
+from audit.batches import among_ids, id_list
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
+from certs.models.batch import insert_models, update_rows
 
 MAX_LOSSES = 3
 
@@ -38,17 +40,12 @@ def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: dat
     the old attempt is closed as lost and its request's losses are counted, before anything else is parsed or sent. Only
     losses that it suffered alone tell against a request: in a batch another one may be to blame (PROTOCOLS 1).
     """
-    ids = [request.pk for request in requests]
-    busy: set[int] = set()
-    lost: list[Attempt] = []
-    for attempt in Attempt.objects.filter(request__in=ids, step=step, closed_at__isnull=True):
-        if attempt.lease_until > now:
-            busy.add(attempt.request_id)
-        else:
-            lost.append(attempt)
+    past = _past(requests, step)
+    open_now = [attempt for attempts in past.values() for attempt in attempts if attempt.closed_at is None]
+    busy = {attempt.request_id for attempt in open_now if attempt.lease_until > now}
+    lost = [attempt for attempt in open_now if attempt.request_id not in busy]
     if lost:
-        Attempt.objects.filter(pk__in=[attempt.pk for attempt in lost]).update(closed_at=now, outcome="lost")
-        CertificateRequest.objects.filter(pk__in=[attempt.request_id for attempt in lost]).update(losses=F("losses") + 1)
+        _close_lost(lost, now)
     lost_requests = {attempt.request_id for attempt in lost}
     for request in requests:
         request.losses += request.pk in lost_requests
@@ -56,7 +53,24 @@ def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: dat
     to_blame = _to_blame([request for request in free if request.losses >= MAX_LOSSES])
     claimed = [request for request in free if request.pk not in to_blame]
     worn_out = tuple(request for request in free if request.pk in to_blame)
-    return Claims(mine=_insert(claimed, step, now), earlier=_earlier(claimed, step), worn_out=worn_out)
+    earlier = {request.pk: [attempt.outcome for attempt in past[request.pk]] for request in claimed if request.pk in past}
+    return Claims(mine=_insert(claimed, step, past, now), earlier=earlier, worn_out=worn_out)
+
+
+def _past(requests: Sequence[CertificateRequest], step: str) -> dict[int, list[Attempt]]:
+    """Every attempt at this step so far, oldest first, by request id."""
+    past: dict[int, list[Attempt]] = {}
+    sql = f"SELECT * FROM certs_attempt WHERE {among_ids('request_id')} AND step = %s ORDER BY number"  # noqa: S608 - constants
+    for attempt in Attempt.objects.raw(sql, [id_list([request.pk for request in requests]), step]):
+        past.setdefault(attempt.request_id, []).append(attempt)
+    return past
+
+
+def _close_lost(lost: Sequence[Attempt], now: datetime) -> None:
+    update_rows(Attempt, {attempt.pk: {"closed_at": now, "outcome": "lost"} for attempt in lost})
+    CertificateRequest.objects.filter(pk__in=[attempt.request_id for attempt in lost]).update(losses=F("losses") + 1)
+    for attempt in lost:
+        attempt.outcome = "lost"
 
 
 def _to_blame(requests: Sequence[CertificateRequest]) -> set[int]:
@@ -68,41 +82,34 @@ def _to_blame(requests: Sequence[CertificateRequest]) -> set[int]:
     return {pk for pk, count in counts.items() if count >= MAX_LOSSES}
 
 
-def _insert(requests: Sequence[CertificateRequest], step: str, now: datetime) -> dict[int, Attempt]:
-    ids = [request.pk for request in requests]
-    last = dict(Attempt.objects.filter(request__in=ids, step=step).order_by().values_list("request").annotate(last=Max("number")))
+def _insert(requests: Sequence[CertificateRequest], step: str, past: Mapping[int, list[Attempt]], now: datetime) -> dict[int, Attempt]:
     until = now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
-    opened = Attempt.objects.bulk_create(
-        [Attempt(request_id=pk, step=step, number=last.get(pk, 0) + 1, batch=len(ids), lease_until=until, opened_at=now) for pk in ids]
-    )
+    opened = [
+        Attempt(
+            request_id=request.pk,
+            step=step,
+            number=past[request.pk][-1].number + 1 if request.pk in past else 1,
+            batch=len(requests),
+            lease_until=until,
+            opened_at=now,
+        )
+        for request in requests
+    ]
+    insert_models(opened)
     return {attempt.request_id: attempt for attempt in opened}
 
 
-def _earlier(requests: Sequence[CertificateRequest], step: str) -> dict[int, list[str]]:
-    outcomes: dict[int, list[str]] = {}
-    rows = Attempt.objects.filter(request__in=[r.pk for r in requests], step=step, closed_at__isnull=False)
-    for pk, outcome in rows.order_by("number").values_list("request_id", "outcome"):
-        outcomes.setdefault(pk, []).append(outcome)
-    return outcomes
-
-
-def close_attempts(attempts: Iterable[Attempt], outcomes: Mapping[int, tuple[str, str]], *, now: datetime) -> set[int]:
+def close_attempts(attempts: Collection[Attempt], outcomes: Mapping[int, tuple[str, str]], *, now: datetime) -> set[int]:
     """Close attempts that are still open, with (outcome, detail) by request id; answers the request ids whose claim held.
 
-    Needs an open transaction: what the caller writes for the winners belongs to the same one.
+    Needs an open transaction, in which the requests are locked: what the caller writes for the winners belongs to the same one.
     """
-    by_outcome: dict[tuple[str, str], list[int]] = {}
-    open_ids = dict(
-        Attempt.objects.select_for_update()
-        .filter(pk__in=[attempt.pk for attempt in attempts], closed_at__isnull=True)
-        .order_by("pk")
-        .values_list("pk", "request_id")
-    )
-    for pk, request_id in open_ids.items():
-        by_outcome.setdefault(outcomes[request_id], []).append(pk)
-    for (outcome, detail), pks in by_outcome.items():
-        Attempt.objects.filter(pk__in=pks).update(closed_at=now, outcome=outcome, detail=detail[:500])
-    return set(open_ids.values())
+    values = {}
+    for attempt in attempts:
+        outcome, detail = outcomes[attempt.request_id]
+        values[attempt.pk] = {"closed_at": now, "outcome": outcome, "detail": detail[:500]}
+    closed = update_rows(Attempt, values, only_if={"closed_at": None})
+    return {attempt.request_id for attempt in attempts if attempt.pk in closed}
 
 
 def renew_leases(attempts: Iterable[Attempt], *, now: datetime) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from django.conf import settings
+from django.db import connection
 
 from audit.events import EventType
 from certs.models import Certificate, CertificateBody, CertificateRequest, Chain, Issuer, Revocation, new_public_id
+from certs.models.batch import give_ids, insert_models
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.believing import Believed
@@ -18,25 +22,30 @@ from certs.x509.serial import format_serial
 from keys.lifecycle import blocked_keys
 
 
-def record_certificates(believed: Sequence[tuple[CertificateRequest, Believed]], *, issuer: Issuer, now: datetime) -> None:
+def record_certificates(believed: Sequence[tuple[CertificateRequest, Believed]], *, issuer: Issuer, now: datetime) -> list[Certificate]:
     """csr_created -> issued, with the certificate's row, bytes and event in the same transaction.
 
     A certificate that came back for a key blocked meanwhile is recorded and its revocation requested at once.
     """
     if not believed:
-        return
+        return []
     blocked = blocked_keys({request.spki_sha256 for request, _ in believed})
     chains = {pem: _chain(pem, issuer) for pem in {b.chain_pem for _, b in believed}}
-    certificates = Certificate.objects.bulk_create(
-        [_row(request, b, issuer, chains[b.chain_pem], now, blocked=request.spki_sha256 in blocked) for request, b in believed]
-    )
-    CertificateBody.objects.bulk_create(
-        [CertificateBody(certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
-    )
-    Revocation.objects.bulk_create([_revocation(c, now) for c in certificates if c.status == Certificate.Status.REVOCATION_PENDING])
+    certificates = [_row(request, b, issuer, chains[b.chain_pem], now, blocked=request.spki_sha256 in blocked) for request, b in believed]
+    give_ids(certificates)
+    bodies = [CertificateBody(certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
+    revocations = [_revocation(c, now) for c in certificates if c.status == Certificate.Status.REVOCATION_PENDING]
+    insert_models(certificates, bodies, revocations)
     transition_many(
         [_move(request, c) for c, (request, _) in zip(certificates, believed, strict=True)], source=S.CSR_CREATED, actor=WORKER, now=now
     )
+    return certificates
+
+
+def alert_date(not_before: datetime, not_after: datetime) -> datetime:
+    """When the owner is reminded: 30 days (PKI_RENEW_BEFORE_DAYS) before expiry, or a third of the life before it when that is shorter."""
+    life = not_after - not_before + timedelta(seconds=1)  # both ends belong to it
+    return not_after - min(timedelta(days=settings.PKI_RENEW_BEFORE_DAYS), life / 3)
 
 
 def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, now: datetime, *, blocked: bool) -> Certificate:
@@ -58,6 +67,7 @@ def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain:
         sha256_fingerprint=facts.sha256_fingerprint,
         not_before=facts.not_before,
         not_after=facts.not_after,
+        alert_at=alert_date(facts.not_before, facts.not_after),
         issued_at=now,
         renewed_from_id=request.renewed_from_id,
         chain=chain,
@@ -69,8 +79,13 @@ def _revocation(certificate: Certificate, now: datetime) -> Revocation:
 
 
 def _chain(pem: str, issuer: Issuer) -> Chain:
-    chain, _ = Chain.objects.get_or_create(sha256=hashlib.sha256(pem.encode()).hexdigest(), defaults={"issuer": issuer, "pem": pem})
-    return chain
+    sha256 = hashlib.sha256(pem.encode()).hexdigest()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM certs_chain WHERE sha256 = %s", [sha256])
+        found = cursor.fetchone()
+    if found:
+        return Chain(id=found[0], sha256=sha256, issuer=issuer, pem=pem)
+    return Chain.objects.get_or_create(sha256=sha256, defaults={"issuer": issuer, "pem": pem})[0]
 
 
 def _move(request: CertificateRequest, certificate: Certificate) -> Move:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
 
 from certs.intake.spec import CertificateSpec
-from certs.models import CertificateRequest, Domain, Team
+from certs.models import CertificateRequest, Team
+from certs.workflow.ownership import requesters_for
 from keys.spec import KeyFacts
 from policy.engine import Decision, evaluate
-from policy.facts import RequesterFacts, RequestFacts
+from policy.facts import RequestFacts
 from policy.models import PolicyVersion, Profile
 from policy.publishing import version_in_force
 
@@ -44,7 +45,7 @@ def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersio
     """Evaluate under the version in force at `at`, with ownership of domains as it is now."""
     version = version_in_force(settings.PKI_DEFAULT_POLICY, at=at)
     ruleset = version.ruleset
-    requesters = _requesters(asked)
+    requesters = requesters_for([(one.spec, one.team) for one in asked])
     ekus = {name: tuple(values) for name, values in Profile.objects.values_list("name", "ekus")}
     decisions = [
         evaluate(ruleset, request_facts(one, ekus.get(one.spec.profile, ())), requester, on=at.date())
@@ -68,31 +69,3 @@ def request_facts(asked: Asked, ekus: tuple[str, ...]) -> RequestFacts:
         key_reused=asked.key_reused,
         csr_brought=spec.csr_der is not None,
     )
-
-
-def _requesters(asked: Sequence[Asked]) -> list[RequesterFacts]:
-    owned = {team.pk: team.domain_names() for team in {one.team for one in asked}}
-    owners = _owners_near({name for one in asked for name in one.spec.dns_names})
-    facts = []
-    for one in asked:
-        near = {domain for name in one.spec.dns_names for domain in _ancestors(name)} & owners.keys()
-        near |= {domain for name in one.spec.dns_names if name.startswith("*.") for domain in owners if domain.endswith(name[1:])}
-        foreign = tuple(sorted(domain for domain in near if owners[domain] != one.team.pk))
-        facts.append(RequesterFacts(team=one.team.slug, owned_domains=owned[one.team.pk], foreign_domains=foreign))
-    return facts
-
-
-def _owners_near(names: Iterable[str]) -> dict[str, int]:
-    """Owned domains at or above any of the names, and beneath any wildcard, with their team's id."""
-    names = set(names)
-    ancestors = {domain for name in names for domain in _ancestors(name)}
-    owners = dict(Domain.objects.filter(name__in=ancestors).values_list("name", "team_id"))
-    for name in names:
-        if name.startswith("*."):
-            owners.update(Domain.objects.filter(name__endswith=name[1:]).values_list("name", "team_id"))
-    return owners
-
-
-def _ancestors(name: str) -> list[str]:
-    labels = name.removeprefix("*.").split(".")
-    return [".".join(labels[n:]) for n in range(len(labels))]

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from audit.log import Actor, Event, record_many
 from certs.errors import InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
+from certs.models.batch import give_ids, insert_models
 from certs.terms import RequestState
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.facts import Asked, evaluate_many
@@ -95,44 +97,46 @@ def _insert(
     specs: Sequence[CertificateSpec], digests: Sequence[str], requester: Requester, issuer: Issuer, *, begin: bool
 ) -> list[CertificateRequest]:
     now = database_now()
-    requests = CertificateRequest.objects.bulk_create(
-        [
-            CertificateRequest(
-                public_id=new_public_id("req", now),
-                state=RequestState.SUBMITTED,
-                team=requester.team,
-                requester=requester.user,
-                door=requester.door,
-                issuer=issuer,
-                profile=spec.profile,
-                common_name=spec.common_name,
-                dns_names=list(spec.dns_names),
-                ip_addresses=list(spec.ip_addresses),
-                key_type=spec.key,
-                key_backend="" if spec.spki_der else settings.PKI_LEAF_KEY_BACKEND,
-                validity_days=spec.validity_days,
-                csr_brought=spec.spki_der is not None,
-                spki_sha256=spki_sha256(spec.spki_der) if spec.spki_der else "",
-                digest=digest,
-                idempotency_scope=requester.idempotency_scope,
-                idempotency_key=key,
-                created_at=now,
-                state_changed_at=now,
-            )
-            for spec, digest, key in zip(specs, digests, _keys(requester, len(specs)), strict=True)
-        ]
-    )
-    RequestCSR.objects.bulk_create(
-        [
-            RequestCSR(request=r, der=spec.csr_der or b"", spki_der=spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
-            for r, spec in zip(requests, specs, strict=True)
-            if spec.spki_der
-        ]
-    )
+    requests = [
+        _row(spec, digest, key, requester, issuer, now)
+        for spec, digest, key in zip(specs, digests, _keys(requester, len(specs)), strict=True)
+    ]
+    give_ids(requests)
+    csrs = [
+        RequestCSR(request=r, der=spec.csr_der or b"", spki_der=spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
+        for r, spec in zip(requests, specs, strict=True)
+        if spec.spki_der
+    ]
+    insert_models(requests, csrs)
     record_many([Event(EventType.REQUEST_SUBMITTED, r.subject, requester.actor, now, _submitted_data(r)) for r in requests])
     if begin:
         start_on_commit([request.pk for request in requests])
     return requests
+
+
+def _row(spec: CertificateSpec, digest: str, key: str, requester: Requester, issuer: Issuer, now: datetime) -> CertificateRequest:
+    return CertificateRequest(
+        public_id=new_public_id("req", now),
+        state=RequestState.SUBMITTED,
+        team=requester.team,
+        requester=requester.user,
+        door=requester.door,
+        issuer=issuer,
+        profile=spec.profile,
+        common_name=spec.common_name,
+        dns_names=list(spec.dns_names),
+        ip_addresses=list(spec.ip_addresses),
+        key_type=spec.key,
+        key_backend="" if spec.spki_der else settings.PKI_LEAF_KEY_BACKEND,
+        validity_days=spec.validity_days,
+        csr_brought=spec.spki_der is not None,
+        spki_sha256=spki_sha256(spec.spki_der) if spec.spki_der else "",
+        digest=digest,
+        idempotency_scope=requester.idempotency_scope,
+        idempotency_key=key,
+        created_at=now,
+        state_changed_at=now,
+    )
 
 
 def _submitted_data(request: CertificateRequest) -> dict[str, Any]:

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.db import connection
+
+from audit.batches import among_ids, id_list
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
-from certs.models import CertificateRequest
-from certs.models.batch import update_rows
+from certs.models import CertificateRequest, Issuer, Team
+from certs.models.batch import locked, update_rows
 from certs.terms import RequestState as S
 
 TRANSITIONS: Mapping[S, frozenset[S]] = {
@@ -58,17 +61,12 @@ def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: date
         return set()
     for move in moves:
         _check_path(source, move.path)
-    moved = set(
-        CertificateRequest.objects.select_for_update()
-        .filter(pk__in=[move.request.pk for move in moves], state=source)
-        .order_by("pk")
-        .values_list("pk", flat=True)
-    )
+    values = {move.request.pk: {"state": str(move.path[-1]), "state_changed_at": now, **move.fields} for move in moves}
+    moved = update_rows(CertificateRequest, values, only_if={"state": source})
     winners = [move for move in moves if move.request.pk in moved]
-    _write(winners, now)
     record_many([Event(event, move.request.subject, actor, now, data) for move in winners for event, data in move.events])
     for move in winners:
-        move.request.state = move.path[-1]
+        move.request.state, move.request.state_changed_at = move.path[-1], now
         for name, value in move.fields.items():
             setattr(move.request, _attribute(name), value)
     return moved
@@ -94,18 +92,28 @@ def annotate_many(requests: Sequence[CertificateRequest], fields: Mapping[int, M
     update_rows(CertificateRequest, {request.pk: fields[request.pk] for request in requests})
 
 
-def _write(moves: Sequence[Move], now: datetime) -> None:
-    update_rows(
-        CertificateRequest,
-        {move.request.pk: {"state": str(move.path[-1]), "state_changed_at": now, **move.fields} for move in moves},
-    )
-
-
 def lock_ready(ids: Sequence[int], state: S) -> list[CertificateRequest]:
-    """The requests among `ids` that are in `state` and not held, locked in id order. Needs an open transaction."""
-    return list(
-        CertificateRequest.objects.select_for_update(of=("self",))
-        .filter(pk__in=ids, state=state, held_since__isnull=True)
-        .select_related("team", "issuer", "key")
-        .order_by("pk")
-    )
+    """The requests among `ids` that are in `state` and not held, locked in id order, with team and issuer. Needs an open transaction."""
+    requests = locked(CertificateRequest, ids, "state = %s AND held_since IS NULL", [state])
+    attach_rows(requests)
+    return requests
+
+
+def attach_rows(requests: Sequence[CertificateRequest]) -> None:
+    """Give each request its team and issuer: one query for each kind, however many requests share them."""
+    teams = Team.objects.in_bulk({request.team_id for request in requests})
+    issuers = Issuer.objects.in_bulk({request.issuer_id for request in requests})
+    for request in requests:
+        request.team, request.issuer = teams[request.team_id], issuers[request.issuer_id]
+
+
+def still_ready(ids: Sequence[int], state: S) -> set[int]:
+    """Like `lock_ready`, for a caller that holds the rows' content already: only which of them are still there, locked."""
+    lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id FROM certs_certificaterequest WHERE {among_ids('id')} "  # noqa: S608 - constants
+            f"AND state = %s AND held_since IS NULL ORDER BY id{lock}",
+            [id_list(ids), state],
+        )
+        return {row[0] for row in cursor.fetchall()}

@@ -36,6 +36,16 @@ class Check:
     field: str = ""
     needs_approval: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "rule": self.rule,
+            "passed": self.passed,
+            "message": self.message,
+            "field": self.field,
+            "needs_approval": self.needs_approval,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Repair:

@@ -11,6 +11,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from certs.errors import PortalError
 from certs.models import Attempt, CertificateRequest, RequestCSR, UnclaimedResult
+from certs.models.batch import insert_models
 from certs.terms import RequestState as S
 from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts, renew_leases
 from certs.workflow.beats import pause
@@ -117,7 +118,7 @@ def _record(attempts: Mapping[int, Attempt], signed: Mapping[int, SignedCSR | Ke
         else:
             failures.append((request, "csr", str(result)))
     keep_unclaimed(late, actor=WORKER, now=now)
-    RequestCSR.objects.bulk_create(rows)
+    insert_models(rows)
     transition_many(moves, source=S.KEY_READY, actor=WORKER, now=now)
     fail_many(failures, source=S.KEY_READY, now=now)
     return unavailable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from certs.models import Approval, CertificateRequest, PolicyEvaluation
+from certs.models.batch import insert_models
 from certs.terms import RequestState as S
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
@@ -28,7 +29,8 @@ def check_policy(ids: Sequence[int]) -> Sequence[int]:
     return ids
 
 
-def evaluate_and_move(requests: Sequence[CertificateRequest], *, now: datetime) -> None:
+def evaluate_and_move(requests: Sequence[CertificateRequest], *, now: datetime) -> Mapping[int, Decision]:
+    """Judge requests that are `submitted` and locked, and move each where its decision leads. Answers the decisions by request id."""
     _, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
     keep_evaluations(requests, decisions, now=now)
     judged = list(zip(requests, decisions, strict=True))
@@ -39,6 +41,7 @@ def evaluate_and_move(requests: Sequence[CertificateRequest], *, now: datetime) 
     advance_brought([request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
     moves = [_move(request, decision) for request, decision in judged if request.pk not in evaluated]
     transition_many(moves, source=S.SUBMITTED, actor=WORKER, now=now)
+    return {request.pk: decision for request, decision in judged}
 
 
 def _move(request: CertificateRequest, decision: Decision) -> Move:
@@ -73,7 +76,7 @@ def evaluation_data(decision: Decision) -> dict[str, Any]:
 
 
 def keep_evaluations(requests: Sequence[CertificateRequest], decisions: Sequence[Decision], *, now: datetime) -> None:
-    PolicyEvaluation.objects.bulk_create(
+    insert_models(
         [
             PolicyEvaluation(
                 request=request,
@@ -91,6 +94,8 @@ def keep_evaluations(requests: Sequence[CertificateRequest], decisions: Sequence
 
 def approved_digests(requests: Sequence[CertificateRequest]) -> set[int]:
     """Ids of the requests that a person approved for exactly the content they have."""
+    if not requests:
+        return set()
     rows = Approval.objects.filter(request__in=[r.pk for r in requests], granted=True).values_list("request_id", "digest")
     granted = set(rows)
     return {request.pk for request in requests if (request.pk, request.digest) in granted}

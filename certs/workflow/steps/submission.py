@@ -18,7 +18,7 @@ from audit.log import Event, record_many
 from certs.ca.base import CAClient, CAUnreachable, Issued, NotSent, Order, Outcome, Pending, Refused, Unknown
 from certs.ca.registry import get_ca_client
 from certs.errors import SignerMismatch
-from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
+from certs.models import Attempt, Certificate, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
 from certs.models.batch import lock_shared
 from certs.notifications.alerts import open_circuit
 from certs.terms import RequestState as S
@@ -29,10 +29,11 @@ from certs.workflow.certificates import record_certificates
 from certs.workflow.endings import fail_many, reject_many, worn_out
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.orders import order_for
-from certs.workflow.states import WORKER, lock_ready
+from certs.workflow.states import WORKER, lock_ready, still_ready
 from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
 from certs.x509.pem import serial_of
 from keys.lifecycle import blocked_keys
+from policy.engine import Decision
 from policy.engine import Outcome as PolicyOutcome
 
 STEP = "submit"
@@ -60,6 +61,7 @@ class Work:
     """What beat 1 hands to beat 2: a CA's orders by request id, and which of them must be looked up before they are sent."""
 
     issuer: Issuer
+    requests: Mapping[int, CertificateRequest]
     orders: Mapping[int, Order]
     look_up: frozenset[int]
     attempts: Mapping[int, Attempt]
@@ -73,9 +75,11 @@ def submit_to_ca(ids: Sequence[int]) -> Sequence[int]:
     unavailable: dict[int, str] = {}
     for work in _note_intents(ids):
         pause(STEP, "intent noted")
-        results = _ask(work)
+        results = ask(work)
         pause(STEP, "ca answered")
-        unavailable |= _record(work, results)
+        with transaction.atomic():
+            _, missed = record(work, results, now=database_now())
+        unavailable |= missed
         pause(STEP, "answer recorded")
     if unavailable:
         raise Unavailable(list(unavailable), next(iter(unavailable.values())))
@@ -84,13 +88,23 @@ def submit_to_ca(ids: Sequence[int]) -> Sequence[int]:
 
 @transaction.atomic
 def _note_intents(ids: Sequence[int]) -> list[Work]:
-    """Beat 1: policy once more under the version in force now, then an attempt for each order that may go out."""
+    """Beat 1 for the requests that are ready."""
     now = database_now()
-    requests = _still_allowed(lock_ready(ids, S.CSR_CREATED), now=now)
+    return note_intents(lock_ready(ids, S.CSR_CREATED), now=now)
+
+
+def note_intents(requests: Sequence[CertificateRequest], *, now: datetime, judged: Mapping[int, Decision] | None = None) -> list[Work]:
+    """Policy once more under the version in force now, then an attempt for each order that may go out. The rows are locked.
+
+    `judged`: decisions made in this very transaction, which need not be made twice.
+    """
+    requests = _still_allowed(requests, judged, now=now)
+    if not requests:
+        return []
     claims = open_attempts(requests, STEP, now=now)
     worn_out(claims.worn_out, source=S.CSR_CREATED, now=now)
     mine = [request for request in requests if request.pk in claims.mine]
-    csrs = {csr.pk: csr for csr in RequestCSR.objects.filter(pk__in=[request.pk for request in mine])}
+    csrs = _csrs(mine)
     issuers = {issuer.pk: issuer for issuer in _share_lock({request.issuer_id for request in mine})}
     record_many(
         [
@@ -99,6 +113,14 @@ def _note_intents(ids: Sequence[int]) -> list[Work]:
         ]
     )
     return [_work(issuer, [r for r in mine if r.issuer_id == pk], csrs, claims, now) for pk, issuer in issuers.items()]
+
+
+def _csrs(requests: Sequence[CertificateRequest]) -> dict[int, RequestCSR]:
+    """Their CSRs, those from memory where they were just written."""
+    cached = CertificateRequest._meta.get_field("csr").is_cached
+    known = {request.pk: request.csr for request in requests if cached(request)}
+    missing = [request.pk for request in requests if request.pk not in known]
+    return known | (RequestCSR.objects.in_bulk(missing) if missing else {})
 
 
 def _share_lock(issuer_ids: set[int]) -> list[Issuer]:
@@ -110,24 +132,30 @@ def _share_lock(issuer_ids: set[int]) -> list[Issuer]:
 def _work(issuer: Issuer, requests: Sequence[CertificateRequest], csrs: Mapping[int, RequestCSR], claims: Claims, now: datetime) -> Work:
     return Work(
         issuer=issuer,
+        requests={request.pk: request for request in requests},
         orders={request.pk: order_for(request, csrs[request.pk], now=now) for request in requests},
         look_up=frozenset(r.pk for r in requests if any(outcome != "not_sent" for outcome in claims.earlier.get(r.pk, ()))),
         attempts={request.pk: claims.mine[request.pk] for request in requests},
     )
 
 
-def _still_allowed(requests: Sequence[CertificateRequest], *, now: datetime) -> list[CertificateRequest]:
+def _still_allowed(
+    requests: Sequence[CertificateRequest], judged: Mapping[int, Decision] | None, *, now: datetime
+) -> list[CertificateRequest]:
     """Those that the policy in force now allows and whose key is not blocked; the others end here, naming both versions."""
     if not requests:
         return []
     blocked = blocked_keys({request.spki_sha256 for request in requests})
-    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
+    if judged is None:
+        _, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
+    else:
+        decisions = [judged[request.pk] for request in requests]
     approved = approved_digests([r for r, d in zip(requests, decisions, strict=True) if d.outcome is PolicyOutcome.NEEDS_APPROVAL])
     allowed, rejections, changed = [], [], []
     for request, decision in zip(requests, decisions, strict=True):
-        before, request.policy_version = request.policy_version, version.version
+        before, request.policy_version = request.policy_version, decision.policy_version
         fine = decision.outcome is PolicyOutcome.ALLOW or request.pk in approved
-        if before != version.version or not fine:
+        if before != decision.policy_version or not fine:
             changed.append((request, decision))
         if request.spki_sha256 in blocked:
             rejections.append(
@@ -142,13 +170,15 @@ def _still_allowed(requests: Sequence[CertificateRequest], *, now: datetime) -> 
                     "The policy now asks for an approval that this request does not have",
                     "Submit it again; it will wait for approval.",
                 )
-            rejections.append((request, "policy", f"{message} (accepted under {before}, refused under {version.version})", suggestion))
+            rejections.append(
+                (request, "policy", f"{message} (accepted under {before}, refused under {decision.policy_version})", suggestion)
+            )
     keep_evaluations([r for r, _ in changed], [d for _, d in changed], now=now)
     reject_many(rejections, source=S.CSR_CREATED, now=now)
     return allowed
 
 
-def _ask(work: Work) -> dict[int, Result]:
+def ask(work: Work) -> dict[int, Result]:
     """Beat 2: look up what may already be signed, send the rest, verify what comes back."""
     if work.issuer.circuit_opened_at is not None:
         message = f"{work.issuer.name} is stopped: {work.issuer.circuit_reason}"
@@ -189,25 +219,25 @@ def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:
         return Mismatch(outcome.certificate_der, tuple(exc.reasons))
 
 
-@transaction.atomic
-def _record(work: Work, results: Mapping[int, Result]) -> dict[int, str]:
-    """Beat 3: compare and set, for the requests whose claim held; answers what to try again."""
-    now = database_now()
-    requests = {request.pk: request for request in lock_ready(list(work.attempts), S.CSR_CREATED)}
+def record(work: Work, results: Mapping[int, Result], *, now: datetime) -> tuple[list[Certificate], dict[int, str]]:
+    """Beat 3: compare and set, for the requests whose claim held. Answers the new certificates, and what to try again.
+
+    Needs an open transaction.
+    """
+    ready = still_ready(list(work.attempts), S.CSR_CREATED)
     winners = close_attempts(work.attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, now=now)
-    late = [pk for pk in results if pk not in winners or pk not in requests]
+    late = [pk for pk in results if pk not in winners or pk not in ready]
     keep_unclaimed([u for pk in late for u in _unclaimed(work, pk, results[pk], now)], actor=WORKER, now=now)
-    mine = {pk: (requests[pk], result) for pk, result in results.items() if pk not in late}
-    for request, _ in mine.values():
-        request.policy_version = work.orders[request.pk].policy_version
-    record_certificates([(request, r) for request, r in mine.values() if isinstance(r, Believed)], issuer=work.issuer, now=now)
+    mine = {pk: (work.requests[pk], result) for pk, result in results.items() if pk not in late}
+    believed = [(request, r) for request, r in mine.values() if isinstance(r, Believed)]
+    certificates = record_certificates(believed, issuer=work.issuer, now=now)
     _quarantine(work, [(request, r) for request, r in mine.values() if isinstance(r, Mismatch)], now=now)
     fail_many(
         [(request, r.problem, f"{work.issuer.name} refused: {r.message}") for request, r in mine.values() if isinstance(r, Refused)],
         source=S.CSR_CREATED,
         now=now,
     )
-    return {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
+    return certificates, {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
 
 
 def _outcome(result: Result) -> tuple[str, str]:

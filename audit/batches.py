@@ -1,0 +1,114 @@
+"""Rows in and out by the database's fastest way. At the bottom of the house, because every room writes in batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+# Below this, one INSERT of all rows is as fast as starting a COPY.
+COPY_FROM = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """New rows of one table; `columns` is the column list as SQL."""
+
+    table: str
+    columns: str
+    rows: Sequence[Sequence[Any]]
+
+
+def insert_rows(table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows of one table."""
+    insert_together([Rows(table, columns, rows)])
+
+
+def insert_together(parts: Sequence[Rows]) -> None:
+    """Insert rows of several tables, in order. On PostgreSQL many rows go by COPY, and all the small parts in one round trip."""
+    with connection.cursor() as cursor:
+        small: list[Rows] = []
+        for part in parts:
+            if not part.rows:
+                continue
+            if connection.vendor == "sqlite":
+                _insert_each(cursor, part)
+            elif len(part.rows) > COPY_FROM:
+                _insert_small(cursor, small)
+                small = []
+                _copy(cursor, part)
+            else:
+                small.append(part)
+        _insert_small(cursor, small)
+
+
+def _insert_each(cursor: Any, part: Rows) -> None:
+    marks = ", ".join(["%s"] * len(part.rows[0]))
+    adapted = [[sqlite_value(value) for value in row] for row in part.rows]
+    cursor.executemany(f"INSERT INTO {part.table} ({part.columns}) VALUES ({marks})", adapted)  # noqa: S608 - the callers' constants
+
+
+def _copy(cursor: Any, part: Rows) -> None:
+    with connection.wrap_database_errors, cursor.copy(f"COPY {part.table} ({part.columns}) FROM STDIN") as copy:
+        for row in part.rows:
+            copy.write_row(row)
+
+
+def _insert_small(cursor: Any, parts: Sequence[Rows]) -> None:
+    """Several statements in one message: parameters are bound in the client (Django's default), so the server takes them."""
+    if not parts:
+        return
+    statements, parameters = [], []
+    for part in parts:
+        marks = "(" + ", ".join(["%s"] * len(part.rows[0])) + ")"
+        statements.append(f"INSERT INTO {part.table} ({part.columns}) VALUES {', '.join([marks] * len(part.rows))}")  # noqa: S608
+        parameters += [value for row in part.rows for value in row]
+    cursor.execute("; ".join(statements), parameters)
+
+
+def reserve_ids(table: str, count: int) -> list[int]:
+    """Ids for `count` new rows, rising. On SQLite the write lock is held already, so the sequence cannot move under us."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(f"SELECT nextval(pg_get_serial_sequence('{table}', 'id')) FROM generate_series(1, %s)", [count])  # noqa: S608
+            return sorted(row[0] for row in cursor.fetchall())
+        cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+        last: int = (cursor.fetchone() or (0,))[0]
+        return list(range(last + 1, last + 1 + count))
+
+
+def id_list(ids: Sequence[int]) -> str:
+    """Ids as the text of a PostgreSQL array or of a JSON array: one parameter, whatever their number."""
+    text = ",".join(map(str, ids))
+    return f"{{{text}}}" if connection.vendor == "postgresql" else f"[{text}]"
+
+
+def among_ids(column: str) -> str:
+    """The condition that `column` is among the ids of one `id_list` parameter."""
+    if connection.vendor == "postgresql":
+        return f"{column} = ANY(CAST(%s AS bigint[]))"
+    return f"{column} IN (SELECT value FROM json_each(%s))"  # noqa: S608 - the caller's constant
+
+
+def text_list(texts: Iterable[str]) -> str:
+    """Texts as a JSON array: one parameter, whatever their number (an array literal is ten times slower to write)."""
+    return json.dumps(list(texts))
+
+
+def among_texts(column: str) -> str:
+    """The condition that `column` is among the texts of one `text_list` parameter."""
+    if connection.vendor == "postgresql":
+        return f"{column} IN (SELECT jsonb_array_elements_text(CAST(%s AS jsonb)))"
+    return f"{column} IN (SELECT value FROM json_each(%s))"  # noqa: S608 - the caller's constant
+
+
+def sqlite_value(value: Any) -> Any:
+    """Datetimes and UUIDs as Django's own fields store them in SQLite: naive UTC text, and hex."""
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    return value.hex if isinstance(value, UUID) else value

@@ -1,0 +1,54 @@
+"""Who owns the domains around the names asked for, read once for a whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from django.db import connection
+
+from audit.batches import among_ids, among_texts, id_list, text_list
+from certs.intake.spec import CertificateSpec
+from certs.models import Team
+from policy.facts import RequesterFacts
+
+# The suffixes that a domain ends in; without LIKE, for whose sake they would have to be escaped.
+_BENEATH = {
+    "postgresql": "jsonb_array_elements_text(CAST(%s AS jsonb)) AS suffix WHERE right(name, length(suffix)) = suffix",
+    "sqlite": "json_each(%s) AS suffix WHERE substr(name, -length(suffix.value)) = suffix.value",
+}
+
+
+def requesters_for(asked: Sequence[tuple[CertificateSpec, Team]]) -> list[RequesterFacts]:
+    """For each request its team's domains, and those of other teams at, above or beneath the names asked for."""
+    names = {name for spec, _ in asked for name in spec.dns_names}
+    owners = _owners({team.pk for _, team in asked}, names)
+    owned: dict[int, list[str]] = {}
+    for domain, team_id in sorted(owners.items()):
+        owned.setdefault(team_id, []).append(domain)
+    own = {team_id: tuple(domains) for team_id, domains in owned.items()}
+    return [RequesterFacts(team.slug, own.get(team.pk, ()), _foreign(spec, team, owners)) for spec, team in asked]
+
+
+def _foreign(spec: CertificateSpec, team: Team, owners: Mapping[str, int]) -> tuple[str, ...]:
+    near = {domain for name in spec.dns_names for domain in _ancestors(name) if domain in owners}
+    for name in spec.dns_names:
+        if name.startswith("*."):
+            near |= {domain for domain in owners if domain.endswith(name[1:])}
+    return tuple(sorted(domain for domain in near if owners[domain] != team.pk))
+
+
+def _owners(teams: Iterable[int], names: Iterable[str]) -> dict[str, int]:
+    """Domains with their team's id: all of these teams, and any team's at or above a name or beneath a wildcard's base."""
+    among = [id_list(list(teams)), text_list(sorted({domain for name in names for domain in _ancestors(name)}))]
+    beneath = sorted({name[1:] for name in names if name.startswith("*.")})
+    sql = f"SELECT name, team_id FROM certs_domain WHERE {among_ids('team_id')} OR {among_texts('name')}"  # noqa: S608 - constants
+    if beneath:
+        sql += f" OR EXISTS (SELECT 1 FROM {_BENEATH[connection.vendor]})"  # noqa: S608 - constants
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*among, text_list(beneath)] if beneath else among)
+        return dict(cursor.fetchall())
+
+
+def _ancestors(name: str) -> list[str]:
+    labels = name.removeprefix("*.").split(".")
+    return [".".join(labels[n:]) for n in range(len(labels))]
