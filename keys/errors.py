@@ -12,9 +12,20 @@ class KeyBackendError(Exception):
         super().__init__(message)
         self.next_step = next_step
 
+    @property
+    def told(self) -> str:
+        """What happened and what to do about it, for a message to an operator."""
+        return f"{self} {self.next_step}".strip()
+
 
 class KeyBackendUnavailable(KeyBackendError):
     """Unreachable, sealed, overloaded: the same call may succeed later. Never a reason to use another backend."""
+
+    retryable = True
+
+
+class KeyLoginRefused(KeyBackendError):
+    """The backend does not take this process's login: nothing was done, and all goes on once the credential is renewed."""
 
     retryable = True
 

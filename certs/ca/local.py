@@ -70,7 +70,7 @@ class LocalCAClient(CAClient):
         except KeyBackendError as exc:
             if not exc.retryable:
                 return [Refused(o.order_ref, "ca_key", str(exc)) for o in orders]
-            return [NotSent(o.order_ref, str(exc)) for o in orders]
+            return [NotSent(o.order_ref, exc.told) for o in orders]
         return [refused.get(o.order_ref) or self._outcome(o, intents.get(o.order_ref)) for o in orders]
 
     def find(self, order: Order) -> Issued | Pending | None:

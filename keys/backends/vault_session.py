@@ -6,10 +6,12 @@ Shared by the transit backend and by the client of the PKI engine.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,20 +19,33 @@ import hvac
 import hvac.exceptions
 import requests
 
-from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyOperationRefused
+from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyLoginRefused, KeyNotFound, KeyOperationRefused
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 TIMEOUT_SECONDS = 15  # well below an attempt's lease
 RENEW_AT = 2 / 3
+# After a refused login the next one waits, twice as long each time: Vault locks a role for 15 minutes after five wrong secret ids.
+FIRST_LOGIN_PAUSE, LONGEST_LOGIN_PAUSE = 15.0, 900.0
 # Answered with 500 although no retry will help: the version was trimmed or is below the minimum.
 _LASTING_500 = ("no such key version", "key version", "version is too old")
+# Answers with which Vault turns a login away. All else says nothing of the credential.
+_LOGIN_REFUSED = (
+    hvac.exceptions.InvalidRequest,
+    hvac.exceptions.Unauthorized,
+    hvac.exceptions.Forbidden,
+    hvac.exceptions.InvalidPath,
+)
+
+_living: weakref.WeakSet[VaultSession] = weakref.WeakSet()
 
 
 class VaultSession:
     """`ca_cert`: PEM file that the server's certificate must chain to. Give a token, or an AppRole's role and secret id.
 
-    Safe to use from several threads; after a fork each process logs in anew.
+    Safe to use from several threads; after a fork each process logs in anew and takes over no connection.
     """
 
     def __init__(
@@ -48,47 +63,57 @@ class VaultSession:
         self.url = url
         self._given_token, self._role_id, self._secret_id = token, role_id, secret_id
         self._namespace, self._ca_cert, self._approle_mount, self._timeout = namespace, ca_cert, approle_mount, timeout
-        self._lock = threading.RLock()
-        self._forget()
-        os.register_at_fork(after_in_child=self._forget)
-        atexit.register(self._revoke_own_token)
+        self.forget()
+        _living.add(self)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """As in a new process: no token, no connection, and no lock that another thread held when this process was forked."""
+        self._lock = threading.RLock()
         self._local = threading.local()
-        self._token, self._renew_at, self._owner = "", 0.0, os.getpid()
+        self._token, self._owner = "", os.getpid()
+        self._kept_at = self._renew_at = self._ends_at = 0.0  # by time.monotonic()
+        self._login_refusal: KeyLoginRefused | None = None
+        self._login_again_at, self._login_pause = 0.0, FIRST_LOGIN_PAUSE
 
     def call(self, act: Callable[[hvac.Client], T]) -> T:
         """Run `act` with a logged-in client. Raises KeyBackendError and nothing else."""
         try:
-            return act(self._client(self._valid_token()))
-        except hvac.exceptions.Forbidden as exc:
-            return self._after_forbidden(act, exc)
+            token = self._valid_token()
+            try:
+                return act(self._client(token))
+            except hvac.exceptions.Forbidden:
+                if self._lives(token):
+                    raise
+            return act(self._client(self._token_after(token)))
         except Exception as exc:
             raise translated(exc, self.url) from exc
 
     def is_available(self) -> bool:
-        """Reachable, initialised and unsealed. Needs no login; never raises."""
+        """Reachable, unsealed, and our login is taken: what waits could go on. Never raises."""
         try:
             health = self._client("").sys.read_health_status(method="GET", standby_ok=True)
-        except (requests.RequestException, hvac.exceptions.VaultError, OSError):
+            # hvac answers with the decoded body for 200 and with the response itself for every other code
+            if not isinstance(health, dict) or health.get("sealed") is not False:
+                return False
+            self._valid_token()
+        except (requests.RequestException, hvac.exceptions.VaultError, OSError, KeyBackendError):
             return False
-        # hvac answers with the decoded body for 200 and with the response itself for every other code
-        return isinstance(health, dict) and health.get("sealed") is False
+        return True
 
-    def _after_forbidden(self, act: Callable[[hvac.Client], T], exc: hvac.exceptions.Forbidden) -> T:
-        """403 means either that the token is gone (log in again) or that it may not do this (say so): the token knows."""
+    def _lives(self, token: str) -> bool:
+        """After a 403: it means either that the token is gone or that it may not do this, and the token itself knows."""
         try:
-            self._client(self._token).auth.token.lookup_self()
+            self._client(token).auth.token.lookup_self()
         except hvac.exceptions.Forbidden:
-            with self._lock:
+            return False
+        return True
+
+    def _token_after(self, gone: str) -> str:
+        """A token other than the one that is gone; another thread may have got it already."""
+        with self._lock:
+            if self._token == gone:
                 self._token = ""
-            try:
-                return act(self._client(self._valid_token()))
-            except Exception as second:
-                raise translated(second, self.url) from second
-        except Exception as lookup:
-            raise translated(lookup, self.url) from lookup
-        raise translated(exc, self.url) from exc
+            return self._valid_token()
 
     def _client(self, token: str) -> hvac.Client:
         client: hvac.Client | None = getattr(self._local, "client", None)
@@ -109,50 +134,123 @@ class VaultSession:
             return self._token
 
     def _log_in(self) -> None:
+        """Raises KeyLoginRefused for a credential that Vault does not take; asked again after a pause that grows, not at each call."""
+        if self._login_refusal is not None and time.monotonic() < self._login_again_at:
+            raise KeyLoginRefused(str(self._login_refusal), next_step=self._login_refusal.next_step)
+        try:
+            self._ask_for_token()
+        except hvac.exceptions.VaultError as exc:
+            if not _turned_away(exc):
+                raise
+            self._login_refusal = refusal = self._refusal(exc)
+            self._login_again_at = time.monotonic() + self._login_pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
+            self._login_pause = min(2 * self._login_pause, LONGEST_LOGIN_PAUSE)
+            raise refusal from exc
+        self._login_refusal, self._login_pause = None, FIRST_LOGIN_PAUSE
+
+    def _ask_for_token(self) -> None:
+        asked_at = time.monotonic()
         if self._role_id:
-            answer = self._client("").auth.approle.login(self._role_id, self._secret_id, mount_point=self._approle_mount)
-            self._keep(answer["auth"]["client_token"], answer["auth"]["lease_duration"])
-            return
-        if not self._given_token:
-            raise KeyOperationRefused(
+            auth = self._client("").auth.approle.login(self._role_id, self._secret_id, mount_point=self._approle_mount)["auth"]
+            self._keep(auth["client_token"], auth["lease_duration"], asked_at)
+        elif self._given_token:
+            data = self._client(self._given_token).auth.token.lookup_self()["data"]
+            self._keep(self._given_token, data["ttl"] if data.get("renewable") else 0, asked_at)
+        else:
+            raise KeyLoginRefused(
                 f"There is no login to {self.url}.",
-                next_step="Set VAULT_ROLE_ID and VAULT_SECRET_ID (or their _FILE forms) for this process.",
+                next_step="Set VAULT_ROLE_ID and VAULT_SECRET_ID (or their _FILE forms) for this process and restart it.",
             )
-        data = self._client(self._given_token).auth.token.lookup_self()["data"]
-        self._keep(self._given_token, data["ttl"] if data.get("renewable") else 0)
+
+    def _refusal(self, exc: Exception) -> KeyLoginRefused:
+        if not self._role_id:
+            return KeyLoginRefused(
+                f"Vault at {self.url} does not take the token in VAULT_TOKEN: it has expired or was revoked.",
+                next_step="Make a new one (`bao token create ...`, docs/vault/), put it into VAULT_TOKEN and restart this process.",
+            )
+        mount = f"auth/{self._approle_mount}"
+        return KeyLoginRefused(
+            f"Vault at {self.url} refused the AppRole login (role id {self._role_id[:8]}…, {mount}). {_reason(exc)}".strip(),
+            next_step=(
+                f"The secret id has expired or is wrong. Make a new one: `bao write -f -field=secret_id {mount}/role/<role>/secret-id`, "
+                "put it where VAULT_SECRET_ID or VAULT_SECRET_ID_FILE says and restart this process. What waits goes on by itself, "
+                "at the latest 15 minutes later: for so long Vault locks a role after five wrong secret ids."
+            ),
+        )
 
     def _renew(self) -> None:
+        asked_at, lifetime = time.monotonic(), self._ends_at - self._kept_at
         try:
-            answer = self._client(self._token).auth.token.renew_self()
-        except hvac.exceptions.Forbidden:
+            seconds = self._client(self._token).auth.token.renew_self()["auth"]["lease_duration"]
+        except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidRequest):  # gone, or past its greatest age
             self._log_in()
             return
-        self._keep(self._token, answer["auth"]["lease_duration"])
+        except (requests.RequestException, hvac.exceptions.VaultError, OSError) as exc:
+            rest = self._ends_at - asked_at
+            if rest <= 0:
+                raise
+            log.warning("token for %s not renewed (%s); it is good for another %d s", self.url, type(exc).__name__, rest)
+            self._renew_at = asked_at + rest / 4
+            return
+        if self._role_id and seconds < lifetime / 3:  # its greatest age is near: renewing gives less and less
+            self._log_in()
+            return
+        self._keep(self._token, seconds, asked_at)
 
-    def _keep(self, token: str, seconds: float) -> None:
+    def _keep(self, token: str, seconds: float, asked_at: float) -> None:
         """Renewed at two thirds of its life, with jitter so that many workers do not come at once."""
-        self._token = token
-        self._renew_at = time.monotonic() + seconds * RENEW_AT * random.uniform(0.9, 1.0) if seconds else float("inf")  # noqa: S311 - jitter
+        self._token, self._kept_at = token, asked_at
+        self._ends_at = asked_at + seconds if seconds else float("inf")
+        self._renew_at = asked_at + seconds * RENEW_AT * random.uniform(0.9, 1.0) if seconds else float("inf")  # noqa: S311 - jitter
 
-    def _revoke_own_token(self) -> None:
+    def revoke_own_token(self) -> None:
         """A token that we logged in for ends with the process. One that was given to us is its giver's."""
         if not self._token or not self._role_id or self._owner != os.getpid():
             return
+        token, self._token = self._token, ""
         try:
-            self._client(self._token).auth.token.revoke_self()
+            self._client(token).auth.token.revoke_self()
         except (requests.RequestException, hvac.exceptions.VaultError):
             return  # it expires by itself
+
+
+def revoke_tokens() -> None:
+    """Give up this process's logins. At exit, and where a process ends without that: a child of Celery's prefork pool."""
+    for session in list(_living):
+        session.revoke_own_token()
+
+
+def _forget_all() -> None:
+    for session in list(_living):
+        session.forget()
+
+
+atexit.register(revoke_tokens)
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _turned_away(exc: hvac.exceptions.VaultError) -> bool:
+    """The credential is not taken. For a wrong secret id Vault 1.13 answers 500 and later ones 400; 403 for a role that is locked."""
+    return isinstance(exc, _LOGIN_REFUSED) or (isinstance(exc, hvac.exceptions.InternalServerError) and "invalid secret id" in _reason(exc))
+
+
+def _reason(exc: Exception) -> str:
+    return "; ".join(getattr(exc, "errors", None) or [])[:300]
 
 
 def translated(exc: Exception, url: str) -> KeyBackendError:
     """The key room's error for one of hvac's or requests'. Vault's texts name paths and reasons, never secrets."""
     if isinstance(exc, KeyBackendError):
         return exc
-    reason = "; ".join(getattr(exc, "errors", None) or [])[:300]
+    reason = _reason(exc)
     match exc:
         case hvac.exceptions.VaultDown() | hvac.exceptions.VaultNotInitialized():
             return KeyBackendUnavailable(
                 f"Vault at {url} is sealed or not initialised.", next_step="Unseal it; what waits goes on by itself."
+            )
+        case hvac.exceptions.InvalidPath() if "no handler for route" in reason:  # not a key that is absent: the whole engine is
+            return KeyBackendUnavailable(
+                f"Vault at {url} has no engine there. {reason}", next_step="Enable it, or correct its mount or namespace in the settings."
             )
         case hvac.exceptions.InvalidPath():
             return KeyNotFound(f"Vault at {url} has nothing there. {reason}".strip())

@@ -114,7 +114,7 @@ def _record(attempts: Mapping[int, Attempt], signed: Mapping[int, SignedCSR | Ke
                 Move(request, (S.CSR_CREATED,), ((EventType.CSR_CREATED, {"brought": False, "spki_sha256": request.spki_sha256}),))
             )
         elif isinstance(result, KeyBackendError) and result.retryable:
-            unavailable[pk] = str(result)
+            unavailable[pk] = result.told
         else:
             failures.append((request, "csr", str(result)))
     keep_unclaimed(late, actor=WORKER, now=now)

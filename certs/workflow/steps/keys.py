@@ -102,7 +102,7 @@ def _record(attempts: Mapping[int, Attempt], keys: Mapping[int, Key], made: Mapp
         elif isinstance(result, KeyInfo):
             good.append(requests[pk])
         elif result.retryable:
-            unavailable[pk] = str(result)
+            unavailable[pk] = result.told
         else:
             failures.append((requests[pk], "key_backend", str(result)))
     keep_unclaimed(late, actor=WORKER, now=now)
