@@ -17,8 +17,8 @@ from bench.machine import row, timed
 from bench.portal import requester
 from certs.ca.creation import ensure_own_ca
 from certs.intake.spec import CertificateSpec
-from certs.workflow.inline import run_now
-from certs.workflow.issuance import submit_many
+from certs.workflow.inline import issue_admitted
+from certs.workflow.issuance import admit
 from keys.spec import KeySpec
 
 COUNT = {"ec-p256": 2000, "rsa-4096": 500}
@@ -42,8 +42,7 @@ def _measure(ca_key: KeySpec) -> None:
 
     def pipeline() -> None:
         for first in range(0, count, BATCH):
-            rows = submit_many(specs[first : first + BATCH], requester=requester(), issuer=f"Bench-{ca_key}", begin=False)
-            run_now([one.pk for one in rows], brought=True)
+            issue_admitted(admit(specs[first : first + BATCH], requester=requester(), issuer=f"Bench-{ca_key}"))
 
     full = count / timed(pipeline)
     row(f"CA key {ca_key.label}", f"portal {full:,.0f}", f"bare pyca loop {bare:,.0f}", f"ratio {full / bare:.2f}")

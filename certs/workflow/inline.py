@@ -1,29 +1,94 @@
-"""The same steps in the same order, run here and now instead of by Celery: for the CA endpoint, whose caller waits.
+"""The same steps run here and now instead of by Celery: for the CA endpoint, whose caller waits.
 
 Only a process that may use the CA's key can do this (the embedded one, or the `ca-api` service of the compose file).
-What cannot be finished is handed to the queue, which retries and holds as always.
+A brought CSR that the policy allows has nobody to wait for, so its request, the policy's word and the intent to submit it
+share one transaction, and its certificate and the end of the request another. What cannot be finished is handed to the
+queue, which retries and holds as always.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
+from django.db import IntegrityError, transaction
+
+from audit.clock import database_now
+from certs.errors import InputRefused, PortalError
+from certs.intake.spec import CertificateSpec
+from certs.models import Certificate, CertificateRequest
 from certs.terms import RequestState as S
-from certs.workflow import steps
 from certs.workflow.canvas import start
-from certs.workflow.steps.keys import KeysUnavailable
+from certs.workflow.issuance import Requester, Wanted, admit, insert_requests, replayed
+from certs.workflow.joining import Joiner
+from certs.workflow.steps.inventory import complete
+from certs.workflow.steps.policy import evaluate_and_move
+from certs.workflow.steps.submission import Work, carry_out, note_intents
+
+MOST_TOGETHER = 64
 
 
-def run_now(ids: Sequence[int], *, brought: bool = False) -> None:
-    """Take requests from submitted to completed, as far as possible. `brought`: all came with a CSR, so no key is made."""
-    steps.check_policy(ids)
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One caller's CSR, read and found good."""
+
+    spec: CertificateSpec
+    requester: Requester
+
+
+def issue_now(call: Call) -> CertificateRequest:
+    """Take a request with a brought CSR from submitted to completed, as far as possible; calls that come together share a batch.
+
+    An idempotency key seen before answers the first request as it stands. Raises NotPermitted, InputRefused.
+    """
+    return _joined(call)
+
+
+def _run(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exception]:
     try:
-        if not brought:
-            steps.ensure_keys(ids)
-            steps.create_csrs(ids)
-        steps.submit_to_ca(ids)
-    except KeysUnavailable as exc:
-        start(exc.ids, at=S.APPROVED)
-    except steps.Unavailable as exc:
-        start(exc.ids, at=S.CSR_CREATED)
-    steps.record_inventory(ids)
+        wanted = [one for call in calls for one in admit([call.spec], requester=call.requester)]
+        requests, works = _begin(wanted)
+    except (PortalError, IntegrityError) as exc:
+        if len(calls) > 1:  # whose fault it was shows when each runs alone
+            return [result for call in calls for result in _run([call])]
+        return [_earlier(wanted, exc) if isinstance(exc, IntegrityError) and calls[0].requester.idempotency_key else exc]
+    _finish(works)
+    return requests
+
+
+def _earlier(wanted: Sequence[Wanted], conflict: IntegrityError) -> CertificateRequest | Exception:
+    try:
+        return replayed(wanted)[0]
+    except InputRefused as exc:
+        exc.__cause__ = conflict
+        return exc
+
+
+def issue_admitted(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
+    """The steps for a batch of brought CSRs. Raises IntegrityError for an idempotency key used before; nothing is written then."""
+    requests, works = _begin(wanted)
+    _finish(works)
+    return requests
+
+
+@transaction.atomic
+def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Work]]:
+    now = database_now()
+    requests = insert_requests(wanted, now=now)
+    judged = evaluate_and_move(requests, now=now)
+    return requests, note_intents([r for r in requests if r.state == S.CSR_CREATED], now=now, judged=judged)
+
+
+def _finish(works: Sequence[Work]) -> None:
+    for work in works:
+        missed = carry_out(work, then=_complete)
+        if missed:
+            start(list(missed), at=S.CSR_CREATED)
+
+
+def _complete(certificates: Sequence[Certificate], now: datetime) -> None:
+    complete([(certificate.request, certificate) for certificate in certificates], now=now)
+
+
+_joined: Joiner[Call, CertificateRequest] = Joiner(_run, most=MOST_TOGETHER)

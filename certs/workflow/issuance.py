@@ -70,58 +70,75 @@ def submit(spec: CertificateSpec, *, requester: Requester, issuer: str | None = 
     return submit_many([spec], requester=requester, issuer=issuer)[0]
 
 
-def submit_many(
-    specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None, begin: bool = True
-) -> list[CertificateRequest]:
+def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[CertificateRequest]:
     """Ask for certificates: one row and one `request:submitted` each, in one transaction, then the chain is started.
 
     With an idempotency key the same call again answers the first requests; a different content under the same key is
     refused. Raises NotPermitted, InputRefused.
     """
-    requester.check()
-    target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
-    _check_profiles(specs)
-    digests = [
-        request_digest(spec, team=requester.team, issuer=target, requester=str(requester.user or requester.actor.name)) for spec in specs
-    ]
+    wanted = admit(specs, requester=requester, issuer=issuer)
     try:
         with transaction.atomic():
-            return _insert(specs, digests, requester, target, begin=begin)
+            requests = insert_requests(wanted, now=database_now())
+            start_on_commit([request.pk for request in requests])
+            return requests
     except IntegrityError:
         if not requester.idempotency_key:
             raise
-        return _replayed(requester, digests)
+        return replayed(wanted)
 
 
-def _insert(
-    specs: Sequence[CertificateSpec], digests: Sequence[str], requester: Requester, issuer: Issuer, *, begin: bool
-) -> list[CertificateRequest]:
-    now = database_now()
-    requests = [
-        _row(spec, digest, key, requester, issuer, now)
-        for spec, digest, key in zip(specs, digests, _keys(requester, len(specs)), strict=True)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A specification that its requester may submit, with what its row needs besides."""
+
+    spec: CertificateSpec
+    requester: Requester
+    issuer: Issuer
+    digest: str
+    idempotency_key: str = ""
+
+
+def admit(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[Wanted]:
+    """Check what can be checked before anything is written. Raises NotPermitted, InputRefused."""
+    requester.check()
+    target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
+    _check_profiles(specs)
+    who = str(requester.user or requester.actor.name)
+    return [
+        Wanted(spec, requester, target, request_digest(spec, team=requester.team, issuer=target, requester=who), key)
+        for spec, key in zip(specs, _keys(requester, len(specs)), strict=True)
     ]
+
+
+def insert_requests(wanted: Sequence[Wanted], *, now: datetime) -> list[CertificateRequest]:
+    """Rows, brought CSRs and events. Needs an open transaction; raises IntegrityError for an idempotency key used before."""
+    requests = [_row(one, now) for one in wanted]
     give_ids(requests)
     csrs = [
-        RequestCSR(request=r, der=spec.csr_der or b"", spki_der=spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
-        for r, spec in zip(requests, specs, strict=True)
-        if spec.spki_der
+        RequestCSR(request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
+        for r, one in zip(requests, wanted, strict=True)
+        if one.spec.spki_der
     ]
     insert_models(requests, csrs)
-    record_many([Event(EventType.REQUEST_SUBMITTED, r.subject, requester.actor, now, _submitted_data(r)) for r in requests])
-    if begin:
-        start_on_commit([request.pk for request in requests])
+    record_many(
+        [
+            Event(EventType.REQUEST_SUBMITTED, r.subject, one.requester.actor, now, _submitted_data(r))
+            for r, one in zip(requests, wanted, strict=True)
+        ]
+    )
     return requests
 
 
-def _row(spec: CertificateSpec, digest: str, key: str, requester: Requester, issuer: Issuer, now: datetime) -> CertificateRequest:
+def _row(wanted: Wanted, now: datetime) -> CertificateRequest:
+    spec, requester = wanted.spec, wanted.requester
     return CertificateRequest(
         public_id=new_public_id("req", now),
         state=RequestState.SUBMITTED,
         team=requester.team,
         requester=requester.user,
         door=requester.door,
-        issuer=issuer,
+        issuer=wanted.issuer,
         profile=spec.profile,
         common_name=spec.common_name,
         dns_names=list(spec.dns_names),
@@ -131,9 +148,9 @@ def _row(spec: CertificateSpec, digest: str, key: str, requester: Requester, iss
         validity_days=spec.validity_days,
         csr_brought=spec.spki_der is not None,
         spki_sha256=spki_sha256(spec.spki_der) if spec.spki_der else "",
-        digest=digest,
+        digest=wanted.digest,
         idempotency_scope=requester.idempotency_scope,
-        idempotency_key=key,
+        idempotency_key=wanted.idempotency_key,
         created_at=now,
         state_changed_at=now,
     )
@@ -159,13 +176,13 @@ def _keys(requester: Requester, count: int) -> list[str]:
     return [key] * count if not key or count == 1 else [f"{key}:{number}" for number in range(count)]
 
 
-def _replayed(requester: Requester, digests: Sequence[str]) -> list[CertificateRequest]:
-    """The requests that an idempotency key already made, in order."""
-    keys = _keys(requester, len(digests))
-    rows = CertificateRequest.objects.filter(idempotency_scope=requester.idempotency_scope, idempotency_key__in=keys)
+def replayed(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
+    """The requests that an idempotency key already made, in order. Raises InputRefused when it made others."""
+    scope, keys = wanted[0].requester.idempotency_scope, [one.idempotency_key for one in wanted]
+    rows = CertificateRequest.objects.filter(idempotency_scope=scope, idempotency_key__in=keys)
     by_key = {row.idempotency_key: row for row in rows}
     earlier = [by_key.get(key) for key in keys]
-    if [row.digest if row else "" for row in earlier] != list(digests):
+    if [row.digest if row else "" for row in earlier] != [one.digest for one in wanted]:
         raise InputRefused(
             "This idempotency key was used for another request.",
             field="Idempotency-Key",

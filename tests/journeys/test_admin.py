@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from audit.models import AuditEvent
 from certs.models import ApiToken, Certificate
-from certs.workflow.inline import run_now
+from certs.workflow import steps
 from certs.workflow.issuance import submit_many
 from certs.workflow.planning import plan_words
 from tests.portal.fixtures import Portal
@@ -32,8 +32,9 @@ CHANGEABLE = {"Team", "Profile", "Policy", "PolicyVersion"}
 def root(portal: Portal) -> Client:
     """A superuser, in a portal where something has happened."""
     plan: Any = plan_words("Certificate for a.example.com, P-256, 30 days", requester=portal.requester())
-    rows = submit_many(plan.specs, requester=portal.requester(), begin=False)
-    run_now([row.pk for row in rows])
+    ids = [row.pk for row in submit_many(plan.specs, requester=portal.requester())]
+    for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs, steps.submit_to_ca, steps.record_inventory):
+        step(ids)
     portal.token()
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("root", "root@example.com", "x"))

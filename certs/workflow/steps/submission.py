@@ -6,7 +6,7 @@ whose fate is unknown is looked up first; a wrong certificate is kept apart, rev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -74,16 +74,24 @@ def submit_to_ca(ids: Sequence[int]) -> Sequence[int]:
     """csr_created -> issued | failed | rejected. Raises Unavailable for those whose CA cannot be reached now."""
     unavailable: dict[int, str] = {}
     for work in _note_intents(ids):
-        pause(STEP, "intent noted")
-        results = ask(work)
-        pause(STEP, "ca answered")
-        with transaction.atomic():
-            _, missed = record(work, results, now=database_now())
-        unavailable |= missed
-        pause(STEP, "answer recorded")
+        unavailable |= carry_out(work)
     if unavailable:
         raise Unavailable(list(unavailable), next(iter(unavailable.values())))
     return ids
+
+
+def carry_out(work: Work, *, then: Callable[[Sequence[Certificate], datetime], None] | None = None) -> dict[int, str]:
+    """Beats 2 and 3; answers what to try again. `then` shares the transaction of beat 3 and gets the new certificates."""
+    pause(STEP, "intent noted")
+    results = _ask(work)
+    pause(STEP, "ca answered")
+    with transaction.atomic():
+        now = database_now()
+        certificates, unavailable = _record(work, results, now=now)
+        if then is not None:
+            then(certificates, now)
+    pause(STEP, "answer recorded")
+    return unavailable
 
 
 @transaction.atomic
@@ -178,7 +186,7 @@ def _still_allowed(
     return allowed
 
 
-def ask(work: Work) -> dict[int, Result]:
+def _ask(work: Work) -> dict[int, Result]:
     """Beat 2: look up what may already be signed, send the rest, verify what comes back."""
     if work.issuer.circuit_opened_at is not None:
         message = f"{work.issuer.name} is stopped: {work.issuer.circuit_reason}"
@@ -219,7 +227,7 @@ def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:
         return Mismatch(outcome.certificate_der, tuple(exc.reasons))
 
 
-def record(work: Work, results: Mapping[int, Result], *, now: datetime) -> tuple[list[Certificate], dict[int, str]]:
+def _record(work: Work, results: Mapping[int, Result], *, now: datetime) -> tuple[list[Certificate], dict[int, str]]:
     """Beat 3: compare and set, for the requests whose claim held. Answers the new certificates, and what to try again.
 
     Needs an open transaction.

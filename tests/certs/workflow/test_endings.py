@@ -34,7 +34,7 @@ MakeSpec = Callable[..., CertificateSpec]
 
 
 def ask(requester: Requester, spec: CertificateSpec) -> CertificateRequest:
-    return submit_many([spec], requester=requester, begin=False)[0]
+    return submit_many([spec], requester=requester)[0]
 
 
 def events(request: CertificateRequest) -> list[str]:

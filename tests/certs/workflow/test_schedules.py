@@ -86,7 +86,7 @@ def interfere(request: CertificateRequest, what: str) -> None:
 
 def run(schedule: Schedule, requester: Requester, spec: CertificateSpec, lanes: tuple[Lane, Lane], ca: TwinCAClient) -> None:
     first, second = lanes
-    (request,) = submit_many([spec], requester=requester, begin=False)
+    (request,) = submit_many([spec], requester=requester)
     ids = [request.pk]
     ca.faults = list(schedule.faults)
     where = first.start(lambda: walk(ids))
