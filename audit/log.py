@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +18,7 @@ from django.db import connection, transaction
 from audit.batches import Rows, insert_together, reserve_ids
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
 
-__all__ = ["Actor", "Event", "EventRefused", "EventType", "NoTransaction", "Value", "record", "record_many", "unsealed_macs"]
+__all__ = ["Actor", "Event", "EventRefused", "EventType", "NoTransaction", "Value", "record", "record_many", "together", "unsealed_macs"]
 
 EVENT_COLUMNS = "id, event, subject, subject_seq, actor_kind, actor_name, at, data"
 
@@ -42,11 +44,52 @@ def record_many(events: Sequence[Event]) -> None:
     try:
         for event in events:
             check_event(event)
-        if events:
+        if _gathering.at_depth == _depth():
+            _gathering.events += events
+        elif events:
             _write(events)
     except BaseException:
         transaction.set_rollback(True)
         raise
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Write all events recorded within at once, at the end: two statements in place of two for each call of `record_many`.
+
+    The open transaction must be the one that the changes share; within a savepoint events are written at once, for it may be
+    rolled back alone. An exception leaves nothing but a roll-back.
+    """
+    if not connection.in_atomic_block:
+        raise NoTransaction("audit.log.together() needs an open transaction, the one of the changes that its events tell of.")
+    if _gathering.at_depth is not None:
+        yield
+        return
+    _gathering.at_depth, _gathering.events = _depth(), []
+    try:
+        yield
+        if _gathering.events:
+            _write(_gathering.events)
+    except BaseException:
+        transaction.set_rollback(True)
+        raise
+    finally:
+        _gathering.at_depth, _gathering.events = None, []
+
+
+class _Gathering(threading.local):
+    """Of one thread, as its connection is: how deep in savepoints its events are gathered, and the events."""
+
+    def __init__(self) -> None:
+        self.at_depth: int | None = None
+        self.events: list[Event] = []
+
+
+_gathering = _Gathering()
+
+
+def _depth() -> int:
+    return len(connection.savepoint_ids)
 
 
 def unsealed_macs(content: bytes) -> list[bytes]:

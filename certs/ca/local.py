@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from cryptography import x509
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from audit.batches import among_texts, text_list
 from audit.clock import database_now
@@ -28,7 +28,7 @@ from certs.ca.base import (
 )
 from certs.errors import NotFound
 from certs.models import IssuanceIntent, Issuer
-from certs.models.batch import insert_models, lock_shared, update_rows
+from certs.models.batch import give_ids, insert_models, update_rows
 from certs.x509.certificate import UnsignedCertificate, assemble, build_tbs
 from certs.x509.lint import lint
 from certs.x509.profiles import profile_named
@@ -52,25 +52,20 @@ class LocalCAClient(CAClient):
         self.alias = alias
         self.issuer_name = issuer or alias
         self._chain: tuple[bytes, ...] | None = None
+        self._kept_key: Key | None = None
 
     def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
         try:
-            issuer = self._issuer()
-        except CAUnreachable as exc:
-            return [NotSent(o.order_ref, str(exc)) for o in orders]
-        if issuer.state != Issuer.State.ACTIVE:
-            return [Refused(o.order_ref, "issuer_inactive", f"{issuer.name} does not issue any more.") for o in orders]
-        skew = abs(datetime.now(tz=UTC) - database_now())
-        if skew > MAX_SKEW:
-            message = f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended."
-            return [NotSent(o.order_ref, message) for o in orders]
-        refused, intents = self._note_intents(issuer, orders)
-        try:
+            issuer, refused, intents = self._note_intents(orders)
             self._sign(issuer, [intent for intent in intents.values() if intent.state == State.INTENDED])
+        except (CAUnreachable, _ClockDiffers) as exc:
+            return [NotSent(o.order_ref, str(exc)) for o in orders]
+        except _Inactive as exc:
+            return [Refused(o.order_ref, "issuer_inactive", str(exc)) for o in orders]
         except KeyBackendError as exc:
             if not exc.retryable:
                 return [Refused(o.order_ref, "ca_key", str(exc)) for o in orders]
-            return [NotSent(o.order_ref, exc.told) for o in orders]
+            return [NotSent(o.order_ref, str(exc)) for o in orders]
         return [refused.get(o.order_ref) or self._outcome(o, intents.get(o.order_ref)) for o in orders]
 
     def find(self, order: Order) -> Issued | Pending | None:
@@ -96,16 +91,26 @@ class LocalCAClient(CAClient):
     def is_available(self) -> bool:
         try:
             issuer = self._issuer()
-            sign_many_with(_key(issuer), [])
+            sign_many_with(self._key(issuer), [])
         except (CAUnreachable, KeyBackendError):
             return False
         return issuer.state == Issuer.State.ACTIVE
 
-    def _issuer(self) -> Issuer:
-        issuer = Issuer.objects.select_related("key", "parent").filter(name=self.issuer_name).first()
-        if issuer is None or issuer.certificate_der is None or issuer.key is None:
+    def _issuer(self, *, share: bool = False) -> Issuer:
+        """The issuer as it is now; with `share` it stays so until the open transaction ends."""
+        lock = " FOR SHARE" if share and connection.vendor == "postgresql" else ""
+        rows = Issuer.objects.raw(f"SELECT * FROM certs_issuer WHERE name = %s{lock}", [self.issuer_name])  # noqa: S608 - constants
+        issuer = next(iter(rows), None)
+        if issuer is None or issuer.certificate_der is None or issuer.key_id is None:
             raise CAUnreachable(f"The own CA {self.issuer_name} is not set up; run `manage.py bootstrap`.")
         return issuer
+
+    def _key(self, issuer: Issuer) -> Key:
+        """Where the issuer's key is, which never changes; whether it may be used is asked at each signature."""
+        if self._kept_key is None or self._kept_key.pk != issuer.key_id:
+            self._kept_key = issuer.key
+        assert self._kept_key is not None  # `_issuer` answers no issuer without a key
+        return self._kept_key
 
     def _outcome(self, order: Order, intent: IssuanceIntent | None) -> Outcome:
         if intent is None or intent.certificate_der is None:  # another worker abandoned it while we signed
@@ -115,32 +120,22 @@ class LocalCAClient(CAClient):
     def _issued(self, intent: IssuanceIntent) -> Issued:
         return Issued(intent.order_ref, bytes(intent.certificate_der or b""), self.chain())
 
-    def _note_intents(
-        self, issuer: Issuer, orders: Sequence[Order], tries: int = 3
-    ) -> tuple[Mapping[str, Refused], Mapping[str, IssuanceIntent]]:
+    def _note_intents(self, orders: Sequence[Order], tries: int = 3) -> tuple[Issuer, Mapping[str, Refused], Mapping[str, IssuanceIntent]]:
         """Beat 1: serial and complete linted TBS of each order, once for its reference, before anything is signed."""
-        now = database_now()
-        certificate = _loaded(bytes(issuer.certificate_der or b""))
-        known = self._usable_intents(issuer, orders, now)
-        refused: dict[str, Refused] = {}
-        fresh: dict[str, IssuanceIntent] = {}
-        for order in orders:
-            if order.order_ref in known:
-                continue
-            intent, problems = _prepare(issuer, certificate, order, now)
-            if problems:
-                refused[order.order_ref] = Refused(order.order_ref, "lint", "; ".join(problems))
-            else:
-                fresh[order.order_ref] = intent
         try:
             with transaction.atomic():
-                lock_shared(Issuer, [issuer.pk])
+                issuer = self._issuer(share=True)
+                now = database_now()
+                _check(issuer, now)
+                known = self._usable_intents(issuer, orders, now)
+                refused, fresh = _prepared(issuer, [order for order in orders if order.order_ref not in known], now)
+                give_ids(list(fresh.values()))
                 insert_models(list(fresh.values()))
         except IntegrityError:  # another worker noted one of these orders meanwhile: it is among the known ones now
             if tries == 1:
                 raise
-            return self._note_intents(issuer, orders, tries - 1)
-        return refused, {**known, **fresh}
+            return self._note_intents(orders, tries - 1)
+        return issuer, refused, {**known, **fresh}
 
     def _usable_intents(self, issuer: Issuer, orders: Sequence[Order], now: datetime) -> dict[str, IssuanceIntent]:
         """Intents that these orders have already. An unsigned one that is too old is abandoned: its serial goes on the CRL."""
@@ -160,7 +155,7 @@ class LocalCAClient(CAClient):
         """
         if not intents:
             return
-        signatures = sign_many_with(_key(issuer), [bytes(intent.tbs) for intent in intents])
+        signatures = sign_many_with(self._key(issuer), [bytes(intent.tbs) for intent in intents])
         now = database_now()
         signed = {}
         for intent, signature in zip(intents, signatures, strict=True):
@@ -178,9 +173,33 @@ def _loaded(der: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(der)
 
 
-def _key(issuer: Issuer) -> Key:
-    assert issuer.key is not None  # `_issuer` answers no other
-    return issuer.key
+class _ClockDiffers(Exception):
+    """This host and the database do not agree what time it is."""
+
+
+class _Inactive(Exception):
+    """The issuer signs no certificates any more."""
+
+
+def _check(issuer: Issuer, now: datetime) -> None:
+    if issuer.state != Issuer.State.ACTIVE:
+        raise _Inactive(f"{issuer.name} does not issue any more.")
+    skew = abs(datetime.now(tz=UTC) - now)
+    if skew > MAX_SKEW:
+        raise _ClockDiffers(f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended.")
+
+
+def _prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[dict[str, Refused], dict[str, IssuanceIntent]]:
+    certificate = _loaded(bytes(issuer.certificate_der or b""))
+    refused: dict[str, Refused] = {}
+    fresh: dict[str, IssuanceIntent] = {}
+    for order in orders:
+        intent, problems = _prepare(issuer, certificate, order, now)
+        if problems:
+            refused[order.order_ref] = Refused(order.order_ref, "lint", "; ".join(problems))
+        else:
+            fresh[order.order_ref] = intent
+    return refused, fresh
 
 
 def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: datetime) -> tuple[IssuanceIntent, list[str]]:

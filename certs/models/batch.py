@@ -18,9 +18,10 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 def insert_models(*groups: Sequence[models.Model]) -> None:
-    """Insert new rows of several models, in order, as few statements as can be. Rows without an id get one."""
-    for group in groups:
-        give_ids(group)
+    """Insert new rows of several models, in order, in as few statements as can be.
+
+    The database numbers rows without an id; who needs the ids afterwards calls `give_ids` before.
+    """
     insert_together([_rows(group) for group in groups if group])
 
 
@@ -34,7 +35,7 @@ def give_ids(rows: Sequence[models.Model]) -> None:
 
 def _rows(group: Sequence[models.Model]) -> Rows:
     model = type(group[0])
-    columns, names, converted = _layout(model)
+    columns, names, converted = _layout(model, numbered=group[0].pk is not None)
     rows = [[getattr(row, name) for name in names] for row in group]
     for position, convert in converted:
         for row in rows:
@@ -43,9 +44,9 @@ def _rows(group: Sequence[models.Model]) -> Rows:
 
 
 @lru_cache(maxsize=64)
-def _layout(model: type[models.Model]) -> tuple[str, tuple[str, ...], tuple[tuple[int, Callable[[Any], Any]], ...]]:
+def _layout(model: type[models.Model], *, numbered: bool) -> tuple[str, tuple[str, ...], tuple[tuple[int, Callable[[Any], Any]], ...]]:
     """Columns as SQL, the attributes they come from, and what must be converted first: JSON, which drivers do not guess."""
-    fields = model._meta.concrete_fields
+    fields = [field for field in model._meta.concrete_fields if numbered or not field.primary_key]
     columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     converted = tuple((n, _json) for n, field in enumerate(fields) if isinstance(field, models.JSONField))
     return columns, tuple(field.attname for field in fields), converted
@@ -137,21 +138,15 @@ def _cast_type(field: models.Field[Any, Any]) -> str:
     return "text" if isinstance(field, _WITHOUT_LENGTH) else str(field.cast_db_type(connection))
 
 
-def lock_shared(model: type[models.Model], pks: Sequence[int]) -> None:
-    """FOR SHARE: others may read and share these rows, nobody may change them before this transaction ends.
+def locked(
+    model: type[Row], ids: Sequence[int], condition: str = "true", parameters: Sequence[Any] = (), *, share: bool = False
+) -> list[Row]:
+    """Whole rows among `ids` that meet a condition in SQL, in the order of their ids, locked. Needs an open transaction.
 
-    The ORM has no word for it. On SQLite the transaction holds the only write lock already.
+    FOR UPDATE; or with `share` FOR SHARE, for which the ORM has no word: others may read and share the rows, nobody may change
+    them before this transaction ends. On SQLite the transaction holds the only write lock already.
     """
-    if connection.vendor != "postgresql" or not pks:
-        return
     table, key = _quoted(model._meta.db_table), _quoted(str(model._meta.pk.column))
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM {table} WHERE {among_ids(key)} ORDER BY {key} FOR SHARE", [id_list(pks)])  # noqa: S608
-
-
-def locked(model: type[Row], ids: Sequence[int], condition: str = "true", parameters: Sequence[Any] = ()) -> list[Row]:
-    """Whole rows among `ids` that meet a condition in SQL, in the order of their ids, FOR UPDATE. Needs an open transaction."""
-    table, key = _quoted(model._meta.db_table), _quoted(str(model._meta.pk.column))
-    lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
-    sql = f"SELECT * FROM {table} WHERE {among_ids(key)} AND {condition} ORDER BY {key}{lock}"  # noqa: S608 - identifiers only
+    lock = ("FOR SHARE" if share else "FOR UPDATE") if connection.vendor == "postgresql" else ""
+    sql = f"SELECT * FROM {table} WHERE {among_ids(key)} AND {condition} ORDER BY {key} {lock}"  # noqa: S608 - identifiers only
     return list(model._default_manager.raw(sql, [id_list(ids), *parameters]))  # noqa: SLF001 - Django's public name

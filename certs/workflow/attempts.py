@@ -17,7 +17,7 @@ from audit.batches import among_ids, id_list
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
-from certs.models.batch import insert_models, update_rows
+from certs.models.batch import give_ids, insert_models, update_rows
 
 MAX_LOSSES = 3
 
@@ -33,14 +33,16 @@ class Claims:
     worn_out: tuple[CertificateRequest, ...]
 
 
-def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: datetime) -> Claims:
+def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: datetime, fresh: bool = False) -> Claims:
     """Claim a step for the requests that nobody works on. The caller's transaction holds the rows FOR UPDATE.
 
     A request with an open attempt whose lease runs is left out: its worker lives. One whose lease ran out is taken over:
     the old attempt is closed as lost and its request's losses are counted, before anything else is parsed or sent. Only
     losses that it suffered alone tell against a request: in a batch another one may be to blame (PROTOCOLS 1).
+
+    `fresh`: the requests were made in this very transaction, so nobody can have tried before.
     """
-    past = _past(requests, step)
+    past = {} if fresh else _past(requests, step)
     open_now = [attempt for attempts in past.values() for attempt in attempts if attempt.closed_at is None]
     busy = {attempt.request_id for attempt in open_now if attempt.lease_until > now}
     lost = [attempt for attempt in open_now if attempt.request_id not in busy]
@@ -95,6 +97,7 @@ def _insert(requests: Sequence[CertificateRequest], step: str, past: Mapping[int
         )
         for request in requests
     ]
+    give_ids(opened)
     insert_models(opened)
     return {attempt.request_id: attempt for attempt in opened}
 

@@ -11,6 +11,9 @@ from certs.models import CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.states import WORKER, Move, transition_many
 
+KEY_BLOCKED = "The public key was blocked after the request was made."
+ASK_AGAIN = "Ask again with a new key."
+
 
 def new_resume_id() -> str:
     return f"resume-{secrets.token_hex(8)}"

@@ -15,6 +15,7 @@ from datetime import datetime
 from django.db import IntegrityError, transaction
 
 from audit.clock import database_now
+from audit.log import together
 from certs.errors import InputRefused, PortalError
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest
@@ -75,9 +76,10 @@ def issue_admitted(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
 @transaction.atomic
 def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Work]]:
     now = database_now()
-    requests = insert_requests(wanted, now=now)
-    judged = evaluate_and_move(requests, now=now)
-    return requests, note_intents([r for r in requests if r.state == S.CSR_CREATED], now=now, judged=judged)
+    with together():
+        requests = insert_requests(wanted, now=now)
+        judged = evaluate_and_move(requests, now=now)
+        return requests, note_intents([r for r in requests if r.state == S.CSR_CREATED], now=now, judged=judged)
 
 
 def _finish(works: Sequence[Work]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import transaction
 
@@ -15,12 +16,12 @@ from certs.models.batch import insert_models
 from certs.terms import RequestState as S
 from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts, renew_leases
 from certs.workflow.beats import pause
-from certs.workflow.endings import fail_many, worn_out
+from certs.workflow.endings import ASK_AGAIN, KEY_BLOCKED, fail_many, reject_many, worn_out
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.steps.keys import KeysUnavailable
 from certs.x509.csr_building import build_csr
 from keys.errors import KeyBackendError
-from keys.lifecycle import private_key_for
+from keys.lifecycle import blocked_keys, private_key_for
 from keys.spec import spki_der, spki_sha256
 
 STEP = "csr"
@@ -120,8 +121,16 @@ def _record(attempts: Mapping[int, Attempt], signed: Mapping[int, SignedCSR | Ke
     keep_unclaimed(late, actor=WORKER, now=now)
     insert_models(rows)
     transition_many(moves, source=S.KEY_READY, actor=WORKER, now=now)
-    fail_many(failures, source=S.KEY_READY, now=now)
+    _end(failures, now=now)
     return unavailable
+
+
+def _end(failures: Sequence[tuple[CertificateRequest, str, str]], *, now: datetime) -> None:
+    """A key that was blocked while its CSR was to be signed is the policy's no; all else is a fault that can be resumed."""
+    blocked = blocked_keys({request.spki_sha256 for request, _, _ in failures}) if failures else set()
+    lost = [(request, "key_compromised", KEY_BLOCKED, ASK_AGAIN) for request, _, _ in failures if request.spki_sha256 in blocked]
+    reject_many(lost, source=S.KEY_READY, now=now)
+    fail_many([failure for failure in failures if failure[0].spki_sha256 not in blocked], source=S.KEY_READY, now=now)
 
 
 def _outcome(result: SignedCSR | KeyBackendError | PortalError) -> tuple[str, str]:

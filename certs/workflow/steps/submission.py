@@ -14,19 +14,19 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import Event, record_many
+from audit.log import Event, record_many, together
 from certs.ca.base import CAClient, CAUnreachable, Issued, NotSent, Order, Outcome, Pending, Refused, Unknown
 from certs.ca.registry import get_ca_client
 from certs.errors import SignerMismatch
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
-from certs.models.batch import lock_shared
+from certs.models.batch import locked
 from certs.notifications.alerts import open_circuit
 from certs.terms import RequestState as S
 from certs.workflow.attempts import Claims, close_attempts, keep_unclaimed, open_attempts, renew_leases
 from certs.workflow.beats import pause
 from certs.workflow.believing import Believed, believe
 from certs.workflow.certificates import record_certificates
-from certs.workflow.endings import fail_many, reject_many, worn_out
+from certs.workflow.endings import ASK_AGAIN, KEY_BLOCKED, fail_many, reject_many, worn_out
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.orders import order_for
 from certs.workflow.states import WORKER, lock_ready, still_ready
@@ -85,7 +85,7 @@ def carry_out(work: Work, *, then: Callable[[Sequence[Certificate], datetime], N
     pause(STEP, "intent noted")
     results = _ask(work)
     pause(STEP, "ca answered")
-    with transaction.atomic():
+    with transaction.atomic(), together():
         now = database_now()
         certificates, unavailable = _record(work, results, now=now)
         if then is not None:
@@ -104,16 +104,16 @@ def _note_intents(ids: Sequence[int]) -> list[Work]:
 def note_intents(requests: Sequence[CertificateRequest], *, now: datetime, judged: Mapping[int, Decision] | None = None) -> list[Work]:
     """Policy once more under the version in force now, then an attempt for each order that may go out. The rows are locked.
 
-    `judged`: decisions made in this very transaction, which need not be made twice.
+    `judged`: decisions on requests made in this very transaction; they need not be made twice, and nobody can have tried before.
     """
     requests = _still_allowed(requests, judged, now=now)
     if not requests:
         return []
-    claims = open_attempts(requests, STEP, now=now)
+    claims = open_attempts(requests, STEP, now=now, fresh=judged is not None)
     worn_out(claims.worn_out, source=S.CSR_CREATED, now=now)
     mine = [request for request in requests if request.pk in claims.mine]
     csrs = _csrs(mine)
-    issuers = {issuer.pk: issuer for issuer in _share_lock({request.issuer_id for request in mine})}
+    issuers = {issuer.pk: issuer for issuer in locked(Issuer, sorted({request.issuer_id for request in mine}), share=True)}
     record_many(
         [
             Event(EventType.CA_SUBMITTED, r.subject, WORKER, now, {"issuer": r.issuer.name, "attempt": claims.mine[r.pk].number})
@@ -129,12 +129,6 @@ def _csrs(requests: Sequence[CertificateRequest]) -> dict[int, RequestCSR]:
     known = {request.pk: request.csr for request in requests if cached(request)}
     missing = [request.pk for request in requests if request.pk not in known]
     return known | (RequestCSR.objects.in_bulk(missing) if missing else {})
-
-
-def _share_lock(issuer_ids: set[int]) -> list[Issuer]:
-    """The issuers as they are, such that their state cannot change before this transaction ends."""
-    lock_shared(Issuer, sorted(issuer_ids))
-    return list(Issuer.objects.filter(pk__in=issuer_ids).order_by("pk"))
 
 
 def _work(issuer: Issuer, requests: Sequence[CertificateRequest], csrs: Mapping[int, RequestCSR], claims: Claims, now: datetime) -> Work:
@@ -153,11 +147,11 @@ def _still_allowed(
     """Those that the policy in force now allows and whose key is not blocked; the others end here, naming both versions."""
     if not requests:
         return []
-    blocked = blocked_keys({request.spki_sha256 for request in requests})
     if judged is None:
+        blocked = blocked_keys({request.spki_sha256 for request in requests})
         _, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
-    else:
-        decisions = [judged[request.pk] for request in requests]
+    else:  # the keys were recorded, and so locked, in this transaction
+        blocked, decisions = set(), [judged[request.pk] for request in requests]
     approved = approved_digests([r for r, d in zip(requests, decisions, strict=True) if d.outcome is PolicyOutcome.NEEDS_APPROVAL])
     allowed, rejections, changed = [], [], []
     for request, decision in zip(requests, decisions, strict=True):
@@ -166,9 +160,7 @@ def _still_allowed(
         if before != decision.policy_version or not fine:
             changed.append((request, decision))
         if request.spki_sha256 in blocked:
-            rejections.append(
-                (request, "key_compromised", "The public key was blocked after the request was made.", "Ask again with a new key.")
-            )
+            rejections.append((request, "key_compromised", KEY_BLOCKED, ASK_AGAIN))
         elif fine:
             allowed.append(request)
         else:
