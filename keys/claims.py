@@ -8,13 +8,12 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from django.db.models import Exists, OuterRef
-from django.utils.text import slugify
 
 from keys.models import Key
+from keys.naming import take_names
 from keys.registry import get_key_backend
+from keys.rows import claimed_keys, insert_claims
 from keys.spec import KeySpec
-
-MAX_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +32,6 @@ class KeyWanted:
     follows: UUID | None = None
 
 
-def key_name(common_name: str) -> str:
-    """`api-example-com` for api.example.com; a wildcard's star becomes `wildcard`."""
-    return slugify(common_name.replace("*", "wildcard").replace(".", "-").replace(":", "-"))[:MAX_NAME] or "key"
-
-
 def claim_keys(wanted: Sequence[KeyWanted], *, now: datetime) -> list[Key]:
     """Beat 1: take a name and version for each key before the backend is asked for anything. Needs an open transaction.
 
@@ -46,13 +40,16 @@ def claim_keys(wanted: Sequence[KeyWanted], *, now: datetime) -> list[Key]:
     the other is not active (compromised, destroyed), is not the latest of its name, is of another type or backend, or when
     the backend does not rotate.
     """
-    claimed = _claims(wanted)
+    claimed = claimed_keys(one.claimed_for for one in wanted)
     missing = [one for one in wanted if one.claimed_for not in claimed]
     while missing:
-        # A name, version or claim that another worker took meanwhile: look again.
-        Key.objects.bulk_create([_row(one, place, now) for one, place in _places(missing)], ignore_conflicts=True)
-        claimed = _claims(wanted)
-        missing = [one for one in wanted if one.claimed_for not in claimed]
+        rows = {one.claimed_for: _row(one, place, now) for one, place in _places(missing)}
+        inserted = insert_claims(list(rows.values()))
+        claimed |= {claimed_for: rows[claimed_for] for claimed_for in inserted}
+        missing = [one for one in missing if one.claimed_for not in inserted]
+        if missing:  # a name, version or claim that another worker took meanwhile: look again
+            claimed |= claimed_keys(one.claimed_for for one in missing)
+            missing = [one for one in missing if one.claimed_for not in claimed]
     return [claimed[one.claimed_for] for one in wanted]
 
 
@@ -82,7 +79,7 @@ def _places(wanted: Sequence[KeyWanted]) -> Iterable[tuple[KeyWanted, _Place]]:
     for one, place in rotated.items():
         yield one, place
     fresh = [one for one in wanted if one not in rotated]
-    for one, name in zip(fresh, _free_names(fresh), strict=True):
+    for one, name in zip(fresh, take_names([(one.backend, one.base_name) for one in fresh]), strict=True):
         yield one, _Place(name, 1)
 
 
@@ -101,34 +98,3 @@ def _next_versions(wanted: Sequence[KeyWanted]) -> dict[KeyWanted, _Place]:
         if old and (old.backend, old.spec) == (one.backend, one.spec) and get_key_backend(old.backend).capabilities.rotates:
             places[one] = _Place(old.name, old.version + 1)
     return places
-
-
-def _claims(wanted: Sequence[KeyWanted]) -> dict[str, Key]:
-    return {key.claimed_for: key for key in Key.objects.filter(claimed_for__in=[one.claimed_for for one in wanted])}
-
-
-def _free_names(wanted: Sequence[KeyWanted]) -> list[str]:
-    """For each the base name or the first free number after it, also among themselves."""
-    taken: dict[tuple[str, str], int] = {}
-    for backend in {one.backend for one in wanted}:
-        for base in {one.base_name for one in wanted if one.backend == backend}:
-            taken[(backend, base)] = _last_number(backend, base)
-    names = []
-    for one in wanted:
-        taken[(one.backend, one.base_name)] += 1
-        number = taken[(one.backend, one.base_name)]
-        names.append(one.base_name if number == 1 else f"{one.base_name}-{number}")
-    return names
-
-
-def _last_number(backend: str, base: str) -> int:
-    """The highest number in use for a base name: 0 for none, 1 for the plain name."""
-    names = Key.objects.filter(backend=backend, name__startswith=base).values_list("name", flat=True)
-    numbers = [0]
-    for name in names:
-        rest = name[len(base) :]
-        if rest == "":
-            numbers.append(1)
-        elif rest.startswith("-") and rest[1:].isdigit():
-            numbers.append(int(rest[1:]))
-    return max(numbers)

@@ -26,6 +26,7 @@ from audit.log import Actor, Event, Value, record_many
 from keys.errors import KeyBackendError, KeyNotFound, KeyOperationRefused
 from keys.models import Key
 from keys.registry import get_key_backend
+from keys.rows import update_keys
 from keys.using import ref_of
 
 _DESTROYABLE = (Key.Purpose.LEAF, Key.Purpose.OCSP)
@@ -60,7 +61,7 @@ def intend_destruction(
                 "intended_at": now.isoformat(),
             }
             begun.append(key)
-    Key.objects.bulk_update(begun, ["state", "destruction"])
+    update_keys(begun, ["state", "destruction"])
     return results
 
 
@@ -116,7 +117,7 @@ def confirm_destroyed(destroyed: Sequence[Key], *, now: datetime) -> list[Key]:
     keys = [key for key in rows if key.made_at == seen[key.pk]]
     for key in keys:
         key.state, key.destroyed_at = Key.State.DESTROYED, now
-    Key.objects.bulk_update(keys, ["state", "destroyed_at"])
+    update_keys(keys, ["state", "destroyed_at"])
     record_many([_receipt(key, now) for key in keys])
     return keys
 

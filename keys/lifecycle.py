@@ -13,9 +13,10 @@ own subject: `key:generated` for `key.version == 1`, `key:rotated` for a later o
 
 from __future__ import annotations
 
-from keys.claims import KeyWanted, claim_keys, key_name
+from keys.claims import KeyWanted, claim_keys
 from keys.destruction import confirm_destroyed, destroy_key, destroy_made, intend_destruction, standing_destructions
 from keys.making import confirm_keys, make_keys
+from keys.naming import key_name
 from keys.ownership import RecordedAs, block_public_key, blocked_keys, mark_compromised, record_public_keys
 from keys.using import private_key_for, ref_of, sign_many_with
 

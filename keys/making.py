@@ -13,6 +13,7 @@ from keys.backends.base import KeyBackend, KeyInfo, KeyRef
 from keys.errors import KeyBackendError, KeyMismatch, KeyOperationRefused
 from keys.models import Key
 from keys.registry import get_key_backend
+from keys.rows import update_keys
 from keys.spec import KeySpec, spki_der, spki_sha256
 
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between the database's clock and the backend's
@@ -130,7 +131,7 @@ def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
     keys = {key.pk: key for key in Key.objects.select_for_update().filter(pk__in=made).order_by("pk")}
     for key_id, info in made.items():
         _confirm(keys[key_id], info, now)
-    Key.objects.bulk_update(keys.values(), ["locator", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
+    update_keys(list(keys.values()), ["locator", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
     return [keys[key_id] for key_id in made]
 
 

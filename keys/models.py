@@ -64,6 +64,20 @@ class Key(models.Model):
         return self.locator or f"{self.backend}:{self.name}"
 
 
+class KeyName(models.Model):
+    """How far the numbers behind a base name have got in a backend: `api-example-com`, `api-example-com-2` and so on. Never goes back."""
+
+    backend = models.CharField(max_length=64)
+    base = models.CharField(max_length=128)
+    last_number = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["backend", "base"], name="key_base_name_once")]
+
+    def __str__(self) -> str:
+        return f"{self.backend}:{self.base} {self.last_number}"
+
+
 class PublicKey(models.Model):
     """One row for each public key ever seen: the first team that showed it owns it; a blocked one is refused for ever."""
 

@@ -19,6 +19,7 @@ from audit.log import Actor, record
 from audit.signer import ensure_sealing_key
 from certs.ca.creation import ensure_own_ca
 from certs.models import Domain, Issuer, Team
+from keys.registry import get_key_backend
 from keys.spec import KeySpec
 from policy.models import Policy, PolicyVersion, Profile
 from policy.presets import DEFAULT_V2_3
@@ -41,6 +42,7 @@ class Bootstrap:
     def run(self, *, demo: bool) -> dict[str, Any]:
         self.groups()
         self.sealing_key()
+        self.key_backends()
         self.policy()
         self.team()
         issuer = self.authority()
@@ -66,6 +68,11 @@ class Bootstrap:
     def sealing_key(self) -> None:
         if ensure_sealing_key():
             self._made("audit sealing key")
+
+    def key_backends(self) -> None:
+        for alias in settings.KEY_BACKENDS:
+            if made := get_key_backend(alias).set_up():
+                self._made(made)
 
     def policy(self) -> None:
         for name, ekus, description in PROFILES:

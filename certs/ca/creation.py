@@ -17,6 +17,7 @@ from certs.x509.certificate import build_issuing_ca, build_root
 from keys.errors import KeyBackendError
 from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, private_key_for
 from keys.models import Key
+from keys.registry import get_key_backend
 from keys.spec import KeySpec
 
 ROOT_YEARS, ISSUING_YEARS = 20, 10
@@ -74,6 +75,7 @@ def ensure_key(claimed_for: str, name: str, spec: KeySpec, *, backend: str, purp
         (key,) = claim_keys([wanted], now=database_now())
     if key.spki_sha256:
         return key
+    get_key_backend(backend).set_up()
     made = make_keys([key])[key.pk]
     if isinstance(made, KeyBackendError):
         raise made

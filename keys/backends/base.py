@@ -124,6 +124,10 @@ class KeyBackend(ABC):
     def forget(self, ref: KeyRef) -> None:  # noqa: B027 - most keep nothing in this process
         """Drop what this process keeps of a key that must not be used any more. Never raises."""
 
+    def set_up(self) -> str:
+        """Make what an installation must have before its first key, by whoever sets it up; answers what was made, "" for nothing."""
+        return ""
+
     @abstractmethod
     def is_available(self) -> bool:
         """A cheap probe; never raises."""

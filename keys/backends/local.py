@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import logging
 import os
-import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -21,15 +17,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding, aes_key_wrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key, load_der_public_key
+from django.db import IntegrityError, transaction
 
+from audit.batches import insert_rows
 from audit.clock import database_now
 from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
+from keys.backends.kek import KeyEncryptionKey
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
 from keys.spec import KeySpec, facts_of, spki_der
-
-log = logging.getLogger(__name__)
 
 CACHED_KEYS = 256
 _CURVES: dict[KeySpec, ec.EllipticCurve] = {
@@ -40,7 +37,7 @@ _CURVES: dict[KeySpec, ec.EllipticCurve] = {
 
 
 class LocalKeyBackend(KeyBackend):
-    """`kek_file`: 32 bytes in base64, made on first use (mode 0600); or `kek`: the same text from the environment."""
+    """`kek_file`: 32 bytes in base64, made by `set_up` (mode 0600); or `kek`: the same text from the environment."""
 
     capabilities = Capabilities(
         specs=frozenset({KeySpec.RSA_2048, KeySpec.RSA_3072, KeySpec.RSA_4096, *_CURVES, KeySpec.ED25519}), rotates=True
@@ -48,35 +45,61 @@ class LocalKeyBackend(KeyBackend):
 
     def __init__(self, alias: str, *, kek_file: str | Path = "", kek: str = "") -> None:
         self.alias = alias
-        self._kek_file, self._kek_text = kek_file, kek
-        self._kek_bytes: bytes | None = None
+        self._kek = KeyEncryptionKey(alias, file=Path(kek_file), text=kek)
         self._loaded: OrderedDict[tuple[UUID, int], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
-        if (found := self.find(name, key_id=key_id)) is not None:
-            if found.spec is not spec:
-                raise KeyMismatch(f"{name} exists as {found.spec}, not as {spec}.", next_step="Claim another name.")
-            return found
-        private_key = _generate(spec)
-        self._store(key_id, 1, private_key)
-        return self._info(name, self._row(key_id, 1))
+        (made,) = self.create_many([(name, spec, key_id)])
+        if isinstance(made, KeyBackendError):
+            raise made
+        return made
 
     def create_many(self, wanted: Sequence[tuple[str, KeySpec, UUID]]) -> list[KeyInfo | KeyBackendError]:
-        """RSA keys are generated in threads (OpenSSL lets go of the interpreter), stored one after another."""
-        slow = [(spec, key_id) for _, spec, key_id in wanted if spec.family == "rsa"]
-        if len(slow) < 2 or not self.is_available():  # without the key-encryption key each gets its own answer
-            return super().create_many(wanted)
-        existing = set(LocalKeyMaterial.objects.filter(key_id__in=[key_id for _, key_id in slow]).values_list("key_id", flat=True))
-        missing = [(spec, key_id) for spec, key_id in slow if key_id not in existing]
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for (_, key_id), private_key in zip(missing, pool.map(lambda one: _generate(one[0]), missing), strict=True):
-                self._store(key_id, 1, private_key)
-        return super().create_many(wanted)
+        """All of a batch in one COPY; RSA keys are generated in threads, for OpenSSL lets go of the interpreter."""
+        results = self.find_many([(name, key_id) for name, _, key_id in wanted])
+        absent = [one for one, found in zip(wanted, results, strict=True) if found is None]
+        made = self._make([(name, 1, None, spec, key_id) for name, spec, key_id in absent])
+        return [
+            _of_spec(made[key_id] if found is None else found, name, spec)
+            for (name, spec, key_id), found in zip(wanted, results, strict=True)
+        ]
+
+    def _make(self, orders: Sequence[_Order]) -> dict[UUID, KeyInfo | KeyBackendError]:
+        """One result for each claim: the key made now, or the one that another worker with the same claim made first."""
+        results: dict[UUID, KeyInfo | KeyBackendError] = {}
+        try:
+            self._kek.read()
+        except KeyBackendError as exc:
+            return {order[4]: exc for order in orders}
+        rows: list[LocalKeyMaterial] = []
+        now = database_now()
+        for order, private_key in zip(orders, _generate_many([order[3] for order in orders]), strict=True):
+            name, version, follows, _, key_id = order
+            if isinstance(private_key, KeyBackendError):
+                results[key_id] = private_key
+                continue
+            row = self._encrypted(key_id, version, private_key, follows=follows, now=now)
+            rows.append(row)
+            results[key_id] = self._info(name, row, private_key.public_key())
+        if not _insert(rows):
+            # Of two workers with the same claim the first one's key stays, and both answer with it.
+            stored = {row.key_id: row for row in _readable(row.key_id for row in rows)}
+            names = {key_id: name for name, _, _, _, key_id in orders}
+            for row in rows:
+                kept = stored.get(row.key_id)
+                results[row.key_id] = (
+                    self._info(names[row.key_id], kept) if kept else KeyMismatch(f"{names[row.key_id]} was rotated already.")
+                )
+        return results
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
-        row = LocalKeyMaterial.objects.filter(key_id=key_id).order_by("-version").first()
+        row = next(iter(_readable([key_id])), None)
         return self._info(name, row) if row else None
+
+    def find_many(self, wanted: Sequence[tuple[str, UUID]]) -> list[KeyInfo | KeyBackendError | None]:
+        rows = {row.key_id: row for row in _readable(key_id for _, key_id in wanted)}
+        return [self._info(name, rows[key_id]) if key_id in rows else None for name, key_id in wanted]
 
     def private_key(self, ref: KeyRef) -> Any:
         key = self._load(ref.key_id, ref.version)
@@ -90,16 +113,16 @@ class LocalKeyBackend(KeyBackend):
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         """Each version is a claim's own row; a key is followed by one at most, which the database sees to."""
-        if (made := LocalKeyMaterial.objects.filter(key_id=key_id).first()) is not None:
-            return self._info(ref.name, made)
-        old = self._row(ref.key_id, from_version)
+        if (made := self.find(ref.name, key_id=key_id)) is not None:
+            return made
+        old = self._info(ref.name, self._row(ref.key_id, from_version))
         successor = LocalKeyMaterial.objects.filter(follows=ref.key_id).first()
-        if successor is None:
-            self._store(key_id, from_version + 1, _generate(self._info(ref.name, old).spec), follows=ref.key_id)
-            successor = LocalKeyMaterial.objects.get(follows=ref.key_id)
-        if successor.key_id != key_id:
+        if successor is not None:
             check_latest(self._info(ref.name, successor), ref, from_version)
-        return self._info(ref.name, successor)
+        rotated = self._make([(ref.name, from_version + 1, ref.key_id, old.spec, key_id)])[key_id]
+        if isinstance(rotated, KeyBackendError):
+            raise rotated
+        return rotated
 
     def destroy(self, ref: KeyRef) -> None:
         LocalKeyMaterial.objects.filter(key_id=ref.key_id).delete()
@@ -110,32 +133,31 @@ class LocalKeyBackend(KeyBackend):
             for known in [known for known in self._loaded if known[0] == ref.key_id]:
                 del self._loaded[known]
 
+    def set_up(self) -> str:
+        made = self._kek.make(key_exists=LocalKeyMaterial.objects.filter(backend=self.alias).exists())
+        return f"key-encryption key of {self.alias}" if made else ""
+
     def is_available(self) -> bool:
         try:
-            self._kek()
+            self._kek.read()
         except KeyBackendError:
             return False
         return True
 
-    def _store(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None = None) -> None:
+    def _encrypted(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None, now: datetime) -> LocalKeyMaterial:
         dek, nonce = AESGCM.generate_key(256), os.urandom(12)
         plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        LocalKeyMaterial.objects.bulk_create(
-            [
-                LocalKeyMaterial(
-                    backend=self.alias,
-                    key_id=key_id,
-                    version=version,
-                    follows=follows,
-                    kek_id=self._kek_id(),
-                    wrapped_dek=aes_key_wrap_with_padding(self._kek(), dek),
-                    nonce=nonce,
-                    ciphertext=AESGCM(dek).encrypt(nonce, plain, _aad(key_id, version)),
-                    public_key_der=spki_der(private_key.public_key()),
-                    created_at=database_now(),
-                )
-            ],
-            ignore_conflicts=True,  # of two workers with the same claim the first one's key stays, and both read it back
+        return LocalKeyMaterial(
+            backend=self.alias,
+            key_id=key_id,
+            version=version,
+            follows=follows,
+            kek_id=self._kek.id,
+            wrapped_dek=aes_key_wrap_with_padding(self._kek.read(), dek),
+            nonce=nonce,
+            ciphertext=AESGCM(dek).encrypt(nonce, plain, _aad(key_id, version)),
+            public_key_der=spki_der(private_key.public_key()),
+            created_at=now,
         )
 
     def _row(self, key_id: UUID, version: int) -> LocalKeyMaterial:
@@ -144,8 +166,8 @@ class LocalKeyBackend(KeyBackend):
             raise KeyNotFound(f"The {self.alias} backend has no key {key_id} version {version}.")
         return row
 
-    def _info(self, name: str, row: LocalKeyMaterial) -> KeyInfo:
-        public_key: Any = load_der_public_key(bytes(row.public_key_der))
+    def _info(self, name: str, row: LocalKeyMaterial, public_key: Any = None) -> KeyInfo:
+        public_key = public_key or load_der_public_key(bytes(row.public_key_der))
         ref = KeyRef(self.alias, name, row.version, f"{self.alias}/keys/{name}", row.key_id)
         return KeyInfo(ref, _spec_of(public_key), public_key, row.created_at, {"encrypted_under": row.kek_id})
 
@@ -168,61 +190,64 @@ class LocalKeyBackend(KeyBackend):
 
     def _decrypt(self, row: LocalKeyMaterial) -> Any:
         try:
-            dek = aes_key_unwrap_with_padding(self._kek(), bytes(row.wrapped_dek))
+            dek = aes_key_unwrap_with_padding(self._kek.read(), bytes(row.wrapped_dek))
             plain = AESGCM(dek).decrypt(bytes(row.nonce), bytes(row.ciphertext), _aad(row.key_id, row.version))
         except (InvalidTag, InvalidUnwrap) as exc:
             raise KeyBackendUnavailable(
-                f"The key-encryption key of the {self.alias} backend ({self._kek_id()}) does not open key {row.key_id}, "
+                f"The key-encryption key of the {self.alias} backend ({self._kek.id}) does not open key {row.key_id}, "
                 f"which was made under {row.kek_id}.",
                 next_step="Put the right key file back; nothing was signed.",
             ) from exc
         # The ciphertext is authenticated and ours: validating RSA again would cost 45 to 315 ms for each key.
         return load_der_private_key(plain, None, unsafe_skip_rsa_key_validation=True)
 
-    def _kek(self) -> bytes:
-        if self._kek_bytes is None:
-            self._kek_bytes = self._read_kek()
-        return self._kek_bytes
 
-    def _kek_id(self) -> str:
-        return hashlib.sha256(b"kek" + self._kek()).hexdigest()[:12]
+# name, version, the claim that it follows, spec, claim
+_Order: TypeAlias = tuple[str, int, UUID | None, KeySpec, UUID]
 
-    def _read_kek(self) -> bytes:
-        text = self._kek_text or self._kek_from_file()
-        try:
-            kek = base64.b64decode(text, validate=True)
-        except binascii.Error:
-            kek = b""
-        if len(kek) != 32:
-            raise KeyBackendUnavailable(
-                f"The key-encryption key of the {self.alias} backend is not 32 bytes in base64.",
-                next_step="Restore the file from its backup.",
-            )
-        return kek
 
-    def _kek_from_file(self) -> str:
-        path = Path(self._kek_file)
-        try:
-            if not path.exists() and not LocalKeyMaterial.objects.filter(backend=self.alias).exists():
-                self._make_kek(path)
-            return path.read_text(encoding="ascii").strip()
-        except OSError as exc:
-            raise KeyBackendUnavailable(
-                f"The key-encryption key {path} cannot be read ({exc.strerror}).",
-                next_step="Restore it from its backup, or bring the offline copy back.",
-            ) from exc
+def _readable(key_ids: Iterable[UUID]) -> list[LocalKeyMaterial]:
+    """Rows of these claims without what is secret in them."""
+    return list(LocalKeyMaterial.objects.filter(key_id__in=list(key_ids)).defer("wrapped_dek", "nonce", "ciphertext"))
 
-    def _make_kek(self, path: Path) -> None:
-        try:
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-                file.write(base64.b64encode(secrets.token_bytes(32)).decode())
-        except FileExistsError:
-            return  # another process was first: its key counts
-        log.warning("made a key-encryption key in %s; back it up: without it every key of this backend is lost", path)
+
+_COLUMNS = [str(field.column) for field in LocalKeyMaterial._meta.concrete_fields if not field.primary_key]
+
+
+def _insert(rows: Sequence[LocalKeyMaterial]) -> bool:
+    """True when all are stored by this call; else those are stored whose claim had none, one by one."""
+    try:
+        with transaction.atomic():
+            insert_rows("keys_localkeymaterial", ", ".join(_COLUMNS), [[getattr(row, column) for column in _COLUMNS] for row in rows])
+    except IntegrityError:
+        LocalKeyMaterial.objects.bulk_create(rows, ignore_conflicts=True)
+        return False
+    return True
+
+
+def _of_spec(found: KeyInfo | KeyBackendError, name: str, spec: KeySpec) -> KeyInfo | KeyBackendError:
+    if isinstance(found, KeyInfo) and found.spec is not spec:
+        return KeyMismatch(f"{name} exists as {found.spec}, not as {spec}.", next_step="Claim another name.")
+    return found
 
 
 def _aad(key_id: UUID, version: int) -> bytes:
     return f"keys:{key_id}:{version}".encode()
+
+
+def _generate_many(specs: Sequence[KeySpec]) -> list[Any]:
+    """A private key or a KeyBackendError for each."""
+    if sum(spec.family == "rsa" for spec in specs) < 2:
+        return [_generated(spec) for spec in specs]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(_generated, specs))
+
+
+def _generated(spec: KeySpec) -> Any:
+    try:
+        return _generate(spec)
+    except KeyBackendError as exc:
+        return exc
 
 
 def _generate(spec: KeySpec) -> Any:

@@ -37,7 +37,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> KeyBackend:
     match request.param:
         case "local":
-            return LocalKeyBackend("local", kek_file=tmp_path / "kek")
+            local = LocalKeyBackend("local", kek_file=tmp_path / "kek")
+            local.set_up()
+            return local
         case "vault":
             access, mount = request.getfixturevalue("vault_access"), request.getfixturevalue("vault_mount")
             return VaultKeyBackend("vault", mount=mount("transit"), url=access.address, ca_cert=str(access.ca_file), token=access.token)
@@ -170,6 +172,7 @@ def test_destroyed_key_is_gone_and_destroying_again_is_success(backend: KeyBacke
 
 def test_key_destroyed_by_another_process_is_not_signed_with_from_memory(tmp_path: Path, name: str) -> None:
     here, there = (LocalKeyBackend("local", kek_file=tmp_path / "kek") for _ in range(2))
+    here.set_up()
     made = here.create(name, FAST, key_id=new_id())
     here.private_key(made.ref)
     there.destroy(made.ref)

@@ -12,6 +12,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
+from keys.backends.base import KeyBackend
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyOperationRefused
 from keys.lifecycle import (
     confirm_destroyed,
@@ -232,9 +233,9 @@ def test_claimed_key_signs_nothing(twin: TwinKeyBackend) -> None:
         private_key_for(key)
 
 
-def test_local_key_is_dropped_from_memory_when_its_state_changes(db: None) -> None:
+def test_local_key_is_dropped_from_memory_when_its_state_changes(local: KeyBackend) -> None:
     (key,) = make(wanted("req-1", backend="local"))
-    backend: Any = get_key_backend("local")
+    backend: Any = local
     private_key_for(key)
     assert (key.pk, 1) in backend._loaded
     Key.objects.filter(pk=key.pk).update(state=Key.State.COMPROMISED)

@@ -9,6 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from audit.clock import database_now
+from keys.backends.base import KeyBackend
 from keys.errors import KeyBackendUnavailable, KeyMismatch
 from keys.lifecycle import confirm_keys, make_keys, private_key_for
 from keys.models import Key
@@ -77,7 +78,7 @@ def test_backend_that_does_not_rotate_gives_a_new_name(twin: TwinKeyBackend, set
     assert (new.name, new.version) == ("api-example-com-2", 1)
 
 
-def test_local_key_is_rotated_under_its_name(db: None) -> None:
+def test_local_key_is_rotated_under_its_name(local: KeyBackend) -> None:
     (old,) = make(wanted("req-1", backend="local"))
     (new,) = make(wanted("req-2", backend="local", follows=old))
     assert (new.name, new.version) == (old.name, 2)

@@ -1,0 +1,100 @@
+"""The key-encryption key of the `local` backend: 32 bytes outside the database, without which every key of it is lost."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+from pathlib import Path
+
+from keys.errors import KeyBackendUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class KeyEncryptionKey:
+    """In a file, or as `text` from the environment. Read once a process; never made by reading."""
+
+    def __init__(self, alias: str, *, file: Path, text: str = "") -> None:
+        self._alias, self._file, self._text = alias, file, text
+        self._bytes: bytes | None = None
+
+    def read(self) -> bytes:
+        """Raises KeyBackendUnavailable when it is not there or not one."""
+        if self._bytes is None:
+            self._bytes = self._decoded(self._text or self._content())
+        return self._bytes
+
+    @property
+    def id(self) -> str:
+        """Which one it is, without saying what it is."""
+        return hashlib.sha256(b"kek" + self.read()).hexdigest()[:12]
+
+    def make(self, *, key_exists: bool) -> bool:
+        """Make the file if it is missing; answers whether it was. `key_exists`: it is lost, not new, and nothing is made."""
+        if self._text or self._file.exists():
+            self.read()
+            return False
+        if key_exists:
+            raise KeyBackendUnavailable(
+                f"The key-encryption key {self._file} is missing, and the {self._alias} backend has keys that only it opens.",
+                next_step="Restore it from its backup, or bring the offline copy back. A new one would open none of them.",
+            )
+        try:
+            _write_once(self._file, base64.b64encode(secrets.token_bytes(32)))
+        except OSError as exc:
+            raise KeyBackendUnavailable(
+                f"The key-encryption key {self._file} cannot be written ({exc.strerror}).",
+                next_step="Make its folder, writable for this process.",
+            ) from exc
+        log.warning("made a key-encryption key in %s; back it up: without it every key of this backend is lost", self._file)
+        return True
+
+    def _content(self) -> str:
+        try:
+            return self._file.read_text(encoding="ascii").strip()
+        except FileNotFoundError as exc:
+            raise KeyBackendUnavailable(
+                f"The key-encryption key {self._file} is missing.",
+                next_step="Restore it from its backup or bring the offline copy back; a new installation gets one from `bootstrap`.",
+            ) from exc
+        except (OSError, UnicodeDecodeError) as exc:
+            raise KeyBackendUnavailable(
+                f"The key-encryption key {self._file} cannot be read ({getattr(exc, 'strerror', None) or 'not base64'}).",
+                next_step="Make it readable for this process, or restore it from its backup.",
+            ) from exc
+
+    def _decoded(self, text: str) -> bytes:
+        try:
+            kek = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            kek = b""
+        if len(kek) != 32:
+            raise KeyBackendUnavailable(
+                f"The key-encryption key of the {self._alias} backend is not 32 bytes in base64.",
+                next_step="Restore the file from its backup.",
+            )
+        return kek
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Whole and on the disk under its name, or not there at all; of two processes the first one's stays."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # else a crash may take the name away again, and the keys that were made under it are lost
+    finally:
+        os.close(folder)
