@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 from django.conf import settings
@@ -13,13 +14,17 @@ from django.utils.module_loading import import_string
 from keys.backends.base import KeyBackend
 
 _backends: dict[str, KeyBackend] = {}
+_building = threading.RLock()
 
 
 def get_key_backend(alias: str) -> KeyBackend:
     """The backend that settings.KEY_BACKENDS names. Raises ImproperlyConfigured for an alias that is not there: never another one."""
     backend = _backends.get(alias)
     if backend is None:
-        backend = _backends[alias] = _build(alias)
+        with _building:  # two of one would log in twice, and each count and cache on its own
+            backend = _backends.get(alias)
+            if backend is None:
+                backend = _backends[alias] = _build(alias)
     return backend
 
 
@@ -36,8 +41,14 @@ def _build(alias: str) -> KeyBackend:
 
 
 def forget_backends() -> None:
-    """After a fork (sessions must not be shared) and when settings change in tests."""
+    """After a fork (sessions must not be shared), and when settings change in tests."""
     _backends.clear()
+
+
+def _begin_anew() -> None:
+    global _building  # noqa: PLW0603 - another thread may have held it when this process was forked
+    _building = threading.RLock()
+    forget_backends()
 
 
 def _settings_changed(*, setting: str, **_kwargs: object) -> None:
@@ -46,4 +57,4 @@ def _settings_changed(*, setting: str, **_kwargs: object) -> None:
 
 
 setting_changed.connect(_settings_changed)
-os.register_at_fork(after_in_child=forget_backends)
+os.register_at_fork(after_in_child=_begin_anew)

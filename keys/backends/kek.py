@@ -35,15 +35,12 @@ class KeyEncryptionKey:
         return hashlib.sha256(b"kek" + self.read()).hexdigest()[:12]
 
     def make(self, *, key_exists: bool) -> bool:
-        """Make the file if it is missing; answers whether it was. `key_exists`: it is lost, not new, and nothing is made."""
-        if self._text or self._file.exists():
-            self.read()
+        """Make the file of a new installation; answers whether it did. Raises KeyBackendUnavailable when it cannot be written.
+
+        `key_exists`: keys are in the database already, so a missing one is lost or offline (the root's, PROTOCOLS 3), not new.
+        """
+        if self._text or key_exists or self._file.exists():
             return False
-        if key_exists:
-            raise KeyBackendUnavailable(
-                f"The key-encryption key {self._file} is missing, and the {self._alias} backend has keys that only it opens.",
-                next_step="Restore it from its backup, or bring the offline copy back. A new one would open none of them.",
-            )
         try:
             _write_once(self._file, base64.b64encode(secrets.token_bytes(32)))
         except OSError as exc:

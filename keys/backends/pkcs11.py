@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,15 @@ from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 
 from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef
 from keys.backends.private_keys import remote_private_key
-from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, KeyOperationRefused, UnsupportedKeySpec
+from keys.errors import (
+    KeyBackendError,
+    KeyBackendUnavailable,
+    KeyLoginRefused,
+    KeyMismatch,
+    KeyNotFound,
+    KeyOperationRefused,
+    UnsupportedKeySpec,
+)
 from keys.spec import KeySpec, facts_of, spki_der
 
 _CURVES = {KeySpec.EC_P256: "secp256r1", KeySpec.EC_P384: "secp384r1", KeySpec.EC_P521: "secp521r1"}
@@ -52,7 +61,20 @@ _GONE = (
     p11.SessionClosed,
     p11.GeneralError,
     p11.SlotIDInvalid,
+    p11.UserNotLoggedIn,
+    # Handles of before, or a token that is overloaded: no word about the key.
+    p11.KeyHandleInvalid,
+    p11.ObjectHandleInvalid,
+    p11.OperationActive,
+    p11.OperationNotInitialized,
+    p11.FunctionFailed,
+    p11.DeviceMemory,
+    p11.HostMemory,
+    p11.SessionCount,
 )
+
+
+_living: weakref.WeakSet[PKCS11KeyBackend] = weakref.WeakSet()
 
 
 class PKCS11KeyBackend(KeyBackend):
@@ -66,18 +88,20 @@ class PKCS11KeyBackend(KeyBackend):
     def __init__(self, alias: str, *, module: str, token_label: str, pin: str) -> None:
         self.alias = alias
         self._module, self._label, self._pin = str(module), token_label, pin
-        self._lock = threading.RLock()
         self._pin_refused = False
         self._stale = False
+        self._lock = threading.RLock()
         self._forget()
-        os.register_at_fork(after_in_child=self._forget_library)
+        _living.add(self)
 
     def _forget(self) -> None:
         """Drop the login and every thread's session; the next use opens new ones."""
         self._login: Any = None
         self._sessions = threading.local()
 
-    def _forget_library(self) -> None:
+    def forget_library(self) -> None:
+        """As in a new process: no session, and no lock that another thread held when this process was forked."""
+        self._lock = threading.RLock()
         self._forget()
         with contextlib.suppress(Exception):  # a library that was never loaded here has nothing to forget
             pkcs11.lib(self._module).reinitialize()
@@ -133,6 +157,7 @@ class PKCS11KeyBackend(KeyBackend):
                     next_step="Claim another name; look at the token with pkcs11-tool --list-objects.",
                 )
             if len(publics) != 1 or len(privates) != 1:
+                _check_present(session)
                 return None
             public_key = _public_key(publics[0])
             evidence = {what: bool(privates[0][attribute]) for what, attribute in _EVIDENCE.items()}
@@ -166,15 +191,22 @@ class PKCS11KeyBackend(KeyBackend):
 
     def destroy(self, ref: KeyRef) -> None:
         with self._using() as session:
-            for thing in list(session.get_objects({pkcs11.Attribute.ID: ref.key_id.bytes})):
+            things = list(session.get_objects({pkcs11.Attribute.ID: ref.key_id.bytes}))
+            if not things:
+                _check_present(session)
+            for thing in things:
                 thing.destroy()
 
     def is_available(self) -> bool:
+        return self._answers() or self._answers()  # the second time with a new login, if the token was away and is back
+
+    def _answers(self) -> bool:
         try:
-            with self._using():
-                return True
+            with self._using() as session:
+                _check_present(session)
         except KeyBackendError:
             return False
+        return True
 
     @contextlib.contextmanager
     def _using(self) -> Iterator[Any]:
@@ -185,18 +217,28 @@ class PKCS11KeyBackend(KeyBackend):
         except KeyBackendError:
             raise
         except p11.NoSuchKey as exc:
-            raise KeyNotFound("The token has no such key.") from exc
+            raise self._not_found() from exc
         except _GONE as exc:
-            self._forget()
-            self._stale = True
-            raise KeyBackendUnavailable(
-                f"The token {self._label} is not there ({type(exc).__name__}).",
-                next_step="Plug it in or start its service; what waits goes on by itself.",
-            ) from exc
+            raise self._gone(exc) from exc
         except p11.PKCS11Error as exc:
             raise KeyOperationRefused(
                 f"The token {self._label} refused ({type(exc).__name__}).", next_step="Look at the token's own log."
             ) from exc
+
+    def _not_found(self) -> KeyBackendError:
+        try:
+            _check_present(self._session())
+        except _GONE as exc:
+            return self._gone(exc)
+        return KeyNotFound(f"The token {self._label} has no such key.")
+
+    def _gone(self, exc: Exception) -> KeyBackendUnavailable:
+        self._forget()
+        self._stale = True
+        return KeyBackendUnavailable(
+            f"The token {self._label} is not there ({type(exc).__name__}).",
+            next_step="Plug it in or start its service; what waits goes on by itself.",
+        )
 
     def _session(self) -> Any:
         session = getattr(self._sessions, "open", None)
@@ -207,32 +249,55 @@ class PKCS11KeyBackend(KeyBackend):
 
     def _open(self) -> Any:
         if self._pin_refused:
-            raise KeyOperationRefused(
+            raise KeyLoginRefused(
                 f"The PIN of token {self._label} was refused and is not tried again, lest the token lock.",
                 next_step="Correct the PIN in the settings and restart this process.",
             )
-        library = pkcs11.lib(self._module)
+        try:
+            library = pkcs11.lib(self._module)
+        except (RuntimeError, OSError) as exc:
+            raise KeyBackendUnavailable(
+                f"The PKCS#11 library {self._module} cannot be loaded.", next_step="Correct `module` in KEY_BACKENDS, or install it."
+            ) from exc
         try:
             if self._stale:
                 library.reinitialize()  # else slots and tokens are those of the first look
                 self._stale = False
             token = library.get_token(token_label=self._label)
             if self._login is None:
+                if token.flags & pkcs11.TokenFlag.USER_PIN_FINAL_TRY:
+                    raise KeyLoginRefused(
+                        f"The token {self._label} will lock after one more wrong PIN, so no login is tried.",
+                        next_step="Correct the PIN in the settings; a login by hand (`pkcs11-tool --login --test`) resets the count.",
+                    )
                 self._login = token.open(rw=True, user_pin=self._pin)  # the login belongs to the process and stays with this session
             return token.open(rw=True)
         except (p11.PinIncorrect, p11.PinInvalid, p11.PinLenRange) as exc:
             self._pin_refused = True  # the token counts the tries of all processes: one each is what we may spend
-            raise KeyOperationRefused(
+            raise KeyLoginRefused(
                 f"The token {self._label} refused the PIN.",
                 next_step="Correct the PIN in the settings and restart this process.",
             ) from exc
         except p11.PinLocked as exc:
-            raise KeyOperationRefused(
+            raise KeyLoginRefused(
                 f"The token {self._label} is locked after wrong PINs.", next_step="Its security officer must reset the PIN."
             ) from exc
         except p11.UserAlreadyLoggedIn:
             self._login = token
             return token.open(rw=True)
+
+
+def _forget_all() -> None:
+    for backend in list(_living):
+        backend.forget_library()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _check_present(session: Any) -> None:
+    """Raises one of _GONE when the token is away, or was since this session began: such a session sees no keys and says so calmly."""
+    session.token.slot.get_token()
 
 
 def _clear_openssl_errors() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from keys.errors import KeyOperationRefused, UnsupportedKeySpec
@@ -19,6 +20,32 @@ Signer = Callable[[bytes, Any, Any], bytes]
 
 def _refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
     raise KeyOperationRefused("This key does not leave its backend; it can only sign.", next_step="Use sign(), or ask for a key elsewhere.")
+
+
+def _refused_scheme(what: str) -> KeyOperationRefused:
+    return KeyOperationRefused(
+        f"Keys in a backend do not sign with {what}.",
+        next_step="Use SHA-256, SHA-384 or SHA-512 with ECDSA, PKCS#1 v1.5, or PSS with a salt as long as the digest.",
+    )
+
+
+def _check_hash(algorithm: Any) -> None:
+    """A hash of the whole message, of a kind that every backend has. A digest made elsewhere (`Prehashed`) is none."""
+    if not isinstance(algorithm, hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
+        raise _refused_scheme(getattr(algorithm, "name", type(algorithm).__name__))
+
+
+def _check_padding(scheme: Any, algorithm: hashes.HashAlgorithm) -> None:
+    """PKCS#1 v1.5, or PSS as X.509 knows it: MGF1 with the same hash, a salt as long as the digest (RFC 4055 3.1)."""
+    if isinstance(scheme, padding.PKCS1v15):
+        return
+    if not isinstance(scheme, padding.PSS):
+        raise _refused_scheme(getattr(scheme, "name", type(scheme).__name__))
+    salt = scheme._salt_length  # noqa: SLF001 - pyca has no public name for it, nor for the hash of the mask
+    if salt is not padding.PSS.DIGEST_LENGTH and salt != algorithm.digest_size:
+        raise _refused_scheme("PSS with a salt of another length than the digest")
+    if not isinstance(scheme.mgf, padding.MGF1) or scheme.mgf._algorithm.name != algorithm.name:  # noqa: SLF001
+        raise _refused_scheme("PSS whose mask is made with another hash")
 
 
 class _Remote:
@@ -41,13 +68,15 @@ class _Remote:
 
 
 class RemoteRSAPrivateKey(_Remote, rsa.RSAPrivateKey):
-    """RSA: `sign(data, padding, hash)`."""
+    """RSA: `sign(data, padding, hash)`. Raises KeyOperationRefused for a scheme that not every backend has, before any is asked."""
 
     @property
     def key_size(self) -> int:
         return int(self._public_key.key_size)
 
     def sign(self, data: Any, padding: Any, algorithm: Any) -> bytes:
+        _check_hash(algorithm)
+        _check_padding(padding, algorithm)
         return self._signer(bytes(data), padding, algorithm)
 
 
@@ -63,6 +92,9 @@ class RemoteECPrivateKey(_Remote, ec.EllipticCurvePrivateKey):
         return int(self._public_key.curve.key_size)
 
     def sign(self, data: Any, signature_algorithm: Any) -> bytes:
+        if not isinstance(signature_algorithm, ec.ECDSA):
+            raise _refused_scheme(type(signature_algorithm).__name__)
+        _check_hash(signature_algorithm.algorithm)
         return self._signer(bytes(data), None, signature_algorithm.algorithm)
 
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -120,7 +119,7 @@ class VaultKeyBackend(KeyBackend):
         options: dict[str, Any] = {"key_version": ref.version, "mount_point": self.mount}
         if algorithm is not None:
             options |= {"hash_algorithm": _HASHES[algorithm.name], "prehashed": False, "marshaling_algorithm": "asn1"}
-        options |= _rsa_options(padding, algorithm)
+        options |= _rsa_options(padding)
         batch = [{"input": base64.b64encode(message).decode()} for message in messages]
         answer = self._session.call(lambda c: c.secrets.transit.sign_data(ref.name, batch_input=batch, **options))
         return [_signature(result, ref) for result in answer["data"]["batch_results"]]
@@ -190,13 +189,11 @@ def _public_key(spec: KeySpec, text: str, locator: str) -> Any:
         raise KeyMismatch(f"Vault shows no readable public key for {locator}.") from exc
 
 
-def _rsa_options(padding: Any, algorithm: Any) -> dict[str, Any]:
+def _rsa_options(padding: Any) -> dict[str, Any]:
     """Transit signs RSA with PSS unless told otherwise."""
     if padding is None:
         return {}
     if isinstance(padding, paddings.PSS):
-        if not isinstance(algorithm, hashes.HashAlgorithm):
-            raise KeyOperationRefused("PSS needs a hash.")
         return {"signature_algorithm": "pss", "salt_length": "hash"}
     return {"signature_algorithm": "pkcs1v15"}
 

@@ -13,7 +13,8 @@ import pkcs11
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certs.x509.csr_building import build_csr
@@ -112,6 +113,59 @@ def test_private_key_never_shows_itself(backend: KeyBackend, name: str, act: Cal
     made = backend.create(name, FAST, key_id=new_id())
     with pytest.raises(KeyOperationRefused):
         act(backend.private_key(made.ref))
+
+
+RSA = KeySpec.RSA_2048
+_HASHES: tuple[hashes.HashAlgorithm, ...] = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
+
+
+def pss(salt: Any, mask: hashes.HashAlgorithm) -> padding.PSS:
+    return padding.PSS(padding.MGF1(mask), salt)
+
+
+def test_rsa_signs_with_each_hash_by_pkcs1_and_pss(backend: KeyBackend, name: str) -> None:
+    key: Any = backend.private_key(backend.create(name, RSA, key_id=new_id()).ref)
+    for algorithm in _HASHES:
+        for scheme in (padding.PKCS1v15(), pss(padding.PSS.DIGEST_LENGTH, algorithm), pss(algorithm.digest_size, algorithm)):
+            signature = key.sign(b"message", scheme, algorithm)
+            key.public_key().verify(signature, b"message", scheme, algorithm)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "algorithm"),
+    [
+        (pss(padding.PSS.MAX_LENGTH, hashes.SHA256()), hashes.SHA256()),
+        (pss(20, hashes.SHA256()), hashes.SHA256()),
+        (pss(padding.PSS.DIGEST_LENGTH, hashes.SHA512()), hashes.SHA256()),
+        (padding.PKCS1v15(), hashes.SHA1()),  # noqa: S303 - to be refused
+        (pss(padding.PSS.DIGEST_LENGTH, hashes.SHA3_256()), hashes.SHA3_256()),
+        (padding.PKCS1v15(), Prehashed(hashes.SHA256())),
+        (padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None), hashes.SHA256()),
+        (padding.PKCS1v15(), None),
+    ],
+    ids=["longest salt", "short salt", "other mask", "sha-1", "sha-3", "digest", "oaep", "no hash"],
+)
+def test_rsa_scheme_that_is_not_offered_is_refused(backend: KeyBackend, name: str, scheme: Any, algorithm: Any) -> None:
+    key = backend.private_key(backend.create(name, RSA, key_id=new_id()).ref)
+    with pytest.raises(KeyOperationRefused):
+        key.sign(b"message", scheme, algorithm)
+
+
+def test_ecdsa_signs_with_each_hash(backend: KeyBackend, name: str) -> None:
+    key: Any = backend.private_key(backend.create(name, FAST, key_id=new_id()).ref)
+    for algorithm in _HASHES:
+        key.public_key().verify(key.sign(b"message", ec.ECDSA(algorithm)), b"message", ec.ECDSA(algorithm))
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [ec.ECDSA(hashes.SHA1()), ec.ECDSA(hashes.SHA224()), ec.ECDSA(Prehashed(hashes.SHA256()))],  # noqa: S303 - to be refused
+    ids=["sha-1", "sha-224", "digest"],
+)
+def test_ecdsa_hash_that_is_not_offered_is_refused(backend: KeyBackend, name: str, scheme: Any) -> None:
+    key = backend.private_key(backend.create(name, FAST, key_id=new_id()).ref)
+    with pytest.raises(KeyOperationRefused):
+        key.sign(b"message", scheme)
 
 
 def test_sign_many_gives_valid_signatures_in_order(backend: KeyBackend, name: str) -> None:
@@ -236,12 +290,12 @@ def test_half_a_pair_counts_as_absent_and_gives_way_to_a_new_one(softhsm: Any, n
 WRONG_PIN = """
 import sys, uuid
 from keys.backends.pkcs11 import PKCS11KeyBackend
-from keys.errors import KeyOperationRefused
+from keys.errors import KeyLoginRefused
 backend = PKCS11KeyBackend("pkcs11", module=sys.argv[1], token_label=sys.argv[2], pin="999999")
 for _ in range(2):
     try:
         backend.find("any", key_id=uuid.uuid4())
-    except KeyOperationRefused as exc:
+    except KeyLoginRefused as exc:
         print(exc)
 print(backend.is_available())
 """
