@@ -10,6 +10,7 @@ from django.conf import settings
 
 from certs.notifications import mail
 from certs.workflow import holding, recovery, revocation, steps
+from certs.workflow.bulk import dispatching
 from certs.workflow.steps.keys import KeysUnavailable
 
 
@@ -42,6 +43,26 @@ def submit_to_ca(self: Any, ids: Sequence[int]) -> Sequence[int]:
 @shared_task
 def record_inventory(ids: Sequence[int]) -> Sequence[int]:
     return steps.record_inventory(ids)
+
+
+@shared_task
+def dispatch_bulk() -> int:
+    return dispatching.dispatch()
+
+
+@shared_task
+def begin_chunk(chunk: int) -> Sequence[int]:
+    return dispatching.begin_chunk(chunk)
+
+
+@shared_task
+def end_chunk(chunk: int) -> bool:
+    return dispatching.end_chunk(chunk)
+
+
+@shared_task
+def sweep_bulk() -> int:
+    return dispatching.sweep_chunks()
 
 
 @shared_task

@@ -1,6 +1,7 @@
 """The rows behind requests, certificates and issuers; one module a subject."""
 
 from certs.models.access import ApiToken, token_sha256
+from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName
 from certs.models.issuer import Chain, IssuanceIntent, Issuer
 from certs.models.notice import OperatorAlert, OutgoingMail
@@ -22,6 +23,9 @@ __all__ = [
     "ApiToken",
     "Approval",
     "Attempt",
+    "BulkChunk",
+    "BulkItem",
+    "BulkOrder",
     "Certificate",
     "CertificateBody",
     "CertificateName",

@@ -52,6 +52,9 @@ class CertificateRequest(models.Model):
     key = models.ForeignKey("keys.Key", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     spki_sha256 = models.CharField(max_length=64, blank=True)
     renewed_from = models.ForeignKey("certs.Certificate", on_delete=models.PROTECT, null=True, blank=True, related_name="renewal_requests")
+    bulk_item = models.ForeignKey(
+        "certs.BulkItem", on_delete=models.PROTECT, null=True, blank=True, related_name="requests", db_index=False
+    )
     error = models.CharField(max_length=1000, blank=True)
     suggestion = models.CharField(max_length=1000, blank=True)
     stopped_at = models.CharField(max_length=20, blank=True, help_text="The state in which a failed request stopped.")
@@ -77,6 +80,8 @@ class CertificateRequest(models.Model):
                 condition=models.Q(renewed_from__isnull=False) & ~models.Q(state__in=["rejected", "failed", "cancelled"]),
                 name="request_renewal_once",
             ),
+            # Not among living requests only: whatever became of a line, it is not asked for a second time by itself.
+            models.UniqueConstraint(fields=["bulk_item"], condition=models.Q(bulk_item__isnull=False), name="request_bulk_item_once"),
         ]
         indexes = [
             models.Index(fields=["team", "-id"], name="request_team_recent"),

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from celery import chain, signature
+from celery import Signature, chain, signature
+from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
@@ -25,19 +26,30 @@ STEP_TASKS: dict[S, str] = {
 }
 
 
-def start_on_commit(ids: Sequence[int], *, at: S = S.SUBMITTED) -> None:
+def start_on_commit(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = False) -> None:
     """Start the chain when the open transaction is committed."""
-    transaction.on_commit(lambda: start(ids, at=at))
+    transaction.on_commit(lambda: start(ids, at=at, bulk=bulk))
 
 
-def start(ids: Sequence[int], *, at: S = S.SUBMITTED) -> bool:
-    """Publish the chain of the steps from `at` on. False when the broker cannot be reached: the sweeper will start it."""
+def start(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = False) -> bool:
+    """Publish the chain of the steps from `at` on. False when the broker cannot be reached: the sweeper will start it.
+
+    `bulk`: in the lane that workers look at last, so that nobody's single request waits behind it.
+    """
     names = [task for state, task in STEP_TASKS.items() if list(STEP_TASKS).index(state) >= list(STEP_TASKS).index(at)]
     first, *rest = names
-    canvas = chain(signature(first, args=(list(ids),)), *(signature(name) for name in rest))
+    tasks = [signature(first, args=(list(ids),)), *(signature(name) for name in rest)]
     try:
-        canvas.apply_async(retry=False)
+        chain(*(in_lane(task, bulk=bulk) for task in tasks)).apply_async(retry=False)
     except (OperationalError, OSError) as exc:
         log.warning("broker unreachable, %d request(s) wait for the sweeper: %s", len(ids), exc)
         return False
     return True
+
+
+def in_lane(task: Signature, *, bulk: bool) -> Signature:
+    """The task for its room's bulk queue, or as it is (settings.CELERY_TASK_ROUTES)."""
+    if not bulk:
+        return task
+    room = settings.CELERY_TASK_ROUTES.get(task.task, {}).get("queue", settings.CELERY_TASK_DEFAULT_QUEUE)
+    return task.set(queue=f"{room}-bulk")

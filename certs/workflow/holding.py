@@ -23,6 +23,7 @@ from certs.workflow.canvas import start_on_commit
 from certs.workflow.endings import new_resume_id
 from certs.workflow.states import UNFINISHED, WORKER, Move, annotate_many, transition_many
 
+AT_ONCE = 100  # requests in one chain
 GOES_ON = "Requests wait at {}; nothing is lost. They go on by themselves when {}, or with `manage.py resume RESUME_ID`."
 
 
@@ -76,7 +77,7 @@ def resume(resume_id: str, *, actor: Actor) -> CertificateRequest:
             raise NotFound(
                 f"No request has the resume id {resume_id}.", next_step="Copy it from the answer or the alert; a finished request has none."
             )
-        if not _release([request], actor=actor):
+        if not release([request], actor=actor):
             raise Conflict(
                 f"{request.public_id} is {request.state} and not waiting to be resumed.",
                 next_step=f"See what happened: /requests/{request.public_id}/",
@@ -94,10 +95,11 @@ def release_held(
             rows = rows.filter(issuer=issuer)
         if backend is not None:
             rows = rows.filter(key_backend=backend)
-        return _release(list(rows.order_by("held_since")[:limit]), actor=actor)
+        return release(list(rows.order_by("held_since")[:limit]), actor=actor)
 
 
-def _release(requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
+def release(requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
+    """Let held and failed requests go on from where they stopped; answers how many. The caller has locked them."""
     now = database_now()
     held = [r for r in requests if r.held_since is not None and r.state in UNFINISHED]
     failed = [r for r in requests if r.state == S.FAILED and r.stopped_at]
@@ -117,8 +119,10 @@ def _release(requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
         ]
         transition_many(moves, source=S.FAILED, actor=actor, now=now)
     released = held + failed
-    for state in {r.state for r in released}:
-        start_on_commit([r.pk for r in released if r.state == state], at=S(state))
+    for state, bulk in {(r.state, r.bulk_item_id is not None) for r in released}:
+        ids = [r.pk for r in released if r.state == state and (r.bulk_item_id is not None) == bulk]
+        for first in range(0, len(ids), AT_ONCE):
+            start_on_commit(ids[first : first + AT_ONCE], at=S(state), bulk=bulk)
     return len(released)
 
 

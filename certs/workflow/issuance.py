@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -97,13 +97,14 @@ class Wanted:
     issuer: Issuer
     digest: str
     idempotency_key: str = ""
+    bulk_item_id: int | None = None
 
 
 def admit(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[Wanted]:
     """Check what can be checked before anything is written. Raises NotPermitted, InputRefused."""
     requester.check()
     target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
-    _check_profiles(specs)
+    check_profiles({spec.profile for spec in specs})
     who = str(requester.user or requester.actor.name)
     return [
         Wanted(spec, requester, target, request_digest(spec, team=requester.team, issuer=target, requester=who), key)
@@ -151,6 +152,7 @@ def _row(wanted: Wanted, now: datetime) -> CertificateRequest:
         digest=wanted.digest,
         idempotency_scope=requester.idempotency_scope,
         idempotency_key=wanted.idempotency_key,
+        bulk_item_id=wanted.bulk_item_id,
         created_at=now,
         state_changed_at=now,
     )
@@ -205,10 +207,10 @@ def active_issuer(name: str) -> Issuer:
     return issuer
 
 
-def _check_profiles(specs: Sequence[CertificateSpec]) -> None:
-    asked = {spec.profile for spec in specs}
+def check_profiles(asked: Collection[str]) -> None:
+    """Raises InputRefused for a profile that does not exist."""
     known = set(Profile.objects.values_list("name", flat=True))
-    for name in sorted(asked - known):
+    for name in sorted(set(asked) - known):
         raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(known))}.")
 
 

@@ -60,7 +60,7 @@ def refuse_secrets(text: str, *, requester: Requester, field: str) -> None:
     found = find_secret(text)
     if found is None:
         return
-    _audit_secret(requester, kind=found.kind, length=found.length, spki="")
+    audit_secret(requester, kind=found.kind, length=found.length, spki="")
     raise CSRRefused(RefusalClass.SECRET_PASTED, f"This text contains a secret ({found.kind}).", field=field, next_step=ADVICE_ON_SECRETS)
 
 
@@ -92,7 +92,7 @@ def gate(data: bytes, *, requester: Requester) -> CSRFacts:
         return read_csr(data, domains=requester.team.domain_names(), max_names=settings.PKI_MAX_NAMES, max_bytes=settings.PKI_MAX_CSR_BYTES)
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
-            _audit_secret(requester, kind="private key", length=len(data), spki=refused.spki_sha256)
+            audit_secret(requester, kind="private key", length=len(data), spki=refused.spki_sha256)
             refused.next_step = refused.next_step or ADVICE_ON_SECRETS
         else:
             _audit_refusal(requester, refused)
@@ -106,7 +106,8 @@ def _audit_refusal(requester: Requester, refused: CSRRefused) -> None:
 
 
 @transaction.atomic
-def _audit_secret(requester: Requester, *, kind: str, length: int, spki: str) -> None:
+def audit_secret(requester: Requester, *, kind: str, length: int, spki: str) -> None:
+    """Put a refused secret on record by its kind and length; a private key's public key is blocked for ever."""
     now = database_now()
     if spki:
         block_public_key(

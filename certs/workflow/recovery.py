@@ -48,14 +48,18 @@ def restart_standing() -> int:
         standing = list(
             CertificateRequest.objects.filter(~Exists(live), state=state, held_since__isnull=True, state_changed_at__lt=quiet_since)
             .order_by("losses", "state_changed_at")
-            .values_list("pk", "losses")[:1000]
+            .values_list("pk", "losses", "bulk_item")[:1000]
         )
-        for losses, rows in groupby(standing, key=lambda row: row[1]):
-            ids, size = [pk for pk, _ in rows], chunk_size(losses)
+        for (losses, bulk), rows in groupby(sorted(standing, key=_lane), key=_lane):
+            ids, size = [pk for pk, _, _ in rows], chunk_size(losses)
             for first in range(0, len(ids), size):
-                start(ids[first : first + size], at=state)
+                start(ids[first : first + size], at=state, bulk=bulk)
         count += len(standing)
     return count
+
+
+def _lane(row: tuple[int, int, int | None]) -> tuple[int, bool]:
+    return row[1], row[2] is not None
 
 
 def chunk_size(losses: int) -> int:

@@ -120,7 +120,13 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "pkiportal.beat.LeaderScheduler"
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
-CELERY_TASK_QUEUES = [Queue(name) for name in ("workflow", "policy", "keys", "ca", "inventory", "audit", "mail")]
+# A worker looks at its queues in this order, so whatever is in a bulk queue waits for everything else.
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"queue_order_strategy": "priority"}
+_BULK_ROOMS = ("workflow", "policy", "keys", "ca", "inventory")
+CELERY_TASK_QUEUES = [
+    *(Queue(name) for name in ("workflow", "policy", "keys", "ca", "inventory", "audit", "mail")),
+    *(Queue(f"{room}-bulk") for room in _BULK_ROOMS),
+]
 CELERY_TASK_ROUTES = {
     "certs.tasks.check_policy": {"queue": "policy"},
     "certs.tasks.ensure_keys": {"queue": "keys"},
@@ -137,6 +143,7 @@ CELERY_TASK_ROUTES = {
 PKI_SCHEDULES = {
     "audit: seal new events": {"task": "audit.tasks.seal", "every_seconds": 5},
     "workflow: start again what stands still": {"task": "certs.tasks.sweep", "every_seconds": 15},
+    "workflow: bulk orders": {"task": "certs.tasks.sweep_bulk", "every_seconds": 10},
     "workflow: clear up at CAs and resume": {"task": "certs.tasks.sweep_ca", "every_seconds": 15},
     "workflow: resume when keys are back": {"task": "certs.tasks.sweep_keys", "every_seconds": 15},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
@@ -160,6 +167,14 @@ PKI_CA_API_WAIT_SECONDS = env_int("PKI_CA_API_WAIT_SECONDS", 10)
 PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1)
 PKI_DEFAULT_DOMAINS = env_list("PKI_DEFAULT_DOMAINS", "example.com,example.test")
 PKI_MAX_NAMES = 100
+# Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is about a millisecond of one core.
+PKI_BULK_MAX_LINES = env_int("PKI_BULK_MAX_LINES", 50_000, minimum=1)
+PKI_BULK_MAX_BYTES = env_int("PKI_BULK_MAX_BYTES", 20 * 1024 * 1024, minimum=1024)
+PKI_BULK_CHUNK = env_int("PKI_BULK_CHUNK", 250, minimum=1)
+PKI_BULK_COSTS = {"brought": 1, "rsa-2048": 25, "rsa-3072": 80, "rsa-4096": 250}
+PKI_BULK_IN_FLIGHT = env_int("PKI_BULK_IN_FLIGHT", 4, minimum=1)  # chunks of a team in the queue at once
+PKI_BULK_PER_CA = env_int("PKI_BULK_PER_CA", 8, minimum=1)
+PKI_BULK_PER_KEY_BACKEND = env_int("PKI_BULK_PER_KEY_BACKEND", 8, minimum=1)
 PKI_MAX_CSR_BYTES = 64 * 1024
 PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
 PKI_NL_PROVIDER = env_str("PKI_NL_PROVIDER")

@@ -46,7 +46,7 @@ DATABASES = {
 }
 
 CELERY_BROKER_URL = "memory://"
-CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.01}
+CELERY_BROKER_TRANSPORT_OPTIONS |= {"polling_interval": 0.01}
 
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
 EMAIL_FILE_PATH = PKI_HOME / "mail"

@@ -68,7 +68,7 @@ DATABASES = _databases(env_str("PKI_TEST_DATABASE", "postgres"))
 
 _REDIS_URL = env_str("PKI_TEST_REDIS_URL")
 CELERY_BROKER_URL = f"{_REDIS_URL.rsplit('/', 1)[0]}/{_WORKER_NUMBER}" if _REDIS_URL else "memory://"
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {} if _REDIS_URL else {"polling_interval": 0.01}
+CELERY_BROKER_TRANSPORT_OPTIONS |= {} if _REDIS_URL else {"polling_interval": 0.01}
 
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast; no password outlives a test

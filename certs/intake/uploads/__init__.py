@@ -1,0 +1,1 @@
+"""Bulk uploads: bytes in, lines out."""

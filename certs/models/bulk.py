@@ -1,0 +1,123 @@
+"""Bulk orders: many certificates asked for at once, kept line by line, worked off in chunks that the database hands out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+
+from certs.models.request import sees_everything
+
+
+class BulkOrderQuerySet(models.QuerySet["BulkOrder"]):
+    def visible_to(self, user: Any) -> BulkOrderQuerySet:
+        """Own teams' orders; all of them for the security team, auditors and superusers."""
+        if sees_everything(user):
+            return self
+        return self.filter(team__members=user.pk) if user.is_authenticated else self.none()
+
+
+class BulkOrder(models.Model):
+    """One order. While it is a draft its lines are shown and may be changed; once submitted they never are."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft", "draft"
+        RUNNING = "running", "running"
+        PAUSED = "paused", "paused"
+        CANCELLED = "cancelled", "cancelled"
+        DONE = "done", "done"
+
+    public_id = models.CharField(max_length=40, unique=True)
+    state = models.CharField(max_length=12, choices=State, default=State.DRAFT)
+    team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="bulk_orders")
+    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    actor_kind = models.CharField(max_length=16)
+    actor_name = models.CharField(max_length=200)
+    door = models.CharField(max_length=16)
+    issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="bulk_orders")
+    title = models.CharField(max_length=200, help_text="The file's name, or the sentence's beginning.")
+    with_refused = models.BooleanField(default=False, help_text="Lines that the policy refused were submitted too, to be on record.")
+    total = models.PositiveIntegerField(default=0, help_text="Lines submitted.")
+    idempotency_scope = models.CharField(max_length=40, blank=True)
+    idempotency_key = models.CharField(max_length=128, blank=True)
+    content_sha256 = models.CharField(max_length=64, help_text="Of all lines, so that the same key with another content is refused.")
+    created_at = models.DateTimeField()
+    submitted_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = BulkOrderQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["idempotency_scope", "idempotency_key"], condition=~models.Q(idempotency_key=""), name="bulk_order_key_once"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["team", "-id"], name="bulk_order_team_recent"),
+            models.Index(fields=["state"], condition=models.Q(state__in=["running", "paused"]), name="bulk_order_open"),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def subject(self) -> str:
+        """The audit log's subject of everything that happens to this order."""
+        return f"bulk:{self.public_id}"
+
+
+class BulkItem(models.Model):
+    """One line: what it asks for, what the policy says to it, and (from the request's side) the request made of it."""
+
+    class Outcome(models.TextChoices):
+        ALLOW = "allow", "will be issued"
+        NEEDS_APPROVAL = "needs_approval", "needs approval"
+        DENY = "deny", "refused by the policy"
+        INVALID = "invalid", "cannot be read"
+
+    order = models.ForeignKey(BulkOrder, on_delete=models.CASCADE, related_name="items")
+    number = models.PositiveIntegerField()
+    source = models.CharField(max_length=200, help_text="Where it stood, such as row 17.")
+    team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="+")
+    common_name = models.CharField(max_length=253, blank=True)
+    spec = models.JSONField(null=True, help_text="Names, key, validity and profile; null for a line that cannot be read.")
+    csr_der = models.BinaryField(default=b"")
+    spki_der = models.BinaryField(default=b"")
+    notes = models.JSONField(default=list)
+    outcome = models.CharField(max_length=16, choices=Outcome)
+    reason = models.CharField(max_length=1000, blank=True)
+    suggestion = models.JSONField(null=True, help_text="Changes that would pass, and the sentence that says them.")
+    duplicate = models.CharField(max_length=200, blank=True, help_text="What else has the same names.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["order", "number"], name="bulk_item_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.common_name}"
+
+
+class BulkChunk(models.Model):
+    """A run of lines that is worked off together. Only a few chunks of an order are in the queue; the rest waits here."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting"
+        QUEUED = "queued", "queued"
+        DONE = "done", "done"
+        CANCELLED = "cancelled", "cancelled"
+
+    order = models.ForeignKey(BulkOrder, on_delete=models.CASCADE, related_name="chunks")
+    first = models.PositiveIntegerField(help_text="Number of its first line.")
+    last = models.PositiveIntegerField(help_text="Number of its last line.")
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    key_backend = models.CharField(max_length=64, blank=True, help_text="Where its keys are made; empty when every CSR was brought.")
+    queued_at = models.DateTimeField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["order", "first"], name="bulk_chunk_first_once")]
+        indexes = [models.Index(fields=["order"], condition=models.Q(state__in=["waiting", "queued"]), name="bulk_chunk_open")]
+
+    def __str__(self) -> str:
+        return f"{self.order}: {self.first} to {self.last}"

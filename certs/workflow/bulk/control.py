@@ -1,0 +1,71 @@
+"""What people do with an order under way: pause, go on, cancel the rest, try the failed ones again."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Actor, record
+from certs.errors import Conflict
+from certs.models import BulkChunk, BulkOrder, CertificateRequest
+from certs.terms import RequestState as S
+from certs.workflow.bulk.dispatching import dispatch_on_commit
+from certs.workflow.holding import release
+
+State = BulkOrder.State
+
+
+@transaction.atomic
+def pause(order: BulkOrder, *, actor: Actor) -> BulkOrder:
+    """Running -> paused: what is under way goes on, nothing new is begun."""
+    row = _locked(order, State.RUNNING, verb="paused")
+    return _set(row, State.PAUSED, EventType.BULK_PAUSED, actor)
+
+
+@transaction.atomic
+def go_on(order: BulkOrder, *, actor: Actor) -> BulkOrder:
+    """Paused -> running."""
+    row = _locked(order, State.PAUSED, verb="resumed")
+    dispatch_on_commit()
+    return _set(row, State.RUNNING, EventType.BULK_RESUMED, actor)
+
+
+@transaction.atomic
+def cancel_rest(order: BulkOrder, *, actor: Actor) -> BulkOrder:
+    """Nothing new is begun any more; what is under way is finished. A draft is thrown away."""
+    row = _locked(order, State.DRAFT, State.RUNNING, State.PAUSED, verb="cancelled")
+    row.chunks.filter(state=BulkChunk.State.WAITING).update(state=BulkChunk.State.CANCELLED)
+    dispatch_on_commit()
+    return _set(row, State.CANCELLED, EventType.BULK_CANCELLED, actor)
+
+
+@transaction.atomic
+def retry_failed(order: BulkOrder, *, actor: Actor) -> int:
+    """Let the failed requests go on from where they stopped, with the keys and CSRs that they have; answers how many.
+
+    What the policy refused is not tried again: it needs another line. Raises Conflict when nothing failed.
+    """
+    row = _locked(order, State.RUNNING, State.PAUSED, State.DONE, State.CANCELLED, verb="tried again")
+    failed = CertificateRequest.objects.select_for_update().filter(bulk_item__order=row, state=S.FAILED).order_by("pk")
+    count = release(list(failed), actor=actor)
+    if not count:
+        raise Conflict(f"No line of {row.public_id} failed.", next_step="Lines that the policy refused need a new order.")
+    now = database_now()
+    BulkOrder.objects.filter(pk=row.pk).update(finished_at=None, state=State.RUNNING if row.state == State.DONE else row.state)
+    record(EventType.BULK_RETRIED, subject=row.subject, actor=actor, at=now, data={"lines": count})
+    return count
+
+
+def _locked(order: BulkOrder, *states: State, verb: str) -> BulkOrder:
+    row = BulkOrder.objects.select_for_update().get(pk=order.pk)
+    if row.state not in states:
+        raise Conflict(f"{row.public_id} is {row.get_state_display()} and cannot be {verb}.")
+    return row
+
+
+def _set(row: BulkOrder, state: State, event: EventType, actor: Actor) -> BulkOrder:
+    record(event, subject=row.subject, actor=actor, at=database_now(), data={"from": row.state})
+    row.state = state
+    row.save(update_fields=["state"])
+    return row

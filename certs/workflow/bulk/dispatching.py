@@ -1,0 +1,199 @@
+"""The dispatcher: only a few chunks of an order are in the queue, the database holds the rest (PROTOCOLS 7).
+
+A published group can be neither paused nor overtaken, so pausing, cancelling and fairness between teams happen here,
+where the next chunk is chosen. A chunk whose requests are held for a CA or key backend keeps its place: while something is
+down no more is sent towards it. All of it is compare-and-set on rows and may run twice at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from celery import chain, group, signature
+from django.conf import settings
+from django.db import connection, transaction
+from kombu.exceptions import OperationalError
+
+from audit.clock import database_now
+from audit.log import Actor
+from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
+from certs.models.batch import locked, update_rows
+from certs.terms import RequestState as S
+from certs.workflow.bulk.ending import finish, finish_ready
+from certs.workflow.bulk.items import items_of, spec_of
+from certs.workflow.canvas import STEP_TASKS, in_lane
+from certs.workflow.issuance import Requester, Wanted, insert_requests, request_digest
+from certs.workflow.states import UNFINISHED
+
+log = logging.getLogger(__name__)
+
+State = BulkChunk.State
+# Any number that nothing else in this database locks: one dispatcher chooses at a time, each for some milliseconds.
+_ADVISORY_LOCK = 0x62756C6B  # "bulk"
+_KEY_STEPS = (S.APPROVED, S.KEY_READY)
+
+
+def dispatch_on_commit() -> None:
+    """Let the dispatcher look when the open transaction is committed."""
+    transaction.on_commit(_ask_dispatcher)
+
+
+def _ask_dispatcher() -> None:
+    try:
+        in_lane(signature("certs.tasks.dispatch_bulk"), bulk=True).apply_async(retry=False)
+    except (OperationalError, OSError) as exc:
+        log.warning("broker unreachable, bulk orders wait for the sweeper: %s", exc)
+
+
+def dispatch() -> int:
+    """Put as many chunks into the queue as have a place there; answers how many."""
+    chosen = _choose()
+    if chosen:
+        publish(chosen)
+    return len(chosen)
+
+
+def publish(chunks: Sequence[BulkChunk]) -> None:
+    """A group of chains, one for each chunk. If the broker cannot be reached, the sweeper does it again."""
+    try:
+        group(_canvas(chunk) for chunk in chunks).apply_async(retry=False)
+    except (OperationalError, OSError) as exc:
+        log.warning("broker unreachable, %d chunk(s) wait for the sweeper: %s", len(chunks), exc)
+
+
+def _canvas(chunk: BulkChunk) -> chain:
+    steps = [name for state, name in STEP_TASKS.items() if chunk.key_backend or state not in _KEY_STEPS]
+    tasks = [signature("certs.tasks.begin_chunk", args=(chunk.pk,)), *(signature(name) for name in steps)]
+    tasks.append(signature("certs.tasks.end_chunk", args=(chunk.pk,), immutable=True))
+    return chain(*(in_lane(task, bulk=True) for task in tasks))
+
+
+@transaction.atomic
+def _choose() -> list[BulkChunk]:
+    """Waiting chunks that have a place: round robin by team, then by order; never more at once for a team, CA or key backend than set."""
+    _lock()
+    places = _Places(list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order")))
+    orders = list(BulkOrder.objects.filter(state=BulkOrder.State.RUNNING).order_by("submitted_at", "pk"))
+    chosen: list[BulkChunk] = []
+    waiting = {order.pk: list(_first_waiting(order)) for order in orders}
+    while True:
+        turn = sorted(orders, key=lambda order: (places.team[order.team_id], places.order[order.pk]))
+        chunk = next((waiting[order.pk][0] for order in turn if waiting[order.pk] and places.free(order, waiting[order.pk][0])), None)
+        if chunk is None:
+            break
+        waiting[chunk.order_id].pop(0)
+        places.take(next(order for order in orders if order.pk == chunk.order_id), chunk)
+        chosen.append(chunk)
+    now = database_now()
+    taken = update_rows(
+        BulkChunk, {chunk.pk: {"state": State.QUEUED, "queued_at": now} for chunk in chosen}, only_if={"state": State.WAITING}
+    )
+    return [chunk for chunk in chosen if chunk.pk in taken]
+
+
+def _first_waiting(order: BulkOrder) -> Iterable[BulkChunk]:
+    return order.chunks.filter(state=State.WAITING).order_by("first")[: settings.PKI_BULK_IN_FLIGHT]
+
+
+class _Places:
+    """How many chunks are in the queue, by what limits them."""
+
+    def __init__(self, queued: Sequence[BulkChunk]) -> None:
+        self.team: Counter[int] = Counter()
+        self.order: Counter[int] = Counter()
+        self._issuer: Counter[int] = Counter()
+        self._backend: Counter[str] = Counter()
+        for chunk in queued:
+            self.take(chunk.order, chunk)
+
+    def free(self, order: BulkOrder, chunk: BulkChunk) -> bool:
+        return (
+            self.team[order.team_id] < settings.PKI_BULK_IN_FLIGHT
+            and self._issuer[order.issuer_id] < settings.PKI_BULK_PER_CA
+            and (not chunk.key_backend or self._backend[chunk.key_backend] < settings.PKI_BULK_PER_KEY_BACKEND)
+        )
+
+    def take(self, order: BulkOrder, chunk: BulkChunk) -> None:
+        self.team[order.team_id] += 1
+        self.order[order.pk] += 1
+        self._issuer[order.issuer_id] += 1
+        self._backend[chunk.key_backend] += 1
+
+
+def _lock() -> None:
+    """One at a time; on SQLite the transaction's write lock does it."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+
+
+@transaction.atomic
+def begin_chunk(chunk_id: int) -> list[int]:
+    """Make the requests of a chunk, those that it does not have yet; answers the ids of all of them. Safe to run again."""
+    chunk = next(iter(locked(BulkChunk, [chunk_id])), None)
+    if chunk is None or chunk.state != State.QUEUED:
+        return []
+    order = BulkOrder.objects.select_related("issuer", "team", "requester").get(pk=chunk.order_id)
+    items = list(items_of(order, chunk))
+    made = dict(CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items]).values_list("bulk_item_id", "pk"))
+    missing = [item for item in items if item.pk not in made]
+    if missing:
+        teams = Team.objects.in_bulk({item.team_id for item in missing})
+        rows = insert_requests([_wanted(order, item, teams[item.team_id]) for item in missing], now=database_now())
+        made |= {item.pk: row.pk for item, row in zip(missing, rows, strict=True)}
+    return sorted(made.values())
+
+
+def _wanted(order: BulkOrder, item: BulkItem, team: Team) -> Wanted:
+    actor = Actor(order.actor_kind, order.actor_name)  # type: ignore[arg-type] # stored from an Actor
+    requester = Requester(actor=actor, team=team, door=order.door, user=order.requester)
+    spec = spec_of(item)
+    digest = request_digest(spec, team=team, issuer=order.issuer, requester=str(order.requester or order.actor_name))
+    return Wanted(spec, requester, order.issuer, digest, bulk_item_id=item.pk)
+
+
+def end_chunk(chunk_id: int) -> bool:
+    """Close a chunk that has nothing left to do, and let the next one in. Answers whether it was closed."""
+    closed = _close(chunk_id)
+    if closed and not dispatch():
+        finish(closed.order_id)
+    return closed is not None
+
+
+@transaction.atomic
+def _close(chunk_id: int) -> BulkChunk | None:
+    chunk = next(iter(locked(BulkChunk, [chunk_id])), None)
+    if chunk is None or chunk.state != State.QUEUED or _unsettled(chunk):
+        return None
+    update_rows(BulkChunk, {chunk.pk: {"state": State.DONE, "done_at": database_now()}})
+    return chunk
+
+
+def _unsettled(chunk: BulkChunk) -> bool:
+    """Whether a line of the chunk has no request yet, or one that is still under way or held."""
+    items = items_of(chunk.order, chunk)
+    requests = CertificateRequest.objects.filter(bulk_item__in=items.values("pk"))
+    return requests.filter(state__in=UNFINISHED).exists() or requests.count() < items.count()
+
+
+def sweep_chunks() -> int:
+    """For what a lost message or a dead worker left behind: close what is done, begin again what never began, fill free places."""
+    now = database_now()
+    quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
+    queued = list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order").order_by("pk"))
+    closed = sum(_close(chunk.pk) is not None for chunk in queued)
+    never_began = [chunk for chunk in queued if chunk.queued_at and chunk.queued_at < quiet_since and _has_missing(chunk)]
+    if never_began:
+        publish(never_began)
+    dispatch()
+    finish_ready()
+    return closed
+
+
+def _has_missing(chunk: BulkChunk) -> bool:
+    items = items_of(chunk.order, chunk)
+    made: int = CertificateRequest.objects.filter(bulk_item__in=items.values("pk")).count()
+    return made < int(items.count())

@@ -1,0 +1,51 @@
+"""The end of an order: said once, when no line has anything left to do."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import record
+from certs.models import BulkChunk, BulkOrder
+from certs.models.batch import locked, update_rows
+from certs.notifications.mail import write_mail
+from certs.workflow.bulk.progress import counts
+from certs.workflow.states import WORKER
+
+State = BulkOrder.State
+OPEN_CHUNKS = (BulkChunk.State.WAITING, BulkChunk.State.QUEUED)
+
+
+def finish_ready() -> int:
+    """Finish the orders that have no open chunk; answers how many ended."""
+    open_chunks = BulkChunk.objects.filter(state__in=OPEN_CHUNKS).values("order")
+    rows = BulkOrder.objects.filter(state__in=(State.RUNNING, State.CANCELLED), submitted_at__isnull=False, finished_at__isnull=True)
+    return sum(finish(pk) for pk in rows.exclude(pk__in=open_chunks).order_by("pk").values_list("pk", flat=True))
+
+
+@transaction.atomic
+def finish(order_id: int) -> bool:
+    """Running -> done (a cancelled one stays cancelled), if nothing is left to do. Needs no caller to be sure of that."""
+    order = next(iter(locked(BulkOrder, [order_id], "finished_at IS NULL AND state IN ('running', 'cancelled')")), None)
+    if order is None or order.chunks.filter(state__in=OPEN_CHUNKS).exists():
+        return False
+    tally = counts(order)
+    if tally.under_way or tally.held or tally.awaiting_approval:
+        return False
+    now = database_now()
+    state = State.DONE if order.state == State.RUNNING else State.CANCELLED
+    update_rows(BulkOrder, {order.pk: {"state": state, "finished_at": now}})
+    data = {"lines": order.total, "issued": tally.issued, "refused": tally.refused, "failed": tally.failed, "cancelled": tally.cancelled}
+    record(EventType.BULK_COMPLETED, subject=order.subject, actor=WORKER, at=now, data=data)
+    if order.requester is not None and order.requester.email:
+        write_mail(
+            dedup_key=f"bulk:{order.public_id}:{now:%Y%m%d%H%M%S}",
+            to=[order.requester.email],
+            subject=f"[PKI Portal] {order.public_id}: {tally.issued} of {order.total} certificates issued",
+            template="bulk_done",
+            context={"order": order, "tally": tally, "base_url": settings.PKI_BASE_URL},
+            now=now,
+        )
+    return True

@@ -1,0 +1,55 @@
+"""A line of a bulk order as a row, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certs.intake.spec import CertificateSpec
+from certs.models import BulkChunk, BulkItem, BulkOrder
+from keys.spec import KeyFacts
+
+ISSUABLE = (BulkItem.Outcome.ALLOW, BulkItem.Outcome.NEEDS_APPROVAL)
+
+
+def spec_to_json(spec: CertificateSpec | None) -> dict[str, Any] | None:
+    if spec is None:
+        return None
+    return {
+        "common_name": spec.common_name,
+        "dns_names": list(spec.dns_names),
+        "ip_addresses": list(spec.ip_addresses),
+        "key": spec.key,
+        "validity_days": spec.validity_days,
+        "profile": spec.profile,
+    }
+
+
+def spec_of(item: BulkItem) -> CertificateSpec:
+    """The specification of a line that could be read."""
+    spec = item.spec or {}
+    brought = bytes(item.spki_der)
+    return CertificateSpec(
+        common_name=spec["common_name"],
+        dns_names=tuple(spec["dns_names"]),
+        ip_addresses=tuple(spec["ip_addresses"]),
+        key=spec["key"],
+        validity_days=spec["validity_days"],
+        profile=spec["profile"],
+        csr_der=bytes(item.csr_der) if brought else None,
+        spki_der=brought or None,
+    )
+
+
+def key_label(item: BulkItem) -> str:
+    """The key of a line as people write it."""
+    return KeyFacts.from_name(item.spec["key"]).label if item.spec else ""
+
+
+def chosen_outcomes(order: BulkOrder) -> tuple[str, ...]:
+    """The outcomes whose lines were submitted."""
+    return (*ISSUABLE, BulkItem.Outcome.DENY) if order.with_refused else ISSUABLE
+
+
+def items_of(order: BulkOrder, chunk: BulkChunk) -> Any:
+    """The submitted lines of a chunk, as a query."""
+    return order.items.filter(number__gte=chunk.first, number__lte=chunk.last, outcome__in=chosen_outcomes(order)).order_by("number")

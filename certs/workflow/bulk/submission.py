@@ -1,0 +1,68 @@
+"""A draft is submitted once: its lines are cut into chunks, and the dispatcher takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Actor, Value, record
+from certs.errors import Conflict, InputRefused
+from certs.models import BulkChunk, BulkOrder
+from certs.models.batch import insert_models
+from certs.workflow.bulk.dispatching import dispatch_on_commit
+from certs.workflow.bulk.items import chosen_outcomes
+
+State = BulkOrder.State
+
+
+@transaction.atomic
+def submit_order(order: BulkOrder, *, actor: Actor, with_refused: bool = False) -> BulkOrder:
+    """Draft -> running. Submitting again, as a double click does, answers the same order and starts nothing twice.
+
+    `with_refused`: lines that the policy refused are submitted too and end as rejected requests, so that they are on
+    record. Raises InputRefused when no line can be issued, Conflict for an order that was cancelled as a draft.
+    """
+    row = BulkOrder.objects.select_for_update().get(pk=order.pk)
+    if row.state == State.CANCELLED and row.submitted_at is None:
+        raise Conflict(f"{row.public_id} was thrown away before it was submitted.", next_step="Make a new order.")
+    if row.state != State.DRAFT:
+        return row
+    now = database_now()
+    row.with_refused = with_refused
+    costs = list(row.items.filter(outcome__in=chosen_outcomes(row)).order_by("number").values_list("number", "spec__key", "spki_der"))
+    if not costs:
+        raise InputRefused("No line of this order can be issued.", field="items", next_step="Take the suggestions, or mend the lines.")
+    chunks = list(_chunks(row, costs))
+    insert_models(chunks)
+    row.state, row.total, row.submitted_at = State.RUNNING, len(costs), now
+    row.save(update_fields=["state", "total", "submitted_at", "with_refused"])
+    data: dict[str, Value] = {"lines": len(costs), "chunks": len(chunks), "issuer": row.issuer.name, "content_sha256": row.content_sha256}
+    record(EventType.BULK_SUBMITTED, subject=row.subject, actor=actor, at=now, data=data)
+    dispatch_on_commit()
+    return row
+
+
+def _chunks(order: BulkOrder, costs: Iterable[tuple[int, str, Any]]) -> Iterator[BulkChunk]:
+    """Cut where a chunk has become as costly as one may be, so that each is done within a second or two."""
+    numbers: list[int] = []
+    spent, keys_here = 0, False
+    for number, key, spki in costs:
+        brought = bool(bytes(spki))
+        cost = settings.PKI_BULK_COSTS.get("brought" if brought else key, 1)
+        if numbers and (spent + cost > settings.PKI_BULK_CHUNK or brought == keys_here):
+            yield _chunk(order, numbers, keys_here=keys_here)
+            numbers, spent = [], 0
+        numbers.append(number)
+        spent, keys_here = spent + cost, not brought
+    if numbers:
+        yield _chunk(order, numbers, keys_here=keys_here)
+
+
+def _chunk(order: BulkOrder, numbers: Sequence[int], *, keys_here: bool) -> BulkChunk:
+    backend = settings.PKI_LEAF_KEY_BACKEND if keys_here else ""
+    return BulkChunk(order_id=order.pk, first=numbers[0], last=numbers[-1], key_backend=backend)
