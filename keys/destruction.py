@@ -8,7 +8,7 @@
         confirm_destroyed([key for key in keys if done[key.pk] is None], now=now)
 
 From the intent on nothing is signed with the key. Beat 2 needs a login that may destroy (docs/vault/destroy.hcl), which no
-worker of another queue has. What stands between the beats after a crash is in `standing_destructions()`.
+worker of another queue has. What a crash or a missing login left standing is made good by `finish_destructions()`.
 """
 
 from __future__ import annotations
@@ -157,3 +157,12 @@ def destroy_key(key_id: UUID, *, reason: str, certificates: Sequence[str], actor
 def standing_destructions(*, limit: int) -> list[Key]:
     """Keys whose destruction was begun and not confirmed, for a sweeper with a login that may destroy: beats 2 and 3 are safe to repeat."""
     return list(Key.objects.filter(state=Key.State.DESTROYING).order_by("pk")[:limit])
+
+
+def finish_destructions(*, limit: int) -> dict[UUID, KeyBackendError | None]:
+    """Beats 2 and 3 for what stands: None for each that is destroyed now, else why it is not. Needs a login that may destroy."""
+    keys = standing_destructions(limit=limit)
+    done = destroy_made(keys)
+    with transaction.atomic():
+        confirm_destroyed([key for key in keys if done[key.pk] is None], now=database_now())
+    return done

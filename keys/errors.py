@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import ImproperlyConfigured
+
 
 class KeyBackendError(Exception):
     """Base. Third-party errors are translated into these at the backend's edge; no text of theirs that could hold a secret is kept."""
@@ -22,6 +24,10 @@ class KeyBackendUnavailable(KeyBackendError):
     """Unreachable, sealed, overloaded: the same call may succeed later. Never a reason to use another backend."""
 
     retryable = True
+
+
+class KeyBackendNotConfigured(KeyBackendUnavailable, ImproperlyConfigured):
+    """settings.KEY_BACKENDS of this process has no such alias: what needs it waits until it has."""
 
 
 class KeyLoginRefused(KeyBackendError):

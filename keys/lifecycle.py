@@ -14,7 +14,14 @@ own subject: `key:generated` for `key.version == 1`, `key:rotated` for a later o
 from __future__ import annotations
 
 from keys.claims import KeyWanted, claim_keys
-from keys.destruction import confirm_destroyed, destroy_key, destroy_made, intend_destruction, standing_destructions
+from keys.destruction import (
+    confirm_destroyed,
+    destroy_key,
+    destroy_made,
+    finish_destructions,
+    intend_destruction,
+    standing_destructions,
+)
 from keys.making import confirm_keys, make_keys
 from keys.naming import key_name
 from keys.ownership import RecordedAs, block_public_key, blocked_keys, mark_compromised, record_public_keys
@@ -30,6 +37,7 @@ __all__ = [
     "confirm_keys",
     "destroy_key",
     "destroy_made",
+    "finish_destructions",
     "intend_destruction",
     "key_name",
     "make_keys",

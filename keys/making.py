@@ -10,8 +10,9 @@ from django.db import connection
 
 from audit.clock import database_now
 from keys.backends.base import KeyBackend, KeyInfo, KeyRef
-from keys.errors import KeyBackendError, KeyMismatch, KeyOperationRefused
+from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyMismatch, KeyOperationRefused
 from keys.models import Key
+from keys.ownership import blocked_keys
 from keys.registry import get_key_backend
 from keys.rows import update_keys
 from keys.spec import KeySpec, spki_der, spki_sha256
@@ -46,7 +47,10 @@ def _destroyed(key: Key) -> KeyOperationRefused:
 
 
 def _make_in(alias: str, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackendError]:
-    backend = get_key_backend(alias)
+    try:
+        backend = get_key_backend(alias)
+    except KeyBackendNotConfigured as exc:
+        return {key.pk: exc for key in keys}
     results: dict[UUID, KeyInfo | KeyBackendError] = {}
     absent: list[Key] = []
     for key, found in zip(keys, backend.find_many([(key.name, key.pk) for key in keys]), strict=True):
@@ -131,6 +135,10 @@ def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
     keys = {key.pk: key for key in Key.objects.select_for_update().filter(pk__in=made).order_by("pk")}
     for key_id, info in made.items():
         _confirm(keys[key_id], info, now)
+    blocked = blocked_keys(key.spki_sha256 for key in keys.values())
+    for key in keys.values():
+        if key.state == Key.State.ACTIVE and key.spki_sha256 in blocked:  # reported before we knew it for ours
+            key.state = Key.State.COMPROMISED
     update_keys(list(keys.values()), ["locator", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
     return [keys[key_id] for key_id in made]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -39,7 +39,7 @@ def record_public_keys(owners: Mapping[str, str], *, now: datetime) -> dict[str,
     return {spki: RecordedAs(team, blocked_at is not None) for spki, team, blocked_at in rows}
 
 
-def blocked_keys(spkis: Collection[str]) -> set[str]:
+def blocked_keys(spkis: Iterable[str]) -> set[str]:
     """Those that are blocked; none of the others can be blocked before this transaction ends."""
     return {spki for spki, _, blocked_at in _shared(spkis) if blocked_at is not None}
 

@@ -12,13 +12,14 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from keys.backends.base import KeyBackend
+from keys.errors import KeyBackendNotConfigured
 
 _backends: dict[str, KeyBackend] = {}
 _building = threading.RLock()
 
 
 def get_key_backend(alias: str) -> KeyBackend:
-    """The backend that settings.KEY_BACKENDS names. Raises ImproperlyConfigured for an alias that is not there: never another one."""
+    """The backend that settings.KEY_BACKENDS names. Raises KeyBackendNotConfigured for an alias that is not there: never another one."""
     backend = _backends.get(alias)
     if backend is None:
         with _building:  # two of one would log in twice, and each count and cache on its own
@@ -28,12 +29,23 @@ def get_key_backend(alias: str) -> KeyBackend:
     return backend
 
 
+def is_answering(alias: str) -> bool:
+    """Whether that backend could be used now; False too for one that this process does not have. Never raises for either."""
+    try:
+        return get_key_backend(alias).is_available()
+    except KeyBackendNotConfigured:
+        return False
+
+
 def _build(alias: str) -> KeyBackend:
     try:
         config: dict[str, Any] = settings.KEY_BACKENDS[alias]
     except KeyError:
         known = ", ".join(settings.KEY_BACKENDS) or "none"
-        raise ImproperlyConfigured(f"KEY_BACKENDS has no entry {alias!r} (it has: {known}).") from None
+        raise KeyBackendNotConfigured(
+            f"KEY_BACKENDS has no entry {alias!r} (it has: {known}).",
+            next_step="Configure it where this process runs, or let the process run where it is configured.",
+        ) from None
     backend = import_string(config["BACKEND"])(alias, **config.get("OPTIONS", {}))
     if not isinstance(backend, KeyBackend):
         raise ImproperlyConfigured(f"{config['BACKEND']} is not a KeyBackend.")

@@ -28,7 +28,7 @@ from certs.workflow.holding import ca_is_back, release_held
 from certs.workflow.orders import order_for
 from certs.workflow.states import UNFINISHED, WORKER
 from certs.x509.pem import serial_of
-from keys.registry import get_key_backend
+from keys.registry import is_answering
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def release_for_answering_keys() -> int:
     released = 0
     held = CertificateRequest.objects.filter(held_since__isnull=False, state__in=(S.APPROVED, S.KEY_READY))
     for backend in held.order_by().values_list("key_backend", flat=True).distinct():
-        if get_key_backend(backend).is_available():
+        if is_answering(backend):
             released += release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=RELEASE_AT_ONCE)
             close_alerts(kind="keys_unavailable", cause=f"keys:{backend}", now=database_now())
     return released

@@ -34,6 +34,10 @@ class KeyEncryptionKey:
         """Which one it is, without saying what it is."""
         return hashlib.sha256(b"kek" + self.read()).hexdigest()[:12]
 
+    def forget(self) -> None:
+        """Read it again next time: somebody may put the right file back."""
+        self._bytes = None
+
     def make(self, *, key_exists: bool) -> bool:
         """Make the file of a new installation; answers whether it did. Raises KeyBackendUnavailable when it cannot be written.
 

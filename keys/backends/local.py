@@ -69,7 +69,7 @@ class LocalKeyBackend(KeyBackend):
         """One result for each claim: the key made now, or the one that another worker with the same claim made first."""
         results: dict[UUID, KeyInfo | KeyBackendError] = {}
         try:
-            self._kek.read()
+            self._check_kek()
         except KeyBackendError as exc:
             return {order[4]: exc for order in orders}
         rows: list[LocalKeyMaterial] = []
@@ -139,10 +139,24 @@ class LocalKeyBackend(KeyBackend):
 
     def is_available(self) -> bool:
         try:
-            self._kek.read()
+            self._check_kek()
         except KeyBackendError:
             return False
         return True
+
+    def _check_kek(self) -> None:
+        """Raises KeyBackendUnavailable unless it is there and is the one that the newest key was encrypted under."""
+        newest = LocalKeyMaterial.objects.filter(backend=self.alias).order_by("-pk").values_list("kek_id", flat=True).first()
+        if newest not in {None, self._kek.id}:
+            raise self._wrong_kek(newest)
+
+    def _wrong_kek(self, made_under: str | None) -> KeyBackendUnavailable:
+        error = KeyBackendUnavailable(
+            f"The key-encryption key of the {self.alias} backend is {self._kek.id}, but its keys were made under {made_under}.",
+            next_step="Put the right key file back; nothing was signed or made under this one.",
+        )
+        self._kek.forget()
+        return error
 
     def _encrypted(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None, now: datetime) -> LocalKeyMaterial:
         dek, nonce = AESGCM.generate_key(256), os.urandom(12)
@@ -193,10 +207,11 @@ class LocalKeyBackend(KeyBackend):
             dek = aes_key_unwrap_with_padding(self._kek.read(), bytes(row.wrapped_dek))
             plain = AESGCM(dek).decrypt(bytes(row.nonce), bytes(row.ciphertext), _aad(row.key_id, row.version))
         except (InvalidTag, InvalidUnwrap) as exc:
-            raise KeyBackendUnavailable(
-                f"The key-encryption key of the {self.alias} backend ({self._kek.id}) does not open key {row.key_id}, "
-                f"which was made under {row.kek_id}.",
-                next_step="Put the right key file back; nothing was signed.",
+            if row.kek_id != self._kek.id:
+                raise self._wrong_kek(row.kek_id) from exc
+            raise KeyMismatch(
+                f"The row of key {row.key_id} in the {self.alias} backend was changed; it does not open any more.",
+                next_step="Find out who wrote to the database. The row's backup opens; else ask for a certificate with a new key.",
             ) from exc
         # The ciphertext is authenticated and ours: validating RSA again would cost 45 to 315 ms for each key.
         return load_der_private_key(plain, None, unsafe_skip_rsa_key_validation=True)

@@ -12,10 +12,15 @@ from django.db import close_old_connections, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from audit.clock import database_now
-from keys.lifecycle import claim_keys, key_name
+from audit.log import Actor
+from keys.backends.base import KeyInfo
+from keys.errors import KeyBackendNotConfigured
+from keys.lifecycle import block_public_key, claim_keys, key_name, make_keys
 from keys.models import Key, KeyName
 from keys.naming import take_names
-from tests.keys.beats import claim, make, wanted
+from keys.registry import is_answering
+from keys.spec import spki_sha256
+from tests.keys.beats import claim, confirm, make, wanted
 from tests.twins.keys import TwinKeyBackend
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -132,6 +137,26 @@ def test_names_of_before_are_counted_when_the_counters_come(twin: TwinKeyBackend
         taken = take_names([("twin", base) for base in ("x", "y-example-com", "z", "z-20251124093000", "w", "x-7", "new")])
     assert taken == ["x-8", "y-example-com-2", "z", "z-20251124093000-2", "w-2", "x-7-2", "new"]
     assert KeyName.objects.get(base="x").last_number == 8
+
+
+def test_backend_that_this_process_does_not_have_holds_its_own_keys_and_no_others(twin: TwinKeyBackend) -> None:
+    elsewhere, here = claim(wanted("a", "x", backend="elsewhere"), wanted("b", "x"))
+    made = make_keys([elsewhere, here])
+    error = made[elsewhere.pk]
+    assert isinstance(error, KeyBackendNotConfigured)
+    assert error.retryable is True
+    assert isinstance(made[here.pk], KeyInfo)
+    assert (is_answering("elsewhere"), is_answering("twin")) == (False, True)
+
+
+def test_key_that_was_blocked_before_it_was_recorded_is_compromised_from_the_start(twin: TwinKeyBackend) -> None:
+    (key,) = claim(wanted("a", "x"))
+    made = make_keys([key])
+    info = made[key.pk]
+    assert isinstance(info, KeyInfo)
+    with transaction.atomic():
+        block_public_key(spki_sha256(info.public_key), team="web", reason="pasted", now=database_now(), actor=Actor("user", "officer"))
+    assert [one.state for one in confirm(made)] == [Key.State.COMPROMISED]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.core.management import call_command
 from django.db import transaction
 
 from audit.clock import database_now
@@ -265,3 +268,24 @@ def test_confirmed_claim_of_a_late_worker_stays_destroyed(twin: TwinKeyBackend) 
     assert Key.objects.get().state == Key.State.DESTROYING
     finish(standing_destructions(limit=10))
     assert (Key.objects.get().state, twin.keys) == (Key.State.DESTROYED, {})
+
+
+def run_command(*arguments: str) -> tuple[int, str]:
+    out, code = StringIO(), 0
+    try:
+        call_command("destroy_keys", *arguments, stdout=out)
+    except SystemExit as exc:
+        code = int(exc.code or 0)
+    return code, out.getvalue()
+
+
+def test_command_destroys_what_stands_and_says_what_it_could_not(twin: TwinKeyBackend) -> None:
+    assert run_command() == (0, "nothing is to be destroyed\n")
+    begin(*make(wanted("req-1")))
+    twin.reachable = False
+    code, said = run_command("--json")
+    answer = json.loads(said)
+    assert (code, answer["success"], answer["standing"], list(answer["failed"])) == (1, False, 1, ["twin/keys/api-example-com version 1"])
+    twin.reachable = True
+    assert run_command() == (0, "destroyed twin/keys/api-example-com version 1\n")
+    assert (twin.keys, len(receipts())) == ({}, 1)

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from keys.backends.base import KeyInfo
 from keys.backends.kek import KeyEncryptionKey
 from keys.backends.local import LocalKeyBackend
-from keys.errors import KeyBackendUnavailable, UnsupportedKeySpec
+from keys.errors import KeyBackendUnavailable, KeyMismatch, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
 from keys.signing import sign_message
 from keys.spec import KeySpec, spki_sha256
@@ -104,6 +104,29 @@ def test_lost_or_offline_key_encryption_key_is_not_made_anew(backend: LocalKeyBa
     with pytest.raises(KeyBackendUnavailable, match="missing"):
         later.create("y", FAST, key_id=uuid.uuid4())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_key_encryption_key_makes_and_opens_nothing_until_the_right_one_is_back(backend: LocalKeyBackend, tmp_path: Path) -> None:
+    made = backend.create("x", FAST, key_id=uuid.uuid4())
+    right = (tmp_path / "kek").rename(tmp_path / "right")
+    LocalKeyBackend("other", kek_file=tmp_path / "kek").set_up()
+    later = LocalKeyBackend("own", kek_file=tmp_path / "kek")
+    assert later.is_available() is False  # else the sweeper would release what waits, at each turn
+    for act in (lambda: later.private_key(made.ref), lambda: later.create("y", FAST, key_id=uuid.uuid4())):
+        with pytest.raises(KeyBackendUnavailable, match="made under"):
+            act()
+    assert LocalKeyMaterial.objects.count() == 1
+    right.rename(tmp_path / "kek")
+    assert later.is_available() is True  # without a restart
+    assert later.private_key(made.ref).public_key() == made.public_key
+
+
+def test_row_that_was_changed_is_final_and_not_the_key_encryption_keys_fault(backend: LocalKeyBackend) -> None:
+    made = backend.create("x", FAST, key_id=uuid.uuid4())
+    LocalKeyMaterial.objects.update(ciphertext=b"something else, long enough")
+    with pytest.raises(KeyMismatch, match="was changed"):
+        backend.private_key(made.ref)
+    assert backend.is_available() is True
 
 
 def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
