@@ -1,0 +1,110 @@
+"""What the machine allows without a framework: verify a CSR, build and sign a certificate, COPY rows of 500 into PostgreSQL."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
+from typing import Any
+
+import psycopg
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+
+COPY_AT_ONCE = 500
+TABLE = "bench_bare"
+_CREATE = (
+    f"CREATE TABLE {TABLE} (id bigserial PRIMARY KEY, serial text UNIQUE, common_name text, profile text, team int, key_type text, "
+    "spki text, fingerprint text UNIQUE, not_before timestamptz, not_after timestamptz, issued_at timestamptz, status text, der bytea)"
+)
+_INDEXES = (f"CREATE INDEX ON {TABLE} (not_after)", f"CREATE INDEX ON {TABLE} (spki)")
+_COLUMNS = "serial, common_name, profile, team, key_type, spki, fingerprint, not_before, not_after, issued_at, status, der"
+
+
+def rate(csrs: Sequence[tuple[bytes, bytes, str]], *, processes: int) -> float:
+    """Certificates a second over all processes, each with a connection of its own."""
+    url = os.environ["PKI_TEST_DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP TABLE IF EXISTS {TABLE}")
+        connection.execute(_CREATE)
+        for statement in _INDEXES:
+            connection.execute(statement)
+    parts = [[der for der, _, _ in csrs[n::processes]] for n in range(processes)]
+    with get_context("spawn").Pool(processes) as pool:
+        pool.map(_warm, range(processes))
+        started = time.perf_counter()
+        pool.starmap(_work, [(url, part) for part in parts])
+        seconds = time.perf_counter() - started
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP TABLE {TABLE}")
+    return len(csrs) / seconds
+
+
+def _warm(_number: int) -> None:
+    time.sleep(0.2)
+
+
+def _work(url: str, csrs: list[bytes]) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    with psycopg.connect(url) as connection:
+        for first in range(0, len(csrs), COPY_AT_ONCE):
+            rows = [_row(der, key) for der in csrs[first : first + COPY_AT_ONCE]]
+            with connection.cursor() as cursor, cursor.copy(f"COPY {TABLE} ({_COLUMNS}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+            connection.commit()
+
+
+def _row(csr_der: bytes, key: Any) -> tuple[Any, ...]:
+    der = certificate(csr_der, key)
+    parsed = x509.load_der_x509_certificate(der)
+    name = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)[0]
+    now, start, end = datetime.now(tz=UTC), parsed.not_valid_before_utc, parsed.not_valid_after_utc
+    digest = hashlib.sha256(der).hexdigest()
+    return (f"{parsed.serial_number:x}", name, "tls-server", 1, "ec-p256", digest, digest, start, end, now, "good", der)
+
+
+def certificate(csr_der: bytes, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    """Verify, build with eight extensions, sign, encode: nothing else."""
+    csr = x509.load_der_x509_csr(csr_der)
+    if not csr.is_signature_valid:
+        raise ValueError
+    now = datetime.now(tz=UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(csr.subject)
+        .issuer_name(csr.subject)
+        .public_key(csr.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=90))
+    )
+    for extension, critical in _extensions(csr, key):
+        builder = builder.add_extension(extension, critical=critical)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def _extensions(
+    csr: x509.CertificateSigningRequest, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+) -> list[tuple[x509.ExtensionType, bool]]:
+    url = x509.UniformResourceIdentifier("http://localhost/pki/x")
+    access = [
+        x509.AccessDescription(method, url) for method in (AuthorityInformationAccessOID.OCSP, AuthorityInformationAccessOID.CA_ISSUERS)
+    ]
+    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+    return [
+        (csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value, False),
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (usage, True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (x509.SubjectKeyIdentifier.from_public_key(csr.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), False),
+        (x509.CRLDistributionPoints([x509.DistributionPoint([url], None, None, None)]), False),
+        (x509.AuthorityInformationAccess(access), False),
+    ]
