@@ -25,7 +25,7 @@ from keys.destruction import (
 from keys.making import confirm_keys, make_keys
 from keys.naming import key_name
 from keys.ownership import RecordedAs, block_public_key, blocked_keys, mark_compromised, record_public_keys
-from keys.using import private_key_for, ref_of, sign_many_with
+from keys.using import private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
 
 __all__ = [
     "KeyWanted",
@@ -43,8 +43,10 @@ __all__ = [
     "make_keys",
     "mark_compromised",
     "private_key_for",
+    "private_keys_for",
     "record_public_keys",
     "ref_of",
+    "side_by_side",
     "sign_many_with",
     "standing_destructions",
 ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
 
 from django.db import connection
 
+from audit.batches import text_list
 from keys.backends.base import KeyRef
-from keys.errors import KeyNotFound, KeyOperationRefused
+from keys.errors import KeyBackendError, KeyNotFound, KeyOperationRefused
 from keys.models import Key
 from keys.registry import get_key_backend
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def ref_of(key: Key) -> KeyRef:
@@ -22,21 +27,53 @@ def private_key_for(key: Key, *, for_status: bool = False) -> Any:
 
     `for_status`: it signs a revocation status (CRL, OCSP), which must go on after the key was reported as compromised.
     """
-    _check_state(key, for_status=for_status)
+    _check(key, _states([key]), for_status=for_status)
     return get_key_backend(key.backend).private_key(ref_of(key))
+
+
+def private_keys_for(keys: Sequence[Key]) -> dict[UUID, Any]:
+    """For each key, by its id, what `private_key_for` answers or the KeyBackendError that it raises; asked for all at once."""
+    states = _states(keys)
+    found: dict[UUID, Any] = {}
+    for key in keys:
+        try:
+            _check(key, states, for_status=False)
+        except KeyBackendError as exc:
+            found[key.pk] = exc
+    for alias in {key.backend for key in keys}:
+        usable = [key for key in keys if key.backend == alias and key.pk not in found]
+        signers = get_key_backend(alias).private_keys([ref_of(key) for key in usable])
+        found |= {key.pk: signer for key, signer in zip(usable, signers, strict=True)}
+    return found
+
+
+def side_by_side(alias: str, items: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
+    """`act` on each as the backend likes it: several at a time behind a network, one after the other here."""
+    return get_key_backend(alias).side_by_side(items, act)
 
 
 def sign_many_with(key: Key, messages: Sequence[bytes], *, for_status: bool = False) -> list[bytes]:
     """Signatures over several messages with one key, in one call where the backend can. Raises KeyBackendError as `private_key_for`."""
-    _check_state(key, for_status=for_status)
+    _check(key, _states([key]), for_status=for_status)
     return get_key_backend(key.backend).sign_many(ref_of(key), messages)
 
 
-def _check_state(key: Key, *, for_status: bool) -> None:
-    """As it is now in the database: the caller's row may be older than a report of compromise."""
+def _states(keys: Sequence[Key]) -> dict[UUID, str]:
+    """As they are now in the database: the callers' rows may be older than a report of compromise."""
+    as_stored = [key.pk if connection.vendor == "postgresql" else key.pk.hex for key in keys]
     with connection.cursor() as cursor:  # asked at each signature: the ORM costs several times the answer
-        cursor.execute("SELECT state FROM keys_key WHERE id = %s", [key.pk if connection.vendor == "postgresql" else key.pk.hex])
-        state = (cursor.fetchone() or (None,))[0]
+        cursor.execute(f"SELECT id, state FROM keys_key WHERE {_AMONG[connection.vendor]}", [text_list(map(str, as_stored))])  # noqa: S608
+        return {UUID(str(pk)): state for pk, state in cursor.fetchall()}
+
+
+_AMONG = {
+    "postgresql": "id IN (SELECT CAST(t AS uuid) FROM jsonb_array_elements_text(CAST(%s AS jsonb)) AS t)",
+    "sqlite": "id IN (SELECT value FROM json_each(%s))",
+}
+
+
+def _check(key: Key, states: Mapping[UUID, str], *, for_status: bool) -> None:
+    state = states.get(key.pk)
     if state == Key.State.ACTIVE or (for_status and state == Key.State.COMPROMISED):
         return
     get_key_backend(key.backend).forget(ref_of(key))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -25,6 +25,18 @@ class KeyRef:
     version: int
     locator: str
     key_id: UUID
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def attempt(act: Callable[[T], R], item: T) -> R | KeyBackendError:
+    """What `act` answers for the item, or the KeyBackendError that it raises."""
+    try:
+        return act(item)
+    except KeyBackendError as exc:
+        return exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +74,7 @@ class KeyBackend(ABC):
 
     def create_many(self, wanted: Sequence[tuple[str, KeySpec, UUID]]) -> list[KeyInfo | KeyBackendError]:
         """One result for each, in order; one that fails does not stop the others."""
-        results: list[KeyInfo | KeyBackendError] = []
-        for name, spec, key_id in wanted:
-            try:
-                results.append(self.create(name, spec, key_id=key_id))
-            except KeyBackendError as exc:
-                results.append(exc)
-        return results
+        return self.side_by_side(wanted, lambda one: self.create(one[0], one[1], key_id=one[2]))
 
     @abstractmethod
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
@@ -78,17 +84,21 @@ class KeyBackend(ABC):
 
     def find_many(self, wanted: Sequence[tuple[str, UUID]]) -> list[KeyInfo | KeyBackendError | None]:
         """One result of `find` for each (name, key_id), in order."""
-        results: list[KeyInfo | KeyBackendError | None] = []
-        for name, key_id in wanted:
-            try:
-                results.append(self.find(name, key_id=key_id))
-            except KeyBackendError as exc:
-                results.append(exc)
-        return results
+        return self.side_by_side(wanted, lambda one: self.find(one[0], key_id=one[1]))
 
     @abstractmethod
     def private_key(self, ref: KeyRef) -> Any:
         """A pyca private key whose `sign` is done by the backend; everything that would reveal the key is refused."""
+
+    def private_keys(self, refs: Sequence[KeyRef]) -> list[Any]:
+        """One result of `private_key`, or its KeyBackendError, for each, in order."""
+        return self.side_by_side(refs, self.private_key)
+
+    def side_by_side(self, items: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
+        """`act` on each, in order of `items`; one that raises KeyBackendError does not stop the others. A backend behind a network
+        does several at a time, in threads.
+        """
+        return [attempt(act, item) for item in items]
 
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
         """Signatures over several messages with one key, in the scheme that certificates use."""
@@ -106,13 +116,7 @@ class KeyBackend(ABC):
 
     def rotate_many(self, wanted: Sequence[tuple[KeyRef, int, UUID]]) -> list[KeyInfo | KeyBackendError]:
         """One result for each (ref, from_version, key_id), in order; one that fails does not stop the others."""
-        results: list[KeyInfo | KeyBackendError] = []
-        for ref, from_version, key_id in wanted:
-            try:
-                results.append(self.rotate(ref, from_version=from_version, key_id=key_id))
-            except KeyBackendError as exc:
-                results.append(exc)
-        return results
+        return self.side_by_side(wanted, lambda one: self.rotate(one[0], from_version=one[1], key_id=one[2]))
 
     @abstractmethod
     def destroy(self, ref: KeyRef) -> None:

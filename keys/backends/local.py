@@ -102,14 +102,19 @@ class LocalKeyBackend(KeyBackend):
         return [self._info(name, rows[key_id]) if key_id in rows else None for name, key_id in wanted]
 
     def private_key(self, ref: KeyRef) -> Any:
-        key = self._load(ref.key_id, ref.version)
+        return _remote(self._load(ref.key_id, ref.version))
 
-        def sign(message: bytes, padding: Any, algorithm: Any) -> bytes:
-            if padding is not None:
-                return key.sign(message, padding, algorithm)  # type: ignore[no-any-return]
-            return key.sign(message, ec.ECDSA(algorithm)) if algorithm is not None else key.sign(message)  # type: ignore[no-any-return]
+    def private_keys(self, refs: Sequence[KeyRef]) -> list[Any]:
+        """One query for all of them."""
+        rows = {(row.key_id, row.version): row for row in LocalKeyMaterial.objects.filter(key_id__in=[ref.key_id for ref in refs])}
 
-        return remote_private_key(key.public_key(), sign)
+        def opened(ref: KeyRef) -> Any:
+            row = rows.get((ref.key_id, ref.version)) or self._row(ref.key_id, ref.version)
+            with self._lock:
+                key = self._loaded.get((ref.key_id, ref.version))
+            return _remote(key or self._decrypt(row))
+
+        return self.side_by_side(refs, opened)
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         """Each version is a claim's own row; a key is followed by one at most, which the database sees to."""
@@ -244,6 +249,15 @@ def _of_spec(found: KeyInfo | KeyBackendError, name: str, spec: KeySpec) -> KeyI
     if isinstance(found, KeyInfo) and found.spec is not spec:
         return KeyMismatch(f"{name} exists as {found.spec}, not as {spec}.", next_step="Claim another name.")
     return found
+
+
+def _remote(key: Any) -> Any:
+    def sign(message: bytes, padding: Any, algorithm: Any) -> bytes:
+        if padding is not None:
+            return key.sign(message, padding, algorithm)  # type: ignore[no-any-return]
+        return key.sign(message, ec.ECDSA(algorithm)) if algorithm is not None else key.sign(message)  # type: ignore[no-any-return]
+
+    return remote_private_key(key.public_key(), sign)
 
 
 def _aad(key_id: UUID, version: int) -> bytes:

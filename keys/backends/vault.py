@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
+from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, attempt, check_latest
 from keys.backends.private_keys import remote_private_key
 from keys.backends.vault_session import VaultSession
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, KeyOperationRefused, UnsupportedKeySpec
@@ -64,23 +64,12 @@ class VaultKeyBackend(KeyBackend):
             raise KeyMismatch(f"{made.ref.locator} exists as {made.spec}, not as {spec}.", next_step="Claim another name.")
         return made
 
-    def create_many(self, wanted: Sequence[tuple[str, KeySpec, UUID]]) -> list[KeyInfo | KeyBackendError]:
-        """Transit creates one key a call, so round trips and RSA generation run side by side."""
-        return self._side_by_side(wanted, lambda one: self.create(one[0], one[1], key_id=one[2]))
-
-    def _side_by_side(self, wanted: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
-        """`act` on each, `parallel` at a time; one that fails does not stop the others."""
-
-        def attempt(one: T) -> R | KeyBackendError:
-            try:
-                return act(one)
-            except KeyBackendError as exc:
-                return exc
-
-        if len(wanted) < 2:
-            return [attempt(one) for one in wanted]
-        with ThreadPoolExecutor(min(self.parallel, len(wanted))) as pool:
-            return list(pool.map(attempt, wanted))
+    def side_by_side(self, items: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
+        """Transit does one key a call, so round trips and RSA generation run `parallel` at a time."""
+        if len(items) < 2:
+            return super().side_by_side(items, act)
+        with ThreadPoolExecutor(min(self.parallel, len(items))) as pool:
+            return list(pool.map(lambda item: attempt(act, item), items))
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         try:
@@ -88,9 +77,6 @@ class VaultKeyBackend(KeyBackend):
         except KeyNotFound:
             return None
         return self._info(name, data, int(data["latest_version"]), key_id)
-
-    def find_many(self, wanted: Sequence[tuple[str, UUID]]) -> list[KeyInfo | KeyBackendError | None]:
-        return self._side_by_side(wanted, lambda one: self.find(one[0], key_id=one[1]))
 
     def private_key(self, ref: KeyRef) -> Any:
         data = self._session.call(lambda c: c.secrets.transit.read_key(ref.name, mount_point=self.mount))["data"]
@@ -132,9 +118,6 @@ class VaultKeyBackend(KeyBackend):
         check_latest(rotated, ref, from_version + 1)
         assert rotated is not None
         return rotated
-
-    def rotate_many(self, wanted: Sequence[tuple[KeyRef, int, UUID]]) -> list[KeyInfo | KeyBackendError]:
-        return self._side_by_side(wanted, lambda one: self.rotate(one[0], from_version=one[1], key_id=one[2]))
 
     def destroy(self, ref: KeyRef) -> None:
         """Deletion is allowed for this one moment; only the role of docs/vault/destroy.hcl may do both."""
