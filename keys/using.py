@@ -10,7 +10,7 @@ from django.db import connection
 
 from audit.batches import text_list
 from keys.backends.base import KeyRef
-from keys.errors import KeyBackendError, KeyNotFound, KeyOperationRefused
+from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyNotFound, KeyOperationRefused
 from keys.models import Key
 from keys.registry import get_key_backend
 
@@ -42,14 +42,21 @@ def private_keys_for(keys: Sequence[Key]) -> dict[UUID, Any]:
             found[key.pk] = exc
     for alias in {key.backend for key in keys}:
         usable = [key for key in keys if key.backend == alias and key.pk not in found]
-        signers = get_key_backend(alias).private_keys([ref_of(key) for key in usable])
+        try:
+            signers = get_key_backend(alias).private_keys([ref_of(key) for key in usable])
+        except KeyBackendNotConfigured as exc:
+            signers = [exc] * len(usable)
         found |= {key.pk: signer for key, signer in zip(usable, signers, strict=True)}
     return found
 
 
 def side_by_side(alias: str, items: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
     """`act` on each as the backend likes it: several at a time behind a network, one after the other here."""
-    return get_key_backend(alias).side_by_side(items, act)
+    try:
+        backend = get_key_backend(alias)
+    except KeyBackendNotConfigured as exc:
+        return [exc for _ in items]
+    return backend.side_by_side(items, act)
 
 
 def sign_many_with(key: Key, messages: Sequence[bytes], *, for_status: bool = False) -> list[bytes]:

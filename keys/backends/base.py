@@ -96,7 +96,7 @@ class KeyBackend(ABC):
 
     def side_by_side(self, items: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
         """`act` on each, in order of `items`; one that raises KeyBackendError does not stop the others. A backend behind a network
-        does several at a time, in threads.
+        does several at a time, in threads of its own: `act` must not use the database, nor this method.
         """
         return [attempt(act, item) for item in items]
 

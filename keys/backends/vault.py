@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -39,18 +40,21 @@ _HASHES = {"sha256": "sha2-256", "sha384": "sha2-384", "sha512": "sha2-512"}
 # What must be false of a key that never leaves and is no copy: exported, backed up, brought from outside, or one of many derived.
 _FORBIDDEN = ("exportable", "allow_plaintext_backup", "imported_key", "derived")
 MAX_BATCH = 500
+PARALLEL = 8  # measured against a Vault on the same two cores: 1 makes 350 P-256 keys a second, 8 make 650, 16 fewer
 
 
 class VaultKeyBackend(KeyBackend):
-    """`mount`: the transit engine. The rest of the options are those of VaultSession."""
+    """`mount`: the transit engine; `parallel`: calls at once, for transit makes one key a call. The rest is VaultSession's."""
 
     capabilities = Capabilities(specs=frozenset(_TYPES), batch_sign=True, rotates=True)
 
-    def __init__(self, alias: str, *, mount: str = "transit", parallel: int = 0, **session: Any) -> None:
+    def __init__(self, alias: str, *, mount: str = "transit", parallel: int = PARALLEL, **session: Any) -> None:
         self.alias = alias
         self.mount = mount
-        self.parallel = parallel or 2 * (os.cpu_count() or 1)
+        self.parallel = parallel
         self._session = VaultSession(**session)
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_lock, self._pool_owner = threading.Lock(), 0
 
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
         """Vault answers a second create with silence and the old key, also for another type: so it is read back and compared."""
@@ -68,8 +72,14 @@ class VaultKeyBackend(KeyBackend):
         """Transit does one key a call, so round trips and RSA generation run `parallel` at a time."""
         if len(items) < 2:
             return super().side_by_side(items, act)
-        with ThreadPoolExecutor(min(self.parallel, len(items))) as pool:
-            return list(pool.map(lambda item: attempt(act, item), items))
+        return list(self._threads().map(lambda item: attempt(act, item), items))
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """The same threads for every batch, so that each keeps its connection; new ones in a process that was forked."""
+        with self._pool_lock:
+            if self._pool is None or self._pool_owner != os.getpid():
+                self._pool, self._pool_owner = ThreadPoolExecutor(self.parallel, thread_name_prefix=f"keys-{self.alias}"), os.getpid()
+            return self._pool
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         try:

@@ -43,7 +43,8 @@ _living: weakref.WeakSet[VaultSession] = weakref.WeakSet()
 
 
 class VaultSession:
-    """`ca_cert`: PEM file that the server's certificate must chain to. Give a token, or an AppRole's role and secret id.
+    """`ca_cert`: PEM file that the server's certificate must chain to. Give a token, or an AppRole's role and secret id;
+    a token wins, for it is what an operator gives to one command (bootstrap, destroy_keys) in a worker's environment.
 
     Safe to use from several threads; after a fork each process logs in anew and takes over no connection.
     """
@@ -150,12 +151,12 @@ class VaultSession:
 
     def _ask_for_token(self) -> None:
         asked_at = time.monotonic()
-        if self._role_id:
-            auth = self._client("").auth.approle.login(self._role_id, self._secret_id, mount_point=self._approle_mount)["auth"]
-            self._keep(auth["client_token"], auth["lease_duration"], asked_at)
-        elif self._given_token:
+        if self._given_token:
             data = self._client(self._given_token).auth.token.lookup_self()["data"]
             self._keep(self._given_token, data["ttl"] if data.get("renewable") else 0, asked_at)
+        elif self._role_id:
+            auth = self._client("").auth.approle.login(self._role_id, self._secret_id, mount_point=self._approle_mount)["auth"]
+            self._keep(auth["client_token"], auth["lease_duration"], asked_at)
         else:
             raise KeyLoginRefused(
                 f"There is no login to {self.url}.",
@@ -163,7 +164,7 @@ class VaultSession:
             )
 
     def _refusal(self, exc: Exception) -> KeyLoginRefused:
-        if not self._role_id:
+        if self._given_token:
             return KeyLoginRefused(
                 f"Vault at {self.url} does not take the token in VAULT_TOKEN: it has expired or was revoked.",
                 next_step="Make a new one (`bao token create ...`, docs/vault/), put it into VAULT_TOKEN and restart this process.",
@@ -192,7 +193,7 @@ class VaultSession:
             log.warning("token for %s not renewed (%s); it is good for another %d s", self.url, type(exc).__name__, rest)
             self._renew_at = asked_at + rest / 4
             return
-        if self._role_id and seconds < lifetime / 3:  # its greatest age is near: renewing gives less and less
+        if not self._given_token and seconds < lifetime / 3:  # its greatest age is near: renewing gives less and less
             self._log_in()
             return
         self._keep(self._token, seconds, asked_at)
@@ -205,7 +206,7 @@ class VaultSession:
 
     def revoke_own_token(self) -> None:
         """A token that we logged in for ends with the process. One that was given to us is its giver's."""
-        if not self._token or not self._role_id or self._owner != os.getpid():
+        if not self._token or self._given_token or self._owner != os.getpid():
             return
         token, self._token = self._token, ""
         try:

@@ -74,7 +74,11 @@ KEY_BACKENDS: dict[str, dict[str, object]] = {}
 if _VAULT["url"]:
     KEY_BACKENDS["vault"] = {
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
-        "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_LEAF_MOUNT", "transit-leaf")},
+        "OPTIONS": {
+            **_VAULT,
+            "mount": env_str("PKI_VAULT_LEAF_MOUNT", "transit-leaf"),
+            "parallel": env_int("PKI_VAULT_PARALLEL", 8, minimum=1),
+        },
     }
     KEY_BACKENDS["vault-ca"] = {
         "BACKEND": "keys.backends.vault.VaultKeyBackend",

@@ -15,11 +15,11 @@ from audit.clock import database_now
 from audit.log import Actor
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendNotConfigured
-from keys.lifecycle import block_public_key, claim_keys, key_name, make_keys
+from keys.lifecycle import block_public_key, claim_keys, key_name, make_keys, private_keys_for, side_by_side
 from keys.models import Key, KeyName
 from keys.naming import take_names
 from keys.registry import is_answering
-from keys.spec import spki_sha256
+from keys.spec import KeySpec, spki_sha256
 from tests.keys.beats import claim, confirm, make, wanted
 from tests.twins.keys import TwinKeyBackend
 
@@ -146,7 +146,21 @@ def test_backend_that_this_process_does_not_have_holds_its_own_keys_and_no_other
     assert isinstance(error, KeyBackendNotConfigured)
     assert error.retryable is True
     assert isinstance(made[here.pk], KeyInfo)
+    confirm(made)
+    Key.objects.filter(pk=elsewhere.pk).update(state=Key.State.ACTIVE)  # made by a process that has it
+    signers = private_keys_for([elsewhere, here])
+    assert [isinstance(signers[key.pk], KeyBackendNotConfigured) for key in (elsewhere, here)] == [True, False]
+    assert [type(one) for one in side_by_side("elsewhere", [1, 2], str)] == [KeyBackendNotConfigured] * 2
     assert (is_answering("elsewhere"), is_answering("twin")) == (False, True)
+
+
+def test_long_batch_lets_its_caller_renew_the_lease_as_it_goes(twin: TwinKeyBackend) -> None:
+    slow = [wanted(f"slow-{n}", f"slow-{n}", spec=KeySpec.RSA_2048) for n in range(18)]
+    keys = claim(wanted("a", "a"), *slow, wanted("b", "b"))
+    made_before: list[int] = []
+    made = make_keys(keys, between=lambda: made_before.append(len(twin.keys)))
+    assert made_before == [16, 18, 20]
+    assert all(isinstance(made[key.pk], KeyInfo) for key in keys)
 
 
 def test_key_that_was_blocked_before_it_was_recorded_is_compromised_from_the_start(twin: TwinKeyBackend) -> None:

@@ -81,6 +81,14 @@ def test_given_token_that_was_revoked_holds_the_work(mounts: Mounts) -> None:
     assert token not in f"{error} {error.next_step}"
 
 
+def test_token_given_to_one_command_wins_over_the_workers_login_and_is_not_revoked(mounts: Mounts) -> None:
+    token = mounts.vault.auth.token.create(policies=["root"], ttl="1h")["auth"]["client_token"]
+    session = session_of(mounts, **mounts.login("ca"), token=token)
+    assert token_of(session) == token
+    session.revoke_own_token()
+    assert mounts.vault.auth.token.lookup(token)["data"]["id"] == token
+
+
 def test_missing_login_holds_the_work(mounts: Mounts) -> None:
     backend = backend_with(mounts)
     error = refusal(backend)

@@ -11,7 +11,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.terms import RequestState as S
-from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts
+from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts, renew_leases
 from certs.workflow.beats import pause
 from certs.workflow.endings import fail_many, worn_out
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
@@ -41,7 +41,7 @@ def ensure_keys(ids: Sequence[int]) -> Sequence[int]:
     if not attempts:
         return ids
     pause(STEP, "intent noted")
-    made = make_keys(list(keys.values()))
+    made = make_keys(list(keys.values()), between=lambda: renew_leases(attempts.values(), now=database_now()))
     pause(STEP, "key made")
     unavailable = _record(attempts, keys, made)
     pause(STEP, "key recorded")
