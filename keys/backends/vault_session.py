@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 15  # well below an attempt's lease
 RENEW_AT = 2 / 3
-# After a refused login the next one waits, twice as long each time: Vault locks a role for 15 minutes after five wrong secret ids.
-FIRST_LOGIN_PAUSE, LONGEST_LOGIN_PAUSE = 15.0, 900.0
+# After a refused login the next one waits, longer each time: Vault locks a role for 15 minutes after five wrong secret ids, and
+# several processes share one. A new secret id comes with a restart, so waiting delays nothing but a cure at Vault's own end.
+FIRST_LOGIN_PAUSE, LONGEST_LOGIN_PAUSE = 300.0, 900.0
 # Answered with 500 although no retry will help: the version was trimmed or is below the minimum.
 _LASTING_500 = ("no such key version", "key version", "version is too old")
 # Answers with which Vault turns a login away. All else says nothing of the credential.
