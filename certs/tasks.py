@@ -56,6 +56,11 @@ def begin_chunk(chunk: int) -> Sequence[int]:
 
 
 @shared_task
+def issue_chunk(chunk: int) -> Sequence[int]:
+    return dispatching.issue_chunk(chunk)
+
+
+@shared_task
 def end_chunk(chunk: int) -> bool:
     return dispatching.end_chunk(chunk)
 

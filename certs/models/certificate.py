@@ -27,33 +27,44 @@ class Certificate(models.Model):
         REVOCATION_PENDING = "revocation_pending", "revocation pending"
         REVOKED = "revoked", "revoked"
 
-    cert_id = models.CharField(max_length=40, unique=True)
+    cert_id = models.CharField(max_length=40)
     request = models.OneToOneField("certs.CertificateRequest", on_delete=models.PROTECT, related_name="certificate")
-    issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="certificates")
+    issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="certificates", db_index=False)
     serial_number = models.CharField(max_length=40, help_text="Lower-case hex without leading zeros.")
     status = models.CharField(max_length=20, choices=Status, default=Status.GOOD)
     status_version = models.PositiveIntegerField(default=1)
     common_name = models.CharField(max_length=253, blank=True)
-    team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="certificates")
-    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="certificates", db_index=False)
+    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     profile = models.CharField(max_length=64)
     policy_version = models.CharField(max_length=32)
-    key = models.ForeignKey("keys.Key", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    key = models.ForeignKey("keys.Key", on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False)
     key_type = models.CharField(max_length=16)
-    spki_sha256 = models.CharField(max_length=64, db_index=True)
-    sha256_fingerprint = models.CharField(max_length=64, unique=True)
+    spki_sha256 = models.CharField(max_length=64)
+    sha256_fingerprint = models.CharField(max_length=64)
     not_before = models.DateTimeField()
     not_after = models.DateTimeField(db_index=True)
     alert_at = models.DateTimeField(null=True, blank=True)
     issued_at = models.DateTimeField()
-    renewed_from = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="renewals")
-    chain = models.ForeignKey("certs.Chain", on_delete=models.PROTECT, related_name="+")
+    renewed_from = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="renewals", db_index=False)
+    chain = models.ForeignKey("certs.Chain", on_delete=models.PROTECT, related_name="+", db_index=False)
 
     objects = CertificateQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["issuer", "serial_number"], name="certificate_serial_once")]
-        indexes = [models.Index(fields=["team", "-id"], name="certificate_team_recent")]
+        # Each index is paid for with every certificate: none on a column that no query begins with, and no pattern index, which
+        # `unique=True` and `db_index=True` add to text columns on PostgreSQL.
+        constraints = [
+            models.UniqueConstraint(fields=["issuer", "serial_number"], name="certificate_serial_once"),
+            models.UniqueConstraint(fields=["cert_id"], name="certificate_id_once"),
+            models.UniqueConstraint(fields=["sha256_fingerprint"], name="certificate_fingerprint_once"),
+        ]
+        indexes = [
+            models.Index(fields=["team", "-id"], name="certificate_team_recent"),
+            models.Index(fields=["spki_sha256"], name="certificate_key"),
+            models.Index(fields=["key"], condition=models.Q(key__isnull=False), name="certificate_made_key"),
+            models.Index(fields=["renewed_from"], condition=models.Q(renewed_from__isnull=False), name="certificate_renewal"),
+        ]
 
     def __str__(self) -> str:
         return self.cert_id
@@ -74,10 +85,14 @@ class CertificateBody(models.Model):
 class CertificateName(models.Model):
     """One subject alternative name, for search by name and (label order turned round) by domain."""
 
-    certificate = models.ForeignKey(Certificate, on_delete=models.PROTECT, related_name="names")
+    certificate = models.ForeignKey(Certificate, on_delete=models.PROTECT, related_name="names", db_index=False)
     kind = models.CharField(max_length=4, choices=[("dns", "dns"), ("ip", "ip")])
-    name = models.CharField(max_length=253, db_index=True)
-    reversed_labels = models.CharField(max_length=254, db_index=True, help_text="com.example.api for api.example.com.")
+    name = models.CharField(max_length=253)
+    reversed_labels = models.CharField(max_length=254, help_text="com.example.api for api.example.com.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["certificate", "kind", "name"], name="certificate_name_once")]
+        indexes = [
+            models.Index(fields=["name"], name="certificate_name"),
+            models.Index(fields=["reversed_labels"], opclasses=["varchar_pattern_ops"], name="certificate_domain"),
+        ]

@@ -42,7 +42,7 @@ class IssuanceIntent(models.Model):
         SIGNED = "signed", "signed"
         ABANDONED = "abandoned", "abandoned"
 
-    issuer = models.ForeignKey(Issuer, on_delete=models.PROTECT, related_name="intents")
+    issuer = models.ForeignKey(Issuer, on_delete=models.PROTECT, related_name="intents", db_index=False)
     order_ref = models.CharField(max_length=80)
     serial_number = models.CharField(max_length=40, help_text="Lower-case hex without leading zeros.")
     state = models.CharField(max_length=10, choices=State, default=State.INTENDED)

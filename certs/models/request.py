@@ -33,12 +33,12 @@ def sees_everything(user: Any) -> bool:
 class CertificateRequest(models.Model):
     """One wish for one certificate. What was asked for never changes; an edit is a new request. Kept narrow: bytes live elsewhere."""
 
-    public_id = models.CharField(max_length=40, unique=True, help_text="The audit reference.")
+    public_id = models.CharField(max_length=40, help_text="The audit reference.")
     state = models.CharField(max_length=20, choices=[(s.value, s.value.replace("_", " ")) for s in RequestState])
-    team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="requests")
-    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="requests", db_index=False)
+    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     door = models.CharField(max_length=16)
-    issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="requests")
+    issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="requests", db_index=False)
     profile = models.CharField(max_length=64)
     common_name = models.CharField(max_length=253, blank=True)
     dns_names = models.JSONField(default=list)
@@ -49,16 +49,18 @@ class CertificateRequest(models.Model):
     csr_brought = models.BooleanField(default=False)
     digest = models.CharField(max_length=64)
     policy_version = models.CharField(max_length=32, blank=True)
-    key = models.ForeignKey("keys.Key", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    key = models.ForeignKey("keys.Key", on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False)
     spki_sha256 = models.CharField(max_length=64, blank=True)
-    renewed_from = models.ForeignKey("certs.Certificate", on_delete=models.PROTECT, null=True, blank=True, related_name="renewal_requests")
+    renewed_from = models.ForeignKey(
+        "certs.Certificate", on_delete=models.PROTECT, null=True, blank=True, related_name="renewal_requests", db_index=False
+    )
     bulk_item = models.ForeignKey(
         "certs.BulkItem", on_delete=models.PROTECT, null=True, blank=True, related_name="requests", db_index=False
     )
     error = models.CharField(max_length=1000, blank=True)
     suggestion = models.CharField(max_length=1000, blank=True)
     stopped_at = models.CharField(max_length=20, blank=True, help_text="The state in which a failed request stopped.")
-    resume_id = models.CharField(max_length=48, null=True, blank=True, unique=True)
+    resume_id = models.CharField(max_length=48, null=True, blank=True)  # noqa: DJ001 - unique where it is given
     held_since = models.DateTimeField(null=True, blank=True)
     losses = models.PositiveSmallIntegerField(default=0, help_text="Attempts whose worker was lost.")
     idempotency_scope = models.CharField(max_length=40, blank=True, help_text="Whose key it is: token:<id>, user:<id> or command.")
@@ -69,7 +71,10 @@ class CertificateRequest(models.Model):
     objects = RequestQuerySet.as_manager()
 
     class Meta:
+        # Few indexes: a request changes its state three times, and each change writes all of them anew.
         constraints = [
+            models.UniqueConstraint(fields=["public_id"], name="request_public_id_once"),
+            models.UniqueConstraint(fields=["resume_id"], condition=models.Q(resume_id__isnull=False), name="request_resume_id_once"),
             models.UniqueConstraint(
                 fields=["idempotency_scope", "idempotency_key"],
                 condition=~models.Q(idempotency_key=""),
@@ -85,6 +90,8 @@ class CertificateRequest(models.Model):
         ]
         indexes = [
             models.Index(fields=["team", "-id"], name="request_team_recent"),
+            models.Index(fields=["renewed_from"], condition=models.Q(renewed_from__isnull=False), name="request_renewal"),
+            models.Index(fields=["key"], condition=models.Q(key__isnull=False), name="request_key"),
             models.Index(
                 fields=["state_changed_at"],
                 condition=models.Q(state__in=["submitted", "approved", "key_ready", "csr_created", "issued"]),
@@ -147,7 +154,7 @@ class Approval(models.Model):
 class Attempt(models.Model):
     """Intent of one external act, with a lease. At most one is open for a (request, step)."""
 
-    request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="attempts")
+    request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="attempts", db_index=False)
     step = models.CharField(max_length=16)
     number = models.PositiveIntegerField()
     batch = models.PositiveIntegerField(default=1, help_text="How many requests were claimed together with this one.")

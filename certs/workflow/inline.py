@@ -8,7 +8,7 @@ queue, which retries and holds as always.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -68,13 +68,21 @@ def _earlier(wanted: Sequence[Wanted], conflict: IntegrityError) -> CertificateR
 
 def issue_admitted(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
     """The steps for a batch of brought CSRs. Raises IntegrityError for an idempotency key used before; nothing is written then."""
-    requests, works = _begin(wanted)
+    return issue_wanted(lambda: wanted)
+
+
+def issue_wanted(wanted: Callable[[], Sequence[Wanted]]) -> list[CertificateRequest]:
+    """The same for what `wanted` answers in the first transaction, which may lock what it comes from."""
+    with transaction.atomic():
+        requests, works = _begin(wanted())
     _finish(works)
     return requests
 
 
 @transaction.atomic
 def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Work]]:
+    if not wanted:
+        return [], []
     now = database_now()
     with together():
         requests = insert_requests(wanted, now=now)

@@ -18,15 +18,17 @@ from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
 from audit.clock import database_now
-from audit.log import Actor
+from audit.log import Actor, together
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
 from certs.models.batch import locked, update_rows
 from certs.terms import RequestState as S
 from certs.workflow.bulk.ending import finish, finish_ready
 from certs.workflow.bulk.items import items_of, spec_of
 from certs.workflow.canvas import STEP_TASKS, in_lane
+from certs.workflow.inline import issue_wanted
 from certs.workflow.issuance import Requester, Wanted, insert_requests, request_digest
 from certs.workflow.states import UNFINISHED
+from certs.workflow.steps.policy import evaluate_and_move
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +67,11 @@ def publish(chunks: Sequence[BulkChunk]) -> None:
 
 
 def _canvas(chunk: BulkChunk) -> chain:
+    """A chunk of brought CSRs begins where the CA is, for there its first task can do all of it in two transactions."""
+    first = signature(f"certs.tasks.{'begin_chunk' if chunk.key_backend else 'issue_chunk'}", args=(chunk.pk,))
     steps = [name for state, name in STEP_TASKS.items() if chunk.key_backend or state not in _KEY_STEPS]
-    tasks = [signature("certs.tasks.begin_chunk", args=(chunk.pk,)), *(signature(name) for name in steps)]
-    tasks.append(signature("certs.tasks.end_chunk", args=(chunk.pk,), immutable=True))
-    return chain(*(in_lane(task, bulk=True) for task in tasks))
+    last = signature("certs.tasks.end_chunk", args=(chunk.pk,), immutable=True)
+    return chain(*(in_lane(task, bulk=True) for task in (first, *(signature(name) for name in steps), last)))
 
 
 @transaction.atomic
@@ -132,19 +135,40 @@ def _lock() -> None:
 
 @transaction.atomic
 def begin_chunk(chunk_id: int) -> list[int]:
-    """Make the requests of a chunk, those that it does not have yet; answers the ids of all of them. Safe to run again."""
+    """Make the requests of a chunk, those that it does not have yet, with the policy's word; answers the ids of all. Safe to run again."""
+    made, missing = _lines(chunk_id)
+    if missing:
+        with together():
+            now = database_now()
+            rows = insert_requests(missing, now=now)
+            evaluate_and_move(rows, now=now)
+        made += [row.pk for row in rows]
+    return sorted(made)
+
+
+def issue_chunk(chunk_id: int) -> list[int]:
+    """The same for brought CSRs, and on to their certificates where the CA takes the orders; the steps after it do the rest."""
+    made: list[int] = []
+
+    def lines() -> list[Wanted]:
+        there, missing = _lines(chunk_id)
+        made.extend(there)
+        return missing
+
+    rows = issue_wanted(lines)
+    return sorted(made + [row.pk for row in rows])
+
+
+def _lines(chunk_id: int) -> tuple[list[int], list[Wanted]]:
+    """Ids of the requests that a chunk has, and what is wanted besides. Locks the chunk: needs an open transaction."""
     chunk = next(iter(locked(BulkChunk, [chunk_id])), None)
     if chunk is None or chunk.state != State.QUEUED:
-        return []
+        return [], []
     order = BulkOrder.objects.select_related("issuer", "team", "requester").get(pk=chunk.order_id)
     items = list(items_of(order, chunk))
     made = dict(CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items]).values_list("bulk_item_id", "pk"))
-    missing = [item for item in items if item.pk not in made]
-    if missing:
-        teams = Team.objects.in_bulk({item.team_id for item in missing})
-        rows = insert_requests([_wanted(order, item, teams[item.team_id]) for item in missing], now=database_now())
-        made |= {item.pk: row.pk for item, row in zip(missing, rows, strict=True)}
-    return sorted(made.values())
+    teams = Team.objects.in_bulk({item.team_id for item in items})
+    return list(made.values()), [_wanted(order, item, teams[item.team_id]) for item in items if item.pk not in made]
 
 
 def _wanted(order: BulkOrder, item: BulkItem, team: Team) -> Wanted:
