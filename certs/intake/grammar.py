@@ -12,12 +12,13 @@ from lark.exceptions import UnexpectedToken
 from lark.lexer import Lexer
 
 from certs.errors import NotUnderstood
-from certs.intake.meaning import LIST_EXAMPLE, Part, issue_plan
+from certs.intake.meaning import LIST_EXAMPLE, Part, days_of_parts, issue_plan, key_of
 from certs.intake.reasons import EXAMPLE as REVOKE_EXAMPLE
 from certs.intake.reasons import OFFERED, reason_words
 from certs.intake.spec import IntakeDefaults, Plan, RenewPlan, RevokePlan
 from certs.intake.words import EXAMPLE, Word, issue_words, read_words
 from certs.terms import RevocationReason
+from keys.spec import KeySpec
 
 RENEW_EXAMPLE = "Renew cert-5678 with a new key"
 _SMALL_IN_RENEWAL = frozenset("please kindly the a an its it can could you we i would like to have get".split())
@@ -63,6 +64,16 @@ def parse(text: str, defaults: IntakeDefaults) -> Plan:
         case "RENEW":
             return _renew_plan(_parts(_renew_words(raw), text, RENEW_EXAMPLE), len(text))
     return issue_plan(_parts(issue_words(raw), text, EXAMPLE), defaults, len(text))
+
+
+def parse_key(text: str, defaults: IntakeDefaults) -> tuple[KeySpec, tuple[str, ...]]:
+    """A key as a sentence would say it ("RSA 4096", "P-256"), alone in a field or cell; with notes. Raises NotUnderstood."""
+    return key_of(_parts(issue_words(read_words(text)), text, EXAMPLE), defaults)
+
+
+def parse_validity(text: str, defaults: IntakeDefaults) -> tuple[int, tuple[str, ...]]:
+    """A validity as a sentence would say it ("90 days", "until 2027-01-31"), alone in a cell: days and notes. Raises NotUnderstood."""
+    return days_of_parts(_parts(issue_words(read_words(text)), text, EXAMPLE), defaults)
 
 
 def _workflow(words: list[Word]) -> str:

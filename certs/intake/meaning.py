@@ -69,6 +69,28 @@ def issue_plan(parts: list[Part], defaults: IntakeDefaults, end: int) -> IssuePl
     return IssuePlan(specs, tuple(notes))
 
 
+def key_of(parts: list[Part], defaults: IntakeDefaults) -> tuple[KeySpec, tuple[str, ...]]:
+    """Words about a key and nothing else, as in a cell of a table, and the notes on what was assumed. Raises NotUnderstood."""
+    asked, notes = _Asked(), list[str]()
+    for part in parts:
+        if not _gather_key(part, asked) and part.kind not in ("KEY", "NIST"):
+            raise NotUnderstood(f"{part.words[0].text[:80]!r} does not name a key", position=part.at, example=EXAMPLE)
+    return _key(asked, defaults, notes), tuple(notes)
+
+
+def days_of_parts(parts: list[Part], defaults: IntakeDefaults) -> tuple[int, tuple[str, ...]]:
+    """Words about a validity and nothing else, in days, and the notes on how they were counted. Raises NotUnderstood."""
+    asked, notes = _Asked(), list[str]()
+    for part in parts:
+        if part.kind in ("SPAN", "DATE"):
+            asked.lives.append(part.words[0])
+        elif part.kind not in ("VALID", "UNTIL", "FOR"):
+            raise NotUnderstood(f"{part.words[0].text[:80]!r} is no validity", position=part.at, example=EXAMPLE)
+    if not asked.lives:
+        raise NotUnderstood("The validity is missing", position=0, example=EXAMPLE)
+    return _days(asked, defaults, notes), tuple(notes)
+
+
 def _gather(parts: list[Part]) -> _Asked:
     asked = _Asked()
     lists = _NameLists()

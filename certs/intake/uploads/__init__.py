@@ -1,1 +1,28 @@
-"""Bulk uploads: bytes in, lines out."""
+"""Bulk uploads: bytes in, lines out. A file is read in a process of its own, which may not use more than it is given."""
+
+from __future__ import annotations
+
+from certs.intake.spec import IntakeDefaults
+from certs.intake.uploads.archive import shown
+from certs.intake.uploads.limits import Limits, Rules
+from certs.intake.uploads.lines import Line
+from certs.intake.uploads.process import read_in_process
+from certs.intake.uploads.reading import too_large
+from certs.intake.uploads.templates import template_csv, template_xlsx
+
+__all__ = ["Limits", "Line", "read_upload", "template_csv", "template_xlsx"]
+
+
+def read_upload(
+    data: bytes, *, filename: str, defaults: IntakeDefaults, domains: tuple[str, ...], limits: Limits | None = None
+) -> list[Line]:
+    """A CSV or XLSX table, a zip of CSRs, or CSRs in PEM or DER -> a line for each certificate asked for, usable or not.
+
+    The kind is told by the content; `filename` only names a single CSR in the answer. `domains` are those that the gate lets CSRs
+    ask for. Raises InputRefused (field "file") for a file that is of no use as a whole, and CSRRefused(secret_pasted) when a
+    private key or token is anywhere in it.
+    """
+    limits = limits or Limits()
+    if len(data) > limits.max_bytes:
+        raise too_large(len(data), limits)
+    return read_in_process(data, Rules(defaults, domains, limits, shown(filename)))

@@ -1,0 +1,100 @@
+"""`python -m certs.intake.uploads.child SECONDS MEMORY_BYTES ANSWER_BYTES`: the process in which uploads are read.
+
+It limits itself before it reads a byte, has an empty environment, and answers in JSON lines (`wire`). Rules and data come on
+standard input. What the file holds never goes into an error: of a failure only its kind and place are told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+
+from certs.errors import InputRefused
+from certs.intake.uploads.limits import Rules
+from certs.intake.uploads.reading import Found, costs, find, judge
+from certs.intake.uploads.wire import line_to_wire, refusal_to_wire, rules_from_wire
+
+MANY = 2000  # signatures: from here on a second process is worth its start
+PROCESSES = 2
+_AT_ONCE = 250
+
+
+def main(seconds: int, memory_bytes: int, answer_bytes: int) -> int:
+    """Exit code 0 with an answer, be it a refusal; anything else is a failure."""
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, answer_bytes)
+    _limit(resource.RLIMIT_AS, memory_bytes)
+    limit_time(seconds)
+    answer = sys.stdout.buffer
+    try:
+        for told in answers(sys.stdin.buffer.readline(), sys.stdin.buffer.read()):
+            answer.write(told)
+    except (MemoryError, BrokenProcessPool):
+        answer.write(b'{"failed":"memory"}\n')
+    except Exception as error:  # noqa: BLE001 - the outermost door of this process; the text of an error may be the file's
+        answer.write(_failure(error))
+    answer.flush()
+    return 0
+
+
+def answers(rules_line: bytes, data: bytes) -> Iterator[bytes]:
+    """The lines of the upload and their number; or a refusal, and then nothing that was told before it counts."""
+    rules = rules_from_wire(rules_line)
+    try:
+        found = find(data, rules)
+        yield from _judged(found, rules)
+    except InputRefused as refused:
+        yield refusal_to_wire(refused)
+        return
+    yield json.dumps({"end": len(found)}).encode() + b"\n"
+
+
+def _judged(found: Sequence[Found], rules: Rules) -> Iterator[bytes]:
+    batches = [found[start : start + _AT_ONCE] for start in range(0, len(found), _AT_ONCE)]
+    processes = min(PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if processes < 2 or costs(found) < MANY:
+        yield from map(partial(_judge_batch, rules=rules), batches)
+        return
+    # Forked, so limits and libraries are there already; an alarm is not inherited.
+    with ProcessPoolExecutor(processes, get_context("fork"), initializer=limit_time, initargs=(rules.limits.seconds,)) as pool:
+        yield from pool.map(partial(_judge_batch, rules=rules), batches)
+
+
+def _judge_batch(found: Sequence[Found], rules: Rules) -> bytes:
+    """A refusal of the whole upload is an answer here, since it has to go through a pipe."""
+    try:
+        return b"".join(line_to_wire(judge(one, rules)) for one in found)
+    except InputRefused as refused:
+        return refusal_to_wire(refused)
+
+
+def limit_time(seconds: int) -> None:
+    """Of CPU and of the clock, for this process: both signals end it."""
+    _limit(resource.RLIMIT_CPU, seconds)
+    signal.alarm(seconds)
+
+
+def _limit(kind: int, most: int) -> None:
+    """Never above what this process was given."""
+    hard = resource.getrlimit(kind)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (most, most))
+
+
+def _failure(error: Exception) -> bytes:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    told = f"{type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name, not a file to open
+    return json.dumps({"failed": told}).encode() + b"\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:4])))

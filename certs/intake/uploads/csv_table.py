@@ -1,0 +1,110 @@
+"""CSV -> rows: encoding, separator and header found out, everything else as the csv module reads it. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+from certs.errors import InputRefused
+from certs.intake.uploads.columns import COLUMNS, header_of, known_columns
+from certs.intake.uploads.limits import Limits
+from certs.intake.uploads.rows import Row, row_of
+
+DELIMITERS = ",;\t"
+_ROOM_BESIDE_CSR = 64 * 1024  # characters of a line or cell, beyond the largest CSR
+# What a spreadsheet writes for a failed computation: not a remark, though it begins like one.
+_CELL_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!")
+
+
+def is_table(text: str) -> bool:
+    """Whether its first row has at least one title that the portal knows."""
+    return _delimiter(text) != ""
+
+
+def table_rows(text: str, limits: Limits) -> list[Row]:
+    """All rows that say something. Raises InputRefused for what spoils the whole table."""
+    records = _records(text, _delimiter(text), limits)
+    return rows_of(records, limits)
+
+
+def rows_of(records: Iterable[tuple[int, Sequence[str]]], limits: Limits) -> list[Row]:
+    """Numbered rows -> those beneath the header; empty rows and remarks (a first cell with #) count, but say nothing."""
+    header, rows = None, list[Row]()
+    for number, cells in records:
+        if not any(cell.strip() for cell in cells) or _is_remark(cells):
+            continue
+        if header is None:
+            header = header_of(cells)
+        elif len(rows) == limits.max_lines:
+            raise too_many_lines(limits)
+        else:
+            rows.append(row_of(number, cells, header))
+    if header is None or not rows:
+        raise InputRefused("The table has no row beneath its titles.", field="file", next_step=f"Columns: {', '.join(COLUMNS)}.")
+    return rows
+
+
+def too_many_lines(limits: Limits) -> InputRefused:
+    return InputRefused(
+        f"The file asks for more than {limits.max_lines:,} certificates.",
+        field="file",
+        next_step="Split it; several orders run side by side.",
+    )
+
+
+def _is_remark(cells: Sequence[str]) -> bool:
+    first = next(cell.strip() for cell in cells if cell.strip())
+    return first.startswith("#") and first.upper() not in _CELL_ERRORS
+
+
+def _delimiter(text: str) -> str:
+    """The separator under which the header has most titles that the portal knows; empty when none has any."""
+    best, most = "", 0
+    for delimiter in DELIMITERS:
+        known = known_columns(_first_record(text, delimiter))
+        if known > most:
+            best, most = delimiter, known
+    return best
+
+
+def _first_record(text: str, delimiter: str) -> list[str]:
+    try:
+        for record in csv.reader(io.StringIO(text[:_ROOM_BESIDE_CSR], newline=""), delimiter=delimiter):
+            if any(cell.strip() for cell in record) and not _is_remark(record):
+                return record
+    except csv.Error:
+        return []
+    return []
+
+
+def _records(text: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:
+    longest = limits.max_csr_bytes + _ROOM_BESIDE_CSR
+    csv.field_size_limit(longest)
+    reader = csv.reader(_lines(text, longest), delimiter=delimiter, strict=True)
+    number = 0
+    try:
+        for number, record in enumerate(reader, start=1):
+            yield number, record
+    except csv.Error as error:
+        raise InputRefused(
+            f"Row {number + 1} cannot be read: {_plainly(error)}.", field="file", next_step="Correct it and upload again."
+        ) from error
+
+
+def _lines(text: str, longest: int) -> Iterator[str]:
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        if len(line) > longest:
+            raise InputRefused(
+                f"Line {number} of the file has more than {longest:,} characters.", field="file", next_step="Write one certificate a row."
+            )
+        yield line
+
+
+def _plainly(error: csv.Error) -> str:
+    text = str(error)
+    if "end of data" in text:
+        return "it opens a quotation mark that is never closed"
+    if "field larger" in text:
+        return "one of its cells is too long, or a quotation mark is not closed"
+    return "a quotation mark stands in the middle of a cell"

@@ -1,0 +1,77 @@
+"""What goes between the portal and the process that reads an upload: one JSON line for the rules, one for each answer. Pure."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+from certs.errors import CSRRefused, InputRefused
+from certs.intake.spec import CertificateSpec, IntakeDefaults
+from certs.intake.uploads.limits import Limits, Rules
+from certs.intake.uploads.lines import Line
+from certs.terms import RefusalClass
+from keys.spec import KeySpec
+
+
+def rules_to_wire(rules: Rules) -> bytes:
+    """One line."""
+    defaults = asdict(rules.defaults)
+    defaults["today"] = rules.defaults.today.isoformat() if rules.defaults.today else None
+    return (
+        json.dumps({"defaults": defaults, "domains": rules.domains, "limits": asdict(rules.limits), "label": rules.label}).encode() + b"\n"
+    )
+
+
+def rules_from_wire(line: bytes) -> Rules:
+    told = json.loads(line)
+    defaults = told["defaults"]
+    defaults |= {
+        "key": KeySpec(defaults["key"]),
+        "profiles": tuple(defaults["profiles"]),
+        "today": date.fromisoformat(defaults["today"]) if defaults["today"] else None,
+    }
+    return Rules(IntakeDefaults(**defaults), tuple(told["domains"]), Limits(**told["limits"]), told["label"])
+
+
+def line_to_wire(line: Line) -> bytes:
+    """One line of JSON, a list: its words are said ten thousand times."""
+    told = [line.number, line.source, line.owner, line.notes, line.problem, line.field, line.problem_class, _spec_to_wire(line.spec)]
+    return json.dumps(told, separators=(",", ":")).encode() + b"\n"
+
+
+def line_from_wire(told: list[Any]) -> Line:
+    number, source, owner, notes, problem, field, problem_class, spec = told
+    return Line(number, source, _spec_from_wire(spec), owner, tuple(notes), problem, field, problem_class)
+
+
+def _spec_to_wire(spec: CertificateSpec | None) -> list[Any] | None:
+    if spec is None:
+        return None
+    csr, spki = (None if der is None else b64encode(der).decode() for der in (spec.csr_der, spec.spki_der))
+    return [spec.common_name, spec.dns_names, spec.ip_addresses, spec.key, spec.validity_days, spec.profile, csr, spki]
+
+
+def _spec_from_wire(told: list[Any] | None) -> CertificateSpec | None:
+    if told is None:
+        return None
+    common_name, dns_names, ip_addresses, key, days, profile, csr, spki = told
+    ders = (None if der is None else b64decode(der) for der in (csr, spki))
+    return CertificateSpec(common_name, tuple(dns_names), tuple(ip_addresses), key, days, profile, *ders)
+
+
+def refusal_to_wire(refused: InputRefused) -> bytes:
+    """Of the whole upload."""
+    told = {"message": refused.message, "field": refused.field, "next_step": refused.next_step}
+    if isinstance(refused, CSRRefused):
+        told |= {"refusal": str(refused.refusal), "spki_sha256": refused.spki_sha256}
+    return json.dumps({"refused": told}).encode() + b"\n"
+
+
+def refusal_from_wire(told: dict[str, str]) -> InputRefused:
+    field, next_step = told["field"], told["next_step"]
+    if "refusal" in told:
+        return CSRRefused(RefusalClass(told["refusal"]), told["message"], field=field, next_step=next_step, spki_sha256=told["spki_sha256"])
+    return InputRefused(told["message"], field=field, next_step=next_step)
