@@ -29,10 +29,11 @@ from certs.ca.base import (
 from certs.errors import NotFound
 from certs.models import IssuanceIntent, Issuer
 from certs.models.batch import give_ids, insert_models, update_rows
-from certs.x509.certificate import UnsignedCertificate, assemble, build_tbs
+from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.lint import lint
 from certs.x509.profiles import profile_named
 from certs.x509.serial import new_serial
+from certs.x509.splicing import Addresses, Subject, splice_tbs
 from keys.errors import KeyBackendError
 from keys.lifecycle import sign_many_with
 from keys.models import Key
@@ -207,20 +208,14 @@ def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: d
     not_after = min(not_before + timedelta(days=order.validity_days) - timedelta(seconds=1), certificate.not_valid_after_utc)
     serial = new_serial()
     base = f"{settings.PKI_BASE_URL}/pki"
-    unsigned = build_tbs(
+    unsigned = splice_tbs(
         profile=profile_named(order.profile),
-        issuer=certificate,
-        spki_der=order.spki_der,
-        common_name=order.common_name,
-        dns_names=order.dns_names,
-        ip_addresses=order.ip_addresses,
-        organization=order.organization,
+        issuer_der=bytes(issuer.certificate_der or b""),
+        subject=Subject(order.spki_der, order.common_name, order.dns_names, order.ip_addresses, order.organization),
         serial=serial,
         not_before=not_before,
         not_after=not_after,
-        crl_url=f"{base}/crl/{issuer.slug}.crl",
-        ocsp_url=f"{base}/ocsp/{issuer.slug}",
-        ca_issuers_url=f"{base}/ca/{issuer.slug}.crt",
+        addresses=Addresses(f"{base}/crl/{issuer.slug}.crl", f"{base}/ocsp/{issuer.slug}", f"{base}/ca/{issuer.slug}.crt"),
     )
     intent = IssuanceIntent(
         issuer=issuer,

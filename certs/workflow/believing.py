@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from certs.ca.base import Issued, Order
 from certs.errors import SignerMismatch
@@ -39,4 +40,10 @@ def believe(issued: Issued, order: Order, issuer: Issuer, *, now: datetime) -> B
         raise SignerMismatch([f"no root is pinned for {issuer.name}; add it with `manage.py add_ca`"])
     roots = (bytes(issuer.trust_anchor_der),)
     facts = verify_issued(issued.certificate_der, issued.chain_der, expectation, now=now, trusted_roots=roots)
-    return Believed(issued.certificate_der, "".join(pem_of(der) for der in issued.chain_der), facts)
+    return Believed(issued.certificate_der, _chain_pem(issued.chain_der), facts)
+
+
+@lru_cache(maxsize=64)
+def _chain_pem(chain_der: tuple[bytes, ...]) -> str:
+    """A CA's chain is the same with every certificate."""
+    return "".join(pem_of(der) for der in chain_der)

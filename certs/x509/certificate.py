@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
+from certs.x509.der_writing import der_length
 from certs.x509.profiles import Profile
 from certs.x509.serial import new_serial
 from keys.signing import signing_hash
@@ -142,14 +143,6 @@ def general_names(dns_names: tuple[str, ...], ip_addresses: tuple[str, ...]) -> 
 def _subject(common_name: str, organization: str) -> x509.Name:
     parts = [(NameOID.ORGANIZATION_NAME, organization), (NameOID.COMMON_NAME, common_name if len(common_name) <= 64 else "")]
     return x509.Name([x509.NameAttribute(oid, text) for oid, text in parts if text])
-
-
-def der_length(length: int) -> bytes:
-    """Definite length octets (X.690 8.1.3)."""
-    if length < 0x80:
-        return bytes([length])
-    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes([0x80 | len(octets)]) + octets
 
 
 def assemble(unsigned: UnsignedCertificate, signature: bytes) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -23,13 +25,30 @@ SMALLEST_RSA = 2048
 def lint(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -> list[str]:
     """Every defect found; an empty list lets the TBS be signed."""
     certificate = x509.load_der_x509_certificate(assemble(unsigned, b"\x00"))
+    extensions = {extension.oid: extension for extension in certificate.extensions}
     return [
         *_serial(certificate),
-        *_names(certificate),
+        *_names(certificate, extensions.get(x509.SubjectAlternativeName.oid)),
         *_dates(certificate, issuer),
-        *_extensions(certificate, issuer),
+        *_extensions(certificate, {oid: extension.value for oid, extension in extensions.items()}, issuer),
         *(["basicConstraints: cA FALSE is written out (X.690 11.5)"] if _EXPLICIT_FALSE in unsigned.tbs else []),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _IssuerParts:
+    """What every certificate of an issuer is compared with; read once, for pyca decodes it anew at each look."""
+
+    subject: bytes
+    spki: bytes
+    key_identifier: bytes
+
+
+@lru_cache(maxsize=64)
+def _parts(issuer: x509.Certificate) -> _IssuerParts:
+    ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    spki = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return _IssuerParts(issuer.subject.public_bytes(), spki, ski)
 
 
 def _serial(certificate: x509.Certificate) -> list[str]:
@@ -41,9 +60,10 @@ def _serial(certificate: x509.Certificate) -> list[str]:
     return []
 
 
-def _names(certificate: x509.Certificate) -> list[str]:
-    extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    wrong = []
+def _names(certificate: x509.Certificate, extension: Any) -> list[str]:
+    if extension is None:
+        return ["subjectAltName is missing"]
+    wrong, subject = [], certificate.subject
     names = [(type(name), name.value) for name in extension.value]
     if not names:
         wrong.append("subjectAltName: no name")
@@ -51,12 +71,12 @@ def _names(certificate: x509.Certificate) -> list[str]:
         wrong.append("subjectAltName: the same name twice")
     if any(isinstance(value, str) and value != value.lower() for _, value in names):
         wrong.append("subjectAltName: upper case")
-    if extension.critical == bool(list(certificate.subject)):
+    if extension.critical == bool(len(subject)):
         wrong.append("subjectAltName: critical if and only if the subject is empty (RFC 5280 4.2.1.6)")
-    dns = extension.value.get_values_for_type(x509.DNSName)
+    dns = [value for kind, value in names if kind is x509.DNSName]
     wrong += [f"subjectAltName: {name!r} is not a DNS name" for name in dns if not is_dns_name(name.lower())]
-    common = [str(a.value) for a in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
-    if any(name not in dns and name not in map(str, extension.value.get_values_for_type(x509.IPAddress)) for name in common):
+    common = [str(a.value) for a in subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
+    if any(name not in dns and name not in [str(value) for kind, value in names if kind is x509.IPAddress] for name in common):
         wrong.append("subject: the common name is not among the names")
     return wrong
 
@@ -78,8 +98,7 @@ def _addresses(values: dict[Any, Any]) -> list[str]:
     return [f"address: {url!r} is not http://host/path" for url in urls if not re.fullmatch(r"http://[^/\s]+/\S*", url)]
 
 
-def _key(certificate: x509.Certificate, values: dict[Any, Any]) -> list[str]:
-    public_key: Any = certificate.public_key()
+def _key(public_key: Any, values: dict[Any, Any]) -> list[str]:
     facts, usage = facts_of(public_key), values[x509.KeyUsage.oid]
     wrong = []
     if facts is None or (facts.family == "rsa" and facts.bits < SMALLEST_RSA):
@@ -93,8 +112,7 @@ def _key(certificate: x509.Certificate, values: dict[Any, Any]) -> list[str]:
     return wrong
 
 
-def _extensions(certificate: x509.Certificate, issuer: x509.Certificate) -> list[str]:
-    values: dict[Any, Any] = {extension.oid: extension.value for extension in certificate.extensions}
+def _extensions(certificate: x509.Certificate, values: dict[Any, Any], issuer: x509.Certificate) -> list[str]:
     wrong = [
         f"{kind.__name__} is missing"
         for kind in (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier)
@@ -102,17 +120,15 @@ def _extensions(certificate: x509.Certificate, issuer: x509.Certificate) -> list
     ]
     if wrong:
         return wrong
-    ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    if values[x509.AuthorityKeyIdentifier.oid].key_identifier != ski:
+    parts, public_key = _parts(issuer), certificate.public_key()
+    if values[x509.AuthorityKeyIdentifier.oid].key_identifier != parts.key_identifier:
         wrong.append("authorityKeyIdentifier: not the issuer's subjectKeyIdentifier")
     if values[x509.BasicConstraints.oid].ca or values[x509.KeyUsage.oid].key_cert_sign or values[x509.KeyUsage.oid].crl_sign:
         wrong.append("an end entity must not be able to sign certificates or CRLs")
     wrong += _addresses(values)
-    wrong += _key(certificate, values)
-    if certificate.issuer.public_bytes() != issuer.subject.public_bytes():
+    wrong += _key(public_key, values)
+    if certificate.issuer.public_bytes() != parts.subject:
         wrong.append("issuer: not the issuer's subject, byte for byte")
-    if certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == issuer.public_key().public_bytes(
-        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    ):
+    if public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == parts.spki:
         wrong.append("subjectPublicKeyInfo: the issuer's own key")
     return wrong

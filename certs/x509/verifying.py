@@ -48,7 +48,6 @@ class CertificateFacts:
     common_name: str
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
-    issuer_name: str
     spki_sha256: str
     sha256_fingerprint: str
     key: KeyFacts
@@ -96,7 +95,6 @@ def _facts(certificate: x509.Certificate, der: bytes) -> CertificateFacts:
         common_name=next((str(a.value) for a in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)), ""),
         dns_names=tuple(names.get_values_for_type(x509.DNSName)),
         ip_addresses=tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress)),
-        issuer_name=certificate.issuer.rfc4514_string(),
         spki_sha256=spki_sha256(public_key),
         sha256_fingerprint=hashlib.sha256(der).hexdigest(),
         key=key,
@@ -174,41 +172,52 @@ def _chain_problems(certificate: x509.Certificate, chain_der: tuple[bytes, ...],
         certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError):
         wrong.append("it is not signed by the CA's certificate")
-    for der in chain_der:
-        link = _loaded(der)
-        if link is not None and not link.not_valid_before_utc - CLOCK_TOLERANCE <= now <= link.not_valid_after_utc:
-            wrong.append(f"the chain's {link.subject.rfc4514_string()} is not valid now")
-    wrong += _issuer_problems(certificate, issuer, [link for der in chain_der if (link := _loaded(der)) is not None])
+    for not_before, not_after, name in _validities(chain_der):
+        if not not_before - CLOCK_TOLERANCE <= now <= not_after:
+            wrong.append(f"the chain's {name} is not valid now")
+    wrong += _issuer_problems(certificate, issuer, chain_der)
     if roots and chain_der[-1] not in roots:
         wrong.append("the chain does not end in the root pinned for this CA")
     return wrong
 
 
-def _issuer_problems(certificate: x509.Certificate, issuer: x509.Certificate, links: list[x509.Certificate]) -> list[str]:
+def _issuer_problems(certificate: x509.Certificate, issuer: x509.Certificate, chain_der: tuple[bytes, ...]) -> list[str]:
     """What ties a certificate to its issuer beside the signature: key identifiers, a strong hash, the names that the chain permits."""
     wrong = []
-    values = {extension.oid: extension.value for extension in certificate.extensions}
-    above = {extension.oid: extension.value for extension in issuer.extensions}
-    aki, ski = values.get(x509.AuthorityKeyIdentifier.oid), above.get(x509.SubjectKeyIdentifier.oid)
-    if isinstance(aki, x509.AuthorityKeyIdentifier) and isinstance(ski, x509.SubjectKeyIdentifier) and aki.key_identifier != ski.digest:
+    aki = next((e.value for e in certificate.extensions if e.oid == x509.AuthorityKeyIdentifier.oid), None)
+    ski = _key_identifier(issuer)
+    if isinstance(aki, x509.AuthorityKeyIdentifier) and ski is not None and aki.key_identifier != ski:
         wrong.append("its authority key identifier is not its issuer's")
     digest = certificate.signature_hash_algorithm
     if digest is not None and digest.name not in _STRONG_HASHES:
         wrong.append(f"it is signed with {digest.name}")
-    for link in links:
-        wrong += [
-            f"{name} is outside what {link.subject.rfc4514_string()} may certify"
-            for name in names_of(certificate)
-            if not _permits(link, name)
-        ]
+    for constraints, link_name in _name_constraints(chain_der):
+        wrong += [f"{name} is outside what {link_name} may certify" for name in names_of(certificate) if not _permits(constraints, name)]
     return wrong
 
 
-def _permits(link: x509.Certificate, name: str) -> bool:
+@lru_cache(maxsize=256)
+def _key_identifier(issuer: x509.Certificate) -> bytes | None:
+    return next((e.value.digest for e in issuer.extensions if isinstance(e.value, x509.SubjectKeyIdentifier)), None)
+
+
+@lru_cache(maxsize=256)
+def _validities(chain_der: tuple[bytes, ...]) -> tuple[tuple[datetime, datetime, str], ...]:
+    links = [link for der in chain_der if (link := _loaded(der)) is not None]
+    return tuple((link.not_valid_before_utc, link.not_valid_after_utc, link.subject.rfc4514_string()) for link in links)
+
+
+@lru_cache(maxsize=256)
+def _name_constraints(chain_der: tuple[bytes, ...]) -> tuple[tuple[x509.NameConstraints, str], ...]:
+    """The links that have any, with their names."""
+    links = [link for der in chain_der if (link := _loaded(der)) is not None]
+    return tuple(
+        (e.value, link.subject.rfc4514_string()) for link in links for e in link.extensions if isinstance(e.value, x509.NameConstraints)
+    )
+
+
+def _permits(found: x509.NameConstraints, name: str) -> bool:
     """Name constraints for DNS names (RFC 5280 4.2.1.10)."""
-    found = next((e.value for e in link.extensions if isinstance(e.value, x509.NameConstraints)), None)
-    if found is None:
-        return True
 
     def within(tree: x509.GeneralName) -> bool:
         host, domain = name.removeprefix("*."), str(tree.value).lstrip(".")
