@@ -70,7 +70,13 @@ class EventType(StrEnum):
     BOOTSTRAP_DONE = "bootstrap:done"
     AUDIT_VERIFIED = "audit:verified"
     AUDIT_EPOCH_STARTED = "audit:epoch_started"
+    ISSUER_SUCCEEDED = "issuer:succeeded"
+    CA_RECONCILED = "ca:reconciled"
+    CERTIFICATE_FOUND = "certificate:found"
+    STATUS_RECONCILED = "status:reconciled"
+    CRL_SHARD_OPENED = "crl:shard_opened"
     CRL_PUBLISHED = "crl:published"
+    OCSP_RESPONDER_MADE = "ocsp:responder_made"
     SECRET_REFUSED = "secret:refused"  # noqa: S105 - the name of an event
 
 

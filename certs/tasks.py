@@ -8,8 +8,9 @@ from typing import Any
 from celery import shared_task
 from django.conf import settings
 
+from certs.models import Issuer
 from certs.notifications import mail
-from certs.workflow import holding, recovery, revocation, steps
+from certs.workflow import holding, publishing, reconciling, recovery, revocation, steps
 from certs.workflow.bulk import dispatching
 from certs.workflow.steps.keys import KeysUnavailable
 
@@ -77,7 +78,14 @@ def sweep() -> int:
 
 @shared_task
 def process_revocations() -> int:
+    """Own CRLs are begun first: a CA elsewhere that is slow to answer must not hold them up."""
+    publish_status.delay()
     return revocation.process_revocations()
+
+
+@shared_task
+def publish_status() -> dict[str, int]:
+    return publishing.keep_status_information()
 
 
 @shared_task
@@ -90,6 +98,12 @@ def sweep_ca() -> dict[str, int]:
         "revoked": revocation.process_revocations(),
         "released": recovery.release_for_answering_cas(),
     }
+
+
+@shared_task
+def reconcile_cas() -> int:
+    """Certificates at CAs that nobody here knows."""
+    return sum(len(reconciling.reconcile_ca(issuer)["found"]) for issuer in Issuer.objects.exclude(alias=""))
 
 
 @shared_task

@@ -6,6 +6,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 _CURVE_HASHES: dict[int, hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 
@@ -25,3 +26,16 @@ def sign_message(private_key: Any, message: bytes) -> bytes:
     if isinstance(private_key, rsa.RSAPrivateKey):
         return private_key.sign(message, padding.PKCS1v15(), algorithm)
     return bytes(private_key.sign(message, ec.ECDSA(algorithm)))
+
+
+def sign_digest(private_key: Any, digest: bytes) -> bytes:
+    """A signature over a message whose digest under `signing_hash` is given: for messages too large to hand over whole.
+
+    Raises TypeError for keys whose scheme takes the message itself (Ed25519, ML-DSA).
+    """
+    algorithm = signing_hash(private_key.public_key())
+    if algorithm is None:
+        raise TypeError("this kind of key signs whole messages only")
+    if isinstance(private_key, rsa.RSAPrivateKey):
+        return private_key.sign(digest, padding.PKCS1v15(), Prehashed(algorithm))
+    return bytes(private_key.sign(digest, ec.ECDSA(Prehashed(algorithm))))

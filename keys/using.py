@@ -65,6 +65,12 @@ def sign_many_with(key: Key, messages: Sequence[bytes], *, for_status: bool = Fa
     return get_key_backend(key.backend).sign_many(ref_of(key), messages)
 
 
+def sign_digest_with(key: Key, digest: bytes, *, for_status: bool = False) -> bytes:
+    """As `KeyBackend.sign_digest`. Raises KeyBackendError as `private_key_for`."""
+    _check(key, _states([key]), for_status=for_status)
+    return get_key_backend(key.backend).sign_digest(ref_of(key), digest)
+
+
 def _states(keys: Sequence[Key]) -> dict[UUID, str]:
     """As they are now in the database: the callers' rows may be older than a report of compromise."""
     as_stored = [key.pk if connection.vendor == "postgresql" else key.pk.hex for key in keys]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -18,7 +19,10 @@ from audit.events import EventType
 from audit.log import Actor, record
 from audit.signer import ensure_sealing_key
 from certs.ca.creation import ensure_own_ca
+from certs.ca.responders import ensure_responder, newest_responder
+from certs.crl import points_of, publish_crl
 from certs.models import Domain, Issuer, Team
+from certs.workflow.publishing import own_issuing_cas, own_roots, refresh_point
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
 from policy.models import Policy, PolicyVersion, Profile
@@ -46,6 +50,7 @@ class Bootstrap:
         self.policy()
         self.team()
         issuer = self.authority()
+        self.status_information()
         self.schedules()
         login = self.demo_login() if demo else None
         if self.made:
@@ -99,6 +104,21 @@ class Bootstrap:
         for what in made:
             self._made(what)
         return issuer
+
+    def status_information(self) -> None:
+        """The root's CRL, which only this command can make, and the first CRL and OCSP responder of each issuing CA."""
+        for root in own_roots():
+            for point in points_of(root):
+                if point.published is None:
+                    publish_crl(point, actor=ACTOR, validity=timedelta(days=settings.PKI_ROOT_CRL_VALID_DAYS))
+                    self._made(f"CRL of {root.name}")
+        for issuer in own_issuing_cas():
+            if newest_responder(issuer) is None:
+                ensure_responder(issuer, actor=ACTOR)
+                self._made(f"OCSP responder of {issuer.name}")
+            for point in points_of(issuer):
+                if point.published is None and refresh_point(point, actor=ACTOR) is not None:
+                    self._made(f"CRL of {point}")
 
     def schedules(self) -> None:
         for name, entry in settings.PKI_SCHEDULES.items():

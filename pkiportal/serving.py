@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.wsgi import get_wsgi_application
 from gunicorn.app.base import BaseApplication
 
 from pkiportal import embedded
@@ -32,7 +31,9 @@ class EmbeddedServer(BaseApplication):  # type: ignore[misc] # gunicorn has no t
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return get_wsgi_application()
+        from pkiportal.wsgi import application  # noqa: PLC0415 - it loads the apps, which only a worker process needs
+
+        return application
 
 
 def serve_embedded(host: str, port: int, threads: int) -> None:

@@ -1,4 +1,4 @@
-"""WSGI entry point for gunicorn."""
+"""WSGI entry point for gunicorn: CRL and OCSP first, Django behind them."""
 
 import os
 
@@ -6,4 +6,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.production")
 
-application = get_wsgi_application()
+_django = get_wsgi_application()
+
+from pkiportal.status_information import StatusInformation  # noqa: E402 - the apps are loaded now
+
+application = StatusInformation(_django)

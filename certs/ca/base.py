@@ -8,7 +8,7 @@ type (PROTOCOLS 2): `NotSent` may be sent again, `Unknown` may not until `find` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -132,6 +132,13 @@ class CAClient(ABC):
     @abstractmethod
     def chain(self) -> tuple[bytes, ...]:
         """DER certificates from the issuing CA to the root. Raises CAUnreachable."""
+
+    def unknown_certificates(self) -> Iterable[bytes] | None:
+        """DER of certificates that the CA has and the portal does not know; None where a CA cannot be asked for a list.
+
+        Raises CAUnreachable.
+        """
+        return None
 
     @abstractmethod
     def is_available(self) -> bool:

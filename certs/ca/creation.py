@@ -12,6 +12,8 @@ from django.utils.text import slugify
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Value, record
+from certs.ca.addresses import certificate_url, crl_url
+from certs.errors import Conflict
 from certs.models import Issuer
 from certs.x509.certificate import build_issuing_ca, build_root
 from keys.errors import KeyBackendError
@@ -44,6 +46,29 @@ def ensure_own_ca(*, name: str, spec: KeySpec, actor: Actor, tell: Callable[[str
     return issuing, made
 
 
+def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callable[[str], None]) -> Issuer:
+    """A new issuing CA beneath the same root, which takes over from `old`: every new request goes to it. Safe to run again after a crash.
+
+    Raises certs.errors.Conflict, and keys.errors.KeyBackendError, for instance when the root's key is offline.
+    """
+    if old.parent is None or old.key is None or old.successor is not None:
+        raise Conflict(
+            f"{old.name} is not an own issuing CA that can be succeeded.",
+            next_step=f"Roll over {old.successor.name} instead." if old.successor else "Name an own issuing CA.",
+        )
+    new = Issuer.objects.filter(name=name).first()
+    if new is None:
+        tell(f"making the key of {name} ({spec.label})")
+        new = _make_issuing(name, old.parent, spec, actor)
+    elif new.parent_id != old.parent_id or new.key is None:
+        raise Conflict(f"There is another CA named {name} already.", next_step="Choose another name.")
+    with transaction.atomic():
+        now = database_now()
+        if Issuer.objects.filter(pk=old.pk, successor__isnull=True).update(successor=new):
+            record(EventType.ISSUER_SUCCEEDED, subject=f"issuer:{old.slug}", actor=actor, at=now, data={"successor": new.name})
+    return new
+
+
 def _make_root(name: str, spec: KeySpec, actor: Actor) -> Issuer:
     key = ensure_key(f"root:{slugify(name)}", name, spec, backend=settings.PKI_ROOT_KEY_BACKEND, purpose="root", actor=actor)
     der = build_root(private_key_for(key), name=name, now=database_now(), years=ROOT_YEARS)
@@ -62,8 +87,8 @@ def _make_issuing(name: str, root: Issuer, spec: KeySpec, actor: Actor) -> Issue
         name=name,
         now=database_now(),
         years=ISSUING_YEARS,
-        crl_url=f"{settings.PKI_BASE_URL}/pki/crl/{root.slug}.crl",
-        ca_issuers_url=f"{settings.PKI_BASE_URL}/pki/ca/{root.slug}.crt",
+        crl_url=crl_url(root.slug),
+        ca_issuers_url=certificate_url(root.slug),
     )
     return _record(name=name, alias=name, parent=root, key=key, der=der, anchor=anchor, actor=actor)
 

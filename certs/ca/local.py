@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from cryptography import x509
-from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Exists, OuterRef
 
 from audit.batches import among_texts, text_list
 from audit.clock import database_now
+from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import (
     CAClient,
     Capabilities,
@@ -26,8 +27,8 @@ from certs.ca.base import (
     RevocationOrder,
     Unknown,
 )
-from certs.errors import NotFound
-from certs.models import IssuanceIntent, Issuer
+from certs.errors import Conflict, NotFound
+from certs.models import Certificate, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
 from certs.models.batch import give_ids, insert_models, update_rows
 from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.lint import lint
@@ -42,6 +43,7 @@ BACKDATE = timedelta(minutes=5)
 MAX_SKEW = timedelta(minutes=5)
 INTENT_LIFETIME = timedelta(hours=1)
 State = IssuanceIntent.State
+Preparation = Callable[[Issuer, x509.Certificate, datetime], tuple[IssuanceIntent, list[str]]]
 
 
 class LocalCAClient(CAClient):
@@ -77,7 +79,18 @@ class LocalCAClient(CAClient):
         known = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, serial_number=f"{order.serial_number:x}")
         if not known.exists():
             raise NotFound(f"{self.issuer_name} never issued serial {order.serial_number:x}.")
-        known.filter(revoked_at__isnull=True).update(revoked_at=order.revoked_at, revocation_reason=str(order.reason))
+        # What is in the inventory is revoked there, and CRL and OCSP read it there; here only what never came into it.
+        recorded = Certificate.objects.filter(issuer=OuterRef("issuer"), serial_number=OuterRef("serial_number"))
+        unrecorded = known.filter(~Exists(recorded), revoked_at__isnull=True)
+        unrecorded.update(revoked_at=order.revoked_at, revocation_reason=str(order.reason))
+
+    def unknown_certificates(self) -> Iterable[bytes]:
+        """Signed, not revoked, and never recorded: not in the inventory, not kept apart, not a responder's."""
+        same = {"issuer": OuterRef("issuer"), "serial_number": OuterRef("serial_number")}
+        signed = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, state=State.SIGNED, revoked_at__isnull=True)
+        for model in (Certificate, QuarantinedCertificate, ResponderCertificate):
+            signed = signed.filter(~Exists(model.objects.filter(**same)))
+        return (bytes(der or b"") for der in signed.values_list("certificate_der", flat=True).iterator(chunk_size=500))
 
     def chain(self) -> tuple[bytes, ...]:
         if self._chain is None:
@@ -128,7 +141,7 @@ class LocalCAClient(CAClient):
                 issuer = self._issuer(share=True)
                 now = database_now()
                 _check(issuer, now)
-                known = self._usable_intents(issuer, orders, now)
+                known = self._usable_intents(issuer, [order.order_ref for order in orders], now)
                 refused, fresh = _prepared(issuer, [order for order in orders if order.order_ref not in known], now)
                 give_ids(list(fresh.values()))
                 insert_models(list(fresh.values()))
@@ -138,9 +151,34 @@ class LocalCAClient(CAClient):
             return self._note_intents(orders, tries - 1)
         return issuer, refused, {**known, **fresh}
 
-    def _usable_intents(self, issuer: Issuer, orders: Sequence[Order], now: datetime) -> dict[str, IssuanceIntent]:
+    def issue_internal(self, order_ref: str, prepare: Preparation) -> IssuanceIntent:
+        """A certificate of the CA's own, such as an OCSP responder's, through the same book; a retired CA makes them too.
+
+        Raises Conflict for what may not be signed, CAUnreachable, and keys.errors.KeyBackendError.
+        """
+        with transaction.atomic():
+            issuer = self._issuer(share=True)
+            now = database_now()
+            if issuer.state == Issuer.State.DISTRUSTED:
+                raise Conflict(f"{issuer.name} is distrusted; nobody answers for it.", next_step="Roll over to another CA.")
+            try:
+                _check_clock(now)
+            except _ClockDiffers as exc:
+                raise Conflict(str(exc), next_step="Mend the clock.") from exc
+            intent = self._usable_intents(issuer, [order_ref], now).get(order_ref)
+            if intent is None:
+                intent, problems = prepare(issuer, _loaded(bytes(issuer.certificate_der or b"")), now)
+                if problems:
+                    raise Conflict(f"{issuer.name} cannot sign {order_ref}: {'; '.join(problems)}", next_step="Roll the CA over.")
+                IssuanceIntent.objects.bulk_create([intent], ignore_conflicts=True)
+                intent = IssuanceIntent.objects.exclude(state=State.ABANDONED).get(issuer=issuer, order_ref=order_ref)
+        if intent.state == State.INTENDED:
+            self._sign(issuer, [intent])
+        return intent
+
+    def _usable_intents(self, issuer: Issuer, order_refs: Sequence[str], now: datetime) -> dict[str, IssuanceIntent]:
         """Intents that these orders have already. An unsigned one that is too old is abandoned: its serial goes on the CRL."""
-        rows = self._intents(issuer, [order.order_ref for order in orders])
+        rows = self._intents(issuer, order_refs)
         old = [row.pk for row in rows if row.state == State.INTENDED and row.created_at < now - INTENT_LIFETIME]
         if old:
             IssuanceIntent.objects.filter(pk__in=old, state=State.INTENDED).update(state=State.ABANDONED, revoked_at=now)
@@ -185,6 +223,10 @@ class _Inactive(Exception):
 def _check(issuer: Issuer, now: datetime) -> None:
     if issuer.state != Issuer.State.ACTIVE:
         raise _Inactive(f"{issuer.name} does not issue any more.")
+    _check_clock(now)
+
+
+def _check_clock(now: datetime) -> None:
     skew = abs(datetime.now(tz=UTC) - now)
     if skew > MAX_SKEW:
         raise _ClockDiffers(f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended.")
@@ -207,7 +249,6 @@ def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: d
     not_before = max(now - BACKDATE, certificate.not_valid_before_utc).replace(microsecond=0)
     not_after = min(not_before + timedelta(days=order.validity_days) - timedelta(seconds=1), certificate.not_valid_after_utc)
     serial = new_serial()
-    base = f"{settings.PKI_BASE_URL}/pki"
     unsigned = splice_tbs(
         profile=profile_named(order.profile),
         issuer_der=bytes(issuer.certificate_der or b""),
@@ -215,7 +256,7 @@ def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: d
         serial=serial,
         not_before=not_before,
         not_after=not_after,
-        addresses=Addresses(f"{base}/crl/{issuer.slug}.crl", f"{base}/ocsp/{issuer.slug}", f"{base}/ca/{issuer.slug}.crt"),
+        addresses=Addresses(crl_url(issuer.slug, issuer.crl_shard), ocsp_url(issuer.slug), certificate_url(issuer.slug)),
     )
     intent = IssuanceIntent(
         issuer=issuer,
@@ -227,5 +268,7 @@ def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: d
         tbs=unsigned.tbs,
         signature_algorithm=unsigned.signature_algorithm_der,
         created_at=now,
+        crl_shard=issuer.crl_shard,
+        not_after=not_after,
     )
     return intent, lint(unsigned, issuer=certificate)

@@ -11,12 +11,17 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from certs.ca.base import CAClient
+from certs.ca.local import LocalCAClient
+from certs.models import Issuer
 
 _clients: dict[str, CAClient] = {}
 
 
 def get_ca_client(alias: str) -> CAClient:
-    """The client that settings.CA_CLIENTS names. Raises ImproperlyConfigured for an alias that is not there."""
+    """The client that settings.CA_CLIENTS names; an own CA that a roll-over made needs no entry there, so no restart either.
+
+    Raises ImproperlyConfigured for an alias that is neither.
+    """
     client = _clients.get(alias)
     if client is None:
         client = _clients[alias] = _build(alias)
@@ -27,6 +32,8 @@ def _build(alias: str) -> CAClient:
     try:
         config: dict[str, Any] = settings.CA_CLIENTS[alias]
     except KeyError:
+        if Issuer.objects.filter(alias=alias, key__isnull=False, certificate_der__isnull=False).exists():
+            return LocalCAClient(alias)
         known = ", ".join(settings.CA_CLIENTS) or "none"
         raise ImproperlyConfigured(f"CA_CLIENTS has no entry {alias!r} (it has: {known}).") from None
     client = import_string(config["CLIENT"])(alias, **config.get("OPTIONS", {}))

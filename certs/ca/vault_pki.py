@@ -137,6 +137,16 @@ class VaultPKIClient(CAClient):
         known |= set(QuarantinedCertificate.objects.filter(serial_number__in=by_hex).values_list("serial_number", flat=True))
         return [text for serial, text in by_hex.items() if serial not in known]
 
+    def unknown_certificates(self) -> Iterable[bytes]:
+        try:
+            for text in self._unknown_serials():
+                data = self._session.call(lambda c, s=text: c.secrets.pki.read_certificate(s, mount_point=self.mount))["data"]  # type: ignore[misc]
+                certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
+                if not data.get("revocation_time") and not _is_ca(certificate):
+                    yield certificate.public_bytes(Encoding.DER)
+        except KeyBackendError as exc:
+            raise CAUnreachable(str(exc)) from exc
+
     def revoke(self, order: RevocationOrder) -> None:
         """The engine publishes neither reason nor date: they are known here only."""
         try:
@@ -167,6 +177,14 @@ class VaultPKIClient(CAClient):
 
     def is_available(self) -> bool:
         return self._session.is_available()
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    """The engine lists its own certificates too."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _der(pem: str) -> bytes:

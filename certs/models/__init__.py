@@ -17,15 +17,19 @@ from certs.models.request import (
     sees_everything,
 )
 from certs.models.revocation import Revocation
+from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
 from certs.models.team import Domain, Team
 
 __all__ = [
+    "CRL",
     "ApiToken",
     "Approval",
     "Attempt",
     "BulkChunk",
     "BulkItem",
     "BulkOrder",
+    "CRLPoint",
+    "CRLSegment",
     "Certificate",
     "CertificateBody",
     "CertificateName",
@@ -39,9 +43,11 @@ __all__ = [
     "PolicyEvaluation",
     "QuarantinedCertificate",
     "RequestCSR",
+    "ResponderCertificate",
     "Revocation",
     "Team",
     "UnclaimedResult",
+    "UnknownCertificate",
     "new_public_id",
     "sees_everything",
     "token_sha256",

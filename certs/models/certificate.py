@@ -27,6 +27,9 @@ class Certificate(models.Model):
         REVOCATION_PENDING = "revocation_pending", "revocation pending"
         REVOKED = "revoked", "revoked"
 
+    # What own CRL and OCSP say revoked of: from the moment it is asked for, whatever the CA has done yet (PROTOCOLS 9).
+    SAYS_REVOKED = (Status.REVOCATION_PENDING, Status.REVOKED)
+
     cert_id = models.CharField(max_length=40)
     request = models.OneToOneField("certs.CertificateRequest", on_delete=models.PROTECT, related_name="certificate")
     issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="certificates", db_index=False)
@@ -48,6 +51,9 @@ class Certificate(models.Model):
     issued_at = models.DateTimeField()
     renewed_from = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="renewals", db_index=False)
     chain = models.ForeignKey("certs.Chain", on_delete=models.PROTECT, related_name="+", db_index=False)
+    crl_shard = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Which of the issuer's CRLs it is on; its CRL address says so."
+    )
 
     objects = CertificateQuerySet.as_manager()
 
@@ -64,6 +70,12 @@ class Certificate(models.Model):
             models.Index(fields=["spki_sha256"], name="certificate_key"),
             models.Index(fields=["key"], condition=models.Q(key__isnull=False), name="certificate_made_key"),
             models.Index(fields=["renewed_from"], condition=models.Q(renewed_from__isnull=False), name="certificate_renewal"),
+            models.Index(
+                fields=["issuer", "crl_shard", "id"],
+                include=["status_version"],
+                condition=models.Q(status__in=["revocation_pending", "revoked"]),
+                name="certificate_on_crl",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -26,6 +26,10 @@ class Issuer(models.Model):
         null=True, help_text="The root that every chain from this CA must end in, pinned when it was added."
     )
     created_at = models.DateTimeField()
+    successor = models.OneToOneField(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="predecessor", help_text="The CA that took over from it."
+    )
+    crl_shard = models.PositiveIntegerField(default=0, help_text="The CRL that certificates issued now are on.")
     # The circuit breaker: while it is open nothing is sent to this CA.
     circuit_opened_at = models.DateTimeField(null=True, blank=True)
     circuit_reason = models.CharField(max_length=300, blank=True)
@@ -54,6 +58,8 @@ class IssuanceIntent(models.Model):
     certificate_der = models.BinaryField(null=True)
     created_at = models.DateTimeField()
     signed_at = models.DateTimeField(null=True, blank=True)
+    crl_shard = models.PositiveIntegerField(default=0, db_default=0)
+    not_after = models.DateTimeField(null=True, help_text="Its certificate's; empty in old rows, which stay on the CRL for ever.")
     revoked_at = models.DateTimeField(null=True, blank=True)
     revocation_reason = models.CharField(max_length=24, blank=True)
 
@@ -61,6 +67,13 @@ class IssuanceIntent(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["issuer", "order_ref"], condition=~models.Q(state="abandoned"), name="intent_order_once"),
             models.UniqueConstraint(fields=["issuer", "serial_number"], name="intent_serial_once"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["issuer", "crl_shard", "id"],
+                condition=models.Q(state="abandoned") | models.Q(revoked_at__isnull=False),
+                name="intent_on_crl",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -16,8 +16,14 @@ class Revocation(models.Model):
     requested_by = models.CharField(max_length=150)
     invalidity_date = models.DateTimeField(null=True, blank=True, help_text="Since when it should not be trusted, as the requester says.")
     confirmed_at = models.DateTimeField(null=True, blank=True, help_text="When the CA had done it.")
+    first_crl_number = models.BigIntegerField(null=True, blank=True, help_text="The first published CRL that held it; own CAs only.")
     tries = models.PositiveIntegerField(default=0)
     last_error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["certificate"], condition=models.Q(first_crl_number__isnull=True), name="revocation_not_on_crl"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.certificate_id}: {self.reason}"

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connection
 
 from audit.events import EventType
+from certs.ca.addresses import shard_of
 from certs.models import Certificate, CertificateBody, CertificateRequest, Chain, Issuer, Revocation, new_public_id
 from certs.models.batch import give_ids, insert_models
 from certs.terms import RequestState as S
@@ -71,6 +72,7 @@ def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain:
         issued_at=now,
         renewed_from_id=request.renewed_from_id,
         chain=chain,
+        crl_shard=shard_of(facts.crl_url),
     )
 
 

@@ -194,9 +194,11 @@ def replayed(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
 
 
 def active_issuer(name: str) -> Issuer:
-    """The issuer of that name, which must be active. Raises InputRefused."""
+    """The issuer of that name, or the one that has taken over from it; it must be active. Raises InputRefused."""
     try:
         issuer = Issuer.objects.get(name=name)
+        while issuer.successor is not None:
+            issuer = issuer.successor
     except Issuer.DoesNotExist:
         known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"
         raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.") from None

@@ -126,10 +126,11 @@ def build_tbs(
         .add_extension(crl_points, critical=False)
         .add_extension(access, critical=False)
     )
-    return _unsigned(builder, issuer.public_key())
+    return unsigned_by(builder, issuer.public_key())
 
 
-def _unsigned(builder: x509.CertificateBuilder, issuer_key: Any) -> UnsignedCertificate:
+def unsigned_by(builder: x509.CertificateBuilder, issuer_key: Any) -> UnsignedCertificate:
+    """What pyca's builder would have that issuer's key sign."""
     recorder = _recording_key(issuer_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     made = builder.sign(recorder, signing_hash(issuer_key))
     return UnsignedCertificate(made.tbs_certificate_bytes, _algorithm_of(made.public_bytes(Encoding.DER), made.tbs_certificate_bytes))

@@ -51,6 +51,7 @@ class CertificateFacts:
     spki_sha256: str
     sha256_fingerprint: str
     key: KeyFacts
+    crl_url: str = ""  # its first CRL distribution point
 
 
 def verify_issued(
@@ -98,7 +99,16 @@ def _facts(certificate: x509.Certificate, der: bytes) -> CertificateFacts:
         spki_sha256=spki_sha256(public_key),
         sha256_fingerprint=hashlib.sha256(der).hexdigest(),
         key=key,
+        crl_url=_crl_url(certificate),
     )
+
+
+def _crl_url(certificate: x509.Certificate) -> str:
+    try:
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except x509.ExtensionNotFound:
+        return ""
+    return next((str(name.value) for point in points for name in point.full_name or ()), "")
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:

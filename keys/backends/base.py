@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from keys.errors import KeyBackendError, KeyMismatch, KeyNotFound
+from keys.errors import KeyBackendError, KeyMismatch, KeyNotFound, KeyOperationRefused
 from keys.signing import sign_message
 from keys.spec import KeySpec
 
@@ -104,6 +104,12 @@ class KeyBackend(ABC):
         """Signatures over several messages with one key, in the scheme that certificates use."""
         key = self.private_key(ref)
         return [sign_message(key, message) for message in messages]
+
+    def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
+        """A signature over a message that is too large to hand over, such as a CRL with a million entries: `digest` is its digest
+        under `keys.signing.signing_hash`. Raises KeyOperationRefused where a backend or a kind of key signs whole messages only.
+        """
+        raise KeyOperationRefused(f"The backend {self.alias} signs whole messages only.", next_step="Hand over the message.")
 
     @abstractmethod
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:

@@ -26,6 +26,7 @@ from keys.backends.kek import KeyEncryptionKey
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
+from keys.signing import sign_digest
 from keys.spec import KeySpec, facts_of, spki_der
 
 CACHED_KEYS = 256
@@ -115,6 +116,9 @@ class LocalKeyBackend(KeyBackend):
             return _remote(key or self._decrypt(row))
 
         return self.side_by_side(refs, opened)
+
+    def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
+        return sign_digest(self._load(ref.key_id, ref.version), digest)
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         """Each version is a claim's own row; a key is followed by one at most, which the database sees to."""

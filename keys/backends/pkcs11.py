@@ -13,7 +13,6 @@ from uuid import UUID
 
 import pkcs11
 import pkcs11.exceptions as p11
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -31,6 +30,7 @@ from keys.errors import (
     KeyOperationRefused,
     UnsupportedKeySpec,
 )
+from keys.signing import signing_hash
 from keys.spec import KeySpec, facts_of, spki_der
 
 _CURVES = {KeySpec.EC_P256: "secp256r1", KeySpec.EC_P384: "secp384r1", KeySpec.EC_P521: "secp521r1"}
@@ -45,6 +45,7 @@ _PSS = {
     "sha384": (pkcs11.Mechanism.SHA384_RSA_PKCS_PSS, pkcs11.Mechanism.SHA384, pkcs11.MGF.SHA384),
     "sha512": (pkcs11.Mechanism.SHA512_RSA_PKCS_PSS, pkcs11.Mechanism.SHA512, pkcs11.MGF.SHA512),
 }
+_SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")  # DigestInfo around a SHA-256
 _EVIDENCE = {
     "local": pkcs11.Attribute.LOCAL,
     "never_extractable": pkcs11.Attribute.NEVER_EXTRACTABLE,
@@ -183,6 +184,12 @@ class PKCS11KeyBackend(KeyBackend):
                 return _sign(key, message, padding, algorithm)
 
         return remote_private_key(found.public_key, sign)
+
+    def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
+        if signing_hash(self.private_key(ref).public_key()) is None:
+            return super().sign_digest(ref, digest)
+        with self._using() as session:
+            return _sign_digest(session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, id=ref.key_id.bytes), digest)
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         raise KeyOperationRefused(
@@ -332,9 +339,19 @@ def _sign(key: Any, message: bytes, padding: Any, algorithm: Any) -> bytes:
             mechanism, digest, mask = _PSS[algorithm.name]
             return bytes(key.sign(message, mechanism=mechanism, mechanism_param=(digest, mask, algorithm.digest_size)))
         return bytes(key.sign(message, mechanism=_PKCS1[algorithm.name]))
-    # Not every token hashes for ECDSA (SoftHSM does not), so the digest is made here; the answer is raw r and s, each half.
-    hasher = hashes.Hash(algorithm)
-    hasher.update(message)
-    raw = bytes(key.sign(hasher.finalize(), mechanism=pkcs11.Mechanism.ECDSA))
+    # Not every token hashes for ECDSA (SoftHSM does not), so the digest is made here.
+    return _ecdsa(key, hashlib.new(algorithm.name, message).digest())
+
+
+def _ecdsa(key: Any, digest: bytes) -> bytes:
+    """DER of what the token answers: raw r and s, each half."""
+    raw = bytes(key.sign(digest, mechanism=pkcs11.Mechanism.ECDSA))
     half = len(raw) // 2
     return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
+
+
+def _sign_digest(key: Any, digest: bytes) -> bytes:
+    """For RSA the digest is wrapped here as the token would have (PKCS#1 v1.5 with SHA-256, RFC 8017 9.2)."""
+    if key.key_type == pkcs11.KeyType.RSA:
+        return bytes(key.sign(_SHA256_INFO + digest, mechanism=pkcs11.Mechanism.RSA_PKCS))
+    return _ecdsa(key, digest)

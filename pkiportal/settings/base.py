@@ -135,6 +135,8 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.issue_chunk": {"queue": "ca"},
     "certs.tasks.process_revocations": {"queue": "ca"},
     "certs.tasks.sweep_ca": {"queue": "ca"},
+    "certs.tasks.publish_status": {"queue": "ca"},
+    "certs.tasks.reconcile_cas": {"queue": "ca"},
     "certs.tasks.sweep_keys": {"queue": "keys"},
     "certs.tasks.record_inventory": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
@@ -146,10 +148,13 @@ PKI_SCHEDULES = {
     "workflow: start again what stands still": {"task": "certs.tasks.sweep", "every_seconds": 15},
     "workflow: bulk orders": {"task": "certs.tasks.sweep_bulk", "every_seconds": 10},
     "workflow: clear up at CAs and resume": {"task": "certs.tasks.sweep_ca", "every_seconds": 15},
+    "status: CRLs and OCSP responders": {"task": "certs.tasks.publish_status", "every_seconds": 15},
     "workflow: resume when keys are back": {"task": "certs.tasks.sweep_keys", "every_seconds": 15},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
 }
-PKI_CRONTABS: dict[str, dict[str, Any]] = {}
+PKI_CRONTABS: dict[str, dict[str, Any]] = {
+    "status: certificates at CAs that nobody knows": {"task": "certs.tasks.reconcile_cas", "crontab": {"minute": "17", "hour": "3"}},
+}
 
 # --- The portal ---
 # Stands in every certificate; RFC 5280 4.2.1.6 wants a full domain name or an IP address there, so not "localhost".
@@ -166,6 +171,14 @@ PKI_CA_RETRY_SECONDS = (1, 2, 4)
 PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", default=False)
 PKI_CA_API_WAIT_SECONDS = env_int("PKI_CA_API_WAIT_SECONDS", 10)
 PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1)
+# CRLs of own CAs: how long one may be relied on, how often a new one is made though nothing changed, how many certificates share one
+# (0: all of a CA's). OCSP answers may be kept for the minutes; caches on the way keep them for one.
+PKI_CRL_VALID_HOURS = env_int("PKI_CRL_VALID_HOURS", 96, minimum=48)
+PKI_CRL_EVERY_HOURS = env_int("PKI_CRL_EVERY_HOURS", 12, minimum=1)
+PKI_ROOT_CRL_VALID_DAYS = env_int("PKI_ROOT_CRL_VALID_DAYS", 365, minimum=31)
+PKI_CRL_SHARD_SIZE = env_int("PKI_CRL_SHARD_SIZE", 100_000)
+PKI_OCSP_VALID_MINUTES = env_int("PKI_OCSP_VALID_MINUTES", 480, minimum=2)
+PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
 PKI_DEFAULT_DOMAINS = env_list("PKI_DEFAULT_DOMAINS", "example.com,example.test")
 PKI_MAX_NAMES = 100
 # Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is about a millisecond of one core.

@@ -58,6 +58,7 @@ KEY_BACKENDS = {
 }
 PKI_CA_KEY_BACKEND = env_str("PKI_CA_KEY_BACKEND", "local")
 PKI_ROOT_KEY_BACKEND = env_str("PKI_ROOT_KEY_BACKEND", "root")
+PKI_OCSP_KEY_BACKEND = env_str("PKI_OCSP_KEY_BACKEND", "local")
 PKI_ALLOW_LOCAL_KEYS = True
 CA_CLIENTS = {"Internal-CA-Prod": {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
 STATIC_ROOT = PKI_HOME / "static"

@@ -89,9 +89,15 @@ if _VAULT["url"]:
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
         "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_ROOT_MOUNT", "transit-root")},
     }
+    # Keys of OCSP responders: made by workers of the CA role, used by whoever answers.
+    KEY_BACKENDS["vault-ocsp"] = {
+        "BACKEND": "keys.backends.vault.VaultKeyBackend",
+        "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_OCSP_MOUNT", "transit-ocsp")},
+    }
 PKI_LEAF_KEY_BACKEND = env_str("PKI_LEAF_KEY_BACKEND", "vault")
 PKI_CA_KEY_BACKEND = env_str("PKI_CA_KEY_BACKEND", "vault-ca")
 PKI_ROOT_KEY_BACKEND = env_str("PKI_ROOT_KEY_BACKEND", "vault-root")
+PKI_OCSP_KEY_BACKEND = env_str("PKI_OCSP_KEY_BACKEND", "vault-ocsp")
 PKI_DEFAULT_CA = env_str("PKI_DEFAULT_CA", "Internal-CA-Prod")
 CA_CLIENTS: dict[str, dict[str, object]] = {PKI_DEFAULT_CA: {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
 if env_str("PKI_REST_CA_URL"):

@@ -100,5 +100,6 @@ if env_str("PKI_TEST_SOFTHSM_MODULE"):
     }
 PKI_CA_KEY_BACKEND = "local"
 PKI_ROOT_KEY_BACKEND = "root"
+PKI_OCSP_KEY_BACKEND = "local"
 PKI_ALLOW_LOCAL_KEYS = True
 CA_CLIENTS = {"Internal-CA-Prod": {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}

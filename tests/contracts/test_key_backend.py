@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import uuid
@@ -166,6 +167,16 @@ def test_ecdsa_hash_that_is_not_offered_is_refused(backend: KeyBackend, name: st
     key = backend.private_key(backend.create(name, FAST, key_id=new_id()).ref)
     with pytest.raises(KeyOperationRefused):
         key.sign(b"message", scheme)
+
+
+@pytest.mark.parametrize("spec", [FAST, RSA], ids=str)
+def test_message_too_large_to_hand_over_is_signed_by_its_digest(backend: KeyBackend, name: str, spec: KeySpec) -> None:
+    made = backend.create(name, spec, key_id=new_id())
+    message = b"a CRL with a million entries"
+    signature = backend.sign_digest(made.ref, hashlib.sha256(message).digest())
+    public_key: Any = made.public_key
+    scheme = (padding.PKCS1v15(), hashes.SHA256()) if spec is RSA else (ec.ECDSA(hashes.SHA256()),)
+    public_key.verify(signature, message, *scheme)
 
 
 def test_sign_many_gives_valid_signatures_in_order(backend: KeyBackend, name: str) -> None:

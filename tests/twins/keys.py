@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
+from keys.signing import sign_digest
 from keys.spec import KeySpec
 
 
@@ -58,6 +59,12 @@ class TwinKeyBackend(KeyBackend):
         with self._lock:
             self._check_reachable()
             return self._info(name, len(self.keys[name]), key_id) if name in self.keys else None
+
+    def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
+        with self._lock:
+            self._check_reachable()
+            _, key, _ = self.keys[ref.name][ref.version - 1]
+        return sign_digest(key, digest)
 
     def private_key(self, ref: KeyRef) -> Any:
         with self._lock:

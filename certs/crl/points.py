@@ -1,0 +1,32 @@
+"""Where an issuer's CRLs are published, and under which numbers."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from audit.clock import database_now
+from certs.ca.addresses import crl_url
+from certs.models import CRLPoint, Issuer
+
+
+def idp_url(point: CRLPoint) -> str:
+    """What a CRL's IDP names: the address in the certificates, once the issuer has more than one CRL; nothing while it has one."""
+    return crl_url(point.issuer.slug, point.shard) if point.issuer.crl_shard else ""
+
+
+def points_of(issuer: Issuer) -> list[CRLPoint]:
+    """One for each shard up to the one in use, made where missing."""
+    known = set(CRLPoint.objects.filter(issuer=issuer).values_list("shard", flat=True))
+    missing = [shard for shard in range(issuer.crl_shard + 1) if shard not in known]
+    CRLPoint.objects.bulk_create([CRLPoint(issuer=issuer, shard=shard) for shard in missing], ignore_conflicts=True)
+    rows = CRLPoint.objects.filter(issuer=issuer).select_related("issuer__key", "published")
+    return list(rows.order_by("shard"))
+
+
+@transaction.atomic
+def take_number(point: CRLPoint) -> int:
+    """The next CRL number, for ever used up. Never below the clock, so that a restored database stays above what is public."""
+    row = CRLPoint.objects.select_for_update().get(pk=point.pk)
+    row.last_number = max(row.last_number + 1, int(database_now().timestamp()))
+    row.save(update_fields=["last_number"])
+    return row.last_number

@@ -1,0 +1,211 @@
+"""The entries of a CRL, encoded range by range of row ids and kept as long as nothing in a range changes.
+
+Which ranges changed is seen from the rows themselves: every change of a certificate's status raises its `status_version`, so the
+number of revoked rows in a range, the sum of their ids and the sum of id times version tell. A range is encoded after its
+fingerprint was taken: a change in between leaves an older fingerprint on newer entries and only has the range encoded again.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from certs.models import CRL, Certificate, CRLPoint, CRLSegment
+from certs.x509.crl import encode_entries
+
+RANGE = 16_384  # ids; some 800 kB of entries when all are revoked
+Source = CRLSegment.Source
+_REVOKED = ", ".join(f"'{status.value}'" for status in Certificate.SAYS_REVOKED)
+_ON_CRL = {
+    Source.CERTIFICATES: (
+        f"FROM certs_certificate x WHERE x.issuer_id = %(issuer)s AND x.crl_shard = %(shard)s AND x.status IN ({_REVOKED})"
+    ),
+    # What was never recorded: abandoned, or signed and then revoked because nobody was to have it.
+    Source.INTENTS: (
+        "FROM certs_issuanceintent x WHERE x.issuer_id = %(issuer)s AND x.crl_shard = %(shard)s"
+        " AND (x.state = 'abandoned' OR x.revoked_at IS NOT NULL)"
+        " AND NOT EXISTS (SELECT 1 FROM certs_certificate c WHERE c.issuer_id = x.issuer_id AND c.serial_number = x.serial_number)"
+    ),
+}
+_VERSION = {Source.CERTIFICATES: "x.status_version", Source.INTENTS: "1"}
+
+
+class BooksDisagree(Exception):
+    """A certificate is revoked but nothing says since when and why: no CRL is made of that."""
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A CRL's segments in order, and which revocations are on a CRL for the first time."""
+
+    segments: list[CRLSegment] = field(default_factory=list)  # without their entries
+    fresh: array[int] = field(default_factory=lambda: array("q"))  # certificate ids
+    replaced: list[CRLSegment] = field(default_factory=list)  # of the CRL before, not taken over
+
+    @property
+    def length(self) -> int:
+        return sum(segment.length for segment in self.segments)
+
+    @property
+    def count(self) -> int:
+        return sum(segment.count for segment in self.segments)
+
+
+def fingerprints(point: CRLPoint) -> dict[tuple[str, int], tuple[int, str]]:
+    """For each range that has anything on the CRL: how many rows, and what they look like."""
+    found: dict[tuple[str, int], tuple[int, str]] = {}
+    for source in Source:
+        sql = f"SELECT x.id / {RANGE}, count(*), sum(x.id), sum(x.id * {_VERSION[source]}) {_ON_CRL[source]} GROUP BY 1 ORDER BY 1"
+        with connection.cursor() as cursor:
+            cursor.execute(sql, {"issuer": point.issuer_id, "shard": point.shard})
+            for number, count, ids, versions in cursor.fetchall():
+                found[source.value, number] = (count, f"{count}.{ids}.{versions}")
+    return found
+
+
+def published_segments(point: CRLPoint) -> dict[tuple[str, int], CRLSegment]:
+    """Those of the CRL that is published now, without their entries."""
+    ids = point.published.segments if point.published else []
+    rows = CRLSegment.objects.filter(pk__in=ids).defer("entries")
+    return {(row.source, row.number): row for row in rows}
+
+
+def changed(point: CRLPoint) -> bool:
+    """Is there anything that the published CRL does not say yet, or says no longer rightly?"""
+    kept = published_segments(point)
+    wanted = fingerprints(point)
+    return any(key not in kept or kept[key].fingerprint != fingerprint for key, (_, fingerprint) in wanted.items()) or any(
+        key not in wanted and segment.count for key, segment in kept.items()
+    )
+
+
+def _settled(point: CRLPoint, now: datetime) -> CRL | None:
+    """The last CRL that has been public for a whole period. What it held after its expiry may leave: an entry stays until it
+    was on a regularly scheduled CRL beyond its certificate's validity (RFC 5280 3.3).
+    """
+    before = now - timedelta(hours=settings.PKI_CRL_EVERY_HOURS)
+    return CRL.objects.filter(point=point, this_update__lte=before).order_by("-number").first()
+
+
+def _is_stale(segment: CRLSegment, fingerprint: str, settled: CRL | None) -> bool:
+    if segment.fingerprint != fingerprint:
+        return True
+    return settled is not None and segment.earliest_expiry is not None and segment.earliest_expiry < settled.this_update
+
+
+def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
+    """Encode the ranges that changed since the published CRL, take over the others."""
+    kept, snapshot, settled = published_segments(point), Snapshot(), _settled(point, now)
+    for (source, number), (count, fingerprint) in fingerprints(point).items():
+        segment = kept.get((source, number))
+        if segment is None or _is_stale(segment, fingerprint, settled):
+            segment = _encoded(point, Source(source), number, fingerprint, snapshot, settled, now=now, expected=count)
+        snapshot.segments.append(segment)
+    taken = {segment.pk for segment in snapshot.segments}
+    snapshot.replaced = [segment for segment in kept.values() if segment.pk not in taken]
+    return snapshot
+
+
+def _encoded(
+    point: CRLPoint,
+    source: Source,
+    number: int,
+    fingerprint: str,
+    snapshot: Snapshot,
+    settled: CRL | None,
+    *,
+    now: datetime,
+    expected: int,
+) -> CRLSegment:
+    """One range, and which of its revocations have never been on a CRL."""
+    row = _read(source, point, number, settled)
+    if row.rows < expected:
+        raise BooksDisagree(
+            f"{expected - row.rows} of {point.issuer.name}'s revoked certificates have no revocation on record ({source} {number})."
+        )
+    entries = encode_entries(line.split(",") for line in row.lines.split(";")) if row.lines else b""  # type: ignore[misc]
+    snapshot.fresh.extend(row.fresh)
+    return CRLSegment.objects.create(
+        point=point,
+        source=source,
+        number=number,
+        fingerprint=fingerprint,
+        count=row.count,
+        length=len(entries),
+        earliest_expiry=row.earliest,
+        entries=entries,
+        created_at=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """What is on record of one range: rows in all, and of those that appear their lines, number and earliest expiry."""
+
+    rows: int
+    lines: str
+    count: int
+    fresh: list[int]
+    earliest: datetime | None
+
+
+_CERTIFICATE_ROWS = """
+    SELECT x.id AS id, x.not_after AS not_after, r.first_crl_number IS NULL AS fresh, coalesce(r.first_crl_number, 0) AS first_on,
+           x.serial_number || ',' || {requested_at} || ',' || r.reason || ',' || {invalidity_date} AS line
+    {where} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
+"""
+_INTENT_ROWS = """
+    SELECT x.id AS id, x.not_after AS not_after, x.not_after IS NULL AS fresh, 0 AS first_on,
+           x.serial_number || ',' || {revoked_at} || ',' || x.revocation_reason || ',' AS line
+    {where} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
+"""
+_ONE_STATEMENT = """
+    SELECT count(*), {lines} FILTER (WHERE kept), count(*) FILTER (WHERE kept), {ids} FILTER (WHERE fresh),
+           min(not_after) FILTER (WHERE kept)
+    FROM (
+        SELECT id, not_after, fresh, line, fresh OR not_after >= %(settled)s OR first_on > %(settled_number)s AS kept FROM ({rows}) AS x
+    ) AS y
+"""
+
+
+def _read(source: Source, point: CRLPoint, number: int, settled: CRL | None) -> _Range:
+    """Everything about a range in one statement, so that it is of one moment. Both databases speak nearly the same."""
+    postgres = connection.vendor == "postgresql"
+    rows = _CERTIFICATE_ROWS if source is Source.CERTIFICATES else _INTENT_ROWS
+    where = _ON_CRL[source].replace(
+        "FROM certs_certificate x WHERE",
+        "FROM certs_certificate x JOIN certs_revocation r ON r.certificate_id = x.id"
+        " AND r.certificate_id BETWEEN %(first)s AND %(last)s WHERE",
+    )
+    stamps = {name: _stamp(column) for name, column in _STAMPS.items()}
+    sql = _ONE_STATEMENT.format(
+        lines="string_agg(line, ';' ORDER BY id)" if postgres else "group_concat(line, ';')",
+        ids="array_agg(id)" if postgres else "json_group_array(id)",
+        rows=rows.format(where=where, **stamps),
+    )
+    bounds: dict[str, Any] = {"issuer": point.issuer_id, "shard": point.shard, "first": number * RANGE, "last": (number + 1) * RANGE - 1}
+    since = settled.this_update if settled else datetime(1970, 1, 1, tzinfo=UTC)
+    bounds |= {"settled": connection.ops.adapt_datetimefield_value(since), "settled_number": settled.number if settled else 0}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, bounds)
+        count, lines, kept, ids, earliest = cursor.fetchone()
+    fresh = [] if source is Source.INTENTS else (json.loads(ids) if isinstance(ids, str) else ids or [])
+    if isinstance(earliest, str):
+        earliest = datetime.fromisoformat(earliest).replace(tzinfo=UTC)
+    return _Range(count, lines or "", kept, fresh, earliest)
+
+
+_STAMPS = {"requested_at": "r.requested_at", "invalidity_date": "r.invalidity_date", "revoked_at": "x.revoked_at"}
+
+
+def _stamp(column: str) -> str:
+    """SQL for what `certs.x509.crl.stamp` writes."""
+    if connection.vendor == "postgresql":
+        return f"coalesce(to_char({column} AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS'), '')"
+    return f"coalesce(strftime('%%Y%%m%%d%%H%%M%%S', {column}), '')"

@@ -1,0 +1,208 @@
+"""OCSP requests and responses (RFC 6960, the profile of RFC 9919, nonces by RFC 9654). Pure: bytes in, bytes out.
+
+A request is walked strictly and within limits. A response is put together by hand, for pyca's builder takes several times as long
+and knows only one certificate at a time; tests compare the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+
+from certs.terms import RevocationReason
+from certs.x509 import der
+from certs.x509.crl import REASON_CODES
+from certs.x509.der_writing import bit_string, extension, generalized_time, tlv
+
+MAX_REQUEST = 4096  # octets; a request for one certificate has about 80
+MAX_CERTIFICATES = 10
+MAX_NONCE = 128  # RFC 9654 2.1: 1 to 128 octets
+_HASHES: dict[str, str] = {
+    "1.3.14.3.2.26": "sha1",
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+}
+_OID_NONCE = bytes.fromhex("06092b0601050507300102")
+_OID_BASIC = bytes.fromhex("06092b0601050507300101")
+_NONCE = "1.3.6.1.5.5.7.48.1.2"
+
+
+class MalformedRequest(ValueError):
+    """Not an OCSPRequest within the limits; the message says why, never the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertID:
+    """Which certificate is asked for (RFC 6960 4.1.1). `raw` is echoed, so the answer speaks of it as it was asked."""
+
+    raw: bytes
+    issuer: tuple[str, bytes, bytes]  # hash algorithm, hash of the issuer's name, hash of its key
+    serial: str  # lower-case hex without leading zeros
+
+
+@dataclass(frozen=True, slots=True)
+class OCSPRequest:
+    certificates: tuple[CertID, ...]
+    nonce: bytes | None  # the Nonce's octets, 1 to 128 of them
+
+
+def parse_request(data: bytes) -> OCSPRequest:
+    """A signature on the request and the requestor's name are not looked at (RFC 9919 3.1.2). Raises MalformedRequest."""
+    if len(data) > MAX_REQUEST:
+        raise MalformedRequest(f"longer than {MAX_REQUEST} octets")
+    try:
+        return _request(der.parse(data))
+    except der.NotDER as exc:
+        raise MalformedRequest(str(exc)) from exc
+
+
+def _request(root: der.Node) -> OCSPRequest:
+    """OCSPRequest ::= SEQUENCE { tbsRequest, [0] optionalSignature OPTIONAL }."""
+    tbs = _sequence(root).child(0, der.SEQUENCE)
+    if len(root.children) > 2 or (len(root.children) == 2 and root.children[1].tag != 0xA0):
+        raise MalformedRequest("something stands behind the request")
+    fields = list(tbs.children)
+    if fields and fields[0].tag == 0xA0:  # version: v1 is the DEFAULT and must not be written (X.690 11.5)
+        raise MalformedRequest("its version is not v1, or v1 is written out")
+    if fields and fields[0].tag == 0xA1:
+        fields = fields[1:]  # requestorName
+    if not fields or fields[0].tag != der.SEQUENCE:
+        raise MalformedRequest("the list of certificates is missing")
+    asked, rest = fields[0].children, fields[1:]
+    if not 0 < len(asked) <= MAX_CERTIFICATES:
+        raise MalformedRequest(f"it asks for {len(asked)} certificates, 1 to {MAX_CERTIFICATES} can be")
+    if len(rest) > 1 or (rest and rest[0].tag != 0xA2):
+        raise MalformedRequest("something stands behind the list of certificates")
+    nonce = _nonce(_extensions(rest[0])) if rest else None
+    return OCSPRequest(tuple(_asked(one) for one in asked), nonce)
+
+
+def _sequence(node: der.Node) -> der.Node:
+    if node.tag != der.SEQUENCE:
+        raise MalformedRequest("it is not a SEQUENCE")
+    return node
+
+
+def _asked(node: der.Node) -> CertID:
+    """Request ::= SEQUENCE { reqCert CertID, [0] singleRequestExtensions OPTIONAL }."""
+    certificate = _sequence(node).child(0, der.SEQUENCE)
+    if len(node.children) > 2 or (len(node.children) == 2 and node.children[1].tag != 0xA0):
+        raise MalformedRequest("something stands behind a CertID")
+    if len(node.children) == 2:
+        _refuse_critical(_extensions(node.children[1]))
+    algorithm, name_hash, key_hash, serial = (certificate.child(0, der.SEQUENCE), *(certificate.child(n) for n in (1, 2, 3)))
+    if len(certificate.children) != 4 or name_hash.tag != der.OCTET_STRING or key_hash.tag != der.OCTET_STRING:
+        raise MalformedRequest("a CertID is not made of an algorithm, two hashes and a serial number")
+    if len(algorithm.children) > 2 or any(parameter.tag != der.NULL for parameter in algorithm.children[1:]):
+        raise MalformedRequest("a hash algorithm has parameters")
+    number = der.integer(serial)
+    if number <= 0 or number.bit_length() > 167:
+        raise MalformedRequest("a serial number is not positive, or longer than 20 octets")
+    name = _HASHES.get(der.dotted(algorithm.child(0)), "")
+    return CertID(certificate.raw, (name, name_hash.content, key_hash.content), f"{number:x}")
+
+
+def _extensions(wrapped: der.Node) -> dict[str, tuple[bool, bytes]]:
+    """By OID: critical, and the value's octets."""
+    if len(wrapped.children) != 1:
+        raise MalformedRequest("extensions are not one SEQUENCE")
+    found: dict[str, tuple[bool, bytes]] = {}
+    for one in _sequence(wrapped.children[0]).children:
+        fields = list(_sequence(one).children)
+        oid = der.dotted(one.child(0))
+        critical = len(fields) == 3 and fields[1].tag == der.BOOLEAN and fields[1].content == b"\xff"
+        if len(fields) != 2 + critical or fields[-1].tag != der.OCTET_STRING or oid in found:
+            raise MalformedRequest("an extension is not well formed, or there twice")
+        found[oid] = (critical, fields[-1].content)
+    if not found:
+        raise MalformedRequest("extensions are there, but empty")
+    return found
+
+
+def _nonce(extensions: dict[str, tuple[bool, bytes]]) -> bytes | None:
+    if _NONCE not in extensions:
+        _refuse_critical(extensions)
+        return None
+    _, value = extensions.pop(_NONCE)
+    _refuse_critical(extensions)
+    node = der.parse(value)
+    if node.tag != der.OCTET_STRING or not 0 < len(node.content) <= MAX_NONCE:
+        raise MalformedRequest(f"the nonce has not 1 to {MAX_NONCE} octets")
+    return node.content
+
+
+def _refuse_critical(extensions: dict[str, tuple[bool, bytes]]) -> None:
+    if any(critical for critical, _ in extensions.values()):
+        raise MalformedRequest("it has a critical extension that is not known here")
+
+
+def issuer_hashes(issuer: x509.Certificate) -> list[tuple[str, bytes, bytes]]:
+    """What CertIDs of this issuer's certificates carry, for each hash that may be asked with (RFC 6960 4.1.1)."""
+    name = issuer.subject.public_bytes()
+    info = der.parse(issuer.tbs_certificate_bytes)
+    # SubjectPublicKeyInfo is the one before the extensions; its BIT STRING without the count of unused bits is what is hashed.
+    spki = next(node for node in reversed(info.children) if node.tag == der.SEQUENCE)
+    key = der.bits(spki.child(1))
+    return [(name_of, hashlib.new(name_of, name).digest(), hashlib.new(name_of, key).digest()) for name_of in _HASHES.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is said of a certificate: `good`, `revoked` (with its time and reason) or `unknown`."""
+
+    word: str
+    revoked_at: datetime | None = None
+    reason: str = ""
+
+
+GOOD, UNKNOWN = Status("good"), Status("unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One SingleResponse to be."""
+
+    certificate: CertID
+    status: Status
+
+
+def response_data(
+    answers: Sequence[Answer], *, key_hash: bytes, produced_at: datetime, next_update: datetime, nonce: bytes | None = None
+) -> bytes:
+    """ResponseData (RFC 6960 4.2.1), to be signed. `key_hash` is the SHA-1 of the responder's public key; thisUpdate is now."""
+    now, then = generalized_time(produced_at), tlv(0xA0, generalized_time(next_update))
+    singles = [tlv(0x30, one.certificate.raw, _status(one.status), now, then) for one in answers]
+    extensions = tlv(0xA1, tlv(0x30, extension(_OID_NONCE, tlv(0x04, nonce)))) if nonce is not None else b""
+    return tlv(0x30, tlv(0xA2, tlv(0x04, key_hash)), now, tlv(0x30, *singles), extensions)
+
+
+def _status(status: Status) -> bytes:
+    """CertStatus; the reason is left out for `unspecified`, as in CRLs (RFC 9919 3.2.4)."""
+    if status.word == "good":
+        return b"\x80\x00"
+    if status.word == "unknown":
+        return b"\x82\x00"
+    if status.revoked_at is None:
+        raise ValueError("revoked, but not since when")
+    code = REASON_CODES[status.reason] if status.reason and status.reason != RevocationReason.UNSPECIFIED else 0
+    return tlv(0xA1, generalized_time(status.revoked_at), tlv(0xA0, bytes([0x0A, 0x01, code])) if code else b"")
+
+
+def successful(data: bytes, signature: bytes, *, algorithm: bytes, certificate_der: bytes) -> bytes:
+    """OCSPResponse around a signed BasicOCSPResponse, with the responder's certificate."""
+    basic = tlv(0x30, data, algorithm, bit_string(signature), tlv(0xA0, tlv(0x30, certificate_der)))
+    return tlv(0x30, b"\x0a\x01\x00", tlv(0xA0, tlv(0x30, _OID_BASIC, tlv(0x04, basic))))
+
+
+class Unsuccessful:
+    """The unsigned answers (RFC 6960 2.3)."""
+
+    MALFORMED_REQUEST = bytes.fromhex("30030a0101")
+    INTERNAL_ERROR = bytes.fromhex("30030a0102")
+    TRY_LATER = bytes.fromhex("30030a0103")
+    UNAUTHORIZED = bytes.fromhex("30030a0106")

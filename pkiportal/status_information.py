@@ -1,0 +1,171 @@
+"""CRLs and OCSP in front of Django, for they are asked thousands of times a second by programs and need nothing of a page.
+
+Public, by plain HTTP, without cookies or sessions (RFC 5280 8, RFC 9919 5 and 6). Everything else goes on to Django.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from django.conf import settings
+from django.db import close_old_connections
+
+from certs.crl.serving import ServedCRL, published_crl
+from certs.ocsp import Reply, answer
+from certs.ocsp.signers import UnknownIssuer
+from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
+
+log = logging.getLogger(__name__)
+
+OCSP, CRL = "/pki/ocsp/", "/pki/crl/"
+CRL_MAX_AGE = 300  # seconds; a new list may be there in seconds, and asking again with an ETag costs little
+_CRL_PATH = re.compile(r"/pki/crl/([-a-zA-Z0-9_]+)(?:/([1-9][0-9]{0,8}))?\.crl")
+_OCSP_PATH = re.compile(r"/pki/ocsp/([-a-zA-Z0-9_]+)(?:/(.*))?", re.DOTALL)
+_STATUS = {200: "200 OK", 304: "304 Not Modified", 404: "404 Not Found", 405: "405 Method Not Allowed", 503: "503 Service Unavailable"}
+
+Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
+Application = Callable[[Environ, Any], Iterable[bytes]]
+
+
+class StatusInformation:
+    """A WSGI application that answers beneath /pki/crl/ and /pki/ocsp/ and hands everything else to another."""
+
+    def __init__(self, behind: Application) -> None:
+        self._behind = behind
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        path: str = environ.get("PATH_INFO", "")
+        if path.startswith(OCSP):
+            return _ocsp(environ, start_response, path)
+        if path.startswith(CRL):
+            return _crl(environ, start_response, path)
+        return self._behind(environ, start_response)
+
+
+def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
+    match = _OCSP_PATH.fullmatch(path)
+    method = environ["REQUEST_METHOD"]
+    if match is None:
+        return _plain(start_response, 404, "There is no such CA here.")
+    if method not in ("GET", "POST"):
+        return _plain(start_response, 405, "OCSP is asked by GET or POST (RFC 6960 A.1).", [("Allow", "GET, POST")])
+    slug, rest = match.groups()
+    data = _posted(environ) if method == "POST" else _from_path(rest or "")
+    try:
+        reply = answer(slug, data, client=_client(environ)) if data else Reply(Unsuccessful.MALFORMED_REQUEST)
+    except UnknownIssuer:
+        return _plain(start_response, 404, "There is no such CA here.")
+    except Exception:
+        log.exception("an OCSP request for %s failed", slug)
+        reply = Reply(Unsuccessful.INTERNAL_ERROR)
+    headers = [("Content-Type", "application/ocsp-response"), *_SAFE]
+    if method == "GET" and reply.max_age:
+        return _cacheable(environ, start_response, reply, headers)
+    return _send(start_response, 200, reply.body, [*headers, ("Cache-Control", "no-store")])
+
+
+def _cacheable(environ: Environ, start_response: Any, reply: Reply, headers: Headers) -> Iterable[bytes]:
+    """An answer to a GET, with what lets caches on the way keep it for a minute (RFC 9919 6.2)."""
+    assert reply.this_update is not None
+    etag = f'"{hashlib.sha256(reply.body).hexdigest()[:32]}"'
+    headers += [
+        ("Cache-Control", f"public, max-age={reply.max_age}, no-transform, must-revalidate"),
+        ("ETag", etag),
+        ("Last-Modified", _http_date(reply.this_update)),
+    ]
+    if etag in environ.get("HTTP_IF_NONE_MATCH", ""):
+        return _send(start_response, 304, b"", headers)
+    return _send(start_response, 200, reply.body, headers)
+
+
+def _posted(environ: Environ) -> bytes:
+    """The body of a POST, or nothing when it is none or too long: it is not read then."""
+    length: str = environ.get("CONTENT_LENGTH") or ""
+    if not length.isdigit() or int(length) > MAX_REQUEST:
+        return b""
+    body: bytes = environ["wsgi.input"].read(int(length))
+    return body
+
+
+def _from_path(rest: str) -> bytes:
+    """The base64 of a GET (RFC 6960 A.1). WSGI has taken its percent-encoding away; some clients encode twice."""
+    if len(rest) > 2 * MAX_REQUEST:
+        return b""
+    try:
+        return base64.b64decode(unquote_to_bytes(rest), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _client(environ: Environ) -> str:
+    """The address that asks: the proxy's word where a proxy is trusted, its last hop, else the peer."""
+    if settings.SECURE_PROXY_SSL_HEADER and (forwarded := environ.get("HTTP_X_FORWARDED_FOR", "")):
+        return str(forwarded).rsplit(",", 1)[-1].strip()[:64]
+    return str(environ.get("REMOTE_ADDR", ""))
+
+
+def _crl(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
+    match, method = _CRL_PATH.fullmatch(path), environ["REQUEST_METHOD"]
+    if method not in ("GET", "HEAD"):
+        return _plain(start_response, 405, "A CRL is fetched by GET.", [("Allow", "GET, HEAD")])
+    close_old_connections()
+    try:
+        crl = published_crl(match[1], int(match[2] or 0)) if match else None
+    except Exception:
+        log.exception("a CRL could not be read")
+        return _plain(start_response, 503, "The CRL cannot be read now. Try again in a minute.", [("Retry-After", "60")])
+    if crl is None:
+        return _plain(start_response, 404, "No CRL is published here.")
+    return _send_crl(environ, start_response, crl, head=method == "HEAD")
+
+
+def _send_crl(environ: Environ, start_response: Any, crl: ServedCRL, *, head: bool) -> Iterable[bytes]:
+    left = int((crl.next_update - datetime.now(UTC)).total_seconds())
+    headers = [
+        ("Content-Type", "application/pkix-crl"),
+        ("Cache-Control", f"public, max-age={max(0, min(CRL_MAX_AGE, left))}, no-transform, must-revalidate"),
+        ("ETag", crl.etag),
+        ("Last-Modified", _http_date(crl.this_update)),
+        *_SAFE,
+    ]
+    if _not_modified(environ, crl):
+        return _send(start_response, 304, b"", headers)
+    start_response(_STATUS[200], [*headers, ("Content-Length", str(crl.length))])
+    return [] if head else crl.pieces()
+
+
+def _not_modified(environ: Environ, crl: ServedCRL) -> bool:
+    """If-None-Match decides where it is given, else If-Modified-Since (RFC 9110 13.2.2)."""
+    if tags := environ.get("HTTP_IF_NONE_MATCH"):
+        return crl.etag in tags or tags.strip() == "*"
+    try:
+        since = parsedate_to_datetime(environ.get("HTTP_IF_MODIFIED_SINCE", ""))
+    except ValueError:
+        return False
+    return since.tzinfo is not None and crl.this_update <= since
+
+
+_SAFE: Headers = [("X-Content-Type-Options", "nosniff")]
+
+
+def _http_date(moment: datetime) -> str:
+    return format_datetime(moment.astimezone(UTC).replace(microsecond=0), usegmt=True)
+
+
+def _plain(start_response: Any, status: int, text: str, headers: Headers | None = None) -> Iterable[bytes]:
+    return _send(start_response, status, f"{text}\n".encode(), [("Content-Type", "text/plain; charset=utf-8"), *_SAFE, *(headers or [])])
+
+
+def _send(start_response: Any, status: int, body: bytes, headers: Headers) -> Iterable[bytes]:
+    start_response(_STATUS[status], headers if status == 304 else [*headers, ("Content-Length", str(len(body)))])
+    return [body]
