@@ -15,11 +15,13 @@ from certs.errors import InputRefused
 from certs.intake.spec import IssuePlan
 from certs.intake.uploads.lines import Line
 from certs.management.portal_command import PortalCommand, begin_working
-from certs.models import BulkOrder, CertificateRequest
+from certs.models import BulkItem, BulkOrder, CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.workflow.bulk.drafting import apply_suggestions, draft, lines_of, outcome_counts
+from certs.workflow.bulk.items import chosen_outcomes
 from certs.workflow.bulk.progress import Progress, as_json, progress
+from certs.workflow.bulk.reading import read_lines
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import plan_words
@@ -38,9 +40,8 @@ class Command(PortalCommand):
         parser.add_argument("--csv", "--file", dest="file", metavar="FILE", help="CSV, XLSX, zip of CSRs or PEM CSRs; - for standard input")
         parser.add_argument("--issuer", default=None, help="CA to use (default: PKI_DEFAULT_CA)")
         parser.add_argument("--apply-suggestions", action="store_true", help="change refused lines as the policy suggests")
-        parser.add_argument(
-            "--only-allowed", action="store_true", help="leave lines out that cannot be issued (default: then nothing is done)"
-        )
+        parser.add_argument("--only-allowed", action="store_true", help="leave out what cannot be issued (default: it fails alone)")
+        parser.add_argument("--all-or-nothing", action="store_true", help="do nothing when a line cannot be issued")
         parser.add_argument("--dry-run", action="store_true", help="judge every line, and issue nothing")
         parser.add_argument("--wait", type=float, default=3600, metavar="SECONDS", help="how long to watch (default: %(default)s)")
         parser.add_argument("--idempotency-key", default="", help="the same key again answers the same order")
@@ -68,15 +69,16 @@ class Command(PortalCommand):
             apply_suggestions(order)
         tally = outcome_counts(order)
         bad = tally["deny"] + tally["invalid"]
-        if options["dry_run"] or (bad and not options["only_allowed"] and order.state == BulkOrder.State.DRAFT):
+        drafted = order.state == BulkOrder.State.DRAFT
+        if drafted and (options["dry_run"] or (bad and options["all_or_nothing"]) or bad == tally["invalid"] == len(lines)):
             return self._judged(order, tally, options, requester)
         begin_working()
-        order = submit_order(order, actor=requester.actor)
-        return self._watch(order, options, started=started, left_out=bad)
+        order = submit_order(order, actor=requester.actor, with_refused=not options["only_allowed"])
+        return self._watch(order, options, started=started)
 
     def _lines(self, options: dict[str, Any], requester: Requester) -> tuple[list[Line], str]:
         if options["file"]:
-            raise CommandError("files are not read yet", returncode=2)
+            return read_lines(self._read(options["file"]), filename=options["file"], requester=requester), Path(options["file"]).name
         text = " ".join(options["text"])
         plan = plan_words(text, requester=requester)
         if not isinstance(plan, IssuePlan):
@@ -104,7 +106,7 @@ class Command(PortalCommand):
         if problems:
             answer["error"] = f"{len(problems)} of {sum(tally.values())} lines cannot be issued; nothing was issued."
             answer["problems"] = shown
-            answer["next_step"] = "Mend them, or run it again with --apply-suggestions or --only-allowed."
+            answer["next_step"] = "Mend them, or run it again with --apply-suggestions."
         return answer
 
     def _existing(self, verb: str, bulk_id: str, requester: Requester, options: dict[str, Any]) -> dict[str, Any]:
@@ -124,9 +126,9 @@ class Command(PortalCommand):
         if verb in ("pause", "cancel"):
             return {"success": True} | as_json(order, progress(order, now=database_now()))
         begin_working()
-        return self._watch(order, options, started=time.monotonic(), left_out=0)
+        return self._watch(order, options, started=time.monotonic())
 
-    def _watch(self, order: BulkOrder, options: dict[str, Any], *, started: float, left_out: int) -> dict[str, Any]:
+    def _watch(self, order: BulkOrder, options: dict[str, Any], *, started: float) -> dict[str, Any]:
         deadline = time.monotonic() + options["wait"]
         while True:
             order.refresh_from_db()
@@ -137,17 +139,25 @@ class Command(PortalCommand):
             time.sleep(LOOK_EVERY)
         if not options["json"]:
             self.stderr.write("")
-        tally = seen.tally
-        answer = {"success": order.finished_at is not None and tally.issued == tally.total} | as_json(order, seen)
-        answer["seconds"] = round(time.monotonic() - started, 2)
-        if left_out:
-            answer["left_out"] = left_out
-        problems = _problems(order)
+        answer = self._ended(order, seen) | {"seconds": round(time.monotonic() - started, 2)}
+        if not answer["success"]:
+            answer["error"] = _why_not(order, seen, answer["failed"])
+        return answer
+
+    def _ended(self, order: BulkOrder, seen: Progress) -> dict[str, Any]:
+        """Lines that could not be read were never submitted; unless they were left out knowingly, they count as failed."""
+        left_out = list(order.items.exclude(outcome__in=chosen_outcomes(order)).order_by("number"))
+        unread = [item for item in left_out if item.outcome == BulkItem.Outcome.INVALID] if order.with_refused else []
+        answer = as_json(order, seen)
+        answer["total"] += len(unread)
+        answer["failed"] += len(unread)
+        if len(left_out) > len(unread):
+            answer["left_out"] = len(left_out) - len(unread)
+        problems = [{"line": item.source, "name": item.common_name, "error": item.reason} for item in unread]
+        problems = [*problems, *_problems(order)][:SHOW_PROBLEMS]
         if problems:
             answer["problems"] = problems
-        if not answer["success"]:
-            answer["error"] = _why_not(order, seen)
-        return answer
+        return {"success": order.finished_at is not None and answer["issued"] == answer["total"]} | answer
 
     def _show(self, order: BulkOrder, seen: Progress, options: dict[str, Any]) -> None:
         if options["json"]:
@@ -177,15 +187,17 @@ def _only_people_can_help(order: BulkOrder, seen: Progress) -> bool:
 def _problems(order: BulkOrder) -> list[dict[str, str]]:
     rows = CertificateRequest.objects.filter(bulk_item__order=order, state__in=(S.FAILED, S.REJECTED)).select_related("bulk_item")
     return [
-        {"line": row.bulk_item.source if row.bulk_item else "", "name": row.common_name, "error": row.error, "state": row.state}
+        {"line": row.bulk_item.source if row.bulk_item else "", "name": row.common_name, "error": row.error, "suggestion": row.suggestion}
         for row in rows.order_by("pk")[:SHOW_PROBLEMS]
     ]
 
 
-def _why_not(order: BulkOrder, seen: Progress) -> str:
+def _why_not(order: BulkOrder, seen: Progress, failed: int) -> str:
     tally = seen.tally
     if seen.waits_for:
         return seen.waits_for
     if order.finished_at is None:
         return f"Not finished yet: {tally.issued} of {tally.total} issued. Look again with --watch {order.public_id}."
-    return f"{tally.failed} failed, {tally.refused} refused, {tally.cancelled} cancelled of {tally.total}."
+    return f"{failed} of {tally.ended + failed - tally.failed - tally.refused} lines could not be issued" + (
+        f", {tally.cancelled} were cancelled." if tally.cancelled else "."
+    )
