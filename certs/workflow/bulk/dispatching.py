@@ -15,6 +15,7 @@ from datetime import timedelta
 from celery import chain, group, signature
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Count
 from kombu.exceptions import OperationalError
 
 from audit.clock import database_now
@@ -78,12 +79,12 @@ def _canvas(chunk: BulkChunk) -> chain:
 def _choose() -> list[BulkChunk]:
     """Waiting chunks that have a place: round robin by team, then by order; never more at once for a team, CA or key backend than set."""
     _lock()
-    places = _Places(list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order")))
     orders = list(BulkOrder.objects.filter(state=BulkOrder.State.RUNNING).order_by("submitted_at", "pk"))
+    places = _Places(list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order")), orders)
     chosen: list[BulkChunk] = []
     waiting = {order.pk: list(_first_waiting(order)) for order in orders}
     while True:
-        turn = sorted(orders, key=lambda order: (places.team[order.team_id], places.order[order.pk]))
+        turn = sorted(orders, key=places.turn)
         chunk = next((waiting[order.pk][0] for order in turn if waiting[order.pk] and places.free(order, waiting[order.pk][0])), None)
         if chunk is None:
             break
@@ -104,13 +105,19 @@ def _first_waiting(order: BulkOrder) -> Iterable[BulkChunk]:
 class _Places:
     """How many chunks are in the queue, by what limits them."""
 
-    def __init__(self, queued: Sequence[BulkChunk]) -> None:
+    def __init__(self, queued: Sequence[BulkChunk], running: Sequence[BulkOrder]) -> None:
         self.team: Counter[int] = Counter()
         self.order: Counter[int] = Counter()
+        done = BulkChunk.objects.filter(order__in=[order.pk for order in running], state=State.DONE).order_by()
+        self._done = Counter(dict(done.values_list("order__team").annotate(count=Count("pk"))))
         self._issuer: Counter[int] = Counter()
         self._backend: Counter[str] = Counter()
         for chunk in queued:
             self.take(chunk.order, chunk)
+
+    def turn(self, order: BulkOrder) -> tuple[int, int, int]:
+        """The team that has least in the queue comes first; of equals the one that had least done of its running orders."""
+        return self.team[order.team_id], self._done[order.team_id] + self.team[order.team_id], self.order[order.pk]
 
     def free(self, order: BulkOrder, chunk: BulkChunk) -> bool:
         return (

@@ -192,14 +192,27 @@ def _ask(work: Work) -> dict[int, Result]:
         found = _look_up(client, work.orders[pk])
         if found is not None:
             outcomes[pk] = found
-    unsent = [pk for pk in work.orders if pk not in outcomes]
-    for first in range(0, len(unsent), client.capabilities.batch_size):
-        if first:
-            renew_leases(work.attempts.values(), now=database_now())
-        part = unsent[first : first + client.capabilities.batch_size]
-        outcomes.update(zip(part, client.issue_many([work.orders[pk] for pk in part]), strict=True))
+    outcomes |= _sent(client, work, [pk for pk in work.orders if pk not in outcomes])
     now = database_now()
     return {pk: _verified(work, pk, outcome, now) for pk, outcome in outcomes.items()}
+
+
+def _sent(client: CAClient, work: Work, unsent: Sequence[int]) -> dict[int, Outcome]:
+    """Send orders part by part. A CA that takes none of a part is not sent the next ones: it is away for all of them."""
+    outcomes: dict[int, Outcome] = {}
+    away: NotSent | None = None
+    for first in range(0, len(unsent), client.capabilities.batch_size):
+        part = unsent[first : first + client.capabilities.batch_size]
+        if away is not None:
+            outcomes |= {pk: NotSent(work.orders[pk].order_ref, away.message, away.retry_after) for pk in part}
+            continue
+        if first:
+            renew_leases(work.attempts.values(), now=database_now())
+        answers = client.issue_many([work.orders[pk] for pk in part])
+        outcomes |= dict(zip(part, answers, strict=True))
+        refusals = [answer for answer in answers if isinstance(answer, NotSent)]
+        away = refusals[0] if len(refusals) == len(answers) else None
+    return outcomes
 
 
 def _look_up(client: CAClient, order: Order) -> Outcome | None:

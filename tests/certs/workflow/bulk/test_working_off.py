@@ -1,0 +1,239 @@
+"""An order under way: chunks in turn, exactly one certificate a line, paused, cancelled, tried again, and done once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+
+from audit.clock import database_now
+from audit.models import AuditEvent
+from certs.errors import Conflict
+from certs.intake.spec import CertificateSpec
+from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Domain, OutgoingMail, Team
+from certs.terms import RequestState as S
+from certs.workflow import holding, recovery
+from certs.workflow.approval import cancel
+from certs.workflow.bulk import dispatching
+from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
+from certs.workflow.bulk.ending import finish
+from certs.workflow.bulk.progress import counts, progress
+from certs.workflow.bulk.submission import submit_order
+from certs.workflow.endings import fail_many
+from certs.workflow.issuance import Requester
+from tests.certs.workflow.bulk.orders import drafted, work_off, work_off_all
+from tests.twins.ca import TwinCAClient
+
+MakeSpec = Callable[..., CertificateSpec]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(settings: Any) -> None:
+    settings.PKI_BULK_CHUNK, settings.PKI_BULK_IN_FLIGHT = 3, 2
+
+
+def running(specs: list[CertificateSpec], requester: Requester, **more: Any) -> BulkOrder:
+    return submit_order(drafted(specs, requester), actor=requester.actor, **more)
+
+
+def names(make_spec: MakeSpec, count: int, prefix: str = "n") -> list[CertificateSpec]:
+    return [make_spec(f"{prefix}{number}.example.com") for number in range(count)]
+
+
+def test_every_line_gets_exactly_one_certificate_and_the_order_is_done_once(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = running(names(make_spec, 10), twin_portal)
+    assert [(c.first, c.last) for c in order.chunks.order_by("first")] == [(1, 3), (4, 6), (7, 9), (10, 10)]
+    work_off_all()
+    order.refresh_from_db()
+    assert (order.state, Certificate.objects.count(), counts(order).issued) == ("done", 10, 10)
+    assert CertificateRequest.objects.values("bulk_item").distinct().count() == 10
+    assert list(AuditEvent.objects.filter(subject=order.subject).order_by("subject_seq").values_list("event", flat=True)) == [
+        "bulk:submitted",
+        "bulk:completed",
+    ]
+    assert finish(order.pk) is False
+
+
+def test_a_refused_line_fails_alone(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    specs = names(make_spec, 4)
+    specs[1] = make_spec("weak.example.com", key="rsa-2048")
+    order = running(specs, twin_portal, with_refused=True)
+    work_off_all()
+    order.refresh_from_db()
+    tally = counts(order)
+    assert (order.state, tally.issued, tally.refused) == ("done", 3, 1)
+    assert CertificateRequest.objects.get(state=S.REJECTED).suggestion == "Use RSA key size ≥ 3072 bits"
+
+
+def test_only_a_few_chunks_are_in_the_queue(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = running(names(make_spec, 12), twin_portal)
+    assert (dispatching.dispatch(), dispatching.dispatch()) == (2, 0)
+    assert order.chunks.filter(state="waiting").count() == 2
+    assert work_off(order.chunks.filter(state="queued").order_by("first")[0])
+    assert order.chunks.filter(state="queued").count() == 2  # its place was taken by the next one
+
+
+def test_teams_take_turns(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
+    other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
+    Domain.objects.create(name="other.test", team=other)
+    first = running(names(make_spec, 12), twin_portal)
+    second = running([make_spec(f"{n}.other.test") for n in "abcdef"], Requester(twin_portal.actor, other, "portal"))
+    settings.PKI_BULK_PER_CA = 3
+    dispatching.dispatch()
+    taken = Counter(BulkChunk.objects.filter(state="queued").values_list("order", flat=True))
+    assert (taken[first.pk], taken[second.pk]) == (2, 1)
+    work_off(first.chunks.filter(state="queued")[0])
+    taken = Counter(BulkChunk.objects.filter(state="queued").values_list("order", flat=True))
+    assert (taken[first.pk], taken[second.pk]) == (1, 2)
+
+
+def test_submitting_twice_at_once_is_one_order(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = drafted(names(make_spec, 4), twin_portal)
+
+    def click() -> None:
+        try:
+            submit_order(order, actor=twin_portal.actor)
+        finally:
+            connections.close_all()
+
+    clicks = [threading.Thread(target=click) for _ in range(3)]
+    for one in clicks:
+        one.start()
+    for one in clicks:
+        one.join(30)
+    assert (BulkChunk.objects.count(), AuditEvent.objects.filter(event="bulk:submitted").count()) == (2, 1)
+    work_off_all()
+    assert Certificate.objects.count() == 4
+
+
+def test_a_chunk_begun_twice_makes_each_request_once(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = running(names(make_spec, 3), twin_portal)
+    dispatching.dispatch()
+    chunk = order.chunks.get()
+    first = dispatching.begin_chunk(chunk.pk)
+    assert dispatching.begin_chunk(chunk.pk) == first
+    assert CertificateRequest.objects.count() == 3
+
+
+def test_pausing_begins_nothing_new_and_going_on_finishes(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = running(names(make_spec, 12), twin_portal)
+    dispatching.dispatch()
+    pause(order, actor=twin_portal.actor)
+    for chunk in order.chunks.filter(state="queued"):
+        work_off(chunk)
+    order.refresh_from_db()
+    assert (counts(order).issued, counts(order).waiting, order.state) == (6, 6, "paused")
+    assert "paused" in progress(order, now=database_now()).waits_for
+    with pytest.raises(Conflict):
+        pause(order, actor=twin_portal.actor)
+    go_on(order, actor=twin_portal.actor)
+    work_off_all()
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued) == ("done", 12)
+
+
+def test_cancelling_leaves_what_was_not_begun(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = running(names(make_spec, 12), twin_portal)
+    dispatching.dispatch()
+    cancel_rest(order, actor=twin_portal.actor)
+    work_off_all()
+    order.refresh_from_db()
+    tally = counts(order)
+    assert (order.state, tally.issued, tally.cancelled, order.finished_at is not None) == ("cancelled", 6, 6, True)
+    assert Certificate.objects.count() == 6
+
+
+def test_ca_that_is_away_holds_the_order_which_goes_on_by_itself(
+    twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec
+) -> None:
+    order = running(names(make_spec, 12), twin_portal)
+    dispatching.dispatch()
+    twin_ca.reachable = False
+    for chunk in order.chunks.filter(state="queued"):
+        work_off(chunk)
+    holding.hold_for_ca(list(CertificateRequest.objects.values_list("pk", flat=True)), "connection refused")
+    calls = twin_ca.book.calls
+    assert (dispatching.dispatch(), dispatching.sweep_chunks(), twin_ca.book.calls) == (0, 0, calls)  # nothing more is sent towards it
+    seen = progress(order, now=database_now())
+    assert seen.tally.held == 6
+    assert "CA unavailable" in seen.waits_for
+    twin_ca.reachable = True
+    assert recovery.release_for_answering_cas() == 6
+    work_off_all()
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued) == ("done", 12)
+
+
+def test_a_part_that_the_ca_does_not_take_stops_the_rest_of_its_batch(
+    twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec, settings: Any
+) -> None:
+    settings.PKI_BULK_CHUNK = 100
+    order = running(names(make_spec, 40), twin_portal)
+    twin_ca.reachable = False
+    dispatching.dispatch()
+    work_off(order.chunks.get())
+    assert twin_ca.book.calls <= 1  # not once for each part of 16
+
+
+def test_failed_lines_are_tried_again_from_where_they_stopped(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = running(names(make_spec, 3), twin_portal)
+    dispatching.dispatch()
+    chunk = order.chunks.get()
+    unlucky = list(CertificateRequest.objects.filter(pk__in=dispatching.begin_chunk(chunk.pk)[:2]))
+    with transaction.atomic():
+        fail_many([(request, "worker_lost", "lost") for request in unlucky], source=S.APPROVED, now=database_now())
+    work_off(chunk)
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued, counts(order).failed) == ("done", 1, 2)
+    assert retry_failed(order, actor=twin_portal.actor) == 2
+    walk_standing()
+    dispatching.sweep_chunks()
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued, counts(order).failed) == ("done", 3, 0)
+    with pytest.raises(Conflict):
+        retry_failed(order, actor=twin_portal.actor)
+
+
+def walk_standing() -> None:
+    from tests.certs.workflow.test_schedules import walk  # noqa: PLC0415 - a room of its own
+
+    walk(list(CertificateRequest.objects.exclude(state=S.COMPLETED).values_list("pk", flat=True)))
+
+
+def test_lost_messages_are_made_up_for(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
+    settings.PKI_SWEEP_AFTER_SECONDS = 0
+    order = running(names(make_spec, 6), twin_portal)
+    dispatching.dispatch()  # published into nothing: no worker runs here
+    for chunk in order.chunks.filter(state="queued"):
+        dispatching.begin_chunk(chunk.pk)  # and here the worker died
+    walk_standing()
+    assert dispatching.sweep_chunks() == 2
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued) == ("done", 6)
+
+
+def test_a_line_cancelled_alone_does_not_keep_the_order_open(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = running(names(make_spec, 3), twin_portal)
+    dispatching.dispatch()
+    chunk = order.chunks.get()
+    first = dispatching.begin_chunk(chunk.pk)[0]
+    cancel(CertificateRequest.objects.get(pk=first), actor=twin_portal.actor)
+    work_off(chunk)
+    order.refresh_from_db()
+    assert (order.state, counts(order).cancelled, counts(order).issued) == ("done", 1, 2)
+
+
+def test_requester_is_told_when_the_order_has_ended(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    from django.contrib.auth import get_user_model  # noqa: PLC0415 - only here
+
+    user = get_user_model().objects.create_user("alice", "alice@example.com")
+    twin_portal.team.members.add(user)
+    running(names(make_spec, 2), Requester(twin_portal.actor, twin_portal.team, "portal", user=user))
+    work_off_all()
+    mail = OutgoingMail.objects.get(dedup_key__startswith="bulk:")
+    assert (mail.to, "2 of 2 certificates issued" in mail.subject) == (["alice@example.com"], True)
