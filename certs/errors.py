@@ -54,6 +54,17 @@ class NotPermitted(PortalError):
     status = 403
 
 
+class PolicyRefused(PortalError):
+    """The policy says no. `next_step` is the change that would pass, or whom to ask."""
+
+    problem = "policy_violation"
+    status = 403
+
+    def __init__(self, message: str, *, policy_version: str, next_step: str = "", field: str = "") -> None:
+        super().__init__(message, field=field, next_step=next_step)
+        self.policy_version = policy_version
+
+
 class NotFound(PortalError):
     """No such thing, or not visible to the actor: the two are not told apart."""
 

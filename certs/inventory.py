@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from django.db.models import Q, QuerySet
 
-from certs.errors import InputRefused
+from certs.errors import Conflict, InputRefused, NotFound
 from certs.models import Certificate, CertificateRequest, OperatorAlert
-from certs.x509.serial import parse_serial
+from certs.x509.serial import serial_readings
 
 Row = TypeVar("Row", CertificateRequest, Certificate)
 PAGE = 25
@@ -56,16 +57,59 @@ def search_certificates(user: Any, *, text: str = "", status: str = "", expiring
     return rows
 
 
+def find_certificate(rows: QuerySet[Certificate], text: str) -> tuple[Certificate, str]:
+    """The one certificate among `rows` of that id or serial number, in any spelling; and a note where a spelling was read one
+    of two ways.
+
+    Raises NotFound; Conflict where a serial number means more than one certificate (two CAs, or decimal and hexadecimal).
+    """
+    cleaned = text.strip()
+    if cleaned.lower().startswith("cert-"):
+        row = rows.filter(cert_id=cleaned.lower()).first()
+        if row is None:
+            raise NotFound(f"There is no certificate {cleaned[:40]} that you may see.", field="cert_id", next_step="Look it up by name.")
+        return row, ""
+    return find_by_serial(rows, *serial_readings(cleaned))
+
+
+def find_by_serial(rows: QuerySet[Certificate], *readings: int) -> tuple[Certificate, str]:
+    """`find_certificate` for a serial number already read, in one or two ways."""
+    found = list(rows.filter(serial_number__in=[f"{number:x}" for number in readings]).order_by("pk")[:10])
+    if not found:
+        raise NotFound("No certificate that you may see has this serial number.", field="serial_number", next_step=_spellings(readings))
+    if len(found) > 1:
+        named = "; ".join(f"{c.cert_id} ({c.issuer.name}, 0x{c.serial_number}, decimal {int(c.serial_number, 16)})" for c in found)
+        raise Conflict(
+            f"This serial number means {len(found)} certificates: {named}.",
+            field="serial_number",
+            next_step="Say which one by its cert_id, or write 0x before a hexadecimal number.",
+        )
+    if len(readings) == 1:
+        return found[0], ""
+    reading = "hexadecimal" if found[0].serial_number == f"{readings[1]:x}" else "decimal"
+    return found[0], f"Digits alone may be decimal or hexadecimal; only the {reading} reading is a certificate."
+
+
+def _spellings(readings: Sequence[int]) -> str:
+    if len(readings) > 1:
+        return "It was looked for as decimal and as hexadecimal. Compare it with the certificate's page."
+    return "Write it as in 4A:3F:2B, 0x4a3f2b or 4863787 (decimal)."
+
+
+def sharing_key(certificate: Certificate) -> QuerySet[Certificate]:
+    """Every other certificate in the whole inventory on the same public key (SPKI SHA-256), oldest first."""
+    rows = Certificate.objects.filter(spki_sha256=certificate.spki_sha256).exclude(pk=certificate.pk)
+    return rows.select_related("team", "issuer").order_by("pk")
+
+
 def _matches(text: str) -> Q:
     lowered = text.lower()
     wanted = Q(cert_id=lowered) | Q(common_name__contains=lowered) | Q(names__name__contains=lowered)
     wanted |= Q(sha256_fingerprint=lowered.replace(":", "")) | Q(request__public_id=lowered)
     try:
-        wanted |= Q(serial_number=f"{parse_serial(text):x}")
+        return wanted | Q(serial_number__in=[f"{number:x}" for number in serial_readings(text)])
     except InputRefused:
-        if lowered.isdecimal():
-            wanted |= Q(serial_number=lowered) | Q(serial_number=f"{int(lowered):x}")
-    return wanted
+        return wanted
 
 
 def open_alerts() -> QuerySet[OperatorAlert]:

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from certs.models import Issuer
 from certs.notifications import mail
-from certs.workflow import holding, publishing, reconciling, recovery, revocation, steps
+from certs.workflow import holding, publishing, reconciling, recovery, revoking, steps, succession
 from certs.workflow.bulk import dispatching
 from certs.workflow.steps.keys import KeysUnavailable
 
@@ -80,7 +80,7 @@ def sweep() -> int:
 def process_revocations() -> int:
     """Own CRLs are begun first: a CA elsewhere that is slow to answer must not hold them up."""
     publish_status.delay()
-    return revocation.process_revocations()
+    return revoking.process_revocations()
 
 
 @shared_task
@@ -94,8 +94,9 @@ def sweep_ca() -> dict[str, int]:
     return {
         "quarantine_revoked": recovery.revoke_quarantined(),
         "settled": recovery.settle_unclaimed(),
+        "renewals_cancelled": succession.cancel_stopped_renewals(),
         "cleared": recovery.clear_after_the_end(),
-        "revoked": revocation.process_revocations(),
+        "revoked": revoking.process_revocations(),
         "released": recovery.release_for_answering_cas(),
     }
 

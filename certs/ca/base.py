@@ -29,6 +29,7 @@ class Capabilities:
     lookup: Lookup
     explicit_names: bool  # the CA takes names from the order, not from the CSR
     reports_reason: bool = True  # the CA publishes the revocation reason
+    holds: bool = False  # a revocation as certificateHold can be taken back there
     batch_size: int = 16  # orders in one call of issue_many, such that it ends well within an attempt's lease
 
 
@@ -128,6 +129,12 @@ class CAClient(ABC):
     @abstractmethod
     def revoke(self, order: RevocationOrder) -> None:
         """Revoke; "already revoked" is success. Raises CAUnreachable, or certs.errors.NotFound for a serial it never issued."""
+
+    def release(self, serial_number: int) -> None:
+        """Take a hold back; one that is not revoked is success. Raises CAUnreachable, or certs.errors.NotFound. Asked only of a
+        CA whose capabilities say `holds`.
+        """
+        raise NotImplementedError(f"{self.alias} cannot take a revocation back.")
 
     @abstractmethod
     def chain(self) -> tuple[bytes, ...]:

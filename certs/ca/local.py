@@ -31,6 +31,7 @@ from certs.errors import Conflict, NotFound
 from certs.models import Certificate, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
 from certs.models.batch import give_ids, insert_models, update_rows
 from certs.x509.certificate import UnsignedCertificate, assemble
+from certs.terms import RevocationReason
 from certs.x509.lint import lint
 from certs.x509.profiles import profile_named
 from certs.x509.serial import new_serial
@@ -49,7 +50,7 @@ Preparation = Callable[[Issuer, x509.Certificate, datetime], tuple[IssuanceInten
 class LocalCAClient(CAClient):
     """Signs with the issuer's key, which may be in any key backend."""
 
-    capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=True, batch_size=500)
+    capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=True, holds=True, batch_size=500)
 
     def __init__(self, alias: str, *, issuer: str = "") -> None:
         self.alias = alias
@@ -91,6 +92,12 @@ class LocalCAClient(CAClient):
         for model in (Certificate, QuarantinedCertificate, ResponderCertificate):
             signed = signed.filter(~Exists(model.objects.filter(**same)))
         return (bytes(der or b"") for der in signed.values_list("certificate_der", flat=True).iterator(chunk_size=500))
+
+    def release(self, serial_number: int) -> None:
+        known = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, serial_number=f"{serial_number:x}")
+        if not known.exists():
+            raise NotFound(f"{self.issuer_name} never issued serial {serial_number:x}.")
+        known.filter(revocation_reason=RevocationReason.CERTIFICATE_HOLD).update(revoked_at=None, revocation_reason="")
 
     def chain(self) -> tuple[bytes, ...]:
         if self._chain is None:

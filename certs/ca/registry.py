@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from certs.ca.base import CAClient
+from certs.ca.base import CAClient, Capabilities, Lookup
 from certs.ca.local import LocalCAClient
 from certs.models import Issuer
 
@@ -40,6 +40,18 @@ def _build(alias: str) -> CAClient:
     if not isinstance(client, CAClient):
         raise ImproperlyConfigured(f"{config['CLIENT']} is not a CAClient.")
     return client
+
+
+def capabilities_of(alias: str) -> Capabilities:
+    """What a CA can do, without logging in to it: pages ask this in processes that may not use the CA."""
+    config: dict[str, Any] = settings.CA_CLIENTS.get(alias) or {}
+    stated = getattr(import_string(config["CLIENT"]), "capabilities", None) if config else None
+    if isinstance(stated, Capabilities):
+        return stated
+    try:
+        return get_ca_client(alias).capabilities
+    except ImproperlyConfigured:  # a CA of former days
+        return Capabilities(lookup=Lookup.NONE, explicit_names=False)
 
 
 def forget_clients() -> None:

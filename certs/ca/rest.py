@@ -42,7 +42,7 @@ class RestCAClient(CAClient):
     with the CA's chain, for a CA that does not serve it at /api/v1/ca/chain.
     """
 
-    capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=False)
+    capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=False, holds=True)
 
     def __init__(self, alias: str, *, url: str, token: str, ca_bundle: str = "", chain_file: str = "", parallel: int = 4) -> None:
         self.alias = alias
@@ -114,12 +114,19 @@ class RestCAClient(CAClient):
             raise CAUnreachable(f"{self.url} answered a look-up with something unreadable: {exc}") from exc
 
     def revoke(self, order: RevocationOrder) -> None:
-        body = {"serial_number": f"{order.serial_number:x}", "reason": str(order.reason), "revocation_date": order.revoked_at.isoformat()}
+        body = {"serial_number": f"0x{order.serial_number:x}", "reason": str(order.reason), "revocation_date": order.revoked_at.isoformat()}
         response = self._ask("POST", "/api/v1/certificates/revoke", json=body)
         if response.status_code == 404:
             raise NotFound(f"{self.url} never issued serial {order.serial_number:x}.")
         if response.status_code != 200:
             raise CAUnreachable(f"{self.url} answered {response.status_code} to a revocation: {_problem_detail(response)}")
+
+    def release(self, serial_number: int) -> None:
+        response = self._ask("POST", "/api/v1/certificates/release", json={"serial_number": f"0x{serial_number:x}"})
+        if response.status_code == 404:
+            raise NotFound(f"{self.url} never issued serial {serial_number:x}, or cannot take a hold back.")
+        if response.status_code != 200:
+            raise CAUnreachable(f"{self.url} answered {response.status_code} to the release of a hold: {_problem_detail(response)}")
 
     def chain(self) -> tuple[bytes, ...]:
         if self._chain is None:

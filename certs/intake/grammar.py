@@ -153,7 +153,8 @@ def _renew_plan(parts: list[Part], end: int) -> RenewPlan:
         raise NotUnderstood("Which certificate? Say its id, such as cert-5678", position=end, example=RENEW_EXAMPLE)
     key = _only([part for part in parts if part.kind in ("new_key", "keep_key")], "wishes for the key", RENEW_EXAMPLE, by_kind=True)
     notes = () if key else ("The key is kept; say 'with a new key' for a new one",)
-    return RenewPlan(str(cert_id.words[0].value), new_key=key is not None and key.kind == "new_key", notes=notes)
+    wish = key.kind if key else ""
+    return RenewPlan(str(cert_id.words[0].value), new_key=wish == "new_key", keep_key=wish == "keep_key", notes=notes)
 
 
 def _revoke_plan(parts: list[Part], end: int) -> RevokePlan:

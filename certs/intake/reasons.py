@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 
-from certs.errors import NotUnderstood
-from certs.intake.words import Word
+from certs.errors import InputRefused, NotUnderstood
+from certs.intake.words import Word, read_words
 from certs.terms import RevocationReason as R
 
 EXAMPLE = "Revoke certificate cert-5678 - reason: key compromise"
@@ -49,6 +49,20 @@ _DESTROY = frozenset("destroy delete erase".split())
 _LONGEST_SERIAL = 64  # 20 octets as hex pairs with colons take 59 characters
 _GROUPED = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2})+")
 _KEY_WORDS = (("private", "key"), ("key",))
+
+
+def reason_named(text: str) -> R:
+    """A reason said by itself, by its name in RFC 5280 (in any capitals) or as people write it. Raises InputRefused."""
+    for reason in R:
+        if reason.lower() == text.strip().lower():
+            return reason
+    try:
+        words = reason_words(read_words(text))
+    except NotUnderstood:
+        words = []
+    if [word.kind for word in words] != ["REASON"]:
+        raise InputRefused(f"There is no reason {text[:40]!r}.", field="reason", next_step=f"Reasons: {', '.join(R)}.")
+    return R(str(words[0].value))
 
 
 def reason_words(words: list[Word]) -> list[Word]:

@@ -53,6 +53,7 @@ class IssuePlan:
 class RenewPlan:
     cert_id: str
     new_key: bool = False
+    keep_key: bool = False  # said so: then a refusal is better than a new key
     notes: tuple[str, ...] = ()
 
 

@@ -14,8 +14,9 @@ from django.db import OperationalError, ProgrammingError
 from django.utils.module_loading import import_string
 
 from audit.log import Actor
-from certs.errors import NotUnderstood, PortalError
+from certs.errors import NotUnderstood, PolicyRefused, PortalError
 from certs.models import Team
+from certs.workflow.authority import Authority
 from certs.workflow.issuance import Requester
 from keys.errors import KeyBackendError
 from policy.errors import PolicyError
@@ -46,6 +47,8 @@ class PortalCommand(BaseCommand):
         except PortalError as exc:
             answer = {"success": False, "error": exc.message, "type": exc.problem}
             answer |= {key: value for key, value in (("field", exc.field), ("next_step", exc.next_step)) if value}
+            if isinstance(exc, PolicyRefused):
+                answer |= {"policy_version": exc.policy_version, "suggestion": exc.next_step}
         except KeyBackendError as exc:
             answer = {"success": False, "error": str(exc), "next_step": exc.next_step}
         except PolicyError as exc:
@@ -76,6 +79,11 @@ class PortalCommand(BaseCommand):
             idempotency_scope=scope if idempotency_key else "",
             idempotency_key=idempotency_key,
         )
+
+    def authority(self, options: dict[str, Any]) -> Authority:
+        """Who acts, from --as; without it the command itself, which may do everything."""
+        user = self._user(options.get("as_user"))
+        return Authority(Actor("user", user.get_username()) if user else Actor("command", self._name()), user)
 
     def _user(self, name: str | None) -> Any:
         if not name:

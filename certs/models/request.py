@@ -57,6 +57,7 @@ class CertificateRequest(models.Model):
     bulk_item = models.ForeignKey(
         "certs.BulkItem", on_delete=models.PROTECT, null=True, blank=True, related_name="requests", db_index=False
     )
+    key_reused = models.BooleanField(default=False, help_text="A renewal on the key of the certificate that it renews.")
     error = models.CharField(max_length=1000, blank=True)
     suggestion = models.CharField(max_length=1000, blank=True)
     stopped_at = models.CharField(max_length=20, blank=True, help_text="The state in which a failed request stopped.")

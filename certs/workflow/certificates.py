@@ -18,6 +18,7 @@ from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.believing import Believed
 from certs.workflow.states import WORKER, Move, transition_many
+from certs.workflow.succession import note_succession, reasons_for_results
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
 from keys.lifecycle import blocked_keys
@@ -26,20 +27,27 @@ from keys.lifecycle import blocked_keys
 def record_certificates(believed: Sequence[tuple[CertificateRequest, Believed]], *, issuer: Issuer, now: datetime) -> list[Certificate]:
     """csr_created -> issued, with the certificate's row, bytes and event in the same transaction.
 
-    A certificate that came back for a key blocked meanwhile is recorded and its revocation requested at once.
+    A certificate that came back for a key blocked meanwhile, or as the renewal of one revoked meanwhile, is recorded and its
+    revocation requested at once.
     """
     if not believed:
         return []
     blocked = blocked_keys({request.spki_sha256 for request, _ in believed})
+    fates: dict[int, RevocationReason] = reasons_for_results([request for request, _ in believed])
+    fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request, _ in believed if request.spki_sha256 in blocked}
     chains = {pem: _chain(pem, issuer) for pem in {b.chain_pem for _, b in believed}}
-    certificates = [_row(request, b, issuer, chains[b.chain_pem], now, blocked=request.spki_sha256 in blocked) for request, b in believed]
+    certificates = [_row(request, b, issuer, chains[b.chain_pem], now, revoked=request.pk in fates) for request, b in believed]
     give_ids(certificates)
     bodies = [CertificateBody(certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
-    revocations = [_revocation(c, now) for c in certificates if c.status == Certificate.Status.REVOCATION_PENDING]
+    revocations = [_revocation(c, fates[c.request_id], now) for c in certificates if c.request_id in fates]
     insert_models(certificates, bodies, revocations)
     transition_many(
-        [_move(request, c) for c, (request, _) in zip(certificates, believed, strict=True)], source=S.CSR_CREATED, actor=WORKER, now=now
+        [_move(request, c, fates.get(request.pk)) for c, (request, _) in zip(certificates, believed, strict=True)],
+        source=S.CSR_CREATED,
+        actor=WORKER,
+        now=now,
     )
+    note_succession(certificates, now=now)
     return certificates
 
 
@@ -49,14 +57,14 @@ def alert_date(not_before: datetime, not_after: datetime) -> datetime:
     return not_after - min(timedelta(days=settings.PKI_RENEW_BEFORE_DAYS), life / 3)
 
 
-def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, now: datetime, *, blocked: bool) -> Certificate:
+def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, now: datetime, *, revoked: bool) -> Certificate:
     facts = believed.facts
     return Certificate(
         cert_id=new_public_id("cert", now),
         request=request,
         issuer=issuer,
         serial_number=f"{facts.serial_number:x}",
-        status=Certificate.Status.REVOCATION_PENDING if blocked else Certificate.Status.GOOD,
+        status=Certificate.Status.REVOCATION_PENDING if revoked else Certificate.Status.GOOD,
         common_name=facts.common_name,
         team=request.team,
         requester_id=request.requester_id,
@@ -76,8 +84,8 @@ def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain:
     )
 
 
-def _revocation(certificate: Certificate, now: datetime) -> Revocation:
-    return Revocation(certificate=certificate, reason=RevocationReason.KEY_COMPROMISE, requested_at=now, requested_by=WORKER.name)
+def _revocation(certificate: Certificate, reason: RevocationReason, now: datetime) -> Revocation:
+    return Revocation(certificate=certificate, reason=reason, requested_at=now, requested_by=WORKER.name)
 
 
 def _chain(pem: str, issuer: Issuer) -> Chain:
@@ -90,7 +98,7 @@ def _chain(pem: str, issuer: Issuer) -> Chain:
     return Chain.objects.get_or_create(sha256=sha256, defaults={"issuer": issuer, "pem": pem})[0]
 
 
-def _move(request: CertificateRequest, certificate: Certificate) -> Move:
+def _move(request: CertificateRequest, certificate: Certificate, revoked_for: RevocationReason | None) -> Move:
     data = {
         "cert_id": certificate.cert_id,
         "serial_number": format_serial(int(certificate.serial_number, 16)),
@@ -100,10 +108,8 @@ def _move(request: CertificateRequest, certificate: Certificate) -> Move:
         "not_after": certificate.not_after.isoformat(),
     }
     events: list[tuple[EventType, dict[str, Any]]] = [(EventType.CERTIFICATE_ISSUED, data)]
-    if certificate.status == Certificate.Status.REVOCATION_PENDING:
-        events.append(
-            (EventType.CERTIFICATE_REVOCATION_REQUESTED, {"cert_id": certificate.cert_id, "reason": str(RevocationReason.KEY_COMPROMISE)})
-        )
+    if revoked_for is not None:
+        events.append((EventType.CERTIFICATE_REVOCATION_REQUESTED, {"cert_id": certificate.cert_id, "reason": str(revoked_for)}))
     return Move(
         request,
         (S.ISSUED,),

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Team
+from certs.workflow.key_use import UNUSED, KeyUse, key_use
 from certs.workflow.ownership import requesters_for
 from keys.spec import KeyFacts
 from policy.engine import Decision, evaluate
@@ -26,6 +27,7 @@ class Asked:
     team: Team
     renewal: bool = False
     key_reused: bool = False
+    spki_sha256: str = ""  # of the key that is used again
 
 
 def asked_by(request: CertificateRequest) -> Asked:
@@ -38,7 +40,13 @@ def asked_by(request: CertificateRequest) -> Asked:
         profile=request.profile,
         csr_der=b"" if request.csr_brought else None,
     )
-    return Asked(spec, request.team, renewal=request.renewed_from_id is not None)
+    return Asked(
+        spec,
+        request.team,
+        renewal=request.renewed_from_id is not None,
+        key_reused=request.key_reused,
+        spki_sha256=request.spki_sha256 if request.key_reused else "",
+    )
 
 
 def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersion, list[Decision]]:
@@ -47,14 +55,15 @@ def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersio
     ruleset = version.ruleset
     requesters = requesters_for([(one.spec, one.team) for one in asked])
     ekus = {name: tuple(values) for name, values in Profile.objects.values_list("name", "ekus")}
+    uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
     decisions = [
-        evaluate(ruleset, request_facts(one, ekus.get(one.spec.profile, ())), requester, on=at.date())
+        evaluate(ruleset, request_facts(one, ekus.get(one.spec.profile, ()), uses.get(one.spki_sha256, UNUSED)), requester, on=at.date())
         for one, requester in zip(asked, requesters, strict=True)
     ]
     return version, decisions
 
 
-def request_facts(asked: Asked, ekus: tuple[str, ...]) -> RequestFacts:
+def request_facts(asked: Asked, ekus: tuple[str, ...], use: KeyUse = UNUSED) -> RequestFacts:
     spec, key = asked.spec, KeyFacts.from_name(asked.spec.key)
     return RequestFacts(
         profile=spec.profile,
@@ -68,4 +77,6 @@ def request_facts(asked: Asked, ekus: tuple[str, ...]) -> RequestFacts:
         renewal=asked.renewal,
         key_reused=asked.key_reused,
         csr_brought=spec.csr_der is not None,
+        key_age_days=use.age_days,
+        key_certificates=use.certificates,
     )

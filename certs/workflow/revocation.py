@@ -1,4 +1,8 @@
-"""Revocation is a durable intent: written first, told to the CA then, and tried again until the CA has done it (PROTOCOLS 9)."""
+"""Revocation is a durable intent: written first, told to the CA then, and tried again until the CA has done it (PROTOCOLS 9).
+
+From the moment it is written the portal treats the certificate as revoked: no download, no renewal, and the own CRL and OCSP
+say so. `certs.workflow.revoking` tells the CAs.
+"""
 
 from __future__ import annotations
 
@@ -13,106 +17,148 @@ from kombu.exceptions import OperationalError
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
-from certs.ca.base import CAUnreachable, RevocationOrder
-from certs.ca.registry import get_ca_client
-from certs.errors import Conflict, NotFound
+from certs.ca.registry import capabilities_of
+from certs.errors import Conflict
 from certs.models import Certificate, Revocation
-from certs.notifications.alerts import raise_alert
 from certs.terms import RevocationReason
-from certs.workflow.states import WORKER
+from certs.workflow.succession import cancel_stopped_renewals
 
 log = logging.getLogger(__name__)
 
-CHUNK = 200
-TRIES_BEFORE_ALARM = 5
+HOLD, COMPROMISE = RevocationReason.CERTIFICATE_HOLD, RevocationReason.KEY_COMPROMISE
 
 
 @transaction.atomic
 def request_revocation(
-    certificate: Certificate, *, reason: RevocationReason, actor: Actor, invalidity_date: datetime | None = None, begin: bool = True
+    certificate: Certificate,
+    *,
+    reason: RevocationReason,
+    actor: Actor,
+    invalidity_date: datetime | None = None,
+    comment: str = "",
+    begin: bool = True,
 ) -> Revocation:
     """From good to revocation_pending. The caller has checked that the actor may.
 
-    Asking again for the same reason answers the revocation there is; another reason raises Conflict, but keyCompromise may
-    always be added: whoever relies on the certificate must learn it.
+    Asking again for the same reason answers the revocation there is. Another reason raises Conflict, with two exceptions: a
+    hold may become final, and keyCompromise may always be added, also to what is superseded or expired: whoever relies on the
+    certificate must learn it. Anything else about an expired certificate raises Conflict.
     """
     row = Certificate.objects.select_for_update().get(pk=certificate.pk)
     now = database_now()
     earlier = Revocation.objects.select_for_update().filter(certificate=row).first()
-    if earlier is not None:
-        return _again(earlier, reason, actor=actor, now=now)
-    revocation = Revocation.objects.create(
-        certificate=row, reason=reason, requested_at=now, requested_by=actor.name, invalidity_date=invalidity_date
-    )
-    Certificate.objects.filter(pk=row.pk).update(status=Certificate.Status.REVOCATION_PENDING, status_version=F("status_version") + 1)
-    data = {"cert_id": row.cert_id, "reason": str(reason)}
-    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=actor, at=now, data=data)
+    if earlier is not None and earlier.released_at is None:
+        revocation = _again(row, earlier, reason, actor=actor, invalidity_date=invalidity_date, comment=comment, now=now)
+    else:
+        _check_revocable(row, reason, now=now)
+        revocation = _first(row, earlier, reason, actor=actor, invalidity_date=invalidity_date, comment=comment, now=now)
     if begin:
-        transaction.on_commit(_start)
+        transaction.on_commit(begin_telling)
+    if reason is not RevocationReason.SUPERSEDED:
+        transaction.on_commit(lambda: cancel_stopped_renewals(row))
     return revocation
 
 
-def _again(earlier: Revocation, reason: RevocationReason, *, actor: Actor, now: datetime) -> Revocation:
+def _check_revocable(row: Certificate, reason: RevocationReason, *, now: datetime) -> None:
+    if row.not_after < now and reason is not COMPROMISE:
+        raise Conflict(
+            f"{row.cert_id} expired on {row.not_after:%Y-%m-%d %H:%M} UTC, so nobody relies on it any more.",
+            field="cert_id",
+            next_step="Only keyCompromise is recorded for an expired certificate.",
+        )
+    if reason is HOLD and not capabilities_of(row.issuer.alias).holds:
+        raise Conflict(
+            f"{row.issuer.name} cannot take a revocation back, so a hold there would be final.",
+            field="reason",
+            next_step="Revoke it for another reason, or leave it.",
+        )
+
+
+def _first(
+    row: Certificate,
+    released: Revocation | None,
+    reason: RevocationReason,
+    *,
+    actor: Actor,
+    invalidity_date: datetime | None,
+    comment: str,
+    now: datetime,
+) -> Revocation:
+    """`released`: the row of a hold that was taken back; it is written anew, what it said is in the audit log."""
+    revocation = released or Revocation(certificate=row)
+    revocation.reason, revocation.requested_at, revocation.requested_by = str(reason), now, actor.name
+    revocation.invalidity_date, revocation.comment = invalidity_date, comment
+    revocation.confirmed_at = revocation.released_at = revocation.release_requested_at = revocation.lease_until = None
+    revocation.release_requested_by, revocation.tries, revocation.last_error = "", 0, ""
+    revocation.save()
+    Certificate.objects.filter(pk=row.pk).update(status=Certificate.Status.REVOCATION_PENDING, status_version=F("status_version") + 1)
+    data = {"cert_id": row.cert_id, "reason": str(reason)}
+    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=actor, at=now, data=data)
+    return revocation
+
+
+def _again(
+    row: Certificate,
+    earlier: Revocation,
+    reason: RevocationReason,
+    *,
+    actor: Actor,
+    invalidity_date: datetime | None,
+    comment: str,
+    now: datetime,
+) -> Revocation:
+    """The CA is told the new reason too: `confirmed_at` is empty until it was. The time of revocation stays the first."""
     if earlier.reason == reason:
         return earlier
-    if reason is not RevocationReason.KEY_COMPROMISE:
-        raise Conflict(f"It is revoked already, as {earlier.reason}.", field="reason", next_step="Only keyCompromise may be added later.")
-    Revocation.objects.filter(pk=earlier.pk).update(reason=reason)
-    Certificate.objects.filter(pk=earlier.pk).update(status_version=F("status_version") + 1)
-    data = {"reason": str(reason), "earlier_reason": earlier.reason}
-    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{earlier.certificate.cert_id}", actor=actor, at=now, data=data)
-    earlier.reason = reason
+    if reason is not COMPROMISE and earlier.reason != HOLD:
+        more = "Nothing more is needed." if earlier.reason == COMPROMISE else "Only keyCompromise may be added later."
+        raise Conflict(f"{row.cert_id} is revoked already, as {earlier.reason}.", field="reason", next_step=more)
+    data = {"cert_id": row.cert_id, "reason": str(reason), "earlier_reason": earlier.reason}
+    earlier.reason, earlier.confirmed_at, earlier.tries = str(reason), None, 0
+    earlier.invalidity_date, earlier.comment = invalidity_date or earlier.invalidity_date, comment or earlier.comment
+    earlier.release_requested_at, earlier.release_requested_by = None, ""
+    earlier.save()
+    Certificate.objects.filter(pk=row.pk).update(status_version=F("status_version") + 1)
+    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=actor, at=now, data=data)
     return earlier
 
 
-def _start() -> None:
+@transaction.atomic
+def request_release(certificate: Certificate, *, actor: Actor, begin: bool = True) -> Revocation:
+    """Take a hold back. It stays revoked until its CA has confirmed that; from any other reason there is no way back.
+
+    Raises Conflict. Asking again answers the release there is.
+    """
+    Certificate.objects.select_for_update().get(pk=certificate.pk)
+    revocation = Revocation.objects.select_for_update().filter(certificate=certificate).first()
+    if revocation is None or revocation.released_at is not None:
+        raise Conflict(f"{certificate.cert_id} is not on hold.", field="cert_id", next_step="There is nothing to release.")
+    if revocation.reason != HOLD:
+        raise Conflict(
+            f"{certificate.cert_id} is revoked as {revocation.reason}, and that is final.",
+            field="cert_id",
+            next_step="Ask for a new certificate; only a hold can be released.",
+        )
+    if revocation.confirmed_at is None:
+        raise Conflict(
+            f"{certificate.issuer.name} has not confirmed the hold yet.",
+            field="cert_id",
+            next_step="Try again once its page shows it as revoked: a late hold must not overtake its release.",
+        )
+    if revocation.release_requested_at is None:
+        now = database_now()
+        revocation.release_requested_at, revocation.release_requested_by, revocation.tries = now, actor.name, 0
+        revocation.save()
+        data = {"cert_id": certificate.cert_id}
+        record(EventType.CERTIFICATE_RELEASE_REQUESTED, subject=f"certificate:{certificate.cert_id}", actor=actor, at=now, data=data)
+    if begin:
+        transaction.on_commit(begin_telling)
+    return revocation
+
+
+def begin_telling() -> None:
+    """Start the task that tells the CAs. Without a broker the sweeper does it."""
     try:
         signature("certs.tasks.process_revocations").apply_async(retry=False)
     except (OperationalError, OSError) as exc:
         log.warning("broker unreachable, the revocation waits for the sweeper: %s", exc)
-
-
-def process_revocations() -> int:
-    """Tell the CAs; answers how many were confirmed."""
-    pending = Revocation.objects.filter(confirmed_at__isnull=True).select_related("certificate__issuer", "certificate__body")
-    return sum(_tell_ca(revocation) for revocation in pending.order_by("requested_at")[:CHUNK])
-
-
-def _tell_ca(revocation: Revocation) -> bool:
-    certificate = revocation.certificate
-    order = RevocationOrder(
-        int(certificate.serial_number, 16), RevocationReason(revocation.reason), revocation.requested_at, bytes(certificate.body.der)
-    )
-    try:
-        get_ca_client(certificate.issuer.alias).revoke(order)
-    except (CAUnreachable, NotFound) as exc:
-        _count_failure(revocation, str(exc))
-        return False
-    return _confirm(revocation)
-
-
-@transaction.atomic
-def _confirm(revocation: Revocation) -> bool:
-    now = database_now()
-    if not Revocation.objects.filter(pk=revocation.pk, confirmed_at__isnull=True).update(
-        confirmed_at=now, tries=F("tries") + 1, last_error=""
-    ):
-        return False
-    certificate = revocation.certificate
-    Certificate.objects.filter(pk=certificate.pk).update(status=Certificate.Status.REVOKED, status_version=F("status_version") + 1)
-    data = {"cert_id": certificate.cert_id, "issuer": certificate.issuer.name, "reason": revocation.reason}
-    record(EventType.CERTIFICATE_REVOKED, subject=f"certificate:{certificate.cert_id}", actor=WORKER, at=now, data=data)
-    return True
-
-
-@transaction.atomic
-def _count_failure(revocation: Revocation, error: str) -> None:
-    Revocation.objects.filter(pk=revocation.pk).update(tries=F("tries") + 1, last_error=error[:300])
-    if revocation.tries + 1 == TRIES_BEFORE_ALARM:
-        raise_alert(
-            kind="revocation_pending",
-            cause=f"certificate:{revocation.certificate.cert_id}",
-            message=f"{revocation.certificate.cert_id} could not be revoked at {revocation.certificate.issuer.name}: {error}",
-            next_step="The portal treats it as revoked and keeps trying; revoke it at the CA by hand if that stays down.",
-            now=database_now(),
-        )

@@ -43,3 +43,16 @@ def parse_serial(text: str) -> int:
     if not re.fullmatch(r"[0-9a-f]{1,40}", hexadecimal) or int(hexadecimal, 16) == 0:
         raise InputRefused("This is not a serial number.", field="serial_number", next_step="For example 4A:3F:2B or 0x4a3f2b.")
     return int(hexadecimal, 16)
+
+
+def serial_readings(text: str) -> tuple[int, ...]:
+    """Every number that a pasted serial may mean: one, or for digits alone the decimal and then the hexadecimal reading.
+
+    Raises InputRefused for what is no serial number in any reading (RFC 5280 4.1.2.2: 1 to 20 octets).
+    """
+    cleaned = text.strip()
+    if not re.fullmatch(r"[0-9]{1,49}", cleaned):
+        return (parse_serial(text),)
+    readings = dict.fromkeys((int(cleaned), int(cleaned, 16)))
+    found = tuple(number for number in readings if 0 < number.bit_length() <= 160)
+    return found or (parse_serial(f"0x{cleaned}"),)  # says why not

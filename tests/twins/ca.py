@@ -56,7 +56,7 @@ class TwinCAClient(CAClient):
 
     def __init__(self, alias: str, *, lookup: str = Lookup.BY_ORDER_REF) -> None:
         self.alias = alias
-        self.capabilities = Capabilities(lookup=Lookup(lookup), explicit_names=True)
+        self.capabilities = Capabilities(lookup=Lookup(lookup), explicit_names=True, holds=True)
         self.book = Book()
         self.faults: list[Fault] = []
         self.reachable = True
@@ -106,6 +106,16 @@ class TwinCAClient(CAClient):
                     one.revoked = True
                     return
             raise NotFound(f"serial {order.serial_number:x} was never issued")
+
+    def release(self, serial_number: int) -> None:
+        with self._lock:
+            if not self.reachable:
+                raise CAUnreachable("503 Service Unavailable")
+            for one in self.book.signed:
+                if one.serial == serial_number:
+                    one.revoked = False
+                    return
+            raise NotFound(f"serial {serial_number:x} was never issued")
 
     def chain(self) -> tuple[bytes, ...]:
         return (self._ca_der, self.root_der)

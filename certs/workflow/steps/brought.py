@@ -13,6 +13,7 @@ from audit.events import EventType
 from certs.models import CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.states import WORKER, Move, transition_many
+from certs.workflow.succession import claimed_keys
 from keys.lifecycle import RecordedAs, record_public_keys
 
 Events = tuple[tuple[EventType, Mapping[str, Any]], ...]
@@ -28,13 +29,14 @@ def advance_brought(
     if not requests:
         return
     recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
+    recorded |= {spki: RecordedAs(recorded[spki].team, blocked=True) for spki in claimed_keys(recorded)}
     moves = [_move(request, recorded[request.spki_sha256], source, (before or {}).get(request.pk, ())) for request in requests]
     transition_many(moves, source=source, actor=WORKER, now=now)
 
 
 def _move(request: CertificateRequest, owner: RecordedAs, source: S, before: Events) -> Move:
     fields: dict[str, Any] = {"policy_version": request.policy_version}
-    refused = _refusal(request, owner)
+    refused = key_refusal(request, owner)
     if refused:
         problem, message, suggestion = refused
         data = {"problem": problem, "reason": message, "policy_version": request.policy_version}
@@ -46,7 +48,7 @@ def _move(request: CertificateRequest, owner: RecordedAs, source: S, before: Eve
     return Move(request, _PATHS[source], events, fields)
 
 
-def _refusal(request: CertificateRequest, owner: RecordedAs) -> tuple[str, str, str] | None:
+def key_refusal(request: CertificateRequest, owner: RecordedAs) -> tuple[str, str, str] | None:
     """(problem class, message, suggestion), or None when the key may be used."""
     if owner.blocked:
         return (

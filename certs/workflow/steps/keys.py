@@ -16,6 +16,7 @@ from certs.workflow.beats import pause
 from certs.workflow.endings import fail_many, worn_out
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.steps.brought import advance_brought
+from certs.workflow.steps.reused import advance_reused
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
 from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, record_public_keys
@@ -52,16 +53,20 @@ def ensure_keys(ids: Sequence[int]) -> Sequence[int]:
 
 @transaction.atomic
 def _pass_brought(ids: Sequence[int]) -> None:
-    """What brought its CSR and was approved by a person: the rest went on with the policy's own yes."""
+    """What needs no new key: a CSR that was brought and approved by a person (the rest went on with the policy's own yes),
+    and a renewal that keeps its key.
+    """
     now = database_now()
-    advance_brought([request for request in lock_ready(ids, S.APPROVED) if request.csr_brought], source=S.APPROVED, now=now)
+    requests = lock_ready(ids, S.APPROVED)
+    advance_brought([request for request in requests if request.csr_brought], source=S.APPROVED, now=now)
+    advance_reused([request for request in requests if request.key_reused and not request.csr_brought], now=now)
 
 
 @transaction.atomic
 def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int, Key]]:
     """Beat 1: claim a name for each key before the backend is asked for anything."""
     now = database_now()
-    requests = [request for request in lock_ready(ids, S.APPROVED) if not request.csr_brought]
+    requests = [request for request in lock_ready(ids, S.APPROVED) if not request.csr_brought and not request.key_reused]
     claims = open_attempts(requests, STEP, now=now)
     worn_out(claims.worn_out, source=S.APPROVED, now=now)
     claimed = [request for request in requests if request.pk in claims.mine]

@@ -14,6 +14,7 @@ from certs.models import Approval, CertificateRequest, PolicyEvaluation
 from certs.models.batch import insert_models
 from certs.terms import RequestState as S
 from certs.workflow.facts import asked_by, evaluate_many
+from certs.workflow.inherited_approvals import inherit_approvals
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.steps.brought import advance_brought
 from policy.engine import Decision, Outcome
@@ -31,7 +32,7 @@ def check_policy(ids: Sequence[int]) -> Sequence[int]:
 
 def evaluate_and_move(requests: Sequence[CertificateRequest], *, now: datetime) -> Mapping[int, Decision]:
     """Judge requests that are `submitted` and locked, and move each where its decision leads. Answers the decisions by request id."""
-    _, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
+    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
     keep_evaluations(requests, decisions, now=now)
     judged = list(zip(requests, decisions, strict=True))
     straight_on = [(request, decision) for request, decision in judged if request.csr_brought and decision.outcome is Outcome.ALLOW]
@@ -39,17 +40,22 @@ def evaluate_and_move(requests: Sequence[CertificateRequest], *, now: datetime) 
         request.policy_version = decision.policy_version
     evaluated = {request.pk: ((EventType.POLICY_EVALUATED, evaluation_data(decision)),) for request, decision in straight_on}
     advance_brought([request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
-    moves = [_move(request, decision) for request, decision in judged if request.pk not in evaluated]
+    asking = [request for request, decision in judged if decision.outcome is Outcome.NEEDS_APPROVAL]
+    inherited = inherit_approvals(asking, valid_days=version.ruleset.approval_valid_days, at=now) if asking else {}
+    moves = [_move(request, decision, inherited.get(request.pk)) for request, decision in judged if request.pk not in evaluated]
     transition_many(moves, source=S.SUBMITTED, actor=WORKER, now=now)
     return {request.pk: decision for request, decision in judged}
 
 
-def _move(request: CertificateRequest, decision: Decision) -> Move:
+def _move(request: CertificateRequest, decision: Decision, inherited: Approval | None) -> Move:
     evaluated = (EventType.POLICY_EVALUATED, evaluation_data(decision))
     fields: dict[str, Any] = {"policy_version": decision.policy_version}
     match decision.outcome:
         case Outcome.ALLOW:
             return Move(request, (S.APPROVED,), (evaluated,), fields)
+        case Outcome.NEEDS_APPROVAL if inherited is not None:
+            data = {"digest": request.digest, "approver": inherited.approver.get_username(), "inherited_from": inherited.request.public_id}
+            return Move(request, (S.APPROVED,), (evaluated, (EventType.REQUEST_APPROVED, data)), fields)
         case Outcome.NEEDS_APPROVAL:
             return Move(request, (S.AWAITING_APPROVAL,), (evaluated,), fields)
         case _:

@@ -31,6 +31,7 @@ from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.orders import order_for
 from certs.workflow.states import WORKER, lock_ready, still_ready
 from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
+from certs.workflow.succession import stopped_lineages
 from certs.x509.pem import serial_of
 from keys.lifecycle import blocked_keys
 from policy.engine import Decision
@@ -152,6 +153,7 @@ def _still_allowed(
         _, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
     else:  # the keys were recorded, and so locked, in this transaction
         blocked, decisions = set(), [judged[request.pk] for request in requests]
+    stopped = stopped_lineages(requests)
     approved = approved_digests([r for r, d in zip(requests, decisions, strict=True) if d.outcome is PolicyOutcome.NEEDS_APPROVAL])
     allowed, rejections, changed = [], [], []
     for request, decision in zip(requests, decisions, strict=True):
@@ -161,6 +163,9 @@ def _still_allowed(
             changed.append((request, decision))
         if request.spki_sha256 in blocked:
             rejections.append((request, "key_compromised", KEY_BLOCKED, ASK_AGAIN))
+        elif request.pk in stopped:
+            message = f"The certificate to be renewed was revoked ({stopped[request.pk]}), so nothing follows it"
+            rejections.append((request, "lineage_revoked", message, "Ask for a new certificate if one is needed."))
         elif fine:
             allowed.append(request)
         else:

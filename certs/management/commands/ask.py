@@ -1,0 +1,62 @@
+"""`manage.py ask`: all four workflows in words. Shows the plan, and does it with --yes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandParser
+
+from certs.intake.spec import IssuePlan, Plan, RenewPlan, RevokePlan
+from certs.management.portal_command import PortalCommand, begin_working
+from certs.management.waiting import wait_for_ca
+from certs.workflow.answers import answer, wait
+from certs.workflow.asking import certificate_of, describe_words, wish_of
+from certs.workflow.authority import Authority
+from certs.workflow.compromise import revoke, revoked_answer
+from certs.workflow.issuance import Requester, submit_many
+from certs.workflow.planning import describe, plan_words
+from certs.workflow.renewal import Renewal, renew, renewal_answer
+
+
+class Command(PortalCommand):
+    help = 'Ask in words: ask "Renew cert-5678", ask "Revoke certificate cert-5678 - reason: key compromise" --yes'
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        self.add_requester(parser)
+        parser.add_argument("text", nargs="+", help="what is wanted, in words")
+        parser.add_argument("--yes", action="store_true", help="do it; without this the plan is shown and nothing happens")
+        parser.add_argument(
+            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
+        )
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        requester = self.requester(options)
+        plan = plan_words(" ".join(options["text"]), requester=requester)
+        if not options["yes"]:
+            return self._described(plan, requester, self.authority(options)) | {"done": False, "next_step": "The same with --yes does it."}
+        begin_working()
+        return self._done(plan, requester, self.authority(options), options["wait"])
+
+    def _described(self, plan: Plan, requester: Requester, authority: Authority) -> dict[str, Any]:
+        if isinstance(plan, IssuePlan):
+            return {"action": "issue"} | describe(plan, requester=requester)
+        return {"success": True} | describe_words(plan, authority=authority)
+
+    def _done(self, plan: Plan, requester: Requester, authority: Authority, seconds: float) -> dict[str, Any]:
+        match plan:
+            case IssuePlan():
+                return self._issued(plan, requester, seconds)
+            case RenewPlan():
+                made = renew(certificate_of(plan, authority=authority), authority=authority, door="command", wish=wish_of(plan))
+                return renewal_answer(Renewal(wait(made.request, seconds=seconds), made.plan, already=made.already))
+            case RevokePlan():
+                done = revoke(certificate_of(plan, authority=authority), reason=plan.reason, authority=authority)
+                wait_for_ca([done.certificate.pk, *(one.pk for one in done.also)], seconds=min(seconds, 30))
+                return revoked_answer(done) | {"notes": list(plan.notes)}
+
+    def _issued(self, plan: IssuePlan, requester: Requester, seconds: float) -> dict[str, Any]:
+        answers = [answer(wait(row, seconds=seconds)) for row in submit_many(plan.specs, requester=requester)]
+        if len(answers) == 1:
+            return answers[0] | {"notes": list(plan.notes)}
+        return {"success": all(one["success"] for one in answers), "certificates": answers, "notes": list(plan.notes)}

@@ -1,0 +1,40 @@
+"""`manage.py renew`: a new certificate in the place of one that there is, with the same content under the policy of today."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandParser
+
+from certs.inventory import find_certificate
+from certs.management.portal_command import PortalCommand, begin_working
+from certs.workflow.answers import wait
+from certs.workflow.renewal import Renewal, describe_plan, plan_renewal, renew, renewal_answer
+from certs.workflow.renewal_plans import KeyWish
+
+
+class Command(PortalCommand):
+    help = "Renew a certificate: renew cert-20250118143215-1a2b3c4d5e"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("certificate", metavar="CERT_ID", help="its id, or its serial number in any spelling")
+        parser.add_argument("--as", dest="as_user", metavar="USER", help="act for this user (default: the command itself)")
+        key = parser.add_mutually_exclusive_group()
+        key.add_argument("--new-key", action="store_true", help="rotate the key (default: keep it where the policy allows)")
+        key.add_argument("--keep-key", action="store_true", help="rather fail than make a new key")
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+        parser.add_argument(
+            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
+        )
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        authority = self.authority(options)
+        certificate, note = find_certificate(authority.visible(), options["certificate"])
+        wish = KeyWish.NEW if options["new_key"] else KeyWish.KEEP if options["keep_key"] else KeyWish.DEFAULT
+        if options["dry_run"]:
+            return {"success": True, "plan": [describe_plan(plan_renewal(certificate, authority=authority, wish=wish))]}
+        begin_working()
+        made = renew(certificate, authority=authority, door="command", wish=wish)
+        told = renewal_answer(Renewal(wait(made.request, seconds=options["wait"]), made.plan, already=made.already))
+        return told | ({"notes": [note, *told["notes"]]} if note else {})

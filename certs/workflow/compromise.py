@@ -1,0 +1,135 @@
+"""Revoking as people ask for it: one certificate, or for a compromised key every certificate on it.
+
+A key is blocked for ever by a security officer, by the portal's own commands, or where its private key never was anywhere but
+in the portal's backend, so that nobody else can have a right to it. An owner's word about a key that was brought revokes that
+team's certificates and opens a case: a CSR can be copied, and nobody may have another team's key refused (PROTOCOLS 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import record
+from certs.errors import InputRefused
+from certs.inventory import sharing_key
+from certs.models import Certificate, Revocation
+from certs.notifications.alerts import close_alerts, raise_alert
+from certs.terms import RevocationReason
+from certs.workflow.authority import Authority
+from certs.workflow.revocation import request_revocation
+from certs.x509.serial import format_serial
+from keys.lifecycle import block_public_key, blocked_keys
+
+COMPROMISE = RevocationReason.KEY_COMPROMISE
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What a revocation did. `left`: certificates on the same key that it did not touch; `key_blocked`: whether the key is
+    refused from now on; `case_opened`: whether an officer was asked to decide that.
+    """
+
+    certificate: Certificate
+    revocation: Revocation
+    also: tuple[Certificate, ...] = ()
+    left: tuple[Certificate, ...] = ()
+    key_blocked: bool = False
+    case_opened: bool = False
+
+
+def on_same_key(certificate: Certificate, *, authority: Authority, now: datetime) -> list[Certificate]:
+    """The other certificates on its key that this actor may revoke and that a compromise concerns: those not expired and not
+    yet revoked for it. Found over the whole inventory.
+    """
+    rows = sharing_key(certificate).filter(not_after__gt=now).exclude(revocation__reason=COMPROMISE, revocation__released_at__isnull=True)
+    if not authority.is_officer:
+        visible = authority.visible().values("pk")
+        rows = rows.filter(pk__in=visible)
+    return [one for one in rows.select_related("revocation") if authority.may_act_on(one)]
+
+
+@transaction.atomic
+def revoke(
+    certificate: Certificate,
+    *,
+    reason: RevocationReason,
+    authority: Authority,
+    comment: str = "",
+    invalidity_date: datetime | None = None,
+    only: Collection[str] | None = None,
+    begin: bool = True,
+) -> Revoked:
+    """Revoke a certificate; for keyCompromise also the others on its key. `only` names (by cert_id) which of those: None for
+    all of them, empty for none. Raises NotFound, NotPermitted, Conflict.
+
+    The public key's row is locked before the certificates', as everywhere.
+    """
+    authority.check_may_act(certificate)
+    now = database_now()
+    if invalidity_date is not None and invalidity_date > now:
+        raise InputRefused("The date since when it is not to be trusted lies in the future.", field="revocation_date", next_step="Use now.")
+    blocked = case = False
+    others: Sequence[Certificate] = ()
+    if reason is COMPROMISE:
+        blocked, case = _block_or_ask(certificate, authority=authority, now=now)
+        others = on_same_key(certificate, authority=authority, now=now)
+    chosen = [one for one in others if only is None or one.cert_id in only]
+    revocations = {
+        one.pk: request_revocation(one, reason=reason, actor=authority.actor, invalidity_date=invalidity_date, comment=comment, begin=begin)
+        for one in sorted([certificate, *chosen], key=lambda one: one.pk)
+    }
+    left = tuple(one for one in others if one not in chosen)
+    return Revoked(certificate, revocations[certificate.pk], tuple(chosen), left, blocked, case)
+
+
+def _block_or_ask(certificate: Certificate, *, authority: Authority, now: datetime) -> tuple[bool, bool]:
+    """(the key is blocked, a case was opened)"""
+    spki, team = certificate.spki_sha256, certificate.team.slug
+    if authority.is_officer or certificate.key_id is not None:
+        block_public_key(spki, team=team, reason=f"{certificate.cert_id} revoked as keyCompromise", now=now, actor=authority.actor)
+        close_alerts(kind="key_claimed", cause=f"key:{spki}", now=now)
+        return True, False
+    if spki in blocked_keys({spki}):
+        return True, False
+    raise_alert(
+        kind="key_claimed",
+        cause=f"key:{spki}",
+        message=f"Team {certificate.team.name} says that its own key, that of {certificate.cert_id}, is compromised.",
+        next_step=f"Their certificates on it are revoked. If it is true, revoke {certificate.cert_id} as keyCompromise yourself: "
+        "that refuses the key for ever.",
+        now=now,
+    )
+    data = {"spki_sha256": spki, "cert_id": certificate.cert_id}
+    record(EventType.KEY_COMPROMISE_CLAIMED, subject=f"public_key:{spki}", actor=authority.actor, at=now, data=data)
+    return False, True
+
+
+def revoked_answer(done: Revoked) -> dict[str, Any]:
+    """One JSON answer, the same at every door."""
+    certificate, revocation = Certificate.objects.get(pk=done.certificate.pk), Revocation.objects.get(pk=done.revocation.pk)
+    told: dict[str, Any] = {
+        "success": True,
+        "cert_id": certificate.cert_id,
+        "serial_number": format_serial(int(certificate.serial_number, 16)),
+        "status": certificate.status,
+        "reason": revocation.reason,
+        "revoked_at": revocation.requested_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "confirmed": revocation.confirmed_at is not None,
+    }
+    if revocation.last_error:
+        told["waiting_for_ca"] = revocation.last_error
+    if revocation.reason == COMPROMISE:
+        told |= {
+            "key_blocked": done.key_blocked,
+            "case_opened": done.case_opened,
+            "also_revoked": [one.cert_id for one in done.also],
+            "left_on_same_key": [one.cert_id for one in done.left],
+        }
+    return told

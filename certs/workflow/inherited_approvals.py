@@ -1,0 +1,42 @@
+"""A renewal of the same content inherits its approval, as long as that is younger than the policy allows (PROTOCOLS 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+from certs.models import Approval, CertificateRequest
+
+
+def approvals_for(digests: Collection[str], *, valid_days: int, at: datetime) -> dict[str, Approval]:
+    """By digest: the latest approval that still counts. The digest covers names, key type, validity, profile, CA, team and
+    requester, so an approval never reaches another content.
+    """
+    if not digests or not valid_days:
+        return {}
+    rows = Approval.objects.filter(digest__in=digests, granted=True, decided_at__gt=at - timedelta(days=valid_days))
+    return {row.digest: row for row in rows.select_related("request", "approver").order_by("decided_at")}
+
+
+def inherit_approvals(requests: Sequence[CertificateRequest], *, valid_days: int, at: datetime) -> dict[int, Approval]:
+    """Give renewals the approval that they inherit; answers it by request id. Needs the transaction that moves them on.
+
+    The copy keeps the time of the first decision, so that an approval does not stay young by being inherited.
+    """
+    renewals = [request for request in requests if request.renewed_from_id is not None]
+    found = approvals_for({request.digest for request in renewals}, valid_days=valid_days, at=at)
+    inherited = {request.pk: found[request.digest] for request in renewals if request.digest in found}
+    Approval.objects.bulk_create(
+        [
+            Approval(
+                request_id=pk,
+                approver=first.approver,
+                digest=first.digest,
+                granted=True,
+                comment=f"Inherited from {first.request.public_id}.",
+                decided_at=first.decided_at,
+            )
+            for pk, first in inherited.items()
+        ]
+    )
+    return inherited

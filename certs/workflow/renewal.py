@@ -1,0 +1,248 @@
+"""Renewing: a plan becomes a request that follows its certificate, once, and goes through the same steps as every other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Actor, Event, record, record_many
+from certs.errors import Conflict, PolicyRefused
+from certs.models import Certificate, CertificateRequest, RequestCSR, new_public_id
+from certs.terms import RequestState as S
+from certs.workflow.answers import answer
+from certs.workflow.authority import Authority
+from certs.workflow.canvas import start_on_commit
+from certs.workflow.renewal_plans import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals
+from certs.workflow.states import Move, transition_many
+from certs.workflow.succession import newest_of, stops_lineage
+from keys.lifecycle import blocked_keys
+
+DEAD = (S.REJECTED, S.FAILED, S.CANCELLED)  # as in the constraint request_renewal_once
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """The request that renews a certificate. `already`: it was there before, so nothing new was made."""
+
+    request: CertificateRequest
+    plan: RenewalPlan
+    already: bool = False
+
+
+def plan_renewal(certificate: Certificate, *, authority: Authority, wish: KeyWish = KeyWish.DEFAULT) -> RenewalPlan:
+    """What `renew` would do now. Raises NotFound or NotPermitted."""
+    authority.check_may_act(certificate)
+    (plan,) = plan_renewals([_fresh(certificate)], wish=wish, user=authority.user, at=database_now())
+    return plan
+
+
+def renew(certificate: Certificate, *, authority: Authority, door: str, wish: KeyWish = KeyWish.DEFAULT, begin: bool = True) -> Renewal:
+    """Renew one certificate; a second call answers the first one's request.
+
+    Raises NotFound, NotPermitted; Conflict for a lineage that was revoked; PolicyRefused with what would pass, where the
+    policy of now says no.
+    """
+    authority.check_may_act(certificate)
+    certificate = _fresh(certificate)
+    newest = newest_of(certificate)
+    if stops_lineage(newest):
+        raise _stopped(newest)
+    existing = living_renewals([certificate.pk]).get(certificate.pk)
+    plan = plan_renewal(certificate, authority=authority, wish=wish)
+    if existing is not None:
+        return Renewal(existing, plan, already=True)
+    if not plan.may_begin:
+        _note_refusal(plan, actor=authority.actor)
+        raise refusal_of(plan)
+    (renewal,) = begin_renewals([plan], actor=authority.actor, user=authority.user, door=door, begin=begin)
+    return renewal
+
+
+def refusal_of(plan: RenewalPlan) -> PolicyRefused | Conflict:
+    """A plan that may not begin, as an error for a door."""
+    if plan.verdict is Verdict.STOPPED:
+        return _stopped(plan.certificate)
+    return PolicyRefused(plan.reason, policy_version=plan.policy_version, next_step=plan.advice, field="cert_id")
+
+
+def _stopped(certificate: Certificate) -> Conflict:
+    return Conflict(
+        f"{certificate.cert_id} is revoked ({certificate.revocation.reason}), so nothing follows it.",
+        field="cert_id",
+        next_step="Release the hold first."
+        if certificate.revocation.reason == "certificateHold"
+        else "Ask for a new certificate if one is needed.",
+    )
+
+
+@transaction.atomic
+def _note_refusal(plan: RenewalPlan, *, actor: Actor) -> None:
+    data = {"policy_version": plan.policy_version, "verdict": str(plan.verdict), "reason": plan.reason[:500]}
+    subject = f"certificate:{plan.certificate.cert_id}"
+    record(EventType.CERTIFICATE_RENEWAL_REFUSED, subject=subject, actor=actor, at=database_now(), data=data)
+
+
+def _fresh(certificate: Certificate) -> Certificate:
+    return Certificate.objects.select_related(*RELATED).get(pk=certificate.pk)
+
+
+def living_renewals(certificate_ids: Sequence[int]) -> dict[int, CertificateRequest]:
+    """By certificate id: the one request that renews it, finished or under way."""
+    rows = CertificateRequest.objects.filter(renewed_from__in=certificate_ids).exclude(state__in=DEAD)
+    return {row.renewed_from_id: row for row in rows.select_related("team", "issuer") if row.renewed_from_id is not None}
+
+
+@transaction.atomic
+def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = None, door: str, begin: bool = True) -> list[Renewal]:
+    """One request for each plan whose certificate may still be renewed, in one transaction; then one chain for all of them.
+
+    The certificates are locked in id order, so two callers agree: the second finds the first one's requests and answers
+    those. A certificate revoked or a key blocked since the plan was made is left out; for a single plan Conflict is raised.
+    """
+    now = database_now()
+    blocked = blocked_keys({plan.certificate.spki_sha256 for plan in plans if not plan.new_key})
+    ids = sorted(plan.certificate.pk for plan in plans)
+    locked = {
+        c.pk: c for c in Certificate.objects.select_for_update(of=("self",)).select_related("revocation").filter(pk__in=ids).order_by("pk")
+    }
+    existing = living_renewals(ids)
+    fresh = []
+    for plan in plans:
+        certificate = locked[plan.certificate.pk]
+        usable = plan.new_key or plan.certificate.spki_sha256 not in blocked
+        if certificate.pk not in existing and plan.may_begin and usable and not stops_lineage(certificate):
+            fresh.append(plan)
+        elif len(plans) == 1 and certificate.pk not in existing:
+            raise _stopped(certificate) if stops_lineage(certificate) else Conflict("Its key was blocked just now.", field="cert_id")
+    _cancel_failed([plan.certificate.pk for plan in fresh], actor=actor, now=now)
+    requests = _insert(fresh, actor=actor, user=user, door=door, now=now)
+    if begin and requests:
+        start_on_commit([request.pk for request in requests])
+    made = {plan.certificate.pk: Renewal(request, plan) for plan, request in zip(fresh, requests, strict=True)}
+    answers = [made.get(plan.certificate.pk) or _found(plan, existing) for plan in plans]
+    return [renewal for renewal in answers if renewal is not None]
+
+
+def _found(plan: RenewalPlan, existing: dict[int, CertificateRequest]) -> Renewal | None:
+    request = existing.get(plan.certificate.pk)
+    return Renewal(request, plan, already=True) if request is not None else None
+
+
+def _cancel_failed(certificate_ids: Sequence[int], *, actor: Actor, now: datetime) -> None:
+    """A renewal that failed makes room for a new one: it can no longer be resumed, or there could be two."""
+    failed = CertificateRequest.objects.select_for_update().filter(renewed_from__in=certificate_ids, state=S.FAILED).order_by("pk")
+    moves = [
+        Move(
+            request,
+            (S.CANCELLED,),
+            ((EventType.REQUEST_CANCELLED, {"state": "failed", "because_of": "a new renewal"}),),
+            {"resume_id": None},
+        )
+        for request in failed
+    ]
+    transition_many(moves, source=S.FAILED, actor=actor, now=now)
+
+
+def _insert(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any, door: str, now: datetime) -> list[CertificateRequest]:
+    requests = CertificateRequest.objects.bulk_create([_row(plan, user, door, now) for plan in plans])
+    RequestCSR.objects.bulk_create(
+        [
+            RequestCSR(
+                request=request, der=plan.spec.csr_der or b"", spki_der=plan.spec.spki_der, spki_sha256=request.spki_sha256, created_at=now
+            )
+            for request, plan in zip(requests, plans, strict=True)
+            if plan.spec.spki_der is not None
+        ]
+    )
+    record_many(
+        [Event(EventType.REQUEST_SUBMITTED, r.subject, actor, now, _submitted(r, plan)) for r, plan in zip(requests, plans, strict=True)]
+    )
+    return requests
+
+
+def _row(plan: RenewalPlan, user: Any, door: str, now: datetime) -> CertificateRequest:
+    certificate, spec = plan.certificate, plan.spec
+    return CertificateRequest(
+        public_id=new_public_id("req", now),
+        state=S.SUBMITTED,
+        team=certificate.team,
+        requester=user or certificate.requester,
+        door=door,
+        issuer=plan.issuer,
+        profile=spec.profile,
+        common_name=spec.common_name,
+        dns_names=list(spec.dns_names),
+        ip_addresses=list(spec.ip_addresses),
+        key_type=spec.key,
+        key_backend="" if plan.brought else _backend(certificate, new_key=plan.new_key),
+        key=None if plan.brought or plan.new_key else certificate.key,
+        key_reused=not plan.new_key,
+        validity_days=spec.validity_days,
+        csr_brought=plan.brought,
+        spki_sha256="" if plan.new_key else certificate.spki_sha256,
+        digest=plan.digest,
+        renewed_from=certificate,
+        created_at=now,
+        state_changed_at=now,
+    )
+
+
+def _backend(certificate: Certificate, *, new_key: bool) -> str:
+    """Where the key is; a new one is made there too, unless that backend is configured no more."""
+    backend = certificate.key.backend if certificate.key is not None else settings.PKI_LEAF_KEY_BACKEND
+    return settings.PKI_LEAF_KEY_BACKEND if new_key and backend not in settings.KEY_BACKENDS else str(backend)
+
+
+def _submitted(request: CertificateRequest, plan: RenewalPlan) -> dict[str, Any]:
+    return {
+        "door": request.door,
+        "team": request.team.slug,
+        "issuer": request.issuer.name,
+        "profile": request.profile,
+        "names": len(request.names),
+        "key": request.key_type,
+        "key_reused": request.key_reused,
+        "validity_days": request.validity_days,
+        "csr_brought": request.csr_brought,
+        "digest": request.digest,
+        "renews": plan.certificate.cert_id,
+    }
+
+
+def renewal_answer(renewal: Renewal) -> dict[str, Any]:
+    """DESIGN 3's answer, and what was renewed, on which key, with every difference from before."""
+    told = answer(renewal.request)
+    return told | {
+        "renewed_from": renewal.plan.certificate.cert_id,
+        "key": "new" if not renewal.request.key_reused else "kept",
+        "validity_days": renewal.request.validity_days,
+        "already": renewal.already,
+        "notes": list(() if renewal.already else renewal.plan.notes),
+    }
+
+
+def describe_plan(plan: RenewalPlan) -> dict[str, Any]:
+    """What would happen, as `ask` and `plan_only` print it."""
+    decisions = {Verdict.GO: "allow", Verdict.NEEDS_APPROVAL: "needs_approval"}
+    return {
+        "action": "renew",
+        "cert_id": plan.certificate.cert_id,
+        "common_name": plan.spec.common_name,
+        "sans": [*plan.spec.dns_names, *plan.spec.ip_addresses],
+        "key": "new" if plan.new_key else "kept",
+        "key_type": plan.spec.key,
+        "validity_days": plan.spec.validity_days,
+        "issuer": plan.issuer.name,
+        "decision": decisions.get(plan.verdict, "deny"),
+        "policy_version": plan.policy_version,
+        "reason": plan.reason,
+        "suggestion": plan.advice or None,
+        "notes": list(plan.notes),
+    }

@@ -1,0 +1,217 @@
+"""What renewing certificates would mean today: the same content as before, judged by the policy of now. Nothing is made here.
+
+Where the policy became stricter, a plan is shortened if that alone makes it pass, and given a new key where the old one has
+served its time; both are said. Anything else is refused with the policy's own reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from django.conf import settings
+
+from certs.intake.spec import CertificateSpec
+from certs.models import Certificate, Issuer
+from certs.workflow.facts import Asked, evaluate_many
+from certs.workflow.inherited_approvals import approvals_for
+from certs.workflow.issuance import request_digest
+from certs.workflow.succession import stops_lineage
+from keys.lifecycle import blocked_keys
+from keys.models import Key
+from policy.engine import Decision, Outcome
+
+RELATED = ("team", "issuer", "request__csr", "requester", "key", "revocation")
+_ADOPTABLE = frozenset({"validity_days", "new_key"})
+
+
+class KeyWish(StrEnum):
+    """What was said about the key. By default it is kept, unless the policy or its state forbid that."""
+
+    DEFAULT = "default"
+    KEEP = "keep"
+    NEW = "new"
+
+
+class Verdict(StrEnum):
+    """What comes of a plan."""
+
+    GO = "go"
+    NEEDS_APPROVAL = "needs_approval"
+    REFUSED = "refused"  # by the policy
+    NEEDS_CSR = "needs_csr"  # only its owner can go on: with a new CSR
+    STOPPED = "stopped"  # revoked: nothing follows it
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalPlan:
+    """One certificate's renewal. `notes` say every difference from the certificate renewed; `reason` and `advice` why not."""
+
+    certificate: Certificate
+    spec: CertificateSpec
+    issuer: Issuer
+    new_key: bool
+    digest: str
+    verdict: Verdict = Verdict.GO
+    policy_version: str = ""
+    decision: Decision | None = None
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+    advice: str = ""
+    changed: bool = False  # content other than the key differs from the certificate's
+
+    @property
+    def brought(self) -> bool:
+        return self.spec.spki_der is not None
+
+    @property
+    def may_begin(self) -> bool:
+        return self.verdict in (Verdict.GO, Verdict.NEEDS_APPROVAL)
+
+
+def plan_renewals(
+    certificates: Sequence[Certificate], *, wish: KeyWish = KeyWish.DEFAULT, user: object = None, at: datetime
+) -> list[RenewalPlan]:
+    """A plan for each certificate, in order; two evaluations of the policy for the whole batch. `user`: who renews, None for
+    the portal itself, which renews in the name of the first requester. Select RELATED with the certificates.
+    """
+    blocked = blocked_keys({c.spki_sha256 for c in certificates})
+    default_issuer = Issuer.objects.filter(name=settings.PKI_DEFAULT_CA).first()
+    drafts = [_draft(c, wish, user, default_issuer, blocked=c.spki_sha256 in blocked) for c in certificates]
+    first = _judged(drafts, at=at)
+    adapted = [_adapted(plan, wish, user) for plan in first]
+    again = [number for number, (before, after) in enumerate(zip(first, adapted, strict=True)) if before is not after]
+    for number, plan in zip(again, _judged([adapted[number] for number in again], at=at), strict=True):
+        adapted[number] = plan
+    return _with_approvals(adapted, at=at)
+
+
+def _draft(certificate: Certificate, wish: KeyWish, user: object, default_issuer: Issuer | None, *, blocked: bool) -> RenewalPlan:
+    request, notes = certificate.request, []
+    spec = CertificateSpec(
+        common_name=request.common_name,
+        dns_names=tuple(request.dns_names),
+        ip_addresses=tuple(request.ip_addresses),
+        key=request.key_type,
+        validity_days=request.validity_days,
+        profile=request.profile,
+        csr_der=bytes(request.csr.der) if request.csr_brought else None,
+        spki_der=bytes(request.csr.spki_der) if request.csr_brought else None,
+    )
+    issuer = certificate.issuer
+    if issuer.state != Issuer.State.ACTIVE and default_issuer is not None and default_issuer.pk != issuer.pk:
+        notes.append(f"{issuer.name} does not issue any more ({issuer.get_state_display()}); {default_issuer.name} is asked instead.")
+        issuer = default_issuer
+    plan = RenewalPlan(certificate, spec, issuer, new_key=False, digest="", changed=issuer is not certificate.issuer)
+    if stops_lineage(certificate):
+        reason = f"{certificate.cert_id} is revoked ({certificate.revocation.reason}), so nothing follows it."
+        return replace(plan, verdict=Verdict.STOPPED, reason=reason, advice="Ask for a new certificate if one is needed.")
+    plan = _with_key(plan, wish, notes, blocked=blocked)
+    return replace(plan, digest=_digest(plan, user), notes=tuple(notes))
+
+
+def _with_key(plan: RenewalPlan, wish: KeyWish, notes: list[str], *, blocked: bool) -> RenewalPlan:
+    """Which key: the old one, unless a new one is wished for or the old one cannot be used any more."""
+    key = plan.certificate.key
+    gone = (
+        "is blocked as compromised" if blocked else "" if key is None or key.state == Key.State.ACTIVE else f"is {key.get_state_display()}"
+    )
+    if plan.brought:
+        if wish is KeyWish.NEW or gone:
+            why = f"The key {gone}." if gone else "The key is its owner's own: the portal cannot make a new one."
+            return replace(plan, verdict=Verdict.NEEDS_CSR, reason=why, advice="Make a new key pair and send a new CSR.")
+        return plan
+    if gone and wish is KeyWish.KEEP:
+        return replace(plan, verdict=Verdict.REFUSED, reason=f"The key cannot be kept: it {gone}.", advice="Renew with a new key.")
+    if gone:
+        notes.append(f"A new key is made: the old one {gone}.")
+    return replace(plan, new_key=bool(gone) or wish is KeyWish.NEW)
+
+
+def _digest(plan: RenewalPlan, user: object) -> str:
+    """The first request's own digest where nothing but the key differs and the requester is the same, else a new one."""
+    certificate = plan.certificate
+    same_person = user is None or getattr(user, "pk", None) == certificate.requester_id
+    if same_person and not plan.changed:
+        return certificate.request.digest
+    requester = str(user or certificate.requester or certificate.request.door)
+    return request_digest(plan.spec, team=certificate.team, issuer=plan.issuer, requester=requester)
+
+
+def _judged(plans: Sequence[RenewalPlan], *, at: datetime) -> list[RenewalPlan]:
+    open_plans = [plan for plan in plans if plan.may_begin]
+    if not open_plans:
+        return list(plans)
+    version, decisions = evaluate_many([_asked(plan) for plan in open_plans], at=at)
+    judged = iter([_decided(plan, decision, version.version) for plan, decision in zip(open_plans, decisions, strict=True)])
+    return [next(judged) if plan.may_begin else plan for plan in plans]
+
+
+def _asked(plan: RenewalPlan) -> Asked:
+    spki = "" if plan.new_key else plan.certificate.spki_sha256
+    return Asked(plan.spec, plan.certificate.team, renewal=True, key_reused=not plan.new_key, spki_sha256=spki)
+
+
+def _decided(plan: RenewalPlan, decision: Decision, version: str) -> RenewalPlan:
+    plan = replace(plan, decision=decision, policy_version=version)
+    match decision.outcome:
+        case Outcome.ALLOW:
+            return replace(plan, verdict=Verdict.GO)
+        case Outcome.NEEDS_APPROVAL:
+            return replace(plan, verdict=Verdict.NEEDS_APPROVAL, reason=decision.reason)
+    before = plan.certificate.policy_version
+    since = f" (issued under {before}, refused under {version})" if before != version else ""
+    needs_csr = plan.brought and decision.suggestion is not None and set(decision.suggestion.changes) - {"validity_days", "profile", "ekus"}
+    return replace(
+        plan,
+        verdict=Verdict.NEEDS_CSR if needs_csr else Verdict.REFUSED,
+        reason=f"Policy violation: {decision.reason}{since}",
+        advice=decision.advice,
+    )
+
+
+def _adapted(plan: RenewalPlan, wish: KeyWish, user: object) -> RenewalPlan:
+    """The same plan where the policy allows it; shortened or with a new key where only that is missing."""
+    suggestion = plan.decision.suggestion if plan.decision and plan.verdict is Verdict.REFUSED else None
+    if suggestion is None or not set(suggestion.changes) <= _ADOPTABLE:
+        return plan
+    if "new_key" in suggestion.changes and wish is KeyWish.KEEP:
+        return plan
+    notes, days = list(plan.notes), suggestion.changes.get("validity_days", plan.spec.validity_days)
+    assert plan.decision is not None
+    if days > plan.spec.validity_days:
+        return plan
+    if days < plan.spec.validity_days:
+        notes.append(f"Validity is shortened from {plan.spec.validity_days} to {days} days: policy {plan.policy_version} allows no more.")
+    if suggestion.changes.get("new_key"):
+        why = "; ".join(check.message for check in plan.decision.failures if check.field == "new_key")
+        notes.append(f"A new key is made: {why[:1].lower()}{why[1:]} (policy {plan.policy_version}).")
+    adapted = replace(
+        plan,
+        spec=replace(plan.spec, validity_days=days),
+        new_key=plan.new_key or bool(suggestion.changes.get("new_key")),
+        changed=plan.changed or days != plan.spec.validity_days,
+        verdict=Verdict.GO,
+        notes=tuple(notes),
+        reason="",
+        advice="",
+    )
+    return replace(adapted, digest=_digest(adapted, user))
+
+
+def _with_approvals(plans: Sequence[RenewalPlan], *, at: datetime) -> list[RenewalPlan]:
+    """Plans that need an approval which they inherit may go."""
+    asking = {plan.digest for plan in plans if plan.verdict is Verdict.NEEDS_APPROVAL}
+    if not asking:
+        return list(plans)
+    version, _ = evaluate_many([], at=at)
+    found = approvals_for(asking, valid_days=version.ruleset.approval_valid_days, at=at)
+    return [_inheriting(plan, found[plan.digest].request.public_id) if plan.digest in found else plan for plan in plans]
+
+
+def _inheriting(plan: RenewalPlan, public_id: str) -> RenewalPlan:
+    if plan.verdict is not Verdict.NEEDS_APPROVAL:
+        return plan
+    return replace(plan, verdict=Verdict.GO, notes=(*plan.notes, f"The approval of {public_id} counts for it."))

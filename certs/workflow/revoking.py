@@ -1,0 +1,130 @@
+"""Telling the CAs what was revoked or released, until each has confirmed it.
+
+One worker at a time speaks to a CA about a certificate (a lease on the revocation's row), so that a late hold cannot overtake
+its own release. "Already revoked" and "not revoked any more" are success.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import record
+from certs.ca.base import CAUnreachable, RevocationOrder
+from certs.ca.registry import get_ca_client
+from certs.errors import NotFound
+from certs.models import Certificate, Issuer, Revocation
+from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
+from certs.terms import RevocationReason
+from certs.workflow.states import WORKER
+
+log = logging.getLogger(__name__)
+
+CHUNK = 200
+TRIES_BEFORE_ALARM = 5
+
+
+def untold() -> QuerySet[Revocation]:
+    """Revocations and releases that a CA has not confirmed."""
+    return Revocation.objects.filter(Q(confirmed_at__isnull=True) | Q(release_requested_at__isnull=False, released_at__isnull=True))
+
+
+def process_revocations() -> int:
+    """Tell the CAs; answers how many revocations and releases were confirmed. Safe to run twice at once.
+
+    A CA that does not answer is left alone for the rest of this run, so that it does not hold up the others.
+    """
+    confirmed = 0
+    silent: set[int] = set()
+    now = database_now()
+    free = untold().filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
+    for revocation in free.select_related("certificate__issuer", "certificate__body").order_by("requested_at")[:CHUNK]:
+        issuer = revocation.certificate.issuer
+        if issuer.pk in silent or not _claim(revocation):
+            continue
+        try:
+            _tell(revocation)
+        except CAUnreachable as exc:
+            silent.add(issuer.pk)
+            _count_failure(revocation, str(exc))
+        except NotFound as exc:
+            _count_failure(revocation, str(exc))
+        else:
+            confirmed += _confirm(revocation)
+    if confirmed:
+        _close_alerts_that_are_over()
+    return confirmed
+
+
+def _claim(revocation: Revocation) -> bool:
+    """Compare and set: nobody else speaks of this certificate meanwhile, and it still says what was read."""
+    now = database_now()
+    free = untold().filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now), pk=revocation.pk, reason=revocation.reason)
+    same = free.filter(release_requested_at__isnull=revocation.release_requested_at is None)
+    return bool(same.update(lease_until=now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)))
+
+
+def _tell(revocation: Revocation) -> None:
+    """No transaction is open here. Raises CAUnreachable, NotFound."""
+    certificate = revocation.certificate
+    client, serial = get_ca_client(certificate.issuer.alias), int(certificate.serial_number, 16)
+    if revocation.release_requested_at is not None:
+        client.release(serial)
+        return
+    reason = RevocationReason(revocation.reason)
+    client.revoke(RevocationOrder(serial, reason, revocation.requested_at, bytes(certificate.body.der)))
+
+
+@transaction.atomic
+def _confirm(told: Revocation) -> bool:
+    """False when it says something else by now than what the CA was told: then it is told again."""
+    now = database_now()
+    certificate = Certificate.objects.select_for_update(of=("self",)).select_related("issuer").get(pk=told.pk)
+    revocation = Revocation.objects.select_for_update().get(pk=told.pk)
+    changed = (revocation.reason, revocation.release_requested_at) != (told.reason, told.release_requested_at)
+    settled = revocation.released_at is not None or (revocation.confirmed_at is not None and revocation.release_requested_at is None)
+    if changed or settled:
+        Revocation.objects.filter(pk=told.pk).update(lease_until=None)
+        return False
+    releasing = revocation.release_requested_at is not None
+    revocation.tries, revocation.last_error, revocation.lease_until = revocation.tries + 1, "", None
+    if releasing:
+        revocation.released_at = now
+    else:
+        revocation.confirmed_at = now
+    revocation.save()
+    status = Certificate.Status.GOOD if releasing else Certificate.Status.REVOKED
+    Certificate.objects.filter(pk=certificate.pk).update(status=status, status_version=F("status_version") + 1)
+    data = {"cert_id": certificate.cert_id, "issuer": certificate.issuer.name, "reason": revocation.reason}
+    event = EventType.CERTIFICATE_RELEASED if releasing else EventType.CERTIFICATE_REVOKED
+    record(event, subject=f"certificate:{certificate.cert_id}", actor=WORKER, at=now, data=data)
+    return True
+
+
+@transaction.atomic
+def _count_failure(revocation: Revocation, error: str) -> None:
+    Revocation.objects.filter(pk=revocation.pk).update(tries=F("tries") + 1, last_error=error[:300], lease_until=None)
+    if revocation.tries + 1 < TRIES_BEFORE_ALARM:
+        return
+    issuer = revocation.certificate.issuer
+    waiting = untold().filter(certificate__issuer=issuer).count()
+    raise_alert(
+        kind="revocation_pending",
+        cause=ca_cause(issuer),
+        message=f"{waiting} revocation(s) wait for {issuer.name}, the oldest is {revocation.certificate.cert_id}: {error}",
+        next_step="The portal treats them as revoked and keeps trying; revoke at the CA by hand if it stays down.",
+        now=database_now(),
+    )
+
+
+@transaction.atomic
+def _close_alerts_that_are_over() -> None:
+    now = database_now()
+    for issuer in Issuer.objects.exclude(pk__in=untold().values("certificate__issuer")):
+        close_alerts(kind="revocation_pending", cause=ca_cause(issuer), now=now)
