@@ -36,7 +36,7 @@ class Step:
 def timeline(request: CertificateRequest, events: Sequence[AuditEvent]) -> list[Step]:
     by_name: dict[str, AuditEvent] = {}
     for one in events:
-        by_name.setdefault("key:generated" if one.event == "key:recorded" else one.event, one)
+        by_name.setdefault("key:generated" if one.event in ("key:recorded", "key:rotated") else one.event, one)
     current = _RUNNING.get(S(request.state), _RUNNING.get(S(request.stopped_at), 1) if request.stopped_at else 1)
     stopped = request.state in (S.REJECTED, S.FAILED, S.CANCELLED) or request.held_since is not None
     steps = []
@@ -61,11 +61,10 @@ def _detail(name: str, data: dict[str, Any]) -> str:
             told = {"allow": "allowed", "deny": "refused", "needs_approval": "needs approval"}
             return f"{told.get(str(data.get('outcome')), '')} under policy {data.get('policy_version')}"
         case "key:generated":
-            return (
-                f"{data['key']} version {data['version']}, made and kept in {data['backend']}"
-                if "key" in data
-                else "the requester's own key; only its public half is known here"
-            )
+            if "key" not in data:
+                return "the requester's own key; only its public half is known here"
+            how = "used again, kept in" if data.get("reused") else "rotated and kept in" if "from_version" in data else "made and kept in"
+            return f"{data['key']} version {data['version']}, {how} {data['backend']}"
         case "csr:created":
             return "brought by the requester, checked at the gate" if data.get("brought") else "signed where the key is"
         case "certificate:issued":

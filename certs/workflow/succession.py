@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 
@@ -92,6 +93,15 @@ def claimed_keys(spkis: Collection[str]) -> set[str]:
         return set()
     rows = Revocation.objects.filter(certificate__spki_sha256__in=spkis, reason=RevocationReason.KEY_COMPROMISE, released_at__isnull=True)
     return set(rows.values_list("certificate__spki_sha256", flat=True))
+
+
+def keys_followed(requests: Sequence[CertificateRequest]) -> dict[int, UUID]:
+    """By request id: the key whose place a renewal's new key takes. Costs nothing where no request is a renewal."""
+    renewed = {request.pk: request.renewed_from_id for request in requests if request.renewed_from_id is not None}
+    if not renewed:
+        return {}
+    keys = dict(Certificate.objects.filter(pk__in=renewed.values(), key__isnull=False).values_list("pk", "key_id"))
+    return {pk: keys[certificate] for pk, certificate in renewed.items() if certificate in keys}
 
 
 def note_succession(certificates: Sequence[Certificate], *, now: datetime) -> None:

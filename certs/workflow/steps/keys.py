@@ -17,6 +17,7 @@ from certs.workflow.endings import fail_many, worn_out
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.steps.brought import advance_brought
 from certs.workflow.steps.reused import advance_reused
+from certs.workflow.succession import keys_followed
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
 from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, record_public_keys
@@ -70,6 +71,7 @@ def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int
     claims = open_attempts(requests, STEP, now=now)
     worn_out(claims.worn_out, source=S.APPROVED, now=now)
     claimed = [request for request in requests if request.pk in claims.mine]
+    followed = keys_followed(claimed)
     wanted = [
         KeyWanted(
             claimed_for=request.public_id,
@@ -77,6 +79,7 @@ def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int
             spec=KeySpec(request.key_type),
             backend=request.key_backend,
             purpose="leaf",
+            follows=followed.get(request.pk),
         )
         for request in claimed
     ]
@@ -127,4 +130,5 @@ def _outcome(result: KeyInfo | KeyBackendError) -> tuple[str, str]:
 
 def _ready(request: CertificateRequest, key: Key) -> Move:
     data = {"key": key.locator, "version": key.version, "spec": key.spec, "spki_sha256": key.spki_sha256, "backend": key.backend}
-    return Move(request, (S.KEY_READY,), ((EventType.KEY_GENERATED, data),), {"key": key.pk, "spki_sha256": key.spki_sha256})
+    event, more = (EventType.KEY_ROTATED, {"from_version": key.version - 1}) if key.version > 1 else (EventType.KEY_GENERATED, {})
+    return Move(request, (S.KEY_READY,), ((event, data | more),), {"key": key.pk, "spki_sha256": key.spki_sha256})

@@ -20,8 +20,10 @@ def advance_reused(requests: Sequence[CertificateRequest], *, now: datetime) -> 
     if not requests:
         return
     recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
+    keys = Key.objects.in_bulk({request.key_id for request in requests})
     moves, rejections = [], []
     for request in requests:
+        request.key = keys.get(request.key_id) if request.key_id else None
         refused = key_refusal(request, recorded[request.spki_sha256]) or _gone(request)
         if refused:
             rejections.append((request, *refused))

@@ -38,7 +38,7 @@ def walk(ids: Sequence[int]) -> None:
 
 
 def issued(spec: CertificateSpec, requester: Requester) -> Certificate:
-    (request,) = submit_many([spec], requester=requester, begin=False)
+    (request,) = submit_many([spec], requester=requester)
     walk([request.pk])
     return Certificate.objects.get(request=request)
 

@@ -223,7 +223,7 @@ def test_key_of_a_claim_is_refused_to_the_team_that_claimed(twin_portal: Request
     who, spec = people(twin_portal.team), brought("own.example.com")
     certificate = issued(spec, twin_portal)
     revoke(certificate, reason=R.KEY_COMPROMISE, authority=acting(who["alice"]), begin=False)
-    (request,) = submit_many([spec], requester=twin_portal, begin=False)
+    (request,) = submit_many([spec], requester=twin_portal)
     walk([request.pk])
     request.refresh_from_db()
     assert (request.state, "compromised" in request.error) == (S.REJECTED, True)
