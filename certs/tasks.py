@@ -10,7 +10,7 @@ from django.conf import settings
 
 from certs.models import Issuer
 from certs.notifications import mail
-from certs.workflow import holding, publishing, reconciling, recovery, revoking, steps, succession
+from certs.workflow import expiry, holding, publishing, reconciling, recovery, revoking, steps, succession
 from certs.workflow.bulk import dispatching
 from certs.workflow.steps.keys import KeysUnavailable
 
@@ -110,6 +110,13 @@ def reconcile_cas() -> int:
 @shared_task
 def sweep_keys() -> int:
     return recovery.release_for_answering_keys()
+
+
+@shared_task
+def check_expiry() -> dict[str, int]:
+    """The numbers only: what was done is in the rows and the audit log."""
+    done = expiry.check_expiry()
+    return {"checked": done.checked, "renewed": len(done.renewed), "refused": len(done.refused)}
 
 
 @shared_task

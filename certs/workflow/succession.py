@@ -18,6 +18,7 @@ from audit.events import EventType
 from audit.log import Event, record_many
 from certs.models import Certificate, CertificateRequest, Revocation
 from certs.models.batch import locked
+from certs.notifications.owners import tell_renewed
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.states import WORKER, Move, transition_many
@@ -25,6 +26,7 @@ from certs.workflow.states import WORKER, Move, transition_many
 CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED)
 LONGEST_LINEAGE = 200  # certificates followed when a history is shown
 CHUNK = 200
+SCHEDULE_DOOR = "schedule"  # of requests that no person made
 
 
 def stops_lineage(certificate: Certificate) -> bool:
@@ -105,10 +107,13 @@ def keys_followed(requests: Sequence[CertificateRequest]) -> dict[int, UUID]:
 
 
 def note_succession(certificates: Sequence[Certificate], *, now: datetime) -> None:
-    """Write into the history of each renewed certificate what follows it. Needs the transaction that recorded the new ones."""
+    """Write into the history of each renewed certificate what follows it, and tell the owners of those that the schedule
+    renewed. Needs the transaction that recorded the new ones.
+    """
     following = {c.renewed_from_id: c for c in certificates if c.renewed_from_id is not None}
     if not following:
         return
+    tell_renewed([c for c in certificates if c.renewed_from_id is not None and c.request.door == SCHEDULE_DOOR], now=now)
     before = Certificate.objects.filter(pk__in=following).order_by("pk").values_list("pk", "cert_id")
     record_many(
         [

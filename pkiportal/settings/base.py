@@ -154,6 +154,7 @@ PKI_SCHEDULES = {
 }
 PKI_CRONTABS: dict[str, dict[str, Any]] = {
     "status: certificates at CAs that nobody knows": {"task": "certs.tasks.reconcile_cas", "crontab": {"minute": "17", "hour": "3"}},
+    "certificates: renew what is due": {"task": "certs.tasks.check_expiry", "crontab": {"hour": "2", "minute": "0"}},
 }
 
 # SQLite leaves out the covering columns of an index, and says so at each command.
@@ -182,6 +183,8 @@ PKI_ROOT_CRL_VALID_DAYS = env_int("PKI_ROOT_CRL_VALID_DAYS", 365, minimum=31)
 PKI_CRL_SHARD_SIZE = env_int("PKI_CRL_SHARD_SIZE", 100_000)
 PKI_OCSP_VALID_MINUTES = env_int("PKI_OCSP_VALID_MINUTES", 480, minimum=2)
 PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
+# Days after a renewal at which the old certificate is revoked as superseded; 0 lets it expire.
+PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0)
 PKI_DEFAULT_DOMAINS = env_list("PKI_DEFAULT_DOMAINS", "example.com,example.test")
 PKI_MAX_NAMES = 100
 # Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is about a millisecond of one core.

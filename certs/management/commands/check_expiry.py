@@ -1,0 +1,30 @@
+"""`manage.py check_expiry`: renew what is due now, and tell whoever must do something. The schedule does the same every night."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.core.management import CommandParser
+
+from certs.management.portal_command import PortalCommand, begin_working
+from certs.workflow.answers import wait
+from certs.workflow.expiry import check_expiry
+
+
+class Command(PortalCommand):
+    help = "Renew certificates that are due, revoke superseded ones after their overlap, and tell owners what cannot be renewed."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
+        )
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        begin_working()
+        done = check_expiry()
+        deadline = time.monotonic() + options["wait"]
+        for renewal in done.renewed:
+            wait(renewal.request, seconds=max(0.0, deadline - time.monotonic()))
+        return done.answer()

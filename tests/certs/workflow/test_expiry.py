@@ -1,0 +1,176 @@
+"""The nightly run: what is due is renewed once, in batches by deadline; whoever must do something is told once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from audit.clock import database_now
+from certs.intake.spec import CertificateSpec
+from certs.models import Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail
+from certs.terms import RequestState as S
+from certs.terms import RevocationReason as R
+from certs.workflow import approval, expiry
+from certs.workflow.compromise import revoke
+from certs.workflow.issuance import Requester, submit_many
+from certs.workflow.renewal import renew
+from tests.certs.workflow.life import PORTAL, SYSTEM, brought, events_of, finished, issued, new_policy, renewed, walk, years_later
+from tests.certs.workflow.test_renewal import acting, people
+from tests.twins.ca import TwinCAClient
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+MakeSpec = Callable[..., CertificateSpec]
+
+
+def nightly() -> expiry.Checked:
+    done = expiry.check_expiry(begin=False)
+    walk([renewal.request.pk for renewal in (*done.renewed, *done.asking)])
+    return done
+
+
+def mails(kind: str) -> list[OutgoingMail]:
+    return list(OutgoingMail.objects.filter(dedup_key__startswith=f"renewal:{kind}:").order_by("pk"))
+
+
+def test_due_certificates_are_renewed_once_the_most_urgent_first(
+    twin_portal: Requester, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "CHUNK", 2)
+    days = {"a": 20, "b": 3, "c": 29, "d": 31, "e": 10}
+    for name, left in days.items():
+        years_later(issued(make_spec(f"{name}.example.com"), twin_portal), days_left=left)
+    done = nightly()
+    assert [r.plan.spec.common_name[0] for r in done.renewed] == ["b", "e", "a", "c"]
+    assert {one["state"] for one in done.answer()["renewed"]} == {S.COMPLETED}
+    assert all(one["renewed_by"] for one in done.answer()["renewed"])
+    again = nightly()
+    assert (again.renewed, again.refused, again.checked) == ([], [], 1)  # d is looked at: an approval would be asked by now
+    assert Certificate.objects.count() == len(days) + 4
+    assert len(mails("done")) == 4
+
+
+def test_short_lived_certificate_is_due_at_a_third_of_its_life(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    certificate = years_later(issued(make_spec(days=9), twin_portal), days_left=4)
+    assert nightly().renewed == []
+    years_later(certificate, days_left=2)
+    assert len(nightly().renewed) == 1
+
+
+def test_expired_and_revoked_certificates_are_left_alone(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    years_later(issued(make_spec("a.example.com"), twin_portal), days_left=-1)
+    for name, reason in (("b.example.com", R.SUPERSEDED), ("c.example.com", R.CERTIFICATE_HOLD)):
+        certificate = years_later(issued(make_spec(name), twin_portal), days_left=5)
+        revoke(certificate, reason=reason, authority=PORTAL, begin=False)
+    done = nightly()
+    assert (done.checked, done.renewed) == (0, [])
+
+
+def test_stricter_policy_is_told_to_the_owner_once_a_version(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
+    people(twin_portal.team)
+    for version, curves in (("v2.4", [384]), ("v2.4", None), ("v2.5", [521])):
+        if curves:
+            new_policy(version, allowed_keys={"rsa": {"min_bits": 3072}, "ec": curves})
+        done = nightly()
+        assert [plan.certificate for plan in done.refused] == [certificate]
+    told = mails("refused")
+    assert [mail.dedup_key.split(":")[2] for mail in told] == ["v2.4", "v2.5"]
+    assert told[0].to == ["alice@example.com"]
+    assert "Curve P-256 is not allowed" in told[0].body
+    assert "Use curve P-384" in told[0].body
+    assert events_of(certificate) == ["certificate:renewal_refused"] * 2
+    assert CertificateRequest.objects.count() == 1
+
+
+def test_key_past_its_limit_is_rotated_by_the_schedule(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": True, "max_certificates": 1})
+    (renewal,) = nightly().renewed
+    assert "A new key is made" in renewal.plan.notes[0]
+    assert renewal.request.key_reused is False
+    assert Certificate.objects.get(request=renewal.request).spki_sha256 != certificate.spki_sha256
+
+
+def test_brought_csr_is_renewed_or_asked_for_once(twin_portal: Requester) -> None:
+    fine = years_later(issued(brought("fine.example.com"), twin_portal), days_left=20)
+    assert [r.plan.certificate for r in nightly().renewed] == [fine]
+    used_up = years_later(issued(brought("used.example.com"), twin_portal), days_left=20)
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    for _ in range(2):
+        done = nightly()
+        assert [plan.certificate for plan in done.needs_csr] == [used_up]
+        assert done.answer()["asked"][0]["for"] == "csr"
+    (mail,) = mails("csr")
+    assert "send a new CSR" in mail.body
+
+
+def test_approval_is_asked_45_days_ahead_and_only_where_none_is_inherited(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    who = people(twin_portal.team)
+    requester = Requester(SYSTEM, twin_portal.team, "portal", user=who["alice"])
+    certificates = []
+    for name in ("*.a.example.com", "*.b.example.com"):
+        (request,) = submit_many([make_spec(name, days=300)], requester=requester)
+        walk([request.pk])
+        request.refresh_from_db()
+        approval.approve(request, user=who["carol"], digest=request.digest)
+        walk([request.pk])
+        certificates.append(years_later(Certificate.objects.get(request=request), days_left=44))
+    new_policy("v2.4", max_validity={"days": 200})  # shortened, so another content: no approval is inherited
+    CertificateRequest.objects.filter(pk=certificates[1].request_id).update(validity_days=200)  # as if it had been 200 all along
+    done = nightly()
+    assert [r.plan.certificate for r in done.asking] == [certificates[0]]
+    assert done.renewed == []
+    (mail,) = mails("approval")
+    assert mail.to == ["carol@example.com"]
+    assert done.answer()["asked"][0]["for"] == "approval"
+    waiting = CertificateRequest.objects.get(renewed_from=certificates[0])
+    assert waiting.state == S.AWAITING_APPROVAL
+    years_later(certificates[1], days_left=29)
+    assert [r.plan.certificate for r in nightly().renewed] == [certificates[1]]
+
+
+def test_failed_renewal_is_tried_again_and_told(twin_portal: Requester, make_spec: MakeSpec, twin_ca: TwinCAClient, settings: Any) -> None:
+    certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
+    Issuer.objects.update(state="revocation_only")
+    nightly()
+    assert CertificateRequest.objects.get(renewed_from=certificate).state == S.FAILED
+    Issuer.objects.update(state="active")
+    (second,) = nightly().renewed
+    assert CertificateRequest.objects.get(pk=second.request.pk).state == S.COMPLETED
+    (mail,) = mails("failed")
+    assert set(settings.PKI_OPERATOR_EMAILS) <= set(mail.to)
+
+
+def test_renewal_that_a_person_cancelled_is_not_begun_again(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
+    renewal = renew(certificate, authority=acting(people(twin_portal.team)["alice"]), door="portal", begin=False)
+    approval.cancel(renewal.request, actor=SYSTEM)
+    assert nightly().renewed == []
+    assert finished(renew(certificate, authority=PORTAL, door="command", begin=False)).state == S.COMPLETED
+
+
+def test_what_is_left_in_its_last_week_is_an_alert_until_it_is_renewed(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    certificate = years_later(issued(make_spec(), twin_portal), days_left=5)
+    new_policy("v2.4", allowed_keys={"rsa": {"min_bits": 3072}, "ec": [384]})
+    nightly()
+    alert = OperatorAlert.objects.get(kind="expiring")
+    assert certificate.common_name in alert.message
+    new_policy("v2.5")
+    nightly()
+    nightly()
+    alert.refresh_from_db()
+    assert alert.closed_at is not None
+
+
+def test_superseded_certificates_are_revoked_after_the_overlap(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
+    old, young = (issued(make_spec(name), twin_portal) for name in ("a.example.com", "b.example.com"))
+    Certificate.objects.filter(pk=renewed(old).pk).update(issued_at=database_now() - timedelta(days=8))
+    renewed(young)
+    assert nightly().superseded_revoked == 0
+    settings.PKI_REVOKE_SUPERSEDED_AFTER_DAYS = 7
+    assert [nightly().superseded_revoked, nightly().superseded_revoked] == [1, 0]
+    old.refresh_from_db()
+    assert (old.status, old.revocation.reason) == (Certificate.Status.REVOCATION_PENDING, R.SUPERSEDED)
