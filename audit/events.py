@@ -44,6 +44,7 @@ class EventType(StrEnum):
     KEY_ADOPTED = "key:adopted"
     KEY_RECORDED = "key:recorded"
     KEY_ROTATED = "key:rotated"
+    KEY_DESTRUCTION_REQUESTED = "key:destruction_requested"
     KEY_DESTROYED = "key:destroyed"
     KEY_COMPROMISED = "key:compromised"
     KEY_COMPROMISE_CLAIMED = "key:compromise_claimed"

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from certs.models import Issuer
 from certs.notifications import mail
-from certs.workflow import expiry, holding, publishing, reconciling, recovery, revoking, steps, succession
+from certs.workflow import destruction, expiry, holding, publishing, reconciling, recovery, revoking, steps, succession
 from certs.workflow.bulk import dispatching
 from certs.workflow.steps.keys import KeysUnavailable
 
@@ -105,6 +105,11 @@ def sweep_ca() -> dict[str, int]:
 def reconcile_cas() -> int:
     """Certificates at CAs that nobody here knows."""
     return sum(len(reconciling.reconcile_ca(issuer)["found"]) for issuer in Issuer.objects.exclude(alias=""))
+
+
+@shared_task
+def destroy_keys() -> int:
+    return destruction.process_destructions()
 
 
 @shared_task

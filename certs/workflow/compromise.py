@@ -23,9 +23,11 @@ from certs.models import Certificate, Revocation
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.terms import RevocationReason
 from certs.workflow.authority import Authority
+from certs.workflow.destruction import order_destruction
 from certs.workflow.revocation import request_revocation
 from certs.x509.serial import format_serial
 from keys.lifecycle import block_public_key, blocked_keys
+from keys.models import Key
 
 COMPROMISE = RevocationReason.KEY_COMPROMISE
 
@@ -33,7 +35,8 @@ COMPROMISE = RevocationReason.KEY_COMPROMISE
 @dataclass(frozen=True, slots=True)
 class Revoked:
     """What a revocation did. `left`: certificates on the same key that it did not touch; `key_blocked`: whether the key is
-    refused from now on; `case_opened`: whether an officer was asked to decide that.
+    refused from now on; `case_opened`: whether an officer was asked to decide that; `destroying`: whether its key is on the way
+    to be destroyed, and else, where that was wanted, why not.
     """
 
     certificate: Certificate
@@ -42,6 +45,8 @@ class Revoked:
     left: tuple[Certificate, ...] = ()
     key_blocked: bool = False
     case_opened: bool = False
+    destroying: bool = False
+    not_destroyed_because: str = ""
 
 
 def on_same_key(certificate: Certificate, *, authority: Authority, now: datetime) -> list[Certificate]:
@@ -64,6 +69,7 @@ def revoke(
     comment: str = "",
     invalidity_date: datetime | None = None,
     only: Collection[str] | None = None,
+    destroy_key: bool = False,
     begin: bool = True,
 ) -> Revoked:
     """Revoke a certificate; for keyCompromise also the others on its key. `only` names (by cert_id) which of those: None for
@@ -86,7 +92,9 @@ def revoke(
         for one in sorted([certificate, *chosen], key=lambda one: one.pk)
     }
     left = tuple(one for one in others if one not in chosen)
-    return Revoked(certificate, revocations[certificate.pk], tuple(chosen), left, blocked, case)
+    refusal = order_destruction(certificate, authority=authority, now=now) if destroy_key else ""
+    destroying = destroy_key and not refusal
+    return Revoked(certificate, revocations[certificate.pk], tuple(chosen), left, blocked, case, destroying, refusal)
 
 
 def _block_or_ask(certificate: Certificate, *, authority: Authority, now: datetime) -> tuple[bool, bool]:
@@ -113,7 +121,8 @@ def _block_or_ask(certificate: Certificate, *, authority: Authority, now: dateti
 
 def revoked_answer(done: Revoked) -> dict[str, Any]:
     """One JSON answer, the same at every door."""
-    certificate, revocation = Certificate.objects.get(pk=done.certificate.pk), Revocation.objects.get(pk=done.revocation.pk)
+    certificate = Certificate.objects.select_related("key").get(pk=done.certificate.pk)
+    revocation = Revocation.objects.get(pk=done.revocation.pk)
     told: dict[str, Any] = {
         "success": True,
         "cert_id": certificate.cert_id,
@@ -132,4 +141,14 @@ def revoked_answer(done: Revoked) -> dict[str, Any]:
             "also_revoked": [one.cert_id for one in done.also],
             "left_on_same_key": [one.cert_id for one in done.left],
         }
+    if done.destroying or done.not_destroyed_because:
+        told |= _destruction(certificate, done)
     return told
+
+
+def _destruction(certificate: Certificate, done: Revoked) -> dict[str, Any]:
+    if not done.destroying or certificate.key is None:
+        return {"key_destroyed": False, "key_not_destroyed_because": done.not_destroyed_because}
+    destroyed = certificate.key.state == Key.State.DESTROYED
+    receipt = {"key": certificate.key.locator, "backend": certificate.key.backend, "audit_subject": f"key:{certificate.key.pk}"}
+    return {"key_destroyed": destroyed, "receipt": receipt} | ({} if destroyed else {"key_destruction": "under way"})

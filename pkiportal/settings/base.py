@@ -124,7 +124,7 @@ CELERY_TASK_DEFAULT_QUEUE = "workflow"
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"queue_order_strategy": "priority"}
 _BULK_ROOMS = ("workflow", "policy", "keys", "ca", "inventory")
 CELERY_TASK_QUEUES = [
-    *(Queue(name) for name in ("workflow", "policy", "keys", "ca", "inventory", "audit", "mail")),
+    *(Queue(name) for name in ("workflow", "policy", "keys", "ca", "inventory", "audit", "mail", "destroy")),
     *(Queue(f"{room}-bulk") for room in _BULK_ROOMS),
 ]
 CELERY_TASK_ROUTES = {
@@ -138,6 +138,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.publish_status": {"queue": "ca"},
     "certs.tasks.reconcile_cas": {"queue": "ca"},
     "certs.tasks.sweep_keys": {"queue": "keys"},
+    "certs.tasks.destroy_keys": {"queue": "destroy"},
     "certs.tasks.record_inventory": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
     "audit.tasks.*": {"queue": "audit"},
@@ -150,6 +151,7 @@ PKI_SCHEDULES = {
     "workflow: clear up at CAs and resume": {"task": "certs.tasks.sweep_ca", "every_seconds": 15},
     "status: CRLs and OCSP responders": {"task": "certs.tasks.publish_status", "every_seconds": 15},
     "workflow: resume when keys are back": {"task": "certs.tasks.sweep_keys", "every_seconds": 15},
+    "keys: destroy what is to be destroyed": {"task": "certs.tasks.destroy_keys", "every_seconds": 60},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
 }
 PKI_CRONTABS: dict[str, dict[str, Any]] = {

@@ -51,7 +51,8 @@ class Command(PortalCommand):
                 made = renew(certificate_of(plan, authority=authority), authority=authority, door="command", wish=wish_of(plan))
                 return renewal_answer(Renewal(wait(made.request, seconds=seconds), made.plan, already=made.already))
             case RevokePlan():
-                done = revoke(certificate_of(plan, authority=authority), reason=plan.reason, authority=authority)
+                certificate = certificate_of(plan, authority=authority)
+                done = revoke(certificate, reason=plan.reason, authority=authority, destroy_key=plan.destroy_key)
                 wait_for_ca([done.certificate.pk, *(one.pk for one in done.also)], seconds=min(seconds, 30))
                 return revoked_answer(done) | {"notes": list(plan.notes)}
 

@@ -34,6 +34,7 @@ class Command(PortalCommand):
         what.add_argument("--release", action="store_true", help="take a certificateHold back; no other reason has a way back")
         parser.add_argument("--comment", default="", help="kept with the revocation; never sent to a CA")
         parser.add_argument("--invalidity-date", default="", metavar="DATE", help="since when it should not be trusted (ISO 8601, UTC)")
+        parser.add_argument("--destroy-key", action="store_true", help="destroy the key in its backend, with a receipt in the audit log")
         parser.add_argument("--only", action="store_true", help="with keyCompromise: leave the other certificates on the key alone")
         parser.add_argument("--wait", type=float, default=30, metavar="SECONDS", help="how long to wait for the CA (default: %(default)s)")
 
@@ -54,6 +55,7 @@ class Command(PortalCommand):
             comment=options["comment"][:500],
             invalidity_date=_moment(options["invalidity_date"]),
             only=() if options["only"] else None,
+            destroy_key=options["destroy_key"],
         )
         wait_for_ca([done.certificate.pk, *(one.pk for one in done.also)], seconds=options["wait"])
         return revoked_answer(done)

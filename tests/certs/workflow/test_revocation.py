@@ -18,7 +18,8 @@ from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason as R
-from certs.workflow.compromise import Revoked, revoke
+from certs.workflow.compromise import Revoked, revoke, revoked_answer
+from certs.workflow.destruction import process_destructions
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.renewal import renew
 from certs.workflow.renewal_plans import KeyWish
@@ -29,6 +30,7 @@ from keys.models import Key, PublicKey
 from tests.certs.workflow.life import PORTAL, SYSTEM, brought, events_of, finished, issued, renewed, walk, years_later
 from tests.certs.workflow.test_renewal import acting, people
 from tests.twins.ca import TwinCAClient
+from tests.twins.keys import TwinKeyBackend
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]
@@ -309,3 +311,47 @@ def test_revoking_and_renewing_at_once_has_an_order(twin_portal: Requester, make
         assert not open_ones.exists()
         good = Certificate.objects.filter(spki_sha256=certificate.spki_sha256, status=Status.GOOD)
         assert not good.exists()
+
+
+# --- destroying the key ---
+
+
+def test_key_is_destroyed_with_a_receipt_that_names_what_it_served(certificate: Certificate, twin_keys: TwinKeyBackend) -> None:
+    second = renewed(certificate)
+    done = revoked(certificate, R.KEY_COMPROMISE, destroy_key=True)
+    assert (done.destroying, done.not_destroyed_because) == (True, "")
+    assert certificate.key is not None
+    assert (process_destructions(), process_destructions()) == (1, 0)
+    certificate.key.refresh_from_db()
+    assert (certificate.key.state, twin_keys.find(certificate.key.name, key_id=certificate.key.pk)) == (Key.State.DESTROYED, None)
+    receipt = AuditEvent.objects.get(event="key:destroyed").data
+    assert receipt["certificates"] == sorted([certificate.cert_id, second.cert_id])
+    assert (receipt["backend"], receipt["key"]) == ("twin", certificate.key.locator)
+    told = revoked_answer(done)
+    assert (told["key_destroyed"], told["receipt"]["key"]) == (True, certificate.key.locator)
+
+
+def test_key_that_still_serves_is_not_destroyed_but_the_revocation_stands(certificate: Certificate) -> None:
+    second = renewed(certificate)
+    done = revoked(certificate, R.SUPERSEDED, destroy_key=True)
+    assert (done.destroying, second.cert_id in done.not_destroyed_because) == (False, True)
+    assert status_of(certificate) == Status.REVOCATION_PENDING
+    assert process_destructions() == 0
+
+
+@pytest.mark.parametrize("kind", ["brought", "hold"])
+def test_key_that_is_not_ours_or_only_on_hold_is_not_destroyed(twin_portal: Requester, make_spec: MakeSpec, kind: str) -> None:
+    certificate = issued(brought("own.example.com") if kind == "brought" else make_spec(), twin_portal)
+    done = revoked(certificate, R.KEY_COMPROMISE if kind == "brought" else R.CERTIFICATE_HOLD, destroy_key=True)
+    assert ("owner's own" if kind == "brought" else "only on hold") in done.not_destroyed_because
+
+
+def test_destruction_waits_for_a_backend_that_is_sealed(certificate: Certificate, twin_keys: TwinKeyBackend) -> None:
+    revoked(certificate, R.KEY_COMPROMISE, destroy_key=True)
+    twin_keys.reachable = False
+    assert process_destructions() == 0
+    alert = OperatorAlert.objects.get(kind="key_not_destroyed")
+    twin_keys.reachable = True
+    assert process_destructions() == 1
+    alert.refresh_from_db()
+    assert alert.closed_at is not None
