@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from certs.views import alerts, ask, certificates, pki, requests, session, tokens
+from certs.views import alerts, ask, certificates, lifecycle, pki, requests, session, tokens
 
 urlpatterns = [
     path("login/", session.SignIn.as_view(), name="login"),
@@ -20,6 +20,9 @@ urlpatterns = [
     path("requests/<str:public_id>/cancel/", requests.cancel, name="request-cancel"),
     path("certificates/", certificates.index, name="certificates"),
     path("certificates/<str:cert_id>/", certificates.detail, name="certificate"),
+    path("certificates/<str:cert_id>/renew/", lifecycle.renew_page, name="certificate-renew"),
+    path("certificates/<str:cert_id>/revoke/", lifecycle.revoke_page, name="certificate-revoke"),
+    path("certificates/<str:cert_id>/release/", lifecycle.release_page, name="certificate-release"),
     path("certificates/<str:cert_id>/<str:form>", certificates.download, name="download"),
     path("alerts/", alerts.index, name="alerts"),
     path("alerts/<int:pk>/close/", alerts.close, name="alert-close"),

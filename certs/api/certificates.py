@@ -11,21 +11,20 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Header, Router, Status
 
-from certs.api.auth import actor_of, requester_for, require_scope
+from certs.api.auth import requester_for, require_scope
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
-from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR, Revoke, Revoked
-from certs.errors import Conflict, InputRefused
-from certs.models import Certificate, CertificateRequest
+from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR
+from certs.errors import InputRefused
+from certs.models import Certificate, CertificateRequest, Revocation
 from certs.terms import RequestState as S
 from certs.workflow.answers import is_settled, wait
 from certs.workflow.certificates import certificate_answer
 from certs.workflow.inline import Call, issue_now
 from certs.workflow.issuance import submit_many
 from certs.workflow.planning import plan_csr
-from certs.workflow.revocation import request_revocation
 from certs.x509.pem import pem_of
-from certs.x509.serial import format_serial, parse_serial
+from certs.x509.serial import format_serial
 
 router = Router()
 
@@ -99,23 +98,6 @@ def _links(pem: str) -> list[str]:
     return [c.public_bytes(Encoding.PEM).decode() for c in x509.load_pem_x509_certificates(pem.encode())]
 
 
-@router.post("/revoke", response={200: Revoked, **REFUSALS}, operation_id="revoke_certificate")
-def revoke(request: HttpRequest, order: Revoke) -> Any:
-    """Revoke a certificate of the token's team by its serial number. Told to the CA at once, and again until it is done."""
-    require_scope(request.auth, "certificates:revoke")  # type: ignore[attr-defined]
-    serial = f"{parse_serial(order.serial_number):x}"
-    found = list(_mine(request).filter(serial_number=serial)[:2])
-    if not found:
-        raise Http404
-    if len(found) > 1:
-        raise Conflict("Two CAs gave this serial number.", field="serial_number", next_step="Revoke by cert_id in the portal.")
-    (certificate,) = found
-    revocation = request_revocation(certificate, reason=order.reason, actor=actor_of(request), invalidity_date=order.revocation_date)
-    certificate.refresh_from_db()
-    told = {"cert_id": certificate.cert_id, "status": certificate.status, "reason": revocation.reason}
-    return Status(200, told | {"revoked_at": revocation.requested_at.isoformat()})
-
-
 @router.get("/by-order/{order_ref}", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="certificate_by_order")
 def by_order(request: HttpRequest, order_ref: str) -> Any:
     """What became of an order sent with that Idempotency-Key by this team; 404 when none arrived."""
@@ -139,6 +121,24 @@ def read(request: HttpRequest, cert_id: str) -> Any:
         "profile": certificate.profile,
         "policy_version": certificate.policy_version,
         "chain": certificate.chain.pem,
+        **_life(certificate),
+    }
+
+
+def _life(certificate: Certificate) -> dict[str, Any]:
+    """What it renews, what follows it, and whether it was revoked."""
+    following = Certificate.objects.filter(renewed_from=certificate).values_list("cert_id", flat=True).first()
+    told = {"renewed_from": certificate.renewed_from.cert_id if certificate.renewed_from else None, "superseded_by": following}
+    revocation = Revocation.objects.filter(certificate=certificate).first()
+    if revocation is None or certificate.status == Certificate.Status.GOOD:
+        return told
+    return told | {
+        "revocation": {
+            "reason": revocation.reason,
+            "revoked_at": revocation.requested_at.isoformat(),
+            "invalidity_date": revocation.invalidity_date.isoformat() if revocation.invalidity_date else None,
+            "confirmed": revocation.confirmed_at is not None,
+        }
     }
 
 
@@ -153,5 +153,5 @@ def download(request: HttpRequest, cert_id: str) -> HttpResponse:
 
 
 def _mine(request: HttpRequest) -> Any:
-    rows = Certificate.objects.select_related("body", "chain", "issuer", "request")
+    rows = Certificate.objects.select_related("body", "chain", "issuer", "request", "renewed_from")
     return rows.filter(team=request.auth.team)  # type: ignore[attr-defined]

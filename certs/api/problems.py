@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, AuthorizationError, HttpError, ValidationError
 
-from certs.errors import NotUnderstood, PortalError
+from certs.errors import NotUnderstood, PolicyRefused, PortalError
 from policy.errors import PolicyError
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,7 @@ def add_problem_handlers(api: NinjaAPI) -> None:
 
     @api.exception_handler(PortalError)
     def portal_error(_request: HttpRequest, exc: PortalError) -> HttpResponse:
-        more: dict[str, Any] = {"field": exc.field, "next_step": exc.next_step}
-        if isinstance(exc, NotUnderstood):
-            more |= {"position": exc.position, "example": exc.example}
-        return problem(exc.status, exc.problem, exc.message, **more)
+        return problem(exc.status, exc.problem, exc.message, field=exc.field, next_step=exc.next_step, **_more(exc))
 
     @api.exception_handler(PolicyError)
     def policy_error(_request: HttpRequest, exc: PolicyError) -> HttpResponse:
@@ -73,3 +70,13 @@ def add_problem_handlers(api: NinjaAPI) -> None:
     @api.exception_handler(HttpError)
     def http_error(_request: HttpRequest, exc: HttpError) -> HttpResponse:
         return problem(exc.status_code, "malformed" if exc.status_code == 400 else "error", str(exc))
+
+
+def _more(exc: PortalError) -> dict[str, Any]:
+    """Extension members of particular refusals."""
+    match exc:
+        case NotUnderstood():
+            return {"position": exc.position, "example": exc.example}
+        case PolicyRefused():
+            return {"policy_version": exc.policy_version, "suggestion": exc.next_step}
+    return {}

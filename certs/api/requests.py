@@ -31,7 +31,7 @@ def in_words(request: HttpRequest, order: RequestInWords, idempotency_key: Idemp
         raise InputRefused(
             "These words ask for something other than issuing.",
             field="text",
-            next_step="Use the certificate's own address to renew or revoke it.",
+            next_step="POST /api/v1/certificates/{cert_id}/renew or /revoke does that.",
         )
     _check_profiles(request, plan)
     if order.plan_only:

@@ -6,13 +6,19 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ninja import Schema
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from certs.terms import RevocationReason
 
 
 class Closed(Schema):
     model_config = ConfigDict(extra="forbid")
+
+
+class Open(BaseModel):
+    """An answer with further members besides those that it always has. Not a ninja Schema: that drops what it does not know."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class IssueFromCSR(Closed):
@@ -43,16 +49,58 @@ class Accepted(Schema):
 
 
 class Revoke(Closed):
-    serial_number: str = Field(max_length=80, description="Hex, with or without colons or 0x.")
     reason: RevocationReason = RevocationReason.UNSPECIFIED
     revocation_date: datetime | None = Field(default=None, description="Kept as invalidityDate; the time of revocation is ours.")
+    comment: str = Field(default="", max_length=500, description="Kept with the revocation; never sent to a CA.")
+    all_on_key: bool = Field(default=True, description="With keyCompromise: the team's other certificates on the key are revoked too.")
+    destroy_key: bool = Field(default=False, description="Destroy the key in its backend once no living certificate is on it.")
 
 
-class Revoked(Schema):
+class RevokeBySerial(Revoke):
+    serial_number: str = Field(max_length=80, description="Hex with or without colons or 0x, or decimal.")
+
+
+class Serial(Closed):
+    serial_number: str = Field(max_length=80, description="Hex with or without colons or 0x, or decimal.")
+
+
+class Revoked(Open):
+    """`confirmed`: the CA has done it; until then it is pending and tried again."""
+
     cert_id: str
     status: str
     reason: str
     revoked_at: str
+    confirmed: bool
+
+
+class Released(Schema):
+    cert_id: str
+    status: str
+
+
+class Renew(Closed):
+    """By default the key is kept where the policy allows that, and rotated where not."""
+
+    new_key: bool = False
+    keep_key: bool = Field(default=False, description="Rather refuse than make a new key.")
+    plan_only: bool = Field(default=False, description="Say what would be done, and do nothing.")
+
+
+class RenewalPlanned(Schema):
+    action: str
+    cert_id: str
+    common_name: str
+    sans: list[str]
+    key: str
+    key_type: str
+    validity_days: int
+    issuer: str
+    decision: Literal["allow", "deny", "needs_approval"]
+    policy_version: str
+    reason: str = ""
+    suggestion: str | None = None
+    notes: list[str] = []
 
 
 class RequestInWords(Closed):
@@ -96,17 +144,13 @@ class Submitted(Schema):
     requests: list[dict[str, Any]]
 
 
-class RequestStatus(Schema):
-    model_config = ConfigDict(extra="allow")
-
+class RequestStatus(Open):
     success: bool
     audit_reference: str
 
 
-class Problem(Schema):
+class Problem(Open):
     """RFC 9457."""
-
-    model_config = ConfigDict(extra="allow")
 
     type: str
     title: str

@@ -13,12 +13,13 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from audit.clock import database_now
 from certs.errors import Conflict, CSRRefused, InputRefused, NotUnderstood
-from certs.intake.spec import IssuePlan
+from certs.intake.spec import IssuePlan, RenewPlan, RevokePlan
 from certs.terms import RefusalClass
 from certs.views.doors import page, requester_of, teams_of
+from certs.views.lifecycle import from_words
 from certs.views.plans import Asking, asking_of, plan_of, with_suggestions
 from certs.workflow.issuance import Requester, preview, submit_many
-from certs.workflow.planning import defaults_for, plan_digest, worst
+from certs.workflow.planning import defaults_for, plan_digest, plan_words, worst
 from keys.spec import KeyFacts, KeySpec
 from policy.engine import Outcome
 from policy.models import Profile
@@ -65,6 +66,9 @@ def plan(request: HttpRequest) -> HttpResponse:
         return redirect("home")
     way = request.POST.get("via", "words")
     try:
+        words = _about_a_certificate(request, way)
+        if words is not None:
+            return from_words(request, words)
         asking = asking_of(request.POST["plan"]) if request.POST.get("plan") else _asked(request, way)
         requester = requester_of(request, asking.team)
         made = plan_of(asking, requester)
@@ -84,6 +88,15 @@ def plan(request: HttpRequest) -> HttpResponse:
     except InputRefused as exc:
         return _form(request, way=way, status=exc.status, error=exc)
     return _shown(request, asking, made, requester)
+
+
+def _about_a_certificate(request: HttpRequest, way: str) -> RenewPlan | RevokePlan | None:
+    """Words that renew or revoke; None for everything else. Raises NotUnderstood."""
+    if way != "words" or request.POST.get("plan"):
+        return None
+    requester = requester_of(request, request.POST.get("team", ""))
+    plan = plan_words(request.POST.get("text", ""), requester=requester)
+    return None if isinstance(plan, IssuePlan) else plan
 
 
 def _asked(request: HttpRequest, way: str) -> Asking:

@@ -11,10 +11,14 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import record
 from audit.models import AuditEvent
+from certs.ca.registry import capabilities_of
 from certs.errors import Conflict
 from certs.inventory import page_of, search_certificates
-from certs.models import Certificate
+from certs.models import Certificate, Revocation
+from certs.terms import RevocationReason
 from certs.views.doors import actor_of, page
+from certs.views.lifecycle import authority_of
+from certs.workflow.succession import lineage_of, stops_lineage
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
 from keys.spec import KeyFacts
@@ -58,6 +62,9 @@ def _mine(request: HttpRequest, cert_id: str) -> Certificate:
 def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
     row = _mine(request, cert_id)
     subjects = (f"certificate:{row.cert_id}", row.request.subject)
+    authority = authority_of(request)
+    lineage = lineage_of(row)
+    revocation = Revocation.objects.filter(certificate=row).first()
     context = {
         "row": row,
         "serial": format_serial(int(row.serial_number, 16)),
@@ -66,9 +73,30 @@ def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
         "pem": pem_of(bytes(row.body.der)),
         "events": AuditEvent.objects.filter(subject__in=subjects).order_by("-pk")[:50],
         "forms": FORMS,
+        "lineage": lineage if len(lineage) > 1 else [],
+        "superseded_by": lineage[lineage.index(row) + 1] if row != lineage[-1] else None,
+        "revocation": revocation if row.status != Certificate.Status.GOOD else None,
+        "reason_stays_here": revocation is not None and not capabilities_of(row.issuer.alias).reports_reason,
+        "may_act": authority.may_act_on(row),
+        "may_revoke": _may_be_revoked(row, revocation),
+        "may_release": _may_be_released(row, revocation),
+        "may_renew": not stops_lineage(lineage[-1]),
         "days_left": (row.not_after - database_now()).days,
     }
     return render(request, "portal/certificate.html", context)
+
+
+def _may_be_revoked(row: Certificate, revocation: Revocation | None) -> bool:
+    """Whether the button makes sense: keyCompromise can be added to all but itself, anything else only to what is good."""
+    if row.status != Certificate.Status.GOOD and revocation is not None:
+        return revocation.reason != RevocationReason.KEY_COMPROMISE
+    return True
+
+
+def _may_be_released(row: Certificate, revocation: Revocation | None) -> bool:
+    if revocation is None or row.status != Certificate.Status.REVOKED:
+        return False
+    return revocation.reason == RevocationReason.CERTIFICATE_HOLD and revocation.release_requested_at is None
 
 
 @page

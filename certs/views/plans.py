@@ -62,7 +62,7 @@ def plan_of(asking: Asking, requester: Requester) -> IssuePlan:
                 raise InputRefused(
                     f"These words ask to {verb} a certificate, not to issue one.",
                     field="text",
-                    next_step="Revoking works over REST (POST /api/v1/certificates/revoke); renewing is not offered on these pages yet.",
+                    next_step=f"Say it in the box itself: it leads to the page that shows what it would {verb}.",
                 )
             return plan
         case "csr":

@@ -45,7 +45,9 @@ class Authority:
             return True
         if self.team is not None and self.team.pk != certificate.team_id:
             return False
-        return bool(self.user and self.user.is_active and certificate.team.members.filter(pk=self.user.pk).exists())
+        if self.user is None or not self.user.is_active:
+            return False
+        return bool(self.user.is_superuser or certificate.team.members.filter(pk=self.user.pk).exists())
 
     def check_may_act(self, certificate: Certificate) -> None:
         """Raises NotFound for what the actor may not even see, NotPermitted for what they may only look at."""

@@ -19,8 +19,9 @@ from audit.log import Value, record
 from certs.models import Certificate
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.workflow.authority import Authority
+from keys.destruction import finish_destructions
 from keys.errors import KeyBackendError
-from keys.lifecycle import confirm_destroyed, destroy_made, intend_destruction, standing_destructions
+from keys.lifecycle import intend_destruction
 
 log = logging.getLogger(__name__)
 
@@ -65,24 +66,21 @@ def begin_destroying() -> None:
 
 
 def process_destructions() -> int:
-    """Beats 2 and 3 for whatever stands; answers how many keys were destroyed. Safe to run twice at once."""
-    keys = standing_destructions(limit=CHUNK)
-    if not keys:
-        return 0
-    results = destroy_made(keys)
+    """Destroy whatever stands to be destroyed; answers how many keys were. Safe to run twice at once."""
+    results = finish_destructions(limit=CHUNK)
     with transaction.atomic():
         now = database_now()
-        confirmed = confirm_destroyed([key for key in keys if results[key.pk] is None], now=now)
-        for key in confirmed:
-            close_alerts(kind="key_not_destroyed", cause=f"key:{key.pk}", now=now)
-        for key in keys:
-            error = results[key.pk]
-            if error is not None:
-                raise_alert(
-                    kind="key_not_destroyed",
-                    cause=f"key:{key.pk}",
-                    message=f"The key {key} could not be destroyed: {error}",
-                    next_step="Nothing is signed with it, and it is tried again. See that the worker of the queue `destroy` has its login.",
-                    now=now,
-                )
-    return len(confirmed)
+        for key_id, error in results.items():
+            cause = f"key:{key_id}"
+            if error is None:
+                close_alerts(kind="key_not_destroyed", cause=cause, now=now)
+                continue
+            raise_alert(
+                kind="key_not_destroyed",
+                cause=cause,
+                message=f"A key could not be destroyed: {error}",
+                next_step="Nothing is signed with it, and it is tried again. See that the worker of the queue `destroy` has its login, "
+                "or run `manage.py destroy_keys` with one.",
+                now=now,
+            )
+    return sum(error is None for error in results.values())

@@ -21,7 +21,7 @@ from certs.workflow.authority import Authority
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.renewal_plans import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals
 from certs.workflow.states import Move, transition_many
-from certs.workflow.succession import newest_of, stops_lineage
+from certs.workflow.succession import SCHEDULE_DOOR, newest_of, stops_lineage
 from keys.lifecycle import blocked_keys
 
 DEAD = (S.REJECTED, S.FAILED, S.CANCELLED)  # as in the constraint request_renewal_once
@@ -124,7 +124,7 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
     _cancel_failed([plan.certificate.pk for plan in fresh], actor=actor, now=now)
     requests = _insert(fresh, actor=actor, user=user, door=door, now=now)
     if begin and requests:
-        start_on_commit([request.pk for request in requests])
+        start_on_commit([request.pk for request in requests], bulk=door == SCHEDULE_DOOR)
     made = {plan.certificate.pk: Renewal(request, plan) for plan, request in zip(fresh, requests, strict=True)}
     answers = [made.get(plan.certificate.pk) or _found(plan, existing) for plan in plans]
     return [renewal for renewal in answers if renewal is not None]

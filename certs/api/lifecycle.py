@@ -1,0 +1,104 @@
+"""A certificate's later life over REST: renewed, revoked, released."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest
+from ninja import Router, Status
+
+from certs.api.auth import actor_of, requester_for, require_scope
+from certs.api.responses import REFUSALS
+from certs.api.schemas import Released, Renew, RenewalPlanned, RequestStatus, Revoke, RevokeBySerial, Revoked, Serial
+from certs.errors import InputRefused
+from certs.inventory import find_by_serial
+from certs.models import Certificate
+from certs.workflow.authority import Authority
+from certs.workflow.compromise import revoke, revoked_answer
+from certs.workflow.issuance import Requester
+from certs.workflow.planning import refuse_secrets
+from certs.workflow.renewal import describe_plan, plan_renewal, renew, renewal_answer
+from certs.workflow.renewal_plans import KeyWish
+from certs.workflow.revocation import request_release
+from certs.x509.serial import serial_readings
+
+router = Router()
+
+
+@router.post("/revoke", response={200: Revoked, **REFUSALS}, operation_id="revoke_by_serial")
+def revoke_by_serial(request: HttpRequest, order: RevokeBySerial) -> Any:
+    """Revoke a certificate of the token's team by its serial number. Told to the CA at once, and again until it is done."""
+    authority = _authority(request, "certificates:revoke")
+    certificate, note = find_by_serial(authority.visible(), *serial_readings(order.serial_number))
+    return Status(200, _revoked(certificate, order, authority) | ({"notes": [note]} if note else {}))
+
+
+@router.post("/release", response={200: Released, **REFUSALS}, operation_id="release_by_serial")
+def release_by_serial(request: HttpRequest, order: Serial) -> Any:
+    """Take a certificateHold back, by serial number. A certificate that is not on hold any more is success."""
+    authority = _authority(request, "certificates:revoke")
+    certificate, _ = find_by_serial(authority.visible(), *serial_readings(order.serial_number))
+    if certificate.status == Certificate.Status.GOOD:
+        return Status(200, {"cert_id": certificate.cert_id, "status": certificate.status})
+    return Status(200, _released(certificate, authority))
+
+
+@router.post("/{cert_id}/revoke", response={200: Revoked, **REFUSALS}, operation_id="revoke_certificate")
+def revoke_by_id(request: HttpRequest, cert_id: str, order: Revoke) -> Any:
+    """Revoke a certificate of the token's team."""
+    authority = _authority(request, "certificates:revoke")
+    return Status(200, _revoked(_certificate(authority, cert_id), order, authority))
+
+
+@router.post("/{cert_id}/release", response={200: Released, **REFUSALS}, operation_id="release_certificate")
+def release_by_id(request: HttpRequest, cert_id: str) -> Any:
+    """Take a certificateHold back; no other reason has a way back. It is good once its CA has confirmed that."""
+    authority = _authority(request, "certificates:revoke")
+    return Status(200, _released(_certificate(authority, cert_id), authority))
+
+
+@router.post("/{cert_id}/renew", response={200: RenewalPlanned, 202: RequestStatus, **REFUSALS}, operation_id="renew_certificate")
+def renew_by_id(request: HttpRequest, cert_id: str, order: Renew) -> Any:
+    """Renew under the policy of today. A second call answers the first one's request; watch it at /api/v1/requests/."""
+    authority = _authority(request, "certificates:issue")
+    certificate = _certificate(authority, cert_id)
+    requester_for(request, "certificates:issue", profile=certificate.profile)
+    if order.new_key and order.keep_key:
+        raise InputRefused("The key is either kept or new.", field="keep_key", next_step="Send one of new_key and keep_key.")
+    wish = KeyWish.NEW if order.new_key else KeyWish.KEEP if order.keep_key else KeyWish.DEFAULT
+    if order.plan_only:
+        return Status(200, describe_plan(plan_renewal(certificate, authority=authority, wish=wish)))
+    return Status(202, renewal_answer(renew(certificate, authority=authority, door="api", wish=wish)))
+
+
+def _authority(request: Any, scope: str) -> Authority:
+    require_scope(request.auth, scope)
+    return Authority(actor_of(request), request.auth.user, team=request.auth.team)
+
+
+def _certificate(authority: Authority, cert_id: str) -> Certificate:
+    certificate = authority.visible().filter(cert_id=cert_id).first()
+    if certificate is None:
+        raise Http404
+    return certificate
+
+
+def _revoked(certificate: Certificate, order: Revoke, authority: Authority) -> dict[str, Any]:
+    refuse_secrets(order.comment, requester=Requester(authority.actor, certificate.team, "api", user=authority.user), field="comment")
+    done = revoke(
+        certificate,
+        reason=order.reason,
+        authority=authority,
+        comment=order.comment,
+        invalidity_date=order.revocation_date,
+        only=None if order.all_on_key else (),
+        destroy_key=order.destroy_key,
+    )
+    return revoked_answer(done)
+
+
+def _released(certificate: Certificate, authority: Authority) -> dict[str, Any]:
+    authority.check_may_act(certificate)
+    request_release(certificate, actor=authority.actor)
+    certificate.refresh_from_db()
+    return {"cert_id": certificate.cert_id, "status": certificate.status}

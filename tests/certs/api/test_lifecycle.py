@@ -1,0 +1,146 @@
+"""Renewing, revoking and releasing over REST: what is answered, to whom, and how it is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
+from certs.workflow.revoking import process_revocations
+from certs.workflow.succession import newest_of
+from tests.certs.api.test_issue import Api, pem_csr
+from tests.certs.workflow.life import new_policy, walk
+from tests.portal.fixtures import Portal
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+@pytest.fixture
+def api(portal: Portal) -> Api:
+    return Api(portal.token())
+
+
+@pytest.fixture
+def issued(api: Api) -> dict[str, Any]:
+    status, told = api.post("/certificates/issue", {"csr": pem_csr("a.example.com")})
+    assert status == 200
+    return dict(told)
+
+
+def outsider(portal: Portal) -> Api:
+    return Api(portal.token(user=portal.bob, team=portal.bob.teams.get()))
+
+
+def test_renewal_is_accepted_once_and_watched_by_its_reference(api: Api, issued: dict[str, Any]) -> None:
+    path = f"/certificates/{issued['cert_id']}/renew"
+    status, plan = api.post(path, {"plan_only": True})
+    assert (status, plan["decision"], plan["key"], plan["validity_days"]) == (200, "allow", "kept", 90)
+    assert CertificateRequest.objects.count() == 1
+    answers = [api.post(path, {}) for _ in range(2)]
+    assert [(status, told["already"]) for status, told in answers] == [(202, False), (202, True)]
+    assert answers[0][1]["audit_reference"] == answers[1][1]["audit_reference"]
+    request = CertificateRequest.objects.get(public_id=answers[0][1]["audit_reference"])
+    walk([request.pk])
+    status, told = api.get(f"/requests/{request.public_id}")
+    assert (status, told["success"]) == (200, True)
+    old, new = (api.get(f"/certificates/{cert_id}")[1] for cert_id in (issued["cert_id"], told["cert_id"]))
+    assert (old["superseded_by"], new["renewed_from"]) == (new["cert_id"], old["cert_id"])
+
+
+def test_renewal_that_the_policy_refuses_says_what_passes(api: Api, issued: dict[str, Any]) -> None:
+    new_policy("v2.4", allowed_keys={"rsa": {"min_bits": 3072}, "ec": [384]})
+    status, told = api.post(f"/certificates/{issued['cert_id']}/renew", {})
+    assert (status, told["type"], told["policy_version"]) == (403, "urn:pki-portal:error:policy_violation", "v2.4")
+    assert "Curve P-256 is not allowed" in told["detail"]
+    assert "P-384" in told["suggestion"]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [lambda s: s, lambda s: s.replace(":", " "), lambda s: "0x" + s.replace(":", "").lower(), lambda s: str(int(s.replace(":", ""), 16))],
+    ids=["colons", "spaces", "0x", "decimal"],
+)
+def test_serial_number_in_every_spelling(api: Api, issued: dict[str, Any], spelling: Any) -> None:
+    status, told = api.post("/certificates/revoke", {"serial_number": spelling(issued["serial_number"]), "reason": "superseded"})
+    assert (status, told["cert_id"]) == (200, issued["cert_id"])
+
+
+def test_serial_number_that_means_two_certificates_is_said(api: Api, portal: Portal) -> None:
+    first, second = (api.post("/certificates/issue", {"csr": pem_csr(f"{n}.example.com")})[1]["cert_id"] for n in "ab")
+    Certificate.objects.filter(cert_id=first).update(serial_number=f"{1234567890:x}")
+    Certificate.objects.filter(cert_id=second).update(serial_number="1234567890")
+    status, told = api.post("/certificates/revoke", {"serial_number": "1234567890", "reason": "superseded"})
+    assert (status, told["field"]) == (409, "serial_number")
+    assert first in told["detail"]
+    assert second in told["detail"]
+    status, told = api.post("/certificates/revoke", {"serial_number": "0x1234567890", "reason": "superseded"})
+    assert (status, told["cert_id"]) == (200, second)
+
+
+def test_hold_and_release_over_rest(api: Api, issued: dict[str, Any]) -> None:
+    path = f"/certificates/{issued['cert_id']}"
+    status, told = api.post(f"{path}/revoke", {"reason": "certificateHold"})
+    assert (status, told["status"], told["confirmed"]) == (200, "revocation_pending", False)
+    assert api.post(f"{path}/release", {})[0] == 409  # the CA has not confirmed the hold
+    process_revocations()
+    assert api.post(f"{path}/release", {})[0] == 200
+    process_revocations()
+    assert api.get(path)[1]["status"] == "good"
+    assert api.post(f"{path}/release", {})[0] == 409
+    assert api.post("/certificates/release", {"serial_number": issued["serial_number"]})[0] == 200  # as a CA: already so is success
+
+
+def test_compromise_revokes_the_others_on_the_key_and_refuses_it_at_the_ca_endpoint(api: Api) -> None:
+    csr = pem_csr("a.example.com")
+    first = api.post("/certificates/issue", {"csr": csr})[1]
+    second = api.post("/certificates/issue", {"csr": csr, "validity_days": 30})[1]
+    status, told = api.post(f"/certificates/{first['cert_id']}/revoke", {"reason": "keyCompromise"})
+    assert (status, told["also_revoked"], told["case_opened"]) == (200, [second["cert_id"]], True)
+    status, told = api.post("/certificates/issue", {"csr": csr})
+    assert (status, "compromised" in told["detail"]) == (403, True)
+    assert OperatorAlert.objects.filter(kind="key_claimed", closed_at__isnull=True).count() == 1
+
+
+def test_token_acts_for_its_team_alone(portal: Portal, issued: dict[str, Any]) -> None:
+    other, path = outsider(portal), f"/certificates/{issued['cert_id']}"
+    for suffix, body in (("renew", {}), ("revoke", {"reason": "superseded"}), ("release", {})):
+        assert (suffix, other.post(f"{path}/{suffix}", body)[0]) == (suffix, 404)
+    reader = Api(portal.token("certificates:read"))
+    for suffix, body in (("renew", {}), ("revoke", {"reason": "superseded"}), ("release", {})):
+        assert (suffix, reader.post(f"{path}/{suffix}", body)[0]) == (suffix, 403)
+    officer = Api(portal.token(user=portal.carol, team=portal.team)) if portal.team.members.filter(pk=portal.carol.pk).exists() else None
+    assert officer is None  # a token is never wider than its team
+    assert Revocation.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("suffix", "body"),
+    [
+        ("revoke", {"reason": "banana"}),
+        ("revoke", {"reason": "removeFromCRL"}),
+        ("revoke", {"reason": "superseded", "revocation_date": "yesterday"}),
+        ("revoke", {"reason": "superseded", "revocation_date": "2999-01-01T00:00:00Z"}),
+        ("revoke", {"reason": "superseded", "comment": "x" * 501}),
+        ("revoke", {"reason": "superseded", "owner": "bob"}),
+        ("renew", {"new_key": True, "keep_key": True}),
+        ("renew", {"validity_days": 1}),
+        ("renew", {"new_key": "maybe"}),
+    ],
+    ids=str,
+)
+def test_nonsense_is_refused_with_its_field(api: Api, issued: dict[str, Any], suffix: str, body: dict[str, Any]) -> None:
+    status, told = api.post(f"/certificates/{issued['cert_id']}/{suffix}", body)
+    assert (status, bool(told["detail"])) == (422, True)
+    assert told["field"]
+
+
+@pytest.mark.parametrize("serial", ["", "xyz", "0", "0x", "F" * 41, "12:3G"])
+def test_what_is_no_serial_number_is_refused(api: Api, issued: dict[str, Any], serial: str) -> None:
+    assert api.post("/certificates/revoke", {"serial_number": serial, "reason": "superseded"})[0] == 422
+
+
+def test_brought_key_gets_no_new_one_from_us(api: Api, issued: dict[str, Any]) -> None:
+    status, told = api.post(f"/certificates/{issued['cert_id']}/renew", {"new_key": True})
+    assert (status, "new CSR" in told["suggestion"]) == (403, True)
+    assert newest_of(Certificate.objects.get()).cert_id == issued["cert_id"]
