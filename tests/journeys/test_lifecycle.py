@@ -1,0 +1,194 @@
+"""A certificate's later life in the browser: renewed, revoked with all on its key, held and released; in words too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from certs.models import Certificate, CertificateRequest, OperatorAlert
+from certs.workflow.revoking import process_revocations
+from tests.certs.workflow.life import new_policy
+from tests.journeys.conftest import Visitor
+from tests.portal.fixtures import Portal
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Visit = Callable[..., Visitor]
+Status = Certificate.Status
+
+
+@pytest.fixture
+def alice(visit: Visit) -> Visitor:
+    """Has a certificate, and its page open."""
+    visitor = visit()
+    issue(visitor, "Issue TLS certificate for api.example.com with P-256, 90 days")
+    return visitor
+
+
+def issue(visitor: Visitor, sentence: str) -> None:
+    visitor.ask(sentence)
+    visitor.page.get_by_role("button", name="Issue it").click()
+    expect(visitor.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    visitor.page.get_by_role("link", name="cert-").first.click()
+
+
+def renew(visitor: Visitor) -> None:
+    visitor.page.get_by_role("link", name="Renew", exact=True).click()
+    visitor.page.get_by_role("button", name="Renew it").click()
+    expect(visitor.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+
+
+def test_renewal_shows_its_plan_and_links_old_and_new(alice: Visitor) -> None:
+    old = Certificate.objects.get()
+    alice.page.get_by_role("link", name="Renew", exact=True).click()
+    expect(alice.page.get_by_text("the same ECDSA P-256 key")).to_be_visible()
+    assert Certificate.objects.count() == 1
+    alice.page.get_by_role("button", name="Renew it").click()
+    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    expect(alice.page.get_by_text("used again, kept in")).to_be_visible()
+    new = Certificate.objects.get(renewed_from=old)
+    alice.open(f"/certificates/{old.cert_id}/")
+    expect(alice.page.get_by_text(f"Superseded by {new.cert_id}")).to_be_visible()
+    expect(alice.page.get_by_role("link", name="Renew", exact=True)).to_have_count(0)
+    expect(alice.page.get_by_role("heading", name="Lineage")).to_be_visible()
+    alice.open(f"/certificates/{old.cert_id}/renew/")
+    expect(alice.page.get_by_text("It is renewed already.")).to_be_visible()
+
+
+def test_renewal_with_a_new_key_is_said_and_done(alice: Visitor) -> None:
+    alice.page.get_by_role("link", name="Renew", exact=True).click()
+    alice.page.get_by_label("Key", exact=True).select_option(label="Make a new key")
+    alice.page.get_by_role("button", name="Show that plan").click()
+    expect(alice.page.get_by_text("a new ECDSA P-256 key")).to_be_visible()
+    alice.page.get_by_role("button", name="Renew it").click()
+    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    assert Certificate.objects.values_list("spki_sha256", flat=True).distinct().count() == 2
+
+
+def test_renewal_that_the_policy_refuses_says_why_and_offers_no_button(alice: Visitor) -> None:
+    new_policy("v2.4", allowed_keys={"rsa": {"min_bits": 3072}, "ec": [384]})
+    alice.page.get_by_role("link", name="Renew", exact=True).click()
+    expect(alice.page.get_by_role("alert").get_by_text("Curve P-256 is not allowed")).to_be_visible()
+    expect(alice.page.get_by_role("button", name="Renew it")).to_have_count(0)
+
+
+def test_revocation_asks_for_a_reason_and_is_done(alice: Visitor) -> None:
+    alice.page.get_by_role("link", name="Revoke").click()
+    alice.page.get_by_role("button", name="Revoke it").click()
+    expect(alice.page.get_by_role("heading", name="Revoke api.example.com")).to_be_visible()  # the browser wants a reason first
+    assert Certificate.objects.get().status == Status.GOOD
+    alice.page.get_by_label("cessation of operation").check()
+    alice.page.get_by_label("Comment").fill("The service was switched off.")
+    alice.page.get_by_role("button", name="Revoke it").click()
+    expect(alice.page.get_by_text("It is revoked; the CA is told now.")).to_be_visible()
+    expect(alice.page.get_by_text("Reason: cessationOfOperation")).to_be_visible()
+    expect(alice.page.get_by_text("The service was switched off.")).to_be_visible()
+    expect(alice.page.get_by_role("link", name="fullchain.pem")).to_have_count(0)
+    expect(alice.page.get_by_role("link", name="Renew", exact=True)).to_have_count(0)
+
+
+def test_compromise_offers_all_certificates_on_the_key_preselected(alice: Visitor) -> None:
+    old = Certificate.objects.get()
+    renew(alice)
+    new = Certificate.objects.get(renewed_from=old)
+    alice.open(f"/certificates/{old.cert_id}/revoke/")
+    expect(alice.page.get_by_label(new.cert_id)).to_be_checked()
+    alice.page.get_by_label("key compromise").check()
+    alice.page.get_by_label("Destroy the key").check()
+    alice.page.get_by_role("button", name="Revoke it").click()
+    expect(alice.page.get_by_text("2 certificates are revoked")).to_be_visible()
+    expect(alice.page.get_by_text("Their public key is refused from now on")).to_be_visible()
+    expect(alice.page.get_by_text("The key is being destroyed")).to_be_visible()
+    assert not Certificate.objects.filter(status=Status.GOOD).exists()
+
+
+def test_hold_is_released_on_its_page(alice: Visitor) -> None:
+    alice.page.get_by_role("link", name="Revoke").click()
+    alice.page.get_by_label("on hold").check()
+    alice.page.get_by_role("button", name="Revoke it").click()
+    certificate = Certificate.objects.get()
+    wait_for(certificate, Status.REVOKED)
+    alice.page.reload()
+    alice.page.get_by_role("link", name="Release from hold").click()
+    alice.page.get_by_role("button", name="Release it").click()
+    wait_for(certificate, Status.GOOD)
+    alice.page.reload()
+    expect(alice.page.get_by_role("link", name="fullchain.pem")).to_be_visible()
+
+
+def wait_for(certificate: Certificate, status: str) -> None:
+    for _ in range(100):
+        process_revocations()
+        certificate.refresh_from_db()
+        if certificate.status == status:
+            return
+    raise AssertionError(f"{certificate.cert_id} is {certificate.status}")
+
+
+def test_words_lead_to_the_page_that_shows_what_they_mean(alice: Visitor) -> None:
+    certificate = Certificate.objects.get()
+    alice.ask(f"Renew {certificate.cert_id} with a new key")
+    expect(alice.page.get_by_text("a new ECDSA P-256 key")).to_be_visible()
+    alice.ask(f"Revoke certificate {certificate.cert_id} - reason: key compromise, and destroy the key")
+    expect(alice.page.get_by_label("key compromise")).to_be_checked()
+    expect(alice.page.get_by_label("Destroy the key")).to_be_checked()
+    alice.ask(f"Revoke serial 0x{certificate.serial_number}, superseded")
+    expect(alice.page.get_by_label("superseded")).to_be_checked()
+    alice.ask("Revoke cert-5678 - reason: key compromise")
+    expect(alice.page.get_by_text("There is no certificate cert-5678 that you may see.")).to_be_visible()
+    assert (Certificate.objects.get().status, CertificateRequest.objects.count()) == (Status.GOOD, 1)
+
+
+def test_others_see_no_buttons_and_get_404(alice: Visitor, visit: Visit, portal: Portal) -> None:
+    certificate = Certificate.objects.get()
+    paths = [f"/certificates/{certificate.cert_id}/{what}/" for what in ("renew", "revoke", "release")]
+    bob = visit("bob")
+    assert [bob.page.request.get(bob.base + path).status for path in paths] == [404, 404, 404]
+    bob.ask(f"Revoke {certificate.cert_id} - superseded")
+    expect(bob.page.get_by_text("that you may see")).to_be_visible()
+    carol = visit("carol")
+    carol.open(f"/certificates/{certificate.cert_id}/")
+    expect(carol.page.get_by_role("link", name="Revoke")).to_be_visible()
+    assert OperatorAlert.objects.count() == 0
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_pages_have_no_accessibility_fault_and_fit_a_phone(visit: Visit, dark: bool) -> None:
+    alice = visit(dark=dark, width=360, height=740)
+    issue(alice, "Issue TLS certificate for a-long-name.department.example.com with P-256, 90 days")
+    old = Certificate.objects.get()
+    renew(alice)
+    new = Certificate.objects.get(renewed_from=old)
+    faults: dict[str, list[str]] = {}
+    widths: dict[str, int] = {}
+
+    def look(name: str, path: str) -> None:
+        alice.open(path)
+        faults[name], widths[name] = alice.axe(), alice.page.evaluate("document.documentElement.scrollWidth")
+
+    look("superseded", f"/certificates/{old.cert_id}/")
+    look("renew", f"/certificates/{new.cert_id}/renew/")
+    look("renewed already", f"/certificates/{old.cert_id}/renew/")
+    look("revoke", f"/certificates/{new.cert_id}/revoke/?reason=keyCompromise")
+    alice.page.get_by_label("on hold").check()
+    alice.page.get_by_role("button", name="Revoke it").click()
+    look("pending or revoked", f"/certificates/{new.cert_id}/")
+    wait_for(new, Status.REVOKED)
+    look("held", f"/certificates/{new.cert_id}/")
+    look("release", f"/certificates/{new.cert_id}/release/")
+    assert {name: found for name, found in faults.items() if found} == {}
+    assert {name: width for name, width in widths.items() if width > 360} == {}
+
+
+def test_keyboard_alone_revokes(alice: Visitor) -> None:
+    certificate = Certificate.objects.get()
+    alice.open(f"/certificates/{certificate.cert_id}/revoke/")
+    alice.page.get_by_label("superseded").focus()
+    alice.page.keyboard.press("Space")
+    for _ in range(20):
+        alice.page.keyboard.press("Tab")
+        if alice.page.evaluate("document.activeElement.textContent").strip() == "Revoke it":
+            break
+    alice.page.keyboard.press("Enter")
+    expect(alice.page.get_by_text("It is revoked; the CA is told now.")).to_be_visible()
