@@ -18,6 +18,7 @@ from certs.models import Certificate, Revocation
 from certs.terms import RevocationReason
 from certs.views.doors import actor_of, page
 from certs.views.lifecycle import authority_of
+from certs.views.timeline import event_detail
 from certs.workflow.succession import lineage_of, stops_lineage
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
@@ -71,7 +72,7 @@ def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
         "names": row.names.order_by("pk"),
         "key_label": KeyFacts.from_name(row.key_type).label,
         "pem": pem_of(bytes(row.body.der)),
-        "events": AuditEvent.objects.filter(subject__in=subjects).order_by("-pk")[:50],
+        "history": [(event, event_detail(event)) for event in AuditEvent.objects.filter(subject__in=subjects).order_by("-pk")[:50]],
         "forms": FORMS,
         "lineage": lineage if len(lineage) > 1 else [],
         "superseded_by": lineage[lineage.index(row) + 1] if row != lineage[-1] else None,
