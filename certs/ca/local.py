@@ -30,8 +30,8 @@ from certs.ca.base import (
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
 from certs.models.batch import give_ids, insert_models, update_rows
-from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.terms import RevocationReason
+from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.lint import lint
 from certs.x509.profiles import profile_named
 from certs.x509.serial import new_serial
