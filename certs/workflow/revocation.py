@@ -88,7 +88,9 @@ def _first(
     revocation = released or Revocation(certificate=row)
     revocation.reason, revocation.requested_at, revocation.requested_by = str(reason), now, actor.name
     revocation.invalidity_date, revocation.comment = invalidity_date, comment
-    revocation.confirmed_at = revocation.released_at = revocation.release_requested_at = revocation.lease_until = None
+    revocation.confirmed_at = revocation.released_at = revocation.release_requested_at = revocation.lease_until = (
+        revocation.first_crl_number
+    ) = None
     revocation.release_requested_by, revocation.tries, revocation.last_error = "", 0, ""
     revocation.save()
     Certificate.objects.filter(pk=row.pk).update(status=Certificate.Status.REVOCATION_PENDING, status_version=F("status_version") + 1)

@@ -21,7 +21,7 @@ from certs.crl.segments import BooksDisagree, take_snapshot
 from certs.models import CRL, Certificate, CRLPoint, CRLSegment, IssuanceIntent, OperatorAlert, Revocation
 from certs.terms import RevocationReason
 from certs.workflow.publishing import ALARM_BEFORE, abandon_old_intents, keep_status_information, open_next_shard, refresh_point, watch
-from certs.workflow.revocation import process_revocations
+from certs.workflow.revoking import process_revocations
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke
 from tests.portal.fixtures import SYSTEM, Portal
 
