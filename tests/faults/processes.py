@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from django.conf import settings
 from django.db import connection
 
-QUEUES = ("workflow", "policy", "keys", "ca", "inventory", "audit", "mail")
+QUEUES = tuple(queue.name for queue in settings.CELERY_TASK_QUEUES)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -62,6 +63,15 @@ class Worker:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+    def kill_child(self, dice: random.Random) -> None:
+        """SIGKILL to one process of the pool; its parent finds out and starts another."""
+        if self.process is None:
+            return
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        if listed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(dice.choice(listed)), signal.SIGKILL)
 
     def __enter__(self) -> Self:
         self.start()
