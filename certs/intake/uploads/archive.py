@@ -129,7 +129,8 @@ def _none(number: int, name: str, problem: str) -> Line:
 
 def _may_be_request(name: str, data: bytes) -> bool:
     """By its ending, or by what stands in it under another."""
-    return name.lower().endswith(_REQUEST_ENDINGS) or b"CERTIFICATE REQUEST-----" in data
+    binary = data[:1] == b"\x30" and not data.isascii()
+    return binary or name.lower().endswith(_REQUEST_ENDINGS) or b"CERTIFICATE REQUEST-----" in data
 
 
 def _leads_outside(name: str) -> bool:

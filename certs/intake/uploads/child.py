@@ -14,18 +14,17 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 
 from certs.errors import InputRefused
 from certs.intake.uploads.limits import Rules
-from certs.intake.uploads.reading import Found, costs, find, judge
+from certs.intake.uploads.reading import Found, find, judge, request_bytes
 from certs.intake.uploads.wire import line_to_wire, refusal_to_wire, rules_from_wire
 
-MANY = 2000  # signatures: from here on a second process is worth its start
 PROCESSES = 2
-_AT_ONCE = 250
+_WORTH_A_PROCESS = 200_000  # bytes of CSRs: some 450 with P-256 keys, or 200 with RSA keys, which take much longer each
+_LEAST_AT_ONCE, _MOST_AT_ONCE = 10, 250
 
 
 def main(seconds: int, memory_bytes: int, answer_bytes: int) -> int:
@@ -38,7 +37,7 @@ def main(seconds: int, memory_bytes: int, answer_bytes: int) -> int:
     try:
         for told in answers(sys.stdin.buffer.readline(), sys.stdin.buffer.read()):
             answer.write(told)
-    except (MemoryError, BrokenProcessPool):
+    except MemoryError:
         answer.write(b'{"failed":"memory"}\n')
     except Exception as error:  # noqa: BLE001 - the outermost door of this process; the text of an error may be the file's
         answer.write(_failure(error))
@@ -59,9 +58,10 @@ def answers(rules_line: bytes, data: bytes) -> Iterator[bytes]:
 
 
 def _judged(found: Sequence[Found], rules: Rules) -> Iterator[bytes]:
-    batches = [found[start : start + _AT_ONCE] for start in range(0, len(found), _AT_ONCE)]
+    at_once = max(_LEAST_AT_ONCE, min(_MOST_AT_ONCE, len(found) // (4 * PROCESSES)))
+    batches = [found[start : start + at_once] for start in range(0, len(found), at_once)]
     processes = min(PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    if processes < 2 or costs(found) < MANY:
+    if processes < 2 or request_bytes(found) < _WORTH_A_PROCESS:
         yield from map(partial(_judge_batch, rules=rules), batches)
         return
     # Forked, so limits and libraries are there already; an alarm is not inherited.

@@ -22,6 +22,16 @@ def is_table(text: str) -> bool:
     return _delimiter(text) != ""
 
 
+def check_line_lengths(text: str, limits: Limits) -> None:
+    """Cheap, so that nothing else has to look at what is no table. Raises InputRefused."""
+    longest = limits.max_csr_bytes + _ROOM_BESIDE_CSR
+    for number, line in enumerate(io.StringIO(text), start=1):
+        if len(line) > longest:
+            raise InputRefused(
+                f"Line {number} of the file has more than {longest:,} characters.", field="file", next_step="Write one certificate a row."
+            )
+
+
 def table_rows(text: str, limits: Limits) -> list[Row]:
     """All rows that say something. Raises InputRefused for what spoils the whole table."""
     records = _records(text, _delimiter(text), limits)
@@ -79,9 +89,8 @@ def _first_record(text: str, delimiter: str) -> list[str]:
 
 
 def _records(text: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:
-    longest = limits.max_csr_bytes + _ROOM_BESIDE_CSR
-    csv.field_size_limit(longest)
-    reader = csv.reader(_lines(text, longest), delimiter=delimiter, strict=True)
+    csv.field_size_limit(limits.max_csr_bytes + _ROOM_BESIDE_CSR)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     number = 0
     try:
         for number, record in enumerate(reader, start=1):
@@ -90,15 +99,6 @@ def _records(text: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, l
         raise InputRefused(
             f"Row {number + 1} cannot be read: {_plainly(error)}.", field="file", next_step="Correct it and upload again."
         ) from error
-
-
-def _lines(text: str, longest: int) -> Iterator[str]:
-    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
-        if len(line) > longest:
-            raise InputRefused(
-                f"Line {number} of the file has more than {longest:,} characters.", field="file", next_step="Write one certificate a row."
-            )
-        yield line
 
 
 def _plainly(error: csv.Error) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Sequence
 
 from certs.errors import InputRefused
 from certs.intake.uploads.archive import MAGIC, open_archive, requests_in
 from certs.intake.uploads.columns import NEEDED
-from certs.intake.uploads.csv_table import is_table, table_rows, too_many_lines
+from certs.intake.uploads.csv_table import check_line_lengths, is_table, table_rows, too_many_lines
 from certs.intake.uploads.limits import MB, Limits, Rules
 from certs.intake.uploads.lines import Line
 from certs.intake.uploads.requests import RequestFound, count_objects, request_line, split_requests
@@ -29,6 +30,8 @@ _OTHER_KINDS = (
     (b"\xff\xd8\xff", "a picture"),
 )
 _OFFICE = ("content.xml", "word/document.xml", "ppt/presentation.xml", "xl/workbook.bin")
+
+_ARMOUR = re.compile(r"^-----BEGIN [A-Z0-9 ]{1,60}-----[ \t\r]*$", re.MULTILINE)
 
 Found = Row | RequestFound | Line
 
@@ -60,9 +63,9 @@ def judge(found: Found, rules: Rules) -> Line:
     return found
 
 
-def costs(found: Sequence[Found]) -> int:
-    """How many signatures there are to verify: what reading takes its time for."""
-    return sum(isinstance(one, RequestFound) or (isinstance(one, Row) and one.has_csr) for one in found)
+def request_bytes(found: Sequence[Found]) -> int:
+    """How much of it is CSRs, whose keys and signatures are what reading takes its time for."""
+    return sum(len(one.data) if isinstance(one, RequestFound) else len(one.csr) for one in found if not isinstance(one, Line))
 
 
 def too_large(size: int, limits: Limits) -> InputRefused:
@@ -118,7 +121,9 @@ def _decoded(data: bytes) -> str:
 
 
 def _from_text(text: str, rules: Rules) -> list[Found]:
-    if not text.lstrip().startswith("-----BEGIN") and is_table(text):
+    # In a cell the armour of a CSR stands between quotation marks; alone on its line it is PEM, even below "Certificate Request:".
+    if not _ARMOUR.search(text) and is_table(text):
+        check_line_lengths(text, rules.limits)
         refuse_secrets(text)
         return list(table_rows(text, rules.limits))
     data = text.encode()

@@ -38,8 +38,8 @@ class Row:
         return f"row {self.number}"
 
     @property
-    def has_csr(self) -> bool:
-        return bool(self.cells[COLUMNS.index("csr")])
+    def csr(self) -> str:
+        return self.cells[COLUMNS.index("csr")]
 
 
 def row_of(number: int, cells: Sequence[str], header: Header) -> Row:
