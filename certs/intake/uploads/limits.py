@@ -20,7 +20,7 @@ class Limits:
     max_bytes: int = 20 * MB
     max_lines: int = 10_000
     max_unzipped_bytes: int = 100 * MB
-    max_zip_entries: int = 20_000
+    max_zip_entries: int = 100_000
     max_zip_ratio: int = 200
     max_csr_bytes: int = 64 * 1024
     max_names: int = 100
