@@ -6,7 +6,7 @@ import sys
 
 from bench import machine, portal
 
-PARTS = ("single", "rates", "http", "bulk")
+PARTS = ("single", "rates", "http", "bulk", "bulk-vault")
 
 
 def main(names: list[str]) -> int:
@@ -19,7 +19,7 @@ def main(names: list[str]) -> int:
         from bench import bulk, http, rates, single  # noqa: PLC0415 - Django must be set up first
 
         for name in wanted:
-            {"single": single.run, "rates": rates.run, "http": http.run, "bulk": bulk.run}[name]()
+            {"single": single.run, "rates": rates.run, "http": http.run, "bulk": bulk.run, "bulk-vault": bulk.run_vault}[name]()
     return 0
 
 

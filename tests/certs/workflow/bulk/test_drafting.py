@@ -20,7 +20,7 @@ from certs.workflow.issuance import Requester
 from tests.certs.workflow.bulk.orders import drafted, lines_for, work_off_all
 
 MakeSpec = Callable[..., CertificateSpec]
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 
 def test_each_line_is_judged_and_nothing_is_made(twin_portal: Requester, make_spec: MakeSpec) -> None:

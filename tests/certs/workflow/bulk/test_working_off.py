@@ -29,7 +29,7 @@ from tests.certs.workflow.bulk.orders import drafted, work_off, work_off_all
 from tests.twins.ca import TwinCAClient
 
 MakeSpec = Callable[..., CertificateSpec]
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 
 @pytest.fixture(autouse=True)
