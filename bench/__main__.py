@@ -6,7 +6,7 @@ import sys
 
 from bench import machine, portal
 
-PARTS = ("single", "rates", "http", "bulk", "bulk-vault")
+PARTS = ("single", "rates", "http", "bulk", "bulk-vault", "crl", "ocsp")
 
 
 def main(names: list[str]) -> int:
@@ -16,10 +16,18 @@ def main(names: list[str]) -> int:
         return 2
     machine.describe()
     with portal.prepared():
-        from bench import bulk, http, rates, single  # noqa: PLC0415 - Django must be set up first
+        from bench import bulk, crl, http, ocsp, rates, single  # noqa: PLC0415 - Django must be set up first
 
         for name in wanted:
-            {"single": single.run, "rates": rates.run, "http": http.run, "bulk": bulk.run, "bulk-vault": bulk.run_vault}[name]()
+            {
+                "single": single.run,
+                "rates": rates.run,
+                "http": http.run,
+                "bulk": bulk.run,
+                "bulk-vault": bulk.run_vault,
+                "crl": crl.run,
+                "ocsp": ocsp.run,
+            }[name]()
     return 0
 
 

@@ -30,7 +30,7 @@ def run() -> None:
     _, secret = create_token(
         user=user, team=Team.objects.get(), name="bench", scopes=["certificates:issue"], actor=Actor("command", "bench")
     )
-    with _server() as port:
+    with web_server() as port:
         for clients in (1, 4):
             before = Certificate.objects.count()
             rate = _load(port, secret, clients)
@@ -40,7 +40,8 @@ def run() -> None:
 
 
 @contextlib.contextmanager
-def _server() -> Iterator[int]:
+def web_server(**more: str) -> Iterator[int]:
+    """Gunicorn with two processes on a loopback port; `more` are environment variables of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -60,7 +61,7 @@ def _server() -> Iterator[int]:
         "--log-level",
         "warning",
     ]
-    with subprocess.Popen(command, env=os.environ) as server:
+    with subprocess.Popen(command, env={**os.environ, **more}) as server:
         try:
             _wait(port)
             yield port

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from celery import shared_task
 from django.conf import settings
+from kombu.exceptions import OperationalError
 
 from certs.models import Issuer
 from certs.notifications import mail
 from certs.workflow import destruction, expiry, holding, publishing, reconciling, recovery, revoking, steps, succession
 from certs.workflow.bulk import dispatching
 from certs.workflow.steps.keys import KeysUnavailable
+
+log = logging.getLogger(__name__)
 
 
 @shared_task
@@ -79,7 +83,10 @@ def sweep() -> int:
 @shared_task
 def process_revocations() -> int:
     """Own CRLs are begun first: a CA elsewhere that is slow to answer must not hold them up."""
-    publish_status.delay()
+    try:
+        publish_status.apply_async(retry=False)
+    except (OperationalError, OSError) as exc:
+        log.warning("broker unreachable, the CRLs wait for beat: %s", exc)
     return revoking.process_revocations()
 
 

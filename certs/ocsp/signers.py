@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from cryptography import x509
+from django.conf import settings
 
 from certs.ca.responders import newest_responder
 from certs.models import Issuer
@@ -69,6 +70,8 @@ def _load(slug: str, *, now: datetime) -> Signer:
     responder = newest_responder(issuer)
     if responder is None or responder.not_after <= now:
         raise NoResponder(f"{issuer.name} has no OCSP responder whose certificate is valid now")
+    if responder.key.backend not in settings.KEY_BACKENDS:
+        raise NoResponder(f"this process has no login to the key backend {responder.key.backend}; the service `status` has")
     der = bytes(responder.certificate_der)
     certificate = x509.load_der_x509_certificate(der)
     authority = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))

@@ -24,6 +24,15 @@ path "transit-root/sign/+" {
   capabilities = ["create", "update"]
 }
 
+# Keys of OCSP responders: a new one every three days. It makes them, and never signs with them.
+path "transit-ocsp/keys/+" {
+  capabilities = ["create", "update", "read"]
+  allowed_parameters = {
+    "type"       = []
+    "exportable" = [false]
+  }
+}
+
 path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/renew-self" { capabilities = ["update"] }
 path "auth/token/revoke-self" { capabilities = ["update"] }

@@ -1,4 +1,4 @@
-# Role of the `ca` queue and of `ca-api`: sign certificates with the CA's key. It makes no key and reads no leaf key.
+# Role of the `ca` queue and of `ca-api`: sign certificates and CRLs with the CA's key. It makes no CA key and reads no leaf key.
 
 path "transit-ca/keys/+" {
   capabilities = ["read"]
@@ -6,6 +6,15 @@ path "transit-ca/keys/+" {
 
 path "transit-ca/sign/+" {
   capabilities = ["create", "update"]
+}
+
+# Keys of OCSP responders: a new one every three days. It makes them, and never signs with them.
+path "transit-ocsp/keys/+" {
+  capabilities = ["create", "update", "read"]
+  allowed_parameters = {
+    "type"       = []
+    "exportable" = [false]
+  }
 }
 
 path "auth/token/lookup-self" { capabilities = ["read"] }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import time
 import uuid
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import hvac
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -31,12 +33,19 @@ class Mounts:
 
     def __init__(self, vault: hvac.Client, access: VaultAccess, mount: Callable[[str], str]) -> None:
         self.vault, self.access = vault, access
-        self.leaf, self.ca, self.root, self.pki = mount("transit"), mount("transit"), mount("transit"), mount("pki")
+        self.leaf, self.ca, self.root, self.ocsp = (mount("transit") for _ in range(4))
+        self.pki = mount("pki")
         self.mark = uuid.uuid4().hex[:8]
 
     def policy(self, role: str) -> str:
         text = (FOLDER / f"{role}.hcl").read_text()
-        documented = {"transit-leaf/": self.leaf, "transit-ca/": self.ca, "transit-root/": self.root, '"pki/': f'"{self.pki}'}
+        documented = {
+            "transit-leaf/": self.leaf,
+            "transit-ca/": self.ca,
+            "transit-root/": self.root,
+            "transit-ocsp/": self.ocsp,
+            '"pki/': f'"{self.pki}',
+        }
         for name, own in documented.items():
             text = text.replace(name, f"{own}/")
         return text
@@ -65,7 +74,7 @@ def mounts(vault_client: hvac.Client, vault_access: VaultAccess, vault_mount: Ca
             vault_client.sys.enable_auth_method("approle")
     made = Mounts(vault_client, vault_access, vault_mount)
     vault_client.secrets.transit.create_key("victim", key_type="ecdsa-p256", mount_point=made.leaf)
-    for mount in (made.ca, made.root):
+    for mount in (made.ca, made.root, made.ocsp):
         vault_client.secrets.transit.create_key("authority", key_type="ecdsa-p256", mount_point=mount)
     return made
 
@@ -161,6 +170,23 @@ def _reveal_or_end(mount: Callable[[Mounts], str]) -> dict[str, Callable[[hvac.C
     }
 
 
+def test_ca_role_makes_responders_keys_and_ocsp_role_signs_with_them(mounts: Mounts) -> None:
+    made = mounts.backend("ca", mounts.ocsp).create("ocsp-internal-ca-prod", KeySpec.EC_P256, key_id=uuid.uuid4())
+    backend = mounts.backend("ocsp", mounts.ocsp)
+    signature = backend.private_key(made.ref).sign(b"an answer", ec.ECDSA(hashes.SHA256()))
+    public_key: Any = made.public_key
+    public_key.verify(signature, b"an answer", ec.ECDSA(hashes.SHA256()))
+
+
+def test_ca_role_signs_a_crl_by_its_digest(mounts: Mounts) -> None:
+    backend = mounts.backend("ca", mounts.ca)
+    found = backend.find("authority", key_id=uuid.uuid4())
+    assert found is not None
+    public_key: Any = found.public_key
+    signature = backend.sign_digest(found.ref, hashlib.sha256(b"a large CRL").digest())
+    public_key.verify(signature, b"a large CRL", ec.ECDSA(hashes.SHA256()))
+
+
 FORBIDDEN: dict[str, dict[str, Callable[[hvac.Client, Mounts], Any]]] = {
     "keys": {
         "make an exportable key": lambda c, m: c.secrets.transit.create_key(
@@ -190,6 +216,22 @@ FORBIDDEN: dict[str, dict[str, Callable[[hvac.Client, Mounts], Any]]] = {
         "export": lambda c, m: c.secrets.transit.export_key("authority", "signing-key", mount_point=m.ca),
         "delete": lambda c, m: c.secrets.transit.delete_key("authority", mount_point=m.ca),
         "sign with a leaf key": lambda c, m: c.secrets.transit.sign_data("victim", hash_input=MESSAGE, mount_point=m.leaf),
+        "sign with a responder's key": lambda c, m: c.secrets.transit.sign_data("authority", hash_input=MESSAGE, mount_point=m.ocsp),
+        "make an exportable responder's key": lambda c, m: c.secrets.transit.create_key(
+            "x", key_type="ecdsa-p256", exportable=True, mount_point=m.ocsp
+        ),
+    },
+    "ocsp": {
+        "make a key": lambda c, m: c.secrets.transit.create_key("x", key_type="ecdsa-p256", mount_point=m.ocsp),
+        "rotate": lambda c, m: c.secrets.transit.rotate_key("authority", mount_point=m.ocsp),
+        "write config": lambda c, m: c.secrets.transit.update_key_configuration("authority", exportable=True, mount_point=m.ocsp),
+        "export": lambda c, m: c.secrets.transit.export_key("authority", "signing-key", mount_point=m.ocsp),
+        "delete": lambda c, m: c.secrets.transit.delete_key("authority", mount_point=m.ocsp),
+        "sign with the CA's key": lambda c, m: c.secrets.transit.sign_data("authority", hash_input=MESSAGE, mount_point=m.ca),
+        "read the CA's key": lambda c, m: c.secrets.transit.read_key("authority", mount_point=m.ca),
+        "sign with the root's key": lambda c, m: c.secrets.transit.sign_data("authority", hash_input=MESSAGE, mount_point=m.root),
+        "sign with a leaf key": lambda c, m: c.secrets.transit.sign_data("victim", hash_input=MESSAGE, mount_point=m.leaf),
+        "make a token": lambda c, m: c.auth.token.create(),
     },
     "destroy": {
         "allow export": lambda c, m: c.secrets.transit.update_key_configuration("victim", exportable=True, mount_point=m.leaf),
