@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 def ref_of(key: Key) -> KeyRef:
-    return KeyRef(key.backend, key.name, key.version, key.locator, key.pk)
+    return KeyRef(key.backend, key.name, key.version, key.locator, key.pk, bytes(key.spki_der or b""))
 
 
 def private_key_for(key: Key, *, for_status: bool = False) -> Any:

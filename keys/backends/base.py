@@ -18,13 +18,18 @@ from keys.spec import KeySpec
 
 @dataclass(frozen=True, slots=True)
 class KeyRef:
-    """Where a key is: never what it is. `locator` is for people, such as transit/keys/api-example-com."""
+    """Where a key is: never what it is. `locator` is for people, such as transit/keys/api-example-com.
+
+    `spki_der` is its public key where the caller has it on record; who signs with it compares what comes out, so a backend
+    behind a network need not be asked for it again.
+    """
 
     backend: str
     name: str
     version: int
     locator: str
     key_id: UUID
+    spki_der: bytes = field(default=b"", compare=False, repr=False)
 
 
 T = TypeVar("T")

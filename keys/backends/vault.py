@@ -14,7 +14,7 @@ from uuid import UUID
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
 from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, attempt, check_latest
 from keys.backends.private_keys import remote_private_key
@@ -89,13 +89,14 @@ class VaultKeyBackend(KeyBackend):
         return self._info(name, data, int(data["latest_version"]), key_id)
 
     def private_key(self, ref: KeyRef) -> Any:
-        data = self._session.call(lambda c: c.secrets.transit.read_key(ref.name, mount_point=self.mount))["data"]
-        info = self._info(ref.name, data, ref.version, ref.key_id)
-
         def sign(message: bytes, padding: Any, algorithm: Any) -> bytes:
             return self._sign(ref, [message], padding, algorithm)[0]
 
-        return remote_private_key(info.public_key, sign)
+        return remote_private_key(load_der_public_key(ref.spki_der) if ref.spki_der else self._public_key(ref), sign)
+
+    def _public_key(self, ref: KeyRef) -> Any:
+        data = self._session.call(lambda c: c.secrets.transit.read_key(ref.name, mount_point=self.mount))["data"]
+        return self._info(ref.name, data, ref.version, ref.key_id).public_key
 
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
         """One call for up to 500 messages: eleven times the rate of single calls."""
