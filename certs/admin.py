@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from audit.admin import ReadOnlyAdmin
 from audit.log import Actor
 from certs.models import (
+    CRL,
     ApiToken,
     Approval,
     Attempt,
@@ -22,9 +23,11 @@ from certs.models import (
     OutgoingMail,
     PolicyEvaluation,
     QuarantinedCertificate,
+    ResponderCertificate,
     Revocation,
     Team,
     UnclaimedResult,
+    UnknownCertificate,
 )
 from certs.workflow.tokens import may_revoke_tokens, revoke_token
 
@@ -140,3 +143,26 @@ class OperatorAlertAdmin(ReadOnlyAdmin):
 @admin.register(OutgoingMail)
 class OutgoingMailAdmin(ReadOnlyAdmin):
     list_display = ("subject", "to", "written_at", "sent_at", "tries", "last_error")
+
+
+@admin.register(CRL)
+class CRLAdmin(ReadOnlyAdmin):
+    list_display = ("point", "number", "count", "this_update", "next_update", "published_at")
+    list_select_related = ("point__issuer",)
+    exclude = ("head", "tail", "segments")
+
+
+@admin.register(ResponderCertificate)
+class ResponderCertificateAdmin(ReadOnlyAdmin):
+    list_display = ("order_ref", "issuer", "serial_number", "not_before", "not_after")
+    list_select_related = ("issuer",)
+    exclude = ("certificate_der",)
+
+
+@admin.register(UnknownCertificate)
+class UnknownCertificateAdmin(ReadOnlyAdmin):
+    """What `reconcile_ca` found; a person settles it with `reconcile_ca --settle`, saying how."""
+
+    list_display = ("issuer", "serial_number", "subject", "found_at", "settled_at", "settlement")
+    list_select_related = ("issuer",)
+    exclude = ("der",)

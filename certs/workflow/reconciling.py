@@ -20,8 +20,9 @@ from certs.ca.base import CAUnreachable
 from certs.ca.registry import get_ca_client
 from certs.crl import points_of
 from certs.crl.serving import published_crl
+from certs.errors import Conflict, NotFound
 from certs.models import Certificate, IssuanceIntent, Issuer, UnknownCertificate
-from certs.notifications.alerts import ca_cause, raise_alert
+from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
 from certs.ocsp import answer
 from certs.workflow.publishing import own_issuing_cas
 from certs.workflow.states import WORKER
@@ -91,6 +92,23 @@ def _found(issuer: Issuer, der: bytes) -> UnknownCertificate | None:
             now=now,
         )
     return row if row.settled_at is None else None
+
+
+@transaction.atomic
+def settle_unknown(serial: str, settlement: str, *, actor: Actor) -> UnknownCertificate:
+    """A person has found out where a certificate came from, or had it revoked. Raises NotFound, Conflict."""
+    found = list(UnknownCertificate.objects.select_for_update(of=("self",)).select_related("issuer").filter(serial_number=serial)[:2])
+    if not found:
+        raise NotFound(f"No unknown certificate has the serial number {serial}.", next_step="Copy it from the answer of reconcile_ca.")
+    (row, *others) = found
+    if others or row.settled_at is not None:
+        raise Conflict(f"{serial} is settled already, or two CAs gave that serial number.", next_step="Look at it in the admin.")
+    row.settled_at, row.settlement = database_now(), settlement[:200]
+    row.save(update_fields=["settled_at", "settlement"])
+    data = {"serial_number": serial, "settlement": row.settlement}
+    record(EventType.CA_RECONCILED, subject=f"issuer:{row.issuer.slug}", actor=actor, at=row.settled_at, data=data)
+    close_alerts(kind="unknown_certificate", cause=f"{ca_cause(row.issuer)}:{serial}"[:128], now=row.settled_at)
+    return row
 
 
 def reconcile_status(*, actor: Actor) -> list[Books]:

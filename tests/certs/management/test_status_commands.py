@@ -149,7 +149,13 @@ def test_signed_certificate_that_nobody_recorded_becomes_a_row_and_an_alarm(port
         assert (code, answer["cas"][0]["found"]) == (1, [certificate.serial_number])
     assert UnknownCertificate.objects.get().serial_number == certificate.serial_number
     assert OperatorAlert.objects.get(kind="unknown_certificate").occurrences == 2
-    UnknownCertificate.objects.update(settled_at=database_now())
+    assert run("reconcile_ca", "--settle", f"0x{certificate.serial_number}", "--because", "a test") == (
+        0,
+        {"success": True, "settled": certificate.serial_number},
+    )
+    assert OperatorAlert.objects.filter(kind="unknown_certificate", closed_at__isnull=True).count() == 0
+    assert AuditEvent.objects.get(event="ca:reconciled").data == {"serial_number": certificate.serial_number, "settlement": "a test"}
+    assert run("reconcile_ca", "--settle", f"0x{certificate.serial_number}", "--because", "again")[0] == 1
     assert run("reconcile_ca")[0] == 0
     Certificate.objects.filter(pk=certificate.pk).update(serial_number=certificate.serial_number)
 
