@@ -6,6 +6,7 @@ from django.urls import include, path
 from certs.api import api
 from certs.views.session import admin_door
 from pkiportal.health import healthz, readyz
+from pkiportal.metrics import metrics
 
 urlpatterns = [
     # One door: the portal's sign-in counts wrong passwords and writes the audit log, the admin's own would not.
@@ -14,5 +15,6 @@ urlpatterns = [
     path("api/v1/", api.urls),
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
     path("", include("certs.urls")),
 ]

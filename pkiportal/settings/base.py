@@ -7,7 +7,7 @@ from typing import Any
 
 from kombu import Queue
 
-from pkiportal.env import env_bool, env_int, env_list, env_str
+from pkiportal.env import env_bool, env_int, env_list, env_secret, env_str
 from pkiportal.logs import logging_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -165,6 +165,8 @@ SILENCED_SYSTEM_CHECKS = ["models.W040"]
 # --- The portal ---
 # Stands in every certificate; RFC 5280 4.2.1.6 wants a full domain name or an IP address there, so not "localhost".
 PKI_BASE_URL = env_str("PKI_BASE_URL", "http://127.0.0.1:8000").rstrip("/")
+# Who may read /metrics: whoever sends this bearer token (PKI_METRICS_TOKEN or PKI_METRICS_TOKEN_FILE); without one this machine only.
+PKI_METRICS_TOKEN = env_secret("PKI_METRICS_TOKEN")
 PKI_OPERATOR_EMAILS = env_list("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
 DEFAULT_FROM_EMAIL = env_str("PKI_FROM_EMAIL", "pki-portal@example.com")
 PKI_LEAF_KEY_BACKEND = env_str("PKI_LEAF_KEY_BACKEND", "local")

@@ -1,0 +1,100 @@
+"""`/metrics`: what an operator's monitoring should watch, in the Prometheus text format (version 0.0.4).
+
+Every number is one query over a small or partial index; nothing here counts a large table. Who may read them says
+PKI_METRICS_TOKEN; without one they are for this very machine only.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import Count, Min
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from audit.clock import database_now
+from audit.models import AuditUnsealed
+from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, Revocation
+from certs.workflow.states import UNFINISHED
+
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One gauge; `label` is (name, value) where it has several series."""
+
+    name: str
+    help: str
+    value: float
+    label: tuple[str, str] | None = None
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """404 for whoever may not read them."""
+    if not _may_read(request):
+        raise Http404
+    return HttpResponse(render(list(samples())), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _may_read(request: HttpRequest) -> bool:
+    token = settings.PKI_METRICS_TOKEN
+    if not token:
+        return request.META.get("REMOTE_ADDR") in _LOOPBACK and "HTTP_X_FORWARDED_FOR" not in request.META
+    return hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode())
+
+
+def render(found: list[Sample]) -> str:
+    """Samples of one name stand together, after its HELP and TYPE lines."""
+    lines: list[str] = []
+    for name in dict.fromkeys(sample.name for sample in found):
+        series = [sample for sample in found if sample.name == name]
+        lines += [f"# HELP {name} {series[0].help}", f"# TYPE {name} gauge"]
+        lines += [f"{name}{_label(sample)} {sample.value:g}" for sample in series]
+    return "\n".join(lines) + "\n"
+
+
+def _label(sample: Sample) -> str:
+    if sample.label is None:
+        return ""
+    name, value = sample.label
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'{{{name}="{escaped}"}}'
+
+
+def samples() -> Iterator[Sample]:
+    """The gauges, read now."""
+    now = database_now()
+    yield from _requests()
+    open_alerts = OperatorAlert.objects.filter(closed_at__isnull=True)
+    yield Sample("pki_alerts_open", "Operator alerts that nobody closed yet.", open_alerts.count())
+    pending = Revocation.objects.filter(confirmed_at__isnull=True)
+    yield Sample("pki_revocations_pending", "Revocations that a CA has not confirmed.", pending.count())
+    soon = Certificate.objects.filter(not_after__gt=now, not_after__lt=now + timedelta(days=7), status=Certificate.Status.GOOD)
+    yield Sample("pki_certificates_expiring_7d", "Certificates in force that expire within 7 days.", soon.count())
+    oldest = AuditUnsealed.objects.aggregate(at=Min("event__at"))["at"]
+    age = (now - oldest).total_seconds() if oldest else 0
+    yield Sample("pki_audit_oldest_unsealed_seconds", "Age of the oldest audit event that is not sealed; alarm above 60.", age)
+    yield Sample("pki_bulk_orders_running", "Bulk orders under way.", BulkOrder.objects.filter(state=BulkOrder.State.RUNNING).count())
+    for state in (BulkChunk.State.WAITING, BulkChunk.State.QUEUED):
+        count = BulkChunk.objects.filter(state=state).count()
+        yield Sample("pki_bulk_chunks", "Chunks of bulk orders that are not done.", count, ("state", str(state)))
+    unsent = OutgoingMail.objects.filter(sent_at__isnull=True)
+    yield Sample("pki_mails_unsent", "Mails that wait to be sent.", unsent.count())
+    for issuer in Issuer.objects.exclude(alias="").order_by("name"):
+        stopped = float(issuer.circuit_opened_at is not None)
+        yield Sample("pki_ca_stopped", "1 while nothing is sent to this CA.", stopped, ("issuer", issuer.name))
+
+
+def _requests() -> Iterator[Sample]:
+    unfinished = CertificateRequest.objects.filter(state__in=UNFINISHED)
+    counts = dict(unfinished.order_by().values_list("state").annotate(count=Count("pk")))
+    for state in UNFINISHED:
+        yield Sample("pki_requests_unfinished", "Requests under way.", counts.get(str(state), 0), ("state", str(state)))
+    held = unfinished.filter(held_since__isnull=False).count()
+    yield Sample("pki_requests_held", "Requests that wait for a CA or key backend.", held)
