@@ -127,6 +127,8 @@ class RestCAClient(CAClient):
             raise NotFound(f"{self.url} never issued serial {serial_number:x}, or cannot take a hold back.")
         if response.status_code != 200:
             raise CAUnreachable(f"{self.url} answered {response.status_code} to the release of a hold: {_problem_detail(response)}")
+        if _problem(response).get("status") != "good":
+            raise CAUnreachable(f"{self.url} took the release of a hold and has not done it yet")
 
     def chain(self) -> tuple[bytes, ...]:
         if self._chain is None:

@@ -11,7 +11,7 @@ from certs.models import Certificate
 from certs.terms import RevocationReason
 from certs.workflow.authority import Authority
 from certs.workflow.compromise import on_same_key
-from certs.workflow.renewal import describe_plan, plan_renewal
+from certs.workflow.renewal import describe_plan, living_renewals, plan_renewal
 from certs.workflow.renewal_plans import KeyWish
 
 
@@ -32,7 +32,8 @@ def describe_words(plan: RenewPlan | RevokePlan, *, authority: Authority) -> dic
     authority.check_may_act(certificate)
     if isinstance(plan, RenewPlan):
         told = describe_plan(plan_renewal(certificate, authority=authority, wish=wish_of(plan)))
-        return told | {"notes": [*plan.notes, *told["notes"]]}
+        existing = living_renewals([certificate.pk]).get(certificate.pk)
+        return told | {"notes": [*plan.notes, *told["notes"]], "already": existing.public_id if existing else None}
     compromised = plan.reason is RevocationReason.KEY_COMPROMISE
     also = on_same_key(certificate, authority=authority, now=database_now()) if compromised else []
     return {

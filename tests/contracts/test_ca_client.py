@@ -26,6 +26,7 @@ from certs.errors import NotFound
 from certs.models import Domain, Issuer, Team
 from certs.terms import RevocationReason
 from certs.workflow.believing import believe
+from certs.workflow.revoking import process_revocations
 from certs.workflow.tokens import create_token
 from certs.x509.csr_building import build_csr
 from certs.x509.pem import serial_of
@@ -185,6 +186,27 @@ def test_revoke_twice_is_success_and_unknown_serial_is_not_found(subject: Subjec
     subject.client.revoke(revocation)
     with pytest.raises(NotFound):
         subject.client.revoke(replace(revocation, serial_number=serial ^ (1 << 100)))
+
+
+def test_hold_is_taken_back_and_again_is_success(subject: Subject, make_order: Callable[..., Order]) -> None:
+    (outcome,) = subject.client.issue_many([make_order()])
+    assert isinstance(outcome, Issued)
+    serial = serial_of(outcome.certificate_der)
+    assert serial is not None
+    if not subject.client.capabilities.holds:
+        with pytest.raises(NotImplementedError):
+            subject.client.release(serial)
+        return
+    subject.client.revoke(RevocationOrder(serial, RevocationReason.CERTIFICATE_HOLD, database_now(), outcome.certificate_der))
+    process_revocations()  # where this portal is the CA, its own CA must have heard of the hold
+    if isinstance(subject.client, RestCAClient):
+        with pytest.raises(CAUnreachable, match="has not done it yet"):
+            subject.client.release(serial)
+        process_revocations()
+    subject.client.release(serial)
+    subject.client.release(serial)
+    with pytest.raises(NotFound):
+        subject.client.release(serial ^ (1 << 100))
 
 
 def test_chain_leads_from_the_issuing_ca_to_a_root(subject: Subject) -> None:
