@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from functools import partial
 from multiprocessing import get_context
 
@@ -35,8 +36,9 @@ def main(seconds: int, memory_bytes: int, answer_bytes: int) -> int:
     limit_time(seconds)
     answer = sys.stdout.buffer
     try:
-        for told in answers(sys.stdin.buffer.readline(), sys.stdin.buffer.read()):
-            answer.write(told)
+        with redirect_stdout(None):  # openpyxl prints what it thinks of a style
+            for told in answers(sys.stdin.buffer.readline(), sys.stdin.buffer.read()):
+                answer.write(told)
     except MemoryError:
         answer.write(b'{"failed":"memory"}\n')
     except Exception as error:  # noqa: BLE001 - the outermost door of this process; the text of an error may be the file's

@@ -9,9 +9,9 @@ from certs.errors import CSRRefused
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.limits import Rules
 from certs.intake.uploads.lines import Line
-from certs.intake.uploads.secrets import secret_in_upload
+from certs.intake.uploads.secrets import refuse_secrets, secret_in_upload
 from certs.terms import RefusalClass
-from certs.x509.csr import CSRFacts, read_csr
+from certs.x509.csr import LARGEST_LOOKED_INTO, CSRFacts, read_csr
 
 _BEGIN = re.compile(rb"-----BEGIN [^\r\n-]{1,60}-----")
 
@@ -44,6 +44,8 @@ def split_requests(data: bytes) -> list[bytes]:
 
 def judge_request(data: bytes, rules: Rules) -> CSRFacts:
     """The gate of every door. Raises CSRRefused; a private key in place of a CSR refuses the whole upload."""
+    if len(data) > LARGEST_LOOKED_INTO:
+        refuse_secrets(data.decode("latin-1"))  # the gate turns it away unseen
     try:
         return read_csr(data, domains=rules.domains, max_names=rules.limits.max_names, max_bytes=rules.limits.max_csr_bytes)
     except CSRRefused as refused:

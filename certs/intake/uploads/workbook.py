@@ -33,7 +33,6 @@ def workbook_rows(archive: zipfile.ZipFile, limits: Limits) -> list[Row]:
     # Without it openpyxl would read XML with the standard library, entities and all.
     assert openpyxl.DEFUSEDXML, "defusedxml is not in use"
     rows = rows_of(_records(archive), limits)  # first: it ends at the row that is too many
-    refuse_secrets("\n".join("\t".join(row.cells) + "\t" + row.extra for row in rows))
     _check_parts(archive)
     return rows
 
@@ -56,7 +55,9 @@ def _records(archive: zipfile.ZipFile) -> Iterator[tuple[int, list[str]]]:
             assert archive.fp is not None  # open until its `with` ends
             workbook = openpyxl.load_workbook(archive.fp, read_only=True, keep_links=False)
             for number, cells in enumerate(_sheet(workbook).iter_rows(max_row=_LAST_ROW), start=1):
-                yield number, _texts(number, cells)
+                texts = _texts(number, cells)
+                refuse_secrets("\t".join(texts))  # before a title of it can stand in a refusal
+                yield number, texts
     except (InputRefused, MemoryError):
         raise
     except Exception as error:  # hostile bytes in a third-party parser: whatever it raises, the sender gets a clean refusal

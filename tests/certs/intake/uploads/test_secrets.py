@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_an
 
 from certs.errors import CSRRefused
 from keys.spec import spki_sha256
-from tests.certs.intake.uploads.examples import KEY, PRIVATE_PEM, csr, refusal
+from tests.certs.intake.uploads.examples import KEY, PRIVATE_PEM, csr, refusal, workbook, zipped
 
 TOKEN = "hvs." + "CAESIJ0123456789abcdefghijklmnop"
 DER = KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -30,6 +30,10 @@ UPLOADS = {
     "key among CSRs": A + PRIVATE_PEM + A,
     "bare key behind CSRs": A * 9 + b"\n" + BARE + b"\n",
     "token between CSRs": A + TOKEN.encode() + b"\n" + A,
+    "bare key in a huge CSR": A[:-40] + b"A" * 64 + (b"\n" + b"A" * 64) * 20_000 + b"\n\n--\n" + BARE,
+    "token as a title of a workbook": workbook((TOKEN, "name"), ("x", "api")),
+    "token in a name in a zip": zipped({f"{TOKEN}.csr": A}),
+    "bare key over the rows of a workbook": workbook(("name",), *((BARE[at : at + 64].decode(),) for at in range(0, len(BARE), 64))),
     "key alone": PRIVATE_PEM,
     "key in DER": DER,
     "key in UTF-16": PRIVATE_PEM.decode().encode("utf-16"),

@@ -193,3 +193,8 @@ def test_a_secret_anywhere_refuses_the_workbook(book: bytes) -> None:
 
 def test_a_workbook_is_read_in_a_process_of_its_own() -> None:
     assert [line.source for line in upload(BOOK, filename="x.csv")] == ["row 2"]
+
+
+def test_a_style_that_is_not_there_is_told_although_the_library_prints() -> None:
+    styles = re.sub(rb"<cellStyleXfs.*?</cellStyleXfs>", b"<cellStyleXfs/>", part("xl/styles.xml", BOOK))
+    assert refusal(with_part("xl/styles.xml", styles, BOOK), own_process=True).message == NOT_READABLE
