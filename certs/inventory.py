@@ -10,10 +10,10 @@ from typing import Any, Generic, TypeVar
 from django.db.models import Q, QuerySet
 
 from certs.errors import Conflict, InputRefused, NotFound
-from certs.models import Certificate, CertificateRequest, OperatorAlert
+from certs.models import BulkOrder, Certificate, CertificateRequest, OperatorAlert
 from certs.x509.serial import serial_readings
 
-Row = TypeVar("Row", CertificateRequest, Certificate)
+Row = TypeVar("Row", CertificateRequest, Certificate, BulkOrder)
 PAGE = 25
 
 

@@ -4,6 +4,9 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from certs.views import alerts, ask, certificates, lifecycle, pki, requests, session, tokens
+from certs.views.bulk import downloads as bulk_downloads
+from certs.views.bulk import new as bulk_new
+from certs.views.bulk import orders as bulk
 
 urlpatterns = [
     path("login/", session.SignIn.as_view(), name="login"),
@@ -18,6 +21,15 @@ urlpatterns = [
     path("requests/<str:public_id>/resume/", requests.resume, name="request-resume"),
     path("requests/<str:public_id>/decide/", requests.decide, name="request-decide"),
     path("requests/<str:public_id>/cancel/", requests.cancel, name="request-cancel"),
+    path("bulk/", bulk.index, name="bulk"),
+    path("bulk/new/", bulk_new.new, name="bulk-new"),
+    path("bulk/<str:public_id>/", bulk.detail, name="bulk-order"),
+    path("bulk/<str:public_id>/lines/", bulk.lines, name="bulk-lines"),
+    path("bulk/<str:public_id>/live/", bulk.live, name="bulk-live"),
+    path("bulk/<str:public_id>/submit/", bulk.submit, name="bulk-submit"),
+    path("bulk/<str:public_id>/suggestions/", bulk.suggestions, name="bulk-suggestions"),
+    path("bulk/<str:public_id>/act/<str:verb>/", bulk.act, name="bulk-act"),
+    path("bulk/<str:public_id>/<str:form>", bulk_downloads.take, name="bulk-file"),
     path("certificates/", certificates.index, name="certificates"),
     path("certificates/<str:cert_id>/", certificates.detail, name="certificate"),
     path("certificates/<str:cert_id>/renew/", lifecycle.renew_page, name="certificate-renew"),

@@ -37,6 +37,7 @@ class BulkOrder(models.Model):
     door = models.CharField(max_length=16)
     issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="bulk_orders")
     title = models.CharField(max_length=200, help_text="The file's name, or the sentence's beginning.")
+    notes = models.JSONField(default=list, help_text="What was assumed for all lines together, in words.")
     with_refused = models.BooleanField(default=False, help_text="Lines that the policy refused were submitted too, to be on record.")
     total = models.PositiveIntegerField(default=0, help_text="Lines submitted.")
     idempotency_scope = models.CharField(max_length=40, blank=True)

@@ -6,7 +6,6 @@ import base64
 from dataclasses import replace
 from typing import Any
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
@@ -15,13 +14,13 @@ from audit.clock import database_now
 from certs.errors import Conflict, CSRRefused, InputRefused, NotUnderstood
 from certs.intake.spec import IssuePlan, RenewPlan, RevokePlan
 from certs.terms import RefusalClass
+from certs.views.bulk.new import drafted_plan
 from certs.views.doors import page, requester_of, teams_of
 from certs.views.lifecycle import from_words
-from certs.views.plans import Asking, asking_of, plan_of, with_suggestions
+from certs.views.plans import Asking, asking_of, plan_of, with_suggestion
 from certs.workflow.issuance import Requester, preview, submit_many
-from certs.workflow.planning import defaults_for, plan_digest, plan_words, worst
+from certs.workflow.planning import defaults_for, plan_digest, plan_words
 from keys.spec import KeyFacts, KeySpec
-from policy.engine import Outcome
 from policy.models import Profile
 
 WAYS = (("words", "In words"), ("form", "Field by field"), ("csr", "With a CSR"))
@@ -72,6 +71,8 @@ def plan(request: HttpRequest) -> HttpResponse:
         asking = asking_of(request.POST["plan"]) if request.POST.get("plan") else _asked(request, way)
         requester = requester_of(request, asking.team)
         made = plan_of(asking, requester)
+        if len(made.specs) > 1:
+            return redirect("bulk-order", drafted_plan(made, asking.text, requester).public_id)
     except NotUnderstood as exc:
         text = request.POST.get("text", "")
         return _form(
@@ -132,19 +133,13 @@ def _days(given: Any) -> int:
 
 def _shown(request: HttpRequest, asking: Asking, made: IssuePlan, requester: Requester) -> HttpResponse:
     seen = preview(made.specs, requester=requester)
-    applied = with_suggestions(asking, seen.specs, seen.decisions)
-    rows = [
-        {"spec": spec, "key": KeyFacts.from_name(spec.key).label, "decision": decision}
-        for spec, decision in zip(seen.specs, seen.decisions, strict=True)
-    ]
+    applied = with_suggestion(asking, made, seen.decisions[0])
+    (spec,), (decision,) = seen.specs, seen.decisions
     context = {
         "team": requester.team,
-        "rows": rows[:200],
-        "hidden": max(0, len(rows) - 200),
-        "count": len(rows),
+        "row": {"spec": spec, "key": KeyFacts.from_name(spec.key).label, "decision": decision},
         "notes": made.notes,
-        "decision": worst(seen),
-        "denied": sum(decision.outcome is Outcome.DENY for decision in seen.decisions),
+        "decision": str(decision.outcome),
         "policy_version": seen.policy_version,
         "token": replace(asking, shown=plan_digest(made.specs)).token(),
         "applied_token": applied.token() if applied else "",
@@ -162,13 +157,12 @@ def confirm(request: HttpRequest) -> HttpResponse:
     asking = asking_of(request.POST.get("plan", ""))
     requester = requester_of(request, asking.team, idempotency_key=asking.nonce)
     made = plan_of(asking, requester)
-    if plan_digest(made.specs) != asking.shown:
-        raise Conflict("Defaults changed since this plan was shown; nothing was made.", next_step="Ask again, and look at the new plan.")
-    rows = submit_many(made.specs, requester=requester)
-    if len(rows) == 1:
-        return redirect("request", rows[0].public_id)
-    messages.success(request, f"{len(rows)} requests were submitted.")
-    return redirect("requests")
+    if plan_digest(made.specs) != asking.shown or len(made.specs) != 1:
+        raise Conflict(
+            "What would be made changed since this plan was shown; nothing was made.", next_step="Ask again, and look at the new plan."
+        )
+    (row,) = submit_many(made.specs, requester=requester)
+    return redirect("request", row.public_id)
 
 
 @page

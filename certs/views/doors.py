@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from audit.log import Actor
@@ -18,14 +19,14 @@ from certs.workflow.issuance import Requester
 from keys.errors import KeyBackendError
 from policy.errors import PolicyError
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def page(view: View) -> View:
     """Signed in, and every refusal a page that says why and what would pass, with its own status."""
 
     @wraps(view)
-    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated and request.headers.get("HX-Request"):
             # a part of a page that asks for itself: the whole page goes to the sign-in, not the sign-in into the part
             return HttpResponse(headers={"HX-Redirect": settings.LOGIN_URL})
@@ -34,7 +35,7 @@ def page(view: View) -> View:
         return response
 
     @login_required
-    def signed_in(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def signed_in(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(request, *args, **kwargs)
         except NotFound as exc:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -32,6 +31,7 @@ class Asking:
     validity_days: int = 0
     profile: str = ""
     nonce: str = ""
+    notes: tuple[str, ...] = ()  # what was assumed for it, and the suggestions applied since
     shown: str = ""  # digest of the certificates that the page showed
 
     def token(self) -> str:
@@ -48,8 +48,12 @@ def asking_of(token: str) -> Asking:
         raise InputRefused("This plan is more than an hour old.", field="plan", next_step="Ask again; nothing was made.") from exc
     except signing.BadSignature as exc:
         raise InputRefused("This plan is not one that the portal showed.", field="plan", next_step="Ask again; nothing was made.") from exc
-    content["specs"] = tuple(content["specs"])
-    return Asking(**content)
+    try:
+        return Asking(**content | {"specs": tuple(content["specs"]), "notes": tuple(content["notes"])})
+    except (TypeError, KeyError) as exc:  # signed by us, but by a release with other fields
+        raise InputRefused(
+            "The portal was updated since this plan was shown.", field="plan", next_step="Ask again; nothing was made."
+        ) from exc
 
 
 def plan_of(asking: Asking, requester: Requester) -> IssuePlan:
@@ -66,34 +70,40 @@ def plan_of(asking: Asking, requester: Requester) -> IssuePlan:
                 )
             return plan
         case "csr":
-            return plan_csr(base64.b64decode(asking.csr), requester=requester, validity_days=asking.validity_days, profile=asking.profile)
+            data = base64.b64decode(asking.csr)
+            made = plan_csr(data, requester=requester, validity_days=asking.validity_days, profile=asking.profile)
+            return replace(made, notes=tuple(dict.fromkeys((*asking.notes, *made.notes))))
         case "fields":
             content = asking.fields or {}
             return plan_fields(Fields(**(content | {"sans": tuple(content.get("sans", ()))})), requester=requester)
-    return IssuePlan(tuple(_spec(one) for one in asking.specs), ("The policy's suggestion was applied.",))
+    return IssuePlan(tuple(_spec(one) for one in asking.specs), asking.notes)
 
 
 def _spec(content: dict[str, Any]) -> CertificateSpec:
     return CertificateSpec(**(content | {"dns_names": tuple(content["dns_names"]), "ip_addresses": tuple(content["ip_addresses"])}))
 
 
-def with_suggestions(asking: Asking, specs: Sequence[CertificateSpec], decisions: Sequence[Decision]) -> Asking | None:
-    """The same wish with every suggestion applied; None when there is none, or when only a new CSR would help."""
-    suggested = [decision.suggestion for decision in decisions]
-    if not any(suggested):
+def with_suggestion(asking: Asking, made: IssuePlan, decision: Decision) -> Asking | None:
+    """The same wish with the suggestion applied; None when there is none, or when only a new CSR would help.
+
+    What was assumed before stays said.
+    """
+    if not decision.suggestion:
         return None
+    changes = decision.suggestion.changes
+    notes = (*made.notes, f"Changed as the policy suggested: {decision.advice}")
     if asking.kind == "csr":
-        changes = suggested[0].changes if suggested[0] else {}
         if set(changes) - {"validity_days", "profile", "ekus"}:
             return None
         return replace(
             asking,
             nonce="",
+            notes=notes,
             validity_days=changes.get("validity_days", asking.validity_days),
             profile=changes.get("profile", asking.profile),
         )
-    changed = [_changed(spec, one.changes if one else {}) for spec, one in zip(specs, suggested, strict=True)]
-    return Asking(kind="specs", team=asking.team, specs=tuple(asdict(spec) for spec in changed))
+    changed = tuple(asdict(_changed(spec, changes)) for spec in made.specs)
+    return Asking(kind="specs", team=asking.team, specs=changed, notes=notes)
 
 
 def _changed(spec: CertificateSpec, changes: dict[str, Any]) -> CertificateSpec:

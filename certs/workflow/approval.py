@@ -10,7 +10,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor
 from certs.errors import Conflict, InputRefused, NotPermitted
-from certs.models import Approval, CertificateRequest
+from certs.models import Approval, BulkOrder, CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.states import Move, transition_many
@@ -30,10 +30,16 @@ def _same_person(one: Any, other: Any) -> bool:
     return one.pk == other.pk or bool(one.email and one.email.lower() == (other.email or "").lower())
 
 
-def check_may_act(user: Any, request: CertificateRequest) -> None:
-    """Members of the request's team and the security team may resume or cancel it; auditors only look. Raises NotPermitted."""
-    ours = request.team.members.filter(pk=user.pk).exists() or user.groups.filter(name=APPROVERS).exists()
-    if not user.is_active or not (user.is_superuser or ours):
+def may_act(user: Any, row: CertificateRequest | BulkOrder) -> bool:
+    """Members of its team and the security team may resume or cancel it; auditors only look."""
+    if not user.is_active:
+        return False
+    return bool(user.is_superuser or row.team.members.filter(pk=user.pk).exists() or user.groups.filter(name=APPROVERS).exists())
+
+
+def check_may_act(user: Any, row: CertificateRequest | BulkOrder) -> None:
+    """Raises NotPermitted unless the user may act on it."""
+    if not may_act(user, row):
         raise NotPermitted("Only members of its team and the security team may do this.", next_step="Ask one of them.")
 
 

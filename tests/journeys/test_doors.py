@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core import signing
 from django.test import Client
 
-from certs.models import ApiToken, CertificateRequest
+from certs.models import ApiToken, BulkOrder, CertificateRequest
+from certs.views.plans import SALT
 from certs.workflow.issuance import submit
 from certs.workflow.planning import plan_words
 from tests.certs.x509.test_pasted_secrets import SECRETS
@@ -47,14 +49,45 @@ def test_auditor_sees_everything_and_changes_nothing(portal: Portal) -> None:
     assert request.state == "submitted"
 
 
-def test_plan_of_several_confirmed_twice_is_made_once(portal: Portal) -> None:
+def test_plan_confirmed_thrice_is_made_once(portal: Portal) -> None:
     alice = signed_in("alice")
-    page = alice.post(
-        "/plan/", {"via": "words", "team": "web", "text": "Issue certificates for a-1 through a-3, P-256, 30 days"}
-    ).content.decode()
-    token = re.findall(r'name="plan" value="([^"]+)"', page)[-1]
+    token = shown_plan(alice, "Certificate for a.example.com, P-256, 30 days")
     assert [alice.post("/confirm/", {"plan": token}).status_code for _ in range(3)] == [302, 302, 302]
-    assert CertificateRequest.objects.count() == 3
+    assert CertificateRequest.objects.count() == 1
+
+
+def shown_plan(client: Client, text: str) -> str:
+    page = client.post("/plan/", {"via": "words", "team": "web", "text": text}).content.decode()
+    return re.findall(r'name="plan" value="([^"]+)"', page)[-1]
+
+
+def test_several_certificates_in_words_become_a_draft_order(portal: Portal) -> None:
+    response = signed_in("alice").post(
+        "/plan/", {"via": "words", "team": "web", "text": "Certificates for a-1 through a-3, P-256, 30 days"}
+    )
+    order = BulkOrder.objects.get()
+    assert (response["Location"], order.state, order.items.count()) == (f"/bulk/{order.public_id}/", "draft", 3)
+
+
+def test_plan_that_another_release_signed_is_refused_with_what_to_do(portal: Portal) -> None:
+    token = signing.dumps(
+        {"kind": "words", "team": "web", "text": "x", "specs": [], "notes": [], "colour": "red"}, salt=SALT, compress=True
+    )
+    for path in ("/plan/", "/confirm/"):
+        response = signed_in("alice").post(path, {"plan": token})
+        assert response.status_code == 422
+        assert "Ask again; nothing was made." in response.content.decode()
+
+
+def test_notes_of_a_plan_outlive_its_suggestion(portal: Portal) -> None:
+    alice = signed_in("alice")
+    refused = alice.post("/plan/", {"via": "words", "team": "web", "text": "Certificate for api with RSA 2048"}).content.decode()
+    token = re.findall(r'name="plan" value="([^"]+)"', refused)[0]
+    page = alice.post("/plan/", {"plan": token}).content.decode()
+    assert "Completed with the default domain example.com: api" in page
+    assert "Changed as the policy suggested: Use RSA key size ≥ 3072 bits" in page
+    assert "Issue it" not in refused
+    assert "Issue it" in page
 
 
 def test_altered_or_strange_plan_is_refused(portal: Portal) -> None:
@@ -72,6 +105,11 @@ NONSENSE = (
     "/requests/a%00b/",
     "/certificates/a%00b/",
     "/certificates/?before=99999999999999999999",
+    "/bulk/?before=²&state=nope",
+    "/bulk/new/?via=nope",
+    "/bulk/a%00b/",
+    "/bulk/nope/?show=nope&sort=nope&after=²",
+    "/bulk/nope/everything.exe",
 )
 
 

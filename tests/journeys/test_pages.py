@@ -26,7 +26,7 @@ def test_pages_have_no_accessibility_fault(visit: Visit, dark: bool) -> None:
         for path in paths:
             visitor.open(path)
             faults[path] = visitor.axe()
-    for sentence in ("Issue TLS certificate for api.example.com with RSA 2048", "Issue certificates for api-1 through api-3", "nonsense"):
+    for sentence in ("Issue TLS certificate for api.example.com with RSA 2048", "nonsense"):
         alice.ask(sentence)
         faults[sentence] = alice.axe()
     alice.ask("Issue TLS certificate for api.example.com with P-256")

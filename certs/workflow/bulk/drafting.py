@@ -18,7 +18,7 @@ from certs.intake.spec import IssuePlan
 from certs.intake.uploads.lines import Line
 from certs.models import BulkItem, BulkOrder, Issuer, Team, new_public_id
 from certs.models.batch import insert_models, update_rows
-from certs.workflow.bulk.items import spec_of, spec_to_json
+from certs.workflow.bulk.items import spec_of, spec_to_json, suggestion_applies
 from certs.workflow.facts import Asked, evaluate_many
 from certs.workflow.issuance import Requester, active_issuer, check_profiles
 from policy.engine import Decision, Outcome
@@ -35,8 +35,10 @@ def lines_of(plan: IssuePlan) -> list[Line]:
     return [Line(number, f"certificate {number}", spec) for number, spec in enumerate(plan.specs, start=1)]
 
 
-def draft(lines: Sequence[Line], *, requester: Requester, title: str, issuer: str | None = None) -> BulkOrder:
+def draft(lines: Sequence[Line], *, requester: Requester, title: str, issuer: str | None = None, notes: Sequence[str] = ()) -> BulkOrder:
     """Keep lines as a draft, judged under the policy in force now. Nothing is issued before it is submitted.
+
+    `notes` say what was assumed for all of them, such as a default of the policy.
 
     With an idempotency key the same lines again answer the first order, whatever has become of it. Raises NotPermitted,
     InputRefused; Conflict for a key that was used for another content.
@@ -55,7 +57,7 @@ def draft(lines: Sequence[Line], *, requester: Requester, title: str, issuer: st
     content = _digest(lines, requester, target)
     try:
         with transaction.atomic():
-            order = _new_order(requester, target, title, content)
+            order = _new_order(requester, target, title, content, notes)
             _add_items(order, lines, _teams(lines, requester))
             return order
     except IntegrityError:
@@ -64,7 +66,7 @@ def draft(lines: Sequence[Line], *, requester: Requester, title: str, issuer: st
         return _earlier(requester, content)
 
 
-def _new_order(requester: Requester, issuer: Issuer, title: str, content: str) -> BulkOrder:
+def _new_order(requester: Requester, issuer: Issuer, title: str, content: str, notes: Sequence[str]) -> BulkOrder:
     now = database_now()
     return BulkOrder.objects.create(
         public_id=new_public_id("bulk", now),
@@ -75,6 +77,7 @@ def _new_order(requester: Requester, issuer: Issuer, title: str, content: str) -
         door=requester.door,
         issuer=issuer,
         title=" ".join(title.split())[:200],
+        notes=list(notes),
         content_sha256=content,
         idempotency_scope=requester.idempotency_scope,
         idempotency_key=requester.idempotency_key,
@@ -168,7 +171,7 @@ def apply_suggestions(order: BulkOrder, *, numbers: Iterable[int] | None = None)
         rows = order.items.select_for_update().filter(outcome=BulkItem.Outcome.DENY).order_by("number")
         if numbers is not None:
             rows = rows.filter(number__in=list(numbers))
-        items = [item for item in rows if _applicable(item)]
+        items = [item for item in rows if suggestion_applies(item)]
         for item in items:
             assert item.spec is not None
             item.notes = [*item.notes, f"Changed as the policy suggested: {(item.suggestion or {})['text']}"]
@@ -177,13 +180,6 @@ def apply_suggestions(order: BulkOrder, *, numbers: Iterable[int] | None = None)
         fields = ("spec", "notes", "outcome", "reason", "suggestion")
         update_rows(BulkItem, {item.pk: {name: getattr(item, name) for name in fields} for item in items})
     return len(items)
-
-
-def _applicable(item: BulkItem) -> bool:
-    """Whether a change of the line's own fields is enough: not for a key that is in a brought CSR."""
-    changes = set((item.suggestion or {}).get("changes", {}))
-    known = {"validity_days", "profile"} | (set() if item.spki_der else {"key", "common_name", "dns_names", "ip_addresses"})
-    return bool(changes) and changes <= known
 
 
 def draft_of(order: BulkOrder) -> BulkOrder:

@@ -45,6 +45,13 @@ def key_label(item: BulkItem) -> str:
     return KeyFacts.from_name(item.spec["key"]).label if item.spec else ""
 
 
+def suggestion_applies(item: BulkItem) -> bool:
+    """Whether a change of the line's own fields is enough: not for a key that is in a brought CSR."""
+    changes = set((item.suggestion or {}).get("changes", {}))
+    known = {"validity_days", "profile"} | (set() if item.spki_der else {"key", "common_name", "dns_names", "ip_addresses"})
+    return bool(changes) and changes <= known
+
+
 def chosen_outcomes(order: BulkOrder) -> tuple[str, ...]:
     """The outcomes whose lines were submitted."""
     return (*ISSUABLE, BulkItem.Outcome.DENY) if order.with_refused else ISSUABLE

@@ -1,0 +1,1 @@
+"""Bulk orders on the portal's pages: asked for, judged line by line, submitted, watched, taken home."""

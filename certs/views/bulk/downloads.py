@@ -1,0 +1,20 @@
+"""Files of an order, sent while they are made."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, StreamingHttpResponse
+from django.views.decorators.http import require_safe
+
+from certs.views.bulk.doors import order_of
+from certs.views.doors import actor_of, page
+from certs.workflow.bulk.results import download
+
+
+@page
+@require_safe
+def take(request: HttpRequest, public_id: str, form: str) -> StreamingHttpResponse:
+    """The certificates, their inventory rows or the lines in trouble. Taking certificates is in the audit log, once a download."""
+    taken = download(order_of(request, public_id), form, actor=None if request.method == "HEAD" else actor_of(request))
+    response = StreamingHttpResponse(taken.parts, content_type=taken.content_type)
+    response["Content-Disposition"] = f'attachment; filename="{taken.filename}"'
+    return response

@@ -1,0 +1,240 @@
+"""The list of orders, and one order: its draft, or how far it is, with its lines and what may be done about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from audit.clock import database_now
+from certs.inventory import page_of
+from certs.models import BulkOrder
+from certs.views.bulk.doors import number_of, order_of, order_to_act_on
+from certs.views.doors import actor_of, page
+from certs.workflow.approval import may_act
+from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
+from certs.workflow.bulk.drafting import apply_suggestions, outcome_counts
+from certs.workflow.bulk.progress import Progress, Tally, counts, progress
+from certs.workflow.bulk.reads import Show, Sort, lines_page
+from certs.workflow.bulk.submission import submit_order
+
+State = BulkOrder.State
+# (which lines, what the tab says, what counts them)
+_DRAFT_TABS = (
+    (Show.ALL, "All"),
+    (Show.ALLOWED, "Will be issued"),
+    (Show.NEEDS_APPROVAL, "Need approval"),
+    (Show.DENIED, "Refused"),
+    (Show.INVALID, "Cannot be read"),
+    (Show.DUPLICATE, "Duplicates"),
+)
+_ORDER_TABS = (
+    (Show.ISSUED, "Issued"),
+    (Show.UNDER_WAY, "Under way"),
+    (Show.HELD, "Held"),
+    (Show.AWAITING_APPROVAL, "Need approval"),
+    (Show.WAITING, "Not begun"),
+    (Show.REFUSED, "Refused"),
+    (Show.FAILED, "Failed"),
+    (Show.CANCELLED, "Cancelled"),
+)
+FAST, SLOW = "2s", "10s"
+
+
+@page
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    rows = BulkOrder.objects.visible_to(request.user).select_related("team", "requester")
+    state = request.GET.get("state", "")
+    if state in State.values:
+        rows = rows.filter(state=state)
+    found = page_of(rows, before=number_of(request.GET.get("before")))
+    seen = [_row(order) for order in found.rows]
+    return render(request, "bulk/orders.html", {"page": found, "rows": seen, "state": state, "states": State.choices})
+
+
+def _row(order: BulkOrder) -> dict[str, Any]:
+    """Counted line by line only while it runs: a list of old orders of fifty thousand lines must not count them all."""
+    is_open = order.state in (State.RUNNING, State.PAUSED)
+    return {"order": order, "tally": counts(order) if is_open else None, "lines": order.total or order.items.count()}
+
+
+@page
+@require_safe
+def detail(request: HttpRequest, public_id: str) -> HttpResponse:
+    order = order_of(request, public_id)
+    if order.submitted_at is None:
+        return render(request, "bulk/draft.html", _lines(request, order) | _draft(request, order))
+    seen = progress(order, now=database_now())
+    return render(request, "bulk/order.html", _lines(request, order) | _running(request, order, seen))
+
+
+@page
+@require_safe
+def lines(request: HttpRequest, public_id: str) -> HttpResponse:
+    """The table of lines alone, as the page puts it in place of the one it has."""
+    return render(request, "bulk/lines.html", _lines(request, order_of(request, public_id)))
+
+
+@page
+@require_safe
+def live(request: HttpRequest, public_id: str) -> HttpResponse:
+    """The part of a submitted order's page that changes; it asks for itself until the order has ended."""
+    order = order_of(request, public_id)
+    if order.submitted_at is None:
+        raise Http404
+    context = _running(request, order, progress(order, now=database_now()))
+    moved = request.GET.get("said", "") != context["key"]
+    response = render(request, "bulk/live.html", context | {"moved": moved})
+    if moved:
+        response["HX-Trigger"] = "order-moved"  # the table of lines asks for itself again
+    return response
+
+
+def _lines(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
+    given = request.GET
+    fallback = Show.ALL if order.submitted_at is None else Show.PROBLEMS
+    show = Show(given["show"]) if given.get("show") in list(Show) else fallback
+    sort = Sort(given["sort"]) if given.get("sort") in list(Sort) else Sort.LINE
+    after = number_of(given.get("after"))
+    outcome = "Reason" if order.submitted_at is None else "What came of it"
+    found = lines_page(order, show, sort=sort, after=after)
+    return {
+        "order": order,
+        "is_draft": order.submitted_at is None,
+        "lines": found,
+        "show": str(show),
+        "sort": str(sort),
+        "after": after,
+        "tabs": _tabs(order, show),
+        "columns": [_column(name, label, sort) for name, label in (("line", "Line"), ("name", "Names"), ("reason", outcome))],
+        "may_act": may_act(request.user, order),
+    }
+
+
+def _column(name: str, label: str, sort: Sort) -> dict[str, str]:
+    """A column's title that sorts: up first, down when it is up already."""
+    here = sort.removeprefix("-") == name
+    direction = ("descending" if sort.startswith("-") else "ascending") if here else ""
+    return {"name": name, "label": label, "direction": direction, "sort": f"-{name}" if direction == "ascending" else name}
+
+
+def _tabs(order: BulkOrder, show: Show) -> list[dict[str, Any]]:
+    if order.submitted_at is None:
+        counted = outcome_counts(order)
+        counted |= {"all": sum(counted.values()), "duplicate": order.items.exclude(duplicate="").count()}
+        tabs: tuple[tuple[Show, str], ...] = _DRAFT_TABS
+    else:
+        tally = counts(order)
+        counted = {name: getattr(tally, name) for name in Tally.__dataclass_fields__}
+        counted |= {"problems": tally.refused + tally.failed, "all": order.items.count()}
+        counted["left_out"] = counted["all"] - order.total
+        tabs = ((Show.PROBLEMS, "Problems"), *_ORDER_TABS, (Show.LEFT_OUT, "Left out"), (Show.ALL, "All"))
+    return [
+        {"show": str(name), "label": label, "count": counted.get(name, 0), "here": name == show}
+        for name, label in tabs
+        if counted.get(name, 0) or name in (show, Show.ALL)
+    ]
+
+
+def _draft(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
+    counted = outcome_counts(order)
+    good = counted["allow"] + counted["needs_approval"]
+    return {
+        "counted": counted,
+        "good": good,
+        "all": sum(counted.values()),
+        "bad": counted["deny"] + counted["invalid"],
+        "is_open": order.state == State.DRAFT,
+        "suggested": order.items.filter(outcome="deny", suggestion__isnull=False).exists(),
+        "may_act": may_act(request.user, order),
+    }
+
+
+def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str, Any]:
+    tally, may = seen.tally, may_act(request.user, order)
+    moving = bool(tally.under_way) or (order.state == State.RUNNING and bool(tally.waiting))
+    tens = 10 * (10 * tally.ended // max(1, tally.total))
+    labels = [(str(name), label, getattr(tally, name)) for name, label in _ORDER_TABS]
+    return {
+        "order": order,
+        "seen": seen,
+        "tally": tally,
+        "percent": 100 * tally.ended // max(1, tally.total),
+        "bar": _bar(tally),
+        "counts": [{"label": label, "count": count} for _, label, count in labels if count],
+        "tens": tens,
+        "took": f"{seen.seconds:.0f} s" if seen.seconds < 120 else f"{seen.seconds / 60:.0f} min",
+        # Changes when something is worth saying aloud or the buttons differ, not with every certificate.
+        "key": f"{order.state}.{tens}.{bool(tally.held)}.{bool(tally.issued)}.{tally.failed + tally.refused}.{bool(tally.waiting)}"
+        f".{order.finished_at is not None}",
+        "every": "" if order.finished_at else FAST if moving else SLOW,
+        "may_act": may,
+        "may_pause": may and order.state == State.RUNNING and bool(tally.waiting),
+        "may_resume": may and order.state == State.PAUSED,
+        "may_cancel": may and order.state in (State.RUNNING, State.PAUSED) and bool(tally.waiting),
+        "may_retry": may and tally.failed > 0,
+        "ended": order.finished_at is not None,
+    }
+
+
+def _bar(tally: Tally) -> list[dict[str, Any]]:
+    """Pieces of the bar in thousandths, in the order in which they stand."""
+    pieces, at = [], 0.0
+    for name in ("issued", "refused", "failed", "cancelled", "under_way"):
+        width = 1000 * getattr(tally, name) / max(1, tally.total)
+        if width:
+            pieces.append({"name": name, "x": f"{at:.2f}", "width": f"{width:.2f}"})
+        at += width
+    return pieces
+
+
+@page
+@require_POST
+def submit(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Once, however often the button is clicked."""
+    order = order_to_act_on(request, public_id)
+    submit_order(order, actor=actor_of(request), with_refused=request.POST.get("lines") == "all")
+    return redirect("bulk-order", public_id)
+
+
+@page
+@require_POST
+def suggestions(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Take the policy's suggestion for one line, or for all."""
+    order = order_to_act_on(request, public_id)
+    line = number_of(request.POST.get("line"))
+    changed = apply_suggestions(order, numbers=[line] if line else None)
+    if changed:
+        messages.success(request, f"{changed} line{'s were' if changed > 1 else ' was'} changed as the policy suggested, and judged again.")
+    else:
+        messages.warning(request, "Nothing was changed: no suggestion can be taken here. A refused CSR has to be made anew.")
+    back = reverse("bulk-order", args=[public_id])
+    show = request.POST.get("show", "")
+    return redirect(f"{back}?show={show}" if show in list(Show) else back)
+
+
+@page
+@require_POST
+def act(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
+    """Pause, resume, cancel the rest (or throw a draft away), try the failed lines again."""
+    order, actor = order_to_act_on(request, public_id), actor_of(request)
+    match verb:
+        case "pause":
+            pause(order, actor=actor)
+        case "resume":
+            go_on(order, actor=actor)
+        case "cancel":
+            cancel_rest(order, actor=actor)
+        case "retry":
+            count = retry_failed(order, actor=actor)
+            messages.success(
+                request, f"{count} line{'s go' if count > 1 else ' goes'} on from where {'they' if count > 1 else 'it'} stopped."
+            )
+        case _:
+            raise Http404
+    return redirect("bulk-order", public_id)

@@ -1,0 +1,194 @@
+"""Lines of an order as pages, REST and downloads show them: each with its request and certificate, in pages of the same cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from django.db.models import Q
+
+from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
+from certs.terms import RequestState as S
+from certs.workflow.bulk.items import chosen_outcomes, key_label, suggestion_applies
+from certs.workflow.states import UNFINISHED
+
+PAGE, BATCH = 50, 500
+_STANDING = {
+    S.AWAITING_APPROVAL: "awaiting_approval",
+    S.COMPLETED: "issued",
+    S.REJECTED: "refused",
+    S.FAILED: "failed",
+    S.CANCELLED: "cancelled",
+}
+_REFUSED = (BulkItem.Outcome.DENY, BulkItem.Outcome.INVALID)
+
+
+class Show(StrEnum):
+    """Which lines. The first few tell what the policy said, the others what became of a line that was submitted."""
+
+    ALL = "all"
+    ALLOWED = "allow"
+    NEEDS_APPROVAL = "needs_approval"
+    DENIED = "deny"
+    INVALID = "invalid"
+    DUPLICATE = "duplicate"
+    PROBLEMS = "problems"
+    WAITING = "waiting"
+    UNDER_WAY = "under_way"
+    HELD = "held"
+    AWAITING_APPROVAL = "awaiting_approval"
+    ISSUED = "issued"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LEFT_OUT = "left_out"
+
+
+class Sort(StrEnum):
+    """The order of lines; the line's number decides between equals."""
+
+    LINE = "line"
+    LINE_DOWN = "-line"
+    NAME = "name"
+    NAME_DOWN = "-name"
+    REASON = "reason"
+    REASON_DOWN = "-reason"
+
+
+@dataclass(frozen=True, slots=True)
+class SeenLine:
+    """A line, and what became of it."""
+
+    order: BulkOrder
+    item: BulkItem
+    request: CertificateRequest | None = None
+    certificate: Certificate | None = None
+
+    @property
+    def names(self) -> list[str]:
+        spec = self.item.spec or {}
+        return [*spec.get("dns_names", ()), *spec.get("ip_addresses", ())]
+
+    @property
+    def key(self) -> str:
+        return key_label(self.item)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not issued (or was not, or is not yet); empty when nothing is wrong."""
+        return self.request.error if self.request else self.item.reason
+
+    @property
+    def advice(self) -> str:
+        """What would pass."""
+        return self.request.suggestion if self.request else str((self.item.suggestion or {}).get("text", ""))
+
+    @property
+    def standing(self) -> str:
+        """One word for where it stands: of `Show`, for a line that was submitted; the policy's outcome for one of a draft."""
+        if self.request is None:
+            if self.order.submitted_at is None:
+                return str(self.item.outcome)
+            if self.item.outcome not in chosen_outcomes(self.order):
+                return Show.LEFT_OUT
+            return Show.CANCELLED if self.order.state == BulkOrder.State.CANCELLED else Show.WAITING
+        if self.request.state in UNFINISHED:
+            return Show.HELD if self.request.held_since else Show.UNDER_WAY
+        return _STANDING[S(self.request.state)]
+
+    @property
+    def is_applicable(self) -> bool:
+        """Whether the policy's suggestion can be taken with one click."""
+        return self.order.state == BulkOrder.State.DRAFT and self.item.outcome == BulkItem.Outcome.DENY and suggestion_applies(self.item)
+
+
+@dataclass(frozen=True, slots=True)
+class LinePage:
+    """`after` is the number of the line to continue after, 0 on the last page."""
+
+    rows: list[SeenLine]
+    after: int
+
+
+def lines_page(order: BulkOrder, show: Show = Show.ALL, *, sort: Sort = Sort.LINE, after: int = 0, size: int = PAGE) -> LinePage:
+    """Lines that `show` names, in the order of `sort`, after the line of that number. A keyset page: no counting, no offset."""
+    rows = order.items.filter(_which(order, show))
+    column, down = _column(order, sort), sort.startswith("-")
+    if column == "number":
+        rows = rows.filter(**{"number__lt" if down else "number__gt": after}) if after else rows
+    elif after:
+        rows = rows.filter(_behind(order, column, after, down=down))
+    direction = "-" if down else ""
+    found = list(rows.order_by(*dict.fromkeys((f"{direction}{column}", f"{direction}number"))).defer("csr_der")[: size + 1])
+    return LinePage(_seen(order, found[:size]), found[size - 1].number if len(found) > size else 0)
+
+
+def all_lines(order: BulkOrder, show: Show = Show.ALL, *, bodies: bool = False) -> Iterator[SeenLine]:
+    """All of them, by number, a batch at a time: memory stays flat. `bodies`: with each certificate's bytes and chain."""
+    after = 0
+    while True:
+        rows = list(order.items.filter(_which(order, show), number__gt=after).order_by("number").defer("csr_der")[:BATCH])
+        if not rows:
+            return
+        yield from _seen(order, rows, bodies=bodies)
+        after = rows[-1].number
+
+
+def _which(order: BulkOrder, show: Show) -> Q:
+    chosen = Q(outcome__in=chosen_outcomes(order))
+    not_begun = chosen & Q(requests__isnull=True)
+    over = order.state == BulkOrder.State.CANCELLED
+    build: dict[Show, Callable[[], Q]] = {
+        Show.ALL: Q,
+        Show.DUPLICATE: lambda: ~Q(duplicate=""),
+        Show.PROBLEMS: lambda: _problems(order),
+        Show.WAITING: lambda: _none() if over else not_begun,
+        Show.UNDER_WAY: lambda: Q(requests__state__in=UNFINISHED, requests__held_since__isnull=True),
+        Show.HELD: lambda: Q(requests__state__in=UNFINISHED, requests__held_since__isnull=False),
+        Show.AWAITING_APPROVAL: lambda: Q(requests__state=S.AWAITING_APPROVAL),
+        Show.ISSUED: lambda: Q(requests__state=S.COMPLETED),
+        Show.REFUSED: lambda: Q(requests__state=S.REJECTED),
+        Show.FAILED: lambda: Q(requests__state=S.FAILED),
+        Show.CANCELLED: lambda: Q(requests__state=S.CANCELLED) | (not_begun if over else _none()),
+        Show.LEFT_OUT: lambda: ~chosen,
+    }
+    return build.get(show, lambda: Q(outcome=str(show)))()
+
+
+def _problems(order: BulkOrder) -> Q:
+    """What needs a person: lines refused or unreadable in a draft; requests that failed or were rejected afterwards."""
+    if order.submitted_at is None:
+        return Q(outcome__in=_REFUSED)
+    return Q(requests__state__in=(S.FAILED, S.REJECTED))
+
+
+def _none() -> Q:
+    return Q(pk__in=())
+
+
+def _column(order: BulkOrder, sort: Sort) -> str:
+    submitted = order.submitted_at is not None
+    return {"line": "number", "name": "common_name", "reason": "requests__error" if submitted else "reason"}[sort.removeprefix("-")]
+
+
+def _behind(order: BulkOrder, column: str, number: int, *, down: bool) -> Q:
+    """Lines behind that one in the order of the column, equals by number."""
+    value = order.items.filter(number=number).values_list(column, flat=True).first()
+    beyond = "lt" if down else "gt"
+    return Q(**{f"{column}__{beyond}": value or ""}) | Q(**{column: value or "", f"number__{beyond}": number})
+
+
+def _seen(order: BulkOrder, items: Sequence[BulkItem], *, bodies: bool = False) -> list[SeenLine]:
+    requests = {
+        row.bulk_item_id: row for row in CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items]).select_related("key")
+    }
+    related = ("issuer", "team", *(("body", "chain") if bodies else ()))
+    issued = [row.pk for row in requests.values() if row.state == S.COMPLETED]
+    certificates = {row.request_id: row for row in Certificate.objects.filter(request__in=issued).select_related(*related)}
+    seen = []
+    for item in items:
+        request: Any = requests.get(item.pk)
+        seen.append(SeenLine(order, item, request, certificates.get(request.pk) if request else None))
+    return seen

@@ -1,0 +1,163 @@
+"""What an order brought, to take home: a ZIP of its certificates and CSV files, made while they are sent, a batch at a time."""
+
+from __future__ import annotations
+
+import csv
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Actor, Value, record
+from certs.errors import NotFound
+from certs.models import BulkOrder, Certificate
+from certs.workflow.bulk.reads import SeenLine, Show, all_lines
+from certs.x509.pem import pem_of
+from certs.x509.serial import format_serial
+
+_UNSAFE = re.compile(r"[^a-z0-9.-]")
+_NAME_CHARS = 200  # with number and ending below the 255 octets of most file systems
+INVENTORY_COLUMNS = (
+    *("line", "source", "name", "names", "cert_id", "serial_number", "status", "not_before", "not_after"),
+    *("key", "sha256_fingerprint", "spki_sha256", "issuer", "profile", "team", "policy_version", "request"),
+)
+PROBLEM_COLUMNS = ("line", "source", "name", "state", "reason", "what_would_pass", "request")
+
+
+def certificates_zip(order: BulkOrder) -> Iterator[bytes]:
+    """Each certificate in force, followed by its chain, in a PEM file of its own. One that is revoked is not handed out."""
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", compression=zipfile.ZIP_DEFLATED) as archive:
+        for line in all_lines(order, Show.ISSUED, bodies=True):
+            certificate = line.certificate
+            if certificate is None or certificate.status != Certificate.Status.GOOD:
+                continue
+            entry = zipfile.ZipInfo(file_name(line), date_time=certificate.issued_at.timetuple()[:6])
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(entry, pem_of(bytes(certificate.body.der)) + certificate.chain.pem)
+            yield from sink.taken()
+    yield from sink.taken()
+
+
+def file_name(line: SeenLine) -> str:
+    """`00017-api.example.com.pem`: the line's number makes it unique, and nothing in it means anything to a file system."""
+    name = (line.names or [""])[0].lower().replace("*", "wildcard")
+    return f"{line.item.number:05d}-{_UNSAFE.sub('_', name)[:_NAME_CHARS].lstrip('.')}.pem"
+
+
+def inventory_csv(order: BulkOrder) -> Iterator[str]:
+    """One row for each certificate of the order, whatever its status is now."""
+    return _rows(INVENTORY_COLUMNS, (_inventory_row(line, line.certificate) for line in all_lines(order, Show.ISSUED) if line.certificate))
+
+
+def problems_csv(order: BulkOrder) -> Iterator[str]:
+    """One row for each line that was refused, cannot be read or failed, with the reason and what would pass."""
+    return _rows(PROBLEM_COLUMNS, (_problem_row(line) for line in all_lines(order, Show.PROBLEMS)))
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file on its way: its parts are made while they are sent."""
+
+    parts: Iterator[bytes] | Iterator[str]
+    content_type: str
+    filename: str
+
+
+def download(order: BulkOrder, form: str, *, actor: Actor | None) -> Download:
+    """One of FILES. `actor` None: only asked about, not taken (HEAD). Raises NotFound for another form."""
+    if form not in FILES:
+        raise NotFound(f"An order has no file {form}.", next_step=f"There are {', '.join(FILES)}.")
+    make, content_type = FILES[form]
+    if actor is not None and form != "problems.csv":
+        _note(order, form, actor)
+    return Download(make(order), content_type, f"{order.public_id}-{form}")
+
+
+@transaction.atomic
+def _note(order: BulkOrder, form: str, actor: Actor) -> None:
+    """One event for one download of a whole order, with the number of its certificates: not one for each of ten thousand."""
+    rows = Certificate.objects.filter(request__bulk_item__order=order)
+    count = rows.filter(status=Certificate.Status.GOOD).count() if form.endswith(".zip") else rows.count()
+    data: dict[str, Value] = {"form": form, "certificates": count}
+    record(EventType.CERTIFICATE_DOWNLOADED, subject=order.subject, actor=actor, at=database_now(), data=data)
+
+
+def _inventory_row(line: SeenLine, certificate: Certificate) -> Sequence[object]:
+    return (
+        line.item.number,
+        line.item.source,
+        certificate.common_name,
+        " ".join(line.names),
+        certificate.cert_id,
+        format_serial(int(certificate.serial_number, 16)),
+        certificate.status,
+        f"{certificate.not_before:%Y-%m-%dT%H:%M:%SZ}",
+        f"{certificate.not_after:%Y-%m-%dT%H:%M:%SZ}",
+        certificate.key_type,
+        certificate.sha256_fingerprint,
+        certificate.spki_sha256,
+        certificate.issuer.name,
+        certificate.profile,
+        certificate.team.slug,
+        certificate.policy_version,
+        line.request.public_id if line.request else "",
+    )
+
+
+def _problem_row(line: SeenLine) -> Sequence[object]:
+    name = line.item.common_name
+    return (line.item.number, line.item.source, name, line.standing, line.reason, line.advice, line.request or "")
+
+
+def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    write: Callable[[Iterable[object]], str] = writer.writerow  # which answers what the file's write() does
+    yield write(columns)
+    for row in rows:
+        yield write([cell(value) for value in row])
+
+
+def cell(value: object) -> str:
+    """Text that no spreadsheet takes for a formula: what begins like one gets an apostrophe before it."""
+    text = str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+FILES: dict[str, tuple[Callable[[BulkOrder], Iterator[bytes] | Iterator[str]], str]] = {
+    "certificates.zip": (certificates_zip, "application/zip"),
+    "inventory.csv": (inventory_csv, "text/csv; charset=utf-8"),
+    "problems.csv": (problems_csv, "text/csv; charset=utf-8"),
+}
+
+
+class _Echo:
+    """A file for csv.writer whose write() answers the line instead of keeping it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+class _Sink:
+    """A file for zipfile that cannot be sought in; what was written is taken from it and sent."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes, /) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """What is left is taken afterwards."""
+
+    def taken(self) -> list[bytes]:
+        parts, self._parts = self._parts, []
+        return [b"".join(parts)] if parts else []

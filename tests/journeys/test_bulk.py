@@ -1,0 +1,218 @@
+"""Bulk orders in a browser: from words or a file to a ZIP of certificates, and everything that may go wrong on the way."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from django.contrib.auth.models import Group
+from playwright.sync_api import expect
+
+from audit.models import AuditEvent
+from certs.models import BulkOrder, Certificate, CertificateRequest
+from certs.workflow.bulk.control import pause
+from certs.workflow.bulk.drafting import draft, lines_of
+from certs.workflow.bulk.submission import submit_order
+from certs.workflow.planning import plan_words
+from tests.journeys.conftest import Visitor
+from tests.portal.fixtures import SYSTEM, Portal
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Visit = Callable[..., Visitor]
+WORDS = "Issue certificates for api-1 through api-3, all P-256, 30 days"
+
+
+def order_in_words(visitor: Visitor, text: str) -> None:
+    visitor.open("/bulk/new/")
+    visitor.page.get_by_label("Your order in words").fill(text)
+    visitor.page.get_by_role("button", name="Show what would be issued").click()
+
+
+def drafted(portal: Portal, text: str) -> BulkOrder:
+    plan = plan_words(text, requester=portal.requester())
+    return draft(lines_of(plan), requester=portal.requester(), title=text)  # type: ignore[arg-type]
+
+
+def test_words_become_a_draft_then_certificates_then_a_zip(visit: Visit) -> None:
+    alice = visit()
+    order_in_words(alice, WORDS)
+    expect(alice.page.get_by_role("heading", name="Draft: 3 certificates")).to_be_visible()
+    expect(alice.page.get_by_text("Nothing has been made yet")).to_be_visible()
+    expect(alice.page.get_by_text("Completed with the default domain example.com")).to_be_visible()
+    assert CertificateRequest.objects.count() == 0
+    alice.page.get_by_role("button", name="Issue all 3").click()
+    expect(alice.page.get_by_role("link", name="Certificates and chains (ZIP)")).to_have_class("btn btn-primary", timeout=30_000)
+    expect(alice.page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
+    with alice.page.expect_download() as downloading:
+        alice.page.get_by_role("link", name="Certificates and chains (ZIP)").click()
+    with zipfile.ZipFile(Path(downloading.value.path())) as archive:
+        assert archive.namelist() == [f"0000{n}-api-{n}.example.com.pem" for n in (1, 2, 3)]
+        leaf, *links = x509.load_pem_x509_certificates(archive.read("00002-api-2.example.com.pem"))
+    leaf.verify_directly_issued_by(links[0])
+    with alice.page.expect_download() as downloading:
+        alice.page.get_by_role("link", name="Inventory (CSV)").click()
+    rows = list(csv.DictReader(io.StringIO(Path(downloading.value.path()).read_text())))
+    assert [row["cert_id"] for row in rows] == list(
+        Certificate.objects.order_by("request__bulk_item__number").values_list("cert_id", flat=True)
+    )
+    downloads = AuditEvent.objects.filter(event="certificate:downloaded").order_by("pk").values_list("subject", "data")
+    assert list(downloads) == [
+        (BulkOrder.objects.get().subject, {"form": form, "certificates": 3}) for form in ("certificates.zip", "inventory.csv")
+    ]
+
+
+def test_several_certificates_said_on_the_first_page_become_a_draft(visit: Visit) -> None:
+    alice = visit()
+    alice.ask(WORDS)
+    expect(alice.page.get_by_role("heading", name="Draft: 3 certificates")).to_be_visible()
+    assert BulkOrder.objects.get().state == "draft"
+
+
+def test_refused_lines_say_why_and_one_click_mends_one_or_all(visit: Visit) -> None:
+    alice = visit()
+    order_in_words(alice, "Issue certificates for api-1 through api-3, all RSA 2048, 30 days")
+    expect(alice.page.get_by_text("3 of 3 lines cannot be issued")).to_be_visible()
+    expect(alice.page.get_by_text("Key size 2048 below minimum 3072").first).to_be_visible()
+    expect(alice.page.get_by_role("button", name="Issue")).to_have_count(0)
+    alice.page.get_by_role("button", name="Apply the suggestion to certificate 2").click()
+    expect(alice.page.get_by_text("2 of 3 lines cannot be issued")).to_be_visible()
+    expect(alice.page.get_by_role("button", name="Issue only the 1 that pass")).to_be_visible()
+    alice.page.get_by_role("link", name="Refused 2").click()
+    expect(alice.page.get_by_role("row")).to_have_count(3)
+    alice.page.get_by_role("button", name="Apply all suggestions").click()
+    expect(alice.page.get_by_role("button", name="Issue all 3")).to_be_visible()
+    assert {row.spec["key"] for row in BulkOrder.objects.get().items.all()} == {"rsa-3072"}  # type: ignore[index]
+
+
+def test_good_lines_alone_or_all_with_the_refusals_on_record(visit: Visit, portal: Portal) -> None:
+    alice = visit()
+    mixed = "Issue certificates for a.example.com and b.other.test, P-256, 30 days"
+    order_in_words(alice, mixed)
+    alice.page.get_by_role("button", name="Issue only the 1 that pass").click()
+    expect(alice.page.locator("#live").get_by_text("1 of 1 issued")).to_be_visible(timeout=30_000)
+    alice.page.get_by_role("link", name="Left out 1").click()
+    expect(alice.page.get_by_role("cell", name="left out")).to_be_visible()
+    order_in_words(alice, mixed)
+    alice.page.get_by_role("button", name="Submit all, refusals on record").click()
+    expect(alice.page.locator("#live").get_by_text("1 of 2 issued")).to_be_visible(timeout=30_000)
+    expect(alice.page.get_by_role("row", name="certificate 2")).to_contain_text("refused", timeout=30_000)
+    assert CertificateRequest.objects.filter(state="rejected").count() == 1
+
+
+def test_duplicates_are_pointed_out(visit: Visit) -> None:
+    alice = visit()
+    order_in_words(alice, WORDS)
+    alice.page.get_by_role("button", name="Issue all 3").click()
+    expect(alice.page.locator("#live").get_by_text("3 of 3 issued")).to_be_visible(timeout=30_000)
+    order_in_words(alice, WORDS)
+    expect(alice.page.get_by_text("has the same names and is valid")).to_have_count(3)
+    alice.page.get_by_role("link", name="Duplicates 3").click()
+    expect(alice.page.get_by_role("row")).to_have_count(4)
+
+
+def test_thrown_away_draft_cannot_be_submitted(visit: Visit) -> None:
+    alice = visit()
+    order_in_words(alice, WORDS)
+    alice.page.get_by_text("Throw away").click()
+    alice.page.get_by_role("button", name="Yes, throw it away").click()
+    expect(alice.page.get_by_text("It was thrown away; nothing was made")).to_be_visible()
+    expect(alice.page.get_by_role("button", name="Issue all 3")).to_have_count(0)
+
+
+def test_paused_order_says_why_it_waits_and_goes_on_by_one_click(visit: Visit, portal: Portal) -> None:
+    order = drafted(portal, WORDS)
+    order = pause(submit_order(order, actor=SYSTEM), actor=SYSTEM)
+    alice = visit()
+    alice.open(f"/bulk/{order.public_id}/")
+    expect(alice.page.locator("#live").get_by_text("It is paused")).to_be_visible()
+    alice.page.get_by_role("button", name="Resume").click()
+    expect(alice.page.locator("#live").get_by_text("3 of 3 issued")).to_be_visible(timeout=30_000)
+
+
+def test_bars_page_moves_by_itself_and_keeps_the_focus(visit: Visit, portal: Portal) -> None:
+    order = drafted(portal, WORDS)
+    order = pause(submit_order(order, actor=SYSTEM), actor=SYSTEM)
+    alice = visit()
+    alice.open(f"/bulk/{order.public_id}/?show=all")
+    alice.page.locator("#tab-all").focus()
+    other = visit()
+    other.open(f"/bulk/{order.public_id}/")
+    other.page.get_by_role("button", name="Resume").click()
+    expect(alice.page.locator("#live").get_by_text("3 of 3 issued")).to_be_visible(timeout=40_000)
+    expect(alice.page.locator("#order-said")).to_contain_text("The order has ended: 3 of 3 issued", timeout=15_000)
+    expect(alice.page.get_by_role("cell", name="issued")).to_have_count(3)
+    expect(alice.page.locator("#tab-all")).to_be_focused()
+    assert alice.page.evaluate("document.querySelector('#live').hasAttribute('hx-get')") is False
+
+
+def test_double_click_submits_one_order_once(visit: Visit, portal: Portal) -> None:
+    order = drafted(portal, WORDS)
+    alice = visit()
+    alice.open(f"/bulk/{order.public_id}/")
+    csrf = str(alice.page.locator("form[data-once] input[name=csrfmiddlewaretoken]").first.get_attribute("value"))
+    for _ in range(3):
+        answer = alice.page.request.post(
+            f"{alice.base}/bulk/{order.public_id}/submit/", form={"csrfmiddlewaretoken": csrf}, headers={"Referer": alice.base}
+        )
+        assert answer.url == f"{alice.base}/bulk/{order.public_id}/"
+    alice.open(f"/bulk/{order.public_id}/")
+    expect(alice.page.locator("#live").get_by_text("3 of 3 issued")).to_be_visible(timeout=30_000)
+    assert (CertificateRequest.objects.count(), AuditEvent.objects.filter(event="bulk:submitted").count()) == (3, 1)
+
+
+def test_auditor_looks_and_outsider_sees_nothing(visit: Visit, portal: Portal) -> None:
+    order = drafted(portal, WORDS)
+    bob = visit("bob")
+    paths = ("", "lines/", "certificates.zip", "inventory.csv", "problems.csv")
+    assert [bob.page.request.get(f"{bob.base}/bulk/{order.public_id}/{path}").status for path in paths] == [404] * len(paths)
+    portal.bob.groups.add(Group.objects.create(name="auditors"))
+    bob.open(f"/bulk/{order.public_id}/")
+    expect(bob.page.get_by_text("Only members of team Web and the security team may submit it")).to_be_visible()
+    expect(bob.page.get_by_role("button", name="Issue all 3")).to_have_count(0)
+    csrf = str(bob.page.locator("input[name=csrfmiddlewaretoken]").first.get_attribute("value"))
+    for path in ("submit/", "suggestions/", "act/cancel/", "act/pause/"):
+        answer = bob.page.request.post(
+            f"{bob.base}/bulk/{order.public_id}/{path}", form={"csrfmiddlewaretoken": csrf}, headers={"Referer": bob.base}
+        )
+        assert (path, answer.status) == (path, 403)
+    order.refresh_from_db()
+    assert order.state == "draft"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_pages_have_no_accessibility_fault(visit: Visit, portal: Portal, dark: bool) -> None:
+    refused = drafted(portal, "Issue certificates for a.example.com, b.other.test and *.c.example.com, P-256, 30 days")
+    paused = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
+    alice, faults = visit(dark=dark), {}
+    for path in (
+        "/bulk/",
+        "/bulk/new/",
+        f"/bulk/{refused.public_id}/",
+        f"/bulk/{paused.public_id}/",
+        f"/bulk/{paused.public_id}/?show=all",
+    ):
+        alice.open(path)
+        faults[path] = alice.axe()
+    order_in_words(alice, "nonsense")
+    faults["error"] = alice.axe()
+    order_in_words(alice, WORDS)
+    alice.page.get_by_role("button", name="Issue all 3").click()
+    expect(alice.page.locator("#live").get_by_text("3 of 3 issued")).to_be_visible(timeout=30_000)
+    faults["done"] = alice.axe()
+    assert {path: found for path, found in faults.items() if found} == {}
+
+
+def test_phone_of_360_pixels_scrolls_in_one_direction(visit: Visit, portal: Portal) -> None:
+    long = "a-very-long-name-of-a-service-somewhere.department.example.com"
+    refused = drafted(portal, f"Issue certificates for {long}, b.other.test and *.c.example.com, P-256, 30 days")
+    paused = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
+    alice, widths = visit(width=360, height=740), {}
+    for path in ("/bulk/", "/bulk/new/", f"/bulk/{refused.public_id}/", f"/bulk/{paused.public_id}/?show=all"):
+        alice.open(path)
+        widths[path] = alice.page.evaluate("document.documentElement.scrollWidth")
+    assert {path: width for path, width in widths.items() if width > 360} == {}
