@@ -7,10 +7,12 @@ import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from django.contrib.auth.models import Group
+from django.core.files.uploadedfile import SimpleUploadedFile
 from playwright.sync_api import expect
 
 from audit.models import AuditEvent
@@ -19,7 +21,10 @@ from certs.workflow.bulk.control import pause
 from certs.workflow.bulk.drafting import draft, lines_of
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.planning import plan_words
+from tests.certs.api.test_issue import pem_csr
+from tests.certs.x509.test_pasted_secrets import SECRETS
 from tests.journeys.conftest import Visitor
+from tests.journeys.test_doors import signed_in
 from tests.portal.fixtures import SYSTEM, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -216,3 +221,96 @@ def test_phone_of_360_pixels_scrolls_in_one_direction(visit: Visit, portal: Port
         alice.open(path)
         widths[path] = alice.page.evaluate("document.documentElement.scrollWidth")
     assert {path: width for path, width in widths.items() if width > 360} == {}
+
+
+def upload(visitor: Visitor, name: str, content: bytes) -> None:
+    visitor.open("/bulk/new/?via=file")
+    visitor.page.get_by_label("File (CSV, XLSX, zip or PEM)").set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    )
+    visitor.page.get_by_role("button", name="Show what would be issued").click()
+
+
+def test_uploaded_table_is_judged_line_by_line(visit: Visit) -> None:
+    alice = visit()
+    table = "name,sans,key,validity_days,owner\na,www.a.example.com,P-256,30,\nb,,RSA 2048,30,\nc,,banana,30,\nd,,P-256,30,other\n"
+    upload(alice, "wanted.csv", table.encode())
+    expect(alice.page.get_by_text("3 of 4 lines cannot be issued.")).to_be_visible()
+    expect(alice.page.get_by_role("row", name="row 4")).to_contain_text("banana")
+    expect(alice.page.get_by_role("row", name="row 5")).to_contain_text("you are not a member of a team other")
+    expect(alice.page.get_by_role("row", name="row 2")).to_contain_text("www.a.example.com")
+    alice.page.get_by_role("button", name="Issue only the 1 that pass").click()
+    expect(alice.page.locator("#live").get_by_text("1 of 1 issued")).to_be_visible(timeout=30_000)
+
+
+def test_template_can_be_downloaded_filled_in_and_uploaded(visit: Visit) -> None:
+    alice = visit()
+    alice.open("/bulk/new/?via=file")
+    for form in ("CSV", "XLSX"):
+        with alice.page.expect_download() as downloading:
+            alice.page.get_by_role("link", name=form, exact=True).click()
+        upload(alice, f"certificates.{form.lower()}", Path(downloading.value.path()).read_bytes())
+        expect(alice.page.get_by_role("heading", name="Draft: 1 certificate")).to_be_visible()
+        expect(alice.page.get_by_role("cell", name="api.example.com www.example.com")).to_be_visible()
+        alice.open("/bulk/new/?via=file")
+
+
+def test_pasted_csrs_are_issued_with_their_own_keys(visit: Visit) -> None:
+    alice = visit()
+    alice.open("/bulk/new/?via=csrs")
+    alice.page.get_by_label("CSRs in PEM").fill(pem_csr("own-1.example.com") + pem_csr("own-2.example.com"))
+    alice.page.get_by_role("button", name="Show what would be issued").click()
+    alice.page.get_by_role("button", name="Issue all 2").click()
+    expect(alice.page.locator("#live").get_by_text("2 of 2 issued")).to_be_visible(timeout=30_000)
+    assert [certificate.key for certificate in Certificate.objects.all()] == [None, None]
+
+
+@pytest.mark.parametrize("via", ["file", "csrs"])
+def test_private_key_among_csrs_refuses_all_and_comes_back_to_nobody(portal: Portal, via: str) -> None:
+    secret = SECRETS["pkcs8"][0]
+    content = pem_csr("own-1.example.com").encode() + secret
+    given = {"file": SimpleUploadedFile("wanted.pem", content)} if via == "file" else {"csrs": content.decode()}
+    response = signed_in("alice").post("/bulk/new/", {"via": via, "team": "web", **given})
+    assert (response.status_code, BulkOrder.objects.count()) == (422, 0)
+    assert secret.decode().splitlines()[1] not in response.content.decode()
+    assert AuditEvent.objects.filter(event="secret:refused").count() == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"via": "words", "text": ""},
+        {"via": "words", "text": "Renew cert-5678"},
+        {"via": "file"},
+        {"via": "csrs", "csrs": ""},
+        {"via": "csrs", "csrs": "nonsense"},
+        {"via": "nope"},
+        {"via": "file", "file": b""},
+        {"via": "file", "file": b"%PDF-1.4"},
+        {"via": "file", "file": b"PK\x03\x04broken"},
+        {"via": "words", "text": WORDS, "team": "other"},
+    ],
+    ids=str,
+)
+def test_nonsense_is_refused_with_a_reason(portal: Portal, given: dict[str, Any]) -> None:
+    body = {"team": "web"} | {name: SimpleUploadedFile("x", value) if isinstance(value, bytes) else value for name, value in given.items()}
+    response = signed_in("alice").post("/bulk/new/", body)
+    assert response.status_code == (404 if given.get("team") else 422)
+    assert BulkOrder.objects.count() == 0
+
+
+def test_order_beyond_the_limit_is_refused_before_it_is_read(portal: Portal, settings: Any) -> None:
+    settings.PKI_BULK_MAX_LINES, settings.PKI_BULK_MAX_BYTES = 2, 2000
+    alice = signed_in("alice")
+    table = "name\n" + "\n".join(f"a{n}" for n in range(3))
+    for content in (table, "name\n" + "x" * 2000):
+        response = alice.post("/bulk/new/", {"via": "file", "team": "web", "file": SimpleUploadedFile("w.csv", content.encode())})
+        assert response.status_code in (413, 422)
+    assert BulkOrder.objects.count() == 0
+
+
+def test_asking_about_a_download_is_not_taking_it(portal: Portal) -> None:
+    order = drafted(portal, WORDS)
+    response = signed_in("alice").head(f"/bulk/{order.public_id}/certificates.zip")
+    assert (response.status_code, response["Content-Type"]) == (200, "application/zip")
+    assert AuditEvent.objects.filter(event="certificate:downloaded").count() == 0

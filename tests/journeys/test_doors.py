@@ -58,7 +58,7 @@ def test_plan_confirmed_thrice_is_made_once(portal: Portal) -> None:
 
 def shown_plan(client: Client, text: str) -> str:
     page = client.post("/plan/", {"via": "words", "team": "web", "text": text}).content.decode()
-    return re.findall(r'name="plan" value="([^"]+)"', page)[-1]
+    return str(re.findall(r'name="plan" value="([^"]+)"', page)[-1])
 
 
 def test_several_certificates_in_words_become_a_draft_order(portal: Portal) -> None:

@@ -1,4 +1,4 @@
-"""A new order: said in words, and drafted. Nothing is issued before the draft is submitted."""
+"""A new order: said in words, uploaded or pasted, and drafted. Nothing is issued before the draft is submitted."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from audit.clock import database_now
 from certs.errors import InputRefused, NotUnderstood
 from certs.intake.spec import IssuePlan
+from certs.intake.uploads import template_csv, template_xlsx
+from certs.intake.uploads.columns import COLUMNS
 from certs.models import BulkOrder
 from certs.terms import RefusalClass
 from certs.views.doors import page, requester_of, teams_of
 from certs.workflow.bulk.drafting import draft, lines_of
+from certs.workflow.bulk.reading import read_lines
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import defaults_for, plan_words
 
-WAYS = (("words", "In words"),)
+WAYS = (("words", "In words"), ("file", "Upload a file"), ("csrs", "Paste CSRs"))
+TEMPLATES = {
+    "csv": (template_csv, "text/csv; charset=utf-8"),
+    "xlsx": (template_xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+}
 
 
 @page
@@ -29,7 +36,7 @@ def new(request: HttpRequest) -> HttpResponse:
         return _form(request, way=request.GET.get("via", "words"))
     way = request.POST.get("via", "words")
     try:
-        order = _drafted(request)
+        order = _drafted(request, way)
     except NotUnderstood as exc:
         text = request.POST.get("text", "")
         marked = {"before": text[: exc.position], "there": text[exc.position :][:1] or " ", "after": text[exc.position + 1 :]}
@@ -39,8 +46,24 @@ def new(request: HttpRequest) -> HttpResponse:
     return redirect("bulk-order", order.public_id)
 
 
-def _drafted(request: HttpRequest) -> BulkOrder:
+@page
+@require_safe
+def template(_request: HttpRequest, form: str) -> HttpResponse:
+    """The table to fill in."""
+    make, content_type = TEMPLATES[form]
+    response = HttpResponse(make(), content_type=content_type)
+    response["Content-Disposition"] = f'attachment; filename="certificates.{form}"'
+    return response
+
+
+def _drafted(request: HttpRequest, way: str) -> BulkOrder:
     requester = requester_of(request, request.POST.get("team", ""))
+    match way:
+        case "file":
+            return _from_file(request, requester)
+        case "csrs":
+            data = request.POST.get("csrs", "").encode()
+            return draft(read_lines(data, filename="", requester=requester), requester=requester, title="Pasted CSRs")
     text = request.POST.get("text", "")
     plan = plan_words(text, requester=requester)
     if not isinstance(plan, IssuePlan):
@@ -48,6 +71,16 @@ def _drafted(request: HttpRequest) -> BulkOrder:
             "These words do not ask for certificates.", field="text", next_step="Renewals and revocations are said on the first page."
         )
     return drafted_plan(plan, text, requester)
+
+
+def _from_file(request: HttpRequest, requester: Requester) -> BulkOrder:
+    upload = request.FILES.get("file")
+    if upload is None:
+        raise InputRefused("No file was chosen.", field="file", next_step="Choose a CSV, XLSX or zip file, or CSRs in PEM.")
+    # One octet more than is allowed tells a file that is too large, without reading all of it.
+    data = upload.read(settings.PKI_BULK_MAX_BYTES + 1)
+    name = str(upload.name or "")
+    return draft(read_lines(data, filename=name, requester=requester), requester=requester, title=name)
 
 
 def drafted_plan(plan: IssuePlan, text: str, requester: Requester) -> BulkOrder:
@@ -72,6 +105,9 @@ def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> 
         "defaults": defaults_for(chosen, now=database_now()),
         "max_lines": settings.PKI_BULK_MAX_LINES,
         "max_bytes": settings.PKI_BULK_MAX_BYTES,
+        "max_form_bytes": settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+        "max_csr_bytes": settings.PKI_MAX_CSR_BYTES,
+        "columns": COLUMNS,
         "max_names": settings.PKI_MAX_NAMES,
         # A pasted secret goes back to nobody, not even to the page that it was typed into.
         "given": {} if getattr(more.get("error"), "refusal", "") == RefusalClass.SECRET_PASTED else request.POST,

@@ -14,6 +14,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Value, record
 from certs.errors import NotFound
+from certs.intake.uploads.cells import safe_cell
 from certs.models import BulkOrder, Certificate
 from certs.workflow.bulk.reads import SeenLine, Show, all_lines
 from certs.x509.pem import pem_of
@@ -119,13 +120,7 @@ def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[
     write: Callable[[Iterable[object]], str] = writer.writerow  # which answers what the file's write() does
     yield write(columns)
     for row in rows:
-        yield write([cell(value) for value in row])
-
-
-def cell(value: object) -> str:
-    """Text that no spreadsheet takes for a formula: what begins like one gets an apostrophe before it."""
-    text = str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+        yield write([safe_cell(str(value)) for value in row])
 
 
 FILES: dict[str, tuple[Callable[[BulkOrder], Iterator[bytes] | Iterator[str]], str]] = {

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0002_bulk"),
+        ("certs", "0004_status_information"),
     ]
 
     operations = [
