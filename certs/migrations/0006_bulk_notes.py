@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0004_status_information"),
+        ("certs", "0005_renewal_and_revocation"),
     ]
 
     operations = [
