@@ -157,7 +157,8 @@ def _draft(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
 
 def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str, Any]:
     tally, may = seen.tally, may_act(request.user, order)
-    moving = bool(tally.under_way) or (order.state == State.RUNNING and bool(tally.waiting))
+    all_ended = tally.ended == tally.total  # the order itself ends a moment later
+    moving = bool(tally.under_way) or (order.state == State.RUNNING and (bool(tally.waiting) or all_ended))
     tens = 10 * (10 * tally.ended // max(1, tally.total))
     labels = [(str(name), label, getattr(tally, name)) for name, label in _ORDER_TABS]
     return {
