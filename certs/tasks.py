@@ -52,7 +52,7 @@ def record_inventory(ids: Sequence[int]) -> Sequence[int]:
 
 @shared_task
 def dispatch_bulk() -> int:
-    return dispatching.dispatch()
+    return dispatching.dispatch_or_finish()
 
 
 @shared_task

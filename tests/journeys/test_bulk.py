@@ -155,6 +155,19 @@ def test_bars_page_moves_by_itself_and_keeps_the_focus(visit: Visit, portal: Por
     assert alice.page.evaluate("document.querySelector('#live').hasAttribute('hx-get')") is False
 
 
+def test_rest_of_an_order_is_cancelled_and_it_ends_at_once(visit: Visit, portal: Portal, settings: Any) -> None:
+    settings.PKI_BULK_IN_FLIGHT = 0  # nothing begins before it is paused
+    order = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
+    alice = visit()
+    alice.open(f"/bulk/{order.public_id}/")
+    alice.page.get_by_text("Cancel the rest").click()
+    alice.page.get_by_role("button", name="Yes, cancel the rest").click()
+    expect(alice.page.locator("#live").get_by_text("cancelled", exact=True)).to_be_visible()
+    expect(alice.page.locator("#live:not([hx-get])")).to_be_visible(timeout=30_000)
+    order.refresh_from_db()
+    assert (order.state, order.finished_at is not None, CertificateRequest.objects.count()) == ("cancelled", True, 0)
+
+
 def test_double_click_submits_one_order_once(visit: Visit, portal: Portal) -> None:
     order = drafted(portal, WORDS)
     alice = visit()

@@ -59,6 +59,14 @@ def dispatch() -> int:
     return len(chosen)
 
 
+def dispatch_or_finish() -> int:
+    """`dispatch()`; when nothing is left to be begun, orders end that were paused or cancelled as their last line ended."""
+    begun = dispatch()
+    if not begun:
+        finish_ready()
+    return begun
+
+
 def publish(chunks: Sequence[BulkChunk]) -> None:
     """A group of chains, one for each chunk. If the broker cannot be reached, the sweeper does it again."""
     try:
