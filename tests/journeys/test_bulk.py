@@ -160,7 +160,7 @@ def test_rest_of_an_order_is_cancelled_and_it_ends_at_once(visit: Visit, portal:
     order = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
     alice = visit()
     alice.open(f"/bulk/{order.public_id}/")
-    alice.page.get_by_text("Cancel the rest").click()
+    alice.page.get_by_text("Cancel the rest", exact=True).click()
     alice.page.get_by_role("button", name="Yes, cancel the rest").click()
     expect(alice.page.locator("#live").get_by_text("cancelled", exact=True)).to_be_visible()
     expect(alice.page.locator("#live:not([hx-get])")).to_be_visible(timeout=30_000)
