@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
 
 
 class Team(models.Model):
@@ -20,7 +20,15 @@ class Team(models.Model):
         return self.name
 
     def domain_names(self) -> tuple[str, ...]:
-        return tuple(self.domains.order_by("name").values_list("name", flat=True))
+        """The domains that the team owns, as they are now. (Asked for each CSR: the ORM costs four times the answer.)"""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name FROM certs_domain WHERE team_id = %s ORDER BY name", [self.pk])
+            return tuple(row[0] for row in cursor.fetchall())
+
+    def has_member(self, user_id: int) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM certs_team_members WHERE team_id = %s AND user_id = %s", [self.pk, user_id])
+            return cursor.fetchone() is not None
 
 
 class Domain(models.Model):

@@ -54,7 +54,7 @@ def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersio
     version = version_in_force(settings.PKI_DEFAULT_POLICY, at=at)
     ruleset = version.ruleset
     requesters = requesters_for([(one.spec, one.team) for one in asked])
-    ekus = {name: tuple(values) for name, values in Profile.objects.values_list("name", "ekus")}
+    ekus = {profile.name: tuple(profile.ekus) for profile in Profile.objects.raw("SELECT * FROM policy_profile")}
     uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
     decisions = [
         evaluate(ruleset, request_facts(one, ekus.get(one.spec.profile, ()), uses.get(one.spki_sha256, UNUSED)), requester, on=at.date())

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from audit.clock import database_now
 from audit.events import EventType
@@ -24,7 +24,6 @@ from certs.workflow.canvas import start_on_commit
 from certs.workflow.facts import Asked, evaluate_many
 from keys.spec import spki_sha256
 from policy.engine import Decision
-from policy.models import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Requester:
 
     def check(self) -> None:
         """Raises NotPermitted unless the user belongs to the team or to the security team."""
-        if self.user is None or self.user.is_superuser or self.team.members.filter(pk=self.user.pk).exists():
+        if self.user is None or self.user.is_superuser or self.team.has_member(self.user.pk):
             return
         raise NotPermitted(
             f"{self.user} is not a member of team {self.team.slug}.",
@@ -195,13 +194,12 @@ def replayed(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
 
 def active_issuer(name: str) -> Issuer:
     """The issuer of that name, or the one that has taken over from it; it must be active. Raises InputRefused."""
-    try:
-        issuer = Issuer.objects.get(name=name)
-        while issuer.successor is not None:
-            issuer = issuer.successor
-    except Issuer.DoesNotExist:
+    issuer = next(iter(Issuer.objects.raw("SELECT * FROM certs_issuer WHERE name = %s", [name])), None)
+    if issuer is None:
         known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"
-        raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.") from None
+        raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.")
+    while issuer.successor is not None:
+        issuer = issuer.successor
     if issuer.state != Issuer.State.ACTIVE or not issuer.alias:
         raise InputRefused(
             f"The CA {name} does not issue (it is {issuer.get_state_display()}).", field="issuer", next_step="Choose another CA."
@@ -211,7 +209,9 @@ def active_issuer(name: str) -> Issuer:
 
 def check_profiles(asked: Collection[str]) -> None:
     """Raises InputRefused for a profile that does not exist."""
-    known = set(Profile.objects.values_list("name", flat=True))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM policy_profile")
+        known = {row[0] for row in cursor.fetchall()}
     for name in sorted(set(asked) - known):
         raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(known))}.")
 
