@@ -48,8 +48,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 LINES = int(os.environ.get("PKI_FAULT_LINES", "240"))
 KILLS = int(os.environ.get("PKI_FAULT_KILLS", "6"))
+PATIENCE = 90 + LINES / 20  # seconds
 SYSTEM = Actor("system", "test")
-SHORT = {"PKI_ATTEMPT_LEASE_SECONDS": "5", "PKI_SWEEP_AFTER_SECONDS": "2", "PKI_BULK_CHUNK": "20"}
+SHORT = {"PKI_ATTEMPT_LEASE_SECONDS": "5", "PKI_SWEEP_AFTER_SECONDS": "2", "PKI_BULK_CHUNK": os.environ.get("PKI_FAULT_CHUNK", "20")}
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_killed_workers_leave_exactly_what_was_ordered(requester: Requester, wor
         else:
             worker.kill()
             worker.start()
-    finished(order, worker, seconds=90)
+    finished(order, worker, seconds=PATIENCE)
     assert_exactly(order, LINES)
     assert Attempt.objects.filter(outcome="lost").exists() or LINES < 100, "no kill hit a worker at work: this run proved nothing"
 
@@ -160,7 +161,7 @@ def test_redis_that_forgets_everything_loses_nothing(requester: Requester, worke
     order = ordered(requester, LINES)
     wait_until(lambda: counts(order).issued > LINES // 10, seconds=60)
     redis.Redis.from_url(django_settings.CELERY_BROKER_URL).flushdb()
-    finished(order, worker, seconds=90)
+    finished(order, worker, seconds=PATIENCE)
     assert_exactly(order, LINES)
 
 
@@ -170,4 +171,4 @@ def test_single_request_is_not_stuck_behind_an_order(requester: Requester, worke
     spec = CertificateSpec("urgent.example.com", ("urgent.example.com",), (), "ec-p256", 90, "tls-server")
     assert wait(submit(spec, requester=requester), seconds=60).state == S.COMPLETED
     assert not done(order), "the order was over before the single request could overtake it"
-    finished(order, worker, seconds=90)
+    finished(order, worker, seconds=PATIENCE)
