@@ -28,9 +28,9 @@ from certs.ca.base import (
     Unknown,
 )
 from certs.errors import Conflict, NotFound
-from certs.models import Certificate, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
+from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
 from certs.models.batch import give_ids, insert_models, update_rows
-from certs.terms import RevocationReason
+from certs.terms import RequestState, RevocationReason
 from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.lint import lint
 from certs.x509.profiles import profile_named
@@ -44,6 +44,7 @@ BACKDATE = timedelta(minutes=5)
 MAX_SKEW = timedelta(minutes=5)
 INTENT_LIFETIME = timedelta(hours=1)
 State = IssuanceIntent.State
+_ENDED = (RequestState.COMPLETED, RequestState.REJECTED, RequestState.FAILED, RequestState.CANCELLED)
 Preparation = Callable[[Issuer, x509.Certificate, datetime], tuple[IssuanceIntent, list[str]]]
 
 
@@ -89,6 +90,9 @@ class LocalCAClient(CAClient):
         """Signed, not revoked, and never recorded: not in the inventory, not kept apart, not a responder's."""
         same = {"issuer": OuterRef("issuer"), "serial_number": OuterRef("serial_number")}
         signed = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, state=State.SIGNED, revoked_at__isnull=True)
+        # One whose request is still under way is found by its reference when that goes on.
+        under_way = CertificateRequest.objects.filter(public_id=OuterRef("order_ref")).exclude(state__in=_ENDED)
+        signed = signed.filter(~Exists(under_way))
         for model in (Certificate, QuarantinedCertificate, ResponderCertificate):
             signed = signed.filter(~Exists(model.objects.filter(**same)))
         return (bytes(der or b"") for der in signed.values_list("certificate_der", flat=True).iterator(chunk_size=500))

@@ -187,6 +187,8 @@ def watch() -> None:
             before = ROOT_ALARM_BEFORE if root else ALARM_BEFORE
             if point.published is None or point.published.next_update - now < before:
                 _alarm_late(point, root=root, now=now)
+            else:
+                close_alerts(kind="crl_late", cause=_cause(point), now=now)
         if not root:
             _watch_responder(issuer, now=now)
 

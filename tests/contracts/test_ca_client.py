@@ -209,6 +209,26 @@ def test_hold_is_taken_back_and_again_is_success(subject: Subject, make_order: C
         subject.client.release(serial ^ (1 << 100))
 
 
+def test_certificate_that_nobody_recorded_is_listed_where_the_ca_can_list(subject: Subject, make_order: Callable[..., Order]) -> None:
+    (outcome,) = subject.client.issue_many([make_order()])
+    assert isinstance(outcome, Issued)
+    listed = subject.client.unknown_certificates()
+    if isinstance(subject.client, LocalCAClient | VaultPKIClient):
+        assert listed is not None
+        assert list(listed) == [outcome.certificate_der]
+        serial = serial_of(outcome.certificate_der)
+        assert serial is not None
+        subject.client.revoke(RevocationOrder(serial, RevocationReason.SUPERSEDED, database_now(), outcome.certificate_der))
+        assert list(subject.client.unknown_certificates() or ()) == []
+    else:
+        assert listed is None
+
+
+def test_list_of_a_ca_that_cannot_be_reached_is_an_error(request: pytest.FixtureRequest) -> None:
+    with pytest.raises(CAUnreachable):
+        list(_vault_pki(request).unreachable.unknown_certificates() or ())
+
+
 def test_chain_leads_from_the_issuing_ca_to_a_root(subject: Subject) -> None:
     chain = [x509.load_der_x509_certificate(der) for der in subject.client.chain()]
     assert chain[-1].issuer == chain[-1].subject

@@ -18,6 +18,7 @@ def _command(name: str) -> Callable[[], bool]:
 
 PACKAGES: dict[str, Callable[[], bool]] = {
     "chromium": lambda: chromium() is not None,
+    "curl": _command("curl"),
     "faketime": _command("faketime"),
     "git": _command("git"),
     "gnutls-bin": _command("certtool"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
@@ -21,6 +22,7 @@ from certs.crl.segments import BooksDisagree, take_snapshot
 from certs.models import CRL, Certificate, CRLPoint, CRLSegment, IssuanceIntent, OperatorAlert, Revocation
 from certs.terms import RevocationReason
 from certs.workflow.publishing import ALARM_BEFORE, abandon_old_intents, keep_status_information, open_next_shard, refresh_point, watch
+from certs.workflow.revocation import request_revocation
 from certs.workflow.revoking import process_revocations
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke
 from tests.portal.fixtures import SYSTEM, Portal
@@ -64,6 +66,17 @@ def test_pending_and_confirmed_are_both_revoked(portal: Portal) -> None:
     revoke(pending)
     assert [Certificate.objects.get(pk=one.pk).status for one in (pending, done)] == ["revocation_pending", "revoked"]
     assert serials(published(publish_everything())) == sorted([pending.serial_number, done.serial_number])
+
+
+def test_revocation_reaches_the_crl_by_itself(portal: Portal, worker: None) -> None:
+    """The task that a revocation starts on commit publishes too; nobody waits for the schedule."""
+    (certificate,) = issue(portal, 1)
+    issuer = publish_everything()
+    request_revocation(certificate, reason=RevocationReason.KEY_COMPROMISE, actor=SYSTEM)
+    end = time.monotonic() + 60
+    while serials(published(issuer)) == [] and time.monotonic() < end:
+        time.sleep(0.1)
+    assert serials(published(issuer)) == [certificate.serial_number]
 
 
 def test_each_publication_is_one_number_and_one_event(portal: Portal) -> None:
