@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
+from pathlib import Path
 
 import django
 
@@ -21,11 +21,18 @@ from certs.models import Certificate, Issuer, Revocation  # noqa: E402
 ACTOR = Actor("command", "bench")
 
 
+def peak() -> int:
+    """The most memory this process has had since the count began, in kB."""
+    (line,) = [line for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1])
+
+
 def main() -> None:
     issuer = Issuer.objects.select_related("key").get(name=settings.PKI_DEFAULT_CA)
     (point,) = points_of(issuer)
     Certificate.objects.exists()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins here, not with the process that started us
+    before = peak()
     cold = timed(lambda: publish_crl(point, actor=ACTOR))
     again = timed(lambda: publish_crl(point, actor=ACTOR))
     published = point.published
@@ -38,7 +45,7 @@ def main() -> None:
     crl = published_crl(issuer.slug, 0)
     assert crl is not None
     served = timed(lambda: sum(len(piece) for piece in crl.pieces()))
-    megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    megabytes = (peak() - before) / 1024
     figures = {"cold": cold, "again": again, "one_more": one_more, "served": served, "entries": entries, "megabytes": megabytes}
     print(json.dumps(figures))
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.db import connection
 
@@ -40,6 +44,9 @@ class BooksDisagree(Exception):
     """A certificate is revoked but nothing says since when and why: no CRL is made of that."""
 
 
+Key = tuple[str, int]  # source and number of a range
+
+
 @dataclass(slots=True)
 class Snapshot:
     """A CRL's segments in order, and which revocations are on a CRL for the first time."""
@@ -57,9 +64,9 @@ class Snapshot:
         return sum(segment.count for segment in self.segments)
 
 
-def fingerprints(point: CRLPoint) -> dict[tuple[str, int], tuple[int, str]]:
+def fingerprints(point: CRLPoint) -> dict[Key, tuple[int, str]]:
     """For each range that has anything on the CRL: how many rows, and what they look like."""
-    found: dict[tuple[str, int], tuple[int, str]] = {}
+    found: dict[Key, tuple[int, str]] = {}
     for source in Source:
         sql = f"SELECT x.id / {RANGE}, count(*), sum(x.id), sum(x.id * {_VERSION[source]}) {_ON_CRL[source]} GROUP BY 1 ORDER BY 1"
         with connection.cursor() as cursor:
@@ -69,7 +76,7 @@ def fingerprints(point: CRLPoint) -> dict[tuple[str, int], tuple[int, str]]:
     return found
 
 
-def published_segments(point: CRLPoint) -> dict[tuple[str, int], CRLSegment]:
+def published_segments(point: CRLPoint) -> dict[Key, CRLSegment]:
     """Those of the CRL that is published now, without their entries."""
     ids = point.published.segments if point.published else []
     rows = CRLSegment.objects.filter(pk__in=ids).defer("entries")
@@ -102,36 +109,58 @@ def _is_stale(segment: CRLSegment, fingerprint: str, settled: CRL | None) -> boo
 def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
     """Encode the ranges that changed since the published CRL, take over the others."""
     kept, snapshot, settled = published_segments(point), Snapshot(), _settled(point, now)
-    for (source, number), (count, fingerprint) in fingerprints(point).items():
-        segment = kept.get((source, number))
-        if segment is None or _is_stale(segment, fingerprint, settled):
-            segment = _encoded(point, Source(source), number, fingerprint, snapshot, settled, now=now, expected=count)
-        snapshot.segments.append(segment)
+    wanted = fingerprints(point)
+    stale = [key for key, (_, fingerprint) in wanted.items() if key not in kept or _is_stale(kept[key], fingerprint, settled)]
+    with _reading(point, stale, settled) as ranges:
+        for key, (count, fingerprint) in wanted.items():
+            taken_over = kept.get(key)
+            if taken_over is None or _is_stale(taken_over, fingerprint, settled):
+                taken_over = _encoded(point, key, fingerprint, next(ranges), snapshot, now=now, expected=count)
+            snapshot.segments.append(taken_over)
     taken = {segment.pk for segment in snapshot.segments}
     snapshot.replaced = [segment for segment in kept.values() if segment.pk not in taken]
     return snapshot
 
 
-def _encoded(
-    point: CRLPoint,
-    source: Source,
-    number: int,
-    fingerprint: str,
-    snapshot: Snapshot,
-    settled: CRL | None,
-    *,
-    now: datetime,
-    expected: int,
-) -> CRLSegment:
-    """One range, and which of its revocations have never been on a CRL."""
-    row = _read(source, point, number, settled)
+@contextmanager
+def _reading(point: CRLPoint, stale: Sequence[Key], settled: CRL | None) -> Iterator[Iterator[_Range]]:
+    """The stale ranges in order. Where there are many, PostgreSQL puts the next together while the last is encoded here."""
+    if len(stale) < 3 or connection.vendor != "postgresql" or connection.in_atomic_block:
+        yield (_read(Source(source), point, number, settled) for source, number in stale)
+        return
+    with ThreadPoolExecutor(1) as reader:
+        try:
+            yield _one_ahead(reader, point, stale, settled)
+        finally:
+            reader.submit(_close).result()
+
+
+def _close() -> None:
+    """The connection of the thread that this runs in."""
+    connection.close()
+
+
+def _one_ahead(reader: Executor, point: CRLPoint, stale: Sequence[Key], settled: CRL | None) -> Iterator[_Range]:
+    waiting: Future[_Range] | None = None
+    for source, number in stale:
+        coming = reader.submit(_read, Source(source), point, number, settled)
+        if waiting is not None:
+            yield waiting.result()
+        waiting = coming
+    if waiting is not None:
+        yield waiting.result()
+
+
+def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot: Snapshot, *, now: datetime, expected: int) -> CRLSegment:
+    """A new segment of one range, and which of its revocations have never been on a CRL."""
+    source, number = key
     if row.rows < expected:
         raise BooksDisagree(
             f"{expected - row.rows} of {point.issuer.name}'s revoked certificates have no revocation on record ({source} {number})."
         )
     entries = encode_entries(line.split(",") for line in row.lines.split(";")) if row.lines else b""  # type: ignore[misc]
     snapshot.fresh.extend(row.fresh)
-    return CRLSegment.objects.create(
+    segment = CRLSegment(
         point=point,
         source=source,
         number=number,
@@ -142,6 +171,24 @@ def _encoded(
         entries=entries,
         created_at=now,
     )
+    _insert(segment)
+    del segment.entries  # read again when they are wanted, so that memory holds one range and not the list
+    return segment
+
+
+def _insert(segment: CRLSegment) -> None:
+    """As `save()`; on PostgreSQL the entries go as they are, and not twice as long in hex inside a statement."""
+    if connection.vendor != "postgresql":
+        segment.save(force_insert=True)
+        return
+    fields = [column for column in CRLSegment._meta.concrete_fields if not column.primary_key]
+    names, marks = ", ".join(f'"{one.column}"' for one in fields), ", ".join(["%s"] * len(fields))
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        statement = f"INSERT INTO certs_crlsegment ({names}) VALUES ({marks}) RETURNING id"  # noqa: S608 - our own columns
+        cursor.execute(statement, [getattr(segment, one.attname) for one in fields])
+        (segment.pk,) = cursor.fetchone() or (None,)
+    segment._state.adding = False  # noqa: SLF001 - what save() would have noted
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ REASON_CODES: dict[str, int] = {
 }
 _OID_REASON, _OID_INVALIDITY = bytes.fromhex("0603551d15"), bytes.fromhex("0603551d18")
 _OID_NUMBER, _OID_IDP, _OID_AKI = bytes.fromhex("0603551d14"), bytes.fromhex("0603551d1c"), bytes.fromhex("0603551d23")
-_KEPT_TAILS = 20_000
+_KEPT_SHAPES = 20_000
 
 
 class Entry(NamedTuple):
@@ -52,24 +52,28 @@ def encode_entries(entries: Iterable[tuple[str, str, str, str]]) -> bytes:
     The reasonCode is left out for `unspecified` (5.3.1). About a microsecond an entry: what is the same for many is made once,
     the rest is put together in hex, where a digit of a time is a 3 and itself, and one conversion serves a whole run.
     """
-    tails: dict[tuple[str, str], str] = {}
+    shapes: dict[tuple[int, bool, bool, str, str], tuple[str, str, int, str]] = {}
     out: list[str] = []
     for serial, revoked_at, reason, invalidity_date in entries:
-        tail = tails.get((reason, invalidity_date))
-        if tail is None:
-            if len(tails) > _KEPT_TAILS:
-                tails.clear()
-            tail = tails[reason, invalidity_date] = _entry_extensions(reason, invalidity_date).hex()
-        digits = "3".join(revoked_at)
-        moment = f"170d{digits[3:]}5a" if revoked_at < "2050" else f"180f3{digits}5a"
-        if len(serial) & 1:
-            serial = "0" + serial  # noqa: PLW2901 - a leading zero makes whole octets
-        if serial[0] > "7":
-            serial = "00" + serial  # noqa: PLW2901 - a positive INTEGER begins with a zero bit
-        octets = len(serial) >> 1
-        length = octets + 2 + ((len(moment) + len(tail)) >> 1)  # at most 90: always one octet
-        out.append(f"30{length:02x}02{octets:02x}{serial}{moment}{tail}")
+        shape = (len(serial), serial[0] > "7", revoked_at < "2050", reason, invalidity_date)
+        around = shapes.get(shape)
+        if around is None:
+            if len(shapes) > _KEPT_SHAPES:
+                shapes.clear()
+            around = shapes[shape] = _around(*shape)
+        before, between, century, behind = around
+        out.append(f"{before}{serial}{between}{'3'.join(revoked_at[century:])}{behind}")
     return bytes.fromhex("".join(out))
+
+
+def _around(digits: int, negative: bool, this_century: bool, reason: str, invalidity_date: str) -> tuple[str, str, int, str]:  # noqa: FBT001
+    """What stands in hex before the serial's digits, between them and the time's, and behind; and where the time's digits begin."""
+    # whole octets, and a zero octet where a positive INTEGER would begin with a one bit
+    padding = ("0" if digits % 2 else "") + ("" if digits % 2 or not negative else "00")
+    octets, extensions = (digits + len(padding)) // 2, _entry_extensions(reason, invalidity_date).hex()
+    tag, century = ("170d3", 2) if this_century else ("180f3", 0)  # UTCTime through 2049 (RFC 5280 5.1.2.4)
+    length = 2 + octets + 2 + int(tag[2:4], 16) + len(extensions) // 2  # at most 90: always one octet
+    return f"30{length:02x}02{octets:02x}{padding}", tag, century, f"5a{extensions}"
 
 
 def _entry_extensions(reason: str, invalidity_date: str) -> bytes:
