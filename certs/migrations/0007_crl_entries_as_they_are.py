@@ -9,6 +9,6 @@ def store_as_they_are(_apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("certs", "0005_renewal_and_revocation")]
+    dependencies = [("certs", "0006_bulk_notes")]
 
     operations = [migrations.RunPython(store_as_they_are, migrations.RunPython.noop)]
