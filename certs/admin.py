@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
 from audit.admin import ReadOnlyAdmin
 from audit.log import Actor
+from certs.admin_filters import AttemptOutcome, AttemptStep, Door, StillOpen
 from certs.models import (
     CRL,
     ApiToken,
     Approval,
     Attempt,
+    BulkChunk,
+    BulkItem,
+    BulkOrder,
     Certificate,
     CertificateRequest,
     Domain,
@@ -56,9 +62,52 @@ class IssuerAdmin(ReadOnlyAdmin):
 @admin.register(CertificateRequest)
 class CertificateRequestAdmin(ReadOnlyAdmin):
     list_display = ("public_id", "common_name", "state", "team", "key_type", "policy_version", "held_since", "created_at")
-    list_filter = ("state", "door")
+    list_filter = ("state", Door)
     list_select_related = ("team",)
     search_fields = ("public_id__exact", "common_name__startswith", "resume_id__exact")
+
+
+@admin.register(BulkOrder)
+class BulkOrderAdmin(ReadOnlyAdmin):
+    """An order; its lines and chunks are a click away, in lists of their own, for there may be fifty thousand."""
+
+    list_display = ("public_id", "title", "state", "team", "door", "total", "created_at", "finished_at", "lines", "parts")
+    list_filter = ("state", Door)
+    list_select_related = ("team",)
+    search_fields = ("public_id__exact",)
+    readonly_fields = ("lines", "parts")
+
+    @admin.display(description="lines")
+    def lines(self, order: BulkOrder) -> str:
+        return _list_of(BulkItem, order, "lines")
+
+    @admin.display(description="chunks")
+    def parts(self, order: BulkOrder) -> str:
+        return _list_of(BulkChunk, order, "chunks")
+
+
+def _list_of(model: type[Model], order: BulkOrder, label: str) -> str:
+    address = reverse(f"admin:certs_{model._meta.model_name}_changelist")
+    return format_html('<a href="{}?order__id__exact={}">{}</a>', address, order.pk, label)
+
+
+@admin.register(BulkItem)
+class BulkItemAdmin(ReadOnlyAdmin):
+    list_display = ("number", "source", "common_name", "outcome", "reason", "order")
+    list_display_links = ("number", "source")
+    list_filter = ("outcome",)
+    list_select_related = ("order",)
+    search_fields = ("order__public_id__exact",)
+    exclude = ("csr_der", "spki_der")
+    ordering = ("-order", "number")
+
+
+@admin.register(BulkChunk)
+class BulkChunkAdmin(ReadOnlyAdmin):
+    list_display = ("order", "first", "last", "state", "key_backend", "queued_at", "done_at")
+    list_filter = ("state",)
+    list_select_related = ("order",)
+    search_fields = ("order__public_id__exact",)
 
 
 @admin.register(Certificate)
@@ -84,7 +133,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
 @admin.register(Attempt)
 class AttemptAdmin(ReadOnlyAdmin):
     list_display = ("request", "step", "number", "outcome", "opened_at", "closed_at", "detail")
-    list_filter = ("step", "outcome")
+    list_filter = (StillOpen, AttemptStep, AttemptOutcome)
     list_select_related = ("request",)
 
 
@@ -137,7 +186,8 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 @admin.register(OperatorAlert)
 class OperatorAlertAdmin(ReadOnlyAdmin):
     list_display = ("message", "kind", "cause", "occurrences", "raised_at", "closed_at", "closed_by")
-    list_filter = ("kind",)
+    list_filter = (StillOpen,)
+    search_fields = ("kind__exact", "cause__exact")
 
 
 @admin.register(OutgoingMail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ninja import NinjaAPI
 
-from certs.api import authority, certificates, lifecycle, requests
+from certs.api import authority, bulk, certificates, lifecycle, requests
 from certs.api.auth import TokenAuth
 from certs.api.problems import add_problem_handlers
 
@@ -20,5 +20,6 @@ api = NinjaAPI(
 api.add_router("/certificates", lifecycle.router, tags=["certificates"])  # before the next, which reads /{cert_id}
 api.add_router("/certificates", certificates.router, tags=["certificates"])
 api.add_router("/requests", requests.router, tags=["requests"])
+api.add_router("/bulk", bulk.router, tags=["bulk orders"])
 api.add_router("/ca", authority.router, tags=["certification authority"])
 add_problem_handlers(api)

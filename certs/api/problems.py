@@ -12,6 +12,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, AuthorizationError, HttpError, ValidationError
 
 from certs.errors import NotUnderstood, PolicyRefused, PortalError
+from certs.workflow.bulk.ordering import LinesRefused
 from policy.errors import PolicyError
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,12 @@ def add_problem_handlers(api: NinjaAPI) -> None:
 
     @api.exception_handler(RequestDataTooBig)
     def too_big(_request: HttpRequest, _exc: RequestDataTooBig) -> HttpResponse:
-        return problem(413, "too_large", "The request is larger than the portal reads.", next_step="Send one CSR of at most 64 kB.")
+        return problem(
+            413,
+            "too_large",
+            "The request is larger than the portal reads.",
+            next_step="Send one CSR of at most 64 kB; large orders go to /api/v1/bulk/upload.",
+        )
 
     @api.exception_handler(Http404)
     def missing(_request: HttpRequest, _exc: Http404) -> HttpResponse:
@@ -77,6 +83,8 @@ def _more(exc: PortalError) -> dict[str, Any]:
     match exc:
         case NotUnderstood():
             return {"position": exc.position, "example": exc.example}
+        case LinesRefused():
+            return {"outcomes": exc.judged["outcomes"], "problems": exc.judged["problems"]}
         case PolicyRefused():
             return {"policy_version": exc.policy_version, "suggestion": exc.next_step}
     return {}

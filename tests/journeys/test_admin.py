@@ -8,15 +8,19 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from audit.models import AuditEvent
-from certs.models import ApiToken, Certificate
+from certs.models import ApiToken, BulkChunk, BulkItem, BulkOrder, Certificate, CertificateRequest
 from certs.workflow import steps
+from certs.workflow.bulk.drafting import draft, lines_of
+from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import submit_many
 from certs.workflow.planning import plan_words
-from tests.portal.fixtures import Portal
+from tests.portal.fixtures import SYSTEM, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OURS = [
@@ -35,6 +39,7 @@ def root(portal: Portal) -> Client:
     ids = [row.pk for row in submit_many(plan.specs, requester=portal.requester())]
     for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs, steps.submit_to_ca, steps.record_inventory):
         step(ids)
+    submit_order(draft(lines_of(plan), requester=portal.requester(), title="a"), actor=SYSTEM)
     portal.token()
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("root", "root@example.com", "x"))
@@ -53,6 +58,27 @@ def test_list_search_and_row_open(root: Client, model: Any) -> None:
     row = model._default_manager.first()
     if row is not None:
         assert root.get(address(model, "change", row.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", [model for model in OURS if admin.site._registry[model].list_filter], ids=lambda model: model.__name__)
+def test_filters_read_no_column_of_the_whole_table(root: Client, model: Any) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        page = root.get(address(model, "changelist")).content.decode()
+    assert [q["sql"] for q in queries if "DISTINCT" in q["sql"]] == []
+    assert "changelist-filter" in page
+
+
+def test_filters_filter_and_lines_of_an_order_are_a_click_away(root: Client) -> None:
+    counted = {
+        query: root.get(address(CertificateRequest, "changelist") + query).context["cl"].result_count
+        for query in ("?door=portal", "?door=api", "?door=nonsense")
+    }
+    assert counted == {"?door=portal": 1, "?door=api": 0, "?door=nonsense": 1}
+    order = BulkOrder.objects.get()
+    for model in (BulkItem, BulkChunk):
+        path = f"{address(model, 'changelist')}?order__id__exact={order.pk}"
+        assert path in root.get(address(BulkOrder, "changelist")).content.decode()
+        assert root.get(path).context["cl"].result_count == 1
 
 
 @pytest.mark.parametrize("model", [model for model in OURS if model.__name__ not in CHANGEABLE], ids=lambda model: model.__name__)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
 from django.conf import settings
 
 from audit.clock import database_now
-from certs.errors import CSRRefused
+from certs.errors import CSRRefused, InputRefused
 from certs.intake.uploads import Limits, read_upload
+from certs.intake.uploads.columns import COLUMNS
+from certs.intake.uploads.limits import Rules
 from certs.intake.uploads.lines import Line
+from certs.intake.uploads.rows import Row, row_line
+from certs.intake.uploads.secrets import refuse_secrets_around_requests
 from certs.terms import RefusalClass
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import audit_secret, defaults_for
@@ -18,16 +26,50 @@ def read_lines(data: bytes, *, filename: str, requester: Requester) -> list[Line
 
     A private key or token anywhere in it refuses the whole file; that is audited, and the text is kept nowhere.
     """
+    with _secrets_on_record(requester, kind="secret in an upload", length=len(data)):
+        rules = _rules(requester)
+        return read_upload(data, filename=filename, defaults=rules.defaults, domains=rules.domains, limits=rules.limits)
+
+
+def lines_of_items(items: Sequence[Mapping[str, str]], *, requester: Requester) -> list[Line]:
+    """Items with the columns of a table, as REST sends them. Raises InputRefused for too many, CSRRefused for a secret in any."""
+    limit = settings.PKI_BULK_MAX_LINES
+    if len(items) > limit:
+        raise InputRefused(f"{len(items)} items are more than {limit}.", field="items", next_step="Send several orders.")
+    rules = _rules(requester)
+    rows = [Row(number, tuple(item.get(column, "").strip() for column in COLUMNS)) for number, item in enumerate(items, start=1)]
+    text = "\n".join(cell for row in rows for cell in row.cells)
+    with _secrets_on_record(requester, kind="secret in a bulk order", length=len(text)):
+        refuse_secrets_around_requests(text)
+        return [_item_line(row, rules) for row in rows]
+
+
+def _item_line(row: Row, rules: Rules) -> Line:
+    """A bare label is completed only where the plan is shown before it is done; a program writes full names."""
+    name, sans = row.cells[COLUMNS.index("name")], row.cells[COLUMNS.index("sans")]
+    bare = next((text for text in (name, *sans.split()) if text and "." not in text and ":" not in text), None)
+    source = f"item {row.number}"
+    if bare is None:
+        return replace(row_line(row, rules), source=source)
+    problem = f"name: {bare[:64]!r} is no full domain name. For example api.{rules.defaults.domain}."
+    return Line(row.number, source, None, problem=problem, field="name")
+
+
+def _rules(requester: Requester) -> Rules:
     limits = Limits(
         max_bytes=settings.PKI_BULK_MAX_BYTES,
         max_lines=settings.PKI_BULK_MAX_LINES,
         max_names=settings.PKI_MAX_NAMES,
         max_csr_bytes=settings.PKI_MAX_CSR_BYTES,
     )
-    defaults = defaults_for(requester.team, now=database_now())
+    return Rules(defaults_for(requester.team, now=database_now()), requester.team.domain_names(), limits)
+
+
+@contextmanager
+def _secrets_on_record(requester: Requester, *, kind: str, length: int) -> Iterator[None]:
     try:
-        return read_upload(data, filename=filename, defaults=defaults, domains=requester.team.domain_names(), limits=limits)
+        yield
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
-            audit_secret(requester, kind="secret in an upload", length=len(data), spki=refused.spki_sha256)
+            audit_secret(requester, kind=kind, length=length, spki=refused.spki_sha256)
         raise

@@ -1,0 +1,48 @@
+"""Filters of the admin whose choices are said here: Django would read all values of the column from the whole table for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from certs.workflow.succession import SCHEDULE_DOOR
+
+
+def one_of(field: str, values: Sequence[str]) -> type[admin.SimpleListFilter]:
+    """A filter for a text column of few values that has no choices of its own."""
+
+    class OneOf(admin.SimpleListFilter):
+        title = field.replace("_", " ")
+        parameter_name = field
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            return [(value, value.replace("_", " ")) for value in values]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            return queryset.filter(**{field: self.value()}) if self.value() in values else queryset
+
+    return OneOf
+
+
+class StillOpen(admin.SimpleListFilter):
+    """What waits to be closed, or is closed."""
+
+    title = "standing"
+    parameter_name = "standing"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("open", "open"), ("closed", "closed")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in ("open", "closed"):
+            return queryset
+        return queryset.filter(closed_at__isnull=self.value() == "open")
+
+
+Door = one_of("door", ("portal", "api", "command", SCHEDULE_DOOR))
+AttemptStep = one_of("step", ("key", "csr", "submit"))
+AttemptOutcome = one_of("outcome", ("done", "lost", "refused", "mismatch", "pending", "not_sent", "unknown", "cleared"))

@@ -1,0 +1,91 @@
+"""An order in one go, for doors without a page between draft and submission: judged and submitted together, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import transaction
+
+from certs.errors import InputRefused
+from certs.intake.uploads.lines import Line
+from certs.models import BulkOrder
+from certs.workflow.bulk.drafting import draft, outcome_counts
+from certs.workflow.bulk.reads import Show, lines_page
+from certs.workflow.bulk.submission import submit_order
+from certs.workflow.issuance import Requester
+
+SHOW_PROBLEMS = 100
+
+
+class LinesRefused(InputRefused):
+    """Lines cannot be issued and the caller wants all or nothing; `judged` says which and why."""
+
+    problem = "lines_refused"
+
+    def __init__(self, message: str, judged: dict[str, Any], *, next_step: str) -> None:
+        super().__init__(message, field="items", next_step=next_step)
+        self.judged = judged
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to become of lines that cannot be issued: on record as refused (the default), left out, or nothing at all is done."""
+
+    only_allowed: bool = False
+    all_or_nothing: bool = False
+
+
+def judge_lines(lines: Sequence[Line], *, requester: Requester, title: str, issuer: str | None = None) -> dict[str, Any]:
+    """What an order would be, line by line. Nothing is kept, and an idempotency key is not used up."""
+    asker = replace(requester, idempotency_scope="", idempotency_key="")
+    with transaction.atomic():
+        judged = _judged(draft(lines, requester=asker, title=title, issuer=issuer))
+        transaction.set_rollback(True)
+    return judged
+
+
+@transaction.atomic
+def order_at_once(
+    lines: Sequence[Line], *, requester: Requester, title: str, wish: Wish, issuer: str | None = None, notes: Sequence[str] = ()
+) -> BulkOrder:
+    """Draft and submit. The same idempotency key with the same lines answers the first order.
+
+    Raises LinesRefused, with nothing kept and the key not used up, and what `draft` and `submit_order` raise.
+    """
+    order = draft(lines, requester=requester, title=title, issuer=issuer, notes=notes)
+    if order.state != BulkOrder.State.DRAFT:
+        return order
+    counted = outcome_counts(order)
+    total, bad = sum(counted.values()), counted["deny"] + counted["invalid"]
+    if (bad and wish.all_or_nothing) or counted["invalid"] == total:
+        raise LinesRefused(
+            f"{bad} of {total} lines cannot be issued; nothing was issued.",
+            _judged(order),
+            next_step="Mend them, or send the order again without all_or_nothing."
+            if bad < total
+            else "Mend them, and send the order again.",
+        )
+    return submit_order(order, actor=requester.actor, with_refused=not wish.only_allowed)
+
+
+def _judged(order: BulkOrder) -> dict[str, Any]:
+    counted = outcome_counts(order)
+    problems = lines_page(order, Show.PROBLEMS, size=SHOW_PROBLEMS).rows
+    return {
+        "success": not counted["deny"] + counted["invalid"],
+        "total": sum(counted.values()),
+        "outcomes": counted,
+        "duplicates": order.items.exclude(duplicate="").count(),
+        "problems": [
+            {
+                "line": line.item.number,
+                "source": line.item.source,
+                "name": line.item.common_name,
+                "error": line.reason,
+                "suggestion": line.advice,
+            }
+            for line in problems
+        ],
+    }
