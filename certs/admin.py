@@ -153,7 +153,9 @@ class QuarantinedCertificateAdmin(ReadOnlyAdmin):
 
 @admin.register(Revocation)
 class RevocationAdmin(ReadOnlyAdmin):
-    list_display = ("certificate", "reason", "requested_by", "requested_at", "confirmed_at", "tries", "last_error")
+    list_display = ("certificate", "reason", "requested_by", "requested_at", "confirmed_at", "released_at", "tries", "last_error")
+    list_filter = ("reason",)
+    search_fields = ("certificate__cert_id__exact",)
     list_select_related = ("certificate",)
 
 

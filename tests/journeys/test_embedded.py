@@ -119,6 +119,12 @@ def test_csr_from_standard_input_is_issued_without_a_key(home: Home) -> None:
         ("issue", "--cn", "a", "--team", "nope"),
         ("resume",),
         ("check_csr", "/no/such/file"),
+        ("renew",),
+        ("renew", "cert-1", "--new-key", "--keep-key"),
+        ("revoke", "cert-1"),
+        ("revoke", "cert-1", "--reason", "superseded", "--release"),
+        ("revoke", "cert-1", "--reason", "superseded", "--as", "nobody"),
+        ("ask",),
     ],
     ids=" ".join,
 )
@@ -137,6 +143,93 @@ def test_bad_names_are_refused_with_field_and_advice(home: Home, name: str) -> N
 def test_resume_of_nonsense_is_refused(home: Home) -> None:
     code, told = home.json("resume", "resume-nonsense")
     assert (code, told["type"]) == (1, "notFound")
+
+
+def issued(home: Home, name: str) -> str:
+    code, told = home.json("issue", f"Certificate for {name}, P-256, 30 days")
+    assert code == 0, told
+    return str(told["cert_id"])
+
+
+def test_renew_answers_as_issuing_does_and_once(home: Home) -> None:
+    cert_id = issued(home, "renewed.example.com")
+    code, first = home.json("renew", cert_id)
+    assert (code, first["renewed_from"], first["key"], first["already"]) == (0, cert_id, "kept", False)
+    assert {"success", "cert_id", "certificate", "serial_number", "expires_at", "audit_reference"} <= first.keys()
+    code, again = home.json("renew", cert_id, "--new-key")
+    assert (code, again["cert_id"], again["already"]) == (0, first["cert_id"], True)
+    code, rotated = home.json("renew", first["serial_number"], "--new-key")
+    assert (code, rotated["renewed_from"], rotated["key"]) == (0, first["cert_id"], "new")
+
+
+def test_revoke_is_confirmed_by_the_own_ca_and_its_key_refused_and_destroyed(home: Home) -> None:
+    cert_id = issued(home, "leaked.example.com")
+    _, renewed = home.json("renew", cert_id)
+    code, told = home.json("revoke", cert_id, "--reason", "key compromise", "--destroy-key")
+    assert (code, told["status"], told["reason"], told["confirmed"]) == (0, "revoked", "keyCompromise", True)
+    assert (told["key_blocked"], told["also_revoked"], told["key_destroyed"]) == (True, [renewed["cert_id"]], True)
+    assert told["receipt"]["backend"] == "local"
+    code, told = home.json("renew", cert_id)
+    assert (code, told["type"]) == (1, "conflict")
+
+
+def test_hold_is_released_by_command(home: Home) -> None:
+    cert_id = issued(home, "held.example.com")
+    assert home.json("revoke", cert_id, "--reason", "certificateHold")[1]["status"] == "revoked"
+    code, told = home.json("revoke", cert_id, "--release")
+    assert (code, told["status"], told["released"]) == (0, "good", True)
+    code, told = home.json("revoke", cert_id, "--release")
+    assert (code, told["type"]) == (1, "conflict")
+
+
+def test_ask_shows_the_plan_of_each_workflow_and_does_it_with_yes(home: Home) -> None:
+    cert_id = issued(home, "asked.example.com")
+    code, plan = home.json("ask", "Certificate for words.example.com, P-256, 30 days")
+    assert (code, plan["action"], plan["done"], plan["decision"]) == (0, "issue", False, "allow")
+    assert home.json("ask", "Certificate for words.example.com, P-256, 30 days", "--yes")[1]["success"] is True
+    code, plan = home.json("ask", f"Renew {cert_id} with a new key")
+    assert (code, plan["action"], plan["key"], plan["done"]) == (0, "renew", "new", False)
+    assert home.json("ask", f"Renew {cert_id} with a new key", "--yes")[1]["key"] == "new"
+    sentence = f"Revoke certificate {cert_id} - reason: key compromise"
+    code, plan = home.json("ask", sentence)
+    assert (code, plan["action"], plan["reason"], plan["status"], plan["done"]) == (0, "revoke", "keyCompromise", "good", False)
+    code, told = home.json("ask", sentence, "--yes")
+    assert (code, told["status"], told["reason"]) == (0, "revoked", "keyCompromise")
+
+
+def test_check_expiry_renews_what_is_due(home: Home) -> None:
+    cert_id = issued(home, "due.example.com")
+    move = (
+        "from certs.models import Certificate as C; from datetime import timedelta as T; c=C.objects.get(cert_id='%s');"
+        "C.objects.filter(pk=c.pk).update(not_before=c.not_before-T(25), not_after=c.not_after-T(25), alert_at=c.alert_at-T(25))"
+    )
+    assert home.run("shell", "-v", "0", "-c", move % cert_id)[0] == 0
+    code, told = home.json("check_expiry")
+    assert (code, told["success"], told["refused"], told["asked"]) == (0, True, [], [])
+    (renewed,) = told["renewed"]
+    assert (renewed["cert_id"], renewed["state"]) == (cert_id, "completed")
+    assert renewed["renewed_by"].startswith("cert-")
+    assert home.json("check_expiry")[1]["renewed"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (("revoke", "cert-5678", "--reason", "keyCompromise"), "notFound"),
+        (("revoke", "4A:3F:2B", "--reason", "superseded"), "notFound"),
+        (("revoke", "123456789", "--reason", "superseded"), "notFound"),
+        (("revoke", "nonsense!", "--reason", "superseded"), "malformed"),
+        (("revoke", "cert-5678", "--release"), "notFound"),
+        (("renew", "cert-5678"), "notFound"),
+        (("ask", "Renew cert-5678"), "notFound"),
+        (("ask", "Revoke cert-5678 - superseded", "--yes"), "notFound"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_what_is_not_there_is_refused_with_its_kind(home: Home, arguments: tuple[str, ...], kind: str) -> None:
+    code, told = home.json(*arguments)
+    assert (code, told["success"], told["type"]) == (1, False, kind)
+    assert told["next_step"]
 
 
 def test_audit_verifies_and_a_change_behind_its_back_is_named(home: Home) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from django.test import Client
 
+from audit.models import AuditEvent
 from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
 from certs.workflow.revoking import process_revocations
 from certs.workflow.succession import newest_of
@@ -144,3 +147,23 @@ def test_brought_key_gets_no_new_one_from_us(api: Api, issued: dict[str, Any]) -
     status, told = api.post(f"/certificates/{issued['cert_id']}/renew", {"new_key": True})
     assert (status, "new CSR" in told["suggestion"]) == (403, True)
     assert newest_of(Certificate.objects.get()).cert_id == issued["cert_id"]
+
+
+def test_secret_in_a_comment_is_kept_nowhere(api: Api, issued: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    secret = "hvs." + "CAESIJx0bSe7Y2tVb1lRk3n9Zz"
+    status, told = api.post(f"/certificates/{issued['cert_id']}/revoke", {"reason": "superseded", "comment": f"see {secret}"})
+    assert (status, told["type"]) == (422, "urn:pki-portal:error:secret_pasted")
+    everything = json.dumps([list(AuditEvent.objects.values_list("data", flat=True)), told]) + caplog.text
+    assert secret not in everything
+    assert Revocation.objects.count() == 0
+
+
+def test_page_of_a_revocation_that_waits_says_for_whom(portal: Portal, api: Api, issued: dict[str, Any]) -> None:
+    assert api.post(f"/certificates/{issued['cert_id']}/revoke", {"reason": "superseded"})[1]["confirmed"] is False
+    Revocation.objects.update(tries=3, last_error="503 Service Unavailable")
+    client = Client()
+    client.force_login(portal.alice)
+    page = " ".join(client.get(f"/certificates/{issued['cert_id']}/").content.decode().split())
+    assert "Revocation is under way." in page
+    assert "Internal-CA-Prod has not confirmed it, tried 3 times: 503 Service Unavailable" in page
+    assert client.get(f"/certificates/{issued['cert_id']}/cert.pem").status_code == 409
