@@ -9,13 +9,25 @@ from ninja import Router, Status
 
 from certs.api.auth import actor_of, requester_for, require_scope
 from certs.api.responses import REFUSALS
-from certs.api.schemas import Released, Renew, RenewalPlanned, RequestStatus, Revoke, RevokeBySerial, Revoked, Serial
+from certs.api.schemas import (
+    KeyChallenge,
+    Released,
+    Renew,
+    RenewalPlanned,
+    RequestStatus,
+    Revoke,
+    RevokeByID,
+    RevokeBySerial,
+    Revoked,
+    Serial,
+)
 from certs.errors import InputRefused
 from certs.inventory import find_by_serial
 from certs.models import Certificate
 from certs.workflow.authority import Authority
 from certs.workflow.compromise import revoke, revoked_answer
 from certs.workflow.issuance import Requester
+from certs.workflow.key_proof import HOW, challenge_for, check_proof
 from certs.workflow.planning import refuse_secrets
 from certs.workflow.renewal import describe_plan, plan_renewal, renew, renewal_answer
 from certs.workflow.renewal_plans import KeyWish
@@ -44,10 +56,20 @@ def release_by_serial(request: HttpRequest, order: Serial) -> Any:
 
 
 @router.post("/{cert_id}/revoke", response={200: Revoked, **REFUSALS}, operation_id="revoke_certificate")
-def revoke_by_id(request: HttpRequest, cert_id: str, order: Revoke) -> Any:
+def revoke_by_id(request: HttpRequest, cert_id: str, order: RevokeByID) -> Any:
     """Revoke a certificate of the token's team."""
     authority = _authority(request, "certificates:revoke")
-    return Status(200, _revoked(_certificate(authority, cert_id), order, authority))
+    certificate = _certificate(authority, cert_id)
+    if order.proof is not None:
+        check_proof(certificate, challenge=order.proof.challenge, signature=order.proof.signature)
+    return Status(200, _revoked(certificate, order, authority, proven=order.proof is not None))
+
+
+@router.get("/{cert_id}/key-challenge", response={200: KeyChallenge, **REFUSALS}, operation_id="key_challenge")
+def key_challenge(request: HttpRequest, cert_id: str) -> Any:
+    """What to sign with the certificate's private key, to prove that it is in the wrong hands: yours are enough."""
+    authority = _authority(request, "certificates:revoke")
+    return Status(200, {"challenge": challenge_for(_certificate(authority, cert_id)), "how": HOW})
 
 
 @router.post("/{cert_id}/release", response={200: Released, **REFUSALS}, operation_id="release_certificate")
@@ -83,7 +105,7 @@ def _certificate(authority: Authority, cert_id: str) -> Certificate:
     return certificate
 
 
-def _revoked(certificate: Certificate, order: Revoke, authority: Authority) -> dict[str, Any]:
+def _revoked(certificate: Certificate, order: Revoke, authority: Authority, *, proven: bool = False) -> dict[str, Any]:
     refuse_secrets(order.comment, requester=Requester(authority.actor, certificate.team, "api", user=authority.user), field="comment")
     done = revoke(
         certificate,
@@ -93,6 +115,7 @@ def _revoked(certificate: Certificate, order: Revoke, authority: Authority) -> d
         invalidity_date=order.revocation_date,
         only=None if order.all_on_key else (),
         destroy_key=order.destroy_key,
+        proven=proven,
     )
     return revoked_answer(done)
 

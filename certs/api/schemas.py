@@ -56,6 +56,22 @@ class Revoke(Closed):
     destroy_key: bool = Field(default=False, description="Destroy the key in its backend once no living certificate is on it.")
 
 
+class KeyProof(Closed):
+    """That the caller has the private key: then it is refused for ever at once, without an officer."""
+
+    challenge: str = Field(max_length=500, description="From GET /certificates/{cert_id}/key-challenge, at most an hour old.")
+    signature: str = Field(max_length=12_000, description="Base64, over the challenge: RSA (PKCS #1 v1.5) or ECDSA with SHA-256, Ed25519.")
+
+
+class RevokeByID(Revoke):
+    proof: KeyProof | None = Field(default=None, description="With keyCompromise, for a key that the portal did not make.")
+
+
+class KeyChallenge(Schema):
+    challenge: str
+    how: str
+
+
 class RevokeBySerial(Revoke):
     serial_number: str = Field(max_length=80, description="Hex with or without colons or 0x, or decimal.")
 

@@ -25,6 +25,7 @@ from certs.workflow.asking import certificate_of
 from certs.workflow.authority import Authority
 from certs.workflow.compromise import Revoked, on_same_key, revoke
 from certs.workflow.issuance import Requester
+from certs.workflow.key_proof import HOW, challenge_for, check_proof
 from certs.workflow.planning import refuse_secrets
 from certs.workflow.renewal import living_renewals, plan_renewal, renew
 from certs.workflow.renewal_plans import KeyWish
@@ -117,7 +118,14 @@ def _revoked(request: HttpRequest, certificate: Certificate, authority: Authorit
         invalidity_date=_day(given.get("since", "").strip()),
         only=set(given.getlist("also")),
         destroy_key=bool(given.get("destroy_key")),
+        proven=_proven(certificate, given.get("challenge", ""), given.get("signature", "").strip()),
     )
+
+
+def _proven(certificate: Certificate, challenge: str, signature: str) -> bool:
+    if signature:
+        check_proof(certificate, challenge=challenge, signature=signature)
+    return bool(signature)
 
 
 def _day(text: str) -> datetime | None:
@@ -147,6 +155,8 @@ def _revoke_form(request: HttpRequest, certificate: Certificate, authority: Auth
         "since": given.get("since", ""),
         "today": database_now().date().isoformat(),
         "reason_stays_here": not capabilities.reports_reason,
+        "challenge": challenge_for(certificate) if certificate.key_id is None and not authority.is_officer else "",
+        "how_to_sign": HOW,
         "will_block": authority.is_officer or certificate.key_id is not None,
         "error": error,
     }

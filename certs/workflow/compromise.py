@@ -1,8 +1,9 @@
 """Revoking as people ask for it: one certificate, or for a compromised key every certificate on it.
 
-A key is blocked for ever by a security officer, by the portal's own commands, or where its private key never was anywhere but
-in the portal's backend, so that nobody else can have a right to it. An owner's word about a key that was brought revokes that
-team's certificates and opens a case: a CSR can be copied, and nobody may have another team's key refused (PROTOCOLS 5).
+A key is blocked for ever by a security officer, by the portal's own commands, by whoever signs a challenge with it, or where its
+private key never was anywhere but in the portal's backend, so that nobody else can have a right to it. An owner's bare word about
+a key that was brought revokes that team's certificates and opens a case: a CSR can be copied, and nobody may have another team's
+key refused (PROTOCOLS 5).
 """
 
 from __future__ import annotations
@@ -70,10 +71,12 @@ def revoke(
     invalidity_date: datetime | None = None,
     only: Collection[str] | None = None,
     destroy_key: bool = False,
+    proven: bool = False,
     begin: bool = True,
 ) -> Revoked:
     """Revoke a certificate; for keyCompromise also the others on its key. `only` names (by cert_id) which of those: None for
-    all of them, empty for none. Raises NotFound, NotPermitted, Conflict.
+    all of them, empty for none. `proven`: the caller has checked a signature by the key (certs.workflow.key_proof).
+    Raises NotFound, NotPermitted, Conflict, InputRefused.
 
     The public key's row is locked before the certificates', as everywhere.
     """
@@ -84,7 +87,7 @@ def revoke(
     blocked = case = False
     others: Sequence[Certificate] = ()
     if reason is COMPROMISE:
-        blocked, case = _block_or_ask(certificate, authority=authority, now=now)
+        blocked, case = _block_or_ask(certificate, authority=authority, proven=proven, now=now)
         others = on_same_key(certificate, authority=authority, now=now)
     chosen = [one for one in others if only is None or one.cert_id in only]
     revocations = {
@@ -97,11 +100,13 @@ def revoke(
     return Revoked(certificate, revocations[certificate.pk], tuple(chosen), left, blocked, case, destroying, refusal)
 
 
-def _block_or_ask(certificate: Certificate, *, authority: Authority, now: datetime) -> tuple[bool, bool]:
+def _block_or_ask(certificate: Certificate, *, authority: Authority, proven: bool, now: datetime) -> tuple[bool, bool]:
     """(the key is blocked, a case was opened)"""
     spki, team = certificate.spki_sha256, certificate.team.slug
-    if authority.is_officer or certificate.key_id is not None:
-        block_public_key(spki, team=team, reason=f"{certificate.cert_id} revoked as keyCompromise", now=now, actor=authority.actor)
+    if authority.is_officer or proven or certificate.key_id is not None:
+        how = ", proved by a signature" if proven else ""
+        reason = f"{certificate.cert_id} revoked as keyCompromise{how}"
+        block_public_key(spki, team=team, reason=reason, now=now, actor=authority.actor)
         close_alerts(kind="key_claimed", cause=f"key:{spki}", now=now)
         return True, False
     if spki in blocked_keys({spki}):

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Team
+from certs.workflow.duplicates import Content, content_of, living_duplicates
 from certs.workflow.key_use import UNUSED, KeyUse, key_use
 from certs.workflow.ownership import requesters_for
 from keys.spec import KeyFacts
@@ -17,6 +18,8 @@ from policy.engine import Decision, evaluate
 from policy.facts import RequestFacts
 from policy.models import PolicyVersion, Profile
 from policy.publishing import version_in_force
+from policy.rules.names import Duplicates
+from policy.rules.ruleset import RuleSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,29 @@ def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersio
     ruleset = version.ruleset
     requesters = requesters_for([(one.spec, one.team) for one in asked])
     ekus = {profile.name: tuple(profile.ekus) for profile in Profile.objects.raw("SELECT * FROM policy_profile")}
+    duplicates = _duplicates(ruleset, asked, at)
     uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
-    decisions = [
-        evaluate(ruleset, request_facts(one, ekus.get(one.spec.profile, ()), uses.get(one.spki_sha256, UNUSED)), requester, on=at.date())
-        for one, requester in zip(asked, requesters, strict=True)
+    facts = [
+        request_facts(
+            one,
+            ekus.get(one.spec.profile, ()),
+            use=uses.get(one.spki_sha256, UNUSED),
+            duplicate_of=duplicates.get(content_of(one.spec, one.team), "") if duplicates else "",
+        )
+        for one in asked
     ]
-    return version, decisions
+    return version, [evaluate(ruleset, one, requester, on=at.date()) for one, requester in zip(facts, requesters, strict=True)]
 
 
-def request_facts(asked: Asked, ekus: tuple[str, ...], use: KeyUse = UNUSED) -> RequestFacts:
+def _duplicates(ruleset: RuleSet, asked: Sequence[Asked], at: datetime) -> dict[Content, str]:
+    """Looked for only where the policy does not allow a second certificate anyway; a renewal is never one."""
+    rule = ruleset.rule(Duplicates)
+    if rule is None or rule.inventory == "allow":
+        return {}
+    return living_duplicates((content_of(one.spec, one.team) for one in asked if not one.renewal), at=at)
+
+
+def request_facts(asked: Asked, ekus: tuple[str, ...], *, use: KeyUse = UNUSED, duplicate_of: str = "") -> RequestFacts:
     spec, key = asked.spec, KeyFacts.from_name(asked.spec.key)
     return RequestFacts(
         profile=spec.profile,
@@ -79,4 +96,5 @@ def request_facts(asked: Asked, ekus: tuple[str, ...], use: KeyUse = UNUSED) -> 
         csr_brought=spec.csr_der is not None,
         key_age_days=use.age_days,
         key_certificates=use.certificates,
+        duplicate_of=duplicate_of,
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from playwright.sync_api import expect
 
 from certs.models import Certificate, CertificateRequest, OperatorAlert
 from certs.workflow.revoking import process_revocations
+from tests.certs.api.test_issue import pem_csr
 from tests.certs.workflow.life import new_policy
 from tests.journeys.conftest import Visitor
 from tests.portal.fixtures import Portal
@@ -192,3 +196,25 @@ def test_keyboard_alone_revokes(alice: Visitor) -> None:
             break
     alice.page.keyboard.press("Enter")
     expect(alice.page.get_by_text("It is revoked; the CA is told now.")).to_be_visible()
+
+
+def test_owner_of_a_brought_key_proves_the_compromise_on_the_page(visit: Visit) -> None:
+    key, alice = ec.generate_private_key(ec.SECP256R1()), visit(width=360, height=740)
+    alice.open("/?via=csr")
+    alice.page.get_by_label("or paste it").fill(pem_csr("own.example.com", key=key))
+    alice.page.get_by_role("button", name="Show the plan").click()
+    alice.page.get_by_role("button", name="Issue it").click()
+    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    alice.open(f"/certificates/{Certificate.objects.get().cert_id}/revoke/?reason=keyCompromise")
+    alice.page.get_by_text("prove that you have the private key").click()
+    assert alice.axe() == []
+    assert alice.page.evaluate("document.documentElement.scrollWidth") <= 360
+    alice.page.get_by_label("Signature").fill("nonsense")
+    alice.page.get_by_role("button", name="Revoke it").click()
+    expect(alice.page.get_by_role("alert").get_by_text("The signature is not one by this certificate's key.")).to_be_visible()
+    alice.page.get_by_text("prove that you have the private key").click()
+    challenge = alice.page.get_by_label("The text to sign").inner_text()
+    signature = key.sign(challenge.encode(), ec.ECDSA(SHA256()))
+    alice.page.get_by_label("Signature").fill(base64.b64encode(signature).decode())
+    alice.page.get_by_role("button", name="Revoke it").click()
+    expect(alice.page.get_by_text("Their public key is refused from now on")).to_be_visible()

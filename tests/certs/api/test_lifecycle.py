@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from django.test import Client
 
 from audit.models import AuditEvent
 from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
 from certs.workflow.revoking import process_revocations
 from certs.workflow.succession import newest_of
+from keys.models import PublicKey
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.workflow.life import new_policy, walk
 from tests.portal.fixtures import Portal
@@ -103,6 +107,47 @@ def test_compromise_revokes_the_others_on_the_key_and_refuses_it_at_the_ca_endpo
     status, told = api.post("/certificates/issue", {"csr": csr})
     assert (status, "compromised" in told["detail"]) == (403, True)
     assert OperatorAlert.objects.filter(kind="key_claimed", closed_at__isnull=True).count() == 1
+
+
+@pytest.mark.parametrize("kind", ["ec", "rsa", "ed25519"])
+def test_signature_by_the_key_has_it_refused_for_everybody_at_once(api: Api, kind: str) -> None:
+    key: Any = {
+        "ec": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "rsa": lambda: rsa.generate_private_key(65537, 3072),
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+    }[kind]()
+    cert_id = api.post("/certificates/issue", {"csr": pem_csr("a.example.com", key=key)})[1]["cert_id"]
+    path = f"/certificates/{cert_id}"
+    challenge = api.get(f"{path}/key-challenge")[1]["challenge"]
+    schemes: dict[str, dict[str, Any]] = {
+        "ec": {"signature_algorithm": ec.ECDSA(SHA256())},
+        "rsa": {"padding": padding.PKCS1v15(), "algorithm": SHA256()},
+        "ed25519": {},
+    }
+    signature = base64.b64encode(key.sign(challenge.encode(), **schemes[kind])).decode()
+    for wrong in (
+        {"challenge": challenge, "signature": base64.b64encode(b"x" * 64).decode()},
+        {"challenge": challenge + "x", "signature": signature},
+        {"challenge": challenge, "signature": "no base64"},
+    ):
+        assert api.post(f"{path}/revoke", {"reason": "keyCompromise", "proof": wrong})[0] == 422
+    assert Revocation.objects.count() == 0
+    proof = {"challenge": challenge, "signature": signature}
+    status, told = api.post(f"{path}/revoke", {"reason": "keyCompromise", "proof": proof})
+    assert (status, told["key_blocked"], told["case_opened"]) == (200, True, False)
+    assert PublicKey.objects.get(blocked_at__isnull=False).blocked_reason.endswith("proved by a signature")
+
+
+def test_challenge_for_one_key_proves_nothing_about_another(api: Api) -> None:
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = ("a.example.com", "b.example.com")
+    issued = [api.post("/certificates/issue", {"csr": pem_csr(name, key=key)})[1] for name, key in zip(names, keys, strict=True)]
+    ids = [told["cert_id"] for told in issued]
+    challenge = api.get(f"/certificates/{ids[0]}/key-challenge")[1]["challenge"]
+    signature = base64.b64encode(keys[1].sign(challenge.encode(), ec.ECDSA(SHA256()))).decode()
+    proof = {"challenge": challenge, "signature": signature}
+    status, told = api.post(f"/certificates/{ids[1]}/revoke", {"reason": "keyCompromise", "proof": proof})
+    assert (status, told["field"]) == (422, "challenge")
 
 
 def test_token_acts_for_its_team_alone(portal: Portal, issued: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from keys.models import Key
 from keys.spec import KeySpec
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
+from tests.certs.workflow.life import new_policy
 from tests.certs.workflow.test_schedules import let_leases_end, walk
 from tests.twins.ca import Fault, TwinCAClient
 from tests.twins.keys import KeyFault, TwinKeyBackend
@@ -227,3 +228,19 @@ def test_held_requests_are_released_oldest_first_and_in_portions(
         hold_for_ca([pk], "down")
     assert release_held(states=[S.CSR_CREATED], limit=2) == 2
     assert list(CertificateRequest.objects.filter(held_since__isnull=True).values_list("pk", flat=True).order_by("pk")) == ids[:2]
+
+
+@pytest.mark.parametrize(("decision", "state"), [("deny", S.REJECTED), ("approval", S.AWAITING_APPROVAL), ("allow", S.COMPLETED)])
+def test_second_certificate_for_the_same_names_is_what_the_policy_says(
+    twin_portal: Requester, make_spec: MakeSpec, decision: str, state: S
+) -> None:
+    first = ask(twin_portal, make_spec("twice.example.com"))
+    walk([first.pk])
+    new_policy("v2.4", duplicates={"inventory": decision})
+    second, other = ask(twin_portal, make_spec("twice.example.com")), ask(twin_portal, make_spec("once.example.com"))
+    walk([second.pk, other.pk])
+    second.refresh_from_db()
+    other.refresh_from_db()
+    assert (second.state, other.state) == (state, S.COMPLETED)
+    if decision == "deny":
+        assert Certificate.objects.get(request=first).cert_id in second.error
