@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x448,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certs.errors import CSRRefused
-from certs.x509.public_key import _check_modulus, has_close_primes, has_roca_fingerprint, is_perfect_power
+from certs.x509.public_key import _check_modulus, has_close_primes, has_roca_fingerprint
 from tests.certs.x509.requests import SPKI, judge, oid, request, seq, tlv
 
 PRIMES = rsa.generate_private_key(65537, 2048).private_numbers()
@@ -103,9 +103,14 @@ def test_close_primes_fermat_finds_them_and_no_others() -> None:
     assert has_close_primes(MODULUS) is False
 
 
-def test_perfect_power_is_found_for_every_exponent() -> None:
-    assert [k for k in (2, 3, 5, 7) if not is_perfect_power((1 << 300 | 0x1FF77) ** k)] == []
-    assert is_perfect_power(MODULUS) is False
+@pytest.mark.parametrize("exponent", [2, 3, 5, 7])
+def test_modulus_that_is_a_power_is_weak(exponent: int) -> None:
+    with pytest.raises(CSRRefused, match="power of a single number"):
+        _check_modulus(_next_prime(1 << (2048 // exponent + 1)) ** exponent)
+
+
+def _next_prime(start: int) -> int:
+    return next(n for n in count(start | 1, 2) if all(n % p for p in range(3, 760, 2)) and pow(2, n - 1, n) == 1)
 
 
 def test_roca_fingerprint_is_that_of_powers_of_65537() -> None:
