@@ -238,6 +238,13 @@ def test_without_a_valid_responder_it_is_try_later(portal: Portal) -> None:
     assert OperatorAlert.objects.filter(kind="responder_late", closed_at__isnull=True).count() == 1
 
 
+def test_process_without_a_login_to_the_responders_keys_says_try_later(portal: Portal, settings: Any) -> None:
+    (certificate,) = issue(portal, 1)
+    issuer = publish_everything()
+    settings.KEY_BACKENDS = {}
+    assert answer(issuer.slug, request_for(certificate), client="x").body == Unsuccessful.TRY_LATER
+
+
 def post(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     connection.request("POST", urlsplit(url).path, body=data, headers={"Content-Type": "application/ocsp-request", **headers})
