@@ -92,6 +92,13 @@ class CertificateRequest(models.Model):
         indexes = [
             models.Index(fields=["team", "-id"], name="request_team_recent"),
             models.Index(fields=["renewed_from"], condition=models.Q(renewed_from__isnull=False), name="request_renewal"),
+            models.Index(
+                fields=["renewed_from"],
+                condition=models.Q(
+                    renewed_from__isnull=False, state__in=["submitted", "awaiting_approval", "approved", "key_ready", "csr_created"]
+                ),
+                name="request_renewal_open",
+            ),
             models.Index(fields=["key"], condition=models.Q(key__isnull=False), name="request_key"),
             models.Index(
                 fields=["state_changed_at"],

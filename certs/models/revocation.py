@@ -30,6 +30,11 @@ class Revocation(models.Model):
 
     class Meta:
         indexes = [
+            models.Index(
+                fields=["requested_at"],
+                condition=models.Q(confirmed_at__isnull=True) | models.Q(release_requested_at__isnull=False, released_at__isnull=True),
+                name="revocation_untold",
+            ),
             models.Index(fields=["certificate"], condition=models.Q(first_crl_number__isnull=True), name="revocation_not_on_crl"),
         ]
 

@@ -21,13 +21,21 @@ def owners_of(certificate: Certificate) -> list[str]:
 
 
 def tell_renewed(certificates: Sequence[Certificate], *, now: datetime) -> None:
-    """A certificate renewed by the schedule must be installed by its owner: nobody else can. Needs an open transaction."""
+    """Certificates renewed by the schedule must be installed by their owners: nobody else can. One mail for each team of a batch.
+    Needs an open transaction.
+    """
+    by_team: dict[int, list[Certificate]] = {}
     for certificate in certificates:
+        by_team.setdefault(certificate.team_id, []).append(certificate)
+    for group in by_team.values():
+        first = group[0]
+        what = first.common_name or first.cert_id
+        more = f" and {len(group) - 1} more were" if len(group) > 1 else " was"
         write_mail(
-            dedup_key=f"renewal:done:{certificate.cert_id}",
-            to=owners_of(certificate),
-            subject=f"[PKI Portal] {certificate.common_name or certificate.cert_id} was renewed: install the new certificate",
+            dedup_key=f"renewal:done:{first.cert_id}",
+            to=owners_of(first),
+            subject=f"[PKI Portal] {what}{more} renewed: install the new certificate{'s' if len(group) > 1 else ''}",
             template="renewal_done",
-            context={"certificate": certificate, "base_url": settings.PKI_BASE_URL},
+            context={"certificates": group, "base_url": settings.PKI_BASE_URL},
             now=now,
         )
