@@ -72,6 +72,8 @@ class EventType(StrEnum):
     TOKEN_REVOKED = "token:revoked"  # noqa: S105 - the name of an event
     LOGIN_SUCCEEDED = "login:succeeded"
     LOGIN_FAILED = "login:failed"
+    LOGIN_LOCKED = "login:locked"
+    ALERT_CLOSED = "alert:closed"
     BOOTSTRAP_DONE = "bootstrap:done"
     AUDIT_VERIFIED = "audit:verified"
     AUDIT_EPOCH_STARTED = "audit:epoch_started"

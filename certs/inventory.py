@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.models import BulkOrder, Certificate, CertificateRequest, OperatorAlert
@@ -34,12 +35,15 @@ def page_of(rows: QuerySet[Row], *, before: int = 0, size: int = PAGE) -> Page[R
 
 
 def search_requests(user: Any, *, text: str = "", state: str = "") -> QuerySet[CertificateRequest]:
-    """Requests that the user may see, by id or common name."""
+    """Requests that the user may see, by id or any name they ask for."""
     rows = CertificateRequest.objects.visible_to(user).select_related("team", "requester")
     if state:
         rows = rows.filter(state=state)
     if text:
-        rows = rows.filter(Q(public_id=text) | Q(common_name__contains=text.lower()) | Q(resume_id=text))
+        lowered = text.lower()
+        rows = rows.alias(dns=Cast("dns_names", TextField()), ips=Cast("ip_addresses", TextField()))
+        named = Q(common_name__contains=lowered) | Q(dns__contains=lowered) | Q(ips__contains=lowered)
+        rows = rows.filter(Q(public_id=text) | Q(resume_id=text) | named)
     return rows
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Actor, record
 from certs.models import Issuer, OperatorAlert
 from certs.notifications.mail import write_mail
 
@@ -35,6 +40,20 @@ def raise_alert(*, kind: str, cause: str, message: str, next_step: str, now: dat
 def close_alerts(*, kind: str, cause: str, now: datetime) -> int:
     """Close what the alert was about, once it is over; answers how many were open."""
     return OperatorAlert.objects.filter(kind=kind, cause=cause, closed_at__isnull=True).update(closed_at=now)
+
+
+@transaction.atomic
+def close_by_hand(pk: int, *, user: Any) -> bool:
+    """A person says that it is dealt with; answers whether it was open. Who said so is on record."""
+    now = database_now()
+    alert = OperatorAlert.objects.select_for_update().filter(pk=pk, closed_at__isnull=True).first()
+    if alert is None:
+        return False
+    alert.closed_at, alert.closed_by = now, user
+    alert.save(update_fields=["closed_at", "closed_by"])
+    actor = Actor("user", user.get_username())
+    record(EventType.ALERT_CLOSED, subject=f"alert:{pk}", actor=actor, at=now, data={"kind": alert.kind, "cause": alert.cause})
+    return True
 
 
 def ca_cause(issuer: Issuer) -> str:

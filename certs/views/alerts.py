@@ -6,9 +6,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from audit.clock import database_now
 from certs.inventory import open_alerts
 from certs.models import OperatorAlert, sees_everything
+from certs.notifications.alerts import close_by_hand
 from certs.views.doors import page
 
 
@@ -26,7 +26,7 @@ def index(request: HttpRequest) -> HttpResponse:
 def close(request: HttpRequest, pk: int) -> HttpResponse:
     if not _may_close(request):
         raise Http404
-    OperatorAlert.objects.filter(pk=pk, closed_at__isnull=True).update(closed_at=database_now(), closed_by=request.user)
+    close_by_hand(pk, user=request.user)
     return redirect("alerts")
 
 

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import record
+from audit.log import Actor, record
 from audit.models import AuditEvent
 from certs.ca.registry import capabilities_of
 from certs.errors import Conflict
@@ -108,7 +108,8 @@ def download(request: HttpRequest, cert_id: str, form: str) -> HttpResponse:
         raise Http404
     row = _mine(request, cert_id)
     if row.status != Certificate.Status.GOOD:
-        raise Conflict(f"{row.cert_id} is revoked and not handed out any more.", next_step="Ask for a new certificate.")
+        how = "is revoked" if row.status == Certificate.Status.REVOKED else "is being revoked, its CA has not confirmed it yet,"
+        raise Conflict(f"{row.cert_id} {how} and not handed out any more.", next_step="Ask for a new certificate.")
     der = bytes(row.body.der)
     content = {
         "cert.pem": pem_of(der).encode(),
@@ -116,14 +117,14 @@ def download(request: HttpRequest, cert_id: str, form: str) -> HttpResponse:
         "fullchain.pem": (pem_of(der) + row.chain.pem).encode(),
         "cert.der": der,
     }[form]
-    with transaction.atomic():
-        record(
-            EventType.CERTIFICATE_DOWNLOADED,
-            subject=f"certificate:{row.cert_id}",
-            actor=actor_of(request),
-            at=database_now(),
-            data={"form": form},
-        )
+    if request.method != "HEAD":  # which takes nothing home
+        _note_download(row, form, actor_of(request))
     response = HttpResponse(content, content_type=_TYPES[form.rpartition(".")[2]])
     response["Content-Disposition"] = f'attachment; filename="{row.cert_id}-{form}"'
     return response
+
+
+@transaction.atomic
+def _note_download(row: Certificate, form: str, actor: Actor) -> None:
+    subject = f"certificate:{row.cert_id}"
+    record(EventType.CERTIFICATE_DOWNLOADED, subject=subject, actor=actor, at=database_now(), data={"form": form})

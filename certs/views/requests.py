@@ -43,37 +43,53 @@ def _mine(request: HttpRequest, public_id: str) -> CertificateRequest:
     return row
 
 
-def _context(request: HttpRequest, row: CertificateRequest) -> dict[str, Any]:
+def _version(public_id: str) -> int:
+    """Rises with everything that happens to a request, for everything is an event."""
+    events = AuditEvent.objects.filter(subject=f"request:{public_id}").order_by("-subject_seq")
+    return events.values_list("subject_seq", flat=True).first() or 0
+
+
+def _context(request: HttpRequest, row: CertificateRequest, version: int) -> dict[str, Any]:
     events = list(AuditEvent.objects.filter(subject=row.subject).order_by("subject_seq"))
     evaluation = PolicyEvaluation.objects.filter(request=row).order_by("-pk").first()
+    may = approval.may_act(request.user, row)
     return {
         "row": row,
+        "version": version,
+        "every": _every(row),
         "steps": timeline(row, events),
         "events": events,
-        "settled": is_settled(row),
         "certificate": Certificate.objects.filter(request=row).first() if row.state == S.COMPLETED else None,
         "evaluation": evaluation,
         "may_approve": row.state == S.AWAITING_APPROVAL and approval.may_approve(request.user, row),
-        "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED),
-        "may_cancel": row.state in CANCELLABLE,
+        "may_resume": may and bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED),
+        "may_cancel": may and row.state in CANCELLABLE,
     }
+
+
+def _every(row: CertificateRequest) -> str:
+    """How often the page asks: seldom while it waits for a person or an outage, never once nothing more can happen."""
+    if row.state == S.AWAITING_APPROVAL or row.held_since is not None:
+        return "5s"
+    return "" if is_settled(row) else "1s"
 
 
 @page
 @require_safe
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
-    return render(request, "portal/request.html", _context(request, _mine(request, public_id)))
+    version = _version(public_id)  # read before the row, so that no change between the two is missed
+    return render(request, "portal/request.html", _context(request, _mine(request, public_id), version))
 
 
 @page
 @require_safe
 def steps(request: HttpRequest, public_id: str) -> HttpResponse:
-    """The part of the page that changes; it asks for itself every second until nothing more will happen."""
-    context = _context(request, _mine(request, public_id))
-    response = render(request, "portal/request_steps.html", context)
-    if context["settled"]:
-        response["HX-Refresh"] = "true"  # the rest of the page (audit, downloads, buttons) changes with the last step
-    return response
+    """What of the page changed since `seen`; nothing (204) when nothing did, so that no focus and no half-typed comment is lost."""
+    version = _version(public_id)
+    row = _mine(request, public_id)
+    if request.GET.get("seen") == str(version):
+        return HttpResponse(status=204)
+    return render(request, "portal/request_moved.html", _context(request, row, version))
 
 
 @page

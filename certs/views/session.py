@@ -20,6 +20,7 @@ from audit.events import EventType
 from audit.log import Actor, record
 from certs.inventory import open_alerts
 from certs.models import sees_everything
+from certs.views.client_address import client_address
 
 TRIES, LOCK_SECONDS = 5, 15 * 60
 
@@ -34,6 +35,7 @@ class SignIn(LoginView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if cache.get(self._key(), 0) >= TRIES:
+            _note(EventType.LOGIN_LOCKED, self._name())
             form = self.get_form()
             form.add_error(None, "Too many wrong passwords. Wait 15 minutes, or ask an administrator.")
             return self.render_to_response(self.get_context_data(form=form), status=429)
@@ -60,7 +62,7 @@ class SignIn(LoginView):
         return str(UsernameField(max_length=150).to_python(self.request.POST.get("username", "")))
 
     def _key(self) -> str:
-        return "login:" + hashlib.sha256(f"{self._name()}|{self.request.META.get('REMOTE_ADDR')}".encode()).hexdigest()
+        return "login:" + hashlib.sha256(f"{self._name()}|{client_address(self.request)}".encode()).hexdigest()
 
 
 def admin_door(request: HttpRequest) -> HttpResponse:

@@ -22,6 +22,8 @@ _STEPS = (
 )
 _RUNNING = {S.SUBMITTED: 1, S.AWAITING_APPROVAL: 1, S.APPROVED: 2, S.KEY_READY: 3, S.CSR_CREATED: 4, S.ISSUED: 5}
 
+_STAND_AT_POLICY = (S.REJECTED, S.AWAITING_APPROVAL, S.CANCELLED)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -36,19 +38,32 @@ class Step:
 def timeline(request: CertificateRequest, events: Sequence[AuditEvent]) -> list[Step]:
     by_name: dict[str, AuditEvent] = {}
     for one in events:
+        if one.event == "policy:evaluated":
+            by_name[one.event] = one  # asked again before the CA is: the last word counts
+            continue
         by_name.setdefault("key:generated" if one.event in ("key:recorded", "key:rotated") else one.event, one)
-    current = _RUNNING.get(S(request.state), _RUNNING.get(S(request.stopped_at), 1) if request.stopped_at else 1)
+    current = _current(request, by_name)
     stopped = request.state in (S.REJECTED, S.FAILED, S.CANCELLED) or request.held_since is not None
     steps = []
     for number, (title, name) in enumerate(_STEPS):
         event: AuditEvent | None = by_name.get(name)
         state = "done" if event else "ahead"
-        if number == 1 and request.state in (S.REJECTED, S.AWAITING_APPROVAL) and "key:generated" not in by_name:
-            state = "stopped" if request.state == S.REJECTED else "now"
+        if number == current == 1 and request.state in _STAND_AT_POLICY and "key:generated" not in by_name:
+            state = "now" if request.state == S.AWAITING_APPROVAL else "stopped"
         elif event is None and number == current and request.state != S.COMPLETED:
             state = "stopped" if stopped else "now"
         steps.append(Step(title, state, event.at if event else None, _detail(name, event.data if event else {})))
     return steps
+
+
+def _current(request: CertificateRequest, by_name: dict[str, AuditEvent]) -> int:
+    """The number of the step that a request is at, or stopped at."""
+    state: str = request.state
+    if state == S.CANCELLED and "request:cancelled" in by_name:
+        state = str(by_name["request:cancelled"].data.get("state", state))
+    if state in _RUNNING:
+        return _RUNNING[S(state)]
+    return _RUNNING.get(S(request.stopped_at), 1) if request.stopped_at else 1
 
 
 def _detail(name: str, data: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kombu import Queue
 
-from pkiportal.env import env_bool, env_int, env_list, env_secret, env_str
+from pkiportal.env import env_bool, env_int, env_list, env_networks, env_secret, env_str
 from pkiportal.logs import logging_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -202,5 +202,7 @@ PKI_BULK_PER_KEY_BACKEND = env_int("PKI_BULK_PER_KEY_BACKEND", 8, minimum=1)
 PKI_MAX_CSR_BYTES = 64 * 1024
 PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
 PKI_NL_PROVIDER = env_str("PKI_NL_PROVIDER")
+# Addresses or networks of the proxies before the portal, whose X-Forwarded-For is believed (who signs in from where).
+PKI_TRUSTED_PROXIES = env_networks("PKI_TRUSTED_PROXIES")
 PKI_EMBEDDED = False
 PKI_EMBEDDED_WORKER = "pkiportal.embedded.start"  # by dotted path: certs may not import pkiportal

@@ -52,7 +52,14 @@ class Visitor:
 
 
 @pytest.fixture
-def visit(portal: Portal, worker: None, live_server: Any, browser: Browser) -> Iterator[Callable[..., Visitor]]:
+def visit(worker: None, look: Callable[..., Visitor]) -> Callable[..., Visitor]:
+    """With a worker behind the portal."""
+    return look
+
+
+@pytest.fixture
+def look(portal: Portal, live_server: Any, browser: Browser) -> Iterator[Callable[..., Visitor]]:
+    """Without a worker: what stands in the database stays as it is."""
     visitors: list[Visitor] = []
 
     def sign_in(name: str = "alice", *, width: int = 1200, height: int = 900, dark: bool = False) -> Visitor:

@@ -10,12 +10,17 @@ from django.contrib.auth.models import Group
 from django.core import signing
 from django.test import Client
 
-from certs.models import ApiToken, BulkOrder, CertificateRequest
+from audit.clock import database_now
+from audit.models import AuditEvent
+from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest, OperatorAlert
 from certs.views.plans import SALT
+from certs.views.timeline import timeline
+from certs.workflow import steps
+from certs.workflow.approval import cancel
 from certs.workflow.issuance import submit
 from certs.workflow.planning import plan_words
 from tests.certs.x509.test_pasted_secrets import SECRETS
-from tests.portal.fixtures import PASSWORD, Portal
+from tests.portal.fixtures import PASSWORD, SYSTEM, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -153,3 +158,96 @@ def test_part_of_a_page_sends_the_whole_page_to_the_sign_in(portal: Portal) -> N
     request = waiting_request(portal)
     response = Client().get(f"/requests/{request.public_id}/steps/", headers={"HX-Request": "true"})
     assert (response["HX-Redirect"], response.content) == ("/login/", b"")
+
+
+def test_auditor_is_shown_no_button_that_would_be_refused(portal: Portal) -> None:
+    portal.bob.groups.add(Group.objects.create(name="auditors"))
+    request = waiting_request(portal)
+    CertificateRequest.objects.filter(pk=request.pk).update(
+        state="csr_created", held_since=database_now(), resume_id="resume-1", error="down"
+    )
+    path = f"/requests/{request.public_id}/"
+    shown = {name: signed_in(name).get(path).content.decode() for name in ("alice", "bob", "carol")}
+    buttons = {name: ("Resume now" in page, "Cancel this request" in page) for name, page in shown.items()}
+    assert buttons == {"alice": (True, True), "bob": (False, False), "carol": (True, True)}
+
+
+def test_part_of_a_page_is_sent_only_when_something_happened(portal: Portal) -> None:
+    request, alice = waiting_request(portal), signed_in("alice")
+    first = alice.get(f"/requests/{request.public_id}/steps/").content.decode()
+    assert [f'id="{name}" hx-swap-oob' in first for name in ("request-said", "request-beside", "request-audit", "request-end")] == [
+        True
+    ] * 4
+    seen = re.findall(r"seen=(\d+)", first)[0]
+    assert alice.get(f"/requests/{request.public_id}/steps/?seen={seen}").status_code == 204
+    cancel(request, actor=SYSTEM)
+    after = alice.get(f"/requests/{request.public_id}/steps/?seen={seen}")
+    assert (after.status_code, "hx-get" in after.content.decode()) == (200, False)
+
+
+@pytest.mark.parametrize(("state", "every"), [("submitted", "1s"), ("awaiting_approval", "5s"), ("rejected", None), ("failed", None)])
+def test_page_asks_again_as_often_as_something_may_happen(portal: Portal, state: str, every: str | None) -> None:
+    request = waiting_request(portal)
+    CertificateRequest.objects.filter(pk=request.pk).update(state=state)
+    page = signed_in("alice").get(f"/requests/{request.public_id}/").content.decode()
+    assert re.findall(r'hx-trigger="every (\w+)"', page) == ([every] if every else [])
+
+
+def test_cancelled_request_shows_where_it_stopped(portal: Portal) -> None:
+    request = waiting_request(portal)
+    for state, title in (("submitted", "Policy"), ("awaiting_approval", "Policy"), ("approved", "Key"), ("csr_created", "CA")):
+        CertificateRequest.objects.filter(pk=request.pk).update(state=state)
+        events = [event_of("request:submitted"), event_of("policy:evaluated"), event_of("request:cancelled", state=state)]
+        request.refresh_from_db()
+        request.state = "cancelled"
+        assert [step.title for step in timeline(request, events) if step.state == "stopped"] == [title]
+
+
+def test_steps_tell_the_last_word_of_the_policy(portal: Portal) -> None:
+    events = [
+        event_of("policy:evaluated", outcome="allow", policy_version="v1"),
+        event_of("policy:evaluated", outcome="deny", policy_version="v2"),
+    ]
+    assert timeline(waiting_request(portal), events)[1].detail == "refused under policy v2"
+
+
+def event_of(name: str, **data: Any) -> AuditEvent:
+    return AuditEvent(event=name, at=database_now(), data=data)
+
+
+def test_request_is_found_by_any_of_its_names(portal: Portal) -> None:
+    plan: Any = plan_words("Certificate for a.example.com, www.b.example.com and 192.0.2.7, P-256", requester=portal.requester())
+    row = submit(plan.specs[0], requester=portal.requester())
+    found = {text: row.public_id in signed_in("alice").get("/requests/", {"q": text}).content.decode() for text in NAMES}
+    assert found == {"a.example.com": True, "WWW.b": True, "192.0.2.7": True, "c.example.com": False}
+
+
+NAMES = ("a.example.com", "WWW.b", "192.0.2.7", "c.example.com")
+
+
+def test_asking_about_a_download_is_not_taking_it_and_a_pending_revocation_is_told_as_such(portal: Portal) -> None:
+    request = waiting_request(portal)
+    for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs, steps.submit_to_ca, steps.record_inventory):
+        step([request.pk])
+    certificate, alice = Certificate.objects.get(), signed_in("alice")
+    path = f"/certificates/{certificate.cert_id}/cert.pem"
+    taken = AuditEvent.objects.filter(event="certificate:downloaded")
+    assert (alice.head(path).status_code, taken.count()) == (200, 0)
+    assert (alice.get(path).status_code, taken.count()) == (200, 1)
+    told = {}
+    for status in ("revocation_pending", "revoked"):
+        Certificate.objects.filter(pk=certificate.pk).update(status=status)
+        response = alice.get(path)
+        told[status] = (response.status_code, "is being revoked" in response.content.decode(), "is revoked" in response.content.decode())
+    assert told == {"revocation_pending": (409, True, False), "revoked": (409, False, True)}
+    Certificate.objects.filter(pk=certificate.pk).update(status="good")
+
+
+def test_closing_an_alert_is_on_record_once(portal: Portal) -> None:
+    now = database_now()
+    alert = OperatorAlert.objects.create(kind="k", cause="c", message="m", next_step="n", raised_at=now, last_seen_at=now)
+    carol = signed_in("carol")
+    assert [carol.post(f"/alerts/{alert.pk}/close/").status_code for _ in range(2)] == [302, 302]
+    assert signed_in("alice").post(f"/alerts/{alert.pk}/close/").status_code == 404
+    events = AuditEvent.objects.filter(event="alert:closed").values_list("subject", "actor_name", "data")
+    assert list(events) == [(f"alert:{alert.pk}", "carol", {"kind": "k", "cause": "c"})]

@@ -5,15 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from playwright.sync_api import expect
 
+from audit.clock import database_now
+from certs.models import BulkItem, CertificateRequest, OperatorAlert, Team
+from certs.workflow.bulk.drafting import draft, lines_of
+from certs.workflow.issuance import submit
+from certs.workflow.planning import plan_words
 from tests.journeys.conftest import Visitor
+from tests.portal.fixtures import Portal
 
 Visit = Callable[..., Visitor]
 PAGES = ("/", "/?via=form", "/?via=csr", "/words/", "/requests/", "/certificates/", "/tokens/")
-VENDOR = Path(__file__).resolve().parents[2] / "static" / "vendor"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -47,6 +55,11 @@ def test_phone_of_360_pixels_scrolls_in_one_direction(visit: Visit) -> None:
         widths[path] = alice.page.evaluate("document.documentElement.scrollWidth")
     alice.ask("Certificate for a-very-long-name-of-a-service-somewhere.department.example.com and b.example.com, P-256")
     widths["plan"] = alice.page.evaluate("document.documentElement.scrollWidth")
+    alice.page.get_by_role("button", name="Issue it").click()
+    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    widths["request"] = alice.page.evaluate("document.documentElement.scrollWidth")
+    alice.page.get_by_role("link", name="cert-").first.click()
+    widths["certificate"] = alice.page.evaluate("document.documentElement.scrollWidth")
     assert {path: width for path, width in widths.items() if width > 360} == {}
 
 
@@ -79,12 +92,104 @@ def test_theme_follows_the_system_and_can_be_changed(visit: Visit) -> None:
     assert alice.page.evaluate("document.documentElement.dataset.bsTheme") == "light"
 
 
-def test_vendored_files_are_those_whose_sums_were_committed() -> None:
-    lines = (VENDOR / "SHA256SUMS").read_text().split("\n")
+@pytest.mark.parametrize("folder", ["static/vendor", "tests/journeys/vendor"])
+def test_vendored_files_are_those_whose_sums_were_committed(folder: str) -> None:
+    vendor = ROOT / folder
+    lines = (vendor / "SHA256SUMS").read_text().split("\n")
     sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
     found = {
-        f"./{path.relative_to(VENDOR)}": hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in VENDOR.rglob("*")
+        f"./{path.relative_to(vendor)}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in vendor.rglob("*")
         if path.is_file() and path.name != "SHA256SUMS"
     }
     assert found == sums
+
+
+def request_in(portal: Portal, state: str, **fields: Any) -> CertificateRequest:
+    """A request as its page finds it in a state, without the work that leads there."""
+    plan: Any = plan_words("Issue TLS certificate for *.apps.example.com with P-256", requester=portal.requester())
+    row = submit(plan.specs[0], requester=portal.requester())
+    CertificateRequest.objects.filter(pk=row.pk).update(state=state, **fields)
+    return row
+
+
+@pytest.fixture
+def standing(portal: Portal) -> dict[str, str]:
+    """Addresses of requests that stand: waiting for approval, held, failed, cancelled."""
+    now, reason = database_now(), "CA unavailable after 3 retries"
+    rows = {
+        "approval": request_in(portal, "awaiting_approval"),
+        "held": request_in(portal, "csr_created", held_since=now, resume_id="resume-1", error=reason),
+        "failed": request_in(portal, "failed", stopped_at="csr_created", resume_id="resume-2", error="Worker lost three times"),
+        "cancelled": request_in(portal, "cancelled"),
+    }
+    OperatorAlert.objects.create(
+        kind="ca_unavailable",
+        cause="ca:x",
+        message="Internal-CA-Prod is unavailable " * 8,
+        next_step="Wait.",
+        raised_at=now,
+        last_seen_at=now,
+    )
+    return {name: f"/requests/{row.public_id}/" for name, row in rows.items()} | {"alerts": "/alerts/"}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_pages_of_standing_requests_and_of_errors_have_no_accessibility_fault(look: Visit, standing: dict[str, str], dark: bool) -> None:
+    faults, carol = {}, look("carol", dark=dark)
+    paths = standing | {"missing": "/nope/", "not mine": "/requests/nope/"}
+    for name, path in paths.items():
+        carol.open(path)
+        faults[name] = carol.axe()
+    carol.open(standing["approval"])
+    carol.page.get_by_role("button", name="Reject").click()
+    expect(carol.page.get_by_text("A rejection needs a reason")).to_be_visible()
+    faults["refused"] = carol.axe()
+    carol.page.context.clear_cookies()
+    carol.open("/login/")
+    faults["login"] = carol.axe()
+    carol.page.get_by_label("User name").fill("carol")
+    carol.page.get_by_label("Password").fill("wrong")
+    carol.page.get_by_role("button", name="Sign in").click()
+    faults["wrong password"] = carol.axe()
+    assert {path: found for path, found in faults.items() if found} == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_phone_of_360_pixels_shows_standing_requests_and_alerts(look: Visit, standing: dict[str, str]) -> None:
+    carol, widths = look("carol", width=360, height=740), {}
+    for name, path in standing.items():
+        carol.open(path)
+        widths[name] = carol.page.evaluate("document.documentElement.scrollWidth")
+    assert {name: width for name, width in widths.items() if width > 360} == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_top_bar_stays_in_one_line_where_alerts_are_open(look: Visit, standing: dict[str, str], portal: Portal) -> None:
+    get_user_model().objects.filter(pk=portal.carol.pk).update(is_staff=True)
+    carol, heights = look("carol"), {}
+    for width in (1000, 1100, 1200):
+        carol.page.set_viewport_size({"width": width, "height": 800})
+        carol.open("/alerts/")
+        heights[width] = carol.page.locator(".topbar").bounding_box()["height"]  # type: ignore[index]
+    assert {width: height for width, height in heights.items() if height > 62} == {}
+
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'{{ 7*7 }}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_hostile_team_names_comments_and_titles_are_text_and_nothing_more(look: Visit, portal: Portal) -> None:
+    Team.objects.filter(pk=portal.team.pk).update(name=HOSTILE)
+    request = request_in(portal, "rejected", error=f"Rejected by carol: {HOSTILE}")
+    plan: Any = plan_words("Certificates for a.example.com and b.example.com", requester=portal.requester())
+    order = draft(lines_of(plan), requester=portal.requester(), title=HOSTILE, notes=[HOSTILE])
+    BulkItem.objects.filter(order=order).update(reason=HOSTILE, duplicate=HOSTILE, source=HOSTILE)
+    alice = look()
+    alice.page.on("dialog", lambda dialog: alice.complaints.append(dialog.message))
+    for path in ("/", "/requests/", f"/requests/{request.public_id}/", "/tokens/", "/bulk/", "/bulk/new/", f"/bulk/{order.public_id}/"):
+        alice.open(path)
+        assert (path, alice.page.locator("img").count()) == (path, 0)
+    expect(alice.page.get_by_text(HOSTILE).first).to_be_visible()
+    assert alice.complaints == []

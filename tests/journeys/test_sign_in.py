@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+from typing import Any
+
 import pytest
 from django.core.cache import cache
-from django.test import Client
+from django.core.exceptions import ImproperlyConfigured
+from django.test import Client, RequestFactory
 
 from audit.models import AuditEvent
+from certs.views.client_address import client_address
+from pkiportal.env import env_networks
 from tests.portal.fixtures import PASSWORD, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,3 +66,45 @@ def test_pages_carry_the_strict_policy(portal: Portal) -> None:
     assert "script-src 'self'" in headers["Content-Security-Policy"]
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert (headers["X-Frame-Options"], headers["X-Content-Type-Options"]) == ("DENY", "nosniff")
+
+
+def test_sign_in_while_locked_is_on_record(portal: Portal) -> None:
+    client = Client()
+    for _ in range(5):
+        sign_in(client, "wrong")
+    sign_in(client, PASSWORD)
+    assert list(AuditEvent.objects.filter(event="login:locked").values_list("subject", flat=True)) == ["user:alice"]
+
+
+def test_clients_behind_a_trusted_proxy_are_locked_each_for_itself(portal: Portal, settings: Any) -> None:
+    settings.PKI_TRUSTED_PROXIES = [ip_network("127.0.0.1"), ip_network("10.0.0.0/8")]
+    far, near = Client(headers={"X-Forwarded-For": "192.0.2.1, 10.1.1.1"}), Client(headers={"X-Forwarded-For": "192.0.2.2"})
+    assert [sign_in(far, "wrong") for _ in range(5)] == [422] * 5
+    assert (sign_in(far, PASSWORD), sign_in(near, PASSWORD)) == (429, 302)
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "address"),
+    [
+        ("192.0.2.9", "198.51.100.1", "192.0.2.9"),  # no proxy of ours: what it says is nothing
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "6.6.6.6, 198.51.100.1", "198.51.100.1"),  # the left one was written by the client
+        ("10.0.0.1", "198.51.100.1, 10.0.0.2", "198.51.100.1"),
+        ("10.0.0.1", "198.51.100.1:4711", "198.51.100.1"),
+        ("10.0.0.1", "[2001:db8::1]:4711", "2001:db8::1"),
+        ("10.0.0.1", "2001:db8::1", "2001:db8::1"),
+        ("10.0.0.1", "nonsense", "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.1, nonsense", "10.0.0.1"),
+    ],
+)
+def test_address_of_a_client_is_what_trusted_proxies_vouch_for(settings: Any, remote: str, forwarded: str, address: str) -> None:
+    settings.PKI_TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
+    request = RequestFactory(REMOTE_ADDR=remote, HTTP_X_FORWARDED_FOR=forwarded).get("/")
+    assert client_address(request) == address
+
+
+def test_a_proxy_that_is_no_address_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PKI_TRUSTED_PROXIES", "10.0.0.5, proxy.example.com")
+    with pytest.raises(ImproperlyConfigured, match="PKI_TRUSTED_PROXIES must list addresses"):
+        env_networks("PKI_TRUSTED_PROXIES")

@@ -1,0 +1,47 @@
+"""Whose address a request comes from, where proxies stand between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from django.conf import settings
+from django.http import HttpRequest
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+def client_address(request: HttpRequest) -> str:
+    """The first address, going back from us, that is no proxy of PKI_TRUSTED_PROXIES.
+
+    X-Forwarded-For is read from right to left, as each proxy appends whom it heard: what stands further left may have been
+    written by the client itself, and is believed only as far as trusted proxies vouch for it.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    trusted: Networks = settings.PKI_TRUSTED_PROXIES
+    heard = str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+    while _is_in(address, trusted) and heard:
+        before = _without_port(heard.pop().strip())
+        if not _is_address(before):
+            break
+        address = before
+    return address
+
+
+def _without_port(text: str) -> str:
+    """`[2001:db8::1]:443` and `192.0.2.1:443`, as some proxies write it."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_in(text: str, networks: Networks) -> bool:
+    return _is_address(text) and any(ip_address(text) in network for network in networks)
