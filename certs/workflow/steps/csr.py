@@ -56,6 +56,8 @@ def create_csrs(ids: Sequence[int]) -> Sequence[int]:
 def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int, CertificateRequest]]:
     now = database_now()
     requests = lock_ready(ids, S.KEY_READY)
+    if not requests:
+        return {}, {}
     claims = open_attempts(requests, STEP, now=now)
     worn_out(claims.worn_out, source=S.KEY_READY, now=now)
     return claims.mine, {request.pk: request for request in requests if request.pk in claims.mine}

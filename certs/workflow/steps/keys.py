@@ -14,7 +14,7 @@ from certs.terms import RequestState as S
 from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts, renew_leases
 from certs.workflow.beats import pause
 from certs.workflow.endings import fail_many, worn_out
-from certs.workflow.states import WORKER, Move, lock_ready, transition_many
+from certs.workflow.states import WORKER, Move, lock_ready, still_ready, transition_many
 from certs.workflow.steps.brought import advance_brought
 from certs.workflow.steps.reused import advance_reused
 from certs.workflow.succession import keys_followed
@@ -38,36 +38,36 @@ class KeysUnavailable(Exception):
 
 def ensure_keys(ids: Sequence[int]) -> Sequence[int]:
     """Approved -> key_ready. Raises KeysUnavailable for those whose backend cannot be reached or is sealed."""
-    _pass_brought(ids)
-    attempts, keys = _note_intent(ids)
+    attempts, requests, keys = _note_intent(ids)
     if not attempts:
         return ids
     pause(STEP, "intent noted")
     made = make_keys(list(keys.values()), between=lambda: renew_leases(attempts.values(), now=database_now()))
     pause(STEP, "key made")
-    unavailable = _record(attempts, keys, made)
+    unavailable = _record(attempts, requests, keys, made)
     pause(STEP, "key recorded")
     if unavailable:
         raise KeysUnavailable(list(unavailable), next(iter(unavailable.values())))
     return ids
 
 
+Claimed = tuple[Mapping[int, Attempt], Mapping[int, CertificateRequest], Mapping[int, Key]]
+
+
 @transaction.atomic
-def _pass_brought(ids: Sequence[int]) -> None:
-    """What needs no new key: a CSR that was brought and approved by a person (the rest went on with the policy's own yes),
-    and a renewal that keeps its key.
+def _note_intent(ids: Sequence[int]) -> Claimed:
+    """Beat 1: claim a name for each key before the backend is asked for anything.
+
+    What needs no new key goes on at once: a CSR that was brought and approved by a person (the rest went on with the policy's
+    own yes), and a renewal that keeps its key.
     """
     now = database_now()
-    requests = lock_ready(ids, S.APPROVED)
-    advance_brought([request for request in requests if request.csr_brought], source=S.APPROVED, now=now)
-    advance_reused([request for request in requests if request.key_reused and not request.csr_brought], now=now)
-
-
-@transaction.atomic
-def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int, Key]]:
-    """Beat 1: claim a name for each key before the backend is asked for anything."""
-    now = database_now()
-    requests = [request for request in lock_ready(ids, S.APPROVED) if not request.csr_brought and not request.key_reused]
+    ready = lock_ready(ids, S.APPROVED)
+    advance_brought([request for request in ready if request.csr_brought], source=S.APPROVED, now=now)
+    advance_reused([request for request in ready if request.key_reused and not request.csr_brought], now=now)
+    requests = [request for request in ready if not request.csr_brought and not request.key_reused]
+    if not requests:
+        return {}, {}, {}
     claims = open_attempts(requests, STEP, now=now)
     worn_out(claims.worn_out, source=S.APPROVED, now=now)
     claimed = [request for request in requests if request.pk in claims.mine]
@@ -84,14 +84,19 @@ def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int
         for request in claimed
     ]
     keys = claim_keys(wanted, now=now)
-    return claims.mine, {request.pk: key for request, key in zip(claimed, keys, strict=True)}
+    return claims.mine, {r.pk: r for r in claimed}, {r.pk: key for r, key in zip(claimed, keys, strict=True)}
 
 
 @transaction.atomic
-def _record(attempts: Mapping[int, Attempt], keys: Mapping[int, Key], made: Mapping[UUID, KeyInfo | KeyBackendError]) -> dict[int, str]:
+def _record(
+    attempts: Mapping[int, Attempt],
+    requests: Mapping[int, CertificateRequest],
+    keys: Mapping[int, Key],
+    made: Mapping[UUID, KeyInfo | KeyBackendError],
+) -> dict[int, str]:
     """Beat 3: write down the keys of the requests whose claim held; answers what to try again."""
     now = database_now()
-    requests = {request.pk: request for request in lock_ready(list(attempts), S.APPROVED)}
+    ready = still_ready(list(attempts), S.APPROVED)
     outcomes = {pk: _outcome(made[key.pk]) for pk, key in keys.items()}
     winners = close_attempts(attempts.values(), outcomes, now=now)
     unavailable: dict[int, str] = {}
@@ -100,7 +105,7 @@ def _record(attempts: Mapping[int, Attempt], keys: Mapping[int, Key], made: Mapp
     late: list[UnclaimedResult] = []
     for pk, key in keys.items():
         result = made[key.pk]
-        if pk not in winners or pk not in requests:
+        if pk not in winners or pk not in ready:
             if isinstance(result, KeyInfo):
                 late.append(
                     UnclaimedResult(
