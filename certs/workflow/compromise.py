@@ -25,7 +25,7 @@ from certs.notifications.alerts import close_alerts, raise_alert
 from certs.terms import RevocationReason
 from certs.workflow.authority import Authority
 from certs.workflow.destruction import order_destruction
-from certs.workflow.revocation import request_revocation
+from certs.workflow.revocation import begin_telling, request_revocation
 from certs.x509.serial import format_serial
 from keys.lifecycle import block_public_key, blocked_keys
 from keys.models import Key
@@ -90,11 +90,14 @@ def revoke(
         blocked, case = _block_or_ask(certificate, authority=authority, proven=proven, now=now)
         others = on_same_key(certificate, authority=authority, now=now)
     chosen = [one for one in others if only is None or one.cert_id in only]
+    taken = {one.pk for one in chosen}
     revocations = {
-        one.pk: request_revocation(one, reason=reason, actor=authority.actor, invalidity_date=invalidity_date, comment=comment, begin=begin)
+        one.pk: request_revocation(one, reason=reason, actor=authority.actor, invalidity_date=invalidity_date, comment=comment, begin=False)
         for one in sorted([certificate, *chosen], key=lambda one: one.pk)
     }
-    left = tuple(one for one in others if one not in chosen)
+    if begin:
+        transaction.on_commit(begin_telling)
+    left = tuple(one for one in others if one.pk not in taken)
     refusal = order_destruction(certificate, authority=authority, now=now) if destroy_key else ""
     destroying = destroy_key and not refusal
     return Revoked(certificate, revocations[certificate.pk], tuple(chosen), left, blocked, case, destroying, refusal)

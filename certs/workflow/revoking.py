@@ -7,6 +7,8 @@ its own release. "Already revoked" and "not revoked any more" are success.
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.conf import settings
@@ -27,6 +29,7 @@ from certs.workflow.states import WORKER
 log = logging.getLogger(__name__)
 
 CHUNK = 200
+MOST_SECONDS = 120.0  # of one run
 TRIES_BEFORE_ALARM = 5
 
 
@@ -38,28 +41,44 @@ def untold() -> QuerySet[Revocation]:
 def process_revocations() -> int:
     """Tell the CAs; answers how many revocations and releases were confirmed. Safe to run twice at once.
 
-    A CA that does not answer is left alone for the rest of this run, so that it does not hold up the others.
+    A CA that does not answer is left alone for the rest of this run, so that it does not hold up the others. What is left when
+    the time is over is begun again by the sweeper.
     """
-    confirmed = 0
+    confirmed, until = 0, time.monotonic() + MOST_SECONDS
     silent: set[int] = set()
-    now = database_now()
-    free = untold().filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
-    for revocation in free.select_related("certificate__issuer", "certificate__body").order_by("requested_at")[:CHUNK]:
-        issuer = revocation.certificate.issuer
-        if issuer.pk in silent or not _claim(revocation):
-            continue
-        try:
-            _tell(revocation)
-        except CAUnreachable as exc:
-            silent.add(issuer.pk)
-            _count_failure(revocation, str(exc))
-        except NotFound as exc:
-            _count_failure(revocation, str(exc))
-        else:
-            confirmed += _confirm(revocation)
+    seen: set[int] = set()
+    while time.monotonic() < until:
+        page = _free(silent, seen)
+        if not page:
+            break
+        seen.update(one.pk for one in page)
+        confirmed += sum(_told(one, silent) for one in page)
     if confirmed:
         _close_alerts_that_are_over()
     return confirmed
+
+
+def _free(silent: Collection[int], seen: Collection[int]) -> list[Revocation]:
+    """The oldest that nobody speaks of and this run has not tried, of CAs that answer."""
+    free = untold().filter(Q(lease_until__isnull=True) | Q(lease_until__lt=database_now())).exclude(certificate__issuer__in=silent)
+    free = free.exclude(pk__in=seen)
+    return list(free.select_related("certificate__issuer", "certificate__body").order_by("requested_at", "pk")[:CHUNK])
+
+
+def _told(revocation: Revocation, silent: set[int]) -> bool:
+    issuer = revocation.certificate.issuer
+    if issuer.pk in silent or not _claim(revocation):
+        return False
+    try:
+        _tell(revocation)
+    except CAUnreachable as exc:
+        silent.add(issuer.pk)
+        _count_failure(revocation, str(exc))
+        return False
+    except NotFound as exc:
+        _count_failure(revocation, str(exc))
+        return False
+    return _confirm(revocation)
 
 
 def _claim(revocation: Revocation) -> bool:

@@ -92,3 +92,12 @@ def test_words_that_revoke_a_stranger_are_refused(portal: Portal, compromised: s
     assert (code, told["type"]) == (1, "notFound")
     code, told = answered("revoke", certificate.cert_id, reason="superseded", as_user="bob")
     assert (code, told["type"]) == (1, "notFound")
+
+
+def test_officer_without_a_team_revokes_in_words_and_owner_renews(portal: Portal) -> None:
+    assert Api(portal.token()).post("/certificates/issue", {"csr": pem_csr("w.example.com")})[0] == 200
+    certificate = Certificate.objects.get()
+    code, told = answered("ask", f"Renew {certificate.cert_id}", as_user="alice")
+    assert (code, told["action"], told["decision"]) == (0, "renew", "allow")
+    code, told = answered("ask", f"Revoke {certificate.cert_id} - superseded", as_user="carol", yes=True, wait=0)
+    assert (code, told["reason"]) == (0, "superseded")

@@ -9,6 +9,7 @@ from django.core.management import CommandParser
 from certs.intake.spec import IssuePlan, Plan, RenewPlan, RevokePlan
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.management.waiting import wait_for_ca
+from certs.models import Team
 from certs.workflow.answers import answer, wait
 from certs.workflow.asking import certificate_of, describe_words, wish_of
 from certs.workflow.authority import Authority
@@ -31,12 +32,23 @@ class Command(PortalCommand):
         )
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
-        requester = self.requester(options)
-        plan = plan_words(" ".join(options["text"]), requester=requester)
+        text, authority = " ".join(options["text"]), self.authority(options)
+        requester = self._speaker(authority, options)
+        plan = plan_words(text, requester=requester)
+        if isinstance(plan, IssuePlan) and options["team"] is None:
+            requester = self.requester(options)
+            plan = plan_words(text, requester=requester)
         if not options["yes"]:
-            return self._described(plan, requester, self.authority(options)) | {"done": False, "next_step": "The same with --yes does it."}
+            return self._described(plan, requester, authority) | {"done": False, "next_step": "The same with --yes does it."}
         begin_working()
-        return self._done(plan, requester, self.authority(options), options["wait"])
+        return self._done(plan, requester, authority, options["wait"])
+
+    def _speaker(self, authority: Authority, options: dict[str, Any]) -> Requester:
+        """Only issuing needs a team: an officer who is in none may still revoke. Then any team's defaults serve the grammar."""
+        team = Team.objects.order_by("pk").first()
+        if options["team"] is not None or team is None:
+            return self.requester(options)
+        return Requester(authority.actor, team, "command", user=authority.user)
 
     def _described(self, plan: Plan, requester: Requester, authority: Authority) -> dict[str, Any]:
         if isinstance(plan, IssuePlan):
