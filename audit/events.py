@@ -121,6 +121,14 @@ _SECRET_VALUE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|\bhv[sb]\.[A-Za-z0
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
+def recordable(text: str, *, most: int = 300) -> str:
+    """Words of somebody else, such as a CA's reason, as the log and the database take them: without what either refuses, at most
+    `most` characters. What they said must not undo what is written beside it.
+    """
+    kept = text[: 4 * most].replace("\x00", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    return _SECRET_VALUE.sub("[withheld]", kept)[:most]
+
+
 def encode_data(data: Mapping[str, Value]) -> str:
     """`data` as canonical JSON: sorted keys, no spaces, ASCII only."""
     return _encode(dict(data))

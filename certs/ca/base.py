@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from audit.events import recordable
 from certs.terms import RevocationReason
 
 
@@ -65,6 +66,9 @@ class Pending:
     order_ref: str
     message: str = ""
 
+    def __post_init__(self) -> None:
+        _make_recordable(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -73,6 +77,10 @@ class Refused:
     order_ref: str
     problem: str
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "problem", recordable(self.problem, most=64))
+        _make_recordable(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,9 @@ class NotSent:
     message: str
     retry_after: float | None = None  # seconds
 
+    def __post_init__(self) -> None:
+        _make_recordable(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
@@ -91,12 +102,23 @@ class Unknown:
     order_ref: str
     message: str
 
+    def __post_init__(self) -> None:
+        _make_recordable(self)
+
+
+def _make_recordable(outcome: Pending | Refused | NotSent | Unknown) -> None:
+    """Its message is often the CA's own words."""
+    object.__setattr__(outcome, "message", recordable(outcome.message))
+
 
 Outcome = Issued | Pending | Refused | NotSent | Unknown
 
 
 class CAUnreachable(Exception):
     """A look-up, revocation or chain request got no answer. Always worth a retry."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(recordable(message))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from certs.ca.base import (
 )
 from certs.errors import NotFound
 
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # JSON of another shape
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds; together well below an attempt's lease
 
 
@@ -87,7 +88,7 @@ class RestCAClient(CAClient):
         if status == 200:
             try:
                 return self._issued(ref, response.json())
-            except (ValueError, KeyError, TypeError) as exc:
+            except (*_UNREADABLE, CAUnreachable) as exc:  # the chain may be what cannot be had
                 return Unknown(ref, f"{self.url} answered 200 with something unreadable: {exc}")
         if status == 202:
             return Pending(ref, f"{self.url} took the order and will answer later")
@@ -110,7 +111,7 @@ class RestCAClient(CAClient):
             raise CAUnreachable(f"{self.url} answered {response.status_code} to a look-up: {_problem_detail(response)}")
         try:
             return self._issued(order.order_ref, response.json())
-        except (ValueError, KeyError, TypeError) as exc:
+        except _UNREADABLE as exc:
             raise CAUnreachable(f"{self.url} answered a look-up with something unreadable: {exc}") from exc
 
     def revoke(self, order: RevocationOrder) -> None:

@@ -8,6 +8,7 @@ queue, which retries and holds as always.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,8 @@ from certs.workflow.joining import Joiner
 from certs.workflow.steps.inventory import complete
 from certs.workflow.steps.policy import evaluate_and_move
 from certs.workflow.steps.submission import Work, carry_out, note_intents
+
+log = logging.getLogger(__name__)
 
 MOST_TOGETHER = 64
 
@@ -54,15 +57,17 @@ def _run(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exception]:
         if len(calls) > 1:  # whose fault it was shows when each runs alone
             return [result for call in calls for result in _run([call])]
         return [_earlier(wanted, exc) if isinstance(exc, IntegrityError) and calls[0].requester.idempotency_key else exc]
+    except Exception as exc:  # such as a deadlock: nothing of this batch was written
+        log.exception("a batch of %d CSRs could not be begun", len(calls))
+        return [exc] * len(calls)
     _finish(works)
     return requests
 
 
 def _earlier(wanted: Sequence[Wanted], conflict: IntegrityError) -> CertificateRequest | Exception:
     try:
-        return replayed(wanted)[0]
-    except InputRefused as exc:
-        exc.__cause__ = conflict
+        return replayed(wanted, conflict=conflict)[0]
+    except (InputRefused, IntegrityError) as exc:
         return exc
 
 
@@ -91,10 +96,19 @@ def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Wor
 
 
 def _finish(works: Sequence[Work]) -> None:
+    """The requests are on record by now: whatever happens here, their callers are told where they stand.
+
+    Of a bulk chunk the next task of its chain takes what was missed, in its own lane.
+    """
     for work in works:
-        missed = carry_out(work, then=_complete)
-        if missed:
-            start(list(missed), at=S.CSR_CREATED)
+        try:
+            missed = carry_out(work, then=_complete)
+        except Exception:
+            log.exception("%d orders at %s broke off; the sweeper goes on with them", len(work.orders), work.issuer.name)
+            continue
+        singles = [pk for pk in missed if work.requests[pk].bulk_item_id is None]
+        if singles:
+            start(singles, at=S.CSR_CREATED)
 
 
 def _complete(certificates: Sequence[Certificate], now: datetime) -> None:

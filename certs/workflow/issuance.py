@@ -81,10 +81,10 @@ def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issue
             requests = insert_requests(wanted, now=database_now())
             start_on_commit([request.pk for request in requests])
             return requests
-    except IntegrityError:
+    except IntegrityError as exc:
         if not requester.idempotency_key:
             raise
-        return replayed(wanted)
+        return replayed(wanted, conflict=exc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +177,15 @@ def _keys(requester: Requester, count: int) -> list[str]:
     return [key] * count if not key or count == 1 else [f"{key}:{number}" for number in range(count)]
 
 
-def replayed(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
-    """The requests that an idempotency key already made, in order. Raises InputRefused when it made others."""
+def replayed(wanted: Sequence[Wanted], *, conflict: IntegrityError) -> list[CertificateRequest]:
+    """The requests that an idempotency key already made, in order. Raises InputRefused when it made others, and the conflict
+    that led here when it made none.
+    """
     scope, keys = wanted[0].requester.idempotency_scope, [one.idempotency_key for one in wanted]
     rows = CertificateRequest.objects.filter(idempotency_scope=scope, idempotency_key__in=keys)
     by_key = {row.idempotency_key: row for row in rows}
+    if not by_key:
+        raise conflict
     earlier = [by_key.get(key) for key in keys]
     if [row.digest if row else "" for row in earlier] != [one.digest for one in wanted]:
         raise InputRefused(

@@ -28,22 +28,32 @@ class Joiner(Generic[Item, Result]):
         mine: Future[Result] = Future()
         with self._lock:
             self._waiting.append((item, mine))
-        while not mine.done():
-            with self._turn:
-                if not mine.done():
-                    self._run_next()
+        try:
+            while not mine.done():
+                with self._turn:
+                    if not mine.done():
+                        self._run_next()
+        except BaseException:  # this thread is being stopped: nobody waits for its item any more
+            with self._lock:
+                self._waiting = [waiting for waiting in self._waiting if waiting[1] is not mine]
+            raise
         return mine.result()
 
     def _run_next(self) -> None:
+        """One batch. What goes wrong with it is told to those whose items were in it; this thread's may still wait."""
         with self._lock:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         try:
-            results = self._run([item for item, _ in batch])
-        except BaseException as exc:  # the others must not wait for ever, whatever became of the thread that ran their batch
+            pairs = list(zip(batch, self._run([item for item, _ in batch]), strict=True))
+        except Exception as exc:  # noqa: BLE001 - each caller raises it
             for _, future in batch:
-                future.set_exception(exc if isinstance(exc, Exception) else RuntimeError("the thread of this batch was stopped"))
+                future.set_exception(exc)
+            return
+        except BaseException:
+            for _, future in batch:  # the others must not wait for ever, whatever becomes of this thread
+                future.set_exception(RuntimeError("the thread of this batch was stopped"))
             raise
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future), result in pairs:
             if isinstance(result, Exception):
                 future.set_exception(result)
             else:

@@ -11,7 +11,20 @@ from enum import StrEnum
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certs.ca.base import CAClient, Capabilities, CAUnreachable, Issued, Lookup, NotSent, Order, Outcome, Pending, RevocationOrder, Unknown
+from certs.ca.base import (
+    CAClient,
+    Capabilities,
+    CAUnreachable,
+    Issued,
+    Lookup,
+    NotSent,
+    Order,
+    Outcome,
+    Pending,
+    Refused,
+    RevocationOrder,
+    Unknown,
+)
 from certs.errors import NotFound
 from certs.x509.certificate import assemble, build_issuing_ca, build_root, build_tbs
 from certs.x509.profiles import profile_named
@@ -28,6 +41,7 @@ class Fault(StrEnum):
     ANSWER_LOST = "answer lost"  # signed, but the caller never hears of it
     ANSWER_LATE = "answer late"  # the caller gives up first, the CA signs a moment later
     WRONG_KEY = "wrong key"  # signs a certificate for another key
+    WRONG_NAMES = "wrong names"  # signs a certificate for very many others
 
 
 @dataclass
@@ -60,6 +74,7 @@ class TwinCAClient(CAClient):
         self.book = Book()
         self.faults: list[Fault] = []
         self.reachable = True
+        self.refuses: tuple[str, str] | None = None  # the problem and the words with which it refuses every order
         self._lock = threading.Lock()
         now = datetime.now(tz=UTC) - timedelta(days=1)
         root_key, self._key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -76,10 +91,12 @@ class TwinCAClient(CAClient):
             self._sign_pending()
             if not self.reachable or fault is Fault.DOWN:
                 return [NotSent(order.order_ref, "503 Service Unavailable") for order in orders]
+            if self.refuses is not None:
+                return [Refused(order.order_ref, *self.refuses) for order in orders]
             if fault is Fault.ANSWER_LATE:
                 self.book.pending.extend(orders)
                 return [Unknown(order.order_ref, "timed out") for order in orders]
-            answers: list[Outcome] = [self._issued(self._sign(order, wrong=fault is Fault.WRONG_KEY)) for order in orders]
+            answers: list[Outcome] = [self._issued(self._sign(order, fault)) for order in orders]
             if fault is Fault.ANSWER_LOST:
                 return [Unknown(order.order_ref, "connection reset") for order in orders]
             return answers
@@ -129,12 +146,14 @@ class TwinCAClient(CAClient):
         for order in pending:
             self._sign(order)
 
-    def _sign(self, order: Order, *, wrong: bool = False) -> Signed:
+    def _sign(self, order: Order, fault: Fault = Fault.NONE) -> Signed:
         if self.capabilities.lookup is Lookup.BY_ORDER_REF:
             for one in self.book.signed:
                 if one.order_ref == order.order_ref:
                     return one
-        spki = spki_der(ec.generate_private_key(ec.SECP256R1()).public_key()) if wrong else order.spki_der
+        wrong_key = fault is Fault.WRONG_KEY
+        spki = spki_der(ec.generate_private_key(ec.SECP256R1()).public_key()) if wrong_key else order.spki_der
+        others = tuple(f"{number}{'x' * 50}.{'y' * 60}.{'z' * 60}.exam\0ple.com" for number in range(40))
         not_before = (order.intended_at - timedelta(minutes=1)).replace(microsecond=0)
         serial = new_serial()
         unsigned = build_tbs(
@@ -142,7 +161,7 @@ class TwinCAClient(CAClient):
             issuer=self._ca,
             spki_der=spki,
             common_name=order.common_name,
-            dns_names=order.dns_names,
+            dns_names=others if fault is Fault.WRONG_NAMES else order.dns_names,
             ip_addresses=order.ip_addresses,
             organization=order.organization,
             serial=serial,

@@ -13,7 +13,7 @@ from datetime import datetime
 from django.db import transaction
 
 from audit.clock import database_now
-from audit.events import EventType
+from audit.events import EventType, recordable
 from audit.log import Event, record_many, together
 from certs.ca.base import CAClient, CAUnreachable, Issued, NotSent, Order, Outcome, Pending, Refused, Unknown
 from certs.ca.registry import get_ca_client
@@ -234,7 +234,8 @@ def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:
     try:
         return believe(outcome, work.orders[pk], work.issuer, now=now)
     except SignerMismatch as exc:
-        return Mismatch(outcome.certificate_der, tuple(exc.reasons))
+        # They quote the certificate, which may say anything, at any length.
+        return Mismatch(outcome.certificate_der, tuple(recordable(reason) for reason in exc.reasons))
 
 
 def _record(work: Work, results: Mapping[int, Result], *, now: datetime) -> tuple[list[Certificate], dict[int, str]]:
@@ -314,7 +315,7 @@ def _quarantine(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]]
     )
     record_many(
         [
-            Event(EventType.CA_QUARANTINED, request.subject, WORKER, now, {"issuer": work.issuer.name, "reasons": list(result.reasons)})
+            Event(EventType.CA_QUARANTINED, request.subject, WORKER, now, {"issuer": work.issuer.name, "reasons": _in_short(result)})
             for request, result in wrong
         ]
     )
@@ -324,3 +325,8 @@ def _quarantine(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]]
         source=S.CSR_CREATED,
         now=now,
     )
+
+
+def _in_short(wrong: Mismatch) -> list[str]:
+    """As much of the reasons as one field of an event holds."""
+    return [recordable(reason, most=80) for reason in wrong.reasons[:6]]
