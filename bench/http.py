@@ -40,7 +40,7 @@ def run() -> None:
 
 
 @contextlib.contextmanager
-def web_server(**more: str) -> Iterator[int]:
+def web_server(application: str = "pkiportal.wsgi:application", **more: str) -> Iterator[int]:
     """Gunicorn with two processes on a loopback port; `more` are environment variables of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -49,7 +49,7 @@ def web_server(**more: str) -> Iterator[int]:
         sys.executable,
         "-m",
         "gunicorn",
-        "pkiportal.wsgi:application",
+        application,
         "-b",
         f"127.0.0.1:{port}",
         "-w",

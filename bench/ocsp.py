@@ -63,16 +63,21 @@ def run() -> None:
     hot.write_text("\n".join(one.hex() for one in few))
     paths = folder / "paths"
     paths.write_text("\n".join(f"{path}/{quote(base64.b64encode(one).decode(), safe='')}" for one in few))
+    file = folder / "script.lua"
     with web_server(PKI_OCSP_NONCES_PER_MINUTE="1000000000") as port:
         for label, script in (
             (f"signed on request: {ASKED:,} certificates, POST with nonce", POST % (fresh, path)),
             (f"kept: {HOT:,} certificates, POST", POST % (hot, path)),
             (f"kept: {HOT:,} certificates, GET", GET % paths),
         ):
-            file = folder / "script.lua"
             file.write_text(script)
             rates = [_wrk(port, file) for _ in range(RUNS)]
             row(label, *[f"{rate:,.0f} a second" for rate in sorted(rates)])
+    with web_server("bench.bare_wsgi:application") as port:
+        for label, script in (("POST", POST % (hot, "/x")), ("GET", GET % paths)):
+            file.write_text(script)
+            rates = [_wrk(port, file) for _ in range(RUNS)]
+            row(f"the server alone, a callable with fixed bytes, {label}", *[f"{rate:,.0f} a second" for rate in sorted(rates)])
     shutil.rmtree(folder)
     print()
 

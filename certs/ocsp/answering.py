@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 
 import psycopg
 from django.conf import settings
@@ -43,6 +45,8 @@ class Reply:
     max_age: int = 0
     this_update: datetime | None = None
     next_update: datetime | None = None
+    etag: str = ""  # made once for all who are given the same bytes
+    last_modified: str = ""
 
 
 @dataclass(slots=True)
@@ -119,7 +123,10 @@ def _sign(signer: Signer, request: OCSPRequest, found: list[Found | None], *, no
     body = successful(data, signer.sign(data), algorithm=signer.algorithm, certificate_der=signer.certificate_der)
     keepable = nonce is None and UNKNOWN not in statuses
     max_age = max(0, min(LONGEST_MAX_AGE, int((next_update - now).total_seconds()))) if keepable else 0
-    return Reply(body, max_age, this_update, next_update)
+    if not max_age:
+        return Reply(body, 0, this_update, next_update)
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return Reply(body, max_age, this_update, next_update, etag, format_datetime(this_update, usegmt=True))
 
 
 def _keep(slug: str, key: bytes, signer: Signer, certificate: CertID, found: Found, reply: Reply, now: datetime) -> None:
