@@ -26,14 +26,12 @@ from certs.x509.crl import encode_entries
 RANGE = 16_384  # ids; some 800 kB of entries when all are revoked
 Source = CRLSegment.Source
 _REVOKED = ", ".join(f"'{status.value}'" for status in Certificate.SAYS_REVOKED)
+_TABLE = {Source.CERTIFICATES: "certs_certificate", Source.INTENTS: "certs_issuanceintent"}
 _ON_CRL = {
-    Source.CERTIFICATES: (
-        f"FROM certs_certificate x WHERE x.issuer_id = %(issuer)s AND x.crl_shard = %(shard)s AND x.status IN ({_REVOKED})"
-    ),
+    Source.CERTIFICATES: f"x.issuer_id = %(issuer)s AND x.crl_shard = %(shard)s AND x.status IN ({_REVOKED})",
     # What was never recorded: abandoned, or signed and then revoked because nobody was to have it.
     Source.INTENTS: (
-        "FROM certs_issuanceintent x WHERE x.issuer_id = %(issuer)s AND x.crl_shard = %(shard)s"
-        " AND (x.state = 'abandoned' OR x.revoked_at IS NOT NULL)"
+        "x.issuer_id = %(issuer)s AND x.crl_shard = %(shard)s AND (x.state = 'abandoned' OR x.revoked_at IS NOT NULL)"
         " AND NOT EXISTS (SELECT 1 FROM certs_certificate c WHERE c.issuer_id = x.issuer_id AND c.serial_number = x.serial_number)"
     ),
 }
@@ -68,7 +66,8 @@ def fingerprints(point: CRLPoint) -> dict[Key, tuple[int, str]]:
     """For each range that has anything on the CRL: how many rows, and what they look like."""
     found: dict[Key, tuple[int, str]] = {}
     for source in Source:
-        sql = f"SELECT x.id / {RANGE}, count(*), sum(x.id), sum(x.id * {_VERSION[source]}) {_ON_CRL[source]} GROUP BY 1 ORDER BY 1"
+        counted = f"x.id / {RANGE}, count(*), sum(x.id), sum(x.id * {_VERSION[source]})"
+        sql = f"SELECT {counted} FROM {_TABLE[source]} x WHERE {_ON_CRL[source]} GROUP BY 1 ORDER BY 1"  # noqa: S608 - constants
         with connection.cursor() as cursor:
             cursor.execute(sql, {"issuer": point.issuer_id, "shard": point.shard})
             for number, count, ids, versions in cursor.fetchall():
@@ -205,12 +204,14 @@ class _Range:
 _CERTIFICATE_ROWS = """
     SELECT x.id AS id, x.not_after AS not_after, r.first_crl_number IS NULL AS fresh, coalesce(r.first_crl_number, 0) AS first_on,
            x.serial_number || ',' || {requested_at} || ',' || r.reason || ',' || {invalidity_date} AS line
-    {where} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
+    FROM certs_certificate x
+    JOIN certs_revocation r ON r.certificate_id = x.id AND r.certificate_id BETWEEN %(first)s AND %(last)s
+    WHERE {on_crl} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
 """
 _INTENT_ROWS = """
     SELECT x.id AS id, x.not_after AS not_after, x.not_after IS NULL AS fresh, 0 AS first_on,
            x.serial_number || ',' || {revoked_at} || ',' || x.revocation_reason || ',' AS line
-    {where} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
+    FROM certs_issuanceintent x WHERE {on_crl} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
 """
 _ONE_STATEMENT = """
     SELECT count(*), {lines} FILTER (WHERE kept), count(*) FILTER (WHERE kept), {ids} FILTER (WHERE fresh),
@@ -225,16 +226,11 @@ def _read(source: Source, point: CRLPoint, number: int, settled: CRL | None) -> 
     """Everything about a range in one statement, so that it is of one moment. Both databases speak nearly the same."""
     postgres = connection.vendor == "postgresql"
     rows = _CERTIFICATE_ROWS if source is Source.CERTIFICATES else _INTENT_ROWS
-    where = _ON_CRL[source].replace(
-        "FROM certs_certificate x WHERE",
-        "FROM certs_certificate x JOIN certs_revocation r ON r.certificate_id = x.id"
-        " AND r.certificate_id BETWEEN %(first)s AND %(last)s WHERE",
-    )
     stamps = {name: _stamp(column) for name, column in _STAMPS.items()}
     sql = _ONE_STATEMENT.format(
         lines="string_agg(line, ';' ORDER BY id)" if postgres else "group_concat(line, ';')",
         ids="array_agg(id)" if postgres else "json_group_array(id)",
-        rows=rows.format(where=where, **stamps),
+        rows=rows.format(on_crl=_ON_CRL[source], **stamps),
     )
     bounds: dict[str, Any] = {"issuer": point.issuer_id, "shard": point.shard, "first": number * RANGE, "last": (number + 1) * RANGE - 1}
     since = settled.this_update if settled else datetime(1970, 1, 1, tzinfo=UTC)

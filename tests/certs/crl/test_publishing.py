@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from django.db import connections
+from django.db import connections, transaction
 
 from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.ca.base import RevocationOrder
 from certs.ca.registry import get_ca_client
 from certs.crl import CRLWithheld, needs_new_crl, points_of, publish_crl, publishing
-from certs.crl.segments import BooksDisagree, take_snapshot
+from certs.crl.points import take_number
+from certs.crl.segments import BooksDisagree, Snapshot, take_snapshot
 from certs.models import CRL, Certificate, CRLPoint, CRLSegment, IssuanceIntent, OperatorAlert, Revocation
 from certs.terms import RevocationReason
 from certs.workflow.publishing import ALARM_BEFORE, abandon_old_intents, keep_status_information, open_next_shard, refresh_point, watch
@@ -326,6 +327,25 @@ def test_of_two_builders_at_once_the_higher_number_wins(portal: Portal, monkeypa
     numbers = list(CRL.objects.filter(point=point()).values_list("number", flat=True))
     assert len(set(numbers)) == len(numbers)
     assert max(numbers) == taken  # the overtaken builder's number is used up, and lower
+
+
+def test_builder_that_waited_for_the_lock_sees_what_was_published_meanwhile(portal: Portal) -> None:
+    publish_everything()
+    mine = point()
+    now = database_now()
+    lower, higher = (publishing._signed(mine, take_number(mine), Snapshot(), now=now, validity=timedelta(days=3)) for _ in range(2))
+    higher.published_at = now
+    outcomes: list[bool] = []
+    with transaction.atomic():
+        row = CRLPoint.objects.select_for_update().get(pk=mine.pk)
+        waiting = _in_thread(lambda: outcomes.append(publishing._publish(point(), lower, Snapshot(), actor=SYSTEM)))
+        waiting.join(0.5)
+        assert outcomes == []
+        higher.save()
+        row.published = higher
+        row.save()
+    waiting.join(30)
+    assert (outcomes, point().published) == ([False], higher)
 
 
 def test_many_builders_at_once_have_a_number_each(portal: Portal) -> None:
