@@ -1,13 +1,16 @@
-"""What no address, query or form may hold."""
+"""What no address, query or form may hold, and how large nothing may be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from django.conf import settings
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 
+_AROUND_A_FILE = 1024 * 1024  # other fields of its form, and what multipart adds
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -28,3 +31,23 @@ class RefuseNul:
         if request.method == "POST" and request.content_type in _FORMS:
             return any("\x00" in name or any("\x00" in value for value in values) for name, values in request.POST.lists())
         return False
+
+
+class RefuseHuge:
+    """A body larger than the largest upload is refused by its announced length, before anybody has signed in and before a byte of
+    it is put on disk. (A body without a length is read as empty.)
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        length = str(request.META.get("CONTENT_LENGTH") or "0")
+        most: int = settings.PKI_BULK_MAX_BYTES
+        if not length.isdecimal() or int(length) <= most + _AROUND_A_FILE:
+            return self.get_response(request)
+        detail = f"The request is larger than {most // 1024 // 1024} MB, the most that the portal reads."
+        if request.path.startswith("/api/"):
+            document = {"type": "urn:pki-portal:error:too_large", "title": "too_large", "status": 413, "detail": detail}
+            return JsonResponse(document, status=413, content_type="application/problem+json")
+        return render(request, "413.html", {"detail": detail}, status=413)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -62,7 +63,6 @@ def _mine(request: HttpRequest, cert_id: str) -> Certificate:
 @require_safe
 def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
     row = _mine(request, cert_id)
-    subjects = (f"certificate:{row.cert_id}", row.request.subject)
     authority = authority_of(request)
     lineage = lineage_of(row)
     revocation = Revocation.objects.filter(certificate=row).first()
@@ -72,7 +72,7 @@ def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
         "names": row.names.order_by("pk"),
         "key_label": KeyFacts.from_name(row.key_type).label,
         "pem": pem_of(bytes(row.body.der)),
-        "history": [(event, event_detail(event)) for event in AuditEvent.objects.filter(subject__in=subjects).order_by("-pk")[:50]],
+        "history": [(event, event_detail(event)) for event in _history(row)],
         "forms": FORMS,
         "lineage": lineage if len(lineage) > 1 else [],
         "superseded_by": lineage[lineage.index(row) + 1] if row != lineage[-1] else None,
@@ -85,6 +85,14 @@ def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
         "days_left": (row.not_after - database_now()).days,
     }
     return render(request, "portal/certificate.html", context)
+
+
+def _history(row: Certificate) -> QuerySet[AuditEvent]:
+    """Newest first: its own events, its request's, and the downloads of the whole order that it was issued in."""
+    wanted = Q(subject__in=(f"certificate:{row.cert_id}", row.request.subject))
+    if row.request.bulk_item is not None:
+        wanted |= Q(subject=row.request.bulk_item.order.subject, event=EventType.CERTIFICATE_DOWNLOADED)
+    return AuditEvent.objects.filter(wanted).order_by("-pk")[:50]
 
 
 def _may_be_revoked(row: Certificate, revocation: Revocation | None) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
 from playwright.sync_api import expect
 
 from audit.models import AuditEvent
@@ -69,6 +70,8 @@ def test_words_become_a_draft_then_certificates_then_a_zip(visit: Visit) -> None
     assert list(downloads) == [
         (BulkOrder.objects.get().subject, {"form": form, "certificates": 3}) for form in ("certificates.zip", "inventory.csv")
     ]
+    alice.open(f"/certificates/{rows[0]['cert_id']}/")
+    expect(alice.page.get_by_role("cell", name="certificate:downloaded")).to_have_count(2)
 
 
 def test_several_certificates_said_on_the_first_page_become_a_draft(visit: Visit) -> None:
@@ -327,3 +330,12 @@ def test_asking_about_a_download_is_not_taking_it(portal: Portal) -> None:
     response = signed_in("alice").head(f"/bulk/{order.public_id}/certificates.zip")
     assert (response.status_code, response["Content-Type"]) == (200, "application/zip")
     assert AuditEvent.objects.filter(event="certificate:downloaded").count() == 0
+
+
+def test_body_beyond_all_bounds_is_refused_by_its_length_alone(portal: Portal, settings: Any) -> None:
+    settings.PKI_BULK_MAX_BYTES = 1024
+    body = SimpleUploadedFile("w.csv", b"x" * 2_000_000)
+    page = Client().post("/bulk/new/", {"file": body})
+    assert (page.status_code, "Nothing of it was read" in page.content.decode()) == (413, True)
+    answer = Client().post("/api/v1/bulk/upload", {"file": SimpleUploadedFile("w.csv", b"x" * 2_000_000)})
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:pki-portal:error:too_large")
