@@ -27,6 +27,7 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "python3-venv": lambda: importlib.util.find_spec("ensurepip") is not None,
     "redis-server": _command("redis-server"),
     "softhsm2": lambda: shutil.which("softhsm2-util") is not None and softhsm.module_path() is not None,
+    "wrk": _command("wrk"),
 }
 
 
