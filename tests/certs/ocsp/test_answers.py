@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import http.client
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import psycopg
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from django.db import connection, connections
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -22,7 +26,7 @@ from hypothesis import strategies as st
 from audit.clock import database_now
 from certs.ca.responders import RENEW_EVERY, ensure_responder
 from certs.models import Certificate, IssuanceIntent, Issuer, OperatorAlert, ResponderCertificate, Revocation
-from certs.ocsp import answering
+from certs.ocsp import answering, book
 from certs.ocsp.answering import answer, forget_answers
 from certs.ocsp.signers import UnknownIssuer, forget_signers
 from certs.workflow.publishing import keep_status_information, watch
@@ -243,6 +247,37 @@ def test_process_without_a_login_to_the_responders_keys_says_try_later(portal: P
     issuer = publish_everything()
     settings.KEY_BACKENDS = {}
     assert answer(issuer.slug, request_for(certificate), client="x").body == Unsuccessful.TRY_LATER
+
+
+def test_database_that_was_restarted_is_found_again(portal: Portal) -> None:
+    """Both connections of this thread are ended by the server, as at a restart; at most one client is asked to come back."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no server that could be restarted")
+    (certificate,) = issue(portal, 1)
+    publish_everything()
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(_outlives_a_restart, certificate).result() == "good"
+
+
+def _outlives_a_restart(certificate: Certificate) -> str:
+    """In a thread, whose connections are its own."""
+    try:
+        said(certificate)
+        assert book._connections.one is not None
+        connection.ensure_connection()
+        own = book._connections.one.info
+        pids = [own.backend_pid, connection.connection.info.backend_pid]
+        with psycopg.connect(own.dsn, password=own.password, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
+            while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", (pids,)).fetchone():
+                time.sleep(0.01)
+        forget_signers()
+        forget_answers()
+        said(certificate)
+        return word(said(certificate))
+    finally:
+        book.forget_connection()
+        connections.close_all()
 
 
 def post(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
