@@ -55,7 +55,7 @@ def render(found: list[Sample]) -> str:
     for name in dict.fromkeys(sample.name for sample in found):
         series = [sample for sample in found if sample.name == name]
         lines += [f"# HELP {name} {series[0].help}", f"# TYPE {name} gauge"]
-        lines += [f"{name}{_label(sample)} {sample.value:g}" for sample in series]
+        lines += [f"{name}{_label(sample)} {sample.value:.15g}" for sample in series]
     return "\n".join(lines) + "\n"
 
 

@@ -35,6 +35,8 @@ def give_ids(rows: Sequence[models.Model]) -> None:
 
 def _rows(group: Sequence[models.Model]) -> Rows:
     model = type(group[0])
+    if len({row.pk is None for row in group}) > 1:
+        raise ValueError(f"some rows of {model.__name__} have ids and some have none")
     columns, names, converted = _layout(model, numbered=group[0].pk is not None)
     rows = [[getattr(row, name) for name in names] for row in group]
     for position, convert in converted:
@@ -63,7 +65,7 @@ def update_rows(model: type[models.Model], rows: Mapping[int, Mapping[str, Any]]
     locked in the order of their ids before. (The ORM's bulk_update builds a CASE for each column: twenty times slower.)
     """
     by_columns: dict[tuple[str, ...], list[tuple[int, Mapping[str, Any]]]] = {}
-    for pk, values in rows.items():
+    for pk, values in sorted(rows.items()):  # of two workers on the same rows, both meet them in the same order
         by_columns.setdefault(tuple(values), []).append((pk, values))
     written: set[int] = set()
     for columns, group in by_columns.items():

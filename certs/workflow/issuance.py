@@ -210,12 +210,18 @@ def active_issuer(name: str) -> Issuer:
     if issuer is None:
         known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"
         raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.")
-    while issuer.successor is not None:
-        issuer = issuer.successor
+    issuer = latest_issuer(issuer)
     if issuer.state != Issuer.State.ACTIVE or not issuer.alias:
         raise InputRefused(
             f"The CA {name} does not issue (it is {issuer.get_state_display()}).", field="issuer", next_step="Choose another CA."
         )
+    return issuer
+
+
+def latest_issuer(issuer: Issuer) -> Issuer:
+    """The CA that has taken over from this one, or itself."""
+    while issuer.successor is not None:
+        issuer = issuer.successor
     return issuer
 
 

@@ -44,5 +44,6 @@ def test_token_opens_them_and_nothing_else_does(portal: Portal, settings: Any) -
 
 
 def test_labels_are_escaped() -> None:
+    assert "\npki_x 12345678\n" in render([Sample("pki_x", "X.", 12_345_678)])
     text = render([Sample("pki_x", "X.", 1, ("issuer", 'a"b\\c\nd'))])
     assert text == '# HELP pki_x X.\n# TYPE pki_x gauge\npki_x{issuer="a\\"b\\\\c\\nd"} 1\n'

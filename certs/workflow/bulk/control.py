@@ -20,6 +20,7 @@ State = BulkOrder.State
 def pause(order: BulkOrder, *, actor: Actor) -> BulkOrder:
     """Running -> paused: what is under way goes on, nothing new is begun."""
     row = _locked(order, State.RUNNING, verb="paused")
+    _take_back(row, BulkChunk.State.WAITING)
     return _set(row, State.PAUSED, EventType.BULK_PAUSED, actor)
 
 
@@ -36,6 +37,7 @@ def cancel_rest(order: BulkOrder, *, actor: Actor) -> BulkOrder:
     """Nothing new is begun any more; what is under way is finished. A draft is thrown away."""
     row = _locked(order, State.DRAFT, State.RUNNING, State.PAUSED, verb="cancelled")
     row.chunks.filter(state=BulkChunk.State.WAITING).update(state=BulkChunk.State.CANCELLED)
+    _take_back(row, BulkChunk.State.CANCELLED)
     dispatch_on_commit()
     return _set(row, State.CANCELLED, EventType.BULK_CANCELLED, actor)
 
@@ -55,6 +57,16 @@ def retry_failed(order: BulkOrder, *, actor: Actor) -> int:
     BulkOrder.objects.filter(pk=row.pk).update(finished_at=None, state=State.RUNNING if row.state == State.DONE else row.state)
     record(EventType.BULK_RETRIED, subject=row.subject, actor=actor, at=now, data={"lines": count})
     return count
+
+
+def _take_back(row: BulkOrder, state: BulkChunk.State) -> None:
+    """Chunks that are in the queue and not begun, for a worker may be busy or away: their messages will find nothing to do."""
+    queued = row.chunks.select_for_update().filter(state=BulkChunk.State.QUEUED).order_by("pk")
+    begun = CertificateRequest.objects.filter(bulk_item__order=row)
+    for chunk in queued:
+        if not begun.filter(bulk_item__number__gte=chunk.first, bulk_item__number__lte=chunk.last).exists():
+            chunk.state, chunk.queued_at = state, None
+            chunk.save(update_fields=["state", "queued_at"])
 
 
 def _locked(order: BulkOrder, *states: State, verb: str) -> BulkOrder:

@@ -27,7 +27,7 @@ from certs.workflow.bulk.ending import finish, finish_ready
 from certs.workflow.bulk.items import items_of, spec_of
 from certs.workflow.canvas import STEP_TASKS, in_lane
 from certs.workflow.inline import issue_wanted
-from certs.workflow.issuance import Requester, Wanted, insert_requests, request_digest
+from certs.workflow.issuance import Requester, Wanted, insert_requests, latest_issuer, request_digest
 from certs.workflow.states import UNFINISHED
 from certs.workflow.steps.policy import evaluate_and_move
 
@@ -180,6 +180,7 @@ def _lines(chunk_id: int) -> tuple[list[int], list[Wanted]]:
     if chunk is None or chunk.state != State.QUEUED:
         return [], []
     order = BulkOrder.objects.select_related("issuer", "team", "requester").get(pk=chunk.order_id)
+    order.issuer = latest_issuer(order.issuer)  # which may be another than when the order was submitted
     items = list(items_of(order, chunk))
     made = dict(CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items]).values_list("bulk_item_id", "pk"))
     teams = Team.objects.in_bulk({item.team_id for item in items})

@@ -13,6 +13,7 @@ from django.db.models import Count
 
 from audit.batches import among_texts, text_list
 from audit.clock import database_now
+from audit.events import recordable
 from certs.errors import Conflict, InputRefused
 from certs.intake.spec import IssuePlan
 from certs.intake.uploads.lines import Line
@@ -76,7 +77,7 @@ def _new_order(requester: Requester, issuer: Issuer, title: str, content: str, n
         actor_name=requester.actor.name,
         door=requester.door,
         issuer=issuer,
-        title=" ".join(title.split())[:200],
+        title=recordable(" ".join(title.split()), most=200),
         notes=list(notes),
         content_sha256=content,
         idempotency_scope=requester.idempotency_scope,
@@ -131,7 +132,7 @@ def _item(order: BulkOrder, number: int, line: Line, teams: Mapping[str, Team]) 
     return BulkItem(
         order_id=order.pk,
         number=number,
-        source=line.source[:200],
+        source=recordable(line.source, most=200),
         team_id=(team or teams[""]).pk,
         common_name=(spec.common_name or (spec.ip_addresses or ("",))[0]) if spec else "",
         spec=spec_to_json(spec),
@@ -139,7 +140,7 @@ def _item(order: BulkOrder, number: int, line: Line, teams: Mapping[str, Team]) 
         spki_der=(spec.spki_der or b"") if spec else b"",
         notes=list(line.notes),
         outcome=BulkItem.Outcome.INVALID,
-        reason=problem[:1000],
+        reason=recordable(problem, most=1000),
     )
 
 
@@ -176,8 +177,9 @@ def apply_suggestions(order: BulkOrder, *, numbers: Iterable[int] | None = None)
             assert item.spec is not None
             item.notes = [*item.notes, f"Changed as the policy suggested: {(item.suggestion or {})['text']}"]
             item.spec = item.spec | (item.suggestion or {})["changes"]
+            item.common_name = item.spec["common_name"] or item.common_name
         judge(items, Team.objects.in_bulk({item.team_id for item in items}))
-        fields = ("spec", "notes", "outcome", "reason", "suggestion")
+        fields = ("common_name", "spec", "notes", "outcome", "reason", "suggestion")
         update_rows(BulkItem, {item.pk: {name: getattr(item, name) for name in fields} for item in items})
     return len(items)
 

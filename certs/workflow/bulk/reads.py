@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Coalesce
 
 from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
 from certs.terms import RequestState as S
@@ -114,7 +115,7 @@ class LinePage:
 
 def lines_page(order: BulkOrder, show: Show = Show.ALL, *, sort: Sort = Sort.LINE, after: int = 0, size: int = PAGE) -> LinePage:
     """Lines that `show` names, in the order of `sort`, after the line of that number. A keyset page: no counting, no offset."""
-    rows = order.items.filter(_which(order, show))
+    rows = _with_error(order.items.filter(_which(order, show)))
     column, down = _column(order, sort), sort.startswith("-")
     if column == "number":
         rows = rows.filter(**{"number__lt" if down else "number__gt": after}) if after else rows
@@ -168,14 +169,19 @@ def _none() -> Q:
     return Q(pk__in=())
 
 
+def _with_error(rows: Any) -> Any:
+    """With the request's words; empty where there is none yet. (NULL is beyond every comparison: such lines would be on no page.)"""
+    return rows.annotate(error=Coalesce("requests__error", Value("")))
+
+
 def _column(order: BulkOrder, sort: Sort) -> str:
     submitted = order.submitted_at is not None
-    return {"line": "number", "name": "common_name", "reason": "requests__error" if submitted else "reason"}[sort.removeprefix("-")]
+    return {"line": "number", "name": "common_name", "reason": "error" if submitted else "reason"}[sort.removeprefix("-")]
 
 
 def _behind(order: BulkOrder, column: str, number: int, *, down: bool) -> Q:
     """Lines behind that one in the order of the column, equals by number."""
-    value = order.items.filter(number=number).values_list(column, flat=True).first()
+    value = _with_error(order.items.filter(number=number)).values_list(column, flat=True).first()
     beyond = "lt" if down else "gt"
     return Q(**{f"{column}__{beyond}": value or ""}) | Q(**{column: value or "", f"number__{beyond}": number})
 

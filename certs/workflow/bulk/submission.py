@@ -11,11 +11,12 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Value, record
-from certs.errors import Conflict, InputRefused
-from certs.models import BulkChunk, BulkOrder
+from certs.errors import Conflict, InputRefused, NotPermitted
+from certs.models import BulkChunk, BulkOrder, Team
 from certs.models.batch import insert_models
 from certs.workflow.bulk.dispatching import dispatch_on_commit
 from certs.workflow.bulk.items import chosen_outcomes
+from certs.workflow.issuance import Requester, active_issuer
 
 State = BulkOrder.State
 
@@ -25,7 +26,9 @@ def submit_order(order: BulkOrder, *, actor: Actor, with_refused: bool = False) 
     """Draft -> running. Submitting again, as a double click does, answers the same order and starts nothing twice.
 
     `with_refused`: lines that the policy refused are submitted too and end as rejected requests, so that they are on
-    record. Raises InputRefused when no line can be issued, Conflict for an order that was cancelled as a draft.
+    record. A draft may be old: its CA must still issue (or another have taken over), and who drafted it must still be of the
+    teams that it asks for. Raises InputRefused, also when no line can be issued; NotPermitted; Conflict for an order that was
+    cancelled as a draft.
     """
     row = BulkOrder.objects.select_for_update().get(pk=order.pk)
     if row.state == State.CANCELLED and row.submitted_at is None:
@@ -37,14 +40,28 @@ def submit_order(order: BulkOrder, *, actor: Actor, with_refused: bool = False) 
     costs = list(row.items.filter(outcome__in=chosen_outcomes(row)).order_by("number").values_list("number", "spec__key", "spki_der"))
     if not costs:
         raise InputRefused("No line of this order can be issued.", field="items", next_step="Take the suggestions, or mend the lines.")
+    row.issuer = active_issuer(row.issuer.name)
+    _check_requester(row)
+    drafted_by, row.actor_kind, row.actor_name = row.actor_name, actor.kind, actor.name
     chunks = list(_chunks(row, costs))
     insert_models(chunks)
     row.state, row.total, row.submitted_at = State.RUNNING, len(costs), now
-    row.save(update_fields=["state", "total", "submitted_at", "with_refused"])
+    row.save(update_fields=["state", "total", "submitted_at", "with_refused", "issuer", "actor_kind", "actor_name"])
     data: dict[str, Value] = {"lines": len(costs), "chunks": len(chunks), "issuer": row.issuer.name, "content_sha256": row.content_sha256}
+    data["drafted_by"] = drafted_by
     record(EventType.BULK_SUBMITTED, subject=row.subject, actor=actor, at=now, data=data)
     dispatch_on_commit()
     return row
+
+
+def _check_requester(row: BulkOrder) -> None:
+    """In whose name the certificates will be asked for: not in that of somebody who has left."""
+    user = row.requester
+    if user is not None and not user.is_active:
+        raise NotPermitted(f"{user}, who drafted this order, has left.", field="requester", next_step="Make the order anew.")
+    asked_for = row.items.filter(outcome__in=chosen_outcomes(row)).values("team")
+    for team in Team.objects.filter(pk__in=asked_for).order_by("slug"):
+        Requester(actor=Actor(row.actor_kind, row.actor_name), team=team, door=row.door, user=user).check()  # type: ignore[arg-type]
 
 
 def _chunks(order: BulkOrder, costs: Iterable[tuple[int, str, Any]]) -> Iterator[BulkChunk]:

@@ -28,7 +28,8 @@ def advance_brought(
     """
     if not requests:
         return
-    recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
+    # Of two teams that show the same key at once, the one whose request is older has it.
+    recorded = record_public_keys({request.spki_sha256: request.team.slug for request in reversed(requests)}, now=now)
     recorded |= {spki: RecordedAs(recorded[spki].team, blocked=True) for spki in claimed_keys(recorded)}
     moves = [_move(request, recorded[request.spki_sha256], source, (before or {}).get(request.pk, ())) for request in requests]
     transition_many(moves, source=source, actor=WORKER, now=now)

@@ -45,6 +45,13 @@ def names(make_spec: MakeSpec, count: int, prefix: str = "n") -> list[Certificat
     return [make_spec(f"{prefix}{number}.example.com") for number in range(count)]
 
 
+def begin_all() -> None:
+    """All that has a place in the queue, up to its requests."""
+    dispatching.dispatch()
+    for chunk in BulkChunk.objects.filter(state="queued"):
+        dispatching.begin_chunk(chunk.pk)
+
+
 def test_every_line_gets_exactly_one_certificate_and_the_order_is_done_once(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = running(names(make_spec, 10), twin_portal)
     assert [(c.first, c.last) for c in order.chunks.order_by("first")] == [(1, 3), (4, 6), (7, 9), (10, 10)]
@@ -122,7 +129,7 @@ def test_a_chunk_begun_twice_makes_each_request_once(twin_portal: Requester, mak
 
 def test_pausing_begins_nothing_new_and_going_on_finishes(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = running(names(make_spec, 12), twin_portal)
-    dispatching.dispatch()
+    begin_all()
     pause(order, actor=twin_portal.actor)
     for chunk in order.chunks.filter(state="queued"):
         work_off(chunk)
@@ -139,7 +146,7 @@ def test_pausing_begins_nothing_new_and_going_on_finishes(twin_portal: Requester
 
 def test_cancelling_leaves_what_was_not_begun(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = running(names(make_spec, 12), twin_portal)
-    dispatching.dispatch()
+    begin_all()
     cancel_rest(order, actor=twin_portal.actor)
     work_off_all()
     order.refresh_from_db()

@@ -1,0 +1,161 @@
+"""Orders at the boundaries between begun and not begun, drafted and submitted, one CA and the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from audit.log import Actor
+from audit.models import AuditEvent
+from certs.errors import InputRefused, NotPermitted
+from certs.intake.spec import CertificateSpec
+from certs.intake.uploads.lines import Line
+from certs.models import BulkOrder, Certificate, CertificateRequest, Domain, Issuer, Team
+from certs.workflow.bulk import dispatching
+from certs.workflow.bulk.control import cancel_rest, go_on, pause
+from certs.workflow.bulk.drafting import draft
+from certs.workflow.bulk.progress import counts
+from certs.workflow.bulk.reads import Show, Sort, lines_page
+from certs.workflow.bulk.submission import submit_order
+from certs.workflow.inline import issue_admitted
+from certs.workflow.issuance import Requester, admit
+from tests.certs.workflow.bulk.orders import drafted, work_off, work_off_all
+from tests.certs.workflow.test_joining import brought
+
+MakeSpec = Callable[..., CertificateSpec]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(settings: Any) -> None:
+    settings.PKI_BULK_CHUNK, settings.PKI_BULK_IN_FLIGHT = 3, 2
+
+
+def names(make_spec: MakeSpec, count: int) -> list[CertificateSpec]:
+    return [make_spec(f"n{number}.example.com") for number in range(count)]
+
+
+def submitted(specs: list[CertificateSpec], requester: Requester) -> BulkOrder:
+    return submit_order(drafted(specs, requester), actor=requester.actor)
+
+
+def test_cancelled_order_begins_nothing_though_its_chunks_are_in_the_queue(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = submitted(names(make_spec, 9), twin_portal)
+    dispatching.dispatch()
+    first, second = order.chunks.filter(state="queued").order_by("first")
+    begun = dispatching.begin_chunk(first.pk)
+    cancel_rest(order, actor=twin_portal.actor)
+    assert len(begun) == 3
+    assert dispatching.begin_chunk(second.pk) == []  # its message arrives only now
+    work_off(first)
+    work_off(second)
+    dispatching.sweep_chunks()
+    order.refresh_from_db()
+    tally = counts(order)
+    assert (order.state, tally.issued, tally.cancelled, order.finished_at is not None) == ("cancelled", 3, 6, True)
+    assert CertificateRequest.objects.count() == 3
+
+
+def test_paused_order_begins_nothing_though_its_chunks_are_in_the_queue(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = submitted(names(make_spec, 9), twin_portal)
+    dispatching.dispatch()
+    pause(order, actor=twin_portal.actor)
+    for chunk in order.chunks.all():
+        assert dispatching.begin_chunk(chunk.pk) == []
+    assert (dispatching.sweep_chunks(), CertificateRequest.objects.count(), order.chunks.filter(state="waiting").count()) == (0, 0, 3)
+    go_on(order, actor=twin_portal.actor)
+    work_off_all()
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued, Certificate.objects.count()) == ("done", 9, 9)
+
+
+def rolled_over(twin_portal: Requester) -> Issuer:
+    """The CA's successor, at the same client: the old one takes no orders any more."""
+    old = Issuer.objects.get()
+    new = Issuer.objects.create(
+        name="Next CA", slug="next-ca", alias=old.alias, trust_anchor_der=old.trust_anchor_der, created_at=old.created_at
+    )
+    Issuer.objects.filter(pk=old.pk).update(state=Issuer.State.REVOCATION_ONLY, successor=new)
+    return new
+
+
+def test_order_goes_on_at_the_ca_that_took_over(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = submitted(names(make_spec, 9), twin_portal)
+    dispatching.dispatch()
+    for chunk in order.chunks.filter(state="queued"):
+        work_off(chunk)
+        break
+    new = rolled_over(twin_portal)
+    work_off_all()
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued) == ("done", 9)
+    assert Certificate.objects.filter(issuer=new).count() == 6
+
+
+def test_draft_of_a_ca_that_was_retired_is_not_submitted(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = drafted(names(make_spec, 1), twin_portal)
+    Issuer.objects.update(state=Issuer.State.REVOCATION_ONLY)
+    with pytest.raises(InputRefused):
+        submit_order(order, actor=twin_portal.actor)
+    order.refresh_from_db()
+    assert (order.state, order.chunks.count()) == ("draft", 0)
+
+
+def test_draft_of_somebody_who_left_is_not_submitted_by_others(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    alice = get_user_model().objects.create_user("alice")
+    other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
+    for team in (twin_portal.team, other):
+        team.members.add(alice)
+    asking = Requester(Actor("user", "alice"), twin_portal.team, "portal", user=alice)
+    lines = [Line(1, "row 1", make_spec("a.example.com")), Line(2, "row 2", make_spec("b.example.com"), owner="other")]
+    order = draft(lines, requester=asking, title="two teams")
+    order.items.update(outcome="allow")
+    other.members.remove(alice)
+    with pytest.raises(NotPermitted):
+        submit_order(order, actor=Actor("user", "bob"))
+    other.members.add(alice)
+    get_user_model().objects.update(is_active=False)
+    with pytest.raises(NotPermitted):
+        submit_order(order, actor=Actor("user", "bob"))
+    assert CertificateRequest.objects.count() == 0
+
+
+def test_audit_log_says_who_drafted_and_who_submitted(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = submit_order(drafted(names(make_spec, 1), twin_portal), actor=Actor("user", "bob"))
+    work_off_all()
+    event = AuditEvent.objects.get(event="bulk:submitted", subject=order.subject)
+    assert (event.actor_name, event.data["drafted_by"]) == ("bob", twin_portal.actor.name)
+    assert AuditEvent.objects.get(event="request:submitted").actor_name == "bob"
+
+
+@pytest.mark.parametrize("sort", list(Sort))
+def test_every_line_is_on_one_page_in_any_order(sort: Sort, twin_portal: Requester, make_spec: MakeSpec) -> None:
+    specs = names(make_spec, 12)
+    specs[2] = specs[7] = make_spec("weak.example.com", key="rsa-2048")
+    order = submit_order(drafted(specs, twin_portal), actor=twin_portal.actor, with_refused=True)
+    dispatching.dispatch()
+    for chunk in order.chunks.filter(state="queued"):
+        work_off(chunk)
+    pause(BulkOrder.objects.get(pk=order.pk), actor=twin_portal.actor)
+    seen: list[int] = []
+    after = 0
+    while True:
+        page = lines_page(order, Show.ALL, sort=sort, after=after, size=5)
+        seen += [line.item.number for line in page.rows]
+        after = page.after
+        if not after:
+            break
+    assert sorted(seen) == list(range(1, 13))
+
+
+def test_of_two_teams_with_the_same_key_the_first_one_has_it(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    other = Team.objects.create(slug="aaa", name="Other", default_domain="other.test")
+    Domain.objects.create(name="other.test", team=other)
+    copied = brought(make_spec, "a.example.com")
+    copy = replace(copied, common_name="a.other.test", dns_names=("a.other.test",))
+    asked = admit([copied], requester=twin_portal) + admit([copy], requester=Requester(twin_portal.actor, other, "api"))
+    assert [row.state for row in issue_admitted(asked)] == ["completed", "rejected"]
