@@ -25,11 +25,13 @@ MAX_LOSSES = 3
 @dataclass(frozen=True, slots=True)
 class Claims:
     """`mine`: attempts opened now, by request id. `earlier`: outcomes of the attempts before, oldest first, by request id;
-    an empty outcome is a worker that was lost. `worn_out`: requests whose workers were lost too often to try again.
+    an empty outcome is a worker that was lost. `since`: when the first of those was opened. `worn_out`: requests whose workers
+    were lost too often to try again.
     """
 
     mine: Mapping[int, Attempt]
     earlier: Mapping[int, list[str]]
+    since: Mapping[int, datetime]
     worn_out: tuple[CertificateRequest, ...]
 
 
@@ -56,7 +58,8 @@ def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: dat
     claimed = [request for request in free if request.pk not in to_blame]
     worn_out = tuple(request for request in free if request.pk in to_blame)
     earlier = {request.pk: [attempt.outcome for attempt in past[request.pk]] for request in claimed if request.pk in past}
-    return Claims(mine=_insert(claimed, step, past, now), earlier=earlier, worn_out=worn_out)
+    since = {pk: past[pk][0].opened_at for pk in earlier}
+    return Claims(mine=_insert(claimed, step, past, now), earlier=earlier, since=since, worn_out=worn_out)
 
 
 def _past(requests: Sequence[CertificateRequest], step: str) -> dict[int, list[Attempt]]:

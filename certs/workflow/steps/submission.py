@@ -133,10 +133,11 @@ def _csrs(requests: Sequence[CertificateRequest]) -> dict[int, RequestCSR]:
 
 
 def _work(issuer: Issuer, requests: Sequence[CertificateRequest], csrs: Mapping[int, RequestCSR], claims: Claims, now: datetime) -> Work:
+    # What an earlier attempt may have had signed is as old as that attempt, so the order keeps the time of the first.
     return Work(
         issuer=issuer,
         requests={request.pk: request for request in requests},
-        orders={request.pk: order_for(request, csrs[request.pk], now=now) for request in requests},
+        orders={request.pk: order_for(request, csrs[request.pk], now=claims.since.get(request.pk, now)) for request in requests},
         look_up=frozenset(r.pk for r in requests if any(outcome != "not_sent" for outcome in claims.earlier.get(r.pk, ()))),
         attempts={request.pk: claims.mine[request.pk] for request in requests},
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.db import transaction
@@ -12,12 +14,14 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
+from certs.ca.base import Lookup
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, QuarantinedCertificate
 from certs.terms import RequestState as S
 from certs.workflow import approval, recovery, steps
 from certs.workflow.holding import hold_for_ca, hold_for_keys, release_held, resume
 from certs.workflow.issuance import Requester, submit_many
+from certs.workflow.orders import order_for
 from certs.workflow.steps.keys import KeysUnavailable
 from keys.lifecycle import mark_compromised
 from keys.models import Key
@@ -91,6 +95,29 @@ def test_quarantined_certificate_of_an_unreachable_ca_stays_until_it_is_revoked(
     assert QuarantinedCertificate.objects.get().revocation_tries == 6
     assert OperatorAlert.objects.filter(kind="quarantine_not_revoked").count() == 1
     assert Issuer.objects.get().circuit_opened_at is not None
+
+
+@pytest.mark.parametrize("lookup", [Lookup.BY_ORDER_REF, Lookup.BY_LISTING])
+def test_certificate_of_a_lost_answer_is_taken_though_the_look_up_comes_late(
+    lookup: Lookup, twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec
+) -> None:
+    """As after an outage that began between the CA's signature and its answer."""
+    twin_ca.capabilities = replace(twin_ca.capabilities, lookup=lookup)
+    request = ask(twin_portal, make_spec())
+    for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs):
+        step([request.pk])
+    twin_ca.faults = [Fault.ANSWER_LOST]
+    with pytest.raises(steps.Unavailable):
+        steps.submit_to_ca([request.pk])
+    outage = timedelta(hours=2)
+    Attempt.objects.filter(step="submit").update(opened_at=database_now() - outage)
+    request.refresh_from_db()
+    twin_ca.book.signed.clear()
+    signed = twin_ca._sign(order_for(request, request.csr, now=database_now() - outage))
+    walk([request.pk])
+    request.refresh_from_db()
+    assert (request.state, QuarantinedCertificate.objects.count(), len(twin_ca.book.signed)) == (S.COMPLETED, 0, 1)
+    assert bytes(Certificate.objects.get().body.der) == signed.der
 
 
 def test_policy_that_became_stricter_refuses_at_the_last_moment_naming_both_versions(
