@@ -12,7 +12,7 @@ from email.utils import format_datetime
 
 import psycopg
 from django.conf import settings
-from django.db import Error
+from django.db import Error, close_old_connections
 
 from certs.ocsp.book import Found, clock, look_up
 from certs.ocsp.nonces import nonces
@@ -77,6 +77,7 @@ def answer(slug: str, data: bytes, *, client: str) -> Reply:
     except (psycopg.Error, Error, KeyBackendError, NoResponder) as exc:
         log.warning("an OCSP request for %s cannot be answered now: %s", slug, exc)
         forget_signers()
+        close_old_connections()  # a broken one: no request of Django's begins or ends here to do it
         return Reply(Unsuccessful.TRY_LATER)
 
 

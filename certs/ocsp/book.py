@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from django.db import close_old_connections, connection
+from django.db import connection
 
 from audit.clock import database_now
 from certs.models import Certificate, IssuanceIntent
@@ -142,7 +142,6 @@ class _Clock:
 
     def now(self) -> datetime:
         if time.monotonic() - self._measured > _CLOCK_EVERY:
-            close_old_connections()  # no request of Django's begins or ends here to do it
             self._offset = database_now().timestamp() - time.time()
             self._measured = time.monotonic()
         return datetime.fromtimestamp(time.time() + self._offset, UTC)

@@ -11,7 +11,6 @@ from typing import Any
 
 from cryptography import x509
 from django.conf import settings
-from django.db import close_old_connections
 
 from certs.ca.responders import newest_responder
 from certs.models import Issuer
@@ -65,7 +64,6 @@ def signer_for(slug: str, *, now: datetime) -> Signer:
 
 
 def _load(slug: str, *, now: datetime) -> Signer:
-    close_old_connections()  # no request of Django's begins or ends here to do it
     issuer = Issuer.objects.filter(slug=slug, key__isnull=False, certificate_der__isnull=False).exclude(alias="").first()
     if issuer is None:
         raise UnknownIssuer(slug)
