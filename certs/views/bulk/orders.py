@@ -70,7 +70,8 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     if order.submitted_at is None:
         return render(request, "bulk/draft.html", _lines(request, order) | _draft(request, order))
     seen = progress(order, now=database_now())
-    return render(request, "bulk/order.html", _lines(request, order) | _running(request, order, seen))
+    # The lines are read after the progress: what they miss still makes the page ask again.
+    return render(request, "bulk/order.html", _running(request, order, seen) | _lines(request, order))
 
 
 @page
