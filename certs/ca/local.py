@@ -74,7 +74,9 @@ class LocalCAClient(CAClient):
         return [refused.get(o.order_ref) or self._outcome(o, intents.get(o.order_ref)) for o in orders]
 
     def find(self, order: Order) -> Issued | Pending | None:
-        intent = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, order_ref=order.order_ref, state=State.SIGNED).first()
+        intent = IssuanceIntent.objects.filter(
+            issuer__name=self.issuer_name, order_ref=order.order_ref, state=State.SIGNED, revoked_at=None
+        ).first()
         return self._issued(intent) if intent else None
 
     def revoke(self, order: RevocationOrder) -> None:
@@ -188,12 +190,17 @@ class LocalCAClient(CAClient):
         return intent
 
     def _usable_intents(self, issuer: Issuer, order_refs: Sequence[str], now: datetime) -> dict[str, IssuanceIntent]:
-        """Intents that these orders have already. An unsigned one that is too old is abandoned: its serial goes on the CRL."""
+        """Intents that these orders have already. An unsigned one that is too old is abandoned: its serial goes on the CRL. So
+        is one whose certificate was revoked before anybody recorded it, as a late answer is after its request has failed.
+        """
         rows = self._intents(issuer, order_refs)
         old = [row.pk for row in rows if row.state == State.INTENDED and row.created_at < now - INTENT_LIFETIME]
         if old:
             IssuanceIntent.objects.filter(pk__in=old, state=State.INTENDED).update(state=State.ABANDONED, revoked_at=now)
-        return {row.order_ref: row for row in rows if row.pk not in old}
+        revoked = [row.pk for row in rows if row.revoked_at is not None]
+        if revoked:
+            IssuanceIntent.objects.filter(pk__in=revoked).update(state=State.ABANDONED)
+        return {row.order_ref: row for row in rows if row.pk not in {*old, *revoked}}
 
     def _intents(self, issuer: Issuer, order_refs: Sequence[str]) -> list[IssuanceIntent]:
         sql = f"SELECT * FROM certs_issuanceintent WHERE issuer_id = %s AND {among_texts('order_ref')} AND state <> 'abandoned'"  # noqa: S608

@@ -176,6 +176,21 @@ def test_find_does_not_take_anothers_certificate_for_the_same_name(subject: Subj
     assert subject.client.find(make_order("same.example.com")) is None
 
 
+def test_revoked_certificate_is_not_handed_out_for_its_order_by_the_own_ca(portal: Team, make_order: Callable[..., Order]) -> None:
+    """As when a late answer was revoked because its request had failed, and the request is resumed."""
+    client, order = LocalCAClient("Internal-CA-Prod"), make_order()
+    (first,) = client.issue_many([order])
+    assert isinstance(first, Issued)
+    serial = serial_of(first.certificate_der)
+    assert serial is not None
+    client.revoke(RevocationOrder(serial, RevocationReason.SUPERSEDED, database_now(), first.certificate_der))
+    assert client.find(order) is None
+    (again,) = client.issue_many([order])
+    assert isinstance(again, Issued)
+    assert serial_of(again.certificate_der) != serial
+    assert client.find(order) == again
+
+
 def test_revoke_twice_is_success_and_unknown_serial_is_not_found(subject: Subject, make_order: Callable[..., Order]) -> None:
     (outcome,) = subject.client.issue_many([make_order()])
     assert isinstance(outcome, Issued)
