@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from certs.models import Issuer
 from certs.notifications import mail
 from certs.workflow import destruction, expiry, holding, publishing, reconciling, recovery, revoking, steps, succession
-from certs.workflow.bulk import dispatching
+from certs.workflow.bulk import dispatching, drafting
 from certs.workflow.steps.keys import KeysUnavailable
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,11 @@ def issue_chunk(chunk: int) -> Sequence[int]:
 @shared_task
 def end_chunk(chunk: int) -> bool:
     return dispatching.end_chunk(chunk)
+
+
+@shared_task
+def forget_old_drafts() -> int:
+    return drafting.forget_old_drafts()
 
 
 @shared_task

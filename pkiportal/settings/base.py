@@ -149,6 +149,7 @@ PKI_SCHEDULES = {
     "audit: seal new events": {"task": "audit.tasks.seal", "every_seconds": 5},
     "workflow: start again what stands still": {"task": "certs.tasks.sweep", "every_seconds": 15},
     "workflow: bulk orders": {"task": "certs.tasks.sweep_bulk", "every_seconds": 10},
+    "workflow: forget old drafts": {"task": "certs.tasks.forget_old_drafts", "every_seconds": 3600},
     "workflow: clear up at CAs and resume": {"task": "certs.tasks.sweep_ca", "every_seconds": 15},
     "status: CRLs and OCSP responders": {"task": "certs.tasks.publish_status", "every_seconds": 15},
     "workflow: resume when keys are back": {"task": "certs.tasks.sweep_keys", "every_seconds": 15},
@@ -197,6 +198,7 @@ PKI_BULK_MAX_LINES = env_int("PKI_BULK_MAX_LINES", 50_000, minimum=1)
 PKI_BULK_MAX_BYTES = env_int("PKI_BULK_MAX_BYTES", 20 * 1024 * 1024, minimum=1024)
 PKI_BULK_CHUNK = env_int("PKI_BULK_CHUNK", 250, minimum=1)
 PKI_BULK_COSTS = {"brought": 1, "rsa-2048": 25, "rsa-3072": 80, "rsa-4096": 250}
+PKI_BULK_DRAFT_DAYS = env_int("PKI_BULK_DRAFT_DAYS", 7, minimum=1)  # then a draft that nobody submitted is forgotten
 PKI_BULK_IN_FLIGHT = env_int("PKI_BULK_IN_FLIGHT", 4, minimum=1)  # chunks of a team in the queue at once
 PKI_BULK_PER_CA = env_int("PKI_BULK_PER_CA", 8, minimum=1)
 PKI_BULK_PER_KEY_BACKEND = env_int("PKI_BULK_PER_KEY_BACKEND", 8, minimum=1)

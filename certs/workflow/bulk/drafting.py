@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -227,3 +228,13 @@ def outcome_counts(order: BulkOrder) -> dict[str, int]:
     counts = dict.fromkeys(BulkItem.Outcome.values, 0)
     rows = order.items.order_by().values_list("outcome").annotate(count=Count("pk"))
     return counts | dict(rows)
+
+
+def forget_old_drafts() -> int:
+    """Delete drafts older than PKI_BULK_DRAFT_DAYS days, thrown-away ones too; nothing was made of them. Answers how many."""
+    since = database_now() - timedelta(days=settings.PKI_BULK_DRAFT_DAYS)
+    old = BulkOrder.objects.filter(submitted_at__isnull=True, created_at__lt=since)
+    count = old.count()
+    if count:
+        old.delete()
+    return count

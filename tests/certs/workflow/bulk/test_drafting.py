@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
 
+from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.errors import Conflict, InputRefused
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
 from certs.models import BulkItem, BulkOrder, CertificateRequest, Team
 from certs.workflow.bulk.control import cancel_rest
-from certs.workflow.bulk.drafting import apply_suggestions, draft, outcome_counts
+from certs.workflow.bulk.drafting import apply_suggestions, draft, forget_old_drafts, outcome_counts
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester
 from tests.certs.workflow.bulk.orders import drafted, lines_for, work_off_all
@@ -107,3 +109,12 @@ def test_a_draft_that_was_thrown_away_is_not_submitted(twin_portal: Requester, m
     with pytest.raises(Conflict):
         submit_order(order, actor=twin_portal.actor)
     assert BulkItem.objects.filter(order=order).count() == 1
+
+
+def test_drafts_that_nobody_submits_are_forgotten(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    old, new = drafted([make_spec("a.example.com")], twin_portal), drafted([make_spec("b.example.com")], twin_portal)
+    kept = submit_order(drafted([make_spec("c.example.com")], twin_portal), actor=twin_portal.actor)
+    BulkOrder.objects.exclude(pk=new.pk).update(created_at=database_now() - timedelta(days=8))
+    assert forget_old_drafts() == 1
+    assert set(BulkOrder.objects.values_list("pk", flat=True)) == {new.pk, kept.pk}
+    assert not BulkItem.objects.filter(order=old.pk).exists()
