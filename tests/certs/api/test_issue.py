@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.test import Client
 
 from audit.models import AuditEvent
-from certs.models import Certificate, CertificateRequest
+from certs.models import Certificate, CertificateRequest, Issuer
 from certs.x509.csr_building import build_csr
 from keys.models import PublicKey
 from tests.certs.x509.test_corpus import CASES, content
@@ -64,6 +64,17 @@ def test_same_idempotency_key_is_the_same_certificate(api: Api) -> None:
     assert answers[0] == answers[1] == answers[2]
     assert Certificate.objects.count() == 1
     assert api.get("/certificates/by-order/order-1") == answers[0]
+
+
+def test_same_idempotency_key_is_the_same_certificate_after_another_ca_took_over(api: Api) -> None:
+    body = {"csr": pem_csr("a.example.com"), "validity_days": 30}
+    first = api.post("/certificates/issue", body, **{"Idempotency-Key": "order-1"})
+    old = Issuer.objects.get(alias="Internal-CA-Prod")
+    new = Issuer.objects.create(name="Next", slug="next", alias=old.alias, created_at=old.created_at)
+    Issuer.objects.filter(pk=old.pk).update(state=Issuer.State.REVOCATION_ONLY, successor=new)
+    assert api.post("/certificates/issue", body, **{"Idempotency-Key": "order-1"}) == first
+    other = api.post("/certificates/issue", body | {"validity_days": 29}, **{"Idempotency-Key": "order-1"})
+    assert (other[0], first[0]) == (422, 200)
 
 
 def test_same_idempotency_key_with_another_body_is_refused(api: Api) -> None:
