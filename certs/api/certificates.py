@@ -55,7 +55,11 @@ def _check_key(key: str) -> None:
 
 def _outcome(row: CertificateRequest) -> Any:
     if row.state == S.COMPLETED:
-        return Status(200, _issued(_certificate_of(row)))
+        certificate = _certificate_of(row)
+        if certificate.status != Certificate.Status.GOOD:  # who asks would take it for a good one
+            told = f"The certificate of this order, {certificate.cert_id}, was revoked."
+            return problem(409, "revoked", told, cert_id=certificate.cert_id, audit_reference=row.public_id)
+        return Status(200, _issued(certificate))
     if row.state == S.REJECTED:
         return problem(
             403,
@@ -100,10 +104,12 @@ def _links(pem: str) -> list[str]:
 
 @router.get("/by-order/{order_ref}", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="certificate_by_order")
 def by_order(request: HttpRequest, order_ref: str) -> Any:
-    """What became of an order sent with that Idempotency-Key by this team; 404 when none arrived."""
+    """What became of an order sent with that Idempotency-Key by this team; 404 when none arrived, or its certificate was revoked."""
     require_scope(request.auth, "certificates:issue")  # type: ignore[attr-defined]
     row = CertificateRequest.objects.filter(team=request.auth.team, door="api", idempotency_key=order_ref).order_by("-pk").first()  # type: ignore[attr-defined]
     if row is None or row.state in (S.REJECTED, S.CANCELLED):
+        raise Http404
+    if row.state == S.COMPLETED and _certificate_of(row).status != Certificate.Status.GOOD:
         raise Http404
     return _outcome(row)
 

@@ -77,6 +77,15 @@ def test_same_idempotency_key_is_the_same_certificate_after_another_ca_took_over
     assert (other[0], first[0]) == (422, 200)
 
 
+def test_revoked_certificate_is_not_handed_out_again(api: Api) -> None:
+    body = {"csr": pem_csr("a.example.com"), "validity_days": 30}
+    _, first = api.post("/certificates/issue", body, **{"Idempotency-Key": "order-1"})
+    api.post("/certificates/revoke", {"serial_number": first["serial_number"], "reason": "superseded"})
+    status, told = api.post("/certificates/issue", body, **{"Idempotency-Key": "order-1"})
+    assert (status, told["type"].rsplit("/", 1)[-1].rsplit(":", 1)[-1]) == (409, "revoked")
+    assert api.get("/certificates/by-order/order-1")[0] == 404
+
+
 def test_same_idempotency_key_with_another_body_is_refused(api: Api) -> None:
     api.post("/certificates/issue", {"csr": pem_csr("a.example.com")}, **{"Idempotency-Key": "order-1"})
     status, told = api.post("/certificates/issue", {"csr": pem_csr("b.example.com")}, **{"Idempotency-Key": "order-1"})
