@@ -54,7 +54,8 @@ SHORT = {"PKI_ATTEMPT_LEASE_SECONDS": "5", "PKI_SWEEP_AFTER_SECONDS": "2", "PKI_
 
 
 @pytest.fixture
-def requester(settings: Any) -> Requester:
+def requester(settings: Any, tmp_path: Path) -> Requester:
+    settings.AUDIT_HOME = tmp_path  # each test seals a tree of its own
     settings.PKI_ATTEMPT_LEASE_SECONDS, settings.PKI_SWEEP_AFTER_SECONDS, settings.PKI_BULK_CHUNK = 5, 2, 20
     settings.PKI_EMBEDDED = False
     ensure_sealing_key()

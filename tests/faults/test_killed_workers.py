@@ -45,7 +45,8 @@ def mount(vault_mount: Callable[[str], str]) -> str:
 
 
 @pytest.fixture
-def requester(settings: Any, vault_access: Any, mount: str) -> Requester:
+def requester(settings: Any, vault_access: Any, mount: str, tmp_path: Path) -> Requester:
+    settings.AUDIT_HOME = tmp_path  # each test seals a tree of its own
     vault = {"url": vault_access.address, "ca_cert": str(vault_access.ca_file), "token": vault_access.token, "mount": mount}
     settings.KEY_BACKENDS = {**settings.KEY_BACKENDS, "vault": {"BACKEND": "keys.backends.vault.VaultKeyBackend", "OPTIONS": vault}}
     settings.PKI_LEAF_KEY_BACKEND, settings.PKI_CA_KEY_BACKEND = "vault", "vault"

@@ -72,9 +72,9 @@ def test_cache_of_the_vault_build_follows_its_sources(monkeypatch: pytest.Monkey
 
 def test_missing_package_is_named_by_what_it_brings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert packages.missing()[:2] == ["chromium", "faketime"]
+    assert packages.missing()[:3] == ["chromium", "curl", "faketime"]
     if os.geteuid() != 0:
-        with pytest.raises(HarnessError, match="apt-get install -y --no-install-recommends chromium faketime"):
+        with pytest.raises(HarnessError, match="apt-get install -y --no-install-recommends chromium curl faketime"):
             packages.ensure()
 
 
