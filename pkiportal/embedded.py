@@ -7,6 +7,7 @@ still. Exactly one web process may run this way.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 
 from celery.beat import EmbeddedService
@@ -17,6 +18,7 @@ from pkiportal.celery import app
 log = logging.getLogger(__name__)
 
 _started = threading.Lock()
+_started_in = 0  # process id
 
 
 class _EmbeddedWorker(WorkController):  # type: ignore[misc] # celery has no types
@@ -31,9 +33,15 @@ class _EmbeddedWorker(WorkController):  # type: ignore[misc] # celery has no typ
 
 
 def start(*, concurrency: int = 4, beat: bool = False) -> None:
-    """Start the worker (once a process, after any fork). Raises RuntimeError when it does not take messages within 20 s."""
+    """Start the worker, once a process. Raises RuntimeError when it does not take messages within 20 s, and in the child of a
+    process that has one already: its threads stayed behind, and requests would stand at `submitted` without a word.
+    """
+    global _started_in  # noqa: PLW0603 - one worker a process
     if not _started.acquire(blocking=False):
+        if _started_in != os.getpid():
+            raise RuntimeError("An embedded worker was started before this process was forked; start it in the child only.")
         return
+    _started_in = os.getpid()
     worker = _EmbeddedWorker(
         app=app,
         pool_cls="threads",

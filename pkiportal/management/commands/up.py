@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from typing import Any
 
 from django.conf import settings
@@ -41,8 +43,16 @@ class Command(BaseCommand):
         print("Setting up (SQLite, local encrypted keys, own CA) ...", file=out, flush=True)
         call_command("bootstrap", demo=True, stdout=out)
         print(f"Asking for: {DEMO_SENTENCE}", file=out, flush=True)
-        call_command("issue", DEMO_SENTENCE, json=options["json"], idempotency_key="make-demo", stdout=self.stdout)
-        self.stdout.flush()
+        self._issue(options)
+
+    def _issue(self, options: dict[str, Any]) -> None:
+        """In a process of its own, which is its own worker: the server forks its web process, and a worker's threads do not
+        survive that. Exits with the command's code when nothing was issued.
+        """
+        command = [sys.executable, sys.argv[0], "issue", DEMO_SENTENCE, "--idempotency-key", "make-demo"]
+        done = subprocess.run([*command, *(["--json"] if options["json"] else [])], check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
 
     def _serve(self, host: str, port: int, threads: int) -> None:
         self.stdout.write(self.style.SUCCESS(f"\nPortal: http://{host}:{port}/   admin: http://{host}:{port}/admin/   (Ctrl-C stops it)"))
