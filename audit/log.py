@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from audit.batches import Rows, insert_together, reserve_ids
+from audit.batches import Query, Rows, ask, ids_query, insert_together
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
+from audit.gathering import Group, gathering
 
 __all__ = ["Actor", "Event", "EventRefused", "EventType", "NoTransaction", "Value", "record", "record_many", "together", "unsealed_macs"]
 
@@ -44,8 +44,8 @@ def record_many(events: Sequence[Event]) -> None:
     try:
         for event in events:
             check_event(event)
-        if _gathering.at_depth == _depth():
-            _gathering.events += events
+        if gathering.goes_on():
+            gathering.events += events
         elif events:
             _write(events)
     except BaseException:
@@ -55,41 +55,26 @@ def record_many(events: Sequence[Event]) -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Write all events recorded within at once, at the end: two statements in place of two for each call of `record_many`.
+    """Write all events recorded and all model rows inserted within at once, at the end: a message or two in place of two each.
 
-    The open transaction must be the one that the changes share; within a savepoint events are written at once, for it may be
-    rolled back alone. An exception leaves nothing but a roll-back.
+    Until then the rows are not there for anybody to read, and an IntegrityError that they cause is raised at the end. The open
+    transaction must be the one that the changes share. An exception leaves nothing but a roll-back.
     """
     if not connection.in_atomic_block:
         raise NoTransaction("audit.log.together() needs an open transaction, the one of the changes that its events tell of.")
-    if _gathering.at_depth is not None:
+    if gathering.at_depth is not None:
         yield
         return
-    _gathering.at_depth, _gathering.events = _depth(), []
+    gathering.begin()
     try:
         yield
-        if _gathering.events:
-            _write(_gathering.events)
+        if gathering.events or gathering.groups:
+            _write(gathering.events, gathering.groups)
     except BaseException:
         transaction.set_rollback(True)
         raise
     finally:
-        _gathering.at_depth, _gathering.events = None, []
-
-
-class _Gathering(threading.local):
-    """Of one thread, as its connection is: how deep in savepoints its events are gathered, and the events."""
-
-    def __init__(self) -> None:
-        self.at_depth: int | None = None
-        self.events: list[Event] = []
-
-
-_gathering = _Gathering()
-
-
-def _depth() -> int:
-    return len(connection.savepoint_ids)
+        gathering.end()
 
 
 def unsealed_macs(content: bytes) -> list[bytes]:
@@ -102,9 +87,11 @@ def _mac_keys() -> list[bytes]:
     return [hashlib.sha256(b"audit.unsealed:" + str(secret).encode()).digest() for secret in secrets]
 
 
-def _write(events: Sequence[Event]) -> None:
-    # The subjects' rows are locked before ids are taken: within one subject, ids rise in the order of subject_seq.
-    numbers, ids = _take_numbers(Counter(event.subject for event in events))
+def _write(events: Sequence[Event], groups: Sequence[Group] = ()) -> None:
+    """The rows that were held back, then the events: their numbers and all ids in one message, everything else in another."""
+    numbers, ids, given = _take_numbers(Counter(event.subject for event in events), groups)
+    for group, taken in zip(groups, given, strict=True):
+        group.give_ids(taken)
     rows: list[tuple[Any, ...]] = []
     macs: list[tuple[int, bytes]] = []
     mac_key = _mac_keys()[0]
@@ -114,31 +101,38 @@ def _write(events: Sequence[Event]) -> None:
         row = (event_id, str(event.event), event.subject, seq, event.actor.kind, event.actor.name, event.at.astimezone(UTC))
         rows.append((*row, encode_data(event.data)))
         macs.append((event_id, hmac.digest(mac_key, canonical_bytes(event_id=event_id, subject_seq=seq, event=event), "sha256")))
-    insert_together([Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)])
+    held = [group.rows() for group in groups]
+    insert_together([*held, Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)])
 
 
-def _take_numbers(counts: Mapping[str, int]) -> tuple[dict[str, int], list[int]]:
-    """The last number of each subject before ours, and an id for each event.
+def _take_numbers(counts: Mapping[str, int], groups: Sequence[Group]) -> tuple[dict[str, int], list[int], list[list[int]]]:
+    """The last number of each subject before ours, an id for each event, and ids for each group of rows that lacks them.
 
-    Subjects are sorted, so that two batches lock them in the same order and cannot wait for each other.
+    Subjects are sorted, so that two batches lock them in the same order and cannot wait for each other. Ids are taken after
+    the subjects' rows are locked: within one subject, ids rise in the order of subject_seq.
     """
+    queries = [_numbers_query(counts), ids_query("audit_event", sum(counts.values()))] if counts else []
+    lacking = [group for group in groups if group.missing]
+    answers = ask(*queries, *(ids_query(group.table, group.missing) for group in lacking))
+    of_rows = {id(group): [row[0] for row in found] for group, found in zip(lacking, answers[len(queries) :], strict=True)}
+    given = [of_rows.get(id(group), []) for group in groups]
+    if not counts:
+        return {}, [], given
+    numbers = {subject: last_seq - counts[subject] for subject, last_seq in answers[0]}
+    return numbers, [row[0] for row in answers[1]], given
+
+
+def _numbers_query(counts: Mapping[str, int]) -> Query:
     pairs = sorted(counts.items())
-    wanted = sum(counts.values())
-    alone = len(pairs) == 1  # then one round trip brings both, for RETURNING is computed once the row is locked
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            source = "SELECT * FROM unnest(%s::text[], %s::bigint[])"
-            ids = "ARRAY(SELECT nextval(pg_get_serial_sequence('audit_event', 'id')) FROM generate_series(1, %s))" if alone else "NULL"
-            parameters: list[Any] = [[subject for subject, _ in pairs], [count for _, count in pairs], *([wanted] if alone else [])]
-        else:
-            # WHERE true: without it SQLite reads ON CONFLICT as a join condition.
-            source, ids = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s) WHERE true", "NULL"
-            parameters = [json.dumps(pairs)]
-        cursor.execute(
-            f"INSERT INTO audit_subject (subject, last_seq) {source} ON CONFLICT (subject) "
-            f"DO UPDATE SET last_seq = audit_subject.last_seq + excluded.last_seq RETURNING subject, last_seq, {ids}",
-            parameters,
-        )
-        taken = cursor.fetchall()
-    numbers = {subject: last_seq - counts[subject] for subject, last_seq, _ in taken}
-    return numbers, sorted(taken[0][2]) if taken[0][2] else reserve_ids("audit_event", wanted)
+    if connection.vendor == "postgresql":
+        source = "SELECT * FROM unnest(%s::text[], %s::bigint[])"
+        parameters: list[Any] = [[subject for subject, _ in pairs], [count for _, count in pairs]]
+    else:
+        # WHERE true: without it SQLite reads ON CONFLICT as a join condition.
+        source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s) WHERE true"
+        parameters = [json.dumps(pairs)]
+    return (
+        f"INSERT INTO audit_subject (subject, last_seq) {source} ON CONFLICT (subject) "
+        "DO UPDATE SET last_seq = audit_subject.last_seq + excluded.last_seq RETURNING subject, last_seq",
+        parameters,
+    )

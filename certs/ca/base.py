@@ -8,12 +8,14 @@ type (PROTOCOLS 2): `NotSent` may be sent again, `Unknown` may not until `find` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from audit.events import recordable
+from certs.models import Issuer
 from certs.terms import RevocationReason
 
 
@@ -129,6 +131,17 @@ class RevocationOrder:
     certificate_der: bytes = field(default=b"", repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Beat 1 of a CA whose book is in the portal's database: what it will sign for each order reference, or has signed already;
+    and how the others end. It answers for exactly these orders.
+    """
+
+    references: tuple[str, ...]
+    intents: Mapping[str, Any] = field(default_factory=dict)
+    ended: Mapping[str, Refused | NotSent] = field(default_factory=dict)
+
+
 class CAClient(ABC):
     """One CA behind an alias of `settings.CA_CLIENTS`. Every client passes `tests/contracts/test_ca_client.py`."""
 
@@ -172,3 +185,27 @@ class CAClient(ABC):
     @abstractmethod
     def is_available(self) -> bool:
         """A cheap probe for the circuit breaker; never raises."""
+
+
+class BookkeepingCA(CAClient):
+    """A CA whose book is in the portal's own database: its first and last beat share the portal's transactions, so that an
+    order and what will be signed for it are on record together, and so are the certificate and its place in the inventory.
+
+    `issue_many` is these three in transactions of their own.
+    """
+
+    @abstractmethod
+    def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None) -> Noted:
+        """Beat 1, in the caller's transaction: each order's serial number and complete TBSCertificate, once for its reference.
+
+        The caller sees to it that nobody notes the same reference at the same time. `issuer`: its row, where the caller has read
+        and locked it in this transaction (FOR SHARE). Raises nothing for an order's sake.
+        """
+
+    @abstractmethod
+    def sign(self, noted: Noted) -> list[Outcome]:
+        """Beat 2, outside any transaction: one outcome for each order, in order. Nothing is written."""
+
+    @abstractmethod
+    def keep(self, outcomes: Iterable[Issued], noted: Noted, *, now: datetime) -> None:
+        """Beat 3, in the caller's transaction: what was signed in `sign`, for those orders whose attempt is still the caller's."""

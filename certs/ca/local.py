@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -14,11 +14,12 @@ from audit.batches import among_texts, text_list
 from audit.clock import database_now
 from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import (
-    CAClient,
+    BookkeepingCA,
     Capabilities,
     CAUnreachable,
     Issued,
     Lookup,
+    Noted,
     NotSent,
     Order,
     Outcome,
@@ -29,7 +30,7 @@ from certs.ca.base import (
 )
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
-from certs.models.batch import give_ids, insert_models, update_rows
+from certs.models.batch import insert_models, update_rows
 from certs.terms import RequestState, RevocationReason
 from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.lint import lint
@@ -48,7 +49,7 @@ _ENDED = (RequestState.COMPLETED, RequestState.REJECTED, RequestState.FAILED, Re
 Preparation = Callable[[Issuer, x509.Certificate, datetime], tuple[IssuanceIntent, list[str]]]
 
 
-class LocalCAClient(CAClient):
+class LocalCAClient(BookkeepingCA):
     """Signs with the issuer's key, which may be in any key backend."""
 
     capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=True, holds=True, batch_size=500)
@@ -59,19 +60,56 @@ class LocalCAClient(CAClient):
         self._chain: tuple[bytes, ...] | None = None
         self._kept_key: Key | None = None
 
-    def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
+    def issue_many(self, orders: Sequence[Order], tries: int = 3) -> list[Outcome]:
         try:
-            issuer, refused, intents = self._note_intents(orders)
-            self._sign(issuer, [intent for intent in intents.values() if intent.state == State.INTENDED])
+            with transaction.atomic():
+                noted = self.note(orders, now=database_now())
+        except IntegrityError:  # another worker noted one of these orders meanwhile: it is among the known ones now
+            if tries == 1:
+                raise
+            return self.issue_many(orders, tries - 1)
+        outcomes = self.sign(noted)
+        with transaction.atomic():
+            self.keep([outcome for outcome in outcomes if isinstance(outcome, Issued)], noted, now=database_now())
+        return [self._outcome(outcome, noted) for outcome in outcomes]
+
+    def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None) -> Noted:
+        references = tuple(order.order_ref for order in orders)
+        try:
+            issuer = _set_up(issuer) if issuer and issuer.name == self.issuer_name else self._issuer(share=True)
+            _check(issuer, now)
         except (CAUnreachable, _ClockDiffers) as exc:
-            return [NotSent(o.order_ref, str(exc)) for o in orders]
+            return Noted(references, ended={ref: NotSent(ref, str(exc)) for ref in references})
         except _Inactive as exc:
-            return [Refused(o.order_ref, "issuer_inactive", str(exc)) for o in orders]
+            return Noted(references, ended={ref: Refused(ref, "issuer_inactive", str(exc)) for ref in references})
+        known = self._usable_intents(issuer, references, now)
+        refused, fresh = _prepared(issuer, [order for order in orders if order.order_ref not in known], now)
+        insert_models(list(fresh.values()))
+        return Noted(references, {**known, **fresh}, refused)
+
+    def sign(self, noted: Noted) -> list[Outcome]:
+        unsigned = [intent for intent in noted.intents.values() if intent.state == State.INTENDED]
+        try:
+            self._sign(unsigned)
         except KeyBackendError as exc:
-            if not exc.retryable:
-                return [Refused(o.order_ref, "ca_key", str(exc)) for o in orders]
-            return [NotSent(o.order_ref, str(exc)) for o in orders]
-        return [refused.get(o.order_ref) or self._outcome(o, intents.get(o.order_ref)) for o in orders]
+            ended = {intent.order_ref: _key_failed(intent.order_ref, exc) for intent in unsigned}
+            return [ended.get(ref) or self._ended_or_issued(ref, noted) for ref in noted.references]
+        return [self._ended_or_issued(ref, noted) for ref in noted.references]
+
+    def _ended_or_issued(self, reference: str, noted: Noted) -> Outcome:
+        return noted.ended.get(reference) or self._issued(noted.intents[reference])
+
+    def keep(self, outcomes: Iterable[Issued], noted: Noted, *, now: datetime) -> None:
+        """The same TBS signed twice gives certificates that differ at most in the signature; the first one written stays."""
+        signed = {}
+        for outcome in outcomes:
+            intent = noted.intents[outcome.order_ref]
+            if intent.signed_at is None:
+                signed[intent.pk] = {"certificate_der": outcome.certificate_der, "state": State.SIGNED, "signed_at": now}
+        first = update_rows(IssuanceIntent, signed, only_if={"state": State.INTENDED})
+        for intent in noted.intents.values():
+            if intent.pk in first:
+                intent.state, intent.signed_at = State.SIGNED, now
 
     def find(self, order: Order) -> Issued | Pending | None:
         intent = IssuanceIntent.objects.filter(
@@ -128,9 +166,9 @@ class LocalCAClient(CAClient):
         lock = " FOR SHARE" if share and connection.vendor == "postgresql" else ""
         rows = Issuer.objects.raw(f"SELECT * FROM certs_issuer WHERE name = %s{lock}", [self.issuer_name])  # noqa: S608 - constants
         issuer = next(iter(rows), None)
-        if issuer is None or issuer.certificate_der is None or issuer.key_id is None:
+        if issuer is None:
             raise CAUnreachable(f"The own CA {self.issuer_name} is not set up; run `manage.py bootstrap`.")
-        return issuer
+        return _set_up(issuer)
 
     def _key(self, issuer: Issuer) -> Key:
         """Where the issuer's key is, which never changes; whether it may be used is asked at each signature."""
@@ -139,30 +177,18 @@ class LocalCAClient(CAClient):
         assert self._kept_key is not None  # `_issuer` answers no issuer without a key
         return self._kept_key
 
-    def _outcome(self, order: Order, intent: IssuanceIntent | None) -> Outcome:
-        if intent is None or intent.certificate_der is None:  # another worker abandoned it while we signed
-            return Unknown(order.order_ref, "the intent was abandoned while it was being signed")
+    def _outcome(self, outcome: Outcome, noted: Noted) -> Outcome:
+        """As it stands in the book: what another worker signed first, and nothing that was abandoned while we signed."""
+        if not isinstance(outcome, Issued) or noted.intents[outcome.order_ref].state == State.SIGNED:
+            return outcome
+        intent = noted.intents[outcome.order_ref]
+        intent.refresh_from_db()
+        if intent.certificate_der is None or intent.state != State.SIGNED:
+            return Unknown(outcome.order_ref, "the intent was abandoned while it was being signed")
         return self._issued(intent)
 
     def _issued(self, intent: IssuanceIntent) -> Issued:
         return Issued(intent.order_ref, bytes(intent.certificate_der or b""), self.chain())
-
-    def _note_intents(self, orders: Sequence[Order], tries: int = 3) -> tuple[Issuer, Mapping[str, Refused], Mapping[str, IssuanceIntent]]:
-        """Beat 1: serial and complete linted TBS of each order, once for its reference, before anything is signed."""
-        try:
-            with transaction.atomic():
-                issuer = self._issuer(share=True)
-                now = database_now()
-                _check(issuer, now)
-                known = self._usable_intents(issuer, [order.order_ref for order in orders], now)
-                refused, fresh = _prepared(issuer, [order for order in orders if order.order_ref not in known], now)
-                give_ids(list(fresh.values()))
-                insert_models(list(fresh.values()))
-        except IntegrityError:  # another worker noted one of these orders meanwhile: it is among the known ones now
-            if tries == 1:
-                raise
-            return self._note_intents(orders, tries - 1)
-        return issuer, refused, {**known, **fresh}
 
     def issue_internal(self, order_ref: str, prepare: Preparation) -> IssuanceIntent:
         """A certificate of the CA's own, such as an OCSP responder's, through the same book; a retired CA makes them too.
@@ -184,9 +210,14 @@ class LocalCAClient(CAClient):
                 if problems:
                     raise Conflict(f"{issuer.name} cannot sign {order_ref}: {'; '.join(problems)}", next_step="Roll the CA over.")
                 IssuanceIntent.objects.bulk_create([intent], ignore_conflicts=True)
-                intent = IssuanceIntent.objects.exclude(state=State.ABANDONED).get(issuer=issuer, order_ref=order_ref)
+                (intent,) = self._intents(issuer, [order_ref])
         if intent.state == State.INTENDED:
-            self._sign(issuer, [intent])
+            self._sign([intent])
+            noted = Noted((order_ref,), {order_ref: intent})
+            with transaction.atomic():
+                self.keep([self._issued(intent)], noted, now=database_now())
+            if intent.state != State.SIGNED:
+                intent.refresh_from_db()
         return intent
 
     def _usable_intents(self, issuer: Issuer, order_refs: Sequence[str], now: datetime) -> dict[str, IssuanceIntent]:
@@ -204,30 +235,33 @@ class LocalCAClient(CAClient):
 
     def _intents(self, issuer: Issuer, order_refs: Sequence[str]) -> list[IssuanceIntent]:
         sql = f"SELECT * FROM certs_issuanceintent WHERE issuer_id = %s AND {among_texts('order_ref')} AND state <> 'abandoned'"  # noqa: S608
-        return list(IssuanceIntent.objects.raw(sql, [issuer.pk, text_list(order_refs)]))
+        rows = list(IssuanceIntent.objects.raw(sql, [issuer.pk, text_list(order_refs)]))
+        for row in rows:
+            row.issuer = issuer
+        return rows
 
-    def _sign(self, issuer: Issuer, intents: Sequence[IssuanceIntent]) -> None:
-        """Beats 2 and 3: sign the stored bytes, keep the certificates. Signing the same TBS twice gives certificates that
-        differ at most in the signature; the first one written stays.
-        """
+    def _sign(self, intents: Sequence[IssuanceIntent]) -> None:
+        """Beat 2: the certificates of stored bytes; only `keep` says that they are signed."""
         if not intents:
             return
-        signatures = sign_many_with(self._key(issuer), [bytes(intent.tbs) for intent in intents])
-        now = database_now()
-        signed = {}
+        signatures = sign_many_with(self._key(intents[0].issuer), [bytes(intent.tbs) for intent in intents])
         for intent, signature in zip(intents, signatures, strict=True):
-            unsigned = UnsignedCertificate(bytes(intent.tbs), bytes(intent.signature_algorithm))
-            intent.certificate_der, intent.state = assemble(unsigned, signature), State.SIGNED
-            signed[intent.pk] = {"certificate_der": intent.certificate_der, "state": State.SIGNED, "signed_at": now}
-        first = update_rows(IssuanceIntent, signed, only_if={"state": State.INTENDED})
-        for intent in intents:
-            if intent.pk not in first:
-                intent.refresh_from_db()
+            intent.certificate_der = assemble(UnsignedCertificate(bytes(intent.tbs), bytes(intent.signature_algorithm)), signature)
 
 
 @lru_cache(maxsize=64)
 def _loaded(der: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(der)
+
+
+def _set_up(issuer: Issuer) -> Issuer:
+    if issuer.certificate_der is None or issuer.key_id is None:
+        raise CAUnreachable(f"The own CA {issuer.name} is not set up; run `manage.py bootstrap`.")
+    return issuer
+
+
+def _key_failed(reference: str, error: KeyBackendError) -> Refused | NotSent:
+    return NotSent(reference, str(error)) if error.retryable else Refused(reference, "ca_key", str(error))
 
 
 class _ClockDiffers(Exception):

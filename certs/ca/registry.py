@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from certs.ca.base import CAClient, Capabilities, Lookup
+from certs.ca.base import BookkeepingCA, CAClient, Capabilities, Lookup
 from certs.ca.local import LocalCAClient
 from certs.models import Issuer
 
@@ -26,6 +26,15 @@ def get_ca_client(alias: str) -> CAClient:
     if client is None:
         client = _clients[alias] = _build(alias)
     return client
+
+
+def own_ca(alias: str) -> BookkeepingCA | None:
+    """The client of a CA whose book is in this database, or None. Builds no other client: that may log in over the network."""
+    config: dict[str, Any] = settings.CA_CLIENTS.get(alias) or {}
+    if alias not in _clients and config and not issubclass(import_string(config["CLIENT"]), BookkeepingCA):
+        return None
+    client = get_ca_client(alias)
+    return client if isinstance(client, BookkeepingCA) else None
 
 
 def _build(alias: str) -> CAClient:

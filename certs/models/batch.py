@@ -3,55 +3,99 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection, models
 
 from audit.batches import Rows, among_ids, id_list, insert_together, reserve_ids
+from audit.gathering import Group, gathering
 
 _WITHOUT_LENGTH = (models.CharField, models.TextField)
 Row = TypeVar("Row", bound=models.Model)
 
 
 def insert_models(*groups: Sequence[models.Model]) -> None:
-    """Insert new rows of several models, in order, in as few statements as can be.
+    """Insert new rows of several models, in order, in as few statements as can be: within `audit.log.together()` at its end.
 
-    The database numbers rows without an id; who needs the ids afterwards calls `give_ids` before.
+    Rows without an id get one then; who needs it before calls `give_ids`. A row may refer to another of the same call, or held
+    back before it, that has no id yet.
     """
-    insert_together([_rows(group) for group in groups if group])
+    filled = [list(group) for group in groups if group]
+    if gathering.goes_on():
+        gathering.groups += [_held(group) for group in filled]
+        return
+    for group in filled:
+        if isinstance(group[0]._meta.pk, models.AutoField):
+            give_ids(group)
+    insert_together([_rows(group) for group in filled])
 
 
 def give_ids(rows: Sequence[models.Model]) -> None:
     """Take ids from the table's sequence for rows that are about to be inserted and need one."""
     fresh = [row for row in rows if row.pk is None]
     if fresh:
-        for row, pk in zip(fresh, reserve_ids(fresh[0]._meta.db_table, len(fresh)), strict=True):
-            row.pk = pk
+        _number(fresh, reserve_ids(fresh[0]._meta.db_table, len(fresh)))
+
+
+def _number(rows: Sequence[models.Model], ids: Sequence[int]) -> None:
+    for row, pk in zip(rows, ids, strict=True):
+        row.pk = pk
+
+
+def _held(group: Sequence[models.Model]) -> Group:
+    numbered = isinstance(group[0]._meta.pk, models.AutoField)
+    fresh = [row for row in group if row.pk is None] if numbered else []
+    return Group(group[0]._meta.db_table, len(fresh), partial(_number, fresh), partial(_rows, group))
 
 
 def _rows(group: Sequence[models.Model]) -> Rows:
-    model = type(group[0])
-    if len({row.pk is None for row in group}) > 1:
-        raise ValueError(f"some rows of {model.__name__} have ids and some have none")
-    columns, names, converted = _layout(model, numbered=group[0].pk is not None)
-    rows = [[getattr(row, name) for name in names] for row in group]
-    for position, convert in converted:
-        for row in rows:
-            row[position] = convert(row[position])
-    return Rows(model._meta.db_table, columns, rows)
+    """The rows as they are now; from here on they count as inserted."""
+    layout = _layout(type(group[0]))
+    for field in layout.relations:
+        _take_over_ids(group, field)
+    numbered = group[0].pk is not None
+    read = itemgetter(*(layout.names if numbered else layout.names[1:]))
+    rows: list[Any] = [read(row.__dict__) for row in group]
+    for position in layout.json:
+        at = position if numbered else position - 1
+        rows = [(*row[:at], _json(row[at]), *row[at + 1 :]) for row in rows]
+    for row in group:
+        row._state.adding, row._state.db = False, connection.alias
+    return Rows(type(group[0])._meta.db_table, ", ".join(layout.columns if numbered else layout.columns[1:]), rows)
+
+
+def _take_over_ids(group: Sequence[models.Model], field: models.ForeignKey[Any, Any]) -> None:
+    """A row that was built before its parent had an id gets it now."""
+    for row in group:
+        if row.__dict__[field.attname] is None and (parent := field.get_cached_value(row, default=None)) is not None:
+            row.__dict__[field.attname] = parent.pk
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Columns as SQL, primary key first; the attributes they come from; which of them are JSON, for drivers do not guess it."""
+
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    json: tuple[int, ...]
+    relations: tuple[models.ForeignKey[Any, Any], ...]
 
 
 @lru_cache(maxsize=64)
-def _layout(model: type[models.Model], *, numbered: bool) -> tuple[str, tuple[str, ...], tuple[tuple[int, Callable[[Any], Any]], ...]]:
-    """Columns as SQL, the attributes they come from, and what must be converted first: JSON, which drivers do not guess."""
-    fields = [field for field in model._meta.concrete_fields if numbered or not field.primary_key]
-    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
-    converted = tuple((n, _json) for n, field in enumerate(fields) if isinstance(field, models.JSONField))
-    return columns, tuple(field.attname for field in fields), converted
+def _layout(model: type[models.Model]) -> _Layout:
+    fields = sorted(model._meta.concrete_fields, key=lambda field: not field.primary_key)
+    return _Layout(
+        columns=tuple(_quoted(str(field.column)) for field in fields),
+        names=tuple(field.attname for field in fields),
+        json=tuple(n for n, field in enumerate(fields) if isinstance(field, models.JSONField)),
+        relations=tuple(field for field in fields if isinstance(field, models.ForeignKey)),
+    )
 
 
 def _json(value: Any) -> str | None:

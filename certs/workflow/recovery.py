@@ -164,17 +164,13 @@ def _settle(result: UnclaimedResult) -> bool:
         # A key is its claim's key whoever made it, and a CSR is only a signature over it: nothing lives outside because of them.
         return _mark_settled(result, "nothing to undo: the claim's own key")
     request = result.request
-    recorded = _recorded_der(request)
-    if recorded == bytes(result.payload):
+    recorded = getattr(request, "certificate", None)
+    # By its serial number: what the own CA signs twice is the same to the last bit but for the signature.
+    if recorded is not None and recorded.serial_number == f"{serial_of(bytes(result.payload)) or 0:x}":
         return _mark_settled(result, "the same certificate was recorded")
     if recorded is None and request.state in UNFINISHED:
         return False  # still under way: the look-up of the next attempt will find this very certificate
     return _revoke_unclaimed(result)
-
-
-def _recorded_der(request: CertificateRequest) -> bytes | None:
-    certificate = getattr(request, "certificate", None)
-    return bytes(certificate.body.der) if certificate is not None else None
 
 
 def _revoke_unclaimed(result: UnclaimedResult) -> bool:

@@ -61,8 +61,14 @@ def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: date
         return set()
     for move in moves:
         _check_path(source, move.path)
-    values = {move.request.pk: {"state": str(move.path[-1]), "state_changed_at": now, **move.fields} for move in moves}
-    moved = update_rows(CertificateRequest, values, only_if={"state": source})
+    moved = {move.request.pk for move in moves if _is_held_back(move.request) and move.request.state == source}
+    values = {
+        move.request.pk: {"state": str(move.path[-1]), "state_changed_at": now, **move.fields}
+        for move in moves
+        if not _is_held_back(move.request)
+    }
+    if values:
+        moved |= update_rows(CertificateRequest, values, only_if={"state": source})
     winners = [move for move in moves if move.request.pk in moved]
     record_many([Event(event, move.request.subject, actor, now, data) for move in winners for event, data in move.events])
     for move in winners:
@@ -70,6 +76,11 @@ def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: date
         for name, value in move.fields.items():
             setattr(move.request, _attribute(name), value)
     return moved
+
+
+def _is_held_back(request: CertificateRequest) -> bool:
+    """Made in this very transaction and not written yet: it will be written as it then is, and nobody else can have moved it."""
+    return request._state.adding
 
 
 def _attribute(column: str) -> str:

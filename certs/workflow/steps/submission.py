@@ -6,7 +6,7 @@ whose fate is unknown is looked up first; a wrong certificate is kept apart, rev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,8 +15,8 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType, recordable
 from audit.log import Event, record_many, together
-from certs.ca.base import CAClient, CAUnreachable, Issued, NotSent, Order, Outcome, Pending, Refused, Unknown
-from certs.ca.registry import get_ca_client
+from certs.ca.base import BookkeepingCA, CAClient, CAUnreachable, Issued, Noted, NotSent, Order, Outcome, Pending, Refused, Unknown
+from certs.ca.registry import get_ca_client, own_ca
 from certs.errors import SignerMismatch
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
 from certs.models.batch import locked
@@ -66,6 +66,8 @@ class Work:
     orders: Mapping[int, Order]
     look_up: frozenset[int]
     attempts: Mapping[int, Attempt]
+    noted_at: datetime
+    noted: Noted | None  # where the CA's own book was written in the same transaction
 
 
 Result = Believed | Mismatch | Pending | Refused | NotSent | Unknown
@@ -134,12 +136,16 @@ def _csrs(requests: Sequence[CertificateRequest]) -> dict[int, RequestCSR]:
 
 def _work(issuer: Issuer, requests: Sequence[CertificateRequest], csrs: Mapping[int, RequestCSR], claims: Claims, now: datetime) -> Work:
     # What an earlier attempt may have had signed is as old as that attempt, so the order keeps the time of the first.
+    orders = {request.pk: order_for(request, csrs[request.pk], now=claims.since.get(request.pk, now)) for request in requests}
+    own = own_ca(issuer.alias) if _stopped(issuer, orders.values()) is None else None
     return Work(
         issuer=issuer,
         requests={request.pk: request for request in requests},
-        orders={request.pk: order_for(request, csrs[request.pk], now=claims.since.get(request.pk, now)) for request in requests},
+        orders=orders,
         look_up=frozenset(r.pk for r in requests if any(outcome != "not_sent" for outcome in claims.earlier.get(r.pk, ()))),
         attempts={request.pk: claims.mine[request.pk] for request in requests},
+        noted_at=now,
+        noted=own.note(list(orders.values()), now=now, issuer=issuer) if own else None,
     )
 
 
@@ -186,21 +192,40 @@ def _still_allowed(
 
 def _ask(work: Work) -> dict[int, Result]:
     """Beat 2: look up what may already be signed, send the rest, verify what comes back."""
-    if work.issuer.circuit_opened_at is not None:
-        message = f"{work.issuer.name} is stopped: {work.issuer.circuit_reason}"
-        return {pk: NotSent(order.order_ref, message) for pk, order in work.orders.items()}
-    if work.issuer.state != Issuer.State.ACTIVE:
-        message = f"{work.issuer.name} does not issue any more ({work.issuer.get_state_display()})."
-        return {pk: Refused(order.order_ref, "issuer_inactive", message) for pk, order in work.orders.items()}
-    client = get_ca_client(work.issuer.alias)
+    stopped = _stopped(work.issuer, work.orders.values())
+    if stopped is not None:
+        return dict(zip(work.orders, stopped, strict=True))
+    if work.noted is not None:
+        outcomes = dict(zip(work.orders, _own_ca(work).sign(work.noted), strict=True))
+        return {pk: _verified(work, pk, outcome, work.noted_at) for pk, outcome in outcomes.items()}
+    outcomes = _asked(get_ca_client(work.issuer.alias), work)
+    now = database_now()
+    return {pk: _verified(work, pk, outcome, now) for pk, outcome in outcomes.items()}
+
+
+def _stopped(issuer: Issuer, orders: Iterable[Order]) -> list[NotSent | Refused] | None:
+    """How orders end at a CA that is not asked at all."""
+    if issuer.circuit_opened_at is not None:
+        return [NotSent(order.order_ref, f"{issuer.name} is stopped: {issuer.circuit_reason}") for order in orders]
+    if issuer.state != Issuer.State.ACTIVE:
+        message = f"{issuer.name} does not issue any more ({issuer.get_state_display()})."
+        return [Refused(order.order_ref, "issuer_inactive", message) for order in orders]
+    return None
+
+
+def _own_ca(work: Work) -> BookkeepingCA:
+    own = own_ca(work.issuer.alias)
+    assert own is not None  # only such a one has noted anything
+    return own
+
+
+def _asked(client: CAClient, work: Work) -> dict[int, Outcome]:
     outcomes: dict[int, Outcome] = {}
     for pk in work.look_up:
         found = _look_up(client, work.orders[pk])
         if found is not None:
             outcomes[pk] = found
-    outcomes |= _sent(client, work, [pk for pk in work.orders if pk not in outcomes])
-    now = database_now()
-    return {pk: _verified(work, pk, outcome, now) for pk, outcome in outcomes.items()}
+    return outcomes | _sent(client, work, [pk for pk in work.orders if pk not in outcomes])
 
 
 def _sent(client: CAClient, work: Work, unsent: Sequence[int]) -> dict[int, Outcome]:
@@ -250,6 +275,12 @@ def _record(work: Work, results: Mapping[int, Result], *, now: datetime) -> tupl
     keep_unclaimed([u for pk in late for u in _unclaimed(work, pk, results[pk], now)], actor=WORKER, now=now)
     mine = {pk: (work.requests[pk], result) for pk, result in results.items() if pk not in late}
     believed = [(request, r) for request, r in mine.values() if isinstance(r, Believed)]
+    if work.noted is not None:
+        _own_ca(work).keep(
+            [Issued(request.public_id, r.der, ()) for request, r in mine.values() if isinstance(r, Believed | Mismatch)],
+            work.noted,
+            now=now,
+        )
     certificates = record_certificates(believed, issuer=work.issuer, now=now)
     _quarantine(work, [(request, r) for request, r in mine.values() if isinstance(r, Mismatch)], now=now)
     fail_many(
