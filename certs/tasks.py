@@ -115,8 +115,9 @@ def sweep_ca() -> dict[str, int]:
 
 @shared_task
 def reconcile_cas() -> int:
-    """Certificates at CAs that nobody here knows."""
-    return sum(len(reconciling.reconcile_ca(issuer)["found"]) for issuer in Issuer.objects.exclude(alias=""))
+    """Certificates at CAs that nobody here knows, or that were revoked there without us."""
+    told = [reconciling.reconcile_ca(issuer) for issuer in Issuer.objects.exclude(alias="")]
+    return sum(len(one["found"]) + len(one["revoked"]) for one in told)
 
 
 @shared_task

@@ -142,6 +142,15 @@ class Noted:
     ended: Mapping[str, Refused | NotSent] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RevokedThere:
+    """What a CA says of a certificate that it has revoked."""
+
+    serial_number: int
+    revoked_at: datetime
+    reason: RevocationReason = RevocationReason.UNSPECIFIED
+
+
 class CAClient(ABC):
     """One CA behind an alias of `settings.CA_CLIENTS`. Every client passes `tests/contracts/test_ca_client.py`."""
 
@@ -177,6 +186,13 @@ class CAClient(ABC):
 
     def unknown_certificates(self) -> Iterable[bytes] | None:
         """DER of certificates that the CA has and the portal does not know; None where a CA cannot be asked for a list.
+
+        Raises CAUnreachable.
+        """
+        return None
+
+    def revoked_certificates(self) -> Iterable[RevokedThere] | None:
+        """Certificates that the CA says are revoked and the inventory says are good; None where a CA cannot be asked.
 
         Raises CAUnreachable.
         """

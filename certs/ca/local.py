@@ -26,6 +26,7 @@ from certs.ca.base import (
     Pending,
     Refused,
     RevocationOrder,
+    RevokedThere,
     Unknown,
 )
 from certs.errors import Conflict, NotFound
@@ -136,6 +137,16 @@ class LocalCAClient(BookkeepingCA):
         for model in (Certificate, QuarantinedCertificate, ResponderCertificate):
             signed = signed.filter(~Exists(model.objects.filter(**same)))
         return (bytes(der or b"") for der in signed.values_list("certificate_der", flat=True).iterator(chunk_size=500))
+
+    def revoked_certificates(self) -> Iterable[RevokedThere]:
+        """Revoked in the book before it was recorded, and recorded all the same: the CRL would not say so of it."""
+        recorded = Certificate.objects.filter(
+            issuer=OuterRef("issuer"), serial_number=OuterRef("serial_number"), status=Certificate.Status.GOOD, not_after__gt=database_now()
+        )
+        taken_back = IssuanceIntent.objects.filter(Exists(recorded), issuer__name=self.issuer_name, revoked_at__isnull=False)
+        for serial, at, reason in taken_back.values_list("serial_number", "revoked_at", "revocation_reason"):
+            assert at is not None  # as asked for
+            yield RevokedThere(int(serial, 16), at, RevocationReason(reason or RevocationReason.UNSPECIFIED))
 
     def release(self, serial_number: int) -> None:
         known = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, serial_number=f"{serial_number:x}")

@@ -7,7 +7,7 @@ reference is sent as Idempotency-Key and answers the same certificate for as lon
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,10 @@ from certs.ca.base import (
     Pending,
     Refused,
     RevocationOrder,
+    RevokedThere,
     Unknown,
 )
+from certs.ca.published_crls import revoked_on_crls
 from certs.errors import NotFound
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # JSON of another shape
@@ -130,6 +132,10 @@ class RestCAClient(CAClient):
             raise CAUnreachable(f"{self.url} answered {response.status_code} to the release of a hold: {_problem_detail(response)}")
         if _problem(response).get("status") != "good":
             raise CAUnreachable(f"{self.url} took the release of a hold and has not done it yet")
+
+    def revoked_certificates(self) -> Iterable[RevokedThere] | None:
+        """The API has no list of the revoked; its certificates name the CRLs that have one."""
+        return revoked_on_crls(self.alias)
 
     def chain(self) -> tuple[bytes, ...]:
         if self._chain is None:

@@ -7,7 +7,7 @@ that the portal does not know, read one by one, matched by public key, names and
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import hvac
@@ -27,6 +27,7 @@ from certs.ca.base import (
     Pending,
     Refused,
     RevocationOrder,
+    RevokedThere,
     Unknown,
 )
 from certs.errors import NotFound
@@ -117,8 +118,8 @@ class VaultPKIClient(CAClient):
 
     def _matching(self, order: Order) -> Iterable[x509.Certificate]:
         for serial in self._unknown_serials():
-            data = self._session.call(lambda c, s=serial: c.secrets.pki.read_certificate(s, mount_point=self.mount))["data"]  # type: ignore[misc]
-            if data.get("revocation_time"):
+            data = self._read(serial)
+            if data is None or data.get("revocation_time"):
                 continue
             certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
             if spki_sha256(certificate.public_key()) != order.spki_sha256:
@@ -127,12 +128,26 @@ class VaultPKIClient(CAClient):
             if young and set(names_of(certificate)) == {*order.dns_names, *order.ip_addresses}:
                 yield certificate
 
-    def _unknown_serials(self) -> list[str]:
+    def _read(self, serial: str) -> dict[str, Any] | None:
+        """What the engine has of a serial that it listed; None when it was tidied away in between."""
         try:
-            listed = self._session.call(lambda c: c.secrets.pki.list_certificates(mount_point=self.mount))["data"]["keys"]
+            answer = self._session.call(lambda c: c.secrets.pki.read_certificate(serial, mount_point=self.mount))
         except KeyNotFound:
-            return []
-        by_hex = {f"{int(text.replace(':', '').replace('-', ''), 16):x}": text for text in listed}
+            return None
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def _listed(self, path: str) -> dict[str, str]:
+        """Serial in our spelling -> in the engine's."""
+        try:
+            listed = self._session.call(lambda c: c.list(f"{self.mount}/{path}"))
+        except KeyNotFound:
+            return {}
+        texts = listed["data"]["keys"] if listed else ()
+        return {f"{int(text.replace(':', '').replace('-', ''), 16):x}": text for text in texts}
+
+    def _unknown_serials(self) -> list[str]:
+        by_hex = self._listed("certs")
         known = set(Certificate.objects.filter(serial_number__in=by_hex).values_list("serial_number", flat=True))
         known |= set(QuarantinedCertificate.objects.filter(serial_number__in=by_hex).values_list("serial_number", flat=True))
         return [text for serial, text in by_hex.items() if serial not in known]
@@ -140,10 +155,24 @@ class VaultPKIClient(CAClient):
     def unknown_certificates(self) -> Iterable[bytes]:
         try:
             for text in self._unknown_serials():
-                data = self._session.call(lambda c, s=text: c.secrets.pki.read_certificate(s, mount_point=self.mount))["data"]  # type: ignore[misc]
+                data = self._read(text)
+                if data is None or data.get("revocation_time"):
+                    continue
                 certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
-                if not data.get("revocation_time") and not _is_ca(certificate):
+                if not _is_ca(certificate):
                     yield certificate.public_bytes(Encoding.DER)
+        except KeyBackendError as exc:
+            raise CAUnreachable(str(exc)) from exc
+
+    def revoked_certificates(self) -> Iterable[RevokedThere]:
+        """The engine's list of the revoked, which is not as late as its CRL. It tells no reason."""
+        try:
+            by_hex = self._listed("certs/revoked")
+            good = Certificate.objects.filter(issuer__alias=self.alias, status=Certificate.Status.GOOD, serial_number__in=by_hex)
+            for serial in good.values_list("serial_number", flat=True):
+                data = self._read(by_hex[serial])
+                if data is not None and (at := data.get("revocation_time")):
+                    yield RevokedThere(int(serial, 16), datetime.fromtimestamp(at, UTC))
         except KeyBackendError as exc:
             raise CAUnreachable(str(exc)) from exc
 

@@ -1,73 +1,78 @@
-"""Do the CA's book and ours name the same certificates, and do CRL, OCSP and inventory say the same of each? Asked daily."""
+"""Does a CA have certificates that nobody here knows, or has it revoked some behind our back? Asked daily (PROTOCOLS 2).
+
+What is unknown becomes a row and an alarm, and a person settles it. What was revoked there is revoked here too, at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509 import ocsp
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
-from certs.ca.base import CAUnreachable
+from certs.ca.base import CAClient, CAUnreachable, RevocationOrder, RevokedThere
 from certs.ca.registry import get_ca_client
-from certs.crl import points_of
-from certs.crl.serving import published_crl
 from certs.errors import Conflict, NotFound
-from certs.models import Certificate, IssuanceIntent, Issuer, UnknownCertificate
+from certs.models import Certificate, Issuer, UnknownCertificate
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
-from certs.ocsp import answer
-from certs.workflow.publishing import own_issuing_cas
+from certs.terms import RevocationReason
+from certs.workflow.revocation import begin_telling, request_revocation
 from certs.workflow.states import WORKER
-from certs.x509.crl import REASON_CODES
-from certs.x509.der_writing import integer, tlv
-from certs.x509.ocsp import MAX_CERTIFICATES, issuer_hashes
 
 GRACE = timedelta(hours=1)  # a certificate this young may still be on its way into the inventory
-CRL_GRACE = timedelta(minutes=15)  # a revocation this young may still be on its way into a CRL
-TOLD_AT_MOST = 100
-_SHA256 = bytes.fromhex("300b0609608648016503040201")
-
-
-@dataclass(slots=True)
-class Books:
-    """What a reconciliation of one CA's certificates found."""
-
-    issuer: str
-    compared: int = 0
-    differences: list[str] = field(default_factory=list)
-    count: int = 0  # of differences; only the first are told one by one
-
-    def differ(self, serial: str, what: str) -> None:
-        self.count += 1
-        if len(self.differences) < TOLD_AT_MOST:
-            self.differences.append(f"{serial}: {what}")
+NAMED = 3  # serial numbers in an alarm; all are in the admin and in the answer
+RECONCILER = Actor("system", "reconcile_ca")
 
 
 def reconcile_ca(issuer: Issuer) -> dict[str, Any]:
-    """A certificate at the CA that nobody here knows becomes a row and an alarm. Raises nothing: an unreachable CA is said."""
-    told: dict[str, Any] = {"issuer": issuer.name, "listed": True, "found": []}
+    """What the CA has and nobody here knows, and what it has revoked without us. Raises nothing: a CA that cannot be asked, or
+    falls silent in the middle, is said, and what was found until then is kept.
+    """
+    told: dict[str, Any] = {"issuer": issuer.name, "listed": True, "found": [], "revoked": []}
+    now = database_now()
     try:
-        unknown = get_ca_client(issuer.alias).unknown_certificates()
-        if unknown is None:
-            return told | {"listed": False, "note": "This CA cannot be asked for a list of what it issued."}
-        told["found"] = [row.serial_number for der in unknown if (row := _found(issuer, der)) is not None]
+        client = get_ca_client(issuer.alias)
+        _look_for_unknown(client, issuer, told, now=now)
+        _look_for_revoked(client, issuer, told, now=now)
     except CAUnreachable as exc:
-        return told | {"listed": False, "error": f"{issuer.name} cannot be reached: {exc}"}
+        told |= {"listed": False, "error": f"{issuer.name} cannot be asked: {exc}"}
+    except ImproperlyConfigured as exc:
+        told |= {"listed": False, "error": str(exc)}
+    if told["revoked"]:
+        begin_telling()
+    _alarm_unknown(issuer, now=now)
+    _alarm_revoked(issuer, told["revoked"], now=now)
     return told
 
 
+def _look_for_unknown(client: CAClient, issuer: Issuer, told: dict[str, Any], *, now: datetime) -> None:
+    unknown = client.unknown_certificates()
+    if unknown is None:
+        told |= {"listed": False, "note": "This CA cannot be asked for a list of what it issued."}
+        return
+    for der in unknown:
+        row = _found(issuer, der, now=now)
+        if row is not None:
+            told["found"].append(row.serial_number)
+
+
+def _look_for_revoked(client: CAClient, issuer: Issuer, told: dict[str, Any], *, now: datetime) -> None:
+    for there in client.revoked_certificates() or ():
+        cert_id = _revoked_too(issuer, there, now=now)
+        if cert_id is not None:
+            told["revoked"].append(cert_id)
+
+
 @transaction.atomic
-def _found(issuer: Issuer, der: bytes) -> UnknownCertificate | None:
-    certificate, now = x509.load_der_x509_certificate(der), database_now()
-    if certificate.not_valid_before_utc > now - GRACE:
+def _found(issuer: Issuer, der: bytes, *, now: datetime) -> UnknownCertificate | None:
+    """The row, unless a person has settled it. What has expired already harms nobody; what is young may be on its way to us."""
+    certificate = x509.load_der_x509_certificate(der)
+    if certificate.not_valid_before_utc > now - GRACE or certificate.not_valid_after_utc < now:
         return None
     serial = f"{certificate.serial_number:x}"
     row, first = UnknownCertificate.objects.get_or_create(
@@ -83,170 +88,99 @@ def _found(issuer: Issuer, der: bytes) -> UnknownCertificate | None:
     )
     if first:
         record(EventType.CERTIFICATE_FOUND, subject=f"issuer:{issuer.slug}", actor=WORKER, at=now, data={"serial_number": serial})
-    if row.settled_at is None:
-        raise_alert(
-            kind="unknown_certificate",
-            cause=f"{ca_cause(issuer)}:{serial}"[:128],
-            message=f"{issuer.name} issued a certificate that nobody here asked for: serial {serial}, {row.subject}.",
-            next_step="Find out who asked for it. If nobody did, revoke it at the CA, and look for who can use the CA's key.",
-            now=now,
-        )
     return row if row.settled_at is None else None
 
 
+def _alarm_unknown(issuer: Issuer, *, now: datetime) -> None:
+    """One alarm for what was found in one run, however much that was; a later find opens, and mails, another."""
+    open_ones = UnknownCertificate.objects.filter(issuer=issuer, settled_at__isnull=True)
+    for found_at in open_ones.order_by("found_at").values_list("found_at", flat=True).distinct():
+        together = open_ones.filter(found_at=found_at).order_by("pk")
+        count, first = together.count(), list(together[:NAMED])
+        named = "; ".join(f"serial {row.serial_number}, {row.subject}" for row in first)
+        what = "a certificate" if count == 1 else f"{count} certificates"
+        with transaction.atomic():
+            raise_alert(
+                kind="unknown_certificate",
+                cause=_cause(issuer, found_at),
+                message=f"{issuer.name} issued {what} that nobody here asked for: {named}{' and more' if count > NAMED else ''}.",
+                next_step="Find out who asked. If nobody did: `manage.py reconcile_ca --revoke SERIAL --because ...`, and look for "
+                "who can use the CA's key. If it is in order: `--settle SERIAL --because ...`.",
+                now=now,
+            )
+
+
+def _cause(issuer: Issuer, found_at: datetime) -> str:
+    return f"{ca_cause(issuer)}:{found_at.isoformat()}"[:128]
+
+
+def _revoked_too(issuer: Issuer, there: RevokedThere, *, now: datetime) -> str | None:
+    """The certificate's id when this call has revoked it; None when nobody relies on it any more, or somebody was faster."""
+    serial = f"{there.serial_number:x}"
+    certificate = Certificate.objects.filter(issuer=issuer, serial_number=serial, status=Certificate.Status.GOOD, not_after__gt=now).first()
+    if certificate is None:
+        return None
+    comment = f"Found revoked at {issuer.name}, since {there.revoked_at:%Y-%m-%d %H:%M} UTC."
+    for reason in (there.reason, RevocationReason.UNSPECIFIED):  # the latter where that CA's hold is final for us
+        try:
+            request_revocation(certificate, reason=reason, actor=RECONCILER, invalidity_date=there.revoked_at, comment=comment, begin=False)
+        except Conflict:
+            continue
+        return certificate.cert_id
+    return None
+
+
 @transaction.atomic
+def _alarm_revoked(issuer: Issuer, cert_ids: list[str], *, now: datetime) -> None:
+    if not cert_ids:
+        return
+    named = ", ".join(cert_ids[:NAMED]) + (" and more" if len(cert_ids) > NAMED else "")
+    raise_alert(
+        kind="revoked_elsewhere",
+        cause=_cause(issuer, now),
+        message=f"{issuer.name} has revoked {len(cert_ids)} certificate(s) that the inventory had as good: {named}.",
+        next_step="They are revoked here too. Ask who revoked them and why; if a key is compromised, revoke as keyCompromise once more.",
+        now=now,
+    )
+
+
 def settle_unknown(serial: str, settlement: str, *, actor: Actor) -> UnknownCertificate:
     """A person has found out where a certificate came from, or had it revoked. Raises NotFound, Conflict."""
-    found = list(UnknownCertificate.objects.select_for_update(of=("self",)).select_related("issuer").filter(serial_number=serial)[:2])
+    return _settle(_unsettled(serial), settlement, actor=actor)
+
+
+def revoke_unknown(serial: str, because: str, *, actor: Actor) -> UnknownCertificate:
+    """Nobody asked for it: revoke it at its CA, and settle it. Raises NotFound, Conflict when the CA cannot be told."""
+    row = _unsettled(serial)
+    order = RevocationOrder(int(serial, 16), RevocationReason.UNSPECIFIED, database_now(), bytes(row.der))
+    try:
+        get_ca_client(row.issuer.alias).revoke(order)
+    except (CAUnreachable, ImproperlyConfigured) as exc:
+        raise Conflict(
+            f"{row.issuer.name} cannot be told: {exc}", next_step="Try again once it answers, or revoke it there by hand."
+        ) from exc
+    return _settle(row, f"revoked: {because}", actor=actor)
+
+
+def _unsettled(serial: str) -> UnknownCertificate:
+    found = list(UnknownCertificate.objects.select_related("issuer").filter(serial_number=serial)[:2])
     if not found:
         raise NotFound(f"No unknown certificate has the serial number {serial}.", next_step="Copy it from the answer of reconcile_ca.")
     (row, *others) = found
     if others or row.settled_at is not None:
         raise Conflict(f"{serial} is settled already, or two CAs gave that serial number.", next_step="Look at it in the admin.")
-    row.settled_at, row.settlement = database_now(), settlement[:200]
-    row.save(update_fields=["settled_at", "settlement"])
-    data = {"serial_number": serial, "settlement": row.settlement}
-    record(EventType.CA_RECONCILED, subject=f"issuer:{row.issuer.slug}", actor=actor, at=row.settled_at, data=data)
-    close_alerts(kind="unknown_certificate", cause=f"{ca_cause(row.issuer)}:{serial}"[:128], now=row.settled_at)
     return row
 
 
-def reconcile_status(*, actor: Actor) -> list[Books]:
-    """Compare inventory, CRL and OCSP for every certificate of every own CA that has not expired."""
-    found = []
-    for issuer in own_issuing_cas():
-        books = Books(issuer.name)
-        now = database_now()
-        listed = _listed(issuer, books, now=now)
-        for part in _chunks(_expected(issuer, now=now)):
-            _compare_crl(part, listed, books, now=now)
-            _compare_ocsp(issuer, part, books)
-        for serial in _still_listed(issuer, listed, now=now):
-            books.differ(serial, "on the CRL, but the inventory does not say revoked")
-        found.append(books)
-        with transaction.atomic():
-            data = {"compared": books.compared, "differences": books.count}
-            record(EventType.STATUS_RECONCILED, subject=f"issuer:{issuer.slug}", actor=actor, at=database_now(), data=data)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    """What the inventory says of a serial: `good`, `revoked` or `unknown`, and where it should be found."""
-
-    serial: str
-    word: str
-    shard: int
-    reason: str = ""
-    since: datetime | None = None
-
-
-def _expected(issuer: Issuer, *, now: datetime) -> Iterator[_Expected]:
-    certificates = Certificate.objects.filter(issuer=issuer, not_after__gte=now).order_by("pk")
-    rows = certificates.values_list("serial_number", "status", "crl_shard", "revocation__reason", "revocation__requested_at")
-    for serial, status, shard, reason, since in rows.iterator(chunk_size=2000):
-        word = "revoked" if status in Certificate.SAYS_REVOKED else "good"
-        yield _Expected(serial, word, shard, reason or "", since)
-    given_up = IssuanceIntent.objects.filter(issuer=issuer, state=IssuanceIntent.State.ABANDONED, not_after__gte=now)
-    for serial, shard, at in given_up.values_list("serial_number", "crl_shard", "revoked_at").iterator(chunk_size=2000):
-        yield _Expected(serial, "revoked", shard, "", at)
-
-
-def _chunks(rows: Iterable[_Expected]) -> Iterator[list[_Expected]]:
-    part: list[_Expected] = []
-    for row in rows:
-        part.append(row)
-        if len(part) == MAX_CERTIFICATES:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _listed(issuer: Issuer, books: Books, *, now: datetime) -> dict[str, tuple[int, int]]:
-    """Serial -> (shard, reason code) of what is public, each CRL's signature and dates checked."""
-    authority = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
-    listed: dict[str, tuple[int, int]] = {}
-    for point in points_of(issuer):
-        served = published_crl(issuer.slug, point.shard)
-        if served is None:
-            books.differ(f"shard {point.shard}", "no CRL is published")
-            continue
-        crl = x509.load_der_x509_crl(b"".join(served.pieces()))
-        if not crl.is_signature_valid(authority.public_key()):  # type: ignore[arg-type]
-            books.differ(f"shard {point.shard}", "the published CRL's signature is wrong")
-        if crl.next_update_utc is None or crl.next_update_utc <= now:
-            books.differ(f"shard {point.shard}", "the published CRL has expired")
-        for entry in crl:
-            listed[f"{entry.serial_number:x}"] = (point.shard, _reason_code(entry))
-    return listed
-
-
-def _reason_code(entry: x509.RevokedCertificate) -> int:
-    try:
-        return REASON_CODES[entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value]
-    except x509.ExtensionNotFound:
-        return 0
-
-
-def _compare_crl(part: list[_Expected], listed: dict[str, tuple[int, int]], books: Books, *, now: datetime) -> None:
-    for one in part:
-        books.compared += 1
-        entry = listed.pop(one.serial, None)
-        if one.word == "good" and entry is not None:
-            books.differ(one.serial, "good in the inventory, on the CRL")
-        elif one.word == "revoked" and entry is None:
-            if one.since is None or one.since < now - CRL_GRACE:
-                books.differ(one.serial, "revoked in the inventory, not on the CRL")
-        elif entry is not None and entry != (one.shard, REASON_CODES[one.reason] if one.reason else 0):
-            books.differ(one.serial, "on another CRL, or for another reason, than the inventory says")
-
-
-def _still_listed(issuer: Issuer, listed: dict[str, tuple[int, int]], *, now: datetime) -> list[str]:
-    """What remains is right only for certificates that expired since, or never came into the inventory and are revoked."""
-    rest = list(listed)
-    fine: set[str] = set()
-    for first in range(0, len(rest), 1000):
-        part = rest[first : first + 1000]
-        expired = Certificate.objects.filter(issuer=issuer, serial_number__in=part, not_after__lt=now)
-        fine |= set(expired.values_list("serial_number", flat=True))
-        intents = IssuanceIntent.objects.filter(issuer=issuer, serial_number__in=part, revoked_at__isnull=False)
-        fine |= set(intents.values_list("serial_number", flat=True))
-    return sorted(set(rest) - fine)
-
-
-def _compare_ocsp(issuer: Issuer, part: list[_Expected], books: Books) -> None:
-    """Our own responder, asked as a relying party asks, its signature checked."""
-    authority = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
-    asked = _request(authority, [one.serial for one in part])
-    reply = ocsp.load_der_ocsp_response(answer(issuer.slug, asked, client="reconcile_status").body)
-    if reply.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-        for one in part:
-            books.differ(one.serial, f"OCSP answers {reply.response_status.name.lower()}")
-        return
-    _check_signature(reply, authority, books)
-    said = {f"{single.serial_number:x}": single for single in reply.responses}
-    for one in part:
-        single = said.get(one.serial)
-        word = single.certificate_status.name.lower() if single else "nothing"
-        reason = single.revocation_reason.value if single and single.revocation_reason else "unspecified"
-        wrong_reason = one.word == "revoked" and REASON_CODES[reason] != REASON_CODES[one.reason or "unspecified"]
-        if word != one.word or wrong_reason:
-            books.differ(one.serial, f"{one.word} in the inventory, OCSP says {word} ({reason})")
-
-
-def _check_signature(reply: ocsp.OCSPResponse, authority: x509.Certificate, books: Books) -> None:
-    (responder,) = reply.certificates
-    key: Any = responder.public_key()
-    try:
-        responder.verify_directly_issued_by(authority)
-        key.verify(reply.signature, reply.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
-    except Exception as exc:  # noqa: BLE001 - whatever is wrong with it is a difference to be told
-        books.differ("responder", f"its signature or certificate is wrong ({type(exc).__name__})")
-
-
-def _request(authority: x509.Certificate, serials: list[str]) -> bytes:
-    """OCSPRequest for several certificates of one issuer (RFC 6960 4.1.1); pyca's builder takes one."""
-    name, key = next((name, key) for algorithm, name, key in issuer_hashes(authority) if algorithm == "sha256")
-    asked = [tlv(0x30, tlv(0x30, _SHA256, tlv(0x04, name), tlv(0x04, key), integer(int(serial, 16)))) for serial in serials]
-    return tlv(0x30, tlv(0x30, tlv(0x30, *asked)))
+@transaction.atomic
+def _settle(row: UnknownCertificate, settlement: str, *, actor: Actor) -> UnknownCertificate:
+    """Compare and set, with its event; the alarm closes with the last of what was found together."""
+    now = database_now()
+    if not UnknownCertificate.objects.filter(pk=row.pk, settled_at__isnull=True).update(settled_at=now, settlement=settlement[:200]):
+        raise Conflict(f"{row.serial_number} is settled already.", next_step="Look at it in the admin.")
+    row.settled_at, row.settlement = now, settlement[:200]
+    data = {"serial_number": row.serial_number, "settlement": row.settlement}
+    record(EventType.CA_RECONCILED, subject=f"issuer:{row.issuer.slug}", actor=actor, at=now, data=data)
+    if not UnknownCertificate.objects.filter(issuer=row.issuer, found_at=row.found_at, settled_at__isnull=True).exists():
+        close_alerts(kind="unknown_certificate", cause=_cause(row.issuer, row.found_at), now=now)
+    return row

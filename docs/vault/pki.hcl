@@ -3,6 +3,7 @@
 path "pki/sign/portal" { capabilities = ["create", "update"] }
 path "pki/roles/portal" { capabilities = ["read"] }
 path "pki/certs" { capabilities = ["list"] }
+path "pki/certs/revoked" { capabilities = ["list"] }
 path "pki/cert/*" { capabilities = ["read"] }
 path "pki/revoke" { capabilities = ["create", "update"] }
 

@@ -34,6 +34,7 @@ from keys.spec import KeySpec, spki_der, spki_sha256
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
+from tests.portal.elsewhere import pki_engine
 from tests.twins.ca import TwinCAClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -83,21 +84,7 @@ def _vault_pki(request: pytest.FixtureRequest) -> Subject:
         request.getfixturevalue("vault_client"),
         request.getfixturevalue("vault_mount")("pki"),
     )
-    vault.sys.tune_mount_configuration(mount, max_lease_ttl="87600h")
-    vault.secrets.pki.generate_root("internal", "Vault Root", {"ttl": "87000h", "key_type": "ec", "key_bits": 256}, mount_point=mount)
-    role = {
-        "allowed_domains": "example.com",
-        "allow_subdomains": True,
-        "use_csr_sans": False,
-        "use_csr_common_name": False,
-        "server_flag": True,
-        "client_flag": False,
-        "key_type": "any",
-        "max_ttl": "9528h",
-        "key_usage": ["DigitalSignature"],
-    }
-    vault.secrets.pki.create_or_update_role("portal", role, mount_point=mount)
-    options = {"mount": mount, "role": "portal", "ca_cert": str(access.ca_file), "token": access.token}
+    options = pki_engine(vault, access, mount)
     return Subject(
         VaultPKIClient("vault-pki", url=access.address, **options), VaultPKIClient("vault-pki", url="https://127.0.0.1:9", **options)
     )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from django.conf import settings
 from django.db import connection
 
+DOCKERFILE = Path(__file__).resolve().parents[2] / "Dockerfile"
 QUEUES = tuple(queue.name for queue in settings.CELERY_TASK_QUEUES)
 
 
@@ -31,6 +37,54 @@ def environment(**more: str) -> dict[str, str]:
         "PKI_HOME": str(settings.PKI_HOME),
         **more,
     }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Web:
+    """gunicorn as the image runs it (the Dockerfile's CMD), on a loopback port."""
+
+    def __init__(self, log: Path, env: dict[str, str]) -> None:
+        self.log, self.env, self.port = log, env, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def memory(self) -> int:
+        """Octets that its processes hold."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        lines = [line for child in children for line in Path(f"/proc/{child}/status").read_text().splitlines()]
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+    def __enter__(self) -> Self:
+        command = json.loads(re.findall(r"^CMD (.*)$", DOCKERFILE.read_text(), re.MULTILINE)[-1])
+        command = [part.replace("0.0.0.0:8000", f"127.0.0.1:{self.port}") for part in command]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", *command], env=self.env, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/healthz", timeout=5):
+                return self
+            time.sleep(0.05)
+        self.__exit__(None, None, None)
+        raise AssertionError(f"gunicorn did not come up: {self.log.read_text()[-3000:]}")
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:  # a client holds a thread: what is tested here
+                self.process.kill()
+                self.process.wait()
 
 
 class Worker:

@@ -22,6 +22,7 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "faketime": _command("faketime"),
     "git": _command("git"),
     "gnutls-bin": _command("certtool"),
+    "nginx-light": lambda: nginx() is not None,
     "openssl": _command("openssl"),
     "postgresql": lambda: postgres.binary("initdb") is not None and postgres.binary("postgres") is not None,
     "python3-venv": lambda: importlib.util.find_spec("ensurepip") is not None,
@@ -33,6 +34,10 @@ PACKAGES: dict[str, Callable[[], bool]] = {
 
 def chromium() -> str | None:
     return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+def nginx() -> str | None:
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def missing() -> list[str]:

@@ -145,6 +145,7 @@ def test_pki_role_signs_looks_up_and_revokes(pki: Mounts) -> None:
     }
     client.secrets.pki.revoke_certificate(signed["serial_number"], mount_point=pki.pki)
     assert client.secrets.pki.read_certificate(signed["serial_number"], mount_point=pki.pki)["data"]["revocation_time"] > 0
+    assert signed["serial_number"] in client.list(f"{pki.pki}/certs/revoked")["data"]["keys"]
     assert "BEGIN CERTIFICATE" in client.secrets.pki.read_ca_certificate(mount_point=pki.pki)
 
 

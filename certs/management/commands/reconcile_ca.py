@@ -1,4 +1,4 @@
-"""`manage.py reconcile_ca`: is there a certificate at a CA that nobody here knows? Exit code 1 when there is, or a CA cannot be asked."""
+"""`manage.py reconcile_ca`: certificates at a CA that nobody here knows, or that it revoked without us. Exit code 1 when there are any."""
 
 from __future__ import annotations
 
@@ -9,24 +9,33 @@ from django.core.management import CommandError, CommandParser
 from audit.log import Actor
 from certs.management.portal_command import PortalCommand
 from certs.models import Issuer
-from certs.workflow.reconciling import reconcile_ca, settle_unknown
+from certs.workflow.reconciling import reconcile_ca, revoke_unknown, settle_unknown
 from certs.x509.serial import parse_serial
+
+ACTOR = Actor("command", "reconcile_ca")
 
 
 class Command(PortalCommand):
-    help = "List what each CA has issued and compare it with the inventory. What is unknown becomes a row and an alarm."
+    help = "Compare what each CA issued and revoked with the inventory. What is unknown is an alarm; what it revoked is revoked here too."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--settle", default="", metavar="SERIAL", help="an unknown certificate whose origin has been found out")
-        parser.add_argument("--because", default="", metavar="TEXT", help="with --settle: what it was, and what was done")
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument("--settle", default="", metavar="SERIAL", help="an unknown certificate whose origin has been found out")
+        which.add_argument(
+            "--revoke", default="", metavar="SERIAL", help="an unknown certificate that is to be revoked at its CA, and settled"
+        )
+        parser.add_argument("--because", default="", metavar="TEXT", help="with either: what it was, and what was done")
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
-        if bool(options["settle"]) != bool(options["because"]):
-            raise CommandError("--settle and --because go together.", returncode=2)
-        if options["settle"]:
-            serial = f"{parse_serial(options['settle']):x}"
-            settle_unknown(serial, options["because"], actor=Actor("command", "reconcile_ca"))
-            return {"success": True, "settled": serial}
+        named = options["settle"] or options["revoke"]
+        if bool(named) != bool(options["because"]):
+            raise CommandError("--settle or --revoke, and --because, go together.", returncode=2)
+        if named:
+            serial = f"{parse_serial(named):x}"
+            act, word = (revoke_unknown, "revoked") if options["revoke"] else (settle_unknown, "settled")
+            act(serial, options["because"], actor=ACTOR)
+            return {"success": True, word: serial}
         told = [reconcile_ca(issuer) for issuer in Issuer.objects.exclude(alias="").order_by("pk")]
-        return {"success": not any(one["found"] or one.get("error") for one in told), "cas": told}
+        quiet = not any(one["found"] or one["revoked"] or one.get("error") for one in told)
+        return {"success": quiet, "cas": told}

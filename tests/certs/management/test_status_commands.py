@@ -1,12 +1,9 @@
-"""publish_crl, reconcile_status, reconcile_ca, roll_over_ca: what they say, and their exit codes."""
+"""publish_crl, reconcile_status, roll_over_ca: what they say, and their exit codes."""
 
 from __future__ import annotations
 
-import io
-import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
@@ -16,14 +13,14 @@ from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.ca.registry import get_ca_client
 from certs.crl import points_of, publish_crl
-from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, OperatorAlert, Revocation, UnknownCertificate
+from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, Revocation
 from certs.ocsp.answering import forget_answers
 from certs.ocsp.signers import forget_signers
 from certs.workflow.publishing import keep_status_information
 from certs.workflow.revoking import process_revocations
-from certs.x509.serial import new_serial
 from tests.certs.relying_parties import Files, crl_pem, openssl_ocsp, openssl_verify
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served
+from tests.portal.commands import run
 from tests.portal.fixtures import SYSTEM, Portal, assert_inventory_is_sound
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -33,16 +30,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 def _fresh() -> None:
     forget_answers()
     forget_signers()
-
-
-def run(name: str, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and the printed JSON."""
-    out, code = io.StringIO(), 0
-    try:
-        call_command(name, *arguments, "--json", stdout=out)
-    except SystemExit as exc:
-        code = int(exc.code or 0)
-    return code, json.loads(out.getvalue())
 
 
 def test_publish_crl_publishes_and_writes_a_file(portal: Portal, tmp_path: Path) -> None:
@@ -135,40 +122,6 @@ def test_responder_that_cannot_answer_is_a_difference(portal: Portal) -> None:
         publish_crl(point, actor=SYSTEM)
     code, answer = run("reconcile_status")
     assert (code, answer["issuers"][0]["first"]) == (1, [f"{certificate.serial_number}: OCSP answers try_later"])
-
-
-def test_signed_certificate_that_nobody_recorded_becomes_a_row_and_an_alarm(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish_everything()
-    assert run("reconcile_ca") == (0, {"success": True, "cas": [{"issuer": issuing_ca().name, "listed": True, "found": []}]})
-    (certificate,) = issue(portal, 1)
-    Certificate.objects.filter(pk=certificate.pk).update(serial_number=f"{new_serial():x}")  # as if it had never been recorded
-    assert run("reconcile_ca")[0] == 0  # too young: it may be on its way
-    monkeypatch.setattr("certs.workflow.reconciling.GRACE", timedelta(minutes=-10))
-    for _ in range(2):
-        code, answer = run("reconcile_ca")
-        assert (code, answer["cas"][0]["found"]) == (1, [certificate.serial_number])
-    assert UnknownCertificate.objects.get().serial_number == certificate.serial_number
-    assert OperatorAlert.objects.get(kind="unknown_certificate").occurrences == 2
-    assert run("reconcile_ca", "--settle", f"0x{certificate.serial_number}", "--because", "a test") == (
-        0,
-        {"success": True, "settled": certificate.serial_number},
-    )
-    assert OperatorAlert.objects.filter(kind="unknown_certificate", closed_at__isnull=True).count() == 0
-    assert AuditEvent.objects.get(event="ca:reconciled").data == {"serial_number": certificate.serial_number, "settlement": "a test"}
-    assert run("reconcile_ca", "--settle", f"0x{certificate.serial_number}", "--because", "again")[0] == 1
-    assert run("reconcile_ca")[0] == 0
-    Certificate.objects.filter(pk=certificate.pk).update(serial_number=certificate.serial_number)
-
-
-def test_ca_that_cannot_list_says_so(portal: Portal, settings: Any) -> None:
-    settings.CA_CLIENTS = {
-        **settings.CA_CLIENTS,
-        "Elsewhere": {"CLIENT": "certs.ca.rest.RestCAClient", "OPTIONS": {"url": "http://127.0.0.1:9", "token": "x"}},
-    }
-    Issuer.objects.create(name="Elsewhere", slug="elsewhere", alias="Elsewhere", created_at=database_now())
-    code, answer = run("reconcile_ca")
-    told = next(one for one in answer["cas"] if one["issuer"] == "Elsewhere")
-    assert (code, told["listed"], told["note"]) == (0, False, "This CA cannot be asked for a list of what it issued.")
 
 
 def test_roll_over(portal: Portal, tmp_path: Path) -> None:
