@@ -25,7 +25,6 @@ from keys.lifecycle import intend_destruction
 
 log = logging.getLogger(__name__)
 
-CHUNK = 50
 _SHOWN = 5
 
 
@@ -67,7 +66,7 @@ def begin_destroying() -> None:
 
 def process_destructions() -> int:
     """Destroy whatever stands to be destroyed; answers how many keys were. Safe to run twice at once."""
-    results = finish_destructions(limit=CHUNK)
+    results = finish_destructions()
     with transaction.atomic():
         now = database_now()
         for key_id, error in results.items():

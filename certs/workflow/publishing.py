@@ -27,6 +27,7 @@ from certs.models import CRL, CRLPoint, IssuanceIntent, Issuer
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
 from certs.terms import RequestState
 from certs.workflow.beats import pause
+from certs.workflow.responder_keys import destroy_old_responder_keys
 from certs.workflow.states import UNFINISHED, WORKER
 from keys.errors import KeyBackendError
 
@@ -56,6 +57,7 @@ def keep_status_information() -> dict[str, int]:
         done["crls"] += _guarded(issuer, lambda issuer=issuer: _refresh(issuer))  # type: ignore[misc]
     abandon_old_intents()
     retire_predecessors()
+    destroy_old_responder_keys()
     watch()
     return done
 

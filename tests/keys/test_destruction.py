@@ -15,12 +15,14 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
-from keys.backends.base import KeyBackend
+from keys import destruction
+from keys.backends.base import KeyBackend, KeyRef
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyOperationRefused
 from keys.lifecycle import (
     confirm_destroyed,
     destroy_key,
     destroy_made,
+    finish_destructions,
     intend_destruction,
     make_keys,
     private_key_for,
@@ -289,3 +291,42 @@ def test_command_destroys_what_stands_and_says_what_it_could_not(twin: TwinKeyBa
     twin.reachable = True
     assert run_command() == (0, "destroyed twin/keys/api-example-com version 1\n")
     assert (twin.keys, len(receipts())) == ({}, 1)
+
+
+def refusing(twin: TwinKeyBackend, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """The backend does not permit it for these, whatever is tried."""
+    destroy = twin.destroy
+
+    def refuse(ref: KeyRef) -> None:
+        if ref.name in names:
+            raise KeyOperationRefused("not permitted")
+        destroy(ref)
+
+    monkeypatch.setattr(twin, "destroy", refuse)
+
+
+def test_key_that_cannot_be_destroyed_is_in_nobodys_way(twin: TwinKeyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keys.destruction.PAGE", 2)
+    keys = begin(*make(*[wanted(f"req-{number}", f"name-{number}") for number in range(7)]))
+    stuck = {key.name for key in sorted(keys, key=lambda key: key.pk)[:3]}
+    refusing(twin, monkeypatch, *stuck)
+    done = finish_destructions()
+    assert {key.name for key in keys if done[key.pk] is None} == {key.name for key in keys} - stuck
+    assert set(twin.keys) == stuck
+
+
+def test_backend_that_does_not_answer_is_asked_once_a_run(twin: TwinKeyBackend, local: KeyBackend) -> None:
+    of_twin = begin(*make(*[wanted(f"req-{number}", f"name-{number}") for number in range(4)]))
+    (other,) = begin(*make(wanted("req-local", backend="local")))
+    twin.reachable = False
+    done = finish_destructions()
+    assert done.pop(other.pk) is None
+    assert len(done) == 1
+    assert set(done) < {key.pk for key in of_twin}
+
+
+def test_run_that_is_out_of_time_begins_somewhere_else_the_next_time(twin: TwinKeyBackend) -> None:
+    begin(*make(*[wanted(f"req-{number}", f"name-{number}") for number in range(3)]))
+    assert finish_destructions(most_seconds=0) == {}
+    firsts = {next(destruction._from_anywhere()).pk for _ in range(60)}
+    assert len(firsts) > 1

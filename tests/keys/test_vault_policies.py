@@ -95,11 +95,12 @@ def test_ca_role_signs_with_the_authoritys_key(mounts: Mounts) -> None:
 
 
 def test_destroy_role_destroys(mounts: Mounts) -> None:
-    backend = mounts.backend("destroy", mounts.leaf)
-    found = backend.find("victim", key_id=uuid.uuid4())
-    assert found is not None
-    backend.destroy(found.ref)
-    assert backend.find("victim", key_id=uuid.uuid4()) is None
+    for mount, name in ((mounts.leaf, "victim"), (mounts.ocsp, "authority")):
+        backend = mounts.backend("destroy", mount)
+        found = backend.find(name, key_id=uuid.uuid4())
+        assert found is not None
+        backend.destroy(found.ref)
+        assert backend.find(name, key_id=uuid.uuid4()) is None
 
 
 def test_bootstrap_role_makes_and_uses_the_keys_of_root_and_ca(mounts: Mounts) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandParser
 
-from keys.destruction import finish_destructions, standing_destructions
-
-BATCH = 100
+from keys.destruction import finish_destructions
+from keys.models import Key
 
 
 class Command(BaseCommand):
@@ -20,11 +19,12 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        keys = {key.pk: f"{key} version {key.version}" for key in standing_destructions(limit=BATCH)}
-        done = finish_destructions(limit=BATCH)
-        failed = {keys.get(key_id, str(key_id)): error.told for key_id, error in done.items() if error is not None}
-        destroyed = [keys.get(key_id, str(key_id)) for key_id, error in done.items() if error is None]
-        answer = {"success": not failed, "destroyed": destroyed, "failed": failed, "standing": len(standing_destructions(limit=BATCH))}
+        done = finish_destructions()
+        keys = {pk: f"{key} version {key.version}" for pk, key in Key.objects.in_bulk(list(done)).items()}
+        failed = {keys[pk]: error.told for pk, error in done.items() if error is not None}
+        destroyed = [keys[pk] for pk, error in done.items() if error is None]
+        standing = Key.objects.filter(state=Key.State.DESTROYING).count()
+        answer = {"success": not failed, "destroyed": destroyed, "failed": failed, "standing": standing}
         if options["json"]:
             self.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False))
         else:
