@@ -2,5 +2,6 @@
 
 from certs.crl.points import points_of
 from certs.crl.publishing import CRLWithheld, needs_new_crl, publish_crl
+from certs.crl.segments import changed
 
-__all__ = ["CRLWithheld", "needs_new_crl", "points_of", "publish_crl"]
+__all__ = ["CRLWithheld", "changed", "needs_new_crl", "points_of", "publish_crl"]

@@ -1,7 +1,7 @@
 """What is about to expire: renewed by itself, in batches by deadline; whoever must do something is told, once (PROTOCOLS 6).
 
-A certificate is due on its alert date, 30 days before its end or a third of its life. One whose renewal needs an approval that
-it does not inherit is asked for half as long again before the end: 45 days, or half of its life.
+A certificate is due on its alert date, 30 days before its end or a third of its life; at once when its CA is distrusted. One whose
+renewal needs an approval that it does not inherit is asked for half as long again before the end: 45 days, or half of its life.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django.db.models import Exists, OuterRef, Q
 from audit.clock import database_now
 from audit.log import Actor
 from certs.errors import Conflict
-from certs.models import Approval, Certificate, CertificateRequest
+from certs.models import Approval, Certificate, CertificateRequest, Issuer
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.expiry_mails import alert_what_is_left, tell_approvers, tell_failed, tell_owners
@@ -108,7 +108,8 @@ def _batches(now: datetime) -> Iterator[list[Certificate]]:
     """Good certificates near their end that nothing follows yet, the most urgent first; keyset pages, so memory stays flat."""
     living = CertificateRequest.objects.filter(renewed_from=OuterRef("pk")).exclude(state__in=DEAD)
     horizon = now + timedelta(days=settings.PKI_RENEW_BEFORE_DAYS) * APPROVAL_LEAD
-    rows = Certificate.objects.filter(~Exists(living), status=Certificate.Status.GOOD, not_after__gt=now, not_after__lte=horizon)
+    near_or_worthless = Q(not_after__lte=horizon) | Q(issuer__in=Issuer.objects.filter(state=Issuer.State.DISTRUSTED))
+    rows = Certificate.objects.filter(near_or_worthless, ~Exists(living), status=Certificate.Status.GOOD, not_after__gt=now)
     rows = rows.select_related(*RELATED).order_by("not_after", "pk")
     after: Certificate | None = None
     while True:
@@ -126,11 +127,16 @@ def _beyond(last: Certificate) -> Q:
 
 
 def _is_due(certificate: Certificate, now: datetime) -> bool:
-    return certificate.alert_at is None or certificate.alert_at <= now
+    return certificate.alert_at is None or certificate.alert_at <= now or _is_worthless(certificate)
+
+
+def _is_worthless(certificate: Certificate) -> bool:
+    """Nobody is to rely on it any more, though it has not expired."""
+    return certificate.issuer.state == Issuer.State.DISTRUSTED
 
 
 def _approval_date(certificate: Certificate) -> datetime:
-    if certificate.alert_at is None:
+    if certificate.alert_at is None or _is_worthless(certificate):
         return certificate.not_before
     return certificate.not_after - (certificate.not_after - certificate.alert_at) * APPROVAL_LEAD
 

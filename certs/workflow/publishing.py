@@ -21,7 +21,7 @@ from audit.log import Event as AuditEvent
 from certs.ca.base import CAUnreachable
 from certs.ca.local import INTENT_LIFETIME
 from certs.ca.responders import ensure_responder, newest_responder
-from certs.crl import CRLWithheld, needs_new_crl, points_of, publish_crl
+from certs.crl import CRLWithheld, changed, needs_new_crl, points_of, publish_crl
 from certs.errors import Conflict
 from certs.models import CRL, CRLPoint, IssuanceIntent, Issuer
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
@@ -191,7 +191,9 @@ def watch() -> None:
                 _alarm_late(point, root=root, now=now)
             else:
                 close_alerts(kind="crl_late", cause=_cause(point), now=now)
-        if not root:
+        if root:
+            _watch_root(issuer, now=now)
+        else:
             _watch_responder(issuer, now=now)
 
 
@@ -205,6 +207,21 @@ def _alarm_late(point: CRLPoint, *, root: bool, now: datetime) -> None:
         cause=_cause(point),
         message=f"The CRL of {point} {ends} and no newer one is published.",
         next_step=by_root if root else by_itself,
+        now=now,
+    )
+
+
+@transaction.atomic
+def _watch_root(root: Issuer, *, now: datetime) -> None:
+    """No worker can sign the root's CRL, so people must know that it does not say yet which CA is distrusted."""
+    if not any(changed(point) for point in points_of(root)):
+        close_alerts(kind="root_crl_behind", cause=ca_cause(root), now=now)
+        return
+    raise_alert(
+        kind="root_crl_behind",
+        cause=ca_cause(root),
+        message=f"The CRL of {root.name} does not say yet that a CA beneath it is revoked: whoever checks still trusts that one.",
+        next_step=f"Bring the root's key online and run `manage.py publish_crl --issuer {root.slug}`.",
         now=now,
     )
 

@@ -17,7 +17,7 @@ from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, Issuer
 from certs.workflow.facts import Asked, evaluate_many
 from certs.workflow.inherited_approvals import approvals_for
-from certs.workflow.issuance import request_digest
+from certs.workflow.issuance import latest_issuer, request_digest
 from certs.workflow.succession import stops_lineage
 from keys.lifecycle import blocked_keys
 from keys.models import Key
@@ -78,8 +78,8 @@ def plan_renewals(
     the portal itself, which renews in the name of the first requester. Select RELATED with the certificates.
     """
     blocked = blocked_keys({c.spki_sha256 for c in certificates})
-    default_issuer = Issuer.objects.filter(name=settings.PKI_DEFAULT_CA).first()
-    drafts = [_draft(c, wish, user, default_issuer, blocked=c.spki_sha256 in blocked) for c in certificates]
+    asked = {issuer.pk: _asked_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
+    drafts = [_draft(c, wish, user, asked[c.issuer_id], blocked=c.spki_sha256 in blocked) for c in certificates]
     first = _judged(drafts, at=at)
     adapted = [_adapted(plan, wish, user) for plan in first]
     again = [number for number, (before, after) in enumerate(zip(first, adapted, strict=True)) if before is not after]
@@ -88,7 +88,16 @@ def plan_renewals(
     return _with_approvals(adapted, at=at)
 
 
-def _draft(certificate: Certificate, wish: KeyWish, user: object, default_issuer: Issuer | None, *, blocked: bool) -> RenewalPlan:
+def _asked_now(issuer: Issuer) -> Issuer:
+    """The CA that renews what this one issued: itself, the one that has taken over from it, or else the default CA."""
+    latest = latest_issuer(issuer)
+    if latest.state == Issuer.State.ACTIVE:
+        return latest
+    default = Issuer.objects.filter(name=settings.PKI_DEFAULT_CA).first()
+    return issuer if default is None else latest_issuer(default)
+
+
+def _draft(certificate: Certificate, wish: KeyWish, user: object, issuer: Issuer, *, blocked: bool) -> RenewalPlan:
     request, notes = certificate.request, []
     spec = CertificateSpec(
         common_name=request.common_name,
@@ -100,14 +109,17 @@ def _draft(certificate: Certificate, wish: KeyWish, user: object, default_issuer
         csr_der=bytes(request.csr.der) if request.csr_brought else None,
         spki_der=bytes(request.csr.spki_der) if request.csr_brought else None,
     )
-    issuer = certificate.issuer
-    if issuer.state != Issuer.State.ACTIVE and default_issuer is not None and default_issuer.pk != issuer.pk:
-        notes.append(f"{issuer.name} does not issue any more ({issuer.get_state_display()}); {default_issuer.name} is asked instead.")
-        issuer = default_issuer
-    plan = RenewalPlan(certificate, spec, issuer, new_key=False, digest="", changed=issuer is not certificate.issuer)
+    old = certificate.issuer
+    if issuer.pk != old.pk:
+        why = "has been succeeded" if old.state == Issuer.State.ACTIVE else f"does not issue any more ({old.get_state_display()})"
+        notes.append(f"{old.name} {why}; {issuer.name} is asked instead.")
+    plan = RenewalPlan(certificate, spec, issuer, new_key=False, digest="", changed=issuer.pk != old.pk)
     if stops_lineage(certificate):
         reason = f"{certificate.cert_id} is revoked ({certificate.revocation.reason}), so nothing follows it."
         return replace(plan, verdict=Verdict.STOPPED, reason=reason, advice="Ask for a new certificate if one is needed.")
+    if issuer.state != Issuer.State.ACTIVE:
+        reason = f"{old.name} does not issue any more ({old.get_state_display()}), and no CA has taken over from it."
+        return replace(plan, verdict=Verdict.REFUSED, reason=reason, advice="An operator rolls it over with `manage.py roll_over_ca`.")
     plan = _with_key(plan, wish, notes, blocked=blocked)
     return replace(plan, digest=_digest(plan, user), notes=tuple(notes))
 

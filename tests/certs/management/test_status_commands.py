@@ -16,7 +16,9 @@ from certs.crl import points_of, publish_crl
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, Revocation
 from certs.ocsp.answering import forget_answers
 from certs.ocsp.signers import forget_signers
+from certs.workflow.authority import Authority
 from certs.workflow.publishing import keep_status_information
+from certs.workflow.renewal import plan_renewal
 from certs.workflow.revoking import process_revocations
 from tests.certs.relying_parties import Files, crl_pem, openssl_ocsp, openssl_verify
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served
@@ -153,6 +155,18 @@ def test_roll_over(portal: Portal, tmp_path: Path) -> None:
             assert openssl_ocsp(files, certificate, f"{url}/pki/ocsp/{issuer.slug}") == "revoked"
     assert_inventory_is_sound()
     assert run("reconcile_status")[0] == 0
+
+
+def test_certificate_of_the_old_ca_is_renewed_by_the_new_one(portal: Portal) -> None:
+    """Also while PKI_DEFAULT_CA still names the old one, and before that one has retired."""
+    certificates = issue(portal, 2)
+    old = publish_everything()
+    assert run("roll_over_ca")[1]["its_state"] == "revocation_only"
+    for certificate, state in zip(certificates, ("revocation_only", "active"), strict=True):
+        Issuer.objects.filter(pk=old.pk).update(state=state)
+        plan = plan_renewal(certificate, authority=Authority(SYSTEM))
+        assert (plan.verdict, plan.issuer.name) == ("go", f"{old.name}-G2")
+        assert f"{old.name}-G2 is asked instead." in plan.notes[0]
 
 
 def test_roll_over_twice_makes_the_third_generation(portal: Portal) -> None:

@@ -136,14 +136,22 @@ def test_approval_is_asked_45_days_ahead_and_only_where_none_is_inherited(twin_p
 
 def test_failed_renewal_is_tried_again_and_told(twin_portal: Requester, make_spec: MakeSpec, twin_ca: TwinCAClient, settings: Any) -> None:
     certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
-    Issuer.objects.update(state="revocation_only")
+    twin_ca.refuses = ("ca_refused", "not in this mood")
     nightly()
     assert CertificateRequest.objects.get(renewed_from=certificate).state == S.FAILED
-    Issuer.objects.update(state="active")
+    twin_ca.refuses = None
     (second,) = nightly().renewed
     assert CertificateRequest.objects.get(pk=second.request.pk).state == S.COMPLETED
     (mail,) = mails("failed")
     assert set(settings.PKI_OPERATOR_EMAILS) <= set(mail.to)
+
+
+def test_ca_that_issues_no_more_and_has_no_successor_is_said_before_anything_is_begun(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
+    Issuer.objects.update(state="revocation_only")
+    (plan,) = nightly().refused
+    assert (plan.certificate.pk, "no CA has taken over from it" in plan.reason) == (certificate.pk, True)
+    assert not CertificateRequest.objects.filter(renewed_from=certificate).exists()
 
 
 def test_renewal_that_a_person_cancelled_is_not_begun_again(twin_portal: Requester, make_spec: MakeSpec) -> None:

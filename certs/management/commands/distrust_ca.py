@@ -1,0 +1,76 @@
+"""`manage.py distrust_ca`: an own issuing CA is revoked by its root's CRL, for ever. Exit code 1 while the root's CRL does not say so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management import CommandError, CommandParser
+from django.db.models import Q
+
+from audit.log import Actor
+from certs.crl import CRLWithheld, changed, points_of, publish_crl
+from certs.crl.serving import published_crl
+from certs.errors import Conflict
+from certs.management.portal_command import PortalCommand
+from certs.models import Issuer
+from certs.terms import RevocationReason
+from certs.workflow.distrust import REASONS, distrust, living_certificates
+from certs.workflow.publishing import watch
+from keys.errors import KeyBackendError
+
+ACTOR = Actor("command", "distrust_ca")
+
+
+class Command(PortalCommand):
+    help = "Revoke an own issuing CA: its key is in the wrong hands, or it is given up. Final. The root's key is needed for the root's CRL."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("issuer", help="name or slug of an own issuing CA")
+        parser.add_argument("--reason", required=True, choices=[str(reason) for reason in REASONS])
+        parser.add_argument("--yes", action="store_true", help="do it; without this it is only said what would be done")
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        name = options["issuer"]
+        issuer = Issuer.objects.select_related("successor", "parent").filter(Q(name=name) | Q(slug=name), key__isnull=False).first()
+        if issuer is None:
+            raise CommandError(f"There is no own CA named {name}.", returncode=2)
+        told: dict[str, Any] = {"issuer": issuer.name, "reason": options["reason"], "living_certificates": living_certificates(issuer)}
+        told["successor"] = issuer.successor.name if issuer.successor else None
+        told["next_steps"] = _next_steps(issuer, told["living_certificates"])
+        if not options["yes"]:
+            return {"success": False, "error": "Nothing was done: this is final. Say --yes to do it.", **told}
+        entry = distrust(issuer, reason=RevocationReason(options["reason"]), actor=ACTOR)
+        assert issuer.parent is not None  # `distrust` has seen to that
+        return {"serial_number": entry.serial_number, **told, **_say_so(issuer.parent)}
+
+
+def _say_so(root: Issuer) -> dict[str, Any]:
+    """The root's CRL, if its key is here. Asked again, once it lists the CA nothing is made anew."""
+    try:
+        for point in points_of(root):
+            if changed(point):
+                publish_crl(point, actor=ACTOR, validity=timedelta(days=settings.PKI_ROOT_CRL_VALID_DAYS))
+    except CRLWithheld as exc:
+        raise Conflict(str(exc), next_step="The last CRL stays public. Find what changed those rows.") from exc
+    except KeyBackendError as exc:
+        watch()  # whoever is on call is told too
+        return {
+            "success": False,
+            "error": f"It is distrusted here, but the CRL of {root.name} does not say so yet: {exc}",
+            "next_step": f"Bring the root's key online and run `manage.py publish_crl --issuer {root.slug}`.",
+        }
+    watch()
+    crl = published_crl(root.slug, 0)
+    return {"success": True, "root_crl": {"issuer": root.name, "number": crl.number if crl else None}}
+
+
+def _next_steps(issuer: Issuer, living: int) -> list[str]:
+    steps = []
+    if issuer.successor is None:
+        steps.append(f'`manage.py roll_over_ca "{issuer.name}"`: until then nothing is issued for whoever asks for it.')
+    if living:
+        steps.append("`manage.py check_expiry`, or wait for the night: its certificates are renewed by the CA that has taken over.")
+    return steps
