@@ -16,6 +16,9 @@ from django.db import connection
 COPY_FROM = 25
 
 
+Query: TypeAlias = tuple[str, Sequence[Any]]  # SQL and its parameters
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """New rows of one table; `columns` is the column list as SQL."""
@@ -30,28 +33,31 @@ def insert_rows(table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None
     insert_together([Rows(table, columns, rows)])
 
 
-def insert_together(parts: Sequence[Rows]) -> None:
-    """Insert rows of several tables, in order. On PostgreSQL many rows go by COPY, and all the small parts in one round trip."""
+def insert_together(parts: Sequence[Rows | Query]) -> None:
+    """Insert rows of several tables, and run statements that answer nothing, in order. On PostgreSQL many rows go by COPY, and all
+    the small parts in one round trip.
+    """
     with connection.cursor() as cursor:
-        small: list[Rows] = []
+        small: list[Rows | Query] = []
         for part in parts:
-            if not part.rows:
-                continue
             if connection.vendor == "sqlite":
-                _insert_each(cursor, part)
-            elif len(part.rows) > COPY_FROM:
-                _insert_small(cursor, small)
+                _one_by_one(cursor, part)
+            elif isinstance(part, Rows) and len(part.rows) > COPY_FROM:
+                _send(cursor, small)
                 small = []
                 _copy(cursor, part)
-            else:
+            elif not isinstance(part, Rows) or part.rows:
                 small.append(part)
-        _insert_small(cursor, small)
+        _send(cursor, small)
 
 
-def _insert_each(cursor: Any, part: Rows) -> None:
-    marks = ", ".join(["%s"] * len(part.rows[0]))
-    adapted = [[sqlite_value(value) for value in row] for row in part.rows]
-    cursor.executemany(f"INSERT INTO {part.table} ({part.columns}) VALUES ({marks})", adapted)  # noqa: S608 - the callers' constants
+def _one_by_one(cursor: Any, part: Rows | Query) -> None:
+    if not isinstance(part, Rows):
+        cursor.execute(*part)
+    elif part.rows:
+        marks = ", ".join(["%s"] * len(part.rows[0]))
+        adapted = [[sqlite_value(value) for value in row] for row in part.rows]
+        cursor.executemany(f"INSERT INTO {part.table} ({part.columns}) VALUES ({marks})", adapted)  # noqa: S608 - the callers' constants
 
 
 def _copy(cursor: Any, part: Rows) -> None:
@@ -60,19 +66,21 @@ def _copy(cursor: Any, part: Rows) -> None:
             copy.write_row(row)
 
 
-def _insert_small(cursor: Any, parts: Sequence[Rows]) -> None:
-    """Several statements in one message: parameters are bound in the client (Django's default), so the server takes them."""
-    if not parts:
-        return
-    statements, parameters = [], []
+def _send(cursor: Any, parts: Sequence[Rows | Query]) -> None:
+    """Several statements in one message: parameters are bound in the client (Django's default), so the server takes them.
+
+    They are bound row by row, for psycopg remembers how it took a short text apart.
+    """
+    statements = []
     for part in parts:
-        marks = "(" + ", ".join(["%s"] * len(part.rows[0])) + ")"
-        statements.append(f"INSERT INTO {part.table} ({part.columns}) VALUES {', '.join([marks] * len(part.rows))}")  # noqa: S608
-        parameters += [value for row in part.rows for value in row]
-    cursor.execute("; ".join(statements), parameters)
-
-
-Query: TypeAlias = tuple[str, Sequence[Any]]
+        if isinstance(part, Rows):
+            marks = "(" + ", ".join(["%s"] * len(part.rows[0])) + ")"
+            values = ", ".join(cursor.mogrify(marks, row) for row in part.rows)
+            statements.append(f"INSERT INTO {part.table} ({part.columns}) VALUES {values}")  # noqa: S608 - the callers' constants
+        else:
+            statements.append(cursor.mogrify(*part))
+    if statements:
+        cursor.execute("; ".join(statements))
 
 
 def ask(*queries: Query) -> list[list[Any]]:
@@ -90,7 +98,8 @@ def ask(*queries: Query) -> list[list[Any]]:
 
 
 def _rows_of(cursor: Any, _executed: object = None) -> list[Any]:
-    return list(cursor.fetchall()) if cursor.description else []
+    answers = cursor.description if connection.vendor == "sqlite" else cursor.pgresult.nfields
+    return list(cursor.fetchall()) if answers else []
 
 
 def ids_query(table: str, count: int) -> Query:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db import connection
+
+from audit.batches import Query, ask
 
 
 def database_now() -> datetime:
     """The database's time now, aware, UTC: microseconds on PostgreSQL, milliseconds on SQLite. Goes on inside a transaction."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT clock_timestamp()")
-            return cursor.fetchone()[0].astimezone(UTC)  # type: ignore[no-any-return]
-        cursor.execute("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")
-        return datetime.fromisoformat(cursor.fetchone()[0]).replace(tzinfo=UTC)
+    return time_of(ask(now_query())[0])
+
+
+def now_query() -> Query:
+    """The same as one of several queries of an `ask`; `time_of` reads its rows."""
+    if connection.vendor == "postgresql":
+        return "SELECT clock_timestamp()", []
+    return "SELECT strftime('%%Y-%%m-%%dT%%H:%%M:%%f', 'now')", []
+
+
+def time_of(rows: Sequence[Any]) -> datetime:
+    (found,) = rows[0]
+    return found.astimezone(UTC) if isinstance(found, datetime) else datetime.fromisoformat(found).replace(tzinfo=UTC)

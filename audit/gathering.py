@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.db import connection
 
-from audit.batches import Rows
+from audit.batches import Query, Rows
 from audit.events import Event
 
 
@@ -31,10 +31,12 @@ class _Gathering(threading.local):
 
 
 class Group:
-    """New rows of one table that are not written yet. `give_ids` is called, with as many ids as `missing`, before `rows`."""
+    """New rows of one table that are not written yet, or a statement that can wait. `give_ids` is called, with as many ids as
+    `missing`, before `content`.
+    """
 
-    def __init__(self, table: str, missing: int, give_ids: Callable[[list[int]], None], rows: Callable[[], Rows]) -> None:
-        self.table, self.missing, self.give_ids, self.rows = table, missing, give_ids, rows
+    def __init__(self, table: str, missing: int, give_ids: Callable[[list[int]], None], content: Callable[[], Rows | Query]) -> None:
+        self.table, self.missing, self.give_ids, self.content = table, missing, give_ids, content
 
 
 gathering = _Gathering()

@@ -101,7 +101,7 @@ def _write(events: Sequence[Event], groups: Sequence[Group] = ()) -> None:
         row = (event_id, str(event.event), event.subject, seq, event.actor.kind, event.actor.name, event.at.astimezone(UTC))
         rows.append((*row, encode_data(event.data)))
         macs.append((event_id, hmac.digest(mac_key, canonical_bytes(event_id=event_id, subject_seq=seq, event=event), "sha256")))
-    held = [group.rows() for group in groups]
+    held = [group.content() for group in groups]
     insert_together([*held, Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)])
 
 
@@ -131,8 +131,8 @@ def _numbers_query(counts: Mapping[str, int]) -> Query:
         # WHERE true: without it SQLite reads ON CONFLICT as a join condition.
         source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s) WHERE true"
         parameters = [json.dumps(pairs)]
-    return (
+    sql = (
         f"INSERT INTO audit_subject (subject, last_seq) {source} ON CONFLICT (subject) "
-        "DO UPDATE SET last_seq = audit_subject.last_seq + excluded.last_seq RETURNING subject, last_seq",
-        parameters,
+        "DO UPDATE SET last_seq = audit_subject.last_seq + excluded.last_seq RETURNING subject, last_seq"
     )
+    return sql, parameters

@@ -24,13 +24,24 @@ from keys.destruction import (
 )
 from keys.making import confirm_keys, make_keys
 from keys.naming import key_name
-from keys.ownership import RecordedAs, block_public_key, blocked_keys, mark_compromised, record_public_keys
+from keys.ownership import (
+    RecordedAs,
+    block_public_key,
+    blocked_among,
+    blocked_keys,
+    mark_compromised,
+    public_keys_queries,
+    record_public_keys,
+    recorded_as,
+    shared_keys_query,
+)
 from keys.using import private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
 
 __all__ = [
     "KeyWanted",
     "RecordedAs",
     "block_public_key",
+    "blocked_among",
     "blocked_keys",
     "claim_keys",
     "confirm_destroyed",
@@ -44,8 +55,11 @@ __all__ = [
     "mark_compromised",
     "private_key_for",
     "private_keys_for",
+    "public_keys_queries",
     "record_public_keys",
+    "recorded_as",
     "ref_of",
+    "shared_keys_query",
     "side_by_side",
     "sign_many_with",
     "standing_destructions",

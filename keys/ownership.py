@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.db import connection
 
-from audit.batches import among_texts, text_list
+from audit.batches import Query, among_texts, ask, text_list
 from audit.events import EventType
 from audit.log import Actor, record
 from keys.models import Key, PublicKey
@@ -25,36 +25,46 @@ class RecordedAs:
 
 def record_public_keys(owners: Mapping[str, str], *, now: datetime) -> dict[str, RecordedAs]:
     """Note whose each public key is: the first team that showed it owns it. Answers the owner as recorded, locked FOR SHARE."""
+    return recorded_as(ask(*public_keys_queries(owners, now=now))[1])
+
+
+def recorded_as(rows: Iterable[tuple[str, str, datetime | None]]) -> dict[str, RecordedAs]:
+    """The owners that the second of `public_keys_queries` answered."""
+    return {spki: RecordedAs(team, blocked_at is not None) for spki, team, blocked_at in rows}
+
+
+def public_keys_queries(owners: Mapping[str, str], *, now: datetime) -> tuple[Query, Query]:
+    """`record_public_keys` as two queries of an `ask`."""
     pairs = json.dumps(sorted(owners.items()))  # sorted, so that two batches cannot wait for each other
     if connection.vendor == "postgresql":
         source = "SELECT pair->>0, pair->>1, %s, '' FROM jsonb_array_elements(CAST(%s AS jsonb)) AS pair"
     else:
         source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), %s, '' FROM json_each(%s) WHERE true"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO keys_publickey (spki_sha256, team, recorded_at, blocked_reason) {source} ON CONFLICT DO NOTHING",
-            [connection.ops.adapt_datetimefield_value(now), pairs],
-        )
-    rows = _shared(owners)
-    return {spki: RecordedAs(team, blocked_at is not None) for spki, team, blocked_at in rows}
+    insert = f"INSERT INTO keys_publickey (spki_sha256, team, recorded_at, blocked_reason) {source} ON CONFLICT DO NOTHING"
+    return (insert, [connection.ops.adapt_datetimefield_value(now), pairs]), shared_keys_query(owners)
 
 
 def blocked_keys(spkis: Iterable[str]) -> set[str]:
     """Those that are blocked; none of the others can be blocked before this transaction ends."""
-    return {spki for spki, _, blocked_at in _shared(spkis) if blocked_at is not None}
+    return blocked_among(ask(shared_keys_query(spkis))[0])
 
 
-def _shared(spkis: Iterable[str]) -> list[tuple[str, str, datetime | None]]:
-    wanted = sorted(set(spkis))
-    if connection.vendor != "postgresql":
-        return list(PublicKey.objects.filter(pk__in=wanted).values_list("spki_sha256", "team", "blocked_at"))
-    with connection.cursor() as cursor:
-        among = among_texts("spki_sha256")
-        cursor.execute(
-            f"SELECT spki_sha256, team, blocked_at FROM keys_publickey WHERE {among} ORDER BY spki_sha256 FOR SHARE",  # noqa: S608
-            [text_list(wanted)],
-        )
-        return list(cursor.fetchall())
+def blocked_among(rows: Iterable[tuple[str, str, datetime | None]]) -> set[str]:
+    """The blocked ones of what `shared_keys_query` asked for."""
+    return {spki for spki, _, blocked_at in rows if blocked_at is not None}
+
+
+def shared_keys_query(spkis: Iterable[str]) -> Query:
+    """For `ask`: whose these keys are and whether they are blocked, locked FOR SHARE; `blocked_among` reads the answer.
+
+    In the order of their hashes, so that two batches cannot wait for each other; on SQLite nobody else can write anyway.
+    """
+    lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
+    among = among_texts("spki_sha256")
+    return (
+        f"SELECT spki_sha256, team, blocked_at FROM keys_publickey WHERE {among} ORDER BY spki_sha256{lock}",  # noqa: S608 - constants
+        [text_list(sorted(set(spkis)))],
+    )
 
 
 def mark_compromised(spki: str, reason: str, *, now: datetime, actor: Actor) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
 
+from audit.batches import Query, ask
 from audit.log import Actor, EventType, record
 from policy.errors import PolicyConflict, PolicyMissing
 from policy.models import Policy, PolicyVersion
@@ -66,9 +67,17 @@ def publish_version(version: PolicyVersion, *, actor: Actor, now: datetime, effe
 
 def version_in_force(policy_name: str, at: datetime) -> PolicyVersion:
     """The published version that counts at that moment; asked anew each time, read and parsed once a process. Raises PolicyMissing."""
-    with connection.cursor() as cursor:
-        cursor.execute(_IN_FORCE, [policy_name, connection.ops.adapt_datetimefield_value(at)])
-        found: tuple[int, str] | None = cursor.fetchone()
+    return version_found(ask(version_query(policy_name, at))[0], policy_name)
+
+
+def version_query(policy_name: str, at: datetime) -> Query:
+    """The same as one of several queries of an `ask`; `version_found` reads its rows."""
+    return _IN_FORCE, [policy_name, connection.ops.adapt_datetimefield_value(at)]
+
+
+def version_found(rows: Sequence[tuple[int, str]], policy_name: str) -> PolicyVersion:
+    """Raises PolicyMissing."""
+    found = rows[0] if rows else None
     if found is None:
         raise PolicyMissing(policy_name)
     if found not in _read:

@@ -211,11 +211,12 @@ class BookkeepingCA(CAClient):
     """
 
     @abstractmethod
-    def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None) -> Noted:
+    def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None, fresh: bool = False) -> Noted:
         """Beat 1, in the caller's transaction: each order's serial number and complete TBSCertificate, once for its reference.
 
         The caller sees to it that nobody notes the same reference at the same time. `issuer`: its row, where the caller has read
-        and locked it in this transaction (FOR SHARE). Raises nothing for an order's sake.
+        and locked it in this transaction (FOR SHARE). `fresh`: the orders' requests are of this transaction, so none was noted
+        before. Raises nothing for an order's sake.
         """
 
     @abstractmethod
@@ -224,4 +225,7 @@ class BookkeepingCA(CAClient):
 
     @abstractmethod
     def keep(self, outcomes: Iterable[Issued], noted: Noted, *, now: datetime) -> None:
-        """Beat 3, in the caller's transaction: what was signed in `sign`, for those orders whose attempt is still the caller's."""
+        """Beat 3, in the caller's transaction: what was signed in `sign`, for those orders whose attempt is still the caller's.
+
+        The same TBSCertificate signed twice gives certificates that differ at most in the signature; the first one kept stays.
+        """

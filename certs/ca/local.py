@@ -10,7 +10,7 @@ from cryptography import x509
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef
 
-from audit.batches import among_texts, text_list
+from audit.batches import among_texts, ask, text_list
 from audit.clock import database_now
 from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import (
@@ -31,7 +31,7 @@ from certs.ca.base import (
 )
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
-from certs.models.batch import insert_models, update_rows
+from certs.models.batch import insert_models, instances, select_query, update_later
 from certs.terms import RequestState, RevocationReason
 from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.lint import lint
@@ -72,9 +72,9 @@ class LocalCAClient(BookkeepingCA):
         outcomes = self.sign(noted)
         with transaction.atomic():
             self.keep([outcome for outcome in outcomes if isinstance(outcome, Issued)], noted, now=database_now())
-        return [self._outcome(outcome, noted) for outcome in outcomes]
+        return [self._as_kept(outcome) for outcome in outcomes]
 
-    def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None) -> Noted:
+    def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None, fresh: bool = False) -> Noted:
         references = tuple(order.order_ref for order in orders)
         try:
             issuer = _set_up(issuer) if issuer and issuer.name == self.issuer_name else self._issuer(share=True)
@@ -83,10 +83,10 @@ class LocalCAClient(BookkeepingCA):
             return Noted(references, ended={ref: NotSent(ref, str(exc)) for ref in references})
         except _Inactive as exc:
             return Noted(references, ended={ref: Refused(ref, "issuer_inactive", str(exc)) for ref in references})
-        known = self._usable_intents(issuer, references, now)
-        refused, fresh = _prepared(issuer, [order for order in orders if order.order_ref not in known], now)
-        insert_models(list(fresh.values()))
-        return Noted(references, {**known, **fresh}, refused)
+        known = {} if fresh else self._usable_intents(issuer, references, now)
+        refused, prepared = _prepared(issuer, [order for order in orders if order.order_ref not in known], now)
+        insert_models(list(prepared.values()))
+        return Noted(references, {**known, **prepared}, refused)
 
     def sign(self, noted: Noted) -> list[Outcome]:
         unsigned = [intent for intent in noted.intents.values() if intent.state == State.INTENDED]
@@ -101,21 +101,14 @@ class LocalCAClient(BookkeepingCA):
         return noted.ended.get(reference) or self._issued(noted.intents[reference])
 
     def keep(self, outcomes: Iterable[Issued], noted: Noted, *, now: datetime) -> None:
-        """The same TBS signed twice gives certificates that differ at most in the signature; the first one written stays."""
         signed = {}
         for outcome in outcomes:
             intent = noted.intents[outcome.order_ref]
-            if intent.signed_at is None:
-                signed[intent.pk] = {"certificate_der": outcome.certificate_der, "state": State.SIGNED, "signed_at": now}
-        first = update_rows(IssuanceIntent, signed, only_if={"state": State.INTENDED})
-        for intent in noted.intents.values():
-            if intent.pk in first:
-                intent.state, intent.signed_at = State.SIGNED, now
+            signed[intent.pk] = {"certificate_der": outcome.certificate_der, "state": State.SIGNED, "signed_at": now}
+        update_later(IssuanceIntent, signed, only_if={"state": State.INTENDED})
 
     def find(self, order: Order) -> Issued | Pending | None:
-        intent = IssuanceIntent.objects.filter(
-            issuer__name=self.issuer_name, order_ref=order.order_ref, state=State.SIGNED, revoked_at=None
-        ).first()
+        intent = self._signed(order.order_ref)
         return self._issued(intent) if intent else None
 
     def revoke(self, order: RevocationOrder) -> None:
@@ -175,8 +168,8 @@ class LocalCAClient(BookkeepingCA):
     def _issuer(self, *, share: bool = False) -> Issuer:
         """The issuer as it is now; with `share` it stays so until the open transaction ends."""
         lock = " FOR SHARE" if share and connection.vendor == "postgresql" else ""
-        rows = Issuer.objects.raw(f"SELECT * FROM certs_issuer WHERE name = %s{lock}", [self.issuer_name])  # noqa: S608 - constants
-        issuer = next(iter(rows), None)
+        (rows,) = ask(select_query(Issuer, f"name = %s{lock}", [self.issuer_name]))
+        issuer = next(iter(instances(Issuer, rows)), None)
         if issuer is None:
             raise CAUnreachable(f"The own CA {self.issuer_name} is not set up; run `manage.py bootstrap`.")
         return _set_up(issuer)
@@ -188,15 +181,16 @@ class LocalCAClient(BookkeepingCA):
         assert self._kept_key is not None  # `_issuer` answers no issuer without a key
         return self._kept_key
 
-    def _outcome(self, outcome: Outcome, noted: Noted) -> Outcome:
+    def _as_kept(self, outcome: Outcome) -> Outcome:
         """As it stands in the book: what another worker signed first, and nothing that was abandoned while we signed."""
-        if not isinstance(outcome, Issued) or noted.intents[outcome.order_ref].state == State.SIGNED:
+        if not isinstance(outcome, Issued):
             return outcome
-        intent = noted.intents[outcome.order_ref]
-        intent.refresh_from_db()
-        if intent.certificate_der is None or intent.state != State.SIGNED:
-            return Unknown(outcome.order_ref, "the intent was abandoned while it was being signed")
-        return self._issued(intent)
+        kept = self._signed(outcome.order_ref)
+        return self._issued(kept) if kept else Unknown(outcome.order_ref, "the intent was abandoned while it was being signed")
+
+    def _signed(self, reference: str) -> IssuanceIntent | None:
+        rows = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, order_ref=reference, state=State.SIGNED)
+        return rows.filter(revoked_at=None).first()
 
     def _issued(self, intent: IssuanceIntent) -> Issued:
         return Issued(intent.order_ref, bytes(intent.certificate_der or b""), self.chain())
@@ -227,8 +221,7 @@ class LocalCAClient(BookkeepingCA):
             noted = Noted((order_ref,), {order_ref: intent})
             with transaction.atomic():
                 self.keep([self._issued(intent)], noted, now=database_now())
-            if intent.state != State.SIGNED:
-                intent.refresh_from_db()
+            intent.refresh_from_db()  # what another worker signed first stays
         return intent
 
     def _usable_intents(self, issuer: Issuer, order_refs: Sequence[str], now: datetime) -> dict[str, IssuanceIntent]:
@@ -245,8 +238,9 @@ class LocalCAClient(BookkeepingCA):
         return {row.order_ref: row for row in rows if row.pk not in {*old, *revoked}}
 
     def _intents(self, issuer: Issuer, order_refs: Sequence[str]) -> list[IssuanceIntent]:
-        sql = f"SELECT * FROM certs_issuanceintent WHERE issuer_id = %s AND {among_texts('order_ref')} AND state <> 'abandoned'"  # noqa: S608
-        rows = list(IssuanceIntent.objects.raw(sql, [issuer.pk, text_list(order_refs)]))
+        condition = f"issuer_id = %s AND {among_texts('order_ref')} AND state <> 'abandoned'"
+        (found,) = ask(select_query(IssuanceIntent, condition, [issuer.pk, text_list(order_refs)]))
+        rows = instances(IssuanceIntent, found)
         for row in rows:
             row.issuer = issuer
         return rows

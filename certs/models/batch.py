@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection, models
 
-from audit.batches import Rows, among_ids, id_list, insert_together, reserve_ids
+from audit.batches import Query, Rows, among_ids, ask, id_list, insert_together, reserve_ids
 from audit.gathering import Group, gathering
 
 _WITHOUT_LENGTH = (models.CharField, models.TextField)
@@ -66,7 +66,7 @@ def _rows(group: Sequence[models.Model]) -> Rows:
         at = position if numbered else position - 1
         rows = [(*row[:at], _json(row[at]), *row[at + 1 :]) for row in rows]
     for row in group:
-        row._state.adding, row._state.db = False, connection.alias
+        row._state.adding, row._state.db = False, connection.alias  # noqa: SLF001 - Django documents them
     return Rows(type(group[0])._meta.db_table, ", ".join(layout.columns if numbered else layout.columns[1:]), rows)
 
 
@@ -108,18 +108,41 @@ def update_rows(model: type[models.Model], rows: Mapping[int, Mapping[str, Any]]
     `only_if` names columns and the values they must have: a compare-and-set. Rows that two workers may both update must be
     locked in the order of their ids before. (The ORM's bulk_update builds a CASE for each column: twenty times slower.)
     """
-    by_columns: dict[tuple[str, ...], list[tuple[int, Mapping[str, Any]]]] = {}
-    for pk, values in sorted(rows.items()):  # of two workers on the same rows, both meet them in the same order
-        by_columns.setdefault(tuple(values), []).append((pk, values))
     written: set[int] = set()
-    for columns, group in by_columns.items():
-        written |= _update(model, columns, group, only_if or {})
+    key = _quoted(str(model._meta.pk.column))
+    for columns, group in _by_columns(rows).items():
+        sql, parameters = _update_query(model, columns, group, only_if or {})
+        (answer,) = ask((f"{sql} RETURNING {_quoted(model._meta.db_table)}.{key}", parameters))
+        written |= {row[0] for row in answer}
     return written
 
 
-def _update(
+def update_later(model: type[models.Model], rows: Mapping[int, Mapping[str, Any]], *, only_if: Mapping[str, Any] | None = None) -> None:
+    """The same for rows that nobody else can change now, because of locks that this transaction holds, so that no answer is
+    needed: within `audit.log.together()` they are written at its end.
+    """
+    for columns, group in _by_columns(rows).items():
+        query = _update_query(model, columns, group, only_if or {})
+        if gathering.goes_on():
+            gathering.groups.append(Group(model._meta.db_table, 0, lambda _ids: None, partial(_as_it_is, query)))
+        else:
+            insert_together([query])
+
+
+def _as_it_is(query: Query) -> Query:
+    return query
+
+
+def _by_columns(rows: Mapping[int, Mapping[str, Any]]) -> dict[tuple[str, ...], list[tuple[int, Mapping[str, Any]]]]:
+    by_columns: dict[tuple[str, ...], list[tuple[int, Mapping[str, Any]]]] = {}
+    for pk, values in sorted(rows.items()):  # of two workers on the same rows, both meet them in the same order
+        by_columns.setdefault(tuple(values), []).append((pk, values))
+    return by_columns
+
+
+def _update_query(
     model: type[models.Model], columns: Sequence[str], rows: list[tuple[int, Mapping[str, Any]]], only_if: Mapping[str, Any]
-) -> set[int]:
+) -> Query:
     first = rows[0][1]
     shared = [name for name in columns if all(values[name] == first[name] for _, values in rows)]
     own = [name for name in columns if name not in shared]
@@ -137,12 +160,7 @@ def _update(
     else:
         tail, bound = f"WHERE {among_ids(f'{table}.{key}')}", [id_list([pk for pk, _ in rows])]
     where = "".join(f" AND {condition}" for condition in conditions)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET {', '.join(assignments)} {tail}{where} RETURNING {table}.{key}",  # noqa: S608 - identifiers only
-            [*parameters, *bound, *compared],
-        )
-        return {row[0] for row in cursor.fetchall()}
+    return f"UPDATE {table} SET {', '.join(assignments)} {tail}{where}", [*parameters, *bound, *compared]  # noqa: S608 - identifiers only
 
 
 def _values(fields: Sequence[models.Field[Any, Any]], rows: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[str, list[Any]]:
@@ -192,7 +210,45 @@ def locked(
     FOR UPDATE; or with `share` FOR SHARE, for which the ORM has no word: others may read and share the rows, nobody may change
     them before this transaction ends. On SQLite the transaction holds the only write lock already.
     """
-    table, key = _quoted(model._meta.db_table), _quoted(str(model._meta.pk.column))
+    key = _quoted(str(model._meta.pk.column))
     lock = ("FOR SHARE" if share else "FOR UPDATE") if connection.vendor == "postgresql" else ""
-    sql = f"SELECT * FROM {table} WHERE {among_ids(key)} AND {condition} ORDER BY {key} {lock}"  # noqa: S608 - identifiers only
-    return list(model._default_manager.raw(sql, [id_list(ids), *parameters]))  # noqa: SLF001 - Django's public name
+    sql, given = select_query(model, f"{among_ids(key)} AND {condition} ORDER BY {key} {lock}", [id_list(ids), *parameters])
+    return instances(model, ask((sql, given))[0])
+
+
+def select_query(model: type[models.Model], condition: str, parameters: Sequence[Any]) -> Query:
+    """For `ask`: whole rows of a model that meet a condition in SQL; `instances` makes objects of them."""
+    return f"SELECT {', '.join(_reading(model).columns)} FROM {_quoted(model._meta.db_table)} WHERE {condition}", parameters  # noqa: S608
+
+
+def instances(model: type[Row], rows: Iterable[Sequence[Any]]) -> list[Row]:
+    """Objects of rows that `select_query` asked for. (The ORM's raw() costs several times as much for a few rows.)"""
+    reading, made = _reading(model), []
+    for row in rows:
+        values = list(row)
+        for position, column, convert in reading.converters:
+            values[position] = convert(values[position], column, connection)
+        made.append(model.from_db(connection.alias, reading.names, values))
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    converters: tuple[tuple[int, Any, Callable[[Any, Any, Any], Any]], ...]  # position, column expression, function
+
+
+@lru_cache(maxsize=64)
+def _reading(model: type[models.Model]) -> _Reading:
+    fields = model._meta.concrete_fields
+    columns = [field.get_col(model._meta.db_table) for field in fields]
+    return _Reading(
+        columns=tuple(_quoted(str(field.column)) for field in fields),
+        names=tuple(field.attname for field in fields),
+        converters=tuple(
+            (n, column, convert)
+            for n, column in enumerate(columns)
+            for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection))
+        ),
+    )

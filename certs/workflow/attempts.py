@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Count, F
 
-from audit.batches import among_ids, id_list
+from audit.batches import among_ids, ask, id_list
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
-from certs.models.batch import give_ids, insert_models, update_rows
+from certs.models.batch import insert_models, instances, select_query, update_rows
 
 MAX_LOSSES = 3
 
@@ -65,8 +65,9 @@ def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: dat
 def _past(requests: Sequence[CertificateRequest], step: str) -> dict[int, list[Attempt]]:
     """Every attempt at this step so far, oldest first, by request id."""
     past: dict[int, list[Attempt]] = {}
-    sql = f"SELECT * FROM certs_attempt WHERE {among_ids('request_id')} AND step = %s ORDER BY number"  # noqa: S608 - constants
-    for attempt in Attempt.objects.raw(sql, [id_list([request.pk for request in requests]), step]):
+    condition = f"{among_ids('request_id')} AND step = %s ORDER BY number"
+    (rows,) = ask(select_query(Attempt, condition, [id_list([request.pk for request in requests]), step]))
+    for attempt in instances(Attempt, rows):
         past.setdefault(attempt.request_id, []).append(attempt)
     return past
 
@@ -100,7 +101,6 @@ def _insert(requests: Sequence[CertificateRequest], step: str, past: Mapping[int
         )
         for request in requests
     ]
-    give_ids(opened)
     insert_models(opened)
     return {attempt.request_id: attempt for attempt in opened}
 

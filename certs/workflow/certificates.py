@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 
+from audit.batches import Query, among_texts, ask, text_list
 from audit.events import EventType
 from certs.ca.addresses import shard_of
-from certs.models import Certificate, CertificateBody, CertificateRequest, Chain, Issuer, Revocation, new_public_id
-from certs.models.batch import give_ids, insert_models
+from certs.models import Certificate, CertificateBody, CertificateName, CertificateRequest, Chain, Issuer, Revocation, new_public_id
+from certs.models.batch import insert_models
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.believing import Believed
@@ -21,31 +22,36 @@ from certs.workflow.states import WORKER, Move, transition_many
 from certs.workflow.succession import note_succession, reasons_for_results
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
-from keys.lifecycle import blocked_keys
+from keys.lifecycle import blocked_among, shared_keys_query
 
 
-def record_certificates(believed: Sequence[tuple[CertificateRequest, Believed]], *, issuer: Issuer, now: datetime) -> list[Certificate]:
-    """csr_created -> issued, with the certificate's row, bytes and event in the same transaction.
+def record_certificates(
+    believed: Sequence[tuple[CertificateRequest, Believed]], *, issuer: Issuer, now: datetime, complete: bool
+) -> list[Certificate]:
+    """csr_created -> issued, with the certificate's row, bytes and event in the same transaction; and on to completed with
+    `complete`, where nobody waits for the step between.
 
     A certificate that came back for a key blocked meanwhile, or as the renewal of one revoked meanwhile, is recorded and its
-    revocation requested at once.
+    revocation requested at once. The caller has locked the requests and found them at csr_created in this transaction.
     """
     if not believed:
         return []
-    blocked = blocked_keys({request.spki_sha256 for request, _ in believed})
+    chains_of = {_sha256(b.chain_pem): b.chain_pem for _, b in believed}
+    found, shared = ask(_chains_query(chains_of), shared_keys_query(request.spki_sha256 for request, _ in believed))
+    chains, blocked = _chains(chains_of, found, issuer), blocked_among(shared)
     fates: dict[int, RevocationReason] = reasons_for_results([request for request, _ in believed])
     fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request, _ in believed if request.spki_sha256 in blocked}
-    chains = {pem: _chain(pem, issuer) for pem in {b.chain_pem for _, b in believed}}
     certificates = [_row(request, b, issuer, chains[b.chain_pem], now, revoked=request.pk in fates) for request, b in believed]
-    give_ids(certificates)
     bodies = [CertificateBody(certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
     revocations = [_revocation(c, fates[c.request_id], now) for c in certificates if c.request_id in fates]
-    insert_models(certificates, bodies, revocations)
+    names = [name for c in certificates for name in names_of(c)] if complete else []
+    insert_models(certificates, bodies, revocations, names)
     transition_many(
-        [_move(request, c, fates.get(request.pk)) for c, (request, _) in zip(certificates, believed, strict=True)],
+        [_move(c, fates.get(c.request_id), complete=complete) for c in certificates],
         source=S.CSR_CREATED,
         actor=WORKER,
         now=now,
+        seen=True,
     )
     note_succession(certificates, now=now)
     return certificates
@@ -88,17 +94,42 @@ def _revocation(certificate: Certificate, reason: RevocationReason, now: datetim
     return Revocation(certificate=certificate, reason=reason, requested_at=now, requested_by=WORKER.name)
 
 
-def _chain(pem: str, issuer: Issuer) -> Chain:
-    sha256 = hashlib.sha256(pem.encode()).hexdigest()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT id FROM certs_chain WHERE sha256 = %s", [sha256])
-        found = cursor.fetchone()
-    if found:
-        return Chain(id=found[0], sha256=sha256, issuer=issuer, pem=pem)
-    return Chain.objects.get_or_create(sha256=sha256, defaults={"issuer": issuer, "pem": pem})[0]
+def names_of(certificate: Certificate) -> list[CertificateName]:
+    """The names people search by."""
+    request = certificate.request
+    dns = [
+        CertificateName(certificate=certificate, kind="dns", name=n, reversed_labels=".".join(reversed(n.split("."))))
+        for n in request.dns_names
+    ]
+    return dns + [CertificateName(certificate=certificate, kind="ip", name=n, reversed_labels="") for n in request.ip_addresses]
 
 
-def _move(request: CertificateRequest, certificate: Certificate, revoked_for: RevocationReason | None) -> Move:
+def recorded_event(certificate: Certificate) -> tuple[EventType, dict[str, Any]]:
+    """That the certificate is in the inventory with all that people look for."""
+    alert_at = certificate.alert_at.isoformat() if certificate.alert_at else ""
+    data = {"cert_id": certificate.cert_id, "alert_at": alert_at, "owner": certificate.request.team.slug}
+    return EventType.CERTIFICATE_RECORDED, data
+
+
+def _chains_query(wanted: Iterable[str]) -> Query:
+    return f"SELECT sha256, id FROM certs_chain WHERE {among_texts('sha256')}", [text_list(wanted)]  # noqa: S608 - constants
+
+
+def _chains(wanted: Mapping[str, str], rows: Iterable[tuple[str, int]], issuer: Issuer) -> dict[str, Chain]:
+    """The row of each chain, made when it is new. `wanted`: PEM by SHA-256."""
+    found = {wanted[sha256]: Chain(id=pk, sha256=sha256, issuer=issuer, pem=wanted[sha256]) for sha256, pk in rows}
+    for sha256, pem in wanted.items():
+        if pem not in found:
+            found[pem] = Chain.objects.get_or_create(sha256=sha256, defaults={"issuer": issuer, "pem": pem})[0]
+    return found
+
+
+@lru_cache(maxsize=64)
+def _sha256(pem: str) -> str:
+    return hashlib.sha256(pem.encode()).hexdigest()
+
+
+def _move(certificate: Certificate, revoked_for: RevocationReason | None, *, complete: bool) -> Move:
     data = {
         "cert_id": certificate.cert_id,
         "serial_number": format_serial(int(certificate.serial_number, 16)),
@@ -110,9 +141,11 @@ def _move(request: CertificateRequest, certificate: Certificate, revoked_for: Re
     events: list[tuple[EventType, dict[str, Any]]] = [(EventType.CERTIFICATE_ISSUED, data)]
     if revoked_for is not None:
         events.append((EventType.CERTIFICATE_REVOCATION_REQUESTED, {"cert_id": certificate.cert_id, "reason": str(revoked_for)}))
+    if complete:
+        events.append(recorded_event(certificate))
     return Move(
-        request,
-        (S.ISSUED,),
+        certificate.request,
+        (S.ISSUED, S.COMPLETED) if complete else (S.ISSUED,),
         tuple(events),
         {"policy_version": certificate.policy_version, "error": "", "suggestion": "", "resume_id": None},
     )

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
 
+from audit.batches import ask
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Team
 from certs.workflow.duplicates import Content, content_of, living_duplicates
 from certs.workflow.key_use import UNUSED, KeyUse, key_use
-from certs.workflow.ownership import requesters_for
+from certs.workflow.ownership import domains_query, requesters_for
 from keys.spec import KeyFacts
 from policy.engine import Decision, evaluate
 from policy.facts import RequestFacts
-from policy.models import PolicyVersion, Profile
-from policy.publishing import version_in_force
+from policy.models import PolicyVersion
+from policy.publishing import version_found, version_query
 from policy.rules.names import Duplicates
 from policy.rules.ruleset import RuleSet
 
@@ -54,10 +56,13 @@ def asked_by(request: CertificateRequest) -> Asked:
 
 def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersion, list[Decision]]:
     """Evaluate under the version in force at `at`, with ownership of domains as it is now."""
-    version = version_in_force(settings.PKI_DEFAULT_POLICY, at=at)
+    owned = [(one.spec, one.team) for one in asked]
+    policy = settings.PKI_DEFAULT_POLICY
+    in_force, domains, profiles = ask(version_query(policy, at), domains_query(owned), ("SELECT name, ekus FROM policy_profile", []))
+    version = version_found(in_force, policy)
     ruleset = version.ruleset
-    requesters = requesters_for([(one.spec, one.team) for one in asked])
-    ekus = {profile.name: tuple(profile.ekus) for profile in Profile.objects.raw("SELECT * FROM policy_profile")}
+    requesters = requesters_for(owned, domains)
+    ekus = {name: tuple(json.loads(known) if isinstance(known, str) else known) for name, known in profiles}
     duplicates = _duplicates(ruleset, asked, at)
     uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
     facts = [

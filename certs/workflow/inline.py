@@ -11,20 +11,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.db import IntegrityError, transaction
 
-from audit.clock import database_now
 from audit.log import together
 from certs.errors import InputRefused, PortalError
 from certs.intake.spec import CertificateSpec
-from certs.models import Certificate, CertificateRequest
+from certs.models import CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.canvas import start
-from certs.workflow.issuance import Requester, Wanted, admit, insert_requests, replayed
+from certs.workflow.issuance import Requester, Wanted, admit_all, insert_requests, replayed
 from certs.workflow.joining import Joiner
-from certs.workflow.steps.inventory import complete
 from certs.workflow.steps.policy import evaluate_and_move
 from certs.workflow.steps.submission import Work, carry_out, note_intents
 
@@ -51,7 +48,7 @@ def issue_now(call: Call) -> CertificateRequest:
 
 def _run(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exception]:
     try:
-        wanted = [one for call in calls for one in admit([call.spec], requester=call.requester)]
+        wanted = admit_all([(call.spec, call.requester) for call in calls], [call.requester.idempotency_key for call in calls])
         requests, works = _begin(wanted)
     except (PortalError, IntegrityError) as exc:
         if len(calls) > 1:  # whose fault it was shows when each runs alone
@@ -88,9 +85,8 @@ def issue_wanted(wanted: Callable[[], Sequence[Wanted]]) -> list[CertificateRequ
 def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Work]]:
     if not wanted:
         return [], []
-    now = database_now()
     with together():
-        requests = insert_requests(wanted, now=now)
+        requests, now = insert_requests(wanted)
         judged = evaluate_and_move(requests, now=now)
         return requests, note_intents([r for r in requests if r.state == S.CSR_CREATED], now=now, judged=judged)
 
@@ -102,17 +98,13 @@ def _finish(works: Sequence[Work]) -> None:
     """
     for work in works:
         try:
-            missed = carry_out(work, then=_complete)
+            missed = carry_out(work, complete=True)
         except Exception:
             log.exception("%d orders at %s broke off; the sweeper goes on with them", len(work.orders), work.issuer.name)
             continue
         singles = [pk for pk in missed if work.requests[pk].bulk_item_id is None]
         if singles:
             start(singles, at=S.CSR_CREATED)
-
-
-def _complete(certificates: Sequence[Certificate], now: datetime) -> None:
-    complete([(certificate.request, certificate) for certificate in certificates], now=now)
 
 
 _joined: Joiner[Call, CertificateRequest] = Joiner(_run, most=MOST_TOGETHER)

@@ -12,13 +12,14 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from audit.clock import database_now
+from audit.batches import Query, among_ids, ask, id_list, ids_query
+from audit.clock import database_now, now_query, time_of
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.errors import InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
-from certs.models.batch import give_ids, insert_models
+from certs.models.batch import insert_models, instances, select_query
 from certs.terms import RequestState
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.facts import Asked, evaluate_many
@@ -80,7 +81,7 @@ def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issue
     wanted = admit(specs, requester=requester, issuer=issuer)
     try:
         with transaction.atomic():
-            requests = insert_requests(wanted, now=database_now())
+            requests, _ = insert_requests(wanted)
             _start([request.pk for request in requests])
             return requests
     except IntegrityError as exc:
@@ -109,20 +110,37 @@ class Wanted:
 
 def admit(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[Wanted]:
     """Check what can be checked before anything is written. Raises NotPermitted, InputRefused."""
-    requester.check()
-    target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
-    check_profiles({spec.profile for spec in specs})
-    who = str(requester.user or requester.actor.name)
+    return admit_all([(spec, requester) for spec in specs], _keys(requester, len(specs)), issuer=issuer)
+
+
+def admit_all(
+    asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], *, issuer: str | None = None
+) -> list[Wanted]:
+    """The same for the wishes of several requesters at once."""
+    for requester in {id(requester): requester for _, requester in asked}.values():
+        requester.check()
+    issuers, profiles = ask(_issuer_query(issuer or settings.PKI_DEFAULT_CA), _PROFILES)
+    target = _active(issuers, issuer or settings.PKI_DEFAULT_CA)
+    _check_profiles({spec.profile for spec, _ in asked}, profiles)
     return [
-        Wanted(spec, requester, target, request_digest(spec, team=requester.team, issuer=target, requester=who), key)
-        for spec, key in zip(specs, _keys(requester, len(specs)), strict=True)
+        Wanted(spec, requester, target, request_digest(spec, team=requester.team, issuer=target, requester=_who(requester)), key)
+        for (spec, requester), key in zip(asked, idempotency_keys, strict=True)
     ]
 
 
-def insert_requests(wanted: Sequence[Wanted], *, now: datetime) -> list[CertificateRequest]:
-    """Rows, brought CSRs and events. Needs an open transaction; raises IntegrityError for an idempotency key used before."""
-    requests = [_row(one, now) for one in wanted]
-    give_ids(requests)
+def _who(requester: Requester) -> str:
+    return str(requester.user or requester.actor.name)
+
+
+def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], datetime]:
+    """Rows, brought CSRs and events; answers the time too. The CAs' rows stay as they are until the open transaction ends, which
+    is needed. Raises IntegrityError for an idempotency key used before.
+    """
+    lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
+    shared = select_query(Issuer, f"{among_ids('id')} ORDER BY id{lock}", [id_list(sorted({one.issuer.pk for one in wanted}))])
+    time, ids, rows = ask(now_query(), ids_query(CertificateRequest._meta.db_table, len(wanted)), shared)
+    now, issuers = time_of(time), {issuer.pk: issuer for issuer in instances(Issuer, rows)}
+    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, (pk,) in zip(wanted, ids, strict=True)]
     csrs = [
         RequestCSR(request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
         for r, one in zip(requests, wanted, strict=True)
@@ -135,18 +153,19 @@ def insert_requests(wanted: Sequence[Wanted], *, now: datetime) -> list[Certific
             for r, one in zip(requests, wanted, strict=True)
         ]
     )
-    return requests
+    return requests, now
 
 
-def _row(wanted: Wanted, now: datetime) -> CertificateRequest:
+def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateRequest:
     spec, requester = wanted.spec, wanted.requester
     return CertificateRequest(
+        id=pk,
         public_id=new_public_id("req", now),
         state=RequestState.SUBMITTED,
         team=requester.team,
         requester=requester.user,
         door=requester.door,
-        issuer=wanted.issuer,
+        issuer=issuer,
         profile=spec.profile,
         common_name=spec.common_name,
         dns_names=list(spec.dns_names),
@@ -206,13 +225,21 @@ def replayed(wanted: Sequence[Wanted], *, conflict: IntegrityError) -> list[Cert
 
 def _asks_the_same(one: Wanted, row: CertificateRequest) -> bool:
     """The same content, even where another CA has taken over since."""
-    who = str(one.requester.user or one.requester.actor.name)
-    return row.digest in (one.digest, request_digest(one.spec, team=one.requester.team, issuer=row.issuer, requester=who))
+    again = request_digest(one.spec, team=one.requester.team, issuer=row.issuer, requester=_who(one.requester))
+    return row.digest in (one.digest, again)
 
 
 def active_issuer(name: str) -> Issuer:
     """The issuer of that name, or the one that has taken over from it; it must be active. Raises InputRefused."""
-    issuer = next(iter(Issuer.objects.raw("SELECT * FROM certs_issuer WHERE name = %s", [name])), None)
+    return _active(ask(_issuer_query(name))[0], name)
+
+
+def _issuer_query(name: str) -> Query:
+    return select_query(Issuer, "name = %s", [name])
+
+
+def _active(rows: Sequence[Sequence[Any]], name: str) -> Issuer:
+    issuer = next(iter(instances(Issuer, rows)), None)
     if issuer is None:
         known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"
         raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.")
@@ -231,13 +258,18 @@ def latest_issuer(issuer: Issuer) -> Issuer:
     return issuer
 
 
+_PROFILES: Query = ("SELECT name FROM policy_profile", [])
+
+
 def check_profiles(asked: Collection[str]) -> None:
     """Raises InputRefused for a profile that does not exist."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT name FROM policy_profile")
-        known = {row[0] for row in cursor.fetchall()}
-    for name in sorted(set(asked) - known):
-        raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(known))}.")
+    _check_profiles(asked, ask(_PROFILES)[0])
+
+
+def _check_profiles(asked: Collection[str], known: Sequence[Sequence[str]]) -> None:
+    names = {row[0] for row in known}
+    for name in sorted(set(asked) - names):
+        raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(names))}.")
 
 
 def request_digest(spec: CertificateSpec, *, team: Team, issuer: Issuer, requester: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db import connection
 
-from audit.batches import among_ids, among_texts, id_list, text_list
+from audit.batches import Query, among_ids, among_texts, id_list, text_list
 from certs.intake.spec import CertificateSpec
 from certs.models import Team
 from policy.facts import RequesterFacts
@@ -18,10 +18,23 @@ _BENEATH = {
 }
 
 
-def requesters_for(asked: Sequence[tuple[CertificateSpec, Team]]) -> list[RequesterFacts]:
-    """For each request its team's domains, and those of other teams at, above or beneath the names asked for."""
+Domains = Sequence[tuple[str, int]]  # with the id of the team that owns each
+
+
+def domains_query(asked: Sequence[tuple[CertificateSpec, Team]]) -> Query:
+    """For `ask`: the domains of these teams, and any team's at or above a name or beneath a wildcard's base, with the team's id."""
     names = {name for spec, _ in asked for name in spec.dns_names}
-    owners = _owners({team.pk for _, team in asked}, names)
+    among = [id_list(list({team.pk for _, team in asked})), text_list(sorted({d for name in names for d in _ancestors(name)}))]
+    beneath = sorted({name[1:] for name in names if name.startswith("*.")})
+    sql = f"SELECT name, team_id FROM certs_domain WHERE {among_ids('team_id')} OR {among_texts('name')}"  # noqa: S608 - constants
+    if beneath:
+        sql += f" OR EXISTS (SELECT 1 FROM {_BENEATH[connection.vendor]})"  # noqa: S608 - constants
+    return sql, [*among, text_list(beneath)] if beneath else among
+
+
+def requesters_for(asked: Sequence[tuple[CertificateSpec, Team]], domains: Domains) -> list[RequesterFacts]:
+    """For each request its team's domains, and those of other teams at, above or beneath the names asked for."""
+    owners = dict(domains)
     owned: dict[int, list[str]] = {}
     for domain, team_id in sorted(owners.items()):
         owned.setdefault(team_id, []).append(domain)
@@ -35,18 +48,6 @@ def _foreign(spec: CertificateSpec, team: Team, owners: Mapping[str, int]) -> tu
         if name.startswith("*."):
             near |= {domain for domain in owners if domain.endswith(name[1:])}
     return tuple(sorted(domain for domain in near if owners[domain] != team.pk))
-
-
-def _owners(teams: Iterable[int], names: Iterable[str]) -> dict[str, int]:
-    """Domains with their team's id: all of these teams, and any team's at or above a name or beneath a wildcard's base."""
-    among = [id_list(list(teams)), text_list(sorted({domain for name in names for domain in _ancestors(name)}))]
-    beneath = sorted({name[1:] for name in names if name.startswith("*.")})
-    sql = f"SELECT name, team_id FROM certs_domain WHERE {among_ids('team_id')} OR {among_texts('name')}"  # noqa: S608 - constants
-    if beneath:
-        sql += f" OR EXISTS (SELECT 1 FROM {_BENEATH[connection.vendor]})"  # noqa: S608 - constants
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [*among, text_list(beneath)] if beneath else among)
-        return dict(cursor.fetchall())
 
 
 def _ancestors(name: str) -> list[str]:

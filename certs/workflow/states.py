@@ -12,11 +12,12 @@ from typing import Any
 
 from django.db import connection
 
-from audit.batches import among_ids, id_list
+from audit.batches import among_ids, ask, id_list
+from audit.clock import now_query, time_of
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.models import CertificateRequest, Issuer, Team
-from certs.models.batch import locked, update_rows
+from certs.models.batch import locked, update_later, update_rows
 from certs.terms import RequestState as S
 
 TRANSITIONS: Mapping[S, frozenset[S]] = {
@@ -51,11 +52,12 @@ class Move:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: datetime) -> set[int]:
+def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: datetime, seen: bool = False) -> set[int]:
     """Move requests that are in `source` along their paths; answers the ids that moved.
 
     Compare-and-set: a request that another worker has moved meanwhile is left alone and gets no event. Needs an open
-    transaction (the events share it). Raises ValueError for an arrow that TRANSITIONS does not have.
+    transaction (the events share it). `seen`: the caller has locked the rows in this transaction and found them in `source`,
+    so that they will move for certain, and may be written at its end. Raises ValueError for an arrow that TRANSITIONS does not have.
     """
     if not moves:
         return set()
@@ -67,7 +69,10 @@ def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: date
         for move in moves
         if not _is_held_back(move.request)
     }
-    if values:
+    if values and seen:
+        update_later(CertificateRequest, values)
+        moved |= values.keys()
+    elif values:
         moved |= update_rows(CertificateRequest, values, only_if={"state": source})
     winners = [move for move in moves if move.request.pk in moved]
     record_many([Event(event, move.request.subject, actor, now, data) for move in winners for event, data in move.events])
@@ -80,7 +85,7 @@ def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: date
 
 def _is_held_back(request: CertificateRequest) -> bool:
     """Made in this very transaction and not written yet: it will be written as it then is, and nobody else can have moved it."""
-    return request._state.adding
+    return request._state.adding  # noqa: SLF001 - Django documents it
 
 
 def _attribute(column: str) -> str:
@@ -118,13 +123,9 @@ def attach_rows(requests: Sequence[CertificateRequest]) -> None:
         request.team, request.issuer = teams[request.team_id], issuers[request.issuer_id]
 
 
-def still_ready(ids: Sequence[int], state: S) -> set[int]:
-    """Like `lock_ready`, for a caller that holds the rows' content already: only which of them are still there, locked."""
+def still_ready(ids: Sequence[int], state: S) -> tuple[datetime, set[int]]:
+    """Like `lock_ready`, for a caller that holds the rows' content already: the time, and which of them are still there, locked."""
     lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT id FROM certs_certificaterequest WHERE {among_ids('id')} "  # noqa: S608 - constants
-            f"AND state = %s AND held_since IS NULL ORDER BY id{lock}",
-            [id_list(ids), state],
-        )
-        return {row[0] for row in cursor.fetchall()}
+    sql = f"SELECT id FROM certs_certificaterequest WHERE {among_ids('id')} AND state = %s AND held_since IS NULL ORDER BY id{lock}"  # noqa: S608
+    rows, time = ask((sql, [id_list(ids), state]), now_query())
+    return time_of(time), {row[0] for row in rows}

@@ -7,16 +7,17 @@ Recorded first: the renewal stands, and the revocation concerns the old certific
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
 
+from audit.batches import Query, among_texts, text_list
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Event, record_many
-from certs.models import Certificate, CertificateRequest, Revocation
+from certs.models import Certificate, CertificateRequest
 from certs.models.batch import locked
 from certs.notifications.owners import tell_renewed
 from certs.terms import RequestState as S
@@ -89,12 +90,13 @@ def reasons_for_results(requests: Sequence[CertificateRequest]) -> dict[int, Rev
     }
 
 
-def claimed_keys(spkis: Collection[str]) -> set[str]:
-    """Keys whose own team said that they are compromised: refused to it from then on, whatever the officers decide."""
-    if not spkis:
-        return set()
-    rows = Revocation.objects.filter(certificate__spki_sha256__in=spkis, reason=RevocationReason.KEY_COMPROMISE, released_at__isnull=True)
-    return set(rows.values_list("certificate__spki_sha256", flat=True))
+def claimed_keys_query(spkis: Iterable[str]) -> Query:
+    """For `ask`: keys whose own team said that they are compromised; refused to it from then on, whatever the officers decide."""
+    sql = (
+        "SELECT DISTINCT c.spki_sha256 FROM certs_revocation r JOIN certs_certificate c ON c.id = r.certificate_id "  # noqa: S608 - constants
+        f"WHERE {among_texts('c.spki_sha256')} AND r.reason = %s AND r.released_at IS NULL"
+    )
+    return sql, [text_list(spkis), RevocationReason.KEY_COMPROMISE.value]
 
 
 def keys_followed(requests: Sequence[CertificateRequest]) -> dict[int, UUID]:

@@ -154,8 +154,7 @@ def begin_chunk(chunk_id: int) -> list[int]:
     made, missing = _lines(chunk_id)
     if missing:
         with together():
-            now = database_now()
-            rows = insert_requests(missing, now=now)
+            rows, now = insert_requests(missing)
             evaluate_and_move(rows, now=now)
         made += [row.pk for row in rows]
     return sorted(made)

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from audit.batches import ask
 from audit.events import EventType
 from certs.models import CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.states import WORKER, Move, transition_many
-from certs.workflow.succession import claimed_keys
-from keys.lifecycle import RecordedAs, record_public_keys
+from certs.workflow.succession import claimed_keys_query
+from keys.lifecycle import RecordedAs, public_keys_queries, recorded_as
 
 Events = tuple[tuple[EventType, Mapping[str, Any]], ...]
 _PATHS = {S.SUBMITTED: (S.APPROVED, S.KEY_READY, S.CSR_CREATED), S.APPROVED: (S.KEY_READY, S.CSR_CREATED)}
@@ -29,8 +30,10 @@ def advance_brought(
     if not requests:
         return
     # Of two teams that show the same key at once, the one whose request is older has it.
-    recorded = record_public_keys({request.spki_sha256: request.team.slug for request in reversed(requests)}, now=now)
-    recorded |= {spki: RecordedAs(recorded[spki].team, blocked=True) for spki in claimed_keys(recorded)}
+    owners = {request.spki_sha256: request.team.slug for request in reversed(requests)}
+    _, rows, claimed = ask(*public_keys_queries(owners, now=now), claimed_keys_query(owners))
+    recorded = recorded_as(rows)
+    recorded |= {spki: RecordedAs(recorded[spki].team, blocked=True) for (spki,) in claimed}
     moves = [_move(request, recorded[request.spki_sha256], source, (before or {}).get(request.pk, ())) for request in requests]
     transition_many(moves, source=source, actor=WORKER, now=now)
 

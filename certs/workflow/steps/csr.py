@@ -119,8 +119,7 @@ def _record(
     requests: Mapping[int, CertificateRequest],
     signed: Mapping[int, SignedCSR | KeyBackendError | PortalError],
 ) -> dict[int, str]:
-    now = database_now()
-    ready = still_ready(list(attempts), S.KEY_READY)
+    now, ready = still_ready(list(attempts), S.KEY_READY)
     winners = close_attempts(attempts.values(), {pk: _outcome(result) for pk, result in signed.items()}, now=now)
     unavailable: dict[int, str] = {}
     moves, rows, failures = [], [], []

@@ -95,8 +95,7 @@ def _record(
     made: Mapping[UUID, KeyInfo | KeyBackendError],
 ) -> dict[int, str]:
     """Beat 3: write down the keys of the requests whose claim held; answers what to try again."""
-    now = database_now()
-    ready = still_ready(list(attempts), S.APPROVED)
+    now, ready = still_ready(list(attempts), S.APPROVED)
     outcomes = {pk: _outcome(made[key.pk]) for pk, key in keys.items()}
     winners = close_attempts(attempts.values(), outcomes, now=now)
     unavailable: dict[int, str] = {}

@@ -6,7 +6,7 @@ whose fate is unknown is looked up first; a wrong certificate is kept apart, rev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from audit.log import Event, record_many, together
 from certs.ca.base import BookkeepingCA, CAClient, CAUnreachable, Issued, Noted, NotSent, Order, Outcome, Pending, Refused, Unknown
 from certs.ca.registry import get_ca_client, own_ca
 from certs.errors import SignerMismatch
-from certs.models import Attempt, Certificate, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
+from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
 from certs.models.batch import locked
 from certs.notifications.alerts import open_circuit
 from certs.terms import RequestState as S
@@ -83,16 +83,13 @@ def submit_to_ca(ids: Sequence[int]) -> Sequence[int]:
     return ids
 
 
-def carry_out(work: Work, *, then: Callable[[Sequence[Certificate], datetime], None] | None = None) -> dict[int, str]:
-    """Beats 2 and 3; answers what to try again. `then` shares the transaction of beat 3 and gets the new certificates."""
+def carry_out(work: Work, *, complete: bool = False) -> dict[int, str]:
+    """Beats 2 and 3; answers what to try again. `complete`: nobody waits for step 5, so it shares the transaction of beat 3."""
     pause(STEP, "intent noted")
     results = _ask(work)
     pause(STEP, "ca answered")
     with transaction.atomic(), together():
-        now = database_now()
-        certificates, unavailable = _record(work, results, now=now)
-        if then is not None:
-            then(certificates, now)
+        unavailable = _record(work, results, complete=complete)
     pause(STEP, "answer recorded")
     return unavailable
 
@@ -116,14 +113,24 @@ def note_intents(requests: Sequence[CertificateRequest], *, now: datetime, judge
     worn_out(claims.worn_out, source=S.CSR_CREATED, now=now)
     mine = [request for request in requests if request.pk in claims.mine]
     csrs = _csrs(mine)
-    issuers = {issuer.pk: issuer for issuer in locked(Issuer, sorted({request.issuer_id for request in mine}), share=True)}
+    issuers = _issuers_of(mine, locked_already=judged is not None)
     record_many(
         [
             Event(EventType.CA_SUBMITTED, r.subject, WORKER, now, {"issuer": r.issuer.name, "attempt": claims.mine[r.pk].number})
             for r in mine
         ]
     )
-    return [_work(issuer, [r for r in mine if r.issuer_id == pk], csrs, claims, now) for pk, issuer in issuers.items()]
+    return [
+        _work(issuer, [r for r in mine if r.issuer_id == pk], csrs, claims, now=now, fresh=judged is not None)
+        for pk, issuer in issuers.items()
+    ]
+
+
+def _issuers_of(requests: Sequence[CertificateRequest], *, locked_already: bool) -> dict[int, Issuer]:
+    """As they are now, and will be until the open transaction ends."""
+    if locked_already:  # when the requests were made in it
+        return {request.issuer_id: request.issuer for request in requests}
+    return {issuer.pk: issuer for issuer in locked(Issuer, sorted({request.issuer_id for request in requests}), share=True)}
 
 
 def _csrs(requests: Sequence[CertificateRequest]) -> dict[int, RequestCSR]:
@@ -134,7 +141,15 @@ def _csrs(requests: Sequence[CertificateRequest]) -> dict[int, RequestCSR]:
     return known | (RequestCSR.objects.in_bulk(missing) if missing else {})
 
 
-def _work(issuer: Issuer, requests: Sequence[CertificateRequest], csrs: Mapping[int, RequestCSR], claims: Claims, now: datetime) -> Work:
+def _work(
+    issuer: Issuer,
+    requests: Sequence[CertificateRequest],
+    csrs: Mapping[int, RequestCSR],
+    claims: Claims,
+    *,
+    now: datetime,
+    fresh: bool,
+) -> Work:
     # What an earlier attempt may have had signed is as old as that attempt, so the order keeps the time of the first.
     orders = {request.pk: order_for(request, csrs[request.pk], now=claims.since.get(request.pk, now)) for request in requests}
     own = own_ca(issuer.alias) if _stopped(issuer, orders.values()) is None else None
@@ -145,7 +160,7 @@ def _work(issuer: Issuer, requests: Sequence[CertificateRequest], csrs: Mapping[
         look_up=frozenset(r.pk for r in requests if any(outcome != "not_sent" for outcome in claims.earlier.get(r.pk, ()))),
         attempts={request.pk: claims.mine[request.pk] for request in requests},
         noted_at=now,
-        noted=own.note(list(orders.values()), now=now, issuer=issuer) if own else None,
+        noted=own.note(list(orders.values()), now=now, issuer=issuer, fresh=fresh) if own else None,
     )
 
 
@@ -264,31 +279,25 @@ def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:
         return Mismatch(outcome.certificate_der, tuple(recordable(reason) for reason in exc.reasons))
 
 
-def _record(work: Work, results: Mapping[int, Result], *, now: datetime) -> tuple[list[Certificate], dict[int, str]]:
-    """Beat 3: compare and set, for the requests whose claim held. Answers the new certificates, and what to try again.
-
-    Needs an open transaction.
-    """
-    ready = still_ready(list(work.attempts), S.CSR_CREATED)
+def _record(work: Work, results: Mapping[int, Result], *, complete: bool) -> dict[int, str]:
+    """Beat 3: compare and set, for the requests whose claim held. Answers what to try again. Needs an open transaction."""
+    now, ready = still_ready(list(work.attempts), S.CSR_CREATED)
     winners = close_attempts(work.attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, now=now)
     late = [pk for pk in results if pk not in winners or pk not in ready]
     keep_unclaimed([u for pk in late for u in _unclaimed(work, pk, results[pk], now)], actor=WORKER, now=now)
     mine = {pk: (work.requests[pk], result) for pk, result in results.items() if pk not in late}
     believed = [(request, r) for request, r in mine.values() if isinstance(r, Believed)]
     if work.noted is not None:
-        _own_ca(work).keep(
-            [Issued(request.public_id, r.der, ()) for request, r in mine.values() if isinstance(r, Believed | Mismatch)],
-            work.noted,
-            now=now,
-        )
-    certificates = record_certificates(believed, issuer=work.issuer, now=now)
+        signed = [Issued(request.public_id, r.der, ()) for request, r in mine.values() if isinstance(r, Believed | Mismatch)]
+        _own_ca(work).keep(signed, work.noted, now=now)
+    record_certificates(believed, issuer=work.issuer, now=now, complete=complete)
     _quarantine(work, [(request, r) for request, r in mine.values() if isinstance(r, Mismatch)], now=now)
     fail_many(
         [(request, r.problem, f"{work.issuer.name} refused: {r.message}") for request, r in mine.values() if isinstance(r, Refused)],
         source=S.CSR_CREATED,
         now=now,
     )
-    return certificates, {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
+    return {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
 
 
 def _outcome(result: Result) -> tuple[str, str]:
