@@ -178,7 +178,7 @@ def test_roll_over_under_load(requester: Requester, settings: Any, tmp_path: Pat
             assert (code, answer["took_over_from"]) == (0, old.name)
             rolled_over = time.monotonic()
             stream.flow(since=rolled_over)
-        finished(order, worker, seconds=120)
+        finished(order, worker, seconds=120 + LINES / 10)
         new = Issuer.objects.get(name=answer["issuer"])
         assert_nothing_was_lost(stream, order_lines=LINES, old=old, new=new, rolled_over=rolled_over)
         for issuer in (old, new):

@@ -11,13 +11,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from certs.models import Certificate, Issuer
-from certs.x509.ocsp import issuer_hashes
+from certs.models import Certificate
+from tests.certs.ocsp.questions import request_for
 from tests.faults.processes import Web, environment
 from tests.faults.proxy import proxied
 from tests.portal.authority import issue, publish_everything
@@ -41,10 +40,8 @@ def web(certificate: Certificate, tmp_path: Path) -> Iterator[Web]:
         yield running
 
 
-def request_for(issuer: Issuer, serial: str) -> bytes:
-    _, name, key = issuer_hashes(x509.load_der_x509_certificate(bytes(issuer.certificate_der or b"")))[0]
-    builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name, key, int(serial, 16), hashes.SHA1())  # noqa: S303 - as clients ask
-    return builder.add_extension(x509.OCSPNonce(secrets.token_bytes(32)), critical=False).build().public_bytes(Encoding.DER)
+def asking(certificate: Certificate) -> bytes:
+    return request_for(certificate, nonce=secrets.token_bytes(32))
 
 
 def ask(port: int, path: str, body: bytes) -> tuple[int, bytes]:
@@ -70,7 +67,7 @@ def word(answer: tuple[int, bytes]) -> str:
 def test_nonsense_is_answered_at_once_and_leaves_nothing_behind(certificate: Certificate, web: Web) -> None:
     issuer = certificate.issuer
     path = f"/pki/ocsp/{issuer.slug}"
-    good = request_for(issuer, certificate.serial_number)
+    good = asking(certificate)
     other = ocsp.OCSPRequestBuilder().add_certificate_by_hash(b"x" * 20, b"y" * 20, 5, hashes.SHA1())  # noqa: S303 - as clients ask
     before = web.memory()
     for _ in range(20):
@@ -80,7 +77,7 @@ def test_nonsense_is_answered_at_once_and_leaves_nothing_behind(certificate: Cer
             word(ask(web.port, path, good[:-1])),
             word(ask(web.port, path, b"")),
             word(ask(web.port, path, other.build().public_bytes(Encoding.DER))),
-            word(ask(web.port, path, request_for(issuer, "7f" * 12))),
+            word(ask(web.port, path, request_for(certificate, serial=int("7f" * 12, 16)))),
             word(ask(web.port, "/pki/ocsp/nobody", good)),
             word(ask(web.port, path, good)),
         ] == ["MALFORMED_REQUEST"] * 4 + ["UNAUTHORIZED", "UNKNOWN", "404", "GOOD"]
@@ -109,7 +106,7 @@ def test_clients_that_dribble_their_requests_hold_up_nobody(certificate: Certifi
         for _ in range(10):
             for connection in slow:
                 connection.sendall(b"x")
-            assert word(ask(plain, path, request_for(certificate.issuer, certificate.serial_number))) == "GOOD"
+            assert word(ask(plain, path, asking(certificate))) == "GOOD"
 
 
 def test_proxy_as_it_is_shipped(certificate: Certificate, web: Web, tmp_path: Path) -> None:
@@ -141,4 +138,4 @@ def test_proxy_as_it_is_shipped(certificate: Certificate, web: Web, tmp_path: Pa
         assert get("/api/v1/ca/chain", secure=True)[0] in (200, 401)
         assert get("/metrics", secure=True) == (404, "")
         assert word(ask(plain, f"/pki/ocsp/{issuer.slug}", secrets.token_bytes(64 * 1024 + 1))) == "413"
-        assert word(ask(plain, f"/pki/ocsp/{issuer.slug}", request_for(issuer, certificate.serial_number))) == "GOOD"
+        assert word(ask(plain, f"/pki/ocsp/{issuer.slug}", asking(certificate))) == "GOOD"

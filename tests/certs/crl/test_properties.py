@@ -16,8 +16,8 @@ from certs.terms import RevocationReason
 from certs.workflow.publishing import refresh_point
 from certs.workflow.revocation import request_release, request_revocation
 from certs.workflow.revoking import process_revocations
-from tests.certs.crl.test_publishing import point, serials
-from tests.certs.ocsp.test_answers import said, word
+from tests.certs.crl.lists import point, serials
+from tests.certs.ocsp.questions import said, word
 from tests.portal.authority import issue, issuing_ca, publish_everything, published
 from tests.portal.fixtures import SYSTEM, Portal
 

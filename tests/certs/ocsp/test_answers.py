@@ -1,77 +1,35 @@
-"""OCSP over real HTTP: what is answered to whom, judged by OpenSSL, GnuTLS, pkilint and pyhanko."""
+"""What is answered to whom, and for how long an answer is kept."""
 
 from __future__ import annotations
 
-import base64
-import http.client
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
-from cryptography.x509.oid import ExtendedKeyUsageOID
 from django.db import connection, connections
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
 from audit.clock import database_now
-from certs.ca.responders import RENEW_EVERY, ensure_responder
 from certs.models import Certificate, IssuanceIntent, Issuer, OperatorAlert, ResponderCertificate, Revocation
 from certs.ocsp import answering, book
 from certs.ocsp.answering import answer, forget_answers
 from certs.ocsp.signers import UnknownIssuer, forget_signers
-from certs.workflow.publishing import keep_status_information, watch
-from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
-from certs.x509.responder import LONGEST_LIFE, build_responder_tbs, lint_responder
+from certs.workflow.publishing import watch
+from certs.x509.ocsp import Unsuccessful
 from certs.x509.serial import new_serial
-from keys.models import Key
-from keys.spec import spki_der
+from tests.certs.ocsp.questions import SHA1, SHA256, request_for, said, word
 from tests.certs.relying_parties import Files, gnutls_ocsp, lint, openssl_ocsp, openssl_ocsp_get, pyhanko_refuses
-from tests.certs.x509.chains import NOW, issuer_of, key_of
+from tests.certs.x509.chains import issuer_of
 from tests.portal.authority import issue, issuing_ca, publish_everything, revoke, served
-from tests.portal.fixtures import SYSTEM, Portal
+from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
-
-SHA1, SHA256 = hashes.SHA1(), hashes.SHA256()  # noqa: S303 - what most clients still ask with
-
-
-def request_for(
-    certificate: Certificate, *, algorithm: hashes.HashAlgorithm = SHA1, nonce: bytes | None = None, serial: int | None = None
-) -> bytes:
-    authority = x509.load_der_x509_certificate(bytes(certificate.issuer.certificate_der or b""))
-    builder = ocsp.OCSPRequestBuilder()
-    if serial is None:
-        builder = builder.add_certificate(x509.load_der_x509_certificate(bytes(certificate.body.der)), authority, algorithm)
-    else:
-        one = ocsp.load_der_ocsp_request(request_for(certificate, algorithm=algorithm))
-        builder = builder.add_certificate_by_hash(one.issuer_name_hash, one.issuer_key_hash, serial, algorithm)
-    if nonce is not None:
-        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
-    return builder.build().public_bytes(Encoding.DER)
-
-
-def said(certificate: Certificate, data: bytes | None = None, *, client: str = "127.0.0.1") -> ocsp.OCSPResponse:
-    return ocsp.load_der_ocsp_response(answer(certificate.issuer.slug, data or request_for(certificate), client=client).body)
-
-
-def word(response: ocsp.OCSPResponse) -> str:
-    return response.certificate_status.name.lower()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    forget_answers()
-    forget_signers()
 
 
 def test_openssl_by_post_and_get_with_both_hashes(portal: Portal, tmp_path: Path) -> None:
@@ -278,124 +236,3 @@ def _outlives_a_restart(certificate: Certificate) -> str:
     finally:
         book.forget_connection()
         connections.close_all()
-
-
-def post(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
-    connection.request("POST", urlsplit(url).path, body=data, headers={"Content-Type": "application/ocsp-request", **headers})
-    response = connection.getresponse()
-    body = response.read()
-    connection.close()
-    return response.status, {name.lower(): value for name, value in response.getheaders()}, body
-
-
-def get(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
-    path = f"{urlsplit(url).path}/{quote(base64.b64encode(data).decode(), safe='')}"
-    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    response = connection.getresponse()
-    body = response.read()
-    connection.close()
-    return response.status, {name.lower(): value for name, value in response.getheaders()}, body
-
-
-def test_caching_headers_of_a_get(portal: Portal) -> None:
-    (certificate,) = issue(portal, 1)
-    issuer = publish_everything()
-    with served() as url:
-        address = f"{url}/pki/ocsp/{issuer.slug}"
-        status, headers, body = get(address, request_for(certificate))
-        assert (status, headers["content-type"]) == (200, "application/ocsp-response")
-        assert headers["cache-control"] == "public, max-age=60, no-transform, must-revalidate"
-        assert get(address, request_for(certificate), If_None_Match=headers["etag"])[0] == 304
-        assert get(address, request_for(certificate, nonce=b"n" * 32))[1]["cache-control"] == "no-store"
-        assert post(address, request_for(certificate))[1]["cache-control"] == "no-store"
-        assert body == post(address, request_for(certificate))[2]
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"garbage", b"\x30\x03\x02\x01\x05", b"\x00" * 70, b"x" * 65_536, b"\x30\x82\x0f\xff" + b"\x30" * 4000],
-    ids=["nothing", "text", "short", "zeros", "64 kB", "nested"],
-)
-def test_garbage_is_malformed_at_once_and_the_next_client_does_not_wait(portal: Portal, data: bytes) -> None:
-    (certificate,) = issue(portal, 1)
-    issuer = publish_everything()
-    with served() as url:
-        address = f"{url}/pki/ocsp/{issuer.slug}"
-        assert post(address, data)[::2] == (200, Unsuccessful.MALFORMED_REQUEST)
-        assert word(ocsp.load_der_ocsp_response(post(address, request_for(certificate))[2])) == "good"
-        assert get(address, data[:3000])[::2] == (200, Unsuccessful.MALFORMED_REQUEST)
-
-
-def test_other_methods_and_other_names_are_refused(portal: Portal) -> None:
-    issuer = publish_everything()
-    with served() as url:
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
-        connection.request("PUT", f"/pki/ocsp/{issuer.slug}", body=b"")
-        response = connection.getresponse()
-        assert (response.status, response.getheader("Allow")) == (405, "GET, POST")
-        connection.close()
-        assert post(f"{url}/pki/ocsp/nobody", b"x")[0] == 404
-        assert post(f"{url}/pki/ocsp/", b"x")[0] == 404
-
-
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
-@given(st.binary(max_size=200), st.integers(0, MAX_REQUEST), st.integers(0, 255))
-def test_no_bytes_make_it_fail(portal: Portal, tail: bytes, place: int, octet: int) -> None:
-    certificate = Certificate.objects.select_related("issuer", "body").first() or issue(portal, 1)[0]
-    if not ResponderCertificate.objects.exists():
-        publish_everything()
-    whole = bytearray(request_for(certificate, nonce=b"n" * 16))
-    whole[place % len(whole)] = octet
-    for data in (bytes(whole), bytes(whole[: place % len(whole)]) + tail, tail):
-        ocsp.load_der_ocsp_response(answer(certificate.issuer.slug, data, client="x").body)
-
-
-def test_responder_is_short_lived_and_good_for_nothing_else(portal: Portal) -> None:
-    issuer = publish_everything()
-    responder = ResponderCertificate.objects.select_related("key").get()
-    certificate = x509.load_der_x509_certificate(bytes(responder.certificate_der))
-    values = {extension.oid: extension.value for extension in certificate.extensions}
-    assert x509.OCSPNoCheck.oid in values
-    assert list(values[x509.ExtendedKeyUsage.oid]) == [ExtendedKeyUsageOID.OCSP_SIGNING]
-    assert certificate.not_valid_after_utc - certificate.not_valid_before_utc + timedelta(seconds=1) == LONGEST_LIFE
-    assert (responder.key.purpose, responder.key.spec) == (Key.Purpose.OCSP, "ec-p256")
-    assert responder.key.pk != issuer.key_id
-    intent = IssuanceIntent.objects.get(order_ref=responder.order_ref)
-    assert (intent.state, intent.serial_number) == ("signed", responder.serial_number)
-
-
-def test_responder_is_made_once_a_period_and_renewed_by_itself(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
-    issuer = publish_everything()
-    assert ensure_responder(issuer, actor=SYSTEM) == ResponderCertificate.objects.get()
-    later = database_now() + RENEW_EVERY
-    monkeypatch.setattr("certs.ca.responders.database_now", lambda: later)
-    assert keep_status_information()["responders"] == 1
-    assert keep_status_information()["responders"] == 0
-    first, second = ResponderCertificate.objects.order_by("pk")
-    assert first.key_id != second.key_id
-    assert Key.objects.filter(purpose=Key.Purpose.OCSP).count() == 2
-
-
-def test_compromised_responder_key_signs_nothing(portal: Portal) -> None:
-    (certificate,) = issue(portal, 1)
-    issuer = publish_everything()
-    Key.objects.filter(purpose=Key.Purpose.OCSP).update(state=Key.State.COMPROMISED)
-    assert answer(issuer.slug, request_for(certificate), client="x").body == Unsuccessful.TRY_LATER
-
-
-def test_linter_of_responders_names_what_is_wrong() -> None:
-    issuer = issuer_of("p-256")
-    changes: dict[str, Any] = {"not_before": NOW, "not_after": NOW + LONGEST_LIFE - timedelta(seconds=1), "serial": new_serial()}
-
-    key = spki_der(key_of("p-256", "responder").public_key())
-
-    def findings(**other: Any) -> list[str]:
-        unsigned = build_responder_tbs(issuer=issuer.certificate, spki_der=key, common_name="OCSP x", **(changes | other))
-        return lint_responder(unsigned, issuer=issuer.certificate)
-
-    assert findings() == []
-    assert findings(not_after=NOW + LONGEST_LIFE) == ["validity: longer than 7 days"]
-    assert findings(serial=5) == ["serialNumber: must be positive, below 2^159 and of at least 64 bits"]
-    assert findings(not_before=NOW - timedelta(days=1000), not_after=NOW - timedelta(days=999)) == ["validity: outside the issuer's"]

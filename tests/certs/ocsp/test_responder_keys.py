@@ -5,25 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import ocsp
 
 from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.ca.creation import ensure_key
 from certs.ca.responders import ensure_responder
 from certs.models import ResponderCertificate
-from certs.ocsp import answer
 from certs.ocsp.signers import forget_signers
 from certs.workflow.destruction import process_destructions
 from certs.workflow.publishing import keep_status_information
 from certs.workflow.responder_keys import destroy_old_responder_keys
 from certs.workflow.status_check import reconcile_status
-from certs.x509.ocsp import issuer_hashes
 from keys.models import Key, LocalKeyMaterial
 from keys.spec import KeySpec
+from tests.certs.ocsp.questions import said
 from tests.portal.authority import issue, issuing_ca, publish_everything
 from tests.portal.fixtures import SYSTEM, Portal
 
@@ -85,9 +80,6 @@ def test_no_answer_outlives_its_responders_certificate(portal: Portal) -> None:
     issuer = issuing_ca()
     responder = aged(ensure_responder(issuer, actor=SYSTEM), ended=timedelta(minutes=-3))
     forget_signers()
-    authority = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
-    _, name, key = issuer_hashes(authority)[0]
-    asked = ocsp.OCSPRequestBuilder().add_certificate_by_hash(name, key, int(certificate.serial_number, 16), hashes.SHA1())  # noqa: S303
-    reply = ocsp.load_der_ocsp_response(answer(issuer.slug, asked.build().public_bytes(Encoding.DER), client="test").body)
+    reply = said(certificate)
     assert reply.next_update_utc is not None
     assert reply.next_update_utc <= responder.not_after

@@ -1,0 +1,94 @@
+"""OCSP over HTTP: caches, garbage, methods, names."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+from urllib.parse import quote, urlsplit
+
+import pytest
+from cryptography.x509 import ocsp
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from certs.models import Certificate, ResponderCertificate
+from certs.ocsp.answering import answer
+from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
+from tests.certs.ocsp.questions import request_for, word
+from tests.portal.authority import issue, publish_everything, served
+from tests.portal.fixtures import Portal
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+def post(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection.request("POST", urlsplit(url).path, body=data, headers={"Content-Type": "application/ocsp-request", **headers})
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, body
+
+
+def get(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    path = f"{urlsplit(url).path}/{quote(base64.b64encode(data).decode(), safe='')}"
+    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, body
+
+
+def test_caching_headers_of_a_get(portal: Portal) -> None:
+    (certificate,) = issue(portal, 1)
+    issuer = publish_everything()
+    with served() as url:
+        address = f"{url}/pki/ocsp/{issuer.slug}"
+        status, headers, body = get(address, request_for(certificate))
+        assert (status, headers["content-type"]) == (200, "application/ocsp-response")
+        assert headers["cache-control"] == "public, max-age=60, no-transform, must-revalidate"
+        assert get(address, request_for(certificate), If_None_Match=headers["etag"])[0] == 304
+        assert get(address, request_for(certificate, nonce=b"n" * 32))[1]["cache-control"] == "no-store"
+        assert post(address, request_for(certificate))[1]["cache-control"] == "no-store"
+        assert body == post(address, request_for(certificate))[2]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"garbage", b"\x30\x03\x02\x01\x05", b"\x00" * 70, b"x" * 65_536, b"\x30\x82\x0f\xff" + b"\x30" * 4000],
+    ids=["nothing", "text", "short", "zeros", "64 kB", "nested"],
+)
+def test_garbage_is_malformed_at_once_and_the_next_client_does_not_wait(portal: Portal, data: bytes) -> None:
+    (certificate,) = issue(portal, 1)
+    issuer = publish_everything()
+    with served() as url:
+        address = f"{url}/pki/ocsp/{issuer.slug}"
+        assert post(address, data)[::2] == (200, Unsuccessful.MALFORMED_REQUEST)
+        assert word(ocsp.load_der_ocsp_response(post(address, request_for(certificate))[2])) == "good"
+        assert get(address, data[:3000])[::2] == (200, Unsuccessful.MALFORMED_REQUEST)
+
+
+def test_other_methods_and_other_names_are_refused(portal: Portal) -> None:
+    issuer = publish_everything()
+    with served() as url:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        connection.request("PUT", f"/pki/ocsp/{issuer.slug}", body=b"")
+        response = connection.getresponse()
+        assert (response.status, response.getheader("Allow")) == (405, "GET, POST")
+        connection.close()
+        assert post(f"{url}/pki/ocsp/nobody", b"x")[0] == 404
+        assert post(f"{url}/pki/ocsp/", b"x")[0] == 404
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(st.binary(max_size=200), st.integers(0, MAX_REQUEST), st.integers(0, 255))
+def test_no_bytes_make_it_fail(portal: Portal, tail: bytes, place: int, octet: int) -> None:
+    certificate = Certificate.objects.select_related("issuer", "body").first() or issue(portal, 1)[0]
+    if not ResponderCertificate.objects.exists():
+        publish_everything()
+    whole = bytearray(request_for(certificate, nonce=b"n" * 16))
+    whole[place % len(whole)] = octet
+    for data in (bytes(whole), bytes(whole[: place % len(whole)]) + tail, tail):
+        ocsp.load_der_ocsp_response(answer(certificate.issuer.slug, data, client="x").body)
