@@ -9,12 +9,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import Header, Router, Status
+from ninja import Header, Query, Router, Status
 
+from audit.clock import database_now
 from certs.api.auth import requester_for, require_scope
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
-from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR
+from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR, OrderedCertificates
 from certs.errors import InputRefused
 from certs.models import Certificate, CertificateRequest, Revocation
 from certs.terms import RequestState as S
@@ -112,6 +113,30 @@ def by_order(request: HttpRequest, order_ref: str) -> Any:
     if row.state == S.COMPLETED and _certificate_of(row).status != Certificate.Status.GOOD:
         raise Http404
     return _outcome(row)
+
+
+@router.get("/ordered", response={200: OrderedCertificates, **REFUSALS}, operation_id="certificates_ordered")
+def ordered(
+    request: HttpRequest,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 200,
+) -> Any:
+    """Every unexpired certificate that was ordered over this API for the token's team, oldest first: with this another portal sees
+    whether there are any that it does not know.
+    """
+    require_scope(request.auth, "certificates:issue")  # type: ignore[attr-defined]
+    rows = Certificate.objects.filter(team=request.auth.team, request__door="api", not_after__gt=database_now(), pk__gt=after)  # type: ignore[attr-defined]
+    page = list(rows.select_related("body").order_by("pk")[: limit + 1])
+    shown = page[:limit]
+    told = [
+        {
+            "serial_number": format_serial(int(one.serial_number, 16)),
+            "status": one.status,
+            "certificate": pem_of(bytes(one.body.der)),
+        }
+        for one in shown
+    ]
+    return Status(200, {"certificates": told, "next": shown[-1].pk if len(page) > limit else None})
 
 
 @router.get("/{cert_id}", response={200: dict[str, Any], **REFUSALS}, operation_id="read_certificate")

@@ -40,6 +40,21 @@ class IssuedCertificate(Schema):
     chain: list[str]
 
 
+class OrderedCertificate(Schema):
+    """One of those that were ordered over this API."""
+
+    serial_number: str
+    status: str
+    certificate: str
+
+
+class OrderedCertificates(Schema):
+    """A page; `next` is the `after` of the page behind it, null on the last."""
+
+    certificates: list[OrderedCertificate]
+    next: int | None
+
+
 class Accepted(Schema):
     """Taken, not finished: ask the order's address again."""
 

@@ -1,13 +1,14 @@
 """A CA behind the REST API that this portal serves too, so that one portal can be another's CA.
 
-POST /api/v1/certificates/issue, GET /api/v1/certificates/by-order/<ref>, POST /api/v1/certificates/revoke. The order
+POST /api/v1/certificates/issue, GET /api/v1/certificates/by-order/<ref>, POST /api/v1/certificates/revoke, and, where the CA has
+it, GET /api/v1/certificates/ordered. The order
 reference is sent as Idempotency-Key and answers the same certificate for as long as that exists.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,12 @@ from certs.ca.base import (
     Unknown,
 )
 from certs.ca.published_crls import revoked_on_crls
-from certs.errors import NotFound
+from certs.errors import InputRefused, NotFound
+from certs.models import Certificate, QuarantinedCertificate
+from certs.x509.serial import parse_serial
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # JSON of another shape
+PAGE = 200  # certificates in one answer of the list
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds; together well below an attempt's lease
 
 
@@ -133,8 +137,43 @@ class RestCAClient(CAClient):
         if _problem(response).get("status") != "good":
             raise CAUnreachable(f"{self.url} took the release of a hold and has not done it yet")
 
+    def unknown_certificates(self) -> Iterable[bytes] | None:
+        """What was ordered with our token's team and is alive there; a CA whose API has no such list answers 404."""
+        first = self._page(0)
+        return None if first is None else self._unknown(first)
+
+    def _unknown(self, page: dict[str, Any] | None) -> Iterator[bytes]:
+        seen = 0
+        while page is not None:
+            try:
+                alive = {f"{parse_serial(one['serial_number']):x}": one for one in page["certificates"] if one["status"] == "good"}
+                unknown = [
+                    x509.load_pem_x509_certificate(alive[serial]["certificate"].encode()) for serial in set(alive) - self._known(alive)
+                ]
+                after = int(page["next"] or 0)
+            except (*_UNREADABLE, InputRefused) as exc:
+                raise CAUnreachable(f"{self.url} sent an unreadable list of certificates") from exc
+            for certificate in unknown:
+                yield certificate.public_bytes(Encoding.DER)
+            page = self._page(after) if after > seen else None  # else a CA that repeats itself would keep us for ever
+            seen = after
+
+    def _page(self, after: int) -> dict[str, Any] | None:
+        response = self._ask("GET", f"/api/v1/certificates/ordered?after={after}&limit={PAGE}")
+        if response.status_code == 404:
+            return None
+        if response.status_code != 200:
+            raise CAUnreachable(f"{self.url} answered {response.status_code} when asked for a list: {_problem_detail(response)}")
+        return _problem(response)
+
+    def _known(self, serials: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        for model in (Certificate, QuarantinedCertificate):
+            found |= set(model.objects.filter(issuer__alias=self.alias, serial_number__in=serials).values_list("serial_number", flat=True))
+        return found
+
     def revoked_certificates(self) -> Iterable[RevokedThere] | None:
-        """The API has no list of the revoked; its certificates name the CRLs that have one."""
+        """Read from the CRLs that its certificates name, which every CA has."""
         return revoked_on_crls(self.alias)
 
     def chain(self) -> tuple[bytes, ...]:

@@ -215,7 +215,7 @@ def test_certificate_that_nobody_recorded_is_listed_where_the_ca_can_list(subjec
     (outcome,) = subject.client.issue_many([make_order()])
     assert isinstance(outcome, Issued)
     listed = subject.client.unknown_certificates()
-    if isinstance(subject.client, LocalCAClient | VaultPKIClient):
+    if isinstance(subject.client, LocalCAClient | VaultPKIClient | RestCAClient):
         assert listed is not None
         assert list(listed) == [outcome.certificate_der]
         serial = serial_of(outcome.certificate_der)

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from audit.clock import database_now
 from audit.models import AuditEvent
-from certs.ca.base import CAUnreachable
-from certs.ca.registry import get_ca_client
+from certs.ca.base import CAUnreachable, Issued, Order
+from certs.ca.registry import forget_clients, get_ca_client
+from certs.ca.rest import RestCAClient
 from certs.ca.vault_pki import VaultPKIClient
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, Chain, IssuanceIntent, Issuer, OperatorAlert, Revocation, UnknownCertificate
@@ -26,8 +27,9 @@ from certs.workflow.issuance import admit
 from certs.workflow.publishing import keep_status_information
 from certs.workflow.revoking import process_revocations
 from certs.x509.csr_building import build_csr
+from certs.x509.pem import serial_of
 from certs.x509.serial import new_serial
-from keys.spec import spki_der
+from keys.spec import spki_der, spki_sha256
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served
 from tests.portal.commands import run
 from tests.portal.elsewhere import ROLE, pki_engine
@@ -255,9 +257,15 @@ def elsewhere(portal: Portal, settings: Any) -> Iterator[Issuer]:
     """An issuer whose certificates come from over HTTP, and this portal itself as the one who serves their CRLs."""
     with served() as url:
         settings.PKI_BASE_URL = url
-        client = {"CLIENT": "certs.ca.rest.RestCAClient", "OPTIONS": {"url": url, "token": "x"}}
+        client = {"CLIENT": "certs.ca.rest.RestCAClient", "OPTIONS": {"url": url, "token": portal.token()}}
         settings.CA_CLIENTS = {**settings.CA_CLIENTS, "Elsewhere": client}
         yield Issuer.objects.create(name="Elsewhere", slug="elsewhere", alias="Elsewhere", created_at=database_now())
+
+
+def order_for(name: str) -> Order:
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr, spki = build_csr(key, common_name=name, dns_names=(name,), ip_addresses=()), spki_der(key.public_key())
+    return Order(f"req-{name}", csr, spki, spki_sha256(spki), name, (name,), (), "tls-server", 90, "v2.3", database_now())
 
 
 def moved(certificates: list[Certificate], issuer: Issuer) -> None:
@@ -268,7 +276,7 @@ def moved(certificates: list[Certificate], issuer: Issuer) -> None:
 
 
 @both_databases
-def test_rest_ca_has_no_list_but_its_crl_tells_what_was_revoked(portal: Portal, elsewhere: Issuer) -> None:
+def test_crl_of_a_rest_ca_tells_what_was_revoked_there(portal: Portal, elsewhere: Issuer) -> None:
     good, compromised, plain = issue(portal, 3)
     revoke(compromised, "keyCompromise")
     revoke(plain, "unspecified")
@@ -276,7 +284,7 @@ def test_rest_ca_has_no_list_but_its_crl_tells_what_was_revoked(portal: Portal, 
     moved([good, compromised, plain], elsewhere)
     code, answer = run("reconcile_ca")
     told = told_of(answer, "Elsewhere")
-    assert (code, told["note"]) == (1, "This CA cannot be asked for a list of what it issued.")
+    assert (code, told["found"]) == (1, [])
     assert sorted(told["revoked"]) == sorted([compromised.cert_id, plain.cert_id])
     reasons = dict(Revocation.objects.values_list("certificate__cert_id", "reason"))
     assert reasons == {compromised.cert_id: "keyCompromise", plain.cert_id: "unspecified"}
@@ -310,8 +318,55 @@ def test_ca_whose_crl_cannot_be_had_is_said(portal: Portal, elsewhere: Issuer) -
     assert f"/pki/crl/{issuing_ca().slug}.crl cannot be had" in told_of(answer, "Elsewhere")["error"]
 
 
+def ordered_there(*names: str) -> list[str]:
+    """Orders of ours whose answers never came into the inventory; their serial numbers."""
+    made = []
+    for outcome in get_ca_client("Elsewhere").issue_many([order_for(name) for name in names]):
+        assert isinstance(outcome, Issued)
+        made.append(f"{serial_of(outcome.certificate_der):x}")
+    return made
+
+
 @both_databases
-def test_ca_that_cannot_be_asked_anything_says_so(portal: Portal, elsewhere: Issuer) -> None:
+def test_rest_ca_tells_what_was_ordered_of_it(portal: Portal, elsewhere: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody here knows these. They come in pages of two, and one was revoked there since."""
+    monkeypatch.setattr("certs.ca.rest.PAGE", 2)
+    publish_everything()
+    issue(portal, 1, prefix="by-a-person")  # not over the API: none of another portal's business
+    gone, *made = ordered_there(*[f"o{number}.example.com" for number in range(5)])
+    revoke(Certificate.objects.get(serial_number=gone))
+    for _ in range(2):
+        code, answer = run("reconcile_ca")
+        assert (code, sorted(told_of(answer, "Elsewhere")["found"])) == (1, sorted(made))
+    (alert,) = open_alerts("unknown_certificate")
+    assert alert.occurrences == 2
+    assert run("reconcile_ca", "--revoke", made[0], "--because", "nobody asked for it")[0] == 0
+    assert Certificate.objects.get(serial_number=made[0]).status == "revocation_pending"  # at that CA, which is this portal too
+    _, answer = run("reconcile_ca")
+    assert sorted(told_of(answer, "Elsewhere")["found"]) == sorted(made[1:])
+
+
+@both_databases
+def test_list_that_never_ends_is_left(portal: Portal, elsewhere: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    (serial,) = ordered_there("o.example.com")
+    page = RestCAClient._page
+    monkeypatch.setattr(RestCAClient, "_page", lambda self, after: (page(self, 0) or {}) | {"next": 7})
+    assert told_of(run("reconcile_ca")[1], "Elsewhere")["found"] == [serial, serial]
+
+
+@both_databases
+def test_rest_ca_that_does_not_take_our_token_is_said(portal: Portal, elsewhere: Issuer, settings: Any) -> None:
+    settings.CA_CLIENTS["Elsewhere"]["OPTIONS"]["token"] = "wrong"
+    forget_clients()
+    code, answer = run("reconcile_ca")
+    assert code == 1
+    assert "answered 401 when asked for a list" in told_of(answer, "Elsewhere")["error"]
+
+
+@both_databases
+def test_ca_that_cannot_be_asked_anything_says_so(portal: Portal, elsewhere: Issuer, settings: Any) -> None:
+    settings.CA_CLIENTS["Elsewhere"]["OPTIONS"]["url"] += "/nothing"  # another implementation, which has no list
+    forget_clients()
     code, answer = run("reconcile_ca")
     assert (code, told_of(answer, "Elsewhere")) == (
         0,
