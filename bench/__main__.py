@@ -6,7 +6,7 @@ import sys
 
 from bench import machine, portal
 
-PARTS = ("single", "rates", "http", "bulk", "bulk-vault", "crl", "ocsp")
+PARTS = ("single", "rates", "http", "bulk", "bulk-vault", "memory", "crl", "ocsp")
 
 
 def main(names: list[str]) -> int:
@@ -16,7 +16,7 @@ def main(names: list[str]) -> int:
         return 2
     machine.describe()
     with portal.prepared():
-        from bench import bulk, crl, http, ocsp, rates, single  # noqa: PLC0415 - Django must be set up first
+        from bench import bulk, crl, http, memory, ocsp, rates, single  # noqa: PLC0415 - Django must be set up first
 
         for name in wanted:
             {
@@ -25,6 +25,7 @@ def main(names: list[str]) -> int:
                 "http": http.run,
                 "bulk": bulk.run,
                 "bulk-vault": bulk.run_vault,
+                "memory": memory.run,
                 "crl": crl.run,
                 "ocsp": ocsp.run,
             }[name]()

@@ -38,22 +38,22 @@ VAULT_CA = "Bench-Vault-CA"
 
 def run() -> None:
     print(f"Bulk orders of {LINES:,}, P-256 leaf and CA, Celery + Redis + PostgreSQL, {PROCESSES} worker processes, policy and audit on")
-    csrs = _csrs(LINES)
+    csrs = make_csrs(LINES)
     loop = bare.rate(csrs, processes=PROCESSES)
     row("frameworkless: verify, build, sign, COPY", f"{loop:,.0f} a second", f"{PROCESSES} processes")
     with workers(PROCESSES):
-        brought = [_line(n, host, der, spki) for n, (der, spki, host) in enumerate(csrs, start=1)]
+        brought = [line_of(n, host, der, spki) for n, (der, spki, host) in enumerate(csrs, start=1)]
         _measure("brought CSRs", brought, loop)
-        _measure("keys made here (local)", [_line(n, f"k{n}.example.com") for n in range(1, LINES + 1)], loop)
+        _measure("keys made here (local)", [line_of(n, f"k{n}.example.com") for n in range(1, LINES + 1)], loop)
     print()
 
 
-def _csrs(count: int) -> list[tuple[bytes, bytes, str]]:
+def make_csrs(count: int) -> list[tuple[bytes, bytes, str]]:
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         return list(pool.map(make_csr, [f"b{n}.example.com" for n in range(count)], chunksize=500))
 
 
-def _line(number: int, host: str, der: bytes | None = None, spki: bytes | None = None) -> Line:
+def line_of(number: int, host: str, der: bytes | None = None, spki: bytes | None = None) -> Line:
     spec = CertificateSpec(host, (host,), (), "ec-p256", 90, "tls-server", csr_der=der, spki_der=spki)
     return Line(number, f"row {number}", spec)
 
@@ -62,12 +62,12 @@ def _measure(what: str, lines: list[Line], loop: float) -> None:
     started = time.perf_counter()
     order = draft(lines, requester=requester(), title=what)
     drafted = time.perf_counter()
-    issued, seconds = _worked_off(order)
+    issued, seconds = worked_off(order)
     rate = issued / seconds
     row(what, f"{rate:,.0f} a second", f"{seconds:.1f} s after {drafted - started:.1f} s of judging", f"ratio {rate / loop:.2f}")
 
 
-def _worked_off(order: BulkOrder) -> tuple[int, float]:
+def worked_off(order: BulkOrder) -> tuple[int, float]:
     """Certificates, and seconds from the click to the end."""
     clicked = time.perf_counter()
     submit_order(order, actor=Actor("command", "bench"))
@@ -89,14 +89,14 @@ def run_vault() -> None:
     with workers(PROCESSES):
         _rsa()
         count = min(LINES, 1000)
-        issued, seconds = _worked_off(_transit_order(count))
+        issued, seconds = worked_off(_transit_order(count))
     calls = _vault_calls(_transit_order(COUNTED))
     row(f"{count:,} P-256, CA key in Vault too", f"{issued / seconds:,.0f} a second", f"{calls / COUNTED:.2f} Vault calls each")
     print()
 
 
 def _transit_order(count: int) -> BulkOrder:
-    lines = [_line(n, f"v{n}-{uuid.uuid4().hex[:8]}.example.com") for n in range(1, count + 1)]
+    lines = [line_of(n, f"v{n}-{uuid.uuid4().hex[:8]}.example.com") for n in range(1, count + 1)]
     return draft(lines, requester=requester(), title="transit", issuer=VAULT_CA)
 
 
@@ -128,7 +128,7 @@ def _rsa() -> None:
         with ThreadPoolExecutor(PROCESSES) as pool:
             alone.append(timed(lambda: list(pool.map(_create, wanted))))  # noqa: B023 - run at once
     orders = [draft([_rsa_line(n) for n in range(RSA_LINES)], requester=requester(), title="rsa") for _ in range(3)]
-    whole = [_worked_off(order)[1] for order in orders]
+    whole = [worked_off(order)[1] for order in orders]
     ratio = statistics.median(whole) / statistics.median(alone)
     row(f"{RSA_LINES} RSA-4096", f"{spread(whole)} s", f"keys alone {spread(alone)} s", f"ratio {ratio:.2f} (goal <= 1.15)")
 

@@ -40,8 +40,8 @@ def run() -> None:
 
 
 @contextlib.contextmanager
-def web_server(application: str = "pkiportal.wsgi:application", **more: str) -> Iterator[int]:
-    """Gunicorn with two processes on a loopback port; `more` are environment variables of its own."""
+def web_server(application: str = "pkiportal.wsgi:application", *, processes: int = WORKERS, **more: str) -> Iterator[int]:
+    """Gunicorn on a loopback port; `more` are environment variables of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -53,7 +53,7 @@ def web_server(application: str = "pkiportal.wsgi:application", **more: str) -> 
         "-b",
         f"127.0.0.1:{port}",
         "-w",
-        str(WORKERS),
+        str(processes),
         "-k",
         "gthread",
         "--threads",

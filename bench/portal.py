@@ -62,8 +62,8 @@ def _sql(statement: str) -> None:
 
 
 @contextlib.contextmanager
-def workers(processes: int = 2) -> Iterator[None]:
-    """A real Celery worker on Redis, prefork, all queues."""
+def workers(processes: int = 2) -> Iterator[subprocess.Popen[bytes]]:
+    """A real Celery worker on Redis, prefork, all queues: the process that leads its pool."""
     queues = ",".join(queue.name for queue in settings.CELERY_TASK_QUEUES)
     command = [
         sys.executable,
@@ -84,7 +84,7 @@ def workers(processes: int = 2) -> Iterator[None]:
     with subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL) as worker:
         try:
             _wait_for_worker(processes)
-            yield
+            yield worker
         finally:
             worker.terminate()
 
