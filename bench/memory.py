@@ -27,9 +27,7 @@ MB = 1024
 
 
 def run() -> None:
-    print(
-        f"Memory in MB: resident now / proportional share now / most ever resident; orders of {SMALL:,} to {LARGE:,}"
-    )
+    print(f"Memory in MB: resident now / proportional share now / most ever resident; orders of {SMALL:,} to {LARGE:,}")
     last = _workers()
     _web(last)
     print()

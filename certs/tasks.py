@@ -77,6 +77,7 @@ def forget_old_drafts() -> int:
 
 @shared_task
 def sweep_bulk() -> int:
+    drafting.forget_broken_drafts()
     return dispatching.sweep_chunks()
 
 

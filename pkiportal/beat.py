@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from celery.schedules import crontab
 from django.db import connection
 from django_celery_beat.schedulers import DatabaseScheduler
+
+from certs.workflow.canvas import room_in
 
 LOCK_KEY = 7203541  # any number that nothing else in the database uses
 WAIT_SECONDS = 2.0
@@ -26,6 +29,19 @@ class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-
         if connection.vendor == "postgresql" and not self._is_leader():
             return WAIT_SECONDS
         return float(super().tick(*args, **kwargs))
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """What comes every few seconds is left out while that queue's workers are away, or an hour of it would wait for them.
+
+        What comes at a time of day is sent always: nobody would send it again before the next day.
+        """
+        if not isinstance(entry.schedule, crontab) and not self._has_room(entry):
+            return
+        super().apply_entry(entry, producer=producer)
+
+    def _has_room(self, entry: Any) -> bool:
+        queue = self.app.amqp.router.route(dict(entry.options), entry.task).get("queue")
+        return bool(room_in(getattr(queue, "name", self.app.conf.task_default_queue)))
 
     def _is_leader(self) -> bool:
         try:

@@ -13,7 +13,8 @@ class RequestFacts:
     """What is asked for. `key_bits` are modulus bits (rsa), field bits (ec, ed25519 = 255) or the ML-DSA number.
 
     `key_age_days` and `key_certificates` (made with this key so far) matter only where `key_reused`. `duplicate_of` is
-    the id of a living certificate of the same names and profile, where the caller looked for one.
+    the id of a living certificate of the same names and profile, `also_asked_by` what else asks for them (such as "request
+    req-..."), where the caller looked for them.
     """
 
     profile: str
@@ -30,6 +31,7 @@ class RequestFacts:
     key_age_days: int = 0
     key_certificates: int = 0
     duplicate_of: str = ""
+    also_asked_by: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:

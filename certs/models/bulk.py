@@ -12,16 +12,18 @@ from certs.models.request import sees_everything
 
 class BulkOrderQuerySet(models.QuerySet["BulkOrder"]):
     def visible_to(self, user: Any) -> BulkOrderQuerySet:
-        """Own teams' orders; all of them for the security team, auditors and superusers."""
+        """Own teams' orders; all of them for the security team, auditors and superusers. None before all its lines are judged."""
+        rows = self.exclude(state=BulkOrder.State.JUDGING)
         if sees_everything(user):
-            return self
-        return self.filter(team__members=user.pk) if user.is_authenticated else self.none()
+            return rows
+        return rows.filter(team__members=user.pk) if user.is_authenticated else self.none()
 
 
 class BulkOrder(models.Model):
     """One order. While it is a draft its lines are shown and may be changed; once submitted they never are."""
 
     class State(models.TextChoices):
+        JUDGING = "judging", "being judged"
         DRAFT = "draft", "draft"
         RUNNING = "running", "running"
         PAUSED = "paused", "paused"
@@ -44,6 +46,7 @@ class BulkOrder(models.Model):
     idempotency_key = models.CharField(max_length=128, blank=True)
     content_sha256 = models.CharField(max_length=64, help_text="Of all lines, so that the same key with another content is refused.")
     created_at = models.DateTimeField()
+    judged_at = models.DateTimeField(null=True, blank=True, help_text="When the last part of its lines was judged.")
     submitted_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -113,6 +116,9 @@ class BulkChunk(models.Model):
     last = models.PositiveIntegerField(help_text="Number of its last line.")
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
     key_backend = models.CharField(max_length=64, blank=True, help_text="Where its keys are made; empty when every CSR was brought.")
+    retry = models.BooleanField(
+        default=False, db_default=False, help_text="Its failed lines go on from where they stopped when it begins next."
+    )
     queued_at = models.DateTimeField(null=True, blank=True)
     done_at = models.DateTimeField(null=True, blank=True)
 

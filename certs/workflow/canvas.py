@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from celery import Signature, chain, signature
+from celery import Signature, chain, current_app, signature
 from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
@@ -49,7 +49,32 @@ def start(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = False) -> boo
 
 def in_lane(task: Signature, *, bulk: bool) -> Signature:
     """The task for its room's bulk queue, or as it is (settings.CELERY_TASK_ROUTES)."""
-    if not bulk:
-        return task
-    room = settings.CELERY_TASK_ROUTES.get(task.task, {}).get("queue", settings.CELERY_TASK_DEFAULT_QUEUE)
-    return task.set(queue=f"{room}-bulk")
+    return task.set(queue=queue_of(task.task, bulk=True)) if bulk else task
+
+
+def queue_of(task: str, *, bulk: bool) -> str:
+    """The queue of a task's room, or the room's queue for bulk orders."""
+    room: str = settings.CELERY_TASK_ROUTES.get(task, {}).get("queue", settings.CELERY_TASK_DEFAULT_QUEUE)
+    return f"{room}-bulk" if bulk else room
+
+
+def room_in(queue: str) -> int:
+    """How many messages the sweeper and beat may still put into a queue (PKI_SWEEP_QUEUE_MOST), by what waits in it now.
+
+    Both send again what may have been lost. While the workers of a queue are away nothing was lost: it all waits there, and
+    sending it again would only fill the broker. Where the broker cannot be asked the answer is all of the room: publishing
+    will say what is wrong with it.
+    """
+    most: int = settings.PKI_SWEEP_QUEUE_MOST
+    with current_app.connection_for_write() as connection:
+        try:
+            connection.connect()
+            waiting: int = connection.default_channel.queue_declare(queue=queue, passive=True).message_count
+        except connection.channel_errors:
+            return most  # nothing was ever sent there, or Redis has forgotten the queue since it is empty
+        except (*connection.connection_errors, OperationalError, OSError) as exc:
+            log.warning("the broker does not say how full %s is: %s", queue, exc)
+            return most
+    if waiting >= most:
+        log.warning("%d messages wait in the queue %s: is a worker listening to it? Nothing is sent there again meanwhile.", waiting, queue)
+    return max(0, most - waiting)

@@ -1,14 +1,18 @@
-"""Which requests ask for what a living certificate of the same team already serves: read only where the policy wants to know."""
+"""Which requests ask for what a living certificate of the same team already serves, or another request will: read only where the
+policy wants to know.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from certs.intake.spec import CertificateSpec
-from certs.models import Certificate, CertificateName, Team
+from certs.models import Certificate, CertificateName, CertificateRequest, Team
+from certs.workflow.states import UNFINISHED
 
 Content = tuple[int, str, frozenset[str]]  # team, profile, names
+FirstAsked = dict[Content, str]  # who asked for it first, as people call that line or request
 
 
 def content_of(spec: CertificateSpec, team: Team) -> Content:
@@ -35,3 +39,23 @@ def living_duplicates(contents: Iterable[Content], *, at: datetime) -> dict[Cont
         names.setdefault(pk, set()).add(name)
     found = {(row.team_id, row.profile, frozenset(names.get(pk, ()))): row.cert_id for pk, row in rows.items()}
     return {content: found[content] for content in wanted if content in found}
+
+
+def requests_under_way(contents: Iterable[Content], *, judged: Collection[int]) -> dict[Content, tuple[int, str]]:
+    """The oldest request under way with exactly these names and this profile, as (id, public id): a certificate before long.
+
+    Not those that are `judged` together with the contents. Finds nothing that two transactions began at the same moment: of
+    those the policy judges the later one again before it goes to a CA.
+    """
+    wanted = set(contents)
+    known_by = {""} | {name for _, _, names in wanted for name in names}
+    rows = CertificateRequest.objects.filter(
+        state__in=UNFINISHED, team__in={team for team, _, _ in wanted}, common_name__in=known_by, renewed_from__isnull=True
+    )
+    found: dict[Content, tuple[int, str]] = {}
+    columns = ("pk", "public_id", "team_id", "profile", "dns_names", "ip_addresses")
+    for pk, public_id, team_id, profile, dns_names, ip_addresses in rows.order_by("pk").values_list(*columns):
+        content = (team_id, profile, frozenset((*dns_names, *ip_addresses)))
+        if content in wanted and pk not in judged:
+            found.setdefault(content, (pk, public_id))
+    return found

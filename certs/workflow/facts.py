@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.conf import settings
@@ -12,12 +12,12 @@ from django.conf import settings
 from audit.batches import ask
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Team
-from certs.workflow.duplicates import Content, content_of, living_duplicates
+from certs.workflow.duplicates import FirstAsked, content_of, living_duplicates, requests_under_way
 from certs.workflow.key_use import UNUSED, KeyUse, key_use
 from certs.workflow.ownership import domains_query, requesters_for
 from keys.spec import KeyFacts
-from policy.engine import Decision, evaluate
-from policy.facts import RequestFacts
+from policy.engine import Decision, Outcome, evaluate
+from policy.facts import RequesterFacts, RequestFacts
 from policy.models import PolicyVersion
 from policy.publishing import version_found, version_query
 from policy.rules.names import Duplicates
@@ -33,6 +33,8 @@ class Asked:
     renewal: bool = False
     key_reused: bool = False
     spki_sha256: str = ""  # of the key that is used again
+    request_id: int | None = None
+    called: str = "another line"  # how people call it
 
 
 def asked_by(request: CertificateRequest) -> Asked:
@@ -51,11 +53,16 @@ def asked_by(request: CertificateRequest) -> Asked:
         renewal=request.renewed_from_id is not None,
         key_reused=request.key_reused,
         spki_sha256=request.spki_sha256 if request.key_reused else "",
+        request_id=request.pk,
+        called=f"request {request.public_id}",
     )
 
 
-def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersion, list[Decision]]:
-    """Evaluate under the version in force at `at`, with ownership of domains as it is now."""
+def evaluate_many(asked: Sequence[Asked], *, at: datetime, asked_before: FirstAsked | None = None) -> tuple[PolicyVersion, list[Decision]]:
+    """Evaluate under the version in force at `at`, with ownership of domains as it is now.
+
+    `asked_before`: what earlier parts of the same order asked for, where the policy wants to know; this part is added to it.
+    """
     owned = [(one.spec, one.team) for one in asked]
     policy = settings.PKI_DEFAULT_POLICY
     in_force, domains, profiles = ask(version_query(policy, at), domains_query(owned), ("SELECT name, ekus FROM policy_profile", []))
@@ -63,29 +70,52 @@ def evaluate_many(asked: Sequence[Asked], *, at: datetime) -> tuple[PolicyVersio
     ruleset = version.ruleset
     requesters = requesters_for(owned, domains)
     ekus = {name: tuple(json.loads(known) if isinstance(known, str) else known) for name, known in profiles}
-    duplicates = _duplicates(ruleset, asked, at)
     uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
-    facts = [
-        request_facts(
-            one,
-            ekus.get(one.spec.profile, ()),
-            use=uses.get(one.spki_sha256, UNUSED),
-            duplicate_of=duplicates.get(content_of(one.spec, one.team), "") if duplicates else "",
-        )
-        for one in asked
-    ]
+    facts = [request_facts(one, ekus.get(one.spec.profile, ()), use=uses.get(one.spki_sha256, UNUSED)) for one in asked]
+    if _twins_matter(ruleset):
+        return version, _evaluate_in_turn(ruleset, asked, facts, requesters, {} if asked_before is None else asked_before, at)
     return version, [evaluate(ruleset, one, requester, on=at.date()) for one, requester in zip(facts, requesters, strict=True)]
 
 
-def _duplicates(ruleset: RuleSet, asked: Sequence[Asked], at: datetime) -> dict[Content, str]:
-    """Looked for only where the policy does not allow a second certificate anyway; a renewal is never one."""
+def _twins_matter(ruleset: RuleSet) -> bool:
+    """Duplicates are looked for only where the policy does not allow a second certificate anyway."""
     rule = ruleset.rule(Duplicates)
-    if rule is None or rule.inventory == "allow":
-        return {}
-    return living_duplicates((content_of(one.spec, one.team) for one in asked if not one.renewal), at=at)
+    return rule is not None and rule.inventory != "allow"
 
 
-def request_facts(asked: Asked, ekus: tuple[str, ...], *, use: KeyUse = UNUSED, duplicate_of: str = "") -> RequestFacts:
+def _evaluate_in_turn(
+    ruleset: RuleSet,
+    asked: Sequence[Asked],
+    facts: Sequence[RequestFacts],
+    requesters: Sequence[RequesterFacts],
+    first: FirstAsked,
+    at: datetime,
+) -> list[Decision]:
+    """One after another, for of several that ask for the same only the first that is not refused may have it. Never a renewal."""
+    contents = [content_of(one.spec, one.team) for one in asked]
+    fresh = {content for one, content in zip(asked, contents, strict=True) if not one.renewal}
+    living = living_duplicates(fresh, at=at)
+    under_way = requests_under_way(fresh, judged={one.request_id for one in asked if one.request_id is not None})
+    decisions = []
+    for one, content, fact, requester in zip(asked, contents, facts, requesters, strict=True):
+        if not one.renewal:
+            twin = first.get(content, "") or _earlier(under_way.get(content), one)
+            fact = replace(fact, duplicate_of=living.get(content, ""), also_asked_by=twin)  # noqa: PLW2901 - the same fact, completed
+        decision = evaluate(ruleset, fact, requester, on=at.date())
+        if not one.renewal and decision.outcome is not Outcome.DENY:
+            first.setdefault(content, one.called)
+        decisions.append(decision)
+    return decisions
+
+
+def _earlier(other: tuple[int, str] | None, one: Asked) -> str:
+    """Of two requests the older one has it, so that neither refuses the other."""
+    if other is None or (one.request_id is not None and one.request_id < other[0]):
+        return ""
+    return f"request {other[1]}"
+
+
+def request_facts(asked: Asked, ekus: tuple[str, ...], *, use: KeyUse = UNUSED) -> RequestFacts:
     spec, key = asked.spec, KeyFacts.from_name(asked.spec.key)
     return RequestFacts(
         profile=spec.profile,
@@ -101,5 +131,4 @@ def request_facts(asked: Asked, ekus: tuple[str, ...], *, use: KeyUse = UNUSED, 
         csr_brought=spec.csr_der is not None,
         key_age_days=use.age_days,
         key_certificates=use.certificates,
-        duplicate_of=duplicate_of,
     )

@@ -99,7 +99,20 @@ def release_held(
 
 
 def release(requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
-    """Let held and failed requests go on from where they stopped; answers how many. The caller has locked them."""
+    """Let held and failed requests go on from where they stopped, each in the chain of the state that it is in; answers how many.
+
+    The caller has locked them.
+    """
+    released = let_go_on(requests, actor=actor)
+    for state, bulk in {(r.state, r.bulk_item_id is not None) for r in released}:
+        ids = [r.pk for r in released if r.state == state and (r.bulk_item_id is not None) == bulk]
+        for first in range(0, len(ids), AT_ONCE):
+            start_on_commit(ids[first : first + AT_ONCE], at=S(state), bulk=bulk)
+    return len(released)
+
+
+def let_go_on(requests: Sequence[CertificateRequest], *, actor: Actor) -> list[CertificateRequest]:
+    """Put held and failed requests back where they stopped; answers those that can go on. Starts nothing: the caller does."""
     now = database_now()
     held = [r for r in requests if r.held_since is not None and r.state in UNFINISHED]
     failed = [r for r in requests if r.state == S.FAILED and r.stopped_at]
@@ -118,12 +131,7 @@ def release(requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
             if r.stopped_at == state
         ]
         transition_many(moves, source=S.FAILED, actor=actor, now=now)
-    released = held + failed
-    for state, bulk in {(r.state, r.bulk_item_id is not None) for r in released}:
-        ids = [r.pk for r in released if r.state == state and (r.bulk_item_id is not None) == bulk]
-        for first in range(0, len(ids), AT_ONCE):
-            start_on_commit(ids[first : first + AT_ONCE], at=S(state), bulk=bulk)
-    return len(released)
+    return held + failed
 
 
 def ca_is_back(issuer: Issuer, *, now: datetime) -> None:

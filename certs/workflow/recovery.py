@@ -23,7 +23,7 @@ from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertifi
 from certs.notifications.alerts import close_alerts, close_circuit, raise_alert
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
-from certs.workflow.canvas import start
+from certs.workflow.canvas import STEP_TASKS, queue_of, room_in, start
 from certs.workflow.holding import ca_is_back, release_held
 from certs.workflow.orders import order_for
 from certs.workflow.states import UNFINISHED, WORKER
@@ -38,7 +38,10 @@ REVOCATION_TRIES_BEFORE_ALARM = 5
 
 
 def restart_standing() -> int:
-    """Start the chain again for requests that nobody works on: no live attempt, no change for a while, not held."""
+    """Start the chain again for requests that nobody works on: no live attempt, no change for a while, not held.
+
+    No more at once than has room in the queue: what waits there for a worker that is away is not sent again.
+    """
     now = database_now()
     quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
     lively = Q(closed_at__isnull=True, lease_until__gt=now) | Q(closed_at__gt=quiet_since)
@@ -52,9 +55,11 @@ def restart_standing() -> int:
         )
         for (losses, bulk), rows in groupby(sorted(standing, key=_lane), key=_lane):
             ids, size = [pk for pk, _, _ in rows], chunk_size(losses)
-            for first in range(0, len(ids), size):
-                start(ids[first : first + size], at=state, bulk=bulk)
-        count += len(standing)
+            room = room_in(queue_of(STEP_TASKS[state], bulk=bulk))
+            for first in range(0, len(ids), size)[:room]:
+                chunk = ids[first : first + size]
+                start(chunk, at=state, bulk=bulk)
+                count += len(chunk)
     return count
 
 

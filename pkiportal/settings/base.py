@@ -176,6 +176,8 @@ PKI_DEFAULT_CA = env_str("PKI_DEFAULT_CA", "Internal-CA-Prod")
 PKI_DEFAULT_POLICY = env_str("PKI_DEFAULT_POLICY", "default")
 PKI_ATTEMPT_LEASE_SECONDS = env_int("PKI_ATTEMPT_LEASE_SECONDS", 45, minimum=5)
 PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1)
+# The sweeper and beat send no more to a queue in which so many messages wait: its workers are away or far behind.
+PKI_SWEEP_QUEUE_MOST = env_int("PKI_SWEEP_QUEUE_MOST", 50, minimum=1)
 PKI_CA_RETRY_SECONDS = (1, 2, 4)
 # May this process sign in the CA endpoint's own request? Only one that may use the CA's key: embedded, or `ca-api`.
 PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", default=False)

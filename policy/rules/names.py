@@ -304,11 +304,15 @@ class Duplicates(Rule):
         twice = _twice(facts)
         if twice:
             yield self._failed(f"Name {_some(twice)} is listed more than once", "dns_names")
-        if not facts.duplicate_of or facts.renewal:
+        if not (facts.duplicate_of or facts.also_asked_by) or facts.renewal:
             if not twice:
                 yield self._passed("No name is listed twice", "dns_names")
             return
-        message = f"Certificate {facts.duplicate_of} already serves the same names"
+        message = (
+            f"Certificate {facts.duplicate_of} already serves the same names"
+            if facts.duplicate_of
+            else f"{facts.also_asked_by[:1].upper()}{facts.also_asked_by[1:]} asks for the same names"
+        )
         match self.inventory:
             case "deny":
                 yield self._failed(message, "dns_names")
@@ -324,6 +328,8 @@ class Duplicates(Rule):
             yield Repair(f"List {_some(_twice(facts))} once", once)
 
     def advice(self, case: Case) -> str:
+        if case.facts.also_asked_by and not case.facts.duplicate_of:
+            return f"Leave this one out, or ask {SECURITY_TEAM}."
         return f"Renew {case.facts.duplicate_of or 'the certificate that you have'} instead, or ask {SECURITY_TEAM}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 
 from audit.clock import database_now
 from audit.events import EventType
@@ -11,7 +12,6 @@ from certs.errors import Conflict
 from certs.models import BulkChunk, BulkOrder, CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.bulk.dispatching import dispatch_on_commit
-from certs.workflow.holding import release
 
 State = BulkOrder.State
 
@@ -36,7 +36,7 @@ def go_on(order: BulkOrder, *, actor: Actor) -> BulkOrder:
 def cancel_rest(order: BulkOrder, *, actor: Actor) -> BulkOrder:
     """Nothing new is begun any more; what is under way is finished. A draft is thrown away."""
     row = _locked(order, State.DRAFT, State.RUNNING, State.PAUSED, verb="cancelled")
-    row.chunks.filter(state=BulkChunk.State.WAITING).update(state=BulkChunk.State.CANCELLED)
+    row.chunks.filter(state=BulkChunk.State.WAITING).update(state=BulkChunk.State.CANCELLED, retry=False)
     _take_back(row, BulkChunk.State.CANCELLED)
     dispatch_on_commit()
     return _set(row, State.CANCELLED, EventType.BULK_CANCELLED, actor)
@@ -46,16 +46,25 @@ def cancel_rest(order: BulkOrder, *, actor: Actor) -> BulkOrder:
 def retry_failed(order: BulkOrder, *, actor: Actor) -> int:
     """Let the failed requests go on from where they stopped, with the keys and CSRs that they have; answers how many.
 
-    What the policy refused is not tried again: it needs another line. Raises Conflict when nothing failed.
+    Their chunks wait for their turn again like all others, and the requests stay `failed` until it comes. What the policy
+    refused is not tried again: it needs another line. Raises Conflict when nothing failed, or all of it waits already.
     """
     row = _locked(order, State.RUNNING, State.PAUSED, State.DONE, State.CANCELLED, verb="tried again")
-    failed = CertificateRequest.objects.select_for_update().filter(bulk_item__order=row, state=S.FAILED).order_by("pk")
-    count = release(list(failed), actor=actor)
-    if not count:
+    failed = CertificateRequest.objects.filter(bulk_item__order=row, state=S.FAILED).exclude(stopped_at="")
+    if not failed.exists():
         raise Conflict(f"No line of {row.public_id} failed.", next_step="Lines that the policy refused need a new order.")
-    now = database_now()
+    within = Q(bulk_item__number__gte=OuterRef("first"), bulk_item__number__lte=OuterRef("last"))
+    chunks = row.chunks.filter(Exists(failed.filter(within)), retry=False)
+    numbers = list(chunks.select_for_update().order_by("pk").values_list("first", "last"))
+    if not numbers:
+        raise Conflict(f"The failed lines of {row.public_id} wait for their turn already.", next_step="Watch the order.")
+    count = sum(failed.filter(bulk_item__number__gte=first, bulk_item__number__lte=last).count() for first, last in numbers)
+    # One that is still in the queue with other lines is begun again when it is closed.
+    chunks.exclude(state=BulkChunk.State.QUEUED).update(state=BulkChunk.State.WAITING, retry=True, done_at=None)
+    chunks.update(retry=True)
     BulkOrder.objects.filter(pk=row.pk).update(finished_at=None, state=State.RUNNING if row.state == State.DONE else row.state)
-    record(EventType.BULK_RETRIED, subject=row.subject, actor=actor, at=now, data={"lines": count})
+    record(EventType.BULK_RETRIED, subject=row.subject, actor=actor, at=database_now(), data={"lines": count})
+    dispatch_on_commit()
     return count
 
 
@@ -64,9 +73,9 @@ def _take_back(row: BulkOrder, state: BulkChunk.State) -> None:
     queued = row.chunks.select_for_update().filter(state=BulkChunk.State.QUEUED).order_by("pk")
     begun = CertificateRequest.objects.filter(bulk_item__order=row)
     for chunk in queued:
-        if not begun.filter(bulk_item__number__gte=chunk.first, bulk_item__number__lte=chunk.last).exists():
-            chunk.state, chunk.queued_at = state, None
-            chunk.save(update_fields=["state", "queued_at"])
+        if chunk.retry or not begun.filter(bulk_item__number__gte=chunk.first, bulk_item__number__lte=chunk.last).exists():
+            chunk.state, chunk.queued_at, chunk.retry = state, None, chunk.retry and state == BulkChunk.State.WAITING
+            chunk.save(update_fields=["state", "queued_at", "retry"])
 
 
 def _locked(order: BulkOrder, *states: State, verb: str) -> BulkOrder:

@@ -25,10 +25,11 @@ from certs.models.batch import locked, update_rows
 from certs.terms import RequestState as S
 from certs.workflow.bulk.ending import finish, finish_ready
 from certs.workflow.bulk.items import items_of, spec_of
-from certs.workflow.canvas import STEP_TASKS, in_lane
+from certs.workflow.canvas import STEP_TASKS, in_lane, queue_of, room_in
+from certs.workflow.holding import let_go_on
 from certs.workflow.inline import issue_wanted
 from certs.workflow.issuance import Requester, Wanted, insert_requests, latest_issuer, request_digest
-from certs.workflow.states import UNFINISHED
+from certs.workflow.states import UNFINISHED, WORKER
 from certs.workflow.steps.policy import evaluate_and_move
 
 log = logging.getLogger(__name__)
@@ -77,17 +78,25 @@ def publish(chunks: Sequence[BulkChunk]) -> None:
 
 def _canvas(chunk: BulkChunk) -> chain:
     """A chunk of brought CSRs begins where the CA is, for there its first task can do all of it in two transactions."""
-    first = signature(f"certs.tasks.{'begin_chunk' if chunk.key_backend else 'issue_chunk'}", args=(chunk.pk,))
+    first = signature(_first_task(chunk), args=(chunk.pk,))
     steps = [name for state, name in STEP_TASKS.items() if chunk.key_backend or state not in _KEY_STEPS]
     last = signature("certs.tasks.end_chunk", args=(chunk.pk,), immutable=True)
     return chain(*(in_lane(task, bulk=True) for task in (first, *(signature(name) for name in steps), last)))
+
+
+def _first_task(chunk: BulkChunk) -> str:
+    return "certs.tasks.begin_chunk" if chunk.key_backend else "certs.tasks.issue_chunk"
 
 
 @transaction.atomic
 def _choose() -> list[BulkChunk]:
     """Waiting chunks that have a place: round robin by team, then by order; never more at once for a team, CA or key backend than set."""
     _lock()
-    orders = list(BulkOrder.objects.filter(state=BulkOrder.State.RUNNING).order_by("submitted_at", "pk"))
+    # What waits of a cancelled order are failed lines that somebody wants tried again.
+    states = (BulkOrder.State.RUNNING, BulkOrder.State.CANCELLED)
+    orders = list(
+        BulkOrder.objects.filter(state__in=states, submitted_at__isnull=False, finished_at__isnull=True).order_by("submitted_at", "pk")
+    )
     places = _Places(list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order")), orders)
     chosen: list[BulkChunk] = []
     waiting = {order.pk: list(_first_waiting(order)) for order in orders}
@@ -150,7 +159,10 @@ def _lock() -> None:
 
 @transaction.atomic
 def begin_chunk(chunk_id: int) -> list[int]:
-    """Make the requests of a chunk, those that it does not have yet, with the policy's word; answers the ids of all. Safe to run again."""
+    """Make the requests of a chunk, those that it does not have yet, with the policy's word; answers the ids of all. Safe to run again.
+
+    Of a chunk that is tried again the failed ones go on from where they stopped.
+    """
     made, missing = _lines(chunk_id)
     if missing:
         with together():
@@ -182,8 +194,16 @@ def _lines(chunk_id: int) -> tuple[list[int], list[Wanted]]:
     order.issuer = latest_issuer(order.issuer)  # which may be another than when the order was submitted
     items = list(items_of(order, chunk))
     made = dict(CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items]).values_list("bulk_item_id", "pk"))
+    if chunk.retry:
+        _go_on_with_failed(chunk, list(made.values()))
     teams = Team.objects.in_bulk({item.team_id for item in items})
     return list(made.values()), [_wanted(order, item, teams[item.team_id]) for item in items if item.pk not in made]
+
+
+def _go_on_with_failed(chunk: BulkChunk, ids: Sequence[int]) -> None:
+    update_rows(BulkChunk, {chunk.pk: {"retry": False}})
+    failed = CertificateRequest.objects.select_for_update().filter(pk__in=ids, state=S.FAILED).order_by("pk")
+    let_go_on(list(failed), actor=WORKER)
 
 
 def _wanted(order: BulkOrder, item: BulkItem, team: Team) -> Wanted:
@@ -195,7 +215,10 @@ def _wanted(order: BulkOrder, item: BulkItem, team: Team) -> Wanted:
 
 
 def end_chunk(chunk_id: int) -> bool:
-    """Close a chunk that has nothing left to do, and let the next one in. Answers whether it was closed."""
+    """Close a chunk that has nothing left to do, and let the next one in. Answers whether it was closed.
+
+    One whose failed lines were asked to be tried again meanwhile goes back to those that wait.
+    """
     closed = _close(chunk_id)
     if closed and not dispatch():
         finish(closed.order_id)
@@ -207,7 +230,8 @@ def _close(chunk_id: int) -> BulkChunk | None:
     chunk = next(iter(locked(BulkChunk, [chunk_id])), None)
     if chunk is None or chunk.state != State.QUEUED or _unsettled(chunk):
         return None
-    update_rows(BulkChunk, {chunk.pk: {"state": State.DONE, "done_at": database_now()}})
+    closed = {"state": State.WAITING, "queued_at": None} if chunk.retry else {"state": State.DONE, "done_at": database_now()}
+    update_rows(BulkChunk, {chunk.pk: closed})
     return chunk
 
 
@@ -220,16 +244,25 @@ def _unsettled(chunk: BulkChunk) -> bool:
 
 def sweep_chunks() -> int:
     """For what a lost message or a dead worker left behind: close what is done, begin again what never began, fill free places."""
-    now = database_now()
-    quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
     queued = list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order").order_by("pk"))
-    closed = sum(_close(chunk.pk) is not None for chunk in queued)
-    never_began = [chunk for chunk in queued if chunk.queued_at and chunk.queued_at < quiet_since and _has_missing(chunk)]
-    if never_began:
-        publish(never_began)
+    closed = sum(_close(chunk.pk) is not None for chunk in queued if not chunk.retry)
+    _begin_again(queued)
     dispatch()
     finish_ready()
     return closed
+
+
+def _begin_again(queued: Sequence[BulkChunk]) -> None:
+    """Publish chunks once more that were published long ago and never began; not while many messages wait for workers anyway."""
+    now = database_now()
+    quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
+    never_began = [chunk for chunk in queued if chunk.queued_at and chunk.queued_at < quiet_since and (chunk.retry or _has_missing(chunk))]
+    chosen: list[BulkChunk] = []
+    for task in sorted({_first_task(chunk) for chunk in never_began}):
+        chosen += [chunk for chunk in never_began if _first_task(chunk) == task][: room_in(queue_of(task, bulk=True))]
+    if chosen:
+        update_rows(BulkChunk, {chunk.pk: {"queued_at": now} for chunk in chosen}, only_if={"state": State.QUEUED})
+        publish(chosen)
 
 
 def _has_missing(chunk: BulkChunk) -> bool:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import transaction
 
-from certs.errors import InputRefused
+from certs.errors import InputRefused, PortalError
 from certs.intake.uploads.lines import Line
 from certs.models import BulkOrder
-from certs.workflow.bulk.drafting import draft, outcome_counts
+from certs.workflow.bulk.drafting import discard, judged, open_draft, outcome_counts
 from certs.workflow.bulk.reads import Show, lines_page
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester
@@ -37,40 +37,52 @@ class Wish:
     all_or_nothing: bool = False
 
 
-def judge_lines(lines: Sequence[Line], *, requester: Requester, title: str, issuer: str | None = None) -> dict[str, Any]:
+def judge_lines(lines: Collection[Line], *, requester: Requester, title: str, issuer: str | None = None) -> dict[str, Any]:
     """What an order would be, line by line. Nothing is kept, and an idempotency key is not used up."""
     asker = replace(requester, idempotency_scope="", idempotency_key="")
-    with transaction.atomic():
-        judged = _judged(draft(lines, requester=asker, title=title, issuer=issuer))
-        transaction.set_rollback(True)
-    return judged
+    order = judged(lines, requester=asker, title=title, issuer=issuer)
+    try:
+        return _told(order)
+    finally:
+        discard(order)
 
 
-@transaction.atomic
 def order_at_once(
-    lines: Sequence[Line], *, requester: Requester, title: str, wish: Wish, issuer: str | None = None, notes: Sequence[str] = ()
+    lines: Collection[Line], *, requester: Requester, title: str, wish: Wish, issuer: str | None = None, notes: Sequence[str] = ()
 ) -> BulkOrder:
     """Draft and submit. The same idempotency key with the same lines answers the first order.
 
-    Raises LinesRefused, with nothing kept and the key not used up, and what `draft` and `submit_order` raise.
+    Until it is submitted nobody sees the order, so one that breaks off before is as if it had never been asked for. Raises
+    LinesRefused, with nothing kept and the key not used up, and what `draft` and `submit_order` raise.
     """
-    order = draft(lines, requester=requester, title=title, issuer=issuer, notes=notes)
-    if order.state != BulkOrder.State.DRAFT:
+    order = judged(lines, requester=requester, title=title, issuer=issuer, notes=notes)
+    if order.state not in (BulkOrder.State.JUDGING, BulkOrder.State.DRAFT):
         return order
+    try:
+        _refuse(order, wish)
+        with transaction.atomic():
+            opened = open_draft(order) if order.state == BulkOrder.State.JUDGING else order
+            return submit_order(opened, actor=requester.actor, with_refused=not wish.only_allowed)
+    except PortalError:
+        if order.state == BulkOrder.State.JUDGING:
+            discard(order)
+        raise
+
+
+def _refuse(order: BulkOrder, wish: Wish) -> None:
     counted = outcome_counts(order)
     total, bad = sum(counted.values()), counted["deny"] + counted["invalid"]
     if (bad and wish.all_or_nothing) or counted["invalid"] == total:
         raise LinesRefused(
             f"{bad} of {total} lines cannot be issued; nothing was issued.",
-            _judged(order),
+            _told(order),
             next_step="Mend them, or send the order again without all_or_nothing."
             if bad < total
             else "Mend them, and send the order again.",
         )
-    return submit_order(order, actor=requester.actor, with_refused=not wish.only_allowed)
 
 
-def _judged(order: BulkOrder) -> dict[str, Any]:
+def _told(order: BulkOrder) -> dict[str, Any]:
     counted = outcome_counts(order)
     problems = lines_page(order, Show.PROBLEMS, size=SHOW_PROBLEMS).rows
     return {

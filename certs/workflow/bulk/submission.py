@@ -33,6 +33,8 @@ def submit_order(order: BulkOrder, *, actor: Actor, with_refused: bool = False) 
     row = BulkOrder.objects.select_for_update().get(pk=order.pk)
     if row.state == State.CANCELLED and row.submitted_at is None:
         raise Conflict(f"{row.public_id} was thrown away before it was submitted.", next_step="Make a new order.")
+    if row.state == State.JUDGING:
+        raise Conflict(f"{row.public_id} is still being judged.", next_step="Wait until it is a draft.")
     if row.state != State.DRAFT:
         return row
     now = database_now()

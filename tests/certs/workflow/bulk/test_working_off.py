@@ -16,7 +16,7 @@ from certs.errors import Conflict
 from certs.intake.spec import CertificateSpec
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Domain, OutgoingMail, Team
 from certs.terms import RequestState as S
-from certs.workflow import holding, recovery
+from certs.workflow import holding, recovery, steps
 from certs.workflow.approval import cancel
 from certs.workflow.bulk import dispatching
 from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
@@ -25,6 +25,7 @@ from certs.workflow.bulk.progress import counts, progress
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.endings import fail_many
 from certs.workflow.issuance import Requester
+from keys.models import Key
 from tests.certs.workflow.bulk.orders import drafted, work_off, work_off_all
 from tests.twins.ca import TwinCAClient
 
@@ -198,12 +199,76 @@ def test_failed_lines_are_tried_again_from_where_they_stopped(twin_portal: Reque
     order.refresh_from_db()
     assert (order.state, counts(order).issued, counts(order).failed) == ("done", 1, 2)
     assert retry_failed(order, actor=twin_portal.actor) == 2
-    walk_standing()
-    dispatching.sweep_chunks()
+    with pytest.raises(Conflict, match="already"):
+        retry_failed(order, actor=twin_portal.actor)
+    work_off_all()
     order.refresh_from_db()
     assert (order.state, counts(order).issued, counts(order).failed) == ("done", 3, 0)
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="No line"):
         retry_failed(order, actor=twin_portal.actor)
+
+
+def failed_order(requester: Requester, make_spec: MakeSpec, count: int) -> BulkOrder:
+    """Each of its lines failed with its key made."""
+    order = running(names(make_spec, count), requester)
+    dispatching.dispatch()
+    while queued := list(order.chunks.filter(state="queued")):
+        for chunk in queued:
+            begun = CertificateRequest.objects.filter(pk__in=dispatching.begin_chunk(chunk.pk))
+            steps.ensure_keys([row.pk for row in begun])
+            with transaction.atomic():
+                fail_many([(row, "worker_lost", "lost") for row in begun.all()], source=S.KEY_READY, now=database_now())
+            dispatching.end_chunk(chunk.pk)
+    order.refresh_from_db()
+    assert (order.state, counts(order).failed) == ("done", count)
+    return order
+
+
+def test_what_is_tried_again_takes_its_turn_like_all_else(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = failed_order(twin_portal, make_spec, 12)
+    keys = Key.objects.count()
+    assert retry_failed(order, actor=twin_portal.actor) == 12
+    assert (dispatching.dispatch(), dispatching.dispatch()) == (2, 0)
+    begun = order.chunks.filter(state="queued").order_by("first")[0]
+    assert dispatching.begin_chunk(begun.pk) == dispatching.begin_chunk(begun.pk)
+    assert Counter(CertificateRequest.objects.values_list("state", flat=True)) == {"key_ready": 3, "failed": 9}
+    work_off_all()
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued, Key.objects.count()) == ("done", 12, keys)
+    assert AuditEvent.objects.filter(event="bulk:retried").count() == 1
+
+
+def test_what_waits_to_be_tried_again_can_be_paused_and_left(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = failed_order(twin_portal, make_spec, 9)
+    retry_failed(order, actor=twin_portal.actor)
+    dispatching.dispatch()
+    pause(order, actor=twin_portal.actor)
+    assert set(order.chunks.values_list("state", flat=True)) == {"waiting"}
+    go_on(order, actor=twin_portal.actor)
+    dispatching.dispatch()
+    work_off(order.chunks.filter(state="queued").order_by("first")[0])
+    cancel_rest(order, actor=twin_portal.actor)
+    work_off_all()
+    dispatching.dispatch_or_finish()
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued, counts(order).failed, order.finished_at is not None) == ("cancelled", 3, 6, True)
+    assert retry_failed(order, actor=twin_portal.actor) == 6
+    work_off_all()
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued, order.finished_at is not None) == ("cancelled", 9, True)
+
+
+def test_a_chunk_in_the_queue_whose_lines_failed_comes_round_again(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = running(names(make_spec, 3), twin_portal)
+    dispatching.dispatch()
+    chunk = order.chunks.get()
+    unlucky = CertificateRequest.objects.get(pk=dispatching.begin_chunk(chunk.pk)[0])
+    with transaction.atomic():
+        fail_many([(unlucky, "worker_lost", "lost")], source=S.APPROVED, now=database_now())
+    assert retry_failed(order, actor=twin_portal.actor) == 1  # while the two others are under way
+    work_off_all()
+    order.refresh_from_db()
+    assert (order.state, counts(order).issued) == ("done", 3)
 
 
 def walk_standing() -> None:

@@ -1,0 +1,106 @@
+"""Sweeps while workers are away: the broker does not fill up with what is sent again and again, and nothing is forgotten either."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.conf import settings as django_settings
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from audit.clock import database_now
+from certs.intake.spec import CertificateSpec
+from certs.models import CertificateRequest
+from certs.workflow.bulk import dispatching
+from certs.workflow.bulk.submission import submit_order
+from certs.workflow.canvas import queue_of, room_in
+from certs.workflow.issuance import Requester, submit_many
+from certs.workflow.recovery import restart_standing
+from pkiportal.beat import LeaderScheduler
+from pkiportal.celery import app
+from tests.certs.workflow.bulk.orders import drafted
+
+MakeSpec = Callable[..., CertificateSpec]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]  # with PostgreSQL the broker is a real Redis
+AN_HOUR = 3600 // 15  # of sweeps
+
+
+@pytest.fixture(autouse=True)
+def empty_broker(settings: Any) -> Iterator[None]:
+    settings.PKI_SWEEP_QUEUE_MOST, settings.PKI_SWEEP_AFTER_SECONDS = 5, 0
+    app.control.purge()
+    yield
+    app.control.purge()
+
+
+def waiting(queue: str) -> int:
+    with current_app.connection_for_write() as connection, contextlib.suppress(*connection.channel_errors):
+        return int(connection.default_channel.queue_declare(queue=queue, passive=True).message_count)
+    return 0
+
+
+def waiting_everywhere() -> int:
+    return sum(waiting(queue.name) for queue in django_settings.CELERY_TASK_QUEUES)
+
+
+def long_ago() -> None:
+    CertificateRequest.objects.update(state_changed_at=database_now() - timedelta(minutes=5))
+
+
+def test_an_hour_without_workers_does_not_fill_the_queue(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    submit_many([make_spec(f"n{n}.example.com") for n in range(3)], requester=twin_portal)
+    CertificateRequest.objects.update(losses=8)  # each in a chain of its own
+    long_ago()
+    assert waiting("policy") == 1
+    for _ in range(AN_HOUR):
+        restart_standing()
+    assert (waiting("policy"), room_in("policy")) == (5, 0)
+    app.control.purge()  # Redis came back empty
+    assert restart_standing() == 3
+    assert waiting("policy") == 3
+
+
+def test_chunks_that_never_began_are_not_sent_for_ever(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
+    settings.PKI_BULK_CHUNK = 1
+    order = submit_order(drafted([make_spec(f"n{n}.example.com") for n in range(6)], twin_portal), actor=twin_portal.actor)
+    app.control.purge()
+    lane = queue_of("certs.tasks.begin_chunk", bulk=True)
+    assert (dispatching.dispatch(), waiting(lane)) == (4, 4)
+    for _ in range(AN_HOUR):
+        dispatching.sweep_chunks()
+    assert waiting(lane) == 5
+    app.control.purge()
+    dispatching.sweep_chunks()
+    assert (waiting(lane), order.chunks.filter(state="queued").count()) == (4, 4)
+
+
+def test_a_chunk_is_sent_again_only_after_some_quiet(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
+    settings.PKI_SWEEP_AFTER_SECONDS = 30
+    submit_order(drafted([make_spec()], twin_portal), actor=twin_portal.actor)
+    dispatching.dispatch()
+    chunk = twin_portal.team.bulk_orders.get().chunks.get()
+    type(chunk).objects.update(queued_at=database_now() - timedelta(seconds=31))
+    app.control.purge()
+    lane = queue_of("certs.tasks.begin_chunk", bulk=True)
+    for _ in range(3):
+        dispatching.sweep_chunks()
+    assert waiting(lane) == 1
+
+
+def test_beat_leaves_out_what_waits_already_but_never_the_daily_tasks() -> None:
+    PeriodicTask.objects.all().delete()
+    often, _ = IntervalSchedule.objects.get_or_create(every=5, period=IntervalSchedule.SECONDS)
+    daily, _ = CrontabSchedule.objects.get_or_create(hour="*", minute="0")
+    PeriodicTask.objects.create(name="often", task="audit.tasks.seal", interval=often)
+    PeriodicTask.objects.create(name="daily", task="certs.tasks.check_expiry", crontab=daily)
+    beat = LeaderScheduler(app=app, lazy=True)
+    entries = beat.all_as_schedule()
+    for _ in range(60):
+        beat.apply_entry(entries["often"])
+        beat.apply_entry(entries["daily"])
+    assert (waiting("audit"), waiting("workflow")) == (5, 60)
+    assert waiting_everywhere() == 65
