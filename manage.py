@@ -9,6 +9,9 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
     from django.core.management import execute_from_command_line  # noqa: PLC0415 - settings module must be named first
 
+    from pkiportal.console import be_robust  # noqa: PLC0415 - as above
+
+    be_robust()
     execute_from_command_line(sys.argv)
 
 

@@ -79,6 +79,18 @@ class Conflict(PortalError):
     status = 409
 
 
+class Busy(PortalError):
+    """Too much of the same is under way in this process; the same may be sent again after `retry_after` seconds."""
+
+    problem = "busy"
+    status = 503
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: int, field: str = "", next_step: str = "") -> None:
+        super().__init__(message, field=field, next_step=next_step)
+        self.retry_after = retry_after
+
+
 class SignerMismatch(PortalError):
     """A CA answered with something other than what was ordered; `reasons` lists every difference."""
 

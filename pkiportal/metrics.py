@@ -1,7 +1,8 @@
 """`/metrics`: what an operator's monitoring should watch, in the Prometheus text format (version 0.0.4).
 
 Every number is one query over a small or partial index; nothing here counts a large table. Who may read them says
-PKI_METRICS_TOKEN; without one they are for this very machine only.
+PKI_METRICS_TOKEN. Without one they are closed: a proxy on the same host makes everybody look like this machine. Only the embedded
+default, which is one process on somebody's own machine, then answers that machine.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db.models import Count, Min
@@ -21,7 +23,9 @@ from audit.models import AuditUnsealed
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, Revocation
 from certs.workflow.states import UNFINISHED
 
+CLOSED = "Metrics are closed: set PKI_METRICS_TOKEN (or PKI_METRICS_TOKEN_FILE), and send it as Authorization: Bearer TOKEN.\n"
 _LOOPBACK = ("127.0.0.1", "::1")
+_PROXIED = {f"HTTP_{name}" for name in ("X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "X_REAL_IP", "FORWARDED", "VIA")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +40,23 @@ class Sample:
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """404 for whoever may not read them."""
-    if not _may_read(request):
-        raise Http404
+    """404 for whoever may not read them; 403 with the way to open them where no token was set."""
+    if settings.PKI_METRICS_TOKEN:
+        if not _has_token(request, settings.PKI_METRICS_TOKEN):
+            raise Http404
+    elif not (settings.PKI_EMBEDDED and _from_this_machine(request)):
+        return HttpResponse(CLOSED, status=403, content_type="text/plain; charset=utf-8")
     return HttpResponse(render(list(samples())), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _may_read(request: HttpRequest) -> bool:
-    token = settings.PKI_METRICS_TOKEN
-    if not token:
-        return request.META.get("REMOTE_ADDR") in _LOOPBACK and "HTTP_X_FORWARDED_FOR" not in request.META
+def _has_token(request: HttpRequest, token: str) -> bool:
     return hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode())
+
+
+def _from_this_machine(request: HttpRequest) -> bool:
+    """Asked for by a local address, under a local name, through nothing that says that it is a proxy."""
+    host = urlsplit(f"//{request.get_host()}").hostname
+    return request.META.get("REMOTE_ADDR") in _LOOPBACK and host in (*_LOOPBACK, "localhost") and not (_PROXIED & set(request.META))
 
 
 def render(found: list[Sample]) -> str:

@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Header, Query, Router, Status
 
 from audit.clock import database_now
-from certs.api.auth import requester_for, require_scope
+from certs.api.auth import actor_of, requester_for, require_scope
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
 from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR, OrderedCertificates
@@ -24,6 +24,7 @@ from certs.workflow.certificates import certificate_answer
 from certs.workflow.inline import Call, issue_now
 from certs.workflow.issuance import submit_many
 from certs.workflow.planning import plan_csr
+from certs.workflow.taking import take
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
 
@@ -175,12 +176,13 @@ def _life(certificate: Certificate) -> dict[str, Any]:
 
 @router.get("/{cert_id}/pem", response={200: None, **REFUSALS}, operation_id="download_certificate")
 def download(request: HttpRequest, cert_id: str) -> HttpResponse:
-    """The certificate followed by its chain, in PEM."""
+    """The certificate followed by its chain, in PEM; 409 when it is not in force any more. Each download is in the audit log."""
     require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
     certificate = _mine(request).filter(cert_id=cert_id).first()
     if certificate is None:
         raise Http404
-    return HttpResponse(pem_of(bytes(certificate.body.der)) + certificate.chain.pem, content_type="application/pem-certificate-chain")
+    content, content_type = take(certificate, "fullchain.pem", actor=actor_of(request))
+    return HttpResponse(content, content_type=content_type)
 
 
 def _mine(request: HttpRequest) -> Any:

@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, AuthorizationError, HttpError, ValidationError
 
-from certs.errors import NotUnderstood, PolicyRefused, PortalError
+from certs.errors import Busy, NotUnderstood, PolicyRefused, PortalError
 from certs.workflow.bulk.ordering import LinesRefused
 from policy.errors import PolicyError
 
@@ -40,7 +40,10 @@ def add_problem_handlers(api: NinjaAPI) -> None:
 
     @api.exception_handler(PortalError)
     def portal_error(_request: HttpRequest, exc: PortalError) -> HttpResponse:
-        return problem(exc.status, exc.problem, exc.message, field=exc.field, next_step=exc.next_step, **_more(exc))
+        response = problem(exc.status, exc.problem, exc.message, field=exc.field, next_step=exc.next_step, **_more(exc))
+        if isinstance(exc, Busy):
+            response["Retry-After"] = str(exc.retry_after)
+        return response
 
     @api.exception_handler(PolicyError)
     def policy_error(_request: HttpRequest, exc: PolicyError) -> HttpResponse:

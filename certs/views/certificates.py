@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -10,10 +9,8 @@ from django.views.decorators.http import require_safe
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import Actor, record
 from audit.models import AuditEvent
 from certs.ca.registry import capabilities_of
-from certs.errors import Conflict
 from certs.inventory import page_of, search_certificates
 from certs.models import Certificate, Revocation
 from certs.terms import RevocationReason
@@ -21,12 +18,10 @@ from certs.views.doors import actor_of, page
 from certs.views.lifecycle import authority_of
 from certs.views.timeline import event_detail
 from certs.workflow.succession import lineage_of, stops_lineage
+from certs.workflow.taking import FORMS, take
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
 from keys.spec import KeyFacts
-
-FORMS = ("cert.pem", "chain.pem", "fullchain.pem", "cert.der")
-_TYPES = {"pem": "application/pem-certificate-chain", "der": "application/pkix-cert"}
 
 
 @page
@@ -112,27 +107,8 @@ def _may_be_released(row: Certificate, revocation: Revocation | None) -> bool:
 @require_safe
 def download(request: HttpRequest, cert_id: str, form: str) -> HttpResponse:
     """A certificate or its chain; not one whose revocation was requested. Each download is in the audit log."""
-    if form not in FORMS:
-        raise Http404
     row = _mine(request, cert_id)
-    if row.status != Certificate.Status.GOOD:
-        how = "is revoked" if row.status == Certificate.Status.REVOKED else "is being revoked, its CA has not confirmed it yet,"
-        raise Conflict(f"{row.cert_id} {how} and not handed out any more.", next_step="Ask for a new certificate.")
-    der = bytes(row.body.der)
-    content = {
-        "cert.pem": pem_of(der).encode(),
-        "chain.pem": row.chain.pem.encode(),
-        "fullchain.pem": (pem_of(der) + row.chain.pem).encode(),
-        "cert.der": der,
-    }[form]
-    if request.method != "HEAD":  # which takes nothing home
-        _note_download(row, form, actor_of(request))
-    response = HttpResponse(content, content_type=_TYPES[form.rpartition(".")[2]])
+    content, content_type = take(row, form, actor=None if request.method == "HEAD" else actor_of(request))
+    response = HttpResponse(content, content_type=content_type)
     response["Content-Disposition"] = f'attachment; filename="{row.cert_id}-{form}"'
     return response
-
-
-@transaction.atomic
-def _note_download(row: Certificate, form: str, actor: Actor) -> None:
-    subject = f"certificate:{row.cert_id}"
-    record(EventType.CERTIFICATE_DOWNLOADED, subject=subject, actor=actor, at=database_now(), data={"form": form})

@@ -167,7 +167,8 @@ SILENCED_SYSTEM_CHECKS = ["models.W040"]
 # --- The portal ---
 # Stands in every certificate; RFC 5280 4.2.1.6 wants a full domain name or an IP address there, so not "localhost".
 PKI_BASE_URL = env_str("PKI_BASE_URL", "http://127.0.0.1:8000").rstrip("/")
-# Who may read /metrics: whoever sends this bearer token (PKI_METRICS_TOKEN or PKI_METRICS_TOKEN_FILE); without one this machine only.
+# Who may read /metrics: whoever sends this bearer token (PKI_METRICS_TOKEN or PKI_METRICS_TOKEN_FILE). Without one nobody may, but
+# on the embedded default a program on this very machine.
 PKI_METRICS_TOKEN = env_secret("PKI_METRICS_TOKEN")
 PKI_OPERATOR_EMAILS = env_list("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
 DEFAULT_FROM_EMAIL = env_str("PKI_FROM_EMAIL", "pki-portal@example.com")
@@ -198,6 +199,7 @@ PKI_MAX_NAMES = 100
 # Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is about a millisecond of one core.
 PKI_BULK_MAX_LINES = env_int("PKI_BULK_MAX_LINES", 50_000, minimum=1)
 PKI_BULK_MAX_BYTES = env_int("PKI_BULK_MAX_BYTES", 20 * 1024 * 1024, minimum=1024)
+PKI_BULK_READS_AT_ONCE = env_int("PKI_BULK_READS_AT_ONCE", 2, minimum=1)  # uploads in one web process, each takes a thread
 PKI_BULK_CHUNK = env_int("PKI_BULK_CHUNK", 250, minimum=1)
 PKI_BULK_COSTS = {"brought": 1, "rsa-2048": 25, "rsa-3072": 80, "rsa-4096": 250}
 PKI_BULK_DRAFT_DAYS = env_int("PKI_BULK_DRAFT_DAYS", 7, minimum=1)  # then a draft that nobody submitted is forgotten

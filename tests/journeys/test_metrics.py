@@ -16,10 +16,15 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 
 
 def read(**headers: str) -> Any:
-    return Client().get("/metrics", headers=headers)
+    return Client().get("/metrics", headers={"Host": "127.0.0.1:8000", **headers})
 
 
-def test_gauges_say_what_stands(portal: Portal) -> None:
+@pytest.fixture
+def embedded(portal: Portal, settings: Any) -> None:
+    settings.PKI_EMBEDDED, settings.ALLOWED_HOSTS = True, ["*"]
+
+
+def test_gauges_say_what_stands(embedded: None) -> None:
     now = database_now()
     OperatorAlert.objects.create(kind="x", cause="x", message="x", next_step="x", raised_at=now, last_seen_at=now)
     text = read().content.decode()
@@ -29,9 +34,17 @@ def test_gauges_say_what_stands(portal: Portal) -> None:
     assert CertificateRequest.objects.count() == 0
 
 
-def test_others_do_not_learn_that_there_are_any(portal: Portal) -> None:
-    assert Client(REMOTE_ADDR="192.0.2.1").get("/metrics").status_code == 404
-    assert read(X_Forwarded_For="127.0.0.1").status_code == 404
+def test_without_a_token_the_embedded_portal_answers_its_own_machine_only(embedded: None) -> None:
+    assert read().status_code == 200
+    assert Client(REMOTE_ADDR="192.0.2.1").get("/metrics").status_code == 403
+    assert read(Host="pki.example.com").status_code == 403
+    for header in ("X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"):
+        assert read(**{header: "127.0.0.1"}).status_code == 403
+
+
+def test_without_a_token_nobody_reads_them_in_production_and_the_answer_says_what_to_do(portal: Portal) -> None:
+    answer = read()
+    assert (answer.status_code, "set PKI_METRICS_TOKEN" in answer.content.decode()) == (403, True)
 
 
 def test_token_opens_them_and_nothing_else_does(portal: Portal, settings: Any) -> None:

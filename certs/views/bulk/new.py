@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from audit.clock import database_now
-from certs.errors import InputRefused, NotUnderstood
+from certs.errors import Busy, InputRefused, NotUnderstood
 from certs.intake.spec import IssuePlan
 from certs.intake.uploads import template_csv, template_xlsx
 from certs.intake.uploads.columns import COLUMNS
@@ -43,6 +43,10 @@ def new(request: HttpRequest) -> HttpResponse:
         return _form(request, way="words", status=exc.status, error=exc, **marked)
     except InputRefused as exc:
         return _form(request, way=way, status=exc.status, error=exc)
+    except Busy as exc:
+        response = _form(request, way=way, status=exc.status, error=exc)
+        response["Retry-After"] = str(exc.retry_after)
+        return response
     return redirect("bulk-order", order.public_id)
 
 

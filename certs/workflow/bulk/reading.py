@@ -16,17 +16,19 @@ from certs.intake.uploads.limits import Rules
 from certs.intake.uploads.lines import Line
 from certs.intake.uploads.rows import Row, row_line
 from certs.intake.uploads.secrets import refuse_secrets_around_requests
+from certs.intake.uploads.turns import turn
 from certs.terms import RefusalClass
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import audit_secret, defaults_for
 
 
 def read_lines(data: bytes, *, filename: str, requester: Requester) -> list[Line]:
-    """Raises InputRefused for a file that cannot be used at all; one line that cannot be used is told in its place.
+    """Raises InputRefused for a file that cannot be used at all; one line that cannot be used is told in its place. Busy when this
+    process reads PKI_BULK_READS_AT_ONCE others.
 
     A private key or token anywhere in it refuses the whole file; that is audited, and the text is kept nowhere.
     """
-    with _secrets_on_record(requester, kind="secret in an upload", length=len(data)):
+    with turn(most=settings.PKI_BULK_READS_AT_ONCE), _secrets_on_record(requester, kind="secret in an upload", length=len(data)):
         rules = _rules(requester)
         return read_upload(data, filename=filename, defaults=rules.defaults, domains=rules.domains, limits=rules.limits)
 

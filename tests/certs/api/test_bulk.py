@@ -12,8 +12,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
 
 from audit.models import AuditEvent
+from certs.intake.uploads.turns import turn
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
 from certs.workflow import steps
 from certs.workflow.bulk import dispatching
@@ -235,3 +237,24 @@ def test_title_of_any_characters_is_kept_as_far_as_it_can_be(title: str, api: Ap
     status, told = api.post("/bulk", {"items": MIXED[:1], "title": title})
     assert status == 202
     assert "hvs." not in BulkOrder.objects.get(public_id=told["bulk_id"]).title
+
+
+def test_no_more_uploads_are_read_at_once_than_set_and_pages_go_on(api: Api, portal: Portal, settings: Any) -> None:
+    settings.PKI_BULK_READS_AT_ONCE = 1
+    signed_in = Client()
+    signed_in.force_login(portal.alice)
+    with turn(most=1):  # somebody else's upload, which takes its time
+        response = api.client.post(
+            "/api/v1/bulk/upload",
+            {"file": SimpleUploadedFile("wanted.csv", b"name\na.example.com\n")},
+            headers={"Authorization": f"Bearer {api.token}"},
+        )
+        told = json.loads(response.content)
+        assert (response.status_code, response["Retry-After"], told["title"]) == (503, "10", "busy")
+        assert "again in 10 seconds" in told["next_step"]
+        page = signed_in.post("/bulk/new/", {"via": "file", "file": SimpleUploadedFile("wanted.csv", b"name\na.example.com\n")})
+        assert (page.status_code, page["Retry-After"]) == (503, "10")
+        assert "Nothing of yours was read" in page.content.decode()
+        assert signed_in.get("/").status_code == 200
+    for content, status in ((b"%PDF", 422), (b"name\na.example.com\n", 202)):  # a refused one gives its turn back
+        assert upload(api, content)[0] == status

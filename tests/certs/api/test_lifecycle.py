@@ -212,3 +212,17 @@ def test_page_of_a_revocation_that_waits_says_for_whom(portal: Portal, api: Api,
     assert "Revocation is under way." in page
     assert "Internal-CA-Prod has not confirmed it, tried 3 times: 503 Service Unavailable" in page
     assert client.get(f"/certificates/{issued['cert_id']}/cert.pem").status_code == 409
+
+
+def test_a_download_is_on_record_and_a_revoked_certificate_is_not_handed_out(api: Api, issued: dict[str, Any]) -> None:
+    path = f"/certificates/{issued['cert_id']}"
+    answer = api.client.get(f"/api/v1{path}/pem", headers={"Authorization": f"Bearer {api.token}"})
+    assert answer.status_code == 200
+    assert answer.content.decode().startswith(issued["certificate"])
+    event = AuditEvent.objects.get(event="certificate:downloaded")
+    assert (event.subject, event.actor_kind, event.data) == (f"certificate:{issued['cert_id']}", "token", {"form": "fullchain.pem"})
+    assert api.get(path)[0] == 200  # reading it is not taking it
+    assert api.post(f"{path}/revoke", {"reason": "superseded"})[0] in (200, 202)
+    refused = api.client.get(f"/api/v1{path}/pem", headers={"Authorization": f"Bearer {api.token}"})
+    assert (refused.status_code, "not handed out" in refused.json()["detail"]) == (409, True)
+    assert AuditEvent.objects.filter(event="certificate:downloaded").count() == 1
