@@ -32,6 +32,10 @@ _PEM = re.compile(
 )
 _PUTTY = re.compile(r"PuTTY-User-Key-File-[23]:|Private-Lines: \d+")
 _AGE = re.compile(r"AGE-SECRET-KEY-1[0-9A-Z]{20,}", re.IGNORECASE)
+# `sk-payments-frontend-production-01` is a host's name: a key has letters of both cases and digits, or a long hexadecimal end that
+# no domain follows. The looks ahead are bounded, so that a text of many beginnings stays linear.
+_MIXED = r"(?=[A-Za-z0-9_-]{0,60}[A-Z])(?=[A-Za-z0-9_-]{0,60}[a-z])(?=[A-Za-z0-9_-]{0,60}[0-9])[A-Za-z0-9_-]{24,}"
+_HEX = r"(?:[a-z0-9]{1,8}-){0,3}[0-9a-f]{32,}+(?!-|[A-Za-z0-9_]|\.[A-Za-z0-9])"
 _TOKENS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("age secret key", _AGE),
     ("PuTTY private key", _PUTTY),
@@ -43,7 +47,7 @@ _TOKENS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "API key",
         re.compile(
-            r"(?<![A-Za-z0-9])(?:sk-(?:ant-|proj-)?[A-Za-z0-9_-]{24,}|AIza[A-Za-z0-9_-]{35}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{40,})"
+            rf"(?<![A-Za-z0-9_-])(?:sk-(?:{_MIXED}|{_HEX})|AIza[A-Za-z0-9_-]{{35}}|npm_[A-Za-z0-9]{{36}}|pypi-[A-Za-z0-9_-]{{40,}})"
         ),
     ),
     ("JSON web token", re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")),

@@ -72,7 +72,11 @@ TOKENS = [
     ("GitHub token", lambda: "github_pat_" + random_text(50)),
     ("GitLab token", lambda: "glpat-" + random_text(20)),
     ("Slack token", lambda: "xoxb-" + random_text(20)),
-    ("API key", lambda: "sk-ant-" + random_text(40)),
+    ("API key", lambda: "sk-ant-api03-" + random_text(40)),
+    ("API key", lambda: "sk-proj-a1B-" + random_text(40)),
+    ("API key", lambda: "sk-A1b" + random_text(45)),
+    ("API key", lambda: "sk-" + random_text(32, "0123456789abcdef")),
+    ("API key", lambda: "sk-or-v1-" + random_text(64, "0123456789abcdef")),
     ("JSON web token", lambda: f"eyJ{random_text(20)}.eyJ{random_text(40)}.{random_text(43)}"),
     ("password in a URL", lambda: "postgres://portal:" + random_text(12) + "@db.example.com/portal"),
     ("bearer token", lambda: "Authorization: Bearer " + random_text(30)),
@@ -101,6 +105,10 @@ HARMLESS = [
     "https://api.example.com/path?x=1",
     "forgot my password, please help",
     "key type: rsa-4096",
+    "sk-payments-frontend-production-01.example.com",
+    "Issue a certificate for sk-bratislava-loadbalancer-internal-2 and SK-BRATISLAVA-LOADBALANCER-INTERNAL-3, P-256",
+    "sk-proj-frontend-production-eu-west-1",
+    f"sk-{'0a' * 16}.example.com",
     "sha256 " + "ab" * 32,
 ]
 
@@ -124,3 +132,8 @@ def test_csr_and_public_key_hold_no_secret(key: ec.EllipticCurvePrivateKey | rsa
 def test_key_after_a_long_text_is_found() -> None:
     pem = EC_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     assert find_secret("word " * 20_000 + pem) is not None
+
+
+def test_many_beginnings_of_a_key_take_no_longer_than_their_length() -> None:
+    assert find_secret("sk-" * 20_000) is None
+    assert find_secret("sk-a " * 15_000) is None
