@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -38,6 +39,17 @@ class PortalCommand(BaseCommand):
     def show(self, answer: dict[str, Any]) -> None:
         """How the answer is printed for people; JSON is readable enough unless a command knows better."""
         self.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False))
+
+    def progress(self, options: dict[str, Any]) -> Callable[[str], None]:
+        """Takes lines of progress: for people on standard error, each over the one before; with --json for nobody."""
+        if options["json"]:
+            return lambda _line: None
+        return lambda line: self.stderr.write(line, ending="")
+
+    def end_progress(self, options: dict[str, Any]) -> None:
+        """What is written next begins on a line of its own."""
+        if not options["json"]:
+            self.stderr.write("")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -196,6 +196,7 @@ PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
 PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0)
 PKI_DEFAULT_DOMAINS = env_list("PKI_DEFAULT_DOMAINS", "example.com,example.test")
 PKI_MAX_NAMES = 100
+PKI_ORDER_FROM = env_int("PKI_ORDER_FROM", 6, minimum=2)  # so many certificates asked for in one sentence at a command are a bulk order
 # Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is about a millisecond of one core.
 PKI_BULK_MAX_LINES = env_int("PKI_BULK_MAX_LINES", 50_000, minimum=1)
 PKI_BULK_MAX_BYTES = env_int("PKI_BULK_MAX_BYTES", 20 * 1024 * 1024, minimum=1024)

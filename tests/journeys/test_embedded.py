@@ -251,3 +251,18 @@ def test_audit_verifies_and_a_change_behind_its_back_is_named(home: Home) -> Non
 def test_a_portal_that_was_never_set_up_says_what_to_run(tmp_path: Path) -> None:
     code, _, err = Home(tmp_path).run("issue", SENTENCE)
     assert (code, "bootstrap" in err, "Traceback" in err) == (1, True, False)
+
+
+def test_many_in_one_sentence_are_an_order_with_progress(home: Home) -> None:
+    words = "Issue certificates for many-1 through many-7, all P-256, 30 days"
+    code, told = home.json("issue", words)
+    assert (code, told["success"], told["total"], told["issued"], told["failed"]) == (0, True, 7, 7, 0)
+    assert told["bulk_id"].startswith("bulk-")
+    assert [one["success"] for one in told["certificates"]] == [True] * 7
+    assert told["certificates"][6]["certificate"].startswith("-----BEGIN CERTIFICATE-----")
+    code, told = home.json("ask", words.replace("many", "more"), "--yes")
+    assert (code, told["issued"], told["bulk_id"].startswith("bulk-")) == (0, 7, True)
+    code, out, err = home.run("issue", words.replace("many", "shown"))
+    assert (code, "7/7 issued" in err, '"issued": 7' in out) == (0, True, True)
+    code, told = home.json("issue", words.replace("P-256", "RSA 2048").replace("many", "weak"))
+    assert (code, told["failed"], told["certificates"][0]["error"]) == (1, 7, "Policy violation: Key size 2048 below minimum 3072")

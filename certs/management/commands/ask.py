@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management import CommandParser
 
 from certs.intake.spec import IssuePlan, Plan, RenewPlan, RevokePlan
+from certs.management.order_watching import issue_in_order
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.management.waiting import wait_for_ca
 from certs.models import Team
@@ -41,6 +43,10 @@ class Command(PortalCommand):
         if not options["yes"]:
             return self._described(plan, requester, authority) | {"done": False, "next_step": "The same with --yes does it."}
         begin_working()
+        if isinstance(plan, IssuePlan) and len(plan.specs) >= settings.PKI_ORDER_FROM:
+            told = issue_in_order(plan, requester=requester, title=text, wait=options["wait"], tell=self.progress(options))
+            self.end_progress(options)
+            return told
         return self._done(plan, requester, authority, options["wait"])
 
     def _speaker(self, authority: Authority, options: dict[str, Any]) -> Requester:

@@ -14,20 +14,16 @@ from audit.clock import database_now
 from certs.errors import InputRefused
 from certs.intake.spec import IssuePlan
 from certs.intake.uploads.lines import Line
+from certs.management.order_watching import watch
 from certs.management.portal_command import PortalCommand, begin_working
-from certs.models import BulkItem, BulkOrder, CertificateRequest
-from certs.terms import RequestState as S
+from certs.models import BulkOrder
 from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.workflow.bulk.drafting import apply_suggestions, draft, lines_of, outcome_counts
-from certs.workflow.bulk.items import chosen_outcomes
-from certs.workflow.bulk.progress import Progress, as_json, progress
+from certs.workflow.bulk.progress import as_json, progress
 from certs.workflow.bulk.reading import read_lines
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import plan_words
-
-LOOK_EVERY = 0.2  # seconds
-SHOW_PROBLEMS = 20
 
 
 class Command(PortalCommand):
@@ -129,45 +125,9 @@ class Command(PortalCommand):
         return self._watch(order, options, started=time.monotonic())
 
     def _watch(self, order: BulkOrder, options: dict[str, Any], *, started: float) -> dict[str, Any]:
-        deadline = time.monotonic() + options["wait"]
-        while True:
-            order.refresh_from_db()
-            seen = progress(order, now=database_now())
-            self._show(order, seen, options)
-            if order.finished_at is not None or time.monotonic() >= deadline or _only_people_can_help(order, seen):
-                break
-            time.sleep(LOOK_EVERY)
-        if not options["json"]:
-            self.stderr.write("")
-        answer = self._ended(order, seen) | {"seconds": round(time.monotonic() - started, 2)}
-        if not answer["success"]:
-            answer["error"] = _why_not(order, seen, answer["failed"])
-        return answer
-
-    def _ended(self, order: BulkOrder, seen: Progress) -> dict[str, Any]:
-        """Lines that could not be read were never submitted; unless they were left out knowingly, they count as failed."""
-        left_out = list(order.items.exclude(outcome__in=chosen_outcomes(order)).order_by("number"))
-        unread = [item for item in left_out if item.outcome == BulkItem.Outcome.INVALID] if order.with_refused else []
-        answer = as_json(order, seen)
-        answer["total"] += len(unread)
-        answer["failed"] += len(unread)
-        if len(left_out) > len(unread):
-            answer["left_out"] = len(left_out) - len(unread)
-        problems = [{"line": item.source, "name": item.common_name, "error": item.reason} for item in unread]
-        problems = [*problems, *_problems(order)][:SHOW_PROBLEMS]
-        if problems:
-            answer["problems"] = problems
-        return {"success": order.finished_at is not None and answer["issued"] == answer["total"]} | answer
-
-    def _show(self, order: BulkOrder, seen: Progress, options: dict[str, Any]) -> None:
-        if options["json"]:
-            return
-        tally = seen.tally
-        width = 30
-        filled = width * tally.ended // max(1, tally.total)
-        end = f", ends {seen.ends_at:%H:%M:%S} UTC" if seen.ends_at else ""
-        line = f"[{'#' * filled}{'.' * (width - filled)}] {tally.issued}/{tally.total} issued, {seen.rate:.0f}/s{end} {seen.waits_for}"
-        self.stderr.write(f"\r{order.public_id} {line[:150]:<150}", ending="")
+        told = watch(order, wait=options["wait"], tell=self.progress(options), started=started)
+        self.end_progress(options)
+        return told
 
 
 _VERBS = {
@@ -176,28 +136,3 @@ _VERBS = {
     "cancel": "cancel what was not begun of an order",
     "retry": "try the failed lines of an order again",
 }
-
-
-def _only_people_can_help(order: BulkOrder, seen: Progress) -> bool:
-    """Nothing moves any more, and nothing will without somebody's doing."""
-    tally = seen.tally
-    return order.state == BulkOrder.State.PAUSED or (tally.awaiting_approval > 0 and not tally.waiting and not tally.under_way)
-
-
-def _problems(order: BulkOrder) -> list[dict[str, str]]:
-    rows = CertificateRequest.objects.filter(bulk_item__order=order, state__in=(S.FAILED, S.REJECTED)).select_related("bulk_item")
-    return [
-        {"line": row.bulk_item.source if row.bulk_item else "", "name": row.common_name, "error": row.error, "suggestion": row.suggestion}
-        for row in rows.order_by("pk")[:SHOW_PROBLEMS]
-    ]
-
-
-def _why_not(order: BulkOrder, seen: Progress, failed: int) -> str:
-    tally = seen.tally
-    if seen.waits_for:
-        return seen.waits_for
-    if order.finished_at is None:
-        return f"Not finished yet: {tally.issued} of {tally.total} issued. Look again with --watch {order.public_id}."
-    return f"{failed} of {tally.ended + failed - tally.failed - tally.refused} lines could not be issued" + (
-        f", {tally.cancelled} were cancelled." if tally.cancelled else "."
-    )

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
 from certs.errors import InputRefused
 from certs.intake.spec import IssuePlan, Plan, RenewPlan
+from certs.management.order_watching import issue_in_order
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.workflow.answers import answer, wait
 from certs.workflow.issuance import Requester, submit_many
@@ -86,6 +88,11 @@ class Command(PortalCommand):
         if not options["json"]:
             for note in plan.notes:
                 self.stderr.write(f"  note: {note}")
+        if len(plan.specs) >= settings.PKI_ORDER_FROM:
+            title, tell = " ".join(options["text"]), self.progress(options)
+            told = issue_in_order(plan, requester=requester, title=title, wait=options["wait"], tell=tell, issuer=options["issuer"])
+            self.end_progress(options)
+            return told
         rows = submit_many(plan.specs, requester=requester, issuer=options["issuer"])
         answers = []
         for row in rows:
