@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from django.conf import settings
@@ -16,7 +17,7 @@ from certs.api.bulk_schemas import BulkOrdered, Item, ItemPage, Judged, Options,
 from certs.api.responses import REFUSALS
 from certs.errors import InputRefused
 from certs.intake.spec import IssuePlan
-from certs.intake.uploads.lines import Line
+from certs.intake.uploads.lines import Changed, Line
 from certs.models import BulkOrder
 from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.workflow.bulk.drafting import lines_of
@@ -71,18 +72,18 @@ def _cells(item: Item) -> dict[str, str]:
 
 
 def _ordered(
-    request: HttpRequest, lines: Sequence[Line], requester: Requester, options: Options, *, title: str, notes: Sequence[str] = ()
+    request: HttpRequest, lines: Collection[Line], requester: Requester, options: Options, *, title: str, notes: Sequence[str] = ()
 ) -> Any:
     for profile in {line.spec.profile for line in lines if line.spec}:
         requester_for(request, "certificates:issue", profile=profile)
-    lines = [_of_this_team(line, requester) for line in lines]
+    lines = Changed(lines, partial(_of_this_team, requester=requester))
     if options.plan_only:
         return Status(200, judge_lines(lines, requester=requester, title=title))
     wish = Wish(only_allowed=options.only_allowed, all_or_nothing=options.all_or_nothing)
     return Status(202, _told(order_at_once(lines, requester=requester, title=title, wish=wish, notes=notes)))
 
 
-def _of_this_team(line: Line, requester: Requester) -> Line:
+def _of_this_team(line: Line, *, requester: Requester) -> Line:
     """A token acts for one team, even where its user is in several."""
     if line.owner in ("", requester.team.slug):
         return line
@@ -106,7 +107,8 @@ def items(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Any:
     """Lines with what became of them, a page at a time."""
-    found = lines_page(_mine(request, bulk_id, "certificates:read"), show, sort=sort, after=after, size=limit)
+    row = _mine(request, bulk_id, "certificates:read")
+    found = lines_page(row, show, teams=(row.team_id,), sort=sort, after=after, size=limit)
     return Status(200, {"items": [_seen(line) for line in found.rows], "next_after": found.after or None})
 
 
@@ -156,7 +158,8 @@ def problems(request: HttpRequest, bulk_id: str) -> StreamingHttpResponse:
 
 
 def _file(request: HttpRequest, bulk_id: str, form: str) -> StreamingHttpResponse:
-    taken = download(_mine(request, bulk_id, "certificates:read"), form, actor=actor_of(request))
+    row = _mine(request, bulk_id, "certificates:read")
+    taken = download(row, form, teams=(row.team_id,), actor=actor_of(request))
     response = StreamingHttpResponse(taken.parts, content_type=taken.content_type)
     response["Content-Disposition"] = f'attachment; filename="{taken.filename}"'
     return response

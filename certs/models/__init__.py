@@ -15,6 +15,7 @@ from certs.models.request import (
     UnclaimedResult,
     new_public_id,
     sees_everything,
+    teams_seen_by,
 )
 from certs.models.revocation import Revocation
 from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
@@ -50,5 +51,6 @@ __all__ = [
     "UnknownCertificate",
     "new_public_id",
     "sees_everything",
+    "teams_seen_by",
     "token_sha256",
 ]

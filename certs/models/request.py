@@ -30,6 +30,11 @@ def sees_everything(user: Any) -> bool:
     return bool(user.is_active and (user.is_superuser or user.groups.filter(name__in=("security-team", "auditors")).exists()))
 
 
+def teams_seen_by(user: Any) -> frozenset[int] | None:
+    """Ids of the teams whose requests and certificates the user may see; None for those who see everything."""
+    return None if sees_everything(user) else frozenset(user.teams.values_list("pk", flat=True))
+
+
 class CertificateRequest(models.Model):
     """One wish for one certificate. What was asked for never changes; an edit is a new request. Kept narrow: bytes live elsewhere."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from certs.intake.spec import IntakeDefaults
 from certs.intake.uploads.archive import shown
 from certs.intake.uploads.limits import Limits, Rules
@@ -15,8 +17,9 @@ __all__ = ["Limits", "Line", "read_upload", "template_csv", "template_xlsx"]
 
 def read_upload(
     data: bytes, *, filename: str, defaults: IntakeDefaults, domains: tuple[str, ...], limits: Limits | None = None
-) -> list[Line]:
-    """A CSV or XLSX table, a zip of CSRs, or CSRs in PEM or DER -> a line for each certificate asked for, usable or not.
+) -> Sequence[Line]:
+    """A CSV or XLSX table, a zip of CSRs, or CSRs in PEM or DER -> a line for each certificate asked for, usable or not. They stay in a
+    file of their own, and each is read when it is asked for.
 
     The kind is told by the content; `filename` only names a single CSR in the answer. `domains` are those that the gate lets CSRs
     ask for. Raises InputRefused (field "file") for a file that is of no use as a whole, and CSRRefused(secret_pasted) when a

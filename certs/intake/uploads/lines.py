@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from certs.intake.spec import CertificateSpec
@@ -24,3 +25,19 @@ class Line:
     problem: str = ""
     field: str = ""
     problem_class: str = ""
+
+
+class Changed(Collection[Line]):
+    """Lines, each changed when it is asked for, so that none of them is kept."""
+
+    def __init__(self, lines: Collection[Line], change: Callable[[Line], Line]) -> None:
+        self._lines, self._change = lines, change
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[Line]:
+        return map(self._change, self._lines)
+
+    def __contains__(self, line: object) -> bool:
+        return any(one == line for one in self)

@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
+from typing import IO
 
 from certs.errors import InputRefused
+from certs.intake.uploads.kept import KeptLines
 from certs.intake.uploads.limits import MB, Limits, Rules
 from certs.intake.uploads.lines import Line
-from certs.intake.uploads.wire import line_from_wire, refusal_from_wire, rules_to_wire
+from certs.intake.uploads.wire import refusal_from_wire, rules_to_wire
 
 logger = logging.getLogger(__name__)
 
@@ -25,29 +28,38 @@ _OUT_OF_TIME = (-signal.SIGALRM, -signal.SIGXCPU)
 _GRACE_SECONDS = 2.0  # for a process that ends itself
 
 
-def read_in_process(data: bytes, rules: Rules) -> list[Line]:
+def read_in_process(data: bytes, rules: Rules) -> Sequence[Line]:
     """Raises InputRefused, also when the process dies, hangs or needs more than it may have."""
     began = monotonic()
     limits = rules.limits
     answer_bytes = 2 * limits.max_unzipped_bytes + 16 * MB
     command = [sys.executable, "-m", f"{__package__}.child", str(limits.seconds), str(limits.memory_bytes), str(answer_bytes)]
-    with tempfile.TemporaryFile() as answer:
-        # Its own session, so that what it forks ends with it; no environment, since ours holds secrets.
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=answer, stderr=subprocess.DEVNULL, cwd=ROOT, env={}, start_new_session=True
-        ) as process:
-            try:
-                process.communicate(rules_to_wire(rules) + data, timeout=limits.seconds + _GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                raise _too_slow(limits) from None
-            finally:
-                _end_group(process)
-        if process.returncode in _OUT_OF_TIME:
-            raise _too_slow(limits)
-        answer.seek(0)
-        lines = _believed(answer, process.returncode, limits)
+    answer = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the lines in it
+    try:
+        code = _told(command, rules_to_wire(rules) + data, answer, limits)
+        lines = _believed(answer, code, limits)
+    except BaseException:
+        answer.close()
+        raise
     logger.info("upload read: %d bytes, %d lines in %.2f s", len(data), len(lines), monotonic() - began)
     return lines
+
+
+def _told(command: Sequence[str], question: bytes, answer: IO[bytes], limits: Limits) -> int:
+    """Run the process to its end; answers its exit code. Raises InputRefused when it takes too long."""
+    # Its own session, so that what it forks ends with it; no environment, since ours holds secrets.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=answer, stderr=subprocess.DEVNULL, cwd=ROOT, env={}, start_new_session=True
+    ) as process:
+        try:
+            process.communicate(question, timeout=limits.seconds + _GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise _too_slow(limits) from None
+        finally:
+            _end_group(process)
+    if process.returncode in _OUT_OF_TIME:
+        raise _too_slow(limits)
+    return process.returncode
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -58,21 +70,23 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _believed(answer: Iterable[bytes], code: int, limits: Limits) -> list[Line]:
-    lines: list[Line] = []
+def _believed(answer: IO[bytes], code: int, limits: Limits) -> KeptLines:
+    answer.seek(0)
+    places, place = array("Q"), 0
     for text in answer:
         try:
             told = json.loads(text)
         except ValueError:
             break  # cut off in the middle
         if isinstance(told, list):
-            lines.append(line_from_wire(told))
+            places.append(place)
         elif "refused" in told:
             raise refusal_from_wire(told["refused"])
         elif "failed" in told:
             raise _failed(told["failed"], limits)
-        elif told["end"] == len(lines):
-            return lines
+        elif told["end"] == len(places):
+            return KeptLines(answer, places)
+        place += len(text)
     raise _failed(f"exit code {code}", limits)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Command(PortalCommand):
         order = submit_order(order, actor=requester.actor, with_refused=not options["only_allowed"])
         return self._watch(order, options, started=started)
 
-    def _lines(self, options: dict[str, Any], requester: Requester) -> tuple[list[Line], str]:
+    def _lines(self, options: dict[str, Any], requester: Requester) -> tuple[Sequence[Line], str]:
         if options["file"]:
             return read_lines(self._read(options["file"]), filename=options["file"], requester=requester), Path(options["file"]).name
         text = " ".join(options["text"])

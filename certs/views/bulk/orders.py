@@ -12,14 +12,14 @@ from django.views.decorators.http import require_POST, require_safe
 
 from audit.clock import database_now
 from certs.inventory import page_of
-from certs.models import BulkOrder
+from certs.models import BulkOrder, teams_seen_by
 from certs.views.bulk.doors import number_of, order_of, order_to_act_on
 from certs.views.doors import actor_of, page
 from certs.workflow.approval import may_act
 from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.workflow.bulk.drafting import apply_suggestions, outcome_counts
 from certs.workflow.bulk.progress import Progress, Tally, counts, progress
-from certs.workflow.bulk.reads import Show, Sort, lines_page
+from certs.workflow.bulk.reads import Show, Sort, hidden_lines, lines_page
 from certs.workflow.bulk.submission import submit_order
 
 State = BulkOrder.State
@@ -103,11 +103,13 @@ def _lines(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
     sort = Sort(given["sort"]) if given.get("sort") in list(Sort) else Sort.LINE
     after = number_of(given.get("after"))
     outcome = "Reason" if order.submitted_at is None else "What came of it"
-    found = lines_page(order, show, sort=sort, after=after)
+    teams = teams_seen_by(request.user)
+    found = lines_page(order, show, teams=teams, sort=sort, after=after)
     return {
         "order": order,
         "is_draft": order.submitted_at is None,
         "lines": found,
+        "hidden": hidden_lines(order, teams),
         "show": str(show),
         "sort": str(sort),
         "after": after,

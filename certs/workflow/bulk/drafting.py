@@ -12,6 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -66,12 +67,12 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
             next_step="Split the order; several orders of a team are worked off side by side.",
         )
     target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
-    check_profiles({line.spec.profile for line in lines if line.spec})
-    content = _digest(lines, requester, target)
-    order = _begun(requester, target, title, content, notes)
+    survey = _surveyed(lines, requester, target)
+    check_profiles(survey.profiles)
+    order = _begun(requester, target, title, survey.digest, notes)
     if order.state == State.JUDGING:
         try:
-            _judge_all(order, lines, _teams(lines, requester))
+            _judge_all(order, lines, _teams(survey.owners, requester))
         except Exception:
             with contextlib.suppress(DatabaseError):  # then the sweeper does it
                 discard(order)
@@ -139,19 +140,31 @@ def _earlier(requester: Requester, content: str) -> BulkOrder | None:
     return order
 
 
-def _digest(lines: Iterable[Line], requester: Requester, issuer: Issuer) -> str:
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What must be known of all lines before the first is judged."""
+
+    digest: str
+    profiles: frozenset[str]
+    owners: frozenset[str]
+
+
+def _surveyed(lines: Iterable[Line], requester: Requester, issuer: Issuer) -> _Survey:
+    """In one pass: lines of an upload are read from a file each time."""
     digest = hashlib.sha256(f"{requester.team.slug}\n{issuer.name}\n".encode())
+    profiles, owners = set[str](), set[str]()
     for line in lines:
         digest.update(json.dumps([line.number, line.owner, spec_to_json(line.spec), line.problem], sort_keys=True).encode())
-        if line.spec and line.spec.spki_der:
-            digest.update(line.spec.spki_der)
-    return digest.hexdigest()
+        owners.add(line.owner)
+        if line.spec:
+            profiles.add(line.spec.profile)
+            digest.update(line.spec.spki_der or b"")
+    return _Survey(digest.hexdigest(), frozenset(profiles), frozenset(owners))
 
 
-def _teams(lines: Iterable[Line], requester: Requester) -> Mapping[str, Team]:
+def _teams(owners: Collection[str], requester: Requester) -> Mapping[str, Team]:
     """The teams that lines name as owners, as far as the requester may ask for them."""
-    named = {line.owner for line in lines if line.owner} - {requester.team.slug}
-    rows = Team.objects.filter(slug__in=named)
+    rows = Team.objects.filter(slug__in=set(owners) - {"", requester.team.slug})
     user = requester.user
     if user is not None and not user.is_superuser:
         rows = rows.filter(members=user)

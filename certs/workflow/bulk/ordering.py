@@ -84,7 +84,7 @@ def _refuse(order: BulkOrder, wish: Wish) -> None:
 
 def _told(order: BulkOrder) -> dict[str, Any]:
     counted = outcome_counts(order)
-    problems = lines_page(order, Show.PROBLEMS, size=SHOW_PROBLEMS).rows
+    problems = lines_page(order, Show.PROBLEMS, teams=None, size=SHOW_PROBLEMS).rows
     return {
         "success": not counted["deny"] + counted["invalid"],
         "total": sum(counted.values()),

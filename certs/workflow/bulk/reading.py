@@ -22,7 +22,7 @@ from certs.workflow.issuance import Requester
 from certs.workflow.planning import audit_secret, defaults_for
 
 
-def read_lines(data: bytes, *, filename: str, requester: Requester) -> list[Line]:
+def read_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[Line]:
     """Raises InputRefused for a file that cannot be used at all; one line that cannot be used is told in its place. Busy when this
     process reads PKI_BULK_READS_AT_ONCE others.
 

@@ -1,13 +1,17 @@
-"""Lines of an order as pages, REST and downloads show them: each with its request and certificate, in pages of the same cost."""
+"""Lines of an order as pages, REST and downloads show them: each with its request and certificate, in pages of the same cost.
+
+The column `owner` may give a line to another team than the order's. Who may see the order sees such a line only as a member of
+that team, as with its request and its certificate; `teams` says whose lines are asked for, None all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Q, Value
+from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
@@ -113,9 +117,24 @@ class LinePage:
     after: int
 
 
-def lines_page(order: BulkOrder, show: Show = Show.ALL, *, sort: Sort = Sort.LINE, after: int = 0, size: int = PAGE) -> LinePage:
+Teams = Collection[int] | None
+
+
+def lines_of_teams(order: BulkOrder, teams: Teams) -> QuerySet[BulkItem]:
+    """The order's lines that may be shown to members of these teams."""
+    return order.items.all() if teams is None else order.items.filter(team__in=teams)
+
+
+def hidden_lines(order: BulkOrder, teams: Teams) -> int:
+    """How many lines belong to other teams."""
+    return 0 if teams is None else order.items.exclude(team__in=teams).count()
+
+
+def lines_page(
+    order: BulkOrder, show: Show = Show.ALL, *, teams: Teams, sort: Sort = Sort.LINE, after: int = 0, size: int = PAGE
+) -> LinePage:
     """Lines that `show` names, in the order of `sort`, after the line of that number. A keyset page: no counting, no offset."""
-    rows = _with_error(order.items.filter(_which(order, show)))
+    rows = _with_error(lines_of_teams(order, teams).filter(_which(order, show)))
     column, down = _column(order, sort), sort.startswith("-")
     if column == "number":
         rows = rows.filter(**{"number__lt" if down else "number__gt": after}) if after else rows
@@ -126,11 +145,11 @@ def lines_page(order: BulkOrder, show: Show = Show.ALL, *, sort: Sort = Sort.LIN
     return LinePage(_seen(order, found[:size]), found[size - 1].number if len(found) > size else 0)
 
 
-def all_lines(order: BulkOrder, show: Show = Show.ALL, *, bodies: bool = False) -> Iterator[SeenLine]:
+def all_lines(order: BulkOrder, show: Show = Show.ALL, *, teams: Teams, bodies: bool = False) -> Iterator[SeenLine]:
     """All of them, by number, a batch at a time: memory stays flat. `bodies`: with each certificate's bytes and chain."""
     after = 0
     while True:
-        rows = list(order.items.filter(_which(order, show), number__gt=after).order_by("number").defer("csr_der")[:BATCH])
+        rows = list(lines_of_teams(order, teams).filter(_which(order, show), number__gt=after).order_by("number").defer("csr_der")[:BATCH])
         if not rows:
             return
         yield from _seen(order, rows, bodies=bodies)

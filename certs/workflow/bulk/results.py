@@ -16,7 +16,7 @@ from audit.log import Actor, Value, record
 from certs.errors import NotFound
 from certs.intake.uploads.cells import safe_cell
 from certs.models import BulkOrder, Certificate
-from certs.workflow.bulk.reads import SeenLine, Show, all_lines
+from certs.workflow.bulk.reads import SeenLine, Show, Teams, all_lines, lines_of_teams
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
 
@@ -29,11 +29,11 @@ INVENTORY_COLUMNS = (
 PROBLEM_COLUMNS = ("line", "source", "name", "state", "reason", "what_would_pass", "request")
 
 
-def certificates_zip(order: BulkOrder) -> Iterator[bytes]:
+def certificates_zip(order: BulkOrder, teams: Teams) -> Iterator[bytes]:
     """Each certificate in force, followed by its chain, in a PEM file of its own. One that is revoked is not handed out."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", compression=zipfile.ZIP_DEFLATED) as archive:
-        for line in all_lines(order, Show.ISSUED, bodies=True):
+        for line in all_lines(order, Show.ISSUED, teams=teams, bodies=True):
             certificate = line.certificate
             if certificate is None or certificate.status != Certificate.Status.GOOD:
                 continue
@@ -50,14 +50,15 @@ def file_name(line: SeenLine) -> str:
     return f"{line.item.number:05d}-{_UNSAFE.sub('_', name)[:_NAME_CHARS].lstrip('.')}.pem"
 
 
-def inventory_csv(order: BulkOrder) -> Iterator[str]:
+def inventory_csv(order: BulkOrder, teams: Teams) -> Iterator[str]:
     """One row for each certificate of the order, whatever its status is now."""
-    return _rows(INVENTORY_COLUMNS, (_inventory_row(line, line.certificate) for line in all_lines(order, Show.ISSUED) if line.certificate))
+    issued = all_lines(order, Show.ISSUED, teams=teams)
+    return _rows(INVENTORY_COLUMNS, (_inventory_row(line, line.certificate) for line in issued if line.certificate))
 
 
-def problems_csv(order: BulkOrder) -> Iterator[str]:
+def problems_csv(order: BulkOrder, teams: Teams) -> Iterator[str]:
     """One row for each line that was refused, cannot be read or failed, with the reason and what would pass."""
-    return _rows(PROBLEM_COLUMNS, (_problem_row(line) for line in all_lines(order, Show.PROBLEMS)))
+    return _rows(PROBLEM_COLUMNS, (_problem_row(line) for line in all_lines(order, Show.PROBLEMS, teams=teams)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +70,23 @@ class Download:
     filename: str
 
 
-def download(order: BulkOrder, form: str, *, actor: Actor | None) -> Download:
-    """One of FILES. `actor` None: only asked about, not taken (HEAD). Raises NotFound for another form."""
+def download(order: BulkOrder, form: str, *, teams: Teams, actor: Actor | None) -> Download:
+    """One of FILES, with the lines of these teams (None: all). `actor` None: only asked about, not taken (HEAD).
+
+    Raises NotFound for another form.
+    """
     if form not in FILES:
         raise NotFound(f"An order has no file {form}.", next_step=f"There are {', '.join(FILES)}.")
     make, content_type = FILES[form]
     if actor is not None and form != "problems.csv":
-        _note(order, form, actor)
-    return Download(make(order), content_type, f"{order.public_id}-{form}")
+        _note(order, form, teams, actor)
+    return Download(make(order, teams), content_type, f"{order.public_id}-{form}")
 
 
 @transaction.atomic
-def _note(order: BulkOrder, form: str, actor: Actor) -> None:
+def _note(order: BulkOrder, form: str, teams: Teams, actor: Actor) -> None:
     """One event for one download of a whole order, with the number of its certificates: not one for each of ten thousand."""
-    rows = Certificate.objects.filter(request__bulk_item__order=order)
+    rows = Certificate.objects.filter(request__bulk_item__in=lines_of_teams(order, teams))
     count = rows.filter(status=Certificate.Status.GOOD).count() if form.endswith(".zip") else rows.count()
     data: dict[str, Value] = {"form": form, "certificates": count}
     record(EventType.CERTIFICATE_DOWNLOADED, subject=order.subject, actor=actor, at=database_now(), data=data)
@@ -123,7 +127,7 @@ def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[
         yield write([safe_cell(str(value)) for value in row])
 
 
-FILES: dict[str, tuple[Callable[[BulkOrder], Iterator[bytes] | Iterator[str]], str]] = {
+FILES: dict[str, tuple[Callable[[BulkOrder, Teams], Iterator[bytes] | Iterator[str]], str]] = {
     "certificates.zip": (certificates_zip, "application/zip"),
     "inventory.csv": (inventory_csv, "text/csv; charset=utf-8"),
     "problems.csv": (problems_csv, "text/csv; charset=utf-8"),

@@ -36,7 +36,7 @@ def read(data: bytes, **limits: int) -> list[Line]:
 
 
 def upload(data: bytes, *, filename: str = "", **limits: int) -> list[Line]:
-    return read_upload(data, filename=filename, defaults=DEFAULTS, domains=DOMAINS, limits=Limits(**limits))
+    return list(read_upload(data, filename=filename, defaults=DEFAULTS, domains=DOMAINS, limits=Limits(**limits)))
 
 
 def refusal(data: bytes, *, own_process: bool = False, **limits: int) -> InputRefused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -136,9 +137,11 @@ LINE = line_to_wire(one(b"name\napi\n"))
 )
 def test_an_answer_that_is_not_whole_is_not_believed(answer: list[bytes]) -> None:
     with pytest.raises(InputRefused) as caught:
-        _believed(answer, 0, Limits())
+        _believed(io.BytesIO(b"".join(answer)), 0, Limits())
     assert caught.value.message == CANNOT_BE_READ
 
 
 def test_a_whole_answer_is_believed() -> None:
-    assert _believed([LINE, json.dumps({"end": 1}).encode()], 0, Limits()) == [one(b"name\napi\n")]
+    lines = _believed(io.BytesIO(LINE + LINE + json.dumps({"end": 2}).encode()), 0, Limits())
+    line = one(b"name\napi\n")
+    assert (list(lines), list(lines), len(lines), lines[-1], lines[:1]) == ([line] * 2, [line] * 2, 2, line, [line])

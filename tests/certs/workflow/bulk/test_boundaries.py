@@ -14,12 +14,13 @@ from audit.models import AuditEvent
 from certs.errors import InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
-from certs.models import BulkOrder, Certificate, CertificateRequest, Domain, Issuer, Team
+from certs.models import BulkOrder, Certificate, CertificateRequest, Domain, Issuer, Team, teams_seen_by
 from certs.workflow.bulk import dispatching
 from certs.workflow.bulk.control import cancel_rest, go_on, pause
 from certs.workflow.bulk.drafting import draft
 from certs.workflow.bulk.progress import counts
-from certs.workflow.bulk.reads import Show, Sort, lines_page
+from certs.workflow.bulk.reads import Show, Sort, hidden_lines, lines_page
+from certs.workflow.bulk.results import download
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.inline import issue_admitted
 from certs.workflow.issuance import Requester, admit
@@ -144,7 +145,7 @@ def test_every_line_is_on_one_page_in_any_order(sort: Sort, twin_portal: Request
     seen: list[int] = []
     after = 0
     while True:
-        page = lines_page(order, Show.ALL, sort=sort, after=after, size=5)
+        page = lines_page(order, Show.ALL, teams=None, sort=sort, after=after, size=5)
         seen += [line.item.number for line in page.rows]
         after = page.after
         if not after:
@@ -159,3 +160,22 @@ def test_of_two_teams_with_the_same_key_the_first_one_has_it(twin_portal: Reques
     copy = replace(copied, common_name="a.other.test", dns_names=("a.other.test",))
     asked = admit([copied], requester=twin_portal) + admit([copy], requester=Requester(twin_portal.actor, other, "api"))
     assert [row.state for row in issue_admitted(asked)] == ["completed", "rejected"]
+
+
+def test_a_line_given_to_another_team_is_seen_by_its_members_alone(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    people = {name: get_user_model().objects.create_user(name) for name in ("both", "web")}
+    other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
+    Domain.objects.create(name="other.test", team=other)
+    twin_portal.team.members.add(*people.values())
+    other.members.add(people["both"])
+    asker = replace(twin_portal, user=people["both"])
+    lines = [Line(2, "row 2", make_spec("a.example.com")), Line(3, "row 3", make_spec("b.other.test"), owner="other")]
+    order = submit_order(draft(lines, requester=asker, title="two teams"), actor=asker.actor)
+    work_off_all()
+    seen = {}
+    for name, user in people.items():
+        teams = teams_seen_by(user)
+        taken = b"".join(part.encode() for part in download(order, "inventory.csv", teams=teams, actor=asker.actor).parts)  # type: ignore[union-attr]
+        seen[name] = ([line.names for line in lines_page(order, teams=teams).rows], taken.count(b"\n") - 1, hidden_lines(order, teams))
+    assert seen == {"both": ([["a.example.com"], ["b.other.test"]], 2, 0), "web": ([["a.example.com"]], 1, 1)}
+    assert [event.data["certificates"] for event in AuditEvent.objects.filter(event="certificate:downloaded").order_by("pk")] == [2, 1]
