@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from certs.errors import Conflict, InputRefused, NotFound
-from certs.models import BulkOrder, Certificate, CertificateRequest, OperatorAlert
+from certs.models import BulkOrder, Certificate, CertificateName, CertificateRequest, Issuer, OperatorAlert
 from certs.x509.serial import serial_readings
 
 Row = TypeVar("Row", CertificateRequest, Certificate, BulkOrder)
@@ -57,7 +58,7 @@ def search_certificates(user: Any, *, text: str = "", status: str = "", expiring
     if expiring_days:
         rows = rows.filter(status=Certificate.Status.GOOD, not_after__range=(now, now + timedelta(days=expiring_days)))
     if text:
-        rows = rows.filter(_matches(text.strip())).distinct()
+        rows = rows.filter(pk__in=_exactly(rows, text.strip()) or _named(text.strip()))
     return rows
 
 
@@ -78,7 +79,7 @@ def find_certificate(rows: QuerySet[Certificate], text: str) -> tuple[Certificat
 
 def find_by_serial(rows: QuerySet[Certificate], *readings: int) -> tuple[Certificate, str]:
     """`find_certificate` for a serial number already read, in one or two ways."""
-    found = list(rows.filter(serial_number__in=[f"{number:x}" for number in readings]).order_by("pk")[:10])
+    found = list(_with_serial(rows, readings).order_by("pk")[:10])
     if not found:
         raise NotFound("No certificate that you may see has this serial number.", field="serial_number", next_step=_spellings(readings))
     if len(found) > 1:
@@ -106,14 +107,35 @@ def sharing_key(certificate: Certificate) -> QuerySet[Certificate]:
     return rows.select_related("team", "issuer").order_by("pk")
 
 
-def _matches(text: str) -> Q:
+def _exactly(rows: QuerySet[Certificate], text: str) -> list[int]:
+    """Ids of the certificates that this whole text names: by id, fingerprint, serial number, or the id of their request.
+
+    Each looked up in an index of its own: as alternatives beside a part of a name they would have every row looked at.
+    """
     lowered = text.lower()
-    wanted = Q(cert_id=lowered) | Q(common_name__contains=lowered) | Q(names__name__contains=lowered)
-    wanted |= Q(sha256_fingerprint=lowered.replace(":", "")) | Q(request__public_id=lowered)
-    try:
-        return wanted | Q(serial_number__in=[f"{number:x}" for number in serial_readings(text)])
-    except InputRefused:
-        return wanted
+    found: list[QuerySet[Certificate]] = [
+        rows.filter(cert_id=lowered),
+        rows.filter(sha256_fingerprint=lowered.replace(":", "")),
+        rows.filter(request__in=CertificateRequest.objects.filter(public_id=lowered)),
+    ]
+    with contextlib.suppress(InputRefused):
+        found.append(_with_serial(rows, serial_readings(text)))
+    return [pk for queried in found for pk in queried.values_list("pk", flat=True)]
+
+
+def _with_serial(rows: QuerySet[Certificate], readings: Sequence[int]) -> QuerySet[Certificate]:
+    """The index on serial numbers begins with the issuer, so all issuers are named."""
+    issuers = list(Issuer.objects.values_list("pk", flat=True))
+    return rows.filter(issuer__in=issuers, serial_number__in=[f"{number:x}" for number in readings])
+
+
+def _named(text: str) -> QuerySet[CertificateName, int]:
+    """Certificates with a name of which this is a part; the common name is always one of the names (RFC 9525, BR 7.1.4.3).
+
+    A part in the middle is in no index, but the table of names is narrow: a quarter of a second for a million. Not a join, which
+    takes fifty times as long.
+    """
+    return CertificateName.objects.filter(name__contains=text.lower()).values_list("certificate_id", flat=True)
 
 
 def open_alerts() -> QuerySet[OperatorAlert]:
