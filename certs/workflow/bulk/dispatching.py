@@ -92,11 +92,7 @@ def _first_task(chunk: BulkChunk) -> str:
 def _choose() -> list[BulkChunk]:
     """Waiting chunks that have a place: round robin by team, then by order; never more at once for a team, CA or key backend than set."""
     _lock()
-    # What waits of a cancelled order are failed lines that somebody wants tried again.
-    states = (BulkOrder.State.RUNNING, BulkOrder.State.CANCELLED)
-    orders = list(
-        BulkOrder.objects.filter(state__in=states, submitted_at__isnull=False, finished_at__isnull=True).order_by("submitted_at", "pk")
-    )
+    orders = sorted(_open_orders(), key=lambda order: (order.submitted_at, order.pk))
     places = _Places(list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order")), orders)
     chosen: list[BulkChunk] = []
     waiting = {order.pk: list(_first_waiting(order)) for order in orders}
@@ -113,6 +109,13 @@ def _choose() -> list[BulkChunk]:
         BulkChunk, {chunk.pk: {"state": State.QUEUED, "queued_at": now} for chunk in chosen}, only_if={"state": State.WAITING}
     )
     return [chunk for chunk in chosen if chunk.pk in taken]
+
+
+def _open_orders() -> list[BulkOrder]:
+    """Running ones, and cancelled ones of which failed lines are to be tried again. Two queries, each over an index of what is open."""
+    again = BulkChunk.objects.filter(state=State.WAITING, retry=True).values("order")
+    running = BulkOrder.objects.filter(state=BulkOrder.State.RUNNING, submitted_at__isnull=False)
+    return [*running, *BulkOrder.objects.filter(pk__in=again, state=BulkOrder.State.CANCELLED)]
 
 
 def _first_waiting(order: BulkOrder) -> Iterable[BulkChunk]:
