@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 Scalar: TypeAlias = str | int | bool | None
@@ -118,6 +119,7 @@ _SECRET_WORDS = frozenset(
 # `token_id` or `secret_sha256` says which one, not what it is.
 _HARMLESS_ENDINGS = ("_id", "_name", "_count", "_class", "_sha256", "_length")
 _SECRET_VALUE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|\bhv[sb]\.[A-Za-z0-9_-]{20}")
+_text = json.encoder.encode_basestring_ascii
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
@@ -134,18 +136,16 @@ def encode_data(data: Mapping[str, Value]) -> str:
     return _encode(dict(data))
 
 
-def canonical_bytes(*, event_id: int, subject_seq: int, event: Event) -> bytes:
-    """The bytes that a leaf of the Merkle tree hashes: every column of the row, in one JSON spelling, time in UTC microseconds."""
-    return _encode(
-        {
-            "actor": [event.actor.kind, event.actor.name],
-            "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
-            "data": dict(event.data),
-            "event": event.event,
-            "id": event_id,
-            "seq": subject_seq,
-            "subject": event.subject,
-        }
+def canonical_bytes(*, event_id: int, subject_seq: int, event: Event, data: str | None = None) -> bytes:
+    """The bytes that a leaf of the Merkle tree hashes: every column of the row, in one JSON spelling (sorted keys, no spaces, ASCII
+    only), time in UTC microseconds. `data`: what `encode_data` answered for the event's, where that is at hand.
+    """
+    actor = f"[{_text(event.actor.kind)},{_text(event.actor.name)}]"
+    at = event.at.astimezone(UTC).isoformat(timespec="microseconds")
+    encoded = encode_data(event.data) if data is None else data
+    return (
+        f'{{"actor":{actor},"at":"{at}","data":{encoded},"event":{_text(str(event.event))},"id":{int(event_id)},"seq":{int(subject_seq)},'
+        f'"subject":{_text(event.subject)}}}'
     ).encode("ascii")
 
 
@@ -174,12 +174,10 @@ def _check_name(what: str, name: object) -> None:
 
 
 def _check_field(event: EventType, name: object, value: object) -> None:
-    if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
-        raise EventRefused(f"{event}: field names are lower case words joined by underscores, at most 64 characters.")
-    if not _SECRET_WORDS.isdisjoint(name.split("_")) and not name.endswith(_HARMLESS_ENDINGS):
-        raise EventRefused(
-            f"{event}: the field {name} looks like a secret. Record its id, name or hash instead ({name}_id, {name}_sha256)."
-        )
+    if not isinstance(name, str):
+        raise EventRefused(f"{event}: field names are texts.")
+    if wrong := _wrong_with(name):
+        raise EventRefused(f"{event}: {wrong}")
     items = value if isinstance(value, (list, tuple)) else [value]
     length = 0
     for item in items:
@@ -199,10 +197,22 @@ def _check_field(event: EventType, name: object, value: object) -> None:
         raise EventRefused(f"{event}: the value of {name} is longer than {MAX_VALUE_BYTES} bytes. Record its hash or its count.")
 
 
+@lru_cache(maxsize=1024)
+def _wrong_with(name: str) -> str:
+    """What is wrong with a field's name. The code has some hundred of them, and asks at each event."""
+    if not _FIELD_NAME.fullmatch(name):
+        return "field names are lower case words joined by underscores, at most 64 characters."
+    if not _SECRET_WORDS.isdisjoint(name.split("_")) and not name.endswith(_HARMLESS_ENDINGS):
+        return f"the field {name} looks like a secret. Record its id, name or hash instead ({name}_id, {name}_sha256)."
+    return ""
+
+
 def _utf8_length(what: str, text: str) -> int:
     """Length in UTF-8; refuses what PostgreSQL cannot store (NUL, lone surrogates), so that both databases take the same events."""
     if "\x00" in text:
         raise EventRefused(f"{what} holds a NUL character.")
+    if text.isascii():
+        return len(text)
     try:
         return len(text.encode())
     except UnicodeEncodeError as exc:

@@ -99,8 +99,10 @@ def _write(events: Sequence[Event], groups: Sequence[Group] = ()) -> None:
         numbers[event.subject] += 1
         seq = numbers[event.subject]
         row = (event_id, str(event.event), event.subject, seq, event.actor.kind, event.actor.name, event.at.astimezone(UTC))
-        rows.append((*row, encode_data(event.data)))
-        macs.append((event_id, hmac.digest(mac_key, canonical_bytes(event_id=event_id, subject_seq=seq, event=event), "sha256")))
+        data = encode_data(event.data)
+        rows.append((*row, data))
+        content = canonical_bytes(event_id=event_id, subject_seq=seq, event=event, data=data)
+        macs.append((event_id, hmac.digest(mac_key, content, "sha256")))
     held = [group.content() for group in groups]
     insert_together([*held, Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)])
 

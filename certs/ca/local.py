@@ -31,7 +31,7 @@ from certs.ca.base import (
 )
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
-from certs.models.batch import insert_models, instances, select_query, update_later
+from certs.models.batch import insert_models, instances, new, select_query, update_later
 from certs.terms import RequestState, RevocationReason
 from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.lint import lint
@@ -315,7 +315,8 @@ def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: d
         not_after=not_after,
         addresses=Addresses(crl_url(issuer.slug, issuer.crl_shard), ocsp_url(issuer.slug), certificate_url(issuer.slug)),
     )
-    intent = IssuanceIntent(
+    intent = new(
+        IssuanceIntent,
         issuer=issuer,
         order_ref=order.order_ref,
         serial_number=f"{serial:x}",

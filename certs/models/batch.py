@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection, models
+from django.db.models.base import ModelState
 
 from audit.batches import Query, Rows, among_ids, ask, id_list, insert_together, reserve_ids
 from audit.gathering import Group, gathering
@@ -228,8 +229,56 @@ def instances(model: type[Row], rows: Iterable[Sequence[Any]]) -> list[Row]:
         values = list(row)
         for position, column, convert in reading.converters:
             values[position] = convert(values[position], column, connection)
-        made.append(model.from_db(connection.alias, reading.names, values))
+        made.append(_bare(model, dict(zip(reading.names, values, strict=True)), adding=False))
     return made
+
+
+def new(model: type[Row], **values: Any) -> Row:
+    """What `model(**values)` makes, at a fifth of its price: nobody listens to our models' init signals.
+
+    `values` go by field name; a foreign key's parent may lack an id until both are inserted together.
+    """
+    plan = _new_plan(model)
+    row = _bare(model, {name: default() if callable(default) else default for name, default in plan.defaults}, adding=True)
+    for name, value in values.items():
+        attname, relation = plan.fields[name]
+        if relation is None:
+            row.__dict__[attname] = value
+        elif relation.many_to_one and value is not None:
+            row.__dict__[attname] = value.pk
+            relation.set_cached_value(row, value)
+        else:  # a one-to-one relation is known on its other side too
+            setattr(row, name, value)
+    return row
+
+
+def _bare(model: type[Row], values: dict[str, Any], *, adding: bool) -> Row:
+    row = model.__new__(model)
+    state = ModelState()
+    state.adding, state.db = adding, None if adding else connection.alias
+    row.__dict__.update(values, _state=state)
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class _NewPlan:
+    defaults: tuple[tuple[str, Any], ...]  # attribute, value or function
+    fields: Mapping[str, tuple[str, Any]]  # by field name and by attribute: attribute, relation if the value is an object
+
+
+@lru_cache(maxsize=64)
+def _new_plan(model: type[models.Model]) -> _NewPlan:
+    fields = model._meta.concrete_fields
+    by_name = {field.name: (field.attname, field if isinstance(field, models.ForeignKey) else None) for field in fields}
+    return _NewPlan(
+        defaults=tuple((field.attname, _default_of(field)) for field in fields),
+        fields={field.attname: (field.attname, None) for field in fields} | by_name,
+    )
+
+
+def _default_of(field: models.Field[Any, Any]) -> Any:
+    """The value itself where it is the same each time."""
+    return field.default if field.has_default() and callable(field.default) else field.get_default()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from audit.batches import among_ids, ask, id_list
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
-from certs.models.batch import insert_models, instances, select_query, update_rows
+from certs.models.batch import insert_models, instances, new, select_query, update_rows
 
 MAX_LOSSES = 3
 
@@ -91,7 +91,8 @@ def _to_blame(requests: Sequence[CertificateRequest]) -> set[int]:
 def _insert(requests: Sequence[CertificateRequest], step: str, past: Mapping[int, list[Attempt]], now: datetime) -> dict[int, Attempt]:
     until = now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
     opened = [
-        Attempt(
+        new(
+            Attempt,
             request_id=request.pk,
             step=step,
             number=past[request.pk][-1].number + 1 if request.pk in past else 1,

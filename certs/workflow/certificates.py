@@ -14,7 +14,7 @@ from audit.batches import Query, among_texts, ask, text_list
 from audit.events import EventType
 from certs.ca.addresses import shard_of
 from certs.models import Certificate, CertificateBody, CertificateName, CertificateRequest, Chain, Issuer, Revocation, new_public_id
-from certs.models.batch import insert_models
+from certs.models.batch import insert_models, new
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.believing import Believed
@@ -42,7 +42,7 @@ def record_certificates(
     fates: dict[int, RevocationReason] = reasons_for_results([request for request, _ in believed])
     fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request, _ in believed if request.spki_sha256 in blocked}
     certificates = [_row(request, b, issuer, chains[b.chain_pem], now, revoked=request.pk in fates) for request, b in believed]
-    bodies = [CertificateBody(certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
+    bodies = [new(CertificateBody, certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
     revocations = [_revocation(c, fates[c.request_id], now) for c in certificates if c.request_id in fates]
     names = [name for c in certificates for name in names_of(c)] if complete else []
     insert_models(certificates, bodies, revocations, names)
@@ -65,7 +65,8 @@ def alert_date(not_before: datetime, not_after: datetime) -> datetime:
 
 def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, now: datetime, *, revoked: bool) -> Certificate:
     facts = believed.facts
-    return Certificate(
+    return new(
+        Certificate,
         cert_id=new_public_id("cert", now),
         request=request,
         issuer=issuer,
@@ -98,10 +99,10 @@ def names_of(certificate: Certificate) -> list[CertificateName]:
     """The names people search by."""
     request = certificate.request
     dns = [
-        CertificateName(certificate=certificate, kind="dns", name=n, reversed_labels=".".join(reversed(n.split("."))))
+        new(CertificateName, certificate=certificate, kind="dns", name=n, reversed_labels=".".join(reversed(n.split("."))))
         for n in request.dns_names
     ]
-    return dns + [CertificateName(certificate=certificate, kind="ip", name=n, reversed_labels="") for n in request.ip_addresses]
+    return dns + [new(CertificateName, certificate=certificate, kind="ip", name=n, reversed_labels="") for n in request.ip_addresses]
 
 
 def recorded_event(certificate: Certificate) -> tuple[EventType, dict[str, Any]]:

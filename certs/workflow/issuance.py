@@ -19,7 +19,7 @@ from audit.log import Actor, Event, record_many
 from certs.errors import InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
-from certs.models.batch import insert_models, instances, select_query
+from certs.models.batch import insert_models, instances, new, select_query
 from certs.terms import RequestState
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.facts import Asked, evaluate_many
@@ -142,7 +142,7 @@ def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest],
     now, issuers = time_of(time), {issuer.pk: issuer for issuer in instances(Issuer, rows)}
     requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, (pk,) in zip(wanted, ids, strict=True)]
     csrs = [
-        RequestCSR(request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
+        new(RequestCSR, request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
         for r, one in zip(requests, wanted, strict=True)
         if one.spec.spki_der
     ]
@@ -158,7 +158,8 @@ def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest],
 
 def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateRequest:
     spec, requester = wanted.spec, wanted.requester
-    return CertificateRequest(
+    return new(
+        CertificateRequest,
         id=pk,
         public_id=new_public_id("req", now),
         state=RequestState.SUBMITTED,

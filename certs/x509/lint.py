@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.names import is_dns_name
 from certs.x509.profiles import EKU_NAMES
+from certs.x509.reading import Reading, keep
 from keys.spec import facts_of
 
 # BasicConstraints with cA FALSE written out, although it is the DEFAULT (X.690 11.5): OID 2.5.29.19, critical, 30 03 01 01 00
@@ -24,13 +24,12 @@ SMALLEST_RSA = 2048
 
 def lint(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -> list[str]:
     """Every defect found; an empty list lets the TBS be signed."""
-    certificate = x509.load_der_x509_certificate(assemble(unsigned, b"\x00"))
-    extensions = {extension.oid: extension for extension in certificate.extensions}
+    read = keep(Reading(x509.load_der_x509_certificate(assemble(unsigned, b"\x00"))))
     return [
-        *_serial(certificate),
-        *_names(certificate, extensions.get(x509.SubjectAlternativeName.oid)),
-        *_dates(certificate, issuer),
-        *_extensions(certificate, {oid: extension.value for oid, extension in extensions.items()}, issuer),
+        *_serial(read.serial_number),
+        *_names(read),
+        *_dates(read, issuer),
+        *_extensions(read, issuer),
         *(["basicConstraints: cA FALSE is written out (X.690 11.5)"] if _EXPLICIT_FALSE in unsigned.tbs else []),
     ]
 
@@ -51,8 +50,7 @@ def _parts(issuer: x509.Certificate) -> _IssuerParts:
     return _IssuerParts(issuer.subject.public_bytes(), spki, ski)
 
 
-def _serial(certificate: x509.Certificate) -> list[str]:
-    serial = certificate.serial_number
+def _serial(serial: int) -> list[str]:
     if not 0 < serial < 1 << 159:
         return ["serialNumber: must be positive and below 2^159 (RFC 5280 4.1.2.2)"]
     if serial.bit_length() < MIN_SERIAL_BITS:
@@ -60,75 +58,72 @@ def _serial(certificate: x509.Certificate) -> list[str]:
     return []
 
 
-def _names(certificate: x509.Certificate, extension: Any) -> list[str]:
+def _names(read: Reading) -> list[str]:
+    extension = read.extensions.get(x509.SubjectAlternativeName.oid)
     if extension is None:
         return ["subjectAltName is missing"]
-    wrong, subject = [], certificate.subject
-    names = [(type(name), name.value) for name in extension.value]
+    wrong, names = [], read.names
     if not names:
         wrong.append("subjectAltName: no name")
     if len(set(names)) != len(names):
         wrong.append("subjectAltName: the same name twice")
     if any(isinstance(value, str) and value != value.lower() for _, value in names):
         wrong.append("subjectAltName: upper case")
-    if extension.critical == bool(len(subject)):
+    if extension.critical == bool(len(read.subject)):
         wrong.append("subjectAltName: critical if and only if the subject is empty (RFC 5280 4.2.1.6)")
     dns = [value for kind, value in names if kind is x509.DNSName]
     wrong += [f"subjectAltName: {name!r} is not a DNS name" for name in dns if not is_dns_name(name.lower())]
-    common = [str(a.value) for a in subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
-    if any(name not in dns and name not in [str(value) for kind, value in names if kind is x509.IPAddress] for name in common):
+    if any(name not in dns and name not in [str(value) for kind, value in names if kind is x509.IPAddress] for name in read.common_names):
         wrong.append("subject: the common name is not among the names")
     return wrong
 
 
-def _dates(certificate: x509.Certificate, issuer: x509.Certificate) -> list[str]:
+def _dates(read: Reading, issuer: x509.Certificate) -> list[str]:
     wrong = []
-    if certificate.not_valid_before_utc < issuer.not_valid_before_utc or certificate.not_valid_after_utc > issuer.not_valid_after_utc:
+    if read.not_before < issuer.not_valid_before_utc or read.not_after > issuer.not_valid_after_utc:
         wrong.append("validity: outside the issuer's")
-    if certificate.not_valid_after_utc - certificate.not_valid_before_utc < timedelta(minutes=1):
+    if read.not_after - read.not_before < timedelta(minutes=1):
         wrong.append("validity: ends before it begins; the issuer itself is about to expire")
     return wrong
 
 
-def _addresses(values: dict[Any, Any]) -> list[str]:
+def _addresses(read: Reading) -> list[str]:
     """CRL, OCSP and CA addresses are plain http with a host (BR 7.1.2.11.2): who fetches a CRL over https needs another one first."""
-    access, points = values.get(x509.AuthorityInformationAccess.oid, ()), values.get(x509.CRLDistributionPoints.oid, ())
-    urls = [description.access_location.value for description in access]
-    urls += [name.value for point in points for name in point.full_name or ()]
+    urls = [description.access_location.value for description in read.value(x509.AuthorityInformationAccess) or ()]
+    urls += [name.value for point in read.value(x509.CRLDistributionPoints) or () for name in point.full_name or ()]
     return [f"address: {url!r} is not http://host/path" for url in urls if not re.fullmatch(r"http://[^/\s]+/\S*", url)]
 
 
-def _key(public_key: Any, values: dict[Any, Any]) -> list[str]:
-    facts, usage = facts_of(public_key), values[x509.KeyUsage.oid]
+def _key(read: Reading) -> list[str]:
+    facts, usage = facts_of(read.public_key), read.value(x509.KeyUsage)
     wrong = []
     if facts is None or (facts.family == "rsa" and facts.bits < SMALLEST_RSA):
         wrong.append("subjectPublicKeyInfo: a weak or unknown key")
     elif usage.key_encipherment and facts.family != "rsa":
         wrong.append("keyUsage: keyEncipherment is for RSA keys")
-    if values[x509.SubjectKeyIdentifier.oid] != x509.SubjectKeyIdentifier.from_public_key(public_key):
+    if read.value(x509.SubjectKeyIdentifier) != x509.SubjectKeyIdentifier.from_public_key(read.public_key):
         wrong.append("subjectKeyIdentifier: not that of the key")
-    if set(values[x509.ExtendedKeyUsage.oid]) - set(EKU_NAMES):
+    if set(read.value(x509.ExtendedKeyUsage)) - set(EKU_NAMES):
         wrong.append("extendedKeyUsage: a purpose that no profile has")
     return wrong
 
 
-def _extensions(certificate: x509.Certificate, values: dict[Any, Any], issuer: x509.Certificate) -> list[str]:
-    wrong = [
-        f"{kind.__name__} is missing"
-        for kind in (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier)
-        if kind.oid not in values
-    ]
+_NEEDED = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier)
+
+
+def _extensions(read: Reading, issuer: x509.Certificate) -> list[str]:
+    wrong = [f"{kind.__name__} is missing" for kind in _NEEDED if kind.oid not in read.extensions]
     if wrong:
         return wrong
-    parts, public_key = _parts(issuer), certificate.public_key()
-    if values[x509.AuthorityKeyIdentifier.oid].key_identifier != parts.key_identifier:
+    parts, usage = _parts(issuer), read.value(x509.KeyUsage)
+    if read.value(x509.AuthorityKeyIdentifier).key_identifier != parts.key_identifier:
         wrong.append("authorityKeyIdentifier: not the issuer's subjectKeyIdentifier")
-    if values[x509.BasicConstraints.oid].ca or values[x509.KeyUsage.oid].key_cert_sign or values[x509.KeyUsage.oid].crl_sign:
+    if read.value(x509.BasicConstraints).ca or usage.key_cert_sign or usage.crl_sign:
         wrong.append("an end entity must not be able to sign certificates or CRLs")
-    wrong += _addresses(values)
-    wrong += _key(public_key, values)
-    if certificate.issuer.public_bytes() != parts.subject:
+    wrong += _addresses(read)
+    wrong += _key(read)
+    if read.issuer_der != parts.subject:
         wrong.append("issuer: not the issuer's subject, byte for byte")
-    if public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == parts.spki:
+    if read.spki == parts.spki:
         wrong.append("subjectPublicKeyInfo: the issuer's own key")
     return wrong

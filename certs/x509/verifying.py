@@ -6,15 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from certs.errors import SignerMismatch
 from certs.x509.profiles import EKU_NAMES
+from certs.x509.reading import Reading, reading_of
 from keys.spec import KeyFacts, facts_of, spki_sha256
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -63,13 +62,16 @@ def verify_issued(
     """
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
-        facts = _facts(certificate, certificate_der)
+        if certificate.public_bytes(Encoding.DER) != certificate_der:
+            raise ValueError("not the DER that was sent")  # noqa: TRY301 - the fence below is for this too
+        read = reading_of(certificate)
+        facts = _facts(read, certificate_der)
     except Exception as exc:  # a hostile answer may break the parser in any way; whatever it is, it is no certificate
         raise SignerMismatch([f"it is not a readable certificate ({type(exc).__name__})"]) from exc
     try:
         reasons = [
-            *_differences(certificate, facts, expectation, now),
-            *_chain_problems(certificate, chain_der, trusted_roots, now),
+            *_differences(read, facts, expectation, now),
+            *_chain_problems(certificate, read, chain_der, trusted_roots, now),
         ]
     except Exception as exc:  # the same fence for the chain: one bad answer must not take its whole batch with it
         raise SignerMismatch([f"its chain cannot be judged ({type(exc).__name__})"]) from exc
@@ -78,49 +80,47 @@ def verify_issued(
     return facts
 
 
-def _facts(certificate: x509.Certificate, der: bytes) -> CertificateFacts:
-    if certificate.public_bytes(Encoding.DER) != der:
-        raise ValueError("not the DER that was sent")
-    public_key: Any = certificate.public_key()
-    key = facts_of(public_key)
+def _facts(read: Reading, der: bytes) -> CertificateFacts:
+    key = facts_of(read.public_key)
     if key is None:
         raise ValueError("a key of no known kind")
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    others = [name for name in names if not isinstance(name, x509.DNSName | x509.IPAddress)]
-    if others:
+    if x509.SubjectAlternativeName.oid not in read.extensions:
+        raise ValueError("no names")
+    if any(kind not in (x509.DNSName, x509.IPAddress) for kind, _ in read.names):
         raise ValueError("names that are neither DNS nor IP")
     return CertificateFacts(
-        serial_number=certificate.serial_number,
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-        common_name=next((str(a.value) for a in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)), ""),
-        dns_names=tuple(names.get_values_for_type(x509.DNSName)),
-        ip_addresses=tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress)),
-        spki_sha256=spki_sha256(public_key),
+        serial_number=read.serial_number,
+        not_before=read.not_before,
+        not_after=read.not_after,
+        common_name=next(iter(read.common_names), ""),
+        dns_names=tuple(name for kind, name in read.names if kind is x509.DNSName),
+        ip_addresses=tuple(str(name) for kind, name in read.names if kind is x509.IPAddress),
+        spki_sha256=spki_sha256(read.spki),
         sha256_fingerprint=hashlib.sha256(der).hexdigest(),
         key=key,
-        crl_url=_crl_url(certificate),
+        crl_url=_crl_url(read),
     )
 
 
-def _crl_url(certificate: x509.Certificate) -> str:
-    try:
-        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-    except x509.ExtensionNotFound:
-        return ""
+def _crl_url(read: Reading) -> str:
+    points = read.value(x509.CRLDistributionPoints) or ()
     return next((str(name.value) for point in points for name in point.full_name or ()), "")
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:
     """DNS names and IP addresses of a certificate's SAN, as text; empty when it has none."""
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+        return _names(Reading(certificate))
+    except ValueError:
         return []
-    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
 
 
-def _differences(certificate: x509.Certificate, facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
+def _names(read: Reading) -> list[str]:
+    dns = [str(name) for kind, name in read.names if kind is x509.DNSName]
+    return dns + [str(name) for kind, name in read.names if kind is x509.IPAddress]
+
+
+def _differences(read: Reading, facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
     wrong: list[str] = []
     if facts.spki_sha256 != expected.spki_sha256:
         wrong.append("it certifies another public key")
@@ -131,7 +131,7 @@ def _differences(certificate: x509.Certificate, facts: CertificateFacts, expecte
     if facts.common_name and facts.common_name != expected.common_name:
         wrong.append(f"the common name is {facts.common_name}")
     wrong += _date_problems(facts, expected, now)
-    wrong += _extension_problems(certificate, expected)
+    wrong += _extension_problems(read, expected)
     if not 0 < facts.serial_number < 1 << 159 or facts.serial_number.bit_length() < 64:
         wrong.append("the serial number is not between 64 and 159 bits")
     return wrong
@@ -151,27 +151,28 @@ def _date_problems(facts: CertificateFacts, expected: Expectation, now: datetime
     return wrong
 
 
-def _extension_problems(certificate: x509.Certificate, expected: Expectation) -> list[str]:
+def _extension_problems(read: Reading, expected: Expectation) -> list[str]:
     wrong = [
-        f"it has the critical extension {e.oid.dotted_string}"
-        for e in certificate.extensions
-        if e.critical and e.oid not in _MAY_BE_CRITICAL
+        f"it has the critical extension {oid.dotted_string}"
+        for oid, extension in read.extensions.items()
+        if extension.critical and oid not in _MAY_BE_CRITICAL
     ]
-    extensions = {extension.oid: extension.value for extension in certificate.extensions}
-    constraints = extensions.get(x509.BasicConstraints.oid)
+    constraints = read.value(x509.BasicConstraints)
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
         wrong.append("it is a CA certificate")
-    eku = extensions.get(x509.ExtendedKeyUsage.oid)
+    eku = read.value(x509.ExtendedKeyUsage)
     found = {EKU_NAMES.get(oid, oid.dotted_string) for oid in eku} if isinstance(eku, x509.ExtendedKeyUsage) else set()
     if found != set(expected.ekus):
         wrong.append(f"extended key usages are {', '.join(sorted(found)) or 'absent'}")
-    usage = extensions.get(x509.KeyUsage.oid)
+    usage = read.value(x509.KeyUsage)
     if isinstance(usage, x509.KeyUsage) and (usage.key_cert_sign or usage.crl_sign):
         wrong.append("its key usage would let it sign certificates or CRLs")
     return wrong
 
 
-def _chain_problems(certificate: x509.Certificate, chain_der: tuple[bytes, ...], roots: tuple[bytes, ...], now: datetime) -> list[str]:
+def _chain_problems(
+    certificate: x509.Certificate, read: Reading, chain_der: tuple[bytes, ...], roots: tuple[bytes, ...], now: datetime
+) -> list[str]:
     if not chain_der:
         return ["no chain came with it"]
     wrong = list(_links_problems(chain_der))
@@ -185,16 +186,16 @@ def _chain_problems(certificate: x509.Certificate, chain_der: tuple[bytes, ...],
     for not_before, not_after, name in _validities(chain_der):
         if not not_before - CLOCK_TOLERANCE <= now <= not_after:
             wrong.append(f"the chain's {name} is not valid now")
-    wrong += _issuer_problems(certificate, issuer, chain_der)
+    wrong += _issuer_problems(certificate, read, issuer, chain_der)
     if roots and chain_der[-1] not in roots:
         wrong.append("the chain does not end in the root pinned for this CA")
     return wrong
 
 
-def _issuer_problems(certificate: x509.Certificate, issuer: x509.Certificate, chain_der: tuple[bytes, ...]) -> list[str]:
+def _issuer_problems(certificate: x509.Certificate, read: Reading, issuer: x509.Certificate, chain_der: tuple[bytes, ...]) -> list[str]:
     """What ties a certificate to its issuer beside the signature: key identifiers, a strong hash, the names that the chain permits."""
     wrong = []
-    aki = next((e.value for e in certificate.extensions if e.oid == x509.AuthorityKeyIdentifier.oid), None)
+    aki = read.value(x509.AuthorityKeyIdentifier)
     ski = _key_identifier(issuer)
     if isinstance(aki, x509.AuthorityKeyIdentifier) and ski is not None and aki.key_identifier != ski:
         wrong.append("its authority key identifier is not its issuer's")
@@ -202,7 +203,7 @@ def _issuer_problems(certificate: x509.Certificate, issuer: x509.Certificate, ch
     if digest is not None and digest.name not in _STRONG_HASHES:
         wrong.append(f"it is signed with {digest.name}")
     for constraints, link_name in _name_constraints(chain_der):
-        wrong += [f"{name} is outside what {link_name} may certify" for name in names_of(certificate) if not _permits(constraints, name)]
+        wrong += [f"{name} is outside what {link_name} may certify" for name in _names(read) if not _permits(constraints, name)]
     return wrong
 
 

@@ -14,7 +14,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from certs.errors import PortalError
 from certs.models import Attempt, CertificateRequest, RequestCSR, UnclaimedResult
-from certs.models.batch import insert_models
+from certs.models.batch import insert_models, new
 from certs.terms import RequestState as S
 from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts, renew_leases
 from certs.workflow.beats import pause
@@ -134,7 +134,7 @@ def _record(
         request = requests[pk]
         if isinstance(result, SignedCSR):
             rows.append(
-                RequestCSR(request=request, der=result.der, spki_der=result.spki_der, spki_sha256=request.spki_sha256, created_at=now)
+                new(RequestCSR, request=request, der=result.der, spki_der=result.spki_der, spki_sha256=request.spki_sha256, created_at=now)
             )
             moves.append(
                 Move(request, (S.CSR_CREATED,), ((EventType.CSR_CREATED, {"brought": False, "spki_sha256": request.spki_sha256}),))

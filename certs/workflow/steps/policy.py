@@ -11,7 +11,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from certs.models import Approval, CertificateRequest, PolicyEvaluation
-from certs.models.batch import insert_models
+from certs.models.batch import insert_models, new
 from certs.terms import RequestState as S
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.inherited_approvals import inherit_approvals
@@ -84,7 +84,8 @@ def evaluation_data(decision: Decision) -> dict[str, Any]:
 def keep_evaluations(requests: Sequence[CertificateRequest], decisions: Sequence[Decision], *, now: datetime) -> None:
     insert_models(
         [
-            PolicyEvaluation(
+            new(
+                PolicyEvaluation,
                 request=request,
                 policy_version=decision.policy_version,
                 outcome=str(decision.outcome),
