@@ -6,13 +6,26 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_shutdown
+from celery.signals import task_prerun, worker_process_shutdown
+from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
 
 app = Celery("pkiportal")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+# Celery's Django fixup closes the database connection before and after each task, whatever CONN_MAX_AGE says. A new one costs
+# two logins' worth of hashing and a server process that knows no table yet: more than most tasks. So it is told to do that
+# every thousand tasks only, and Django's own rule decides before each (age, errors, health check).
+app.conf.update({"CELERY_DB_REUSE_MAX": 1000})
 app.autodiscover_tasks()
+
+
+def _drop_old_connections(sender: Any = None, **_signal: Any) -> None:
+    if not getattr(sender.request, "is_eager", False):
+        close_old_connections()
+
+
+task_prerun.connect(_drop_old_connections)
 
 
 def _end_logins(**_signal: Any) -> None:
