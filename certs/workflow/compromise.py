@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -31,6 +31,7 @@ from keys.lifecycle import block_public_key, blocked_keys
 from keys.models import Key
 
 COMPROMISE = RevocationReason.KEY_COMPROMISE
+CLOCK_TOLERANCE = timedelta(minutes=5)  # of whoever sends a date: another portal tells the time of its revocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,12 @@ def revoke(
     """
     authority.check_may_act(certificate)
     now = database_now()
-    if invalidity_date is not None and invalidity_date > now:
-        raise InputRefused("The date since when it is not to be trusted lies in the future.", field="revocation_date", next_step="Use now.")
+    if invalidity_date is not None:
+        if invalidity_date > now + CLOCK_TOLERANCE:
+            raise InputRefused(
+                "The date since when it is not to be trusted lies in the future.", field="revocation_date", next_step="Use now."
+            )
+        invalidity_date = min(invalidity_date, now)
     blocked = case = False
     others: Sequence[Certificate] = ()
     if reason is COMPROMISE:

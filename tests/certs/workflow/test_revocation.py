@@ -55,6 +55,16 @@ def at_ca(certificate: Certificate, ca: TwinCAClient) -> bool:
     return next(one.revoked for one in ca.book.signed if f"{one.serial:x}" == certificate.serial_number)
 
 
+def test_clock_of_another_portal_that_is_ahead_holds_up_no_revocation(certificate: Certificate) -> None:
+    now = database_now()
+    with pytest.raises(InputRefused, match="in the future"):
+        revoked(certificate, R.SUPERSEDED, invalidity_date=now + timedelta(minutes=6))
+    revoked(certificate, R.SUPERSEDED, invalidity_date=now + timedelta(minutes=4))
+    kept = Revocation.objects.get().invalidity_date
+    assert kept is not None
+    assert now <= kept <= database_now()  # what is published is not of the future
+
+
 def test_revocation_is_pending_until_the_ca_has_done_it(certificate: Certificate, twin_ca: TwinCAClient) -> None:
     twin_ca.reachable = False
     revoked(certificate, R.SUPERSEDED)
