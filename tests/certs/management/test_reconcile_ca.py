@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from audit.clock import database_now
 from audit.models import AuditEvent
-from certs.ca.base import CAUnreachable, Issued, Order
+from certs.ca.base import Issued, Order
 from certs.ca.registry import forget_clients, get_ca_client
 from certs.ca.rest import RestCAClient
 from certs.ca.vault_pki import VaultPKIClient
@@ -30,6 +30,8 @@ from certs.x509.csr_building import build_csr
 from certs.x509.pem import serial_of
 from certs.x509.serial import new_serial
 from keys.spec import spki_der, spki_sha256
+from tests.harness.plugin.parts import VaultAccess, connect
+from tests.harness.vault import Vault
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served
 from tests.portal.commands import run
 from tests.portal.elsewhere import ROLE, pki_engine
@@ -174,14 +176,19 @@ class Engine:
         return bool(self.vault.secrets.pki.read_certificate(text, mount_point=self.mount)["data"]["revocation_time"])
 
 
-@pytest.fixture
-def engine(portal: Portal, settings: Any, vault_client: hvac.Client, vault_access: Any, vault_mount: Callable[[str], str]) -> Engine:
-    mount = vault_mount("pki")
-    options = pki_engine(vault_client, vault_access, mount) | {"url": vault_access.address}
+def engine_of(settings: Any, vault: hvac.Client, access: VaultAccess, mount: str) -> Engine:
+    options = pki_engine(vault, access, mount) | {"url": access.address}
     clients = {"Vault-PKI": {"CLIENT": "certs.ca.vault_pki.VaultPKIClient", "OPTIONS": options}}
     settings.CA_CLIENTS = {**settings.CA_CLIENTS, **clients}
     assert run("add_ca", "Vault-PKI")[0] == 0
-    return Engine(vault_client, mount)
+    return Engine(vault, mount)
+
+
+@pytest.fixture
+def engine(
+    portal: Portal, settings: Any, vault_client: hvac.Client, vault_access: VaultAccess, vault_mount: Callable[[str], str]
+) -> Engine:
+    return engine_of(settings, vault_client, vault_access, vault_mount("pki"))
 
 
 def issued_there(portal: Portal, settings: Any, *names: str) -> list[Certificate]:
@@ -219,25 +226,32 @@ def test_vault_tells_what_it_signed_and_revoked_behind_our_back(portal: Portal, 
     assert [alert.occurrences for alert in open_alerts("revoked_elsewhere")] == [1]
 
 
-def test_vault_that_falls_silent_leaves_what_was_found(portal: Portal, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is gone after the second certificate that was read."""
+def test_vault_that_is_sealed_in_the_middle_leaves_what_was_found(
+    portal: Portal, settings: Any, own_vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the second certificate was read."""
+    access = VaultAccess(own_vault.address, own_vault.ca_file, own_vault.root_token)
+    vault = connect(access)
+    vault.sys.enable_secrets_engine("pki")
+    engine = engine_of(settings, vault, access, "pki")
     serials = {engine.sign(f"unknown{number}.example.com") for number in range(4)}
-    reads = iter(range(100))
-    read = VaultPKIClient._read
+    read, reads = VaultPKIClient._read, iter(range(100))
 
-    def breaking(self: VaultPKIClient, serial: str) -> dict[str, Any] | None:
+    def sealed_meanwhile(self: VaultPKIClient, serial: str) -> dict[str, Any] | None:
         if next(reads) == 2:
-            raise CAUnreachable("the connection broke")
+            own_vault.seal()
         return read(self, serial)
 
     with monkeypatch.context() as patched:
-        patched.setattr(VaultPKIClient, "_read", breaking)
+        patched.setattr(VaultPKIClient, "_read", sealed_meanwhile)
         code, answer = run("reconcile_ca")
     told = told_of(answer, "Vault-PKI")
-    assert (code, told["listed"], told["error"]) == (1, False, "Vault-PKI cannot be asked: the connection broke")
+    assert (code, told["listed"]) == (1, False)
+    assert "is sealed or not initialised" in told["error"]
     assert len(told["found"]) == UnknownCertificate.objects.count()
     assert len(told["found"]) in (1, 2)  # one that was read may be the engine's own
     assert len(open_alerts("unknown_certificate")) == 1
+    own_vault.unseal()
     _, answer = run("reconcile_ca")
     assert set(told_of(answer, "Vault-PKI")["found"]) == serials
     assert UnknownCertificate.objects.count() == 4
