@@ -6,8 +6,10 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_prerun, worker_process_shutdown
+from celery.signals import task_prerun, worker_process_init, worker_process_shutdown
 from django.db import close_old_connections
+
+from pkiportal.garbage import collect_seldom
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
 
@@ -35,4 +37,9 @@ def _end_logins(**_signal: Any) -> None:
     revoke_tokens()
 
 
+def _collect_seldom(**_signal: Any) -> None:
+    collect_seldom()
+
+
 worker_process_shutdown.connect(_end_logins)
+worker_process_init.connect(_collect_seldom)

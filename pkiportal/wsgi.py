@@ -8,6 +8,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.production")
 
 _django = get_wsgi_application()
 
+from pkiportal.garbage import collect_seldom  # noqa: E402
 from pkiportal.status_information import StatusInformation  # noqa: E402 - the apps are loaded now
 
 application = StatusInformation(_django)
+collect_seldom()

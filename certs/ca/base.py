@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from audit.batches import Query
 from audit.events import recordable
 from certs.models import Issuer
 from certs.terms import RevocationReason
@@ -224,8 +225,16 @@ class BookkeepingCA(CAClient):
         """Beat 2, outside any transaction: one outcome for each order, in order. Nothing is written."""
 
     @abstractmethod
+    def standing(self, noted: Noted) -> Query:
+        """For `audit.batches.ask`: the references of those orders whose note still stands, locked until the transaction ends. One
+        that was given up or revoked meanwhile must not be kept: its serial number is on the CRL.
+        """
+
+    @abstractmethod
     def keep(self, outcomes: Iterable[Issued], noted: Noted, *, now: datetime) -> None:
         """Beat 3, in the caller's transaction: what was signed in `sign`, for those orders whose attempt is still the caller's.
+        The caller has seen that their notes stand, and keeps their bytes in the same transaction (in the inventory, or in
+        quarantine).
 
         The same TBSCertificate signed twice gives certificates that differ at most in the signature; the first one kept stays.
         """

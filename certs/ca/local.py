@@ -10,7 +10,7 @@ from cryptography import x509
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef
 
-from audit.batches import among_texts, ask, text_list
+from audit.batches import Query, among_ids, among_texts, ask, id_list, text_list
 from audit.clock import database_now
 from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import (
@@ -31,7 +31,7 @@ from certs.ca.base import (
 )
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
-from certs.models.batch import insert_models, instances, new, select_query, update_later
+from certs.models.batch import insert_models, instances, new, select_query, update_later, update_rows
 from certs.terms import RequestState, RevocationReason
 from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.lint import lint
@@ -70,8 +70,7 @@ class LocalCAClient(BookkeepingCA):
                 raise
             return self.issue_many(orders, tries - 1)
         outcomes = self.sign(noted)
-        with transaction.atomic():
-            self.keep([outcome for outcome in outcomes if isinstance(outcome, Issued)], noted, now=database_now())
+        self._keep_alone([outcome for outcome in outcomes if isinstance(outcome, Issued)], noted)
         return [self._as_kept(outcome) for outcome in outcomes]
 
     def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None, fresh: bool = False) -> Noted:
@@ -100,12 +99,27 @@ class LocalCAClient(BookkeepingCA):
     def _ended_or_issued(self, reference: str, noted: Noted) -> Outcome:
         return noted.ended.get(reference) or self._issued(noted.intents[reference])
 
+    def standing(self, noted: Noted) -> Query:
+        lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
+        condition = f"{among_ids('id')} AND state <> 'abandoned' AND revoked_at IS NULL ORDER BY id{lock}"
+        return (
+            f"SELECT order_ref FROM certs_issuanceintent WHERE {condition}",  # noqa: S608 - constants
+            [id_list(sorted(intent.pk for intent in noted.intents.values()))],
+        )
+
     def keep(self, outcomes: Iterable[Issued], noted: Noted, *, now: datetime) -> None:
-        signed = {}
-        for outcome in outcomes:
-            intent = noted.intents[outcome.order_ref]
-            signed[intent.pk] = {"certificate_der": outcome.certificate_der, "state": State.SIGNED, "signed_at": now}
+        signed = {noted.intents[outcome.order_ref].pk: {"state": State.SIGNED, "signed_at": now} for outcome in outcomes}
         update_later(IssuanceIntent, signed, only_if={"state": State.INTENDED})
+
+    @transaction.atomic
+    def _keep_alone(self, outcomes: Iterable[Issued], noted: Noted) -> None:
+        """With the certificates' bytes, which nobody else keeps yet."""
+        now = database_now()
+        signed = {
+            noted.intents[outcome.order_ref].pk: {"certificate_der": outcome.certificate_der, "state": State.SIGNED, "signed_at": now}
+            for outcome in outcomes
+        }
+        update_rows(IssuanceIntent, signed, only_if={"state": State.INTENDED})
 
     def find(self, order: Order) -> Issued | Pending | None:
         intent = self._signed(order.order_ref)
@@ -129,7 +143,7 @@ class LocalCAClient(BookkeepingCA):
         signed = signed.filter(~Exists(under_way))
         for model in (Certificate, QuarantinedCertificate, ResponderCertificate):
             signed = signed.filter(~Exists(model.objects.filter(**same)))
-        return (bytes(der or b"") for der in signed.values_list("certificate_der", flat=True).iterator(chunk_size=500))
+        return (_at_least_unsigned(intent) for intent in signed.iterator(chunk_size=500))
 
     def revoked_certificates(self) -> Iterable[RevokedThere]:
         """Revoked in the book before it was recorded, and recorded all the same: the CRL would not say so of it."""
@@ -193,7 +207,7 @@ class LocalCAClient(BookkeepingCA):
         return rows.filter(revoked_at=None).first()
 
     def _issued(self, intent: IssuanceIntent) -> Issued:
-        return Issued(intent.order_ref, bytes(intent.certificate_der or b""), self.chain())
+        return Issued(intent.order_ref, bytes(intent.certificate_der or _kept_elsewhere(intent)), self.chain())
 
     def issue_internal(self, order_ref: str, prepare: Preparation) -> IssuanceIntent:
         """A certificate of the CA's own, such as an OCSP responder's, through the same book; a retired CA makes them too.
@@ -218,9 +232,7 @@ class LocalCAClient(BookkeepingCA):
                 (intent,) = self._intents(issuer, [order_ref])
         if intent.state == State.INTENDED:
             self._sign([intent])
-            noted = Noted((order_ref,), {order_ref: intent})
-            with transaction.atomic():
-                self.keep([self._issued(intent)], noted, now=database_now())
+            self._keep_alone([self._issued(intent)], Noted((order_ref,), {order_ref: intent}))
             intent.refresh_from_db()  # what another worker signed first stays
         return intent
 
@@ -263,6 +275,19 @@ def _set_up(issuer: Issuer) -> Issuer:
     if issuer.certificate_der is None or issuer.key_id is None:
         raise CAUnreachable(f"The own CA {issuer.name} is not set up; run `manage.py bootstrap`.")
     return issuer
+
+
+def _kept_elsewhere(intent: IssuanceIntent) -> bytes:
+    """The certificate's bytes where the workflow has put them."""
+    recorded = Certificate.objects.filter(request__public_id=intent.order_ref).values_list("body__der", flat=True)
+    apart = QuarantinedCertificate.objects.filter(order_ref=intent.order_ref).values_list("der", flat=True)
+    return bytes(recorded.first() or apart.first() or b"")
+
+
+def _at_least_unsigned(intent: IssuanceIntent) -> bytes:
+    """The certificate; or, where its row was taken out of the inventory, what was signed, with an empty signature."""
+    known = bytes(intent.certificate_der or _kept_elsewhere(intent))
+    return known or assemble(UnsignedCertificate(bytes(intent.tbs), bytes(intent.signature_algorithm)), b"")
 
 
 def _key_failed(reference: str, error: KeyBackendError) -> Refused | NotSent:

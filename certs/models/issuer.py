@@ -55,7 +55,7 @@ class IssuanceIntent(models.Model):
     spki_sha256 = models.CharField(max_length=64)
     tbs = models.BinaryField()
     signature_algorithm = models.BinaryField()
-    certificate_der = models.BinaryField(null=True)
+    certificate_der = models.BinaryField(null=True)  # only where neither the inventory nor the quarantine keeps it
     created_at = models.DateTimeField()
     signed_at = models.DateTimeField(null=True, blank=True)
     crl_shard = models.PositiveIntegerField(default=0, db_default=0)

@@ -123,8 +123,11 @@ def looks_like_ip(text: str) -> bool:
 
 def parse_ip_address(text: str) -> str | None:
     """The canonical text of an IP address, or None when it is none."""
+    text = text.strip().strip("[]")
+    if ":" not in text and not text[-1:].isdigit():  # a host name, as nearly always; to have it refused below costs ten times more
+        return None
     try:
-        return str(ipaddress.ip_address(text.strip().strip("[]")))
+        return str(ipaddress.ip_address(text))
     except ValueError:
         return None
 

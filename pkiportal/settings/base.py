@@ -197,12 +197,12 @@ PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0
 PKI_DEFAULT_DOMAINS = env_list("PKI_DEFAULT_DOMAINS", "example.com,example.test")
 PKI_MAX_NAMES = 100
 PKI_ORDER_FROM = env_int("PKI_ORDER_FROM", 6, minimum=2)  # so many certificates asked for in one sentence at a command are a bulk order
-# Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is about a millisecond of one core.
+# Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is one or two milliseconds of a core.
 PKI_BULK_MAX_LINES = env_int("PKI_BULK_MAX_LINES", 50_000, minimum=1)
 PKI_BULK_MAX_BYTES = env_int("PKI_BULK_MAX_BYTES", 20 * 1024 * 1024, minimum=1024)
 PKI_BULK_READS_AT_ONCE = env_int("PKI_BULK_READS_AT_ONCE", 2, minimum=1)  # uploads in one web process, each takes a thread
-PKI_BULK_CHUNK = env_int("PKI_BULK_CHUNK", 250, minimum=1)
-PKI_BULK_COSTS = {"brought": 1, "rsa-2048": 25, "rsa-3072": 80, "rsa-4096": 250}
+PKI_BULK_CHUNK = env_int("PKI_BULK_CHUNK", 500, minimum=1)
+PKI_BULK_COSTS = {"brought": 1, "rsa-2048": 50, "rsa-3072": 160, "rsa-4096": 500}
 PKI_BULK_DRAFT_DAYS = env_int("PKI_BULK_DRAFT_DAYS", 7, minimum=1)  # then a draft that nobody submitted is forgotten
 PKI_BULK_IN_FLIGHT = env_int("PKI_BULK_IN_FLIGHT", 4, minimum=1)  # chunks of a team in the queue at once
 PKI_BULK_PER_CA = env_int("PKI_BULK_PER_CA", 8, minimum=1)

@@ -12,7 +12,8 @@ from datetime import datetime
 
 from django.db import transaction
 
-from audit.clock import database_now
+from audit.batches import ask
+from audit.clock import database_now, now_query, time_of
 from audit.events import EventType, recordable
 from audit.log import Event, record_many, together
 from certs.ca.base import BookkeepingCA, CAClient, CAUnreachable, Issued, Noted, NotSent, Order, Outcome, Pending, Refused, Unknown
@@ -29,7 +30,7 @@ from certs.workflow.certificates import record_certificates
 from certs.workflow.endings import ASK_AGAIN, KEY_BLOCKED, fail_many, reject_many, worn_out
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.orders import order_for
-from certs.workflow.states import WORKER, lock_ready, still_ready
+from certs.workflow.states import WORKER, lock_ready, ready_query
 from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
 from certs.workflow.succession import stopped_lineages
 from certs.x509.pem import serial_of
@@ -281,7 +282,7 @@ def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:
 
 def _record(work: Work, results: Mapping[int, Result], *, complete: bool) -> dict[int, str]:
     """Beat 3: compare and set, for the requests whose claim held. Answers what to try again. Needs an open transaction."""
-    now, ready = still_ready(list(work.attempts), S.CSR_CREATED)
+    now, ready, results = _as_things_stand(work, results)
     winners = close_attempts(work.attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, now=now)
     late = [pk for pk in results if pk not in winners or pk not in ready]
     keep_unclaimed([u for pk in late for u in _unclaimed(work, pk, results[pk], now)], actor=WORKER, now=now)
@@ -298,6 +299,24 @@ def _record(work: Work, results: Mapping[int, Result], *, complete: bool) -> dic
         now=now,
     )
     return {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
+
+
+def _as_things_stand(work: Work, results: Mapping[int, Result]) -> tuple[datetime, set[int], Mapping[int, Result]]:
+    """The time, which requests are still ready, and the results; all locked. A certificate whose note in the own CA's book was
+    given up while it was being signed is on the CRL already, so its order is tried again.
+    """
+    queries = [ready_query(list(work.attempts), S.CSR_CREATED), now_query()]
+    if work.noted is None:
+        ready, time = ask(*queries)
+        return time_of(time), {row[0] for row in ready}, results
+    ready, time, standing = ask(*queries, _own_ca(work).standing(work.noted))
+    stand = {row[0] for row in standing}
+    given_up = {
+        pk: Unknown(work.orders[pk].order_ref, "the intent was abandoned while it was being signed")
+        for pk, result in results.items()
+        if isinstance(result, Believed | Mismatch) and work.orders[pk].order_ref not in stand
+    }
+    return time_of(time), {row[0] for row in ready}, {**results, **given_up}
 
 
 def _outcome(result: Result) -> tuple[str, str]:
