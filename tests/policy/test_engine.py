@@ -238,9 +238,9 @@ def test_addresses_inside_an_allowed_network() -> None:
 def test_hostile_request_is_judged_in_bounded_time() -> None:
     names = tuple(f"n{number}.evil-{number}.org" for number in range(10_000))
     requester = replace(WEB_TEAM, owned_domains=tuple(f"d{number}.example" for number in range(1000)))
-    start = time.monotonic()
+    start = time.process_time()
     decision = judge(replace(named(*names, "a.d1.example"), key_bits=512, validity_days=10**6), requester=requester)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20  # seconds of this process, whatever else the machine does; it takes five
     assert len(decision.failures) < 20
     assert MAX_CANDIDATES == 200
 
