@@ -84,8 +84,16 @@ def assert_inventory_is_sound() -> None:
 
 @pytest.fixture
 def worker() -> Iterator[None]:
-    """A real worker on the run's broker, in this process: chains and retries are Celery's own."""
+    """A real worker on the run's broker, in this process: chains and retries are Celery's own.
+
+    Its threads give their database connections back after each task: nobody could close them afterwards, and with them open the
+    test database cannot be dropped.
+    """
     app.control.purge()
-    queues = [queue.name for queue in app.conf.task_queues]
-    with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, queues=queues, loglevel="ERROR"):
-        yield
+    queues, kept = [queue.name for queue in app.conf.task_queues], app.conf.get("CELERY_DB_REUSE_MAX")
+    app.conf.update({"CELERY_DB_REUSE_MAX": None})
+    try:
+        with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, queues=queues, loglevel="ERROR"):
+            yield
+    finally:
+        app.conf.update({"CELERY_DB_REUSE_MAX": kept})
