@@ -25,6 +25,7 @@ from certs.intake.uploads.lines import Line
 from certs.models import BulkOrder
 from certs.workflow import steps
 from certs.workflow.bulk import dispatching
+from certs.workflow.bulk.chunks import make_chunk
 from certs.workflow.bulk.drafting import draft
 from certs.workflow.bulk.progress import counts
 from certs.workflow.bulk.submission import submit_order
@@ -114,9 +115,7 @@ def _vault_calls(order: BulkOrder) -> int:
     with patch.object(requests.Session, "send", counted):
         while dispatching.dispatch() or order.chunks.filter(state="queued").exists():
             for chunk in order.chunks.filter(state="queued"):
-                ids = dispatching.begin_chunk(chunk.pk)
-                for step in (steps.ensure_keys, steps.create_csrs, steps.submit_to_ca, steps.record_inventory):
-                    step(ids)
+                steps.submit_to_ca(make_chunk(chunk.pk), complete=True)
                 dispatching.end_chunk(chunk.pk)
     return sent
 

@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from certs.models import Issuer
 from certs.notifications import mail
 from certs.workflow import destruction, expiry, holding, publishing, reconciling, recovery, revoking, steps, succession
-from certs.workflow.bulk import dispatching, drafting
+from certs.workflow.bulk import chunks, dispatching, drafting
 from certs.workflow.steps.keys import KeysUnavailable
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ def create_csrs(self: Any, ids: Sequence[int]) -> Sequence[int]:
 
 
 @shared_task(bind=True, max_retries=None)
-def submit_to_ca(self: Any, ids: Sequence[int]) -> Sequence[int]:
+def submit_to_ca(self: Any, ids: Sequence[int], *, complete: bool = False) -> Sequence[int]:
     """A CA that does not take orders is tried again after 1, 2 and 4 seconds; then the requests are held and the operator told."""
     try:
-        return steps.submit_to_ca(ids)
+        return steps.submit_to_ca(ids, complete=complete)
     except steps.Unavailable as exc:
         _retry(self, exc, ids)
         holding.hold_for_ca(exc.ids, exc.message)
@@ -56,13 +56,13 @@ def dispatch_bulk() -> int:
 
 
 @shared_task
-def begin_chunk(chunk: int) -> Sequence[int]:
-    return dispatching.begin_chunk(chunk)
+def make_chunk(chunk: int) -> Sequence[int]:
+    return chunks.make_chunk(chunk)
 
 
 @shared_task
 def issue_chunk(chunk: int) -> Sequence[int]:
-    return dispatching.issue_chunk(chunk)
+    return chunks.issue_chunk(chunk)
 
 
 @shared_task

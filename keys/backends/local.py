@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from keys.signing import sign_digest
 from keys.spec import KeySpec, facts_of, spki_der
 
 CACHED_KEYS = 256
+FRESH_KEYS = 500  # a bulk chunk's
 _CURVES: dict[KeySpec, ec.EllipticCurve] = {
     KeySpec.EC_P256: ec.SECP256R1(),
     KeySpec.EC_P384: ec.SECP384R1(),
@@ -48,6 +49,7 @@ class LocalKeyBackend(KeyBackend):
         self.alias = alias
         self._kek = KeyEncryptionKey(alias, file=Path(kek_file), text=kek)
         self._loaded: OrderedDict[tuple[UUID, int], Any] = OrderedDict()
+        self._fresh: OrderedDict[tuple[UUID, int], Any] = OrderedDict()  # just made here; each is used once, for its CSR
         self._lock = threading.Lock()
 
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
@@ -74,6 +76,7 @@ class LocalKeyBackend(KeyBackend):
         except KeyBackendError as exc:
             return {order[4]: exc for order in orders}
         rows: list[LocalKeyMaterial] = []
+        fresh: dict[tuple[UUID, int], Any] = {}
         now = database_now()
         for order, private_key in zip(orders, _generate_many([order[3] for order in orders]), strict=True):
             name, version, follows, _, key_id = order
@@ -82,8 +85,11 @@ class LocalKeyBackend(KeyBackend):
                 continue
             row = self._encrypted(key_id, version, private_key, follows=follows, now=now)
             rows.append(row)
+            fresh[key_id, version] = private_key
             results[key_id] = self._info(name, row, private_key.public_key())
-        if not _insert(rows):
+        if _insert(rows):
+            self._keep_fresh(fresh)
+        else:
             # Of two workers with the same claim the first one's key stays, and both answer with it.
             stored = {row.key_id: row for row in _readable(row.key_id for row in rows)}
             names = {key_id: name for name, _, _, _, key_id in orders}
@@ -93,6 +99,13 @@ class LocalKeyBackend(KeyBackend):
                     self._info(names[row.key_id], kept) if kept else KeyMismatch(f"{names[row.key_id]} was rotated already.")
                 )
         return results
+
+    def _keep_fresh(self, made: Mapping[tuple[UUID, int], Any]) -> None:
+        """Their CSRs are signed next, as a rule by this process: it need not decrypt what it has just encrypted."""
+        with self._lock:
+            self._fresh.update(made)
+            while len(self._fresh) > FRESH_KEYS:
+                self._fresh.popitem(last=False)
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         row = next(iter(_readable([key_id])), None)
@@ -112,7 +125,7 @@ class LocalKeyBackend(KeyBackend):
         def opened(ref: KeyRef) -> Any:
             row = rows.get((ref.key_id, ref.version)) or self._row(ref.key_id, ref.version)
             with self._lock:
-                key = self._loaded.get((ref.key_id, ref.version))
+                key = self._fresh.pop((ref.key_id, ref.version), None) or self._loaded.get((ref.key_id, ref.version))
             return _remote(key or self._decrypt(row))
 
         return self.side_by_side(refs, opened)
@@ -139,8 +152,9 @@ class LocalKeyBackend(KeyBackend):
 
     def forget(self, ref: KeyRef) -> None:
         with self._lock:
-            for known in [known for known in self._loaded if known[0] == ref.key_id]:
-                del self._loaded[known]
+            for kept in (self._loaded, self._fresh):
+                for known in [known for known in kept if known[0] == ref.key_id]:
+                    del kept[known]
 
     def set_up(self) -> str:
         made = self._kek.make(key_exists=LocalKeyMaterial.objects.filter(backend=self.alias).exists())

@@ -132,6 +132,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.check_policy": {"queue": "policy"},
     "certs.tasks.ensure_keys": {"queue": "keys"},
     "certs.tasks.create_csrs": {"queue": "keys"},
+    "certs.tasks.make_chunk": {"queue": "keys"},
     "certs.tasks.submit_to_ca": {"queue": "ca"},
     "certs.tasks.issue_chunk": {"queue": "ca"},
     "certs.tasks.process_revocations": {"queue": "ca"},

@@ -19,18 +19,13 @@ from django.db.models import Count
 from kombu.exceptions import OperationalError
 
 from audit.clock import database_now
-from audit.log import Actor, together
-from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
+from certs.models import BulkChunk, BulkOrder, CertificateRequest
 from certs.models.batch import locked, update_rows
 from certs.terms import RequestState as S
 from certs.workflow.bulk.ending import finish, finish_ready
-from certs.workflow.bulk.items import items_of, spec_of
+from certs.workflow.bulk.items import items_of
 from certs.workflow.canvas import STEP_TASKS, in_lane, queue_of, room_in
-from certs.workflow.holding import let_go_on
-from certs.workflow.inline import issue_wanted
-from certs.workflow.issuance import Requester, Wanted, insert_requests, latest_issuer, request_digest
-from certs.workflow.states import UNFINISHED, WORKER
-from certs.workflow.steps.policy import evaluate_and_move
+from certs.workflow.states import UNFINISHED
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +72,18 @@ def publish(chunks: Sequence[BulkChunk]) -> None:
 
 
 def _canvas(chunk: BulkChunk) -> chain:
-    """A chunk of brought CSRs begins where the CA is, for there its first task can do all of it in two transactions."""
+    """A chunk begins where its keys are made, or, of brought CSRs, where the CA is: there its first task does all that can be done
+    in few transactions. The steps after it are for what could not be done then.
+    """
     first = signature(_first_task(chunk), args=(chunk.pk,))
-    steps = [name for state, name in STEP_TASKS.items() if chunk.key_backend or state not in _KEY_STEPS]
+    keys = [signature(STEP_TASKS[state]) for state in _KEY_STEPS] if chunk.key_backend else []
+    submit = signature(STEP_TASKS[S.CSR_CREATED], kwargs={"complete": True})
     last = signature("certs.tasks.end_chunk", args=(chunk.pk,), immutable=True)
-    return chain(*(in_lane(task, bulk=True) for task in (first, *(signature(name) for name in steps), last)))
+    return chain(*(in_lane(task, bulk=True) for task in (first, *keys, submit, last)))
 
 
 def _first_task(chunk: BulkChunk) -> str:
-    return "certs.tasks.begin_chunk" if chunk.key_backend else "certs.tasks.issue_chunk"
+    return "certs.tasks.make_chunk" if chunk.key_backend else "certs.tasks.issue_chunk"
 
 
 @transaction.atomic
@@ -158,63 +156,6 @@ def _lock() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-
-
-@transaction.atomic
-def begin_chunk(chunk_id: int) -> list[int]:
-    """Make the requests of a chunk, those that it does not have yet, with the policy's word; answers the ids of all. Safe to run again.
-
-    Of a chunk that is tried again the failed ones go on from where they stopped.
-    """
-    made, missing = _lines(chunk_id)
-    if missing:
-        with together():
-            rows, now = insert_requests(missing)
-            evaluate_and_move(rows, now=now)
-        made += [row.pk for row in rows]
-    return sorted(made)
-
-
-def issue_chunk(chunk_id: int) -> list[int]:
-    """The same for brought CSRs, and on to their certificates where the CA takes the orders; the steps after it do the rest."""
-    made: list[int] = []
-
-    def lines() -> list[Wanted]:
-        there, missing = _lines(chunk_id)
-        made.extend(there)
-        return missing
-
-    rows = issue_wanted(lines)
-    return sorted(made + [row.pk for row in rows])
-
-
-def _lines(chunk_id: int) -> tuple[list[int], list[Wanted]]:
-    """Ids of the requests that a chunk has, and what is wanted besides. Locks the chunk: needs an open transaction."""
-    chunk = next(iter(locked(BulkChunk, [chunk_id])), None)
-    if chunk is None or chunk.state != State.QUEUED:
-        return [], []
-    order = BulkOrder.objects.select_related("issuer", "team", "requester").get(pk=chunk.order_id)
-    order.issuer = latest_issuer(order.issuer)  # which may be another than when the order was submitted
-    items = list(items_of(order, chunk))
-    made = dict(CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items]).values_list("bulk_item_id", "pk"))
-    if chunk.retry:
-        _go_on_with_failed(chunk, list(made.values()))
-    teams = Team.objects.in_bulk({item.team_id for item in items})
-    return list(made.values()), [_wanted(order, item, teams[item.team_id]) for item in items if item.pk not in made]
-
-
-def _go_on_with_failed(chunk: BulkChunk, ids: Sequence[int]) -> None:
-    update_rows(BulkChunk, {chunk.pk: {"retry": False}})
-    failed = CertificateRequest.objects.select_for_update().filter(pk__in=ids, state=S.FAILED).order_by("pk")
-    let_go_on(list(failed), actor=WORKER)
-
-
-def _wanted(order: BulkOrder, item: BulkItem, team: Team) -> Wanted:
-    actor = Actor(order.actor_kind, order.actor_name)  # type: ignore[arg-type] # stored from an Actor
-    requester = Requester(actor=actor, team=team, door=order.door, user=order.requester)
-    spec = spec_of(item)
-    digest = request_digest(spec, team=team, issuer=order.issuer, requester=str(order.requester or order.actor_name))
-    return Wanted(spec, requester, order.issuer, digest, bulk_item_id=item.pk)
 
 
 def end_chunk(chunk_id: int) -> bool:

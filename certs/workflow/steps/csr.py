@@ -12,11 +12,12 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.events import EventType
+from audit.log import together
 from certs.errors import PortalError
 from certs.models import Attempt, CertificateRequest, RequestCSR, UnclaimedResult
 from certs.models.batch import insert_models, new
 from certs.terms import RequestState as S
-from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts, renew_leases
+from certs.workflow.attempts import Lease, close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
 from certs.workflow.endings import ASK_AGAIN, KEY_BLOCKED, fail_many, reject_many, worn_out
 from certs.workflow.states import WORKER, Move, lock_ready, still_ready, transition_many
@@ -37,15 +38,25 @@ class SignedCSR:
     spki_der: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class CSRWork:
+    """What beat 1 hands to beat 2: attempts and requests, by request id."""
+
+    attempts: Mapping[int, Attempt]
+    requests: Mapping[int, CertificateRequest]
+
+
+Signed = Mapping[int, SignedCSR | KeyBackendError | PortalError]
+
+
 def create_csrs(ids: Sequence[int]) -> Sequence[int]:
     """key_ready -> csr_created. Raises KeysUnavailable for those whose key cannot be used now."""
-    attempts, requests = _note_intent(ids)
-    if not attempts:
+    work = _note_intent(ids)
+    if not work.attempts:
         return ids
-    pause(STEP, "intent noted")
-    signed = _sign(attempts, requests)
-    pause(STEP, "csr signed")
-    unavailable = _record(attempts, requests, signed)
+    signed = sign(work)
+    with transaction.atomic(), together():
+        unavailable = record_csrs(work, signed)
     pause(STEP, "csr recorded")
     if unavailable:
         raise KeysUnavailable(list(unavailable), next(iter(unavailable.values())))
@@ -53,30 +64,36 @@ def create_csrs(ids: Sequence[int]) -> Sequence[int]:
 
 
 @transaction.atomic
-def _note_intent(ids: Sequence[int]) -> tuple[Mapping[int, Attempt], Mapping[int, CertificateRequest]]:
+def _note_intent(ids: Sequence[int]) -> CSRWork:
     now = database_now()
     requests = lock_ready(ids, S.KEY_READY)
+    with together():
+        return begin_csrs(requests, now=now)
+
+
+def begin_csrs(requests: Sequence[CertificateRequest], *, now: datetime, fresh: bool = False) -> CSRWork:
+    """Beat 1. The requests are key_ready and locked. `fresh`: they became so in the open transaction."""
     if not requests:
-        return {}, {}
-    claims = open_attempts(requests, STEP, now=now)
+        return CSRWork({}, {})
+    claims = open_attempts(requests, STEP, now=now, fresh=fresh)
     worn_out(claims.worn_out, source=S.KEY_READY, now=now)
-    return claims.mine, {request.pk: request for request in requests if request.pk in claims.mine}
+    return CSRWork(claims.mine, {request.pk: request for request in requests if request.pk in claims.mine})
 
 
-def _sign(
-    attempts: Mapping[int, Attempt], requests: Mapping[int, CertificateRequest]
-) -> dict[int, SignedCSR | KeyBackendError | PortalError]:
+def sign(work: CSRWork) -> Signed:
     """Beat 2: no transaction is open while the backend signs."""
-    keys = Key.objects.in_bulk([request.key_id for request in requests.values()])
+    pause(STEP, "intent noted")
+    keys = Key.objects.in_bulk([request.key_id for request in work.requests.values()])
     signers = private_keys_for(list(keys.values()))
+    lease = Lease(work.attempts.values())
     results: dict[int, SignedCSR | KeyBackendError | PortalError] = {}
-    for backend, wanted in _by_backend(requests.values(), keys).items():
+    for backend, wanted in _by_backend(work.requests.values(), keys).items():
         for first in range(0, len(wanted), LEASE_EVERY):
-            if first:
-                renew_leases(attempts.values(), now=database_now())
+            lease.renew()
             part = wanted[first : first + LEASE_EVERY]
             signed = side_by_side(backend, part, lambda request: _sign_one(request, signers))
             results.update(zip([request.pk for request in part], signed, strict=True))
+    pause(STEP, "csr signed")
     return results
 
 
@@ -113,12 +130,9 @@ def _sign_one(request: CertificateRequest, signers: Mapping[UUID, Any]) -> Signe
     return SignedCSR(der, public)
 
 
-@transaction.atomic
-def _record(
-    attempts: Mapping[int, Attempt],
-    requests: Mapping[int, CertificateRequest],
-    signed: Mapping[int, SignedCSR | KeyBackendError | PortalError],
-) -> dict[int, str]:
+def record_csrs(work: CSRWork, signed: Signed) -> dict[int, str]:
+    """Beat 3: keep the CSRs of the requests whose claim held; answers what to try again. Needs an open transaction."""
+    attempts, requests = work.attempts, work.requests
     now, ready = still_ready(list(attempts), S.KEY_READY)
     winners = close_attempts(attempts.values(), {pk: _outcome(result) for pk, result in signed.items()}, now=now)
     unavailable: dict[int, str] = {}
@@ -145,7 +159,7 @@ def _record(
             failures.append((request, "csr", str(result)))
     keep_unclaimed(late, actor=WORKER, now=now)
     insert_models(rows)
-    transition_many(moves, source=S.KEY_READY, actor=WORKER, now=now)
+    transition_many(moves, source=S.KEY_READY, actor=WORKER, now=now, seen=True)
     _end(failures, now=now)
     return unavailable
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
 
 from audit.clock import database_now
 from audit.events import EventType
+from audit.log import together
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.terms import RequestState as S
-from certs.workflow.attempts import close_attempts, keep_unclaimed, open_attempts, renew_leases
+from certs.workflow.attempts import Lease, close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
 from certs.workflow.endings import fail_many, worn_out
 from certs.workflow.states import WORKER, Move, lock_ready, still_ready, transition_many
@@ -22,7 +25,7 @@ from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
 from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, record_public_keys
 from keys.models import Key
-from keys.spec import KeySpec, spki_der, spki_sha256
+from keys.spec import KeySpec, spki_der
 
 STEP = "key"
 
@@ -36,39 +39,52 @@ class KeysUnavailable(Exception):
         self.message = message
 
 
+@dataclass(frozen=True, slots=True)
+class KeyWork:
+    """What beat 1 hands to beat 2: attempts, requests and claimed keys, by request id."""
+
+    attempts: Mapping[int, Attempt]
+    requests: Mapping[int, CertificateRequest]
+    keys: Mapping[int, Key]
+
+
+Made = Mapping[UUID, KeyInfo | KeyBackendError]
+
+
 def ensure_keys(ids: Sequence[int]) -> Sequence[int]:
     """Approved -> key_ready. Raises KeysUnavailable for those whose backend cannot be reached or is sealed."""
-    attempts, requests, keys = _note_intent(ids)
-    if not attempts:
+    work = _note_intent(ids)
+    if not work.attempts:
         return ids
-    pause(STEP, "intent noted")
-    made = make_keys(list(keys.values()), between=lambda: renew_leases(attempts.values(), now=database_now()))
-    pause(STEP, "key made")
-    unavailable = _record(attempts, requests, keys, made)
+    made = make(work)
+    with transaction.atomic(), together():
+        _, unavailable, _ = record_keys(work, made)
     pause(STEP, "key recorded")
     if unavailable:
         raise KeysUnavailable(list(unavailable), next(iter(unavailable.values())))
     return ids
 
 
-Claimed = tuple[Mapping[int, Attempt], Mapping[int, CertificateRequest], Mapping[int, Key]]
-
-
 @transaction.atomic
-def _note_intent(ids: Sequence[int]) -> Claimed:
-    """Beat 1: claim a name for each key before the backend is asked for anything.
-
-    What needs no new key goes on at once: a CSR that was brought and approved by a person (the rest went on with the policy's
-    own yes), and a renewal that keeps its key.
+def _note_intent(ids: Sequence[int]) -> KeyWork:
+    """Beat 1. What needs no new key goes on at once: a CSR that was brought and approved by a person (the rest went on with the
+    policy's own yes), and a renewal that keeps its key.
     """
     now = database_now()
     ready = lock_ready(ids, S.APPROVED)
-    advance_brought([request for request in ready if request.csr_brought], source=S.APPROVED, now=now)
-    advance_reused([request for request in ready if request.key_reused and not request.csr_brought], now=now)
-    requests = [request for request in ready if not request.csr_brought and not request.key_reused]
+    with together():
+        advance_brought([request for request in ready if request.csr_brought], source=S.APPROVED, now=now)
+        advance_reused([request for request in ready if request.key_reused and not request.csr_brought], now=now)
+        return begin_keys([request for request in ready if not request.csr_brought and not request.key_reused], now=now)
+
+
+def begin_keys(requests: Sequence[CertificateRequest], *, now: datetime, fresh: bool = False) -> KeyWork:
+    """Beat 1: claim a name for each key before the backend is asked for anything. The requests are approved, and locked or
+    (`fresh`) made in the open transaction.
+    """
     if not requests:
-        return {}, {}, {}
-    claims = open_attempts(requests, STEP, now=now)
+        return KeyWork({}, {}, {})
+    claims = open_attempts(requests, STEP, now=now, fresh=fresh)
     worn_out(claims.worn_out, source=S.APPROVED, now=now)
     claimed = [request for request in requests if request.pk in claims.mine]
     followed = keys_followed(claimed)
@@ -84,46 +100,51 @@ def _note_intent(ids: Sequence[int]) -> Claimed:
         for request in claimed
     ]
     keys = claim_keys(wanted, now=now)
-    return claims.mine, {r.pk: r for r in claimed}, {r.pk: key for r, key in zip(claimed, keys, strict=True)}
+    return KeyWork(claims.mine, {r.pk: r for r in claimed}, {r.pk: key for r, key in zip(claimed, keys, strict=True)})
 
 
-@transaction.atomic
-def _record(
-    attempts: Mapping[int, Attempt],
-    requests: Mapping[int, CertificateRequest],
-    keys: Mapping[int, Key],
-    made: Mapping[UUID, KeyInfo | KeyBackendError],
-) -> dict[int, str]:
-    """Beat 3: write down the keys of the requests whose claim held; answers what to try again."""
-    now, ready = still_ready(list(attempts), S.APPROVED)
-    outcomes = {pk: _outcome(made[key.pk]) for pk, key in keys.items()}
-    winners = close_attempts(attempts.values(), outcomes, now=now)
+def make(work: KeyWork) -> Made:
+    """Beat 2: no transaction is open while the backend makes keys."""
+    pause(STEP, "intent noted")
+    made = make_keys(list(work.keys.values()), between=Lease(work.attempts.values()).renew)
+    pause(STEP, "key made")
+    return made
+
+
+def record_keys(work: KeyWork, made: Made) -> tuple[list[CertificateRequest], dict[int, str], datetime]:
+    """Beat 3: write down the keys of the requests whose claim held. Answers the requests that are key_ready now, what to try
+    again, and the time. Needs an open transaction.
+    """
+    now, ready = still_ready(list(work.attempts), S.APPROVED)
+    outcomes = {pk: _outcome(made[key.pk]) for pk, key in work.keys.items()}
+    winners = close_attempts(work.attempts.values(), outcomes, now=now)
     unavailable: dict[int, str] = {}
     good: list[CertificateRequest] = []
     failures = []
     late: list[UnclaimedResult] = []
-    for pk, key in keys.items():
-        result = made[key.pk]
+    for pk, key in work.keys.items():
+        result, attempt = made[key.pk], work.attempts[pk]
         if pk not in winners or pk not in ready:
             if isinstance(result, KeyInfo):
-                late.append(
-                    UnclaimedResult(
-                        request=attempts[pk].request, attempt=attempts[pk], kind="key", payload=spki_der(result.public_key), brought_at=now
-                    )
-                )
+                payload = spki_der(result.public_key)
+                late.append(UnclaimedResult(request=attempt.request, attempt=attempt, kind="key", payload=payload, brought_at=now))
         elif isinstance(result, KeyInfo):
-            good.append(requests[pk])
+            good.append(work.requests[pk])
         elif result.retryable:
             unavailable[pk] = result.told
         else:
-            failures.append((requests[pk], "key_backend", str(result)))
+            failures.append((work.requests[pk], "key_backend", str(result)))
     keep_unclaimed(late, actor=WORKER, now=now)
-    confirmed = confirm_keys({keys[r.pk].pk: made[keys[r.pk].pk] for r in good}, now=now)  # type: ignore[misc]
+    confirmed = confirm_keys({work.keys[r.pk].pk: made[work.keys[r.pk].pk] for r in good}, now=now)  # type: ignore[misc]
     by_id = {key.pk: key for key in confirmed}
-    record_public_keys({spki_sha256(made[keys[r.pk].pk].public_key): r.team.slug for r in good}, now=now)  # type: ignore[union-attr]
-    transition_many([_ready(request, by_id[keys[request.pk].pk]) for request in good], source=S.APPROVED, actor=WORKER, now=now)
+    moves = [_ready(request, by_id[work.keys[request.pk].pk]) for request in good]
+    if moves:
+        record_public_keys({by_id[work.keys[r.pk].pk].spki_sha256: r.team.slug for r in good}, now=now)
+    transition_many(moves, source=S.APPROVED, actor=WORKER, now=now, seen=True)
     fail_many(failures, source=S.APPROVED, now=now)
-    return unavailable
+    for request in good:
+        request.key = by_id[work.keys[request.pk].pk]
+    return good, unavailable, now
 
 
 def _outcome(result: KeyInfo | KeyBackendError) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertifi
 from certs.models.batch import locked
 from certs.notifications.alerts import open_circuit
 from certs.terms import RequestState as S
-from certs.workflow.attempts import Claims, close_attempts, keep_unclaimed, open_attempts, renew_leases
+from certs.workflow.attempts import Claims, Lease, close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
 from certs.workflow.believing import Believed, believe
 from certs.workflow.certificates import record_certificates
@@ -74,11 +74,13 @@ class Work:
 Result = Believed | Mismatch | Pending | Refused | NotSent | Unknown
 
 
-def submit_to_ca(ids: Sequence[int]) -> Sequence[int]:
-    """csr_created -> issued | failed | rejected. Raises Unavailable for those whose CA cannot be reached now."""
+def submit_to_ca(ids: Sequence[int], *, complete: bool = False) -> Sequence[int]:
+    """csr_created -> issued (with `complete` on to completed) | failed | rejected. Raises Unavailable for those whose CA cannot be
+    reached now.
+    """
     unavailable: dict[int, str] = {}
     for work in _note_intents(ids):
-        unavailable |= carry_out(work)
+        unavailable |= carry_out(work, complete=complete)
     if unavailable:
         raise Unavailable(list(unavailable), next(iter(unavailable.values())))
     return ids
@@ -248,13 +250,13 @@ def _sent(client: CAClient, work: Work, unsent: Sequence[int]) -> dict[int, Outc
     """Send orders part by part. A CA that takes none of a part is not sent the next ones: it is away for all of them."""
     outcomes: dict[int, Outcome] = {}
     away: NotSent | None = None
+    lease = Lease(work.attempts.values())
     for first in range(0, len(unsent), client.capabilities.batch_size):
         part = unsent[first : first + client.capabilities.batch_size]
         if away is not None:
             outcomes |= {pk: NotSent(work.orders[pk].order_ref, away.message, away.retry_after) for pk in part}
             continue
-        if first:
-            renew_leases(work.attempts.values(), now=database_now())
+        lease.renew()
         answers = client.issue_many([work.orders[pk] for pk in part])
         outcomes |= dict(zip(part, answers, strict=True))
         refusals = [answer for answer in answers if isinstance(answer, NotSent)]

@@ -17,6 +17,7 @@ from certs.models import Attempt, Certificate, CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow import beats
 from certs.workflow.bulk import dispatching
+from certs.workflow.bulk.chunks import issue_chunk
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.inline import Call, issue_now
 from certs.workflow.issuance import Requester
@@ -130,7 +131,7 @@ class TestCalls:
         dispatching.dispatch()
         twin_ca.reachable = False
         before = waiting_for_the_ca()
-        ids = dispatching.issue_chunk(order.chunks.get().pk)
+        ids = issue_chunk(order.chunks.get().pk)
         assert CertificateRequest.objects.get(pk__in=ids).state == S.CSR_CREATED
         assert waiting_for_the_ca() == before
 

@@ -68,7 +68,7 @@ def test_chunks_that_never_began_are_not_sent_for_ever(twin_portal: Requester, m
     settings.PKI_BULK_CHUNK = 1
     order = submit_order(drafted([make_spec(f"n{n}.example.com") for n in range(6)], twin_portal), actor=twin_portal.actor)
     app.control.purge()
-    lane = queue_of("certs.tasks.begin_chunk", bulk=True)
+    lane = queue_of("certs.tasks.make_chunk", bulk=True)
     assert (dispatching.dispatch(), waiting(lane)) == (4, 4)
     for _ in range(AN_HOUR):
         dispatching.sweep_chunks()
@@ -85,7 +85,7 @@ def test_a_chunk_is_sent_again_only_after_some_quiet(twin_portal: Requester, mak
     chunk = twin_portal.team.bulk_orders.get().chunks.get()
     type(chunk).objects.update(queued_at=database_now() - timedelta(seconds=31))
     app.control.purge()
-    lane = queue_of("certs.tasks.begin_chunk", bulk=True)
+    lane = queue_of("certs.tasks.make_chunk", bulk=True)
     for _ in range(3):
         dispatching.sweep_chunks()
     assert waiting(lane) == 1

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
+from django.db import transaction
+
+from audit.clock import database_now
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
 from certs.models import BulkChunk, BulkOrder
 from certs.workflow import steps
-from certs.workflow.bulk import dispatching
+from certs.workflow.bulk import chunks, dispatching
 from certs.workflow.bulk.drafting import draft
-from certs.workflow.issuance import Requester
+from certs.workflow.issuance import Requester, insert_requests
 from certs.workflow.steps.keys import KeysUnavailable
+from certs.workflow.steps.policy import evaluate_and_move
 
 
 def lines_for(specs: Sequence[CertificateSpec]) -> list[Line]:
@@ -23,10 +28,19 @@ def drafted(specs: Sequence[CertificateSpec], requester: Requester, title: str =
     return draft(lines_for(specs), requester=requester, title=title)
 
 
+@transaction.atomic
+def begin(chunk_id: int) -> list[int]:
+    """A chunk whose worker died, or was stopped, as soon as its requests were made."""
+    made, missing = chunks.lines_of(chunk_id)
+    rows, now = insert_requests(missing) if missing else ([], database_now())
+    evaluate_and_move(rows, now=now)
+    return sorted(made + [row.pk for row in rows])
+
+
 def work_off(chunk: BulkChunk) -> bool:
     """One chunk through the same functions as its chain of tasks; answers whether it was closed."""
-    ids = dispatching.begin_chunk(chunk.pk) if chunk.key_backend else dispatching.issue_chunk(chunk.pk)
-    for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs, steps.submit_to_ca, steps.record_inventory):
+    ids = chunks.make_chunk(chunk.pk) if chunk.key_backend else chunks.issue_chunk(chunk.pk)
+    for step in (steps.ensure_keys, steps.create_csrs, partial(steps.submit_to_ca, complete=True)):
         with contextlib.suppress(KeysUnavailable, steps.Unavailable):
             step(ids)
     return dispatching.end_chunk(chunk.pk)

@@ -24,7 +24,7 @@ from certs.workflow.bulk.results import download
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.inline import issue_admitted
 from certs.workflow.issuance import Requester, admit
-from tests.certs.workflow.bulk.orders import drafted, work_off, work_off_all
+from tests.certs.workflow.bulk.orders import begin, drafted, work_off, work_off_all
 from tests.certs.workflow.test_joining import brought
 
 MakeSpec = Callable[..., CertificateSpec]
@@ -48,10 +48,10 @@ def test_cancelled_order_begins_nothing_though_its_chunks_are_in_the_queue(twin_
     order = submitted(names(make_spec, 9), twin_portal)
     dispatching.dispatch()
     first, second = order.chunks.filter(state="queued").order_by("first")
-    begun = dispatching.begin_chunk(first.pk)
+    begun = begin(first.pk)
     cancel_rest(order, actor=twin_portal.actor)
     assert len(begun) == 3
-    assert dispatching.begin_chunk(second.pk) == []  # its message arrives only now
+    assert begin(second.pk) == []  # its message arrives only now
     work_off(first)
     work_off(second)
     dispatching.sweep_chunks()
@@ -66,7 +66,7 @@ def test_paused_order_begins_nothing_though_its_chunks_are_in_the_queue(twin_por
     dispatching.dispatch()
     pause(order, actor=twin_portal.actor)
     for chunk in order.chunks.all():
-        assert dispatching.begin_chunk(chunk.pk) == []
+        assert begin(chunk.pk) == []
     assert (dispatching.sweep_chunks(), CertificateRequest.objects.count(), order.chunks.filter(state="waiting").count()) == (0, 0, 3)
     go_on(order, actor=twin_portal.actor)
     work_off_all()

@@ -26,7 +26,7 @@ from certs.workflow.bulk.submission import submit_order
 from certs.workflow.endings import fail_many
 from certs.workflow.issuance import Requester
 from keys.models import Key
-from tests.certs.workflow.bulk.orders import drafted, work_off, work_off_all
+from tests.certs.workflow.bulk.orders import begin, drafted, work_off, work_off_all
 from tests.twins.ca import TwinCAClient
 
 MakeSpec = Callable[..., CertificateSpec]
@@ -50,7 +50,7 @@ def begin_all() -> None:
     """All that has a place in the queue, up to its requests."""
     dispatching.dispatch()
     for chunk in BulkChunk.objects.filter(state="queued"):
-        dispatching.begin_chunk(chunk.pk)
+        begin(chunk.pk)
 
 
 def test_every_line_gets_exactly_one_certificate_and_the_order_is_done_once(twin_portal: Requester, make_spec: MakeSpec) -> None:
@@ -123,8 +123,8 @@ def test_a_chunk_begun_twice_makes_each_request_once(twin_portal: Requester, mak
     order = running(names(make_spec, 3), twin_portal)
     dispatching.dispatch()
     chunk = order.chunks.get()
-    first = dispatching.begin_chunk(chunk.pk)
-    assert dispatching.begin_chunk(chunk.pk) == first
+    first = begin(chunk.pk)
+    assert begin(chunk.pk) == first
     assert CertificateRequest.objects.count() == 3
 
 
@@ -192,7 +192,7 @@ def test_failed_lines_are_tried_again_from_where_they_stopped(twin_portal: Reque
     order = running(names(make_spec, 3), twin_portal)
     dispatching.dispatch()
     chunk = order.chunks.get()
-    unlucky = list(CertificateRequest.objects.filter(pk__in=dispatching.begin_chunk(chunk.pk)[:2]))
+    unlucky = list(CertificateRequest.objects.filter(pk__in=begin(chunk.pk)[:2]))
     with transaction.atomic():
         fail_many([(request, "worker_lost", "lost") for request in unlucky], source=S.APPROVED, now=database_now())
     work_off(chunk)
@@ -214,7 +214,7 @@ def failed_order(requester: Requester, make_spec: MakeSpec, count: int) -> BulkO
     dispatching.dispatch()
     while queued := list(order.chunks.filter(state="queued")):
         for chunk in queued:
-            begun = CertificateRequest.objects.filter(pk__in=dispatching.begin_chunk(chunk.pk))
+            begun = CertificateRequest.objects.filter(pk__in=begin(chunk.pk))
             steps.ensure_keys([row.pk for row in begun])
             with transaction.atomic():
                 fail_many([(row, "worker_lost", "lost") for row in begun.all()], source=S.KEY_READY, now=database_now())
@@ -230,7 +230,7 @@ def test_what_is_tried_again_takes_its_turn_like_all_else(twin_portal: Requester
     assert retry_failed(order, actor=twin_portal.actor) == 12
     assert (dispatching.dispatch(), dispatching.dispatch()) == (2, 0)
     begun = order.chunks.filter(state="queued").order_by("first")[0]
-    assert dispatching.begin_chunk(begun.pk) == dispatching.begin_chunk(begun.pk)
+    assert begin(begun.pk) == begin(begun.pk)
     assert Counter(CertificateRequest.objects.values_list("state", flat=True)) == {"key_ready": 3, "failed": 9}
     work_off_all()
     order.refresh_from_db()
@@ -262,7 +262,7 @@ def test_a_chunk_in_the_queue_whose_lines_failed_comes_round_again(twin_portal: 
     order = running(names(make_spec, 3), twin_portal)
     dispatching.dispatch()
     chunk = order.chunks.get()
-    unlucky = CertificateRequest.objects.get(pk=dispatching.begin_chunk(chunk.pk)[0])
+    unlucky = CertificateRequest.objects.get(pk=begin(chunk.pk)[0])
     with transaction.atomic():
         fail_many([(unlucky, "worker_lost", "lost")], source=S.APPROVED, now=database_now())
     assert retry_failed(order, actor=twin_portal.actor) == 1  # while the two others are under way
@@ -282,7 +282,7 @@ def test_lost_messages_are_made_up_for(twin_portal: Requester, make_spec: MakeSp
     order = running(names(make_spec, 6), twin_portal)
     dispatching.dispatch()  # published into nothing: no worker runs here
     for chunk in order.chunks.filter(state="queued"):
-        dispatching.begin_chunk(chunk.pk)  # and here the worker died
+        begin(chunk.pk)  # and here the worker died
     walk_standing()
     assert dispatching.sweep_chunks() == 2
     order.refresh_from_db()
@@ -293,7 +293,7 @@ def test_a_line_cancelled_alone_does_not_keep_the_order_open(twin_portal: Reques
     order = running(names(make_spec, 3), twin_portal)
     dispatching.dispatch()
     chunk = order.chunks.get()
-    first = dispatching.begin_chunk(chunk.pk)[0]
+    first = begin(chunk.pk)[0]
     cancel(CertificateRequest.objects.get(pk=first), actor=twin_portal.actor)
     work_off(chunk)
     order.refresh_from_db()
