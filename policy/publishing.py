@@ -20,6 +20,8 @@ _IN_FORCE = (
     "WHERE p.name = %s AND v.state = 'published' AND v.effective_from <= %s "
     "ORDER BY v.effective_from DESC, v.published_at DESC, v.id DESC LIMIT 1"
 )
+# As Django stores times: on SQLite as text, which compares like the times.
+_CLOCK = {"postgresql": "clock_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
 _read: dict[tuple[int, str], PolicyVersion] = {}
 _MOST_READ = 64
 
@@ -70,8 +72,10 @@ def version_in_force(policy_name: str, at: datetime) -> PolicyVersion:
     return version_found(ask(version_query(policy_name, at))[0], policy_name)
 
 
-def version_query(policy_name: str, at: datetime) -> Query:
-    """The same as one of several queries of an `ask`; `version_found` reads its rows."""
+def version_query(policy_name: str, at: datetime | None = None) -> Query:
+    """The same as one of several queries of an `ask`, now or at a given moment; `version_found` reads its rows."""
+    if at is None:
+        return _IN_FORCE.replace("<= %s", f"<= {_CLOCK[connection.vendor]}"), [policy_name]
     return _IN_FORCE, [policy_name, connection.ops.adapt_datetimefield_value(at)]
 
 

@@ -10,16 +10,20 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Count, F
 
-from audit.batches import among_ids, ask, id_list
-from audit.clock import database_now
+from audit.batches import Query, among_ids, ask, id_list
+from audit.clock import database_now, now_query, time_of
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
-from certs.models.batch import insert_models, instances, new, select_query, update_rows
+from certs.models.batch import insert_models, instances, new, select_query, update_later, update_rows
+from certs.terms import RequestState as S
+from certs.workflow.states import ready_query
 
 MAX_LOSSES = 3
 
@@ -108,17 +112,40 @@ def _insert(requests: Sequence[CertificateRequest], step: str, past: Mapping[int
     return {attempt.request_id: attempt for attempt in opened}
 
 
-def close_attempts(attempts: Collection[Attempt], outcomes: Mapping[int, tuple[str, str]], *, now: datetime) -> set[int]:
-    """Close attempts that are still open, with (outcome, detail) by request id; answers the request ids whose claim held.
-
-    Needs an open transaction, in which the requests are locked: what the caller writes for the winners belongs to the same one.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How things stand at the beginning of beat 3: the time, the requests whose claim held, those that are still in the state they
+    were in, and what else was asked. All of it is locked.
     """
+
+    now: datetime
+    claimed: frozenset[int]
+    ready: frozenset[int]
+    answers: tuple[Any, ...]
+
+    @property
+    def mine(self) -> frozenset[int]:
+        """The requests whose results count; those of the others come too late."""
+        return self.claimed & self.ready
+
+
+def as_things_stand(attempts: Collection[Attempt], state: S, *also: Query) -> Standing:
+    """One message at the beginning of beat 3. Needs an open transaction; what the caller writes belongs to the same one."""
+    lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
+    sql = f"SELECT request_id FROM certs_attempt WHERE {among_ids('id')} AND closed_at IS NULL ORDER BY id{lock}"  # noqa: S608 - constants
+    claims = (sql, [id_list(sorted(attempt.pk for attempt in attempts))])
+    ready, claimed, time, *answers = ask(ready_query([attempt.request_id for attempt in attempts], state), claims, now_query(), *also)
+    return Standing(time_of(time), frozenset(row[0] for row in claimed), frozenset(row[0] for row in ready), tuple(answers))
+
+
+def close_attempts(attempts: Iterable[Attempt], outcomes: Mapping[int, tuple[str, str]], standing: Standing) -> None:
+    """Close those whose claim held, with (outcome, detail) by request id."""
     values = {}
     for attempt in attempts:
-        outcome, detail = outcomes[attempt.request_id]
-        values[attempt.pk] = {"closed_at": now, "outcome": outcome, "detail": detail[:500]}
-    closed = update_rows(Attempt, values, only_if={"closed_at": None})
-    return {attempt.request_id for attempt in attempts if attempt.pk in closed}
+        if attempt.request_id in standing.claimed:
+            outcome, detail = outcomes[attempt.request_id]
+            values[attempt.pk] = {"closed_at": standing.now, "outcome": outcome, "detail": detail[:500]}
+    update_later(Attempt, values)
 
 
 class Lease:

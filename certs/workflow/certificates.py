@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from audit.batches import Query, among_texts, ask, text_list
+from audit.batches import Query, among_texts, text_list
 from audit.events import EventType
 from certs.ca.addresses import shard_of
 from certs.models import Certificate, CertificateBody, CertificateName, CertificateRequest, Chain, Issuer, Revocation, new_public_id
@@ -26,19 +26,24 @@ from keys.lifecycle import blocked_among, shared_keys_query
 
 
 def record_certificates(
-    believed: Sequence[tuple[CertificateRequest, Believed]], *, issuer: Issuer, now: datetime, complete: bool
+    believed: Sequence[tuple[CertificateRequest, Believed]],
+    *,
+    issuer: Issuer,
+    now: datetime,
+    complete: bool,
+    read: Sequence[Sequence[Any]],
 ) -> list[Certificate]:
     """csr_created -> issued, with the certificate's row, bytes and event in the same transaction; and on to completed with
     `complete`, where nobody waits for the step between.
 
     A certificate that came back for a key blocked meanwhile, or as the renewal of one revoked meanwhile, is recorded and its
-    revocation requested at once. The caller has locked the requests and found them at csr_created in this transaction.
+    revocation requested at once. The caller has locked the requests and found them at csr_created in this transaction;
+    `read` is what `record_queries` answered there.
     """
     if not believed:
         return []
-    chains_of = {_sha256(b.chain_pem): b.chain_pem for _, b in believed}
-    found, shared = ask(_chains_query(chains_of), shared_keys_query(request.spki_sha256 for request, _ in believed))
-    chains, blocked = _chains(chains_of, found, issuer), blocked_among(shared)
+    found, shared = read
+    chains, blocked = _chains({_sha256(b.chain_pem): b.chain_pem for _, b in believed}, found, issuer), blocked_among(shared)
     fates: dict[int, RevocationReason] = reasons_for_results([request for request, _ in believed])
     fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request, _ in believed if request.spki_sha256 in blocked}
     certificates = [_row(request, b, issuer, chains[b.chain_pem], now, revoked=request.pk in fates) for request, b in believed]
@@ -110,6 +115,12 @@ def recorded_event(certificate: Certificate) -> tuple[EventType, dict[str, Any]]
     alert_at = certificate.alert_at.isoformat() if certificate.alert_at else ""
     data = {"cert_id": certificate.cert_id, "alert_at": alert_at, "owner": certificate.request.team.slug}
     return EventType.CERTIFICATE_RECORDED, data
+
+
+def record_queries(believed: Sequence[tuple[CertificateRequest, Believed]]) -> tuple[Query, Query]:
+    """What `record_certificates` must know, for an `ask` after the requests are locked: chains, and blocked keys (locked too)."""
+    chains = {_sha256(b.chain_pem) for _, b in believed}
+    return _chains_query(chains), shared_keys_query(request.spki_sha256 for request, _ in believed)
 
 
 def _chains_query(wanted: Iterable[str]) -> Query:

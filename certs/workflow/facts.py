@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 
-from audit.batches import ask
+from audit.batches import Query, ask
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Team
 from certs.workflow.duplicates import FirstAsked, content_of, living_duplicates, requests_under_way
@@ -58,15 +59,22 @@ def asked_by(request: CertificateRequest) -> Asked:
     )
 
 
-def evaluate_many(asked: Sequence[Asked], *, at: datetime, asked_before: FirstAsked | None = None) -> tuple[PolicyVersion, list[Decision]]:
+def facts_queries(asked: Sequence[tuple[CertificateSpec, Team]], at: datetime | None = None) -> tuple[Query, Query, Query]:
+    """What `evaluate_many` reads first, for who asks more than that in one `audit.batches.ask`."""
+    return version_query(settings.PKI_DEFAULT_POLICY, at), domains_query(asked), ("SELECT name, ekus FROM policy_profile", [])
+
+
+def evaluate_many(
+    asked: Sequence[Asked], *, at: datetime, asked_before: FirstAsked | None = None, read: Sequence[Sequence[Any]] | None = None
+) -> tuple[PolicyVersion, list[Decision]]:
     """Evaluate under the version in force at `at`, with ownership of domains as it is now.
 
     `asked_before`: what earlier parts of the same order asked for, where the policy wants to know; this part is added to it.
+    `read`: what `facts_queries` answered in this transaction.
     """
     owned = [(one.spec, one.team) for one in asked]
-    policy = settings.PKI_DEFAULT_POLICY
-    in_force, domains, profiles = ask(version_query(policy, at), domains_query(owned), ("SELECT name, ekus FROM policy_profile", []))
-    version = version_found(in_force, policy)
+    in_force, domains, profiles = read or ask(*facts_queries(owned, at))
+    version = version_found(in_force, settings.PKI_DEFAULT_POLICY)
     ruleset = version.ruleset
     requesters = requesters_for(owned, domains)
     ekus = {name: tuple(json.loads(known) if isinstance(known, str) else known) for name, known in profiles}

@@ -86,8 +86,8 @@ def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Wor
     if not wanted:
         return [], []
     with together():
-        requests, now = insert_requests(wanted)
-        judged = evaluate_and_move(requests, now=now)
+        requests, now, read = insert_requests(wanted)
+        judged = evaluate_and_move(requests, now=now, read=read)
         return requests, note_intents([r for r in requests if r.state == S.CSR_CREATED], now=now, judged=judged)
 
 

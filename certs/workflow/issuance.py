@@ -22,7 +22,7 @@ from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_publi
 from certs.models.batch import insert_models, instances, new, select_query
 from certs.terms import RequestState
 from certs.workflow.canvas import start_on_commit
-from certs.workflow.facts import Asked, evaluate_many
+from certs.workflow.facts import Asked, evaluate_many, facts_queries
 from keys.spec import spki_sha256
 from policy.engine import Decision
 
@@ -81,7 +81,7 @@ def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issue
     wanted = admit(specs, requester=requester, issuer=issuer)
     try:
         with transaction.atomic():
-            requests, _ = insert_requests(wanted)
+            requests, _, _ = insert_requests(wanted)
             _start([request.pk for request in requests])
             return requests
     except IntegrityError as exc:
@@ -132,13 +132,14 @@ def _who(requester: Requester) -> str:
     return str(requester.user or requester.actor.name)
 
 
-def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], datetime]:
-    """Rows, brought CSRs and events; answers the time too. The CAs' rows stay as they are until the open transaction ends, which
-    is needed. Raises IntegrityError for an idempotency key used before.
+def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], datetime, list[list[Any]]]:
+    """Rows, brought CSRs and events; answers the time too, and what `facts_queries` say for judging them. The CAs' rows stay as
+    they are until the open transaction ends, which is needed. Raises IntegrityError for an idempotency key used before.
     """
     lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
     shared = select_query(Issuer, f"{among_ids('id')} ORDER BY id{lock}", [id_list(sorted({one.issuer.pk for one in wanted}))])
-    time, ids, rows = ask(now_query(), ids_query(CertificateRequest._meta.db_table, len(wanted)), shared)
+    facts = facts_queries([(one.spec, one.requester.team) for one in wanted])
+    time, ids, rows, *read = ask(now_query(), ids_query(CertificateRequest._meta.db_table, len(wanted)), shared, *facts)
     now, issuers = time_of(time), {issuer.pk: issuer for issuer in instances(Issuer, rows)}
     requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, (pk,) in zip(wanted, ids, strict=True)]
     csrs = [
@@ -153,7 +154,7 @@ def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest],
             for r, one in zip(requests, wanted, strict=True)
         ]
     )
-    return requests, now
+    return requests, now, read
 
 
 def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateRequest:

@@ -12,8 +12,7 @@ from typing import Any
 
 from django.db import connection
 
-from audit.batches import Query, among_ids, ask, id_list
-from audit.clock import now_query, time_of
+from audit.batches import Query, among_ids, id_list
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.models import CertificateRequest, Issuer, Team
@@ -123,14 +122,8 @@ def attach_rows(requests: Sequence[CertificateRequest]) -> None:
         request.team, request.issuer = teams[request.team_id], issuers[request.issuer_id]
 
 
-def still_ready(ids: Sequence[int], state: S) -> tuple[datetime, set[int]]:
-    """Like `lock_ready`, for a caller that holds the rows' content already: the time, and which of them are still there, locked."""
-    rows, time = ask(ready_query(ids, state), now_query())
-    return time_of(time), {row[0] for row in rows}
-
-
 def ready_query(ids: Sequence[int], state: S) -> Query:
-    """For `ask`: the ids that `still_ready` answers."""
+    """Like `lock_ready`, for an `ask` of a caller that holds the rows' content already: the ids of those still there, locked."""
     lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
     sql = f"SELECT id FROM certs_certificaterequest WHERE {among_ids('id')} AND state = %s AND held_since IS NULL ORDER BY id{lock}"  # noqa: S608
     return sql, [id_list(ids), state]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from audit.clock import database_now
 from audit.log import Actor, together
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
 from certs.models.batch import locked, update_rows
@@ -17,7 +16,7 @@ from certs.workflow.inline import issue_wanted
 from certs.workflow.issuance import Requester, Wanted, insert_requests, latest_issuer, request_digest
 from certs.workflow.states import WORKER
 from certs.workflow.steps.csr import begin_csrs, record_csrs, sign
-from certs.workflow.steps.keys import begin_keys, make, record_keys
+from certs.workflow.steps.keys import KeyWork, begin_keys, make, record_keys
 from certs.workflow.steps.policy import evaluate_and_move
 
 
@@ -30,9 +29,7 @@ def make_chunk(chunk_id: int) -> list[int]:
     with transaction.atomic():
         made, missing = lines_of(chunk_id)
         with together():
-            rows, now = insert_requests(missing) if missing else ([], database_now())
-            evaluate_and_move(rows, now=now)
-            keys = begin_keys([row for row in rows if row.state == S.APPROVED], now=now, fresh=True)
+            rows, keys = _begin(missing) if missing else ([], KeyWork({}, {}, {}))
     if keys.attempts:
         results = make(keys)
         with transaction.atomic(), together():
@@ -43,6 +40,12 @@ def make_chunk(chunk_id: int) -> list[int]:
             with transaction.atomic(), together():
                 record_csrs(csrs, signed)
     return sorted(made + [row.pk for row in rows])
+
+
+def _begin(missing: Sequence[Wanted]) -> tuple[list[CertificateRequest], KeyWork]:
+    rows, now, read = insert_requests(missing)
+    evaluate_and_move(rows, now=now, read=read)
+    return rows, begin_keys([row for row in rows if row.state == S.APPROVED], now=now, fresh=True)
 
 
 def issue_chunk(chunk_id: int) -> list[int]:

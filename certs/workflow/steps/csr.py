@@ -17,10 +17,10 @@ from certs.errors import PortalError
 from certs.models import Attempt, CertificateRequest, RequestCSR, UnclaimedResult
 from certs.models.batch import insert_models, new
 from certs.terms import RequestState as S
-from certs.workflow.attempts import Lease, close_attempts, keep_unclaimed, open_attempts
+from certs.workflow.attempts import Lease, as_things_stand, close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
 from certs.workflow.endings import ASK_AGAIN, KEY_BLOCKED, fail_many, reject_many, worn_out
-from certs.workflow.states import WORKER, Move, lock_ready, still_ready, transition_many
+from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.steps.keys import KeysUnavailable
 from certs.x509.csr_building import build_csr
 from keys.errors import KeyBackendError
@@ -133,13 +133,14 @@ def _sign_one(request: CertificateRequest, signers: Mapping[UUID, Any]) -> Signe
 def record_csrs(work: CSRWork, signed: Signed) -> dict[int, str]:
     """Beat 3: keep the CSRs of the requests whose claim held; answers what to try again. Needs an open transaction."""
     attempts, requests = work.attempts, work.requests
-    now, ready = still_ready(list(attempts), S.KEY_READY)
-    winners = close_attempts(attempts.values(), {pk: _outcome(result) for pk, result in signed.items()}, now=now)
+    standing = as_things_stand(attempts.values(), S.KEY_READY)
+    now = standing.now
+    close_attempts(attempts.values(), {pk: _outcome(result) for pk, result in signed.items()}, standing)
     unavailable: dict[int, str] = {}
     moves, rows, failures = [], [], []
     late: list[UnclaimedResult] = []
     for pk, result in signed.items():
-        if pk not in winners or pk not in ready:
+        if pk not in standing.mine:
             if isinstance(result, SignedCSR):
                 late.append(
                     UnclaimedResult(request=attempts[pk].request, attempt=attempts[pk], kind="csr", payload=result.der, brought_at=now)

@@ -14,10 +14,10 @@ from audit.events import EventType
 from audit.log import together
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.terms import RequestState as S
-from certs.workflow.attempts import Lease, close_attempts, keep_unclaimed, open_attempts
+from certs.workflow.attempts import Lease, as_things_stand, close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
 from certs.workflow.endings import fail_many, worn_out
-from certs.workflow.states import WORKER, Move, lock_ready, still_ready, transition_many
+from certs.workflow.states import WORKER, Move, lock_ready, transition_many
 from certs.workflow.steps.brought import advance_brought
 from certs.workflow.steps.reused import advance_reused
 from certs.workflow.succession import keys_followed
@@ -115,16 +115,16 @@ def record_keys(work: KeyWork, made: Made) -> tuple[list[CertificateRequest], di
     """Beat 3: write down the keys of the requests whose claim held. Answers the requests that are key_ready now, what to try
     again, and the time. Needs an open transaction.
     """
-    now, ready = still_ready(list(work.attempts), S.APPROVED)
-    outcomes = {pk: _outcome(made[key.pk]) for pk, key in work.keys.items()}
-    winners = close_attempts(work.attempts.values(), outcomes, now=now)
+    standing = as_things_stand(work.attempts.values(), S.APPROVED)
+    now = standing.now
+    close_attempts(work.attempts.values(), {pk: _outcome(made[key.pk]) for pk, key in work.keys.items()}, standing)
     unavailable: dict[int, str] = {}
     good: list[CertificateRequest] = []
     failures = []
     late: list[UnclaimedResult] = []
     for pk, key in work.keys.items():
         result, attempt = made[key.pk], work.attempts[pk]
-        if pk not in winners or pk not in ready:
+        if pk not in standing.mine:
             if isinstance(result, KeyInfo):
                 payload = spki_der(result.public_key)
                 late.append(UnclaimedResult(request=attempt.request, attempt=attempt, kind="key", payload=payload, brought_at=now))

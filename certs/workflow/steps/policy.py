@@ -30,9 +30,13 @@ def check_policy(ids: Sequence[int]) -> Sequence[int]:
     return ids
 
 
-def evaluate_and_move(requests: Sequence[CertificateRequest], *, now: datetime) -> Mapping[int, Decision]:
-    """Judge requests that are `submitted` and locked, and move each where its decision leads. Answers the decisions by request id."""
-    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
+def evaluate_and_move(
+    requests: Sequence[CertificateRequest], *, now: datetime, read: Sequence[Sequence[Any]] | None = None
+) -> Mapping[int, Decision]:
+    """Judge requests that are `submitted` and locked, and move each where its decision leads. Answers the decisions by request id.
+    `read`: as for `certs.workflow.facts.evaluate_many`.
+    """
+    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now, read=read)
     keep_evaluations(requests, decisions, now=now)
     judged = list(zip(requests, decisions, strict=True))
     straight_on = [(request, decision) for request, decision in judged if request.csr_brought and decision.outcome is Outcome.ALLOW]

@@ -6,14 +6,13 @@ whose fate is unknown is looked up first; a wrong certificate is kept apart, rev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
 
-from audit.batches import ask
-from audit.clock import database_now, now_query, time_of
+from audit.clock import database_now
 from audit.events import EventType, recordable
 from audit.log import Event, record_many, together
 from certs.ca.base import BookkeepingCA, CAClient, CAUnreachable, Issued, Noted, NotSent, Order, Outcome, Pending, Refused, Unknown
@@ -23,14 +22,14 @@ from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertifi
 from certs.models.batch import locked
 from certs.notifications.alerts import open_circuit
 from certs.terms import RequestState as S
-from certs.workflow.attempts import Claims, Lease, close_attempts, keep_unclaimed, open_attempts
+from certs.workflow.attempts import Claims, Lease, as_things_stand, close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
 from certs.workflow.believing import Believed, believe
-from certs.workflow.certificates import record_certificates
+from certs.workflow.certificates import record_certificates, record_queries
 from certs.workflow.endings import ASK_AGAIN, KEY_BLOCKED, fail_many, reject_many, worn_out
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.orders import order_for
-from certs.workflow.states import WORKER, lock_ready, ready_query
+from certs.workflow.states import WORKER, lock_ready
 from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
 from certs.workflow.succession import stopped_lineages
 from certs.x509.pem import serial_of
@@ -282,18 +281,23 @@ def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:
         return Mismatch(outcome.certificate_der, tuple(recordable(reason) for reason in exc.reasons))
 
 
-def _record(work: Work, results: Mapping[int, Result], *, complete: bool) -> dict[int, str]:
+def _record(work: Work, results: dict[int, Result], *, complete: bool) -> dict[int, str]:
     """Beat 3: compare and set, for the requests whose claim held. Answers what to try again. Needs an open transaction."""
-    now, ready, results = _as_things_stand(work, results)
-    winners = close_attempts(work.attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, now=now)
-    late = [pk for pk in results if pk not in winners or pk not in ready]
+    chains, keys = record_queries([(work.requests[pk], result) for pk, result in results.items() if isinstance(result, Believed)])
+    noted = [_own_ca(work).standing(work.noted)] if work.noted is not None else []
+    standing = as_things_stand(work.attempts.values(), S.CSR_CREATED, chains, keys, *noted)
+    now, read = standing.now, standing.answers[:2]
+    if noted:
+        results = results | _given_up(work, results, {row[0] for row in standing.answers[2]})
+    close_attempts(work.attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, standing)
+    late = [pk for pk in results if pk not in standing.mine]
     keep_unclaimed([u for pk in late for u in _unclaimed(work, pk, results[pk], now)], actor=WORKER, now=now)
     mine = {pk: (work.requests[pk], result) for pk, result in results.items() if pk not in late}
     believed = [(request, r) for request, r in mine.values() if isinstance(r, Believed)]
     if work.noted is not None:
         signed = [Issued(request.public_id, r.der, ()) for request, r in mine.values() if isinstance(r, Believed | Mismatch)]
         _own_ca(work).keep(signed, work.noted, now=now)
-    record_certificates(believed, issuer=work.issuer, now=now, complete=complete)
+    record_certificates(believed, issuer=work.issuer, now=now, complete=complete, read=read)
     _quarantine(work, [(request, r) for request, r in mine.values() if isinstance(r, Mismatch)], now=now)
     fail_many(
         [(request, r.problem, f"{work.issuer.name} refused: {r.message}") for request, r in mine.values() if isinstance(r, Refused)],
@@ -303,22 +307,13 @@ def _record(work: Work, results: Mapping[int, Result], *, complete: bool) -> dic
     return {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
 
 
-def _as_things_stand(work: Work, results: Mapping[int, Result]) -> tuple[datetime, set[int], Mapping[int, Result]]:
-    """The time, which requests are still ready, and the results; all locked. A certificate whose note in the own CA's book was
-    given up while it was being signed is on the CRL already, so its order is tried again.
-    """
-    queries = [ready_query(list(work.attempts), S.CSR_CREATED), now_query()]
-    if work.noted is None:
-        ready, time = ask(*queries)
-        return time_of(time), {row[0] for row in ready}, results
-    ready, time, standing = ask(*queries, _own_ca(work).standing(work.noted))
-    stand = {row[0] for row in standing}
-    given_up = {
+def _given_up(work: Work, results: Mapping[int, Result], standing: Collection[str]) -> dict[int, Result]:
+    """A certificate whose note in the own CA's book was given up while it was being signed is on the CRL already: try again."""
+    return {
         pk: Unknown(work.orders[pk].order_ref, "the intent was abandoned while it was being signed")
         for pk, result in results.items()
-        if isinstance(result, Believed | Mismatch) and work.orders[pk].order_ref not in stand
+        if isinstance(result, Believed | Mismatch) and work.orders[pk].order_ref not in standing
     }
-    return time_of(time), {row[0] for row in ready}, {**results, **given_up}
 
 
 def _outcome(result: Result) -> tuple[str, str]:

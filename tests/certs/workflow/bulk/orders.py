@@ -32,8 +32,8 @@ def drafted(specs: Sequence[CertificateSpec], requester: Requester, title: str =
 def begin(chunk_id: int) -> list[int]:
     """A chunk whose worker died, or was stopped, as soon as its requests were made."""
     made, missing = chunks.lines_of(chunk_id)
-    rows, now = insert_requests(missing) if missing else ([], database_now())
-    evaluate_and_move(rows, now=now)
+    rows, now, read = insert_requests(missing) if missing else ([], database_now(), None)
+    evaluate_and_move(rows, now=now, read=read)
     return sorted(made + [row.pk for row in rows])
 
 
