@@ -239,13 +239,11 @@ def new(model: type[Row], **values: Any) -> Row:
     `values` go by field name; a foreign key's parent may lack an id until both are inserted together.
     """
     plan = _new_plan(model)
-    row = _bare(model, {name: default() if callable(default) else default for name, default in plan.defaults}, adding=True)
-    for name, value in values.items():
-        attname, relation = plan.fields[name]
-        if relation is None:
-            row.__dict__[attname] = value
-        elif relation.many_to_one and value is not None:
-            row.__dict__[attname] = value.pk
+    row = _bare(model, {**plan.values, **{name: make() for name, make in plan.functions}, **values}, adding=True)
+    for name in plan.relations.keys() & values.keys():
+        relation, value = plan.relations[name], row.__dict__.pop(name)
+        if relation.many_to_one and value is not None:
+            row.__dict__[relation.attname] = value.pk
             relation.set_cached_value(row, value)
         else:  # a one-to-one relation is known on its other side too
             setattr(row, name, value)
@@ -262,23 +260,20 @@ def _bare(model: type[Row], values: dict[str, Any], *, adding: bool) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class _NewPlan:
-    defaults: tuple[tuple[str, Any], ...]  # attribute, value or function
-    fields: Mapping[str, tuple[str, Any]]  # by field name and by attribute: attribute, relation if the value is an object
+    values: Mapping[str, Any]  # by attribute: defaults that are the same each time
+    functions: tuple[tuple[str, Callable[[], Any]], ...]
+    relations: Mapping[str, Any]  # by field name
 
 
 @lru_cache(maxsize=64)
 def _new_plan(model: type[models.Model]) -> _NewPlan:
     fields = model._meta.concrete_fields
-    by_name = {field.name: (field.attname, field if isinstance(field, models.ForeignKey) else None) for field in fields}
+    made_each_time = [field for field in fields if field.has_default() and callable(field.default)]
     return _NewPlan(
-        defaults=tuple((field.attname, _default_of(field)) for field in fields),
-        fields={field.attname: (field.attname, None) for field in fields} | by_name,
+        values={field.attname: None if field in made_each_time else field.get_default() for field in fields},
+        functions=tuple((field.attname, field.default) for field in made_each_time),
+        relations={field.name: field for field in fields if isinstance(field, models.ForeignKey)},
     )
-
-
-def _default_of(field: models.Field[Any, Any]) -> Any:
-    """The value itself where it is the same each time."""
-    return field.default if field.has_default() and callable(field.default) else field.get_default()
 
 
 @dataclass(frozen=True, slots=True)

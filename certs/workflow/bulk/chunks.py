@@ -10,7 +10,7 @@ from audit.log import Actor, together
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
 from certs.models.batch import locked, update_rows
 from certs.terms import RequestState as S
-from certs.workflow.bulk.items import items_of, spec_of
+from certs.workflow.bulk.items import read_items, spec_of
 from certs.workflow.holding import let_go_on
 from certs.workflow.inline import issue_wanted
 from certs.workflow.issuance import Requester, Wanted, insert_requests, latest_issuer, request_digest
@@ -68,7 +68,7 @@ def lines_of(chunk_id: int) -> tuple[list[int], list[Wanted]]:
         return [], []
     order = BulkOrder.objects.select_related("issuer", "team", "requester").get(pk=chunk.order_id)
     order.issuer = latest_issuer(order.issuer)  # which may be another than when the order was submitted
-    items = list(items_of(order, chunk))
+    items = read_items(order, chunk)
     made = dict(CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items]).values_list("bulk_item_id", "pk"))
     if chunk.retry:
         _go_on_with_failed(chunk, list(made.values()))

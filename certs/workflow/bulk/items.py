@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from audit.batches import among_texts, ask, text_list
 from certs.intake.spec import CertificateSpec
 from certs.models import BulkChunk, BulkItem, BulkOrder
+from certs.models.batch import instances, select_query
 from keys.spec import KeyFacts
 
 ISSUABLE = (BulkItem.Outcome.ALLOW, BulkItem.Outcome.NEEDS_APPROVAL)
@@ -60,3 +62,11 @@ def chosen_outcomes(order: BulkOrder) -> tuple[str, ...]:
 def items_of(order: BulkOrder, chunk: BulkChunk) -> Any:
     """The submitted lines of a chunk, as a query."""
     return order.items.filter(number__gte=chunk.first, number__lte=chunk.last, outcome__in=chosen_outcomes(order)).order_by("number")
+
+
+def read_items(order: BulkOrder, chunk: BulkChunk) -> list[BulkItem]:
+    """The same as rows. (By the hundred, the ORM's way of making them costs more than the query.)"""
+    outcomes = list(chosen_outcomes(order))
+    condition = f"order_id = %s AND number BETWEEN %s AND %s AND {among_texts('outcome')} ORDER BY number"
+    (rows,) = ask(select_query(BulkItem, condition, [order.pk, chunk.first, chunk.last, text_list(outcomes)]))
+    return instances(BulkItem, rows)
