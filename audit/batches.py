@@ -102,13 +102,30 @@ def _rows_of(cursor: Any, _executed: object = None) -> list[Any]:
     return list(cursor.fetchall()) if answers else []
 
 
-def ids_query(table: str, count: int) -> Query:
-    """For `ask`: ids for `count` new rows, rising. On SQLite the write lock is held already, so the sequence cannot move under us."""
-    if connection.vendor == "postgresql":
-        return f"SELECT nextval('{_sequence_of(table)}') FROM generate_series(1, %s)", [count]  # noqa: S608 - identifiers only
-    series = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s)"
-    last = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = %s), 0)"
-    return f"{series} SELECT {last} + i FROM n", [count, table]  # noqa: S608 - constants
+def ids_query(*wanted: tuple[str, int]) -> Query:
+    """For `ask`: ids for so many new rows of each table, rising; `ids_of` takes the answer apart. On SQLite the write lock is held
+    already, so the sequences cannot move under us.
+    """
+    parts: list[str] = []
+    parameters: list[Any] = []
+    for number, (table, count) in enumerate(wanted):
+        if connection.vendor == "postgresql":
+            parts.append(f"SELECT {number}, nextval('{_sequence_of(table)}') FROM generate_series(1, %s)")  # noqa: S608 - identifiers only
+            parameters += [count]
+        else:
+            series = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s)"
+            last = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = %s), 0)"
+            parts.append(f"SELECT * FROM ({series} SELECT {number}, {last} + i FROM n)")  # noqa: S608 - constants
+            parameters += [count, table]
+    return " UNION ALL ".join(parts), parameters
+
+
+def ids_of(rows: Iterable[tuple[int, int]], tables: int = 1) -> list[list[int]]:
+    """The ids that `ids_query` asked for, by table."""
+    ids: list[list[int]] = [[] for _ in range(tables)]
+    for number, pk in rows:
+        ids[number].append(pk)
+    return ids
 
 
 @lru_cache(maxsize=64)
@@ -120,7 +137,7 @@ def _sequence_of(table: str) -> str:
 
 def reserve_ids(table: str, count: int) -> list[int]:
     """Ids for `count` new rows, rising."""
-    return [row[0] for row in ask(ids_query(table, count))[0]]
+    return ids_of(ask(ids_query((table, count)))[0])[0]
 
 
 def id_list(ids: Sequence[int]) -> str:

@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
 
-from audit.batches import Query, Rows, ask, ids_query, insert_together
+from audit.batches import Query, Rows, ask, ids_of, ids_query, insert_together
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
 from audit.gathering import Group, gathering
 
@@ -113,15 +114,16 @@ def _take_numbers(counts: Mapping[str, int], groups: Sequence[Group]) -> tuple[d
     Subjects are sorted, so that two batches lock them in the same order and cannot wait for each other. Ids are taken after
     the subjects' rows are locked: within one subject, ids rise in the order of subject_seq.
     """
-    queries = [_numbers_query(counts), ids_query("audit_event", sum(counts.values()))] if counts else []
-    lacking = [group for group in groups if group.missing]
-    answers = ask(*queries, *(ids_query(group.table, group.missing) for group in lacking))
-    of_rows = {id(group): [row[0] for row in found] for group, found in zip(lacking, answers[len(queries) :], strict=True)}
-    given = [of_rows.get(id(group), []) for group in groups]
-    if not counts:
-        return {}, [], given
-    numbers = {subject: last_seq - counts[subject] for subject, last_seq in answers[0]}
-    return numbers, [row[0] for row in answers[1]], given
+    wanted = Counter({"audit_event": sum(counts.values())} if counts else {})
+    for group in groups:
+        wanted[group.table] += group.missing
+    tables = [table for table, count in wanted.items() if count]
+    queries = [_numbers_query(counts)] if counts else []
+    answers = ask(*queries, *([ids_query(*((table, wanted[table]) for table in tables))] if tables else []))
+    ids = dict(zip(tables, map(iter, ids_of(answers[-1], len(tables))), strict=True)) if tables else {}
+    events = list(islice(ids["audit_event"], sum(counts.values()))) if counts else []
+    numbers = {subject: last_seq - counts[subject] for subject, last_seq in answers[0]} if counts else {}
+    return numbers, events, [list(islice(ids[group.table], group.missing)) if group.missing else [] for group in groups]
 
 
 def _numbers_query(counts: Mapping[str, int]) -> Query:

@@ -21,18 +21,18 @@ _WITHOUT_LENGTH = (models.CharField, models.TextField)
 Row = TypeVar("Row", bound=models.Model)
 
 
-def insert_models(*groups: Sequence[models.Model]) -> None:
+def insert_models(*groups: Sequence[models.Model], ids: bool = True) -> None:
     """Insert new rows of several models, in order, in as few statements as can be: within `audit.log.together()` at its end.
 
-    Rows without an id get one then; who needs it before calls `give_ids`. A row may refer to another of the same call, or held
-    back before it, that has no id yet.
+    Rows without an id get one then (without `ids` the database numbers them, and nobody here learns how); who needs it before
+    calls `give_ids`. A row may refer to another of the same call, or held back before it, that has no id yet.
     """
     filled = [list(group) for group in groups if group]
     if gathering.goes_on():
-        gathering.groups += [_held(group) for group in filled]
+        gathering.groups += [_held(group, ids=ids) for group in filled]
         return
     for group in filled:
-        if isinstance(group[0]._meta.pk, models.AutoField):
+        if ids and isinstance(group[0]._meta.pk, models.AutoField):
             give_ids(group)
     insert_together([_rows(group) for group in filled])
 
@@ -49,8 +49,8 @@ def _number(rows: Sequence[models.Model], ids: Sequence[int]) -> None:
         row.pk = pk
 
 
-def _held(group: Sequence[models.Model]) -> Group:
-    numbered = isinstance(group[0]._meta.pk, models.AutoField)
+def _held(group: Sequence[models.Model], *, ids: bool) -> Group:
+    numbered = ids and isinstance(group[0]._meta.pk, models.AutoField)
     fresh = [row for row in group if row.pk is None] if numbered else []
     return Group(group[0]._meta.db_table, len(fresh), partial(_number, fresh), partial(_rows, group))
 

@@ -50,7 +50,8 @@ def record_certificates(
     bodies = [new(CertificateBody, certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
     revocations = [_revocation(c, fates[c.request_id], now) for c in certificates if c.request_id in fates]
     names = [name for c in certificates for name in names_of(c)] if complete else []
-    insert_models(certificates, bodies, revocations, names)
+    insert_models(certificates, bodies, revocations)
+    insert_models(names, ids=False)
     transition_many(
         [_move(c, fates.get(c.request_id), complete=complete) for c in certificates],
         source=S.CSR_CREATED,

@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from audit.batches import Query, among_ids, ask, id_list, ids_query
+from audit.batches import Query, among_ids, ask, id_list, ids_of, ids_query
 from audit.clock import database_now, now_query, time_of
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
@@ -139,9 +139,9 @@ def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest],
     lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
     shared = select_query(Issuer, f"{among_ids('id')} ORDER BY id{lock}", [id_list(sorted({one.issuer.pk for one in wanted}))])
     facts = facts_queries([(one.spec, one.requester.team) for one in wanted])
-    time, ids, rows, *read = ask(now_query(), ids_query(CertificateRequest._meta.db_table, len(wanted)), shared, *facts)
+    time, ids, rows, *read = ask(now_query(), ids_query((CertificateRequest._meta.db_table, len(wanted))), shared, *facts)
     now, issuers = time_of(time), {issuer.pk: issuer for issuer in instances(Issuer, rows)}
-    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, (pk,) in zip(wanted, ids, strict=True)]
+    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, pk in zip(wanted, ids_of(ids)[0], strict=True)]
     csrs = [
         new(RequestCSR, request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
         for r, one in zip(requests, wanted, strict=True)

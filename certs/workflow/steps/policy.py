@@ -99,7 +99,8 @@ def keep_evaluations(requests: Sequence[CertificateRequest], decisions: Sequence
             )
             for request, decision in zip(requests, decisions, strict=True)
             for judged in (decision.to_dict(),)
-        ]
+        ],
+        ids=False,
     )
 
 
