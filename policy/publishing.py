@@ -84,11 +84,12 @@ def version_found(rows: Sequence[tuple[int, str]], policy_name: str) -> PolicyVe
     found = rows[0] if rows else None
     if found is None:
         raise PolicyMissing(policy_name)
-    if found not in _read:
+    version = _read.get(found)
+    if version is None:
         if len(_read) >= _MOST_READ:
             _read.clear()
-        _read[found] = PolicyVersion.objects.select_related("policy").get(pk=found[0])
-    return _read[found]
+        version = _read[found] = PolicyVersion.objects.select_related("policy").get(pk=found[0])
+    return version
 
 
 def _replaceable(policy: Policy, version: str) -> None:

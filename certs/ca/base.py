@@ -212,6 +212,10 @@ class BookkeepingCA(CAClient):
     """
 
     @abstractmethod
+    def note_alone(self, orders: Sequence[Order]) -> Noted:
+        """`note` in a transaction of its own, for attempts that are on record: what kills a process here is counted against them."""
+
+    @abstractmethod
     def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None, fresh: bool = False) -> Noted:
         """Beat 1, in the caller's transaction: each order's serial number and complete TBSCertificate, once for its reference.
 

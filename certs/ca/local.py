@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from cryptography import x509
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
+from django.db.models.functions import Coalesce
 
 from audit.batches import Query, among_ids, among_texts, ask, id_list, text_list
 from audit.clock import database_now
@@ -42,6 +44,8 @@ from keys.errors import KeyBackendError
 from keys.lifecycle import sign_many_with
 from keys.models import Key
 
+log = logging.getLogger(__name__)
+
 BACKDATE = timedelta(minutes=5)
 MAX_SKEW = timedelta(minutes=5)
 INTENT_LIFETIME = timedelta(hours=1)
@@ -61,17 +65,20 @@ class LocalCAClient(BookkeepingCA):
         self._chain: tuple[bytes, ...] | None = None
         self._kept_key: Key | None = None
 
-    def issue_many(self, orders: Sequence[Order], tries: int = 3) -> list[Outcome]:
-        try:
-            with transaction.atomic():
-                noted = self.note(orders, now=database_now())
-        except IntegrityError:  # another worker noted one of these orders meanwhile: it is among the known ones now
-            if tries == 1:
-                raise
-            return self.issue_many(orders, tries - 1)
+    def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
+        noted = self.note_alone(orders)
         outcomes = self.sign(noted)
         self._keep_alone([outcome for outcome in outcomes if isinstance(outcome, Issued)], noted)
         return [self._as_kept(outcome) for outcome in outcomes]
+
+    def note_alone(self, orders: Sequence[Order], tries: int = 3) -> Noted:
+        try:
+            with transaction.atomic():
+                return self.note(orders, now=database_now())
+        except IntegrityError:  # another worker noted one of these orders meanwhile: it is among the known ones now
+            if tries == 1:
+                raise
+            return self.note_alone(orders, tries - 1)
 
     def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None, fresh: bool = False) -> Noted:
         references = tuple(order.order_ref for order in orders)
@@ -125,9 +132,11 @@ class LocalCAClient(BookkeepingCA):
         intent = self._signed(order.order_ref)
         return self._issued(intent) if intent else None
 
+    @transaction.atomic
     def revoke(self, order: RevocationOrder) -> None:
+        """Under the lock of the note, which beat 3 of its order takes too: whether it is in the inventory is then decided."""
         known = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, serial_number=f"{order.serial_number:x}")
-        if not known.exists():
+        if not list(known.select_for_update(of=("self",)).order_by("pk").values_list("pk")):
             raise NotFound(f"{self.issuer_name} never issued serial {order.serial_number:x}.")
         # What is in the inventory is revoked there, and CRL and OCSP read it there; here only what never came into it.
         recorded = Certificate.objects.filter(issuer=OuterRef("issuer"), serial_number=OuterRef("serial_number"))
@@ -243,7 +252,9 @@ class LocalCAClient(BookkeepingCA):
         rows = self._intents(issuer, order_refs)
         old = [row.pk for row in rows if row.state == State.INTENDED and row.created_at < now - INTENT_LIFETIME]
         if old:
-            IssuanceIntent.objects.filter(pk__in=old, state=State.INTENDED).update(state=State.ABANDONED, revoked_at=now)
+            IssuanceIntent.objects.filter(pk__in=old, state=State.INTENDED).update(
+                state=State.ABANDONED, revoked_at=Coalesce(F("revoked_at"), now)
+            )
         revoked = [row.pk for row in rows if row.revoked_at is not None]
         if revoked:
             IssuanceIntent.objects.filter(pk__in=revoked).update(state=State.ABANDONED)
@@ -319,7 +330,12 @@ def _prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[d
     refused: dict[str, Refused] = {}
     fresh: dict[str, IssuanceIntent] = {}
     for order in orders:
-        intent, problems = _prepare(issuer, certificate, order, now)
+        try:
+            intent, problems = _prepare(issuer, certificate, order, now)
+        except Exception as exc:  # whatever it is, it is this order's: the others of its batch must not stand still for it
+            log.exception("no certificate can be made for %s", order.order_ref)
+            refused[order.order_ref] = Refused(order.order_ref, "lint", f"no certificate can be made of it ({type(exc).__name__})")
+            continue
         if problems:
             refused[order.order_ref] = Refused(order.order_ref, "lint", "; ".join(problems))
         else:

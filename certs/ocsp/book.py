@@ -53,7 +53,7 @@ def look_up(issuer_id: int, serial: str) -> Found:
     row = _ask(b"ocsp_intended", issuer_id, serial)
     if row is None:
         return NOT_ISSUED
-    if row[0] == IssuanceIntent.State.INTENDED:
+    if row[0] == IssuanceIntent.State.INTENDED and not row[2]:  # a late answer for it may have been revoked all the same
         return Found(UNKNOWN, ("intent", *row))
     return Found(_status(row, good=row[0] == IssuanceIntent.State.SIGNED and not row[2]), ("intent", *row))
 

@@ -4,8 +4,11 @@ policy wants to know.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable
 from datetime import datetime
+
+from django.db import connection
 
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateName, CertificateRequest, Team
@@ -41,11 +44,28 @@ def living_duplicates(contents: Iterable[Content], *, at: datetime) -> dict[Cont
     return {content: found[content] for content in wanted if content in found}
 
 
+_LOCKS = 64
+_LOCK_SPACE = 0x74776E73  # "twns": the first of the two numbers of an advisory lock that nothing else in this database uses
+
+
+def one_at_a_time(contents: Iterable[Content]) -> None:
+    """Let no two transactions judge requests for the same at once: the later one waits until the earlier one's requests can be seen.
+
+    Locks are taken in order, so that two batches cannot wait for each other; on SQLite one transaction writes at a time anyway.
+    """
+    if connection.vendor != "postgresql" or not connection.in_atomic_block:
+        return
+    numbers = {zlib.crc32(repr((team, profile, sorted(names))).encode()) % _LOCKS for team, profile, names in contents}
+    with connection.cursor() as cursor:
+        for number in sorted(numbers):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, number])
+
+
 def requests_under_way(contents: Iterable[Content], *, judged: Collection[int]) -> dict[Content, tuple[int, str]]:
     """The oldest request under way with exactly these names and this profile, as (id, public id): a certificate before long.
 
-    Not those that are `judged` together with the contents. Finds nothing that two transactions began at the same moment: of
-    those the policy judges the later one again before it goes to a CA.
+    Not those that are `judged` together with the contents. Two transactions that begin at the same moment see each other only
+    after `one_at_a_time`.
     """
     wanted = set(contents)
     known_by = {""} | {name for _, _, names in wanted for name in names}

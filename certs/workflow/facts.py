@@ -13,7 +13,7 @@ from django.conf import settings
 from audit.batches import Query, ask
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Team
-from certs.workflow.duplicates import FirstAsked, content_of, living_duplicates, requests_under_way
+from certs.workflow.duplicates import FirstAsked, content_of, living_duplicates, one_at_a_time, requests_under_way
 from certs.workflow.key_use import UNUSED, KeyUse, key_use
 from certs.workflow.ownership import domains_query, requesters_for
 from keys.spec import KeyFacts
@@ -101,6 +101,8 @@ def _evaluate_in_turn(
 ) -> list[Decision]:
     """One after another, for of several that ask for the same only the first that is not refused may have it. Never a renewal."""
     contents = [content_of(one.spec, one.team) for one in asked]
+    if any(one.request_id is not None for one in asked):
+        one_at_a_time(contents)
     fresh = {content for one, content in zip(asked, contents, strict=True) if not one.renewal}
     living = living_duplicates(fresh, at=at)
     under_way = requests_under_way(fresh, judged={one.request_id for one in asked if one.request_id is not None})

@@ -47,16 +47,33 @@ def issue_now(call: Call) -> CertificateRequest:
 
 
 def _run(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exception]:
+    """One result for each. Who may not ask at all is told so, and costs the others nothing."""
+    results: dict[int, CertificateRequest | Exception] = {}
+    for number, call in enumerate(calls):
+        try:
+            call.requester.check()
+        except PortalError as exc:
+            results[number] = exc
+    good = [number for number in range(len(calls)) if number not in results]
+    results |= dict(zip(good, _issued([calls[number] for number in good]), strict=True))
+    return [results[number] for number in range(len(calls))]
+
+
+def _issued(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exception]:
+    if not calls:
+        return []
+    wanted: list[Wanted] = []
     try:
         wanted = admit_all([(call.spec, call.requester) for call in calls], [call.requester.idempotency_key for call in calls])
-        requests, works = _begin(wanted)
-    except (PortalError, IntegrityError) as exc:
+        requests, works = _begin(wanted, at_once=True)
+    except Exception as exc:  # nothing of this batch was written
         if len(calls) > 1:  # whose fault it was shows when each runs alone
-            return [result for call in calls for result in _run([call])]
-        return [_earlier(wanted, exc) if isinstance(exc, IntegrityError) and calls[0].requester.idempotency_key else exc]
-    except Exception as exc:  # such as a deadlock: nothing of this batch was written
-        log.exception("a batch of %d CSRs could not be begun", len(calls))
-        return [exc] * len(calls)
+            return [result for call in calls for result in _issued([call])]
+        if isinstance(exc, IntegrityError) and calls[0].requester.idempotency_key:
+            return [_earlier(wanted, exc)]
+        if not isinstance(exc, PortalError):
+            log.exception("a CSR could not be begun")
+        return [exc]
     _finish(works)
     return requests
 
@@ -76,19 +93,19 @@ def issue_admitted(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
 def issue_wanted(wanted: Callable[[], Sequence[Wanted]]) -> list[CertificateRequest]:
     """The same for what `wanted` answers in the first transaction, which may lock what it comes from."""
     with transaction.atomic():
-        requests, works = _begin(wanted())
+        requests, works = _begin(wanted(), at_once=False)
     _finish(works)
     return requests
 
 
 @transaction.atomic
-def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Work]]:
+def _begin(wanted: Sequence[Wanted], *, at_once: bool) -> tuple[list[CertificateRequest], list[Work]]:
     if not wanted:
         return [], []
     with together():
         requests, now, read = insert_requests(wanted)
         judged = evaluate_and_move(requests, now=now, read=read)
-        return requests, note_intents([r for r in requests if r.state == S.CSR_CREATED], now=now, judged=judged)
+        return requests, note_intents([r for r in requests if r.state == S.CSR_CREATED], now=now, judged=judged, at_once=at_once)
 
 
 def _finish(works: Sequence[Work]) -> None:

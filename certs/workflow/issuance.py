@@ -23,6 +23,7 @@ from certs.models.batch import insert_models, instances, new, select_query
 from certs.terms import RequestState
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.facts import Asked, evaluate_many, facts_queries
+from certs.x509.profiles import PROFILE_NAMES
 from keys.spec import spki_sha256
 from policy.engine import Decision
 
@@ -269,7 +270,7 @@ def check_profiles(asked: Collection[str]) -> None:
 
 
 def _check_profiles(asked: Collection[str], known: Sequence[Sequence[str]]) -> None:
-    names = {row[0] for row in known}
+    names = {row[0] for row in known} & PROFILE_NAMES  # an administrator may have named others, of which nobody makes certificates
     for name in sorted(set(asked) - names):
         raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(names))}.")
 

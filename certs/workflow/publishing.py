@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Max
+from django.db.models.functions import Coalesce
 
 from audit.clock import database_now
 from audit.events import EventType
@@ -156,7 +157,7 @@ def abandon_old_intents() -> int:
     for intent in old.select_related("issuer")[:CHUNK]:
         with transaction.atomic():
             open_ones = IssuanceIntent.objects.filter(pk=intent.pk, state=IssuanceIntent.State.INTENDED)
-            if not open_ones.update(state=IssuanceIntent.State.ABANDONED, revoked_at=now):
+            if not open_ones.update(state=IssuanceIntent.State.ABANDONED, revoked_at=Coalesce(F("revoked_at"), now)):
                 continue
             data = {"order_ref": intent.order_ref, "serial_number": intent.serial_number}
             record_many([AuditEvent(EventType.INTENT_ABANDONED, f"issuer:{intent.issuer.slug}", WORKER, now, data)])

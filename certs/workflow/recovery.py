@@ -27,7 +27,7 @@ from certs.workflow.canvas import STEP_TASKS, queue_of, room_in, start
 from certs.workflow.holding import ca_is_back, release_held
 from certs.workflow.orders import order_for
 from certs.workflow.states import UNFINISHED, WORKER
-from certs.x509.pem import serial_of
+from certs.x509.pem import serial_of, tbs_of
 from keys.registry import is_answering
 
 log = logging.getLogger(__name__)
@@ -170,8 +170,8 @@ def _settle(result: UnclaimedResult) -> bool:
         return _mark_settled(result, "nothing to undo: the claim's own key")
     request = result.request
     recorded = getattr(request, "certificate", None)
-    # By its serial number: what the own CA signs twice is the same to the last bit but for the signature.
-    if recorded is not None and recorded.serial_number == f"{serial_of(bytes(result.payload)) or 0:x}":
+    # Without the signatures: what the own CA signs twice is the same to the last bit but for those.
+    if recorded is not None and tbs_of(bytes(recorded.body.der)) == tbs_of(bytes(result.payload)):
         return _mark_settled(result, "the same certificate was recorded")
     if recorded is None and request.state in UNFINISHED:
         return False  # still under way: the look-up of the next attempt will find this very certificate

@@ -44,6 +44,9 @@ TLS_CLIENT = Profile("tls-client", ("clientAuth",))
 _PROFILES = {profile.name: profile for profile in (TLS_SERVER, TLS_CLIENT)}
 
 
+PROFILE_NAMES = frozenset(_PROFILES)
+
+
 def profile_named(name: str) -> Profile:
     """Raises KeyError for a profile that no certificate is made of."""
     return _PROFILES[name]

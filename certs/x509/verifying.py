@@ -9,7 +9,6 @@ from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.errors import SignerMismatch
@@ -181,7 +180,7 @@ def _chain_problems(
     if issuer is None:
         return [*wrong, "its issuer's certificate cannot be read"]
     try:
-        _verify_signature(certificate, read, issuer)
+        certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError):
         wrong.append("it is not signed by the CA's certificate")
     for not_before, not_after, name in _validities(chain_der):
@@ -191,26 +190,6 @@ def _chain_problems(
     if roots and chain_der[-1] not in roots:
         wrong.append("the chain does not end in the root pinned for this CA")
     return wrong
-
-
-def _verify_signature(certificate: x509.Certificate, read: Reading, issuer: x509.Certificate) -> None:
-    """Raises InvalidSignature, ValueError, TypeError. For ECDSA with the issuer's key at hand: pyca's own way loads it anew, and checks
-    that it is on its curve, for each certificate.
-    """
-    subject, key = _signing_key(issuer)
-    hash_algorithm = certificate.signature_hash_algorithm
-    if not isinstance(key, ec.EllipticCurvePublicKey) or hash_algorithm is None:
-        certificate.verify_directly_issued_by(issuer)
-        return
-    if read.issuer_der != subject:
-        raise ValueError("another issuer")
-    key.verify(certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(hash_algorithm))
-
-
-@lru_cache(maxsize=256)
-def _signing_key(issuer: x509.Certificate) -> tuple[bytes, object]:
-    """Its name in DER, and its key."""
-    return issuer.subject.public_bytes(), issuer.public_key()
 
 
 def _issuer_problems(certificate: x509.Certificate, read: Reading, issuer: x509.Certificate, chain_der: tuple[bytes, ...]) -> list[str]:

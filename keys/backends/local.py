@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ from keys.signing import sign_digest
 from keys.spec import KeySpec, facts_of, spki_der
 
 CACHED_KEYS = 256
-FRESH_KEYS = 500  # a bulk chunk's
+FRESH_KEYS, FRESH_SECONDS = 500, 60  # a bulk chunk's
 _CURVES: dict[KeySpec, ec.EllipticCurve] = {
     KeySpec.EC_P256: ec.SECP256R1(),
     KeySpec.EC_P384: ec.SECP384R1(),
@@ -49,7 +50,8 @@ class LocalKeyBackend(KeyBackend):
         self.alias = alias
         self._kek = KeyEncryptionKey(alias, file=Path(kek_file), text=kek)
         self._loaded: OrderedDict[tuple[UUID, int], Any] = OrderedDict()
-        self._fresh: OrderedDict[tuple[UUID, int], Any] = OrderedDict()  # just made here; each is used once, for its CSR
+        self._fresh: OrderedDict[tuple[UUID, int], tuple[float, Any]] = OrderedDict()  # just made; each is used once, for its CSR
+        self._forgetting: threading.Timer | None = None
         self._lock = threading.Lock()
 
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
@@ -102,10 +104,30 @@ class LocalKeyBackend(KeyBackend):
 
     def _keep_fresh(self, made: Mapping[tuple[UUID, int], Any]) -> None:
         """Their CSRs are signed next, as a rule by this process: it need not decrypt what it has just encrypted."""
+        now = time.monotonic()
         with self._lock:
-            self._fresh.update(made)
-            while len(self._fresh) > FRESH_KEYS:
-                self._fresh.popitem(last=False)
+            self._fresh.update({known: (now, key) for known, key in made.items()})
+            self._drop_stale()
+            if self._forgetting is None or not self._forgetting.is_alive():  # a timer does not live on in a fork
+                self._forget_later()
+
+    def _drop_stale_keys(self) -> None:
+        with self._lock:
+            self._forgetting = None
+            self._drop_stale()
+            if self._fresh:  # made since the timer was set
+                self._forget_later()
+
+    def _forget_later(self) -> None:
+        """For where another process signs the CSRs."""
+        self._forgetting = threading.Timer(FRESH_SECONDS + 1, self._drop_stale_keys)
+        self._forgetting.daemon = True
+        self._forgetting.start()
+
+    def _drop_stale(self) -> None:
+        oldest = time.monotonic() - FRESH_SECONDS
+        while self._fresh and (len(self._fresh) > FRESH_KEYS or next(iter(self._fresh.values()))[0] < oldest):
+            self._fresh.popitem(last=False)
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         row = next(iter(_readable([key_id])), None)
@@ -125,7 +147,8 @@ class LocalKeyBackend(KeyBackend):
         def opened(ref: KeyRef) -> Any:
             row = rows.get((ref.key_id, ref.version)) or self._row(ref.key_id, ref.version)
             with self._lock:
-                key = self._fresh.pop((ref.key_id, ref.version), None) or self._loaded.get((ref.key_id, ref.version))
+                _, key = self._fresh.pop((ref.key_id, ref.version), (0.0, None))
+                key = key or self._loaded.get((ref.key_id, ref.version))
             return _remote(key or self._decrypt(row))
 
         return self.side_by_side(refs, opened)

@@ -7,7 +7,7 @@ whose fate is unknown is looked up first; a wrong certificate is kept apart, rev
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import transaction
@@ -88,6 +88,9 @@ def submit_to_ca(ids: Sequence[int], *, complete: bool = False) -> Sequence[int]
 def carry_out(work: Work, *, complete: bool = False) -> dict[int, str]:
     """Beats 2 and 3; answers what to try again. `complete`: nobody waits for step 5, so it shares the transaction of beat 3."""
     pause(STEP, "intent noted")
+    own = own_ca(work.issuer.alias) if _stopped(work.issuer, work.orders.values()) is None else None
+    if own is not None and work.noted is None:
+        work = replace(work, noted=own.note_alone(list(work.orders.values())))
     results = _ask(work)
     pause(STEP, "ca answered")
     with transaction.atomic(), together():
@@ -103,10 +106,14 @@ def _note_intents(ids: Sequence[int]) -> list[Work]:
     return note_intents(lock_ready(ids, S.CSR_CREATED), now=now)
 
 
-def note_intents(requests: Sequence[CertificateRequest], *, now: datetime, judged: Mapping[int, Decision] | None = None) -> list[Work]:
+def note_intents(
+    requests: Sequence[CertificateRequest], *, now: datetime, judged: Mapping[int, Decision] | None = None, at_once: bool = False
+) -> list[Work]:
     """Policy once more under the version in force now, then an attempt for each order that may go out. The rows are locked.
 
     `judged`: decisions on requests made in this very transaction; they need not be made twice, and nobody can have tried before.
+    `at_once`: the own CA's note shares this transaction, for a caller who waits. Else it follows when the attempts are on record,
+    so that an order which kills its worker there is found out.
     """
     requests = _still_allowed(requests, judged, now=now)
     if not requests:
@@ -122,10 +129,7 @@ def note_intents(requests: Sequence[CertificateRequest], *, now: datetime, judge
             for r in mine
         ]
     )
-    return [
-        _work(issuer, [r for r in mine if r.issuer_id == pk], csrs, claims, now=now, fresh=judged is not None)
-        for pk, issuer in issuers.items()
-    ]
+    return [_work(issuer, [r for r in mine if r.issuer_id == pk], csrs, claims, now=now, at_once=at_once) for pk, issuer in issuers.items()]
 
 
 def _issuers_of(requests: Sequence[CertificateRequest], *, locked_already: bool) -> dict[int, Issuer]:
@@ -150,11 +154,11 @@ def _work(
     claims: Claims,
     *,
     now: datetime,
-    fresh: bool,
+    at_once: bool,
 ) -> Work:
     # What an earlier attempt may have had signed is as old as that attempt, so the order keeps the time of the first.
     orders = {request.pk: order_for(request, csrs[request.pk], now=claims.since.get(request.pk, now)) for request in requests}
-    own = own_ca(issuer.alias) if _stopped(issuer, orders.values()) is None else None
+    own = own_ca(issuer.alias) if at_once and _stopped(issuer, orders.values()) is None else None
     return Work(
         issuer=issuer,
         requests={request.pk: request for request in requests},
@@ -162,7 +166,7 @@ def _work(
         look_up=frozenset(r.pk for r in requests if any(outcome != "not_sent" for outcome in claims.earlier.get(r.pk, ()))),
         attempts={request.pk: claims.mine[request.pk] for request in requests},
         noted_at=now,
-        noted=own.note(list(orders.values()), now=now, issuer=issuer, fresh=fresh) if own else None,
+        noted=own.note(list(orders.values()), now=now, issuer=issuer, fresh=True) if own else None,
     )
 
 

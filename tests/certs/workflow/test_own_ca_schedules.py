@@ -12,8 +12,10 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.errors import InputRefused
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, Certificate, CertificateRequest, IssuanceIntent, UnclaimedResult
+from certs.ocsp.book import look_up
 from certs.terms import RequestState as S
 from certs.workflow import approval, recovery, steps
 from certs.workflow.answers import is_settled
@@ -22,6 +24,7 @@ from certs.workflow.publishing import abandon_old_intents
 from certs.workflow.revoking import process_revocations
 from keys.lifecycle import mark_compromised
 from keys.spec import spki_der
+from policy.models import Profile
 from tests.certs.workflow.lanes import Lane, conduct, dismiss
 from tests.portal.fixtures import SYSTEM, Portal
 
@@ -67,11 +70,14 @@ def interfere(request: CertificateRequest, what: str) -> None:
         abandon_old_intents()
 
 
+def spki() -> bytes:
+    return spki_der(ec.generate_private_key(ec.SECP256R1()).public_key())
+
+
 def run(schedule: Schedule, portal: Portal, lanes: tuple[Lane, Lane], name: str) -> CertificateRequest:
     at, how, between, b = schedule
     first, second = lanes
-    spki = spki_der(ec.generate_private_key(ec.SECP256R1()).public_key())
-    spec = CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=b"", spki_der=spki)
+    spec = CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=b"", spki_der=spki())
     (request,) = submit_many([spec], requester=portal.requester())
     ids = [request.pk]
     where = first.start(lambda: walk(ids))
@@ -135,6 +141,44 @@ def test_own_cas_book_and_the_inventory_agree(between: str, portal: Portal, lane
         schedule = (at, how, between, b)
         request = run(schedule, portal, lanes, f"{between.replace(' ', '')}{number}.example.com")
         assert (schedule, problems(request)) == (schedule, [])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.both_databases
+def test_order_that_cannot_be_made_ends_alone(portal: Portal) -> None:
+    """Its profile is one that the policy knows and no certificate is made of."""
+    Profile.objects.create(name="code-signing", ekus=["codeSigning"])
+    specs = [
+        CertificateSpec(f"p{n}.example.com", (f"p{n}.example.com",), (), "ec-p256", 90, "tls-server", csr_der=b"", spki_der=spki())
+        for n in range(3)
+    ]
+    requests = submit_many(specs, requester=portal.requester())
+    CertificateRequest.objects.filter(pk=requests[1].pk).update(profile="code-signing")
+    walk([request.pk for request in requests])
+    states = list(CertificateRequest.objects.order_by("pk").values_list("state", flat=True))
+    assert (states[0], states[2]) == (S.COMPLETED, S.COMPLETED)
+    assert states[1] in (S.FAILED, S.REJECTED)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.both_databases
+def test_profile_that_no_certificate_is_made_of_is_refused_at_the_door(portal: Portal) -> None:
+    Profile.objects.create(name="code-signing", ekus=["codeSigning"])
+    spec = CertificateSpec("p.example.com", ("p.example.com",), (), "ec-p256", 90, "code-signing", csr_der=b"", spki_der=spki())
+    with pytest.raises(InputRefused, match="no profile named code-signing"):
+        submit_many([spec], requester=portal.requester())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.both_databases
+def test_revoked_late_answer_keeps_its_time_and_ocsp_says_what_the_crl_says(portal: Portal, lanes: tuple[Lane, Lane]) -> None:
+    request = run((1, "stall, lease over", "cancel", None), portal, lanes, "lost.example.com")
+    intent = IssuanceIntent.objects.get(order_ref=request.public_id)
+    assert (request.state, intent.state, intent.revoked_at is not None) == (S.CANCELLED, State.INTENDED, True)
+    assert look_up(intent.issuer_id, intent.serial_number).status.word == "revoked"
+    IssuanceIntent.objects.update(created_at=database_now() - timedelta(hours=2))
+    assert abandon_old_intents() == 1
+    assert IssuanceIntent.objects.get(pk=intent.pk).revoked_at == intent.revoked_at
 
 
 @pytest.mark.django_db(transaction=True)
