@@ -12,6 +12,7 @@ from django.db import connection
 
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateName, CertificateRequest, Team
+from certs.terms import RequestState
 from certs.workflow.states import UNFINISHED
 
 Content = tuple[int, str, frozenset[str]]  # team, profile, names
@@ -61,8 +62,12 @@ def one_at_a_time(contents: Iterable[Content]) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, number])
 
 
-def requests_under_way(contents: Iterable[Content], *, judged: Collection[int]) -> dict[Content, tuple[int, str]]:
-    """The oldest request under way with exactly these names and this profile, as (id, public id): a certificate before long.
+Waiting = tuple[int, str]  # id and public id of a request
+
+
+def requests_under_way(contents: Iterable[Content], *, judged: Collection[int]) -> tuple[dict[Content, Waiting], dict[Content, Waiting]]:
+    """The oldest request under way with exactly these names and this profile: a certificate before long. And the oldest of those
+    that the policy has let pass already.
 
     Not those that are `judged` together with the contents. Two transactions that begin at the same moment see each other only
     after `one_at_a_time`.
@@ -72,10 +77,13 @@ def requests_under_way(contents: Iterable[Content], *, judged: Collection[int]) 
     rows = CertificateRequest.objects.filter(
         state__in=UNFINISHED, team__in={team for team, _, _ in wanted}, common_name__in=known_by, renewed_from__isnull=True
     )
-    found: dict[Content, tuple[int, str]] = {}
-    columns = ("pk", "public_id", "team_id", "profile", "dns_names", "ip_addresses")
-    for pk, public_id, team_id, profile, dns_names, ip_addresses in rows.order_by("pk").values_list(*columns):
+    found: dict[Content, Waiting] = {}
+    passed: dict[Content, Waiting] = {}
+    columns = ("pk", "public_id", "state", "team_id", "profile", "dns_names", "ip_addresses")
+    for pk, public_id, state, team_id, profile, dns_names, ip_addresses in rows.order_by("pk").values_list(*columns):
         content = (team_id, profile, frozenset((*dns_names, *ip_addresses)))
         if content in wanted and pk not in judged:
             found.setdefault(content, (pk, public_id))
-    return found
+            if state != RequestState.SUBMITTED:
+                passed.setdefault(content, (pk, public_id))
+    return found, passed

@@ -13,7 +13,8 @@ from django.conf import settings
 from audit.batches import Query, ask
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Team
-from certs.workflow.duplicates import FirstAsked, content_of, living_duplicates, one_at_a_time, requests_under_way
+from certs.terms import RequestState
+from certs.workflow.duplicates import FirstAsked, Waiting, content_of, living_duplicates, one_at_a_time, requests_under_way
 from certs.workflow.key_use import UNUSED, KeyUse, key_use
 from certs.workflow.ownership import domains_query, requesters_for
 from keys.spec import KeyFacts
@@ -34,6 +35,7 @@ class Asked:
     renewal: bool = False
     key_reused: bool = False
     spki_sha256: str = ""  # of the key that is used again
+    judged_first: bool = False  # a request that the policy has not let pass yet
     request_id: int | None = None
     called: str = "another line"  # how people call it
 
@@ -54,6 +56,7 @@ def asked_by(request: CertificateRequest) -> Asked:
         renewal=request.renewed_from_id is not None,
         key_reused=request.key_reused,
         spki_sha256=request.spki_sha256 if request.key_reused else "",
+        judged_first=request.state == RequestState.SUBMITTED,
         request_id=request.pk,
         called=f"request {request.public_id}",
     )
@@ -105,11 +108,11 @@ def _evaluate_in_turn(
         one_at_a_time(contents)
     fresh = {content for one, content in zip(asked, contents, strict=True) if not one.renewal}
     living = living_duplicates(fresh, at=at)
-    under_way = requests_under_way(fresh, judged={one.request_id for one in asked if one.request_id is not None})
+    under_way, passed = requests_under_way(fresh, judged={one.request_id for one in asked if one.request_id is not None})
     decisions = []
     for one, content, fact, requester in zip(asked, contents, facts, requesters, strict=True):
         if not one.renewal:
-            twin = first.get(content, "") or _earlier(under_way.get(content), one)
+            twin = first.get(content, "") or _earlier(under_way.get(content), passed.get(content), one)
             fact = replace(fact, duplicate_of=living.get(content, ""), also_asked_by=twin)  # noqa: PLW2901 - the same fact, completed
         decision = evaluate(ruleset, fact, requester, on=at.date())
         if not one.renewal and decision.outcome is not Outcome.DENY:
@@ -118,8 +121,12 @@ def _evaluate_in_turn(
     return decisions
 
 
-def _earlier(other: tuple[int, str] | None, one: Asked) -> str:
-    """Of two requests the older one has it, so that neither refuses the other."""
+def _earlier(other: Waiting | None, passed: Waiting | None, one: Asked) -> str:
+    """Of two requests the older one has it, so that neither refuses the other; but one that is judged for the first time comes too
+    late when another has passed, for that may be on its way to the CA.
+    """
+    if passed is not None and one.judged_first:
+        return f"request {passed[1]}"
     if other is None or (one.request_id is not None and one.request_id < other[0]):
         return ""
     return f"request {other[1]}"

@@ -15,6 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs.errors import SignerMismatch
 from certs.x509.certificate import build_issuing_ca, build_root
+from certs.x509.der import parse
+from certs.x509.der_writing import tlv
 from certs.x509.profiles import TLS_CLIENT
 from certs.x509.verifying import Expectation, verify_issued
 from keys.spec import spki_der, spki_sha256
@@ -173,3 +175,20 @@ def test_expired_chain_is_refused() -> None:
     assert reasons(der, now=later, ordered=replace(ORDERED, not_before_min=start)) == [
         "the chain's CN=Test Issuing CA p-256 is not valid now"
     ]
+
+
+ECDSA_SHA1, ECDSA_SHA256, ECDSA_SHA384, RSA_SHA256 = map(
+    bytes.fromhex, ("300906072a8648ce3d0401", "300a06082a8648ce3d040302", "300a06082a8648ce3d040303", "300d06092a864886f70d01010b0500")
+)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer"), [(ECDSA_SHA1, ECDSA_SHA256), (ECDSA_SHA384, ECDSA_SHA256), (RSA_SHA256, RSA_SHA256)], ids=["SHA-1", "two", "RSA"]
+)
+def test_signature_algorithm_that_is_not_the_one_used_is_not_believed(inner: bytes, outer: bytes) -> None:
+    """RFC 5280 4.1.1.2: the algorithm stands twice and must be the same. No verifier would accept these, whatever the signature."""
+    certificate = x509.load_der_x509_certificate(leaf(ISSUER))
+    parts = [inner if child.raw == ECDSA_SHA256 else child.raw for child in parse(certificate.tbs_certificate_bytes).children]
+    tbs = tlv(0x30, *parts)
+    signature = ISSUER.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    assert "it is not signed by the CA's certificate" in reasons(tlv(0x30, tbs, outer, tlv(0x03, b"\x00" + signature)))
