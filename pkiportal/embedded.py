@@ -28,6 +28,14 @@ class _EmbeddedWorker(WorkController):  # type: ignore[misc] # celery has no typ
         self.takes_messages = threading.Event()
         super().__init__(*args, **kwargs)
 
+    def _process_task(self, req: object) -> None:
+        try:
+            super()._process_task(req)
+        except RuntimeError:
+            if threading.main_thread().is_alive():
+                raise
+            # A command has ended: what it left in its queue is in the rows, and the sweeper of the next worker does it.
+
     def on_consumer_ready(self, _consumer: object) -> None:
         self.takes_messages.set()
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, CommandParser, call_command
@@ -56,6 +57,9 @@ class Command(BaseCommand):
 
     def _serve(self, host: str, port: int, threads: int) -> None:
         self.stdout.write(self.style.SUCCESS(f"\nPortal: http://{host}:{port}/   admin: http://{host}:{port}/admin/   (Ctrl-C stops it)"))
+        if urlsplit(settings.PKI_BASE_URL).port != port:
+            told = f"Certificates name {settings.PKI_BASE_URL} for CRL, OCSP and the CA's certificate, which this server is not."
+            self.stdout.write(f"  note: {told} To change that, set PKI_BASE_URL before the first start; or serve at that address.")
         self.stdout.flush()
         from pkiportal.serving import serve_embedded  # noqa: PLC0415 - gunicorn is needed only here
 
