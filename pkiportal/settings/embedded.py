@@ -30,6 +30,11 @@ def _kept_secret(path: Path) -> str:
 
 SECRET_KEY = env_secret("SECRET_KEY") or _kept_secret(PKI_HOME / "secret_key")
 DEBUG = env_bool("PKI_DEBUG", default=False)
+
+# The address that certificates name, kept by the first `manage.py up`: every process of this PKI_HOME must say the same one.
+PKI_BASE_URL_FILE = PKI_HOME / "base_url"
+if "PKI_BASE_URL" not in os.environ and PKI_BASE_URL_FILE.exists():
+    PKI_BASE_URL = PKI_BASE_URL_FILE.read_text(encoding="ascii").strip()
 ALLOWED_HOSTS = env_list("PKI_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 
 DATABASES = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +32,9 @@ class Command(BaseCommand):
             raise CommandError(
                 "`up` is for the embedded default. In production, run web, worker and beat apart (see docker-compose.yml).", returncode=2
             )
+        port = 0 if options["no_serve"] else options["port"] or free_port(options["host"])
+        if port:
+            _be_found_at(options["host"], port)
         if options["demo"]:
             self._demo(options)
         if options["no_serve"]:
@@ -37,7 +42,7 @@ class Command(BaseCommand):
         if not options["demo"]:
             call_command("bootstrap", stdout=self.stdout)
         call_command("collectstatic", interactive=False, verbosity=0)
-        self._serve(options["host"], options["port"] or free_port(options["host"]), options["threads"])
+        self._serve(options["host"], port, options["threads"])
 
     def _demo(self, options: dict[str, Any]) -> None:
         out = open("/dev/null", "w", encoding="ascii") if options["json"] else self.stdout  # noqa: SIM115, PTH123 - lives as long as the process
@@ -59,16 +64,28 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"\nPortal: http://{host}:{port}/   admin: http://{host}:{port}/admin/   (Ctrl-C stops it)"))
         if urlsplit(settings.PKI_BASE_URL).port != port:
             told = f"Certificates name {settings.PKI_BASE_URL} for CRL, OCSP and the CA's certificate, which this server is not."
-            self.stdout.write(f"  note: {told} To change that, set PKI_BASE_URL before the first start; or serve at that address.")
+            self.stdout.write(f"  note: {told} Serve at that address: what is issued names it for good.")
         self.stdout.flush()
         from pkiportal.serving import serve_embedded  # noqa: PLC0415 - gunicorn is needed only here
 
         serve_embedded(host, port, threads)
 
 
+def _be_found_at(host: str, port: int) -> None:
+    """On the very first start, certificates are made to name this server for CRL, OCSP and the CA's certificate. Later the address
+    stays, for it is in certificates then; so it does where PKI_BASE_URL gives it.
+    """
+    if "PKI_BASE_URL" in os.environ or settings.PKI_BASE_URL_FILE.exists() or Path(str(settings.DATABASES["default"]["NAME"])).exists():
+        return
+    name = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
+    settings.PKI_BASE_URL = f"http://{name}:{port}"
+    settings.PKI_BASE_URL_FILE.write_text(settings.PKI_BASE_URL + "\n", encoding="ascii")
+
+
 def free_port(host: str) -> int:
-    """8000 if it is free, else the next one that is. Raises CommandError after a hundred."""
-    for port in range(8000, 8100):
+    """The port that certificates name (8000 at first) if it is free, else one from 8000 on. Raises CommandError after a hundred."""
+    ports: list[int] = [urlsplit(str(settings.PKI_BASE_URL)).port or 8000, *range(8000, 8100)]
+    for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
