@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
 
@@ -12,7 +13,9 @@ class AuditConfig(AppConfig):
 
     def ready(self) -> None:
         from audit.checks import check_triggers  # noqa: PLC0415 - models are ready only now
+        from audit.messages import keep_plans  # noqa: PLC0415
         from audit.triggers import install_after_migrate  # noqa: PLC0415
 
         register(check_triggers, Tags.database)
+        connection_created.connect(keep_plans, dispatch_uid="audit.messages")
         post_migrate.connect(install_after_migrate, sender=self, dispatch_uid="audit.triggers")

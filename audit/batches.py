@@ -12,6 +12,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from audit.messages import exchange
+
 # Below this, one INSERT of all rows is as fast as starting a COPY.
 COPY_FROM = 25
 
@@ -33,22 +35,28 @@ def insert_rows(table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None
     insert_together([Rows(table, columns, rows)])
 
 
-def insert_together(parts: Sequence[Rows | Query]) -> None:
+def insert_together(parts: Sequence[Rows | Query], *, commit: bool = False) -> None:
     """Insert rows of several tables, and run statements that answer nothing, in order. On PostgreSQL many rows go by COPY, and all
-    the small parts in one round trip.
+    the small parts in one round trip; with `commit` it ends the open transaction, which must be the outermost.
     """
-    with connection.cursor() as cursor:
-        small: list[Rows | Query] = []
-        for part in parts:
-            if connection.vendor == "sqlite":
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            for part in parts:
                 _one_by_one(cursor, part)
-            elif isinstance(part, Rows) and len(part.rows) > COPY_FROM:
-                _send(cursor, small)
+        return
+    small: list[Query] = []
+    for part in parts:
+        if isinstance(part, Rows) and len(part.rows) > COPY_FROM:
+            if small:
+                exchange(small)
                 small = []
-                _copy(cursor, part)
-            elif not isinstance(part, Rows) or part.rows:
-                small.append(part)
-        _send(cursor, small)
+            _copy(part)
+        elif not isinstance(part, Rows):
+            small.append(part)
+        elif part.rows:
+            small.append(_insert(part))
+    if small:
+        exchange(small, commit=commit)
 
 
 def _one_by_one(cursor: Any, part: Rows | Query) -> None:
@@ -60,46 +68,31 @@ def _one_by_one(cursor: Any, part: Rows | Query) -> None:
         cursor.executemany(f"INSERT INTO {part.table} ({part.columns}) VALUES ({marks})", adapted)  # noqa: S608 - the callers' constants
 
 
-def _copy(cursor: Any, part: Rows) -> None:
-    with connection.wrap_database_errors, cursor.copy(f"COPY {part.table} ({part.columns}) FROM STDIN") as copy:
+def _copy(part: Rows) -> None:
+    into = f"COPY {part.table} ({part.columns}) FROM STDIN"
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(into) as copy:
         for row in part.rows:
             copy.write_row(row)
 
 
-def _send(cursor: Any, parts: Sequence[Rows | Query]) -> None:
-    """Several statements in one message: parameters are bound in the client (Django's default), so the server takes them.
-
-    They are bound row by row, for psycopg remembers how it took a short text apart.
-    """
-    statements = []
-    for part in parts:
-        if isinstance(part, Rows):
-            marks = "(" + ", ".join(["%s"] * len(part.rows[0])) + ")"
-            values = ", ".join(cursor.mogrify(marks, row) for row in part.rows)
-            statements.append(f"INSERT INTO {part.table} ({part.columns}) VALUES {values}")  # noqa: S608 - the callers' constants
-        else:
-            statements.append(cursor.mogrify(*part))
-    if statements:
-        cursor.execute("; ".join(statements))
+def _insert(part: Rows) -> Query:
+    marks = "(" + ", ".join(["%s"] * len(part.rows[0])) + ")"
+    sql = f"INSERT INTO {part.table} ({part.columns}) VALUES {', '.join([marks] * len(part.rows))}"  # noqa: S608 - the callers' constants
+    return sql, [value for row in part.rows for value in row]
 
 
 def ask(*queries: Query) -> list[list[Any]]:
     """The rows that each of several statements answers, in order; on PostgreSQL in one round trip."""
     if not queries:
         return []
+    if connection.vendor == "postgresql":
+        return exchange(queries)
     with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            return [_rows_of(cursor, cursor.execute(sql, parameters)) for sql, parameters in queries]
-        cursor.execute("; ".join(sql for sql, _ in queries), [value for _, parameters in queries for value in parameters])
-        answers = [_rows_of(cursor)]
-        while cursor.nextset():
-            answers.append(_rows_of(cursor))
-        return answers
+        return [_rows_of(cursor.execute(sql, parameters)) for sql, parameters in queries]
 
 
-def _rows_of(cursor: Any, _executed: object = None) -> list[Any]:
-    answers = cursor.description if connection.vendor == "sqlite" else cursor.pgresult.nfields
-    return list(cursor.fetchall()) if answers else []
+def _rows_of(cursor: Any) -> list[Any]:
+    return list(cursor.fetchall()) if cursor.description else []
 
 
 def ids_query(*wanted: tuple[str, int]) -> Query:
@@ -161,7 +154,8 @@ def text_list(texts: Iterable[str]) -> str:
 def among_texts(column: str) -> str:
     """The condition that `column` is among the texts of one `text_list` parameter."""
     if connection.vendor == "postgresql":
-        return f"{column} IN (SELECT jsonb_array_elements_text(CAST(%s AS jsonb)))"
+        # As an array, so that each is looked up, however small the table was when the statement was planned.
+        return f"{column} = ANY(ARRAY(SELECT jsonb_array_elements_text(CAST(%s AS jsonb))))"
     return f"{column} IN (SELECT value FROM json_each(%s))"  # noqa: S608 - the caller's constant
 
 

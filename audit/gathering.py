@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from django.db import connection
 
-from audit.batches import Query, Rows
+from audit.batches import Query, Rows, insert_together
 from audit.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What an earlier message of the transaction has found out, so that the end need not ask for it: the last number of subjects
+    of which nobody else can write now, and ids for rows to come, by table. Which of those are not needed is no matter.
+    """
+
+    numbers: Mapping[str, int]
+    ids: Mapping[str, Sequence[int]]
+
+
+NOTHING = Foreseen({}, {})
 
 
 class _Gathering(threading.local):
@@ -18,16 +32,28 @@ class _Gathering(threading.local):
         self.at_depth: int | None = None
         self.events: list[Event] = []
         self.groups: list[Group] = []
+        self.foreseen = NOTHING
 
     def goes_on(self) -> bool:
         """Whether what is written now may wait. Within a savepoint it may not, for that can be rolled back alone."""
         return self.at_depth == len(connection.savepoint_ids) and connection.in_atomic_block
 
     def begin(self) -> None:
-        self.at_depth, self.events, self.groups = len(connection.savepoint_ids), [], []
+        self.at_depth = len(connection.savepoint_ids)
 
     def end(self) -> None:
-        self.at_depth, self.events, self.groups = None, [], []
+        self.at_depth, self.events, self.groups, self.foreseen = None, [], [], NOTHING
+
+    def foresee(self, numbers: Mapping[str, int], ids: Mapping[str, Sequence[int]]) -> None:
+        """Once in a transaction, right after its first message."""
+        if self.goes_on():
+            self.foreseen = Foreseen(numbers, ids)
+
+    def forget(self, subjects: Iterable[str]) -> None:
+        """An event of theirs was not held back, but written at once."""
+        if self.foreseen.numbers:
+            gone = set(subjects)
+            self.foreseen = Foreseen({s: last for s, last in self.foreseen.numbers.items() if s not in gone}, self.foreseen.ids)
 
 
 class Group:
@@ -40,3 +66,11 @@ class Group:
 
 
 gathering = _Gathering()
+
+
+def insert_later(rows: Rows) -> None:
+    """Insert rows that need no ids: within `audit.log.together()` at its end."""
+    if gathering.goes_on():
+        gathering.groups.append(Group(rows.table, 0, lambda _ids: None, lambda: rows))
+    else:
+        insert_together([rows])

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,11 +15,24 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from audit.batches import Query, Rows, ask, ids_of, ids_query, insert_together
+from audit.batches import Query, Rows, among_texts, ask, ids_of, ids_query, insert_together, text_list
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
-from audit.gathering import Group, gathering
+from audit.gathering import NOTHING, Foreseen, Group, gathering
 
-__all__ = ["Actor", "Event", "EventRefused", "EventType", "NoTransaction", "Value", "record", "record_many", "together", "unsealed_macs"]
+__all__ = [
+    "Actor",
+    "Event",
+    "EventRefused",
+    "EventType",
+    "NoTransaction",
+    "Value",
+    "one_transaction",
+    "record",
+    "record_many",
+    "subjects_query",
+    "together",
+    "unsealed_macs",
+]
 
 EVENT_COLUMNS = "id, event, subject, subject_seq, actor_kind, actor_name, at, data"
 
@@ -49,17 +62,25 @@ def record_many(events: Sequence[Event]) -> None:
             gathering.events += events
         elif events:
             _write(events)
+            gathering.forget(event.subject for event in events)
     except BaseException:
         transaction.set_rollback(True)
         raise
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def one_transaction() -> Iterator[None]:
+    """`transaction.atomic()` and `together()`; what was held back and the end of the transaction share a message."""
+    with transaction.atomic(), together(commit=True):
+        yield
+
+
+@contextmanager
+def together(*, commit: bool = False) -> Iterator[None]:
     """Write all events recorded and all model rows inserted within at once, at the end: a message or two in place of two each.
 
     Until then the rows are not there for anybody to read, and an IntegrityError that they cause is raised at the end. The open
-    transaction must be the one that the changes share. An exception leaves nothing but a roll-back.
+    transaction must be the one that the changes share. An exception leaves nothing but a roll-back. `commit` is for `one_transaction`.
     """
     if not connection.in_atomic_block:
         raise NoTransaction("audit.log.together() needs an open transaction, the one of the changes that its events tell of.")
@@ -70,7 +91,7 @@ def together() -> Iterator[None]:
     try:
         yield
         if gathering.events or gathering.groups:
-            _write(gathering.events, gathering.groups)
+            _write(gathering.events, gathering.groups, foreseen=gathering.foreseen, commit=commit and len(connection.atomic_blocks) == 1)
     except BaseException:
         transaction.set_rollback(True)
         raise
@@ -88,9 +109,22 @@ def _mac_keys() -> list[bytes]:
     return [hashlib.sha256(b"audit.unsealed:" + str(secret).encode()).digest() for secret in secrets]
 
 
-def _write(events: Sequence[Event], groups: Sequence[Group] = ()) -> None:
+def subjects_query(subjects: Iterable[str]) -> Query:
+    """For `ask`: the last numbers of subjects, which nobody else can raise until the open transaction ends. What it answers, and ids
+    that are asked for after it in the same message, may go to `gathering.foresee`.
+    """
+    lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
+    among = among_texts("subject")
+    return f"SELECT subject, last_seq FROM audit_subject WHERE {among} ORDER BY subject{lock}", [text_list(sorted(subjects))]  # noqa: S608
+
+
+def _write(events: Sequence[Event], groups: Sequence[Group] = (), *, foreseen: Foreseen = NOTHING, commit: bool = False) -> None:
     """The rows that were held back, then the events: their numbers and all ids in one message, everything else in another."""
-    numbers, ids, given = _take_numbers(Counter(event.subject for event in events), groups)
+    counts = Counter(event.subject for event in events)
+    known = {subject: foreseen.numbers[subject] for subject in counts if subject in foreseen.numbers}
+    others = {subject: count for subject, count in counts.items() if subject not in known}
+    numbers, ids, given = _take_numbers(others, len(events), groups, foreseen)
+    numbers |= known
     for group, taken in zip(groups, given, strict=True):
         group.give_ids(taken)
     rows: list[tuple[Any, ...]] = []
@@ -104,39 +138,50 @@ def _write(events: Sequence[Event], groups: Sequence[Group] = ()) -> None:
         rows.append((*row, data))
         content = canonical_bytes(event_id=event_id, subject_seq=seq, event=event, data=data)
         macs.append((event_id, hmac.digest(mac_key, content, "sha256")))
+    counted = [_numbers_query({subject: numbers[subject] for subject in known}, found="excluded.last_seq")] if known else []
     held = [group.content() for group in groups]
-    insert_together([*held, Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)])
+    written = [Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)]
+    insert_together([*counted, *held, *written], commit=commit)
 
 
-def _take_numbers(counts: Mapping[str, int], groups: Sequence[Group]) -> tuple[dict[str, int], list[int], list[list[int]]]:
+def _take_numbers(
+    counts: Mapping[str, int], events: int, groups: Sequence[Group], foreseen: Foreseen
+) -> tuple[dict[str, int], list[int], list[list[int]]]:
     """The last number of each subject before ours, an id for each event, and ids for each group of rows that lacks them.
 
     Subjects are sorted, so that two batches lock them in the same order and cannot wait for each other. Ids are taken after
     the subjects' rows are locked: within one subject, ids rise in the order of subject_seq.
     """
-    wanted = Counter({"audit_event": sum(counts.values())} if counts else {})
+    wanted = Counter({"audit_event": events})
     for group in groups:
         wanted[group.table] += group.missing
-    tables = [table for table, count in wanted.items() if count]
-    queries = [_numbers_query(counts)] if counts else []
-    answers = ask(*queries, *([ids_query(*((table, wanted[table]) for table in tables))] if tables else []))
-    ids = dict(zip(tables, map(iter, ids_of(answers[-1], len(tables))), strict=True)) if tables else {}
-    events = list(islice(ids["audit_event"], sum(counts.values()))) if counts else []
+    ids = {table: list(foreseen.ids.get(table, ())[:count]) for table, count in wanted.items()}
+    if counts:  # their events' ids must be younger than their locks
+        ids["audit_event"] = []
+    missing = [(table, count - len(ids[table])) for table, count in wanted.items() if count > len(ids[table])]
+    queries = [_raised_query(counts)] if counts else []
+    answers = ask(*queries, *([ids_query(*missing)] if missing else []))
+    if missing:
+        for (table, _), more in zip(missing, ids_of(answers[-1], len(missing)), strict=True):
+            ids[table] += more
     numbers = {subject: last_seq - counts[subject] for subject, last_seq in answers[0]} if counts else {}
-    return numbers, events, [list(islice(ids[group.table], group.missing)) if group.missing else [] for group in groups]
+    left = {table: iter(taken) for table, taken in ids.items()}
+    return numbers, list(islice(left["audit_event"], events)), [list(islice(left[group.table], group.missing)) for group in groups]
 
 
-def _numbers_query(counts: Mapping[str, int]) -> Query:
-    pairs = sorted(counts.items())
+def _raised_query(counts: Mapping[str, int]) -> Query:
+    sql, parameters = _numbers_query(counts, found="audit_subject.last_seq + excluded.last_seq")
+    return f"{sql} RETURNING subject, last_seq", parameters
+
+
+def _numbers_query(numbers: Mapping[str, int], *, found: str) -> Query:
+    """The subjects' numbers; `found` says, in SQL, what becomes of one that has a number already."""
+    pairs = sorted(numbers.items())
     if connection.vendor == "postgresql":
         source = "SELECT * FROM unnest(%s::text[], %s::bigint[])"
-        parameters: list[Any] = [[subject for subject, _ in pairs], [count for _, count in pairs]]
+        parameters: list[Any] = [[subject for subject, _ in pairs], [number for _, number in pairs]]
     else:
         # WHERE true: without it SQLite reads ON CONFLICT as a join condition.
         source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s) WHERE true"
         parameters = [json.dumps(pairs)]
-    sql = (
-        f"INSERT INTO audit_subject (subject, last_seq) {source} ON CONFLICT (subject) "
-        "DO UPDATE SET last_seq = audit_subject.last_seq + excluded.last_seq RETURNING subject, last_seq"
-    )
-    return sql, parameters
+    return f"INSERT INTO audit_subject (subject, last_seq) {source} ON CONFLICT (subject) DO UPDATE SET last_seq = {found}", parameters

@@ -9,8 +9,9 @@ from datetime import datetime
 
 from django.db import connection
 
-from audit.batches import Query, among_texts, ask, text_list
+from audit.batches import Query, Rows, among_texts, ask, text_list
 from audit.events import EventType
+from audit.gathering import insert_later
 from audit.log import Actor, record
 from keys.models import Key, PublicKey
 
@@ -42,6 +43,15 @@ def public_keys_queries(owners: Mapping[str, str], *, now: datetime) -> tuple[Qu
         source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), %s, '' FROM json_each(%s) WHERE true"
     insert = f"INSERT INTO keys_publickey (spki_sha256, team, recorded_at, blocked_reason) {source} ON CONFLICT DO NOTHING"
     return (insert, [connection.ops.adapt_datetimefield_value(now), pairs]), shared_keys_query(owners)
+
+
+def record_new_keys(owners: Mapping[str, str], *, now: datetime) -> dict[str, RecordedAs]:
+    """Note whose they are at the end of `audit.log.together()`. None of them was there when `shared_keys_query` was asked; one that
+    another transaction records meanwhile raises IntegrityError.
+    """
+    rows = [[spki, team, now, ""] for spki, team in sorted(owners.items())]
+    insert_later(Rows("keys_publickey", "spki_sha256, team, recorded_at, blocked_reason", rows))
+    return {spki: RecordedAs(team, blocked=False) for spki, team in owners.items()}
 
 
 def blocked_keys(spkis: Iterable[str]) -> set[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection
 
-from audit.batches import text_list
+from audit.batches import Query, ask, text_list
 from keys.backends.base import KeyRef
 from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyNotFound, KeyOperationRefused
 from keys.models import Key
@@ -61,8 +61,11 @@ def side_by_side(alias: str, items: Sequence[T], act: Callable[[T], R]) -> list[
 
 def sign_many_with(key: Key, messages: Sequence[bytes], *, for_status: bool = False) -> list[bytes]:
     """Signatures over several messages with one key, in one call where the backend can. Raises KeyBackendError as `private_key_for`."""
-    _check(key, _states([key]), for_status=for_status)
-    return get_key_backend(key.backend).sign_many(ref_of(key), messages)
+    backend, ref = get_key_backend(key.backend), ref_of(key)
+    presence = backend.presence_query(ref)
+    states, *present = ask(_states_query([key]), *([presence] if presence else []))
+    _check(key, _by_id(states), for_status=for_status)
+    return backend.sign_many(ref, messages, present=any(present))
 
 
 def sign_digest_with(key: Key, digest: bytes, *, for_status: bool = False) -> bytes:
@@ -73,14 +76,21 @@ def sign_digest_with(key: Key, digest: bytes, *, for_status: bool = False) -> by
 
 def _states(keys: Sequence[Key]) -> dict[UUID, str]:
     """As they are now in the database: the callers' rows may be older than a report of compromise."""
+    return _by_id(ask(_states_query(keys))[0])
+
+
+def _states_query(keys: Sequence[Key]) -> Query:
+    """(Asked at each signature: the ORM costs several times the answer.)"""
     as_stored = [key.pk if connection.vendor == "postgresql" else key.pk.hex for key in keys]
-    with connection.cursor() as cursor:  # asked at each signature: the ORM costs several times the answer
-        cursor.execute(f"SELECT id, state FROM keys_key WHERE {_AMONG[connection.vendor]}", [text_list(map(str, as_stored))])  # noqa: S608
-        return {UUID(str(pk)): state for pk, state in cursor.fetchall()}
+    return f"SELECT id, state FROM keys_key WHERE {_AMONG[connection.vendor]}", [text_list(map(str, as_stored))]  # noqa: S608 - constants
+
+
+def _by_id(rows: Iterable[tuple[Any, str]]) -> dict[UUID, str]:
+    return {UUID(str(pk)): state for pk, state in rows}
 
 
 _AMONG = {
-    "postgresql": "id IN (SELECT CAST(t AS uuid) FROM jsonb_array_elements_text(CAST(%s AS jsonb)) AS t)",
+    "postgresql": "id = ANY(ARRAY(SELECT CAST(t AS uuid) FROM jsonb_array_elements_text(CAST(%s AS jsonb)) AS t))",
     "sqlite": "id IN (SELECT value FROM json_each(%s))",
 }
 

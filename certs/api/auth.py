@@ -1,4 +1,4 @@
-"""Bearer tokens at the API's door: looked up by hash, remembered for a few seconds in the process."""
+"""Bearer tokens at the API's door: looked up by hash, remembered for a few seconds in the process with their team's domains."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class TokenAuth(HttpBearer):
         if row is None or not row.user.is_active or (row.expires_at and row.expires_at <= database_now()):
             _known.pop(digest, None)
             return None
+        row.team.remembered_domains = row.team.domain_names()
         if len(_known) > 10_000:
             _known.clear()
         _known[digest] = (time.monotonic() + REMEMBER_SECONDS, row)

@@ -16,6 +16,9 @@ class Team(models.Model):
     email = models.EmailField(blank=True)
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="teams", blank=True)
 
+    # As they were when this object was made to be kept for some seconds; see certs.api.auth.
+    remembered_domains: tuple[str, ...] | None = None
+
     def __str__(self) -> str:
         return self.name
 

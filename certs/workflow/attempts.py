@@ -16,16 +16,18 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Count, F
 
-from audit.batches import Query, among_ids, ask, id_list
+from audit.batches import Query, among_ids, ask, id_list, ids_of, ids_query
 from audit.clock import database_now, now_query, time_of
 from audit.events import EventType
-from audit.log import Actor, Event, record_many
+from audit.gathering import gathering
+from audit.log import Actor, Event, record_many, subjects_query
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.models.batch import insert_models, instances, new, select_query, update_later, update_rows
 from certs.terms import RequestState as S
 from certs.workflow.states import ready_query
 
 MAX_LOSSES = 3
+NONE: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +131,24 @@ class Standing:
         return self.claimed & self.ready
 
 
-def as_things_stand(attempts: Collection[Attempt], state: S, *also: Query) -> Standing:
-    """One message at the beginning of beat 3. Needs an open transaction; what the caller writes belongs to the same one."""
+def as_things_stand(
+    attempts: Collection[Attempt], state: S, *also: Query, requests: Iterable[CertificateRequest] = (), to_come: Mapping[str, int] = NONE
+) -> Standing:
+    """One message at the beginning of beat 3. Needs an open transaction; what the caller writes belongs to the same one.
+
+    `requests`, and `to_come`, ids for new rows by table: what is known now need not be asked for at the end of `audit.log.together()`.
+    """
     lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
     sql = f"SELECT request_id FROM certs_attempt WHERE {among_ids('id')} AND closed_at IS NULL ORDER BY id{lock}"  # noqa: S608 - constants
     claims = (sql, [id_list(sorted(attempt.pk for attempt in attempts))])
-    ready, claimed, time, *answers = ask(ready_query([attempt.request_id for attempt in attempts], state), claims, now_query(), *also)
+    subjects = [request.subject for request in requests]
+    numbers = [subjects_query(subjects), ids_query(*to_come.items())] if subjects else []  # ids are younger than the subjects' locks
+    ready, claimed, time, *answers = ask(
+        ready_query([attempt.request_id for attempt in attempts], state), claims, now_query(), *numbers, *also
+    )
+    if subjects:
+        last, ids, *answers = answers
+        gathering.foresee(dict(last), dict(zip(to_come, ids_of(ids, len(to_come)), strict=True)))
     return Standing(time_of(time), frozenset(row[0] for row in claimed), frozenset(row[0] for row in ready), tuple(answers))
 
 

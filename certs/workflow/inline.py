@@ -9,21 +9,24 @@ queue, which retries and holds as always.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import IntegrityError, transaction
 
-from audit.log import together
-from certs.errors import InputRefused, PortalError
+from audit.log import one_transaction, together
+from certs.errors import PortalError
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest
 from certs.terms import RequestState as S
+from certs.workflow.arriving import arrive
 from certs.workflow.canvas import start
 from certs.workflow.issuance import Requester, Wanted, admit_all, insert_requests, replayed
 from certs.workflow.joining import Joiner
 from certs.workflow.steps.policy import evaluate_and_move
 from certs.workflow.steps.submission import Work, carry_out, note_intents
+from policy.engine import Decision
 
 log = logging.getLogger(__name__)
 
@@ -46,43 +49,49 @@ def issue_now(call: Call) -> CertificateRequest:
     return _joined(call)
 
 
-def _run(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exception]:
-    """One result for each. Who may not ask at all is told so, and costs the others nothing."""
-    results: dict[int, CertificateRequest | Exception] = {}
-    for number, call in enumerate(calls):
-        try:
-            call.requester.check()
-        except PortalError as exc:
-            results[number] = exc
-    good = [number for number in range(len(calls)) if number not in results]
-    results |= dict(zip(good, _issued([calls[number] for number in good]), strict=True))
-    return [results[number] for number in range(len(calls))]
-
-
-def _issued(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exception]:
-    if not calls:
-        return []
-    wanted: list[Wanted] = []
+def _issued(calls: Sequence[Call], *, again: bool = True) -> Sequence[CertificateRequest | Exception]:
+    """One result for each."""
     try:
-        wanted = admit_all([(call.spec, call.requester) for call in calls], [call.requester.idempotency_key for call in calls])
-        requests, works = _begin(wanted, at_once=True)
-    except Exception as exc:  # nothing of this batch was written
+        requests, works = _begin_at_once(calls)
+    except Exception as exc:  # noqa: BLE001 - nothing of this batch was written, and each caller is told
         if len(calls) > 1:  # whose fault it was shows when each runs alone
             return [result for call in calls for result in _issued([call])]
-        if isinstance(exc, IntegrityError) and calls[0].requester.idempotency_key:
-            return [_earlier(wanted, exc)]
-        if not isinstance(exc, PortalError):
-            log.exception("a CSR could not be begun")
-        return [exc]
+        if not isinstance(exc, IntegrityError):
+            return [_told(exc)]
+        earlier = _earlier(calls[0], exc)
+        if earlier is exc and again:  # its public key was recorded by somebody else meanwhile
+            return _issued(calls, again=False)
+        return [_told(earlier) if isinstance(earlier, Exception) else earlier]
     _finish(works)
     return requests
 
 
-def _earlier(wanted: Sequence[Wanted], conflict: IntegrityError) -> CertificateRequest | Exception:
+def _told(problem: Exception) -> Exception:
+    if not isinstance(problem, PortalError):
+        log.error("a CSR could not be begun", exc_info=problem)
+    return problem
+
+
+def _earlier(call: Call, conflict: IntegrityError) -> CertificateRequest | Exception:
+    """The request that its idempotency key has made before, or why there is none: the conflict, when that was about something else."""
+    key = call.requester.idempotency_key
+    if not key:
+        return conflict
     try:
-        return replayed(wanted, conflict=conflict)[0]
-    except (InputRefused, IntegrityError) as exc:
+        return replayed(admit_all([(call.spec, call.requester)], [key]), conflict=conflict)[0]
+    except (PortalError, IntegrityError) as exc:
         return exc
+
+
+def _begin_at_once(calls: Sequence[Call]) -> tuple[list[CertificateRequest], list[Work]]:
+    with one_transaction():
+        arrived = arrive([(call.spec, call.requester) for call in calls], [call.requester.idempotency_key for call in calls])
+        judged = evaluate_and_move(arrived.requests, now=arrived.now, read=arrived.facts, keys=arrived.keys)
+        return arrived.requests, _noted(arrived.requests, judged, now=arrived.now, at_once=True)
+
+
+def _noted(requests: Sequence[CertificateRequest], judged: Mapping[int, Decision], *, now: datetime, at_once: bool) -> list[Work]:
+    return note_intents([r for r in requests if r.state == S.CSR_CREATED], now=now, judged=judged, at_once=at_once)
 
 
 def issue_admitted(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
@@ -93,19 +102,18 @@ def issue_admitted(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
 def issue_wanted(wanted: Callable[[], Sequence[Wanted]]) -> list[CertificateRequest]:
     """The same for what `wanted` answers in the first transaction, which may lock what it comes from."""
     with transaction.atomic():
-        requests, works = _begin(wanted(), at_once=False)
+        requests, works = _begin(wanted())
     _finish(works)
     return requests
 
 
-@transaction.atomic
-def _begin(wanted: Sequence[Wanted], *, at_once: bool) -> tuple[list[CertificateRequest], list[Work]]:
+def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Work]]:
     if not wanted:
         return [], []
     with together():
         requests, now, read = insert_requests(wanted)
         judged = evaluate_and_move(requests, now=now, read=read)
-        return requests, note_intents([r for r in requests if r.state == S.CSR_CREATED], now=now, judged=judged, at_once=at_once)
+        return requests, _noted(requests, judged, now=now, at_once=False)
 
 
 def _finish(works: Sequence[Work]) -> None:
@@ -124,4 +132,4 @@ def _finish(works: Sequence[Work]) -> None:
             start(singles, at=S.CSR_CREATED)
 
 
-_joined: Joiner[Call, CertificateRequest] = Joiner(_run, most=MOST_TOGETHER)
+_joined: Joiner[Call, CertificateRequest] = Joiner(_issued, most=MOST_TOGETHER)

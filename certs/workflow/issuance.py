@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,15 +41,27 @@ class Requester:
     idempotency_scope: str = ""
     idempotency_key: str = ""
 
-    def check(self) -> None:
-        """Raises NotPermitted unless the user belongs to the team or to the security team."""
-        if self.user is None or self.user.is_superuser or self.team.has_member(self.user.pk):
+    @property
+    def member(self) -> tuple[int, int] | None:
+        """The ids of team and user, of whom one must be in the other; None for those who may ask for any team."""
+        return None if self.user is None or self.user.is_superuser else (self.team.pk, self.user.pk)
+
+    def check(self, members: Collection[tuple[int, int]] | None = None) -> None:
+        """Raises NotPermitted unless the user belongs to the team or is a superuser. `members`: what `members_query` answered."""
+        if self.member is None or (self.member in members if members is not None else self.team.has_member(self.user.pk)):
             return
         raise NotPermitted(
             f"{self.user} is not a member of team {self.team.slug}.",
             field="team",
             next_step="Ask a member of that team to request it, or an administrator to add you.",
         )
+
+
+def members_query(requesters: Iterable[Requester]) -> Query:
+    """For `ask`: who of these users is a member of which of these teams."""
+    wanted = {requester.member for requester in requesters if requester.member is not None}
+    sql = f"SELECT team_id, user_id FROM certs_team_members WHERE {among_ids('team_id')} AND {among_ids('user_id')}"  # noqa: S608 - constants
+    return sql, [id_list(sorted({team for team, _ in wanted})), id_list(sorted({user for _, user in wanted}))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,13 @@ def admit_all(
     for requester in {id(requester): requester for _, requester in asked}.values():
         requester.check()
     issuers, profiles = ask(_issuer_query(issuer or settings.PKI_DEFAULT_CA), _PROFILES)
-    target = _active(issuers, issuer or settings.PKI_DEFAULT_CA)
+    return admitted(asked, idempotency_keys, active_among(issuers, issuer or settings.PKI_DEFAULT_CA), profiles)
+
+
+def admitted(
+    asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], target: Issuer, profiles: Sequence[Sequence[str]]
+) -> list[Wanted]:
+    """`profiles`: rows that begin with the name of each that exists. Raises InputRefused."""
     _check_profiles({spec.profile for spec, _ in asked}, profiles)
     return [
         Wanted(spec, requester, target, request_digest(spec, team=requester.team, issuer=target, requester=_who(requester)), key)
@@ -137,12 +155,22 @@ def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest],
     """Rows, brought CSRs and events; answers the time too, and what `facts_queries` say for judging them. The CAs' rows stay as
     they are until the open transaction ends, which is needed. Raises IntegrityError for an idempotency key used before.
     """
-    lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
-    shared = select_query(Issuer, f"{among_ids('id')} ORDER BY id{lock}", [id_list(sorted({one.issuer.pk for one in wanted}))])
+    shared = issuers_shared(among_ids("id"), [id_list(sorted({one.issuer.pk for one in wanted}))])
     facts = facts_queries([(one.spec, one.requester.team) for one in wanted])
     time, ids, rows, *read = ask(now_query(), ids_query((CertificateRequest._meta.db_table, len(wanted))), shared, *facts)
     now, issuers = time_of(time), {issuer.pk: issuer for issuer in instances(Issuer, rows)}
-    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, pk in zip(wanted, ids_of(ids)[0], strict=True)]
+    return make_rows(wanted, ids_of(ids)[0], issuers, now=now), now, read
+
+
+def issuers_shared(condition: str, parameters: Sequence[Any]) -> Query:
+    """For `ask`: issuers that meet a condition in SQL; they stay as they are until the open transaction ends."""
+    lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
+    return select_query(Issuer, f"{condition} ORDER BY id{lock}", parameters)
+
+
+def make_rows(wanted: Sequence[Wanted], ids: Sequence[int], issuers: Mapping[int, Issuer], *, now: datetime) -> list[CertificateRequest]:
+    """The requests' rows with their brought CSRs and events. `issuers`: by id, as they are now."""
+    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, pk in zip(wanted, ids, strict=True)]
     csrs = [
         new(RequestCSR, request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
         for r, one in zip(requests, wanted, strict=True)
@@ -155,7 +183,7 @@ def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest],
             for r, one in zip(requests, wanted, strict=True)
         ]
     )
-    return requests, now, read
+    return requests
 
 
 def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateRequest:
@@ -234,14 +262,15 @@ def _asks_the_same(one: Wanted, row: CertificateRequest) -> bool:
 
 def active_issuer(name: str) -> Issuer:
     """The issuer of that name, or the one that has taken over from it; it must be active. Raises InputRefused."""
-    return _active(ask(_issuer_query(name))[0], name)
+    return active_among(ask(_issuer_query(name))[0], name)
 
 
 def _issuer_query(name: str) -> Query:
     return select_query(Issuer, "name = %s", [name])
 
 
-def _active(rows: Sequence[Sequence[Any]], name: str) -> Issuer:
+def active_among(rows: Sequence[Sequence[Any]], name: str) -> Issuer:
+    """The CA of that name among rows that were asked for, or the one that has taken over from it. Raises InputRefused."""
     issuer = next(iter(instances(Issuer, rows)), None)
     if issuer is None:
         known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"

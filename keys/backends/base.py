@@ -11,6 +11,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from audit.batches import Query
 from keys.errors import KeyBackendError, KeyMismatch, KeyNotFound, KeyOperationRefused
 from keys.signing import sign_message
 from keys.spec import KeySpec
@@ -105,8 +106,15 @@ class KeyBackend(ABC):
         """
         return [attempt(act, item) for item in items]
 
-    def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
-        """Signatures over several messages with one key, in the scheme that certificates use."""
+    def presence_query(self, ref: KeyRef) -> Query | None:
+        """What the portal's own database must answer, a row, as long as the key exists; asked together with the key's state."""
+        return None
+
+    def sign_many(self, ref: KeyRef, messages: Sequence[bytes], *, present: bool = False) -> list[bytes]:
+        """Signatures over several messages with one key, in the scheme that certificates use.
+
+        `present`: what `presence_query` asks was answered a moment ago.
+        """
         key = self.private_key(ref)
         return [sign_message(key, message) for message in messages]
 

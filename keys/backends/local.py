@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key, load_der_public_key
 from django.db import IntegrityError, connection, transaction
 
-from audit.batches import ask, insert_rows
+from audit.batches import Query, ask, insert_rows
 from audit.clock import database_now
 from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
 from keys.backends.kek import KeyEncryptionKey
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
-from keys.signing import sign_digest
+from keys.signing import sign_digest, sign_message
 from keys.spec import KeySpec, facts_of, spki_der
 
 CACHED_KEYS = 256
@@ -138,7 +138,7 @@ class LocalKeyBackend(KeyBackend):
         return [self._info(name, rows[key_id]) if key_id in rows else None for name, key_id in wanted]
 
     def private_key(self, ref: KeyRef) -> Any:
-        return _remote(self._load(ref.key_id, ref.version))
+        return _remote(self._load(ref))
 
     def private_keys(self, refs: Sequence[KeyRef]) -> list[Any]:
         """One query for all of them."""
@@ -153,8 +153,16 @@ class LocalKeyBackend(KeyBackend):
 
         return self.side_by_side(refs, opened)
 
+    def presence_query(self, ref: KeyRef) -> Query:
+        stored = ref.key_id if connection.vendor == "postgresql" else ref.key_id.hex
+        return "SELECT 1 FROM keys_localkeymaterial WHERE key_id = %s AND version = %s", [stored, ref.version]
+
+    def sign_many(self, ref: KeyRef, messages: Sequence[bytes], *, present: bool = False) -> list[bytes]:
+        key = (self._kept(ref) if present else None) or self._load(ref)
+        return [sign_message(_remote(key), message) for message in messages]
+
     def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
-        return sign_digest(self._load(ref.key_id, ref.version), digest)
+        return sign_digest(self._load(ref), digest)
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         """Each version is a claim's own row; a key is followed by one at most, which the database sees to."""
@@ -231,21 +239,25 @@ class LocalKeyBackend(KeyBackend):
         ref = KeyRef(self.alias, name, row.version, f"{self.alias}/keys/{name}", row.key_id)
         return KeyInfo(ref, _spec_of(public_key), public_key, row.created_at, {"encrypted_under": row.kek_id})
 
-    def _load(self, key_id: UUID, version: int) -> Any:
+    def _load(self, ref: KeyRef) -> Any:
         """From this process's memory, as long as the row is there: another process may have destroyed it."""
-        with self._lock:
-            key = self._loaded.get((key_id, version))
-            if key is not None:
-                self._loaded.move_to_end((key_id, version))
-        if key is not None and _is_there(key_id, version):
+        key, place = self._kept(ref), (ref.key_id, ref.version)
+        if key is not None and ask(self.presence_query(ref))[0]:
             return key
         with self._lock:
-            self._loaded.pop((key_id, version), None)
-        key = self._decrypt(self._row(key_id, version))
+            self._loaded.pop(place, None)
+        key = self._decrypt(self._row(*place))
         with self._lock:
-            self._loaded[(key_id, version)] = key
+            self._loaded[place] = key
             while len(self._loaded) > CACHED_KEYS:
                 self._loaded.popitem(last=False)
+        return key
+
+    def _kept(self, ref: KeyRef) -> Any:
+        with self._lock:
+            key = self._loaded.get((ref.key_id, ref.version))
+            if key is not None:
+                self._loaded.move_to_end((ref.key_id, ref.version))
         return key
 
     def _decrypt(self, row: LocalKeyMaterial) -> Any:
@@ -261,13 +273,6 @@ class LocalKeyBackend(KeyBackend):
             ) from exc
         # The ciphertext is authenticated and ours: validating RSA again would cost 45 to 315 ms for each key.
         return load_der_private_key(plain, None, unsafe_skip_rsa_key_validation=True)
-
-
-def _is_there(key_id: UUID, version: int) -> bool:
-    """Asked at each signature: the ORM costs several times the answer."""
-    stored = key_id if connection.vendor == "postgresql" else key_id.hex
-    (rows,) = ask(("SELECT 1 FROM keys_localkeymaterial WHERE key_id = %s AND version = %s", [stored, version]))
-    return bool(rows)
 
 
 # name, version, the claim that it follows, spec, claim

@@ -24,6 +24,7 @@ from certs.workflow.holding import hold_for_ca
 from certs.workflow.issuance import submit
 from certs.workflow.planning import plan_words
 from keys.backends.local import LocalKeyBackend
+from keys.lifecycle import ref_of
 from keys.models import Key
 from keys.registry import get_key_backend
 from tests.certs.api.test_issue import Api, pem_csr
@@ -93,7 +94,7 @@ def secrets_of_the_day(token: str, vault_token: str) -> dict[str, bytes]:
     backend = get_key_backend("local")
     assert isinstance(backend, LocalKeyBackend)
     for key in Key.objects.filter(backend="local"):
-        der = backend._load(key.pk, key.version).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        der = backend._load(ref_of(key)).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         found[f"private key {key.name}"] = der[36:68]  # the scalar of a P-256 key stands here in PKCS#8
     for kind, (secret, _) in list(SECRETS.items())[:8]:
         found[f"pasted {kind}"] = secret[60:100]

@@ -15,25 +15,38 @@ from certs.models import CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.states import WORKER, Move, transition_many
 from certs.workflow.succession import claimed_keys_query
-from keys.lifecycle import RecordedAs, public_keys_queries, recorded_as
+from keys.lifecycle import RecordedAs, public_keys_queries, record_new_keys, recorded_as
 
 Events = tuple[tuple[EventType, Mapping[str, Any]], ...]
 _PATHS = {S.SUBMITTED: (S.APPROVED, S.KEY_READY, S.CSR_CREATED), S.APPROVED: (S.KEY_READY, S.CSR_CREATED)}
 
 
+KeyRows = tuple[Sequence[Any], Sequence[Any]]  # what shared_keys_query and claimed_keys_query answered
+
+
 def advance_brought(
-    requests: Sequence[CertificateRequest], *, source: S, now: datetime, before: Mapping[int, Events] | None = None
+    requests: Sequence[CertificateRequest],
+    *,
+    source: S,
+    now: datetime,
+    before: Mapping[int, Events] | None = None,
+    keys: KeyRows | None = None,
 ) -> None:
     """Submitted or approved -> csr_created, after the events in `before`. A public key of another team, or one that is
     blocked, ends the request (PROTOCOLS 5). Needs an open transaction.
+
+    `keys`: was asked in it already, under `audit.log.together()`. One that another transaction records meanwhile raises
+    IntegrityError at the end then.
     """
     if not requests:
         return
     # Of two teams that show the same key at once, the one whose request is older has it.
     owners = {request.spki_sha256: request.team.slug for request in reversed(requests)}
-    _, rows, claimed = ask(*public_keys_queries(owners, now=now), claimed_keys_query(owners))
+    _, rows, claimed = (None, *keys) if keys else ask(*public_keys_queries(owners, now=now), claimed_keys_query(owners))
     recorded = recorded_as(rows)
-    recorded |= {spki: RecordedAs(recorded[spki].team, blocked=True) for (spki,) in claimed}
+    if keys:
+        recorded |= record_new_keys({spki: team for spki, team in owners.items() if spki not in recorded}, now=now)
+    recorded |= {spki: RecordedAs(recorded[spki].team, blocked=True) for (spki,) in claimed if spki in owners}
     moves = [_move(request, recorded[request.spki_sha256], source, (before or {}).get(request.pk, ())) for request in requests]
     transition_many(moves, source=source, actor=WORKER, now=now)
 

@@ -16,7 +16,7 @@ from certs.terms import RequestState as S
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.inherited_approvals import inherit_approvals
 from certs.workflow.states import WORKER, Move, lock_ready, transition_many
-from certs.workflow.steps.brought import advance_brought
+from certs.workflow.steps.brought import KeyRows, advance_brought
 from policy.engine import Decision, Outcome
 
 
@@ -31,10 +31,14 @@ def check_policy(ids: Sequence[int]) -> Sequence[int]:
 
 
 def evaluate_and_move(
-    requests: Sequence[CertificateRequest], *, now: datetime, read: Sequence[Sequence[Any]] | None = None
+    requests: Sequence[CertificateRequest],
+    *,
+    now: datetime,
+    read: Sequence[Sequence[Any]] | None = None,
+    keys: KeyRows | None = None,
 ) -> Mapping[int, Decision]:
     """Judge requests that are `submitted` and locked, and move each where its decision leads. Answers the decisions by request id.
-    `read`: as for `certs.workflow.facts.evaluate_many`.
+    `read`: as for `certs.workflow.facts.evaluate_many`. `keys`: as for `advance_brought`.
     """
     version, decisions = evaluate_many([asked_by(request) for request in requests], at=now, read=read)
     keep_evaluations(requests, decisions, now=now)
@@ -43,7 +47,7 @@ def evaluate_and_move(
     for request, decision in straight_on:
         request.policy_version = decision.policy_version
     evaluated = {request.pk: ((EventType.POLICY_EVALUATED, evaluation_data(decision)),) for request, decision in straight_on}
-    advance_brought([request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
+    advance_brought([request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated, keys=keys)
     asking = [request for request, decision in judged if decision.outcome is Outcome.NEEDS_APPROVAL]
     inherited = inherit_approvals(asking, valid_days=version.ruleset.approval_valid_days, at=now) if asking else {}
     moves = [_move(request, decision, inherited.get(request.pk)) for request, decision in judged if request.pk not in evaluated]

@@ -14,11 +14,11 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.events import EventType, recordable
-from audit.log import Event, record_many, together
+from audit.log import Event, one_transaction, record_many
 from certs.ca.base import BookkeepingCA, CAClient, CAUnreachable, Issued, Noted, NotSent, Order, Outcome, Pending, Refused, Unknown
 from certs.ca.registry import get_ca_client, own_ca
 from certs.errors import SignerMismatch
-from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
+from certs.models import Attempt, Certificate, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR, UnclaimedResult
 from certs.models.batch import locked
 from certs.notifications.alerts import open_circuit
 from certs.terms import RequestState as S
@@ -93,7 +93,7 @@ def carry_out(work: Work, *, complete: bool = False) -> dict[int, str]:
         work = replace(work, noted=own.note_alone(list(work.orders.values())))
     results = _ask(work)
     pause(STEP, "ca answered")
-    with transaction.atomic(), together():
+    with one_transaction():
         unavailable = _record(work, results, complete=complete)
     pause(STEP, "answer recorded")
     return unavailable
@@ -289,7 +289,10 @@ def _record(work: Work, results: dict[int, Result], *, complete: bool) -> dict[i
     """Beat 3: compare and set, for the requests whose claim held. Answers what to try again. Needs an open transaction."""
     chains, keys = record_queries([(work.requests[pk], result) for pk, result in results.items() if isinstance(result, Believed)])
     noted = [_own_ca(work).standing(work.noted)] if work.noted is not None else []
-    standing = as_things_stand(work.attempts.values(), S.CSR_CREATED, chains, keys, *noted)
+    to_come = {"audit_event": (2 if complete else 1) * len(results), Certificate._meta.db_table: len(results)}
+    standing = as_things_stand(
+        work.attempts.values(), S.CSR_CREATED, chains, keys, *noted, requests=work.requests.values(), to_come=to_come
+    )
     now, read = standing.now, standing.answers[:2]
     if noted:
         results = results | _given_up(work, results, {row[0] for row in standing.answers[2]})

@@ -1,0 +1,141 @@
+"""One message to PostgreSQL: several statements, each planned once a connection, and with them the beginning and the end of their
+transaction.
+
+Of a small transaction, parsing and planning are half of what it costs the server, and what goes to and fro most of the rest.
+SQL's own PREPARE and EXECUTE serve, because several EXECUTEs go in one message; parameters are bound in the client by psycopg, as
+Django does. A pooler that gives each transaction another connection knows no prepared statements: DISABLE_SERVER_SIDE_CURSORS
+turns them off as it does Django's own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError, connection
+from psycopg import generators
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
+
+# A table may be small when a statement is planned and large soon after: plans use indexes all the same, and none gets old.
+PLAN_SECONDS = 60.0
+MOST_PLANS = 400
+_TYPES = {datetime: "timestamptz", UUID: "uuid", bytes: "bytea", bool: "bool"}
+# A plan that had to read a whole table all the same counts as endlessly dear, at which the server would begin to compile it.
+_PLANNING, _PLANNED = "SET enable_seqscan = off; SET jit = off; ", "; RESET enable_seqscan; RESET jit"
+_OF_OURS = frozenset({b"PREPARE", b"DEALLOCATE", b"SET", b"RESET", b"BEGIN", b"COMMIT"})  # results that nobody asked for
+_numbers = itertools.count()
+
+_Template = tuple[str, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class _Plans:
+    """What one connection has prepared, and until when; and what it met at least once."""
+
+    names: dict[_Template, tuple[str, float]] = field(default_factory=dict)
+    seen: set[_Template] = field(default_factory=set)
+
+
+_plans: WeakKeyDictionary[Any, _Plans] = WeakKeyDictionary()
+
+
+def keep_plans(connection: Any, **_: Any) -> None:
+    """A receiver of `connection_created`: one plan for a prepared statement, whatever its parameters."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET plan_cache_mode = force_generic_plan")
+
+
+def exchange(queries: Sequence[tuple[str, Sequence[Any]]], *, commit: bool = False) -> list[list[Any]]:
+    """The rows that each statement answers, in order; none for one that answers nothing. Raises Django's database errors.
+
+    `commit`: they are the last ones of the open transaction, which must be the outermost: nothing may follow in its block.
+    """
+    connection.validate_no_broken_transaction()
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    conn = connection.connection
+    transformer = Transformer(conn)
+    plans = _plans.setdefault(conn, _Plans())
+    parts = [_statement(plans, transformer, sql, parameters) for sql, parameters in queries]
+    if not conn.autocommit and conn.pgconn.transaction_status == TransactionStatus.IDLE:
+        parts.insert(0, _begin(conn))
+    if commit:
+        parts.append("COMMIT")
+    try:
+        return _answers(transformer, _sent(conn, "; ".join(parts)))
+    except DatabaseError:
+        _plans.pop(conn, None)  # which of these plans were made is not known; their names are never used again
+        raise
+
+
+def _begin(conn: Any) -> str:
+    level = conn.isolation_level
+    return "BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}"
+
+
+def _sent(conn: Any, message: str) -> list[Any]:
+    began = time.monotonic()
+    with connection.wrap_database_errors:
+        results: list[Any] = conn.wait(_round_trip(conn.pgconn, message.encode()))
+        for result in results:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise error_from_result(result, conn.info.encoding)
+    if connection.queries_logged:
+        connection.queries_log.append({"sql": message, "time": f"{time.monotonic() - began:.3f}"})
+    return results
+
+
+def _round_trip(pgconn: Any, message: bytes) -> Any:
+    pgconn.send_query(message)
+    return (yield from generators.execute(pgconn))
+
+
+def _answers(transformer: Any, results: Sequence[Any]) -> list[list[Any]]:
+    answers: list[list[Any]] = []
+    for result in results:
+        if result.command_status in _OF_OURS:
+            continue
+        if result.nfields == 0:
+            answers.append([])
+            continue
+        transformer.set_pgresult(result)
+        answers.append(transformer.load_rows(0, result.ntuples, tuple))
+    return answers
+
+
+def _statement(plans: _Plans, transformer: Any, sql: str, parameters: Sequence[Any]) -> str:
+    literals = [transformer.as_literal(value).decode() for value in parameters]
+    template = (sql, tuple([_TYPES.get(type(value), "unknown") for value in parameters]))
+    known = plans.names.get(template)
+    given = f"({', '.join(literals)})" if literals else ""
+    if known is not None and known[1] > time.monotonic():
+        return f"EXECUTE {known[0]}{given}"
+    if known is None and not _worth_a_plan(plans, template):
+        return sql % tuple(literals)
+    name = f"p{next(_numbers)}"
+    plans.names[template] = (name, time.monotonic() + PLAN_SECONDS)
+    types = f" ({', '.join(template[1])})" if literals else ""
+    numbered = sql % tuple([f"${n}" for n in range(1, len(literals) + 1)])
+    dropped = f"DEALLOCATE {known[0]}; " if known is not None else ""
+    return f"{dropped}PREPARE {name}{types} AS {numbered}; {_PLANNING}EXECUTE {name}{given}{_PLANNED}"
+
+
+def _worth_a_plan(plans: _Plans, template: _Template) -> bool:
+    """From the second time on, as long as there is room."""
+    if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS") or len(plans.names) >= MOST_PLANS:
+        return False
+    if template in plans.seen:
+        plans.seen.discard(template)
+        return True
+    if len(plans.seen) < 10 * MOST_PLANS:
+        plans.seen.add(template)
+    return False
