@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from django.db.models.base import ModelState
 
 from audit.batches import Query, Rows, among_ids, ask, id_list, insert_together, reserve_ids
 from audit.gathering import Group, gathering
+from audit.json_text import json_encoder
 
 _WITHOUT_LENGTH = (models.CharField, models.TextField)
 Row = TypeVar("Row", bound=models.Model)
@@ -99,8 +99,11 @@ def _layout(model: type[models.Model]) -> _Layout:
     )
 
 
+_encode = json_encoder()
+
+
 def _json(value: Any) -> str | None:
-    return None if value is None else json.dumps(value)
+    return None if value is None else _encode(value)
 
 
 def update_rows(model: type[models.Model], rows: Mapping[int, Mapping[str, Any]], *, only_if: Mapping[str, Any] | None = None) -> set[int]:
@@ -170,7 +173,7 @@ def _values(fields: Sequence[models.Field[Any, Any]], rows: Sequence[tuple[int, 
     if connection.vendor == "postgresql":
         content = [{"own_id": pk} | {str(f.column): _in_json(values[f.name]) for f in fields} for pk, values in rows]
         columns = ", ".join(f"{name} {_cast_type(field)}" for name, field in zip(names, fields, strict=True))
-        return f"jsonb_to_recordset(CAST(%s AS jsonb)) AS v(own_id bigint, {columns})", [json.dumps(content)]
+        return f"jsonb_to_recordset(CAST(%s AS jsonb)) AS v(own_id bigint, {columns})", [_encode(content)]
     selected = ", ".join(f"column{n} AS {name}" for n, name in enumerate(names, start=2))
     marks = ", ".join(["(" + ", ".join(["%s"] * (len(fields) + 1)) + ")"] * len(rows))
     given = [value for pk, values in rows for value in (pk, *(f.get_db_prep_save(values[f.name], connection) for f in fields))]
@@ -185,6 +188,7 @@ def _in_json(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
+@lru_cache(maxsize=512)
 def _quoted(name: str) -> str:
     return str(connection.ops.quote_name(name))
 
@@ -239,15 +243,19 @@ def new(model: type[Row], **values: Any) -> Row:
     `values` go by field name; a foreign key's parent may lack an id until both are inserted together.
     """
     plan = _new_plan(model)
-    row = _bare(model, {**plan.values, **{name: make() for name, make in plan.functions}, **values}, adding=True)
+    row = _bare(model, {**plan.values, **values} if not plan.functions else _with_defaults(plan, values), adding=True)
     for name in plan.relations.keys() & values.keys():
         relation, value = plan.relations[name], row.__dict__.pop(name)
         if relation.many_to_one and value is not None:
             row.__dict__[relation.attname] = value.pk
-            relation.set_cached_value(row, value)
+            row._state.fields_cache[name] = value  # noqa: SLF001 - as the field's own descriptor does
         else:  # a one-to-one relation is known on its other side too
             setattr(row, name, value)
     return row
+
+
+def _with_defaults(plan: _NewPlan, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**plan.values, **{name: make() for name, make in plan.functions if name not in values}, **values}
 
 
 def _bare(model: type[Row], values: dict[str, Any], *, adding: bool) -> Row:

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from certs.models.primary_key import IdIsKey
 from certs.models.request import sees_everything
 
 
@@ -72,7 +73,7 @@ class BulkOrder(models.Model):
         return f"bulk:{self.public_id}"
 
 
-class BulkItem(models.Model):
+class BulkItem(IdIsKey, models.Model):
     """One line: what it asks for, what the policy says to it, and (from the request's side) the request made of it."""
 
     class Outcome(models.TextChoices):

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from certs.models.primary_key import IdIsKey
 from certs.models.request import sees_everything
 from keys.spec import KeyFacts
 
@@ -19,7 +20,7 @@ class CertificateQuerySet(models.QuerySet["Certificate"]):
         return self.filter(team__members=user.pk) if user.is_authenticated else self.none()
 
 
-class Certificate(models.Model):
+class Certificate(IdIsKey, models.Model):
     """A certificate that was verified before it was believed. Renewal makes a new row; this one is never overwritten."""
 
     class Status(models.TextChoices):

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 from django.db import models
 
+from certs.models.primary_key import IdIsKey
 from certs.terms import RequestState
 from keys.spec import KeyFacts
 
 
 def new_public_id(kind: str, now: datetime) -> str:
     """`req-20261124083015-9f86d081a3`: sortable by time, not guessable."""
-    return f"{kind}-{now:%Y%m%d%H%M%S}-{secrets.token_hex(5)}"
+    return f"{kind}-{_to_the_second(now)}-{secrets.token_hex(5)}"
+
+
+@lru_cache(maxsize=16)
+def _to_the_second(moment: datetime) -> str:
+    return f"{moment:%Y%m%d%H%M%S}"
 
 
 class RequestQuerySet(models.QuerySet["CertificateRequest"]):
@@ -35,7 +42,7 @@ def teams_seen_by(user: Any) -> frozenset[int] | None:
     return None if sees_everything(user) else frozenset(user.teams.values_list("pk", flat=True))
 
 
-class CertificateRequest(models.Model):
+class CertificateRequest(IdIsKey, models.Model):
     """One wish for one certificate. What was asked for never changes; an edit is a new request. Kept narrow: bytes live elsewhere."""
 
     public_id = models.CharField(max_length=40, help_text="The audit reference.")
@@ -164,7 +171,7 @@ class Approval(models.Model):
     decided_at = models.DateTimeField()
 
 
-class Attempt(models.Model):
+class Attempt(IdIsKey, models.Model):
     """Intent of one external act, with a lease. At most one is open for a (request, step)."""
 
     request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="attempts", db_index=False)

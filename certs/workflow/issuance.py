@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from audit.batches import Query, among_ids, ask, id_list, ids_of, ids_query
 from audit.clock import database_now, now_query, time_of
 from audit.events import EventType
+from audit.json_text import json_encoder
 from audit.log import Actor, Event, record_many
 from certs.errors import InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
@@ -28,6 +28,7 @@ from keys.spec import spki_sha256
 from policy.engine import Decision
 
 MOST_IN_A_CHAIN = 100
+_canonical = json_encoder(sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,4 +319,4 @@ def request_digest(spec: CertificateSpec, *, team: Team, issuer: Issuer, request
         "team": team.slug,
         "requester": requester,
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
@@ -28,7 +29,8 @@ def der_length(length: int) -> bytes:
 def tlv(tag: int, *parts: bytes) -> bytes:
     """One element: identifier octet, length, and the parts as its content."""
     body = b"".join(parts)
-    return bytes([tag]) + der_length(len(body)) + body
+    length = len(body)
+    return bytes((tag, length)) + body if length < 0x80 else bytes([tag]) + der_length(length) + body
 
 
 def integer(value: int) -> bytes:
@@ -45,6 +47,7 @@ def generalized_time(moment: datetime) -> bytes:
     return tlv(0x18, moment.astimezone(UTC).strftime("%Y%m%d%H%M%SZ").encode())
 
 
+@lru_cache(maxsize=64)
 def time(moment: datetime) -> bytes:
     """Time: UTCTime through 2049, GeneralizedTime from 2050 on (RFC 5280 4.1.2.5)."""
     moment = moment.astimezone(UTC)

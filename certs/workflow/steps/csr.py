@@ -139,8 +139,9 @@ def record_csrs(work: CSRWork, signed: Signed) -> dict[int, str]:
     unavailable: dict[int, str] = {}
     moves, rows, failures = [], [], []
     late: list[UnclaimedResult] = []
+    mine = standing.mine
     for pk, result in signed.items():
-        if pk not in standing.mine:
+        if pk not in mine:
             if isinstance(result, SignedCSR):
                 late.append(
                     UnclaimedResult(request=attempts[pk].request, attempt=attempts[pk], kind="csr", payload=result.der, brought_at=now)

@@ -122,9 +122,10 @@ def record_keys(work: KeyWork, made: Made) -> tuple[list[CertificateRequest], di
     good: list[CertificateRequest] = []
     failures = []
     late: list[UnclaimedResult] = []
+    mine = standing.mine
     for pk, key in work.keys.items():
         result, attempt = made[key.pk], work.attempts[pk]
-        if pk not in standing.mine:
+        if pk not in mine:
             if isinstance(result, KeyInfo):
                 payload = spki_der(result.public_key)
                 late.append(UnclaimedResult(request=attempt.request, attempt=attempt, kind="key", payload=payload, brought_at=now))

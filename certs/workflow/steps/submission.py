@@ -297,9 +297,10 @@ def _record(work: Work, results: dict[int, Result], *, complete: bool) -> dict[i
     if noted:
         results = results | _given_up(work, results, {row[0] for row in standing.answers[2]})
     close_attempts(work.attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, standing)
-    late = [pk for pk in results if pk not in standing.mine]
+    counts = standing.mine
+    late = [pk for pk in results if pk not in counts]
     keep_unclaimed([u for pk in late for u in _unclaimed(work, pk, results[pk], now)], actor=WORKER, now=now)
-    mine = {pk: (work.requests[pk], result) for pk, result in results.items() if pk not in late}
+    mine = {pk: (work.requests[pk], result) for pk, result in results.items() if pk in counts}
     believed = [(request, r) for request, r in mine.values() if isinstance(r, Believed)]
     if work.noted is not None:
         signed = [Issued(request.public_id, r.der, ()) for request, r in mine.values() if isinstance(r, Believed | Mismatch)]
