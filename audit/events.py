@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Literal, TypeAlias, get_args
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from audit.json_text import json_encoder
 
@@ -94,23 +94,21 @@ class EventRefused(ValueError):
     """An event cannot be recorded as it is. The message names the field, never its value, for the value may be the secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """Who did it: a person's account name, a token's name (never the token), a part of the portal, or a command."""
 
     kind: ActorKind
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened to one subject, such as a request (`req-...`), a certificate (`cert-...`) or an issuer."""
 
     event: EventType
     subject: str
     actor: Actor
     at: datetime
-    data: Mapping[str, Value] = field(default_factory=dict)
+    data: Mapping[str, Value] = MappingProxyType({})
 
 
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -143,13 +141,22 @@ def canonical_bytes(*, event_id: int, subject_seq: int, event: Event, data: str 
     """The bytes that a leaf of the Merkle tree hashes: every column of the row, in one JSON spelling (sorted keys, no spaces, ASCII
     only), time in UTC microseconds. `data`: what `encode_data` answered for the event's, where that is at hand.
     """
-    actor = f"[{_text(event.actor.kind)},{_text(event.actor.name)}]"
-    at = event.at.astimezone(UTC).isoformat(timespec="microseconds")
     encoded = encode_data(event.data) if data is None else data
     return (
-        f'{{"actor":{actor},"at":"{at}","data":{encoded},"event":{_text(str(event.event))},"id":{int(event_id)},"seq":{int(subject_seq)},'
-        f'"subject":{_text(event.subject)}}}'
+        f'{{"actor":{_actor_text(event.actor)},"at":"{_in_utc(event.at)}","data":{encoded},"event":{_text(event.event)},'
+        f'"id":{int(event_id)},"seq":{int(subject_seq)},"subject":{_text(event.subject)}}}'
     ).encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _in_utc(at: datetime) -> str:
+    """(The events of a batch share their time, and mostly their actor.)"""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+@lru_cache(maxsize=64)
+def _actor_text(actor: Actor) -> str:
+    return f"[{_text(actor.kind)},{_text(actor.name)}]"
 
 
 def check_event(event: Event) -> None:

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -131,13 +131,12 @@ def _write(events: Sequence[Event], groups: Sequence[Group] = (), *, foreseen: F
     macs: list[tuple[int, bytes]] = []
     mac_key = _mac_keys()[0]
     for event_id, event in zip(ids, events, strict=True):
-        numbers[event.subject] += 1
-        seq = numbers[event.subject]
-        row = (event_id, str(event.event), event.subject, seq, event.actor.kind, event.actor.name, event.at.astimezone(UTC))
-        data = encode_data(event.data)
-        rows.append((*row, data))
-        content = canonical_bytes(event_id=event_id, subject_seq=seq, event=event, data=data)
-        macs.append((event_id, hmac.digest(mac_key, content, "sha256")))
+        kind, subject, actor, at, content = event
+        numbers[subject] = seq = numbers[subject] + 1
+        data = encode_data(content)
+        rows.append((event_id, kind.value, subject, seq, actor.kind, actor.name, at, data))
+        told = canonical_bytes(event_id=event_id, subject_seq=seq, event=event, data=data)
+        macs.append((event_id, hmac.digest(mac_key, told, "sha256")))
     counted = [_numbers_query({subject: numbers[subject] for subject in known}, found="excluded.last_seq")] if known else []
     held = [group.content() for group in groups]
     written = [Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from policy.facts import RequesterFacts, RequestFacts
 
@@ -26,8 +26,7 @@ class Case:
     on: date
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One thing that was looked at. `needs_approval` with `passed` means: passes once somebody has approved it."""
 
     rule: str

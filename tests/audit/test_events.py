@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -77,12 +76,12 @@ def test_field_name_outside_the_grammar_is_refused(name: str) -> None:
 )
 def test_event_with_a_bad_column_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(EventRefused):
-        check_event(replace(event(), **changes))
+        check_event(event()._replace(**changes))
 
 
 def test_canonical_bytes_spell_time_in_utc_and_fields_in_order() -> None:
     local = AT.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    assert canonical_bytes(event_id=7, subject_seq=2, event=replace(event(b=1, a="ü"), at=local)) == (
+    assert canonical_bytes(event_id=7, subject_seq=2, event=event(b=1, a="ü")._replace(at=local)) == (
         b'{"actor":["user","ann"],"at":"2027-01-31T08:00:00.123000+00:00","data":{"a":"\\u00fc","b":1},'
         b'"event":"request:submitted","id":7,"seq":2,"subject":"req-1"}'
     )
