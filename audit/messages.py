@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -24,8 +24,9 @@ from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 
-# A table may be small when a statement is planned and large soon after: plans use indexes all the same, and none gets old.
-PLAN_SECONDS = 60.0
+# A table may be small when a statement is planned and large soon after: plans use indexes all the same, and none gets old. The
+# first one serves a second, each that follows twice as long as the one before.
+FIRST_SECONDS, MOST_SECONDS = 1.0, 60.0
 MOST_PLANS = 400
 _TYPES = {datetime: "timestamptz", UUID: "uuid", bytes: "bytea", bool: "bool"}
 # A plan that had to read a whole table all the same counts as endlessly dear, at which the server would begin to compile it.
@@ -36,11 +37,17 @@ _numbers = itertools.count()
 _Template = tuple[str, tuple[str, ...]]
 
 
+class _Plan(NamedTuple):
+    name: str
+    seconds: float
+    until: float  # monotonic
+
+
 @dataclass(slots=True)
 class _Plans:
-    """What one connection has prepared, and until when; and what it met at least once."""
+    """What one connection has prepared, and what it met once."""
 
-    names: dict[_Template, tuple[str, float]] = field(default_factory=dict)
+    names: dict[_Template, _Plan] = field(default_factory=dict)
     seen: set[_Template] = field(default_factory=set)
 
 
@@ -117,15 +124,15 @@ def _statement(plans: _Plans, transformer: Any, sql: str, parameters: Sequence[A
     template = (sql, tuple([_TYPES.get(type(value), "unknown") for value in parameters]))
     known = plans.names.get(template)
     given = f"({', '.join(literals)})" if literals else ""
-    if known is not None and known[1] > time.monotonic():
-        return f"EXECUTE {known[0]}{given}"
+    if known is not None and known.until > time.monotonic():
+        return f"EXECUTE {known.name}{given}"
     if known is None and not _worth_a_plan(plans, template):
         return sql % tuple(literals)
-    name = f"p{next(_numbers)}"
-    plans.names[template] = (name, time.monotonic() + PLAN_SECONDS)
+    name, seconds = f"p{next(_numbers)}", min(2 * known.seconds, MOST_SECONDS) if known else FIRST_SECONDS
+    plans.names[template] = _Plan(name, seconds, time.monotonic() + seconds)
     types = f" ({', '.join(template[1])})" if literals else ""
     numbered = sql % tuple([f"${n}" for n in range(1, len(literals) + 1)])
-    dropped = f"DEALLOCATE {known[0]}; " if known is not None else ""
+    dropped = f"DEALLOCATE {known.name}; " if known is not None else ""
     return f"{dropped}PREPARE {name}{types} AS {numbered}; {_PLANNING}EXECUTE {name}{given}{_PLANNED}"
 
 

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce
 
-from audit.batches import Query, among_ids, among_texts, ask, id_list, text_list
+from audit.batches import Query, among_ids, ask, id_list, text_list
 from audit.clock import database_now
 from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import (
@@ -261,8 +261,7 @@ class LocalCAClient(BookkeepingCA):
         return {row.order_ref: row for row in rows if row.pk not in {*old, *revoked}}
 
     def _intents(self, issuer: Issuer, order_refs: Sequence[str]) -> list[IssuanceIntent]:
-        condition = f"issuer_id = %s AND {among_texts('order_ref')} AND state <> 'abandoned'"
-        (found,) = ask(select_query(IssuanceIntent, condition, [issuer.pk, text_list(order_refs)]))
+        (found,) = ask(select_query(IssuanceIntent, _OF_ORDERS[connection.vendor], [text_list(order_refs), issuer.pk]))
         rows = instances(IssuanceIntent, found)
         for row in rows:
             row.issuer = issuer
@@ -275,6 +274,17 @@ class LocalCAClient(BookkeepingCA):
         signatures = sign_many_with(self._key(intents[0].issuer), [bytes(intent.tbs) for intent in intents])
         for intent, signature in zip(intents, signatures, strict=True):
             intent.certificate_der = assemble(UnsignedCertificate(bytes(intent.tbs), bytes(intent.signature_algorithm)), signature)
+
+
+# Each order is looked up by itself (OFFSET 0 keeps PostgreSQL from making one search of them): as long as it does not know how many
+# certificates an issuer has, it thinks that reading all of them is as cheap.
+_OF_ORDERS = {
+    "postgresql": (
+        "id = ANY(ARRAY(SELECT noted.id FROM jsonb_array_elements_text(CAST(%s AS jsonb)) AS wanted(ref), LATERAL (SELECT i.id "
+        "FROM certs_issuanceintent i WHERE i.issuer_id = %s AND i.order_ref = wanted.ref AND i.state <> 'abandoned' OFFSET 0) noted))"
+    ),
+    "sqlite": "order_ref IN (SELECT value FROM json_each(%s)) AND issuer_id = %s AND state <> 'abandoned'",
+}
 
 
 @lru_cache(maxsize=64)
