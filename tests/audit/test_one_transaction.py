@@ -1,0 +1,160 @@
+"""A transaction that begins and ends within its messages, and statements that are planned once a connection."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import IntegrityError, ProgrammingError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from audit import messages
+from audit.batches import Rows, among_texts, ask, insert_together, text_list
+from audit.gathering import gathering, insert_later
+from audit.log import EventType, one_transaction, record, together
+from audit.models import AuditEvent, AuditSubject
+from tests.audit.ledger import ANN, AT
+
+pytestmark = pytest.mark.both_databases
+postgresql_only = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite needs no plans and no messages")
+
+
+def say(subject: str) -> None:
+    record(EventType.REQUEST_SUBMITTED, subject=subject, actor=ANN, at=AT)
+
+
+def groups(*names: str) -> Rows:
+    return Rows("auth_group", "name", [[name] for name in names])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_held_back_is_committed_with_it() -> None:
+    told: list[str] = []
+    with one_transaction():
+        insert_later(groups("a"))
+        say("req-1")
+        transaction.on_commit(lambda: told.append("committed"))
+        assert not told
+    assert told == ["committed"]
+    assert not connection.in_atomic_block
+    assert Group.objects.filter(name="a").exists()
+    assert AuditEvent.objects.get().subject == "req-1"
+
+
+def say_and_insert(rows: Rows) -> None:
+    with one_transaction():
+        say("req-1")
+        insert_later(rows)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_failure_at_the_end_leaves_nothing() -> None:
+    Group.objects.create(name="a")
+    with pytest.raises(IntegrityError):
+        say_and_insert(groups("a"))
+    assert not AuditEvent.objects.exists()
+    with one_transaction():  # and the connection is good for the next one
+        say("req-1")
+    assert AuditEvent.objects.get().subject_seq == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_constraint_that_is_checked_at_the_commit_rolls_everything_back() -> None:
+    with pytest.raises(IntegrityError):
+        say_and_insert(Rows("auth_group_permissions", "group_id, permission_id", [[987654, 987654]]))
+    assert not AuditEvent.objects.exists()
+    assert not connection.in_atomic_block
+    with one_transaction():
+        say("req-1")
+    assert AuditEvent.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inside_another_transaction_it_commits_nothing() -> None:
+    with transaction.atomic():
+        say_and_insert(groups("a"))
+        transaction.set_rollback(True)
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_foreseen_numbers_go_on_where_the_subject_stands() -> None:
+    with one_transaction():
+        gathering.foresee({"req-1": 0}, {"audit_event": []})
+        say("req-1")
+        say("req-1")
+    with one_transaction():
+        gathering.foresee({"req-1": 2}, {})
+        say("req-1")
+        say("req-2")
+    assert list(AuditEvent.objects.filter(subject="req-1").order_by("id").values_list("subject_seq", flat=True)) == [1, 2, 3]
+    assert dict(AuditSubject.objects.values_list("subject", "last_seq")) == {"req-1": 3, "req-2": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_event_written_at_once_within_a_savepoint_is_counted() -> None:
+    with transaction.atomic(), together():
+        gathering.foresee({"req-1": 0}, {})
+        with transaction.atomic():
+            say("req-1")
+        say("req-1")
+    assert sorted(AuditEvent.objects.values_list("subject_seq", flat=True)) == [1, 2]
+
+
+@postgresql_only
+@pytest.mark.django_db(transaction=True)
+def test_transaction_is_two_messages() -> None:
+    with one_transaction():
+        say("warm-up")
+    with CaptureQueriesContext(connection) as queries, one_transaction():
+        say("req-1")
+    sent = [query["sql"] for query in queries if query["sql"] not in ("BEGIN", "COMMIT")]  # which Django notes, though it sends none
+    assert len(sent) == 2
+    assert sent[0].startswith("BEGIN; ")
+    assert sent[1].endswith("; COMMIT")
+
+
+def asked(name: str) -> Any:
+    return ask((f"SELECT name FROM auth_group WHERE {among_texts('name')}", [text_list([name])]))[0]
+
+
+@postgresql_only
+@pytest.mark.django_db(transaction=True)
+def test_statement_is_planned_once_and_again_when_its_plan_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    insert_together([groups("a", "it's 100% \\ sure")])
+    with CaptureQueriesContext(connection) as queries:
+        assert [asked(name) for name in ("a", "b", "it's 100% \\ sure")] == [[("a",)], [], [("it's 100% \\ sure",)]]
+    first, second, third = [query["sql"] for query in queries]
+    assert first.startswith("SELECT")
+    assert second.startswith("PREPARE")
+    assert third.startswith("EXECUTE")
+    now = time.monotonic()
+    monkeypatch.setattr("audit.messages.time.monotonic", lambda: now + messages.FIRST_SECONDS + 1)
+    with CaptureQueriesContext(connection) as queries:
+        assert asked("a") == [("a",)]
+    assert queries[0]["sql"].startswith("DEALLOCATE")
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW enable_seqscan")
+        assert cursor.fetchone() == ("on",)
+
+
+@postgresql_only
+@pytest.mark.django_db(transaction=True)
+def test_failed_message_does_not_spoil_the_plans_that_it_made() -> None:
+    for _ in range(2):
+        with pytest.raises(ProgrammingError):
+            ask(("SELECT name FROM auth_group WHERE id = %s", [1]), ("SELECT no_such_column FROM auth_group", []))
+    assert ask(("SELECT name FROM auth_group WHERE id = %s", [1])) == [[]]
+    assert ask(("SELECT name FROM auth_group WHERE id = %s", [1])) == [[]]
+
+
+@postgresql_only
+@pytest.mark.django_db(transaction=True)
+def test_behind_a_pooler_nothing_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(3):
+            asked("only here")
+    assert all(query["sql"].startswith("SELECT") for query in queries)
