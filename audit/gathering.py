@@ -45,9 +45,11 @@ class _Gathering(threading.local):
         self.at_depth, self.events, self.groups, self.foreseen = None, [], [], NOTHING
 
     def foresee(self, numbers: Mapping[str, int], ids: Mapping[str, Sequence[int]]) -> None:
-        """Once in a transaction, right after its first message."""
+        """Once in a transaction, right after its first message. SQLite's ids are not taken by asking for them, so they are asked for
+        when all that need one are known.
+        """
         if self.goes_on():
-            self.foreseen = Foreseen(numbers, ids)
+            self.foreseen = Foreseen(numbers, ids if connection.vendor == "postgresql" else {})
 
     def forget(self, subjects: Iterable[str]) -> None:
         """An event of theirs was not held back, but written at once."""

@@ -11,7 +11,7 @@ from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from audit import messages
-from audit.batches import Rows, among_texts, ask, insert_together, text_list
+from audit.batches import Rows, among_texts, ask, ids_of, ids_query, insert_together, text_list
 from audit.gathering import gathering, insert_later
 from audit.log import EventType, one_transaction, record, together
 from audit.models import AuditEvent, AuditSubject
@@ -91,6 +91,19 @@ def test_foreseen_numbers_go_on_where_the_subject_stands() -> None:
         say("req-2")
     assert list(AuditEvent.objects.filter(subject="req-1").order_by("id").values_list("subject_seq", flat=True)) == [1, 2, 3]
     assert dict(AuditSubject.objects.values_list("subject", "last_seq")) == {"req-1": 3, "req-2": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("foreseen", [0, 1, 2, 5])
+def test_more_or_fewer_ids_than_were_foreseen(foreseen: int) -> None:
+    with one_transaction():
+        (rows,) = ask(ids_query(("audit_event", foreseen)))
+        gathering.foresee({"req-1": 0}, {"audit_event": ids_of(rows)[0]})
+        for _ in range(3):
+            say("req-1")
+    ids = list(AuditEvent.objects.order_by("subject_seq").values_list("id", flat=True))
+    assert len(ids) == 3
+    assert ids == sorted(ids)
 
 
 @pytest.mark.django_db(transaction=True)
