@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -17,7 +18,8 @@ LIBRARIES = ("Django", "celery", "kombu", "redis", "psycopg", "cryptography", "h
 def describe() -> None:
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*: (.*)", cpuinfo)
-    print(f"machine: {os.cpu_count()} cores, {model.group(1) if model else platform.processor()}; Python {platform.python_version()}")
+    print(f"machine: {os.cpu_count()} cores, {model.group(1) if model else platform.processor()}")
+    print(f"Python: {platform.python_version()} ({platform.python_compiler()}) at {Path(sys.executable).resolve()}")
     print("versions: " + ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES))
     print(f"fixed Python loop: {loop_ms():.0f} ms (30 on a quiet machine of the kind that docs/performance.md was measured on)\n")
 

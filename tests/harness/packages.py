@@ -16,6 +16,12 @@ def _command(name: str) -> Callable[[], bool]:
     return lambda: shutil.which(name) is not None
 
 
+def _system_python_makes_environments() -> bool:
+    """tools/venv.py takes the system's Python where it is the faster one; without a system's Python there is nothing to want."""
+    python = shutil.which("python3", path="/usr/bin")
+    return python is None or subprocess.run([python, "-I", "-c", "import ensurepip"], capture_output=True, check=False).returncode == 0
+
+
 PACKAGES: dict[str, Callable[[], bool]] = {
     "chromium": lambda: chromium() is not None,
     "curl": _command("curl"),
@@ -25,7 +31,7 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "nginx-light": lambda: nginx() is not None,
     "openssl": _command("openssl"),
     "postgresql": lambda: postgres.binary("initdb") is not None and postgres.binary("postgres") is not None,
-    "python3-venv": lambda: importlib.util.find_spec("ensurepip") is not None,
+    "python3-venv": lambda: importlib.util.find_spec("ensurepip") is not None and _system_python_makes_environments(),
     "redis-server": _command("redis-server"),
     "softhsm2": lambda: shutil.which("softhsm2-util") is not None and softhsm.module_path() is not None,
     "wrk": _command("wrk"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -88,3 +89,29 @@ def test_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_requirements_are_installed_once() -> None:
     again = subprocess.run([sys.executable, "tools/venv.py", "requirements-dev.txt"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "taken"),
+    [
+        ("3 11 7 True 46", "3 11 2 True 33", "theirs"),  # a version manager's, compiled without optimisation
+        ("3 11 7 True 34", "3 11 2 True 33", "ours"),
+        ("3 13 0 True 46", "3 11 2 True 33", "ours"),  # whoever asks for another version gets it
+        ("3 11 7 True 46", "3 11 2 False 33", "ours"),  # Debian without python3-venv
+        ("3 11 7 True 46", None, "ours"),
+    ],
+)
+def test_the_faster_of_two_interpreters_of_a_version_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: str, theirs: str | None, taken: str
+) -> None:
+    spec = importlib.util.spec_from_file_location("tools_venv", ROOT / "tools" / "venv.py")
+    assert spec is not None and spec.loader is not None
+    venv = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(venv)
+    for name, says in (("ours", ours), ("theirs", theirs)):
+        if says is not None:
+            (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
+            (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "ours"))
+    monkeypatch.setattr(venv, "_SYSTEM_PYTHON", tmp_path / "theirs")
+    assert Path(venv._interpreter()).name == taken
