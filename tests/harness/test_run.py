@@ -105,7 +105,8 @@ def test_the_faster_of_two_interpreters_of_a_version_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: str, theirs: str | None, taken: str
 ) -> None:
     spec = importlib.util.spec_from_file_location("tools_venv", ROOT / "tools" / "venv.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     venv = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(venv)
     for name, says in (("ours", ours), ("theirs", theirs)):
