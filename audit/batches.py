@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connection
 
 from audit.messages import exchange
+from audit.vendor import on_postgresql
 
 # Below this, one INSERT of all rows is as fast as starting a COPY.
 COPY_FROM = 25
@@ -39,7 +40,7 @@ def insert_together(parts: Sequence[Rows | Query], *, commit: bool = False) -> N
     """Insert rows of several tables, and run statements that answer nothing, in order. On PostgreSQL many rows go by COPY, and all
     the small parts in one round trip; with `commit` it ends the open transaction, which must be the outermost.
     """
-    if connection.vendor == "sqlite":
+    if not on_postgresql():
         with connection.cursor() as cursor:
             for part in parts:
                 _one_by_one(cursor, part)
@@ -85,7 +86,7 @@ def ask(*queries: Query) -> list[list[Any]]:
     """The rows that each of several statements answers, in order; on PostgreSQL in one round trip."""
     if not queries:
         return []
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         return exchange(queries)
     with connection.cursor() as cursor:
         return [_rows_of(cursor.execute(sql, parameters)) for sql, parameters in queries]
@@ -102,7 +103,7 @@ def ids_query(*wanted: tuple[str, int]) -> Query:
     parts: list[str] = []
     parameters: list[Any] = []
     for number, (table, count) in enumerate(wanted):
-        if connection.vendor == "postgresql":
+        if on_postgresql():
             parts.append(f"SELECT {number}, nextval('{_sequence_of(table)}') FROM generate_series(1, %s)")  # noqa: S608 - identifiers only
             parameters += [count]
         else:
@@ -136,12 +137,12 @@ def reserve_ids(table: str, count: int) -> list[int]:
 def id_list(ids: Sequence[int]) -> str:
     """Ids as the text of a PostgreSQL array or of a JSON array: one parameter, whatever their number."""
     text = ",".join(map(str, ids))
-    return f"{{{text}}}" if connection.vendor == "postgresql" else f"[{text}]"
+    return f"{{{text}}}" if on_postgresql() else f"[{text}]"
 
 
 def among_ids(column: str) -> str:
     """The condition that `column` is among the ids of one `id_list` parameter."""
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         return f"{column} = ANY(CAST(%s AS bigint[]))"
     return f"{column} IN (SELECT value FROM json_each(%s))"  # noqa: S608 - the caller's constant
 
@@ -153,7 +154,7 @@ def text_list(texts: Iterable[str]) -> str:
 
 def among_texts(column: str) -> str:
     """The condition that `column` is among the texts of one `text_list` parameter."""
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         # As an array, so that each is looked up, however small the table was when the statement was planned.
         return f"{column} = ANY(ARRAY(SELECT jsonb_array_elements_text(CAST(%s AS jsonb))))"
     return f"{column} IN (SELECT value FROM json_each(%s))"  # noqa: S608 - the caller's constant

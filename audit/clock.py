@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connection
-
 from audit.batches import Query, ask
+from audit.vendor import on_postgresql
 
 
 def database_now() -> datetime:
@@ -18,7 +17,7 @@ def database_now() -> datetime:
 
 def now_query() -> Query:
     """The same as one of several queries of an `ask`; `time_of` reads its rows."""
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         return "SELECT clock_timestamp()", []
     return "SELECT strftime('%%Y-%%m-%%dT%%H:%%M:%%f', 'now')", []
 

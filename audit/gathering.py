@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from audit.batches import Query, Rows, insert_together
 from audit.events import Event
+from audit.vendor import on_postgresql
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +32,30 @@ class _Gathering(threading.local):
 
     def __init__(self) -> None:
         self.at_depth: int | None = None
+        self.database: Any = None  # of this thread, while it gathers
         self.events: list[Event] = []
         self.groups: list[Group] = []
         self.foreseen = NOTHING
 
     def goes_on(self) -> bool:
         """Whether what is written now may wait. Within a savepoint it may not, for that can be rolled back alone."""
-        return self.at_depth == len(connection.savepoint_ids) and connection.in_atomic_block
+        database = self.database
+        return database is not None and self.at_depth == len(database.savepoint_ids) and bool(database.in_atomic_block)
 
     def begin(self) -> None:
-        self.at_depth = len(connection.savepoint_ids)
+        self.database = connections[DEFAULT_DB_ALIAS]
+        self.at_depth = len(self.database.savepoint_ids)
 
     def end(self) -> None:
-        self.at_depth, self.events, self.groups, self.foreseen = None, [], [], NOTHING
+        self.database = self.at_depth = None
+        self.events, self.groups, self.foreseen = [], [], NOTHING
 
     def foresee(self, numbers: Mapping[str, int], ids: Mapping[str, Sequence[int]]) -> None:
         """Once in a transaction, right after its first message. SQLite's ids are not taken by asking for them, so they are asked for
         when all that need one are known.
         """
         if self.goes_on():
-            self.foreseen = Foreseen(numbers, ids if connection.vendor == "postgresql" else {})
+            self.foreseen = Foreseen(numbers, ids if on_postgresql() else {})
 
     def forget(self, subjects: Iterable[str]) -> None:
         """An event of theirs was not held back, but written at once."""

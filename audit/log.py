@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from audit.batches import Query, Rows, among_texts, ask, ids_of, ids_query, insert_together, text_list
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
 from audit.gathering import NOTHING, Foreseen, Group, gathering
+from audit.vendor import on_postgresql
 
 __all__ = [
     "Actor",
@@ -113,7 +114,7 @@ def subjects_query(subjects: Iterable[str]) -> Query:
     """For `ask`: the last numbers of subjects, which nobody else can raise until the open transaction ends. What it answers, and ids
     that are asked for after it in the same message, may go to `gathering.foresee`.
     """
-    lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
+    lock = " FOR UPDATE" if on_postgresql() else ""
     among = among_texts("subject")
     return f"SELECT subject, last_seq FROM audit_subject WHERE {among} ORDER BY subject{lock}", [text_list(sorted(subjects))]  # noqa: S608
 
@@ -175,12 +176,10 @@ def _raised_query(counts: Mapping[str, int]) -> Query:
 
 def _numbers_query(numbers: Mapping[str, int], *, found: str) -> Query:
     """The subjects' numbers; `found` says, in SQL, what becomes of one that has a number already."""
-    pairs = sorted(numbers.items())
-    if connection.vendor == "postgresql":
-        source = "SELECT * FROM unnest(%s::text[], %s::bigint[])"
-        parameters: list[Any] = [[subject for subject, _ in pairs], [number for _, number in pairs]]
+    if on_postgresql():
+        source = "SELECT n->>0, CAST(n->>1 AS bigint) FROM jsonb_array_elements(CAST(%s AS jsonb)) n"
     else:
         # WHERE true: without it SQLite reads ON CONFLICT as a join condition.
         source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s) WHERE true"
-        parameters = [json.dumps(pairs)]
-    return f"INSERT INTO audit_subject (subject, last_seq) {source} ON CONFLICT (subject) DO UPDATE SET last_seq = {found}", parameters
+    sql = f"INSERT INTO audit_subject (subject, last_seq) {source} ON CONFLICT (subject) DO UPDATE SET last_seq = {found}"
+    return sql, [json.dumps(sorted(numbers.items()))]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError, connection
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from psycopg import generators
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
@@ -45,13 +45,16 @@ class _Plan(NamedTuple):
 
 @dataclass(slots=True)
 class _Plans:
-    """What one connection has prepared, and what it met once."""
+    """What one connection has prepared, and what it met once. `transformer` writes parameters and reads answers."""
 
+    conn: Any
+    transformer: Any
+    enabled: bool
     names: dict[_Template, _Plan] = field(default_factory=dict)
     seen: set[_Template] = field(default_factory=set)
 
 
-_plans: WeakKeyDictionary[Any, _Plans] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[Any, _Plans] = WeakKeyDictionary()  # by Django's connection, of which each thread has its own
 
 
 def keep_plans(connection: Any, **_: Any) -> None:
@@ -66,21 +69,23 @@ def exchange(queries: Sequence[tuple[str, Sequence[Any]]], *, commit: bool = Fal
 
     `commit`: they are the last ones of the open transaction, which must be the outermost: nothing may follow in its block.
     """
-    connection.validate_no_broken_transaction()
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
-    conn = connection.connection
-    transformer = Transformer(conn)
-    plans = _plans.setdefault(conn, _Plans())
-    parts = [_statement(plans, transformer, sql, parameters) for sql, parameters in queries]
+    database = connections[DEFAULT_DB_ALIAS]
+    database.validate_no_broken_transaction()
+    database.close_if_health_check_failed()
+    database.ensure_connection()
+    conn = database.connection
+    plans = _plans.get(database)
+    if plans is None or plans.conn is not conn:
+        plans = _plans[database] = _Plans(conn, Transformer(conn), enabled=not database.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
+    parts = [_statement(plans, sql, parameters) for sql, parameters in queries]
     if not conn.autocommit and conn.pgconn.transaction_status == TransactionStatus.IDLE:
         parts.insert(0, _begin(conn))
     if commit:
         parts.append("COMMIT")
     try:
-        return _answers(transformer, _sent(conn, "; ".join(parts)))
+        return _answers(plans.transformer, _sent(database, conn, "; ".join(parts)))
     except DatabaseError:
-        _plans.pop(conn, None)  # which of these plans were made is not known; their names are never used again
+        _plans.pop(database, None)  # which of these plans were made is not known; their names are never used again
         raise
 
 
@@ -89,15 +94,15 @@ def _begin(conn: Any) -> str:
     return "BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}"
 
 
-def _sent(conn: Any, message: str) -> list[Any]:
+def _sent(database: Any, conn: Any, message: str) -> list[Any]:
     began = time.monotonic()
-    with connection.wrap_database_errors:
+    with database.wrap_database_errors:
         results: list[Any] = conn.wait(_round_trip(conn.pgconn, message.encode()))
         for result in results:
             if result.status == ExecStatus.FATAL_ERROR:
                 raise error_from_result(result, conn.info.encoding)
-    if connection.queries_logged:
-        connection.queries_log.append({"sql": message, "time": f"{time.monotonic() - began:.3f}"})
+    if database.queries_logged:
+        database.queries_log.append({"sql": message, "time": f"{time.monotonic() - began:.3f}"})
     return results
 
 
@@ -119,9 +124,10 @@ def _answers(transformer: Any, results: Sequence[Any]) -> list[list[Any]]:
     return answers
 
 
-def _statement(plans: _Plans, transformer: Any, sql: str, parameters: Sequence[Any]) -> str:
-    literals = [transformer.as_literal(value).decode() for value in parameters]
-    template = (sql, tuple([_TYPES.get(type(value), "unknown") for value in parameters]))
+def _statement(plans: _Plans, sql: str, parameters: Sequence[Any]) -> str:
+    as_literal, type_of = plans.transformer.as_literal, _TYPES.get
+    literals = [as_literal(value).decode() for value in parameters]
+    template = (sql, tuple([type_of(type(value), "unknown") for value in parameters]))
     known = plans.names.get(template)
     given = f"({', '.join(literals)})" if literals else ""
     if known is not None and known.until > time.monotonic():
@@ -138,7 +144,7 @@ def _statement(plans: _Plans, transformer: Any, sql: str, parameters: Sequence[A
 
 def _worth_a_plan(plans: _Plans, template: _Template) -> bool:
     """From the second time on, as long as there is room."""
-    if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS") or len(plans.names) >= MOST_PLANS:
+    if not plans.enabled or len(plans.names) >= MOST_PLANS:
         return False
     if template in plans.seen:
         plans.seen.discard(template)

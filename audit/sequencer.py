@@ -20,6 +20,7 @@ from audit.note import NoteRefused, Statement, Verifier
 from audit.rows import CONTENT, as_bytes, content_of
 from audit.signer import Signer, get_signer
 from audit.sinks import get_sinks
+from audit.vendor import on_postgresql
 
 SEAL_LIMIT = 20_000
 # Any number that nothing else in this database locks.
@@ -97,7 +98,7 @@ def start_epoch(*, actor: Actor, at: datetime) -> int:
 
 def _lock() -> bool:
     """Whether this transaction is the only sealer. SQLite has one writer at a time anyway: its transactions begin IMMEDIATE."""
-    if connection.vendor != "postgresql":
+    if not on_postgresql():
         return True
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
@@ -183,7 +184,7 @@ def _append(signer: Signer, epoch: int, tree: CompactRange, leaves: list[tuple[i
         tree.append(leaf)
     insert_rows("audit_sealed_leaf", "event_id, epoch, leaf_index, leaf_hash", rows)
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+        if on_postgresql():
             cursor.execute("DELETE FROM audit_unsealed WHERE event_id = ANY(%s)", [[row[0] for row in rows]])
         else:
             cursor.executemany("DELETE FROM audit_unsealed WHERE event_id = %s", [(row[0],) for row in rows])

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from django.db import connection
 from django.utils.text import slugify
 
+from audit.vendor import on_postgresql
+
 MAX_NAME = 100
 
 
@@ -34,7 +36,7 @@ def take_names(wanted: Sequence[tuple[str, str]]) -> list[str]:
 
 def _advance(counts: Counter[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Move each counter on; rows are locked in one order, so that two batches cannot wait for each other."""
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         source = "SELECT x->>0, x->>1, CAST(x->>2 AS integer) FROM jsonb_array_elements(CAST(%s AS jsonb)) AS x ORDER BY 1, 2"
     else:
         # WHERE true: without it SQLite reads ON CONFLICT as a join condition.

@@ -13,6 +13,7 @@ from audit.batches import Query, Rows, among_texts, ask, text_list
 from audit.events import EventType
 from audit.gathering import insert_later
 from audit.log import Actor, record
+from audit.vendor import on_postgresql
 from keys.models import Key, PublicKey
 
 
@@ -37,7 +38,7 @@ def recorded_as(rows: Iterable[tuple[str, str, datetime | None]]) -> dict[str, R
 def public_keys_queries(owners: Mapping[str, str], *, now: datetime) -> tuple[Query, Query]:
     """`record_public_keys` as two queries of an `ask`."""
     pairs = json.dumps(sorted(owners.items()))  # sorted, so that two batches cannot wait for each other
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         source = "SELECT pair->>0, pair->>1, %s, '' FROM jsonb_array_elements(CAST(%s AS jsonb)) AS pair"
     else:
         source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), %s, '' FROM json_each(%s) WHERE true"
@@ -69,7 +70,7 @@ def shared_keys_query(spkis: Iterable[str]) -> Query:
 
     In the order of their hashes, so that two batches cannot wait for each other; on SQLite nobody else can write anyway.
     """
-    lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
+    lock = " FOR SHARE" if on_postgresql() else ""
     among = among_texts("spki_sha256")
     return (
         f"SELECT spki_sha256, team, blocked_at FROM keys_publickey WHERE {among} ORDER BY spki_sha256{lock}",  # noqa: S608 - constants

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import connection, models
 
 from audit.batches import among_texts, text_list
+from audit.vendor import on_postgresql
 from keys.models import Key
 
 
@@ -24,7 +25,7 @@ def insert_claims(keys: Sequence[Key]) -> set[str]:
     names = [(str(field.column), field.attname) for field in fields]
     content = _json([{column: getattr(key, name) for column, name in names} for key in ordered])
     columns = ", ".join(str(f.column) for f in fields)
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         source = f"SELECT {columns} FROM jsonb_populate_recordset(CAST(NULL AS keys_key), CAST(%s AS jsonb))"  # noqa: S608 - identifiers
     else:
         picked = ", ".join(f"json_extract(value, '$.{f.column}')" for f in fields)
@@ -48,7 +49,7 @@ def update_keys(keys: Sequence[Key], names: Sequence[str]) -> None:
     if not keys:
         return
     fields = [field for field in Key._meta.concrete_fields if field.name in names]
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         content = _json([{"id": key.pk} | {str(f.column): getattr(key, f.attname) for f in fields} for key in keys])
         columns = ", ".join(str(f.column) for f in fields)
         values = ", ".join(f"v.{f.column}" for f in fields)
@@ -71,7 +72,7 @@ def _saved(field: models.Field[Any, Any], key: Key) -> Any:
 
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as JSON whose values the database reads back as its own types."""
-    return json.dumps(rows, default=_on_sqlite if connection.vendor == "sqlite" else _on_postgresql)
+    return json.dumps(rows, default=_on_sqlite if not on_postgresql() else _on_postgresql)
 
 
 def _on_postgresql(value: Any) -> str:

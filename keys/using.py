@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import connection
-
 from audit.batches import Query, ask, text_list
+from audit.vendor import dialect, on_postgresql
 from keys.backends.base import KeyRef
 from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyNotFound, KeyOperationRefused
 from keys.models import Key
@@ -81,8 +80,8 @@ def _states(keys: Sequence[Key]) -> dict[UUID, str]:
 
 def _states_query(keys: Sequence[Key]) -> Query:
     """(Asked at each signature: the ORM costs several times the answer.)"""
-    as_stored = [key.pk if connection.vendor == "postgresql" else key.pk.hex for key in keys]
-    return f"SELECT id, state FROM keys_key WHERE {_AMONG[connection.vendor]}", [text_list(map(str, as_stored))]  # noqa: S608 - constants
+    as_stored = [key.pk if on_postgresql() else key.pk.hex for key in keys]
+    return f"SELECT id, state FROM keys_key WHERE {_AMONG[dialect()]}", [text_list(map(str, as_stored))]  # noqa: S608 - constants
 
 
 def _by_id(rows: Iterable[tuple[Any, str]]) -> dict[UUID, str]:

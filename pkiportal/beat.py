@@ -9,6 +9,7 @@ from celery.schedules import crontab
 from django.db import connection
 from django_celery_beat.schedulers import DatabaseScheduler
 
+from audit.vendor import on_postgresql
 from certs.workflow.canvas import room_in
 
 LOCK_KEY = 7203541  # any number that nothing else in the database uses
@@ -26,7 +27,7 @@ class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-
     _leads = False
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        if connection.vendor == "postgresql" and not self._is_leader():
+        if on_postgresql() and not self._is_leader():
             return WAIT_SECONDS
         return float(super().tick(*args, **kwargs))
 

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from audit.batches import Query, ask
 from audit.log import Actor, EventType, record
+from audit.vendor import dialect
 from policy.errors import PolicyConflict, PolicyMissing
 from policy.models import Policy, PolicyVersion
 from policy.rules import ruleset_digest, ruleset_from_dict, ruleset_to_dict
@@ -75,7 +76,7 @@ def version_in_force(policy_name: str, at: datetime) -> PolicyVersion:
 def version_query(policy_name: str, at: datetime | None = None) -> Query:
     """The same as one of several queries of an `ask`, now or at a given moment; `version_found` reads its rows."""
     if at is None:
-        return _IN_FORCE.replace("<= %s", f"<= {_CLOCK[connection.vendor]}"), [policy_name]
+        return _IN_FORCE.replace("<= %s", f"<= {_CLOCK[dialect()]}"), [policy_name]
     return _IN_FORCE, [policy_name, connection.ops.adapt_datetimefield_value(at)]
 
 

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from cryptography import x509
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce
 
 from audit.batches import Query, among_ids, ask, id_list, text_list
 from audit.clock import database_now
+from audit.vendor import dialect, on_postgresql
 from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import (
     BookkeepingCA,
@@ -107,7 +108,7 @@ class LocalCAClient(BookkeepingCA):
         return noted.ended.get(reference) or self._issued(noted.intents[reference])
 
     def standing(self, noted: Noted) -> Query:
-        lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
+        lock = " FOR UPDATE" if on_postgresql() else ""
         condition = f"{among_ids('id')} AND state <> 'abandoned' AND revoked_at IS NULL ORDER BY id{lock}"
         return (
             f"SELECT order_ref FROM certs_issuanceintent WHERE {condition}",  # noqa: S608 - constants
@@ -190,7 +191,7 @@ class LocalCAClient(BookkeepingCA):
 
     def _issuer(self, *, share: bool = False) -> Issuer:
         """The issuer as it is now; with `share` it stays so until the open transaction ends."""
-        lock = " FOR SHARE" if share and connection.vendor == "postgresql" else ""
+        lock = " FOR SHARE" if share and on_postgresql() else ""
         (rows,) = ask(select_query(Issuer, f"name = %s{lock}", [self.issuer_name]))
         issuer = next(iter(instances(Issuer, rows)), None)
         if issuer is None:
@@ -261,7 +262,7 @@ class LocalCAClient(BookkeepingCA):
         return {row.order_ref: row for row in rows if row.pk not in {*old, *revoked}}
 
     def _intents(self, issuer: Issuer, order_refs: Sequence[str]) -> list[IssuanceIntent]:
-        (found,) = ask(select_query(IssuanceIntent, _OF_ORDERS[connection.vendor], [text_list(order_refs), issuer.pk]))
+        (found,) = ask(select_query(IssuanceIntent, _OF_ORDERS[dialect()], [text_list(order_refs), issuer.pk]))
         rows = instances(IssuanceIntent, found)
         for row in rows:
             row.issuer = issuer

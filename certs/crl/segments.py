@@ -20,6 +20,7 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
+from audit.vendor import on_postgresql
 from certs.models import CRL, Certificate, CRLPoint, CRLSegment
 from certs.x509.crl import encode_entries
 
@@ -124,7 +125,7 @@ def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
 @contextmanager
 def _reading(point: CRLPoint, stale: Sequence[Key], settled: CRL | None) -> Iterator[Iterator[_Range]]:
     """The stale ranges in order. Where there are many, PostgreSQL puts the next together while the last is encoded here."""
-    if len(stale) < 3 or connection.vendor != "postgresql" or connection.in_atomic_block:
+    if len(stale) < 3 or not on_postgresql() or connection.in_atomic_block:
         yield (_read(Source(source), point, number, settled) for source, number in stale)
         return
     with ThreadPoolExecutor(1) as reader:
@@ -177,7 +178,7 @@ def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot:
 
 def _insert(segment: CRLSegment) -> None:
     """As `save()`; on PostgreSQL the entries go as they are, and not twice as long in hex inside a statement."""
-    if connection.vendor != "postgresql":
+    if not on_postgresql():
         segment.save(force_insert=True)
         return
     fields = [column for column in CRLSegment._meta.concrete_fields if not column.primary_key]
@@ -224,7 +225,7 @@ _ONE_STATEMENT = """
 
 def _read(source: Source, point: CRLPoint, number: int, settled: CRL | None) -> _Range:
     """Everything about a range in one statement, so that it is of one moment. Both databases speak nearly the same."""
-    postgres = connection.vendor == "postgresql"
+    postgres = on_postgresql()
     rows = _CERTIFICATE_ROWS if source is Source.CERTIFICATES else _INTENT_ROWS
     stamps = {name: _stamp(column) for name, column in _STAMPS.items()}
     sql = _ONE_STATEMENT.format(
@@ -249,6 +250,6 @@ _STAMPS = {"requested_at": "r.requested_at", "invalidity_date": "r.invalidity_da
 
 def _stamp(column: str) -> str:
     """SQL for what `certs.x509.crl.stamp` writes."""
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         return f"coalesce(to_char({column} AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS'), '')"
     return f"coalesce(strftime('%%Y%%m%%d%%H%%M%%S', {column}), '')"

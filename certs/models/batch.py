@@ -16,6 +16,7 @@ from django.db.models.base import ModelState
 from audit.batches import Query, Rows, among_ids, ask, id_list, insert_together, reserve_ids
 from audit.gathering import Group, gathering
 from audit.json_text import json_encoder
+from audit.vendor import on_postgresql
 
 _WITHOUT_LENGTH = (models.CharField, models.TextField)
 Row = TypeVar("Row", bound=models.Model)
@@ -170,7 +171,7 @@ def _update_query(
 def _values(fields: Sequence[models.Field[Any, Any]], rows: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[str, list[Any]]:
     """A table `v` of the rows' own values: from one JSON parameter on PostgreSQL, as VALUES on SQLite (it has no bytes in JSON)."""
     names = [_quoted(str(field.column)) for field in fields]
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         content = [{"own_id": pk} | {str(f.column): _in_json(values[f.name]) for f in fields} for pk, values in rows]
         columns = ", ".join(f"{name} {_cast_type(field)}" for name, field in zip(names, fields, strict=True))
         return f"jsonb_to_recordset(CAST(%s AS jsonb)) AS v(own_id bigint, {columns})", [_encode(content)]
@@ -216,7 +217,7 @@ def locked(
     them before this transaction ends. On SQLite the transaction holds the only write lock already.
     """
     key = _quoted(str(model._meta.pk.column))
-    lock = ("FOR SHARE" if share else "FOR UPDATE") if connection.vendor == "postgresql" else ""
+    lock = ("FOR SHARE" if share else "FOR UPDATE") if on_postgresql() else ""
     sql, given = select_query(model, f"{among_ids(key)} AND {condition} ORDER BY {key} {lock}", [id_list(ids), *parameters])
     return instances(model, ask((sql, given))[0])
 

@@ -17,6 +17,7 @@ import psycopg
 from django.db import connection
 
 from audit.clock import database_now
+from audit.vendor import on_postgresql
 from certs.models import Certificate, IssuanceIntent
 from certs.x509.ocsp import GOOD, UNKNOWN, Status
 
@@ -67,7 +68,7 @@ def _status(row: Row, *, good: bool) -> Status:
 
 
 def _ask(statement: bytes, issuer_id: int, serial: str) -> Row | None:
-    if connection.vendor == "postgresql" and not connection.in_atomic_block:
+    if on_postgresql() and not connection.in_atomic_block:
         return _prepared(statement, issuer_id, serial)
     return _by_django(statement, issuer_id, serial)
 

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Count, F
 
 from audit.batches import Query, among_ids, ask, id_list, ids_of, ids_query
@@ -21,6 +20,7 @@ from audit.clock import database_now, now_query, time_of
 from audit.events import EventType
 from audit.gathering import gathering
 from audit.log import Actor, Event, record_many, subjects_query
+from audit.vendor import on_postgresql
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.models.batch import insert_models, instances, new, select_query, update_later, update_rows
 from certs.terms import RequestState as S
@@ -138,7 +138,7 @@ def as_things_stand(
 
     `requests`, and `to_come`, ids for new rows by table: what is known now need not be asked for at the end of `audit.log.together()`.
     """
-    lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
+    lock = " FOR UPDATE" if on_postgresql() else ""
     sql = f"SELECT request_id FROM certs_attempt WHERE {among_ids('id')} AND closed_at IS NULL ORDER BY id{lock}"  # noqa: S608 - constants
     claims = (sql, [id_list(sorted(attempt.pk for attempt in attempts))])
     subjects = [request.subject for request in requests]

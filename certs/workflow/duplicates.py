@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.db import connection
 
+from audit.vendor import on_postgresql
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateName, CertificateRequest, Team
 from certs.terms import RequestState
@@ -54,7 +55,7 @@ def one_at_a_time(contents: Iterable[Content]) -> None:
 
     Locks are taken in order, so that two batches cannot wait for each other; on SQLite one transaction writes at a time anyway.
     """
-    if connection.vendor != "postgresql" or not connection.in_atomic_block:
+    if not on_postgresql() or not connection.in_atomic_block:
         return
     numbers = {zlib.crc32(repr((team, profile, sorted(names))).encode()) % _LOCKS for team, profile, names in contents}
     with connection.cursor() as cursor:

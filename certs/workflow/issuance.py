@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from audit.batches import Query, among_ids, ask, id_list, ids_of, ids_query
 from audit.clock import database_now, now_query, time_of
 from audit.events import EventType
 from audit.json_text import json_encoder
 from audit.log import Actor, Event, record_many
+from audit.vendor import on_postgresql
 from certs.errors import InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
@@ -165,7 +166,7 @@ def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest],
 
 def issuers_shared(condition: str, parameters: Sequence[Any]) -> Query:
     """For `ask`: issuers that meet a condition in SQL; they stay as they are until the open transaction ends."""
-    lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
+    lock = " FOR SHARE" if on_postgresql() else ""
     return select_query(Issuer, f"{condition} ORDER BY id{lock}", parameters)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from django.db import connection
-
 from audit.batches import Query, among_ids, among_texts, id_list, text_list
+from audit.vendor import dialect
 from certs.intake.spec import CertificateSpec
 from certs.models import Team
 from policy.facts import RequesterFacts
@@ -28,7 +27,7 @@ def domains_query(asked: Sequence[tuple[CertificateSpec, Team]]) -> Query:
     beneath = sorted({name[1:] for name in names if name.startswith("*.")})
     sql = f"SELECT name, team_id FROM certs_domain WHERE {among_ids('team_id')} OR {among_texts('name')}"  # noqa: S608 - constants
     if beneath:
-        sql += f" OR EXISTS (SELECT 1 FROM {_BENEATH[connection.vendor]})"  # noqa: S608 - constants
+        sql += f" OR EXISTS (SELECT 1 FROM {_BENEATH[dialect()]})"  # noqa: S608 - constants
     return sql, [*among, text_list(beneath)] if beneath else among
 
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
-
 from audit.batches import Query, among_ids, id_list
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
+from audit.vendor import on_postgresql
 from certs.models import CertificateRequest, Issuer, Team
 from certs.models.batch import locked, update_later, update_rows
 from certs.terms import RequestState as S
@@ -124,6 +123,6 @@ def attach_rows(requests: Sequence[CertificateRequest]) -> None:
 
 def ready_query(ids: Sequence[int], state: S) -> Query:
     """Like `lock_ready`, for an `ask` of a caller that holds the rows' content already: the ids of those still there, locked."""
-    lock = " FOR UPDATE" if connection.vendor == "postgresql" else ""
+    lock = " FOR UPDATE" if on_postgresql() else ""
     sql = f"SELECT id FROM certs_certificaterequest WHERE {among_ids('id')} AND state = %s AND held_since IS NULL ORDER BY id{lock}"  # noqa: S608
     return sql, [id_list(ids), state]

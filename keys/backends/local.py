@@ -18,10 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding, aes_key_wrap_with_padding
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key, load_der_public_key
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from audit.batches import Query, ask, insert_rows
 from audit.clock import database_now
+from audit.vendor import on_postgresql
 from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
 from keys.backends.kek import KeyEncryptionKey
 from keys.backends.private_keys import remote_private_key
@@ -154,7 +155,7 @@ class LocalKeyBackend(KeyBackend):
         return self.side_by_side(refs, opened)
 
     def presence_query(self, ref: KeyRef) -> Query:
-        stored = ref.key_id if connection.vendor == "postgresql" else ref.key_id.hex
+        stored = ref.key_id if on_postgresql() else ref.key_id.hex
         return "SELECT 1 FROM keys_localkeymaterial WHERE key_id = %s AND version = %s", [stored, ref.version]
 
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes], *, present: bool = False) -> list[bytes]:

@@ -19,6 +19,7 @@ from django.db.models import Count
 from kombu.exceptions import OperationalError
 
 from audit.clock import database_now
+from audit.vendor import on_postgresql
 from certs.models import BulkChunk, BulkOrder, CertificateRequest
 from certs.models.batch import locked, update_rows
 from certs.terms import RequestState as S
@@ -153,7 +154,7 @@ class _Places:
 
 def _lock() -> None:
     """One at a time; on SQLite the transaction's write lock does it."""
-    if connection.vendor == "postgresql":
+    if on_postgresql():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
 
