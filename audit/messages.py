@@ -20,9 +20,10 @@ from weakref import WeakKeyDictionary
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from psycopg import generators
-from psycopg.adapt import Transformer
+from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.types.datetime import TimestamptzLoader
 
 # A table may be small when a statement is planned and large soon after: plans use indexes all the same, and none gets old. The
 # first one serves a second, each that follows twice as long as the one before.
@@ -41,6 +42,14 @@ class _Plan(NamedTuple):
     name: str
     seconds: float
     until: float  # monotonic
+
+
+class _Context:
+    """As the connection itself, but times are read by psycopg's own loader: Django's is for time zones other than UTC, and slower."""
+
+    def __init__(self, conn: Any) -> None:
+        self.connection, self.adapters = conn, AdaptersMap(conn.adapters)
+        self.adapters.register_loader("timestamptz", TimestamptzLoader)
 
 
 @dataclass(slots=True)
@@ -76,7 +85,8 @@ def exchange(queries: Sequence[tuple[str, Sequence[Any]]], *, commit: bool = Fal
     conn = database.connection
     plans = _plans.get(database)
     if plans is None or plans.conn is not conn:
-        plans = _plans[database] = _Plans(conn, Transformer(conn), enabled=not database.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
+        enabled = not database.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
+        plans = _plans[database] = _Plans(conn, Transformer(_Context(conn)), enabled)
     parts = [_statement(plans, sql, parameters) for sql, parameters in queries]
     if not conn.autocommit and conn.pgconn.transaction_status == TransactionStatus.IDLE:
         parts.insert(0, _begin(conn))
