@@ -13,9 +13,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
@@ -29,17 +27,14 @@ from psycopg.types.datetime import TimestamptzLoader
 # first one serves a second, each that follows twice as long as the one before.
 FIRST_SECONDS, MOST_SECONDS = 1.0, 60.0
 MOST_PLANS = 400
-_TYPES = {datetime: "timestamptz", UUID: "uuid", bytes: "bytea", bool: "bool"}
 # A plan that had to read a whole table all the same counts as endlessly dear, at which the server would begin to compile it.
-_PLANNING, _PLANNED = "SET enable_seqscan = off; SET jit = off; ", "; RESET enable_seqscan; RESET jit"
+_PLANNING, _PLANNED = b"; SET enable_seqscan = off; SET jit = off; ", b"; RESET enable_seqscan; RESET jit"
 _OF_OURS = frozenset({b"PREPARE", b"DEALLOCATE", b"SET", b"RESET", b"BEGIN", b"COMMIT"})  # results that nobody asked for
 _numbers = itertools.count()
 
-_Template = tuple[str, tuple[str, ...]]
-
 
 class _Plan(NamedTuple):
-    name: str
+    name: bytes
     seconds: float
     until: float  # monotonic
 
@@ -59,8 +54,8 @@ class _Plans:
     conn: Any
     transformer: Any
     enabled: bool
-    names: dict[_Template, _Plan] = field(default_factory=dict)
-    seen: set[_Template] = field(default_factory=set)
+    names: dict[str, _Plan] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
 
 
 _plans: WeakKeyDictionary[Any, _Plans] = WeakKeyDictionary()  # by Django's connection, of which each thread has its own
@@ -91,28 +86,28 @@ def exchange(queries: Sequence[tuple[str, Sequence[Any]]], *, commit: bool = Fal
     if not conn.autocommit and conn.pgconn.transaction_status == TransactionStatus.IDLE:
         parts.insert(0, _begin(conn))
     if commit:
-        parts.append("COMMIT")
+        parts.append(b"COMMIT")
     try:
-        return _answers(plans.transformer, _sent(database, conn, "; ".join(parts)))
+        return _answers(plans.transformer, _sent(database, conn, b"; ".join(parts)))
     except DatabaseError:
         _plans.pop(database, None)  # which of these plans were made is not known; their names are never used again
         raise
 
 
-def _begin(conn: Any) -> str:
+def _begin(conn: Any) -> bytes:
     level = conn.isolation_level
-    return "BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}"
+    return b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()
 
 
-def _sent(database: Any, conn: Any, message: str) -> list[Any]:
+def _sent(database: Any, conn: Any, message: bytes) -> list[Any]:
     began = time.monotonic()
     with database.wrap_database_errors:
-        results: list[Any] = conn.wait(_round_trip(conn.pgconn, message.encode()))
+        results: list[Any] = conn.wait(_round_trip(conn.pgconn, message))
         for result in results:
             if result.status == ExecStatus.FATAL_ERROR:
                 raise error_from_result(result, conn.info.encoding)
     if database.queries_logged:
-        database.queries_log.append({"sql": message, "time": f"{time.monotonic() - began:.3f}"})
+        database.queries_log.append({"sql": message.decode(), "time": f"{time.monotonic() - began:.3f}"})
     return results
 
 
@@ -134,31 +129,30 @@ def _answers(transformer: Any, results: Sequence[Any]) -> list[list[Any]]:
     return answers
 
 
-def _statement(plans: _Plans, sql: str, parameters: Sequence[Any]) -> str:
-    as_literal, type_of = plans.transformer.as_literal, _TYPES.get
-    literals = [as_literal(value).decode() for value in parameters]
-    template = (sql, tuple([type_of(type(value), "unknown") for value in parameters]))
-    known = plans.names.get(template)
-    given = f"({', '.join(literals)})" if literals else ""
+def _statement(plans: _Plans, sql: str, parameters: Sequence[Any]) -> bytes:
+    as_literal = plans.transformer.as_literal
+    literals = [as_literal(value) for value in parameters]
+    given = b"(" + b", ".join(literals) + b")" if literals else b""
+    known = plans.names.get(sql)
     if known is not None and known.until > time.monotonic():
-        return f"EXECUTE {known.name}{given}"
-    if known is None and not _worth_a_plan(plans, template):
-        return sql % tuple(literals)
-    name, seconds = f"p{next(_numbers)}", min(2 * known.seconds, MOST_SECONDS) if known else FIRST_SECONDS
-    plans.names[template] = _Plan(name, seconds, time.monotonic() + seconds)
-    types = f" ({', '.join(template[1])})" if literals else ""
-    numbered = sql % tuple([f"${n}" for n in range(1, len(literals) + 1)])
-    dropped = f"DEALLOCATE {known.name}; " if known is not None else ""
-    return f"{dropped}PREPARE {name}{types} AS {numbered}; {_PLANNING}EXECUTE {name}{given}{_PLANNED}"
+        return b"EXECUTE " + known.name + given
+    if known is None and not _worth_a_plan(plans, sql):
+        return (sql % tuple([literal.decode() for literal in literals])).encode()
+    number, seconds = next(_numbers), min(2 * known.seconds, MOST_SECONDS) if known else FIRST_SECONDS
+    name = b"p%d" % number
+    plans.names[sql] = _Plan(name, seconds, time.monotonic() + seconds)
+    numbered = (sql % tuple([f"${n}" for n in range(1, len(literals) + 1)])).encode()
+    dropped = b"DEALLOCATE " + known.name + b"; " if known is not None else b""
+    return dropped + b"PREPARE " + name + b" AS " + numbered + _PLANNING + b"EXECUTE " + name + given + _PLANNED
 
 
-def _worth_a_plan(plans: _Plans, template: _Template) -> bool:
+def _worth_a_plan(plans: _Plans, sql: str) -> bool:
     """From the second time on, as long as there is room."""
     if not plans.enabled or len(plans.names) >= MOST_PLANS:
         return False
-    if template in plans.seen:
-        plans.seen.discard(template)
+    if sql in plans.seen:
+        plans.seen.discard(sql)
         return True
     if len(plans.seen) < 10 * MOST_PLANS:
-        plans.seen.add(template)
+        plans.seen.add(sql)
     return False

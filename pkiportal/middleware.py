@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from urllib.parse import unquote
 
+from csp.constants import HEADER
+from csp.middleware import CSPMiddleware
+from csp.utils import build_policy
 from django.conf import settings
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 
 _AROUND_A_FILE = 1024 * 1024  # other fields of its form, and what multipart adds
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class OnePolicy(CSPMiddleware):
+    """The settings' Content-Security-Policy on every answer. It is the same for all, so it is put together once; no page has a nonce."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        pass
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        response.headers.setdefault(HEADER, _policy())
+        return response
+
+
+@cache
+def _policy() -> str:
+    return build_policy()
 
 
 class RefuseNul:
