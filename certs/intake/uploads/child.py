@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from functools import partial
@@ -61,20 +61,34 @@ def answers(rules_line: bytes, data: bytes) -> Iterator[bytes]:
 
 def _judged(found: Sequence[Found], rules: Rules) -> Iterator[bytes]:
     at_once = max(_LEAST_AT_ONCE, min(_MOST_AT_ONCE, len(found) // (4 * PROCESSES)))
-    batches = [found[start : start + at_once] for start in range(0, len(found), at_once)]
+    parts = [slice(start, start + at_once) for start in range(0, len(found), at_once)]
+    judge_part = partial(_judge_part, found, rules)
     processes = min(PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if processes < 2 or request_bytes(found) < _WORTH_A_PROCESS:
-        yield from map(partial(_judge_batch, rules=rules), batches)
+        yield from map(judge_part, parts)
         return
-    # Forked, so limits and libraries are there already; an alarm is not inherited.
-    with ProcessPoolExecutor(processes, get_context("fork"), initializer=limit_time, initargs=(rules.limits.seconds,)) as pool:
-        yield from pool.map(partial(_judge_batch, rules=rules), batches)
+    # Forked, so limits and libraries are there already, and what was found too: only the bounds of parts go through a pipe. (Before
+    # 3.11.5 Python hangs when a process dies while its pipe is full.) An alarm is not inherited.
+    with ProcessPoolExecutor(processes, get_context("fork"), initializer=_begin, initargs=(judge_part, rules.limits.seconds)) as pool:
+        yield from pool.map(_judge_inherited, parts)
 
 
-def _judge_batch(found: Sequence[Found], rules: Rules) -> bytes:
+_inherited: list[Callable[[slice], bytes]] = []
+
+
+def _begin(judge_part: Callable[[slice], bytes], seconds: int) -> None:
+    limit_time(seconds)
+    _inherited[:] = [judge_part]
+
+
+def _judge_inherited(part: slice) -> bytes:
+    return _inherited[0](part)
+
+
+def _judge_part(found: Sequence[Found], rules: Rules, part: slice) -> bytes:
     """A refusal of the whole upload is an answer here, since it has to go through a pipe."""
     try:
-        return b"".join(line_to_wire(judge(one, rules)) for one in found)
+        return b"".join(line_to_wire(judge(one, rules)) for one in found[part])
     except InputRefused as refused:
         return refusal_to_wire(refused)
 
