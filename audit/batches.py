@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -77,9 +78,14 @@ def _copy(part: Rows) -> None:
 
 
 def _insert(part: Rows) -> Query:
-    marks = "(" + ", ".join(["%s"] * len(part.rows[0])) + ")"
-    sql = f"INSERT INTO {part.table} ({part.columns}) VALUES {', '.join([marks] * len(part.rows))}"  # noqa: S608 - the callers' constants
-    return sql, [value for row in part.rows for value in row]
+    rows = part.rows
+    return _insert_sql(part.table, part.columns, len(rows[0]), len(rows)), rows[0] if len(rows) == 1 else list(chain.from_iterable(rows))
+
+
+@lru_cache(maxsize=4096)
+def _insert_sql(table: str, columns: str, width: int, count: int) -> str:
+    marks = "(" + ", ".join(["%s"] * width) + ")"
+    return f"INSERT INTO {table} ({columns}) VALUES {', '.join([marks] * count)}"  # noqa: S608 - the callers' constants
 
 
 def ask(*queries: Query) -> list[list[Any]]:

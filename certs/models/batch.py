@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.db.models.base import ModelState
 
 from audit.batches import Query, Rows, among_ids, ask, id_list, insert_together, reserve_ids
@@ -33,7 +33,7 @@ def insert_models(*groups: Sequence[models.Model], ids: bool = True) -> None:
         gathering.groups += [_held(group, ids=ids) for group in filled]
         return
     for group in filled:
-        if ids and isinstance(group[0]._meta.pk, models.AutoField):
+        if ids and _layout(type(group[0])).numbered:
             give_ids(group)
     insert_together([_rows(group) for group in filled])
 
@@ -51,7 +51,7 @@ def _number(rows: Sequence[models.Model], ids: Sequence[int]) -> None:
 
 
 def _held(group: Sequence[models.Model], *, ids: bool) -> Group:
-    numbered = ids and isinstance(group[0]._meta.pk, models.AutoField)
+    numbered = ids and _layout(type(group[0])).numbered
     fresh = [row for row in group if row.pk is None] if numbered else []
     return Group(group[0]._meta.db_table, len(fresh), partial(_number, fresh), partial(_rows, group))
 
@@ -61,15 +61,15 @@ def _rows(group: Sequence[models.Model]) -> Rows:
     layout = _layout(type(group[0]))
     for field in layout.relations:
         _take_over_ids(group, field)
-    numbered = group[0].pk is not None
-    read = itemgetter(*(layout.names if numbered else layout.names[1:]))
+    numbered = group[0].__dict__[layout.names[0]] is not None
+    read = layout.read if numbered else layout.read_unnumbered
     rows: list[Any] = [read(row.__dict__) for row in group]
     for position in layout.json:
         at = position if numbered else position - 1
         rows = [(*row[:at], _json(row[at]), *row[at + 1 :]) for row in rows]
     for row in group:
-        row._state.adding, row._state.db = False, connection.alias  # noqa: SLF001 - Django documents them
-    return Rows(type(group[0])._meta.db_table, ", ".join(layout.columns if numbered else layout.columns[1:]), rows)
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - Django documents them
+    return Rows(layout.table, layout.columns if numbered else layout.columns_unnumbered, rows)
 
 
 def _take_over_ids(group: Sequence[models.Model], field: models.ForeignKey[Any, Any]) -> None:
@@ -81,22 +81,35 @@ def _take_over_ids(group: Sequence[models.Model], field: models.ForeignKey[Any, 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Columns as SQL, primary key first; the attributes they come from; which of them are JSON, for drivers do not guess it."""
+    """Columns as SQL, primary key first; the attributes they come from, and how to read them, with and without the key; which of
+    them are JSON, for drivers do not guess it; whether the database can number the rows.
+    """
 
-    columns: tuple[str, ...]
+    table: str
+    columns: str
+    columns_unnumbered: str
     names: tuple[str, ...]
+    read: Callable[[Mapping[str, Any]], Any]
+    read_unnumbered: Callable[[Mapping[str, Any]], Any]
     json: tuple[int, ...]
     relations: tuple[models.ForeignKey[Any, Any], ...]
+    numbered: bool
 
 
 @lru_cache(maxsize=64)
 def _layout(model: type[models.Model]) -> _Layout:
     fields = sorted(model._meta.concrete_fields, key=lambda field: not field.primary_key)
+    columns, names = [_quoted(str(field.column)) for field in fields], tuple(field.attname for field in fields)
     return _Layout(
-        columns=tuple(_quoted(str(field.column)) for field in fields),
-        names=tuple(field.attname for field in fields),
+        table=model._meta.db_table,
+        columns=", ".join(columns),
+        columns_unnumbered=", ".join(columns[1:]),
+        names=names,
+        read=itemgetter(*names),
+        read_unnumbered=itemgetter(*names[1:]),
         json=tuple(n for n, field in enumerate(fields) if isinstance(field, models.JSONField)),
         relations=tuple(field for field in fields if isinstance(field, models.ForeignKey)),
+        numbered=isinstance(model._meta.pk, models.AutoField),
     )
 
 
@@ -154,10 +167,10 @@ def _update_query(
     fields = {name: _column(model, name) for name in (*columns, *only_if)}
     table, key = _quoted(model._meta.db_table), _quoted(str(model._meta.pk.column))
     assignments = [f"{_quoted(str(fields[name].column))} = %s" for name in shared]
-    parameters = [fields[name].get_db_prep_save(first[name], connection) for name in shared]
+    parameters = [_bound(fields[name], first[name]) for name in shared]
     marks = {name: "IS NULL" if value is None else "= %s" for name, value in only_if.items()}
     conditions = [f"{table}.{_quoted(str(fields[name].column))} {mark}" for name, mark in marks.items()]
-    compared = [fields[name].get_db_prep_save(value, connection) for name, value in only_if.items() if value is not None]
+    compared = [_bound(fields[name], value) for name, value in only_if.items() if value is not None]
     if own:
         source, given = _values([fields[name] for name in own], rows)
         assignments += [f"{_quoted(str(fields[name].column))} = v.{_quoted(str(fields[name].column))}" for name in own]
@@ -177,8 +190,15 @@ def _values(fields: Sequence[models.Field[Any, Any]], rows: Sequence[tuple[int, 
         return f"jsonb_to_recordset(CAST(%s AS jsonb)) AS v(own_id bigint, {columns})", [_encode(content)]
     selected = ", ".join(f"column{n} AS {name}" for n, name in enumerate(names, start=2))
     marks = ", ".join(["(" + ", ".join(["%s"] * (len(fields) + 1)) + ")"] * len(rows))
-    given = [value for pk, values in rows for value in (pk, *(f.get_db_prep_save(values[f.name], connection) for f in fields))]
+    given = [value for pk, values in rows for value in (pk, *(_bound(f, values[f.name]) for f in fields))]
     return f"(SELECT column1 AS own_id, {selected} FROM (VALUES {marks})) AS v", given  # noqa: S608 - identifiers only
+
+
+def _bound(field: models.Field[Any, Any], value: Any) -> Any:
+    """As the driver takes it. psycopg knows every type of ours but JSON's, which may be a text or a list of anything."""
+    if on_postgresql() and not isinstance(field, models.JSONField):
+        return value
+    return field.get_db_prep_save(value, connection)
 
 
 def _in_json(value: Any) -> Any:
@@ -194,6 +214,7 @@ def _quoted(name: str) -> str:
     return str(connection.ops.quote_name(name))
 
 
+@lru_cache(maxsize=512)
 def _column(model: type[models.Model], name: str) -> models.Field[Any, Any]:
     field = model._meta.get_field(name)
     if not isinstance(field, models.Field):
@@ -262,7 +283,7 @@ def _with_defaults(plan: _NewPlan, values: Mapping[str, Any]) -> dict[str, Any]:
 def _bare(model: type[Row], values: dict[str, Any], *, adding: bool) -> Row:
     row = model.__new__(model)
     state = ModelState()
-    state.adding, state.db = adding, None if adding else connection.alias
+    state.adding, state.db = adding, None if adding else DEFAULT_DB_ALIAS
     row.__dict__.update(values, _state=state)
     return row
 
