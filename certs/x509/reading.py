@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from functools import cached_property
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
 from keys.spec import spki_der
@@ -21,48 +19,29 @@ MOST_KEPT = 512  # a batch of one CA
 
 
 class Reading:
-    """Of one TBSCertificate. Parts that cannot be decoded raise pyca's ValueError when they are asked for."""
+    """Of one TBSCertificate. Raises pyca's ValueError for one of which a part cannot be decoded.
+
+    `names` are those of the SAN, in order, with the kind of each; empty when there is none. `spki` is SubjectPublicKeyInfo in DER.
+    """
 
     def __init__(self, certificate: x509.Certificate) -> None:
         self.certificate = certificate
         self.serial_number = certificate.serial_number
         self.not_before = certificate.not_valid_before_utc
         self.not_after = certificate.not_valid_after_utc
-
-    @cached_property
-    def extensions(self) -> dict[x509.ObjectIdentifier, x509.Extension[Any]]:
-        return {extension.oid: extension for extension in self.certificate.extensions}
+        self.issuer_der = certificate.issuer.public_bytes()
+        self.subject = certificate.subject
+        self.common_names = tuple([str(one.value) for one in self.subject.get_attributes_for_oid(NameOID.COMMON_NAME)])
+        self.public_key = certificate.public_key()
+        self.spki = spki_der(self.public_key)
+        self.extensions: dict[x509.ObjectIdentifier, x509.Extension[Any]] = {one.oid: one for one in certificate.extensions}
+        names = self.value(x509.SubjectAlternativeName) or ()
+        self.names: tuple[tuple[type[x509.GeneralName], Any], ...] = tuple([(type(name), name.value) for name in names])
 
     def value(self, kind: type[x509.ExtensionType]) -> Any:
         """The value of an extension, None where there is none."""
         extension = self.extensions.get(kind.oid)
         return extension.value if extension is not None else None
-
-    @cached_property
-    def public_key(self) -> CertificatePublicKeyTypes:
-        return self.certificate.public_key()
-
-    @cached_property
-    def spki(self) -> bytes:
-        """SubjectPublicKeyInfo in DER."""
-        return spki_der(self.public_key)
-
-    @cached_property
-    def subject(self) -> x509.Name:
-        return self.certificate.subject
-
-    @cached_property
-    def common_names(self) -> tuple[str, ...]:
-        return tuple(str(attribute.value) for attribute in self.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
-
-    @cached_property
-    def names(self) -> tuple[tuple[type[x509.GeneralName], Any], ...]:
-        """Of the SAN, in order, with the kind of each; empty when there is none."""
-        return tuple((type(name), name.value) for name in self.value(x509.SubjectAlternativeName) or ())
-
-    @cached_property
-    def issuer_der(self) -> bytes:
-        return self.certificate.issuer.public_bytes()
 
 
 _kept: OrderedDict[bytes, Reading] = OrderedDict()

@@ -110,14 +110,10 @@ def _crl_url(read: Reading) -> str:
 def names_of(certificate: x509.Certificate) -> list[str]:
     """DNS names and IP addresses of a certificate's SAN, as text; empty when it has none."""
     try:
-        return _names(Reading(certificate))
-    except ValueError:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
         return []
-
-
-def _names(read: Reading) -> list[str]:
-    dns = [str(name) for kind, name in read.names if kind is x509.DNSName]
-    return dns + [str(name) for kind, name in read.names if kind is x509.IPAddress]
+    return [*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))]
 
 
 def _differences(read: Reading, facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
@@ -203,8 +199,12 @@ def _issuer_problems(certificate: x509.Certificate, read: Reading, issuer: x509.
     if digest is not None and digest.name not in _STRONG_HASHES:
         wrong.append(f"it is signed with {digest.name}")
     for constraints, link_name in _name_constraints(chain_der):
-        wrong += [f"{name} is outside what {link_name} may certify" for name in _names(read) if not _permits(constraints, name)]
+        wrong += [f"{name} is outside what {link_name} may certify" for name in _texts(read) if not _permits(constraints, name)]
     return wrong
+
+
+def _texts(read: Reading) -> list[str]:
+    return [str(name) for kind, name in read.names if kind in (x509.DNSName, x509.IPAddress)]
 
 
 @lru_cache(maxsize=256)
