@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import time
-from http.client import HTTPConnection
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -24,22 +25,41 @@ def make_csr(name: str) -> tuple[bytes, bytes, str]:
 
 
 def post_for(port: int, token: str, number: int, seconds: float) -> int:
-    """Send prepared CSRs over one keep-alive connection for that long; answers how many were issued. Fails on anything but 200."""
+    """Send prepared requests over one keep-alive connection for that long; answers how many were issued. Fails on anything but 200.
+
+    A bare socket: http.client takes a tenth of what the portal itself does for a request.
+    """
     prefix = f"{os.getpid()}-{number}"
-    bodies = [_body(f"h{prefix}-{n}.example.com") for n in range(int(seconds * 500))]
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    prepared = [_request(port, token, f"{prefix}-{n}") for n in range(int(seconds * 500))]
     done, end = 0, time.monotonic() + seconds
-    for n, body in enumerate(bodies):
-        if time.monotonic() >= end:
-            break
-        connection.request("POST", "/api/v1/certificates/issue", body, {**headers, "Idempotency-Key": f"{prefix}-{n}"})
-        response = connection.getresponse()
-        text = response.read()
-        if response.status != 200:
-            raise RuntimeError(f"{response.status}: {text[:300]!r}")
-        done += 1
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        for request in prepared:
+            if time.monotonic() >= end:
+                break
+            connection.sendall(request)
+            answer = _answer(connection)
+            if not answer.startswith(b"HTTP/1.1 200 "):
+                raise RuntimeError(f"{answer[:600]!r}")
+            done += 1
     return done
+
+
+def _request(port: int, token: str, name: str) -> bytes:
+    body = _body(f"h{name}.example.com")
+    head = f"POST /api/v1/certificates/issue HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
+    return f"{head}Idempotency-Key: {name}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def _answer(connection: socket.socket) -> bytes:
+    """Head and body of one answer, whose head names its length."""
+    answer = connection.recv(65536)
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(65536)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = int(re.search(rb"(?i)\r\ncontent-length: (\d+)", head)[1])  # type: ignore[index] # gunicorn says it, or this fails
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
 
 
 def _body(name: str) -> str:

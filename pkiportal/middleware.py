@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 from urllib.parse import unquote
 
 from csp.constants import HEADER
 from csp.middleware import CSPMiddleware
 from csp.utils import build_policy
 from django.conf import settings
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
+from django.utils.deprecation import MiddlewareMixin
 
 _AROUND_A_FILE = 1024 * 1024  # other fields of its form, and what multipart adds
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -32,6 +37,25 @@ class OnePolicy(CSPMiddleware):
 @cache
 def _policy() -> str:
     return build_policy()
+
+
+class _ForPages(MiddlewareMixin):
+    """The API knows bearer tokens and nothing of browsers: no session, no user, no messages."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self.get_response(request) if request.path_info.startswith("/api/") else super().__call__(request)
+
+
+class PageSessions(_ForPages, SessionMiddleware):
+    pass
+
+
+class PageUsers(_ForPages, AuthenticationMiddleware):
+    pass
+
+
+class PageMessages(_ForPages, MessageMiddleware):
+    pass
 
 
 class RefuseNul:
