@@ -45,21 +45,24 @@ def arrive(asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys:
     tables = [(CertificateRequest._meta.db_table, count), ("audit_event", count * _EVENTS)]
     tables += [(model._meta.db_table, count) for model in _TO_COME]
     spkis = {spki_sha256(spec.spki_der) for spec, _ in asked if spec.spki_der}
-    time, numbers, members, issuers, keys, claimed, *facts = ask(
+    requesters = [requester for _, requester in asked]
+    with_a_person = any(requester.member for requester in requesters)
+    time, numbers, issuers, keys, claimed, version, domains, profiles, *members = ask(
         now_query(),
         ids_query(*tables),
-        members_query(requester for _, requester in asked),
         issuers_shared("name = %s", [name]),
         shared_keys_query(spkis),
         claimed_keys_query(spkis),
         *facts_queries([(spec, requester.team) for spec, requester in asked]),
+        *([members_query(requesters)] if with_a_person else ()),
     )
-    for _, requester in asked:
-        requester.check(set(members))
+    belongs = {pair for rows in members for pair in rows}
+    for requester in requesters:
+        requester.check(belongs)
     target, now, (ids, *to_come) = _target(issuers, name), time_of(time), ids_of(numbers, len(tables))
-    requests = make_rows(admitted(asked, idempotency_keys, target, facts[-1]), ids, {target.pk: target}, now=now)
+    requests = make_rows(admitted(asked, idempotency_keys, target, profiles), ids, {target.pk: target}, now=now)
     gathering.foresee({request.subject: 0 for request in requests}, dict(zip([table for table, _ in tables[1:]], to_come, strict=True)))
-    return Arrived(requests, now, facts, (keys, claimed))
+    return Arrived(requests, now, (version, domains, profiles), (keys, claimed))
 
 
 def _target(rows: Sequence[Sequence[Any]], name: str) -> Issuer:

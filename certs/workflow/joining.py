@@ -5,12 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 MOST_PATIENCE = 0.01  # seconds
+
+
+class Caller(Generic[Item]):
+    """Who waits for its turn, and then for nothing: what became of its item was noted by whoever had the turn. `answer` is a result or
+    an exception. (A Future would bring a lock of its own, which nobody needs here.)
+    """
+
+    __slots__ = ("answer", "done", "item")
+
+    def __init__(self, item: Item) -> None:
+        self.item, self.answer, self.done = item, None, False
+
+    item: Item
+    answer: Any
+    done: bool
+
+    def told(self, answer: Any) -> None:
+        self.answer, self.done = answer, True
 
 
 class Joiner(Generic[Item, Result]):
@@ -26,27 +43,30 @@ class Joiner(Generic[Item, Result]):
         self._run, self._most = run, most
         self._turn = threading.Lock()
         self._came = threading.Condition()  # guards what follows
-        self._waiting: list[tuple[Item, Future[Result]]] = []
+        self._waiting: list[Caller[Item]] = []
         self._expected, self._patience = 1, 0.0  # callers, seconds
 
     def __call__(self, item: Item) -> Result:
         """The item's result. Raises the exception that `run` answered for it, or that it raised."""
-        mine: Future[Result] = Future()
+        mine = Caller(item)
         with self._came:
-            self._waiting.append((item, mine))
+            self._waiting.append(mine)
             self._came.notify()
         try:
-            while not mine.done():
+            while not mine.done:
                 with self._turn:
-                    if not mine.done():
+                    if not mine.done:
                         self._run_next()
         except BaseException:  # this thread is being stopped: nobody waits for its item any more
             with self._came:
-                self._waiting = [waiting for waiting in self._waiting if waiting[1] is not mine]
+                self._waiting = [waiting for waiting in self._waiting if waiting is not mine]
             raise
-        return mine.result()
+        if isinstance(mine.answer, Exception):
+            raise mine.answer
+        result: Result = mine.answer
+        return result
 
-    def _next_batch(self) -> list[tuple[Item, Future[Result]]]:
+    def _next_batch(self) -> list[Caller[Item]]:
         with self._came:
             self._came.wait_for(lambda: len(self._waiting) >= self._expected, self._patience)
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
@@ -62,18 +82,15 @@ class Joiner(Generic[Item, Result]):
         """One batch. What goes wrong with it is told to those whose items were in it; this thread's may still wait."""
         batch, began = self._next_batch(), time.monotonic()
         try:
-            pairs = list(zip(batch, self._run([item for item, _ in batch]), strict=True))
+            answers = list(zip(batch, self._run([caller.item for caller in batch]), strict=True))
         except Exception as exc:  # noqa: BLE001 - each caller raises it
-            for _, future in batch:
-                future.set_exception(exc)
+            for caller in batch:
+                caller.told(exc)
             return
         except BaseException:
-            for _, future in batch:  # the others must not wait for ever, whatever becomes of this thread
-                future.set_exception(RuntimeError("the thread of this batch was stopped"))
+            for caller in batch:  # the others must not wait for ever, whatever becomes of this thread
+                caller.told(RuntimeError("the thread of this batch was stopped"))
             raise
         self._note(len(batch), time.monotonic() - began)
-        for (_, future), result in pairs:
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        for caller, answer in answers:
+            caller.told(answer)

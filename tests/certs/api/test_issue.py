@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.test import Client
 
 from audit.models import AuditEvent
+from certs.api.schemas import IssuedCertificate
 from certs.models import Certificate, CertificateRequest, Issuer
 from certs.x509.csr_building import build_csr
 from keys.models import PublicKey
@@ -50,6 +51,7 @@ def api(portal: Portal) -> Api:
 
 def test_csr_is_answered_with_its_certificate(api: Api) -> None:
     status, told = api.post("/certificates/issue", {"csr": pem_csr("a.example.com"), "validity_days": 30, "profile": "tls-server"})
+    assert IssuedCertificate.model_validate(told).model_dump(mode="json") == told  # what the schema promises, no more and no less
     assert status == 200
     certificate = x509.load_pem_x509_certificate(told["certificate"].encode())
     assert f"{certificate.serial_number:X}" == told["serial_number"].replace(":", "").lstrip("0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from certs.workflow.bulk.chunks import issue_chunk
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.inline import Call, issue_now
 from certs.workflow.issuance import Requester
-from certs.workflow.joining import Joiner
+from certs.workflow.joining import Caller, Joiner
 from certs.x509.csr_building import build_csr
 from keys.spec import spki_der
 from tests.certs.workflow.bulk.orders import drafted
@@ -50,10 +50,10 @@ def run(items: Sequence[str]) -> list[str | Exception]:
 @pytest.mark.parametrize("other", ["breaks", "short"])
 def test_batch_of_others_that_breaks_does_not_reach_the_caller_whose_thread_ran_it(other: str) -> None:
     joiner = Joiner(run, most=1)
-    theirs: Future[str] = Future()
-    joiner._waiting.append((other, theirs))
+    theirs = Caller(other)
+    joiner._waiting.append(theirs)
     assert joiner("good") == "GOOD"
-    assert isinstance(theirs.exception(0), OSError | ValueError)
+    assert isinstance(theirs.answer, OSError | ValueError)
     assert joiner._waiting == []
 
 
@@ -72,11 +72,11 @@ def test_a_stopped_thread_takes_its_item_along() -> None:
         return list(items)
 
     joiner = Joiner(stop, most=1)
-    theirs: Future[str] = Future()
-    joiner._waiting.append(("stop", theirs))
+    theirs = Caller("stop")
+    joiner._waiting.append(theirs)
     with pytest.raises(SystemExit):
         joiner("mine")
-    assert isinstance(theirs.exception(0), RuntimeError)
+    assert isinstance(theirs.answer, RuntimeError)
     assert joiner._waiting == []
 
 
