@@ -46,4 +46,4 @@ def spread(values: Sequence[float], unit: str = "", digits: int = 0) -> str:
 
 
 def row(label: str, *cells: str) -> None:
-    print(f"  {label:<58}" + "".join(f"{cell:>28}" for cell in cells))
+    print(f"  {label:<52}" + "".join(f"{cell:>34}" for cell in cells))
