@@ -24,8 +24,9 @@ from certs.workflow.arriving import arrive
 from certs.workflow.canvas import start
 from certs.workflow.issuance import Requester, Wanted, admit_all, insert_requests, replayed
 from certs.workflow.joining import Joiner
+from certs.workflow.steps.asking_ca import Work
 from certs.workflow.steps.policy import evaluate_and_move
-from certs.workflow.steps.submission import Work, carry_out, note_intents
+from certs.workflow.steps.submission import carry_out, note_intents
 from policy.engine import Decision
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,118 @@
+"""Beat 2 of step 4: a CA is asked to sign, and its answer believed only after it was verified.
+
+What went wrong decides what may happen next (PROTOCOLS 2): an order that was certainly not sent may be sent again; one
+whose fate is unknown is looked up first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from audit.clock import database_now
+from audit.events import recordable
+from certs.ca.base import BookkeepingCA, CAClient, CAUnreachable, Issued, Noted, NotSent, Order, Outcome, Pending, Refused, Unknown
+from certs.ca.registry import get_ca_client, own_ca
+from certs.errors import SignerMismatch
+from certs.models import Attempt, CertificateRequest, Issuer
+from certs.workflow.attempts import Lease
+from certs.workflow.believing import Believed, believe
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A certificate that is not the one ordered."""
+
+    der: bytes
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What beat 1 hands to beat 2: a CA's orders by request id, and which of them must be looked up before they are sent."""
+
+    issuer: Issuer
+    requests: Mapping[int, CertificateRequest]
+    orders: Mapping[int, Order]
+    look_up: frozenset[int]
+    attempts: Mapping[int, Attempt]
+    noted_at: datetime
+    noted: Noted | None  # where the CA's own book was written in the same transaction
+
+
+Result = Believed | Mismatch | Pending | Refused | NotSent | Unknown
+
+
+def ask_ca(work: Work) -> dict[int, Result]:
+    """Beat 2: look up what may already be signed, send the rest, verify what comes back."""
+    stopped = ended_unasked(work.issuer, work.orders.values())
+    if stopped is not None:
+        return dict(zip(work.orders, stopped, strict=True))
+    if work.noted is not None:
+        outcomes = dict(zip(work.orders, own_ca_of(work).sign(work.noted), strict=True))
+        return {pk: _verified(work, pk, outcome, work.noted_at) for pk, outcome in outcomes.items()}
+    outcomes = _asked(get_ca_client(work.issuer.alias), work)
+    now = database_now()
+    return {pk: _verified(work, pk, outcome, now) for pk, outcome in outcomes.items()}
+
+
+def ended_unasked(issuer: Issuer, orders: Iterable[Order]) -> list[NotSent | Refused] | None:
+    """How orders end at a CA that is not asked at all."""
+    if issuer.circuit_opened_at is not None:
+        return [NotSent(order.order_ref, f"{issuer.name} is stopped: {issuer.circuit_reason}") for order in orders]
+    if issuer.state != Issuer.State.ACTIVE:
+        message = f"{issuer.name} does not issue any more ({issuer.get_state_display()})."
+        return [Refused(order.order_ref, "issuer_inactive", message) for order in orders]
+    return None
+
+
+def own_ca_of(work: Work) -> BookkeepingCA:
+    own = own_ca(work.issuer.alias)
+    assert own is not None  # only such a one has noted anything
+    return own
+
+
+def _asked(client: CAClient, work: Work) -> dict[int, Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    for pk in work.look_up:
+        found = _look_up(client, work.orders[pk])
+        if found is not None:
+            outcomes[pk] = found
+    return outcomes | _sent(client, work, [pk for pk in work.orders if pk not in outcomes])
+
+
+def _sent(client: CAClient, work: Work, unsent: Sequence[int]) -> dict[int, Outcome]:
+    """Send orders part by part. A CA that takes none of a part is not sent the next ones: it is away for all of them."""
+    outcomes: dict[int, Outcome] = {}
+    away: NotSent | None = None
+    lease = Lease(work.attempts.values())
+    for first in range(0, len(unsent), client.capabilities.batch_size):
+        part = unsent[first : first + client.capabilities.batch_size]
+        if away is not None:
+            outcomes |= {pk: NotSent(work.orders[pk].order_ref, away.message, away.retry_after) for pk in part}
+            continue
+        lease.renew()
+        answers = client.issue_many([work.orders[pk] for pk in part])
+        outcomes |= dict(zip(part, answers, strict=True))
+        refusals = [answer for answer in answers if isinstance(answer, NotSent)]
+        away = refusals[0] if len(refusals) == len(answers) else None
+    return outcomes
+
+
+def _look_up(client: CAClient, order: Order) -> Outcome | None:
+    """What became of an order that may have reached the CA. An unanswered look-up leaves its fate unknown: it is not sent again."""
+    try:
+        return client.find(order)
+    except CAUnreachable as exc:
+        return Unknown(order.order_ref, f"could not ask whether it was signed: {exc}")
+
+
+def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:
+    if not isinstance(outcome, Issued):
+        return outcome
+    try:
+        return believe(outcome, work.orders[pk], work.issuer, now=now)
+    except SignerMismatch as exc:
+        # They quote the certificate, which may say anything, at any length.
+        return Mismatch(outcome.certificate_der, tuple(recordable(reason) for reason in exc.reasons))
