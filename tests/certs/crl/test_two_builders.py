@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import transaction
 
 from audit.clock import database_now
 from certs.crl import publish_crl, publishing
@@ -19,20 +17,9 @@ from certs.workflow.publishing import refresh_point
 from tests.certs.crl.lists import number_of, point, serials
 from tests.portal.authority import issue, publish_everything, published, revoke
 from tests.portal.fixtures import SYSTEM, Portal
+from tests.portal.threads import in_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
-
-
-def _in_thread(work: Callable[[], object]) -> threading.Thread:
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
 
 
 def test_revoked_while_a_crl_is_signed_is_on_the_next(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +32,7 @@ def test_revoked_while_a_crl_is_signed_is_on_the_next(portal: Portal, monkeypatc
     def signing(*arguments: Any) -> Any:
         if not once:
             once.append(True)
-            _in_thread(lambda: revoke(late)).join(20)
+            in_thread(lambda: revoke(late)).join(20)
         return sign(*arguments)
 
     monkeypatch.setattr(publishing, "_sign", signing)
@@ -71,7 +58,7 @@ def test_of_two_builders_at_once_the_higher_number_wins(portal: Portal, monkeypa
     def overtaken(*arguments: Any) -> Any:
         if not once:
             once.append(True)
-            _in_thread(second).join(20)
+            in_thread(second).join(20)
         return sign(*arguments)
 
     monkeypatch.setattr(publishing, "_sign", overtaken)
@@ -93,7 +80,7 @@ def test_builder_that_waited_for_the_lock_sees_what_was_published_meanwhile(port
     outcomes: list[bool] = []
     with transaction.atomic():
         row = CRLPoint.objects.select_for_update().get(pk=mine.pk)
-        waiting = _in_thread(lambda: outcomes.append(publishing._publish(point(), lower, Snapshot(), actor=SYSTEM)))
+        waiting = in_thread(lambda: outcomes.append(publishing._publish(point(), lower, Snapshot(), actor=SYSTEM)))
         waiting.join(0.5)
         assert outcomes == []
         higher.save()
@@ -108,7 +95,7 @@ def test_many_builders_at_once_have_a_number_each(portal: Portal) -> None:
     issuer = publish_everything()
     revoke(certificate)
     made: list[CRL | None] = []
-    threads = [_in_thread(lambda: made.append(publish_crl(point(), actor=SYSTEM))) for _ in range(4)]
+    threads = [in_thread(lambda: made.append(publish_crl(point(), actor=SYSTEM))) for _ in range(4)]
     for thread in threads:
         thread.join(60)
     numbers = [crl.number for crl in made if crl is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +21,7 @@ from certs.workflow.steps import check_policy, submit_to_ca
 from keys.spec import spki_der
 from tests.certs.workflow.life import new_policy
 from tests.portal.fixtures import Portal
+from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"  # for us
@@ -30,18 +30,6 @@ WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() 
 def spec(name: str) -> CertificateSpec:
     spki = spki_der(ec.generate_private_key(ec.SECP256R1()).public_key())
     return CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=b"", spki_der=spki)
-
-
-def beside(work: Callable[[], object]) -> threading.Thread:
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
 
 
 def until_it_waits_for_a_lock() -> None:
@@ -67,7 +55,7 @@ def test_revocation_of_what_is_being_recorded_finds_it_recorded(portal: Portal) 
         Certificate.objects.filter(request=request).update(serial_number="1")
     with transaction.atomic():
         IssuanceIntent.objects.select_for_update().get(pk=intent.pk)
-        reaper = beside(lambda: client.revoke(order))
+        reaper = in_thread(lambda: client.revoke(order))
         until_it_waits_for_a_lock()
         Certificate.objects.filter(request=request).update(serial_number=intent.serial_number)
     reaper.join(30)
@@ -81,7 +69,7 @@ def test_of_two_calls_for_the_same_names_at_once_one_is_a_duplicate(portal: Port
     with transaction.atomic():
         submitted = submit_many([spec("twin.example.com")], requester=requester)
         check_policy([row.pk for row in submitted])
-        later = beside(lambda: issue_now(Call(spec("twin.example.com"), requester)))
+        later = in_thread(lambda: issue_now(Call(spec("twin.example.com"), requester)))
         until_it_waits_for_a_lock()
     later.join(30)
     states = list(CertificateRequest.objects.order_by("pk").values_list("state", flat=True))
