@@ -14,7 +14,7 @@ from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering s
 from pkiportal.settings.base import BASE_DIR, env_list
 
 PKI_EMBEDDED = True
-PKI_HOME = Path(env_str("PKI_HOME", str(BASE_DIR / "var"))).resolve()
+PKI_HOME = Path(env_str("PKI_HOME") or BASE_DIR / "var").resolve()
 PKI_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
