@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import generators
 from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.errors import error_from_result
@@ -53,7 +53,7 @@ class _Plans:
 
     conn: Any
     transformer: Any
-    enabled: bool
+    settings: Mapping[str, Any]
     names: dict[str, _Plan] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
@@ -80,16 +80,15 @@ def exchange(queries: Sequence[tuple[str, Sequence[Any]]], *, commit: bool = Fal
     conn = database.connection
     plans = _plans.get(database)
     if plans is None or plans.conn is not conn:
-        enabled = not database.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
-        plans = _plans[database] = _Plans(conn, Transformer(_Context(conn)), enabled)
-    parts = [_statement(plans, sql, parameters) for sql, parameters in queries]
-    if not conn.autocommit and conn.pgconn.transaction_status == TransactionStatus.IDLE:
-        parts.insert(0, _begin(conn))
-    if commit:
-        parts.append(b"COMMIT")
+        plans = _plans[database] = _Plans(conn, Transformer(_Context(conn)), database.settings_dict)
     try:
+        parts = [_statement(plans, sql, parameters) for sql, parameters in queries]
+        if not conn.autocommit and conn.pgconn.transaction_status == TransactionStatus.IDLE:
+            parts.insert(0, _begin(conn))
+        if commit:
+            parts.append(b"COMMIT")
         return _answers(plans.transformer, _sent(database, conn, b"; ".join(parts)))
-    except DatabaseError:
+    except BaseException:  # also a parameter that cannot be written, or a time limit: then nothing of the message was sent
         _plans.pop(database, None)  # which of these plans were made is not known; their names are never used again
         raise
 
@@ -148,7 +147,7 @@ def _statement(plans: _Plans, sql: str, parameters: Sequence[Any]) -> bytes:
 
 def _worth_a_plan(plans: _Plans, sql: str) -> bool:
     """From the second time on, as long as there is room."""
-    if not plans.enabled or len(plans.names) >= MOST_PLANS:
+    if plans.settings.get("DISABLE_SERVER_SIDE_CURSORS") or len(plans.names) >= MOST_PLANS:
         return False
     if sql in plans.seen:
         plans.seen.discard(sql)

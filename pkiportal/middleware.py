@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from csp.constants import HEADER
-from csp.middleware import CSPMiddleware
 from csp.utils import build_policy
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
@@ -23,11 +22,8 @@ _AROUND_A_FILE = 1024 * 1024  # other fields of its form, and what multipart add
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-class OnePolicy(CSPMiddleware):
+class OnePolicy(MiddlewareMixin):
     """The settings' Content-Security-Policy on every answer. It is the same for all, so it is put together once; no page has a nonce."""
-
-    def process_request(self, request: HttpRequest) -> None:
-        pass
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response.headers.setdefault(HEADER, _policy())

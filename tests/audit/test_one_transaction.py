@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from psycopg import DataError
 
 from audit import messages
 from audit.batches import Rows, among_texts, ask, ids_of, ids_query, insert_together, text_list
@@ -161,6 +162,16 @@ def test_failed_message_does_not_spoil_the_plans_that_it_made() -> None:
             ask(("SELECT name FROM auth_group WHERE id = %s", [1]), ("SELECT no_such_column FROM auth_group", []))
     assert ask(("SELECT name FROM auth_group WHERE id = %s", [1])) == [[]]
     assert ask(("SELECT name FROM auth_group WHERE id = %s", [1])) == [[]]
+
+
+@postgresql_only
+@pytest.mark.django_db(transaction=True)
+def test_parameter_that_cannot_be_written_does_not_spoil_them_either() -> None:
+    good = ("SELECT name FROM auth_group WHERE id = %s AND name <> 'unsent'", [1])
+    ask(good)
+    with pytest.raises(DataError, match="NUL"):  # the plan of the first was noted by then, and nothing was sent
+        ask(good, ("SELECT name FROM auth_group WHERE name = %s", ["a\x00b"]))
+    assert ask(good) == ask(good) == [[]]
 
 
 @postgresql_only
