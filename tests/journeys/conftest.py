@@ -29,7 +29,9 @@ class Visitor:
         # A refused page's own status (422, 404) is reported by Chromium as a failed load; it is the answer, not a fault. A
         # stylesheet or script that is not there is one.
         answer = "Failed to load resource" in message.text and "/static/" not in str(message.location.get("url"))
-        if message.type == "error" and not answer:
+        # htmx reports a refresh that a chosen filter overtook as an error.
+        overtaken = message.text.startswith(("htmx:afterRequest", "htmx:sendAbort"))
+        if message.type == "error" and not answer and not overtaken:
             self.complaints.append(message.text)
 
     def _request(self, request: Any) -> None:

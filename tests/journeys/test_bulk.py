@@ -158,6 +158,25 @@ def test_bars_page_moves_by_itself_and_keeps_the_focus(visit: Visit, portal: Por
     assert alice.page.evaluate("document.querySelector('#live').hasAttribute('hx-get')") is False
 
 
+@pytest.mark.parametrize("first", ["the filter", "a refresh"])
+def test_chosen_filter_is_kept_whatever_answer_comes_late(look: Visit, portal: Portal, first: str) -> None:
+    order = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
+    alice, held, asked = look(), [], []
+    alice.open(f"/bulk/{order.public_id}/")
+    expect(alice.page.get_by_text("No line is in trouble")).to_be_visible()
+    alice.page.on("request", lambda request: asked.append(request.url.partition("/lines/?")[2]) if "/lines/?" in request.url else None)
+    alice.page.route("**/lines/?*", lambda route: held.append(route), times=1)  # noqa: PLW0108 - a builtin takes no attributes
+    steps = (alice.page.locator("#tab-all").click, lambda: alice.page.evaluate("htmx.trigger(document.body, 'order-moved')"))
+    for step in steps if first == "the filter" else reversed(steps):
+        step()
+    alice.page.wait_for_timeout(100)
+    held[0].continue_()
+    expect(alice.page.get_by_role("cell", name="not begun")).to_have_count(3)
+    alice.page.wait_for_load_state("networkidle")
+    expect(alice.page.get_by_role("cell", name="not begun")).to_have_count(3)
+    assert [url.partition("&")[0] for url in asked] == (["show=all"] * 2 if first == "the filter" else ["show=problems", "show=all"])
+
+
 def test_rest_of_an_order_is_cancelled_and_it_ends_at_once(visit: Visit, portal: Portal, settings: Any) -> None:
     settings.PKI_BULK_IN_FLIGHT = 0  # nothing begins before it is paused
     order = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
