@@ -15,6 +15,7 @@ from datetime import datetime
 
 from django.db import IntegrityError, transaction
 
+from audit.lending import lent_connection
 from audit.log import one_transaction, together
 from certs.errors import PortalError
 from certs.intake.spec import CertificateSpec
@@ -48,6 +49,11 @@ def issue_now(call: Call) -> CertificateRequest:
     An idempotency key seen before answers the first request as it stands. Raises NotPermitted, InputRefused.
     """
     return _joined(call)
+
+
+def _in_turn(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exception]:
+    with lent_connection():
+        return _issued(calls)
 
 
 def _issued(calls: Sequence[Call], *, again: bool = True) -> Sequence[CertificateRequest | Exception]:
@@ -133,4 +139,4 @@ def _finish(works: Sequence[Work]) -> None:
             start(singles, at=S.CSR_CREATED)
 
 
-_joined: Joiner[Call, CertificateRequest] = Joiner(_issued, most=MOST_TOGETHER)
+_joined: Joiner[Call, CertificateRequest] = Joiner(_in_turn, most=MOST_TOGETHER)
