@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -182,3 +185,44 @@ def test_behind_a_pooler_nothing_is_prepared(monkeypatch: pytest.MonkeyPatch) ->
         for _ in range(3):
             asked("only here")
     assert all(query["sql"].startswith("SELECT") for query in queries)
+
+
+class TimeIsUp(Exception):
+    pass
+
+
+@postgresql_only
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("within_a_transaction", [False, True])
+def test_message_that_nobody_waits_for_any_more_does_not_spoil_the_next(*, within_a_transaction: bool) -> None:
+    def time_is_up(*_: Any) -> None:
+        raise TimeIsUp
+
+    def sleep() -> None:
+        with transaction.atomic() if within_a_transaction else nullcontext():
+            insert_together([groups("a")])
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            ask(("SELECT pg_sleep(%s)", [2]))
+
+    with restored_alarm(time_is_up), pytest.raises(TimeIsUp):
+        sleep()
+    assert Group.objects.filter(name="a").exists() is not within_a_transaction
+    assert asked("b") == []
+
+
+@contextmanager
+def restored_alarm(handler: Any) -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@postgresql_only
+@pytest.mark.django_db(transaction=True)
+def test_more_than_the_sockets_hold_goes_both_ways_at_once() -> None:
+    long = "x" * 2_000_000
+    answers = ask(*[("SELECT CAST(%s AS text), %s", [long, n]) for n in range(20)])
+    assert [(row[0] == long, row[1]) for (row,) in answers] == [(True, str(n)) for n in range(20)]
