@@ -8,4 +8,4 @@ COPY . .
 RUN useradd --system --uid 10001 portal && mkdir -p /srv/static && chown portal /srv/static
 USER portal
 EXPOSE 8000
-CMD ["gunicorn", "pkiportal.wsgi:application", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--workers", "2", "--threads", "8"]
+CMD ["gunicorn", "pkiportal.wsgi:application", "--bind", "0.0.0.0:8000", "--worker-class", "pkiportal.even_worker.EvenWorker", "--workers", "2", "--threads", "8"]

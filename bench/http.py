@@ -55,7 +55,7 @@ def web_server(application: str = "pkiportal.wsgi:application", *, processes: in
         "-w",
         str(processes),
         "-k",
-        "gthread",
+        "pkiportal.even_worker.EvenWorker",
         "--threads",
         "4",
         "--log-level",

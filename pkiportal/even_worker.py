@@ -1,0 +1,49 @@
+"""gunicorn's threaded worker, with connections spread evenly over the processes.
+
+All processes of a server wake when somebody connects, and the quickest takes the connection. One that is kept alive stays where it
+came, so of a few clients that connect at once three, or all, are easily with one process for as long as they last, while the
+other has nothing to do.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+GIVE_WAY_SECONDS = 0.003  # long enough for a busy process to come to it
+HEARD_OF_SECONDS = 3.0  # processes tell every second
+
+_SLOTS = 64  # more processes than that are not looked at
+_SLOT = struct.Struct("=qd")  # connections, when that was told (monotonic seconds, the same clock for all processes)
+_board = mmap.mmap(-1, _SLOTS * _SLOT.size)  # made when gunicorn's master loads this class, shared by all that it forks
+
+
+class EvenWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
+    """A process with more connections than another lets that one take the next. If it does not, this one takes it a moment later."""
+
+    def accept(self, listener: Any) -> None:
+        if self._has_more_than_another():
+            time.sleep(GIVE_WAY_SECONDS)
+        super().accept(listener)
+        self._tell()
+
+    def notify(self) -> None:
+        super().notify()
+        self._tell()
+
+    def _slot(self) -> int:
+        slot: int = self.age % _SLOTS
+        return slot
+
+    def _tell(self) -> None:
+        _SLOT.pack_into(_board, self._slot() * _SLOT.size, self.nr_conns, time.monotonic())
+
+    def _has_more_than_another(self) -> bool:
+        if self.cfg.workers == 1 or not self.nr_conns:
+            return False
+        since, mine = time.monotonic() - HEARD_OF_SECONDS, self._slot()
+        return any(told >= since and count < self.nr_conns for n, (count, told) in enumerate(_SLOT.iter_unpack(_board)) if n != mine)
