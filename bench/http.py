@@ -57,7 +57,7 @@ def web_server(application: str = "pkiportal.wsgi:application", *, processes: in
         "-k",
         "pkiportal.even_worker.EvenWorker",
         "--threads",
-        "4",
+        "8",
         "--log-level",
         "warning",
     ]

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, with connections spread evenly over the processes.
+"""gunicorn's threaded worker, with connections spread evenly over the processes, and work given to the thread that had the last.
 
 All processes of a server wake when somebody connects, and the quickest takes the connection. One that is kept alive stays where it
 came, so of a few clients that connect at once three, or all, are easily with one process for as long as they last, while the
@@ -10,9 +10,12 @@ from __future__ import annotations
 import mmap
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
+
+from pkiportal.last_first import LastFirstPool
 
 GIVE_WAY_SECONDS = 0.003  # long enough for a busy process to come to it
 HEARD_OF_SECONDS = 3.0  # processes tell every second
@@ -24,6 +27,9 @@ _board = mmap.mmap(-1, _SLOTS * _SLOT.size)  # made when gunicorn's master loads
 
 class EvenWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """A process with more connections than another lets that one take the next. If it does not, this one takes it a moment later."""
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        return LastFirstPool(max_workers=self.cfg.threads)
 
     def accept(self, listener: Any) -> None:
         if self._has_more_than_another():
