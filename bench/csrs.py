@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import time
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -24,6 +25,14 @@ def make_csr(name: str) -> tuple[bytes, bytes, str]:
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER), spki_der(key.public_key()), name
 
 
+_ready: list[Any] = []  # a barrier, in a client process
+
+
+def at_once(barrier: Any) -> None:
+    """In a client's process before anything else: it begins when all have their requests ready, for that work is not the server's."""
+    _ready.append(barrier)
+
+
 def post_for(port: int, token: str, number: int, seconds: float) -> int:
     """Send prepared requests over one keep-alive connection for that long; answers how many were issued. Fails on anything but 200.
 
@@ -31,6 +40,8 @@ def post_for(port: int, token: str, number: int, seconds: float) -> int:
     """
     prefix = f"{os.getpid()}-{number}"
     prepared = [_request(port, token, f"{prefix}-{n}") for n in range(int(seconds * 500))]
+    for barrier in _ready:
+        barrier.wait(120)
     done, end = 0, time.monotonic() + seconds
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         for request in prepared:
