@@ -26,9 +26,8 @@ WORKERS, THREADS = 2, 8  # as the image
 
 
 def run() -> None:
-    print(
-        f"POST /api/v1/certificates/issue, P-256 CA and leaf, policy and audit on, {WORKERS} web processes, {SECONDS} s each after {WARM_UP} s"
-    )
+    print("POST /api/v1/certificates/issue, P-256 CA and leaf, policy and audit on")
+    print(f"  {WORKERS} web processes of {THREADS} threads, {SECONDS} s each after {WARM_UP} s of the same")
     user = get_user_model().objects.create_superuser("bench", "bench@example.com", "unused-" + os.urandom(8).hex())
     _, secret = create_token(
         user=user, team=Team.objects.get(), name="bench", scopes=["certificates:issue"], actor=Actor("command", "bench")
