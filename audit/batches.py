@@ -37,15 +37,16 @@ def insert_rows(table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None
     insert_together([Rows(table, columns, rows)])
 
 
-def insert_together(parts: Sequence[Rows | Query], *, commit: bool = False) -> None:
+def insert_together(parts: Sequence[Rows | Query], *, commit: bool = False, afterwards: Sequence[Query] = ()) -> list[list[Any]] | None:
     """Insert rows of several tables, and run statements that answer nothing, in order. On PostgreSQL many rows go by COPY, and all
-    the small parts in one round trip; with `commit` it ends the open transaction, which must be the outermost.
+    the small parts in one round trip; with `commit` it ends the open transaction, which must be the outermost. What `afterwards`
+    asks is asked then, where that costs no round trip; else the answer is None.
     """
     if not on_postgresql():
         with connection.cursor() as cursor:
             for part in parts:
                 _one_by_one(cursor, part)
-        return
+        return None
     small: list[Query] = []
     for part in parts:
         if isinstance(part, Rows) and len(part.rows) > COPY_FROM:
@@ -57,8 +58,10 @@ def insert_together(parts: Sequence[Rows | Query], *, commit: bool = False) -> N
             small.append(part)
         elif part.rows:
             small.append(_insert(part))
-    if small:
-        exchange(small, commit=commit)
+    if not small:
+        return None
+    told = exchange(small, commit=commit, afterwards=afterwards if commit else ())[len(small) :]
+    return told if commit and len(told) == len(afterwards) else None
 
 
 def _one_by_one(cursor: Any, part: Rows | Query) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from audit.batches import Query, Rows, insert_together
+from audit.batches import Query, Rows, ask, insert_together
 from audit.events import Event
 from audit.vendor import on_postgresql
+
+FRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,25 @@ class Foreseen:
 NOTHING = Foreseen({}, {})
 
 
+class Afterwards:
+    """Statements that are asked when the transaction is committed, in the message that commits it: what they answer is as young as
+    that. Looked at later than `FRESH_SECONDS` after it, or where nothing was asked then, they are asked when they are looked at.
+    """
+
+    def __init__(self, queries: Sequence[Query]) -> None:
+        self.queries = queries
+        self._answers: list[list[Any]] | None = None
+        self._at = 0.0
+
+    def told(self, answers: list[list[Any]]) -> None:
+        self._answers, self._at = answers, time.monotonic()
+
+    def answers(self) -> list[list[Any]]:
+        """Of each statement, once; whoever asks again wants to know it anew."""
+        found, self._answers = self._answers, None
+        return found if found is not None and time.monotonic() - self._at < FRESH_SECONDS else ask(*self.queries)
+
+
 class _Gathering(threading.local):
     """Of one thread, as its connection is: how deep in savepoints it gathers, and what it has gathered."""
 
@@ -35,6 +57,7 @@ class _Gathering(threading.local):
         self.database: Any = None  # of this thread, while it gathers
         self.events: list[Event] = []
         self.groups: list[Group] = []
+        self.afterwards: list[Afterwards] = []
         self.foreseen = NOTHING
 
     def goes_on(self) -> bool:
@@ -48,7 +71,7 @@ class _Gathering(threading.local):
 
     def end(self) -> None:
         self.database = self.at_depth = None
-        self.events, self.groups, self.foreseen = [], [], NOTHING
+        self.events, self.groups, self.afterwards, self.foreseen = [], [], [], NOTHING
 
     def foresee(self, numbers: Mapping[str, int], ids: Mapping[str, Sequence[int]]) -> None:
         """Once in a transaction, right after its first message. SQLite's ids are not taken by asking for them, so they are asked for
@@ -74,6 +97,14 @@ class Group:
 
 
 gathering = _Gathering()
+
+
+def ask_afterwards(queries: Sequence[Query]) -> Afterwards:
+    """For within `audit.log.one_transaction()`; elsewhere they are asked when they are looked at."""
+    afterwards = Afterwards(queries)
+    if gathering.goes_on():
+        gathering.afterwards.append(afterwards)
+    return afterwards
 
 
 def insert_later(rows: Rows) -> None:

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 
 from audit.batches import Query, Rows, among_texts, ask, ids_of, ids_query, insert_together, text_list
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
-from audit.gathering import NOTHING, Foreseen, Group, gathering
+from audit.gathering import NOTHING, Afterwards, Foreseen, Group, gathering
 from audit.vendor import on_postgresql
 
 __all__ = [
@@ -92,7 +92,13 @@ def together(*, commit: bool = False) -> Iterator[None]:
     try:
         yield
         if gathering.events or gathering.groups:
-            _write(gathering.events, gathering.groups, foreseen=gathering.foreseen, commit=commit and len(connection.atomic_blocks) == 1)
+            _write(
+                gathering.events,
+                gathering.groups,
+                foreseen=gathering.foreseen,
+                commit=commit and len(connection.atomic_blocks) == 1,
+                afterwards=gathering.afterwards,
+            )
     except BaseException:
         transaction.set_rollback(True)
         raise
@@ -119,7 +125,14 @@ def subjects_query(subjects: Iterable[str]) -> Query:
     return f"SELECT subject, last_seq FROM audit_subject WHERE {among} ORDER BY subject{lock}", [text_list(sorted(subjects))]  # noqa: S608
 
 
-def _write(events: Sequence[Event], groups: Sequence[Group] = (), *, foreseen: Foreseen = NOTHING, commit: bool = False) -> None:
+def _write(
+    events: Sequence[Event],
+    groups: Sequence[Group] = (),
+    *,
+    foreseen: Foreseen = NOTHING,
+    commit: bool = False,
+    afterwards: Sequence[Afterwards] = (),
+) -> None:
     """The rows that were held back, then the events: their numbers and all ids in one message, everything else in another."""
     counts = Counter(event.subject for event in events)
     known = {subject: foreseen.numbers[subject] for subject in counts if subject in foreseen.numbers}
@@ -141,7 +154,12 @@ def _write(events: Sequence[Event], groups: Sequence[Group] = (), *, foreseen: F
     counted = [_numbers_query({subject: numbers[subject] for subject in known}, found="excluded.last_seq")] if known else []
     held = [group.content() for group in groups]
     written = [Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)]
-    insert_together([*counted, *held, *written], commit=commit)
+    asked = [query for one in afterwards for query in one.queries]
+    found = insert_together([*counted, *held, *written], commit=commit, afterwards=asked)
+    if found is not None:
+        answers = iter(found)
+        for one in afterwards:
+            one.told(list(islice(answers, len(one.queries))))
 
 
 def _take_numbers(

@@ -29,6 +29,7 @@ from psycopg.waiting import Ready, Wait
 # first one serves a second, each that follows twice as long as the one before.
 FIRST_SECONDS, MOST_SECONDS = 1.0, 60.0
 MOST_PLANS = 400
+_FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED)
 # A plan that had to read a whole table all the same counts as endlessly dear, at which the server would begin to compile it.
 _PLANNING, _PLANNED = (b"SET enable_seqscan = off", b"SET jit = off"), (b"RESET enable_seqscan", b"RESET jit")
 _numbers = itertools.count()
@@ -80,10 +81,13 @@ def keep_plans(connection: Any, **_: Any) -> None:
             cursor.execute("SET plan_cache_mode = force_generic_plan")
 
 
-def exchange(queries: Sequence[tuple[str, Sequence[Any]]], *, commit: bool = False) -> list[list[Any]]:
+def exchange(
+    queries: Sequence[tuple[str, Sequence[Any]]], *, commit: bool = False, afterwards: Sequence[tuple[str, Sequence[Any]]] = ()
+) -> list[list[Any]]:
     """The rows that each statement answers, in order; none for one that answers nothing. Raises Django's database errors.
 
     `commit`: they are the last ones of the open transaction, which must be the outermost: nothing may follow in its block.
+    `afterwards` are asked when that is done; if one fails, all of them are left out of the answer, for what was done is done.
     """
     database = connections[DEFAULT_DB_ALIAS]
     database.validate_no_broken_transaction()
@@ -99,7 +103,12 @@ def exchange(queries: Sequence[tuple[str, Sequence[Any]]], *, commit: bool = Fal
             parts.insert(0, _begin(conn))
         if commit:
             parts.append(_Part(b"COMMIT"))
-        results = _sent(database, conn, parts)
+        sure = len(parts)
+        parts += [part for sql, parameters in afterwards for part in _parts(plans, sql, parameters)]
+        results = _sent(database, conn, parts, sure=sure)
+        if any(result.status in _FAILED for result in results[sure:]):
+            _plans.pop(database, None)
+            parts, results = parts[:sure], results[:sure]
         return [_rows(plans.transformer, result) for part, result in zip(parts, results, strict=True) if part.asked]
     except BaseException:  # also a parameter that cannot be written, or a time limit: then nothing of the message was sent
         _plans.pop(database, None)  # which of these plans were made is not known; their names are never used again
@@ -113,13 +122,13 @@ def _begin(conn: Any) -> _Part:
     return _Part(b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode())
 
 
-def _sent(database: Any, conn: Any, parts: Sequence[_Part]) -> list[Any]:
-    """One result for each part."""
+def _sent(database: Any, conn: Any, parts: Sequence[_Part], *, sure: int) -> list[Any]:
+    """One result for each part. Raises what went wrong with the first of them, those that must not fail."""
     began = time.monotonic()
     with database.wrap_database_errors:
         with closing(_round_trip(conn.pgconn, parts)) as talk:
             results: list[Any] = conn.wait(talk)
-        for result in results:
+        for result in results[:sure]:
             if result.status == ExecStatus.FATAL_ERROR:
                 raise error_from_result(result, conn.info.encoding)
     if database.queries_logged:

@@ -36,7 +36,7 @@ from keys.ownership import (
     recorded_as,
     shared_keys_query,
 )
-from keys.using import private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
+from keys.using import may_sign, private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
 
 __all__ = [
     "KeyWanted",
@@ -54,6 +54,7 @@ __all__ = [
     "key_name",
     "make_keys",
     "mark_compromised",
+    "may_sign",
     "private_key_for",
     "private_keys_for",
     "public_keys_queries",

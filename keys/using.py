@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from audit.batches import Query, ask, text_list
+from audit.gathering import Afterwards, ask_afterwards
 from audit.vendor import dialect, on_postgresql
 from keys.backends.base import KeyRef
 from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyNotFound, KeyOperationRefused
@@ -58,11 +59,23 @@ def side_by_side(alias: str, items: Sequence[T], act: Callable[[T], R]) -> list[
     return backend.side_by_side(items, act)
 
 
-def sign_many_with(key: Key, messages: Sequence[bytes], *, for_status: bool = False) -> list[bytes]:
-    """Signatures over several messages with one key, in one call where the backend can. Raises KeyBackendError as `private_key_for`."""
+def may_sign(key: Key) -> Afterwards:
+    """Asks, when the open transaction is committed, what `sign_many_with` must know of a key. Raises KeyBackendNotConfigured."""
+    return ask_afterwards(_may_sign_queries(key))
+
+
+def _may_sign_queries(key: Key) -> list[Query]:
+    presence = get_key_backend(key.backend).presence_query(ref_of(key))
+    return [_states_query([key]), *([presence] if presence else [])]
+
+
+def sign_many_with(key: Key, messages: Sequence[bytes], *, for_status: bool = False, asked: Afterwards | None = None) -> list[bytes]:
+    """Signatures over several messages with one key, in one call where the backend can. Raises KeyBackendError as `private_key_for`.
+
+    `asked`: what `may_sign` asked for this key.
+    """
     backend, ref = get_key_backend(key.backend), ref_of(key)
-    presence = backend.presence_query(ref)
-    states, *present = ask(_states_query([key]), *([presence] if presence else []))
+    states, *present = asked.answers() if asked else ask(*_may_sign_queries(key))
     _check(key, _by_id(states), for_status=for_status)
     return backend.sign_many(ref, messages, present=any(present))
 

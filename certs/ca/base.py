@@ -141,6 +141,7 @@ class Noted:
     references: tuple[str, ...]
     intents: Mapping[str, Any] = field(default_factory=dict)
     ended: Mapping[str, Refused | NotSent] = field(default_factory=dict)
+    may_sign: Any = None  # what was asked of the CA's key as the note was committed
 
 
 @dataclass(frozen=True, slots=True)

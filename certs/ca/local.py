@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from django.db.models.functions import Coalesce
 
 from audit.batches import Query, among_ids, ask, id_list, text_list
 from audit.clock import database_now
+from audit.gathering import Afterwards
 from audit.vendor import dialect, on_postgresql
 from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import (
@@ -42,7 +44,7 @@ from certs.x509.profiles import profile_named
 from certs.x509.serial import new_serial
 from certs.x509.splicing import Addresses, Subject, splice_tbs
 from keys.errors import KeyBackendError
-from keys.lifecycle import sign_many_with
+from keys.lifecycle import may_sign, sign_many_with
 from keys.models import Key
 
 log = logging.getLogger(__name__)
@@ -93,12 +95,18 @@ class LocalCAClient(BookkeepingCA):
         known = {} if fresh else self._usable_intents(issuer, references, now)
         refused, prepared = _prepared(issuer, [order for order in orders if order.order_ref not in known], now)
         insert_models(list(prepared.values()))
-        return Noted(references, {**known, **prepared}, refused)
+        return Noted(references, {**known, **prepared}, refused, self._may_sign(issuer) if fresh and prepared else None)
+
+    def _may_sign(self, issuer: Issuer) -> Afterwards | None:
+        """Asked with the end of the transaction; whether the key's backend is there shows when it signs."""
+        with suppress(KeyBackendError):
+            return may_sign(self._key(issuer))
+        return None
 
     def sign(self, noted: Noted) -> list[Outcome]:
         unsigned = [intent for intent in noted.intents.values() if intent.state == State.INTENDED]
         try:
-            self._sign(unsigned)
+            self._sign(unsigned, asked=noted.may_sign)
         except KeyBackendError as exc:
             ended = {intent.order_ref: _key_failed(intent.order_ref, exc) for intent in unsigned}
             return [ended.get(ref) or self._ended_or_issued(ref, noted) for ref in noted.references]
@@ -268,11 +276,11 @@ class LocalCAClient(BookkeepingCA):
             row.issuer = issuer
         return rows
 
-    def _sign(self, intents: Sequence[IssuanceIntent]) -> None:
+    def _sign(self, intents: Sequence[IssuanceIntent], *, asked: Afterwards | None = None) -> None:
         """Beat 2: the certificates of stored bytes; only `keep` says that they are signed."""
         if not intents:
             return
-        signatures = sign_many_with(self._key(intents[0].issuer), [bytes(intent.tbs) for intent in intents])
+        signatures = sign_many_with(self._key(intents[0].issuer), [bytes(intent.tbs) for intent in intents], asked=asked)
         for intent, signature in zip(intents, signatures, strict=True):
             intent.certificate_der = assemble(UnsignedCertificate(bytes(intent.tbs), bytes(intent.signature_algorithm)), signature)
 

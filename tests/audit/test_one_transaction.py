@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import IntegrityError, ProgrammingError, connection, transaction
+from django.db import DatabaseError, IntegrityError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from psycopg import DataError
 
 from audit import messages
 from audit.batches import Rows, among_texts, ask, ids_of, ids_query, insert_together, text_list
-from audit.gathering import gathering, insert_later
+from audit.gathering import ask_afterwards, gathering, insert_later
 from audit.log import EventType, one_transaction, record, together
 from audit.models import AuditEvent, AuditSubject
 from tests.audit.ledger import ANN, AT
@@ -226,3 +226,37 @@ def test_more_than_the_sockets_hold_goes_both_ways_at_once() -> None:
     long = "x" * 2_000_000
     answers = ask(*[("SELECT CAST(%s AS text), %s", [long, n]) for n in range(20)])
     assert [(row[0] == long, row[1]) for (row,) in answers] == [(True, str(n)) for n in range(20)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_asked_afterwards_is_answered_as_of_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: tuple[str, list[Any]] = ("SELECT name FROM auth_group ORDER BY name", [])
+    with one_transaction():
+        insert_later(groups("a"))
+        say("req-1")
+        found = ask_afterwards([names, names])
+    with CaptureQueriesContext(connection) as queries:
+        assert found.answers() == [[("a",)], [("a",)]]
+        assert len(queries) == (0 if connection.vendor == "postgresql" else 2)
+    Group.objects.create(name="b")
+    assert found.answers() == [[("a",), ("b",)]] * 2  # once told, it is asked anew
+    with one_transaction():
+        say("req-2")
+        old = ask_afterwards([names])
+    Group.objects.create(name="c")
+    monkeypatch.setattr("audit.gathering.FRESH_SECONDS", 0.0)
+    assert old.answers() == [[("a",), ("b",), ("c",)]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_cannot_be_asked_afterwards_does_not_undo_what_was_done() -> None:
+    for n in range(3):  # planned or not
+        with one_transaction():
+            say(f"req-{n}")
+            found = ask_afterwards([("SELECT 1", []), ("SELECT name FROM no_such_table", [])])
+        assert AuditEvent.objects.count() == n + 1
+        with pytest.raises(DatabaseError):
+            found.answers()
+    with one_transaction():
+        say("req-3")
+    assert AuditEvent.objects.count() == 4
