@@ -175,6 +175,8 @@ def _results(pgconn: Any) -> Any:
             pgconn.consume_input()
         result = pgconn.get_result()
         if result is None:  # the end of one statement's results
+            if pgconn.status != ConnStatus.OK:
+                raise OperationalError(pgconn.get_error_message())
             continue
         if result.status == ExecStatus.PIPELINE_SYNC:
             return results

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import DatabaseError, IntegrityError, ProgrammingError, connection, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from psycopg import DataError
 
@@ -260,3 +262,15 @@ def test_what_cannot_be_asked_afterwards_does_not_undo_what_was_done() -> None:
     with one_transaction():
         say("req-3")
     assert AuditEvent.objects.count() == 4
+
+
+@postgresql_only
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("side", [socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR])
+def test_lost_connection_is_told_and_opened_anew(side: int) -> None:
+    assert asked("a") == []
+    with socket.socket(fileno=os.dup(connection.connection.fileno())) as ours:
+        ours.shutdown(side)
+    with pytest.raises(OperationalError):
+        asked("a")
+    assert asked("a") == []
