@@ -18,6 +18,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from pkiportal.last_first import LastFirstPool
 
 GIVE_WAY_SECONDS = 0.003  # long enough for a busy process to come to it
+GIVE_WAYS, GIVE_WAYS_A_SECOND = 8.0, 20.0  # at once, and then: where every request is a connection of its own, waiting costs too much
 HEARD_OF_SECONDS = 3.0  # processes tell every second
 
 _SLOTS = 64  # more processes than that are not looked at
@@ -28,11 +29,15 @@ _board = mmap.mmap(-1, _SLOTS * _SLOT.size)  # made when gunicorn's master loads
 class EvenWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """A process with more connections than another lets that one take the next. If it does not, this one takes it a moment later."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._left, self._looked_at = GIVE_WAYS, time.monotonic()
+
     def get_thread_pool(self) -> ThreadPoolExecutor:
         return LastFirstPool(max_workers=self.cfg.threads)
 
     def accept(self, listener: Any) -> None:
-        if self._has_more_than_another():
+        if self._has_more_than_another() and self._may_give_way():
             time.sleep(GIVE_WAY_SECONDS)
         super().accept(listener)
         self._tell()
@@ -40,6 +45,14 @@ class EvenWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def notify(self) -> None:
         super().notify()
         self._tell()
+
+    def _may_give_way(self) -> bool:
+        now = time.monotonic()
+        self._left, self._looked_at = min(self._left + (now - self._looked_at) * GIVE_WAYS_A_SECOND, GIVE_WAYS), now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
     def _slot(self) -> int:
         slot: int = self.age % _SLOTS
