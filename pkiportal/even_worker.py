@@ -21,7 +21,7 @@ GIVE_WAY_SECONDS = 0.003  # long enough for a busy process to come to it
 GIVE_WAYS, GIVE_WAYS_A_SECOND = 8.0, 20.0  # at once, and then: where every request is a connection of its own, waiting costs too much
 HEARD_OF_SECONDS = 3.0  # processes tell every second
 
-_SLOTS = 64  # more processes than that are not looked at
+_SLOTS = 16  # of more processes some share one
 _SLOT = struct.Struct("=qd")  # connections, when that was told (monotonic seconds, the same clock for all processes)
 _board = mmap.mmap(-1, _SLOTS * _SLOT.size)  # made when gunicorn's master loads this class, shared by all that it forks
 
@@ -32,6 +32,7 @@ class EvenWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._left, self._looked_at = GIVE_WAYS, time.monotonic()
+        self._told, self._told_at = 0, 0.0
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         return LastFirstPool(max_workers=self.cfg.threads)
@@ -44,7 +45,8 @@ class EvenWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def notify(self) -> None:
         super().notify()
-        self._tell()
+        if self.nr_conns != self._told or time.monotonic() - self._told_at >= 1:
+            self._tell()
 
     def _may_give_way(self) -> bool:
         now = time.monotonic()
@@ -59,7 +61,8 @@ class EvenWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         return slot
 
     def _tell(self) -> None:
-        _SLOT.pack_into(_board, self._slot() * _SLOT.size, self.nr_conns, time.monotonic())
+        self._told, self._told_at = self.nr_conns, time.monotonic()
+        _SLOT.pack_into(_board, self._slot() * _SLOT.size, self._told, self._told_at)
 
     def _has_more_than_another(self) -> bool:
         if self.cfg.workers == 1 or not self.nr_conns:

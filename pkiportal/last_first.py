@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import Empty
 from threading import Lock
 from typing import Any
@@ -21,44 +22,40 @@ class LastFirstPool(ThreadPoolExecutor):
         self._work_queue: Any = _Queue()  # in place of a SimpleQueue, before any thread waits there
 
 
-class _Idle:
-    """A thread that waits for something to do."""
-
-    __slots__ = ("item", "wakes")
-
-    def __init__(self) -> None:
-        self.item: Any = None
-        self.wakes = Lock()
-        self.wakes.acquire()
-
-
 class _Queue:
-    """What the executor asks of a SimpleQueue. Items come first in, first out; of the threads that wait, the last one gets the next."""
+    """What the executor asks of a SimpleQueue. Items come first in, first out; of the threads that wait, the last one gets the next.
+
+    No lock guards it: deque and list do each of their operations at once. A thread that is about to wait says so and looks again, so
+    that it is woken or sees by itself what came in between.
+    """
 
     def __init__(self) -> None:
-        self._lock = Lock()  # guards what follows
         self._items: deque[Any] = deque()
-        self._idle: list[_Idle] = []
+        self._idle: list[Lock] = []  # of threads that wait, each held until there is something to do; the last one came last
 
     def put(self, item: Any) -> None:
-        with self._lock:
-            if not self._idle:
-                self._items.append(item)
-                return
-            thread = self._idle.pop()
-        thread.item = item
-        thread.wakes.release()
+        self._items.append(item)
+        try:
+            wakes = self._idle.pop()
+        except IndexError:
+            return
+        wakes.release()
 
     def get(self, *, block: bool = True) -> Any:
-        with self._lock:
-            if self._items:
+        while True:
+            try:
                 return self._items.popleft()
-            if not block:
-                raise Empty
-            mine = _Idle()
-            self._idle.append(mine)
-        mine.wakes.acquire()
-        return mine.item
+            except IndexError:
+                if not block:
+                    raise Empty from None
+            wakes = Lock()
+            wakes.acquire()
+            self._idle.append(wakes)
+            if self._items:
+                with suppress(ValueError):  # it was woken already
+                    self._idle.remove(wakes)
+                continue
+            wakes.acquire()
 
     def get_nowait(self) -> Any:
         return self.get(block=False)
