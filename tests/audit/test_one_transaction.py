@@ -266,11 +266,10 @@ def test_what_cannot_be_asked_afterwards_does_not_undo_what_was_done() -> None:
 
 @postgresql_only
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("side", [socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR])
-def test_lost_connection_is_told_and_opened_anew(side: int) -> None:
+def test_lost_connection_is_told_and_opened_anew() -> None:
     assert asked("a") == []
     with socket.socket(fileno=os.dup(connection.connection.fileno())) as ours:
-        ours.shutdown(side)
+        ours.shutdown(socket.SHUT_RDWR)
     with pytest.raises(OperationalError):
         asked("a")
     assert asked("a") == []
