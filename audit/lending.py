@@ -1,7 +1,7 @@
 """One database connection of a process, lent to whoever has the turn.
 
 A PostgreSQL session has to learn tables, plans and functions, and finds them again in the processor's caches only when it is used
-all the time. What is done in turns anyway, by any thread of a pool, is a third cheaper for the server on one connection than
+all the time. What is done in turns anyway, by any thread of a pool, is a quarter cheaper for the server on one connection than
 spread over the threads' own.
 """
 

@@ -3,7 +3,7 @@ transaction.
 
 Of a small transaction, parsing and planning are half of what it costs the server, and what goes to and fro most of the rest.
 libpq's pipeline serves: prepared statements and their parameters go out together and all answers come back together, and the
-server reads no SQL at all. (SQL's own EXECUTE in one simple query costs it nearly twice as much.) A pooler that gives each
+server reads no SQL at all. (SQL's own EXECUTE in one simple query costs it half as much again.) A pooler that gives each
 transaction another connection knows no prepared statements: DISABLE_SERVER_SIDE_CURSORS turns them off as it does Django's own.
 """
 
@@ -110,7 +110,7 @@ def exchange(
             _plans.pop(database, None)
             parts, results = parts[:sure], results[:sure]
         return [_rows(plans.transformer, result) for part, result in zip(parts, results, strict=True) if part.asked]
-    except BaseException:  # also a parameter that cannot be written, or a time limit: then nothing of the message was sent
+    except BaseException:  # also a parameter that cannot be written (then nothing was sent), or a time limit (then perhaps all of it)
         _plans.pop(database, None)  # which of these plans were made is not known; their names are never used again
         if conn.closed:
             database.close()  # Django opens it anew, or ends the transaction that is lost

@@ -54,7 +54,7 @@ def run() -> None:
         fill(CERTIFICATES)
     keep_status_information()
     issuer = Issuer.objects.get(name=settings.PKI_DEFAULT_CA)
-    print(f"OCSP, {CERTIFICATES:,} certificates in PostgreSQL, two gthread processes, {CONNECTIONS} connections, {RUNS} x {SECONDS} s")
+    print(f"OCSP, {CERTIFICATES:,} certificates in PostgreSQL, two web processes, {CONNECTIONS} connections, {RUNS} x {SECONDS} s")
     path = f"/pki/ocsp/{issuer.slug}"
     folder = Path(tempfile.mkdtemp(prefix="bench-ocsp-"))
     fresh, hot = folder / "fresh", folder / "hot"
