@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +45,25 @@ def parse(data: bytes) -> Node:
     if end != len(data):
         raise NotDER("bytes follow the end of the structure")
     return node
+
+
+def inside(data: bytes) -> list[bytes]:
+    """The elements directly inside the one that `data` begins with, each with its header. Looks no deeper: for bytes that were
+    parsed before. Raises NotDER.
+    """
+    _, position, last = _header(data, 0)
+    found = []
+    while position < last:
+        _, _, end = _header(data, position)
+        found.append(data[position:end])
+        position = end
+    return found
+
+
+def content(data: bytes) -> bytes:
+    """What the element that `data` begins with holds. Raises NotDER."""
+    _, first, last = _header(data, 0)
+    return data[first:last]
 
 
 class _Walker:
@@ -211,3 +231,9 @@ def bits(node: Node) -> bytes:
     if node.tag != BIT_STRING or node.content[0]:
         raise NotDER("a BIT STRING of whole octets is missing")
     return node.content[1:]
+
+
+def key_identifier(spki: bytes) -> bytes:
+    """SHA-1 over the octets of subjectPublicKey, of an SPKI that was parsed before (RFC 5280 4.2.1.2, method 1)."""
+    _, key = inside(spki)
+    return hashlib.sha1(content(key)[1:], usedforsecurity=False).digest()

@@ -8,9 +8,9 @@ from datetime import timedelta
 from functools import lru_cache
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certs.x509.certificate import UnsignedCertificate, assemble
+from certs.x509.der import key_identifier
 from certs.x509.names import is_dns_name
 from certs.x509.profiles import EKU_NAMES
 from certs.x509.reading import Reading, keep
@@ -24,7 +24,7 @@ SMALLEST_RSA = 2048
 
 def lint(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -> list[str]:
     """Every defect found; an empty list lets the TBS be signed."""
-    read = keep(Reading(x509.load_der_x509_certificate(assemble(unsigned, b"\x00"))))
+    read = keep(Reading(x509.load_der_x509_certificate(assemble(unsigned, b"\x00")), unsigned.tbs))
     return [
         *_serial(read.serial_number),
         *_names(read),
@@ -46,8 +46,8 @@ class _IssuerParts:
 @lru_cache(maxsize=64)
 def _parts(issuer: x509.Certificate) -> _IssuerParts:
     ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    spki = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return _IssuerParts(issuer.subject.public_bytes(), spki, ski)
+    read = Reading(issuer, issuer.tbs_certificate_bytes)
+    return _IssuerParts(read.subject_der, read.spki_der, ski)
 
 
 def _serial(serial: int) -> list[str]:
@@ -101,7 +101,7 @@ def _key(read: Reading) -> list[str]:
         wrong.append("subjectPublicKeyInfo: a weak or unknown key")
     elif usage.key_encipherment and facts.family != "rsa":
         wrong.append("keyUsage: keyEncipherment is for RSA keys")
-    if read.value(x509.SubjectKeyIdentifier) != x509.SubjectKeyIdentifier.from_public_key(read.public_key):
+    if read.value(x509.SubjectKeyIdentifier).digest != key_identifier(read.spki_der):
         wrong.append("subjectKeyIdentifier: not that of the key")
     if set(read.value(x509.ExtendedKeyUsage)) - set(EKU_NAMES):
         wrong.append("extendedKeyUsage: a purpose that no profile has")
@@ -124,6 +124,6 @@ def _extensions(read: Reading, issuer: x509.Certificate) -> list[str]:
     wrong += _key(read)
     if read.issuer_der != parts.subject:
         wrong.append("issuer: not the issuer's subject, byte for byte")
-    if read.spki == parts.spki:
+    if read.spki_der == parts.spki:
         wrong.append("subjectPublicKeyInfo: the issuer's own key")
     return wrong

@@ -13,27 +13,30 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from keys.spec import spki_der
+from certs.x509.der import inside
 
 MOST_KEPT = 512  # a batch of one CA
+_VERSION = 0xA0
 
 
 class Reading:
-    """Of one TBSCertificate. Raises pyca's ValueError for one of which a part cannot be decoded.
+    """Of one TBSCertificate. Raises ValueError (pyca's, or NotDER) for one of which a part cannot be decoded.
 
-    `names` are those of the SAN, in order, with the kind of each; empty when there is none. `spki` is SubjectPublicKeyInfo in DER.
+    `names` are those of the SAN, in order, with the kind of each; empty when there is none. `algorithm_der`, `issuer_der`, `subject_der`
+    and `spki_der` are the octets as they stand there; a CA may have written the same key in another way than others do.
     """
 
-    def __init__(self, certificate: x509.Certificate) -> None:
-        self.certificate = certificate
+    def __init__(self, certificate: x509.Certificate, tbs: bytes) -> None:
+        parts = inside(tbs)
+        first = 2 if parts[0][0] == _VERSION else 1  # version [0] is left out of a v1 certificate
+        self.certificate, self.tbs = certificate, tbs
+        self.algorithm_der, self.issuer_der, _, self.subject_der, self.spki_der = parts[first : first + 5]
         self.serial_number = certificate.serial_number
         self.not_before = certificate.not_valid_before_utc
         self.not_after = certificate.not_valid_after_utc
-        self.issuer_der = certificate.issuer.public_bytes()
         self.subject = certificate.subject
         self.common_names = tuple([str(one.value) for one in self.subject.get_attributes_for_oid(NameOID.COMMON_NAME)])
         self.public_key = certificate.public_key()
-        self.spki = spki_der(self.public_key)
         self.extensions: dict[x509.ObjectIdentifier, x509.Extension[Any]] = {one.oid: one for one in certificate.extensions}
         names = self.value(x509.SubjectAlternativeName) or ()
         self.names: tuple[tuple[type[x509.GeneralName], Any], ...] = tuple([(type(name), name.value) for name in names])
@@ -51,14 +54,14 @@ _lock = threading.Lock()
 def keep(reading: Reading) -> Reading:
     """Remember a reading until its signed certificate comes back."""
     with _lock:
-        _kept[reading.certificate.tbs_certificate_bytes] = reading
+        _kept[reading.tbs] = reading
         while len(_kept) > MOST_KEPT:
             _kept.popitem(last=False)
     return reading
 
 
-def reading_of(certificate: x509.Certificate) -> Reading:
+def reading_of(certificate: x509.Certificate, tbs: bytes) -> Reading:
     """The reading of its TBSCertificate, the one remembered if there is one."""
     with _lock:
-        kept = _kept.pop(certificate.tbs_certificate_bytes, None)
-    return kept or Reading(certificate)
+        kept = _kept.pop(tbs, None)
+    return kept or Reading(certificate, tbs)

@@ -7,7 +7,6 @@ property test compares the two), in a fifth of its time. The linter parses the r
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,12 +64,12 @@ def splice_tbs(
     addresses: Addresses,
 ) -> UnsignedCertificate:
     """What `build_tbs` makes of the same, faster. `not_after` is the last second of validity (RFC 5280 4.1.2.5: inclusive)."""
-    algorithm, key_bits = _spki_parts(subject.spki_der)
+    algorithm, _ = der.inside(subject.spki_der)
     template = _template(profile, issuer_der, _family(algorithm, subject.spki_der), addresses)
     name = _name(subject)
     own = {
         _SAN: extension(_SAN, _general_names(subject), critical=name == b"\x30\x00"),
-        _SKI: extension(_SKI, tlv(0x04, hashlib.sha1(key_bits, usedforsecurity=False).digest())),
+        _SKI: extension(_SKI, tlv(0x04, der.key_identifier(subject.spki_der))),
     }
     extensions = b"".join(own.get(part, part) for part in template.extensions)
     signature_algorithm, issuer_name = template.algorithm_and_issuer
@@ -115,23 +114,6 @@ def _part(node: der.Node) -> bytes:
     """An extension as it is, or only its OID when its value is each certificate's own."""
     oid = node.child(0).raw
     return oid if oid in (_SAN, _SKI) else node.raw
-
-
-def _spki_parts(spki: bytes) -> tuple[bytes, bytes]:
-    """AlgorithmIdentifier and the octets of subjectPublicKey, of an SPKI that was parsed and found good before."""
-    start = _content_start(spki, 0)
-    algorithm_end = _content_start(spki, start) + _length(spki, start)
-    return spki[start:algorithm_end], spki[_content_start(spki, algorithm_end) + 1 :]
-
-
-def _content_start(data: bytes, at: int) -> int:
-    first = data[at + 1]
-    return at + 2 + (first & 0x7F if first & 0x80 else 0)
-
-
-def _length(data: bytes, at: int) -> int:
-    first = data[at + 1]
-    return int.from_bytes(data[at + 2 : at + 2 + (first & 0x7F)], "big") if first & 0x80 else first
 
 
 _samples: dict[bytes, bytes] = {}

@@ -9,9 +9,12 @@ from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from certs.errors import SignerMismatch
+from certs.x509.der import inside
 from certs.x509.profiles import EKU_NAMES
 from certs.x509.reading import Reading, reading_of
 from keys.spec import KeyFacts, facts_of, spki_sha256
@@ -20,6 +23,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 _MAY_BE_CRITICAL = {x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid}
 _STRONG_HASHES = {"sha256", "sha384", "sha512"}
 _SMALLEST_CA_RSA = 2048
+_ECDSA = {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384, SignatureAlgorithmOID.ECDSA_WITH_SHA512}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,15 @@ def verify_issued(
         certificate = x509.load_der_x509_certificate(certificate_der)
         if certificate.public_bytes(Encoding.DER) != certificate_der:
             raise ValueError("not the DER that was sent")  # noqa: TRY301 - the fence below is for this too
-        read = reading_of(certificate)
-        facts = _facts(read, certificate_der)
+        tbs, algorithm, _ = inside(certificate_der)
+        read = reading_of(certificate, tbs)
+        facts = _facts(read, certificate_der, expectation.spki_sha256)
     except Exception as exc:  # a hostile answer may break the parser in any way; whatever it is, it is no certificate
         raise SignerMismatch([f"it is not a readable certificate ({type(exc).__name__})"]) from exc
     try:
         reasons = [
             *_differences(read, facts, expectation, now),
-            *_chain_problems(certificate, read, chain_der, trusted_roots, now),
+            *_chain_problems(_Signed(certificate, read, algorithm), chain_der, trusted_roots, now),
         ]
     except Exception as exc:  # the same fence for the chain: one bad answer must not take its whole batch with it
         raise SignerMismatch([f"its chain cannot be judged ({type(exc).__name__})"]) from exc
@@ -80,8 +85,8 @@ def verify_issued(
     return facts
 
 
-def _facts(read: Reading, der: bytes) -> CertificateFacts:
-    key = facts_of(read.public_key)
+def _facts(read: Reading, der: bytes, expected_key: str) -> CertificateFacts:
+    key, as_written = facts_of(read.public_key), spki_sha256(read.spki_der)
     if key is None:
         raise ValueError("a key of no known kind")
     if x509.SubjectAlternativeName.oid not in read.extensions:
@@ -95,7 +100,7 @@ def _facts(read: Reading, der: bytes) -> CertificateFacts:
         common_name=next(iter(read.common_names), ""),
         dns_names=tuple(name for kind, name in read.names if kind is x509.DNSName),
         ip_addresses=tuple(str(name) for kind, name in read.names if kind is x509.IPAddress),
-        spki_sha256=spki_sha256(read.spki),
+        spki_sha256=as_written if as_written == expected_key else spki_sha256(read.public_key),
         sha256_fingerprint=hashlib.sha256(der).hexdigest(),
         key=key,
         crl_url=_crl_url(read),
@@ -166,26 +171,66 @@ def _extension_problems(read: Reading, expected: Expectation) -> list[str]:
     return wrong
 
 
-def _chain_problems(
-    certificate: x509.Certificate, read: Reading, chain_der: tuple[bytes, ...], roots: tuple[bytes, ...], now: datetime
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A certificate, its reading, and the AlgorithmIdentifier that stands outside of what is signed."""
+
+    certificate: x509.Certificate
+    read: Reading
+    algorithm_der: bytes
+
+
+def _chain_problems(signed: _Signed, chain_der: tuple[bytes, ...], roots: tuple[bytes, ...], now: datetime) -> list[str]:
     if not chain_der:
         return ["no chain came with it"]
     wrong = list(_links_problems(chain_der))
     issuer = _loaded(chain_der[0])
     if issuer is None:
         return [*wrong, "its issuer's certificate cannot be read"]
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
+    if not _is_signed_by(signed, issuer):
         wrong.append("it is not signed by the CA's certificate")
     for not_before, not_after, name in _validities(chain_der):
         if not not_before - CLOCK_TOLERANCE <= now <= not_after:
             wrong.append(f"the chain's {name} is not valid now")
-    wrong += _issuer_problems(certificate, read, issuer, chain_der)
+    wrong += _issuer_problems(signed.certificate, signed.read, issuer, chain_der)
     if roots and chain_der[-1] not in roots:
         wrong.append("the chain does not end in the root pinned for this CA")
     return wrong
+
+
+def _is_signed_by(signed: _Signed, issuer: x509.Certificate) -> bool:
+    try:
+        if not _has_ecdsa_signature(signed, _issuer_parts(issuer)):
+            signed.certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _has_ecdsa_signature(signed: _Signed, issuer: _IssuerParts) -> bool:
+    """What pyca's `verify_directly_issued_by` checks, for a CA's EC key that is not loaded anew each time. False when it is for pyca
+    to say. Raises InvalidSignature.
+    """
+    certificate, read = signed.certificate, signed.read
+    digest = certificate.signature_hash_algorithm if certificate.signature_algorithm_oid in _ECDSA else None
+    if issuer.ec_key is None or digest is None or read.algorithm_der != signed.algorithm_der or read.issuer_der != issuer.subject_der:
+        return False
+    issuer.ec_key.verify(certificate.signature, read.tbs, ec.ECDSA(digest))
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _IssuerParts:
+    """What is the same for every certificate of an issuer; read once."""
+
+    subject_der: bytes
+    ec_key: ec.EllipticCurvePublicKey | None
+
+
+@lru_cache(maxsize=256)
+def _issuer_parts(issuer: x509.Certificate) -> _IssuerParts:
+    read = Reading(issuer, issuer.tbs_certificate_bytes)
+    return _IssuerParts(read.subject_der, read.public_key if isinstance(read.public_key, ec.EllipticCurvePublicKey) else None)
 
 
 def _issuer_problems(certificate: x509.Certificate, read: Reading, issuer: x509.Certificate, chain_der: tuple[bytes, ...]) -> list[str]:

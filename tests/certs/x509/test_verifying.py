@@ -20,7 +20,7 @@ from certs.x509.der_writing import tlv
 from certs.x509.profiles import TLS_CLIENT
 from certs.x509.verifying import Expectation, verify_issued
 from keys.spec import spki_der, spki_sha256
-from tests.certs.x509.chains import HOST, NOW, ROOT_DER, ROOT_KEY, issuer_of, key_of, leaf
+from tests.certs.x509.chains import HOST, ISSUER_KINDS, NOW, ROOT_DER, ROOT_KEY, issuer_of, key_of, leaf
 
 ISSUER = issuer_of("p-256")
 ORDERED = Expectation(
@@ -166,6 +166,24 @@ def test_chain_longer_than_its_path_length_is_refused() -> None:
     under = build_issuing_ca(ISSUER.key, ISSUER.certificate, key.public_key(), name="Under", now=NOW, years=1)
     found = reasons(leaf(replace(ISSUER, key=key, der=under)), (under, *ISSUER.chain))
     assert found == ["the chain is longer than CN=Test Issuing CA p-256 allows"]
+
+
+@pytest.mark.parametrize("kind", ISSUER_KINDS)
+def test_right_key_under_another_name_is_not_the_issuer(kind: str) -> None:
+    """RFC 5280 6.1.3 (a) (4): the issuer's name is the subject of the CA's certificate, whoever's key has signed."""
+    issuer = issuer_of(kind)
+    root = x509.load_der_x509_certificate(ROOT_DER)
+    renamed = build_issuing_ca(ROOT_KEY, root, issuer.key.public_key(), name="Another CA", now=NOW, years=5)
+    assert reasons(leaf(issuer), issuer.chain) == []
+    assert reasons(leaf(issuer), (renamed, ROOT_DER)) == ["it is not signed by the CA's certificate"]
+
+
+@pytest.mark.parametrize("kind", ISSUER_KINDS)
+def test_changed_signature_is_not_believed(kind: str) -> None:
+    issuer = issuer_of(kind)
+    der = bytearray(leaf(issuer))
+    der[-3] ^= 1
+    assert "it is not signed by the CA's certificate" in reasons(bytes(der), issuer.chain)
 
 
 def test_expired_chain_is_refused() -> None:
