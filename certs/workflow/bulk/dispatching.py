@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from celery import chain, group, signature
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Count
+from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from audit.clock import database_now
+from audit.batches import ask
+from audit.clock import database_now, now_query, time_of
 from audit.vendor import on_postgresql
 from certs.models import BulkChunk, BulkOrder, CertificateRequest
-from certs.models.batch import locked, update_rows
+from certs.models.batch import instances, locked, select_query, update_rows
 from certs.terms import RequestState as S
 from certs.workflow.bulk.ending import finish, finish_ready
-from certs.workflow.bulk.items import items_of
+from certs.workflow.bulk.items import items_of, lines_condition
 from certs.workflow.canvas import STEP_TASKS, in_lane, queue_of, room_in
 from certs.workflow.states import UNFINISHED
 
@@ -90,73 +91,91 @@ def _first_task(chunk: BulkChunk) -> str:
 @transaction.atomic
 def _choose() -> list[BulkChunk]:
     """Waiting chunks that have a place: round robin by team, then by order; never more at once for a team, CA or key backend than set."""
-    _lock()
-    orders = sorted(_open_orders(), key=lambda order: (order.submitted_at, order.pk))
-    places = _Places(list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order")), orders)
+    orders, places, now = _standing()
+    waiting = _first_waiting(orders)
     chosen: list[BulkChunk] = []
-    waiting = {order.pk: list(_first_waiting(order)) for order in orders}
     while True:
         turn = sorted(orders, key=places.turn)
-        chunk = next((waiting[order.pk][0] for order in turn if waiting[order.pk] and places.free(order, waiting[order.pk][0])), None)
-        if chunk is None:
+        order = next((order for order in turn if waiting[order.pk] and places.free(order, waiting[order.pk][0])), None)
+        if order is None:
             break
-        waiting[chunk.order_id].pop(0)
-        places.take(next(order for order in orders if order.pk == chunk.order_id), chunk)
-        chosen.append(chunk)
-    now = database_now()
+        chosen.append(waiting[order.pk].pop(0))
+        places.take(_Queued(order.pk, order.team_id, order.issuer_id, chosen[-1].key_backend))
     taken = update_rows(
         BulkChunk, {chunk.pk: {"state": State.QUEUED, "queued_at": now} for chunk in chosen}, only_if={"state": State.WAITING}
     )
     return [chunk for chunk in chosen if chunk.pk in taken]
 
 
-def _open_orders() -> list[BulkOrder]:
-    """Running ones, and cancelled ones of which failed lines are to be tried again. Two queries, each over an index of what is open."""
-    again = BulkChunk.objects.filter(state=State.WAITING, retry=True).values("order")
-    running = BulkOrder.objects.filter(state=BulkOrder.State.RUNNING, submitted_at__isnull=False)
-    return [*running, *BulkOrder.objects.filter(pk__in=again, state=BulkOrder.State.CANCELLED)]
+# Each over an index of what is open, so the states stand in the text.
+_RUNNING = "state = 'running' AND submitted_at IS NOT NULL"
+_AGAIN = "state = 'cancelled' AND id IN (SELECT order_id FROM certs_bulkchunk WHERE state = 'waiting' AND retry)"
+_IN_QUEUE = (
+    "SELECT c.order_id, o.team_id, o.issuer_id, c.key_backend FROM certs_bulkchunk c JOIN certs_bulkorder o ON o.id = c.order_id "
+    "WHERE c.state = 'queued'"
+)
+_DONE = (
+    "SELECT o.team_id, count(*) FROM certs_bulkorder o JOIN certs_bulkchunk c ON c.order_id = o.id "
+    "WHERE o.state = 'running' AND c.state = 'done' GROUP BY o.team_id"
+)
 
 
-def _first_waiting(order: BulkOrder) -> Iterable[BulkChunk]:
-    return order.chunks.filter(state=State.WAITING).order_by("first")[: settings.PKI_BULK_IN_FLIGHT]
+def _standing() -> tuple[list[BulkOrder], _Places, datetime]:
+    """Orders that have something to begin (running ones, and cancelled ones of which failed lines are to be tried again), what is in
+    the queue, and the time: one message, that waits for the only lock there is. On SQLite the transaction's write lock does it.
+    """
+    lock = [("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])] if on_postgresql() else []
+    read = [select_query(BulkOrder, _RUNNING, []), select_query(BulkOrder, _AGAIN, []), (_IN_QUEUE, []), (_DONE, [])]
+    running, again, queued, done, time = ask(*lock, *read, now_query())[len(lock) :]
+    orders = sorted(instances(BulkOrder, [*running, *again]), key=lambda order: (order.submitted_at, order.pk))
+    return orders, _Places([_Queued(*row) for row in queued], dict(done)), time_of(time)
+
+
+def _first_waiting(orders: Sequence[BulkOrder]) -> dict[int, list[BulkChunk]]:
+    """By order, as many as could have a place at once."""
+    condition = "order_id = %s AND state = 'waiting' ORDER BY \"first\" LIMIT %s"
+    rows = ask(*(select_query(BulkChunk, condition, [order.pk, settings.PKI_BULK_IN_FLIGHT]) for order in orders))
+    return {order.pk: instances(BulkChunk, found) for order, found in zip(orders, rows, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """What limits how many chunks like this one may be in the queue."""
+
+    order: int
+    team: int
+    issuer: int
+    backend: str
 
 
 class _Places:
-    """How many chunks are in the queue, by what limits them."""
+    """How many chunks are in the queue, by what limits them; and how many are done, by team."""
 
-    def __init__(self, queued: Sequence[BulkChunk], running: Sequence[BulkOrder]) -> None:
-        self.team: Counter[int] = Counter()
-        self.order: Counter[int] = Counter()
-        done = BulkChunk.objects.filter(order__in=[order.pk for order in running], state=State.DONE).order_by()
-        self._done = Counter(dict(done.values_list("order__team").annotate(count=Count("pk"))))
+    def __init__(self, queued: Iterable[_Queued], done: Mapping[int, int]) -> None:
+        self._done = Counter(done)
+        self._order: Counter[int] = Counter()
+        self._team: Counter[int] = Counter()
         self._issuer: Counter[int] = Counter()
         self._backend: Counter[str] = Counter()
         for chunk in queued:
-            self.take(chunk.order, chunk)
+            self.take(chunk)
 
     def turn(self, order: BulkOrder) -> tuple[int, int, int]:
         """The team that has least in the queue comes first; of equals the one that had least done of its running orders."""
-        return self.team[order.team_id], self._done[order.team_id] + self.team[order.team_id], self.order[order.pk]
+        return self._team[order.team_id], self._done[order.team_id] + self._team[order.team_id], self._order[order.pk]
 
     def free(self, order: BulkOrder, chunk: BulkChunk) -> bool:
         return (
-            self.team[order.team_id] < settings.PKI_BULK_IN_FLIGHT
+            self._team[order.team_id] < settings.PKI_BULK_IN_FLIGHT
             and self._issuer[order.issuer_id] < settings.PKI_BULK_PER_CA
             and (not chunk.key_backend or self._backend[chunk.key_backend] < settings.PKI_BULK_PER_KEY_BACKEND)
         )
 
-    def take(self, order: BulkOrder, chunk: BulkChunk) -> None:
-        self.team[order.team_id] += 1
-        self.order[order.pk] += 1
-        self._issuer[order.issuer_id] += 1
-        self._backend[chunk.key_backend] += 1
-
-
-def _lock() -> None:
-    """One at a time; on SQLite the transaction's write lock does it."""
-    if on_postgresql():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+    def take(self, chunk: _Queued) -> None:
+        self._team[chunk.team] += 1
+        self._order[chunk.order] += 1
+        self._issuer[chunk.issuer] += 1
+        self._backend[chunk.backend] += 1
 
 
 def end_chunk(chunk_id: int) -> bool:
@@ -182,9 +201,13 @@ def _close(chunk_id: int) -> BulkChunk | None:
 
 def _unsettled(chunk: BulkChunk) -> bool:
     """Whether a line of the chunk has no request yet, or one that is still under way or held."""
-    items = items_of(chunk.order, chunk)
-    requests = CertificateRequest.objects.filter(bulk_item__in=items.values("pk"))
-    return requests.filter(state__in=UNFINISHED).exists() or requests.count() < items.count()
+    condition, parameters = lines_condition(chunk.order, chunk)
+    open_states = ", ".join(f"'{state}'" for state in UNFINISHED)
+    # Each request is looked up by its line, however few rows the planner thinks there are.
+    state = "coalesce((SELECT r.state FROM certs_certificaterequest r WHERE r.bulk_item_id = i.id), 'submitted')"
+    sql = f"SELECT EXISTS (SELECT 1 FROM certs_bulkitem i WHERE {condition} AND {state} IN ({open_states}))"  # noqa: S608 - constants
+    ((found,),) = ask((sql, parameters))[0]
+    return bool(found)
 
 
 def sweep_chunks() -> int:
