@@ -8,7 +8,8 @@
 
 New keys and rotated ones go through the same three calls and may stand in one batch. The events are the caller's, under its
 own subject: `key:generated` for `key.version == 1`, `key:rotated` for a later one (data as for the former, with
-`from_version`, which is `key.version - 1`). How a key is destroyed, in three beats as well: keys.destruction.
+`from_version`, which is `key.version - 1`). How a key is destroyed, in three beats as well: keys.destruction. How one that the
+portal's own database holds is made in a single transaction: keys.drawing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from keys.destruction import (
     intend_destruction,
     standing_destructions,
 )
+from keys.drawing import draw_keys, draws, record_drawn
 from keys.making import confirm_keys, make_keys
 from keys.naming import key_name
 from keys.ownership import (
@@ -49,6 +51,8 @@ __all__ = [
     "confirm_keys",
     "destroy_key",
     "destroy_made",
+    "draw_keys",
+    "draws",
     "finish_destructions",
     "intend_destruction",
     "key_name",
@@ -58,6 +62,7 @@ __all__ = [
     "private_key_for",
     "private_keys_for",
     "public_keys_queries",
+    "record_drawn",
     "record_new_keys",
     "record_public_keys",
     "recorded_as",

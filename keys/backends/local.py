@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -20,10 +19,11 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key, load_der_public_key
 from django.db import IntegrityError, transaction
 
-from audit.batches import Query, ask, insert_rows
+from audit.batches import Query, Rows, ask, insert_together
 from audit.clock import database_now
+from audit.gathering import insert_later
 from audit.vendor import on_postgresql
-from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
+from keys.backends.base import Capabilities, DrawingKeyBackend, Drawn, KeyInfo, KeyRef, check_latest
 from keys.backends.kek import KeyEncryptionKey
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
@@ -32,7 +32,6 @@ from keys.signing import sign_digest, sign_message
 from keys.spec import KeySpec, facts_of, spki_der
 
 CACHED_KEYS = 256
-FRESH_KEYS, FRESH_SECONDS = 500, 60  # a bulk chunk's
 _CURVES: dict[KeySpec, ec.EllipticCurve] = {
     KeySpec.EC_P256: ec.SECP256R1(),
     KeySpec.EC_P384: ec.SECP384R1(),
@@ -40,19 +39,18 @@ _CURVES: dict[KeySpec, ec.EllipticCurve] = {
 }
 
 
-class LocalKeyBackend(KeyBackend):
+class LocalKeyBackend(DrawingKeyBackend):
     """`kek_file`: 32 bytes in base64, made by `set_up` (mode 0600); or `kek`: the same text from the environment."""
 
     capabilities = Capabilities(
         specs=frozenset({KeySpec.RSA_2048, KeySpec.RSA_3072, KeySpec.RSA_4096, *_CURVES, KeySpec.ED25519}), rotates=True
     )
+    drawable = frozenset({*_CURVES, KeySpec.ED25519})
 
     def __init__(self, alias: str, *, kek_file: str | Path = "", kek: str = "") -> None:
         self.alias = alias
         self._kek = KeyEncryptionKey(alias, file=Path(kek_file), text=kek)
         self._loaded: OrderedDict[tuple[UUID, int], Any] = OrderedDict()
-        self._fresh: OrderedDict[tuple[UUID, int], tuple[float, Any]] = OrderedDict()  # just made; each is used once, for its CSR
-        self._forgetting: threading.Timer | None = None
         self._lock = threading.Lock()
 
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
@@ -79,20 +77,17 @@ class LocalKeyBackend(KeyBackend):
         except KeyBackendError as exc:
             return {order[4]: exc for order in orders}
         rows: list[LocalKeyMaterial] = []
-        fresh: dict[tuple[UUID, int], Any] = {}
         now = database_now()
         for order, private_key in zip(orders, _generate_many([order[3] for order in orders]), strict=True):
             name, version, follows, _, key_id = order
             if isinstance(private_key, KeyBackendError):
                 results[key_id] = private_key
                 continue
-            row = self._encrypted(key_id, version, private_key, follows=follows, now=now)
+            row = self._encrypted(key_id, version, private_key, follows=follows)
+            row.created_at = now
             rows.append(row)
-            fresh[key_id, version] = private_key
             results[key_id] = self._info(name, row, private_key.public_key())
-        if _insert(rows):
-            self._keep_fresh(fresh)
-        else:
+        if not _insert(rows):
             # Of two workers with the same claim the first one's key stays, and both answer with it.
             stored = {row.key_id: row for row in _readable(row.key_id for row in rows)}
             names = {key_id: name for name, _, _, _, key_id in orders}
@@ -103,32 +98,20 @@ class LocalKeyBackend(KeyBackend):
                 )
         return results
 
-    def _keep_fresh(self, made: Mapping[tuple[UUID, int], Any]) -> None:
-        """Their CSRs are signed next, as a rule by this process: it need not decrypt what it has just encrypted."""
-        now = time.monotonic()
-        with self._lock:
-            self._fresh.update({known: (now, key) for known, key in made.items()})
-            self._drop_stale()
-            if self._forgetting is None or not self._forgetting.is_alive():  # a timer does not live on in a fork
-                self._forget_later()
+    def draw(self, specs: Sequence[KeySpec]) -> list[Drawn]:
+        self._check_kek()
+        return [self._drawn(spec, uuid4()) for spec in specs]
 
-    def _drop_stale_keys(self) -> None:
-        with self._lock:
-            self._forgetting = None
-            self._drop_stale()
-            if self._fresh:  # made since the timer was set
-                self._forget_later()
+    def _drawn(self, spec: KeySpec, key_id: UUID) -> Drawn:
+        private_key = _generate(spec)
+        row = self._encrypted(key_id, 1, private_key, follows=None)
+        return Drawn(key_id, spec, bytes(row.public_key_der), {"encrypted_under": row.kek_id}, _remote(private_key), row)
 
-    def _forget_later(self) -> None:
-        """For where another process signs the CSRs."""
-        self._forgetting = threading.Timer(FRESH_SECONDS + 1, self._drop_stale_keys)
-        self._forgetting.daemon = True
-        self._forgetting.start()
-
-    def _drop_stale(self) -> None:
-        oldest = time.monotonic() - FRESH_SECONDS
-        while self._fresh and (len(self._fresh) > FRESH_KEYS or next(iter(self._fresh.values()))[0] < oldest):
-            self._fresh.popitem(last=False)
+    def store(self, drawn: Sequence[Drawn], names: Sequence[str], *, now: datetime) -> list[KeyRef]:
+        for one in drawn:
+            one.sealed.created_at = now
+        insert_later(_material([one.sealed for one in drawn]))
+        return [self._ref(name, one.sealed) for one, name in zip(drawn, names, strict=True)]
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         row = next(iter(_readable([key_id])), None)
@@ -147,10 +130,7 @@ class LocalKeyBackend(KeyBackend):
 
         def opened(ref: KeyRef) -> Any:
             row = rows.get((ref.key_id, ref.version)) or self._row(ref.key_id, ref.version)
-            with self._lock:
-                _, key = self._fresh.pop((ref.key_id, ref.version), (0.0, None))
-                key = key or self._loaded.get((ref.key_id, ref.version))
-            return _remote(key or self._decrypt(row))
+            return _remote(self._kept(ref) or self._decrypt(row))
 
         return self.side_by_side(refs, opened)
 
@@ -184,9 +164,8 @@ class LocalKeyBackend(KeyBackend):
 
     def forget(self, ref: KeyRef) -> None:
         with self._lock:
-            for kept in (self._loaded, self._fresh):
-                for known in [known for known in kept if known[0] == ref.key_id]:
-                    del kept[known]
+            for known in [known for known in self._loaded if known[0] == ref.key_id]:
+                del self._loaded[known]
 
     def set_up(self) -> str:
         made = self._kek.make(key_exists=LocalKeyMaterial.objects.filter(backend=self.alias).exists())
@@ -213,7 +192,8 @@ class LocalKeyBackend(KeyBackend):
         self._kek.forget()
         return error
 
-    def _encrypted(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None, now: datetime) -> LocalKeyMaterial:
+    def _encrypted(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None) -> LocalKeyMaterial:
+        """Its row, which says when it was made as soon as it is stored."""
         dek, nonce = AESGCM.generate_key(256), os.urandom(12)
         plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return LocalKeyMaterial(
@@ -226,7 +206,6 @@ class LocalKeyBackend(KeyBackend):
             nonce=nonce,
             ciphertext=AESGCM(dek).encrypt(nonce, plain, _aad(key_id, version)),
             public_key_der=spki_der(private_key.public_key()),
-            created_at=now,
         )
 
     def _row(self, key_id: UUID, version: int) -> LocalKeyMaterial:
@@ -237,8 +216,10 @@ class LocalKeyBackend(KeyBackend):
 
     def _info(self, name: str, row: LocalKeyMaterial, public_key: Any = None) -> KeyInfo:
         public_key = public_key or load_der_public_key(bytes(row.public_key_der))
-        ref = KeyRef(self.alias, name, row.version, f"{self.alias}/keys/{name}", row.key_id)
-        return KeyInfo(ref, _spec_of(public_key), public_key, row.created_at, {"encrypted_under": row.kek_id})
+        return KeyInfo(self._ref(name, row), _spec_of(public_key), public_key, row.created_at, {"encrypted_under": row.kek_id})
+
+    def _ref(self, name: str, row: LocalKeyMaterial) -> KeyRef:
+        return KeyRef(self.alias, name, row.version, f"{self.alias}/keys/{name}", row.key_id)
 
     def _load(self, ref: KeyRef) -> Any:
         """From this process's memory, as long as the row is there: another process may have destroyed it."""
@@ -288,11 +269,15 @@ def _readable(key_ids: Iterable[UUID]) -> list[LocalKeyMaterial]:
 _COLUMNS = [str(field.column) for field in LocalKeyMaterial._meta.concrete_fields if not field.primary_key]
 
 
+def _material(rows: Sequence[LocalKeyMaterial]) -> Rows:
+    return Rows("keys_localkeymaterial", ", ".join(_COLUMNS), [[getattr(row, column) for column in _COLUMNS] for row in rows])
+
+
 def _insert(rows: Sequence[LocalKeyMaterial]) -> bool:
     """True when all are stored by this call; else those are stored whose claim had none, one by one."""
     try:
         with transaction.atomic():
-            insert_rows("keys_localkeymaterial", ", ".join(_COLUMNS), [[getattr(row, column) for column in _COLUMNS] for row in rows])
+            insert_together([_material(rows)])
     except IntegrityError:
         LocalKeyMaterial.objects.bulk_create(rows, ignore_conflicts=True)
         return False

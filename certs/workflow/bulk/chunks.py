@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from audit.log import Actor, together
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
@@ -16,6 +16,7 @@ from certs.workflow.inline import issue_wanted
 from certs.workflow.issuance import Requester, Wanted, insert_requests, latest_issuer, request_digest
 from certs.workflow.states import WORKER
 from certs.workflow.steps.csr import begin_csrs, record_csrs, sign
+from certs.workflow.steps.drawn import DrawnCSR, draw_csrs, enter_drawn
 from certs.workflow.steps.keys import KeyWork, begin_keys, make, record_keys
 from certs.workflow.steps.policy import evaluate_and_move
 
@@ -26,15 +27,18 @@ def make_chunk(chunk_id: int) -> list[int]:
 
     Neighbouring beats share a transaction here. What cannot be done now is left to the steps that follow in the chunk's chain.
     """
-    with transaction.atomic():
-        made, missing = lines_of(chunk_id)
-        with together():
-            rows, keys = _begin(missing) if missing else ([], KeyWork({}, {}, {}))
+    ready = _drawn_for(chunk_id)
+    try:
+        made, rows, keys = _entered(chunk_id, ready)
+    except IntegrityError:  # somebody else took a name meanwhile; beat by beat it is seen in time
+        if not ready:
+            raise
+        made, rows, keys = _entered(chunk_id, {})
     if keys.attempts:
         results = make(keys)
         with transaction.atomic(), together():
-            ready, _, now = record_keys(keys, results)
-            csrs = begin_csrs(ready, now=now, fresh=True)
+            ready_ones, _, now = record_keys(keys, results)
+            csrs = begin_csrs(ready_ones, now=now, fresh=True)
         if csrs.attempts:
             signed = sign(csrs)
             with transaction.atomic(), together():
@@ -42,10 +46,30 @@ def make_chunk(chunk_id: int) -> list[int]:
     return sorted(made + [row.pk for row in rows])
 
 
-def _begin(missing: Sequence[Wanted]) -> tuple[list[CertificateRequest], KeyWork]:
-    rows, now, read = insert_requests(missing)
-    evaluate_and_move(rows, now=now, read=read)
-    return rows, begin_keys([row for row in rows if row.state == S.APPROVED], now=now, fresh=True)
+def _drawn_for(chunk_id: int) -> dict[int, DrawnCSR]:
+    """Keys and CSRs by line, where the portal's own database holds the keys. Nothing is written before they are all there, so if a
+    line kills its worker here the chunk is found begun, and the next worker goes from beat to beat, which tells the line.
+    """
+    with transaction.atomic():
+        chunk = next(iter(locked(BulkChunk, [chunk_id])), None)
+        if chunk is None or chunk.begun or chunk.state != BulkChunk.State.QUEUED:
+            return {}
+        _, missing = _lines(chunk)
+        update_rows(BulkChunk, {chunk.pk: {"begun": True}})
+    return draw_csrs({one.bulk_item_id: one.spec for one in missing if one.bulk_item_id is not None})
+
+
+@transaction.atomic
+def _entered(chunk_id: int, ready: Mapping[int, DrawnCSR]) -> tuple[list[int], list[CertificateRequest], KeyWork]:
+    """Ids of the requests that were there, those that are made now, and the keys that are still to be made for them."""
+    made, missing = lines_of(chunk_id)
+    if not missing:
+        return made, [], KeyWork({}, {}, {})
+    with together():
+        rows, now, read = insert_requests(missing)
+        evaluate_and_move(rows, now=now, read=read)
+        enter_drawn([(row, drawn) for row in rows if (drawn := ready.get(row.bulk_item_id or 0))], now=now)
+        return made, rows, begin_keys([row for row in rows if row.state == S.APPROVED], now=now, fresh=True)
 
 
 def issue_chunk(chunk_id: int) -> list[int]:
@@ -64,8 +88,10 @@ def issue_chunk(chunk_id: int) -> list[int]:
 def lines_of(chunk_id: int) -> tuple[list[int], list[Wanted]]:
     """Ids of the requests that a chunk has, and what is wanted besides. Locks the chunk: needs an open transaction."""
     chunk = next(iter(locked(BulkChunk, [chunk_id])), None)
-    if chunk is None or chunk.state != BulkChunk.State.QUEUED:
-        return [], []
+    return ([], []) if chunk is None or chunk.state != BulkChunk.State.QUEUED else _lines(chunk)
+
+
+def _lines(chunk: BulkChunk) -> tuple[list[int], list[Wanted]]:
     order = BulkOrder.objects.select_related("issuer", "team", "requester").get(pk=chunk.order_id)
     order.issuer = latest_issuer(order.issuer)  # which may be another than when the order was submitted
     items = read_items(order, chunk)
