@@ -69,7 +69,7 @@ def _issued(calls: Sequence[Call], *, again: bool = True) -> Sequence[Certificat
         if earlier is exc and again:  # its public key was recorded by somebody else meanwhile
             return _issued(calls, again=False)
         return [_told(earlier) if isinstance(earlier, Exception) else earlier]
-    _finish(works)
+    finish(works)
     return requests
 
 
@@ -110,7 +110,7 @@ def issue_wanted(wanted: Callable[[], Sequence[Wanted]]) -> list[CertificateRequ
     """The same for what `wanted` answers in the first transaction, which may lock what it comes from."""
     with transaction.atomic():
         requests, works = _begin(wanted())
-    _finish(works)
+    finish(works)
     return requests
 
 
@@ -123,7 +123,7 @@ def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Wor
         return requests, _noted(requests, judged, now=now, at_once=False)
 
 
-def _finish(works: Sequence[Work]) -> None:
+def finish(works: Sequence[Work]) -> None:
     """The requests are on record by now: whatever happens here, their callers are told where they stand.
 
     Of a bulk chunk the next task of its chain takes what was missed, in its own lane.

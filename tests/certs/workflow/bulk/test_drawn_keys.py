@@ -19,6 +19,8 @@ from certs.workflow.bulk import chunks, dispatching
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester, submit
 from certs.workflow.steps import drawn as drawing
+from certs.workflow.steps.drawn import draw_csrs
+from certs.x509.csr_building import build_csr
 from keys.backends.local import LocalKeyBackend
 from keys.lifecycle import private_key_for
 from keys.models import Key, KeyName, LocalKeyMaterial, PublicKey
@@ -125,7 +127,7 @@ def test_line_that_kills_its_worker_leaves_nothing_and_is_met_beat_by_beat(
             raise Killed
         return real(*args, common_name=common_name, **more)
 
-    real = drawing.build_csr
+    real = build_csr
     monkeypatch.setattr(drawing, "build_csr", killing)
     with pytest.raises(Killed):
         chunks.make_chunk(chunk.pk)
@@ -139,7 +141,7 @@ def test_line_that_kills_its_worker_leaves_nothing_and_is_met_beat_by_beat(
 def test_two_workers_with_one_chunk_make_each_key_once(requester: Requester, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one comes while the first has its keys in hand and nothing written."""
     order, chunk = queued([make_spec(f"n{n}.example.com") for n in range(4)], requester)
-    real, second = chunks.draw_csrs, []
+    real, second = draw_csrs, list[list[int]]()
 
     def overtaken(wanted: Any) -> Any:
         drawn = real(wanted)
