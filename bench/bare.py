@@ -14,28 +14,32 @@ import psycopg
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 COPY_AT_ONCE = 500
 TABLE = "bench_bare"
 _CREATE = (
     f"CREATE TABLE {TABLE} (id bigserial PRIMARY KEY, serial text UNIQUE, common_name text, profile text, team int, key_type text, "
-    "spki text, fingerprint text UNIQUE, not_before timestamptz, not_after timestamptz, issued_at timestamptz, status text, der bytea)"
+    "spki text, fingerprint text UNIQUE, not_before timestamptz, not_after timestamptz, issued_at timestamptz, status text, der bytea, "
+    "sealed_key bytea)"
 )
 _INDEXES = (f"CREATE INDEX ON {TABLE} (not_after)", f"CREATE INDEX ON {TABLE} (spki)")
-_COLUMNS = "serial, common_name, profile, team, key_type, spki, fingerprint, not_before, not_after, issued_at, status, der"
+_COLUMNS = "serial, common_name, profile, team, key_type, spki, fingerprint, not_before, not_after, issued_at, status, der, sealed_key"
 
 
-def rate(csrs: Sequence[tuple[bytes, bytes, str]], *, processes: int) -> float:
-    """Certificates a second over all processes, each with a connection of its own."""
+def rate(csrs: Sequence[tuple[bytes, bytes, str]], *, processes: int, makes_keys: bool = False) -> float:
+    """Certificates a second over all processes, each with a connection of its own. `makes_keys`: for the same names, with a new key
+    and a CSR of it each; the key is encrypted and stored beside the certificate.
+    """
     url = os.environ["PKI_TEST_DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"DROP TABLE IF EXISTS {TABLE}")
         connection.execute(_CREATE)
         for statement in _INDEXES:
             connection.execute(statement)
-    parts = [[der for der, _, _ in csrs[n::processes]] for n in range(processes)]
+    parts: list[list[Any]] = [[name if makes_keys else der for der, _, name in csrs[n::processes]] for n in range(processes)]
     with get_context("spawn").Pool(processes) as pool:
         pool.map(_warm, range(processes))
         started = time.perf_counter()
@@ -50,24 +54,36 @@ def _warm(_number: int) -> None:
     time.sleep(0.2)
 
 
-def _work(url: str, csrs: list[bytes]) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
+def _work(url: str, asked: list[bytes | str]) -> None:
+    """CSRs, or names that get a key each."""
+    key, sealing = ec.generate_private_key(ec.SECP256R1()), AESGCM(AESGCM.generate_key(256))
     with psycopg.connect(url) as connection:
-        for first in range(0, len(csrs), COPY_AT_ONCE):
-            rows = [_row(der, key) for der in csrs[first : first + COPY_AT_ONCE]]
+        for first in range(0, len(asked), COPY_AT_ONCE):
+            made = [_with_key(one, sealing) if isinstance(one, str) else (one, b"") for one in asked[first : first + COPY_AT_ONCE]]
+            rows = [_row(der, key, sealed) for der, sealed in made]
             with connection.cursor() as cursor, cursor.copy(f"COPY {TABLE} ({_COLUMNS}) FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row(row)
             connection.commit()
 
 
-def _row(csr_der: bytes, key: Any) -> tuple[Any, ...]:
+def _with_key(name: str, sealing: AESGCM) -> tuple[bytes, bytes]:
+    """A CSR and its private key, encrypted."""
+    key, nonce = ec.generate_private_key(ec.SECP256R1()), os.urandom(12)
+    names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(names, critical=False).sign(key, hashes.SHA256())
+    plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return csr.public_bytes(Encoding.DER), nonce + sealing.encrypt(nonce, plain, None)
+
+
+def _row(csr_der: bytes, key: Any, sealed: bytes) -> tuple[Any, ...]:
     der = certificate(csr_der, key)
     parsed = x509.load_der_x509_certificate(der)
     name = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)[0]
     now, start, end = datetime.now(tz=UTC), parsed.not_valid_before_utc, parsed.not_valid_after_utc
     digest = hashlib.sha256(der).hexdigest()
-    return (f"{parsed.serial_number:x}", name, "tls-server", 1, "ec-p256", digest, digest, start, end, now, "good", der)
+    return (f"{parsed.serial_number:x}", name, "tls-server", 1, "ec-p256", digest, digest, start, end, now, "good", der, sealed)
 
 
 def certificate(csr_der: bytes, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
