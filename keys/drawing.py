@@ -24,17 +24,17 @@ _WHAT = "id, backend, name, version, locator, spec, purpose, state"
 _MORE = "claimed_for, spki_sha256, spki_der, evidence, claimed_at, made_at, destruction"
 
 
-def draws(alias: str, spec: KeySpec) -> bool:
-    """Whether that backend's keys of that kind can be drawn; not for one that this process does not have."""
+def drawable_at(alias: str) -> frozenset[KeySpec]:
+    """The kinds of keys that can be drawn in a backend: none where they are elsewhere, or where this process does not have it."""
     try:
         backend = get_key_backend(alias)
     except KeyBackendNotConfigured:
-        return False
-    return isinstance(backend, DrawingKeyBackend) and spec in backend.drawable
+        return frozenset()
+    return backend.drawable if isinstance(backend, DrawingKeyBackend) else frozenset()
 
 
 def draw_keys(alias: str, specs: Sequence[KeySpec]) -> list[Drawn]:
-    """New keys, of kinds that the backend `draws`. Raises KeyBackendError."""
+    """New keys, of kinds that are `drawable_at` that backend. Raises KeyBackendError."""
     return _drawing(alias).draw(specs)
 
 
@@ -60,5 +60,5 @@ def _row(one: KeyWanted, drawn: Drawn, ref: KeyRef, now: datetime) -> tuple[Any,
 
 def _drawing(alias: str) -> DrawingKeyBackend:
     backend = get_key_backend(alias)
-    assert isinstance(backend, DrawingKeyBackend)  # `draws` says so
+    assert isinstance(backend, DrawingKeyBackend)  # `drawable_at` says so
     return backend

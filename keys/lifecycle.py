@@ -23,7 +23,7 @@ from keys.destruction import (
     intend_destruction,
     standing_destructions,
 )
-from keys.drawing import draw_keys, draws, record_drawn
+from keys.drawing import draw_keys, drawable_at, record_drawn
 from keys.making import confirm_keys, make_keys
 from keys.naming import key_name
 from keys.ownership import (
@@ -52,7 +52,7 @@ __all__ = [
     "destroy_key",
     "destroy_made",
     "draw_keys",
-    "draws",
+    "drawable_at",
     "finish_destructions",
     "intend_destruction",
     "key_name",

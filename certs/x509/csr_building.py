@@ -16,10 +16,15 @@ from keys.signing import sign_message
 from keys.spec import spki_der
 
 
-def build_csr(private_key: Any, *, common_name: str, dns_names: tuple[str, ...], ip_addresses: tuple[str, ...]) -> bytes:
-    """A PKCS#10 request in DER, parsed again and compared with what was asked. Raises PortalError when they differ."""
+def build_csr(
+    private_key: Any, *, common_name: str, dns_names: tuple[str, ...], ip_addresses: tuple[str, ...], spki: bytes | None = None
+) -> bytes:
+    """A PKCS#10 request in DER, parsed again and compared with what was asked. Raises PortalError when they differ.
+
+    `spki`: the key's SubjectPublicKeyInfo, where it is at hand.
+    """
     public_key = private_key.public_key()
-    wanted = Subject(spki_der(public_key), common_name, dns_names, ip_addresses, "")
+    wanted = Subject(spki or spki_der(public_key), common_name, dns_names, ip_addresses, "")
     info = splice_request_info(wanted)
     der = tlv(SEQUENCE, info, signature_algorithm(public_key), bit_string(sign_message(private_key, info)))
     if not _is_as_wanted(der, public_key, wanted):

@@ -19,7 +19,7 @@ from certs.workflow.issuance import Requester, Wanted, insert_requests, latest_i
 from certs.workflow.states import UNFINISHED, WORKER
 from certs.workflow.steps.asking_ca import Work
 from certs.workflow.steps.csr import begin_csrs, record_csrs, sign
-from certs.workflow.steps.drawn import DrawnCSR, draw_csrs, enter_drawn
+from certs.workflow.steps.drawn import DrawnCSR, draw_csrs, draws_keys, enter_drawn
 from certs.workflow.steps.keys import KeyWork, begin_keys, make, record_keys
 from certs.workflow.steps.policy import evaluate_and_move
 from certs.workflow.steps.submission import note_intents, signs_here
@@ -65,6 +65,8 @@ def _drawn_for(chunk_id: int) -> tuple[Sequence[Wanted], dict[int, DrawnCSR]]:
     are all there, so if a line kills its worker here the chunk is found begun, and the next worker goes from beat to beat, which
     tells the line.
     """
+    if not draws_keys():
+        return (), {}
     with transaction.atomic():
         chunk = _queued(chunk_id)
         if chunk is None or chunk.begun:

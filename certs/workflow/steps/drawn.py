@@ -20,7 +20,7 @@ from certs.workflow.states import WORKER, Move, transition_many
 from certs.x509.csr_building import build_csr
 from keys.backends.base import Drawn, KeyRef
 from keys.errors import KeyBackendError
-from keys.lifecycle import KeyWanted, draw_keys, draws, key_name, record_drawn, record_new_keys
+from keys.lifecycle import KeyWanted, draw_keys, drawable_at, key_name, record_drawn, record_new_keys
 from keys.spec import KeySpec, spki_sha256
 
 
@@ -33,22 +33,31 @@ class DrawnCSR:
     der: bytes
 
 
+def draws_keys() -> bool:
+    """Whether keys are made in the portal's own database now, as far as this process knows."""
+    return bool(drawable_at(settings.PKI_LEAF_KEY_BACKEND))
+
+
 def draw_csrs(wanted: Mapping[int, CertificateSpec]) -> dict[int, DrawnCSR]:
     """By the same numbers, for those whose keys can be drawn; all else is for the beats, which say what is wrong."""
     alias = settings.PKI_LEAF_KEY_BACKEND
-    asked = {number: spec for number, spec in wanted.items() if spec.csr_der is None and draws(alias, KeySpec(spec.key))}
+    kinds = drawable_at(alias)
+    asked = {number: spec for number, spec in wanted.items() if spec.csr_der is None and spec.key in kinds}
     try:
         keys = draw_keys(alias, [KeySpec(spec.key) for spec in asked.values()]) if asked else []
     except KeyBackendError:
         return {}
-    found = {}
-    for (number, spec), key in zip(asked.items(), keys, strict=True):
-        try:
-            der = build_csr(key.signer, common_name=spec.common_name, dns_names=spec.dns_names, ip_addresses=spec.ip_addresses)
-        except (PortalError, ValueError):
-            continue
-        found[number] = DrawnCSR(alias, key, der)
-    return found
+    csrs = {number: _csr(spec, key) for (number, spec), key in zip(asked.items(), keys, strict=True)}
+    return {number: DrawnCSR(alias, key, der) for (number, der), key in zip(csrs.items(), keys, strict=True) if der is not None}
+
+
+def _csr(spec: CertificateSpec, key: Drawn) -> bytes | None:
+    try:
+        return build_csr(
+            key.signer, common_name=spec.common_name, dns_names=spec.dns_names, ip_addresses=spec.ip_addresses, spki=key.spki_der
+        )
+    except (PortalError, ValueError):
+        return None
 
 
 def enter_drawn(drawn: Sequence[tuple[CertificateRequest, DrawnCSR]], *, now: datetime) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.ca.registry import forget_clients
 from certs.intake.spec import CertificateSpec
-from certs.models import Attempt, BulkChunk, BulkOrder, Certificate, CertificateRequest, RequestCSR
+from certs.models import Attempt, BulkChunk, BulkOrder, Certificate, CertificateRequest, Issuer, RequestCSR
 from certs.terms import RequestState as S
 from certs.workflow import steps
 from certs.workflow.bulk import chunks, dispatching
@@ -28,6 +30,7 @@ from keys.registry import get_key_backend
 from keys.signing import sign_message
 from keys.spec import spki_der, spki_sha256
 from tests.certs.workflow.bulk.orders import drafted, work_off, work_off_all
+from tests.portal.fixtures import Portal
 
 MakeSpec = Callable[..., CertificateSpec]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -182,3 +185,37 @@ def test_without_the_key_encryption_key_nothing_is_lost(requester: Requester, ma
     assert work_off(chunk)
     order.refresh_from_db()
     assert (order.state, states()) == ("done", {S.COMPLETED.value: 1})
+
+
+class TestOwnCA:
+    """Where the process has the CA's book and key too, the chunk goes on to its certificates."""
+
+    def test_certificates_are_there_when_the_keys_are(self, portal: Portal, make_spec: MakeSpec) -> None:
+        order, chunk = queued([make_spec(f"n{n}.example.com") for n in range(5)], portal.requester())
+        assert chunks.make_chunk(chunk.pk) == []  # nothing is left for the steps behind it
+        assert states() == {"completed": 5}
+        assert Counter(Attempt.objects.values_list("step", "outcome")) == {("submit", "done"): 5}
+        assert dispatching.end_chunk(chunk.pk)
+        order.refresh_from_db()
+        assert (order.state, Certificate.objects.count(), Key.objects.filter(purpose="leaf").count()) == ("done", 5, 5)
+
+    def test_worker_without_the_cas_key_leaves_it_to_the_one_that_has_it(self, portal: Portal, make_spec: MakeSpec, settings: Any) -> None:
+        order, chunk = queued([make_spec("api.example.com")], portal.requester())
+        Key.objects.filter(purpose="ca").update(backend="elsewhere")
+        forget_clients()
+        ids = chunks.make_chunk(chunk.pk)
+        assert states() == {"csr_created": 1}
+        assert not Attempt.objects.exists()
+        Key.objects.filter(purpose="ca").update(backend=settings.PKI_CA_KEY_BACKEND)
+        forget_clients()
+        steps.submit_to_ca(ids, complete=True)
+        assert dispatching.end_chunk(chunk.pk)
+        order.refresh_from_db()
+        assert order.state == "done"
+
+    def test_stopped_ca_is_not_asked(self, portal: Portal, make_spec: MakeSpec) -> None:
+        _, chunk = queued([make_spec("api.example.com")], portal.requester())
+        Issuer.objects.filter(alias="Internal-CA-Prod").update(circuit_opened_at=database_now(), circuit_reason="test")
+        assert len(chunks.make_chunk(chunk.pk)) == 1
+        assert states() == {"csr_created": 1}
+        assert not Attempt.objects.exists()
