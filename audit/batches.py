@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from audit.copying import copy_rows
 from audit.messages import exchange
 from audit.vendor import on_postgresql
 
@@ -53,7 +54,7 @@ def insert_together(parts: Sequence[Rows | Query], *, commit: bool = False, afte
             if small:
                 exchange(small)
                 small = []
-            _copy(part)
+            copy_rows(part.table, part.columns, part.rows)
         elif not isinstance(part, Rows):
             small.append(part)
         elif part.rows:
@@ -71,13 +72,6 @@ def _one_by_one(cursor: Any, part: Rows | Query) -> None:
         marks = ", ".join(["%s"] * len(part.rows[0]))
         adapted = [[sqlite_value(value) for value in row] for row in part.rows]
         cursor.executemany(f"INSERT INTO {part.table} ({part.columns}) VALUES ({marks})", adapted)  # noqa: S608 - the callers' constants
-
-
-def _copy(part: Rows) -> None:
-    into = f"COPY {part.table} ({part.columns}) FROM STDIN"
-    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(into) as copy:
-        for row in part.rows:
-            copy.write_row(row)
 
 
 def _insert(part: Rows) -> Query:
