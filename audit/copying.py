@@ -20,7 +20,8 @@ _PACKED_HERE: dict[str, Callable[[Any], bytes]] = {
 
 def copy_rows(table: str, columns: str, rows: Iterable[Sequence[Any]]) -> None:
     """Insert rows of one table; `columns` is the column list as SQL. JSON is given as text. Raises Django's database errors, and
-    OverflowError for a number beyond 64 bits."""
+    OverflowError for a number beyond 64 bits.
+    """
     types = _types(table, columns)
     sent = ["bytea" if name in _PACKED_HERE else name for name in types]
     packed = [(n, _PACKED_HERE[name]) for n, name in enumerate(types) if name in _PACKED_HERE]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import IntegrityError, transaction
@@ -144,8 +144,8 @@ def _lines(chunk: BulkChunk) -> tuple[list[int], list[Wanted]]:
     made = _requests_of([item.pk for item in items])
     if chunk.retry:
         _go_on_with_failed(chunk, list(made.values()))
-    teams = Team.objects.in_bulk({item.team_id for item in items})
-    return list(made.values()), [_wanted(order, item, teams[item.team_id]) for item in items if item.pk not in made]
+    requesters = _requesters(order, {item.team_id for item in items})
+    return list(made.values()), [_wanted(order, item, requesters[item.team_id]) for item in items if item.pk not in made]
 
 
 def _requests_of(items: Sequence[int]) -> dict[int, int]:
@@ -160,9 +160,15 @@ def _go_on_with_failed(chunk: BulkChunk, ids: Sequence[int]) -> None:
     let_go_on(list(failed), actor=WORKER)
 
 
-def _wanted(order: BulkOrder, item: BulkItem, team: Team) -> Wanted:
+def _requesters(order: BulkOrder, teams: Iterable[int]) -> dict[int, Requester]:
+    """By team: a line may be for another than the order's."""
     actor = Actor(order.actor_kind, order.actor_name)  # type: ignore[arg-type] # stored from an Actor
-    requester = Requester(actor=actor, team=team, door=order.door, user=order.requester)
+    return {
+        pk: Requester(actor=actor, team=team, door=order.door, user=order.requester) for pk, team in Team.objects.in_bulk(teams).items()
+    }
+
+
+def _wanted(order: BulkOrder, item: BulkItem, requester: Requester) -> Wanted:
     spec = spec_of(item)
-    digest = request_digest(spec, team=team, issuer=order.issuer, requester=str(order.requester or order.actor_name))
+    digest = request_digest(spec, team=requester.team, issuer=order.issuer, requester=str(order.requester or order.actor_name))
     return Wanted(spec, requester, order.issuer, digest, bulk_item_id=item.pk)
