@@ -6,10 +6,10 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_prerun, worker_process_init, worker_process_shutdown
+from celery.signals import task_postrun, task_prerun, worker_process_init, worker_process_shutdown
 from django.db import close_old_connections
 
-from pkiportal.garbage import collect_seldom
+from pkiportal.garbage import collect_seldom, collect_young
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
 
@@ -41,5 +41,10 @@ def _collect_seldom(**_signal: Any) -> None:
     collect_seldom()
 
 
+def _collect_young(**_signal: Any) -> None:
+    collect_young()
+
+
 worker_process_shutdown.connect(_end_logins)
 worker_process_init.connect(_collect_seldom)
+task_postrun.connect(_collect_young)
