@@ -13,8 +13,8 @@ def collect_seldom() -> None:
 
 
 def collect_young() -> None:
-    """Between two batches. A request, its CSR and its certificate refer to each other; looked for now they are all dead and young, and
-    cost a millisecond or two for five hundred. Looked for in the middle of a batch, those that are in use grow old, and stay when
-    they are not any more: a worker grew by a megabyte for each thousand certificates.
+    """Between two tasks. What a task leaves behind that refers to itself is young and dead now. Looked for in the middle of the next
+    one, what that has in use would be found alive, count as old, and stay long after: rows that referred to each other made a worker
+    grow by a megabyte for each thousand certificates.
     """
     gc.collect(0)

@@ -53,7 +53,7 @@ def _number(rows: Sequence[models.Model], ids: Sequence[int]) -> None:
 def _held(group: Sequence[models.Model], *, ids: bool) -> Group:
     numbered = ids and _layout(type(group[0])).numbered
     fresh = [row for row in group if row.pk is None] if numbered else []
-    return Group(group[0]._meta.db_table, len(fresh), partial(_number, fresh), partial(_rows, group))
+    return Group(group[0]._meta.db_table, len(fresh), partial(_number, fresh), partial(_last_rows, group))
 
 
 def _rows(group: Sequence[models.Model]) -> Rows:
@@ -70,6 +70,18 @@ def _rows(group: Sequence[models.Model]) -> Rows:
     for row in group:
         row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - Django documents them
     return Rows(layout.table, layout.columns if numbered else layout.columns_unnumbered, rows)
+
+
+def _last_rows(group: Sequence[models.Model]) -> Rows:
+    """The same at the end of a transaction. A row forgets whose only one it is, for the other knows it: rows that refer to each
+    other would wait for the collector when nobody needs them any more.
+    """
+    rows = _rows(group)
+    for field in _layout(type(group[0])).relations:
+        if field.one_to_one:
+            for row in group:
+                row._state.fields_cache.pop(field.name, None)  # noqa: SLF001 - as the field's own descriptor does
+    return rows
 
 
 def _take_over_ids(group: Sequence[models.Model], field: models.ForeignKey[Any, Any]) -> None:

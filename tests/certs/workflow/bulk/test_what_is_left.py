@@ -1,0 +1,72 @@
+"""What a chunk leaves behind dies by itself: rows that know each other in both directions would wait for the collector, and grow old."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from certs.intake.spec import CertificateSpec
+from certs.models import BulkChunk, Certificate
+from certs.workflow.bulk import chunks, dispatching
+from certs.workflow.bulk.submission import submit_order
+from certs.workflow.inline import Call, issue_now
+from certs.x509.csr_building import build_csr
+from keys.spec import spki_der
+from tests.certs.workflow.bulk.orders import drafted
+from tests.portal.fixtures import Portal
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+OURS = ("certs.models", "keys.models", "policy.models", "certs.workflow", "certs.ca")
+
+
+@pytest.fixture
+def garbage() -> Iterator[Callable[[], Counter[str]]]:
+    """Answers how many of our objects the collector has to find since it was asked last."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def found() -> Counter[str]:
+        gc.collect()
+        kinds = Counter(type(one).__name__ for one in gc.garbage if type(one).__module__.startswith(OURS))
+        gc.garbage.clear()
+        return kinds
+
+    yield found
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+def brought(name: str) -> CertificateSpec:
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = build_csr(key, common_name=name, dns_names=(name,), ip_addresses=())
+    return CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=csr, spki_der=spki_der(key.public_key()))
+
+
+@pytest.mark.parametrize("kind", ["brought", "drawn"])
+def test_of_a_chunk_nothing_is_left(
+    portal: Portal, make_spec: Callable[[str], CertificateSpec], garbage: Callable[[], Counter[str]], kind: str
+) -> None:
+    specs = [brought(f"n{n}.example.com") if kind == "brought" else make_spec(f"n{n}.example.com") for n in range(60)]
+    submit_order(drafted(specs, portal.requester()), actor=portal.requester().actor)
+    dispatching.dispatch()
+    garbage()
+    for chunk in BulkChunk.objects.filter(state="queued"):
+        ids = chunks.issue_chunk(chunk.pk) if kind == "brought" else chunks.make_chunk(chunk.pk)
+        assert ids == []
+    left = garbage()
+    assert Certificate.objects.count() == 60
+    assert {name: count for name, count in left.items() if count >= 60} == {}
+
+
+def test_of_a_call_nothing_is_left(portal: Portal, garbage: Callable[[], Counter[str]]) -> None:
+    issue_now(Call(brought("first.example.com"), portal.requester()))
+    garbage()
+    for n in range(5):
+        issue_now(Call(brought(f"n{n}.example.com"), portal.requester()))
+    assert {name: count for name, count in garbage().items() if count >= 5} == {}
