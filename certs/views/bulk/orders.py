@@ -158,6 +158,12 @@ def _draft(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
     }
 
 
+def _took(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str, Any]:
     tally, may = seen.tally, may_act(request.user, order)
     all_ended = tally.ended == tally.total  # the order itself ends a moment later
@@ -172,7 +178,7 @@ def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str
         "bar": _bar(tally),
         "counts": [{"label": label, "count": count} for _, label, count in labels if count],
         "tens": tens,
-        "took": f"{seen.seconds:.0f} s" if seen.seconds < 120 else f"{seen.seconds / 60:.0f} min",
+        "took": _took(seen.seconds),
         # Changes when something is worth saying aloud or the buttons differ, not with every certificate.
         "key": f"{order.state}.{tens}.{bool(tally.held)}.{bool(tally.issued)}.{tally.failed + tally.refused}.{bool(tally.waiting)}"
         f".{order.finished_at is not None}",
