@@ -51,6 +51,8 @@ Signed = Mapping[int, SignedCSR | KeyBackendError | PortalError]
 
 def create_csrs(ids: Sequence[int]) -> Sequence[int]:
     """key_ready -> csr_created. Raises KeysUnavailable for those whose key cannot be used now."""
+    if not ids:  # the first task of a bulk chunk has finished them
+        return ids
     work = _note_intent(ids)
     if not work.attempts:
         return ids

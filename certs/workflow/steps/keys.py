@@ -53,6 +53,8 @@ Made = Mapping[UUID, KeyInfo | KeyBackendError]
 
 def ensure_keys(ids: Sequence[int]) -> Sequence[int]:
     """Approved -> key_ready. Raises KeysUnavailable for those whose backend cannot be reached or is sealed."""
+    if not ids:  # the first task of a bulk chunk has finished them
+        return ids
     work = _note_intent(ids)
     if not work.attempts:
         return ids

@@ -47,6 +47,8 @@ def submit_to_ca(ids: Sequence[int], *, complete: bool = False) -> Sequence[int]
     """csr_created -> issued (with `complete` on to completed) | failed | rejected. Raises Unavailable for those whose CA cannot be
     reached now.
     """
+    if not ids:  # the first task of a bulk chunk has finished them
+        return ids
     unavailable: dict[int, str] = {}
     for work in _note_intents(ids):
         unavailable |= carry_out(work, complete=complete)
