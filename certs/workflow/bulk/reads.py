@@ -212,6 +212,8 @@ def _seen(order: BulkOrder, items: Sequence[BulkItem], *, bodies: bool = False) 
     related = ("issuer", "team", *(("body", "chain") if bodies else ()))
     issued = [row.pk for row in requests.values() if row.state == S.COMPLETED]
     certificates = {row.request_id: row for row in Certificate.objects.filter(request__in=issued).select_related(*related)}
+    for certificate in certificates.values() if bodies else ():  # else the two would know each other, and wait for the collector
+        certificate.body._state.fields_cache.pop("certificate", None)  # noqa: SLF001 - as the field's own descriptor does
     seen = []
     for item in items:
         request: Any = requests.get(item.pk)
