@@ -71,6 +71,11 @@ def end_chunk(chunk: int) -> bool:
 
 
 @shared_task
+def close_chunks() -> int:
+    return dispatching.close_chunks()
+
+
+@shared_task
 def forget_old_drafts() -> int:
     return drafting.forget_old_drafts()
 

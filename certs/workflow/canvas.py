@@ -34,11 +34,14 @@ def start_on_commit(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = Fal
 def start(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = False) -> bool:
     """Publish the chain of the steps from `at` on. False when the broker cannot be reached: the sweeper will start it.
 
-    `bulk`: in the lane that workers look at last, so that nobody's single request waits behind it.
+    `bulk`: in the lane that workers look at last, so that nobody's single request waits behind it. These were taken out of their
+    chunk's own chain, so it is seen at the end whether the chunk, and its order, are done.
     """
     names = [task for state, task in STEP_TASKS.items() if list(STEP_TASKS).index(state) >= list(STEP_TASKS).index(at)]
     first, *rest = names
     tasks = [signature(first, args=(list(ids),)), *(signature(name) for name in rest)]
+    if bulk:
+        tasks.append(signature("certs.tasks.close_chunks", immutable=True))
     try:
         chain(*(in_lane(task, bulk=bulk) for task in tasks)).apply_async(retry=False)
     except (OperationalError, OSError) as exc:

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit.clock import database_now
 from audit.events import EventType
@@ -19,7 +19,7 @@ from audit.log import Event, record_many
 from certs.ca.base import CAUnreachable, Pending, RevocationOrder
 from certs.ca.registry import get_ca_client
 from certs.errors import NotFound
-from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
+from certs.models import Attempt, Certificate, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
 from certs.notifications.alerts import close_alerts, close_circuit, raise_alert
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
@@ -33,7 +33,8 @@ from keys.registry import is_answering
 log = logging.getLogger(__name__)
 
 CHUNK = 100
-RELEASE_AT_ONCE = 200
+RELEASE_FIRST, RELEASE_THEN = 200, 5000  # at once: to see whether it works again, and when it has shown that it does
+SHOWN_WITHIN = timedelta(minutes=1)
 REVOCATION_TRIES_BEFORE_ALARM = 5
 
 
@@ -51,7 +52,7 @@ def restart_standing() -> int:
         standing = list(
             CertificateRequest.objects.filter(~Exists(live), state=state, held_since__isnull=True, state_changed_at__lt=quiet_since)
             .order_by("losses", "state_changed_at")
-            .values_list("pk", "losses", "bulk_item")[:1000]
+            .values_list("pk", "losses", "bulk_item")[: CHUNK * settings.PKI_SWEEP_QUEUE_MOST]
         )
         for (losses, bulk), rows in groupby(sorted(standing, key=_lane), key=_lane):
             ids, size = [pk for pk, _, _ in rows], chunk_size(losses)
@@ -73,25 +74,33 @@ def chunk_size(losses: int) -> int:
 
 
 def release_for_answering_cas() -> int:
-    """Resume what was held for a CA, for each CA that answers again. Needs the CA role."""
+    """Resume what was held for a CA, for each CA that answers again: some, and all when it has issued again. Needs the CA role."""
     released = 0
     held = CertificateRequest.objects.filter(held_since__isnull=False, state=S.CSR_CREATED)
     for issuer in Issuer.objects.filter(pk__in=held.values("issuer"), circuit_opened_at__isnull=True):
         if get_ca_client(issuer.alias).is_available():
-            released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=RELEASE_AT_ONCE)
+            limit = _how_many(Certificate.objects.filter(issuer=issuer))
+            released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=limit)
             ca_is_back(issuer, now=database_now())
     return released
 
 
 def release_for_answering_keys() -> int:
-    """Resume what was held for a key backend, for each that answers again. Needs the keys role."""
+    """The same for each key backend that answers again. Needs the keys role."""
     released = 0
     held = CertificateRequest.objects.filter(held_since__isnull=False, state__in=(S.APPROVED, S.KEY_READY))
     for backend in held.order_by().values_list("key_backend", flat=True).distinct():
         if is_answering(backend):
-            released += release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=RELEASE_AT_ONCE)
+            limit = _how_many(Certificate.objects.filter(request__key_backend=backend))
+            released += release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=limit)
             close_alerts(kind="keys_unavailable", cause=f"keys:{backend}", now=database_now())
     return released
+
+
+def _how_many(certificates: QuerySet[Certificate]) -> int:
+    """An answer to a probe is no proof yet, a new certificate is one: then all that waits goes on, and none of it waits a minute more."""
+    newest = certificates.order_by("-pk").values_list("issued_at", flat=True).first()
+    return RELEASE_THEN if newest and newest > database_now() - SHOWN_WITHIN else RELEASE_FIRST
 
 
 def revoke_quarantined() -> int:

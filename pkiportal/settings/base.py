@@ -148,7 +148,8 @@ CELERY_TASK_ROUTES = {
 # Written to the database by `bootstrap`, where the security team may change them in the admin.
 PKI_SCHEDULES = {
     "audit: seal new events": {"task": "audit.tasks.seal", "every_seconds": 5},
-    "workflow: start again what stands still": {"task": "certs.tasks.sweep", "every_seconds": 15},
+    # What a dead worker had in hand goes on within PKI_ATTEMPT_LEASE_SECONDS and this, which is to be less than a minute.
+    "workflow: start again what stands still": {"task": "certs.tasks.sweep", "every_seconds": 5},
     "workflow: bulk orders": {"task": "certs.tasks.sweep_bulk", "every_seconds": 10},
     "workflow: forget old drafts": {"task": "certs.tasks.forget_old_drafts", "every_seconds": 3600},
     "workflow: clear up at CAs and resume": {"task": "certs.tasks.sweep_ca", "every_seconds": 15},

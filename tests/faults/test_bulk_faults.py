@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def ordered(requester: Requester, count: int) -> BulkOrder:
 
 
 def beat_once() -> None:
-    """What beat does every 10 to 15 s."""
+    """What beat does every 5 to 15 s."""
     recovery.restart_standing()
     dispatching.sweep_chunks()
     recovery.settle_unclaimed()
@@ -156,6 +157,24 @@ def test_killed_workers_leave_exactly_what_was_ordered(requester: Requester, wor
 
 def done(order: BulkOrder) -> bool:
     return BulkOrder.objects.get(pk=order.pk).finished_at is not None
+
+
+def test_one_turn_of_the_sweeper_is_enough(requester: Requester, worker: Worker) -> None:
+    """A lease and one turn are the minute after which nothing may stand still, so nothing may be left for another turn."""
+    order = ordered(requester, LINES)
+    wait_until(lambda: counts(order).issued > LINES // 10 and Attempt.objects.filter(closed_at=None).exists(), seconds=60)
+    worker.kill()
+    long_ago = database_now() - timedelta(minutes=1)
+    Attempt.objects.filter(closed_at=None).update(lease_until=long_ago)
+    Attempt.objects.exclude(closed_at=None).update(closed_at=long_ago)
+    CertificateRequest.objects.update(state_changed_at=long_ago)
+    order.chunks.filter(state="queued").update(queued_at=long_ago)
+    assert not done(order)
+    worker.start()
+    beat_once()
+    wait_until(lambda: done(order), seconds=PATIENCE)
+    order.refresh_from_db()
+    assert_exactly(order, LINES)
 
 
 def test_redis_that_forgets_everything_loses_nothing(requester: Requester, worker: Worker) -> None:

@@ -79,7 +79,7 @@ def test_killed_workers_leave_exactly_what_was_ordered(requester: Requester, wor
         wait_until(lambda before=before: AuditEvent.objects.count() > before + CHUNK, seconds=20)  # type: ignore[misc]
         time.sleep(dice.uniform(0, 0.3))
         worker.kill()
-        recovery.restart_standing()  # what beat does every 15 s
+        recovery.restart_standing()  # what beat does every 5 s
         worker.start()
     finish(worker, seconds=60)
     assert_books_balance(mount, vault_client)

@@ -211,13 +211,21 @@ def _unsettled(chunk: BulkChunk) -> bool:
 
 
 def sweep_chunks() -> int:
-    """For what a lost message or a dead worker left behind: close what is done, begin again what never began, fill free places."""
-    queued = list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order").order_by("pk"))
-    closed = sum(_close(chunk.pk) is not None for chunk in queued if not chunk.retry)
-    _begin_again(queued)
+    """For what a lost message or a dead worker left behind: begin again what never began, and `close_chunks`."""
+    _begin_again(_queued())
+    return close_chunks()
+
+
+def close_chunks() -> int:
+    """Close the chunks that have nothing left to do, fill the free places, end the orders that are done; answers how many closed."""
+    closed = sum(_close(chunk.pk) is not None for chunk in _queued() if not chunk.retry)
     dispatch()
     finish_ready()
     return closed
+
+
+def _queued() -> list[BulkChunk]:
+    return list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order").order_by("pk"))
 
 
 def _begin_again(queued: Sequence[BulkChunk]) -> None:

@@ -257,6 +257,36 @@ def test_held_requests_are_released_oldest_first_and_in_portions(
     assert list(CertificateRequest.objects.filter(held_since__isnull=True).values_list("pk", flat=True).order_by("pk")) == ids[:2]
 
 
+def test_a_ca_that_has_issued_again_is_sent_all_that_waits(
+    twin_portal: Requester, make_spec: MakeSpec, twin_ca: TwinCAClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "RELEASE_FIRST", 2)
+    ids = [ask(twin_portal, make_spec(f"h{n}.example.com")).pk for n in range(5)]
+    for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs):
+        step(ids)
+    for pk in ids:
+        hold_for_ca([pk], "down")
+    assert [recovery.release_for_answering_cas(), recovery.release_for_answering_cas()] == [2, 2]  # it only says that it is there
+    walk(ids[:2])
+    assert recovery.release_for_answering_cas() == 1
+    for pk in ids[2:]:
+        hold_for_ca([pk], "down again")
+    Certificate.objects.update(issued_at=database_now() - timedelta(minutes=2))
+    assert recovery.release_for_answering_cas() == 2  # what it did some time ago says nothing
+
+
+def test_key_backend_whose_keys_were_certified_again_is_sent_all_that_waits(
+    twin_portal: Requester, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "RELEASE_FIRST", 2)
+    ids = [ask(twin_portal, make_spec(f"h{n}.example.com")).pk for n in range(7)]
+    steps.check_policy(ids)
+    hold_for_keys(ids, "sealed")
+    assert [recovery.release_for_answering_keys(), recovery.release_for_answering_keys()] == [2, 2]
+    walk(ids[:2])
+    assert recovery.release_for_answering_keys() == 3
+
+
 @pytest.mark.parametrize(("decision", "state"), [("deny", S.REJECTED), ("approval", S.AWAITING_APPROVAL), ("allow", S.COMPLETED)])
 def test_second_certificate_for_the_same_names_is_what_the_policy_says(
     twin_portal: Requester, make_spec: MakeSpec, decision: str, state: S

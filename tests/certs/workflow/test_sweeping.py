@@ -26,7 +26,8 @@ from tests.certs.workflow.bulk.orders import drafted
 
 MakeSpec = Callable[..., CertificateSpec]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]  # with PostgreSQL the broker is a real Redis
-AN_HOUR = 3600 // 15  # of sweeps
+AFTER_SECONDS = django_settings.PKI_SWEEP_AFTER_SECONDS
+AN_HOUR = 3600 // 5  # of sweeps
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,23 @@ def test_an_hour_without_workers_does_not_fill_the_queue(twin_portal: Requester,
     app.control.purge()  # Redis came back empty
     assert restart_standing() == 3
     assert waiting("policy") == 3
+
+
+def test_what_a_dead_worker_had_in_hand_goes_on_within_the_minute() -> None:
+    """Its lease may have begun as it died; then comes the sweeper's next turn, and the work itself."""
+    turns = {entry["task"]: entry["every_seconds"] for entry in django_settings.PKI_SCHEDULES.values()}
+    assert django_settings.PKI_ATTEMPT_LEASE_SECONDS + turns["certs.tasks.sweep"] <= 50
+    assert AFTER_SECONDS + turns["certs.tasks.sweep_bulk"] <= 50
+
+
+def test_one_turn_leaves_nothing_for_the_next(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
+    """Chunks of bulk orders that were in hand together are thousands of requests."""
+    settings.PKI_SWEEP_QUEUE_MOST = 50
+    specs = [make_spec(f"n{n}.example.com") for n in range(1100)]
+    submit_many(specs, requester=twin_portal)
+    long_ago()
+    app.control.purge()
+    assert restart_standing() == len(specs)
 
 
 def test_chunks_that_never_began_are_not_sent_for_ever(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
