@@ -67,7 +67,7 @@ def test_an_hour_without_workers_does_not_fill_the_queue(twin_portal: Requester,
 
 def test_what_a_dead_worker_had_in_hand_goes_on_within_the_minute() -> None:
     """Its lease may have begun as it died; then comes the sweeper's next turn, and the work itself."""
-    turns: dict[str, Any] = {entry["task"]: entry["every_seconds"] for entry in django_settings.PKI_SCHEDULES.values()}
+    turns = {str(entry["task"]): int(str(entry["every_seconds"])) for entry in django_settings.PKI_SCHEDULES.values()}
     assert django_settings.PKI_ATTEMPT_LEASE_SECONDS + turns["certs.tasks.sweep"] <= 50
     assert AFTER_SECONDS + turns["certs.tasks.sweep_bulk"] <= 50
 
