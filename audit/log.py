@@ -143,14 +143,15 @@ def _write(
         group.give_ids(taken)
     rows: list[tuple[Any, ...]] = []
     macs: list[tuple[int, bytes]] = []
-    mac_key = _mac_keys()[0]
+    begun = hmac.new(_mac_keys()[0], digestmod="sha256")
     for event_id, event in zip(ids, events, strict=True):
         kind, subject, actor, at, content = event
         numbers[subject] = seq = numbers[subject] + 1
         data = encode_data(content)
         rows.append((event_id, kind.value, subject, seq, actor.kind, actor.name, at, data))
-        told = canonical_bytes(event_id=event_id, subject_seq=seq, event=event, data=data)
-        macs.append((event_id, hmac.digest(mac_key, told, "sha256")))
+        mac = begun.copy()
+        mac.update(canonical_bytes(event_id=event_id, subject_seq=seq, event=event, data=data))
+        macs.append((event_id, mac.digest()))
     counted = [_numbers_query({subject: numbers[subject] for subject in known}, found="excluded.last_seq")] if known else []
     held = [group.content() for group in groups]
     written = [Rows("audit_event", EVENT_COLUMNS, rows), Rows("audit_unsealed", "event_id, mac", macs)]

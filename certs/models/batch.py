@@ -278,13 +278,13 @@ def new(model: type[Row], **values: Any) -> Row:
     """
     plan = _new_plan(model)
     row = _bare(model, {**plan.values, **values} if not plan.functions else _with_defaults(plan, values), adding=True)
-    for name in plan.relations.keys() & values.keys():
-        relation, value = plan.relations[name], row.__dict__.pop(name)
-        if relation.many_to_one and value is not None:
-            row.__dict__[relation.attname] = value.pk
-            row._state.fields_cache[name] = value  # noqa: SLF001 - as the field's own descriptor does
-        else:  # a one-to-one relation is known on its other side too
-            setattr(row, name, value)
+    content, cache = row.__dict__, row._state.fields_cache  # noqa: SLF001 - as the field's own descriptor does
+    for name, attribute, other_side in plan.relations:
+        if name in content:
+            value = cache[name] = content.pop(name)
+            content[attribute] = None if value is None else value.pk
+            if other_side and value is not None:  # a one-to-one relation is known there too
+                value._state.fields_cache[other_side] = row  # noqa: SLF001
     return row
 
 
@@ -296,7 +296,8 @@ def _bare(model: type[Row], values: dict[str, Any], *, adding: bool) -> Row:
     row = model.__new__(model)
     state = ModelState()
     state.adding, state.db = adding, None if adding else DEFAULT_DB_ALIAS
-    row.__dict__.update(values, _state=state)
+    values["_state"] = state
+    row.__dict__ = values  # its own: the callers make a dict for each row
     return row
 
 
@@ -304,7 +305,7 @@ def _bare(model: type[Row], values: dict[str, Any], *, adding: bool) -> Row:
 class _NewPlan:
     values: Mapping[str, Any]  # by attribute: defaults that are the same each time
     functions: tuple[tuple[str, Callable[[], Any]], ...]
-    relations: Mapping[str, Any]  # by field name
+    relations: tuple[tuple[str, str, str], ...]  # field, attribute, and what a one-to-one parent calls its child
 
 
 @lru_cache(maxsize=64)
@@ -314,7 +315,11 @@ def _new_plan(model: type[models.Model]) -> _NewPlan:
     return _NewPlan(
         values={field.attname: None if field in made_each_time else field.get_default() for field in fields},
         functions=tuple((field.attname, field.default) for field in made_each_time),
-        relations={field.name: field for field in fields if isinstance(field, models.ForeignKey)},
+        relations=tuple(
+            (field.name, field.attname, field.remote_field.cache_name if field.one_to_one else "")
+            for field in fields
+            if isinstance(field, models.ForeignKey)
+        ),
     )
 
 

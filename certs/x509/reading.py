@@ -60,8 +60,8 @@ def keep(reading: Reading) -> Reading:
     return reading
 
 
-def reading_of(certificate: x509.Certificate, tbs: bytes) -> Reading:
-    """The reading of its TBSCertificate, the one remembered if there is one."""
+def reading_of(certificate: x509.Certificate, tbs: bytes) -> tuple[Reading, bool]:
+    """The reading of its TBSCertificate, and whether it is one that was remembered."""
     with _lock:
         kept = _kept.pop(tbs, None)
-    return kept or Reading(certificate, tbs)
+    return kept or Reading(certificate, tbs), kept is not None

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from certs.errors import SignerMismatch
-from certs.x509.der import inside
+from certs.x509.der import SEQUENCE, inside
+from certs.x509.der_writing import bit_string, tlv
 from certs.x509.profiles import EKU_NAMES
 from certs.x509.reading import Reading, reading_of
 from keys.spec import KeyFacts, facts_of, spki_sha256
@@ -66,10 +67,12 @@ def verify_issued(
     """
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
-        if certificate.public_bytes(Encoding.DER) != certificate_der:
-            raise ValueError("not the DER that was sent")  # noqa: TRY301 - the fence below is for this too
         tbs, algorithm, _ = inside(certificate_der)
-        read = reading_of(certificate, tbs)
+        read, linted = reading_of(certificate, tbs)
+        # A TBS that was linted here was written here, in DER: only what stands around it can be in another form.
+        same = tlv(SEQUENCE, tbs, algorithm, bit_string(certificate.signature)) if linted else certificate.public_bytes(Encoding.DER)
+        if same != certificate_der:
+            raise ValueError("not the DER that was sent")  # noqa: TRY301 - the fence below is for this too
         facts = _facts(read, certificate_der, expectation.spki_sha256)
     except Exception as exc:  # a hostile answer may break the parser in any way; whatever it is, it is no certificate
         raise SignerMismatch([f"it is not a readable certificate ({type(exc).__name__})"]) from exc

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
@@ -83,8 +84,7 @@ class LocalKeyBackend(DrawingKeyBackend):
             if isinstance(private_key, KeyBackendError):
                 results[key_id] = private_key
                 continue
-            row = self._encrypted(key_id, version, private_key, follows=follows)
-            row.created_at = now
+            row = LocalKeyMaterial(**self._encrypted(key_id, version, private_key, follows=follows), created_at=now)
             rows.append(row)
             results[key_id] = self._info(name, row, private_key.public_key())
         if not _insert(rows):
@@ -104,14 +104,12 @@ class LocalKeyBackend(DrawingKeyBackend):
 
     def _drawn(self, spec: KeySpec, key_id: UUID) -> Drawn:
         private_key = _generate(spec)
-        row = self._encrypted(key_id, 1, private_key, follows=None)
-        return Drawn(key_id, spec, bytes(row.public_key_der), {"encrypted_under": row.kek_id}, _remote(private_key), row)
+        sealed = self._encrypted(key_id, 1, private_key, follows=None)
+        return Drawn(key_id, spec, sealed["public_key_der"], {"encrypted_under": sealed["kek_id"]}, _remote(private_key), sealed)
 
     def store(self, drawn: Sequence[Drawn], names: Sequence[str], *, now: datetime) -> list[KeyRef]:
-        for one in drawn:
-            one.sealed.created_at = now
-        insert_later(_material([one.sealed for one in drawn]))
-        return [self._ref(name, one.sealed) for one, name in zip(drawn, names, strict=True)]
+        insert_later(Rows(_TABLE, ", ".join(_COLUMNS), [_of_columns({**one.sealed, "created_at": now}) for one in drawn]))
+        return [self._ref(name, one.key_id, 1) for one, name in zip(drawn, names, strict=True)]
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         row = next(iter(_readable([key_id])), None)
@@ -192,21 +190,21 @@ class LocalKeyBackend(DrawingKeyBackend):
         self._kek.forget()
         return error
 
-    def _encrypted(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None) -> LocalKeyMaterial:
-        """Its row, which says when it was made as soon as it is stored."""
+    def _encrypted(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None) -> dict[str, Any]:
+        """The columns of its row, but for when it was made: that is known as it is stored."""
         dek, nonce = AESGCM.generate_key(256), os.urandom(12)
         plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        return LocalKeyMaterial(
-            backend=self.alias,
-            key_id=key_id,
-            version=version,
-            follows=follows,
-            kek_id=self._kek.id,
-            wrapped_dek=aes_key_wrap_with_padding(self._kek.read(), dek),
-            nonce=nonce,
-            ciphertext=AESGCM(dek).encrypt(nonce, plain, _aad(key_id, version)),
-            public_key_der=spki_der(private_key.public_key()),
-        )
+        return {
+            "backend": self.alias,
+            "key_id": key_id,
+            "version": version,
+            "follows": follows,
+            "kek_id": self._kek.id,
+            "wrapped_dek": aes_key_wrap_with_padding(self._kek.read(), dek),
+            "nonce": nonce,
+            "ciphertext": AESGCM(dek).encrypt(nonce, plain, _aad(key_id, version)),
+            "public_key_der": spki_der(private_key.public_key()),
+        }
 
     def _row(self, key_id: UUID, version: int) -> LocalKeyMaterial:
         row = LocalKeyMaterial.objects.filter(key_id=key_id, version=version).first()
@@ -216,10 +214,12 @@ class LocalKeyBackend(DrawingKeyBackend):
 
     def _info(self, name: str, row: LocalKeyMaterial, public_key: Any = None) -> KeyInfo:
         public_key = public_key or load_der_public_key(bytes(row.public_key_der))
-        return KeyInfo(self._ref(name, row), _spec_of(public_key), public_key, row.created_at, {"encrypted_under": row.kek_id})
+        return KeyInfo(
+            self._ref(name, row.key_id, row.version), _spec_of(public_key), public_key, row.created_at, {"encrypted_under": row.kek_id}
+        )
 
-    def _ref(self, name: str, row: LocalKeyMaterial) -> KeyRef:
-        return KeyRef(self.alias, name, row.version, f"{self.alias}/keys/{name}", row.key_id)
+    def _ref(self, name: str, key_id: UUID, version: int) -> KeyRef:
+        return KeyRef(self.alias, name, version, f"{self.alias}/keys/{name}", key_id)
 
     def _load(self, ref: KeyRef) -> Any:
         """From this process's memory, as long as the row is there: another process may have destroyed it."""
@@ -266,18 +266,16 @@ def _readable(key_ids: Iterable[UUID]) -> list[LocalKeyMaterial]:
     return list(LocalKeyMaterial.objects.filter(key_id__in=list(key_ids)).defer("wrapped_dek", "nonce", "ciphertext"))
 
 
+_TABLE = LocalKeyMaterial._meta.db_table
 _COLUMNS = [str(field.column) for field in LocalKeyMaterial._meta.concrete_fields if not field.primary_key]
-
-
-def _material(rows: Sequence[LocalKeyMaterial]) -> Rows:
-    return Rows("keys_localkeymaterial", ", ".join(_COLUMNS), [[getattr(row, column) for column in _COLUMNS] for row in rows])
+_of_columns = itemgetter(*_COLUMNS)
 
 
 def _insert(rows: Sequence[LocalKeyMaterial]) -> bool:
     """True when all are stored by this call; else those are stored whose claim had none, one by one."""
     try:
         with transaction.atomic():
-            insert_together([_material(rows)])
+            insert_together([Rows(_TABLE, ", ".join(_COLUMNS), [_of_columns(row.__dict__) for row in rows])])
     except IntegrityError:
         LocalKeyMaterial.objects.bulk_create(rows, ignore_conflicts=True)
         return False

@@ -37,6 +37,7 @@ def order(spec: KeySpec = FAST) -> tuple[str, KeySpec, uuid.UUID]:
 
 def test_batch_costs_as_many_statements_as_a_small_one(backend: LocalKeyBackend) -> None:
     costs = []
+    backend.create_many([order() for _ in range(200)])  # the first COPY asks for the columns' types
     for size in (3, 200):
         with CaptureQueriesContext(connection) as queries:
             results = backend.create_many([order() for _ in range(size)])
@@ -44,7 +45,7 @@ def test_batch_costs_as_many_statements_as_a_small_one(backend: LocalKeyBackend)
         costs.append(len(queries))
     # A COPY of many rows is not among Django's queries; the INSERT of a few is one.
     assert costs[1] <= costs[0]
-    assert LocalKeyMaterial.objects.count() == 203
+    assert LocalKeyMaterial.objects.count() == 403
 
 
 def test_every_key_of_a_batch_signs_and_is_the_one_that_was_answered(backend: LocalKeyBackend) -> None:
