@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from django.db.models import Exists, OuterRef
@@ -16,8 +17,7 @@ from keys.rows import claimed_keys, insert_claims
 from keys.spec import KeySpec
 
 
-@dataclass(frozen=True, slots=True)
-class KeyWanted:
+class KeyWanted(NamedTuple):
     """A key to be claimed. `claimed_for` makes the claim idempotent: the same again answers the same row.
 
     `follows` is the id of the key that this one takes the place of (renewal with a new key): it becomes that key's next

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from audit.batches import Query
 from audit.events import recordable
@@ -37,8 +37,7 @@ class Capabilities:
     batch_size: int = 16  # orders in one call of issue_many, such that it ends well within an attempt's lease
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """One certificate to be signed. `order_ref` is unique per issuer for ever: the CA signs it at most once."""
 
     order_ref: str
@@ -55,8 +54,7 @@ class Order:
     organization: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(NamedTuple):
     order_ref: str
     certificate_der: bytes
     chain_der: tuple[bytes, ...]  # issuing CA first, root last

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography import x509
 from django.conf import settings
@@ -349,12 +350,12 @@ def _check_clock(now: datetime) -> None:
 
 
 def _prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[dict[str, Refused], dict[str, IssuanceIntent]]:
-    certificate = _loaded(bytes(issuer.certificate_der or b""))
+    signing = _signing(issuer, now)
     refused: dict[str, Refused] = {}
     fresh: dict[str, IssuanceIntent] = {}
     for order in orders:
         try:
-            intent, problems = _prepare(issuer, certificate, order, now)
+            intent, problems = _prepare(signing, order)
         except Exception as exc:  # whatever it is, it is this order's: the others of its batch must not stand still for it
             log.exception("no certificate can be made for %s", order.order_ref)
             refused[order.order_ref] = Refused(order.order_ref, "lint", f"no certificate can be made of it ({type(exc).__name__})")
@@ -366,22 +367,41 @@ def _prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[d
     return refused, fresh
 
 
-def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: datetime) -> tuple[IssuanceIntent, list[str]]:
+class _Signing(NamedTuple):
+    """What is the same for all orders of a batch."""
+
+    issuer: Issuer
+    der: bytes
+    certificate: x509.Certificate
+    addresses: Addresses
+    now: datetime
+    not_before: datetime
+    latest: datetime  # no certificate may be valid after it
+
+
+def _signing(issuer: Issuer, now: datetime) -> _Signing:
+    der = bytes(issuer.certificate_der or b"")
+    certificate = _loaded(der)
+    addresses = Addresses(crl_url(issuer.slug, issuer.crl_shard), ocsp_url(issuer.slug), certificate_url(issuer.slug))
     not_before = max(now - BACKDATE, certificate.not_valid_before_utc).replace(microsecond=0)
-    not_after = min(not_before + timedelta(days=order.validity_days) - timedelta(seconds=1), certificate.not_valid_after_utc)
+    return _Signing(issuer, der, certificate, addresses, now, not_before, certificate.not_valid_after_utc)
+
+
+def _prepare(signing: _Signing, order: Order) -> tuple[IssuanceIntent, list[str]]:
+    not_after = min(signing.not_before + timedelta(days=order.validity_days) - timedelta(seconds=1), signing.latest)
     serial = new_serial()
     unsigned = splice_tbs(
         profile=profile_named(order.profile),
-        issuer_der=bytes(issuer.certificate_der or b""),
+        issuer_der=signing.der,
         subject=Subject(order.spki_der, order.common_name, order.dns_names, order.ip_addresses, order.organization),
         serial=serial,
-        not_before=not_before,
+        not_before=signing.not_before,
         not_after=not_after,
-        addresses=Addresses(crl_url(issuer.slug, issuer.crl_shard), ocsp_url(issuer.slug), certificate_url(issuer.slug)),
+        addresses=signing.addresses,
     )
     intent = new(
         IssuanceIntent,
-        issuer=issuer,
+        issuer=signing.issuer,
         order_ref=order.order_ref,
         serial_number=f"{serial:x}",
         profile=order.profile,
@@ -389,8 +409,8 @@ def _prepare(issuer: Issuer, certificate: x509.Certificate, order: Order, now: d
         spki_sha256=order.spki_sha256,
         tbs=unsigned.tbs,
         signature_algorithm=unsigned.signature_algorithm_der,
-        created_at=now,
-        crl_shard=issuer.crl_shard,
+        created_at=signing.now,
+        crl_shard=signing.issuer.crl_shard,
         not_after=not_after,
     )
-    return intent, lint(unsigned, issuer=certificate)
+    return intent, lint(unsigned, issuer=signing.certificate)

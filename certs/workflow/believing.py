@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from certs.ca.base import Issued, Order
 from certs.errors import SignerMismatch
@@ -16,8 +16,7 @@ from certs.x509.verifying import CertificateFacts, Expectation, verify_issued
 CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True)
-class Believed:
+class Believed(NamedTuple):
     """A certificate that is the one ordered, with what it says and the chain that leads to the pinned root."""
 
     der: bytes

@@ -6,9 +6,9 @@ Every change of state is a compare-and-set over a batch, with its audit events i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from audit.batches import Query, among_ids, id_list
 from audit.events import EventType
@@ -37,8 +37,7 @@ UNFINISHED = (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED)
 FINAL = tuple(state for state, following in TRANSITIONS.items() if not following)
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """One request's way through one or more states, with an event for each thing that happened on it.
 
     `fields` are further columns of the request row to set; they may differ from row to row.
@@ -47,7 +46,7 @@ class Move:
     request: CertificateRequest
     path: tuple[S, ...]
     events: tuple[tuple[EventType, Mapping[str, Any]], ...]
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: datetime, seen: bool = False) -> set[int]:

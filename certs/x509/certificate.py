@@ -7,10 +7,9 @@ signed are the same bytes, and no ASN.1 is written by hand but the three fields 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
@@ -24,8 +23,7 @@ from keys.signing import signing_hash
 from keys.spec import facts_of
 
 
-@dataclass(frozen=True, slots=True)
-class UnsignedCertificate:
+class UnsignedCertificate(NamedTuple):
     """TBSCertificate and AlgorithmIdentifier (RFC 5280 4.1), both in DER."""
 
     tbs: bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from cryptography import x509
@@ -25,11 +25,12 @@ SMALLEST_RSA = 2048
 def lint(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -> list[str]:
     """Every defect found; an empty list lets the TBS be signed."""
     read = keep(Reading(x509.load_der_x509_certificate(assemble(unsigned, b"\x00")), unsigned.tbs))
+    parts = _parts(issuer)
     return [
         *_serial(read.serial_number),
         *_names(read),
-        *_dates(read, issuer),
-        *_extensions(read, issuer),
+        *_dates(read, parts),
+        *_extensions(read, parts),
         *(["basicConstraints: cA FALSE is written out (X.690 11.5)"] if _EXPLICIT_FALSE in unsigned.tbs else []),
     ]
 
@@ -41,13 +42,15 @@ class _IssuerParts:
     subject: bytes
     spki: bytes
     key_identifier: bytes
+    not_before: datetime
+    not_after: datetime
 
 
 @lru_cache(maxsize=64)
 def _parts(issuer: x509.Certificate) -> _IssuerParts:
     ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     read = Reading(issuer, issuer.tbs_certificate_bytes)
-    return _IssuerParts(read.subject_der, read.spki_der, ski)
+    return _IssuerParts(read.subject_der, read.spki_der, ski, read.not_before, read.not_after)
 
 
 def _serial(serial: int) -> list[str]:
@@ -78,9 +81,9 @@ def _names(read: Reading) -> list[str]:
     return wrong
 
 
-def _dates(read: Reading, issuer: x509.Certificate) -> list[str]:
+def _dates(read: Reading, issuer: _IssuerParts) -> list[str]:
     wrong = []
-    if read.not_before < issuer.not_valid_before_utc or read.not_after > issuer.not_valid_after_utc:
+    if read.not_before < issuer.not_before or read.not_after > issuer.not_after:
         wrong.append("validity: outside the issuer's")
     if read.not_after - read.not_before < timedelta(minutes=1):
         wrong.append("validity: ends before it begins; the issuer itself is about to expire")
@@ -111,19 +114,19 @@ def _key(read: Reading) -> list[str]:
 _NEEDED = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier)
 
 
-def _extensions(read: Reading, issuer: x509.Certificate) -> list[str]:
+def _extensions(read: Reading, issuer: _IssuerParts) -> list[str]:
     wrong = [f"{kind.__name__} is missing" for kind in _NEEDED if kind.oid not in read.extensions]
     if wrong:
         return wrong
-    parts, usage = _parts(issuer), read.value(x509.KeyUsage)
-    if read.value(x509.AuthorityKeyIdentifier).key_identifier != parts.key_identifier:
+    usage = read.value(x509.KeyUsage)
+    if read.value(x509.AuthorityKeyIdentifier).key_identifier != issuer.key_identifier:
         wrong.append("authorityKeyIdentifier: not the issuer's subjectKeyIdentifier")
     if read.value(x509.BasicConstraints).ca or usage.key_cert_sign or usage.crl_sign:
         wrong.append("an end entity must not be able to sign certificates or CRLs")
     wrong += _addresses(read)
     wrong += _key(read)
-    if read.issuer_der != parts.subject:
+    if read.issuer_der != issuer.subject:
         wrong.append("issuer: not the issuer's subject, byte for byte")
-    if read.spki_der == parts.spki:
+    if read.spki_der == issuer.spki:
         wrong.append("subjectPublicKeyInfo: the issuer's own key")
     return wrong

@@ -12,6 +12,7 @@ import ipaddress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -37,8 +38,7 @@ class Addresses:
     ca_issuers: str
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """Whom a certificate names, and the public key it certifies."""
 
     spki_der: bytes

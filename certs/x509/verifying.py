@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -27,8 +28,7 @@ _SMALLEST_CA_RSA = 2048
 _ECDSA = {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384, SignatureAlgorithmOID.ECDSA_WITH_SHA512}
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(NamedTuple):
     """What was ordered. `validity_max` is the whole life, both ends included. A certificate may leave the common name out (it
     stands among the names, and a long one does not fit into a subject); it may not have another.
     """
@@ -42,8 +42,7 @@ class Expectation:
     validity_max: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateFacts:
+class CertificateFacts(NamedTuple):
     """What a verified certificate says."""
 
     serial_number: int
@@ -174,8 +173,7 @@ def _extension_problems(read: Reading, expected: Expectation) -> list[str]:
     return wrong
 
 
-@dataclass(frozen=True, slots=True)
-class _Signed:
+class _Signed(NamedTuple):
     """A certificate, its reading, and the AlgorithmIdentifier that stands outside of what is signed."""
 
     certificate: x509.Certificate

@@ -5,8 +5,8 @@ with the requests that they are for. A key elsewhere takes the beats of `keys` a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -24,8 +24,7 @@ from keys.lifecycle import KeyWanted, draw_keys, drawable_at, key_name, record_d
 from keys.spec import KeySpec, spki_sha256
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnCSR:
+class DrawnCSR(NamedTuple):
     """A new key and the CSR that it has signed; neither is on record."""
 
     backend: str

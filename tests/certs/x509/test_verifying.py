@@ -190,7 +190,7 @@ def test_expired_chain_is_refused() -> None:
     later = NOW + timedelta(days=365 * 6)
     start = later - timedelta(minutes=1)
     der = leaf(ISSUER, not_before=start, not_after=start + timedelta(days=30))
-    assert reasons(der, now=later, ordered=replace(ORDERED, not_before_min=start)) == [
+    assert reasons(der, now=later, ordered=ORDERED._replace(not_before_min=start)) == [
         "the chain's CN=Test Issuing CA p-256 is not valid now"
     ]
 
