@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import NamedTuple
 
 from cryptography import x509
 from django.conf import settings
@@ -19,7 +16,6 @@ from audit.batches import Query, among_ids, ask, id_list, text_list
 from audit.clock import database_now
 from audit.gathering import Afterwards
 from audit.vendor import dialect, on_postgresql
-from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import (
     BookkeepingCA,
     Capabilities,
@@ -36,22 +32,16 @@ from certs.ca.base import (
     RevokedThere,
     Unknown,
 )
+from certs.ca.preparing import loaded, prepared
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
-from certs.models.batch import insert_models, instances, new, select_query, update_later, update_rows
+from certs.models.batch import insert_models, instances, select_query, update_later, update_rows
 from certs.terms import RequestState, RevocationReason
 from certs.x509.certificate import UnsignedCertificate, assemble
-from certs.x509.lint import lint
-from certs.x509.profiles import profile_named
-from certs.x509.serial import new_serial
-from certs.x509.splicing import Addresses, Subject, splice_tbs
 from keys.errors import KeyBackendError
 from keys.lifecycle import may_sign, sign_many_with
 from keys.models import Key
 
-log = logging.getLogger(__name__)
-
-BACKDATE = timedelta(minutes=5)
 MAX_SKEW = timedelta(minutes=5)
 INTENT_LIFETIME = timedelta(hours=1)
 State = IssuanceIntent.State
@@ -98,9 +88,9 @@ class LocalCAClient(BookkeepingCA):
         except _Inactive as exc:
             return Noted(references, ended={ref: Refused(ref, "issuer_inactive", str(exc)) for ref in references})
         known = {} if fresh else self._usable_intents(issuer, references, now)
-        refused, prepared = _prepared(issuer, [order for order in orders if order.order_ref not in known], now)
-        insert_models(list(prepared.values()))
-        return Noted(references, {**known, **prepared}, refused, self._may_sign(issuer) if fresh and prepared else None)
+        refused, noted = prepared(issuer, [order for order in orders if order.order_ref not in known], now)
+        insert_models(list(noted.values()))
+        return Noted(references, {**known, **noted}, refused, self._may_sign(issuer) if fresh and noted else None)
 
     def _may_sign(self, issuer: Issuer) -> Afterwards | None:
         """Asked with the end of the transaction; whether the key's backend is there shows when it signs."""
@@ -248,7 +238,7 @@ class LocalCAClient(BookkeepingCA):
                 raise Conflict(str(exc), next_step="Mend the clock.") from exc
             intent = self._usable_intents(issuer, [order_ref], now).get(order_ref)
             if intent is None:
-                intent, problems = prepare(issuer, _loaded(bytes(issuer.certificate_der or b"")), now)
+                intent, problems = prepare(issuer, loaded(bytes(issuer.certificate_der or b"")), now)
                 if problems:
                     raise Conflict(f"{issuer.name} cannot sign {order_ref}: {'; '.join(problems)}", next_step="Roll the CA over.")
                 IssuanceIntent.objects.bulk_create([intent], ignore_conflicts=True)
@@ -301,11 +291,6 @@ _OF_ORDERS = {
 }
 
 
-@lru_cache(maxsize=64)
-def _loaded(der: bytes) -> x509.Certificate:
-    return x509.load_der_x509_certificate(der)
-
-
 def _set_up(issuer: Issuer) -> Issuer:
     if issuer.certificate_der is None or issuer.key_id is None:
         raise CAUnreachable(f"The own CA {issuer.name} is not set up; run `manage.py bootstrap`.")
@@ -347,70 +332,3 @@ def _check_clock(now: datetime) -> None:
     skew = abs(datetime.now(tz=UTC) - now)
     if skew > MAX_SKEW:
         raise _ClockDiffers(f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended.")
-
-
-def _prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[dict[str, Refused], dict[str, IssuanceIntent]]:
-    signing = _signing(issuer, now)
-    refused: dict[str, Refused] = {}
-    fresh: dict[str, IssuanceIntent] = {}
-    for order in orders:
-        try:
-            intent, problems = _prepare(signing, order)
-        except Exception as exc:  # whatever it is, it is this order's: the others of its batch must not stand still for it
-            log.exception("no certificate can be made for %s", order.order_ref)
-            refused[order.order_ref] = Refused(order.order_ref, "lint", f"no certificate can be made of it ({type(exc).__name__})")
-            continue
-        if problems:
-            refused[order.order_ref] = Refused(order.order_ref, "lint", "; ".join(problems))
-        else:
-            fresh[order.order_ref] = intent
-    return refused, fresh
-
-
-class _Signing(NamedTuple):
-    """What is the same for all orders of a batch."""
-
-    issuer: Issuer
-    der: bytes
-    certificate: x509.Certificate
-    addresses: Addresses
-    now: datetime
-    not_before: datetime
-    latest: datetime  # no certificate may be valid after it
-
-
-def _signing(issuer: Issuer, now: datetime) -> _Signing:
-    der = bytes(issuer.certificate_der or b"")
-    certificate = _loaded(der)
-    addresses = Addresses(crl_url(issuer.slug, issuer.crl_shard), ocsp_url(issuer.slug), certificate_url(issuer.slug))
-    not_before = max(now - BACKDATE, certificate.not_valid_before_utc).replace(microsecond=0)
-    return _Signing(issuer, der, certificate, addresses, now, not_before, certificate.not_valid_after_utc)
-
-
-def _prepare(signing: _Signing, order: Order) -> tuple[IssuanceIntent, list[str]]:
-    not_after = min(signing.not_before + timedelta(days=order.validity_days) - timedelta(seconds=1), signing.latest)
-    serial = new_serial()
-    unsigned = splice_tbs(
-        profile=profile_named(order.profile),
-        issuer_der=signing.der,
-        subject=Subject(order.spki_der, order.common_name, order.dns_names, order.ip_addresses, order.organization),
-        serial=serial,
-        not_before=signing.not_before,
-        not_after=not_after,
-        addresses=signing.addresses,
-    )
-    intent = new(
-        IssuanceIntent,
-        issuer=signing.issuer,
-        order_ref=order.order_ref,
-        serial_number=f"{serial:x}",
-        profile=order.profile,
-        policy_version=order.policy_version,
-        spki_sha256=order.spki_sha256,
-        tbs=unsigned.tbs,
-        signature_algorithm=unsigned.signature_algorithm_der,
-        created_at=signing.now,
-        crl_shard=signing.issuer.crl_shard,
-        not_after=not_after,
-    )
-    return intent, lint(unsigned, issuer=signing.certificate)

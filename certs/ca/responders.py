@@ -16,7 +16,8 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
 from certs.ca.creation import ensure_key
-from certs.ca.local import BACKDATE, LocalCAClient
+from certs.ca.local import LocalCAClient
+from certs.ca.preparing import BACKDATE
 from certs.models import IssuanceIntent, Issuer, ResponderCertificate
 from certs.x509.responder import LONGEST_LIFE, build_responder_tbs, lint_responder
 from certs.x509.serial import new_serial
