@@ -10,6 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 _CURVE_HASHES: dict[int, hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 
+_ECDSA: dict[type, ec.ECDSA] = {type(made): ec.ECDSA(made) for made in _CURVE_HASHES.values()}
+
+
+def ecdsa_with(algorithm: hashes.HashAlgorithm) -> ec.ECDSA:
+    """ECDSA with that hash. (Those in use are made once: pyca looks at each new one for longer than a field is read.)"""
+    return _ECDSA.get(type(algorithm)) or ec.ECDSA(algorithm)
+
 
 def signing_hash(public_key: Any) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
     """SHA-256 for RSA and P-256, the curve's size above (RFC 5758); None where the scheme brings its own (RFC 8410, RFC 9881)."""
@@ -25,7 +32,7 @@ def sign_message(private_key: Any, message: bytes) -> bytes:
         return bytes(private_key.sign(message))
     if isinstance(private_key, rsa.RSAPrivateKey):
         return private_key.sign(message, padding.PKCS1v15(), algorithm)
-    return bytes(private_key.sign(message, ec.ECDSA(algorithm)))
+    return bytes(private_key.sign(message, ecdsa_with(algorithm)))
 
 
 def sign_digest(private_key: Any, digest: bytes) -> bytes:

@@ -104,7 +104,7 @@ def key_label(family: str, bits: int) -> str:
     raise ValueError(f"unknown key family {family!r}")
 
 
-_NAMED_CURVES = {"secp256r1": 256, "secp384r1": 384, "secp521r1": 521}
+_OF_CURVES = {"secp256r1": KeyFacts("ec", 256), "secp384r1": KeyFacts("ec", 384), "secp521r1": KeyFacts("ec", 521)}
 _ML_DSA = ((mldsa.MLDSA44PublicKey, 44), (mldsa.MLDSA65PublicKey, 65), (mldsa.MLDSA87PublicKey, 87))
 
 
@@ -113,8 +113,7 @@ def facts_of(public_key: PublicKeyTypes) -> KeyFacts | None:
     if isinstance(public_key, rsa.RSAPublicKey):
         return KeyFacts("rsa", public_key.key_size)
     if isinstance(public_key, ec.EllipticCurvePublicKey):
-        bits = _NAMED_CURVES.get(public_key.curve.name)
-        return KeyFacts("ec", bits) if bits else None
+        return _OF_CURVES.get(public_key.curve.name)
     if isinstance(public_key, ed25519.Ed25519PublicKey):
         return KeyFacts("ed25519", 255)
     for kind, number in _ML_DSA:

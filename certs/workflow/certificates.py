@@ -65,8 +65,14 @@ def record_certificates(
 
 def alert_date(not_before: datetime, not_after: datetime) -> datetime:
     """When the owner is reminded: 30 days (PKI_RENEW_BEFORE_DAYS) before expiry, or a third of the life before it when that is shorter."""
+    return _alert_date(not_before, not_after, settings.PKI_RENEW_BEFORE_DAYS)
+
+
+@lru_cache(maxsize=64)
+def _alert_date(not_before: datetime, not_after: datetime, days: int) -> datetime:
+    """(Those of a batch are mostly the same.)"""
     life = not_after - not_before + timedelta(seconds=1)  # both ends belong to it
-    return not_after - min(timedelta(days=settings.PKI_RENEW_BEFORE_DAYS), life / 3)
+    return not_after - min(timedelta(days=days), life / 3)
 
 
 def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, now: datetime, *, revoked: bool) -> Certificate:

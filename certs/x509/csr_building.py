@@ -12,7 +12,7 @@ from certs.errors import PortalError
 from certs.x509.der import SEQUENCE, inside
 from certs.x509.der_writing import bit_string, signature_algorithm, tlv
 from certs.x509.splicing import Subject, splice_request_info
-from keys.signing import sign_message
+from keys.signing import ecdsa_with, sign_message
 from keys.spec import spki_der
 
 
@@ -54,7 +54,7 @@ def _is_signed_with(csr: x509.CertificateSigningRequest, public_key: Any) -> boo
     if digest is None:
         return False
     try:
-        public_key.verify(csr.signature, csr.tbs_certrequest_bytes, ec.ECDSA(digest))
+        public_key.verify(csr.signature, csr.tbs_certrequest_bytes, ecdsa_with(digest))
     except InvalidSignature:
         return False
     return True

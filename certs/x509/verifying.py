@@ -19,6 +19,7 @@ from certs.x509.der import SEQUENCE, inside
 from certs.x509.der_writing import bit_string, tlv
 from certs.x509.profiles import EKU_NAMES
 from certs.x509.reading import Reading, reading_of
+from keys.signing import ecdsa_with
 from keys.spec import KeyFacts, facts_of, spki_sha256
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -216,7 +217,7 @@ def _has_ecdsa_signature(signed: _Signed, issuer: _IssuerParts) -> bool:
     digest = certificate.signature_hash_algorithm if certificate.signature_algorithm_oid in _ECDSA else None
     if issuer.ec_key is None or digest is None or read.algorithm_der != signed.algorithm_der or read.issuer_der != issuer.subject_der:
         return False
-    issuer.ec_key.verify(certificate.signature, read.tbs, ec.ECDSA(digest))
+    issuer.ec_key.verify(certificate.signature, read.tbs, ecdsa_with(digest))
     return True
 
 

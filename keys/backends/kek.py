@@ -22,17 +22,20 @@ class KeyEncryptionKey:
     def __init__(self, alias: str, *, file: Path, text: str = "") -> None:
         self._alias, self._file, self._text = alias, file, text
         self._bytes: bytes | None = None
+        self._id = ""
 
     def read(self) -> bytes:
         """Raises KeyBackendUnavailable when it is not there or not one."""
         if self._bytes is None:
             self._bytes = self._decoded(self._text or self._content())
+            self._id = hashlib.sha256(b"kek" + self._bytes).hexdigest()[:12]
         return self._bytes
 
     @property
     def id(self) -> str:
         """Which one it is, without saying what it is."""
-        return hashlib.sha256(b"kek" + self.read()).hexdigest()[:12]
+        self.read()
+        return self._id
 
     def forget(self) -> None:
         """Read it again next time: somebody may put the right file back."""

@@ -29,7 +29,7 @@ from keys.backends.kek import KeyEncryptionKey
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
-from keys.signing import sign_digest, sign_message
+from keys.signing import ecdsa_with, sign_digest, sign_message
 from keys.spec import KeySpec, facts_of, spki_der
 
 CACHED_KEYS = 256
@@ -137,8 +137,8 @@ class LocalKeyBackend(DrawingKeyBackend):
         return "SELECT 1 FROM keys_localkeymaterial WHERE key_id = %s AND version = %s", [stored, ref.version]
 
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes], *, present: bool = False) -> list[bytes]:
-        key = (self._kept(ref) if present else None) or self._load(ref)
-        return [sign_message(_remote(key), message) for message in messages]
+        key = _remote((self._kept(ref) if present else None) or self._load(ref))
+        return [sign_message(key, message) for message in messages]
 
     def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
         return sign_digest(self._load(ref), digest)
@@ -292,7 +292,7 @@ def _remote(key: Any) -> Any:
     def sign(message: bytes, padding: Any, algorithm: Any) -> bytes:
         if padding is not None:
             return key.sign(message, padding, algorithm)  # type: ignore[no-any-return]
-        return key.sign(message, ec.ECDSA(algorithm)) if algorithm is not None else key.sign(message)  # type: ignore[no-any-return]
+        return key.sign(message, ecdsa_with(algorithm)) if algorithm is not None else key.sign(message)  # type: ignore[no-any-return]
 
     return remote_private_key(key.public_key(), sign)
 
