@@ -86,9 +86,11 @@ def _last_rows(group: Sequence[models.Model]) -> Rows:
 
 def _take_over_ids(group: Sequence[models.Model], field: models.ForeignKey[Any, Any]) -> None:
     """A row that was built before its parent had an id gets it now."""
+    attribute, name = field.attname, field.name
     for row in group:
-        if row.__dict__[field.attname] is None and (parent := field.get_cached_value(row, default=None)) is not None:
-            row.__dict__[field.attname] = parent.pk
+        content = row.__dict__
+        if content[attribute] is None and (parent := row._state.fields_cache.get(name)) is not None:  # noqa: SLF001 - as above
+            content[attribute] = parent.pk
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -185,31 +184,31 @@ class _Signed(NamedTuple):
 def _chain_problems(signed: _Signed, chain_der: tuple[bytes, ...], roots: tuple[bytes, ...], now: datetime) -> list[str]:
     if not chain_der:
         return ["no chain came with it"]
-    wrong = list(_links_problems(chain_der))
-    issuer = _loaded(chain_der[0])
-    if issuer is None:
+    chain = _chain(chain_der)
+    wrong = [*chain.wrong]
+    if chain.issuer is None:
         return [*wrong, "its issuer's certificate cannot be read"]
-    if not _is_signed_by(signed, issuer):
+    if not _is_signed_by(signed, chain.issuer):
         wrong.append("it is not signed by the CA's certificate")
-    for not_before, not_after, name in _validities(chain_der):
+    for not_before, not_after, name in chain.validities:
         if not not_before - CLOCK_TOLERANCE <= now <= not_after:
             wrong.append(f"the chain's {name} is not valid now")
-    wrong += _issuer_problems(signed.certificate, signed.read, issuer, chain_der)
+    wrong += _issuer_problems(signed, chain)
     if roots and chain_der[-1] not in roots:
         wrong.append("the chain does not end in the root pinned for this CA")
     return wrong
 
 
-def _is_signed_by(signed: _Signed, issuer: x509.Certificate) -> bool:
+def _is_signed_by(signed: _Signed, issuer: _Issuer) -> bool:
     try:
-        if not _has_ecdsa_signature(signed, _issuer_parts(issuer)):
-            signed.certificate.verify_directly_issued_by(issuer)
+        if not _has_ecdsa_signature(signed, issuer):
+            signed.certificate.verify_directly_issued_by(issuer.certificate)
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
 
 
-def _has_ecdsa_signature(signed: _Signed, issuer: _IssuerParts) -> bool:
+def _has_ecdsa_signature(signed: _Signed, issuer: _Issuer) -> bool:
     """What pyca's `verify_directly_issued_by` checks, for a CA's EC key that is not loaded anew each time. False when it is for pyca
     to say. Raises InvalidSignature.
     """
@@ -221,57 +220,69 @@ def _has_ecdsa_signature(signed: _Signed, issuer: _IssuerParts) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _IssuerParts:
-    """What is the same for every certificate of an issuer; read once."""
+def _issuer_problems(signed: _Signed, chain: _Chain) -> list[str]:
+    """What ties a certificate to its issuer beside the signature: key identifiers, a strong hash, the names that the chain permits."""
+    wrong = []
+    aki = signed.read.value(x509.AuthorityKeyIdentifier)
+    ski = chain.issuer.key_identifier if chain.issuer else None
+    if isinstance(aki, x509.AuthorityKeyIdentifier) and ski is not None and aki.key_identifier != ski:
+        wrong.append("its authority key identifier is not its issuer's")
+    digest = signed.certificate.signature_hash_algorithm
+    if digest is not None and digest.name not in _STRONG_HASHES:
+        wrong.append(f"it is signed with {digest.name}")
+    for constraints, link_name in chain.name_constraints:
+        wrong += [f"{name} is outside what {link_name} may certify" for name in _texts(signed.read) if not _permits(constraints, name)]
+    return wrong
 
+
+class _Issuer(NamedTuple):
+    """What is the same for every certificate of an issuer."""
+
+    certificate: x509.Certificate
     subject_der: bytes
     ec_key: ec.EllipticCurvePublicKey | None
+    key_identifier: bytes | None
+
+
+class _Chain(NamedTuple):
+    """What is the same for every certificate beneath a chain: who issues, what is wrong with the links, when they are valid (with
+    their names), and which of them say what may be certified.
+    """
+
+    issuer: _Issuer | None
+    wrong: tuple[str, ...]
+    validities: tuple[tuple[datetime, datetime, str], ...]
+    name_constraints: tuple[tuple[x509.NameConstraints, str], ...]
 
 
 @lru_cache(maxsize=256)
-def _issuer_parts(issuer: x509.Certificate) -> _IssuerParts:
-    read = Reading(issuer, issuer.tbs_certificate_bytes)
-    return _IssuerParts(read.subject_der, read.public_key if isinstance(read.public_key, ec.EllipticCurvePublicKey) else None)
+def _chain(chain_der: tuple[bytes, ...]) -> _Chain:
+    """Read and judged once."""
+    links = [link for der in chain_der if (link := _loaded(der)) is not None]
+    names = [link.subject.rfc4514_string() for link in links]
+    issuer = _loaded(chain_der[0])
+    return _Chain(
+        _issuer(issuer) if issuer is not None else None,
+        _links_problems(chain_der),
+        tuple((link.not_valid_before_utc, link.not_valid_after_utc, name) for link, name in zip(links, names, strict=True)),
+        tuple(
+            (e.value, name)
+            for link, name in zip(links, names, strict=True)
+            for e in link.extensions
+            if isinstance(e.value, x509.NameConstraints)
+        ),
+    )
 
 
-def _issuer_problems(certificate: x509.Certificate, read: Reading, issuer: x509.Certificate, chain_der: tuple[bytes, ...]) -> list[str]:
-    """What ties a certificate to its issuer beside the signature: key identifiers, a strong hash, the names that the chain permits."""
-    wrong = []
-    aki = read.value(x509.AuthorityKeyIdentifier)
-    ski = _key_identifier(issuer)
-    if isinstance(aki, x509.AuthorityKeyIdentifier) and ski is not None and aki.key_identifier != ski:
-        wrong.append("its authority key identifier is not its issuer's")
-    digest = certificate.signature_hash_algorithm
-    if digest is not None and digest.name not in _STRONG_HASHES:
-        wrong.append(f"it is signed with {digest.name}")
-    for constraints, link_name in _name_constraints(chain_der):
-        wrong += [f"{name} is outside what {link_name} may certify" for name in _texts(read) if not _permits(constraints, name)]
-    return wrong
+def _issuer(certificate: x509.Certificate) -> _Issuer:
+    read = Reading(certificate, certificate.tbs_certificate_bytes)
+    ski = read.value(x509.SubjectKeyIdentifier)
+    key = read.public_key if isinstance(read.public_key, ec.EllipticCurvePublicKey) else None
+    return _Issuer(certificate, read.subject_der, key, ski.digest if ski is not None else None)
 
 
 def _texts(read: Reading) -> list[str]:
     return [str(name) for kind, name in read.names if kind in (x509.DNSName, x509.IPAddress)]
-
-
-@lru_cache(maxsize=256)
-def _key_identifier(issuer: x509.Certificate) -> bytes | None:
-    return next((e.value.digest for e in issuer.extensions if isinstance(e.value, x509.SubjectKeyIdentifier)), None)
-
-
-@lru_cache(maxsize=256)
-def _validities(chain_der: tuple[bytes, ...]) -> tuple[tuple[datetime, datetime, str], ...]:
-    links = [link for der in chain_der if (link := _loaded(der)) is not None]
-    return tuple((link.not_valid_before_utc, link.not_valid_after_utc, link.subject.rfc4514_string()) for link in links)
-
-
-@lru_cache(maxsize=256)
-def _name_constraints(chain_der: tuple[bytes, ...]) -> tuple[tuple[x509.NameConstraints, str], ...]:
-    """The links that have any, with their names."""
-    links = [link for der in chain_der if (link := _loaded(der)) is not None]
-    return tuple(
-        (e.value, link.subject.rfc4514_string()) for link in links for e in link.extensions if isinstance(e.value, x509.NameConstraints)
-    )
 
 
 def _permits(found: x509.NameConstraints, name: str) -> bool:
@@ -294,7 +305,6 @@ def _loaded(der: bytes) -> x509.Certificate | None:
         return None
 
 
-@lru_cache(maxsize=256)
 def _links_problems(chain_der: tuple[bytes, ...]) -> tuple[str, ...]:
     """Signatures, CA bits and path lengths along a chain: the same for every certificate beneath it, so judged once."""
     links = [_loaded(der) for der in chain_der]
