@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,11 +13,13 @@ from django.utils.text import slugify
 from audit.vendor import on_postgresql
 
 MAX_NAME = 100
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")  # what slugify leaves as it is, which is nearly every host name
 
 
 def key_name(common_name: str) -> str:
     """`api-example-com` for api.example.com; a wildcard's star becomes `wildcard`."""
-    return slugify(common_name.replace("*", "wildcard").replace(".", "-").replace(":", "-"))[:MAX_NAME] or "key"
+    name = common_name.replace("*", "wildcard").replace(".", "-").replace(":", "-")
+    return (name if _SLUG.fullmatch(name) else slugify(name))[:MAX_NAME] or "key"
 
 
 def take_names(wanted: Sequence[tuple[str, str]]) -> list[str]:

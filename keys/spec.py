@@ -122,6 +122,27 @@ def facts_of(public_key: PublicKeyTypes) -> KeyFacts | None:
     return None
 
 
+_MOST_REMEMBERED = 2048
+_remembered: dict[bytes, KeyFacts] = {}
+
+
+def facts_of_spki(spki: bytes) -> KeyFacts | None:
+    """`facts_of` the key in a SubjectPublicKeyInfo, which is decoded once however many look at it. Raises ValueError (pyca's) and
+    UnsupportedAlgorithm for one that cannot be decoded.
+    """
+    return _remembered.get(spki) or remember_facts(spki, serialization.load_der_public_key(spki))
+
+
+def remember_facts(spki: bytes, public_key: PublicKeyTypes) -> KeyFacts | None:
+    """`facts_of` a key of which `spki` is the SubjectPublicKeyInfo, and remember it for who will meet those octets next."""
+    facts = facts_of(public_key)
+    if facts is not None:
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[spki] = facts
+    return facts
+
+
 def spki_der(public_key: PublicKeyTypes) -> bytes:
     """SubjectPublicKeyInfo in DER (RFC 5280 4.1.2.7)."""
     return public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -85,6 +86,7 @@ def _is_held_back(request: CertificateRequest) -> bool:
     return request._state.adding  # noqa: SLF001 - Django documents it
 
 
+@lru_cache(maxsize=64)
 def _attribute(column: str) -> str:
     """`key_id` for the column `key`: a move carries ids, not rows."""
     return str(getattr(CertificateRequest._meta.get_field(column), "attname", column))

@@ -14,7 +14,7 @@ from certs.x509.der import key_identifier
 from certs.x509.names import is_dns_name
 from certs.x509.profiles import EKU_NAMES
 from certs.x509.reading import Reading, keep
-from keys.spec import facts_of
+from keys.spec import facts_of_spki
 
 # BasicConstraints with cA FALSE written out, although it is the DEFAULT (X.690 11.5): OID 2.5.29.19, critical, 30 03 01 01 00
 _EXPLICIT_FALSE = bytes.fromhex("0603551d130101ff04053003010100")
@@ -98,7 +98,7 @@ def _addresses(read: Reading) -> list[str]:
 
 
 def _key(read: Reading) -> list[str]:
-    facts, usage = facts_of(read.public_key), read.value(x509.KeyUsage)
+    facts, usage = facts_of_spki(read.spki_der), read.value(x509.KeyUsage)
     wrong = []
     if facts is None or (facts.family == "rsa" and facts.bits < SMALLEST_RSA):
         wrong.append("subjectPublicKeyInfo: a weak or unknown key")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import cached_property
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import NameOID
 
 from certs.x509.der import inside
@@ -36,10 +38,14 @@ class Reading:
         self.not_after = certificate.not_valid_after_utc
         self.subject = certificate.subject
         self.common_names = tuple([str(one.value) for one in self.subject.get_attributes_for_oid(NameOID.COMMON_NAME)])
-        self.public_key = certificate.public_key()
         self.extensions: dict[x509.ObjectIdentifier, x509.Extension[Any]] = {one.oid: one for one in certificate.extensions}
         names = self.value(x509.SubjectAlternativeName) or ()
         self.names: tuple[tuple[type[x509.GeneralName], Any], ...] = tuple([(type(name), name.value) for name in names])
+
+    @cached_property
+    def public_key(self) -> PublicKeyTypes:
+        """Decoded when somebody needs the key itself; what kind it is, `keys.spec.facts_of_spki` knows."""
+        return self.certificate.public_key()
 
     def value(self, kind: type[x509.ExtensionType]) -> Any:
         """The value of an extension, None where there is none."""

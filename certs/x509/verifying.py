@@ -19,7 +19,7 @@ from certs.x509.der_writing import bit_string, tlv
 from certs.x509.profiles import EKU_NAMES
 from certs.x509.reading import Reading, reading_of
 from keys.signing import ecdsa_with
-from keys.spec import KeyFacts, facts_of, spki_sha256
+from keys.spec import KeyFacts, facts_of, facts_of_spki, spki_sha256
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 _MAY_BE_CRITICAL = {x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid}
@@ -88,7 +88,7 @@ def verify_issued(
 
 
 def _facts(read: Reading, der: bytes, expected_key: str) -> CertificateFacts:
-    key, as_written = facts_of(read.public_key), spki_sha256(read.spki_der)
+    key, as_written = facts_of_spki(read.spki_der), spki_sha256(read.spki_der)
     if key is None:
         raise ValueError("a key of no known kind")
     if x509.SubjectAlternativeName.oid not in read.extensions:

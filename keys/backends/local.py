@@ -30,7 +30,7 @@ from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
 from keys.signing import ecdsa_with, sign_digest, sign_message
-from keys.spec import KeySpec, facts_of, spki_der
+from keys.spec import KeySpec, facts_of, remember_facts, spki_der
 
 CACHED_KEYS = 256
 _CURVES: dict[KeySpec, ec.EllipticCurve] = {
@@ -105,7 +105,9 @@ class LocalKeyBackend(DrawingKeyBackend):
     def _drawn(self, spec: KeySpec, key_id: UUID) -> Drawn:
         private_key = _generate(spec)
         sealed = self._encrypted(key_id, 1, private_key, follows=None)
-        return Drawn(key_id, spec, sealed["public_key_der"], {"encrypted_under": sealed["kek_id"]}, _remote(private_key), sealed)
+        signer, public = _remote(private_key), sealed["public_key_der"]
+        remember_facts(public, signer.public_key())
+        return Drawn(key_id, spec, public, {"encrypted_under": sealed["kek_id"]}, signer, sealed)
 
     def store(self, drawn: Sequence[Drawn], names: Sequence[str], *, now: datetime) -> list[KeyRef]:
         insert_later(Rows(_TABLE, ", ".join(_COLUMNS), [_of_columns({**one.sealed, "created_at": now}) for one in drawn]))
