@@ -191,8 +191,8 @@ def end_chunk(chunk_id: int) -> bool:
 
 @transaction.atomic
 def _close(chunk_id: int) -> BulkChunk | None:
-    chunk = next(iter(locked(BulkChunk, [chunk_id])), None)
-    if chunk is None or chunk.state != State.QUEUED or _unsettled(chunk):
+    chunk = next(iter(locked(BulkChunk, [chunk_id], "state = 'queued'")), None)
+    if chunk is None or _unsettled(chunk):
         return None
     closed = {"state": State.WAITING, "queued_at": None} if chunk.retry else {"state": State.DONE, "done_at": database_now()}
     update_rows(BulkChunk, {chunk.pk: closed})
