@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
 from celery import current_app
+from django.apps import apps
 from django.conf import settings as django_settings
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
@@ -122,3 +124,13 @@ def test_beat_leaves_out_what_waits_already_but_never_the_daily_tasks() -> None:
         beat.apply_entry(entries["daily"])
     assert (waiting("audit"), waiting("workflow")) == (5, 60)
     assert waiting_everywhere() == 65
+
+
+@pytest.mark.parametrize(("set_to", "becomes"), [(15, 5), (60, 60)])
+def test_older_portals_sweep_more_often_too_unless_somebody_has_set_a_time(set_to: int, becomes: int) -> None:
+    PeriodicTask.objects.all().delete()
+    interval, _ = IntervalSchedule.objects.get_or_create(every=set_to, period=IntervalSchedule.SECONDS)
+    PeriodicTask.objects.create(name="workflow: start again what stands still", task="certs.tasks.sweep", interval=interval)
+    migration = import_module("certs.migrations.0011_sweep_every_five_seconds")
+    migration.every(5, instead_of=15)(apps, None)
+    assert PeriodicTask.objects.get().interval.every == becomes

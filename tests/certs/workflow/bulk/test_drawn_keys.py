@@ -12,6 +12,7 @@ from cryptography import x509
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from certs import tasks
 from certs.ca.registry import forget_clients
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, BulkChunk, BulkOrder, Certificate, CertificateRequest, Issuer, RequestCSR
@@ -53,6 +54,17 @@ def queued(specs: list[CertificateSpec], requester: Requester) -> tuple[BulkOrde
     order = submit_order(drafted(specs, requester), actor=requester.actor)
     dispatching.dispatch()
     return order, order.chunks.get()
+
+
+def chain_after(chunk: BulkChunk) -> Any:
+    """What Celery would send when the chunk's first task has run."""
+    task: Any = tasks.make_chunk
+    task.push_request(chain=["the rest"])
+    try:
+        task.run(chunk.pk)
+        return task.request.chain
+    finally:
+        task.pop_request()
 
 
 def states() -> Counter[str]:
@@ -198,6 +210,18 @@ class TestOwnCA:
         assert dispatching.end_chunk(chunk.pk)
         order.refresh_from_db()
         assert (order.state, Certificate.objects.count(), Key.objects.filter(purpose="leaf").count()) == ("done", 5, 5)
+
+    def test_its_first_task_ends_a_chunk_and_sends_no_other(self, portal: Portal, make_spec: MakeSpec) -> None:
+        order, chunk = queued([make_spec("api.example.com")], portal.requester())
+        assert chain_after(chunk) is None
+        order.refresh_from_db()
+        assert (order.state, chunk.order.chunks.get().state) == ("done", "done")
+
+    def test_a_chunk_with_something_left_goes_on_in_its_chain(self, portal: Portal, make_spec: MakeSpec) -> None:
+        _, chunk = queued([make_spec("api.example.com")], portal.requester())
+        Issuer.objects.filter(alias="Internal-CA-Prod").update(circuit_opened_at=database_now(), circuit_reason="test")
+        assert chain_after(chunk) == ["the rest"]
+        assert chunk.order.chunks.get().state == "queued"
 
     def test_worker_without_the_cas_key_leaves_it_to_the_one_that_has_it(self, portal: Portal, make_spec: MakeSpec, settings: Any) -> None:
         order, chunk = queued([make_spec("api.example.com")], portal.requester())
