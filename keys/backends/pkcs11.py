@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -51,6 +52,7 @@ _EVIDENCE = {
     "never_extractable": pkcs11.Attribute.NEVER_EXTRACTABLE,
     "always_sensitive": pkcs11.Attribute.ALWAYS_SENSITIVE,
 }
+PAUSES = (0.05, 0.2)  # seconds
 # The token or its library went away: forget the login and look again next time, without a restart.
 _GONE = (
     p11.TokenNotPresent,
@@ -270,7 +272,7 @@ class PKCS11KeyBackend(KeyBackend):
             if self._stale:
                 library.reinitialize()  # else slots and tokens are those of the first look
                 self._stale = False
-            token = library.get_token(token_label=self._label)
+            token = self._token(library)
             if self._login is None:
                 if token.flags & pkcs11.TokenFlag.USER_PIN_FINAL_TRY:
                     raise KeyLoginRefused(
@@ -292,6 +294,15 @@ class PKCS11KeyBackend(KeyBackend):
         except p11.UserAlreadyLoggedIn:
             self._login = token
             return token.open(rw=True)
+
+    def _token(self, library: Any) -> Any:
+        """Looked for once more when the library is at a loss, as SoftHSM is for a moment while another process writes to the token."""
+        for pause in PAUSES:
+            try:
+                return library.get_token(token_label=self._label)
+            except p11.GeneralError:
+                time.sleep(pause)
+        return library.get_token(token_label=self._label)
 
 
 def _forget_all() -> None:

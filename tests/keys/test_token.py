@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pkcs11.exceptions as p11
 import pytest
 
+from keys.backends import pkcs11 as pkcs11_backend
 from tests.harness.softhsm import create_token
 
 BEGINNING = """
@@ -121,3 +123,25 @@ backend._lock.release()
 tell(lambda: len(sign_message(backend.private_key(ref), b"tbs")) > 60)
 """
     assert run(script, tmp_path, softhsm) == ["True", "True"]
+
+
+def test_a_library_that_is_at_a_loss_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SoftHSM says CKR_GENERAL_ERROR when another process writes to the token's files in that moment; that cannot be made to happen
+    here, so the library is one that says so twice.
+    """
+    monkeypatch.setattr(pkcs11_backend, "PAUSES", (0.0, 0.0))
+    backend = pkcs11_backend.PKCS11KeyBackend("hsm", module="none", token_label="t", pin="1234")
+
+    class AtALoss:
+        def __init__(self, times: int) -> None:
+            self.times = times
+
+        def get_token(self, *, token_label: str) -> str:
+            self.times -= 1
+            if self.times >= 0:
+                raise p11.GeneralError
+            return token_label
+
+    assert backend._token(AtALoss(2)) == "t"
+    with pytest.raises(p11.GeneralError):
+        backend._token(AtALoss(3))
