@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 CHUNK = 100
 RELEASE_FIRST, RELEASE_THEN = 200, 5000  # at once: to see whether it works again, and when it has shown that it does
-SHOWN_WITHIN = timedelta(minutes=1)
 REVOCATION_TRIES_BEFORE_ALARM = 5
 
 
@@ -79,7 +78,7 @@ def release_for_answering_cas() -> int:
     held = CertificateRequest.objects.filter(held_since__isnull=False, state=S.CSR_CREATED)
     for issuer in Issuer.objects.filter(pk__in=held.values("issuer"), circuit_opened_at__isnull=True):
         if get_ca_client(issuer.alias).is_available():
-            limit = _how_many(Certificate.objects.filter(issuer=issuer))
+            limit = _how_many(held.filter(issuer=issuer), Certificate.objects.filter(issuer=issuer))
             released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=limit)
             ca_is_back(issuer, now=database_now())
     return released
@@ -91,16 +90,19 @@ def release_for_answering_keys() -> int:
     held = CertificateRequest.objects.filter(held_since__isnull=False, state__in=(S.APPROVED, S.KEY_READY))
     for backend in held.order_by().values_list("key_backend", flat=True).distinct():
         if is_answering(backend):
-            limit = _how_many(Certificate.objects.filter(request__key_backend=backend))
+            limit = _how_many(held.filter(key_backend=backend), Certificate.objects.filter(request__key_backend=backend))
             released += release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=limit)
             close_alerts(kind="keys_unavailable", cause=f"keys:{backend}", now=database_now())
     return released
 
 
-def _how_many(certificates: QuerySet[Certificate]) -> int:
-    """An answer to a probe is no proof yet, a new certificate is one: then all that waits goes on, and none of it waits a minute more."""
+def _how_many(held: QuerySet[CertificateRequest], certificates: QuerySet[Certificate]) -> int:
+    """An answer to a probe is no proof yet, a certificate made since the last request was held is one: then all of them go on at once,
+    and none waits a minute more.
+    """
+    last_held = held.order_by("-held_since").values_list("held_since", flat=True).first()
     newest = certificates.order_by("-pk").values_list("issued_at", flat=True).first()
-    return RELEASE_THEN if newest and newest > database_now() - SHOWN_WITHIN else RELEASE_FIRST
+    return RELEASE_THEN if newest and last_held and newest > last_held else RELEASE_FIRST
 
 
 def revoke_quarantined() -> int:
