@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types bench lock clean
+.PHONY: help demo test faults lint format types bench lock clean
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: ## Try the portal: installs into .venv, sets up SQLite and a CA under var/
 
 test: ## Every check and test on private servers; T=tests/policy runs one part
 	@$(PYTHON) -m tests.harness test $(T)
+
+faults: ## The long fault injections, on private servers (minutes)
+	@$(PYTHON) -m tests.harness exec python -m pytest -m long_fault tests/faults $(ARGS)
 
 lint: ## ruff, mypy and import-linter, without servers
 	@$(PYTHON) -m tests.harness lint
