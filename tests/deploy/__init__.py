@@ -1,0 +1,1 @@
+"""The files that are shipped for production: image, compose file, proxy."""
