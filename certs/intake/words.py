@@ -89,6 +89,7 @@ _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "«": "
 _PIECE = re.compile(r"(?:\{[^{}]*\}|[^\s,;()\"“”„«»{}`])+")
 _PUNCTUATION = {",": "COMMA", ";": "COMMA", "(": "COMMA", ")": "COMMA"}
 _HOST_CHARS = re.compile(r"[\w.*:\[\]-]+(?:\{[^{}]*\}[\w.*:\[\]-]*)*|(?:\{[^{}]*\}[\w.*:\[\]-]*)+")
+_NAMED = re.compile(r"(?i)(cn|san|sans|dns|ip|reason|serial|serial[-_]?number|validity|profile|key)([=:])(?=.)")
 _CERT_ID = re.compile(r"cert-[0-9][0-9a-z-]*")
 _SPAN = re.compile(r"(\d+)-?(d|days?|weeks?|months?|years?|yrs?)")
 _KEYS = (
@@ -149,30 +150,39 @@ def _quoted(text: str, at: int) -> Word:
 
 
 def _split(piece: str, at: int) -> Iterator[Word]:
-    """One piece without spaces may hold several tokens: `api-1..api-10`, `CN=api`, `reason:`."""
+    """One piece without spaces may hold several tokens: `api-1..api-10`, `CN=api`, `reason:`.
+
+    The pieces of a piece are kept on a list and not handed to a recursive call: a sentence may
+    hold more than a thousand of them (`cn=cn=cn=...`), which is more than the interpreter's stack.
+    """
+    waiting: list[tuple[str, int] | Word] = [(piece, at)]
+    while waiting:
+        first = waiting.pop()
+        if isinstance(first, Word):
+            yield first
+        else:
+            waiting += reversed(_cut(*first))
+
+
+def _cut(piece: str, at: int) -> list[tuple[str, int] | Word]:
+    """What one cut makes of a piece, in order: finished tokens, and pieces to cut further."""
     bare = piece.rstrip(".!?")
     outside = re.sub(r"\{[^{}]*\}", lambda m: "x" * len(m.group()), bare)
     dots = re.search(r"\.{2,3}|…", outside)
     if dots:
         left, right = bare[: dots.start()], bare[dots.end() :]
-        yield from _split(left, at) if left else ()
-        yield Word("RANGE", dots.group(), at + dots.start())
-        yield from _split(right, at + dots.end()) if right else ()
-        return
+        between = Word("RANGE", dots.group(), at + dots.start())
+        before: list[tuple[str, int] | Word] = [(left, at)] if left else []
+        return [*before, between, *([(right, at + dots.end())] if right else [])]
     if not bare:
-        if piece == "..":
-            yield Word("RANGE", piece, at)
-        return
-    named = re.match(r"(?i)(cn|san|sans|dns|ip|reason|serial|serial[-_]?number|validity|profile|key)([=:])(?=.)", bare)
+        return [Word("RANGE", piece, at)] if piece == ".." else []
+    named = _NAMED.match(bare)
     if named:
-        yield from _split(named.group(1), at)
-        yield Word("COLON", named.group(2), at + named.end(1))
-        yield from _split(bare[named.end() :], at + named.end())
-    elif bare.endswith(":") and not bare.endswith("::"):
-        yield from _split(bare[:-1], at)
-        yield Word("COLON", ":", at + len(bare) - 1)
-    else:
-        yield classify(bare, at)
+        colon = Word("COLON", named.group(2), at + named.end(1))
+        return [(named.group(1), at), colon, (bare[named.end() :], at + named.end())]
+    if bare.endswith(":") and not bare.endswith("::"):
+        return [(bare[:-1], at), Word("COLON", ":", at + len(bare) - 1)]
+    return [classify(bare, at)]
 
 
 def classify(text: str, at: int) -> Word:
