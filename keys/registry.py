@@ -32,7 +32,7 @@ def get_key_backend(alias: str) -> KeyBackend:
 def is_answering(alias: str) -> bool:
     """Whether that backend could be used now; False too for one that this process does not have. Never raises for either."""
     try:
-        return get_key_backend(alias).is_available()
+        return get_key_backend(alias).is_working()
     except KeyBackendNotConfigured:
         return False
 

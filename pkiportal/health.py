@@ -52,7 +52,7 @@ def _keys() -> str:
     if settings.PKI_LEAF_KEY_BACKEND not in settings.KEY_BACKENDS:
         return ""
     try:
-        return "" if get_key_backend(settings.PKI_LEAF_KEY_BACKEND).is_available() else "unreachable or sealed"
+        return "" if get_key_backend(settings.PKI_LEAF_KEY_BACKEND).is_working() else "unreachable or sealed"
     except KeyBackendError as exc:
         return type(exc).__name__
 

@@ -199,7 +199,7 @@ class CAClient(ABC):
         return None
 
     @abstractmethod
-    def is_available(self) -> bool:
+    def is_working(self) -> bool:
         """A cheap probe for the circuit breaker; never raises."""
 
 

@@ -184,7 +184,7 @@ class LocalCAClient(BookkeepingCA):
             self._chain = tuple(links)
         return self._chain
 
-    def is_available(self) -> bool:
+    def is_working(self) -> bool:
         try:
             issuer = self._issuer()
             sign_many_with(self._key(issuer), [])

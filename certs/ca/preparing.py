@@ -18,6 +18,7 @@ from certs.x509.lint import lint
 from certs.x509.profiles import profile_named
 from certs.x509.serial import new_serial
 from certs.x509.splicing import Addresses, Subject, splice_tbs
+from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ def prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[di
     for order in orders:
         try:
             intent, problems = _prepare(signing, order)
+        except INTERRUPTIONS:
+            raise
         except Exception as exc:  # whatever it is, it is this order's: the others of its batch must not stand still for it
             log.exception("no certificate can be made for %s", order.order_ref)
             refused[order.order_ref] = Refused(order.order_ref, "lint", f"no certificate can be made of it ({type(exc).__name__})")

@@ -194,7 +194,7 @@ class RestCAClient(CAClient):
         except ValueError as exc:
             raise CAUnreachable(f"{self.url} sent an unreadable chain") from exc
 
-    def is_available(self) -> bool:
+    def is_working(self) -> bool:
         try:
             return self._ask("GET", "/healthz").status_code == 200
         except CAUnreachable:

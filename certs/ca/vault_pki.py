@@ -204,8 +204,8 @@ class VaultPKIClient(CAClient):
             self._chain = tuple(c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(pem.encode()))
         return self._chain
 
-    def is_available(self) -> bool:
-        return self._session.is_available()
+    def is_working(self) -> bool:
+        return self._session.is_working()
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

@@ -7,12 +7,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
-from certs.models import Issuer, OperatorAlert
+from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.mail import write_mail
 
 
@@ -60,18 +60,30 @@ def ca_cause(issuer: Issuer) -> str:
     return f"ca:{issuer.name}"
 
 
-def open_circuit(issuer: Issuer, reason: str, *, now: datetime) -> None:
-    """Stop sending to a CA until a person, or the sweeper after the cause is gone, closes the circuit again."""
-    Issuer.objects.filter(pk=issuer.pk, circuit_opened_at__isnull=True).update(circuit_opened_at=now, circuit_reason=reason[:300])
+def open_circuit(issuer: Issuer, reason: str, *, next_step: str, now: datetime) -> None:
+    """Stop sending orders to a CA and alert the operators. Needs an open transaction, which also
+    stores the quarantined certificate that is the reason.
+    """
+    # Written also where the circuit is open already: `close_circuit` compares this time, so a
+    # close that was decided before this mismatch changes nothing.
+    Issuer.objects.filter(pk=issuer.pk).update(circuit_opened_at=now, circuit_reason=reason[:300])
     raise_alert(
         kind="ca_stopped",
         cause=ca_cause(issuer),
         message=f"{issuer.name} was stopped: {reason}.",
-        next_step="Requests wait at csr_created; nothing is lost. The quarantined certificate is in the admin; once revoked, orders go on.",
+        next_step=next_step,
         now=now,
     )
 
 
-def close_circuit(issuer: Issuer, *, now: datetime) -> None:
-    Issuer.objects.filter(pk=issuer.pk).update(circuit_opened_at=None, circuit_reason="")
-    close_alerts(kind="ca_stopped", cause=ca_cause(issuer), now=now)
+def close_circuit(issuer: Issuer, *, now: datetime) -> bool:
+    """Let orders go to a CA again, unless a quarantined certificate is not settled or the circuit
+    was opened again since `issuer` was read. One conditional UPDATE decides. Needs an open
+    transaction. Returns whether the circuit was closed.
+    """
+    unsettled = QuarantinedCertificate.objects.filter(issuer=OuterRef("pk"), revoked_at=None)
+    same = Issuer.objects.filter(pk=issuer.pk, circuit_opened_at=issuer.circuit_opened_at)
+    closed = same.filter(~Exists(unsettled)).update(circuit_opened_at=None, circuit_reason="")
+    if closed:
+        close_alerts(kind="ca_stopped", cause=ca_cause(issuer), now=now)
+    return bool(closed)

@@ -28,6 +28,7 @@ from certs.workflow.joining import Joiner
 from certs.workflow.steps.asking_ca import Work
 from certs.workflow.steps.policy import evaluate_and_move
 from certs.workflow.steps.submission import carry_out, note_intents
+from keys.interruptions import INTERRUPTIONS
 from policy.engine import Decision
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ def _issued(calls: Sequence[Call], *, again: bool = True) -> Sequence[Certificat
     """One result for each."""
     try:
         requests, works = _begin_at_once(calls)
+    except INTERRUPTIONS:
+        raise
     except Exception as exc:  # noqa: BLE001 - nothing of this batch was written, and each caller is told
         if len(calls) > 1:  # whose fault it was shows when each runs alone
             return [result for call in calls for result in _issued([call])]
@@ -131,6 +134,8 @@ def finish(works: Sequence[Work]) -> None:
     for work in works:
         try:
             missed = carry_out(work, complete=True)
+        except INTERRUPTIONS:
+            raise
         except Exception:
             log.exception("%d orders at %s broke off; the sweeper goes on with them", len(work.orders), work.issuer.name)
             continue

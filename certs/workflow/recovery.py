@@ -77,7 +77,7 @@ def release_for_answering_cas() -> int:
     released = 0
     held = CertificateRequest.objects.filter(held_since__isnull=False, state=S.CSR_CREATED)
     for issuer in Issuer.objects.filter(pk__in=held.values("issuer"), circuit_opened_at__isnull=True):
-        if get_ca_client(issuer.alias).is_available():
+        if get_ca_client(issuer.alias).is_working():
             limit = _how_many(held.filter(issuer=issuer), Certificate.objects.filter(issuer=issuer))
             released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=limit)
             ca_is_back(issuer, now=database_now())

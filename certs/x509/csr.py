@@ -21,6 +21,7 @@ from certs.x509.public_key import judge_public_key
 from certs.x509.requested_extensions import read_wishes
 from certs.x509.requested_names import read_names, too_many
 from certs.x509.requested_subject import read_subject
+from keys.interruptions import INTERRUPTIONS
 from keys.spec import KeyFacts, spki_sha256
 
 LARGEST_LOOKED_INTO = 1024 * 1024  # bytes: beyond this not even the reason is worth a parse
@@ -83,7 +84,7 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
         raise CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", next_step=WANTED) from exc
     except CSRRefused:
         raise
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, *INTERRUPTIONS):
         raise
     except BaseException as exc:  # hostile bytes in third-party parsers: whatever they raise (a panic of Rust code is no
         # Exception), the sender gets a clean refusal

@@ -18,6 +18,7 @@ from certs.x509.der import SEQUENCE, inside
 from certs.x509.der_writing import bit_string, tlv
 from certs.x509.profiles import EKU_NAMES
 from certs.x509.reading import Reading, reading_of
+from keys.interruptions import INTERRUPTIONS
 from keys.signing import ecdsa_with
 from keys.spec import KeyFacts, facts_of, facts_of_spki, spki_sha256
 
@@ -73,6 +74,8 @@ def verify_issued(
         if same != certificate_der:
             raise ValueError("not the DER that was sent")  # noqa: TRY301 - the fence below is for this too
         facts = _facts(read, certificate_der, expectation.spki_sha256)
+    except INTERRUPTIONS:
+        raise
     except Exception as exc:  # a hostile answer may break the parser in any way; whatever it is, it is no certificate
         raise SignerMismatch([f"it is not a readable certificate ({type(exc).__name__})"]) from exc
     try:
@@ -80,6 +83,8 @@ def verify_issued(
             *_differences(read, facts, expectation, now),
             *_chain_problems(_Signed(certificate, read, algorithm), chain_der, trusted_roots, now),
         ]
+    except INTERRUPTIONS:
+        raise
     except Exception as exc:  # the same fence for the chain: one bad answer must not take its whole batch with it
         raise SignerMismatch([f"its chain cannot be judged ({type(exc).__name__})"]) from exc
     if reasons:

@@ -152,7 +152,7 @@ class KeyBackend(ABC):
         return ""
 
     @abstractmethod
-    def is_available(self) -> bool:
+    def is_working(self) -> bool:
         """A cheap probe; never raises."""
 
 

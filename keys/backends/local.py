@@ -171,7 +171,7 @@ class LocalKeyBackend(DrawingKeyBackend):
         made = self._kek.make(key_exists=LocalKeyMaterial.objects.filter(backend=self.alias).exists())
         return f"key-encryption key of {self.alias}" if made else ""
 
-    def is_available(self) -> bool:
+    def is_working(self) -> bool:
         try:
             self._check_kek()
         except KeyBackendError:

@@ -206,7 +206,7 @@ class PKCS11KeyBackend(KeyBackend):
             for thing in things:
                 thing.destroy()
 
-    def is_available(self) -> bool:
+    def is_working(self) -> bool:
         return self._answers() or self._answers()  # the second time with a new login, if the token was away and is back
 
     def _answers(self) -> bool:

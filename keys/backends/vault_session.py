@@ -20,6 +20,7 @@ import hvac.exceptions
 import requests
 
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyLoginRefused, KeyNotFound, KeyOperationRefused
+from keys.interruptions import INTERRUPTIONS
 
 T = TypeVar("T")
 
@@ -87,10 +88,12 @@ class VaultSession:
                 if self._lives(token):
                     raise
             return act(self._client(self._token_after(token)))
+        except INTERRUPTIONS:
+            raise
         except Exception as exc:
             raise translated(exc, self.url) from exc
 
-    def is_available(self) -> bool:
+    def is_working(self) -> bool:
         """Reachable, unsealed, and our login is taken: what waits could go on. Never raises."""
         try:
             health = self._client("").sys.read_health_status(method="GET", standby_ok=True)

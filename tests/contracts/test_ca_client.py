@@ -239,14 +239,14 @@ def test_chain_leads_from_the_issuing_ca_to_a_root(subject: Subject) -> None:
 
 
 def test_client_that_answers_is_available(subject: Subject) -> None:
-    assert subject.client.is_available() is True
+    assert subject.client.is_working() is True
 
 
 def test_unreachable_ca_is_not_sent_and_a_look_up_says_so(subject: Subject, make_order: Callable[..., Order]) -> None:
     order = make_order()
     (outcome,) = subject.unreachable.issue_many([order])
     assert isinstance(outcome, NotSent)
-    assert subject.unreachable.is_available() is False
+    assert subject.unreachable.is_working() is False
     if not isinstance(subject.unreachable, LocalCAClient):
         with pytest.raises(CAUnreachable):
             subject.unreachable.find(order)

@@ -246,7 +246,7 @@ def test_key_destroyed_by_another_process_is_not_signed_with_from_memory(tmp_pat
 
 
 def test_backend_that_answers_is_available(backend: KeyBackend) -> None:
-    assert backend.is_available() is True
+    assert backend.is_working() is True
 
 
 def test_vault_that_cannot_be_reached_is_retryable_and_no_other_backend_is_used(vault_access: Any) -> None:
@@ -255,7 +255,7 @@ def test_vault_that_cannot_be_reached_is_retryable_and_no_other_backend_is_used(
         backend.create("x", FAST, key_id=new_id())
     assert caught.value.retryable is True
     assert "hvs.not-a-token" not in str(caught.value)
-    assert backend.is_available() is False
+    assert backend.is_working() is False
 
 
 def test_sealed_vault_is_retryable_and_works_again_once_unsealed(own_vault: Any, name: str) -> None:
@@ -267,7 +267,7 @@ def test_sealed_vault_is_retryable_and_works_again_once_unsealed(own_vault: Any,
     with pytest.raises(KeyBackendUnavailable) as caught:
         backend.private_key(made.ref)
     assert "sealed" in str(caught.value)
-    assert backend.is_available() is False
+    assert backend.is_working() is False
     own_vault.unseal()
     assert backend.private_key(made.ref).public_key() == made.public_key
 
@@ -308,7 +308,7 @@ for _ in range(2):
         backend.find("any", key_id=uuid.uuid4())
     except KeyLoginRefused as exc:
         print(exc)
-print(backend.is_available())
+print(backend.is_working())
 """
 
 

@@ -104,13 +104,13 @@ def test_kind_that_is_not_made_fails_alone(backend: LocalKeyBackend) -> None:
 def test_nothing_but_set_up_makes_the_key_encryption_key(tmp_path: Path) -> None:
     file = tmp_path / "kek"
     backend = LocalKeyBackend("own", kek_file=file)
-    assert backend.is_available() is False
+    assert backend.is_working() is False
     with pytest.raises(KeyBackendUnavailable, match="missing"):
         backend.create("x", FAST, key_id=uuid.uuid4())
     assert list(tmp_path.iterdir()) == []
     assert "own" in backend.set_up()
     assert backend.set_up() == ""
-    assert backend.is_available() is True
+    assert backend.is_working() is True
     assert [(path.name, stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()] == [("kek", 0o600)]
 
 
@@ -129,13 +129,13 @@ def test_wrong_key_encryption_key_makes_and_opens_nothing_until_the_right_one_is
     right = (tmp_path / "kek").rename(tmp_path / "right")
     LocalKeyBackend("other", kek_file=tmp_path / "kek").set_up()
     later = LocalKeyBackend("own", kek_file=tmp_path / "kek")
-    assert later.is_available() is False  # else the sweeper would release what waits, at each turn
+    assert later.is_working() is False  # else the sweeper would release what waits, at each turn
     for act in (lambda: later.private_key(made.ref), lambda: later.create("y", FAST, key_id=uuid.uuid4())):
         with pytest.raises(KeyBackendUnavailable, match="made under"):
             act()
     assert LocalKeyMaterial.objects.count() == 1
     right.rename(tmp_path / "kek")
-    assert later.is_available() is True  # without a restart
+    assert later.is_working() is True  # without a restart
     assert later.private_key(made.ref).public_key() == made.public_key
 
 
@@ -144,7 +144,7 @@ def test_row_that_was_changed_is_final_and_not_the_key_encryption_keys_fault(bac
     LocalKeyMaterial.objects.update(ciphertext=b"something else, long enough")
     with pytest.raises(KeyMismatch, match="was changed"):
         backend.private_key(made.ref)
-    assert backend.is_available() is True
+    assert backend.is_working() is True
 
 
 def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_of_two_that_make_it_at_once_one_stays(tmp_path: Path) -> None:
 def test_file_that_is_no_key_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "kek").write_bytes(content)
     backend = LocalKeyBackend("own", kek_file=tmp_path / "kek")
-    assert backend.is_available() is False
+    assert backend.is_working() is False
     assert backend.set_up() == ""
     with pytest.raises(KeyBackendUnavailable):
         backend.create("x", FAST, key_id=uuid.uuid4())

@@ -50,15 +50,15 @@ def test_token_that_is_away_holds_no_absent_keys_and_works_again_without_a_resta
     script = """
 ref = backend.create("x", KeySpec.EC_P256, key_id=claim).ref
 key = backend.private_key(ref)
-tell(backend.is_available)
+tell(backend.is_working)
 here.rename(away)
-tell(backend.is_available)
+tell(backend.is_working)
 tell(lambda: backend.find("x", key_id=claim))
 tell(lambda: sign_message(key, b"tbs"))
 tell(lambda: backend.destroy(ref))
 tell(lambda: backend.create("y", KeySpec.EC_P256, key_id=uuid.uuid4()).ref.name)
 away.rename(here)
-tell(backend.is_available)
+tell(backend.is_working)
 tell(lambda: backend.find("x", key_id=claim).ref == ref)
 tell(lambda: len(sign_message(key, b"tbs")) > 60)
 """
@@ -86,7 +86,7 @@ ref = backend.create("x", KeySpec.EC_P256, key_id=claim).ref
 here.rename(away)
 list(backend._session().get_objects({pkcs11.Attribute.ID: claim.bytes}))
 away.rename(here)
-tell(backend.is_available)
+tell(backend.is_working)
 tell(lambda: backend.find("x", key_id=claim).ref == ref)
 """
     assert run(script, tmp_path, softhsm) == ["True", "True"]
@@ -96,7 +96,7 @@ def test_library_that_is_not_there_is_retryable(tmp_path: Path, softhsm: Any) ->
     script = """
 backend = PKCS11KeyBackend("pkcs11", module="/no/such/library.so", token_label=label, pin=pin)
 tell(lambda: backend.find("x", key_id=claim))
-tell(backend.is_available)
+tell(backend.is_working)
 """
     assert run(script, tmp_path, softhsm) == ["KeyBackendUnavailable True", "False"]
 
@@ -105,7 +105,7 @@ def test_wrong_pin_holds_the_work_and_is_tried_once(tmp_path: Path, softhsm: Any
     script = """
 for _ in range(3):
     tell(lambda: backend.find("x", key_id=claim))
-tell(backend.is_available)
+tell(backend.is_working)
 """
     assert run(script, tmp_path, softhsm, pin="000000000") == [*["KeyLoginRefused True"] * 3, "False"]
 

@@ -109,7 +109,7 @@ def test_bootstrap_role_makes_and_uses_the_keys_of_root_and_ca(mounts: Mounts) -
         made = backend.create("new", KeySpec.EC_P256, key_id=uuid.uuid4())
         assert backend.find("new", key_id=made.ref.key_id) is not None
         assert len(backend.sign_many(made.ref, [b"tbs"])) == 1
-        assert backend.is_available() is True
+        assert backend.is_working() is True
 
 
 def csr() -> str:

@@ -58,7 +58,7 @@ def test_wrong_secret_id_holds_the_work_and_names_what_to_renew(mounts: Mounts) 
     assert login["role_id"][:8] in str(error)
     assert "secret-id" in error.next_step
     assert wrong not in f"{error} {error.next_step}"
-    assert backend.is_available() is False  # else the sweeper would release what waits, at each turn
+    assert backend.is_working() is False  # else the sweeper would release what waits, at each turn
 
 
 def test_secret_id_that_expired_after_the_login_holds_the_work(mounts: Mounts) -> None:
@@ -93,7 +93,7 @@ def test_missing_login_holds_the_work(mounts: Mounts) -> None:
     backend = backend_with(mounts)
     error = refusal(backend)
     assert (type(error), error.retryable, "VAULT_ROLE_ID" in error.next_step) == (KeyLoginRefused, True, True)
-    assert backend.is_available() is False
+    assert backend.is_working() is False
 
 
 def test_refused_login_is_not_repeated_at_each_call_and_works_once_it_is_right(mounts: Mounts) -> None:
@@ -104,7 +104,7 @@ def test_refused_login_is_not_repeated_at_each_call_and_works_once_it_is_right(m
     assert isinstance(refusal(backend), KeyLoginRefused)  # Vault was not asked: five wrong ones would lock the role
     backend._session._login_again_at = 0.0  # the pause is over
     assert create(backend).ref.version == 1
-    assert backend.is_available() is True
+    assert backend.is_working() is True
 
 
 def test_engine_that_is_not_there_is_not_a_key_that_is_absent(mounts: Mounts) -> None:

@@ -137,7 +137,7 @@ class TwinCAClient(CAClient):
     def chain(self) -> tuple[bytes, ...]:
         return (self._ca_der, self.root_der)
 
-    def is_available(self) -> bool:
+    def is_working(self) -> bool:
         return self.reachable
 
     def _sign_pending(self) -> None:

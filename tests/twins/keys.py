@@ -99,7 +99,7 @@ class TwinKeyBackend(KeyBackend):
             self._check_reachable()
             self.keys.pop(ref.name, None)
 
-    def is_available(self) -> bool:
+    def is_working(self) -> bool:
         return self.reachable
 
     def _check_reachable(self) -> None:

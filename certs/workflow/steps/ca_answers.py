@@ -123,7 +123,14 @@ def _quarantine(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]]
             for request, result in wrong
         ]
     )
-    open_circuit(work.issuer, "it answered with a certificate that was not ordered (signer_mismatch)", now=now)
+    open_circuit(
+        work.issuer,
+        "it answered with a certificate that was not ordered (signer_mismatch)",
+        next_step=(
+            "Requests wait at csr_created; nothing is lost. The quarantined certificate is in the admin; once it is revoked, orders go on."
+        ),
+        now=now,
+    )
     fail_many(
         [(request, "signer_mismatch", str(SignerMismatch(list(result.reasons)))) for request, result in wrong],
         source=S.CSR_CREATED,

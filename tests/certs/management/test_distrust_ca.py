@@ -84,7 +84,7 @@ def test_it_issues_and_signs_nothing_any_more_and_its_key_is_refused_everywhere(
     number = points_of(issuer)[0].last_number
     keep_status_information()
     assert points_of(issuer)[0].last_number == number
-    assert get_ca_client(issuer.alias).is_available() is False
+    assert get_ca_client(issuer.alias).is_working() is False
     assert certificate.status == "good"
 
 
