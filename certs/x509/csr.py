@@ -84,7 +84,9 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
         raise CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", next_step=WANTED) from exc
     except CSRRefused:
         raise
-    except (KeyboardInterrupt, SystemExit, GeneratorExit, *INTERRUPTIONS):
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except INTERRUPTIONS:
         raise
     except BaseException as exc:  # hostile bytes in third-party parsers: whatever they raise (a panic of Rust code is no
         # Exception), the sender gets a clean refusal
