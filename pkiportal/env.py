@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def env_int(name: str, default: int, *, minimum: int = 0) -> int:
     if not raw.isdigit() or int(raw) < minimum:
         raise ImproperlyConfigured(f"{name} must be a whole number of at least {minimum}, not {raw!r}.")
     return int(raw)
+
+
+def env_choice(name: str, default: str, *, choices: Sequence[str]) -> str:
+    value = os.environ.get(name, default).strip().lower()
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}.")
+    return value
 
 
 def env_list(name: str, default: str = "") -> list[str]:

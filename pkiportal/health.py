@@ -1,60 +1,211 @@
-"""Is the process alive (`/healthz`), and can it work (`/readyz`)?"""
+"""Liveness (`/healthz`) and readiness by part (`/readyz`)."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 
+import redis
 from django.conf import settings
-from django.db import Error, connection
+from django.contrib.sessions.models import Session
+from django.db import Error, connection, transaction
+from django.db.models import Min
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_safe
 from kombu.exceptions import OperationalError
 
-from keys.errors import KeyBackendError
-from keys.registry import get_key_backend
+from audit.clock import database_now
+from audit.models import AuditUnsealed
+from certs.models import Issuer, OperatorAlert, OutgoingMail
+from keys.registry import is_answering
 from pkiportal.celery import app
+from pkiportal.served import Serve
+
+BROKER_TIMEOUT = 2.0  # seconds
+SEALER_LATE = timedelta(seconds=60)
+MAIL_LATE = timedelta(minutes=10)
+UNKNOWN = "not known, because the database does not answer"
 
 
-@require_safe
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that the portal stands on.
+
+    Attributes:
+        problem: Returns what is wrong in a few words, "" when the part works. Raises nothing but
+            database errors, and those only where `in_database` is set.
+        needed_by: The processes (`PKI_SERVE`) that cannot do their work without this part.
+        effect: What stops and what still works while the part is missing.
+        in_database: The answer is a query, so it is not known while the database is away.
+    """
+
+    problem: Callable[[], str]
+    needed_by: frozenset[Serve]
+    effect: str
+    in_database: bool = False
+
+
 def healthz(_request: HttpRequest) -> JsonResponse:
-    """The process answers. Nothing else is asked, so that a broken database does not have it restarted."""
+    """The process answers. No part is asked: a restart of this process would not repair one."""
     return JsonResponse({"status": "ok"})
 
 
-@require_safe
 def readyz(_request: HttpRequest) -> JsonResponse:
-    """Database, broker and key backend answer; 503 names what does not."""
-    failed = {name: problem for name, check in CHECKS.items() if (problem := check())}
-    status = 503 if failed else 200
-    return JsonResponse({"status": "unavailable" if failed else "ok", "failed": failed}, status=status)
+    """Report each part; 503 when this process cannot do its work, 200 with `degraded` when others cannot."""
+    problems = _problems()
+    serve = Serve(settings.PKI_SERVE)
+    missing = [name for name in problems if serve in PARTS[name].needed_by]
+    status = "unavailable" if missing else "degraded" if problems else "ok"
+    parts = {
+        name: {"ok": False, "problem": problems[name], "effect": part.effect} if name in problems else {"ok": True}
+        for name, part in PARTS.items()
+    }
+    document = {"status": status, "serves": str(serve), "failed": problems, "parts": parts}
+    response = JsonResponse(document, status=503 if missing else 200)
+    response["Cache-Control"] = "no-store"
+    return response
 
 
-def _database() -> str:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except Error as exc:
-        return type(exc).__name__
+def _problems() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, part in PARTS.items():
+        if part.in_database and "database_read" in found:
+            found[name] = UNKNOWN
+            continue
+        try:
+            problem = part.problem()
+        except Error as exc:
+            problem = type(exc).__name__
+        if problem:
+            found[name] = problem
+    return found
+
+
+def _database_read() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return ""
+
+
+def _database_write() -> str:
+    """Insert a row and roll it back: a standby, a read-only database and a full disk fail here."""
+    with transaction.atomic():
+        Session.objects.create(session_key=secrets.token_hex(20), session_data="", expire_date=database_now())
+        transaction.set_rollback(True)
     return ""
 
 
 def _broker() -> str:
+    """Write a key: a full Redis still accepts connections, and PING, when it stores no message."""
+    url: str = settings.CELERY_BROKER_URL
+    if not url.startswith(("redis://", "rediss://")):
+        return _connects()
+    broker = redis.Redis.from_url(url, socket_timeout=BROKER_TIMEOUT, socket_connect_timeout=BROKER_TIMEOUT)
+    try:
+        broker.set("pki-readiness", "1", ex=60)
+    except (redis.RedisError, OSError) as exc:
+        return type(exc).__name__
+    finally:
+        broker.close()
+    return ""
+
+
+def _connects() -> str:
     try:
         with app.connection_for_write() as broker:
-            broker.ensure_connection(max_retries=1, timeout=2)
+            broker.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT)
     except (OperationalError, OSError) as exc:
         return type(exc).__name__
     return ""
 
 
-def _keys() -> str:
-    """A web process without a Vault login of its own has no backend to ask: the workers' matter, not a failure."""
-    if settings.PKI_LEAF_KEY_BACKEND not in settings.KEY_BACKENDS:
-        return ""
-    try:
-        return "" if get_key_backend(settings.PKI_LEAF_KEY_BACKEND).is_working() else "unreachable or sealed"
-    except KeyBackendError as exc:
-        return type(exc).__name__
+def _key_backends() -> str:
+    """Ask the backends that this process uses itself; for those of other processes see `_workers_keys`."""
+    aliases = {
+        Serve.ALL: (settings.PKI_LEAF_KEY_BACKEND, settings.PKI_CA_KEY_BACKEND, settings.PKI_OCSP_KEY_BACKEND),
+        Serve.PORTAL: (),
+        Serve.CA: (settings.PKI_CA_KEY_BACKEND,),
+        Serve.STATUS: (settings.PKI_OCSP_KEY_BACKEND,),
+    }[Serve(settings.PKI_SERVE)]
+    # A process without a login (VAULT_ADDR not set) has no backend to ask.
+    used = sorted({alias for alias in aliases if alias in settings.KEY_BACKENDS})
+    silent = [alias for alias in used if not is_answering(alias)]
+    return f"unreachable or sealed: {', '.join(silent)}" if silent else ""
 
 
-CHECKS: dict[str, Callable[[], str]] = {"database": _database, "broker": _broker, "keys": _keys}
+def _workers_keys() -> str:
+    return _open_alerts("keys_unavailable")
+
+
+def _cas() -> str:
+    stopped = Issuer.objects.exclude(alias="").filter(circuit_opened_at__isnull=False)
+    names = [f"{name} is stopped" for name in stopped.order_by("name").values_list("name", flat=True)]
+    return ", ".join(filter(None, [*names, _open_alerts("ca_unavailable")]))
+
+
+def _open_alerts(kind: str) -> str:
+    """What workers reported and is not over."""
+    alerts = OperatorAlert.objects.filter(kind=kind, closed_at__isnull=True).order_by("pk")
+    return ", ".join(f"{cause} does not answer" for cause in alerts.values_list("cause", flat=True)[:5])
+
+
+def _sealer() -> str:
+    oldest = AuditUnsealed.objects.aggregate(at=Min("event__at"))["at"]
+    age = database_now() - oldest if oldest else timedelta(0)
+    return f"the oldest event waits for {age.total_seconds():.0f} s" if age > SEALER_LATE else ""
+
+
+def _mail() -> str:
+    now = database_now()
+    late = OutgoingMail.objects.filter(sent_at__isnull=True, written_at__lt=now - MAIL_LATE)
+    count = late.filter(written_at__gt=now - timedelta(days=7)).count()
+    return f"{count} mail(s) wait for more than 10 minutes" if count else ""
+
+
+_EVERYONE = frozenset(Serve)
+_WRITERS = frozenset({Serve.ALL, Serve.PORTAL, Serve.CA})
+
+PARTS: dict[str, Part] = {
+    "database_read": Part(_database_read, _EVERYONE, "Nothing works but OCSP and CRL answers that a cache holds."),
+    "database_write": Part(
+        _database_write,
+        _WRITERS,
+        "Nothing can be requested, approved or issued. Pages, CRLs and OCSP can still be read.",
+        in_database=True,
+    ),
+    "broker": Part(
+        _broker,
+        frozenset(),
+        "Requests are accepted and stored; workers start them once the broker is back. CRLs and OCSP work.",
+    ),
+    "keys": Part(
+        _key_backends,
+        frozenset({Serve.ALL, Serve.CA, Serve.STATUS}),
+        "This process signs nothing. Pages and published CRLs work; requests wait and are continued.",
+    ),
+    "worker_keys": Part(
+        _workers_keys,
+        frozenset(),
+        "Requests that need a key wait and are continued. Requests with a CSR, CRLs and OCSP work.",
+        in_database=True,
+    ),
+    "ca": Part(
+        _cas,
+        frozenset(),
+        "Requests to that CA wait at csr_created and are continued. Other CAs work.",
+        in_database=True,
+    ),
+    "audit": Part(
+        _sealer,
+        frozenset(),
+        "Events are written, but not sealed: look at the worker of the queue `audit`. Issuance works.",
+        in_database=True,
+    ),
+    "mail": Part(
+        _mail,
+        frozenset(),
+        "Mails are late: look at the mail server and at the worker of the queue `mail`. Issuance works.",
+        in_database=True,
+    ),
+}

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 from typing import Any
 
@@ -47,6 +48,31 @@ class JSONFormatter(logging.Formatter):
         return redacted(json.dumps(told, ensure_ascii=False))
 
 
+class OneLineAMinute(logging.Filter):
+    """One line a minute for a record that anybody can cause at will: a warning, without its traceback, and with how many were left out.
+
+    A scanner that sends wrong Host headers would otherwise fill the log, and hide what matters in it.
+    """
+
+    def __init__(self, *, seconds: float = 60) -> None:
+        super().__init__()
+        self._seconds, self._again_at, self._left_out = seconds, 0.0, 0
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if now < self._again_at:
+                self._left_out += 1
+                return False
+            self._again_at, left_out, self._left_out = now + self._seconds, self._left_out, 0
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = record.exc_text = None
+        message = record.getMessage()[:300]
+        record.msg, record.args = f"{message} ({left_out} more were left out before this)" if left_out else message, None
+        return True
+
+
 def logging_settings(level: str) -> dict[str, Any]:
     """Django's LOGGING: everything to standard error, in lines on a terminal and in JSON elsewhere."""
     formatter = "pkiportal.logs.LineFormatter" if sys.stderr.isatty() else "pkiportal.logs.JSONFormatter"
@@ -54,6 +80,7 @@ def logging_settings(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"portal": {"()": formatter}},
+        "filters": {"one line a minute": {"()": "pkiportal.logs.OneLineAMinute"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "portal"}},
         "root": {"handlers": ["stderr"], "level": level},
         # A task that ended well is no news; one that was tried again is told by the alert.
@@ -61,5 +88,6 @@ def logging_settings(level: str) -> dict[str, Any]:
             "celery": {"level": "WARNING"},
             "kombu": {"level": "ERROR"},  # it warns that memory:// has no host name
             "django.request": {"level": "ERROR"},
+            "django.security.DisallowedHost": {"filters": ["one line a minute"]},
         },
     }

@@ -1,29 +1,39 @@
-"""`/metrics`: what an operator's monitoring should watch, in the Prometheus text format (version 0.0.4).
+"""`/metrics`: the gauges that an operator's monitoring watches, in Prometheus' exposition formats.
 
-Every number is one query over a small or partial index; nothing here counts a large table. Who may read them says
-PKI_METRICS_TOKEN. Without one they are closed: a proxy on the same host makes everybody look like this machine. Only the embedded
-default, which is one process on somebody's own machine, then answers that machine.
+Every number is one query over a small or partial index; nothing here counts a large table. They are read when somebody scrapes, so
+each process of the service returns the same ones. PKI_METRICS_TOKEN says who may read them. Without it they are closed: a proxy on the
+same host makes every client look like this machine. Only the embedded default, one process on a person's own machine, then answers
+that machine.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db import Error
 from django.db.models import Count, Min
-from django.http import Http404, HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from audit.clock import database_now
 from audit.models import AuditUnsealed
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, Revocation
 from certs.workflow.states import UNFINISHED
 
+log = logging.getLogger(__name__)
+
 CLOSED = "Metrics are closed: set PKI_METRICS_TOKEN (or PKI_METRICS_TOKEN_FILE), and send it as Authorization: Bearer TOKEN.\n"
+NO_DATABASE = "The metrics cannot be read, because the database does not answer. /readyz says which parts work.\n"
+_TEXT = "text/plain; charset=utf-8"
 _LOOPBACK = ("127.0.0.1", "::1")
 _PROXIED = {f"HTTP_{name}" for name in ("X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "X_REAL_IP", "FORWARDED", "VIA")}
 
@@ -38,15 +48,35 @@ class Sample:
     label: tuple[str, str] | None = None
 
 
-@require_safe
+class PortalCollector(Collector):
+    """The gauges as metric families; the database is read while `collect` runs."""
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for sample in samples():
+            names, values = ([sample.label[0]], [sample.label[1]]) if sample.label else ([], [])
+            family = families.get(sample.name)
+            if family is None:
+                family = families[sample.name] = GaugeMetricFamily(sample.name, sample.help, labels=names)
+            family.add_metric(values, sample.value)
+        return families.values()
+
+
 def metrics(request: HttpRequest) -> HttpResponse:
-    """404 for whoever may not read them; 403 with the way to open them where no token was set."""
+    """Return the gauges. 404 without the token, 403 with the way to open them where no token was set, 503 without the database."""
     if settings.PKI_METRICS_TOKEN:
         if not _has_token(request, settings.PKI_METRICS_TOKEN):
-            raise Http404
+            return HttpResponse("Not found.\n", status=404, content_type=_TEXT)
     elif not (settings.PKI_EMBEDDED and _from_this_machine(request)):
-        return HttpResponse(CLOSED, status=403, content_type="text/plain; charset=utf-8")
-    return HttpResponse(render(list(samples())), content_type="text/plain; version=0.0.4; charset=utf-8")
+        return HttpResponse(CLOSED, status=403, content_type=_TEXT)
+    registry = CollectorRegistry()
+    registry.register(PortalCollector())
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    try:
+        return HttpResponse(encode(registry), content_type=content_type)
+    except Error as exc:
+        log.warning("the metrics could not be read: %s", type(exc).__name__)
+        return HttpResponse(NO_DATABASE, status=503, content_type=_TEXT, headers={"Retry-After": "30"})
 
 
 def _has_token(request: HttpRequest, token: str) -> bool:
@@ -54,27 +84,12 @@ def _has_token(request: HttpRequest, token: str) -> bool:
 
 
 def _from_this_machine(request: HttpRequest) -> bool:
-    """Asked for by a local address, under a local name, through nothing that says that it is a proxy."""
-    host = urlsplit(f"//{request.get_host()}").hostname
+    """Whether a local address asks, under a local name (a page elsewhere whose name was pointed here has another one), through no proxy."""
+    try:
+        host = urlsplit(f"//{request.META.get('HTTP_HOST', '')}").hostname
+    except ValueError:
+        return False
     return request.META.get("REMOTE_ADDR") in _LOOPBACK and host in (*_LOOPBACK, "localhost") and not (_PROXIED & set(request.META))
-
-
-def render(found: list[Sample]) -> str:
-    """Samples of one name stand together, after its HELP and TYPE lines."""
-    lines: list[str] = []
-    for name in dict.fromkeys(sample.name for sample in found):
-        series = [sample for sample in found if sample.name == name]
-        lines += [f"# HELP {name} {series[0].help}", f"# TYPE {name} gauge"]
-        lines += [f"{name}{_label(sample)} {sample.value:.15g}" for sample in series]
-    return "\n".join(lines) + "\n"
-
-
-def _label(sample: Sample) -> str:
-    if sample.label is None:
-        return ""
-    name, value = sample.label
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'{{{name}="{escaped}"}}'
 
 
 def samples() -> Iterator[Sample]:

@@ -8,8 +8,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.production")
 
 _django = get_wsgi_application()
 
+from django.conf import settings  # noqa: E402
+
 from pkiportal.garbage import collect_seldom  # noqa: E402
+from pkiportal.served import STATUS_PATHS, Serve, serves  # noqa: E402
 from pkiportal.status_information import StatusInformation  # noqa: E402 - the apps are loaded now
 
-application = StatusInformation(_django)
+application = StatusInformation(_django) if serves(Serve(settings.PKI_SERVE), STATUS_PATHS) else _django
 collect_seldom()

@@ -7,8 +7,9 @@ from typing import Any
 
 from kombu import Queue
 
-from pkiportal.env import env_bool, env_int, env_list, env_networks, env_secret, env_str
+from pkiportal.env import env_bool, env_choice, env_int, env_list, env_networks, env_secret, env_str
 from pkiportal.logs import logging_settings
+from pkiportal.served import Serve
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -32,6 +33,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "pkiportal.machine_endpoints.MachineEndpoints",
+    "pkiportal.machine_endpoints.OwnPaths",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "pkiportal.middleware.OnePolicy",
@@ -214,5 +217,7 @@ PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
 PKI_NL_PROVIDER = env_str("PKI_NL_PROVIDER")
 # Addresses or networks of the proxies before the portal, whose X-Forwarded-For is believed (who signs in from where).
 PKI_TRUSTED_PROXIES = env_networks("PKI_TRUSTED_PROXIES")
+# Which paths this process answers: all, portal, ca or status (`pkiportal.served`).
+PKI_SERVE = env_choice("PKI_SERVE", "all", choices=[str(serve) for serve in Serve])
 PKI_EMBEDDED = False
 PKI_EMBEDDED_WORKER = "pkiportal.embedded.start"  # by dotted path: certs may not import pkiportal

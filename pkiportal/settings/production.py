@@ -49,7 +49,7 @@ vars().update(environ.Env.email_url_config(_needed("EMAIL_URL", example="smtp+tl
 EMAIL_TIMEOUT = 10
 
 SECURE_SSL_REDIRECT = env_bool("PKI_SSL_REDIRECT", default=True)
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^pki/"]  # CRL, OCSP and CA certificates are fetched by plain HTTP
+SECURE_REDIRECT_EXEMPT = [r"^pki/"]  # CRL, OCSP and CA certificates are fetched by plain HTTP
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("PKI_BEHIND_PROXY", default=False) else None
 SECURE_HSTS_SECONDS = env_int("PKI_HSTS_SECONDS", 31536000)
 SESSION_COOKIE_SECURE = True

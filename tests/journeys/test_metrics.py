@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families
 
 from audit.clock import database_now
 from certs.models import CertificateRequest, OperatorAlert
-from pkiportal.metrics import Sample, render
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -28,9 +31,9 @@ def test_gauges_say_what_stands(embedded: None) -> None:
     now = database_now()
     OperatorAlert.objects.create(kind="x", cause="x", message="x", next_step="x", raised_at=now, last_seen_at=now)
     text = read().content.decode()
-    assert "\npki_alerts_open 1\n" in text
-    assert '\npki_requests_unfinished{state="submitted"} 0\n' in text
-    assert '\npki_ca_stopped{issuer="Internal-CA-Prod"} 0\n' in text
+    assert "\npki_alerts_open 1.0\n" in text
+    assert '\npki_requests_unfinished{state="submitted"} 0.0\n' in text
+    assert '\npki_ca_stopped{issuer="Internal-CA-Prod"} 0.0\n' in text
     assert CertificateRequest.objects.count() == 0
 
 
@@ -56,7 +59,23 @@ def test_token_opens_them_and_nothing_else_does(portal: Portal, settings: Any) -
     assert (answer.status_code, answer["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
 
 
-def test_labels_are_escaped() -> None:
-    assert "\npki_x 12345678\n" in render([Sample("pki_x", "X.", 12_345_678)])
-    text = render([Sample("pki_x", "X.", 1, ("issuer", 'a"b\\c\nd'))])
-    assert text == '# HELP pki_x X.\n# TYPE pki_x gauge\npki_x{issuer="a\\"b\\\\c\\nd"} 1\n'
+PRODUCTION = Path(__file__).resolve().parents[2] / "docs" / "operations" / "production.md"
+# What Prometheus 2 and 3 send.
+ACCEPTED = (
+    "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,*/*;q=0.1",
+    "text/plain",
+)
+
+
+@pytest.mark.parametrize("accept", ACCEPTED)
+def test_prometheus_finds_the_series_of_every_alarm_that_the_documentation_recommends(portal: Portal, settings: Any, accept: str) -> None:
+    """M2: scraped over plain HTTP under the service's name, as Prometheus does it beside the containers."""
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["pki.example.com"], True
+    settings.PKI_METRICS_TOKEN = "f3a1" * 8
+    answer = read(Host="web:8000", Authorization=f"Bearer {settings.PKI_METRICS_TOKEN}", Accept=accept)
+    parse = openmetrics_families if answer["Content-Type"].startswith("application/openmetrics") else text_string_to_metric_families
+    series = {sample.name: sample.value for family in parse(answer.content.decode()) for sample in family.samples}
+    alarms = set(re.findall(r"`(pki_[a-z0-9_]+)`", PRODUCTION.read_text()))
+    assert len(alarms) >= 6
+    assert alarms <= set(series)

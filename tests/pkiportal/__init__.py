@@ -1,0 +1,1 @@
+"""Settings, machine endpoints, logs and the commands that run the whole portal."""
