@@ -11,6 +11,7 @@ from django.utils.html import format_html
 
 from audit.admin import ReadOnlyAdmin
 from audit.log import Actor
+from certs.access.permissions import Permission, holds
 from certs.admin_filters import AttemptOutcome, AttemptStep, Door, StillOpen
 from certs.models import (
     CRL,
@@ -35,7 +36,7 @@ from certs.models import (
     UnclaimedResult,
     UnknownCertificate,
 )
-from certs.workflow.tokens import may_revoke_tokens, revoke_token
+from certs.workflow.tokens import revoke_token
 
 
 class DomainInline(admin.TabularInline):  # type: ignore[type-arg] # no type arguments at run time
@@ -179,7 +180,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Revoke the selected tokens (a leaver's, or one that leaked)")
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
-        if not may_revoke_tokens(request.user):
+        if not holds(request.user, Permission.REVOKE_TOKENS):
             raise PermissionDenied
         for token in queryset:
             revoke_token(token, actor=Actor("user", request.user.get_username()))

@@ -1,6 +1,12 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class CertsConfig(AppConfig):
     name = "certs"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from certs.access.roles import ensure_roles  # noqa: PLC0415 - models exist only from here on
+
+        post_migrate.connect(ensure_roles, sender=self, dispatch_uid="certs.access.roles")

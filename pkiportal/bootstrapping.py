@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
@@ -18,6 +18,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
 from audit.signer import ensure_sealing_key
+from certs.access.roles import ensure_roles
 from certs.ca.creation import ensure_own_ca
 from certs.ca.responders import ensure_responder, newest_responder
 from certs.crl import points_of, publish_crl
@@ -30,9 +31,7 @@ from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
 
 ACTOR = Actor("command", "bootstrap")
-SECURITY_TEAM, AUDITORS, REQUESTERS = "security-team", "auditors", "requesters"
 PROFILES = (("tls-server", ("serverAuth",), "TLS servers"), ("tls-client", ("clientAuth",), "TLS clients; policy v2.3 does not allow it"))
-ADMIN_APPS = ("certs", "policy", "keys", "audit")
 
 
 class Bootstrap:
@@ -63,12 +62,9 @@ class Bootstrap:
         self.tell(f"made {what}")
 
     def groups(self) -> None:
-        for name, verbs in ((SECURITY_TEAM, ("add", "change", "view")), (AUDITORS, ("view",)), (REQUESTERS, ())):
-            group, made = Group.objects.get_or_create(name=name)
-            wanted = Permission.objects.filter(content_type__app_label__in=ADMIN_APPS)
-            group.permissions.set([p for p in wanted if p.codename.split("_")[0] in verbs])
-            if made:
-                self._made(f"group {name}")
+        """`migrate` makes them; an installation that deleted one gets it back."""
+        for name in ensure_roles():
+            self._made(f"group {name}")
 
     def sealing_key(self) -> None:
         if ensure_sealing_key():
@@ -143,7 +139,7 @@ class Bootstrap:
             return None
         password = secrets.token_urlsafe(12)
         user = users.objects.create_superuser("demo", "demo@example.com", password)
-        user.groups.add(Group.objects.get(name=SECURITY_TEAM))
+        user.groups.add(*Group.objects.filter(name__in=("approver", "security officer", "operator")))
         team = Team.objects.order_by("pk").first()
         if team is not None:
             team.members.add(user)

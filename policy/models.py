@@ -93,6 +93,7 @@ class PolicyVersion(models.Model):
 
     class Meta:
         ordering: ClassVar[list[str]] = ["policy", "-drafted_at", "-pk"]
+        permissions = [("publish_policyversion", "Can publish policy versions")]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["policy", "version"], name="policy_version_once"),
             models.CheckConstraint(

@@ -7,6 +7,7 @@ from typing import Any
 from django.http import Http404, HttpRequest
 from ninja import Router, Status
 
+from certs.access.permissions import Authority
 from certs.api.auth import actor_of, requester_for, require_scope
 from certs.api.responses import REFUSALS
 from certs.api.schemas import (
@@ -24,7 +25,6 @@ from certs.api.schemas import (
 from certs.errors import InputRefused
 from certs.inventory import find_by_serial
 from certs.models import Certificate
-from certs.workflow.authority import Authority
 from certs.workflow.compromise import revoke, revoked_answer
 from certs.workflow.issuance import Requester
 from certs.workflow.key_proof import HOW, challenge_for, check_proof

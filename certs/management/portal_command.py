@@ -15,9 +15,10 @@ from django.db import OperationalError, ProgrammingError
 from django.utils.module_loading import import_string
 
 from audit.log import Actor
+from certs.access.membership import teams_of
+from certs.access.permissions import Authority
 from certs.errors import NotUnderstood, PolicyRefused, PortalError
 from certs.models import Team
-from certs.workflow.authority import Authority
 from certs.workflow.issuance import Requester
 from keys.errors import KeyBackendError
 from policy.errors import PolicyError
@@ -106,10 +107,10 @@ class PortalCommand(BaseCommand):
         return user
 
     def _team(self, slug: str | None, user: Any) -> Team:
-        teams = Team.objects.all() if user is None or user.is_superuser else Team.objects.filter(members=user)
         if slug:
-            teams = Team.objects.filter(slug=slug)
-        found = list(teams.order_by("pk")[:2])
+            found = list(Team.objects.filter(slug=slug))
+        else:
+            found = list(Team.objects.order_by("pk")[:2]) if user is None else teams_of(user)[:2]
         if len(found) == 1 or (found and not slug and user is None):
             return found[0]
         if not found:

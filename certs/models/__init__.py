@@ -5,6 +5,7 @@ from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName
 from certs.models.issuer import Chain, IssuanceIntent, Issuer
 from certs.models.notice import OperatorAlert, OutgoingMail
+from certs.models.permission import Permission, PortalRights, holders_of, holds, teams_seen_by
 from certs.models.request import (
     Approval,
     Attempt,
@@ -14,8 +15,6 @@ from certs.models.request import (
     RequestCSR,
     UnclaimedResult,
     new_public_id,
-    sees_everything,
-    teams_seen_by,
 )
 from certs.models.revocation import Revocation
 from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
@@ -41,7 +40,9 @@ __all__ = [
     "Issuer",
     "OperatorAlert",
     "OutgoingMail",
+    "Permission",
     "PolicyEvaluation",
+    "PortalRights",
     "QuarantinedCertificate",
     "RequestCSR",
     "ResponderCertificate",
@@ -49,8 +50,9 @@ __all__ = [
     "Team",
     "UnclaimedResult",
     "UnknownCertificate",
+    "holders_of",
+    "holds",
     "new_public_id",
-    "sees_everything",
     "teams_seen_by",
     "token_sha256",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from certs.models.permission import team_seen_by
 from certs.models.primary_key import IdIsKey
 from certs.terms import RequestState
 from keys.spec import KeyFacts
@@ -27,19 +28,8 @@ def _to_the_second(moment: datetime) -> str:
 
 class RequestQuerySet(models.QuerySet["CertificateRequest"]):
     def visible_to(self, user: Any) -> RequestQuerySet:
-        """Own teams' requests; all of them for the security team, auditors and superusers."""
-        if sees_everything(user):
-            return self
-        return self.filter(team__members=user.pk) if user.is_authenticated else self.none()
-
-
-def sees_everything(user: Any) -> bool:
-    return bool(user.is_active and (user.is_superuser or user.groups.filter(name__in=("security-team", "auditors")).exists()))
-
-
-def teams_seen_by(user: Any) -> frozenset[int] | None:
-    """Ids of the teams whose requests and certificates the user may see; None for those who see everything."""
-    return None if sees_everything(user) else frozenset(user.teams.values_list("pk", flat=True))
+        """Requests of the user's teams; of every team for accounts that may see them."""
+        return self.filter(team_seen_by(user))
 
 
 class CertificateRequest(IdIsKey, models.Model):

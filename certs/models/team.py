@@ -28,11 +28,6 @@ class Team(models.Model):
             cursor.execute("SELECT name FROM certs_domain WHERE team_id = %s ORDER BY name", [self.pk])
             return tuple(row[0] for row in cursor.fetchall())
 
-    def has_member(self, user_id: int) -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM certs_team_members WHERE team_id = %s AND user_id = %s", [self.pk, user_id])
-            return cursor.fetchone() is not None
-
 
 class Domain(models.Model):
     """A domain and everything beneath it belongs to one team; a longer match of another team takes its part out."""

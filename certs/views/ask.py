@@ -11,11 +11,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from audit.clock import database_now
+from certs.access.membership import teams_of
 from certs.errors import Conflict, CSRRefused, InputRefused, NotUnderstood
 from certs.intake.spec import IssuePlan, RenewPlan, RevokePlan
 from certs.terms import RefusalClass
 from certs.views.bulk.new import drafted_plan
-from certs.views.doors import page, requester_of, teams_of
+from certs.views.doors import page, requester_of
 from certs.views.lifecycle import from_words
 from certs.views.plans import Asking, asking_of, plan_of, with_suggestion
 from certs.workflow.issuance import Requester, preview, submit_many

@@ -14,8 +14,7 @@ from certs.ca.registry import capabilities_of
 from certs.inventory import page_of, search_certificates
 from certs.models import Certificate, Revocation
 from certs.terms import RevocationReason
-from certs.views.doors import actor_of, page
-from certs.views.lifecycle import authority_of
+from certs.views.doors import actor_of, authority_of, page
 from certs.views.timeline import event_detail
 from certs.workflow.succession import lineage_of, stops_lineage
 from certs.workflow.taking import FORMS, take

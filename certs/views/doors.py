@@ -13,8 +13,9 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from audit.log import Actor
+from certs.access.membership import teams_of
+from certs.access.permissions import Authority
 from certs.errors import NotFound, PortalError
-from certs.models import Team
 from certs.workflow.issuance import Requester
 from keys.errors import KeyBackendError
 from policy.errors import PolicyError
@@ -53,10 +54,8 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor("user", request.user.get_username())
 
 
-def teams_of(user: Any) -> list[Team]:
-    """The teams for which the user may ask, the first one preselected."""
-    teams = Team.objects.all() if user.is_superuser else Team.objects.filter(members=user.pk)
-    return list(teams.order_by("name"))
+def authority_of(request: HttpRequest) -> Authority:
+    return Authority(actor_of(request), request.user)
 
 
 def requester_of(request: HttpRequest, slug: str, *, idempotency_key: str = "") -> Requester:

@@ -14,15 +14,15 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods
 
 from audit.clock import database_now
+from certs.access.permissions import Authority
 from certs.ca.registry import capabilities_of
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.intake.reasons import reason_named
 from certs.intake.spec import RenewPlan, RevokePlan
 from certs.models import Certificate
 from certs.terms import RevocationReason
-from certs.views.doors import actor_of, page
+from certs.views.doors import authority_of, page
 from certs.workflow.asking import certificate_of
-from certs.workflow.authority import Authority
 from certs.workflow.compromise import Revoked, on_same_key, revoke
 from certs.workflow.issuance import Requester
 from certs.workflow.key_proof import HOW, challenge_for, check_proof
@@ -43,10 +43,6 @@ REASONS = (
     (RevocationReason.AA_COMPROMISE, "AA compromise", "the attribute authority is not trusted any more"),
     (RevocationReason.UNSPECIFIED, "unspecified", "none of these"),
 )
-
-
-def authority_of(request: HttpRequest) -> Authority:
-    return Authority(actor_of(request), request.user)
 
 
 def _mine(request: HttpRequest, cert_id: str) -> tuple[Certificate, Authority]:

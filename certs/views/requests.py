@@ -14,7 +14,7 @@ from certs.errors import Conflict
 from certs.inventory import page_of, search_requests
 from certs.models import Certificate, CertificateRequest, PolicyEvaluation
 from certs.terms import RequestState as S
-from certs.views.doors import actor_of, page
+from certs.views.doors import actor_of, authority_of, page
 from certs.views.timeline import timeline
 from certs.workflow import approval
 from certs.workflow.answers import is_settled
@@ -52,7 +52,7 @@ def _version(public_id: str) -> int:
 def _context(request: HttpRequest, row: CertificateRequest, version: int) -> dict[str, Any]:
     events = list(AuditEvent.objects.filter(subject=row.subject).order_by("subject_seq"))
     evaluation = PolicyEvaluation.objects.filter(request=row).order_by("-pk").first()
-    may = approval.may_act(request.user, row)
+    may = authority_of(request).may_act_on(row)
     return {
         "row": row,
         "version": version,
@@ -96,7 +96,7 @@ def steps(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 def resume(request: HttpRequest, public_id: str) -> HttpResponse:
     row = _mine(request, public_id)
-    approval.check_may_act(request.user, row)
+    authority_of(request).check_may_act(row)
     if not row.resume_id:
         raise Conflict(f"{row.public_id} does not wait to be resumed.", next_step="Look at its page: nothing is left to do there.")
     resume_request(row.resume_id, actor=actor_of(request))
@@ -117,6 +117,6 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 def cancel(request: HttpRequest, public_id: str) -> HttpResponse:
     row = _mine(request, public_id)
-    approval.check_may_act(request.user, row)
+    authority_of(request).check_may_act(row)
     approval.cancel(row, actor=actor_of(request))
     return redirect("request", public_id)

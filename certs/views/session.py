@@ -18,8 +18,8 @@ from django.urls import reverse
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
+from certs.access.permissions import Permission, holds
 from certs.inventory import open_alerts
-from certs.models import sees_everything
 from certs.views.client_address import client_address
 
 TRIES, LOCK_SECONDS = 5, 15 * 60
@@ -85,6 +85,6 @@ def _note(event: EventType, name: str) -> None:
 def navigation(request: HttpRequest) -> dict[str, Any]:
     """For every page: whether alerts are this user's business, and how many are open."""
     user = getattr(request, "user", None)
-    if user is None or not user.is_authenticated or not sees_everything(user):
+    if user is None or not user.is_authenticated or not holds(user, Permission.SEE_EVERY_TEAM):
         return {"may_see_alerts": False, "alert_count": 0}
     return {"may_see_alerts": True, "alert_count": open_alerts().count()}

@@ -9,9 +9,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from audit.clock import database_now
+from certs.access.membership import teams_of
 from certs.errors import InputRefused, NotFound
 from certs.models import ApiToken
-from certs.views.doors import actor_of, page, requester_of, teams_of
+from certs.views.doors import actor_of, page, requester_of
 from certs.workflow.tokens import SCOPES, create_token, revoke_token
 
 

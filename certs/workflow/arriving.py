@@ -12,11 +12,12 @@ from django.conf import settings
 from audit.batches import ask, ids_of, ids_query
 from audit.clock import now_query, time_of
 from audit.gathering import gathering
+from certs.access.membership import members_query
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, CertificateRequest, IssuanceIntent, Issuer
 from certs.models.batch import locked
 from certs.workflow.facts import facts_queries
-from certs.workflow.issuance import Requester, active_among, admitted, issuers_shared, make_rows, members_query
+from certs.workflow.issuance import Requester, active_among, admitted, issuers_shared, make_rows
 from certs.workflow.succession import claimed_keys_query
 from keys.lifecycle import shared_keys_query
 from keys.spec import spki_sha256
@@ -46,7 +47,7 @@ def arrive(asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys:
     tables += [(model._meta.db_table, count) for model in _TO_COME]
     spkis = {spki_sha256(spec.spki_der) for spec, _ in asked if spec.spki_der}
     requesters = [requester for _, requester in asked]
-    with_a_person = any(requester.member for requester in requesters)
+    persons = {requester.member for requester in requesters if requester.member is not None}
     time, numbers, issuers, keys, claimed, version, domains, profiles, *members = ask(
         now_query(),
         ids_query(*tables),
@@ -54,11 +55,11 @@ def arrive(asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys:
         shared_keys_query(spkis),
         claimed_keys_query(spkis),
         *facts_queries([(spec, requester.team) for spec, requester in asked]),
-        *([members_query(requesters)] if with_a_person else ()),
+        *([members_query(persons)] if persons else ()),
     )
     belongs = {pair for rows in members for pair in rows}
     for requester in requesters:
-        requester.check(belongs)
+        requester.check_among(belongs)
     target, now, (ids, *to_come) = _target(issuers, name), time_of(time), ids_of(numbers, len(tables))
     requests = make_rows(admitted(asked, idempotency_keys, target, profiles), ids, {target.pk: target}, now=now)
     gathering.foresee({request.subject: 0 for request in requests}, dict(zip([table for table, _ in tables[1:]], to_come, strict=True)))

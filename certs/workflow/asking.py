@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from audit.clock import database_now
+from certs.access.permissions import Authority
 from certs.intake.spec import RenewPlan, RevokePlan
 from certs.inventory import find_by_serial, find_certificate
 from certs.models import Certificate
 from certs.terms import RevocationReason
-from certs.workflow.authority import Authority
 from certs.workflow.compromise import on_same_key
 from certs.workflow.renewal import describe_plan, living_renewals, plan_renewal
 from certs.workflow.renewal_plans import KeyWish

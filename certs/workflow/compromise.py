@@ -18,12 +18,12 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import record
+from certs.access.permissions import Authority
 from certs.errors import InputRefused
 from certs.inventory import sharing_key
 from certs.models import Certificate, Revocation
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.terms import RevocationReason
-from certs.workflow.authority import Authority
 from certs.workflow.destruction import order_destruction
 from certs.workflow.revocation import begin_telling, request_revocation
 from certs.x509.serial import format_serial

@@ -16,9 +16,9 @@ from kombu.exceptions import OperationalError
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Value, record
+from certs.access.permissions import Authority
 from certs.models import Certificate
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.workflow.authority import Authority
 from keys.destruction import finish_destructions
 from keys.errors import KeyBackendError
 from keys.lifecycle import intend_destruction

@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
+from certs.access.permissions import Permission, holders_of
 from certs.models import Certificate, CertificateRequest, OutgoingMail, Team
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.mail import write_mail
 from certs.notifications.owners import owners_of
-from certs.workflow.authority import SECURITY_TEAM
 from certs.workflow.renewal import Renewal
 from certs.workflow.renewal_plans import RenewalPlan, Verdict
 
@@ -61,7 +60,7 @@ def tell_approvers(renewals: Sequence[Renewal], *, now: datetime) -> None:
     """One mail for each renewal that waits for an approval, to the security team."""
     if not renewals:
         return
-    people = get_user_model().objects.filter(groups__name=SECURITY_TEAM, is_active=True).exclude(email="")
+    people = holders_of(Permission.DECIDE_REQUESTS).exclude(email="")
     to = sorted(set(people.values_list("email", flat=True))) or list(settings.PKI_OPERATOR_EMAILS)
     for renewal in renewals:
         write_mail(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from audit.events import EventType
 from audit.json_text import json_encoder
 from audit.log import Actor, Event, record_many
 from audit.vendor import on_postgresql
+from certs.access.membership import members_among
 from certs.errors import InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
@@ -45,25 +46,22 @@ class Requester:
 
     @property
     def member(self) -> tuple[int, int] | None:
-        """The ids of team and user, of whom one must be in the other; None for those who may ask for any team."""
-        return None if self.user is None or self.user.is_superuser else (self.team.pk, self.user.pk)
+        """Ids of the team and of the user who must belong to it; None for the portal's own commands and schedules."""
+        return None if self.user is None else (self.team.pk, self.user.pk)
 
-    def check(self, members: Collection[tuple[int, int]] | None = None) -> None:
-        """Raises NotPermitted unless the user belongs to the team or is a superuser. `members`: what `members_query` answered."""
-        if self.member is None or (self.member in members if members is not None else self.team.has_member(self.user.pk)):
+    def check(self) -> None:
+        """Raise NotPermitted unless the user's account is active and belongs to the team now."""
+        self.check_among(() if self.member is None else members_among([self.member]))
+
+    def check_among(self, members: Collection[tuple[int, int]]) -> None:
+        """The same, for a caller that has asked `members_query` for several requesters at once."""
+        if self.member is None or self.member in members:
             return
         raise NotPermitted(
             f"{self.user} is not a member of team {self.team.slug}.",
             field="team",
             next_step="Ask a member of that team to request it, or an administrator to add you.",
         )
-
-
-def members_query(requesters: Iterable[Requester]) -> Query:
-    """For `ask`: who of these users is a member of which of these teams."""
-    wanted = {requester.member for requester in requesters if requester.member is not None}
-    sql = f"SELECT team_id, user_id FROM certs_team_members WHERE {among_ids('team_id')} AND {among_ids('user_id')}"  # noqa: S608 - constants
-    return sql, [id_list(sorted({team for team, _ in wanted})), id_list(sorted({user for _, user in wanted}))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Event, record, record_many
+from certs.access.permissions import Authority
 from certs.errors import Conflict, PolicyRefused
 from certs.models import Certificate, CertificateRequest, RequestCSR, new_public_id
 from certs.terms import RequestState as S
 from certs.workflow.answers import answer
-from certs.workflow.authority import Authority
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.renewal_plans import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals
 from certs.workflow.states import Move, transition_many

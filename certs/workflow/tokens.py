@@ -12,6 +12,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
+from certs.access.membership import is_member
 from certs.errors import InputRefused, NotPermitted
 from certs.models import ApiToken, Team, token_sha256
 
@@ -38,7 +39,7 @@ def create_token(
         raise InputRefused(
             f"Unknown scope {', '.join(unknown) or '(none)'}.", field="scopes", next_step=f"Choose from {', '.join(SCOPES)}."
         )
-    if not user.is_superuser and not team.members.filter(pk=user.pk).exists():
+    if not is_member(user, team):
         raise NotPermitted(f"{user} is not a member of team {team.slug}.", field="team")
     secret = f"pkip_{secrets.token_urlsafe(32)}"
     now = database_now()
@@ -56,11 +57,6 @@ def create_token(
     data = {"name": name, "prefix": token.prefix, "user": user.get_username(), "team": team.slug, "scopes": list(scopes)}
     record(EventType.TOKEN_CREATED, subject=f"token:{token.pk}", actor=actor, at=now, data=data)
     return token, secret
-
-
-def may_revoke_tokens(user: Any) -> bool:
-    """Anybody's tokens: the security team and superusers."""
-    return bool(user.is_active and (user.is_superuser or user.groups.filter(name="security-team").exists()))
 
 
 @transaction.atomic

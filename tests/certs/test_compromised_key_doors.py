@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.management import call_command
 from django.test import Client
 
+from certs.access.permissions import Authority
 from certs.models import Certificate, CertificateRequest
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason as R
-from certs.workflow.authority import Authority
 from certs.workflow.compromise import revoke
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.workflow.life import PORTAL, walk

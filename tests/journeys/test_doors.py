@@ -46,7 +46,7 @@ def test_pasted_secret_does_not_come_back_in_the_page(portal: Portal, via: str, 
 
 
 def test_auditor_sees_everything_and_changes_nothing(portal: Portal) -> None:
-    portal.bob.groups.add(Group.objects.create(name="auditors"))
+    portal.bob.groups.add(Group.objects.get(name="auditors"))
     request, auditor = waiting_request(portal), signed_in("bob")
     assert auditor.get(f"/requests/{request.public_id}/").status_code == 200
     assert [auditor.post(f"/requests/{request.public_id}/{act}/").status_code for act in ("cancel", "resume")] == [403, 403]
@@ -161,7 +161,7 @@ def test_part_of_a_page_sends_the_whole_page_to_the_sign_in(portal: Portal) -> N
 
 
 def test_auditor_is_shown_no_button_that_would_be_refused(portal: Portal) -> None:
-    portal.bob.groups.add(Group.objects.create(name="auditors"))
+    portal.bob.groups.add(Group.objects.get(name="auditors"))
     request = waiting_request(portal)
     CertificateRequest.objects.filter(pk=request.pk).update(
         state="csr_created", held_since=database_now(), resume_id="resume-1", error="down"

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import CommandParser
 
+from certs.access.permissions import Authority
 from certs.intake.spec import IssuePlan, Plan, RenewPlan, RevokePlan
 from certs.management.order_watching import issue_in_order
 from certs.management.portal_command import PortalCommand, begin_working
@@ -14,7 +15,6 @@ from certs.management.waiting import wait_for_ca
 from certs.models import Team
 from certs.workflow.answers import answer, wait
 from certs.workflow.asking import certificate_of, describe_words, wish_of
-from certs.workflow.authority import Authority
 from certs.workflow.compromise import revoke, revoked_answer
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.planning import describe, plan_words

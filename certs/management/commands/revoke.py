@@ -9,13 +9,13 @@ from django.core.management import CommandError, CommandParser
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import is_naive, make_aware
 
+from certs.access.permissions import Authority
 from certs.intake.reasons import reason_named
 from certs.inventory import find_certificate
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.management.waiting import wait_for_ca
 from certs.models import Certificate
 from certs.terms import RevocationReason
-from certs.workflow.authority import Authority
 from certs.workflow.compromise import revoke, revoked_answer
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import refuse_secrets

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import Http404, HttpRequest
 
 from certs.models import BulkOrder
-from certs.workflow.approval import check_may_act
+from certs.views.doors import authority_of
 
 
 def order_of(request: HttpRequest, public_id: str) -> BulkOrder:
@@ -22,7 +22,7 @@ def order_of(request: HttpRequest, public_id: str) -> BulkOrder:
 def order_to_act_on(request: HttpRequest, public_id: str) -> BulkOrder:
     """Raises NotPermitted for who may only look."""
     order = order_of(request, public_id)
-    check_may_act(request.user, order)
+    authority_of(request).check_may_act(order)
     return order
 
 

@@ -10,13 +10,14 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from audit.clock import database_now
+from certs.access.membership import teams_of
 from certs.errors import Busy, InputRefused, NotUnderstood
 from certs.intake.spec import IssuePlan
 from certs.intake.uploads import template_csv, template_xlsx
 from certs.intake.uploads.columns import COLUMNS
 from certs.models import BulkOrder
 from certs.terms import RefusalClass
-from certs.views.doors import page, requester_of, teams_of
+from certs.views.doors import page, requester_of
 from certs.workflow.bulk.drafting import draft, lines_of
 from certs.workflow.bulk.reading import read_lines
 from certs.workflow.issuance import Requester

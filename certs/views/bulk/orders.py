@@ -14,8 +14,7 @@ from audit.clock import database_now
 from certs.inventory import page_of
 from certs.models import BulkOrder, teams_seen_by
 from certs.views.bulk.doors import number_of, order_of, order_to_act_on
-from certs.views.doors import actor_of, page
-from certs.workflow.approval import may_act
+from certs.views.doors import actor_of, authority_of, page
 from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.workflow.bulk.drafting import apply_suggestions, outcome_counts
 from certs.workflow.bulk.progress import Progress, Tally, counts, progress
@@ -115,7 +114,7 @@ def _lines(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
         "after": after,
         "tabs": _tabs(order, show),
         "columns": [_column(name, label, sort) for name, label in (("line", "Line"), ("name", "Names"), ("reason", outcome))],
-        "may_act": may_act(request.user, order),
+        "may_act": authority_of(request).may_act_on(order),
     }
 
 
@@ -154,7 +153,7 @@ def _draft(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
         "bad": counted["deny"] + counted["invalid"],
         "is_open": order.state == State.DRAFT,
         "suggested": order.items.filter(outcome="deny", suggestion__isnull=False).exists(),
-        "may_act": may_act(request.user, order),
+        "may_act": authority_of(request).may_act_on(order),
     }
 
 
@@ -165,7 +164,7 @@ def _took(seconds: float) -> str:
 
 
 def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str, Any]:
-    tally, may = seen.tally, may_act(request.user, order)
+    tally, may = seen.tally, authority_of(request).may_act_on(order)
     all_ended = tally.ended == tally.total  # the order itself ends a moment later
     moving = bool(tally.under_way) or (order.state == State.RUNNING and (bool(tally.waiting) or all_ended))
     tens = 10 * (10 * tally.ended // max(1, tally.total))

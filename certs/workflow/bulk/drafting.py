@@ -22,6 +22,7 @@ from django.db.models import Count
 
 from audit.clock import database_now
 from audit.events import recordable
+from certs.access.membership import members_among
 from certs.errors import Conflict, InputRefused
 from certs.intake.spec import IssuePlan
 from certs.intake.uploads.lines import Line
@@ -164,10 +165,10 @@ def _surveyed(lines: Iterable[Line], requester: Requester, issuer: Issuer) -> _S
 
 def _teams(owners: Collection[str], requester: Requester) -> Mapping[str, Team]:
     """The teams that lines name as owners, as far as the requester may ask for them."""
-    rows = Team.objects.filter(slug__in=set(owners) - {"", requester.team.slug})
-    user = requester.user
-    if user is not None and not user.is_superuser:
-        rows = rows.filter(members=user)
+    rows = list(Team.objects.filter(slug__in=set(owners) - {"", requester.team.slug}))
+    if requester.user is not None:
+        belongs = members_among([(team.pk, requester.user.pk) for team in rows])
+        rows = [team for team in rows if (team.pk, requester.user.pk) in belongs]
     return {"": requester.team, requester.team.slug: requester.team} | {team.slug: team for team in rows}
 
 

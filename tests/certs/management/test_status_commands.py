@@ -11,12 +11,12 @@ from django.core.management import CommandError, call_command
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.ca.registry import get_ca_client
 from certs.crl import points_of, publish_crl
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, Revocation
 from certs.ocsp.answering import forget_answers
 from certs.ocsp.signers import forget_signers
-from certs.workflow.authority import Authority
 from certs.workflow.publishing import keep_status_information
 from certs.workflow.renewal import plan_renewal
 from certs.workflow.revoking import process_revocations

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec
 from certs.models import Approval, Certificate, CertificateRequest
 from certs.workflow import steps
-from certs.workflow.authority import Authority
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.renewal import Renewal, renew
 from certs.workflow.steps.keys import KeysUnavailable

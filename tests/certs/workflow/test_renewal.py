@@ -14,13 +14,13 @@ from django.db import connections
 
 from audit.log import Actor
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound, NotPermitted, PolicyRefused
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest, Issuer, Team
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason as R
 from certs.workflow import approval
-from certs.workflow.authority import Authority
 from certs.workflow.compromise import revoke
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.renewal import renew

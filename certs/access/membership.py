@@ -1,0 +1,49 @@
+"""Who belongs to which team now. A superuser counts as a member of every team, an inactive account of none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+
+from audit.batches import Query, among_ids, id_list
+from certs.models import Team
+
+_MEMBERS = (
+    "SELECT t.id, u.id FROM certs_team t CROSS JOIN {users} u WHERE {teams} AND {accounts} AND u.is_active "
+    "AND (u.is_superuser OR EXISTS (SELECT 1 FROM certs_team_members m WHERE m.team_id = t.id AND m.user_id = u.id))"
+)
+
+
+def members_query(pairs: Iterable[tuple[int, int]]) -> Query:
+    """For `audit.batches.ask`: rows (team id, user id) of those pairs whose user belongs to the team."""
+    wanted = set(pairs)
+    users = get_user_model()._meta.db_table
+    sql = _MEMBERS.format(users=users, teams=among_ids("t.id"), accounts=among_ids("u.id"))
+    return sql, [id_list(sorted({team for team, _ in wanted})), id_list(sorted({user for _, user in wanted}))]
+
+
+def members_among(pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the (team id, user id) pairs whose user belongs to the team."""
+    if not pairs:
+        return set()
+    sql, parameters = members_query(pairs)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return set(cursor.fetchall()) & set(pairs)
+
+
+def is_member(user: Any, team: Team) -> bool:
+    """Whether the account is active and belongs to the team."""
+    return user.pk is not None and bool(members_among([(team.pk, user.pk)]))
+
+
+def teams_of(user: Any) -> list[Team]:
+    """The teams for which the user may request certificates, by name."""
+    fresh = get_user_model().objects.filter(pk=user.pk, is_active=True).first()
+    if fresh is None:
+        return []
+    teams = Team.objects.all() if fresh.is_superuser else Team.objects.filter(members=fresh)
+    return list(teams.order_by("name"))

@@ -1,0 +1,68 @@
+"""The roles as Django groups. `migrate` makes them and gives them their permissions.
+
+A requester needs no permission: what requesters may do follows from the teams that they are members of.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import Group
+from django.contrib.auth.models import Permission as DjangoPermission
+from django.db.models import Q
+
+from certs.models.permission import Permission
+
+P = Permission
+_VIEW, _EDIT = ("view",), ("add", "change", "view")
+_ADMIN_APPS = ("certs", "policy", "keys", "audit")
+_APPROVER = frozenset({P.SEE_EVERY_TEAM, P.DECIDE_REQUESTS})
+_OFFICER = frozenset({P.SEE_EVERY_TEAM, P.ACT_FOR_EVERY_TEAM, P.DECIDE_KEYS, P.REVOKE_TOKENS, P.PUBLISH_POLICIES})
+_OPERATOR = frozenset({P.SEE_EVERY_TEAM, P.OPERATE})
+_AUDITOR = frozenset({P.SEE_EVERY_TEAM})
+
+# By group name: the named permissions, and the verbs of Django's model permissions in the admin.
+ROLES: dict[str, tuple[frozenset[Permission], tuple[str, ...]]] = {
+    "requester": (frozenset(), ()),
+    "approver": (_APPROVER, _VIEW),
+    "security officer": (_OFFICER, _EDIT),
+    "auditor": (_AUDITOR, _VIEW),
+    "operator": (_OPERATOR, _VIEW),
+    # The groups of earlier releases. Their members, and directories that fill them, keep what they had.
+    "security-team": (_APPROVER | _OFFICER | _OPERATOR, _EDIT),
+    "auditors": (_AUDITOR, _VIEW),
+    "requesters": (frozenset(), ()),
+}
+
+
+def ensure_roles(**_signal: Any) -> list[str]:
+    """Make missing groups and give each role exactly its permissions. Returns the names of the groups made.
+
+    Runs after each `migrate`, because that is when permissions of new models appear. Other groups are left alone: an
+    installation composes its own from the same permissions. Writes through bulk operations, so that no audit event says
+    that a person changed rights when a release did.
+    """
+    present = set(Group.objects.filter(name__in=ROLES).values_list("name", flat=True))
+    missing = [name for name in ROLES if name not in present]
+    Group.objects.bulk_create([Group(name=name) for name in missing], ignore_conflicts=True)
+    link = Group.permissions.through.objects
+    for group in Group.objects.filter(name__in=ROLES):
+        wanted = set(_permissions_of(group.name))
+        held = set(link.filter(group=group).values_list("permission_id", flat=True))
+        link.filter(group=group, permission_id__in=held - wanted).delete()
+        link.bulk_create(
+            [Group.permissions.through(group_id=group.pk, permission_id=pk) for pk in sorted(wanted - held)],
+            ignore_conflicts=True,
+        )
+    return missing
+
+
+def _permissions_of(role: str) -> list[int]:
+    named, verbs = ROLES[role]
+    wanted = Q(pk__in=())
+    for one in named:
+        app, _, codename = one.value.partition(".")
+        wanted |= Q(content_type__app_label=app, codename=codename)
+    for verb in verbs:
+        wanted |= Q(content_type__app_label__in=_ADMIN_APPS, codename__startswith=f"{verb}_")
+    return list(DjangoPermission.objects.filter(wanted).values_list("pk", flat=True))

@@ -1,0 +1,60 @@
+"""The portal's named permissions, and the one query that says whether an account holds one now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import models
+from django.db.models import Q
+
+_BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+class Permission(models.TextChoices):
+    """Each permission with its Django name (app label and codename). The roles that hold them: `certs.access.roles`."""
+
+    SEE_EVERY_TEAM = "certs.see_every_team", "Can see the requests, orders and certificates of every team"
+    ACT_FOR_EVERY_TEAM = "certs.act_for_every_team", "Can renew, revoke, release, cancel and resume for every team"
+    DECIDE_REQUESTS = "certs.decide_requests", "Can approve and reject requests of other persons"
+    DECIDE_KEYS = "certs.decide_keys", "Can block public keys and undo a block"
+    REVOKE_TOKENS = "certs.revoke_tokens", "Can revoke the API tokens of every user"
+    OPERATE = "certs.operate", "Can close alerts, and pause and resume the work of every team"
+    PUBLISH_POLICIES = "policy.publish_policyversion", "Can publish the policy versions that another person drafted"
+
+
+class PortalRights(models.Model):
+    """Carries the permissions that belong to no table. No table is made, and Django's own four are not added."""
+
+    class Meta:
+        managed = False
+        default_permissions = ()
+        permissions = [(one.value.partition(".")[2], one.label) for one in Permission if one.value.startswith("certs.")]
+
+
+def holders_of(permission: Permission) -> models.QuerySet[Any]:
+    """Active accounts that hold the permission: directly, through a group, or as superusers."""
+    return get_user_model().objects.with_perm(permission.value, backend=_BACKEND)
+
+
+def holds(user: Any, permission: Permission) -> bool:
+    """Whether the account is active and holds the permission now.
+
+    Asks the database each time. `User.has_perm` keeps what it read on the user object, and a user object can be older than
+    the last change of groups.
+    """
+    return user.pk is not None and holders_of(permission).filter(pk=user.pk).exists()
+
+
+def teams_seen_by(user: Any) -> frozenset[int] | None:
+    """Ids of the teams whose requests and certificates the user may see now; None for every team."""
+    if holds(user, Permission.SEE_EVERY_TEAM):
+        return None
+    teams = get_user_model().objects.filter(pk=user.pk, is_active=True, teams__isnull=False)
+    return frozenset(teams.values_list("teams", flat=True))
+
+
+def team_seen_by(user: Any) -> Q:
+    """Condition on rows with a `team`: it is one that the user may see now."""
+    teams = teams_seen_by(user)
+    return Q() if teams is None else Q(team__in=teams)

@@ -1,0 +1,3 @@
+from tests.certs.access.cast import cast
+
+__all__ = ["cast"]
