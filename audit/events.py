@@ -87,6 +87,31 @@ class EventType(StrEnum):
     CRL_SHARD_OPENED = "crl:shard_opened"
     CRL_PUBLISHED = "crl:published"
     OCSP_RESPONDER_MADE = "ocsp:responder_made"
+    # Changes of power, see certs.access.changes_of_power.
+    USER_CREATED = "user:created"
+    USER_CHANGED = "user:changed"
+    USER_DELETED = "user:deleted"
+    GROUP_CREATED = "group:created"
+    GROUP_CHANGED = "group:changed"
+    GROUP_DELETED = "group:deleted"
+    TEAM_CREATED = "team:created"
+    TEAM_CHANGED = "team:changed"
+    TEAM_DELETED = "team:deleted"
+    DOMAIN_CREATED = "domain:created"
+    DOMAIN_CHANGED = "domain:changed"
+    DOMAIN_DELETED = "domain:deleted"
+    PROFILE_CREATED = "profile:created"
+    PROFILE_CHANGED = "profile:changed"
+    PROFILE_DELETED = "profile:deleted"
+    POLICY_CREATED = "policy:created"
+    POLICY_CHANGED = "policy:changed"
+    POLICY_DELETED = "policy:deleted"
+    SCHEDULE_CREATED = "schedule:created"
+    SCHEDULE_CHANGED = "schedule:changed"
+    SCHEDULE_DELETED = "schedule:deleted"
+    ISSUER_CHANGED = "issuer:changed"
+    ISSUER_DELETED = "issuer:deleted"
+    TOKEN_CHANGED = "token:changed"  # noqa: S105 - the name of an event
     SECRET_REFUSED = "secret:refused"  # noqa: S105 - the name of an event
 
 

@@ -48,7 +48,7 @@ def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> 
         "way": way if way in dict(WAYS) else "words",
         "teams": teams,
         "team": chosen,
-        "examples": [example.format(domain=chosen.default_domain) for example in EXAMPLES],
+        "examples": [example.format(domain=chosen.example_domain) for example in EXAMPLES],
         "defaults": defaults_for(chosen, now=database_now()),
         "key_types": [(spec.value, spec.label) for spec in KeySpec if spec.family != "ml-dsa"],
         "profiles": Profile.objects.values_list("name", "description"),

@@ -175,13 +175,14 @@ def _names(fields: Fields, defaults: IntakeDefaults, *, complete: bool) -> tuple
             ips += [address] if address not in ips else []
             continue
         full = text
-        if complete and "." not in text:
+        if complete and "." not in text and defaults.domain:
             full = f"{text}.{defaults.domain}"
             notes.append(f"{text} was completed to {full}.")
         name = parse_dns_name(full, allow_unicode=True, field=label).ascii
         dns += [name] if name not in dns else []
     if not dns and not ips:
-        raise InputRefused("A certificate needs at least one name.", field="common_name", next_step=f"For example api.{defaults.domain}.")
+        example = f"For example api.{defaults.domain or 'example.com'}."
+        raise InputRefused("A certificate needs at least one name.", field="common_name", next_step=example)
     if len(dns) + len(ips) > settings.PKI_MAX_NAMES:
         raise InputRefused(
             f"{len(dns) + len(ips)} names are more than {settings.PKI_MAX_NAMES}.",

@@ -200,6 +200,8 @@ PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
 # Days after a renewal at which the old certificate is revoked as superseded; 0 lets it expire.
 PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0)
 PKI_DEFAULT_DOMAINS = env_list("PKI_DEFAULT_DOMAINS", "example.com,example.test")
+# Names at or above a public suffix that the organisation runs itself and that a team may own, such as `internal` or `corp`.
+PKI_PRIVATE_SUFFIXES = env_list("PKI_PRIVATE_SUFFIXES", "")
 PKI_MAX_NAMES = 100
 PKI_ORDER_FROM = env_int("PKI_ORDER_FROM", 6, minimum=2)  # so many certificates asked for in one sentence at a command are a bulk order
 # Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is one or two milliseconds of a core.

@@ -177,7 +177,7 @@ def test_domains_are_compared_label_by_label(name: str, allowed: bool) -> None:
 def test_longest_domain_owns_the_name() -> None:
     theirs_below = RequesterFacts("web", ("example.com",), ("pay.example.com",))
     refused = judge(named("api.pay.example.com", "www.example.com"), requester=theirs_below)
-    assert refused.reason == "Name api.pay.example.com belongs to another team (domain pay.example.com)"
+    assert refused.reason == "Name api.pay.example.com is outside the team's domains (example.com)"
     assert refused.suggestion is not None
     assert refused.suggestion.changes["dns_names"] == ["www.example.com"]
     ours_below = RequesterFacts("pay", ("pay.example.com",), ("example.com",))
@@ -185,12 +185,25 @@ def test_longest_domain_owns_the_name() -> None:
     assert judge(named("api.example.com"), requester=ours_below).outcome is Outcome.DENY
 
 
-def test_wildcard_above_another_teams_domain_is_refused_without_naming_it() -> None:
-    requester = RequesterFacts("web", ("example.com",), ("secret-project.example.com",))
-    decision = judge(named("*.example.com"), requester=requester)
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        ("a.taken.test", ("taken.test",)),
+        ("a.free.test", ()),
+        ("a.pay.example.com", ("pay.example.com",)),
+        ("*.example.com", ("secret-project.example.com",)),
+        ("*.taken.test", ("taken.test", "x.taken.test")),
+    ],
+)
+def test_refusal_never_tells_what_other_teams_own(name: str, foreign: tuple[str, ...]) -> None:
+    """S19: one text and one advice, whether another team owns the name or nobody does."""
+    decision = judge(named(name), requester=RequesterFacts("web", ("example.com",), foreign))
     assert decision.outcome is Outcome.DENY
-    assert decision.reason == "Wildcard *.example.com would stand above a domain of another team"
-    assert "secret-project" not in str(decision.to_dict())
+    assert decision.reason == f"Name {name} is outside the team's domains (example.com)"
+    free = judge(named("a.free.test"), requester=RequesterFacts("web", ("example.com",)))
+    told, usual = (str(one.to_dict()) for one in (decision, free))
+    assert told.replace(name, "NAME") == usual.replace("a.free.test", "NAME") or "*" in name
+    assert not any(domain in told.replace(name, "") for domain in foreign)
 
 
 def test_schedule_of_sc081_counts_on_the_day_of_issuance() -> None:

@@ -53,7 +53,7 @@ def _item_line(row: Row, rules: Rules) -> Line:
     source = f"item {row.number}"
     if bare is None:
         return replace(row_line(row, rules), source=source)
-    problem = f"name: {bare[:64]!r} is no full domain name. For example api.{rules.defaults.domain}."
+    problem = f"name: {bare[:64]!r} is no full domain name. For example api.{rules.defaults.domain or 'example.com'}."
     return Line(row.number, source, None, problem=problem, field="name")
 
 
