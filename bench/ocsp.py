@@ -21,7 +21,7 @@ from bench.http import web_server
 from bench.inventory import fill
 from bench.machine import row
 from certs.models import Certificate, Issuer
-from certs.workflow.publishing import keep_status_information
+from certs.status.maintenance import keep_status_information
 
 CERTIFICATES = 1_000_000
 ASKED, HOT = 20_000, 1_000

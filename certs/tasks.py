@@ -12,7 +12,8 @@ from kombu.exceptions import OperationalError
 
 from certs.models import Issuer
 from certs.notifications import mail
-from certs.workflow import destruction, expiry, holding, publishing, reconciling, recovery, revoking, steps, succession
+from certs.status import maintenance
+from certs.workflow import destruction, expiry, holding, reconciling, recovery, revoking, steps, succession
 from certs.workflow.bulk import chunks, dispatching, drafting
 from certs.workflow.steps.keys import KeysUnavailable
 
@@ -103,7 +104,7 @@ def process_revocations() -> int:
 
 @shared_task
 def publish_status() -> dict[str, int]:
-    return publishing.keep_status_information()
+    return maintenance.keep_status_information()
 
 
 @shared_task

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
 
 from audit.clock import database_now
+from audit.tolerance import CLOCK_TOLERANCE
 from keys.backends.base import KeyBackend, KeyInfo, KeyRef
 from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyMismatch, KeyOperationRefused
 from keys.models import Key
@@ -16,9 +17,6 @@ from keys.ownership import blocked_keys
 from keys.registry import get_key_backend
 from keys.rows import update_keys
 from keys.spec import KeySpec, spki_der, spki_sha256
-
-CLOCK_TOLERANCE = timedelta(minutes=5)  # between the database's clock and the backend's
-
 
 # Keys made between two renewals of the caller's lease: 16 RSA-4096 keys take a loaded machine some 10 s, 500 others one.
 SLOW_AT_ONCE, AT_ONCE = 16, 500

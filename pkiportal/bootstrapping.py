@@ -20,6 +20,7 @@ from audit.log import Actor, record
 from audit.signer import ensure_sealing_key
 from certs.access.roles import ensure_roles
 from certs.ca.creation import ensure_own_ca
+from certs.ca.lifetime import has_ended
 from certs.ca.responders import ensure_responder, newest_responder
 from certs.crl import points_of, publish_crl
 from certs.models import Domain, Issuer, Team
@@ -103,12 +104,13 @@ class Bootstrap:
 
     def status_information(self) -> None:
         """The root's CRL, which only this command can make, and the first CRL and OCSP responder of each issuing CA."""
-        for root in own_roots():
+        for root in (one for one in own_roots() if not has_ended(one, now=database_now())):
             for point in points_of(root):
                 if point.published is None:
                     publish_crl(point, actor=ACTOR, validity=timedelta(days=settings.PKI_ROOT_CRL_VALID_DAYS))
                     self._made(f"CRL of {root.name}")
-        for issuer in own_issuing_cas():
+        now = database_now()
+        for issuer in (one for one in own_issuing_cas() if not has_ended(one, now=now)):
             if newest_responder(issuer) is None:
                 ensure_responder(issuer, actor=ACTOR)
                 self._made(f"OCSP responder of {issuer.name}")

@@ -142,14 +142,18 @@ def _send_crl(environ: Environ, start_response: Any, crl: ServedCRL, *, head: bo
 
 
 def _not_modified(environ: Environ, crl: ServedCRL) -> bool:
-    """If-None-Match decides where it is given, else If-Modified-Since (RFC 9110 13.2.2)."""
+    """If-None-Match decides where it is given, else If-Modified-Since (RFC 9110 13.2.2).
+
+    Only the very date that was sent with this CRL counts: after a wrong clock was put right, a date
+    that lies later may belong to an older CRL.
+    """
     if tags := environ.get("HTTP_IF_NONE_MATCH"):
         return crl.etag in tags or tags.strip() == "*"
     try:
         since = parsedate_to_datetime(environ.get("HTTP_IF_MODIFIED_SINCE", ""))
     except ValueError:
         return False
-    return since.tzinfo is not None and crl.this_update <= since
+    return since.tzinfo is not None and crl.this_update == since
 
 
 _SAFE: Headers = [("X-Content-Type-Options", "nosniff")]

@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce
 from audit.batches import Query, among_ids, ask, id_list, text_list
 from audit.clock import database_now
 from audit.gathering import Afterwards
+from audit.tolerance import CLOCK_TOLERANCE
 from audit.vendor import dialect, on_postgresql
 from certs.ca.base import (
     BookkeepingCA,
@@ -32,7 +33,8 @@ from certs.ca.base import (
     RevokedThere,
     Unknown,
 )
-from certs.ca.preparing import loaded, prepared
+from certs.ca.lifetime import loaded
+from certs.ca.preparing import prepared
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
 from certs.models.batch import insert_models, instances, select_query, update_later, update_rows
@@ -42,7 +44,6 @@ from keys.errors import KeyBackendError
 from keys.lifecycle import may_sign, sign_many_with
 from keys.models import Key
 
-MAX_SKEW = timedelta(minutes=5)
 INTENT_LIFETIME = timedelta(hours=1)
 State = IssuanceIntent.State
 _ENDED = (RequestState.COMPLETED, RequestState.REJECTED, RequestState.FAILED, RequestState.CANCELLED)
@@ -330,5 +331,5 @@ def _check(issuer: Issuer, now: datetime) -> None:
 
 def _check_clock(now: datetime) -> None:
     skew = abs(datetime.now(tz=UTC) - now)
-    if skew > MAX_SKEW:
+    if skew > CLOCK_TOLERANCE:
         raise _ClockDiffers(f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended.")

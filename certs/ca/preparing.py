@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography import x509
 
+from audit.tolerance import CLOCK_TOLERANCE
 from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import Order, Refused
+from certs.ca.lifetime import loaded
 from certs.models import IssuanceIntent, Issuer
 from certs.models.batch import new
 from certs.x509.lint import lint
@@ -21,14 +22,6 @@ from certs.x509.splicing import Addresses, Subject, splice_tbs
 from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
-
-BACKDATE = timedelta(minutes=5)
-
-
-@lru_cache(maxsize=64)
-def loaded(der: bytes) -> x509.Certificate:
-    """A CA's certificate, parsed once."""
-    return x509.load_der_x509_certificate(der)
 
 
 def prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[dict[str, Refused], dict[str, IssuanceIntent]]:
@@ -68,7 +61,7 @@ def _signing(issuer: Issuer, now: datetime) -> _Signing:
     der = bytes(issuer.certificate_der or b"")
     certificate = loaded(der)
     addresses = Addresses(crl_url(issuer.slug, issuer.crl_shard), ocsp_url(issuer.slug), certificate_url(issuer.slug))
-    not_before = max(now - BACKDATE, certificate.not_valid_before_utc).replace(microsecond=0)
+    not_before = max(now - CLOCK_TOLERANCE, certificate.not_valid_before_utc).replace(microsecond=0)
     return _Signing(issuer, der, certificate, addresses, now, not_before, certificate.not_valid_after_utc)
 
 

@@ -15,9 +15,9 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
+from audit.tolerance import CLOCK_TOLERANCE
 from certs.ca.creation import ensure_key
 from certs.ca.local import LocalCAClient
-from certs.ca.preparing import BACKDATE
 from certs.models import IssuanceIntent, Issuer, ResponderCertificate
 from certs.x509.responder import LONGEST_LIFE, build_responder_tbs, lint_responder
 from certs.x509.serial import new_serial
@@ -57,7 +57,7 @@ def _prepared(
     issuer: Issuer, certificate: x509.Certificate, key: Key, reference: str, name: str, *, now: datetime
 ) -> tuple[IssuanceIntent, list[str]]:
     """The serial and the linted TBS, once for this period."""
-    not_before = max(now - BACKDATE, certificate.not_valid_before_utc).replace(microsecond=0)
+    not_before = max(now - CLOCK_TOLERANCE, certificate.not_valid_before_utc).replace(microsecond=0)
     not_after = min(not_before + LONGEST_LIFE - timedelta(seconds=1), certificate.not_valid_after_utc)
     serial, spki = new_serial(), bytes(key.spki_der or b"")
     unsigned = build_responder_tbs(

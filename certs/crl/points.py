@@ -10,8 +10,13 @@ from certs.models import CRLPoint, Issuer
 
 
 def idp_url(point: CRLPoint) -> str:
-    """What a CRL's IDP names: the address in the certificates, once the issuer has more than one CRL; nothing while it has one."""
-    return crl_url(point.issuer.slug, point.shard) if point.issuer.crl_shard else ""
+    """Return the address that the CRL's issuing distribution point names, "" for a complete CRL.
+
+    A shard covers only the certificates that name its address, so its IDP is critical (RFC 5280
+    5.2.5). The complete CRL has none: clients that keep one CRL for each issuer, or know no IDP,
+    can use it for every certificate (6.3.3 (b) (2) compares only an IDP that is there).
+    """
+    return crl_url(point.issuer.slug, point.shard) if point.shard else ""
 
 
 def points_of(issuer: Issuer) -> list[CRLPoint]:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
+from time import sleep
 from typing import Any
 
 from cryptography import x509
@@ -19,8 +20,11 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Value, record
+from audit.tolerance import CLOCK_TOLERANCE
+from certs.ca.lifetime import end_of, has_ended
 from certs.crl.points import idp_url, take_number
 from certs.crl.segments import BooksDisagree, Snapshot, changed, take_snapshot
+from certs.errors import Conflict
 from certs.models import CRL, Certificate, CRLPoint, CRLSegment, IssuanceIntent, Revocation
 from certs.terms import RevocationReason
 from certs.x509.crl import REASON_CODES, CRLFrame, crl_around, read_entries
@@ -30,6 +34,7 @@ from keys.using import sign_digest_with, sign_many_with
 
 MARK_AT_ONCE = 5_000
 KEPT_FOR = timedelta(hours=1)  # who began to read a CRL, or to make one, ends within this
+_SECOND = timedelta(seconds=1)
 _HOLD = REASON_CODES[RevocationReason.CERTIFICATE_HOLD]
 
 
@@ -49,10 +54,12 @@ def needs_new_crl(point: CRLPoint, *, now: datetime) -> bool:
 def publish_crl(point: CRLPoint, *, actor: Actor, validity: timedelta | None = None) -> CRL | None:
     """Build, sign and publish; None when another builder published a later one meanwhile. No transaction may be open in production.
 
-    Raises CRLWithheld, and keys.errors.KeyBackendError when the issuer's key cannot be used.
+    Raises Conflict after the CA's end, CRLWithheld, and keys.errors.KeyBackendError when the issuer's key cannot be used.
     """
+    _check_not_ended(point)
     number = take_number(point)
     point.refresh_from_db(fields=["published"])
+    _wait_for_the_next_second(point)
     now = database_now()
     try:
         snapshot = take_snapshot(point, now=now)
@@ -65,6 +72,43 @@ def publish_crl(point: CRLPoint, *, actor: Actor, validity: timedelta | None = N
     _mark(snapshot.fresh[MARK_AT_ONCE:], crl.number)
     _clear_up(point, crl, now=now)
     return crl
+
+
+def _check_not_ended(point: CRLPoint) -> None:
+    """A CRL signed after the CA's notAfter would end before it begins. Raises Conflict."""
+    issuer = point.issuer
+    if has_ended(issuer, now=database_now()):
+        raise Conflict(
+            f"{issuer.name} ended on {end_of(issuer):%d %b %Y %H:%M} UTC, and so did every certificate beneath it. "
+            "No CRL can be signed for it any more.",
+            next_step="Nothing is to be done for it: its last CRL stays public. Are certificates needed, roll over to another CA.",
+        )
+
+
+def _wait_for_the_next_second(point: CRLPoint) -> None:
+    """ThisUpdate and Last-Modified have whole seconds: of two CRLs in one second a cache would keep the older (RFC 9110 8.8.2.2).
+
+    At most a second, and only where the last CRL is that young because of a revocation.
+    """
+    if point.published is None:
+        return
+    missing = point.published.this_update + _SECOND - database_now()
+    if timedelta(0) < missing <= _SECOND:
+        sleep(missing.total_seconds())
+
+
+def this_update_of(now: datetime, snapshot: Snapshot, before: CRL | None) -> datetime:
+    """Return thisUpdate: back-dated like certificates, for clients whose clock is behind.
+
+    Never before a revocationDate on the CRL, nor less than a second after the thisUpdate of the CRL
+    before it; that one is ignored where a wrong clock had put it into the future.
+    """
+    earliest = [now - CLOCK_TOLERANCE]
+    if snapshot.latest_revocation:
+        earliest.append(min(now, snapshot.latest_revocation))
+    if before and before.this_update + _SECOND <= now:
+        earliest.append(before.this_update + _SECOND)
+    return max(earliest).replace(microsecond=0)
 
 
 def _check_nothing_vanished(point: CRLPoint, snapshot: Snapshot, *, now: datetime) -> None:
@@ -105,7 +149,7 @@ def _signed(point: CRLPoint, number: int, snapshot: Snapshot, *, now: datetime, 
     """The TBS goes by in pieces: hashed, never held whole, unless the key's scheme wants the whole message."""
     assert point.issuer.key is not None
     certificate = x509.load_der_x509_certificate(bytes(point.issuer.certificate_der or b""))
-    this_update = now.replace(microsecond=0)
+    this_update = this_update_of(now, snapshot, point.published)
     url = idp_url(point)
     next_update = min(this_update + validity, certificate.not_valid_after_utc)
     frame = CRLFrame(certificate, number, this_update, next_update, url)

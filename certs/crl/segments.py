@@ -20,6 +20,7 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
+from audit.tolerance import CLOCK_TOLERANCE
 from audit.vendor import on_postgresql
 from certs.models import CRL, Certificate, CRLPoint, CRLSegment
 from certs.x509.crl import encode_entries
@@ -29,14 +30,19 @@ Source = CRLSegment.Source
 _REVOKED = ", ".join(f"'{status.value}'" for status in Certificate.SAYS_REVOKED)
 _TABLE = {Source.CERTIFICATES: "certs_certificate", Source.INTENTS: "certs_issuanceintent"}
 _ON_CRL = {
-    Source.CERTIFICATES: f"x.issuer_id = %(issuer)s AND x.crl_shard = %(shard)s AND x.status IN ({_REVOKED})",
+    Source.CERTIFICATES: f"x.issuer_id = %(issuer)s{{shard}} AND x.status IN ({_REVOKED})",
     # What was never recorded: abandoned, or signed and then revoked because nobody was to have it.
     Source.INTENTS: (
-        "x.issuer_id = %(issuer)s AND x.crl_shard = %(shard)s AND (x.state = 'abandoned' OR x.revoked_at IS NOT NULL)"
+        "x.issuer_id = %(issuer)s{shard} AND (x.state = 'abandoned' OR x.revoked_at IS NOT NULL)"
         " AND NOT EXISTS (SELECT 1 FROM certs_certificate c WHERE c.issuer_id = x.issuer_id AND c.serial_number = x.serial_number)"
     ),
 }
 _VERSION = {Source.CERTIFICATES: "x.status_version", Source.INTENTS: "1"}
+
+
+def _on_crl(source: Source, point: CRLPoint) -> str:
+    """Return the SQL condition for the rows in a CRL's scope: shard 0 is complete, for every client."""
+    return _ON_CRL[source].format(shard=" AND x.crl_shard = %(shard)s" if point.shard else "")
 
 
 class BooksDisagree(Exception):
@@ -59,6 +65,11 @@ class Snapshot:
         return sum(segment.length for segment in self.segments)
 
     @property
+    def latest_revocation(self) -> datetime | None:
+        """The newest revocationDate on the CRL: its thisUpdate must not lie before it."""
+        return max((one.latest_revocation for one in self.segments if one.latest_revocation), default=None)
+
+    @property
     def count(self) -> int:
         return sum(segment.count for segment in self.segments)
 
@@ -68,7 +79,7 @@ def fingerprints(point: CRLPoint) -> dict[Key, tuple[int, str]]:
     found: dict[Key, tuple[int, str]] = {}
     for source in Source:
         counted = f"x.id / {RANGE}, count(*), sum(x.id), sum(x.id * {_VERSION[source]})"
-        sql = f"SELECT {counted} FROM {_TABLE[source]} x WHERE {_ON_CRL[source]} GROUP BY 1 ORDER BY 1"  # noqa: S608 - constants
+        sql = f"SELECT {counted} FROM {_TABLE[source]} x WHERE {_on_crl(source, point)} GROUP BY 1 ORDER BY 1"  # noqa: S608 - constants
         with connection.cursor() as cursor:
             cursor.execute(sql, {"issuer": point.issuer_id, "shard": point.shard})
             for number, count, ids, versions in cursor.fetchall():
@@ -96,7 +107,8 @@ def _settled(point: CRLPoint, now: datetime) -> CRL | None:
     """The last CRL that has been public for a whole period. What it held after its expiry may leave: an entry stays until it
     was on a regularly scheduled CRL beyond its certificate's validity (RFC 5280 3.3).
     """
-    before = now - timedelta(hours=settings.PKI_CRL_EVERY_HOURS)
+    # thisUpdate may be back-dated by the tolerance; it was public for a whole period only after both.
+    before = now - timedelta(hours=settings.PKI_CRL_EVERY_HOURS) - CLOCK_TOLERANCE
     return CRL.objects.filter(point=point, this_update__lte=before).order_by("-number").first()
 
 
@@ -168,6 +180,7 @@ def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot:
         count=row.count,
         length=len(entries),
         earliest_expiry=row.earliest,
+        latest_revocation=row.latest,
         entries=entries,
         created_at=now,
     )
@@ -193,32 +206,35 @@ def _insert(segment: CRLSegment) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """What is on record of one range: rows in all, and of those that appear their lines, number and earliest expiry."""
+    """What is on record of one range: rows in all, and of those that appear their lines, number, earliest expiry, latest revocation."""
 
     rows: int
     lines: str
     count: int
     fresh: list[int]
     earliest: datetime | None
+    latest: datetime | None  # revocationDate
 
 
 _CERTIFICATE_ROWS = """
     SELECT x.id AS id, x.not_after AS not_after, r.first_crl_number IS NULL AS fresh, coalesce(r.first_crl_number, 0) AS first_on,
+           r.requested_at AS since,
            x.serial_number || ',' || {requested_at} || ',' || r.reason || ',' || {invalidity_date} AS line
     FROM certs_certificate x
     JOIN certs_revocation r ON r.certificate_id = x.id AND r.certificate_id BETWEEN %(first)s AND %(last)s
     WHERE {on_crl} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
 """
 _INTENT_ROWS = """
-    SELECT x.id AS id, x.not_after AS not_after, x.not_after IS NULL AS fresh, 0 AS first_on,
+    SELECT x.id AS id, x.not_after AS not_after, x.not_after IS NULL AS fresh, 0 AS first_on, x.revoked_at AS since,
            x.serial_number || ',' || {revoked_at} || ',' || x.revocation_reason || ',' AS line
     FROM certs_issuanceintent x WHERE {on_crl} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
 """
 _ONE_STATEMENT = """
     SELECT count(*), {lines} FILTER (WHERE kept), count(*) FILTER (WHERE kept), {ids} FILTER (WHERE fresh),
-           min(not_after) FILTER (WHERE kept)
+           min(not_after) FILTER (WHERE kept), max(since) FILTER (WHERE kept)
     FROM (
-        SELECT id, not_after, fresh, line, fresh OR not_after >= %(settled)s OR first_on > %(settled_number)s AS kept FROM ({rows}) AS x
+        SELECT id, not_after, fresh, line, since,
+               fresh OR not_after >= %(settled)s OR first_on > %(settled_number)s AS kept FROM ({rows}) AS x
     ) AS y
 """
 
@@ -231,18 +247,21 @@ def _read(source: Source, point: CRLPoint, number: int, settled: CRL | None) -> 
     sql = _ONE_STATEMENT.format(
         lines="string_agg(line, ';' ORDER BY id)" if postgres else "group_concat(line, ';')",
         ids="array_agg(id)" if postgres else "json_group_array(id)",
-        rows=rows.format(on_crl=_ON_CRL[source], **stamps),
+        rows=rows.format(on_crl=_on_crl(source, point), **stamps),
     )
     bounds: dict[str, Any] = {"issuer": point.issuer_id, "shard": point.shard, "first": number * RANGE, "last": (number + 1) * RANGE - 1}
     since = settled.this_update if settled else datetime(1970, 1, 1, tzinfo=UTC)
     bounds |= {"settled": connection.ops.adapt_datetimefield_value(since), "settled_number": settled.number if settled else 0}
     with connection.cursor() as cursor:
         cursor.execute(sql, bounds)
-        count, lines, kept, ids, earliest = cursor.fetchone()
+        count, lines, kept, ids, earliest, latest = cursor.fetchone()
     fresh = [] if source is Source.INTENTS else (json.loads(ids) if isinstance(ids, str) else ids or [])
-    if isinstance(earliest, str):
-        earliest = datetime.fromisoformat(earliest).replace(tzinfo=UTC)
-    return _Range(count, lines or "", kept, fresh, earliest)
+    return _Range(count, lines or "", kept, fresh, _moment(earliest), _moment(latest))
+
+
+def _moment(found: datetime | str | None) -> datetime | None:
+    """SQLite returns the result of min() and max() as text."""
+    return datetime.fromisoformat(found).replace(tzinfo=UTC) if isinstance(found, str) else found
 
 
 _STAMPS = {"requested_at": "r.requested_at", "invalidity_date": "r.invalidity_date", "revoked_at": "x.revoked_at"}

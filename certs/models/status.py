@@ -6,7 +6,10 @@ from django.db import models
 
 
 class CRLPoint(models.Model):
-    """A place where a CRL is published: an issuer's one list, or one shard of it. Numbers are taken here, under a row lock."""
+    """Where a CRL is published: shard 0 is the complete CRL of an issuer, each further shard covers the certificates that name it.
+
+    Numbers are taken here, under a row lock.
+    """
 
     issuer = models.ForeignKey("certs.Issuer", on_delete=models.PROTECT, related_name="crl_points")
     shard = models.PositiveIntegerField(default=0)
@@ -36,6 +39,7 @@ class CRLSegment(models.Model):
     count = models.PositiveIntegerField()
     length = models.PositiveIntegerField(help_text="Octets.")
     earliest_expiry = models.DateTimeField(null=True, help_text="After it an entry may leave, once it has been published past its expiry.")
+    latest_revocation = models.DateTimeField(null=True, help_text="The newest revocationDate among its entries.")
     entries = models.BinaryField()
     created_at = models.DateTimeField()
 

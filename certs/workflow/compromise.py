@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -18,6 +18,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import record
+from audit.tolerance import CLOCK_TOLERANCE
 from certs.access.permissions import Authority
 from certs.errors import InputRefused
 from certs.inventory import sharing_key
@@ -31,7 +32,6 @@ from keys.lifecycle import block_public_key, blocked_keys
 from keys.models import Key
 
 COMPROMISE = RevocationReason.KEY_COMPROMISE
-CLOCK_TOLERANCE = timedelta(minutes=5)  # of whoever sends a date: another portal tells the time of its revocation
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,8 @@
-"""Keeping status information true and fresh: CRLs after every revocation and on time, responders, shards, and alarms before it is late.
-
-Beat comes by every few seconds, and a revocation starts it at once; each part looks first and does only what is missing, so that
-a storm of revocations gives one CRL after another and not one for each. Needs the CA role.
-"""
+"""The steps of status maintenance: CRLs, shards, abandoned intents, CAs that were replaced. Needs the CA role."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -19,24 +13,16 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record, record_many
 from audit.log import Event as AuditEvent
-from certs.ca.base import CAUnreachable
 from certs.ca.local import INTENT_LIFETIME
-from certs.ca.responders import ensure_responder, newest_responder
-from certs.crl import CRLWithheld, changed, needs_new_crl, points_of, publish_crl
-from certs.errors import Conflict
+from certs.crl import CRLWithheld, needs_new_crl, points_of, publish_crl
 from certs.models import CRL, CRLPoint, IssuanceIntent, Issuer
-from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
+from certs.notifications.alerts import close_alerts, raise_alert
 from certs.terms import RequestState
 from certs.workflow.beats import pause
-from certs.workflow.responder_keys import destroy_old_responder_keys
 from certs.workflow.states import UNFINISHED, WORKER
-from keys.errors import KeyBackendError
-
-log = logging.getLogger(__name__)
 
 ROUNDS = 3  # a CRL may be overtaken, or be out of date again when it is published: then another follows at once
 ALARM_BEFORE = timedelta(hours=24)
-ROOT_ALARM_BEFORE = timedelta(days=30)
 CHUNK = 500
 
 
@@ -48,38 +34,6 @@ def own_issuing_cas() -> list[Issuer]:
 
 def own_roots() -> list[Issuer]:
     return list(Issuer.objects.filter(key__isnull=False, parent__isnull=True, alias="").select_related("key").order_by("pk"))
-
-
-def keep_status_information() -> dict[str, int]:
-    """What beat runs. One CA whose key cannot be used does not keep the others from their turn."""
-    done = {"crls": 0, "responders": 0}
-    for issuer in own_issuing_cas():
-        done["responders"] += _guarded(issuer, lambda issuer=issuer: _renew_responder(issuer))  # type: ignore[misc]
-        done["crls"] += _guarded(issuer, lambda issuer=issuer: _refresh(issuer))  # type: ignore[misc]
-    abandon_old_intents()
-    retire_predecessors()
-    destroy_old_responder_keys()
-    watch()
-    return done
-
-
-def _guarded(issuer: Issuer, work: Callable[[], int]) -> int:
-    """What is late because of this is alarmed by `watch` while there is still time."""
-    try:
-        return work()
-    except (KeyBackendError, CAUnreachable, Conflict) as exc:
-        log.warning("status information of %s waits: %s", issuer.name, exc)
-        return 0
-
-
-def _renew_responder(issuer: Issuer) -> int:
-    before = newest_responder(issuer)
-    return int(ensure_responder(issuer, actor=WORKER) != before)
-
-
-def _refresh(issuer: Issuer) -> int:
-    open_next_shard(issuer)
-    return sum(refresh_point(point) is not None for point in points_of(issuer))
 
 
 def refresh_point(point: CRLPoint, *, force: bool = False, actor: Actor = WORKER) -> CRL | None:
@@ -99,11 +53,12 @@ def refresh_point(point: CRLPoint, *, force: bool = False, actor: Actor = WORKER
     if made is not None:
         with transaction.atomic():
             for kind in ("crl_withheld", "crl_late"):
-                close_alerts(kind=kind, cause=_cause(point), now=database_now())
+                close_alerts(kind=kind, cause=crl_cause(point), now=database_now())
     return made
 
 
-def _cause(point: CRLPoint) -> str:
+def crl_cause(point: CRLPoint) -> str:
+    """Return the cause under which alerts about this CRL are raised and closed."""
     return f"crl:{point.issuer.slug}/{point.shard}"
 
 
@@ -111,7 +66,7 @@ def _cause(point: CRLPoint) -> str:
 def _alarm_withheld(point: CRLPoint, reason: str) -> None:
     raise_alert(
         kind="crl_withheld",
-        cause=_cause(point),
+        cause=crl_cause(point),
         message=f"The next CRL of {point} is not published: {reason}",
         next_step="The last one stays public until its nextUpdate. Find what changed those rows; the audit log names every revocation.",
         now=database_now(),
@@ -179,64 +134,3 @@ def retire_predecessors() -> int:
             record(EventType.ISSUER_STATE_CHANGED, subject=f"issuer:{issuer.slug}", actor=WORKER, at=now, data=data)
         retired += 1
     return retired
-
-
-def watch() -> None:
-    """Alarm a day before a CRL or a responder would be late, a month before a root's CRL, which no worker can make."""
-    now = database_now()
-    for issuer in [*own_issuing_cas(), *own_roots()]:
-        root = not issuer.alias
-        for point in points_of(issuer):
-            before = ROOT_ALARM_BEFORE if root else ALARM_BEFORE
-            if point.published is None or point.published.next_update - now < before:
-                _alarm_late(point, root=root, now=now)
-            else:
-                close_alerts(kind="crl_late", cause=_cause(point), now=now)
-        if root:
-            _watch_root(issuer, now=now)
-        else:
-            _watch_responder(issuer, now=now)
-
-
-@transaction.atomic
-def _alarm_late(point: CRLPoint, *, root: bool, now: datetime) -> None:
-    ends = f"ends {point.published.next_update:%Y-%m-%d %H:%M} UTC" if point.published else "was never made"
-    by_root = f"Bring the root's key online and run `manage.py publish_crl --issuer {point.issuer.slug}`."
-    by_itself = "Is a worker of the queue `ca` running, and does the CA's key backend answer? Then a new CRL comes by itself."
-    raise_alert(
-        kind="crl_late",
-        cause=_cause(point),
-        message=f"The CRL of {point} {ends} and no newer one is published.",
-        next_step=by_root if root else by_itself,
-        now=now,
-    )
-
-
-@transaction.atomic
-def _watch_root(root: Issuer, *, now: datetime) -> None:
-    """No worker can sign the root's CRL, so people must know that it does not say yet which CA is distrusted."""
-    if not any(changed(point) for point in points_of(root)):
-        close_alerts(kind="root_crl_behind", cause=ca_cause(root), now=now)
-        return
-    raise_alert(
-        kind="root_crl_behind",
-        cause=ca_cause(root),
-        message=f"The CRL of {root.name} does not say yet that a CA beneath it is revoked: whoever checks still trusts that one.",
-        next_step=f"Bring the root's key online and run `manage.py publish_crl --issuer {root.slug}`.",
-        now=now,
-    )
-
-
-@transaction.atomic
-def _watch_responder(issuer: Issuer, *, now: datetime) -> None:
-    newest = newest_responder(issuer)
-    if newest is not None and newest.not_after - now >= ALARM_BEFORE:
-        close_alerts(kind="responder_late", cause=ca_cause(issuer), now=now)
-        return
-    raise_alert(
-        kind="responder_late",
-        cause=ca_cause(issuer),
-        message=f"The OCSP responder of {issuer.name} has no certificate for the next 24 hours.",
-        next_step="Is a worker of the queue `ca` running, and may it make keys in PKI_OCSP_KEY_BACKEND? Then a new one comes by itself.",
-        now=now,
-    )

@@ -16,6 +16,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
+from certs.ca.lifetime import has_ended
 from certs.crl import points_of
 from certs.crl.serving import published_crl
 from certs.models import Certificate, IssuanceIntent, Issuer
@@ -51,6 +52,8 @@ def reconcile_status(*, actor: Actor) -> list[Books]:
     for issuer in own_issuing_cas():
         books = Books(issuer.name)
         now = database_now()
+        if has_ended(issuer, now=now):
+            continue
         listed = _listed(issuer, books, now=now)
         for part in _chunks(_expected(issuer, now=now)):
             _compare_crl(part, listed, books, now=now)
@@ -86,6 +89,11 @@ def _expected(issuer: Issuer, *, now: datetime) -> Iterator[_Expected]:
         yield _Expected(serial, "revoked", shard, "", at)
 
 
+def _shards(one: _Expected) -> tuple[int, ...]:
+    """Return the CRLs that a revoked certificate is on: the complete one, and its shard."""
+    return (0, one.shard) if one.shard else (0,)
+
+
 def _chunks(rows: Iterable[_Expected]) -> Iterator[list[_Expected]]:
     part: list[_Expected] = []
     for row in rows:
@@ -97,10 +105,10 @@ def _chunks(rows: Iterable[_Expected]) -> Iterator[list[_Expected]]:
         yield part
 
 
-def _listed(issuer: Issuer, books: Books, *, now: datetime) -> dict[str, tuple[int, int]]:
-    """Serial -> (shard, reason code) of what is public, each CRL's signature and dates checked."""
+def _listed(issuer: Issuer, books: Books, *, now: datetime) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Serial -> (shards, reason code) of what is public, each CRL's signature and dates checked."""
     authority = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
-    listed: dict[str, tuple[int, int]] = {}
+    listed: dict[str, tuple[tuple[int, ...], int]] = {}
     for point in points_of(issuer):
         served = published_crl(issuer.slug, point.shard)
         if served is None:
@@ -112,7 +120,9 @@ def _listed(issuer: Issuer, books: Books, *, now: datetime) -> dict[str, tuple[i
         if crl.next_update_utc is None or crl.next_update_utc <= now:
             books.differ(f"shard {point.shard}", "the published CRL has expired")
         for entry in crl:
-            listed[f"{entry.serial_number:x}"] = (point.shard, _reason_code(entry))
+            serial = f"{entry.serial_number:x}"
+            others, _ = listed.get(serial, ((), 0))
+            listed[serial] = ((*others, point.shard), _reason_code(entry))
     return listed
 
 
@@ -123,7 +133,7 @@ def _reason_code(entry: x509.RevokedCertificate) -> int:
         return 0
 
 
-def _compare_crl(part: list[_Expected], listed: dict[str, tuple[int, int]], books: Books, *, now: datetime) -> None:
+def _compare_crl(part: list[_Expected], listed: dict[str, tuple[tuple[int, ...], int]], books: Books, *, now: datetime) -> None:
     for one in part:
         books.compared += 1
         entry = listed.pop(one.serial, None)
@@ -132,11 +142,11 @@ def _compare_crl(part: list[_Expected], listed: dict[str, tuple[int, int]], book
         elif one.word == "revoked" and entry is None:
             if one.since is None or one.since < now - CRL_GRACE:
                 books.differ(one.serial, "revoked in the inventory, not on the CRL")
-        elif entry is not None and entry != (one.shard, REASON_CODES[one.reason] if one.reason else 0):
+        elif entry is not None and entry != (_shards(one), REASON_CODES[one.reason] if one.reason else 0):
             books.differ(one.serial, "on another CRL, or for another reason, than the inventory says")
 
 
-def _still_listed(issuer: Issuer, listed: dict[str, tuple[int, int]], *, now: datetime) -> list[str]:
+def _still_listed(issuer: Issuer, listed: dict[str, tuple[tuple[int, ...], int]], *, now: datetime) -> list[str]:
     """What remains is right only for certificates that expired since, or never came into the inventory and are revoked."""
     rest = list(listed)
     fine: set[str] = set()

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
+from audit.tolerance import CLOCK_TOLERANCE
 from certs.x509.der_writing import der_length
 from certs.x509.profiles import Profile
 from certs.x509.serial import new_serial
@@ -200,7 +201,7 @@ def build_issuing_ca(
 
 
 def _ca_builder(name: str, public_key: Any, now: datetime, years: int, latest: datetime | None = None) -> x509.CertificateBuilder:
-    start = (now - timedelta(minutes=5)).replace(microsecond=0)
+    start = (now - CLOCK_TOLERANCE).replace(microsecond=0)
     end = start + timedelta(days=365 * years) - timedelta(seconds=1)
     usage = x509.KeyUsage(
         digital_signature=True,

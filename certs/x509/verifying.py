@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import SignatureAlgorithmOID
 
+from audit.tolerance import CLOCK_TOLERANCE
 from certs.errors import SignerMismatch
 from certs.x509.der import SEQUENCE, inside
 from certs.x509.der_writing import bit_string, tlv
@@ -22,7 +23,6 @@ from keys.interruptions import INTERRUPTIONS
 from keys.signing import ecdsa_with
 from keys.spec import KeyFacts, facts_of, facts_of_spki, spki_sha256
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
 _MAY_BE_CRITICAL = {x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid}
 _STRONG_HASHES = {"sha256", "sha384", "sha512"}
 _SMALLEST_CA_RSA = 2048

@@ -189,12 +189,13 @@ PKI_CA_RETRY_SECONDS = (1, 2, 4)
 PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", default=False)
 PKI_CA_API_WAIT_SECONDS = env_int("PKI_CA_API_WAIT_SECONDS", 10)
 PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1)
-# CRLs of own CAs: how long one may be relied on, how often a new one is made though nothing changed, how many certificates share one
-# (0: all of a CA's). OCSP answers may be kept for the minutes; caches on the way keep them for one.
+# CRLs of own CAs: how long one may be relied on, how often a new one is made though nothing changed,
+# how many certificates share one (0: all of a CA's; few clients can use CRL shards, see
+# docs/operations/crl-and-ocsp.md). OCSP answers may be kept for the minutes; caches keep them for one.
 PKI_CRL_VALID_HOURS = env_int("PKI_CRL_VALID_HOURS", 96, minimum=48)
 PKI_CRL_EVERY_HOURS = env_int("PKI_CRL_EVERY_HOURS", 12, minimum=1)
 PKI_ROOT_CRL_VALID_DAYS = env_int("PKI_ROOT_CRL_VALID_DAYS", 365, minimum=31)
-PKI_CRL_SHARD_SIZE = env_int("PKI_CRL_SHARD_SIZE", 100_000)
+PKI_CRL_SHARD_SIZE = env_int("PKI_CRL_SHARD_SIZE", 0)
 PKI_OCSP_VALID_MINUTES = env_int("PKI_OCSP_VALID_MINUTES", 480, minimum=2)
 PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
 # Days after a renewal at which the old certificate is revoked as superseded; 0 lets it expire.

@@ -36,9 +36,9 @@ from certs.models import Certificate, CertificateRequest, Issuer
 from certs.ocsp.answering import forget_answers
 from certs.ocsp.book import forget_connection
 from certs.ocsp.signers import forget_signers
+from certs.status.maintenance import keep_status_information
 from certs.terms import RequestState as S
 from certs.workflow.issuance import Requester
-from certs.workflow.publishing import keep_status_information
 from certs.workflow.revoking import process_revocations
 from certs.workflow.tokens import create_token
 from pkiportal.celery import app

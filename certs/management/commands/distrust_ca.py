@@ -15,9 +15,9 @@ from certs.crl.serving import published_crl
 from certs.errors import Conflict
 from certs.management.portal_command import PortalCommand
 from certs.models import Issuer
+from certs.status.watch import watch
 from certs.terms import RevocationReason
 from certs.workflow.distrust import REASONS, distrust, living_certificates
-from certs.workflow.publishing import watch
 from keys.errors import KeyBackendError
 
 ACTOR = Actor("command", "distrust_ca")

@@ -12,11 +12,15 @@ from cryptography import x509
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from audit.tolerance import CLOCK_TOLERANCE
 from certs.crl import needs_new_crl
 from certs.models import CRL, CRLPoint, CRLSegment, OperatorAlert, Revocation
+from certs.status.maintenance import keep_status_information
+from certs.status.watch import watch
 from certs.terms import RevocationReason
-from certs.workflow.publishing import ALARM_BEFORE, keep_status_information, open_next_shard, refresh_point, watch
+from certs.workflow.publishing import ALARM_BEFORE, open_next_shard, refresh_point
 from certs.workflow.revocation import request_revocation
+from pkiportal.settings import base
 from tests.certs.crl.lists import number_of, point, serials
 from tests.portal.authority import issue, publish_everything, published, revoke
 from tests.portal.fixtures import SYSTEM, Portal
@@ -113,15 +117,66 @@ def test_shard_is_written_into_certificates_and_its_crl_names_itself(portal: Por
     revoke(first[0])
     revoke(second[0])
     keep_status_information()
-    for shard, (certificate, *_) in enumerate((first, second)):
-        crl = published(issuer, shard)
-        assert serials(crl) == [certificate.serial_number]
-        idp = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
-        points = x509.load_der_x509_certificate(bytes(certificate.body.der)).extensions.get_extension_for_class(x509.CRLDistributionPoints)
-        assert idp.critical
-        assert idp.value.full_name == points.value[0].full_name
-        assert idp.value.only_some_reasons is None
-        assert idp.value.indirect_crl is False
+    crl = published(issuer, 1)
+    assert serials(crl) == [second[0].serial_number]
+    idp = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
+    leaf = x509.load_der_x509_certificate(bytes(second[0].body.der))
+    points = leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints)
+    assert idp.critical
+    assert idp.value.full_name == points.value[0].full_name
+    assert idp.value.only_some_reasons is None
+    assert idp.value.indirect_crl is False
+
+
+def test_complete_crl_stays_available_beside_the_shards(portal: Portal, settings: Any) -> None:
+    """T4: for clients that keep one CRL for each issuer, or know no issuing distribution point."""
+    settings.PKI_CRL_SHARD_SIZE = 1
+    first = issue(portal, 1)
+    issuer = publish_everything()
+    keep_status_information()
+    second = issue(portal, 1, prefix="s")
+    for certificate in (*first, *second):
+        revoke(certificate)
+    keep_status_information()
+    crl = published(issuer, 0)
+    assert serials(crl) == sorted(one.serial_number for one in (*first, *second))
+    assert [extension.oid for extension in crl.extensions if extension.critical] == []
+
+
+def test_shards_are_a_decision_of_the_operator() -> None:
+    """T4: few clients can use CRL shards, so the shipped setting makes none."""
+    assert base.PKI_CRL_SHARD_SIZE == 0
+
+
+def test_two_crls_in_one_second_differ_in_their_times(portal: Portal) -> None:
+    """T3: thisUpdate is Last-Modified, whose seconds are all that some caches compare."""
+    publish_everything()
+    times = []
+    for certificate in issue(portal, 3):
+        revoke(certificate)
+        made = refresh_point(point())
+        assert made is not None
+        assert made.this_update <= database_now()
+        times.append(made.this_update)
+    assert all(later - earlier >= timedelta(seconds=1) for earlier, later in pairwise(times))
+
+
+def test_crl_is_valid_for_a_clock_that_is_behind(portal: Portal) -> None:
+    """T9, O3: thisUpdate is back-dated like notBefore, but never before a revocation on the CRL."""
+    made = publish_everything().crl_points.get().published
+    assert made is not None
+    assert made.published_at - made.this_update >= CLOCK_TOLERANCE
+    (certificate,) = issue(portal, 1)
+    revoke(certificate)
+    revoked_at = Revocation.objects.get().requested_at.replace(microsecond=0)
+    second = refresh_point(point())
+    assert second is not None
+    assert second.this_update == revoked_at
+    Revocation.objects.update(requested_at=revoked_at - timedelta(minutes=2))
+    CRLSegment.objects.update(fingerprint="")  # encode again, as after any change of the range
+    third = refresh_point(point(), force=True)
+    assert third is not None
+    assert third.this_update == second.this_update + timedelta(seconds=1)
 
 
 def test_one_crl_names_no_distribution_point(portal: Portal) -> None:

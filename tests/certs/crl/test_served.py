@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from certs.models import Certificate, Issuer
-from certs.workflow.publishing import keep_status_information
+from certs.status.maintenance import keep_status_information
 from certs.x509.pem import pem_of
 from tests.certs.relying_parties import Files, crl_der, crl_pem, gnutls_crl, lint, openssl_verify, pyhanko_refuses, run
 from tests.portal.authority import issue, publish_everything, published, revoke, served
@@ -91,7 +91,7 @@ def test_openssl_strict_and_pyhanko_believe_the_crl(portal: Portal, tmp_path: Pa
     assert "revoked" in pyhanko_refuses(bad, crls=ders)
 
 
-def test_shards_are_believed_for_their_own_certificates_only(portal: Portal, tmp_path: Path, settings: Any) -> None:
+def test_shard_is_for_its_own_certificates_and_the_complete_crl_for_all(portal: Portal, tmp_path: Path, settings: Any) -> None:
     settings.PKI_CRL_SHARD_SIZE = 1
     (first,) = issue(portal, 1)
     issuer = publish_everything()
@@ -103,10 +103,12 @@ def test_shards_are_believed_for_their_own_certificates_only(portal: Portal, tmp
     files, root = Files.of(issuer, tmp_path), published(issuer.parent)
     own = [crl_pem(tmp_path / f"{shard}.pem", published(issuer, shard), root) for shard in (0, 1)]
     assert [openssl_verify(files, one, crls) for one, crls in zip((first, second), own, strict=True)] == ["OK", "OK"]
-    assert [openssl_verify(files, one, crls) for one, crls in zip((first, second), reversed(own), strict=True)] == [
-        "different CRL scope",
-        "different CRL scope",
-    ]
+    assert openssl_verify(files, first, own[1]) == "different CRL scope"
+    assert openssl_verify(files, second, own[0]) == "OK"  # T4: the complete CRL is for everybody
+    revoke(second)
+    keep_status_information()
+    complete = crl_pem(tmp_path / "complete.pem", published(issuer), root)
+    assert openssl_verify(files, second, complete) == "certificate revoked"
 
 
 def test_certtool_and_the_linters_find_nothing(portal: Portal, tmp_path: Path, settings: Any) -> None:

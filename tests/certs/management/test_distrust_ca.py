@@ -17,8 +17,8 @@ from audit.models import AuditEvent
 from certs.ca.registry import get_ca_client
 from certs.crl import points_of
 from certs.models import Issuer, OperatorAlert
+from certs.status.maintenance import keep_status_information
 from certs.workflow import expiry
-from certs.workflow.publishing import keep_status_information
 from certs.x509.crl import REASON_CODES
 from keys.models import Key, PublicKey
 from keys.registry import forget_backends

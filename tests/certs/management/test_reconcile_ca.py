@@ -22,9 +22,9 @@ from certs.ca.rest import RestCAClient
 from certs.ca.vault_pki import VaultPKIClient
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, Chain, IssuanceIntent, Issuer, OperatorAlert, Revocation, UnknownCertificate
+from certs.status.maintenance import keep_status_information
 from certs.workflow.inline import issue_admitted
 from certs.workflow.issuance import admit
-from certs.workflow.publishing import keep_status_information
 from certs.workflow.revoking import process_revocations
 from certs.x509.csr_building import build_csr
 from certs.x509.pem import serial_of

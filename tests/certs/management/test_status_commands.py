@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -17,9 +18,11 @@ from certs.crl import points_of, publish_crl
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, Revocation
 from certs.ocsp.answering import forget_answers
 from certs.ocsp.signers import forget_signers
-from certs.workflow.publishing import keep_status_information
+from certs.status.maintenance import keep_status_information
 from certs.workflow.renewal import plan_renewal
 from certs.workflow.revoking import process_revocations
+from keys.models import Key
+from tests.certs.crl.lists import serials
 from tests.certs.relying_parties import Files, crl_pem, openssl_ocsp, openssl_verify
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served
 from tests.portal.commands import run
@@ -46,6 +49,52 @@ def test_publish_crl_publishes_and_writes_a_file(portal: Portal, tmp_path: Path)
     assert told["number"] > before
     assert crl == published(issuer)
     assert [f"{entry.serial_number:x}" for entry in crl] == [certificate.serial_number]
+
+
+def test_file_holds_the_complete_crl_unless_a_shard_is_named(portal: Portal, tmp_path: Path, settings: Any) -> None:
+    """T2: the newest shard alone, usually an empty list, is not what a reader of the file expects."""
+    settings.PKI_CRL_SHARD_SIZE = 1
+    (first,) = issue(portal, 1)
+    publish_everything()
+    keep_status_information()
+    (second,) = issue(portal, 1, prefix="s")
+    keep_status_information()
+    for certificate in (first, second):
+        revoke(certificate)
+    file = tmp_path / "ca.crl"
+    for shard, revoked, covers in (
+        (0, [first, second], "every certificate of this CA"),
+        (1, [second], "shard 1 only"),
+    ):
+        code, answer = run("publish_crl", "--output", str(file), "--shard", str(shard))
+        crl = x509.load_der_x509_crl(file.read_bytes())
+        assert (code, answer["output"], answer["output_covers"]) == (0, str(file), covers)
+        assert serials(crl) == sorted(one.serial_number for one in revoked)
+    assert run("reconcile_status")[0] == 0
+    with pytest.raises(CommandError, match="no CRL shard 7"):
+        call_command("publish_crl", "--output", str(file), "--shard", "7")
+
+
+def test_file_for_several_cas_is_refused(portal: Portal, tmp_path: Path) -> None:
+    """T2: after a roll-over nobody can know which CA's CRL the file should hold."""
+    publish_everything()
+    run("roll_over_ca")
+    with pytest.raises(CommandError, match="--issuer"):
+        call_command("publish_crl", "--output", str(tmp_path / "ca.crl"))
+    assert not (tmp_path / "ca.crl").exists()
+    code, answer = run("publish_crl", "--issuer", "internal-ca-prod-g2", "--output", str(tmp_path / "ca.crl"))
+    assert (code, answer["success"]) == (0, True)
+
+
+def test_ca_whose_crl_cannot_be_made_does_not_stop_the_others(portal: Portal) -> None:
+    """T1: the command publishes what it can, and says which CRL is missing and why."""
+    old = publish_everything()
+    run("roll_over_ca")
+    assert old.key is not None
+    Key.objects.filter(pk=old.key.pk).update(state=Key.State.DESTROYED)
+    code, answer = run("publish_crl")
+    assert (code, answer["success"], [one["issuer"] for one in answer["crls"]]) == (1, False, [f"{old.name}-G2"])
+    assert [one["crl"] for one in answer["errors"]] == [old.name]
 
 
 def test_publish_crl_of_the_root_by_name(portal: Portal) -> None:

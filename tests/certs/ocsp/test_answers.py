@@ -20,7 +20,7 @@ from certs.models import Certificate, IssuanceIntent, Issuer, OperatorAlert, Res
 from certs.ocsp import answering, book
 from certs.ocsp.answering import answer, forget_answers
 from certs.ocsp.signers import UnknownIssuer, forget_signers
-from certs.workflow.publishing import watch
+from certs.status.watch import watch
 from certs.x509.ocsp import Unsuccessful
 from certs.x509.serial import new_serial
 from tests.certs.ocsp.questions import SHA1, SHA256, request_for, said, word

@@ -12,8 +12,8 @@ from certs.ca.creation import ensure_key
 from certs.ca.responders import ensure_responder
 from certs.models import ResponderCertificate
 from certs.ocsp.signers import forget_signers
+from certs.status.maintenance import keep_status_information
 from certs.workflow.destruction import process_destructions
-from certs.workflow.publishing import keep_status_information
 from certs.workflow.responder_keys import destroy_old_responder_keys
 from certs.workflow.status_check import reconcile_status
 from keys.models import Key, LocalKeyMaterial

@@ -13,7 +13,7 @@ from audit.clock import database_now
 from certs.ca.responders import RENEW_EVERY, ensure_responder
 from certs.models import IssuanceIntent, ResponderCertificate
 from certs.ocsp.answering import answer
-from certs.workflow.publishing import keep_status_information
+from certs.status.maintenance import keep_status_information
 from certs.x509.ocsp import Unsuccessful
 from certs.x509.responder import LONGEST_LIFE, build_responder_tbs, lint_responder
 from certs.x509.serial import new_serial

@@ -1,0 +1,66 @@
+"""Work on several CAs in which the failure of one never stops the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from django.db import transaction
+
+from audit.clock import database_now
+from certs.ca.base import CAUnreachable
+from certs.crl import CRLWithheld
+from certs.errors import PortalError
+from certs.notifications.alerts import close_alerts, raise_alert
+from keys.errors import KeyBackendError
+
+log = logging.getLogger(__name__)
+
+KIND = "status_failed"
+# Their texts are written for people and hold no secret; of every other error only the type is told.
+_FOR_PEOPLE = (PortalError, KeyBackendError, CAUnreachable, CRLWithheld)
+
+
+@dataclass(slots=True)
+class Failures:
+    """The failed steps of one CA's turn. `report` makes one alert of them, or closes the last."""
+
+    name: str
+    cause: str
+    found: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def caught(self, step: str) -> Iterator[None]:
+        """Run one step. Its error is logged and kept for `report`; the steps after it still run.
+
+        A time limit of the worker and exhausted memory concern the whole run and pass through.
+        """
+        try:
+            yield
+        except (SoftTimeLimitExceeded, MemoryError):
+            raise
+        except _FOR_PEOPLE as exc:
+            log.warning("%s: %s failed: %s", self.name, step, exc)
+            self.found.append(f"{step}: {exc}")
+        except Exception as exc:
+            log.exception("%s: %s failed", self.name, step)
+            self.found.append(f"{step}: {type(exc).__name__}")
+
+    @transaction.atomic
+    def report(self) -> None:
+        """Raise one alert for the failed steps, or close the alert of an earlier run."""
+        now = database_now()
+        if not self.found:
+            close_alerts(kind=KIND, cause=self.cause, now=now)
+            return
+        raise_alert(
+            kind=KIND,
+            cause=self.cause,
+            message=f"{self.name}: status information is not up to date. {'; '.join(self.found)}",
+            next_step="What is published stays valid until its nextUpdate, but newer revocations are "
+            "missing. Check the CA's key backend and the log of the queue `ca`. The next run tries again.",
+            now=now,
+        )
