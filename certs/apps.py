@@ -8,5 +8,7 @@ class CertsConfig(AppConfig):
 
     def ready(self) -> None:
         from certs.access.roles import ensure_roles  # noqa: PLC0415 - models exist only from here on
+        from certs.access.sessions import connect_signals  # noqa: PLC0415 - models are loaded now
 
         post_migrate.connect(ensure_roles, sender=self, dispatch_uid="certs.access.roles")
+        connect_signals()

@@ -10,6 +10,7 @@ from celery import shared_task
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
+from certs.access import login_limits
 from certs.models import Issuer
 from certs.notifications import mail
 from certs.status import maintenance
@@ -174,3 +175,9 @@ def _retry(task: Any, exc: Exception, ids: Sequence[int]) -> None:
     pauses = settings.PKI_CA_RETRY_SECONDS
     if task.request.retries < len(pauses):
         raise task.retry(args=[list(ids)], countdown=pauses[task.request.retries], exc=exc)
+
+
+@shared_task
+def close_sign_in_windows() -> int:
+    """Sum up ended windows of the sign-in limits in the audit log, and delete their rows."""
+    return login_limits.close_windows()

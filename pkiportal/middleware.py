@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from csp.constants import HEADER
 from csp.utils import build_policy
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -17,6 +18,9 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.functional import SimpleLazyObject
+
+from certs.access.sessions import user_of_session
 
 _AROUND_A_FILE = 1024 * 1024  # other fields of its form, and what multipart adds
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -47,7 +51,11 @@ class PageSessions(_ForPages, SessionMiddleware):
 
 
 class PageUsers(_ForPages, AuthenticationMiddleware):
-    pass
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        request.user = SimpleLazyObject(  # type: ignore[assignment] # as Django does it
+            lambda: user_of_session(request, get_user(request))
+        )
 
 
 class PageMessages(_ForPages, MessageMiddleware):

@@ -1,1 +1,1 @@
-"""Who may do what: permissions, roles, membership, persons and API tokens."""
+"""Who may do what: permissions, roles, membership, API tokens, sign-in limits, sessions."""

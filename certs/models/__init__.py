@@ -17,6 +17,7 @@ from certs.models.request import (
     new_public_id,
 )
 from certs.models.revocation import Revocation
+from certs.models.sign_in import SessionsEnded, SignInCounter
 from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
 from certs.models.team import Domain, Team
 
@@ -47,6 +48,8 @@ __all__ = [
     "RequestCSR",
     "ResponderCertificate",
     "Revocation",
+    "SessionsEnded",
+    "SignInCounter",
     "Team",
     "UnclaimedResult",
     "UnknownCertificate",

@@ -159,6 +159,10 @@ PKI_SCHEDULES = {
     "status: CRLs and OCSP responders": {"task": "certs.tasks.publish_status", "every_seconds": 15},
     "workflow: resume when keys are back": {"task": "certs.tasks.sweep_keys", "every_seconds": 15},
     "keys: destroy what is to be destroyed": {"task": "certs.tasks.destroy_keys", "every_seconds": 60},
+    "sign-in: sum up what was tried": {
+        "task": "certs.tasks.close_sign_in_windows",
+        "every_seconds": 60,
+    },
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
 }
 PKI_CRONTABS: dict[str, dict[str, Any]] = {

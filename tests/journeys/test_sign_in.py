@@ -1,12 +1,13 @@
-"""Signing in: counted, audited, and locked after five wrong passwords."""
+"""Signing in: limits, answers that tell nothing, audit events, and the end of sessions."""
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from django.core.cache import cache
+from django.contrib.auth.hashers import get_hashers
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client, RequestFactory
 
@@ -16,11 +17,6 @@ from pkiportal.env import env_networks
 from tests.portal.fixtures import PASSWORD, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _no_earlier_tries() -> None:
-    cache.clear()
 
 
 def sign_in(client: Client, password: str, name: str = "alice") -> int:
@@ -39,6 +35,74 @@ def test_another_spelling_of_the_name_does_not_open_the_lock(portal: Portal, spe
     client = Client()
     assert [sign_in(client, "wrong") for _ in range(5)] == [422] * 5
     assert sign_in(client, PASSWORD, spelling) == 429
+
+
+def without_csrf_token(content: bytes) -> bytes:
+    return re.sub(rb'name="csrfmiddlewaretoken" value="[^"]+"', b"", content)
+
+
+def test_locked_sign_in_says_nothing_about_the_password(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S2: the right password was answered with another text than a wrong one."""
+    client = Client()
+    for _ in range(5):
+        sign_in(client, "wrong")
+    hashed: list[str] = []
+    for hasher in get_hashers():
+        monkeypatch.setattr(type(hasher), "verify", lambda *_: hashed.append("verified"))
+        monkeypatch.setattr(type(hasher), "encode", lambda *_: hashed.append("encoded"))
+    answers = [client.post("/login/", {"username": "alice", "password": password}) for password in ("wrong", PASSWORD)]
+    assert [answer.status_code for answer in answers] == [429, 429]
+    assert len({without_csrf_token(answer.content) for answer in answers}) == 1
+    assert {answer["Retry-After"] for answer in answers} == {"900"}
+    assert hashed == []
+
+
+@pytest.mark.parametrize("tries", [1, 6])
+def test_known_and_unknown_names_get_the_same_answer(portal: Portal, tries: int) -> None:
+    answers = []
+    for name in ("alice", "nobody"):
+        for _ in range(tries):
+            answer = Client().post("/login/", {"username": name, "password": "wrong"})
+        answers.append(without_csrf_token(answer.content).replace(name.encode(), b"NAME"))
+    assert answers[0] == answers[1]
+
+
+def test_nobody_needs_redis_to_sign_in(portal: Portal, settings: Any) -> None:
+    """F8: wrong passwords were counted in the Redis cache; without Redis the answer was 500."""
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": "redis://127.0.0.1:1/0",
+        }
+    }
+    assert sign_in(Client(), "wrong") == 422
+    assert sign_in(Client(), PASSWORD) == 302
+
+
+def test_a_device_that_signed_in_before_is_remembered(portal: Portal) -> None:
+    client = Client()
+    sign_in(client, PASSWORD)
+    client.post("/logout/")
+    for _ in range(6):
+        sign_in(Client(), "wrong")
+    assert (sign_in(Client(), PASSWORD), sign_in(client, PASSWORD)) == (429, 302)
+    cookie = client.cookies["pki_device"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/login/")
+
+
+def test_sessions_of_a_deactivated_user_do_not_come_back(portal: Portal) -> None:
+    """S22: the old session worked again once the account was active again."""
+    seen, unseen = Client(), Client()
+    for client in (seen, unseen):
+        assert sign_in(client, PASSWORD) == 302
+    portal.alice.is_active = False
+    portal.alice.save()
+    assert seen.get("/").status_code == 302
+    portal.alice.is_active = True
+    portal.alice.save()
+    assert [client.get("/").status_code for client in (seen, unseen)] == [302, 302]
+    assert sign_in(unseen, PASSWORD) == 302
+    assert unseen.get("/").status_code == 200
 
 
 def test_who_is_signed_in_but_not_staff_is_told_so_at_the_admin(portal: Portal) -> None:

@@ -1,0 +1,57 @@
+"""Sessions end with the account: a user who is deactivated and activated again signs in anew."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.signals import user_logged_in
+from django.db.models.signals import post_save
+from django.http import HttpRequest
+
+from audit.clock import database_now
+from certs.models import SessionsEnded
+
+SIGNED_IN_AT = "signed_in_at"
+
+
+def connect_signals() -> None:
+    """Called once, when the app is ready."""
+    user_logged_in.connect(_note_sign_in, dispatch_uid="certs.access.sessions")
+    post_save.connect(_end_with_the_account, sender=get_user_model(), dispatch_uid="certs.access.sessions")
+
+
+def end_sessions(user: Any) -> None:
+    """End every session of the user that has begun until now."""
+    SessionsEnded.objects.update_or_create(user=user, defaults={"at": database_now()})
+
+
+def user_of_session(request: HttpRequest, user: Any) -> Any:
+    """The session's user, or nobody when the session has ended; an ended session is deleted.
+
+    `user` is what Django reads from the session: nobody for a deactivated account. Its session is
+    deleted too, so that it does not come back with the account.
+    """
+    if not user.is_authenticated:
+        if SESSION_KEY in request.session:
+            request.session.flush()
+        return user
+    ended = SessionsEnded.objects.filter(user=user).values_list("at", flat=True).first()
+    if ended is None:
+        return user
+    began = request.session.get(SIGNED_IN_AT, "")
+    if began and datetime.fromisoformat(began) > ended:
+        return user
+    request.session.flush()
+    return AnonymousUser()
+
+
+def _note_sign_in(request: HttpRequest, **_signal: Any) -> None:
+    request.session[SIGNED_IN_AT] = database_now().isoformat()
+
+
+def _end_with_the_account(instance: Any, *, raw: bool = False, **_signal: Any) -> None:
+    if not raw and not instance.is_active:
+        end_sessions(instance)
