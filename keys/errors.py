@@ -44,6 +44,14 @@ class KeyOperationRefused(KeyBackendError):
     """Not permitted, or not possible with a key that never leaves its backend."""
 
 
+class KeyNotPermitted(KeyOperationRefused):
+    """A living login may not do this. That is about the rights of the role, never about the item:
+    what needs it waits, and goes on once the rights are back.
+    """
+
+    retryable = True
+
+
 class UnsupportedKeySpec(KeyBackendError):
     """The backend does not make this kind of key."""
 

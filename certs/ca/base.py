@@ -8,7 +8,7 @@ type (PROTOCOLS 2): `NotSent` may be sent again, `Unknown` may not until `find` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -102,6 +102,7 @@ class Unknown:
 
     order_ref: str
     message: str
+    answered: bool = False  # the CA did answer (with a 500, say): other orders may fare better
 
     def __post_init__(self) -> None:
         _make_recordable(self)
@@ -113,13 +114,27 @@ def _make_recordable(outcome: Pending | Refused | NotSent | Unknown) -> None:
 
 
 Outcome = Issued | Pending | Refused | NotSent | Unknown
+Found = Issued | Pending | Unknown | None
+
+
+def is_silent(outcomes: Sequence[Outcome | None]) -> bool:
+    """Whether a CA answered none of these: it is not asked for more in the same batch."""
+    return bool(outcomes) and all(isinstance(one, NotSent) or (isinstance(one, Unknown) and not one.answered) for one in outcomes)
 
 
 class CAUnreachable(Exception):
-    """A look-up, revocation or chain request got no answer. Always worth a retry."""
+    """A look-up, revocation or chain request was not served. Always worth a retry.
 
-    def __init__(self, message: str) -> None:
+    `answered`: the CA did answer (with a 500, say), so that it may serve the next request.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
         super().__init__(recordable(message))
+        self.answered = answered
+
+
+def no_renewal() -> None:
+    """Nothing is done between two calls of a CA: the caller holds no lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +185,28 @@ class CAClient(ABC):
         Raises CAUnreachable when the CA cannot be asked.
         """
 
+    def find_many(self, orders: Sequence[Order], *, between: Callable[[], None] = no_renewal) -> list[Found]:
+        """One result of `find` for each order, in order; `Unknown` where it cannot be had now.
+
+        A CA that does not answer is not asked again for the rest. `between` is called before each
+        call of the CA, so that the caller can renew its lease (PROTOCOLS 1). Raises nothing for
+        an order's sake.
+        """
+        found: list[Found] = []
+        silence = ""
+        for order in orders:
+            if silence:
+                found.append(Unknown(order.order_ref, silence))
+                continue
+            between()
+            try:
+                found.append(self.find(order))
+            except CAUnreachable as exc:
+                message = f"could not ask whether it was signed: {exc}"
+                found.append(Unknown(order.order_ref, message, answered=exc.answered))
+                silence = "" if exc.answered else message
+        return found
+
     @abstractmethod
     def revoke(self, order: RevocationOrder) -> None:
         """Revoke; "already revoked" is success. Raises CAUnreachable, or certs.errors.NotFound for a serial it never issued."""
@@ -200,7 +237,9 @@ class CAClient(ABC):
 
     @abstractmethod
     def is_working(self) -> bool:
-        """A cheap probe for the circuit breaker; never raises."""
+        """Whether an order sent now would be signed, as far as can be seen without sending one:
+        asks what the work asks (the login, the rights, the role), not a health page. Never raises.
+        """
 
 
 class BookkeepingCA(CAClient):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -29,11 +30,16 @@ def get_ca_client(alias: str) -> CAClient:
 
 
 def own_ca(alias: str) -> BookkeepingCA | None:
-    """The client of a CA whose book is in this database, or None. Builds no other client: that may log in over the network."""
+    """The client of a CA whose book is in this database, or None: also for a CA that is not
+    configured here. Builds no other client: that may log in over the network.
+    """
     config: dict[str, Any] = settings.CA_CLIENTS.get(alias) or {}
-    if alias not in _clients and config and not issubclass(import_string(config["CLIENT"]), BookkeepingCA):
+    try:
+        if alias not in _clients and config and not issubclass(_class_of(alias, config), BookkeepingCA):
+            return None
+        client = get_ca_client(alias)
+    except ImproperlyConfigured:
         return None
-    client = get_ca_client(alias)
     return client if isinstance(client, BookkeepingCA) else None
 
 
@@ -44,21 +50,34 @@ def _build(alias: str) -> CAClient:
         if Issuer.objects.filter(alias=alias, key__isnull=False, certificate_der__isnull=False).exists():
             return LocalCAClient(alias)
         known = ", ".join(settings.CA_CLIENTS) or "none"
-        raise ImproperlyConfigured(f"CA_CLIENTS has no entry {alias!r} (it has: {known}).") from None
-    client = import_string(config["CLIENT"])(alias, **config.get("OPTIONS", {}))
-    if not isinstance(client, CAClient):
-        raise ImproperlyConfigured(f"{config['CLIENT']} is not a CAClient.")
-    return client
+        raise ImproperlyConfigured(
+            f"CA_CLIENTS of this process has no entry {alias!r} (it has: {known}). Configure the CA "
+            "in the environment of its workers and restart them."
+        ) from None
+    build: Callable[..., CAClient] = _class_of(alias, config)
+    try:
+        return build(alias, **config.get("OPTIONS", {}))
+    except TypeError as exc:  # its text names options, never their values
+        raise ImproperlyConfigured(f"The OPTIONS of the CA {alias!r} in CA_CLIENTS do not fit {config['CLIENT']}: {exc}") from exc
+
+
+def _class_of(alias: str, config: Mapping[str, Any]) -> type[CAClient]:
+    """Raises ImproperlyConfigured for a CLIENT that cannot be imported or is no CA client."""
+    try:
+        client_class = import_string(config["CLIENT"])
+    except (ImportError, KeyError) as exc:
+        raise ImproperlyConfigured(f"The CLIENT of the CA {alias!r} in CA_CLIENTS cannot be imported: {exc}") from exc
+    if not (isinstance(client_class, type) and issubclass(client_class, CAClient)):
+        raise ImproperlyConfigured(f"The CLIENT of the CA {alias!r} in CA_CLIENTS, {config['CLIENT']}, is not a CAClient.")
+    return client_class
 
 
 def capabilities_of(alias: str) -> Capabilities:
     """What a CA can do, without logging in to it: pages ask this in processes that may not use the CA."""
     config: dict[str, Any] = settings.CA_CLIENTS.get(alias) or {}
-    stated = getattr(import_string(config["CLIENT"]), "capabilities", None) if config else None
-    if isinstance(stated, Capabilities):
-        return stated
     try:
-        return get_ca_client(alias).capabilities
+        stated = getattr(_class_of(alias, config), "capabilities", None) if config else None
+        return stated if isinstance(stated, Capabilities) else get_ca_client(alias).capabilities
     except ImproperlyConfigured:  # a CA of former days
         return Capabilities(lookup=Lookup.NONE, explicit_names=False)
 

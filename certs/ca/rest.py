@@ -33,12 +33,13 @@ from certs.ca.base import (
     RevokedThere,
     Unknown,
 )
+from certs.ca.known import known_serials
 from certs.ca.published_crls import revoked_on_crls
 from certs.errors import InputRefused, NotFound
-from certs.models import Certificate, QuarantinedCertificate
 from certs.x509.serial import parse_serial
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # JSON of another shape
+PROBE = "portal-probe"  # the reference of an order that is never sent
 PAGE = 200  # certificates in one answer of the list
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds; together well below an attempt's lease
 
@@ -49,9 +50,10 @@ class RestCAClient(CAClient):
     with the CA's chain, for a CA that does not serve it at /api/v1/ca/chain.
     """
 
-    capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=False, holds=True)
+    # Orders of one call of `issue_many` are sent side by side, so it ends within one time-out.
+    capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=False, holds=True, batch_size=4)
 
-    def __init__(self, alias: str, *, url: str, token: str, ca_bundle: str = "", chain_file: str = "", parallel: int = 4) -> None:
+    def __init__(self, alias: str, *, url: str, token: str, ca_bundle: str = "", chain_file: str = "") -> None:
         self.alias = alias
         self.url = url.rstrip("/")
         if not token:
@@ -59,14 +61,13 @@ class RestCAClient(CAClient):
         self._token = token
         self.ca_bundle = ca_bundle
         self.chain_file = chain_file
-        self.parallel = parallel
         self._local = threading.local()
         self._chain: tuple[bytes, ...] | None = None
 
     def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
         if len(orders) == 1:
             return [self._issue(orders[0])]
-        with ThreadPoolExecutor(self.parallel) as pool:
+        with ThreadPoolExecutor(self.capabilities.batch_size) as pool:
             return list(pool.map(self._issue, orders))
 
     def _issue(self, order: Order) -> Outcome:
@@ -95,7 +96,7 @@ class RestCAClient(CAClient):
             try:
                 return self._issued(ref, response.json())
             except (*_UNREADABLE, CAUnreachable) as exc:  # the chain may be what cannot be had
-                return Unknown(ref, f"{self.url} answered 200 with something unreadable: {exc}")
+                return Unknown(ref, f"{self.url} answered 200 with something unreadable: {exc}", answered=True)
         if status == 202:
             return Pending(ref, f"{self.url} took the order and will answer later")
         detail = f"{self.url} answered {status}: {_problem_detail(response)}"
@@ -104,7 +105,7 @@ class RestCAClient(CAClient):
         if status in (429, 503):
             return NotSent(ref, detail, retry_after=_retry_after(response))
         if status >= 500:
-            return Unknown(ref, detail)
+            return Unknown(ref, detail, answered=True)
         return Refused(ref, _problem_type(response) or "ca_refused", detail)
 
     def find(self, order: Order) -> Issued | Pending | None:
@@ -114,11 +115,11 @@ class RestCAClient(CAClient):
         if response.status_code == 202:
             return Pending(order.order_ref)
         if response.status_code != 200:
-            raise CAUnreachable(f"{self.url} answered {response.status_code} to a look-up: {_problem_detail(response)}")
+            raise self._not_served(response, "to a look-up")
         try:
             return self._issued(order.order_ref, response.json())
         except _UNREADABLE as exc:
-            raise CAUnreachable(f"{self.url} answered a look-up with something unreadable: {exc}") from exc
+            raise CAUnreachable(f"{self.url} answered a look-up with something unreadable: {exc}", answered=True) from exc
 
     def revoke(self, order: RevocationOrder) -> None:
         body = {"serial_number": f"0x{order.serial_number:x}", "reason": str(order.reason), "revocation_date": order.revoked_at.isoformat()}
@@ -126,16 +127,16 @@ class RestCAClient(CAClient):
         if response.status_code == 404:
             raise NotFound(f"{self.url} never issued serial {order.serial_number:x}.")
         if response.status_code != 200:
-            raise CAUnreachable(f"{self.url} answered {response.status_code} to a revocation: {_problem_detail(response)}")
+            raise self._not_served(response, "to a revocation")
 
     def release(self, serial_number: int) -> None:
         response = self._ask("POST", "/api/v1/certificates/release", json={"serial_number": f"0x{serial_number:x}"})
         if response.status_code == 404:
             raise NotFound(f"{self.url} never issued serial {serial_number:x}, or cannot take a hold back.")
         if response.status_code != 200:
-            raise CAUnreachable(f"{self.url} answered {response.status_code} to the release of a hold: {_problem_detail(response)}")
+            raise self._not_served(response, "to the release of a hold")
         if _problem(response).get("status") != "good":
-            raise CAUnreachable(f"{self.url} took the release of a hold and has not done it yet")
+            raise CAUnreachable(f"{self.url} took the release of a hold and has not done it yet", answered=True)
 
     def unknown_certificates(self) -> Iterable[bytes] | None:
         """What was ordered with our token's team and is alive there; a CA whose API has no such list answers 404."""
@@ -147,9 +148,8 @@ class RestCAClient(CAClient):
         while page is not None:
             try:
                 alive = {f"{parse_serial(one['serial_number']):x}": one for one in page["certificates"] if one["status"] == "good"}
-                unknown = [
-                    x509.load_pem_x509_certificate(alive[serial]["certificate"].encode()) for serial in set(alive) - self._known(alive)
-                ]
+                strange = set(alive) - known_serials(self.alias, alive)
+                unknown = [x509.load_pem_x509_certificate(alive[serial]["certificate"].encode()) for serial in strange]
                 after = int(page["next"] or 0)
             except (*_UNREADABLE, InputRefused) as exc:
                 raise CAUnreachable(f"{self.url} sent an unreadable list of certificates") from exc
@@ -163,14 +163,8 @@ class RestCAClient(CAClient):
         if response.status_code == 404:
             return None
         if response.status_code != 200:
-            raise CAUnreachable(f"{self.url} answered {response.status_code} when asked for a list: {_problem_detail(response)}")
+            raise self._not_served(response, "when asked for a list")
         return _problem(response)
-
-    def _known(self, serials: Iterable[str]) -> set[str]:
-        found: set[str] = set()
-        for model in (Certificate, QuarantinedCertificate):
-            found |= set(model.objects.filter(issuer__alias=self.alias, serial_number__in=serials).values_list("serial_number", flat=True))
-        return found
 
     def revoked_certificates(self) -> Iterable[RevokedThere] | None:
         """Read from the CRLs that its certificates name, which every CA has."""
@@ -195,10 +189,18 @@ class RestCAClient(CAClient):
             raise CAUnreachable(f"{self.url} sent an unreadable chain") from exc
 
     def is_working(self) -> bool:
+        """Asks for an order that nobody sent: the answer 404 needs the CA's database, and our
+        token with the scope that orders need, where a health page needs neither.
+        """
         try:
-            return self._ask("GET", "/healthz").status_code == 200
+            return self._ask("GET", f"/api/v1/certificates/by-order/{PROBE}").status_code in (200, 202, 404)
         except CAUnreachable:
             return False
+
+    def _not_served(self, response: requests.Response, to_what: str) -> CAUnreachable:
+        """A 429 or 503 is about the CA as a whole, any other status about this request."""
+        message = f"{self.url} answered {response.status_code} {to_what}: {_problem_detail(response)}"
+        return CAUnreachable(message, answered=response.status_code not in (429, 503))
 
     def _issued(self, order_ref: str, body: dict[str, Any]) -> Issued:
         """A certificate that cannot be parsed is handed on as it came: the verifier will say what is wrong with it."""

@@ -6,12 +6,14 @@ that the portal does not know, read one by one, matched by public key, names and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import hvac
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.core.exceptions import ImproperlyConfigured
 
@@ -19,6 +21,7 @@ from certs.ca.base import (
     CAClient,
     Capabilities,
     CAUnreachable,
+    Found,
     Issued,
     Lookup,
     NotSent,
@@ -29,16 +32,20 @@ from certs.ca.base import (
     RevocationOrder,
     RevokedThere,
     Unknown,
+    no_renewal,
 )
+from certs.ca.known import known_serials
 from certs.errors import NotFound
-from certs.models import Certificate, QuarantinedCertificate
+from certs.models import Certificate
 from certs.x509.verifying import names_of
 from keys.backends.vault_session import VaultSession
-from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyOperationRefused
+from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyNotPermitted, KeyOperationRefused
 from keys.spec import spki_sha256
 
 BACKDATE = timedelta(seconds=30)  # the engine's own default; the validity asked for is shortened by it
 CLOCK_TOLERANCE = timedelta(minutes=10)
+ROLE_CHECKED_EVERY = 60.0  # seconds
+MOST_READS = 20_000  # certificates of others that a process remembers, some kilobytes each
 # What a role must not do: each would let something other than the order decide, or hide what was signed.
 _FORBIDDEN_ROLE = {"use_csr_sans": True, "use_csr_common_name": True, "no_store": True}
 
@@ -46,13 +53,15 @@ _FORBIDDEN_ROLE = {"use_csr_sans": True, "use_csr_common_name": True, "no_store"
 class VaultPKIClient(CAClient):
     """`mount` and `role` of the engine; the rest of the options are those of VaultSession."""
 
-    capabilities = Capabilities(lookup=Lookup.BY_LISTING, explicit_names=True, reports_reason=False, batch_size=16)
+    # Orders are sent one after the other, each within VaultSession's time-out of 15 s.
+    capabilities = Capabilities(lookup=Lookup.BY_LISTING, explicit_names=True, reports_reason=False, batch_size=2)
 
     def __init__(self, alias: str, *, mount: str = "pki", role: str, **session: Any) -> None:
         self.alias, self.mount, self.role = alias, mount, role
         self._session = VaultSession(**session)
-        self._checked = False
+        self._role_checked_at = float("-inf")  # by time.monotonic()
         self._chain: tuple[bytes, ...] | None = None
+        self._reads: dict[str, _Read | None] = {}
 
     def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
         return [self._issue(order) for order in orders]
@@ -65,7 +74,7 @@ class VaultPKIClient(CAClient):
         try:
             self._check_role()
             chain = self.chain()
-        except (KeyBackendError, CAUnreachable) as exc:
+        except (KeyBackendError, CAUnreachable, ImproperlyConfigured) as exc:
             return NotSent(order.order_ref, str(exc))
         try:
             answer = self._session.call(lambda c: self._sign(c, order))
@@ -74,6 +83,8 @@ class VaultPKIClient(CAClient):
             # Sealed is a clean no; anything else may have signed before it failed.
             clean_no = "sealed" in str(exc) or "ConnectTimeout" in str(exc)
             return NotSent(order.order_ref, str(exc)) if clean_no else Unknown(order.order_ref, str(exc))
+        except KeyNotPermitted as exc:  # about our role, not about the order
+            return NotSent(order.order_ref, exc.told)
         except KeyOperationRefused as exc:
             return Refused(order.order_ref, "ca_refused", str(exc))
         except KeyBackendError as exc:
@@ -92,41 +103,99 @@ class VaultPKIClient(CAClient):
         return client.secrets.pki.sign_certificate(self.role, csr, order.common_name, extra_params=extra, mount_point=self.mount)
 
     def _check_role(self) -> None:
-        """Once a process. Raises ImproperlyConfigured for a role under which names would come from the CSR, or nothing is kept."""
-        if self._checked:
+        """Read the role again when the last time is a minute ago. Raises ImproperlyConfigured for
+        a role under which names would come from the CSR, or nothing is kept.
+        """
+        if time.monotonic() < self._role_checked_at + ROLE_CHECKED_EVERY:
             return
         role = self._session.call(lambda c: c.secrets.pki.read_role(self.role, mount_point=self.mount))["data"]
         wrong = [name for name, bad in _FORBIDDEN_ROLE.items() if bool(role.get(name)) is bad]
         if wrong:
             settings = " ".join(f"{name}=false" for name in wrong)
             raise ImproperlyConfigured(
-                f"The PKI role {self.mount}/roles/{self.role} must be written with {settings} before the portal uses it."
+                f"The PKI role {self.mount}/roles/{self.role} of the CA {self.alias} must be written with {settings}: "
+                f"`bao write {self.mount}/roles/{self.role} {settings} ...`. Nothing is sent before that."
             )
-        self._checked = True
+        self._role_checked_at = time.monotonic()
 
     def find(self, order: Order) -> Issued | Pending | None:
-        """The earliest certificate that matches; further ones can only be doubles of a lost answer and are revoked here."""
+        return self._found([order], no_renewal)[0]
+
+    def find_many(self, orders: Sequence[Order], *, between: Callable[[], None] = no_renewal) -> list[Found]:
+        """Lists the mount once for all orders and reads each serial number that is unknown here
+        once in the life of this process.
+        """
+        if not orders:
+            return []
         try:
-            matching = sorted(self._matching(order), key=lambda c: (c.not_valid_before_utc, c.serial_number))
-            for double in matching[1:]:
-                self._revoke(double.serial_number)
+            return list(self._found(orders, between))
+        except CAUnreachable as exc:
+            message = f"could not ask whether it was signed: {exc}"
+            return [Unknown(order.order_ref, message, answered=exc.answered) for order in orders]
+
+    def _found(self, orders: Sequence[Order], between: Callable[[], None]) -> list[Issued | None]:
+        """The earliest certificate that matches each order. Further ones can only be doubles of a
+        lost reply and are revoked here. Raises CAUnreachable.
+        """
+        try:
+            strangers = self._strangers(between)
+            return [self._earliest(order, strangers, between) for order in orders]
         except KeyBackendError as exc:
             raise CAUnreachable(str(exc)) from exc
-        if not matching:
-            return None
-        return Issued(order.order_ref, matching[0].public_bytes(Encoding.DER), self.chain())
 
-    def _matching(self, order: Order) -> Iterable[x509.Certificate]:
-        for serial in self._unknown_serials():
-            data = self._read(serial)
-            if data is None or data.get("revocation_time"):
-                continue
+    def _strangers(self, between: Callable[[], None]) -> dict[str, list[_Read]]:
+        """Certificates of the mount that are unknown here, by public key."""
+        between()
+        by_key: dict[str, list[_Read]] = {}
+        for text in self._unknown_serials():
+            read = self._read_once(text, between)
+            if read is not None:
+                by_key.setdefault(read.spki_sha256, []).append(read)
+        return by_key
+
+    def _read_once(self, serial: str, between: Callable[[], None]) -> _Read | None:
+        """What a certificate says, which never changes. None for one that was revoked or that is
+        none of ours to judge.
+        """
+        if serial not in self._reads:
+            between()
+            if len(self._reads) >= MOST_READS:
+                self._reads.clear()
+            self._reads[serial] = self._alive(serial)
+        return self._reads[serial]
+
+    def _alive(self, serial: str) -> _Read | None:
+        """As it is in the engine now; None once it was revoked there or tidied away."""
+        data = self._read(serial)
+        if data is None or data.get("revocation_time"):
+            return None
+        try:
             certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
-            if spki_sha256(certificate.public_key()) != order.spki_sha256:
-                continue
-            young = certificate.not_valid_before_utc >= order.intended_at - CLOCK_TOLERANCE
-            if young and set(names_of(certificate)) == {*order.dns_names, *order.ip_addresses}:
-                yield certificate
+            spki = spki_sha256(certificate.public_key())
+        except (ValueError, UnsupportedAlgorithm):
+            return None  # nothing that was signed for an order of ours
+        return _Read(
+            text=serial,
+            serial_number=certificate.serial_number,
+            der=certificate.public_bytes(Encoding.DER),
+            spki_sha256=spki,
+            names=frozenset(names_of(certificate)),
+            not_before=certificate.not_valid_before_utc,
+        )
+
+    def _earliest(self, order: Order, strangers: Mapping[str, Sequence[_Read]], between: Callable[[], None]) -> Issued | None:
+        matching = []
+        for read in strangers.get(order.spki_sha256, ()):
+            young = read.not_before >= order.intended_at - CLOCK_TOLERANCE
+            if young and read.names == {*order.dns_names, *order.ip_addresses}:
+                between()
+                if self._alive(read.text) is not None:  # not revoked since it was read
+                    matching.append(read)
+        matching.sort(key=lambda read: (read.not_before, read.serial_number))
+        for double in matching[1:]:
+            between()
+            self._revoke(double.serial_number)
+        return Issued(order.order_ref, matching[0].der, self.chain()) if matching else None
 
     def _read(self, serial: str) -> dict[str, Any] | None:
         """What the engine has of a serial that it listed; None when it was tidied away in between."""
@@ -148,8 +217,7 @@ class VaultPKIClient(CAClient):
 
     def _unknown_serials(self) -> list[str]:
         by_hex = self._listed("certs")
-        known = set(Certificate.objects.filter(serial_number__in=by_hex).values_list("serial_number", flat=True))
-        known |= set(QuarantinedCertificate.objects.filter(serial_number__in=by_hex).values_list("serial_number", flat=True))
+        known = known_serials(self.alias, by_hex)
         return [text for serial, text in by_hex.items() if serial not in known]
 
     def unknown_certificates(self) -> Iterable[bytes]:
@@ -205,7 +273,24 @@ class VaultPKIClient(CAClient):
         return self._chain
 
     def is_working(self) -> bool:
-        return self._session.is_working()
+        """Asks for the role, and whether our token may sign with it."""
+        self._role_checked_at = float("-inf")
+        try:
+            self._check_role()
+            return self._session.may_write(f"{self.mount}/sign/{self.role}")
+        except (KeyBackendError, ImproperlyConfigured):
+            return False
+
+
+class _Read(NamedTuple):
+    """A certificate that the engine lists and that is unknown here."""
+
+    text: str  # its serial number as the engine writes it
+    serial_number: int
+    der: bytes
+    spki_sha256: str
+    names: frozenset[str]
+    not_before: datetime
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

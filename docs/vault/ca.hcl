@@ -17,6 +17,9 @@ path "transit-ocsp/keys/+" {
   }
 }
 
+# What this token may do: asked before requests that wait go on.
+path "sys/capabilities-self" { capabilities = ["update"] }
+
 path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/renew-self" { capabilities = ["update"] }
 path "auth/token/revoke-self" { capabilities = ["update"] }

@@ -7,6 +7,9 @@ path "pki/certs/revoked" { capabilities = ["list"] }
 path "pki/cert/*" { capabilities = ["read"] }
 path "pki/revoke" { capabilities = ["create", "update"] }
 
+# What this token may do: asked before requests that wait go on.
+path "sys/capabilities-self" { capabilities = ["update"] }
+
 path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/renew-self" { capabilities = ["update"] }
 path "auth/token/revoke-self" { capabilities = ["update"] }

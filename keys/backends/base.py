@@ -113,7 +113,7 @@ class KeyBackend(ABC):
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes], *, present: bool = False) -> list[bytes]:
         """Signatures over several messages with one key, in the scheme that certificates use.
 
-        `present`: what `presence_query` asks was answered a moment ago.
+        No messages: only checks that the key could be used. `present`: what `presence_query` asks was answered a moment ago.
         """
         key = self.private_key(ref)
         return [sign_message(key, message) for message in messages]
@@ -153,7 +153,9 @@ class KeyBackend(ABC):
 
     @abstractmethod
     def is_working(self) -> bool:
-        """A cheap probe; never raises."""
+        """Whether a key could be made and used now, as far as can be seen without making one: asks
+        what the work asks (the login, the mount, the rights), not a health page. Never raises.
+        """
 
 
 @dataclass(frozen=True, slots=True)

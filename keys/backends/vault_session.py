@@ -19,7 +19,7 @@ import hvac
 import hvac.exceptions
 import requests
 
-from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyLoginRefused, KeyNotFound, KeyOperationRefused
+from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyLoginRefused, KeyNotFound, KeyNotPermitted, KeyOperationRefused
 from keys.interruptions import INTERRUPTIONS
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ RENEW_AT = 2 / 3
 FIRST_LOGIN_PAUSE, LONGEST_LOGIN_PAUSE = 300.0, 900.0
 # Answered with 500 although no retry will help: the version was trimmed or is below the minimum.
 _LASTING_500 = ("no such key version", "key version", "version is too old")
+_WRITING = {"create", "update", "root", "sudo"}
 # Answers with which Vault turns a login away. All else says nothing of the credential.
 _LOGIN_REFUSED = (
     hvac.exceptions.InvalidRequest,
@@ -93,17 +94,18 @@ class VaultSession:
         except Exception as exc:
             raise translated(exc, self.url) from exc
 
-    def is_working(self) -> bool:
-        """Reachable, unsealed, and our login is taken: what waits could go on. Never raises."""
+    def may_write(self, *paths: str) -> bool:
+        """Whether this login may write to all of these paths, as Vault itself judges it. Raises
+        KeyBackendError when Vault cannot be asked.
+
+        A policy without `sys/capabilities-self` says nothing, so the work itself will show it.
+        """
         try:
-            health = self._client("").sys.read_health_status(method="GET", standby_ok=True)
-            # hvac answers with the decoded body for 200 and with the response itself for every other code
-            if not isinstance(health, dict) or health.get("sealed") is not False:
-                return False
-            self._valid_token()
-        except (requests.RequestException, hvac.exceptions.VaultError, OSError, KeyBackendError):
-            return False
-        return True
+            answer = self.call(lambda c: c.sys.get_capabilities(paths=list(paths)))
+        except KeyNotPermitted:
+            return True
+        data = answer.get("data") or answer
+        return all(_WRITING & set(data.get(path) or ()) for path in paths)
 
     def _lives(self, token: str) -> bool:
         """After a 403: it means either that the token is gone or that it may not do this, and the token itself knows."""
@@ -260,8 +262,9 @@ def translated(exc: Exception, url: str) -> KeyBackendError:
         case hvac.exceptions.InvalidPath():
             return KeyNotFound(f"Vault at {url} has nothing there. {reason}".strip())
         case hvac.exceptions.Forbidden() | hvac.exceptions.Unauthorized():
-            return KeyOperationRefused(
-                f"Vault at {url} does not permit this. {reason}".strip(), next_step="Compare the role's policy with docs/vault/."
+            return KeyNotPermitted(
+                f"Vault at {url} does not permit this. {reason}".strip(),
+                next_step="Compare the role's policy with docs/vault/; what waits goes on by itself.",
             )
         case hvac.exceptions.InternalServerError() if any(words in reason for words in _LASTING_500):
             return KeyNotFound(f"Vault at {url}: {reason}")

@@ -17,7 +17,7 @@ from django.contrib.auth import get_user_model
 from audit.clock import database_now
 from audit.log import Actor
 from certs.api.auth import forget_tokens
-from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, NotSent, Order, RevocationOrder
+from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, NotSent, Order, RevocationOrder, Unknown
 from certs.ca.creation import ensure_own_ca
 from certs.ca.local import LocalCAClient
 from certs.ca.rest import RestCAClient
@@ -263,5 +263,30 @@ def test_lost_answer_of_a_ca_that_only_lists_is_adopted_and_its_double_revoked(
     first = client.find(order)
     assert isinstance(first, Issued)
     assert client.find(order) == first
-    matching = list(client._matching(order))  # type: ignore[attr-defined]
-    assert len(matching) == 1
+    assert len(list(client.unknown_certificates() or ())) == 1
+
+
+def test_find_many_answers_each_order_in_its_place(subject: Subject, make_order: Callable[..., Order]) -> None:
+    """F7, K5."""
+    signed, never = [make_order() for _ in range(3)], make_order()
+    outcomes = subject.client.issue_many(signed)
+    calls: list[int] = []
+    asked = [signed[2], never, signed[0]]
+    found = subject.client.find_many(asked, between=lambda: calls.append(1))
+    assert [one.certificate_der if isinstance(one, Issued) else one for one in found] == [
+        outcomes[2].certificate_der if isinstance(outcomes[2], Issued) else "",
+        None,
+        outcomes[0].certificate_der if isinstance(outcomes[0], Issued) else "",
+    ]
+    assert calls  # else no lease could be renewed
+
+
+def test_look_ups_at_a_ca_that_does_not_answer_cost_one_time_out(subject: Subject, make_order: Callable[..., Order]) -> None:
+    """K3: a hundred look-ups were a hundred time-outs."""
+    if isinstance(subject.unreachable, LocalCAClient):
+        return  # its book is in the portal's own database: it cannot fall silent
+    calls: list[int] = []
+    orders = [make_order() for _ in range(5)]
+    found = subject.unreachable.find_many(orders, between=lambda: calls.append(1))
+    assert all(isinstance(one, Unknown) and not one.answered for one in found)
+    assert len(calls) == 1

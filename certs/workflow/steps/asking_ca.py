@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.core.exceptions import ImproperlyConfigured
+
 from audit.clock import database_now
 from audit.events import recordable
-from certs.ca.base import BookkeepingCA, CAClient, CAUnreachable, Issued, Noted, NotSent, Order, Outcome, Pending, Refused, Unknown
+from certs.ca.base import BookkeepingCA, CAClient, Issued, Noted, NotSent, Order, Outcome, Pending, Refused, Unknown, is_silent
 from certs.ca.registry import get_ca_client, own_ca
 from certs.errors import SignerMismatch
 from certs.models import Attempt, CertificateRequest, Issuer
@@ -52,7 +54,11 @@ def ask_ca(work: Work) -> dict[int, Result]:
     if work.noted is not None:
         outcomes = dict(zip(work.orders, own_ca_of(work).sign(work.noted), strict=True))
         return {pk: _verified(work, pk, outcome, work.noted_at) for pk, outcome in outcomes.items()}
-    outcomes = _asked(get_ca_client(work.issuer.alias), work)
+    try:
+        client = get_ca_client(work.issuer.alias)
+    except ImproperlyConfigured as exc:  # its requests wait; those of other CAs are not touched
+        return {pk: NotSent(order.order_ref, str(exc)) for pk, order in work.orders.items()}
+    outcomes = _asked(client, work)
     now = database_now()
     return {pk: _verified(work, pk, outcome, now) for pk, outcome in outcomes.items()}
 
@@ -74,38 +80,35 @@ def own_ca_of(work: Work) -> BookkeepingCA:
 
 
 def _asked(client: CAClient, work: Work) -> dict[int, Outcome]:
-    outcomes: dict[int, Outcome] = {}
-    for pk in work.look_up:
-        found = _look_up(client, work.orders[pk])
-        if found is not None:
-            outcomes[pk] = found
-    return outcomes | _sent(client, work, [pk for pk in work.orders if pk not in outcomes])
-
-
-def _sent(client: CAClient, work: Work, unsent: Sequence[int]) -> dict[int, Outcome]:
-    """Send orders part by part. A CA that takes none of a part is not sent the next ones: it is away for all of them."""
-    outcomes: dict[int, Outcome] = {}
-    away: NotSent | None = None
+    """Look up what an earlier attempt may have had signed, then send the rest. The lease of the
+    attempts is renewed between the calls of the CA.
+    """
     lease = Lease(work.attempts.values())
+    doubtful = [pk for pk in work.orders if pk in work.look_up]
+    found = client.find_many([work.orders[pk] for pk in doubtful], between=lease.renew)
+    outcomes: dict[int, Outcome] = {pk: one for pk, one in zip(doubtful, found, strict=True) if one is not None}
+    unsent = [pk for pk in work.orders if pk not in outcomes]
+    if is_silent(found):
+        silence = next(one.message for one in found if isinstance(one, Unknown))
+        return outcomes | {pk: NotSent(work.orders[pk].order_ref, silence) for pk in unsent}
+    return outcomes | _sent(client, work, unsent, lease)
+
+
+def _sent(client: CAClient, work: Work, unsent: Sequence[int], lease: Lease) -> dict[int, Outcome]:
+    """Send orders part by part. A CA that answers none of a part is not sent the next ones: it is away for all of them."""
+    outcomes: dict[int, Outcome] = {}
+    away: NotSent | Unknown | None = None
     for first in range(0, len(unsent), client.capabilities.batch_size):
         part = unsent[first : first + client.capabilities.batch_size]
         if away is not None:
-            outcomes |= {pk: NotSent(work.orders[pk].order_ref, away.message, away.retry_after) for pk in part}
+            outcomes |= {pk: NotSent(work.orders[pk].order_ref, away.message) for pk in part}
             continue
         lease.renew()
         answers = client.issue_many([work.orders[pk] for pk in part])
         outcomes |= dict(zip(part, answers, strict=True))
-        refusals = [answer for answer in answers if isinstance(answer, NotSent)]
-        away = refusals[0] if len(refusals) == len(answers) else None
+        if is_silent(answers):
+            away = next(answer for answer in answers if isinstance(answer, NotSent | Unknown))
     return outcomes
-
-
-def _look_up(client: CAClient, order: Order) -> Outcome | None:
-    """What became of an order that may have reached the CA. An unanswered look-up leaves its fate unknown: it is not sent again."""
-    try:
-        return client.find(order)
-    except CAUnreachable as exc:
-        return Unknown(order.order_ref, f"could not ask whether it was signed: {exc}")
 
 
 def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:

@@ -1,0 +1,131 @@
+"""Vault's PKI engine as CA: look-ups that list once, roles that are wrong, rights that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from audit.clock import database_now
+from certs.ca.base import Issued, NotSent, Order
+from certs.ca.known import known_serials
+from certs.ca.vault_pki import VaultPKIClient
+from certs.models import QuarantinedCertificate
+from certs.workflow.issuance import Requester, submit_many
+from certs.x509.pem import serial_of
+from tests.certs.workflow.test_endings import MakeSpec
+from tests.contracts.test_ca_client import make_order
+from tests.faults.wire import wired
+from tests.keys.test_vault_policies import Mounts, mounts
+from tests.portal.elsewhere import ROLE, pki_engine
+
+__all__ = ["make_order", "mounts"]  # fixtures
+pytestmark = pytest.mark.django_db(transaction=True)
+MakeOrder = Callable[..., Order]
+
+
+@pytest.fixture
+def engine(vault_client: Any, vault_access: Any, vault_mount: Callable[[str], str]) -> dict[str, Any]:
+    return pki_engine(vault_client, vault_access, vault_mount("pki"))
+
+
+def serial(outcome: Any) -> str:
+    assert isinstance(outcome, Issued)
+    return f"{serial_of(outcome.certificate_der):x}"
+
+
+def test_look_up_lists_once_and_reads_each_unknown_serial_once(engine: dict[str, Any], vault_access: Any, make_order: MakeOrder) -> None:
+    """K5, F7: the whole mount was listed, and every unknown certificate read, for every order."""
+    with wired(vault_access.address, ca_file=engine["ca_cert"]) as wire:
+        client = VaultPKIClient("vault-pki", url=wire.url, **engine)
+        orders = [make_order() for _ in range(6)]
+        client.issue_many(orders)
+        wire.calls.clear()
+        found = client.find_many([*orders, make_order()])
+        assert [one.order_ref for one in found[:6] if isinstance(one, Issued)] == [o.order_ref for o in orders]
+        assert found[6] is None
+        assert wire.count("GET", "/certs") == 1
+        first_reads = wire.count("GET", "/cert/")
+        assert first_reads <= 6 + 6 + 3  # each once, each match again, the chain
+        wire.calls.clear()
+        client.find_many([make_order()])
+        assert (wire.count("GET", "/certs"), wire.count("GET", "/cert/")) == (1, 0)
+
+
+def test_match_that_was_revoked_since_it_was_read_is_not_adopted(
+    engine: dict[str, Any], vault_access: Any, make_order: MakeOrder, vault_client: Any
+) -> None:
+    client, order = VaultPKIClient("vault-pki", url=vault_access.address, **engine), make_order()
+    (outcome,) = client.issue_many([order])
+    assert client.find(order) == outcome
+    number = serial_of(outcome.certificate_der) if isinstance(outcome, Issued) else None
+    assert number is not None
+    text = number.to_bytes((number.bit_length() + 7) // 8, "big").hex(":")
+    vault_client.secrets.pki.revoke_certificate(text, mount_point=engine["mount"])
+    assert client.find(order) is None
+
+
+def test_serial_of_another_ca_hides_nothing(
+    engine: dict[str, Any],
+    vault_access: Any,
+    make_order: MakeOrder,
+    twin_portal: Requester,
+    make_spec: MakeSpec,
+) -> None:
+    """K5: serial numbers were compared with those of all CAs."""
+    client, order = VaultPKIClient("vault-pki", url=vault_access.address, **engine), make_order()
+    (outcome,) = client.issue_many([order])
+    (request,) = submit_many([make_spec()], requester=twin_portal)
+    QuarantinedCertificate.objects.create(
+        request=request,
+        issuer=request.issuer,
+        order_ref="x",
+        der=b"",
+        serial_number=serial(outcome),
+        reasons=[],
+        received_at=database_now(),
+    )
+    assert client.find(order) == outcome
+    assert known_serials("Twin-CA", [serial(outcome), "1"]) == {serial(outcome)}
+
+
+@pytest.mark.parametrize("bad", [{"no_store": True}, {"use_csr_sans": True}, {"use_csr_common_name": True}])
+def test_wrong_role_is_a_configuration_error_that_waits_and_goes_on(
+    bad: dict[str, bool], engine: dict[str, Any], vault_access: Any, vault_client: Any, make_order: MakeOrder
+) -> None:
+    """K4: it ended as "the worker was lost 3 times"."""
+    client, order = VaultPKIClient("vault-pki", url=vault_access.address, **engine), make_order()
+    good = vault_client.secrets.pki.read_role(ROLE, mount_point=engine["mount"])["data"]
+    vault_client.secrets.pki.create_or_update_role(ROLE, good | bad, mount_point=engine["mount"])
+    (outcome,) = client.issue_many([order])
+    assert isinstance(outcome, NotSent)
+    assert f"must be written with {next(iter(bad))}=false" in outcome.message
+    assert client.is_working() is False
+    vault_client.secrets.pki.create_or_update_role(ROLE, good, mount_point=engine["mount"])
+    assert client.is_working() is True  # without a restart
+    assert isinstance(client.issue_many([order])[0], Issued)
+
+
+def test_role_that_does_not_exist_waits(engine: dict[str, Any], vault_access: Any, make_order: MakeOrder) -> None:
+    """K4."""
+    client = VaultPKIClient("vault-pki", url=vault_access.address, **engine | {"role": "no-such-role"})
+    assert isinstance(client.issue_many([make_order()])[0], NotSent)
+    assert client.is_working() is False
+
+
+def test_rights_that_are_gone_hold_the_order_and_are_seen_by_the_probe(mounts: Mounts, make_order: MakeOrder) -> None:
+    """F4: a 403 of a living token made the order fail permanently; K1: the probe saw a healthy Vault."""
+    engine = pki_engine(mounts.vault, mounts.access, mounts.pki) | {"token": ""}
+    client = VaultPKIClient("vault-pki", url=mounts.access.address, **engine, **mounts.login("pki"))
+    assert client.is_working() is True
+    name = f"pki-{mounts.mark}"
+    gone = mounts.policy("pki").replace(f'path "{mounts.pki}/sign/portal"', 'path "elsewhere"')
+    mounts.vault.sys.create_or_update_policy(name, gone)
+    (outcome,) = client.issue_many([make_order()])
+    assert isinstance(outcome, NotSent)
+    assert "policy" in outcome.message
+    assert client.is_working() is False
+    mounts.vault.sys.create_or_update_policy(name, mounts.policy("pki"))
+    assert client.is_working() is True
+    assert isinstance(client.issue_many([make_order()])[0], Issued)
