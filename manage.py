@@ -7,12 +7,16 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
+    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - as above
     from django.core.management import execute_from_command_line  # noqa: PLC0415 - settings module must be named first
 
     from pkiportal.console import be_robust  # noqa: PLC0415 - as above
 
     be_robust()
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:  # it names the setting; a traceback would only hide that
+        sys.exit(f"The settings are not complete: {error}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
@@ -42,6 +43,13 @@ class Bootstrap:
         self.ca_key = KeySpec(ca_key)
         self.tell = tell
         self.made: list[str] = []
+
+    def check_settings(self) -> None:
+        """Raise ImproperlyConfigured for a setting with which the CA could not be made. Call it before anything lasting."""
+        for name in ("PKI_CA_KEY_BACKEND", "PKI_ROOT_KEY_BACKEND", "PKI_OCSP_KEY_BACKEND"):
+            if getattr(settings, name) not in settings.KEY_BACKENDS:
+                known = ", ".join(settings.KEY_BACKENDS) or "none, because VAULT_ADDR is not set"
+                raise ImproperlyConfigured(f"{name} must name a key backend that this process has. It has: {known}.")
 
     def run(self, *, demo: bool) -> dict[str, Any]:
         self.groups()

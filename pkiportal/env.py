@@ -1,20 +1,86 @@
-"""Environment variables, read once at start-up; a bad value stops the start with its name and what would pass."""
+"""Environment variables, read once when the settings are loaded.
+
+Every process loads the settings first, so a bad value stops it before the first lasting effect. The error names the
+setting and what would be accepted, and never repeats the value: a password may be part of it.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from email.utils import parseaddr
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
+import environ
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
+_LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ENCODE = "In a user name or password write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25."
+
+# Port 465 expects TLS from the first octet, port 587 STARTTLS (RFC 8314 3.3). `smtps` is implicit TLS here, although
+# django-environ reads it as STARTTLS: a client that waits for a greeting on port 465 waits until its time-out.
+_SMTP = {"smtp": ({}, 25), "smtp+tls": ({"EMAIL_USE_TLS": True}, 587)}
+_SMTP |= dict.fromkeys(("smtps", "smtp+ssl"), ({"EMAIL_USE_SSL": True}, 465))
+_WRONG_PORT = {
+    ("smtps", 587): "port 587 expects STARTTLS: write smtp+tls://",
+    ("smtp+ssl", 587): "port 587 expects STARTTLS: write smtp+tls://",
+    ("smtp+tls", 465): "port 465 expects TLS from the start: write smtps://",
+    ("smtp", 465): "port 465 expects TLS from the start: write smtps://",
+}
+
+
+def refused(name: str, expected: str) -> ImproperlyConfigured:
+    """The error for a bad value: the setting's name and what is accepted, without the value."""
+    return ImproperlyConfigured(f"{name} {expected}")
+
+
+def is_host(text: str) -> bool:
+    """Whether this is a DNS name in A-label form or an IP address (IPv6 in brackets), without a port."""
+    if text.startswith("["):
+        return text.endswith("]") and _is_address(text[1:-1], version=6)
+    if re.fullmatch(r"[0-9.]+", text):
+        return _is_address(text, version=4)
+    return len(text) <= 253 and _HOST.fullmatch(text) is not None
+
+
+def _is_address(text: str, *, version: int) -> bool:
+    try:
+        return ip_address(text).version == version
+    except ValueError:
+        return False
 
 
 def env_str(name: str, default: str = "") -> str:
-    return os.environ.get(name, default)
+    """A line of text."""
+    value = os.environ.get(name, default).strip()
+    if _CONTROL.search(value):
+        raise refused(name, "must be one line of text without control characters.")
+    return value
+
+
+def env_name(name: str, default: str = "") -> str:
+    """A name of at most 64 characters, as X.509 limits a common name (RFC 5280 A.1); not empty where there is a default."""
+    value = env_str(name, default)
+    if len(value) > 64 or (default and not value):
+        raise refused(name, "must be a name of 1 to 64 characters.")
+    return value
+
+
+def env_mount(name: str, default: str) -> str:
+    """The path of a Vault mount."""
+    value = env_str(name, default).strip("/")
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value, re.ASCII):
+        raise refused(name, f"must be the path of a Vault mount, such as {default}.")
+    return value
 
 
 def env_bool(name: str, *, default: bool = False) -> bool:
@@ -25,45 +91,232 @@ def env_bool(name: str, *, default: bool = False) -> bool:
         return True
     if raw.strip().lower() in _FALSE:
         return False
-    raise ImproperlyConfigured(f"{name} must be true or false, not {raw!r}.")
+    raise refused(name, "must be true or false.")
 
 
-def env_int(name: str, default: int, *, minimum: int = 0) -> int:
-    raw = os.environ.get(name)
-    if raw is None:
-        return default
-    if not raw.isdigit() or int(raw) < minimum:
-        raise ImproperlyConfigured(f"{name} must be a whole number of at least {minimum}, not {raw!r}.")
+def env_int(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
+    raw = os.environ.get(name, str(default)).strip()
+    if not re.fullmatch(r"[0-9]{1,10}", raw) or not minimum <= int(raw) <= maximum:
+        raise refused(name, f"must be a whole number from {minimum} to {maximum}.")
     return int(raw)
 
 
 def env_choice(name: str, default: str, *, choices: Sequence[str]) -> str:
-    value = os.environ.get(name, default).strip().lower()
-    if value not in choices:
-        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}.")
-    return value
+    """One of `choices`, whatever its case."""
+    value = os.environ.get(name, default).strip().casefold()
+    for choice in choices:
+        if choice.casefold() == value:
+            return choice
+    raise refused(name, f"must be one of {', '.join(choices)}.")
 
 
 def env_list(name: str, default: str = "") -> list[str]:
-    return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
+    """Items separated by commas."""
+    return [item.strip() for item in env_str(name, default).split(",") if item.strip()]
 
 
 def env_networks(name: str) -> list[IPv4Network | IPv6Network]:
     """Addresses and networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas."""
     try:
         return [ip_network(item) for item in env_list(name)]
-    except ValueError as exc:
-        raise ImproperlyConfigured(f"{name} must list addresses or networks, such as 10.0.0.5 or 10.1.0.0/16: {exc}.") from exc
+    except ValueError:
+        expected = "must list addresses or networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas."
+        raise refused(name, f"{expected} A network has no bits set behind its prefix.") from None
 
 
-def env_secret(name: str, default: str = "") -> str:
-    """The value of NAME, or the contents of the file that NAME_FILE names. Both set is refused: one of them is stale."""
+def env_hosts(name: str, default: str = "") -> list[str]:
+    """Host names for Django's ALLOWED_HOSTS, separated by commas; `.example.com` stands for all names beneath it."""
+    hosts = env_list(name, default)
+    if not all(host == "*" or is_host(host.removeprefix(".")) for host in hosts):
+        expected = "must list host names, such as pki.example.com, separated by commas, without scheme, port or path."
+        raise refused(name, f"{expected} Write an IDN as its A-label (xn--...).")
+    return hosts
+
+
+def env_domains(name: str, default: str) -> list[str]:
+    """DNS domains, separated by commas; at least one."""
+    domains = [domain.lower() for domain in env_list(name, default)]
+    if not domains or not all(is_host(domain) and not domain.endswith(".") and "." in domain for domain in domains):
+        raise refused(name, "must list at least one DNS domain, such as example.com, separated by commas.")
+    return domains
+
+
+def env_suffixes(name: str) -> list[str]:
+    """Names above which nobody else has a domain, such as `internal` or `corp`, separated by commas."""
+    suffixes = [suffix.lower() for suffix in env_list(name)]
+    if not all(is_host(suffix) and not suffix.endswith(".") for suffix in suffixes):
+        raise refused(name, "must list names, such as internal or corp.example, separated by commas, without a leading dot.")
+    return suffixes
+
+
+def env_origins(name: str) -> list[str]:
+    """Origins for Django's CSRF_TRUSTED_ORIGINS, separated by commas: scheme, host and a port that is not the usual one."""
+    origins = [origin.rstrip("/") for origin in env_list(name)]
+    for origin in origins:
+        url = _split(name, origin.replace("://*.", "://", 1), ("https", "http"), example="https://pki.example.com")
+        if url.path or url.query or url.username is not None:
+            raise refused(name, "must list origins, such as https://pki.example.com, without a path, separated by commas.")
+    return origins
+
+
+def env_emails(name: str, default: str = "") -> list[str]:
+    """Mail addresses, separated by commas; at least one."""
+    addresses = env_list(name, default)
+    if not addresses or not all(_is_email(address) for address in addresses):
+        raise refused(name, "must list at least one mail address, such as pki@example.com, separated by commas (no ; and no blanks).")
+    return addresses
+
+
+def env_sender(name: str, default: str) -> str:
+    """One mail address, with or without a name before it: `PKI Portal <pki@example.com>`."""
+    value = env_str(name, default)
+    if not _is_email(parseaddr(value)[1]):
+        raise refused(name, "must be a mail address, such as pki@example.com or PKI Portal <pki@example.com>.")
+    return value
+
+
+def _is_email(address: str) -> bool:
+    try:
+        validate_email(address)
+    except ValidationError:
+        return False
+    return True
+
+
+def host_of(url: str) -> str:
+    """The host of a URL as Django's ALLOWED_HOSTS writes it: without a port, IPv6 in brackets."""
+    return re.sub(r":[0-9]*$", "", urlsplit(url).netloc)
+
+
+def env_address(name: str, default: str = "", *, schemes: Sequence[str], example: str) -> str:
+    """The address of a server that has no path, without a slash at its end; "" where neither value nor default is given."""
+    value = env_str(name, default).rstrip("/")
+    if value and _split(name, value, schemes, example=example).path:
+        raise refused(name, f"must have no path, as in {example}.")
+    return value
+
+
+def env_endpoint(name: str, *, example: str) -> str:
+    """The address of a service elsewhere, with or without a path; "" where it is not set. Credentials are a setting of their own."""
+    value = env_str(name).rstrip("/")
+    if value:
+        url = _split(name, value, ("https", "http"), example=example)
+        if url.query or url.username is not None:
+            raise refused(name, f"must have neither credentials nor a query, as in {example}.")
+    return value
+
+
+def env_file(name: str) -> str:
+    """The path of a file that this process can read; "" where it is not set."""
+    value = env_str(name)
+    if value:
+        try:
+            Path(value).open("rb").close()
+        except OSError as exc:
+            raise refused(name, f"must be the path of a file that this process can read: {exc.strerror}.") from None
+    return value
+
+
+def env_secret(name: str, default: str = "", *, at_least: int = 0) -> str:
+    """The value of NAME, or the contents of the file that NAME_FILE names. Both set is refused: one of them is stale.
+
+    `at_least`: the length in characters below which a value is refused, as one that can be guessed.
+    """
     value, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if value is not None and path:
         raise ImproperlyConfigured(f"Set either {name} or {name}_FILE, not both.")
     if path:
         try:
-            return Path(path).read_text(encoding="utf-8").strip()
-        except OSError as exc:
-            raise ImproperlyConfigured(f"{name}_FILE names {path}, which cannot be read: {exc.strerror}.") from exc
-    return default if value is None else value
+            value = Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as exc:
+            why = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
+            raise refused(f"{name}_FILE", f"must be the path of a text file that this process can read: {why}.") from None
+    secret = default if value is None else value.strip()
+    if _CONTROL.search(secret):
+        raise refused(name, "must be one line of text without control characters.")
+    if secret and len(secret) < at_least:
+        raise refused(name, f"must have at least {at_least} characters.")
+    return secret
+
+
+def needed(name: str, value: str, *, example: str) -> str:
+    """`value`, which must not be empty."""
+    if not value:
+        raise ImproperlyConfigured(f"{name} (or {name}_FILE, where it is a secret) must be set in production, for example {example}.")
+    return value
+
+
+def env_database(name: str) -> dict[str, Any]:
+    """Django's settings for the PostgreSQL database that a URL names."""
+    example = "postgres://portal:password@db/portal"
+    value = needed(name, env_secret(name), example=example)
+    if not re.match(r"(postgres|postgresql|psql|pgsql)://", value, re.IGNORECASE):
+        raise refused(name, f"must name a PostgreSQL database in production, for example {example}; SQLite is the embedded default only.")
+    _no_reserved_character(name, value)
+    try:
+        found: dict[str, Any] = environ.Env.db_url_config(value)
+    except (ValueError, ImproperlyConfigured):
+        raise refused(name, f"must be a URL such as {example}. {_ENCODE}") from None
+    if not found["NAME"]:
+        raise refused(name, f"must end with the name of the database, as in {example}.")
+    return found
+
+
+def env_redis(name: str) -> str:
+    """The URL of the broker."""
+    example = "redis://portal:password@redis:6379/0"
+    value = needed(name, env_secret(name), example=example)
+    url = _split(name, value, ("redis", "rediss"), example=example)
+    if not re.fullmatch(r"/?[0-9]{0,3}", url.path):
+        raise refused(name, f"must end with the number of a Redis database, as in {example}.")
+    return value
+
+
+def env_smtp(name: str) -> dict[str, Any]:
+    """Django's EMAIL_* settings of a mail URL."""
+    example = "smtp+tls://user:password@mail.example.com:587"
+    value = needed(name, env_secret(name), example=example)
+    if value in {"consolemail://", "consolemail:"}:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    if value.startswith("filemail:///"):
+        folder = unquote(urlsplit(value).path)
+        return {"EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend", "EMAIL_FILE_PATH": folder}
+    url = _split(name, value, tuple(_SMTP), example=example)
+    security, usual_port = _SMTP[url.scheme]
+    port = url.port or usual_port
+    if wrong := _WRONG_PORT.get((url.scheme, port)):
+        raise refused(name, f"has a scheme and a port that do not belong together: {wrong}.")
+    if url.path.strip("/") or url.query:
+        raise refused(name, f"must have neither path nor query, as in {example}. {_ENCODE}")
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": url.hostname,
+        "EMAIL_PORT": port,
+        "EMAIL_HOST_USER": unquote(url.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(url.password or ""),
+        **security,
+    }
+
+
+def _split(name: str, value: str, schemes: Sequence[str], *, example: str) -> SplitResult:
+    """The parts of a URL whose scheme, host and port are sound. The parser's own errors repeat the value, so they end here."""
+    scheme, separator, _ = value.partition("://")
+    if not separator or scheme.lower() not in schemes:
+        raise refused(name, f"must start with {' or '.join(f'{one}://' for one in schemes)}, as in {example}.")
+    _no_reserved_character(name, value)
+    try:
+        url = urlsplit(value)
+        sound = url.hostname is not None and (url.port is None or url.port > 0)
+    except ValueError:
+        sound = False
+    host = url.netloc.rpartition("@")[2] if sound else ""
+    if not sound or not is_host(re.sub(r":[0-9]*$", "", host)):
+        raise refused(name, f"must be a URL with a host name and, if at all, a numeric port, as in {example}. {_ENCODE}")
+    return url
+
+
+def _no_reserved_character(name: str, value: str) -> None:
+    """Refuse a URL whose user name or password has one of / ? # unencoded, which would end the authority (RFC 3986 3.2)."""
+    _, *rest = re.split(r"[/?#]", value.partition("://")[2], maxsplit=1)
+    if (rest and "@" in rest[0]) or "#" in value or re.search(r"\s", value):
+        raise refused(name, f"is no URL that can be read without doubt. {_ENCODE}")

@@ -80,7 +80,7 @@ def _outcome(row: CertificateRequest) -> Any:
         response = problem(503, "ca_unavailable", row.error, resume_id=row.resume_id, state=row.state, audit_reference=row.public_id)
         response["Retry-After"] = "30"
         return response
-    order = f"{settings.PKI_BASE_URL}/api/v1/requests/{row.public_id}"
+    order = f"{settings.PKI_PORTAL_URL}/api/v1/requests/{row.public_id}"
     return Status(202, {"state": row.state, "order": order, "audit_reference": row.public_id})
 
 

@@ -32,7 +32,7 @@ def raise_alert(*, kind: str, cause: str, message: str, next_step: str, now: dat
         to=settings.PKI_OPERATOR_EMAILS,
         subject=f"[PKI Portal] {message}",
         template="alert",
-        context={"alert": alert, "base_url": settings.PKI_BASE_URL},
+        context={"alert": alert, "base_url": settings.PKI_PORTAL_URL},
         now=now,
     )
 

@@ -36,6 +36,6 @@ def tell_renewed(certificates: Sequence[Certificate], *, now: datetime) -> None:
             to=owners_of(first),
             subject=f"[PKI Portal] {what}{more} renewed: install the new certificate{'s' if len(group) > 1 else ''}",
             template="renewal_done",
-            context={"certificates": group, "base_url": settings.PKI_BASE_URL},
+            context={"certificates": group, "base_url": settings.PKI_PORTAL_URL},
             now=now,
         )

@@ -39,7 +39,7 @@ def tell_owners(plans: Sequence[RenewalPlan], *, actor: Actor, now: datetime) ->
             to=owners_of(certificate),
             subject=f"[PKI Portal] {certificate.common_name or certificate.cert_id} {subject}",
             template="renewal_refused",
-            context={"plan": plan, "certificate": certificate, "base_url": settings.PKI_BASE_URL},
+            context={"plan": plan, "certificate": certificate, "base_url": settings.PKI_PORTAL_URL},
             now=now,
         )
     record_many([_refused(plan, actor, now) for plan in fresh.values()])
@@ -68,7 +68,7 @@ def tell_approvers(renewals: Sequence[Renewal], *, now: datetime) -> None:
             to=to,
             subject=f"[PKI Portal] Approval wanted: renewal of {renewal.request.common_name or renewal.request.public_id}",
             template="renewal_approval",
-            context={"request": renewal.request, "plan": renewal.plan, "base_url": settings.PKI_BASE_URL},
+            context={"request": renewal.request, "plan": renewal.plan, "base_url": settings.PKI_PORTAL_URL},
             now=now,
         )
 
@@ -82,7 +82,7 @@ def tell_failed(failed: Sequence[tuple[CertificateRequest, Certificate]], *, now
             to=sorted({*owners_of(certificate), *settings.PKI_OPERATOR_EMAILS}),
             subject=f"[PKI Portal] Renewal of {certificate.common_name or certificate.cert_id} failed",
             template="renewal_failed",
-            context={"request": request, "certificate": certificate, "base_url": settings.PKI_BASE_URL},
+            context={"request": request, "certificate": certificate, "base_url": settings.PKI_PORTAL_URL},
             now=now,
         )
 

@@ -7,8 +7,20 @@ from typing import Any
 
 from kombu import Queue
 
-from pkiportal.env import env_bool, env_choice, env_int, env_list, env_networks, env_secret, env_str
-from pkiportal.logs import logging_settings
+from pkiportal.env import (
+    env_address,
+    env_bool,
+    env_choice,
+    env_domains,
+    env_emails,
+    env_int,
+    env_name,
+    env_networks,
+    env_secret,
+    env_sender,
+    env_suffixes,
+)
+from pkiportal.logs import LEVELS, logging_settings
 from pkiportal.served import Serve
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -108,7 +120,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # above every corpus of hostile CSRs, so that the gate can say why
 
-LOGGING = logging_settings(env_str("PKI_LOG_LEVEL", "WARNING"))
+LOGGING = logging_settings(env_choice("PKI_LOG_LEVEL", "WARNING", choices=LEVELS))
 
 # --- Celery: at least once, one message at a time, no results (progress is read from the database) ---
 CELERY_TASK_ACKS_LATE = True
@@ -174,16 +186,19 @@ PKI_CRONTABS: dict[str, dict[str, Any]] = {
 SILENCED_SYSTEM_CHECKS = ["models.W040"]
 
 # --- The portal ---
-# Stands in every certificate; RFC 5280 4.2.1.6 wants a full domain name or an IP address there, so not "localhost".
-PKI_BASE_URL = env_str("PKI_BASE_URL", "http://127.0.0.1:8000").rstrip("/")
+# The address in certificates and CRLs (CRL, OCSP, CA certificate), permanently. Plain http: whoever checks a certificate cannot check
+# the server's own first (RFC 5280 8). RFC 5280 4.2.1.6 wants a full domain name or an IP address there, so not "localhost".
+PKI_BASE_URL = env_address("PKI_BASE_URL", "http://127.0.0.1:8000", schemes=["http"], example="http://pki.example.com")
+# The address of the portal's pages and API: the base of links in mails. It may change at any time.
+PKI_PORTAL_URL = env_address("PKI_PORTAL_URL", schemes=["https", "http"], example="https://pki.example.com") or PKI_BASE_URL
 # Who may read /metrics: whoever sends this bearer token (PKI_METRICS_TOKEN or PKI_METRICS_TOKEN_FILE). Without one nobody may, but
 # on the embedded default a program on this very machine.
-PKI_METRICS_TOKEN = env_secret("PKI_METRICS_TOKEN")
-PKI_OPERATOR_EMAILS = env_list("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
-DEFAULT_FROM_EMAIL = env_str("PKI_FROM_EMAIL", "pki-portal@example.com")
-PKI_LEAF_KEY_BACKEND = env_str("PKI_LEAF_KEY_BACKEND", "local")
-PKI_DEFAULT_CA = env_str("PKI_DEFAULT_CA", "Internal-CA-Prod")
-PKI_DEFAULT_POLICY = env_str("PKI_DEFAULT_POLICY", "default")
+PKI_METRICS_TOKEN = env_secret("PKI_METRICS_TOKEN", at_least=16)
+PKI_OPERATOR_EMAILS = env_emails("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
+DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", "pki-portal@example.com")
+PKI_LEAF_KEY_BACKEND = env_name("PKI_LEAF_KEY_BACKEND", "local")
+PKI_DEFAULT_CA = env_name("PKI_DEFAULT_CA", "Internal-CA-Prod")
+PKI_DEFAULT_POLICY = env_name("PKI_DEFAULT_POLICY", "default")
 PKI_ATTEMPT_LEASE_SECONDS = env_int("PKI_ATTEMPT_LEASE_SECONDS", 45, minimum=5)
 PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1)
 # The sweeper and beat send no more to a queue in which so many messages wait: its workers are away or far behind.
@@ -197,16 +212,16 @@ PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1)
 # how many certificates share one (0: all of a CA's; few clients can use CRL shards, see
 # docs/operations/crl-and-ocsp.md). OCSP answers may be kept for the minutes; caches keep them for one.
 PKI_CRL_VALID_HOURS = env_int("PKI_CRL_VALID_HOURS", 96, minimum=48)
-PKI_CRL_EVERY_HOURS = env_int("PKI_CRL_EVERY_HOURS", 12, minimum=1)
+PKI_CRL_EVERY_HOURS = env_int("PKI_CRL_EVERY_HOURS", 12, minimum=1, maximum=PKI_CRL_VALID_HOURS - 1)
 PKI_ROOT_CRL_VALID_DAYS = env_int("PKI_ROOT_CRL_VALID_DAYS", 365, minimum=31)
 PKI_CRL_SHARD_SIZE = env_int("PKI_CRL_SHARD_SIZE", 0)
 PKI_OCSP_VALID_MINUTES = env_int("PKI_OCSP_VALID_MINUTES", 480, minimum=2)
 PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
 # Days after a renewal at which the old certificate is revoked as superseded; 0 lets it expire.
 PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0)
-PKI_DEFAULT_DOMAINS = env_list("PKI_DEFAULT_DOMAINS", "example.com,example.test")
+PKI_DEFAULT_DOMAINS = env_domains("PKI_DEFAULT_DOMAINS", "example.com,example.test")
 # Names at or above a public suffix that the organisation runs itself and that a team may own, such as `internal` or `corp`.
-PKI_PRIVATE_SUFFIXES = env_list("PKI_PRIVATE_SUFFIXES", "")
+PKI_PRIVATE_SUFFIXES = env_suffixes("PKI_PRIVATE_SUFFIXES")
 PKI_MAX_NAMES = 100
 PKI_ORDER_FROM = env_int("PKI_ORDER_FROM", 6, minimum=2)  # so many certificates asked for in one sentence at a command are a bulk order
 # Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is one or two milliseconds of a core.
@@ -221,7 +236,7 @@ PKI_BULK_PER_CA = env_int("PKI_BULK_PER_CA", 8, minimum=1)
 PKI_BULK_PER_KEY_BACKEND = env_int("PKI_BULK_PER_KEY_BACKEND", 8, minimum=1)
 PKI_MAX_CSR_BYTES = 64 * 1024
 PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
-PKI_NL_PROVIDER = env_str("PKI_NL_PROVIDER")
+PKI_NL_PROVIDER = env_choice("PKI_NL_PROVIDER", "", choices=["", "anthropic"])
 # Addresses or networks of the proxies before the portal, whose X-Forwarded-For is believed (who signs in from where).
 PKI_TRUSTED_PROXIES = env_networks("PKI_TRUSTED_PROXIES")
 # Which paths this process answers: all, portal, ca or status (`pkiportal.served`).

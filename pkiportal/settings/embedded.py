@@ -9,13 +9,23 @@ import os
 import secrets
 from pathlib import Path
 
-from pkiportal.env import env_bool, env_secret, env_str
+from pkiportal.env import env_bool, env_hosts, env_name, env_secret, env_str, refused
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
-from pkiportal.settings.base import BASE_DIR, env_list
+from pkiportal.settings.base import BASE_DIR
 
 PKI_EMBEDDED = True
 PKI_HOME = Path(env_str("PKI_HOME") or BASE_DIR / "var").resolve()
-PKI_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
+DEBUG = env_bool("PKI_DEBUG", default=False)
+ALLOWED_HOSTS = env_hosts("PKI_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+_GIVEN_SECRET_KEY = env_secret("SECRET_KEY", at_least=32)
+PKI_CA_KEY_BACKEND = env_name("PKI_CA_KEY_BACKEND", "local")
+PKI_ROOT_KEY_BACKEND = env_name("PKI_ROOT_KEY_BACKEND", "root")
+PKI_OCSP_KEY_BACKEND = env_name("PKI_OCSP_KEY_BACKEND", "local")
+# Every variable is read: from here on, files are made.
+try:
+    PKI_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
+except OSError as exc:
+    raise refused("PKI_HOME", f"must name a folder that this process can make or write to: {exc.strerror}.") from None
 
 
 def _kept_secret(path: Path) -> str:
@@ -28,14 +38,15 @@ def _kept_secret(path: Path) -> str:
     return path.read_text(encoding="ascii")
 
 
-SECRET_KEY = env_secret("SECRET_KEY") or _kept_secret(PKI_HOME / "secret_key")
-DEBUG = env_bool("PKI_DEBUG", default=False)
-
+SECRET_KEY = _GIVEN_SECRET_KEY or _kept_secret(PKI_HOME / "secret_key")
 # The address that certificates name, kept by the first `manage.py up`: every process of this PKI_HOME must say the same one.
 PKI_BASE_URL_FILE = PKI_HOME / "base_url"
 if "PKI_BASE_URL" not in os.environ and PKI_BASE_URL_FILE.exists():
     PKI_BASE_URL = PKI_BASE_URL_FILE.read_text(encoding="ascii").strip()
-ALLOWED_HOSTS = env_list("PKI_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+# The address at which `manage.py up` serves now: what links in mails need, of commands too.
+PKI_PORTAL_URL_FILE = PKI_HOME / "portal_url"
+if not os.environ.get("PKI_PORTAL_URL"):
+    PKI_PORTAL_URL = PKI_PORTAL_URL_FILE.read_text(encoding="ascii").strip() if PKI_PORTAL_URL_FILE.exists() else PKI_BASE_URL
 
 DATABASES = {
     "default": {
@@ -61,9 +72,6 @@ KEY_BACKENDS = {
     # The root's key has its own key-encryption key, so that its file can be moved offline.
     "root": {"BACKEND": "keys.backends.local.LocalKeyBackend", "OPTIONS": {"kek_file": PKI_HOME / "root.kek"}},
 }
-PKI_CA_KEY_BACKEND = env_str("PKI_CA_KEY_BACKEND", "local")
-PKI_ROOT_KEY_BACKEND = env_str("PKI_ROOT_KEY_BACKEND", "root")
-PKI_OCSP_KEY_BACKEND = env_str("PKI_OCSP_KEY_BACKEND", "local")
 PKI_ALLOW_LOCAL_KEYS = True
 CA_CLIENTS = {"Internal-CA-Prod": {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
 STATIC_ROOT = PKI_HOME / "static"

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-import environ
-from django.core.exceptions import ImproperlyConfigured
-
-from pkiportal.env import env_bool, env_int, env_list, env_secret, env_str
+from pkiportal.env import (
+    env_address,
+    env_bool,
+    env_database,
+    env_endpoint,
+    env_file,
+    env_hosts,
+    env_int,
+    env_mount,
+    env_name,
+    env_origins,
+    env_redis,
+    env_secret,
+    env_smtp,
+    env_str,
+    host_of,
+    needed,
+)
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
 from pkiportal.settings.base import BASE_DIR
-
-
-def _needed(name: str, *, example: str) -> str:
-    value = env_secret(name)
-    if not value:
-        raise ImproperlyConfigured(f"{name} (or {name}_FILE) must be set in production, for example {example}.")
-    return value
-
 
 PKI_EMBEDDED = False
 AUDIT_HOME = env_str("PKI_AUDIT_HOME", str(BASE_DIR / "var"))  # the sealing key and the checkpoints; only the sealer reads the key
 DEBUG = False
-SECRET_KEY = _needed("SECRET_KEY", example="50 random characters")
-ALLOWED_HOSTS = env_list("PKI_ALLOWED_HOSTS")
-CSRF_TRUSTED_ORIGINS = env_list("PKI_TRUSTED_ORIGINS")
-if not ALLOWED_HOSTS:
-    raise ImproperlyConfigured("PKI_ALLOWED_HOSTS must name the portal's hosts, for example pki.example.com.")
+SECRET_KEY = needed("SECRET_KEY", env_secret("SECRET_KEY", at_least=32), example="50 random characters")
+# Defaults that are right for a trial would stand in certificates permanently, or send every alert to nobody.
+needed("PKI_BASE_URL", env_str("PKI_BASE_URL"), example="http://pki.example.com")
+needed("PKI_OPERATOR_EMAILS", env_str("PKI_OPERATOR_EMAILS"), example="pki-operators@example.com")
+_HOSTS = env_hosts("PKI_ALLOWED_HOSTS")
+needed("PKI_ALLOWED_HOSTS", ",".join(_HOSTS), example="pki.example.com")
+# CA certificates are fetched under the address in certificates, which may have a host name of its own.
+ALLOWED_HOSTS = list(dict.fromkeys([*_HOSTS, host_of(PKI_BASE_URL)]))
+CSRF_TRUSTED_ORIGINS = env_origins("PKI_TRUSTED_ORIGINS")
+if not env_str("PKI_PORTAL_URL"):
+    _exact = [origin for origin in CSRF_TRUSTED_ORIGINS if "*" not in origin]
+    PKI_PORTAL_URL = _exact[0] if _exact else f"https://{_HOSTS[0].lstrip('.*') or host_of(PKI_BASE_URL)}"
 
-DATABASES = {"default": environ.Env.db_url_config(_needed("DATABASE_URL", example="postgres://portal@db/portal"))}
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database in production; SQLite is the embedded default only.")
+DATABASES = {"default": env_database("DATABASE_URL")}
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASES["default"]["CONN_MAX_AGE"] = env_int("PKI_DB_CONN_MAX_AGE", 60)
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
-REDIS_URL = _needed("REDIS_URL", example="redis://redis:6379/0")
+REDIS_URL = env_redis("REDIS_URL")
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_TRANSPORT_OPTIONS |= {
     "visibility_timeout": 900,
@@ -43,9 +55,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS |= {
     "socket_timeout": 5,
     "socket_connect_timeout": 3,
 }
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 
-vars().update(environ.Env.email_url_config(_needed("EMAIL_URL", example="smtp+tls://user:password@mail.example.com:587")))
+vars().update(env_smtp("EMAIL_URL"))
 EMAIL_TIMEOUT = 10
 
 SECURE_SSL_REDIRECT = env_bool("PKI_SSL_REDIRECT", default=True)
@@ -63,9 +74,9 @@ STORAGES = {
 }
 
 _VAULT = {
-    "url": env_str("VAULT_ADDR"),
+    "url": env_address("VAULT_ADDR", schemes=["https", "http"], example="https://openbao:8200"),
     "namespace": env_str("VAULT_NAMESPACE"),
-    "ca_cert": env_str("VAULT_CACERT"),
+    "ca_cert": env_file("VAULT_CACERT"),
     "token": env_secret("VAULT_TOKEN"),
     "role_id": env_secret("VAULT_ROLE_ID"),
     "secret_id": env_secret("VAULT_SECRET_ID"),
@@ -76,42 +87,42 @@ if _VAULT["url"]:
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
         "OPTIONS": {
             **_VAULT,
-            "mount": env_str("PKI_VAULT_LEAF_MOUNT", "transit-leaf"),
+            "mount": env_mount("PKI_VAULT_LEAF_MOUNT", "transit-leaf"),
             "parallel": env_int("PKI_VAULT_PARALLEL", 8, minimum=1),
         },
     }
     KEY_BACKENDS["vault-ca"] = {
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
-        "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_CA_MOUNT", "transit-ca")},
+        "OPTIONS": {**_VAULT, "mount": env_mount("PKI_VAULT_CA_MOUNT", "transit-ca")},
     }
     # Only `bootstrap` has a token for it: no worker may sign with the root's key.
     KEY_BACKENDS["vault-root"] = {
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
-        "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_ROOT_MOUNT", "transit-root")},
+        "OPTIONS": {**_VAULT, "mount": env_mount("PKI_VAULT_ROOT_MOUNT", "transit-root")},
     }
     # Keys of OCSP responders: made by workers of the CA role, used by whoever answers.
     KEY_BACKENDS["vault-ocsp"] = {
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
-        "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_OCSP_MOUNT", "transit-ocsp")},
+        "OPTIONS": {**_VAULT, "mount": env_mount("PKI_VAULT_OCSP_MOUNT", "transit-ocsp")},
     }
-PKI_LEAF_KEY_BACKEND = env_str("PKI_LEAF_KEY_BACKEND", "vault")
-PKI_CA_KEY_BACKEND = env_str("PKI_CA_KEY_BACKEND", "vault-ca")
-PKI_ROOT_KEY_BACKEND = env_str("PKI_ROOT_KEY_BACKEND", "vault-root")
-PKI_OCSP_KEY_BACKEND = env_str("PKI_OCSP_KEY_BACKEND", "vault-ocsp")
-PKI_DEFAULT_CA = env_str("PKI_DEFAULT_CA", "Internal-CA-Prod")
+PKI_LEAF_KEY_BACKEND = env_name("PKI_LEAF_KEY_BACKEND", "vault")
+PKI_CA_KEY_BACKEND = env_name("PKI_CA_KEY_BACKEND", "vault-ca")
+PKI_ROOT_KEY_BACKEND = env_name("PKI_ROOT_KEY_BACKEND", "vault-root")
+PKI_OCSP_KEY_BACKEND = env_name("PKI_OCSP_KEY_BACKEND", "vault-ocsp")
+PKI_DEFAULT_CA = env_name("PKI_DEFAULT_CA", "Internal-CA-Prod")
 CA_CLIENTS: dict[str, dict[str, object]] = {PKI_DEFAULT_CA: {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
-if env_str("PKI_REST_CA_URL"):
-    CA_CLIENTS[env_str("PKI_REST_CA_NAME", "REST-CA")] = {
+if _REST_CA_URL := env_endpoint("PKI_REST_CA_URL", example="https://ca.example.com"):
+    CA_CLIENTS[env_name("PKI_REST_CA_NAME", "REST-CA")] = {
         "CLIENT": "certs.ca.rest.RestCAClient",
         "OPTIONS": {
-            "url": env_str("PKI_REST_CA_URL"),
+            "url": _REST_CA_URL,
             "token": env_secret("PKI_REST_CA_TOKEN"),
-            "ca_bundle": env_str("PKI_REST_CA_BUNDLE"),
-            "chain_file": env_str("PKI_REST_CA_CHAIN"),
+            "ca_bundle": env_file("PKI_REST_CA_BUNDLE"),
+            "chain_file": env_file("PKI_REST_CA_CHAIN"),
         },
     }
-if env_str("PKI_VAULT_PKI_ROLE"):
-    CA_CLIENTS[env_str("PKI_VAULT_PKI_NAME", "Vault-PKI")] = {
+if _VAULT_PKI_ROLE := env_name("PKI_VAULT_PKI_ROLE"):
+    CA_CLIENTS[env_name("PKI_VAULT_PKI_NAME", "Vault-PKI")] = {
         "CLIENT": "certs.ca.vault_pki.VaultPKIClient",
-        "OPTIONS": {**_VAULT, "mount": env_str("PKI_VAULT_PKI_MOUNT", "pki"), "role": env_str("PKI_VAULT_PKI_ROLE")},
+        "OPTIONS": {**_VAULT, "mount": env_mount("PKI_VAULT_PKI_MOUNT", "pki"), "role": _VAULT_PKI_ROLE},
     }

@@ -45,7 +45,7 @@ def finish(order_id: int) -> bool:
             to=[order.requester.email],
             subject=f"[PKI Portal] {order.public_id}: {tally.issued} of {order.total} certificates issued",
             template="bulk_done",
-            context={"order": order, "tally": tally, "base_url": settings.PKI_BASE_URL},
+            context={"order": order, "tally": tally, "base_url": settings.PKI_PORTAL_URL},
             now=now,
         )
     return True

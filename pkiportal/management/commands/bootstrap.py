@@ -21,8 +21,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         as_json = options["json"]
         quiet = 0 if as_json else 1
-        call_command("migrate", interactive=False, verbosity=0)
         bootstrap = Bootstrap(ca_key=options["ca_key"], tell=(lambda line: None) if as_json else self._tell)
+        bootstrap.check_settings()
+        call_command("migrate", interactive=False, verbosity=0)
         result = bootstrap.run(demo=options["demo"])
         if as_json:
             self.stdout.write(json.dumps({"success": True, **result}, indent=2))

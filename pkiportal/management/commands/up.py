@@ -34,7 +34,9 @@ class Command(BaseCommand):
             )
         port = 0 if options["no_serve"] else options["port"] or free_port(options["host"])
         if port:
-            _be_found_at(options["host"], port)
+            address = _address(options["host"], port)
+            _be_found_at(address)
+            _link_to(address)
         if options["demo"]:
             self._demo(options)
         if options["no_serve"]:
@@ -71,15 +73,26 @@ class Command(BaseCommand):
         serve_embedded(host, port, threads)
 
 
-def _be_found_at(host: str, port: int) -> None:
+def _address(host: str, port: int) -> str:
+    name = "127.0.0.1" if host in {"0.0.0.0", "::"} else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
+    return f"http://{name}:{port}"
+
+
+def _be_found_at(address: str) -> None:
     """On the very first start, certificates are made to name this server for CRL, OCSP and the CA's certificate. Later the address
     stays, for it is in certificates then; so it does where PKI_BASE_URL gives it.
     """
     if "PKI_BASE_URL" in os.environ or settings.PKI_BASE_URL_FILE.exists() or Path(str(settings.DATABASES["default"]["NAME"])).exists():
         return
-    name = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
-    settings.PKI_BASE_URL = f"http://{name}:{port}"
-    settings.PKI_BASE_URL_FILE.write_text(settings.PKI_BASE_URL + "\n", encoding="ascii")
+    settings.PKI_BASE_URL = address
+    settings.PKI_BASE_URL_FILE.write_text(address + "\n", encoding="ascii")
+
+
+def _link_to(address: str) -> None:
+    """Links in mails lead to where the portal is served now, at every start, whatever the address in certificates is."""
+    if not os.environ.get("PKI_PORTAL_URL"):
+        settings.PKI_PORTAL_URL = address
+        settings.PKI_PORTAL_URL_FILE.write_text(address + "\n", encoding="ascii")
 
 
 def free_port(host: str) -> int:
