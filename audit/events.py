@@ -51,6 +51,7 @@ class EventType(StrEnum):
     KEY_DESTROYED = "key:destroyed"
     KEY_COMPROMISED = "key:compromised"
     KEY_COMPROMISE_CLAIMED = "key:compromise_claimed"
+    KEY_UNBLOCKED = "key:unblocked"
     CSR_CREATED = "csr:created"
     CSR_REFUSED = "csr:refused"
     CA_SUBMITTED = "ca:submitted"

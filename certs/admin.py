@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -11,8 +13,9 @@ from django.utils.html import format_html
 
 from audit.admin import ReadOnlyAdmin
 from audit.log import Actor
-from certs.access.permissions import Permission, holds
+from certs.access.permissions import Authority, Permission, holds
 from certs.admin_filters import AttemptOutcome, AttemptStep, Door, StillOpen
+from certs.errors import PortalError
 from certs.models import (
     CRL,
     ApiToken,
@@ -36,7 +39,9 @@ from certs.models import (
     UnclaimedResult,
     UnknownCertificate,
 )
+from certs.revocation.unblock import MOST_REASON, unblock_key
 from certs.workflow.tokens import revoke_token
+from keys.models import PublicKey
 
 
 class DomainInline(admin.TabularInline):  # type: ignore[type-arg] # no type arguments at run time
@@ -219,3 +224,28 @@ class UnknownCertificateAdmin(ReadOnlyAdmin):
     list_display = ("issuer", "serial_number", "subject", "found_at", "settled_at", "settlement")
     list_select_related = ("issuer",)
     exclude = ("der",)
+
+
+class UnblockForm(ActionForm):
+    reason = forms.CharField(required=False, max_length=MOST_REASON, help_text="Why the block is wrong; kept in the audit log.")
+
+
+@admin.register(PublicKey)
+class PublicKeyAdmin(ReadOnlyAdmin):
+    """Registered here and not beside its model: unblocking is a use case of certs."""
+
+    list_display = ("spki_sha256", "team", "recorded_at", "blocked_at", "blocked_reason")
+    search_fields = ("spki_sha256__exact",)
+    actions = ("unblock",)  # type: ignore[assignment] # the base has none
+    action_form = UnblockForm
+
+    @admin.action(description="Unblock the selected keys (blocked by mistake)")
+    def unblock(self, request: HttpRequest, queryset: QuerySet[PublicKey]) -> None:
+        authority = Authority(Actor("user", request.user.get_username()), request.user)
+        for key in queryset:
+            try:
+                unblock_key(key.pk, reason=request.POST.get("reason", ""), authority=authority)
+            except PortalError as exc:
+                messages.error(request, f"{key}: {exc.message} {exc.next_step}".strip())
+            else:
+                messages.success(request, f"{key} is unblocked.")

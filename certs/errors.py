@@ -27,13 +27,18 @@ class InputRefused(PortalError):
 
 
 class CSRRefused(InputRefused):
-    """The gate of `certs.x509.csr` refused; `refusal` is the class, shown as problem type at every door."""
+    """The gate of `certs.x509.csr` refused; `refusal` is the class, shown as problem type at every door.
 
-    def __init__(self, refusal: RefusalClass, message: str, *, field: str = "csr", next_step: str = "", spki_sha256: str = "") -> None:
+    `exposed_keys`: SPKI hashes of public keys whose private keys were pasted, each proven.
+    """
+
+    def __init__(
+        self, refusal: RefusalClass, message: str, *, field: str = "csr", next_step: str = "", exposed_keys: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message, field=field, next_step=next_step)
         self.refusal = refusal
         self.problem = str(refusal)
-        self.spki_sha256 = spki_sha256
+        self.exposed_keys = exposed_keys
 
 
 class NotUnderstood(InputRefused):

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from audit.admin import ReadOnlyAdmin
-from keys.models import Key, PublicKey
+from keys.models import Key
 
 
 class BackendFilter(admin.SimpleListFilter):
@@ -32,9 +32,3 @@ class KeyAdmin(ReadOnlyAdmin):
     list_filter = (BackendFilter, "state", "purpose")
     search_fields = ("name__startswith", "spki_sha256__exact", "claimed_for__exact")
     exclude = ("spki_der",)
-
-
-@admin.register(PublicKey)
-class PublicKeyAdmin(ReadOnlyAdmin):
-    list_display = ("spki_sha256", "team", "recorded_at", "blocked_at", "blocked_reason")
-    search_fields = ("spki_sha256__exact",)

@@ -37,6 +37,7 @@ from keys.ownership import (
     record_public_keys,
     recorded_as,
     shared_keys_query,
+    unblock_public_key,
 )
 from keys.using import may_sign, private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
 
@@ -71,4 +72,5 @@ __all__ = [
     "side_by_side",
     "sign_many_with",
     "standing_destructions",
+    "unblock_public_key",
 ]

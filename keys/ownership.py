@@ -93,3 +93,19 @@ def block_public_key(spki: str, *, team: str, reason: str, now: datetime, actor:
     """Block a public key whether it was seen before or not, such as that of a private key that somebody pasted."""
     PublicKey.objects.bulk_create([PublicKey(spki_sha256=spki, team=team, recorded_at=now)], ignore_conflicts=True)
     return mark_compromised(spki, reason, now=now, actor=actor)
+
+
+def unblock_public_key(spki: str, reason: str, *, now: datetime, actor: Actor) -> bool:
+    """Take a block back: the key may be used again at every channel. Returns False for a key that is not blocked.
+
+    Effects: the row of the public key, the state of the portal's own keys (compromised back to
+    active; a destroyed key stays so) and `key:unblocked`. Needs an open transaction.
+    """
+    row = PublicKey.objects.select_for_update().filter(pk=spki).first()
+    if row is None or row.blocked_at is None:
+        return False
+    data = {"spki_sha256": spki, "reason": reason[:200], "blocked_reason": row.blocked_reason}
+    PublicKey.objects.filter(pk=spki).update(blocked_at=None, blocked_reason="")
+    Key.objects.filter(spki_sha256=spki, state=Key.State.COMPROMISED).update(state=Key.State.ACTIVE)
+    record(EventType.KEY_UNBLOCKED, subject=f"public_key:{spki}", actor=actor, at=now, data=data)
+    return True

@@ -152,3 +152,17 @@ def spki_sha256(public_key: PublicKeyTypes | bytes) -> str:
     """Lower-case hex SHA-256 of the SubjectPublicKeyInfo: the one name of a public key in the whole house."""
     der = public_key if isinstance(public_key, bytes) else spki_der(public_key)
     return hashlib.sha256(der).hexdigest()
+
+
+USUAL_EXPONENT = 65537  # of every RSA key that the portal makes, and the only one that it certifies
+
+
+def blocked_names(public_key: PublicKeyTypes) -> set[str]:
+    """Return the SPKI hashes that a block of this key must cover: its own, and for RSA that of the same
+    modulus with the usual exponent, since whoever knows the factors knows the private key of every exponent.
+    """
+    names = {spki_sha256(public_key)}
+    if isinstance(public_key, rsa.RSAPublicKey):
+        modulus = public_key.public_numbers().n
+        names.add(spki_sha256(rsa.RSAPublicNumbers(USUAL_EXPONENT, modulus).public_key()))
+    return names

@@ -26,9 +26,7 @@ from certs.errors import InputRefused
 from certs.inventory import find_by_serial
 from certs.models import Certificate
 from certs.workflow.compromise import revoke, revoked_answer
-from certs.workflow.issuance import Requester
 from certs.workflow.key_proof import HOW, challenge_for, check_proof
-from certs.workflow.planning import refuse_secrets
 from certs.workflow.renewal import describe_plan, plan_renewal, renew, renewal_answer
 from certs.workflow.renewal_plans import KeyWish
 from certs.workflow.revocation import request_release
@@ -106,7 +104,6 @@ def _certificate(authority: Authority, cert_id: str) -> Certificate:
 
 
 def _revoked(certificate: Certificate, order: Revoke, authority: Authority, *, proven: bool = False) -> dict[str, Any]:
-    refuse_secrets(order.comment, requester=Requester(authority.actor, certificate.team, "api", user=authority.user), field="comment")
     done = revoke(
         certificate,
         reason=order.reason,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +17,19 @@ from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.mail import write_mail
 
 
-def raise_alert(*, kind: str, cause: str, message: str, next_step: str, now: datetime) -> None:
-    """Open an alert, or count up the one that is open for the same cause. Needs an open transaction; the mail shares it."""
+def raise_alert(
+    *,
+    kind: str,
+    cause: str,
+    message: str,
+    next_step: str,
+    now: datetime,
+    also_to: Sequence[str] = (),
+) -> None:
+    """Open an alert, or count up the one that is open for the same cause. Needs an open transaction.
+
+    The mail shares that transaction; it goes to the operators and to the addresses in `also_to`.
+    """
     alert, opened = OperatorAlert.objects.select_for_update().get_or_create(
         kind=kind,
         cause=cause,
@@ -29,7 +41,7 @@ def raise_alert(*, kind: str, cause: str, message: str, next_step: str, now: dat
         return
     write_mail(
         dedup_key=f"alert:{alert.pk}",
-        to=settings.PKI_OPERATOR_EMAILS,
+        to=sorted({*settings.PKI_OPERATOR_EMAILS, *also_to}),
         subject=f"[PKI Portal] {message}",
         template="alert",
         context={"alert": alert, "base_url": settings.PKI_PORTAL_URL},

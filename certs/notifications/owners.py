@@ -1,4 +1,4 @@
-"""Mail to the owners of certificates."""
+"""Whom a mail goes to: the owners of certificates, and the security team."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from django.conf import settings
 
 from certs.models import Certificate
+from certs.models.permission import Permission, holders_of
 from certs.notifications.mail import write_mail
 
 
@@ -18,6 +19,12 @@ def owners_of(certificate: Certificate) -> list[str]:
         return [team.email]
     members = [address for address in team.members.filter(is_active=True).values_list("email", flat=True) if address]
     return sorted(set(members)) or list(settings.PKI_OPERATOR_EMAILS)
+
+
+def security_team() -> list[str]:
+    """The addresses of the people who decide whether a key is blocked."""
+    people = holders_of(Permission.DECIDE_KEYS).exclude(email="")
+    return sorted(set(people.values_list("email", flat=True)))
 
 
 def tell_renewed(certificates: Sequence[Certificate], *, now: datetime) -> None:

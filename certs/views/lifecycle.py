@@ -24,9 +24,7 @@ from certs.terms import RevocationReason
 from certs.views.doors import authority_of, page
 from certs.workflow.asking import certificate_of
 from certs.workflow.compromise import Revoked, on_same_key, revoke
-from certs.workflow.issuance import Requester
 from certs.workflow.key_proof import HOW, challenge_for, check_proof
-from certs.workflow.planning import refuse_secrets
 from certs.workflow.renewal import living_renewals, plan_renewal, renew
 from certs.workflow.renewal_plans import KeyWish
 from certs.workflow.revocation import request_release
@@ -105,7 +103,6 @@ def revoke_page(request: HttpRequest, cert_id: str) -> HttpResponse:
 def _revoked(request: HttpRequest, certificate: Certificate, authority: Authority) -> Revoked:
     given = request.POST
     comment = given.get("comment", "").strip()
-    refuse_secrets(comment, requester=Requester(authority.actor, certificate.team, "portal", user=request.user), field="comment")
     return revoke(
         certificate,
         reason=reason_named(given.get("reason", "")),
@@ -151,9 +148,9 @@ def _revoke_form(request: HttpRequest, certificate: Certificate, authority: Auth
         "since": given.get("since", ""),
         "today": database_now().date().isoformat(),
         "reason_stays_here": not capabilities.reports_reason,
-        "challenge": challenge_for(certificate) if certificate.key_id is None and not authority.is_officer else "",
+        "challenge": challenge_for(certificate) if certificate.key_id is None and not authority.may_decide_keys else "",
         "how_to_sign": HOW,
-        "will_block": authority.is_officer or certificate.key_id is not None,
+        "will_block": authority.may_decide_keys or certificate.key_id is not None,
         "error": error,
     }
     return render(request, "portal/revoke.html", context, status=error.status if error else 200)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from django.db import transaction
 
 from audit.clock import database_now
@@ -23,13 +25,16 @@ from certs.access.permissions import Authority
 from certs.errors import InputRefused
 from certs.inventory import sharing_key
 from certs.models import Certificate, Revocation
-from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.alerts import raise_alert
+from certs.requests.key_blocks import block_key
+from certs.requests.refused_secrets import refuse_secrets
 from certs.terms import RevocationReason
 from certs.workflow.destruction import order_destruction
 from certs.workflow.revocation import begin_telling, request_revocation
 from certs.x509.serial import format_serial
-from keys.lifecycle import block_public_key, blocked_keys
+from keys.lifecycle import blocked_keys
 from keys.models import Key
+from keys.spec import blocked_names
 
 COMPROMISE = RevocationReason.KEY_COMPROMISE
 
@@ -62,7 +67,6 @@ def on_same_key(certificate: Certificate, *, authority: Authority, now: datetime
     return [one for one in rows.select_related("revocation") if authority.may_act_on(one)]
 
 
-@transaction.atomic
 def revoke(
     certificate: Certificate,
     *,
@@ -77,46 +81,51 @@ def revoke(
 ) -> Revoked:
     """Revoke a certificate; for keyCompromise also the others on its key. `only` names (by cert_id) which of those: None for
     all of them, empty for none. `proven`: the caller has checked a signature by the key (certs.workflow.key_proof).
-    Raises NotFound, NotPermitted, Conflict, InputRefused.
+    Raises NotFound, NotPermitted, Conflict, InputRefused; CSRRefused for a comment that holds a secret.
 
     The public key's row is locked before the certificates', as everywhere.
     """
     authority.check_may_act(certificate)
-    now = database_now()
-    if invalidity_date is not None:
-        if invalidity_date > now + CLOCK_TOLERANCE:
-            raise InputRefused(
-                "The date since when it is not to be trusted lies in the future.", field="revocation_date", next_step="Use now."
+    # before the transaction: the refusal would roll back its own record
+    refuse_secrets(comment, actor=authority.actor, team=certificate.team.slug, field="comment")
+    with transaction.atomic():
+        now = database_now()
+        if invalidity_date is not None:
+            if invalidity_date > now + CLOCK_TOLERANCE:
+                raise InputRefused(
+                    "The date since when it is not to be trusted lies in the future.", field="revocation_date", next_step="Use now."
+                )
+            invalidity_date = min(invalidity_date, now)
+        blocked = case = False
+        others: Sequence[Certificate] = ()
+        if reason is COMPROMISE:
+            blocked, case = _block_or_ask(certificate, authority=authority, proven=proven, now=now)
+            others = on_same_key(certificate, authority=authority, now=now)
+        chosen = [one for one in others if only is None or one.cert_id in only]
+        taken = {one.pk for one in chosen}
+        revocations = {
+            one.pk: request_revocation(
+                one, reason=reason, actor=authority.actor, invalidity_date=invalidity_date, comment=comment, begin=False
             )
-        invalidity_date = min(invalidity_date, now)
-    blocked = case = False
-    others: Sequence[Certificate] = ()
-    if reason is COMPROMISE:
-        blocked, case = _block_or_ask(certificate, authority=authority, proven=proven, now=now)
-        others = on_same_key(certificate, authority=authority, now=now)
-    chosen = [one for one in others if only is None or one.cert_id in only]
-    taken = {one.pk for one in chosen}
-    revocations = {
-        one.pk: request_revocation(one, reason=reason, actor=authority.actor, invalidity_date=invalidity_date, comment=comment, begin=False)
-        for one in sorted([certificate, *chosen], key=lambda one: one.pk)
-    }
-    if begin:
-        transaction.on_commit(begin_telling)
-    left = tuple(one for one in others if one.pk not in taken)
-    refusal = order_destruction(certificate, authority=authority, now=now) if destroy_key else ""
-    destroying = destroy_key and not refusal
-    return Revoked(certificate, revocations[certificate.pk], tuple(chosen), left, blocked, case, destroying, refusal)
+            for one in sorted([certificate, *chosen], key=lambda one: one.pk)
+        }
+        if begin:
+            transaction.on_commit(begin_telling)
+        left = tuple(one for one in others if one.pk not in taken)
+        refusal = order_destruction(certificate, authority=authority, now=now) if destroy_key else ""
+        destroying = destroy_key and not refusal
+        return Revoked(certificate, revocations[certificate.pk], tuple(chosen), left, blocked, case, destroying, refusal)
 
 
 def _block_or_ask(certificate: Certificate, *, authority: Authority, proven: bool, now: datetime) -> tuple[bool, bool]:
     """(the key is blocked, a case was opened)"""
     spki, team = certificate.spki_sha256, certificate.team.slug
-    if authority.is_officer or proven or certificate.key_id is not None:
+    if authority.may_decide_keys or proven or certificate.key_id is not None:
         how = ", proved by a signature" if proven else ""
         reason = f"{certificate.cert_id} revoked as keyCompromise{how}"
-        block_public_key(spki, team=team, reason=reason, now=now, actor=authority.actor)
-        close_alerts(kind="key_claimed", cause=f"key:{spki}", now=now)
-        return True, False
+        names = blocked_names(_public_key(certificate))
+        blocked = [block_key(name, team=team, reason=reason, now=now, actor=authority.actor) for name in sorted(names)]
+        return all(blocked), False
     if spki in blocked_keys({spki}):
         return True, False
     raise_alert(
@@ -130,6 +139,10 @@ def _block_or_ask(certificate: Certificate, *, authority: Authority, proven: boo
     data = {"spki_sha256": spki, "cert_id": certificate.cert_id}
     record(EventType.KEY_COMPROMISE_CLAIMED, subject=f"public_key:{spki}", actor=authority.actor, at=now, data=data)
     return False, True
+
+
+def _public_key(certificate: Certificate) -> PublicKeyTypes:
+    return x509.load_der_x509_certificate(bytes(certificate.body.der)).public_key()
 
 
 def revoked_answer(done: Revoked) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from audit.events import EventType
 from audit.log import Actor, record
 from certs.errors import Conflict
 from certs.models import Certificate, IssuanceIntent, Issuer
+from certs.requests.key_blocks import alert_block
 from certs.terms import RevocationReason
 from keys.ownership import block_public_key
 from keys.spec import spki_sha256
@@ -57,7 +58,10 @@ def distrust(issuer: Issuer, *, reason: RevocationReason, actor: Actor) -> Issua
     data = {"from": before, "to": row.state, "reason": str(reason), "serial_number": entry.serial_number}
     record(EventType.ISSUER_STATE_CHANGED, subject=f"issuer:{row.slug}", actor=actor, at=now, data=data)
     if reason is RevocationReason.CA_COMPROMISE:
-        block_public_key(entry.spki_sha256, team="", reason=f"the key of {row.name} is compromised", now=now, actor=actor)
+        # not block_key(): an operator gives the CA up here, so its key is blocked like any other
+        blocked = f"the key of {row.name} is compromised"
+        if block_public_key(entry.spki_sha256, team="", reason=blocked, now=now, actor=actor):
+            alert_block(entry.spki_sha256, team="", reason=blocked, now=now, actor=actor)
     return entry
 
 

@@ -36,7 +36,7 @@ def check_proof(certificate: Certificate, *, challenge: str, signature: str) -> 
     """Raises InputRefused, naming what is wrong. The signature is base64; RSA (PKCS #1 v1.5), ECDSA or Ed25519, with SHA-256."""
     again = "Ask for a new challenge and sign exactly that."
     try:
-        content = signing.loads(challenge.removeprefix(PREFIX), salt=SALT, max_age=MAX_AGE)
+        content = _content(challenge)
     except signing.BadSignature as exc:
         raise InputRefused("The challenge is older than an hour, or not the portal's.", field="challenge", next_step=again) from exc
     if content["spki"] != certificate.spki_sha256:
@@ -45,6 +45,17 @@ def check_proof(certificate: Certificate, *, challenge: str, signature: str) -> 
         _verify(certificate, base64.b64decode("".join(signature.split()), validate=True), challenge.encode())
     except (binascii.Error, ValueError, InvalidSignature) as exc:
         raise InputRefused("The signature is not one by this certificate's key.", field="signature", next_step=HOW) from exc
+
+
+def _content(challenge: str) -> dict[str, str]:
+    """Raises BadSignature. The prefix is required: it separates what is signed here from a text that
+    its owner signs for another purpose.
+    """
+    prefix, signed = challenge[: len(PREFIX)], challenge[len(PREFIX) :]
+    if prefix != PREFIX:
+        raise signing.BadSignature("the prefix is missing")
+    content: dict[str, str] = signing.loads(signed, salt=SALT, max_age=MAX_AGE)
+    return content
 
 
 def _verify(certificate: Certificate, signature: bytes, message: bytes) -> None:

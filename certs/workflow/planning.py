@@ -18,23 +18,21 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import Value, record
+from audit.log import record
 from certs.errors import CSRRefused, InputRefused
 from certs.intake.grammar import parse
 from certs.intake.secrets_scan import find_secret
 from certs.intake.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan
 from certs.models import Team
+from certs.requests.refused_secrets import ADVICE, refuse_secrets, report_secret
 from certs.terms import RefusalClass
 from certs.workflow.issuance import Preview, Requester, preview
 from certs.x509.csr import CSRFacts, read_csr
 from certs.x509.names import parse_dns_name, parse_ip_address
-from keys.lifecycle import block_public_key
 from keys.spec import KeySpec
 from policy.engine import Outcome
 from policy.models import Profile
 from policy.publishing import version_in_force
-
-ADVICE_ON_SECRETS = "Treat it as exposed: replace it. Send only the CSR; nobody at the portal ever needs a private key or token."
 
 
 def defaults_for(team: Team, *, now: datetime) -> IntakeDefaults:
@@ -51,22 +49,32 @@ def defaults_for(team: Team, *, now: datetime) -> IntakeDefaults:
 
 
 def plan_words(text: str, *, requester: Requester) -> Plan:
-    """Raises NotUnderstood with the position, or InputRefused when a secret was pasted (its text is kept nowhere)."""
-    refuse_secrets(text, requester=requester, field="text")
+    """Raises NotPermitted for a requester who is not of the team, NotUnderstood with the position, or
+    InputRefused when a secret was pasted (its text is kept nowhere).
+    """
+    if find_secret(text) is not None:
+        # An officer of no team revokes in words too, so membership matters only where the text has effects of its own.
+        requester.check()
+        _refuse_secrets(text, requester=requester, field="text")
     return parse(text, defaults_for(requester.team, now=database_now()))
 
 
-def refuse_secrets(text: str, *, requester: Requester, field: str) -> None:
-    """Stop a private key or token before the first write, log line or message; only its class and length are kept."""
-    found = find_secret(text)
-    if found is None:
-        return
-    audit_secret(requester, kind=found.kind, length=found.length, spki="")
-    raise CSRRefused(RefusalClass.SECRET_PASTED, f"This text contains a secret ({found.kind}).", field=field, next_step=ADVICE_ON_SECRETS)
+def _refuse_secrets(*texts: str, requester: Requester, field: str) -> None:
+    refuse_secrets(
+        *texts,
+        actor=requester.actor,
+        team=requester.team.slug,
+        field=field,
+        channel=requester.door,
+    )
 
 
 def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, profile: str = "") -> IssuePlan:
-    """A CSR brought by its requester, through the gate. Raises CSRRefused; the refusal is audited."""
+    """A CSR brought by its requester, through the gate. Raises CSRRefused; the refusal is audited.
+    Raises NotPermitted, before anything is read, for a requester who is not of the team.
+    """
+    requester.check()
+    _refuse_secrets(profile, requester=requester, field="profile")
     facts = gate(data, requester=requester)
     notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
     if not validity_days or not profile:
@@ -88,7 +96,7 @@ def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, profi
 
 
 def gate(data: bytes, *, requester: Requester) -> CSRFacts:
-    """The one gate for CSRs at every door. A refusal is one audit event; a pasted private key also blocks its public key.
+    """The one gate for CSRs at every door. A refusal is one audit event; for a pasted private key see `report_secret`.
 
     Where the team's domains are remembered from some seconds ago, nobody is refused for one that came since; the policy, which
     judges every request with the domains as they are then, does not let pass one that went.
@@ -101,8 +109,15 @@ def gate(data: bytes, *, requester: Requester) -> CSRFacts:
         return _read(data, requester.team.domain_names())
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
-            audit_secret(requester, kind="private key", length=len(data), spki=refused.spki_sha256)
-            refused.next_step = refused.next_step or ADVICE_ON_SECRETS
+            report_secret(
+                actor=requester.actor,
+                team=requester.team.slug,
+                channel=requester.door,
+                kind="private key",
+                length=len(data),
+                exposed_keys=refused.exposed_keys,
+            )
+            refused.next_step = refused.next_step or ADVICE
         else:
             _audit_refusal(requester, refused)
         raise
@@ -118,18 +133,6 @@ def _audit_refusal(requester: Requester, refused: CSRRefused) -> None:
     record(EventType.CSR_REFUSED, subject=f"team:{requester.team.slug}", actor=requester.actor, at=database_now(), data=data)
 
 
-@transaction.atomic
-def audit_secret(requester: Requester, *, kind: str, length: int, spki: str) -> None:
-    """Put a refused secret on record by its kind and length; a private key's public key is blocked for ever."""
-    now = database_now()
-    if spki:
-        block_public_key(
-            spki, team=requester.team.slug, reason="its private key was pasted into the portal", now=now, actor=requester.actor
-        )
-    data: dict[str, Value] = {"kind": kind, "length": length, "spki_sha256": spki, "door": requester.door}
-    record(EventType.SECRET_REFUSED, subject=f"team:{requester.team.slug}", actor=requester.actor, at=now, data=data)
-
-
 @dataclass(frozen=True, slots=True)
 class Fields:
     """A request field by field, as a form, the API or a command's options give it. Empty or zero: the policy's default."""
@@ -143,8 +146,10 @@ class Fields:
 
 def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
     """Raises InputRefused naming the field and what would pass. A bare label is completed only in words and in the web form."""
-    for label, text in (("common_name", fields.common_name), *(("sans", san) for san in fields.sans)):
-        refuse_secrets(text, requester=requester, field=label)
+    requester.check()
+    given = {"common_name": (fields.common_name,), "sans": fields.sans, "key": (fields.key,)}
+    for label, texts in (given | {"profile": (fields.profile,)}).items():
+        _refuse_secrets(*texts, requester=requester, field=label)
     defaults = defaults_for(requester.team, now=database_now())
     dns, ips, notes = _names(fields, defaults, complete=requester.door == "portal")
     if fields.key and fields.key not in list(KeySpec):

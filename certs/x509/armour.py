@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from certs.errors import CSRRefused
 from certs.terms import RefusalClass as R
-from certs.x509.pasted_secrets import body_of, holds_secret, public_half
+from certs.x509.pasted_secrets import body_of, find_exposed_keys, holds_secret
 
 CSR_LABELS = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}
 WANTED = "Send one PKCS#10 request: -----BEGIN CERTIFICATE REQUEST----- and so on, or its DER."
@@ -62,7 +62,7 @@ def refuse_secret(data: bytes) -> None:
     """Private keys, whatever else is pasted with them and however broken they are. Raises CSRRefused(secret_pasted)."""
     if holds_secret(data):
         raise CSRRefused(
-            R.SECRET_PASTED, "A private key was pasted in place of a CSR.", next_step=REPLACE_KEY, spki_sha256=public_half(data)
+            R.SECRET_PASTED, "A private key was pasted in place of a CSR.", next_step=REPLACE_KEY, exposed_keys=find_exposed_keys(data)
         )
 
 

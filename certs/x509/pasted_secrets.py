@@ -1,4 +1,4 @@
-"""Private keys that people paste in place of a CSR: found however they are wrapped, and named by their public half alone. Pure.
+"""Private keys that people paste in place of a CSR: found however they are wrapped. Pure.
 
 Nothing here puts a byte of what came in into an exception, a message or an answer.
 """
@@ -6,22 +6,11 @@ Nothing here puts a byte of what came in into an exception, a message or an answ
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    load_der_private_key,
-    load_pem_private_key,
-    load_ssh_private_key,
-    load_ssh_public_key,
-)
-from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
-
-from keys.spec import spki_sha256
+from certs.x509.possession import MOST_KEYS, proven_keys
 
 # Dashes may be missing or typographic: the words are enough, whichever end of the key was copied.
 _MARKS = re.compile(
@@ -36,7 +25,7 @@ _KEYSTORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")  # Java: JKS, JCEKS
 _OPENSSH = b"openssh-key-v1\x00"
 _PBES = (bytes.fromhex("2a864886f70d0105"), bytes.fromhex("2a864886f70d010c01"))  # PKCS#5; PKCS#12 PBE
 _PKCS7 = bytes.fromhex("06092a864886f70d0107")
-_MOST_RUNS, _MOST_TRIED = 5000, 5
+_MOST_RUNS = 5000
 _LARGEST_KEY = 32_000  # characters of base64; RSA with 16,384 bits has 13,000
 
 
@@ -50,24 +39,22 @@ def holds_secret(data: bytes) -> bool:
     return next(_private_runs(text), None) is not None
 
 
-def public_half(data: bytes) -> str:
-    """Lower-case hex SHA-256 of the SubjectPublicKeyInfo of the first private key that opens without a passphrase, else empty."""
+def find_exposed_keys(data: bytes) -> tuple[str, ...]:
+    """Return the names of the public keys whose private keys are in these bytes and were checked
+    against them (`certs.x509.possession`). Empty where nothing is proven: see there.
+    """
     text = _plain(data).replace(b"\\r", b"").replace(b"\\n", b"\n")
     candidates = [
         data,
         data.strip(),
-        *(match.group(0) for match in islice(_BLOCK.finditer(text), _MOST_TRIED)),
-        *islice(_private_runs(text), _MOST_TRIED),
+        text,
+        *(match.group(0) for match in islice(_BLOCK.finditer(text), MOST_KEYS)),
+        *islice(_private_runs(text), MOST_KEYS),
     ]
-    for candidate in candidates[:20]:
-        for load in (_from_pem, _from_ssh, _from_der, _from_pkcs12, _from_sealed_openssh, _from_jwk):
-            try:
-                key = load(candidate)
-            except Exception:  # noqa: BLE001, S112 - hostile bytes in six parsers; whatever they raise means: not this format
-                continue
-            if key is not None:
-                return spki_sha256(key)
-    return ""
+    found: set[str] = set()
+    for candidate in dict.fromkeys(candidates):
+        found |= proven_keys(candidate)
+    return tuple(sorted(found))
 
 
 def _plain(data: bytes) -> bytes:
@@ -114,56 +101,3 @@ def body_of(element: bytes) -> bytes:
     if len(element) < 2:
         return b""
     return element[2 + (element[1] & 0x7F if element[1] & 0x80 else 0) :]
-
-
-def _from_pem(data: bytes) -> Any:
-    return load_pem_private_key(data, None).public_key()
-
-
-def _from_ssh(data: bytes) -> Any:
-    return load_ssh_private_key(data, None).public_key()
-
-
-def _from_der(data: bytes) -> Any:
-    return load_der_private_key(data, None).public_key()
-
-
-def _from_pkcs12(data: bytes) -> Any:
-    """Some are sealed with the empty password, which seals nothing."""
-    key = load_key_and_certificates(data, None)[0]
-    return key.public_key() if key is not None else None
-
-
-def _from_sealed_openssh(data: bytes) -> Any:
-    """An OpenSSH key shows its public half even when a passphrase seals it (openssh PROTOCOL.key 1)."""
-    blob = data if data.startswith(_OPENSSH) else base64.b64decode(b"".join(data.split(b"-----")[2].split()))
-    position = len(_OPENSSH)
-    fields: list[bytes] = []
-    for _ in range(3):
-        position = _take(blob, position, fields)
-    _take(blob, position + 4, fields)
-    kind_length = int.from_bytes(fields[3][:4], "big")
-    return load_ssh_public_key(fields[3][4 : 4 + kind_length] + b" " + base64.b64encode(fields[3]))
-
-
-def _take(blob: bytes, position: int, fields: list[bytes]) -> int:
-    length = int.from_bytes(blob[position : position + 4], "big")
-    fields.append(blob[position + 4 : position + 4 + length])
-    return position + 4 + length
-
-
-def _from_jwk(data: bytes) -> Any:
-    """RFC 7518 6.2 and 6.3, RFC 8037 2; the first key of a set."""
-    content = json.loads(data)
-    jwk = content["keys"][0] if "keys" in content else content
-    number = {name: int.from_bytes(_url64(jwk[name]), "big") for name in ("n", "e", "x", "y") if name in jwk}
-    if jwk["kty"] == "RSA":
-        return rsa.RSAPublicNumbers(number["e"], number["n"]).public_key()
-    if jwk["kty"] == "EC":
-        curve = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}[jwk["crv"]]
-        return ec.EllipticCurvePublicNumbers(number["x"], number["y"], curve).public_key()
-    return ed25519.Ed25519PublicKey.from_public_bytes(_url64(jwk["x"])) if jwk["crv"] == "Ed25519" else None
-
-
-def _url64(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

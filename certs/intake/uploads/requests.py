@@ -50,7 +50,7 @@ def judge_request(data: bytes, rules: Rules) -> CSRFacts:
         return read_csr(data, domains=rules.domains, max_names=rules.limits.max_names, max_bytes=rules.limits.max_csr_bytes)
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
-            raise secret_in_upload("private key", refused.spki_sha256) from refused
+            raise secret_in_upload("private key", refused.exposed_keys) from refused
         raise
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from certs.errors import CSRRefused
 from certs.intake.secrets_scan import find_secret
 from certs.terms import RefusalClass
-from certs.x509.pasted_secrets import holds_secret, public_half
+from certs.x509.pasted_secrets import find_exposed_keys, holds_secret
 
 ADVICE = "Treat it as exposed and replace it, take it out and upload again. Nobody at the portal ever needs a private key or token."
 # The scanners look at so much at a time; windows overlap by more than any key is long, so none hides at a seam.
@@ -24,7 +24,7 @@ def refuse_secrets(text: str) -> None:
     for window in _windows(text):
         octets = window.encode("utf-8", "replace")
         if holds_secret(octets):
-            raise secret_in_upload("private key", public_half(octets))
+            raise secret_in_upload("private key", find_exposed_keys(octets))
     refuse_secrets_around_requests(text)
 
 
@@ -33,23 +33,24 @@ def refuse_secrets_around_requests(text: str) -> None:
     for window in _windows(_REQUEST_BODY.sub(r"\1", text)):
         found = find_secret(window)
         if found is not None:
-            raise secret_in_upload(found.kind, "")
+            exposed = find_exposed_keys(window.encode("utf-8", "replace"))
+            raise secret_in_upload(found.kind, exposed)
 
 
 def refuse_secret_bytes(data: bytes) -> None:
     """Key files and keystores, in text or binary. Raises CSRRefused(secret_pasted)."""
     if holds_secret(data):
-        raise secret_in_upload("private key", public_half(data))
+        raise secret_in_upload("private key", find_exposed_keys(data))
 
 
-def secret_in_upload(kind: str, spki_sha256: str) -> CSRRefused:
-    """`spki_sha256` names the public half of a private key that could be opened, so that it can be blocked."""
+def secret_in_upload(kind: str, exposed_keys: tuple[str, ...] = ()) -> CSRRefused:
+    """`exposed_keys`: public keys whose private keys are in the file, each proven."""
     return CSRRefused(
         RefusalClass.SECRET_PASTED,
         f"The file holds a secret ({kind}); nothing of it was used or kept.",
         field="file",
         next_step=ADVICE,
-        spki_sha256=spki_sha256,
+        exposed_keys=exposed_keys,
     )
 
 

@@ -64,14 +64,15 @@ def _spec_from_wire(told: list[Any] | None) -> CertificateSpec | None:
 
 def refusal_to_wire(refused: InputRefused) -> bytes:
     """Of the whole upload."""
-    told = {"message": refused.message, "field": refused.field, "next_step": refused.next_step}
+    told: dict[str, Any] = {"message": refused.message, "field": refused.field, "next_step": refused.next_step}
     if isinstance(refused, CSRRefused):
-        told |= {"refusal": str(refused.refusal), "spki_sha256": refused.spki_sha256}
+        told |= {"refusal": str(refused.refusal), "exposed_keys": refused.exposed_keys}
     return json.dumps({"refused": told}).encode() + b"\n"
 
 
-def refusal_from_wire(told: dict[str, str]) -> InputRefused:
+def refusal_from_wire(told: dict[str, Any]) -> InputRefused:
     field, next_step = told["field"], told["next_step"]
     if "refusal" in told:
-        return CSRRefused(RefusalClass(told["refusal"]), told["message"], field=field, next_step=next_step, spki_sha256=told["spki_sha256"])
+        refusal, exposed = RefusalClass(told["refusal"]), tuple(told["exposed_keys"])
+        return CSRRefused(refusal, told["message"], field=field, next_step=next_step, exposed_keys=exposed)
     return InputRefused(told["message"], field=field, next_step=next_step)

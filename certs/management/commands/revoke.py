@@ -17,8 +17,6 @@ from certs.management.waiting import wait_for_ca
 from certs.models import Certificate
 from certs.terms import RevocationReason
 from certs.workflow.compromise import revoke, revoked_answer
-from certs.workflow.issuance import Requester
-from certs.workflow.planning import refuse_secrets
 from certs.workflow.revocation import request_release
 
 
@@ -46,8 +44,6 @@ class Command(PortalCommand):
         return told | ({"notes": [note]} if note else {})
 
     def _revoke(self, certificate: Certificate, authority: Authority, options: dict[str, Any]) -> dict[str, Any]:
-        said_by = Requester(authority.actor, certificate.team, "command", user=authority.user)
-        refuse_secrets(options["comment"], requester=said_by, field="comment")
         done = revoke(
             certificate,
             reason=reason_named(options["reason"]),

@@ -17,9 +17,10 @@ from certs.intake.uploads.lines import Line
 from certs.intake.uploads.rows import Row, row_line
 from certs.intake.uploads.secrets import refuse_secrets_around_requests
 from certs.intake.uploads.turns import turn
+from certs.requests.refused_secrets import report_secret
 from certs.terms import RefusalClass
 from certs.workflow.issuance import Requester
-from certs.workflow.planning import audit_secret, defaults_for
+from certs.workflow.planning import defaults_for
 
 
 def read_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[Line]:
@@ -28,6 +29,7 @@ def read_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[
 
     A private key or token anywhere in it refuses the whole file; that is audited, and the text is kept nowhere.
     """
+    requester.check()  # before anything of the file is looked at
     with turn(most=settings.PKI_BULK_READS_AT_ONCE), _secrets_on_record(requester, kind="secret in an upload", length=len(data)):
         rules = _rules(requester)
         return read_upload(data, filename=filename, defaults=rules.defaults, domains=rules.domains, limits=rules.limits)
@@ -35,6 +37,7 @@ def read_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[
 
 def lines_of_items(items: Sequence[Mapping[str, str]], *, requester: Requester) -> list[Line]:
     """Items with the columns of a table, as REST sends them. Raises InputRefused for too many, CSRRefused for a secret in any."""
+    requester.check()  # before anything of the items is looked at
     limit = settings.PKI_BULK_MAX_LINES
     if len(items) > limit:
         raise InputRefused(f"{len(items)} items are more than {limit}.", field="items", next_step="Send several orders.")
@@ -73,5 +76,12 @@ def _secrets_on_record(requester: Requester, *, kind: str, length: int) -> Itera
         yield
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
-            audit_secret(requester, kind=kind, length=length, spki=refused.spki_sha256)
+            report_secret(
+                actor=requester.actor,
+                team=requester.team.slug,
+                channel=requester.door,
+                kind=kind,
+                length=length,
+                exposed_keys=refused.exposed_keys,
+            )
         raise

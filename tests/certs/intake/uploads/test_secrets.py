@@ -56,10 +56,10 @@ def test_secret_refuses_the_whole_upload(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["key in a cell", "key in the csr column", "key far down", "key among CSRs", "key alone", "key in DER"])
-def test_the_public_half_of_a_key_is_named_so_that_it_can_be_blocked(name: str) -> None:
+def test_proven_key_is_named_so_that_it_can_be_blocked(name: str) -> None:
     refused = refusal(UPLOADS[name], own_process=True)
     assert isinstance(refused, CSRRefused)
-    assert refused.spki_sha256 == spki_sha256(KEY.public_key())
+    assert refused.exposed_keys == (spki_sha256(KEY.public_key()),)
 
 
 def test_secret_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

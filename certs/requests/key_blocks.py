@@ -1,0 +1,94 @@
+"""The one way to block a public key: never a CA's key, and never without the security team knowing (PROTOCOLS 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from cryptography import x509
+
+from audit.log import Actor
+from certs.models import Certificate, Chain, Issuer, ResponderCertificate
+from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.owners import security_team
+from keys.lifecycle import block_public_key
+from keys.models import Key, PublicKey
+from keys.spec import blocked_names
+
+
+def block_key(spki: str, *, team: str, reason: str, now: datetime, actor: Actor) -> bool:
+    """Refuse a public key permanently, at every channel. The caller has the proof.
+
+    Returns whether the key is blocked: False for a key of a CA, a root or an OCSP responder, which
+    is never blocked here; for such a key an alert of the highest level is raised instead.
+    Effects, in the caller's open transaction: the rows of the key, `key:compromised`, and an alert
+    with its mail to the operators and the security team.
+    """
+    authority = authority_of_key(spki)
+    if authority:
+        _alert_authority_key(spki, authority, reason=reason, now=now, actor=actor)
+        return False
+    if block_public_key(spki, team=team, reason=reason, now=now, actor=actor):
+        alert_block(spki, team=team, reason=reason, now=now, actor=actor)
+    close_alerts(kind="key_claimed", cause=f"key:{spki}", now=now)
+    return True
+
+
+def authority_of_key(spki: str) -> str:
+    """Name the CA, root or OCSP responder that a public key belongs to; empty for every other key.
+
+    Asks the rows of keys and also the certificates, since the key of a CA elsewhere has no row here.
+    """
+    key = Key.objects.filter(spki_sha256=spki).exclude(purpose=Key.Purpose.LEAF).first()
+    if key is not None:
+        return f"{key.get_purpose_display()} key {key.name}"
+    for name, certificates in _authority_certificates():
+        for certificate in certificates:
+            if spki in blocked_names(certificate.public_key()):
+                return name
+    return ""
+
+
+def _authority_certificates() -> Iterator[tuple[str, list[x509.Certificate]]]:
+    for issuer in Issuer.objects.order_by("pk"):
+        ders = (issuer.certificate_der, issuer.trust_anchor_der)
+        yield issuer.name, [x509.load_der_x509_certificate(bytes(der)) for der in ders if der]
+    for chain in Chain.objects.select_related("issuer"):
+        yield f"{chain.issuer.name} or its root", x509.load_pem_x509_certificates(chain.pem.encode())
+    for responder in ResponderCertificate.objects.select_related("issuer"):
+        der = bytes(responder.certificate_der)
+        name = f"OCSP responder of {responder.issuer.name}"
+        yield name, [x509.load_der_x509_certificate(der)]
+
+
+def _alert_authority_key(spki: str, authority: str, *, reason: str, now: datetime, actor: Actor) -> None:
+    raise_alert(
+        kind="authority_key_exposed",
+        cause=f"key:{spki}",
+        message=f"CRITICAL: the private key of {authority} is exposed ({reason}; {actor.name}).",
+        next_step="The key was not blocked: that would stop the CA without protecting anybody. Treat"
+        " the CA as compromised now: `manage.py distrust_ca NAME --reason cACompromise` and a new CA.",
+        now=now,
+        also_to=security_team(),
+    )
+
+
+def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Actor) -> None:
+    """Open the officers' case about a key that was just blocked: it stays open until one of them closes it.
+
+    Needs the transaction of the block.
+    """
+    owner = PublicKey.objects.get(pk=spki).team
+    whose = f"a key of team {owner}" if owner else "a key"
+    by = f", team {team}" if team and team != owner else ""
+    living = Certificate.objects.filter(spki_sha256=spki, not_after__gt=now, status=Certificate.Status.GOOD)
+    raise_alert(
+        kind="key_blocked",
+        cause=f"key:{spki}",
+        message=f"Public key {spki[:16]}…, {whose}, was blocked: {reason} ({actor.name}{by})."
+        f" {living.count()} valid certificates are on it.",
+        next_step="Revoke the certificates on it as keyCompromise and tell their owners. If the block"
+        f" is wrong: `manage.py unblock_key {spki} --reason TEXT --as USER`.",
+        now=now,
+        also_to=security_team(),
+    )

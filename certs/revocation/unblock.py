@@ -1,0 +1,100 @@
+"""Take back the block of a public key that was blocked by mistake: a security officer's decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+from audit.clock import database_now
+from certs.access.permissions import Authority
+from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
+from certs.models import Certificate
+from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.owners import security_team
+from certs.requests.refused_secrets import refuse_secrets
+from certs.terms import RevocationReason
+from keys.lifecycle import unblock_public_key
+from keys.models import PublicKey
+
+MOST_REASON = 200  # characters
+
+
+def unblock_key(named: str, *, reason: str, authority: Authority) -> dict[str, Any]:
+    """Unblock the public key with that SPKI SHA-256, or that of the certificate with that id.
+
+    Effects, in one transaction: the rows of the key, `key:unblocked`, its open alerts closed, and
+    a mail to the security team. No certificate changes: a revocation is never taken back.
+    Raises NotPermitted for anybody but a security officer, NotFound, InputRefused for an empty
+    reason, CSRRefused for one that holds a secret, and Conflict for a key that is not blocked, or
+    of which a certificate was revoked as keyCompromise: relying parties were told, so it stays
+    refused permanently.
+    """
+    if not authority.may_decide_keys:
+        raise NotPermitted(
+            "Only a security officer may unblock a key.",
+            next_step="Ask the security team, and tell them why the block is wrong.",
+        )
+    why = " ".join(reason.split())
+    if not why:
+        raise InputRefused(
+            "Unblocking a key needs a reason.",
+            field="reason",
+            next_step="Say why the block was wrong; the reason is kept in the audit log.",
+        )
+    if len(why) > MOST_REASON:
+        raise InputRefused(
+            f"The reason has {len(why)} characters, more than {MOST_REASON}.",
+            field="reason",
+            next_step="Say it shorter; the reason is kept in the audit log.",
+        )
+    refuse_secrets(why, actor=authority.actor, team="", field="reason")
+    with transaction.atomic():
+        return _unblock(_spki(named), why, authority)
+
+
+def _spki(named: str) -> str:
+    """Raises NotFound."""
+    text = named.strip()
+    certificate = Certificate.objects.filter(Q(cert_id=text) | Q(spki_sha256=text.lower())).first()
+    spki = certificate.spki_sha256 if certificate else text.lower().replace(":", "")
+    if not PublicKey.objects.filter(pk=spki).exists():
+        raise NotFound(
+            "No public key or certificate of that name is known here.",
+            field="key",
+            next_step="Give the SHA-256 of the SubjectPublicKeyInfo in hex, or a certificate id.",
+        )
+    return spki
+
+
+def _unblock(spki: str, reason: str, authority: Authority) -> dict[str, Any]:
+    now = database_now()
+    # the public key's row before those of certificates, as everywhere
+    PublicKey.objects.select_for_update().get(pk=spki)
+    on_key = Certificate.objects.filter(spki_sha256=spki)
+    revoked = on_key.filter(revocation__reason=RevocationReason.KEY_COMPROMISE, revocation__released_at__isnull=True).first()
+    if revoked is not None:
+        raise Conflict(
+            f"{revoked.cert_id} on this key is revoked as keyCompromise, which is public and final.",
+            field="key",
+            next_step="The key stays blocked. Make a new key and request a new certificate.",
+        )
+    if not unblock_public_key(spki, reason, now=now, actor=authority.actor):
+        raise Conflict(
+            f"The public key {spki[:16]}… is not blocked.",
+            field="key",
+            next_step="Nothing is to be done.",
+        )
+    for kind in ("key_blocked", "key_claimed", "authority_key_exposed"):
+        close_alerts(kind=kind, cause=f"key:{spki}", now=now)
+    raise_alert(
+        kind="key_unblocked",
+        cause=f"key:{spki}",
+        message=f"Public key {spki[:16]}… was unblocked by {authority.actor.name}: {reason}",
+        next_step="Check that the reason is right, then close this alert.",
+        now=now,
+        also_to=security_team(),
+    )
+    certificates = list(on_key.order_by("pk").values_list("cert_id", flat=True)[:100])
+    return {"success": True, "spki_sha256": spki, "blocked": False, "certificates": certificates}
