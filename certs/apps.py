@@ -7,8 +7,11 @@ class CertsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from certs.access.roles import ensure_roles  # noqa: PLC0415 - models exist only from here on
-        from certs.access.sessions import connect_signals  # noqa: PLC0415 - models are loaded now
+        # Models exist only from here on.
+        from certs.access.leaving import connect_receivers  # noqa: PLC0415
+        from certs.access.roles import ensure_roles  # noqa: PLC0415
+        from certs.access.sessions import connect_signals  # noqa: PLC0415
 
         post_migrate.connect(ensure_roles, sender=self, dispatch_uid="certs.access.roles")
+        connect_receivers()
         connect_signals()

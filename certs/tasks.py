@@ -11,6 +11,7 @@ from django.conf import settings
 from kombu.exceptions import OperationalError
 
 from certs.access import login_limits
+from certs.access.api_tokens import end_orphaned_tokens
 from certs.models import Issuer
 from certs.notifications import mail
 from certs.status import maintenance
@@ -90,6 +91,7 @@ def sweep_bulk() -> int:
 
 @shared_task
 def sweep() -> int:
+    end_orphaned_tokens()
     return recovery.restart_standing()
 
 

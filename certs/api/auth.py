@@ -1,4 +1,4 @@
-"""Bearer tokens at the API's door: looked up by hash, remembered for a few seconds in the process with their team's domains."""
+"""Bearer tokens at the API: authenticated by one query at every call; what a token is called is remembered for seconds."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ from typing import Any
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
-from audit.clock import database_now
 from audit.log import Actor
+from certs.access.api_tokens import good_token
 from certs.errors import NotPermitted
-from certs.models import ApiToken, token_sha256
+from certs.models import ApiToken
 from certs.workflow.issuance import Requester
 
 REMEMBER_SECONDS = 5.0
-_known: dict[str, tuple[float, ApiToken]] = {}
+_MOST_KNOWN = 10_000
+_known: dict[int, tuple[float, ApiToken]] = {}
 
 
 class TokenAuth(HttpBearer):
     """Authenticates; what the token may do is checked by each operation with `requester_for`."""
 
     def authenticate(self, request: HttpRequest, token: str) -> ApiToken | None:
-        digest = token_sha256(token)
-        remembered = _known.get(digest)
-        if remembered and remembered[0] > time.monotonic():
-            return remembered[1]
-        row = ApiToken.objects.select_related("user", "team").filter(sha256=digest, revoked_at__isnull=True).first()
-        if row is None or not row.user.is_active or (row.expires_at and row.expires_at <= database_now()):
-            _known.pop(digest, None)
-            return None
-        row.team.remembered_domains = row.team.domain_names()
-        if len(_known) > 10_000:
-            _known.clear()
-        _known[digest] = (time.monotonic() + REMEMBER_SECONDS, row)
-        return row
+        pk = good_token(token)
+        return None if pk is None else _row(pk)
+
+
+def _row(pk: int) -> ApiToken:
+    """The token's row with its user's and team's names, which may be some seconds old. Never a right."""
+    remembered = _known.get(pk)
+    if remembered and remembered[0] > time.monotonic():
+        return remembered[1]
+    row = ApiToken.objects.select_related("user", "team").get(pk=pk)
+    row.team.remembered_domains = row.team.domain_names()
+    if len(_known) > _MOST_KNOWN:
+        _known.clear()
+    _known[pk] = (time.monotonic() + REMEMBER_SECONDS, row)
+    return row
 
 
 def forget_tokens() -> None:
-    """For tests, and after a revocation in this process."""
+    """Forget the names. For tests, which empty the tables and use the same ids again."""
     _known.clear()
 
 

@@ -19,8 +19,9 @@ class ApiToken(models.Model):
     scopes = models.JSONField(default=list)
     profiles = models.JSONField(default=list, help_text="Profiles it may ask for; empty for all.")
     created_at = models.DateTimeField()
-    expires_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
+    ended_because = models.CharField(max_length=200, blank=True, db_default="", help_text="Why it was revoked.")
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"

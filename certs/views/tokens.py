@@ -9,6 +9,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from audit.clock import database_now
+from certs.access.api_tokens import MOST_DAYS
 from certs.access.membership import teams_of
 from certs.errors import InputRefused, NotFound
 from certs.models import ApiToken
@@ -21,7 +22,14 @@ from certs.workflow.tokens import SCOPES, create_token, revoke_token
 def index(request: HttpRequest) -> HttpResponse:
     secret = _made(request) if request.method == "POST" else ""
     rows = ApiToken.objects.filter(user=request.user.pk).select_related("team").order_by("-pk")
-    context = {"rows": rows, "secret": secret, "scopes": SCOPES, "teams": teams_of(request.user), "now": database_now()}
+    context = {
+        "rows": rows,
+        "secret": secret,
+        "scopes": SCOPES,
+        "teams": teams_of(request.user),
+        "now": database_now(),
+        "most_days": MOST_DAYS,
+    }
     return render(request, "portal/tokens.html", context)
 
 
@@ -30,8 +38,8 @@ def _made(request: HttpRequest) -> str:
     name, days = given.get("name", "").strip(), given.get("days", "90")
     if not 0 < len(name) <= 64:
         raise InputRefused("A token needs a name of at most 64 characters.", field="name", next_step="Name it after what will use it.")
-    if not (days.isascii() and days.isdecimal() and len(days) <= 4) or not 1 <= int(days) <= 3650:
-        raise InputRefused("A token lives 1 to 3650 days.", field="days", next_step="For example 90.")
+    if not (days.isascii() and days.isdecimal() and len(days) <= 4) or not 1 <= int(days) <= MOST_DAYS:
+        raise InputRefused(f"A token lives 1 to {MOST_DAYS} days.", field="days", next_step="For example 90.")
     team = requester_of(request, given.get("team", "")).team
     expires = database_now() + timedelta(days=int(days))
     _, secret = create_token(

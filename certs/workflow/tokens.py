@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -12,10 +12,12 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
+from certs.access.api_tokens import MOST_DAYS, end_tokens
 from certs.access.membership import is_member
 from certs.errors import InputRefused, NotPermitted
 from certs.models import ApiToken, Team, token_sha256
 
+CLOCK_TOLERANCE = timedelta(minutes=5)  # the caller added the days to a clock of its own
 SCOPES = ("certificates:issue", "certificates:read", "certificates:revoke")
 
 
@@ -30,9 +32,10 @@ def create_token(
     expires_at: datetime | None = None,
     actor: Actor,
 ) -> tuple[ApiToken, str]:
-    """A token for one user and team. Answers the row and the secret, which exists nowhere else.
+    """Make a token for one user and team. Returns the row and the secret, which exists nowhere else.
 
-    Raises InputRefused for a scope that does not exist, NotPermitted when the user is not of the team.
+    `expires_at` defaults to the longest life. Raises InputRefused for a scope that does not exist or a longer life,
+    NotPermitted when the user does not belong to the team.
     """
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
@@ -43,6 +46,9 @@ def create_token(
         raise NotPermitted(f"{user} is not a member of team {team.slug}.", field="team")
     secret = f"pkip_{secrets.token_urlsafe(32)}"
     now = database_now()
+    latest = now + timedelta(days=MOST_DAYS)
+    if expires_at is not None and not now < expires_at <= latest + CLOCK_TOLERANCE:
+        raise InputRefused(f"A token lives 1 to {MOST_DAYS} days.", field="days", next_step="For example 90.")
     token = ApiToken.objects.create(
         name=name,
         prefix=secret[:10],
@@ -52,16 +58,13 @@ def create_token(
         scopes=list(scopes),
         profiles=list(profiles),
         created_at=now,
-        expires_at=expires_at,
+        expires_at=expires_at or latest,
     )
     data = {"name": name, "prefix": token.prefix, "user": user.get_username(), "team": team.slug, "scopes": list(scopes)}
     record(EventType.TOKEN_CREATED, subject=f"token:{token.pk}", actor=actor, at=now, data=data)
     return token, secret
 
 
-@transaction.atomic
 def revoke_token(token: ApiToken, *, actor: Actor) -> None:
-    """From now on the token opens nothing (at most a few seconds later where a process has it cached)."""
-    now = database_now()
-    if ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=now):
-        record(EventType.TOKEN_REVOKED, subject=f"token:{token.pk}", actor=actor, at=now, data={"prefix": token.prefix})
+    """End a token. From the commit on no call is authenticated with it."""
+    end_tokens(ApiToken.objects.filter(pk=token.pk), because=f"{actor.name} revoked it.", actor=actor)

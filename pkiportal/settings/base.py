@@ -96,7 +96,7 @@ LOGOUT_REDIRECT_URL = "/login/"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
-]
+] + [{"NAME": "certs.access.leaving.EndTokensOfOldPassword"}]
 
 # One strict policy for every page, the admin included: nothing inline, nothing from elsewhere.
 CONTENT_SECURITY_POLICY = {
