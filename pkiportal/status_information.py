@@ -21,6 +21,7 @@ from django.db import close_old_connections
 from certs.crl.serving import ServedCRL, published_crl
 from certs.ocsp import Reply, answer
 from certs.ocsp.signers import UnknownIssuer
+from certs.x509.ber import is_whole
 from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 OCSP, CRL = "/pki/ocsp/", "/pki/crl/"
 CRL_MAX_AGE = 300  # seconds; a new list may be there in seconds, and asking again with an ETag costs little
 _CRL_PATH = re.compile(r"/pki/crl/([-a-zA-Z0-9_]+)(?:/([1-9][0-9]{0,8}))?\.crl")
-_OCSP_PATH = re.compile(r"/pki/ocsp/([-a-zA-Z0-9_]+)(?:/(.*))?", re.DOTALL)
+_OCSP_PATH = re.compile(r"/pki/ocsp/+([-a-zA-Z0-9_]+)(?:/(.*))?", re.DOTALL)
+_PLAIN_ALPHABET = bytes.maketrans(b"-_ ", b"+/+")  # URL-safe base64; a form decoder makes spaces of "+"
 _STATUS = {200: "200 OK", 304: "304 Not Modified", 404: "404 Not Found", 405: "405 Method Not Allowed", 503: "503 Service Unavailable"}
 
 Environ = dict[str, Any]
@@ -56,8 +58,8 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
     method = environ["REQUEST_METHOD"]
     if match is None:
         return _plain(start_response, 404, "There is no such CA here.")
-    if method not in ("GET", "POST"):
-        return _plain(start_response, 405, "OCSP is asked by GET or POST (RFC 6960 A.1).", [("Allow", "GET, POST")])
+    if method not in ("GET", "HEAD", "POST"):
+        return _plain(start_response, 405, "OCSP is asked by GET or POST (RFC 6960 A.1).", [("Allow", "GET, HEAD, POST")])
     slug, rest = match.groups()
     data = _posted(environ) if method == "POST" else _from_path(rest or "")
     try:
@@ -68,9 +70,9 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
         log.exception("an OCSP request for %s failed", slug)
         reply = Reply(Unsuccessful.INTERNAL_ERROR)
     headers = [("Content-Type", "application/ocsp-response"), *_SAFE]
-    if method == "GET" and reply.max_age:
+    if method != "POST" and reply.max_age:
         return _cacheable(environ, start_response, reply, headers)
-    return _send(start_response, 200, reply.body, [*headers, ("Cache-Control", "no-store")])
+    return _send(start_response, 200, reply.body, [*headers, ("Cache-Control", "no-store")], head=method == "HEAD")
 
 
 def _cacheable(environ: Environ, start_response: Any, reply: Reply, headers: Headers) -> Iterable[bytes]:
@@ -82,7 +84,7 @@ def _cacheable(environ: Environ, start_response: Any, reply: Reply, headers: Hea
     ]
     if reply.etag in environ.get("HTTP_IF_NONE_MATCH", ""):
         return _send(start_response, 304, b"", headers)
-    return _send(start_response, 200, reply.body, headers)
+    return _send(start_response, 200, reply.body, headers, head=environ["REQUEST_METHOD"] == "HEAD")
 
 
 def _posted(environ: Environ) -> bytes:
@@ -95,13 +97,30 @@ def _posted(environ: Environ) -> bytes:
 
 
 def _from_path(rest: str) -> bytes:
-    """The base64 of a GET (RFC 6960 A.1). WSGI has taken its percent-encoding away; some clients encode twice."""
+    """Return the request in the path of a GET (RFC 6960 A.1), or nothing where there is none.
+
+    WSGI has taken the percent-encoding away; some clients encode twice, leave the padding out, use
+    the URL-safe alphabet, or join addresses with a slash too many. A request begins with a SEQUENCE,
+    so its base64 begins with M: slashes before it are not part of it. Slashes behind it may be.
+    """
     if len(rest) > 2 * MAX_REQUEST:
         return b""
+    text = unquote_to_bytes(rest).strip().lstrip(b"/").translate(_PLAIN_ALPHABET)
+    while True:
+        found = _decoded(text)
+        if found or not text.endswith(b"/"):
+            return found
+        text = text[:-1]
+
+
+def _decoded(text: bytes) -> bytes:
+    """Return the octets of base64 with or without padding, if they are one whole element."""
+    bare = text.rstrip(b"=")
     try:
-        return base64.b64decode(unquote_to_bytes(rest), validate=True)
-    except (binascii.Error, ValueError):
+        data = base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
+    except binascii.Error:
         return b""
+    return data if is_whole(data) else b""
 
 
 def _client(environ: Environ) -> str:
@@ -167,6 +186,6 @@ def _plain(start_response: Any, status: int, text: str, headers: Headers | None 
     return _send(start_response, status, f"{text}\n".encode(), [("Content-Type", "text/plain; charset=utf-8"), *_SAFE, *(headers or [])])
 
 
-def _send(start_response: Any, status: int, body: bytes, headers: Headers) -> Iterable[bytes]:
+def _send(start_response: Any, status: int, body: bytes, headers: Headers, *, head: bool = False) -> Iterable[bytes]:
     start_response(_STATUS[status], headers if status == 304 else [*headers, ("Content-Length", str(len(body)))])
-    return [body]
+    return [] if head else [body]

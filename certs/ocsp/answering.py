@@ -14,9 +14,10 @@ import psycopg
 from django.conf import settings
 from django.db import Error, close_old_connections
 
+from audit.tolerance import CLOCK_TOLERANCE
 from certs.ocsp.book import Found, clock, look_up
 from certs.ocsp.nonces import nonces
-from certs.ocsp.signers import NoResponder, Signer, forget_signers, signer_for
+from certs.ocsp.signers import NobodySpeaks, NoResponder, Signer, forget_signers, signer_for
 from certs.x509.ocsp import (
     UNKNOWN,
     Answer,
@@ -43,7 +44,7 @@ class Reply:
 
     body: bytes
     max_age: int = 0
-    this_update: datetime | None = None
+    produced_at: datetime | None = None
     next_update: datetime | None = None
     etag: str = ""  # made once for all who are given the same bytes
     last_modified: str = ""
@@ -74,6 +75,8 @@ def answer(slug: str, data: bytes, *, client: str) -> Reply:
         return _again(slug, data) or _answer(slug, data, client)
     except MalformedRequest:
         return Reply(Unsuccessful.MALFORMED_REQUEST)
+    except NobodySpeaks:
+        return Reply(Unsuccessful.UNAUTHORIZED)  # RFC 6960 2.3: not authoritative; trying later would not help
     except (psycopg.Error, Error, KeyBackendError, NoResponder) as exc:
         log.warning("an OCSP request for %s cannot be answered now: %s", slug, exc)
         forget_signers()
@@ -115,19 +118,34 @@ def _answer(slug: str, data: bytes, client: str) -> Reply:
 
 
 def _sign(signer: Signer, request: OCSPRequest, found: list[Found | None], *, nonce: bytes | None, now: datetime) -> Reply:
-    this_update = now.replace(microsecond=0)
+    produced_at = now.replace(microsecond=0)
     statuses = [UNKNOWN if one is None else one.status for one in found]
     lifetime = UNKNOWN_FOR if UNKNOWN in statuses else timedelta(minutes=settings.PKI_OCSP_VALID_MINUTES)
-    next_update = min(this_update + lifetime, signer.not_after)
-    answers = [Answer(certificate, status) for certificate, status in zip(request.certificates, statuses, strict=True)]
-    data = response_data(answers, key_hash=signer.key_hash, produced_at=this_update, next_update=next_update, nonce=nonce)
+    next_update = min(produced_at + lifetime, signer.not_after)
+    answers = [
+        Answer(certificate, status, _this_update(one, produced_at))
+        for certificate, status, one in zip(request.certificates, statuses, found, strict=True)
+    ]
+    data = response_data(answers, key_hash=signer.key_hash, produced_at=produced_at, next_update=next_update, nonce=nonce)
     body = successful(data, signer.sign(data), algorithm=signer.algorithm, certificate_der=signer.certificate_der)
     keepable = nonce is None and UNKNOWN not in statuses
     max_age = max(0, min(LONGEST_MAX_AGE, int((next_update - now).total_seconds()))) if keepable else 0
     if not max_age:
-        return Reply(body, 0, this_update, next_update)
+        return Reply(body, 0, produced_at, next_update)
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    return Reply(body, max_age, this_update, next_update, etag, format_datetime(this_update, usegmt=True))
+    return Reply(body, max_age, produced_at, next_update, etag, format_datetime(produced_at, usegmt=True))
+
+
+def _this_update(found: Found | None, produced_at: datetime) -> datetime:
+    """Return thisUpdate, back-dated like certificates and CRLs for clients whose clock is behind.
+
+    Never before the status began: thisUpdate is a time at which the status was known to be correct
+    (RFC 6960 4.2.2.1). producedAt stays the time of the signature (2.4).
+    """
+    earliest = produced_at - CLOCK_TOLERANCE
+    if found is None or found.since is None:
+        return earliest
+    return max(earliest, min(found.since, produced_at))
 
 
 def _keep(slug: str, key: bytes, signer: Signer, certificate: CertID, found: Found, reply: Reply, now: datetime) -> None:

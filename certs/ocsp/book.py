@@ -18,15 +18,22 @@ from django.db import connection
 
 from audit.clock import database_now
 from audit.vendor import on_postgresql
-from certs.models import Certificate, IssuanceIntent
+from certs.ca.lifetime import loaded
+from certs.models import Certificate, IssuanceIntent, Issuer
 from certs.x509.ocsp import GOOD, UNKNOWN, Status
 
+# The issuer's state comes with every row: a kept answer is of no use once the CA is distrusted.
+_ISSUER_STATE = "(SELECT i.state FROM certs_issuer i WHERE i.id = x.issuer_id)"
 _RECORDED = (
-    "SELECT c.status, c.status_version, r.requested_at, r.reason FROM certs_certificate c"
-    " LEFT JOIN certs_revocation r ON r.certificate_id = c.id WHERE c.issuer_id = {} AND c.serial_number = {}"
+    f"SELECT x.status, x.status_version, r.requested_at, r.reason, {_ISSUER_STATE}, r.released_at"  # noqa: S608 - constants
+    " FROM certs_certificate x LEFT JOIN certs_revocation r ON r.certificate_id = x.id WHERE x.issuer_id = {} AND x.serial_number = {}"
 )
-_INTENDED = "SELECT state, 0, revoked_at, revocation_reason FROM certs_issuanceintent WHERE issuer_id = {} AND serial_number = {}"
+_INTENDED = (
+    f"SELECT x.state, 0, x.revoked_at, x.revocation_reason, {_ISSUER_STATE}, NULL"  # noqa: S608 - constants
+    " FROM certs_issuanceintent x WHERE x.issuer_id = {} AND x.serial_number = {}"
+)
 _STATEMENTS = {b"ocsp_recorded": _RECORDED, b"ocsp_intended": _INTENDED}
+_DISTRUSTED = Issuer.State.DISTRUSTED.value
 _CLOCK_EVERY = 60.0  # seconds
 _EPOCH = "CAST(floor(extract(epoch FROM {})) AS bigint)"  # cut off, as in CRLs, not rounded
 
@@ -37,6 +44,7 @@ class Found:
 
     status: Status
     version: tuple[str, ...]
+    since: datetime | None = None  # when the status began, where that is on record
 
 
 NOT_ISSUED = Found(UNKNOWN, ())
@@ -47,24 +55,56 @@ def look_up(issuer_id: int, serial: str) -> Found:
     """Raises psycopg.Error or django.db.Error when the database does not answer.
 
     A serial that an intent names but nobody signed yet is unknown; an abandoned one is revoked; one never heard of is unknown, never good.
+    Of a distrusted CA every serial is revoked (RFC 6960 2.7), also one that is not on record: who has its key can sign any.
     """
-    row = _ask(b"ocsp_recorded", issuer_id, serial)
+    row, found = _ask(b"ocsp_recorded", issuer_id, serial), NOT_ISSUED
     if row is not None:
-        return Found(_status(row, good=row[0] not in Certificate.SAYS_REVOKED), ("certificate", *row))
-    row = _ask(b"ocsp_intended", issuer_id, serial)
-    if row is None:
-        return NOT_ISSUED
-    if row[0] == IssuanceIntent.State.INTENDED and not row[2]:  # a late answer for it may have been revoked all the same
-        return Found(UNKNOWN, ("intent", *row))
-    return Found(_status(row, good=row[0] == IssuanceIntent.State.SIGNED and not row[2]), ("intent", *row))
+        found = _recorded(row)
+    elif (row := _ask(b"ocsp_intended", issuer_id, serial)) is not None:
+        found = _intended(row)
+    distrusted = row[4] == _DISTRUSTED if row else _is_distrusted(issuer_id)
+    return _of_distrusted(issuer_id, found) if distrusted else found
 
 
-def _status(row: Row, *, good: bool) -> Status:
-    if good:
-        return GOOD
-    if not row[2]:
+def _recorded(row: Row) -> Found:
+    version = ("certificate", *row)
+    if row[0] in Certificate.SAYS_REVOKED:
+        return _revoked(row, version)
+    return Found(GOOD, version, _moment(row[5]))  # good again since a hold was released
+
+
+def _intended(row: Row) -> Found:
+    version = ("intent", *row)
+    if row[2] or row[0] == IssuanceIntent.State.ABANDONED:  # a late answer for it may have been revoked all the same
+        return _revoked(row, version)
+    return Found(GOOD if row[0] == IssuanceIntent.State.SIGNED else UNKNOWN, version)
+
+
+def _revoked(row: Row, version: tuple[str, ...]) -> Found:
+    at = _moment(row[2])
+    if at is None:
         raise LookupError("a certificate is revoked, but no revocation is on record")
-    return Status("revoked", datetime.fromtimestamp(int(row[2]), UTC), row[3])
+    return Found(Status("revoked", at, row[3]), version, at)
+
+
+def _moment(seconds: str) -> datetime | None:
+    return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
+
+
+def _is_distrusted(issuer_id: int) -> bool:
+    return Issuer.objects.filter(pk=issuer_id, state=_DISTRUSTED).exists()
+
+
+def _of_distrusted(issuer_id: int, found: Found) -> Found:
+    """Return revoked since the CA was, for its reason; what was revoked before that stays as it was."""
+    issuer = Issuer.objects.get(pk=issuer_id)
+    serial = f"{loaded(bytes(issuer.certificate_der or b'')).serial_number:x}"
+    entry = IssuanceIntent.objects.get(issuer=issuer.parent_id, serial_number=serial, revoked_at__isnull=False)
+    assert entry.revoked_at is not None  # as asked for
+    at = entry.revoked_at.replace(microsecond=0)
+    if found.status.revoked_at is not None and found.status.revoked_at <= at:
+        return found
+    return Found(Status("revoked", at, entry.revocation_reason), ("distrusted", *found.version), at)
 
 
 def _ask(statement: bytes, issuer_id: int, serial: str) -> Row | None:
@@ -79,10 +119,14 @@ def _by_django(statement: bytes, issuer_id: int, serial: str) -> Row | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    at = row[2]
-    if isinstance(at, str):  # SQLite
+    return (str(row[0]), str(row[1]), _seconds(row[2]), row[3] or "", row[4], _seconds(row[5]))
+
+
+def _seconds(at: datetime | str | None) -> str:
+    """Return whole seconds since 1970, "" for None; SQLite has times as text."""
+    if isinstance(at, str):
         at = datetime.fromisoformat(at).replace(tzinfo=UTC)
-    return (str(row[0]), str(row[1]), str(int(at.timestamp())) if at else "", row[3] or "")
+    return str(int(at.timestamp())) if at else ""
 
 
 class _Connections(threading.local):
@@ -111,7 +155,7 @@ def _run(conn: psycopg.Connection[Any], statement: bytes, issuer_id: int, serial
         raise psycopg.OperationalError(result.error_message.decode("utf-8", "replace"))
     if not result.ntuples:
         return None
-    return tuple((result.get_value(0, column) or b"").decode() for column in range(4))
+    return tuple((result.get_value(0, column) or b"").decode() for column in range(6))
 
 
 def _connected() -> psycopg.Connection[Any]:
@@ -120,8 +164,9 @@ def _connected() -> psycopg.Connection[Any]:
         parameters.pop(unwanted, None)
     conn = psycopg.connect(**parameters, autocommit=True)
     for name, sql in _STATEMENTS.items():
-        seconds = sql.replace("r.requested_at", _EPOCH.format("r.requested_at")).replace(" revoked_at,", f" {_EPOCH.format('revoked_at')},")
-        result = conn.pgconn.prepare(name, seconds.format("$1", "$2").encode())
+        for column in ("r.requested_at", "r.released_at", "x.revoked_at"):
+            sql = sql.replace(column, _EPOCH.format(column))  # noqa: PLW2901 - the same statement, in seconds
+        result = conn.pgconn.prepare(name, sql.format("$1", "$2").encode())
         if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
             raise psycopg.OperationalError(result.error_message.decode("utf-8", "replace"))
     _connections.one = conn

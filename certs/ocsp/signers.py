@@ -12,6 +12,7 @@ from typing import Any
 from cryptography import x509
 from django.conf import settings
 
+from certs.ca.lifetime import has_ended
 from certs.ca.responders import newest_responder
 from certs.models import Issuer
 from certs.x509.der_writing import signature_algorithm
@@ -47,6 +48,10 @@ class NoResponder(Exception):
     """The CA is ours, but nobody can sign for it here and now."""
 
 
+class NobodySpeaks(NoResponder):
+    """The CA has ended or is distrusted, and its last responder has ended too: nobody will sign for it again."""
+
+
 _lock = threading.Lock()
 _known: dict[str, tuple[float, Signer]] = {}
 os.register_at_fork(after_in_child=_known.clear)
@@ -69,6 +74,8 @@ def _load(slug: str, *, now: datetime) -> Signer:
         raise UnknownIssuer(slug)
     responder = newest_responder(issuer)
     if responder is None or responder.not_after <= now:
+        if issuer.state == Issuer.State.DISTRUSTED or has_ended(issuer, now=now):
+            raise NobodySpeaks(f"{issuer.name} has ended or is distrusted, and nobody signs answers for it")
         raise NoResponder(f"{issuer.name} has no OCSP responder whose certificate is valid now")
     if responder.key.backend not in settings.KEY_BACKENDS:
         raise NoResponder(f"this process has no login to the key backend {responder.key.backend}; the service `status` has")

@@ -1,7 +1,8 @@
 """An own issuing CA is not to be relied on any more: its key is in the wrong hands, or it is given up for good.
 
-That is said where relying parties look: on the CRL of the root that certified it (RFC 5280 3.3). Nobody speaks for it from then on,
-neither CRL nor OCSP, for whoever has its key could say the opposite as credibly. Its certificates are due for renewal at once.
+That is said where relying parties look: on the CRL of the root that certified it (RFC 5280 3.3), and by OCSP, which reports every
+certificate of the CA as revoked for as long as the last responder is valid (RFC 6960 2.7). No CRL and no responder is made for the
+CA from then on: its key could sign the opposite as credibly. Its certificates are due for renewal at once.
 """
 
 from __future__ import annotations

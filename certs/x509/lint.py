@@ -12,7 +12,7 @@ from cryptography import x509
 from certs.x509.certificate import UnsignedCertificate, assemble
 from certs.x509.der import key_identifier
 from certs.x509.names import is_dns_name
-from certs.x509.profiles import EKU_NAMES
+from certs.x509.profiles import EKU_NAMES, EKU_OIDS
 from certs.x509.reading import Reading, keep
 from keys.spec import facts_of_spki
 
@@ -99,14 +99,17 @@ def _addresses(read: Reading) -> list[str]:
 
 def _key(read: Reading) -> list[str]:
     facts, usage = facts_of_spki(read.spki_der), read.value(x509.KeyUsage)
+    purposes = set(read.value(x509.ExtendedKeyUsage))
     wrong = []
     if facts is None or (facts.family == "rsa" and facts.bits < SMALLEST_RSA):
         wrong.append("subjectPublicKeyInfo: a weak or unknown key")
     elif usage.key_encipherment and facts.family != "rsa":
         wrong.append("keyUsage: keyEncipherment is for RSA keys")
+    elif usage.key_encipherment and EKU_OIDS["serverAuth"] not in purposes:
+        wrong.append("keyUsage: keyEncipherment is for TLS servers (RFC 5280 4.2.1.12)")
     if read.value(x509.SubjectKeyIdentifier).digest != key_identifier(read.spki_der):
         wrong.append("subjectKeyIdentifier: not that of the key")
-    if set(read.value(x509.ExtendedKeyUsage)) - set(EKU_NAMES):
+    if purposes - set(EKU_NAMES):
         wrong.append("extendedKeyUsage: a purpose that no profile has")
     return wrong
 

@@ -1,6 +1,7 @@
 """OCSP requests and responses (RFC 6960, the profile of RFC 9919, nonces by RFC 9654). Pure: bytes in, bytes out.
 
-A request is walked strictly and within limits. A response is put together by hand, for pyca's builder takes several times as long
+A request is read tolerantly, within limits: a client that gets no answer often goes on as if the certificate were good. What is
+answered is strict DER. A response is put together by hand, for pyca's builder takes several times as long
 and knows only one certificate at a time; tests compare the two.
 """
 
@@ -14,9 +15,9 @@ from datetime import datetime
 from cryptography import x509
 
 from certs.terms import RevocationReason
-from certs.x509 import der
+from certs.x509 import ber, der
 from certs.x509.crl import REASON_CODES
-from certs.x509.der_writing import bit_string, extension, generalized_time, tlv
+from certs.x509.der_writing import bit_string, extension, generalized_time, integer, tlv
 
 MAX_REQUEST = 4096  # octets; a request for one certificate has about 80
 MAX_CERTIFICATES = 10
@@ -30,6 +31,11 @@ _HASHES: dict[str, str] = {
 _OID_NONCE = bytes.fromhex("06092b0601050507300102")
 _OID_BASIC = bytes.fromhex("06092b0601050507300101")
 _NONCE = "1.3.6.1.5.5.7.48.1.2"
+_HARMLESS = ("1.3.6.1.5.5.7.48.1.4", "1.3.6.1.5.5.7.48.1.8")  # AcceptableResponses, PreferredSignatureAlgorithms
+
+
+class RawNonce(bytes):
+    """A nonce that came without its OCTET STRING and goes back likewise: its client compares octets."""
 
 
 class MalformedRequest(ValueError):
@@ -52,11 +58,14 @@ class OCSPRequest:
 
 
 def parse_request(data: bytes) -> OCSPRequest:
-    """A signature on the request and the requestor's name are not looked at (RFC 9919 3.1.2). Raises MalformedRequest."""
+    """Read whatever can be understood in one way. Raises MalformedRequest.
+
+    A signature on the request and the requestor's name are not looked at (RFC 9919 3.1.2).
+    """
     if len(data) > MAX_REQUEST:
         raise MalformedRequest(f"longer than {MAX_REQUEST} octets")
     try:
-        return _request(der.parse(data))
+        return _request(ber.parse(data))
     except der.NotDER as exc:
         raise MalformedRequest(str(exc)) from exc
 
@@ -67,10 +76,10 @@ def _request(root: der.Node) -> OCSPRequest:
     if len(root.children) > 2 or (len(root.children) == 2 and root.children[1].tag != 0xA0):
         raise MalformedRequest("something stands behind the request")
     fields = list(tbs.children)
-    if fields and fields[0].tag == 0xA0:  # version: v1 is the DEFAULT and must not be written (X.690 11.5)
-        raise MalformedRequest("its version is not v1, or v1 is written out")
+    if fields and fields[0].tag == 0xA0:
+        _check_version(fields.pop(0))
     if fields and fields[0].tag == 0xA1:
-        fields = fields[1:]  # requestorName
+        fields.pop(0)  # requestorName
     if not fields or fields[0].tag != der.SEQUENCE:
         raise MalformedRequest("the list of certificates is missing")
     asked, rest = fields[0].children, fields[1:]
@@ -80,6 +89,12 @@ def _request(root: der.Node) -> OCSPRequest:
         raise MalformedRequest("something stands behind the list of certificates")
     nonce = _nonce(_extensions(rest[0])) if rest else None
     return OCSPRequest(tuple(_asked(one) for one in asked), nonce)
+
+
+def _check_version(wrapped: der.Node) -> None:
+    """Accept v1 written out, as macOS does, although DER leaves a DEFAULT away (X.690 11.5)."""
+    if len(wrapped.children) != 1 or der.integer(wrapped.child(0)) != 0:
+        raise MalformedRequest("its version is not v1")
 
 
 def _sequence(node: der.Node) -> der.Node:
@@ -95,49 +110,65 @@ def _asked(node: der.Node) -> CertID:
         raise MalformedRequest("something stands behind a CertID")
     if len(node.children) == 2:
         _refuse_critical(_extensions(node.children[1]))
-    algorithm, name_hash, key_hash, serial = (certificate.child(0, der.SEQUENCE), *(certificate.child(n) for n in (1, 2, 3)))
-    if len(certificate.children) != 4 or name_hash.tag != der.OCTET_STRING or key_hash.tag != der.OCTET_STRING:
+    algorithm = certificate.child(0, der.SEQUENCE)
+    name_hash, key_hash = (ber.octets(certificate.child(place)) for place in (1, 2))
+    number = der.integer(certificate.child(3))
+    parameters = algorithm.children[1:]
+    if len(certificate.children) != 4:
         raise MalformedRequest("a CertID is not made of an algorithm, two hashes and a serial number")
-    if len(algorithm.children) > 2 or any(parameter.tag != der.NULL for parameter in algorithm.children[1:]):
+    if len(parameters) > 1 or any(one.tag != der.NULL or one.content for one in parameters):
         raise MalformedRequest("a hash algorithm has parameters")
-    number = der.integer(serial)
     if number <= 0 or number.bit_length() > 167:
         raise MalformedRequest("a serial number is not positive, or longer than 20 octets")
-    name = _HASHES.get(der.dotted(algorithm.child(0)), "")
-    return CertID(certificate.raw, (name, name_hash.content, key_hash.content), f"{number:x}")
+    # The answer repeats the CertID as it was asked, with or without NULL, in DER.
+    oid = algorithm.child(0)
+    hashed_with = tlv(0x30, tlv(der.OID, oid.content), *(tlv(der.NULL) for _ in parameters))
+    raw = tlv(0x30, hashed_with, tlv(0x04, name_hash), tlv(0x04, key_hash), integer(number))
+    der.parse(raw)
+    return CertID(raw, (_HASHES.get(der.dotted(oid), ""), name_hash, key_hash), f"{number:x}")
 
 
 def _extensions(wrapped: der.Node) -> dict[str, tuple[bool, bytes]]:
-    """By OID: critical, and the value's octets."""
-    if len(wrapped.children) != 1:
+    """Return critical flag and value of each extension by its OID. An empty list is none.
+
+    The same extension twice is refused unless both are the same: which one is meant?
+    """
+    if len(wrapped.children) > 1:
         raise MalformedRequest("extensions are not one SEQUENCE")
     found: dict[str, tuple[bool, bytes]] = {}
-    for one in _sequence(wrapped.children[0]).children:
-        fields = list(_sequence(one).children)
-        oid = der.dotted(one.child(0))
-        critical = len(fields) == 3 and fields[1].tag == der.BOOLEAN and fields[1].content == b"\xff"
-        if len(fields) != 2 + critical or fields[-1].tag != der.OCTET_STRING or oid in found:
-            raise MalformedRequest("an extension is not well formed, or there twice")
-        found[oid] = (critical, fields[-1].content)
-    if not found:
-        raise MalformedRequest("extensions are there, but empty")
+    for one in _sequence(wrapped.children[0]).children if wrapped.children else ():
+        fields = _sequence(one).children
+        if len(fields) not in (2, 3):
+            raise MalformedRequest("an extension is not well formed")
+        critical = ber.boolean(fields[1]) if len(fields) == 3 else False
+        value = critical, ber.octets(fields[-1])
+        if found.setdefault(der.dotted(one.child(0)), value) != value:
+            raise MalformedRequest("an extension is there twice, with two values")
     return found
 
 
 def _nonce(extensions: dict[str, tuple[bool, bytes]]) -> bytes | None:
+    """Return the nonce; raw octets without the OCTET STRING of RFC 9654 are one too."""
+    _refuse_critical({oid: one for oid, one in extensions.items() if oid != _NONCE})
     if _NONCE not in extensions:
-        _refuse_critical(extensions)
         return None
-    _, value = extensions.pop(_NONCE)
-    _refuse_critical(extensions)
-    node = der.parse(value)
-    if node.tag != der.OCTET_STRING or not 0 < len(node.content) <= MAX_NONCE:
+    _, value = extensions[_NONCE]
+    try:
+        nonce = ber.octets(ber.parse(value))
+    except der.NotDER:
+        nonce = RawNonce(value)
+    if not 0 < len(nonce) <= MAX_NONCE:  # RFC 9654 2.1: such a request must be rejected
         raise MalformedRequest(f"the nonce has not 1 to {MAX_NONCE} octets")
-    return node.content
+    return nonce
 
 
 def _refuse_critical(extensions: dict[str, tuple[bool, bytes]]) -> None:
-    if any(critical for critical, _ in extensions.values()):
+    """Refuse a critical extension whose meaning is not known here; others ask for nothing that must be.
+
+    AcceptableResponses names the basic response, which is the only kind there is; preferred
+    algorithms are a preference (RFC 6960 4.4.3, 4.4.7).
+    """
+    if any(critical for oid, (critical, _) in extensions.items() if oid not in _HARMLESS):
         raise MalformedRequest("it has a critical extension that is not known here")
 
 
@@ -165,19 +196,32 @@ GOOD, UNKNOWN = Status("good"), Status("unknown")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One SingleResponse to be."""
+    """One SingleResponse to be; without `this_update` it is as old as the response."""
 
     certificate: CertID
     status: Status
+    this_update: datetime | None = None
 
 
 def response_data(
     answers: Sequence[Answer], *, key_hash: bytes, produced_at: datetime, next_update: datetime, nonce: bytes | None = None
 ) -> bytes:
-    """ResponseData (RFC 6960 4.2.1), to be signed. `key_hash` is the SHA-1 of the responder's public key; thisUpdate is now."""
+    """ResponseData (RFC 6960 4.2.1), to be signed. `key_hash` is the SHA-1 of the responder's public key."""
     now, then = generalized_time(produced_at), tlv(0xA0, generalized_time(next_update))
-    singles = [tlv(0x30, one.certificate.raw, _status(one.status), now, then) for one in answers]
-    extensions = tlv(0xA1, tlv(0x30, extension(_OID_NONCE, tlv(0x04, nonce)))) if nonce is not None else b""
+    singles = [
+        tlv(
+            0x30,
+            one.certificate.raw,
+            _status(one.status),
+            generalized_time(one.this_update) if one.this_update else now,
+            then,
+        )
+        for one in answers
+    ]
+    extensions = b""
+    if nonce is not None:
+        value = nonce if isinstance(nonce, RawNonce) else tlv(0x04, nonce)
+        extensions = tlv(0xA1, tlv(0x30, extension(_OID_NONCE, bytes(value))))
     return tlv(0x30, tlv(0xA2, tlv(0x04, key_hash)), now, tlv(0x30, *singles), extensions)
 
 

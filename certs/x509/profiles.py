@@ -22,11 +22,15 @@ class Profile:
     ekus: tuple[str, ...]
 
     def key_usage(self, family: str) -> x509.KeyUsage:
-        """DigitalSignature for every key; keyEncipherment besides for RSA, which old TLS key exchange needs."""
+        """Return digitalSignature for every key, and keyEncipherment besides for the RSA key of a TLS server.
+
+        TLS 1.2 clients with RSA key exchange encrypt to the server's key; nobody encrypts to a client's
+        (RFC 5280 4.2.1.12: keyEncipherment goes with serverAuth, not with clientAuth).
+        """
         return x509.KeyUsage(
             digital_signature=True,
             content_commitment=False,
-            key_encipherment=family == "rsa",
+            key_encipherment=family == "rsa" and "serverAuth" in self.ekus,
             data_encipherment=False,
             key_agreement=False,
             key_cert_sign=False,

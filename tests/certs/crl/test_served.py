@@ -59,6 +59,21 @@ def test_headers_let_caches_ask_again_for_nothing(portal: Portal) -> None:
         assert (head[0], head[1]["content-length"], head[2]) == (200, str(len(whole)), b"")
 
 
+def test_certificate_of_a_ca_is_cached_like_its_crl(portal: Portal) -> None:
+    """T10: ETag and Last-Modified, and 304 for either."""
+    issuer = publish_everything()
+    path = f"/pki/ca/{issuer.slug}.crt"
+    with served() as url:
+        status, headers, body = ask(url, path)
+        assert (status, body) == (200, bytes(issuer.certificate_der or b""))
+        assert ask(url, path, If_None_Match=headers["etag"])[::2] == (304, b"")
+        assert ask(url, path, If_Modified_Since=headers["last-modified"])[::2] == (304, b"")
+        assert ask(url, path, If_None_Match='"another"')[0] == 200
+        head = ask(url, path, "HEAD")
+        assert (head[0], head[1]["etag"], head[2]) == (200, headers["etag"], b"")
+        assert ask(url, "/pki/ca/nobody.crt")[0] == 404
+
+
 @pytest.mark.parametrize(
     ("path", "method", "status"),
     [

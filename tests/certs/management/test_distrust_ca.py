@@ -17,17 +17,26 @@ from audit.models import AuditEvent
 from certs.ca.registry import get_ca_client
 from certs.crl import points_of
 from certs.models import Issuer, OperatorAlert
+from certs.ocsp.answering import forget_answers
+from certs.ocsp.signers import forget_signers
 from certs.status.maintenance import keep_status_information
 from certs.workflow import expiry
 from certs.x509.crl import REASON_CODES
 from keys.models import Key, PublicKey
 from keys.registry import forget_backends
+from tests.certs.ocsp.questions import request_for, said, word
 from tests.certs.relying_parties import Files, crl_der, crl_pem, gnutls_crl, lint, openssl_verify, pyhanko_refuses
-from tests.portal.authority import issue, issuing_ca, publish_everything, published, served
+from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served
 from tests.portal.commands import run
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    forget_answers()
+    forget_signers()
 
 
 def distrusted(issuer: Issuer, reason: str = "cACompromise") -> tuple[int, dict[str, Any]]:
@@ -86,6 +95,21 @@ def test_it_issues_and_signs_nothing_any_more_and_its_key_is_refused_everywhere(
     assert points_of(issuer)[0].last_number == number
     assert get_ca_client(issuer.alias).is_working() is False
     assert certificate.status == "good"
+
+
+def test_ocsp_says_revoked_for_everything_that_a_distrusted_ca_signed(portal: Portal) -> None:
+    """T5: RFC 6960 2.7, also of serials that are not on record, and of answers kept from before."""
+    certificate, earlier = issue(portal, 2)
+    issuer = publish_everything()
+    revoke(earlier, "superseded")
+    assert word(said(certificate)) == "good"
+    distrusted(issuer)
+    for request in (request_for(certificate), request_for(certificate, serial=1 << 100)):
+        response = said(certificate, request)
+        assert word(response) == "revoked"
+        assert response.revocation_reason is x509.ReasonFlags.ca_compromise
+    response = said(earlier)  # what was revoked before that keeps its own time and reason
+    assert (word(response), response.revocation_reason) == ("revoked", x509.ReasonFlags.superseded)
 
 
 def test_nothing_is_done_without_yes(portal: Portal) -> None:

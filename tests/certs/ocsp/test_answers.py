@@ -16,18 +16,21 @@ from cryptography.x509 import ocsp
 from django.db import connection, connections
 
 from audit.clock import database_now
+from audit.tolerance import CLOCK_TOLERANCE
 from certs.models import Certificate, IssuanceIntent, Issuer, OperatorAlert, ResponderCertificate, Revocation
 from certs.ocsp import answering, book
 from certs.ocsp.answering import answer, forget_answers
 from certs.ocsp.signers import UnknownIssuer, forget_signers
 from certs.status.watch import watch
+from certs.workflow.revocation import request_release
+from certs.workflow.revoking import process_revocations
 from certs.x509.ocsp import Unsuccessful
 from certs.x509.serial import new_serial
 from tests.certs.ocsp.questions import SHA1, SHA256, request_for, said, word
 from tests.certs.relying_parties import Files, gnutls_ocsp, lint, openssl_ocsp, openssl_ocsp_get, pyhanko_refuses
 from tests.certs.x509.chains import issuer_of
 from tests.portal.authority import issue, issuing_ca, publish_everything, revoke, served
-from tests.portal.fixtures import Portal
+from tests.portal.fixtures import SYSTEM, Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -94,9 +97,10 @@ def test_good_answer_says_what_the_profile_asks(portal: Portal, settings: Any) -
     responder.verify_directly_issued_by(authority)
     assert word(response) == "good"
     assert response.responder_key_hash == x509.SubjectKeyIdentifier.from_public_key(responder.public_key()).digest  # RFC 9919: byKey
-    assert response.this_update_utc == response.produced_at_utc
+    # T9, O3: back-dated like certificates and CRLs, for clients whose clock is behind
+    assert response.this_update_utc == response.produced_at_utc - CLOCK_TOLERANCE
     assert response.next_update_utc is not None
-    assert response.next_update_utc - response.this_update_utc == timedelta(minutes=settings.PKI_OCSP_VALID_MINUTES)
+    assert response.next_update_utc - response.produced_at_utc == timedelta(minutes=settings.PKI_OCSP_VALID_MINUTES)
     assert list(response.extensions) == []
 
 
@@ -110,6 +114,7 @@ def test_revocation_is_visible_in_the_next_answer(portal: Portal) -> None:
     response = said(certificate)
     assert word(response) == "revoked"
     assert response.revocation_reason is x509.ReasonFlags.cessation_of_operation
+    assert response.this_update_utc == response.revocation_time_utc  # never before the status began
     assert response.revocation_time_utc == Revocation.objects.get().requested_at.replace(microsecond=0)
     revoke(certificate, "keyCompromise")
     assert said(certificate).revocation_reason is x509.ReasonFlags.key_compromise
@@ -121,8 +126,8 @@ def test_same_question_gets_the_same_bytes_until_half_of_their_life_is_over(port
     first = answer(issuer.slug, data, client="x")
     assert answer(issuer.slug, data, client="y") is first
     assert first.next_update is not None
-    assert first.this_update is not None
-    half = first.this_update + (first.next_update - first.this_update) / 2
+    assert first.produced_at is not None
+    half = first.produced_at + (first.next_update - first.produced_at) / 2
     monkeypatch.setattr("certs.ocsp.book.clock.now", lambda: half + timedelta(seconds=2))
     assert answer(issuer.slug, data, client="x") is not first
 
@@ -179,6 +184,30 @@ def test_certificate_of_another_ca_is_unauthorized(portal: Portal) -> None:
     )
     data = builder.build().public_bytes(Encoding.DER)
     assert answer(issuer.slug, data, client="x").body == Unsuccessful.UNAUTHORIZED
+
+
+def test_good_answer_after_a_hold_is_not_dated_into_the_hold(portal: Portal) -> None:
+    """T9: thisUpdate is a time at which the certificate was known to be good."""
+    (certificate,) = issue(portal, 1)
+    publish_everything()
+    revoke(certificate, "certificateHold")
+    assert word(said(certificate)) == "revoked"
+    process_revocations()
+    request_release(certificate, actor=SYSTEM, begin=False)
+    process_revocations()
+    response = said(certificate)
+    released = Revocation.objects.get().released_at
+    assert released is not None
+    assert (word(response), response.this_update_utc) == ("good", released.replace(microsecond=0))
+
+
+def test_after_the_end_of_a_ca_nobody_is_asked_to_try_later(portal: Portal) -> None:
+    """T1: no responder will ever come, so the answer is that nobody here can speak for it."""
+    (certificate,) = issue(portal, 1)
+    issuer = publish_everything()
+    ResponderCertificate.objects.update(not_after=database_now() - timedelta(seconds=1))
+    Issuer.objects.filter(pk=issuer.pk).update(state=Issuer.State.DISTRUSTED)
+    assert answer(issuer.slug, request_for(certificate), client="x").body == Unsuccessful.UNAUTHORIZED
 
 
 def test_nobody_answers_for_a_ca_that_is_not_there_or_not_ours(portal: Portal) -> None:

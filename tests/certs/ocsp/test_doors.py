@@ -55,6 +55,61 @@ def test_caching_headers_of_a_get(portal: Portal) -> None:
         assert body == post(address, request_for(certificate))[2]
 
 
+def test_get_is_answered_however_its_address_was_joined_and_encoded(portal: Portal) -> None:
+    """O2: slashes doubled or behind, no padding, the URL-safe alphabet, encoded twice."""
+    (certificate,) = issue(portal, 1)
+    issuer = publish_everything()
+    data = next(one for one in (request_for(certificate, nonce=bytes([n]) * 16) for n in range(256)) if _has_all(one))
+    text, safe = base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()
+    ways = {
+        "plain": text,
+        "encoded": quote(text, safe=""),
+        "encoded twice": quote(quote(text, safe=""), safe=""),
+        "doubled slash": f"/{quote(text, safe='')}",
+        "slash behind": f"{quote(text, safe='')}/",
+        "slashes behind": f"{text}//",
+        "no padding": quote(text.rstrip("="), safe=""),
+        "no padding, slash behind": f"{text.rstrip('=')}/",
+        "URL-safe": safe,
+        "URL-safe without padding": safe.rstrip("="),
+        "plus as a space": text.replace("+", "%20"),
+    }
+    words = {}
+    with served() as url:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        for name, path in ways.items():
+            connection.request("GET", f"/pki/ocsp/{issuer.slug}/{path}")
+            body = connection.getresponse().read()
+            response = ocsp.load_der_ocsp_response(body)
+            words[name] = word(response) if response.response_status.value == 0 else response.response_status.name
+        connection.close()
+    assert words == dict.fromkeys(ways, "good")
+
+
+def _has_all(data: bytes) -> bool:
+    """Its base64 has both characters that differ between the alphabets, and padding."""
+    text = base64.b64encode(data).decode()
+    return "+" in text and "/" in text and text.endswith("=")
+
+
+def test_head_of_a_get_address_is_answered(portal: Portal) -> None:
+    """T10: as GET, without the body (RFC 9110 9.3.2)."""
+    (certificate,) = issue(portal, 1)
+    issuer = publish_everything()
+    path = quote(base64.b64encode(request_for(certificate)).decode(), safe="")
+    found = []
+    with served() as url:
+        for method in ("GET", "HEAD"):
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+            connection.request(method, f"/pki/ocsp/{issuer.slug}/{path}")
+            response = connection.getresponse()
+            names = ("ETag", "Content-Length", "Cache-Control", "Last-Modified")
+            found.append((response.status, *(response.getheader(name) for name in names)))
+            assert bool(response.read()) == (method == "GET")
+            connection.close()
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"garbage", b"\x30\x03\x02\x01\x05", b"\x00" * 70, b"x" * 65_536, b"\x30\x82\x0f\xff" + b"\x30" * 4000],
@@ -76,7 +131,7 @@ def test_other_methods_and_other_names_are_refused(portal: Portal) -> None:
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
         connection.request("PUT", f"/pki/ocsp/{issuer.slug}", body=b"")
         response = connection.getresponse()
-        assert (response.status, response.getheader("Allow")) == (405, "GET, POST")
+        assert (response.status, response.getheader("Allow")) == (405, "GET, HEAD, POST")
         connection.close()
         assert post(f"{url}/pki/ocsp/nobody", b"x")[0] == 404
         assert post(f"{url}/pki/ocsp/", b"x")[0] == 404

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from certs.x509.certificate import UnsignedCertificate
 from certs.x509.lint import lint
+from certs.x509.profiles import TLS_CLIENT, TLS_SERVER, Profile
 from keys.spec import spki_der
 from tests.certs.x509.chains import HOST, ISSUER_KINDS, LEAF_KINDS, NOW, issuer_of, leaf, unsigned_leaf
 from tests.certs.x509.checkers import assert_certificate_is_sound, lint_findings
@@ -83,3 +85,25 @@ def test_lint_refuses_the_issuers_own_key() -> None:
     issuer = issuer_of("p-256")
     found = lint(unsigned_leaf(issuer, spki_der=spki_der(issuer.key.public_key())), issuer=issuer.certificate)
     assert found == ["subjectPublicKeyInfo: the issuer's own key"]
+
+
+@pytest.mark.parametrize("leaf_kind", ["rsa-3072", "p-256", "ed25519"])
+@pytest.mark.parametrize("profile", [TLS_SERVER, TLS_CLIENT], ids=lambda one: one.name)
+def test_key_usage_follows_profile_and_key_type(profile: Profile, leaf_kind: str) -> None:
+    """T8: keyEncipherment is for the RSA key of a TLS server only (RFC 5280 4.2.1.12)."""
+    issuer = issuer_of("p-256")
+    unsigned = unsigned_leaf(issuer, leaf_kind, profile=profile)
+    assert lint(unsigned, issuer=issuer.certificate) == []
+    der = leaf(issuer, leaf_kind, profile=profile)
+    usage = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.digital_signature is True
+    assert usage.key_encipherment is (profile is TLS_SERVER and leaf_kind == "rsa-3072")
+
+
+def test_lint_refuses_key_encipherment_for_a_client() -> None:
+    """T8: whatever made the TBS, the linter sees it before anything is signed."""
+    issuer = issuer_of("p-256")
+    unsigned = unsigned_leaf(issuer, "rsa-3072", profile=TLS_SERVER)
+    client = unsigned.tbs.replace(bytes.fromhex("06082b06010505070301"), bytes.fromhex("06082b06010505070302"))
+    found = lint(UnsignedCertificate(client, unsigned.signature_algorithm_der), issuer=issuer.certificate)
+    assert found == ["keyUsage: keyEncipherment is for TLS servers (RFC 5280 4.2.1.12)"]

@@ -103,16 +103,81 @@ def test_hash_algorithm_may_have_a_null_or_nothing() -> None:
         assert parse_request(_with_parameters(parameters)).certificates[0].issuer[0] == "sha1"
 
 
+_TWO_NONCES = [_nonce(octets)[4:] for octets in (b"1" * 16, b"2" * 16)]
+
+
+def _indefinite(tag: int, *parts: bytes) -> bytes:
+    return bytes([tag, 0x80]) + b"".join(parts) + b"\x00\x00"
+
+
+def _long(encoded: bytes) -> bytes:
+    """The same element with its length in four octets."""
+    return encoded[:1] + b"\x84" + (len(encoded) - 2).to_bytes(4, "big") + encoded[2:]
+
+
+_BARE = der.parse(asked()).children[0].children[0].children[0].children[0]  # CertID
+_RAW_NONCE = tlv(0xA2, tlv(0x30, tlv(0x30, bytes.fromhex("06092b0601050507300102"), tlv(0x04, b"n" * 20))))
+_FALSE = tlv(0xA2, tlv(0x30, tlv(0x30, bytes.fromhex("06022a03"), b"\x01\x01\x00", tlv(0x04, b""))))
+_KNOWN = tlv(0xA2, tlv(0x30, tlv(0x30, bytes.fromhex("06092b0601050507300104"), b"\x01\x01\xff", tlv(0x04, b""))))
+
+UNUSUAL: dict[str, bytes] = {
+    "version written out": tlv(0x30, tlv(0x30, tlv(0xA0, integer(0)), _LIST)),
+    "raw nonce": tlv(0x30, tlv(0x30, _LIST, _RAW_NONCE)),
+    "empty list of extensions": tlv(0x30, tlv(0x30, _LIST, tlv(0xA2, tlv(0x30)))),
+    "extensions without a list": tlv(0x30, tlv(0x30, _LIST, tlv(0xA2))),
+    "empty list of extensions of a certificate": tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, _BARE.raw, tlv(0xA0, tlv(0x30)))))),
+    "critical FALSE written out": tlv(0x30, tlv(0x30, _LIST, _FALSE)),
+    "critical extension that is known": tlv(0x30, tlv(0x30, _LIST, _KNOWN)),
+    "the same nonce twice": tlv(0x30, tlv(0x30, _LIST, tlv(0xA2, tlv(0x30, *(_TWO_NONCES[:1] * 2))))),
+    "line feed behind": asked() + b"\n",
+    "CR LF and spaces behind": asked() + b"\r\n  \n",
+    "long lengths": _long(tlv(0x30, _long(tlv(0x30, _LIST)))),
+    "indefinite lengths": _indefinite(0x30, _indefinite(0x30, _indefinite(0x30, tlv(0x30, _BARE.raw)))),
+    "CertID in BER": tlv(
+        0x30,
+        tlv(
+            0x30,
+            tlv(
+                0x30,
+                tlv(0x30, _indefinite(0x30, *(_long(child.raw) for child in _BARE.children[:3]), _BARE.children[3].raw)),
+            ),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNUSUAL)
+def test_question_that_can_be_understood_is_read_and_echoed_in_der(what: str) -> None:
+    """O1: a client that is refused fails softly and accepts a revoked certificate."""
+    (certificate,) = parse_request(UNUSUAL[what]).certificates
+    assert (certificate.raw, certificate.serial) == (_BARE.raw, f"{LEAF.serial_number:x}")
+
+
+def test_raw_nonce_goes_back_as_it_came() -> None:
+    """O1: its client compares octets."""
+    request = parse_request(UNUSUAL["raw nonce"])
+    data = response_data(
+        [Answer(request.certificates[0], GOOD)],
+        key_hash=b"k" * 20,
+        produced_at=NOW,
+        next_update=NOW,
+        nonce=request.nonce,
+    )
+    (extensions,) = [node for node in der.parse(data).children if node.tag == 0xA1]
+    assert extensions.child(0).child(0).child(1).content == b"n" * 20
+
+
 GARBAGE: dict[str, bytes] = {
     "nothing": b"",
     "a word": b"garbage",
     "too long": b"\x30\x82\xff\xff" + b"x" * MAX_REQUEST,
     "cut short": asked()[:-1],
     "one octet more": asked() + b"\x00",
-    "indefinite length": b"\x30\x80\x00\x00",
+    "indefinite length without content": b"\x30\x80\x00\x00",
+    "indefinite length without an end": b"\x30\x80" + asked()[2:],
+    "one extension with two values": tlv(0x30, tlv(0x30, _LIST, tlv(0xA2, tlv(0x30, *_TWO_NONCES)))),
     "no certificate": tlv(0x30, tlv(0x30, tlv(0x30))),
     "too many certificates": several(MAX_CERTIFICATES + 1),
-    "version written out": tlv(0x30, tlv(0x30, tlv(0xA0, integer(0)), _LIST)),
     "version 2": tlv(0x30, tlv(0x30, tlv(0xA0, integer(1)), _LIST)),
     "empty nonce": tlv(0x30, tlv(0x30, _LIST, _nonce(b""))),
     "nonce of 129 octets": tlv(0x30, tlv(0x30, _LIST, _nonce(b"n" * 129))),
