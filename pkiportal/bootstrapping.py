@@ -39,9 +39,10 @@ PROFILES = (("tls-server", ("serverAuth",), "TLS servers"), ("tls-client", ("cli
 class Bootstrap:
     """Each step looks first and makes only what is missing."""
 
-    def __init__(self, *, ca_key: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, *, ca_key: str, tell: Callable[[str], None], organization: str = "") -> None:
         self.ca_key = KeySpec(ca_key)
         self.tell = tell
+        self.organization = organization
         self.made: list[str] = []
 
     def check_settings(self) -> None:
@@ -105,7 +106,13 @@ class Bootstrap:
         self._made(f"team platform, which owns {' and '.join(domains)}")
 
     def authority(self) -> Issuer:
-        issuer, made = ensure_own_ca(name=settings.PKI_DEFAULT_CA, spec=self.ca_key, actor=ACTOR, tell=self.tell)
+        issuer, made = ensure_own_ca(
+            name=settings.PKI_DEFAULT_CA,
+            spec=self.ca_key,
+            actor=ACTOR,
+            tell=self.tell,
+            organization=self.organization or settings.PKI_CA_ORGANIZATION,
+        )
         for what in made:
             self._made(what)
         return issuer

@@ -26,7 +26,10 @@ from prometheus_client.registry import Collector
 
 from audit.clock import database_now
 from audit.models import AuditUnsealed
-from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, Revocation
+from certs.ca.lifetime import end_of
+from certs.ca.responders import newest_responder
+from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, CRLPoint, Issuer, OperatorAlert, OutgoingMail, Revocation
+from certs.workflow.publishing import own_issuing_cas, own_roots
 from certs.workflow.states import UNFINISHED
 
 log = logging.getLogger(__name__)
@@ -114,6 +117,27 @@ def samples() -> Iterator[Sample]:
     for issuer in Issuer.objects.exclude(alias="").order_by("name"):
         stopped = float(issuer.circuit_opened_at is not None)
         yield Sample("pki_ca_stopped", "1 while nothing is sent to this CA.", stopped, ("issuer", issuer.name))
+    yield from _ends()
+
+
+def _ends() -> Iterator[Sample]:
+    """When own CAs, their CRLs and OCSP responders run out, as Prometheus' time() counts."""
+    for issuer in [*own_roots(), *own_issuing_cas()]:
+        label = ("issuer", issuer.name)
+        try:
+            end = end_of(issuer).timestamp()
+        except ValueError as exc:  # the maintenance raises the alert; the gauges of the others stay
+            log.warning("the certificate of %s cannot be read: %s", issuer.name, type(exc).__name__)
+            continue
+        yield Sample("pki_ca_not_after_timestamp_seconds", "When an own CA ends; alarm a year ahead.", end, label)
+        responder = newest_responder(issuer)
+        if responder is not None:
+            name, ends = "pki_ocsp_responder_not_after_timestamp_seconds", responder.not_after.timestamp()
+            yield Sample(name, "When an OCSP responder ends; alarm a day ahead.", ends, label)
+    for point in CRLPoint.objects.filter(published__isnull=False).select_related("issuer", "published"):
+        assert point.published is not None  # as asked for
+        name, ends = "pki_crl_next_update_timestamp_seconds", point.published.next_update.timestamp()
+        yield Sample(name, "When a published CRL ends; alarm a day ahead.", ends, ("crl", str(point)))
 
 
 def _requests() -> Iterator[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 from cryptography import x509
@@ -25,8 +26,18 @@ from keys.spec import KeySpec
 ROOT_YEARS, ISSUING_YEARS = 20, 10
 
 
-def ensure_own_ca(*, name: str, spec: KeySpec, actor: Actor, tell: Callable[[str], None]) -> tuple[Issuer, list[str]]:
+def ensure_own_ca(
+    *,
+    name: str,
+    spec: KeySpec,
+    actor: Actor,
+    tell: Callable[[str], None],
+    organization: str = "",
+) -> tuple[Issuer, list[str]]:
     """The issuing CA of that name, made with its root if missing; answers what was made. Safe to run again after a crash.
+
+    `organization` says whose CA it is, in the names of root and issuing CA. Without one they get a unique name, so that
+    the CAs of two portals never have the same (RFC 5280 4.1.2.4: issuer and serial number identify a certificate).
 
     Raises keys.errors.KeyBackendError when a key backend cannot be used.
     """
@@ -38,7 +49,7 @@ def ensure_own_ca(*, name: str, spec: KeySpec, actor: Actor, tell: Callable[[str
     root = Issuer.objects.filter(name=root_name).first()
     if root is None:
         tell(f"making the root CA's key ({spec.label})")
-        root = _make_root(root_name, spec, actor)
+        root = _make_root(root_name, organization or f"PKI Portal {secrets.token_hex(4)}", spec, actor)
         made.append(f"root CA {root_name}")
     tell(f"making the issuing CA's key ({spec.label})")
     issuing = _make_issuing(name, root, spec, actor)
@@ -69,9 +80,9 @@ def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callab
     return new
 
 
-def _make_root(name: str, spec: KeySpec, actor: Actor) -> Issuer:
+def _make_root(name: str, organization: str, spec: KeySpec, actor: Actor) -> Issuer:
     key = ensure_key(f"root:{slugify(name)}", name, spec, backend=settings.PKI_ROOT_KEY_BACKEND, purpose="root", actor=actor)
-    der = build_root(private_key_for(key), name=name, now=database_now(), years=ROOT_YEARS)
+    der = build_root(private_key_for(key), name=name, organization=organization, now=database_now(), years=ROOT_YEARS)
     return _record(name=name, alias="", parent=None, key=key, der=der, anchor=der, actor=actor)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from cryptography import x509
+from django.conf import settings
 
 from certs.models import Issuer
 
@@ -26,3 +27,21 @@ def end_of(issuer: Issuer) -> datetime:
 def has_ended(issuer: Issuer, *, now: datetime) -> bool:
     """Return whether an own CA is past its notAfter: nothing that it signs is valid any more."""
     return end_of(issuer) <= now
+
+
+def too_short(issuer: Issuer, *, asked_end: datetime, now: datetime) -> str:
+    """Return why an own CA cannot issue a useful certificate any more, "" if it can.
+
+    A certificate that the CA's end would cut to less than PKI_CA_LEAST_DAYS is of no use to the
+    requester, who expects the life that was asked for; a short-lived one that fits is issued.
+    """
+    end = end_of(issuer)
+    least = timedelta(days=settings.PKI_CA_LEAST_DAYS)
+    if asked_end <= end or end - now >= least:
+        return ""
+    if end <= now:
+        return f"{issuer.name} ended on {end:%d %b %Y %H:%M} UTC. The operators have to roll over to a new CA."
+    return (
+        f"{issuer.name} ends on {end:%d %b %Y %H:%M} UTC, and certificates would be cut to less than "
+        f"{least.days} days. The operators have to roll over to a new CA; a shorter validity may fit."
+    )

@@ -12,7 +12,7 @@ from cryptography import x509
 from audit.tolerance import CLOCK_TOLERANCE
 from certs.ca.addresses import certificate_url, crl_url, ocsp_url
 from certs.ca.base import Order, Refused
-from certs.ca.lifetime import loaded
+from certs.ca.lifetime import loaded, too_short
 from certs.models import IssuanceIntent, Issuer
 from certs.models.batch import new
 from certs.x509.lint import lint
@@ -31,17 +31,17 @@ def prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[di
     fresh: dict[str, IssuanceIntent] = {}
     for order in orders:
         try:
-            intent, problems = _prepare(signing, order)
+            outcome = _prepare(signing, order)
         except INTERRUPTIONS:
             raise
         except Exception as exc:  # whatever it is, it is this order's: the others of its batch must not stand still for it
             log.exception("no certificate can be made for %s", order.order_ref)
             refused[order.order_ref] = Refused(order.order_ref, "lint", f"no certificate can be made of it ({type(exc).__name__})")
             continue
-        if problems:
-            refused[order.order_ref] = Refused(order.order_ref, "lint", "; ".join(problems))
+        if isinstance(outcome, Refused):
+            refused[order.order_ref] = outcome
         else:
-            fresh[order.order_ref] = intent
+            fresh[order.order_ref] = outcome
     return refused, fresh
 
 
@@ -65,8 +65,11 @@ def _signing(issuer: Issuer, now: datetime) -> _Signing:
     return _Signing(issuer, der, certificate, addresses, now, not_before, certificate.not_valid_after_utc)
 
 
-def _prepare(signing: _Signing, order: Order) -> tuple[IssuanceIntent, list[str]]:
-    not_after = min(signing.not_before + timedelta(days=order.validity_days) - timedelta(seconds=1), signing.latest)
+def _prepare(signing: _Signing, order: Order) -> Refused | IssuanceIntent:
+    asked_end = signing.not_before + timedelta(days=order.validity_days) - timedelta(seconds=1)
+    if problem := too_short(signing.issuer, asked_end=asked_end, now=signing.now):
+        return Refused(order.order_ref, "issuer_ending", problem)
+    not_after = min(asked_end, signing.latest)
     serial = new_serial()
     unsigned = splice_tbs(
         profile=profile_named(order.profile),
@@ -91,4 +94,5 @@ def _prepare(signing: _Signing, order: Order) -> tuple[IssuanceIntent, list[str]
         crl_shard=signing.issuer.crl_shard,
         not_after=not_after,
     )
-    return intent, lint(unsigned, issuer=signing.certificate)
+    problems = lint(unsigned, issuer=signing.certificate)
+    return Refused(order.order_ref, "lint", "; ".join(problems)) if problems else intent

@@ -161,10 +161,11 @@ def _algorithm_of(certificate_der: bytes, tbs: bytes) -> bytes:
     return certificate_der[start : start + 2 + length]
 
 
-def build_root(private_key: Any, *, name: str, now: datetime, years: int) -> bytes:
+def build_root(private_key: Any, *, name: str, now: datetime, years: int, organization: str = "") -> bytes:
     """A self-signed root (RFC 5280 4.2.1.9: cA TRUE without a path length), in DER."""
     public_key = private_key.public_key()
-    builder = _ca_builder(name, public_key, now, years).issuer_name(_subject(name, ""))
+    subject = _subject(name, organization)
+    builder = _ca_builder(subject, public_key, now, years).issuer_name(subject)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     return _signed(builder, private_key)
 
@@ -181,8 +182,12 @@ def build_issuing_ca(
     ca_issuers_url: str = "",
     permitted_domains: tuple[str, ...] = (),
 ) -> bytes:
-    """An issuing CA beneath a root: path length 0, and name constraints where its owner wants them (RFC 5280 4.2.1.10)."""
-    builder = _ca_builder(name, public_key, now, years, latest=root.not_valid_after_utc).issuer_name(root.subject)
+    """An issuing CA beneath a root, of the root's organization: path length 0.
+
+    Name constraints where its owner wants them (RFC 5280 4.2.1.10).
+    """
+    subject = _subject(name, _organization_of(root))
+    builder = _ca_builder(subject, public_key, now, years, latest=root.not_valid_after_utc).issuer_name(root.subject)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     ski = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski), critical=False)
@@ -200,7 +205,12 @@ def build_issuing_ca(
     return _signed(builder, root_key)
 
 
-def _ca_builder(name: str, public_key: Any, now: datetime, years: int, latest: datetime | None = None) -> x509.CertificateBuilder:
+def _organization_of(certificate: x509.Certificate) -> str:
+    names = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return str(names[0].value) if names else ""
+
+
+def _ca_builder(subject: x509.Name, public_key: Any, now: datetime, years: int, latest: datetime | None = None) -> x509.CertificateBuilder:
     start = (now - CLOCK_TOLERANCE).replace(microsecond=0)
     end = start + timedelta(days=365 * years) - timedelta(seconds=1)
     usage = x509.KeyUsage(
@@ -216,7 +226,7 @@ def _ca_builder(name: str, public_key: Any, now: datetime, years: int, latest: d
     )
     return (
         x509.CertificateBuilder()
-        .subject_name(_subject(name, ""))
+        .subject_name(subject)
         .public_key(public_key)
         .serial_number(new_serial())
         .not_valid_before(start)

@@ -198,6 +198,10 @@ PKI_OPERATOR_EMAILS = env_emails("PKI_OPERATOR_EMAILS", "pki-operators@example.c
 DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", "pki-portal@example.com")
 PKI_LEAF_KEY_BACKEND = env_name("PKI_LEAF_KEY_BACKEND", "local")
 PKI_DEFAULT_CA = env_name("PKI_DEFAULT_CA", "Internal-CA-Prod")
+# Organization (O) in the names of the root and its issuing CAs, permanently; `bootstrap` asks for it. Empty: a unique name.
+PKI_CA_ORGANIZATION = env_name("PKI_CA_ORGANIZATION")
+# An own CA issues nothing that its end would cut to less than so many days.
+PKI_CA_LEAST_DAYS = env_int("PKI_CA_LEAST_DAYS", 7, minimum=1)
 PKI_DEFAULT_POLICY = env_name("PKI_DEFAULT_POLICY", "default")
 PKI_ATTEMPT_LEASE_SECONDS = env_int("PKI_ATTEMPT_LEASE_SECONDS", 45, minimum=5)
 PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1)

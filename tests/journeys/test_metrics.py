@@ -12,7 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from audit.clock import database_now
+from certs.ca.lifetime import end_of
 from certs.models import CertificateRequest, OperatorAlert
+from tests.portal.authority import publish_everything
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -35,6 +37,19 @@ def test_gauges_say_what_stands(embedded: None) -> None:
     assert '\npki_requests_unfinished{state="submitted"} 0.0\n' in text
     assert '\npki_ca_stopped{issuer="Internal-CA-Prod"} 0.0\n' in text
     assert CertificateRequest.objects.count() == 0
+
+
+def test_ends_of_cas_crls_and_responders_are_gauges(embedded: None) -> None:
+    """T7: monitoring sees them long before anything runs out, whoever reads the portal's mails."""
+    issuer = publish_everything()
+    assert issuer.parent is not None
+    families = {family.name: family for family in text_string_to_metric_families(read().content.decode())}
+    ends = {one.labels["issuer"]: one.value for one in families["pki_ca_not_after_timestamp_seconds"].samples}
+    assert ends == {one.name: end_of(one).timestamp() for one in (issuer, issuer.parent)}
+    (responder,) = families["pki_ocsp_responder_not_after_timestamp_seconds"].samples
+    assert responder.value > database_now().timestamp()
+    crls = {one.labels["crl"] for one in families["pki_crl_next_update_timestamp_seconds"].samples}
+    assert crls == {issuer.name, issuer.parent.name}
 
 
 def test_without_a_token_the_embedded_portal_answers_its_own_machine_only(embedded: None) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
-from django.core.management import BaseCommand, CommandParser, call_command
+from django.conf import settings
+from django.core.management import BaseCommand, CommandError, CommandParser, call_command
 
+from certs.models import Issuer
 from pkiportal.bootstrapping import Bootstrap
 
 
@@ -18,12 +21,33 @@ class Command(BaseCommand):
         parser.add_argument("--demo", action="store_true", help="also make a demo login whose password is printed once")
         parser.add_argument("--ca-key", default="ec-p256", help="key of root and issuing CA when they are made (default: %(default)s)")
 
+        parser.add_argument(
+            "--organization",
+            default="",
+            help="organization in the names of root and issuing CA when they are made, permanently "
+            "(default: PKI_CA_ORGANIZATION; else asked for on a terminal; else a unique name)",
+        )
+        parser.add_argument(
+            "--no-input",
+            "--noinput",
+            action="store_false",
+            dest="interactive",
+            help="ask for nothing",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         as_json = options["json"]
         quiet = 0 if as_json else 1
-        bootstrap = Bootstrap(ca_key=options["ca_key"], tell=(lambda line: None) if as_json else self._tell)
+        bootstrap = Bootstrap(
+            ca_key=options["ca_key"],
+            tell=(lambda line: None) if as_json else self._tell,
+            organization=_checked(options["organization"]),
+        )
         bootstrap.check_settings()
         call_command("migrate", interactive=False, verbosity=0)
+        silent = as_json or options["demo"] or not options["interactive"] or not sys.stdin.isatty()
+        if not silent and not bootstrap.organization:
+            bootstrap.organization = _asked_for()
         result = bootstrap.run(demo=options["demo"])
         if as_json:
             self.stdout.write(json.dumps({"success": True, **result}, indent=2))
@@ -33,3 +57,19 @@ class Command(BaseCommand):
     def _tell(self, line: str) -> None:
         self.stdout.write(f"  {line}")
         self.stdout.flush()
+
+
+def _checked(organization: str) -> str:
+    """Return the name without outer spaces. X.509 limits it to 64 characters (RFC 5280 A.1)."""
+    name = organization.strip()
+    if len(name) > 64 or not name.isprintable():
+        raise CommandError("--organization must be a name of at most 64 characters.", returncode=2)
+    return name
+
+
+def _asked_for() -> str:
+    """Ask whose CA it is, before it is made; an empty answer means a unique name."""
+    if settings.PKI_CA_ORGANIZATION or Issuer.objects.filter(name=settings.PKI_DEFAULT_CA).exists():
+        return ""
+    question = "Organization in the CA's name, permanently (Enter: a unique name): "
+    return _checked(input(question))
