@@ -10,7 +10,7 @@ from typing import Any
 from django.db import DataError, connection
 
 # psycopg packs these itself. Into the smaller integers it would put, without a word, as much of a number as fits.
-_PACKED_BY_PSYCOPG = frozenset({"int8", "varchar", "text", "bytea", "timestamptz", "bool", "uuid"})
+_PACKED_BY_PSYCOPG = frozenset({"int8", "varchar", "text", "bytea", "timestamptz", "date", "bool", "uuid"})
 _PACKED_HERE: dict[str, Callable[[Any], bytes]] = {
     "int4": struct.Struct(">i").pack,
     "int2": struct.Struct(">h").pack,

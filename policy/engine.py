@@ -12,6 +12,7 @@ from policy.facts import RequesterFacts, RequestFacts
 from policy.rules.base import Case, Check, Rule
 from policy.rules.keys import key_name
 from policy.rules.ruleset import RuleSet
+from policy.rules.validity import MaxValidity
 
 __all__ = ["Check", "Decision", "Outcome", "Suggestion", "evaluate"]
 
@@ -39,13 +40,16 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """All checks, in the order of the rules. A denied request carries a suggestion, or `advice` says whom to ask."""
+    """All checks, in the order of the rules. A denied request carries a suggestion, or `advice` says whom to ask. `longest_days`
+    is the longest validity that the rule set allows on that day, None where it sets no limit.
+    """
 
     outcome: Outcome
     checks: tuple[Check, ...]
     policy_version: str
     suggestion: Suggestion | None = None
     advice: str = ""
+    longest_days: int | None = None
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -78,11 +82,16 @@ def evaluate(ruleset: RuleSet, facts: RequestFacts, requester: RequesterFacts, *
     checks = _checks(ruleset, case)
     outcome = _outcome(checks)
     if outcome is not Outcome.DENY:
-        return Decision(outcome, checks, ruleset.version)
+        return Decision(outcome, checks, ruleset.version, longest_days=_longest_days(ruleset, on))
     suggestion = _smallest_change(ruleset, case)
     if suggestion:
         return Decision(outcome, checks, ruleset.version, suggestion, suggestion.text)
     return Decision(outcome, checks, ruleset.version, None, _whom_to_ask(ruleset, case))
+
+
+def _longest_days(ruleset: RuleSet, on: date) -> int | None:
+    rule = ruleset.rule(MaxValidity)
+    return None if rule is None else rule.limit(on)[0]
 
 
 def _checks(ruleset: RuleSet, case: Case) -> tuple[Check, ...]:

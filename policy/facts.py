@@ -6,6 +6,7 @@ Names are already in their normal form (lower case A-labels, canonical IP text):
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class RequestFacts:
 
     `key_age_days` and `key_certificates` (made with this key so far) matter only where `key_reused`. `duplicate_of` is
     the id of a living certificate of the same names and profile, `also_asked_by` what else asks for them (such as "request
-    req-..."), where the caller looked for them.
+    req-..."), where the caller looked for them. `validity_days` are the days
+    that are left when an end date was named, which is `not_after` then.
     """
 
     profile: str
@@ -32,6 +34,7 @@ class RequestFacts:
     key_certificates: int = 0
     duplicate_of: str = ""
     also_asked_by: str = ""
+    not_after: date | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

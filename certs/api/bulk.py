@@ -67,8 +67,11 @@ def upload(request: HttpRequest, file: File[UploadedFile], options: Form[Options
 
 
 def _cells(item: Item) -> dict[str, str]:
-    days = str(item.validity_days) if item.validity_days else ""
-    return item.model_dump() | {"sans": " ".join(item.sans), "validity_days": days}
+    if item.validity_days and item.not_after:
+        raise InputRefused("An item has either validity_days or not_after.", field="not_after", next_step="Leave one of them out.")
+    validity = item.not_after.isoformat() if item.not_after else str(item.validity_days or "")
+    texts = {"name": item.name, "key": item.key, "profile": item.profile, "csr": item.csr}
+    return texts | {"sans": " ".join(item.sans), "validity_days": validity}
 
 
 def _ordered(
@@ -186,6 +189,7 @@ def _seen(line: SeenLine) -> dict[str, Any]:
         "sans": line.names,
         "key": spec.get("key"),
         "validity_days": spec.get("validity_days"),
+        "not_after": spec.get("not_after"),
         "profile": spec.get("profile"),
         "state": line.standing,
         "reason": line.reason,

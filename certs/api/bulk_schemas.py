@@ -7,7 +7,7 @@ from typing import Any
 from ninja import Schema
 from pydantic import Field
 
-from certs.api.schemas import Closed, Open
+from certs.api.schemas import Closed, EndDate, Open
 
 
 class Item(Closed):
@@ -17,6 +17,7 @@ class Item(Closed):
     sans: list[str] = Field(default_factory=list, max_length=200)
     key: str = Field(default="", max_length=40, description="Such as RSA 4096, P-256 or ec-p256.")
     validity_days: int = Field(default=0, ge=0, le=10_000, description="0 for the policy's default.")
+    not_after: EndDate = Field(default=None, description="The last day of validity (UTC), in place of validity_days.")
     profile: str = Field(default="", max_length=64)
     csr: str = Field(default="", description="PKCS#10 request in PEM.")
 
@@ -62,6 +63,7 @@ class SeenItem(Schema):
     sans: list[str]
     key: str | None
     validity_days: int | None
+    not_after: str | None
     profile: str | None
     state: str
     reason: str

@@ -31,6 +31,7 @@ from certs.x509.serial import format_serial
 
 router = Router()
 _written = json_encoder()
+DEFAULT_DAYS = 90  # of this endpoint, for an order that names neither days nor an end date
 
 
 @router.post("/issue", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="issue_certificate")
@@ -40,7 +41,8 @@ def issue(
     """Sign a CSR. The same Idempotency-Key answers the same certificate for as long as it exists; 202 when a person must approve."""
     _check_key(idempotency_key)
     requester = requester_for(request, "certificates:issue", profile=order.profile, idempotency_key=idempotency_key)
-    plan = plan_csr(order.csr.encode(), requester=requester, validity_days=order.validity_days, profile=order.profile)
+    days = order.validity_days or (0 if order.not_after is not None else DEFAULT_DAYS)
+    plan = plan_csr(order.csr.encode(), requester=requester, validity_days=days, not_after=order.not_after, profile=order.profile)
     if settings.PKI_CA_API_INLINE:
         row = issue_now(Call(plan.specs[0], requester))
     else:

@@ -48,9 +48,12 @@ def as_form(request: HttpRequest, order: RequestAsForm, idempotency_key: Idempot
             raise InputRefused(
                 "With a CSR, names and key come from the CSR.", field="csr", next_step="Leave common_name, sans and key out."
             )
-        plan = plan_csr(order.csr.encode(), requester=requester, validity_days=order.validity_days, profile=order.profile)
+        plan = plan_csr(
+            order.csr.encode(), requester=requester, validity_days=order.validity_days, not_after=order.not_after, profile=order.profile
+        )
     else:
-        plan = plan_fields(Fields(order.common_name, tuple(order.sans), order.key, order.validity_days, order.profile), requester=requester)
+        fields = Fields(order.common_name, tuple(order.sans), order.key, order.validity_days, order.profile, order.not_after)
+        plan = plan_fields(fields, requester=requester)
     return Status(202, _submitted(plan, requester))
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Literal
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from certs.terms import RevocationReason
+
+
+def _iso_day(value: Any) -> Any:
+    """Refuse a number, which pydantic would read as a date."""
+    if value is not None and not (isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value)):
+        raise ValueError("a date such as 2027-01-31 is expected")
+    return value
+
+
+EndDate = Annotated[date | None, BeforeValidator(_iso_day)]
 
 
 class Closed(Schema):
@@ -25,7 +36,8 @@ class IssueFromCSR(Closed):
     """The CA endpoint's order."""
 
     csr: str = Field(description="PKCS#10 request in PEM (RFC 7468), at most 64 kB: the gate says what is wrong with a larger one.")
-    validity_days: int = Field(default=90, ge=1, le=10_000)
+    validity_days: int | None = Field(default=None, ge=1, le=10_000, description="90 by default, unless not_after is given.")
+    not_after: EndDate = Field(default=None, description="The last day of validity (UTC), in place of validity_days.")
     profile: str = Field(default="tls-server", max_length=64)
 
 
@@ -149,6 +161,7 @@ class RequestAsForm(Closed):
     key: str = Field(default="", max_length=16, description="Such as rsa-4096 or ec-p256; empty for the policy's default.")
     csr: str = Field(default="", description="PKCS#10 request in PEM.")
     validity_days: int = Field(default=0, ge=0, le=10_000, description="0 for the policy's default.")
+    not_after: EndDate = Field(default=None, description="The last day of validity (UTC), in place of validity_days.")
     profile: str = Field(default="tls-server", max_length=64)
 
 
@@ -156,7 +169,8 @@ class PlannedCertificate(Schema):
     common_name: str
     sans: list[str]
     key: str
-    validity_days: int
+    validity_days: int | None
+    not_after: str | None = None
     profile: str
 
 

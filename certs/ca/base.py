@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from audit.batches import Query
 from audit.events import recordable
 from certs.models import Issuer
 from certs.terms import RevocationReason
+from certs.validity import end_of_day
 
 
 class Lookup(StrEnum):
@@ -38,7 +39,10 @@ class Capabilities:
 
 
 class Order(NamedTuple):
-    """One certificate to be signed. `order_ref` is unique per issuer for ever: the CA signs it at most once."""
+    """One certificate to be signed. `order_ref` is unique per issuer for ever: the CA signs it at most once.
+
+    `validity_days` or `not_after` (the last day, UTC) is set. `longest_days`: the policy's maximum, where the order was evaluated.
+    """
 
     order_ref: str
     csr_der: bytes  # empty when the CSR may not be kept; only a CA that takes explicit names and a public key can serve it
@@ -48,10 +52,22 @@ class Order(NamedTuple):
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
     profile: str
-    validity_days: int
+    validity_days: int | None
     policy_version: str
     intended_at: datetime  # database time at which the attempt was noted
     organization: str = ""
+    not_after: date | None = None
+    longest_days: int | None = None
+
+    def last_second(self, *, signed_at: datetime, not_before: datetime) -> datetime:
+        """When the certificate ends at the latest (PROTOCOLS section 3): the issuer's own end may come before.
+
+        Back-dating does not shorten what was requested, and the whole period, back-dating included, stays within the policy.
+        """
+        end = end_of_day(self.not_after) if self.not_after else signed_at + timedelta(days=self.validity_days or 0)
+        if self.longest_days is not None:
+            end = min(end, not_before + timedelta(days=self.longest_days) - timedelta(seconds=1))
+        return end.replace(microsecond=0)
 
 
 class Issued(NamedTuple):

@@ -66,7 +66,7 @@ def _signing(issuer: Issuer, now: datetime) -> _Signing:
 
 
 def _prepare(signing: _Signing, order: Order) -> Refused | IssuanceIntent:
-    asked_end = signing.not_before + timedelta(days=order.validity_days) - timedelta(seconds=1)
+    asked_end = order.last_second(signed_at=signing.now, not_before=signing.not_before)
     if problem := too_short(signing.issuer, asked_end=asked_end, now=signing.now):
         return Refused(order.order_ref, "issuer_ending", problem)
     not_after = min(asked_end, signing.latest)

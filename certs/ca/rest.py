@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from certs.ca.base import (
 from certs.ca.known import known_serials
 from certs.ca.published_crls import revoked_on_crls
 from certs.errors import InputRefused, NotFound
+from certs.validity import end_of_day
 from certs.x509.serial import parse_serial
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # JSON of another shape
@@ -77,7 +79,7 @@ class RestCAClient(CAClient):
                 "csr_not_kept",
                 "This CA needs the CSR itself, and a CSR with a challenge password is not kept. Make one without.",
             )
-        body = {"csr": _csr_pem(order.csr_der), "validity_days": order.validity_days, "profile": order.profile}
+        body = {"csr": _csr_pem(order.csr_der), "profile": order.profile, **_validity(order)}
         try:
             response = self._call("POST", "/api/v1/certificates/issue", json=body, headers={"Idempotency-Key": order.order_ref})
         except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as exc:
@@ -234,6 +236,15 @@ class RestCAClient(CAClient):
             session = self._local.session = requests.Session()
             session.trust_env = False  # else REQUESTS_CA_BUNDLE overrides `verify`, and a proxy variable reroutes tokens
         return session
+
+
+def _validity(order: Order) -> dict[str, int | str | None]:
+    """What is sent of the validity. The API knows whole days only: where the policy ends within the named day, the day before is sent."""
+    if order.not_after is None:
+        return {"validity_days": order.validity_days}
+    last = order.last_second(signed_at=order.intended_at, not_before=order.intended_at)
+    day = last.date() if last == end_of_day(last.date()) else last.date() - timedelta(days=1)
+    return {"not_after": day.isoformat()}
 
 
 def _csr_pem(der: bytes) -> str:

@@ -42,12 +42,24 @@ from keys.backends.vault_session import VaultSession
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyNotPermitted, KeyOperationRefused
 from keys.spec import spki_sha256
 
-BACKDATE = timedelta(seconds=30)  # the engine's own default; the validity asked for is shortened by it
+BACKDATE = timedelta(seconds=30)  # the engine's own default
 CLOCK_TOLERANCE = timedelta(minutes=10)
 ROLE_CHECKED_EVERY = 60.0  # seconds
 MOST_READS = 20_000  # certificates of others that a process remembers, some kilobytes each
 # What a role must not do: each would let something other than the order decide, or hide what was signed.
 _FORBIDDEN_ROLE = {"use_csr_sans": True, "use_csr_common_name": True, "no_store": True}
+
+
+def _end(order: Order) -> dict[str, str]:
+    """The engine's parameter for the end: days count from its own clock, under the role's maximum; a named date is sent as it is."""
+    if order.not_after is not None:
+        # The first attempt's time: a later signature with the same end is only shorter.
+        last = order.last_second(signed_at=order.intended_at, not_before=order.intended_at - BACKDATE)
+        return {"not_after": f"{last:%Y-%m-%dT%H:%M:%SZ}"}
+    life = timedelta(days=order.validity_days or 0)
+    if order.longest_days is not None:
+        life = min(life, timedelta(days=order.longest_days) - BACKDATE - timedelta(seconds=1))
+    return {"ttl": f"{int(life.total_seconds())}s"}
 
 
 class VaultPKIClient(CAClient):
@@ -96,7 +108,7 @@ class VaultPKIClient(CAClient):
         extra = {
             "alt_names": ",".join(order.dns_names),
             "ip_sans": ",".join(order.ip_addresses),
-            "ttl": f"{int((timedelta(days=order.validity_days) - BACKDATE).total_seconds()) - 1}s",
+            **_end(order),
             "exclude_cn_from_sans": True,
         }
         csr = x509.load_der_x509_csr(order.csr_der).public_bytes(Encoding.PEM).decode()

@@ -12,12 +12,13 @@ from lark.exceptions import UnexpectedToken
 from lark.lexer import Lexer
 
 from certs.errors import NotUnderstood
-from certs.intake.meaning import LIST_EXAMPLE, Part, days_of_parts, issue_plan, key_of
+from certs.intake.meaning import LIST_EXAMPLE, Part, issue_plan, key_of, validity_of_parts
 from certs.intake.reasons import EXAMPLE as REVOKE_EXAMPLE
 from certs.intake.reasons import OFFERED, reason_words
 from certs.intake.spec import IntakeDefaults, Plan, RenewPlan, RevokePlan
 from certs.intake.words import EXAMPLE, Word, issue_words, read_words
 from certs.terms import RevocationReason
+from certs.validity import Validity
 from keys.spec import KeySpec
 
 RENEW_EXAMPLE = "Renew cert-5678 with a new key"
@@ -33,6 +34,7 @@ _RENEWAL = {
     "old": "KEEP",
 }
 _RENEWAL |= {"new": "NEW", "fresh": "NEW", "rotate": "NEW", "rotating": "NEW", "rotated": "NEW", "rekey": "NEW", "re-key": "NEW"}
+_OF_A_VALIDITY = frozenset("SPAN DATE VALID UNTIL FOR".split())
 _IN_RENEWAL = frozenset("RENEW CERT CERTID KEY WITH AND COMMA COLON DASH".split())
 
 
@@ -71,9 +73,13 @@ def parse_key(text: str, defaults: IntakeDefaults) -> tuple[KeySpec, tuple[str, 
     return key_of(_parts(issue_words(read_words(text)), text, EXAMPLE), defaults)
 
 
-def parse_validity(text: str, defaults: IntakeDefaults) -> tuple[int, tuple[str, ...]]:
-    """A validity as a sentence would say it ("90 days", "until 2027-01-31"), alone in a cell: days and notes. Raises NotUnderstood."""
-    return days_of_parts(_parts(issue_words(read_words(text)), text, EXAMPLE), defaults)
+def parse_validity(text: str, defaults: IntakeDefaults) -> tuple[Validity, tuple[str, ...]]:
+    """A validity as a sentence would say it ("90 days", "until 2027-01-31"), alone in a cell; with notes. Raises NotUnderstood."""
+    words = issue_words(read_words(text))
+    for word in words:
+        if word.kind not in _OF_A_VALIDITY:
+            raise NotUnderstood(f"{text[:80]!r} is not a validity", position=word.at, example=EXAMPLE)
+    return validity_of_parts(_parts(words, text, EXAMPLE), defaults)
 
 
 def _workflow(words: list[Word]) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from certs.errors import NotUnderstood
 from certs.intake.hosts import Host, Pattern, host_of, pattern_of, range_of
-from certs.intake.spans import days_of
+from certs.intake.spans import validity_of
 from certs.intake.spec import CertificateSpec, IntakeDefaults, IssuePlan
 from certs.intake.words import EXAMPLE, Word
+from certs.validity import Validity
 from keys.spec import KeySpec, key_label
 
 MAX_NAMES = 100
@@ -54,14 +55,15 @@ def issue_plan(parts: list[Part], defaults: IntakeDefaults, end: int) -> IssuePl
     notes: list[str] = []
     groups = _grouped(asked, defaults, end, notes)
     _check_count(asked, len(groups))
-    key, days, profile = _key(asked, defaults, notes), _days(asked, defaults, notes), _profile(asked, defaults, notes)
+    key, validity, profile = _key(asked, defaults, notes), _validity(asked, defaults, notes), _profile(asked, defaults, notes)
     specs = tuple(
         CertificateSpec(
             common_name=next((host.name for host in hosts if not host.is_ip), hosts[0].name),
             dns_names=tuple(host.name for host in hosts if not host.is_ip),
             ip_addresses=tuple(host.name for host in hosts if host.is_ip),
             key=key.value,
-            validity_days=days,
+            validity_days=validity.days,
+            not_after=validity.not_after,
             profile=profile,
         )
         for hosts in groups
@@ -78,17 +80,15 @@ def key_of(parts: list[Part], defaults: IntakeDefaults) -> tuple[KeySpec, tuple[
     return _key(asked, defaults, notes), tuple(notes)
 
 
-def days_of_parts(parts: list[Part], defaults: IntakeDefaults) -> tuple[int, tuple[str, ...]]:
-    """Words about a validity and nothing else, in days, and the notes on how they were counted. Raises NotUnderstood."""
+def validity_of_parts(parts: list[Part], defaults: IntakeDefaults) -> tuple[Validity, tuple[str, ...]]:
+    """Words about a validity and nothing else, and the notes on how it was counted. Raises NotUnderstood."""
     asked, notes = _Asked(), list[str]()
     for part in parts:
         if part.kind in ("SPAN", "DATE"):
             asked.lives.append(part.words[0])
-        elif part.kind not in ("VALID", "UNTIL", "FOR"):
-            raise NotUnderstood(f"{part.words[0].text[:80]!r} is no validity", position=part.at, example=EXAMPLE)
     if not asked.lives:
         raise NotUnderstood("The validity is missing", position=0, example=EXAMPLE)
-    return _days(asked, defaults, notes), tuple(notes)
+    return _validity(asked, defaults, notes), tuple(notes)
 
 
 def _gather(parts: list[Part]) -> _Asked:
@@ -301,12 +301,12 @@ def _offered() -> str:
     return ", ".join(spec.label for spec in KeySpec)
 
 
-def _days(asked: _Asked, defaults: IntakeDefaults, notes: list[str]) -> int:
+def _validity(asked: _Asked, defaults: IntakeDefaults, notes: list[str]) -> Validity:
     if not asked.lives:
         notes.append(f"Validity {defaults.validity_days} days: the policy's default")
-        return defaults.validity_days
-    counted = [(days_of(word, defaults.today), word) for word in asked.lives]
-    _refuse_two([(days, word) for (days, _), word in counted], "validities")
+        return Validity(defaults.validity_days)
+    counted = [(validity_of(word, defaults.today), word) for word in asked.lives]
+    _refuse_two([(validity.text, word) for (validity, _), word in counted], "validities")
     notes += dict.fromkeys(note for (_, note), _ in counted if note)
     return counted[0][0][0]
 

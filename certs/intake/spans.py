@@ -1,55 +1,69 @@
-"""How long is "3 months"? Spans and end dates -> whole days, counted on the calendar from today. Pure."""
+"""How long is "3 months"? Days and weeks are numbers of days; months, years and dates give an end date on the calendar. Pure."""
 
 from __future__ import annotations
 
 from calendar import monthrange
 from datetime import date
 
-from certs.errors import NotUnderstood
+from certs.errors import InputRefused, NotUnderstood
 from certs.intake.words import Word
+from certs.validity import LONGEST_DAYS, Validity, check_end_date
 
 EXAMPLE = "Issue certificate for api.example.com valid for 90 days"
-_LONGEST_DAYS = 36_500
 _LONGEST_MONTHS = 1_200
+_LEAP_CYCLE = 8  # years: the most that lie between two 29 Februaries
 
 
-def days_of(word: Word, today: date | None) -> tuple[int, str]:
-    """Days of a SPAN or DATE token, and a note where counting was needed. Raises NotUnderstood for none, past or beyond a century."""
-    if isinstance(word.value, date):
-        return _until(word, word.value, today)
-    number, unit = str(word.value).split()
-    if int(number) < 1:
+def validity_of(word: Word, today: date | None) -> tuple[Validity, str]:
+    """Validity of a SPAN or DATE token, and a note where it was counted. Raises NotUnderstood for none, past or beyond a century.
+
+    `today` is the day of the request in UTC: an end date is computed from it once, and stays a date.
+    """
+    if word.kind == "DATE":
+        return _until(word, today)
+    number, unit = int(str(word.value).split()[0]), str(word.value).split()[1]
+    if number < 1:
         raise NotUnderstood("The validity must be at least one day", position=word.at, example=EXAMPLE)
-    days, note = _counted(int(number), unit, word, today)
-    if days > _LONGEST_DAYS:
+    if unit in ("month", "year"):
+        return _months_from(today, number * 12 if unit == "year" else number, word)
+    days = number * 7 if unit == "week" else number
+    if days > LONGEST_DAYS:
         raise _too_long(word)
-    return days, note
+    return Validity(days), f"{word.text} = {days} days" if unit == "week" else ""
 
 
-def _counted(number: int, unit: str, word: Word, today: date | None) -> tuple[int, str]:
-    if unit == "day":
-        return number, ""
-    if unit == "week":
-        return number * 7, f"{word.text} = {number * 7} days"
-    months = number * 12 if unit == "year" else number
+def _months_from(today: date | None, months: int, word: Word) -> tuple[Validity, str]:
+    if today is None:
+        raise NotUnderstood("Months and years are not possible here: give the validity in days", position=word.at, example=EXAMPLE)
     if months > _LONGEST_MONTHS:
         raise _too_long(word)
-    if today is None:
-        days = number * (365 if unit == "year" else 30)
-        return days, f"{word.text} = {days} days (365 days a year, 30 a month)"
     end = _add_months(today, months)
-    return (end - today).days, f"{word.text} = {(end - today).days} days, until {end.isoformat()}"
+    if (end - today).days > LONGEST_DAYS:
+        raise _too_long(word)
+    return Validity(None, end), f"{word.text} = until {_counted(end, today)}"
 
 
-def _until(word: Word, end: date, today: date | None) -> tuple[int, str]:
+def _until(word: Word, today: date | None) -> tuple[Validity, str]:
     if today is None:
         raise NotUnderstood("An end date is not possible here: give the validity in days", position=word.at, example=EXAMPLE)
-    days = (end - today).days
-    if days < 1:
-        raise NotUnderstood(f"{end.isoformat()} is not in the future", position=word.at, example=EXAMPLE)
-    if days > _LONGEST_DAYS:
-        raise _too_long(word)
-    return days, f"until {end.isoformat()} = {days} days"
+    end = word.value if isinstance(word.value, date) else _next(str(word.value), today)
+    try:
+        check_end_date(end, today=today)
+    except InputRefused as refused:
+        raise NotUnderstood(refused.message.removesuffix("."), position=word.at, example=EXAMPLE) from refused
+    said = "" if isinstance(word.value, date) else f"{word.text} = "
+    return Validity(None, end), f"{said}until {_counted(end, today)}"
+
+
+def _counted(end: date, today: date) -> str:
+    return f"{end.isoformat()}, {(end - today).days} days from today, to the end of that day (UTC)"
+
+
+def _next(month_and_day: str, today: date) -> date:
+    """The next such day after today. Its month has that day in some year: the token was made of it."""
+    month, day = map(int, month_and_day.split("-"))
+    years = (year for year in range(today.year, today.year + _LEAP_CYCLE + 1) if day <= monthrange(year, month)[1])
+    return next(end for end in (date(year, month, day) for year in years) if end > today)
 
 
 def _add_months(start: date, months: int) -> date:
@@ -60,4 +74,4 @@ def _add_months(start: date, months: int) -> date:
 
 
 def _too_long(word: Word) -> NotUnderstood:
-    return NotUnderstood(f"A validity of {word.text} is longer than {_LONGEST_DAYS} days", position=word.at, example=EXAMPLE)
+    return NotUnderstood(f"A validity of {word.text} is longer than {LONGEST_DAYS} days", position=word.at, example=EXAMPLE)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from certs.terms import RevocationReason
+from certs.validity import Validity
 from keys.spec import KeySpec
 
 
@@ -16,16 +17,23 @@ class CertificateSpec:
     `dns_names` holds every DNS name, the common name included (the first, when there is one); all names are in normal
     form. With `csr_der` the key is the requester's and `key` only repeats what it is (`KeyFacts.name`, such as
     "rsa-4096"); `spki_der` is its public key, which outlives a CSR that may not be stored (`csr_der` is then empty).
+    Exactly one of `validity_days` and `not_after` (the last day of validity, UTC) is set.
     """
 
     common_name: str
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
     key: str
-    validity_days: int
+    validity_days: int | None
     profile: str
     csr_der: bytes | None = None
     spki_der: bytes | None = None
+    not_after: date | None = None
+
+    @property
+    def validity(self) -> Validity:
+        """The days or the end date."""
+        return Validity(self.validity_days, self.not_after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,14 +38,15 @@ def _spell_issue(specs: tuple[CertificateSpec, ...]) -> str:
     first = specs[0]
     if any(spec.csr_der is not None for spec in specs):
         raise ValueError("a brought CSR cannot be said in words")
-    if len({(spec.key, spec.validity_days, spec.profile) for spec in specs}) > 1:
+    if len({(spec.key, spec.validity, spec.profile) for spec in specs}) > 1:
         raise ValueError("certificates that differ in key, validity or profile need a sentence each")
     if len(specs) > 1 and any(len(_names(spec)) > 1 for spec in specs):
         raise ValueError("several certificates with several names need a sentence each")
     names = ", ".join(f'"{name}"' for spec in specs for name in _names(spec))
     noun = "certificates" if len(specs) > 1 else "a certificate"
     key = KeySpec(first.key).label
-    return f"Issue {noun} with profile {first.profile} for {names}, {key}, valid for {first.validity_days} days"
+    validity = first.validity.written if first.not_after else f"for {first.validity.written}"
+    return f"Issue {noun} with profile {first.profile} for {names}, {key}, valid {validity}"
 
 
 def _names(spec: CertificateSpec) -> tuple[str, ...]:

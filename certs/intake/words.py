@@ -16,6 +16,7 @@ from certs.errors import NotUnderstood
 
 MAX_CHARS = 4096
 MAX_DIGITS = 6
+_YEAR_DIGITS = 4
 EXAMPLE = "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"
 
 
@@ -317,15 +318,31 @@ def _between(word: Word, following: Word, previous: str) -> Word | None:
 
 
 def _written_date(words: list[Word], at: int) -> tuple[Word, int] | None:
-    """`31 January 2027`, `January 31, 2027`."""
-    kinds = [word.kind for word in words[at : at + 4]]
-    if kinds[:3] == ["INT", "MONTH", "INT"]:
+    """`31 January 2027`, `January 31, 2027`; without a year, the next such day."""
+    kinds = ["YEAR" if _is_year(words, at + n) else word.kind for n, word in enumerate(words[at : at + 4])]
+    if kinds[:3] == ["INT", "MONTH", "YEAR"]:
         day, month, year, used = words[at], words[at + 1], words[at + 2], 3
-    elif kinds[:2] == ["MONTH", "INT"] and kinds[2:3] == ["INT"]:
+    elif kinds[:3] == ["MONTH", "INT", "YEAR"]:
         month, day, year, used = words[at], words[at + 1], words[at + 2], 3
-    elif kinds == ["MONTH", "INT", "COMMA", "INT"]:
+    elif kinds == ["MONTH", "INT", "COMMA", "YEAR"]:
         month, day, year, used = words[at], words[at + 1], words[at + 3], 4
+    elif kinds[:2] in (["INT", "MONTH"], ["MONTH", "INT"]):
+        return _day_of_a_year(*sorted(words[at : at + 2], key=lambda word: word.kind)), 2
     else:
         return None
     text = f"{day.text} {month.text} {year.text}"
     return _date(text, words[at].at, int(str(year.value)), int(str(month.value)), int(str(day.value))), used
+
+
+def _is_year(words: list[Word], at: int) -> bool:
+    """Four digits, unless they are a key's: "until 31 January, 3072 bits"."""
+    is_number = words[at].kind == "INT" and words[at].text.isdigit() and len(words[at].text) == _YEAR_DIGITS
+    return is_number and (at + 1 == len(words) or words[at + 1].kind != "BIT")
+
+
+def _day_of_a_year(day: Word, month: Word) -> Word:
+    """A DATE without its year, as MM-DD. Raises NotUnderstood for a day that no year has."""
+    at, text = min(day.at, month.at), f"{day.text} {month.text}"
+    leap_year = 2028  # has every day that any year has
+    _date(text, at, leap_year, int(str(month.value)), int(str(day.value)))
+    return Word("DATE", text, at, f"{month.value:02}-{day.value:02}")

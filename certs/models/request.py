@@ -13,6 +13,7 @@ from django.db import models
 from certs.models.permission import team_seen_by
 from certs.models.primary_key import IdIsKey
 from certs.terms import RequestState
+from certs.validity import Validity
 from keys.spec import KeyFacts
 
 
@@ -47,7 +48,8 @@ class CertificateRequest(IdIsKey, models.Model):
     ip_addresses = models.JSONField(default=list)
     key_type = models.CharField(max_length=16)
     key_backend = models.CharField(max_length=64, blank=True, help_text="Empty when the CSR was brought: the key is the requester's.")
-    validity_days = models.PositiveIntegerField()
+    validity_days = models.PositiveIntegerField(null=True, help_text="Counted from signing; empty where an end date was named.")
+    not_after = models.DateField(null=True, help_text="The last day of validity (UTC), where a person named one.")
     csr_brought = models.BooleanField(default=False)
     digest = models.CharField(max_length=64)
     policy_version = models.CharField(max_length=32, blank=True)
@@ -88,6 +90,9 @@ class CertificateRequest(IdIsKey, models.Model):
                 condition=models.Q(renewed_from__isnull=False) & ~models.Q(state__in=["rejected", "failed", "cancelled"]),
                 name="request_renewal_once",
             ),
+            models.CheckConstraint(
+                condition=models.Q(validity_days__isnull=True) ^ models.Q(not_after__isnull=True), name="request_days_or_end_date"
+            ),
             # Not among living requests only: whatever became of a line, it is not asked for a second time by itself.
             models.UniqueConstraint(fields=["bulk_item"], condition=models.Q(bulk_item__isnull=False), name="request_bulk_item_once"),
         ]
@@ -116,6 +121,11 @@ class CertificateRequest(IdIsKey, models.Model):
     def subject(self) -> str:
         """The audit log's subject of everything that happens to this request."""
         return f"request:{self.public_id}"
+
+    @property
+    def validity(self) -> Validity:
+        """The days or the end date that were requested."""
+        return Validity(self.validity_days, self.not_after)
 
     @property
     def key_label(self) -> str:

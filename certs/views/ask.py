@@ -107,29 +107,19 @@ def _asked(request: HttpRequest, way: str) -> Asking:
     if way == "csr":
         upload = request.FILES.get("file")
         data = upload.read(1024 * 1024 + 1) if upload else given.get("csr", "").encode()
-        return Asking("csr", team, csr=base64.b64encode(data).decode(), validity_days=_days(given), profile=given.get("profile", ""))
+        return Asking(
+            "csr", team, csr=base64.b64encode(data).decode(), validity=given.get("validity_days", ""), profile=given.get("profile", "")
+        )
     if way == "form":
         sans = [name.strip() for name in given.get("sans", "").replace(",", "\n").splitlines() if name.strip()]
         fields = {
             "common_name": given.get("common_name", ""),
             "sans": sans,
             "key": given.get("key", ""),
-            "validity_days": _days(given),
             "profile": given.get("profile", ""),
         }
-        return Asking("fields", team, fields=fields)
+        return Asking("fields", team, fields=fields, validity=given.get("validity_days", ""))
     return Asking("words", team, text=given.get("text", ""))
-
-
-def _days(given: Any) -> int:
-    text = given.get("validity_days", "").strip()
-    if not text:
-        return 0
-    if not text.isdecimal() or len(text) > 5 or int(text) < 1:
-        raise InputRefused(
-            "The validity is a number of days, such as 90.", field="validity_days", next_step="Leave it empty for the policy's default."
-        )
-    return int(text)
 
 
 def _shown(request: HttpRequest, asking: Asking, made: IssuePlan, requester: Requester) -> HttpResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from typing import Any
 
 from django.core import signing
@@ -12,7 +13,7 @@ from django.core import signing
 from certs.errors import InputRefused
 from certs.intake.spec import CertificateSpec, IssuePlan, RenewPlan
 from certs.workflow.issuance import Requester
-from certs.workflow.planning import Fields, plan_csr, plan_fields, plan_words
+from certs.workflow.planning import Fields, plan_csr, plan_fields, plan_words, typed_validity
 from policy.engine import Decision
 
 SALT, MAX_AGE = "certs.plan", 3600  # seconds
@@ -28,7 +29,7 @@ class Asking:
     csr: str = ""
     fields: dict[str, Any] | None = None
     specs: tuple[dict[str, Any], ...] = ()
-    validity_days: int = 0
+    validity: str = ""  # as typed beside fields or a CSR; empty for the policy's default
     profile: str = ""
     nonce: str = ""
     notes: tuple[str, ...] = ()  # what was assumed for it, and the suggestions applied since
@@ -71,16 +72,26 @@ def plan_of(asking: Asking, requester: Requester) -> IssuePlan:
             return plan
         case "csr":
             data = base64.b64decode(asking.csr)
-            made = plan_csr(data, requester=requester, validity_days=asking.validity_days, profile=asking.profile)
+            days, not_after = typed_validity(asking.validity, requester=requester)
+            made = plan_csr(data, requester=requester, validity_days=days, not_after=not_after, profile=asking.profile)
             return replace(made, notes=tuple(dict.fromkeys((*asking.notes, *made.notes))))
         case "fields":
             content = asking.fields or {}
-            return plan_fields(Fields(**(content | {"sans": tuple(content.get("sans", ()))})), requester=requester)
+            days, not_after = typed_validity(asking.validity, requester=requester)
+            fields = Fields(**(content | {"sans": tuple(content.get("sans", ())), "validity_days": days, "not_after": not_after}))
+            return plan_fields(fields, requester=requester)
     return IssuePlan(tuple(_spec(one) for one in asking.specs), asking.notes)
 
 
 def _spec(content: dict[str, Any]) -> CertificateSpec:
-    return CertificateSpec(**(content | {"dns_names": tuple(content["dns_names"]), "ip_addresses": tuple(content["ip_addresses"])}))
+    end = content.get("not_after")
+    typed = {"dns_names": tuple(content["dns_names"]), "ip_addresses": tuple(content["ip_addresses"])}
+    return CertificateSpec(**(content | typed | {"not_after": date.fromisoformat(end) if end else None}))
+
+
+def _content(spec: CertificateSpec) -> dict[str, Any]:
+    """The inverse of `_spec`: what a token can hold."""
+    return asdict(spec) | {"not_after": spec.not_after.isoformat() if spec.not_after else None}
 
 
 def with_suggestion(asking: Asking, made: IssuePlan, decision: Decision) -> Asking | None:
@@ -99,15 +110,17 @@ def with_suggestion(asking: Asking, made: IssuePlan, decision: Decision) -> Aski
             asking,
             nonce="",
             notes=notes,
-            validity_days=changes.get("validity_days", asking.validity_days),
+            validity=f"{changes['validity_days']} days" if "validity_days" in changes else asking.validity,
             profile=changes.get("profile", asking.profile),
         )
-    changed = tuple(asdict(_changed(spec, changes)) for spec in made.specs)
+    changed = tuple(_content(_changed(spec, changes)) for spec in made.specs)
     return Asking(kind="specs", team=asking.team, specs=changed, notes=notes)
 
 
 def _changed(spec: CertificateSpec, changes: dict[str, Any]) -> CertificateSpec:
     known = {name: value for name, value in changes.items() if name in ("key", "validity_days", "profile", "common_name")}
+    if "validity_days" in known:
+        known["not_after"] = None
     for name in ("dns_names", "ip_addresses"):
         if name in changes:
             known[name] = tuple(changes[name])

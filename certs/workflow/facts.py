@@ -47,6 +47,7 @@ def asked_by(request: CertificateRequest) -> Asked:
         ip_addresses=tuple(request.ip_addresses),
         key=request.key_type,
         validity_days=request.validity_days,
+        not_after=request.not_after,
         profile=request.profile,
         csr_der=b"" if request.csr_brought else None,
     )
@@ -82,7 +83,7 @@ def evaluate_many(
     requesters = requesters_for(owned, domains)
     ekus = {name: tuple(json.loads(known) if isinstance(known, str) else known) for name, known in profiles}
     uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
-    facts = [request_facts(one, ekus.get(one.spec.profile, ()), use=uses.get(one.spki_sha256, UNUSED)) for one in asked]
+    facts = [request_facts(one, ekus.get(one.spec.profile, ()), at=at, use=uses.get(one.spki_sha256, UNUSED)) for one in asked]
     if _twins_matter(ruleset):
         return version, _evaluate_in_turn(ruleset, asked, facts, requesters, {} if asked_before is None else asked_before, at)
     return version, [evaluate(ruleset, one, requester, on=at.date()) for one, requester in zip(facts, requesters, strict=True)]
@@ -132,7 +133,8 @@ def _earlier(other: Waiting | None, passed: Waiting | None, one: Asked) -> str:
     return f"request {other[1]}"
 
 
-def request_facts(asked: Asked, ekus: tuple[str, ...], *, use: KeyUse = UNUSED) -> RequestFacts:
+def request_facts(asked: Asked, ekus: tuple[str, ...], *, at: datetime, use: KeyUse = UNUSED) -> RequestFacts:
+    """What the policy engine judges. `at`: the time of the evaluation, from which the days to an end date are counted."""
     spec, key = asked.spec, KeyFacts.from_name(asked.spec.key)
     return RequestFacts(
         profile=spec.profile,
@@ -141,7 +143,8 @@ def request_facts(asked: Asked, ekus: tuple[str, ...], *, use: KeyUse = UNUSED) 
         ip_addresses=spec.ip_addresses,
         key_family=key.family,
         key_bits=key.bits,
-        validity_days=spec.validity_days,
+        validity_days=spec.validity.days_left(at),
+        not_after=spec.not_after,
         ekus=ekus,
         renewal=asked.renewal,
         key_reused=asked.key_reused,

@@ -204,6 +204,7 @@ def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateR
         key_type=spec.key,
         key_backend="" if spec.spki_der else settings.PKI_LEAF_KEY_BACKEND,
         validity_days=spec.validity_days,
+        not_after=spec.not_after,
         csr_brought=spec.spki_der is not None,
         spki_sha256=spki_sha256(spec.spki_der) if spec.spki_der else "",
         digest=wanted.digest,
@@ -223,10 +224,17 @@ def _submitted_data(request: CertificateRequest) -> dict[str, Any]:
         "profile": request.profile,
         "names": len(request.names),
         "key": request.key_type,
-        "validity_days": request.validity_days,
+        **validity_data(request),
         "csr_brought": request.csr_brought,
         "digest": request.digest,
     }
+
+
+def validity_data(request: CertificateRequest) -> dict[str, int | str | None]:
+    """The requested validity in the data of an event: the days, or the end date."""
+    if request.not_after is None:
+        return {"validity_days": request.validity_days}
+    return {"not_after": request.not_after.isoformat()}
 
 
 def _keys(requester: Requester, count: int) -> list[str]:
@@ -305,14 +313,18 @@ def _check_profiles(asked: Collection[str], known: Sequence[Sequence[str]]) -> N
 
 
 def request_digest(spec: CertificateSpec, *, team: Team, issuer: Issuer, requester: str) -> str:
-    """SHA-256 over the canonical content of a request; an approval counts only for the digest that was shown (PROTOCOLS 6)."""
+    """SHA-256 over the canonical content of a request; an approval counts only for the digest that was shown (PROTOCOLS 6).
+
+    It covers the days or the end date, whichever was given.
+    """
+    validity = {"not_after": spec.not_after.isoformat()} if spec.not_after else {"validity_days": spec.validity_days}
     content = {
         "common_name": spec.common_name,
         "dns_names": sorted(spec.dns_names),
         "ip_addresses": sorted(spec.ip_addresses),
         "key": spec.key,
         "spki_sha256": spki_sha256(spec.spki_der) if spec.spki_der else "",
-        "validity_days": spec.validity_days,
+        **validity,
         "profile": spec.profile,
         "issuer": issuer.name,
         "team": team.slug,

@@ -8,8 +8,11 @@ from certs.ca.base import Order
 from certs.models import CertificateRequest, RequestCSR
 
 
-def order_for(request: CertificateRequest, csr: RequestCSR, *, now: datetime) -> Order:
-    """The order of a request; its reference is the request's own id, so it is the same however often it is built."""
+def order_for(request: CertificateRequest, csr: RequestCSR, *, now: datetime, longest_days: int | None = None) -> Order:
+    """The order of a request; its reference is the request's own id, so it is the same however often it is built.
+
+    `longest_days`: the maximum of the policy that was just evaluated; None to ask a CA for what it has signed already.
+    """
     return Order(
         order_ref=request.public_id,
         csr_der=bytes(csr.der),
@@ -23,4 +26,6 @@ def order_for(request: CertificateRequest, csr: RequestCSR, *, now: datetime) ->
         policy_version=request.policy_version,
         intended_at=now,
         organization=request.team.organization,
+        not_after=request.not_after,
+        longest_days=longest_days,
     )

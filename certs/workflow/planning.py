@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from django.conf import settings
@@ -23,9 +23,11 @@ from certs.errors import CSRRefused, InputRefused
 from certs.intake.grammar import parse
 from certs.intake.secrets_scan import find_secret
 from certs.intake.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan
+from certs.intake.validity_cell import read_validity
 from certs.models import Team
 from certs.requests.refused_secrets import ADVICE, refuse_secrets, report_secret
 from certs.terms import RefusalClass
+from certs.validity import Validity, check_end_date
 from certs.workflow.issuance import Preview, Requester, preview
 from certs.x509.csr import CSRFacts, read_csr
 from certs.x509.names import parse_dns_name, parse_ip_address
@@ -69,30 +71,55 @@ def _refuse_secrets(*texts: str, requester: Requester, field: str) -> None:
     )
 
 
-def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, profile: str = "") -> IssuePlan:
+def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_after: date | None = None, profile: str = "") -> IssuePlan:
     """A CSR brought by its requester, through the gate. Raises CSRRefused; the refusal is audited.
-    Raises NotPermitted, before anything is read, for a requester who is not of the team.
+    Raises NotPermitted, before anything is read, for a requester who is not of the team, and
+    InputRefused for an end date that is of no use.
     """
     requester.check()
     _refuse_secrets(profile, requester=requester, field="profile")
     facts = gate(data, requester=requester)
     notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
-    if not validity_days or not profile:
-        defaults = defaults_for(requester.team, now=database_now())
-        if not validity_days:
-            notes.append(f"Validity {defaults.validity_days} days is the policy's default.")
-        validity_days, profile = validity_days or defaults.validity_days, profile or defaults.profile
+    if validity_days and not_after is None and profile:
+        validity = Validity(validity_days)
+    else:
+        now = database_now()
+        defaults = defaults_for(requester.team, now=now)
+        validity, profile = _validity(validity_days, not_after, defaults, notes, today=now.date()), profile or defaults.profile
     spec = CertificateSpec(
         common_name=facts.common_name,
         dns_names=facts.dns_names,
         ip_addresses=facts.ip_addresses,
         key=facts.key.name,
-        validity_days=validity_days,
+        validity_days=validity.days,
+        not_after=validity.not_after,
         profile=profile,
         csr_der=facts.der if facts.storable else b"",
         spki_der=facts.spki_der,
     )
     return IssuePlan((spec,), tuple(notes))
+
+
+def typed_validity(text: str, *, requester: Requester) -> tuple[int, date | None]:
+    """Days (0 for none) and end date of what was typed into a form. Raises InputRefused with what would pass."""
+    if not text.strip():
+        return 0, None
+    _refuse_secrets(text, requester=requester, field="validity_days")
+    validity, _ = read_validity(text, defaults_for(requester.team, now=database_now()))
+    return validity.days or 0, validity.not_after
+
+
+def _validity(days: int, not_after: date | None, defaults: IntakeDefaults, notes: list[str], *, today: date) -> Validity:
+    """What was requested, or the policy's default. Raises InputRefused for both at once, and for an end date that is no use."""
+    if days and not_after is not None:
+        raise InputRefused(
+            "A certificate has either a number of days or an end date.", field="not_after", next_step="Leave one of them out."
+        )
+    if not_after is not None:
+        return Validity(None, check_end_date(not_after, today=today))
+    if not days:
+        notes.append(f"Validity {defaults.validity_days} days is the policy's default.")
+    return Validity(days or defaults.validity_days)
 
 
 def gate(data: bytes, *, requester: Requester) -> CSRFacts:
@@ -142,6 +169,7 @@ class Fields:
     key: str = ""
     validity_days: int = 0
     profile: str = ""
+    not_after: date | None = None
 
 
 def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
@@ -150,20 +178,21 @@ def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
     given = {"common_name": (fields.common_name,), "sans": fields.sans, "key": (fields.key,)}
     for label, texts in (given | {"profile": (fields.profile,)}).items():
         _refuse_secrets(*texts, requester=requester, field=label)
-    defaults = defaults_for(requester.team, now=database_now())
+    now = database_now()
+    defaults = defaults_for(requester.team, now=now)
     dns, ips, notes = _names(fields, defaults, complete=requester.door == "portal")
     if fields.key and fields.key not in list(KeySpec):
         raise InputRefused(f"There is no key type {fields.key!r}.", field="key", next_step=f"Key types: {', '.join(KeySpec)}.")
     if not fields.key:
         notes.append(f"Key {defaults.key.label} is the policy's default.")
-    if not fields.validity_days:
-        notes.append(f"Validity {defaults.validity_days} days is the policy's default.")
+    validity = _validity(fields.validity_days, fields.not_after, defaults, notes, today=now.date())
     spec = CertificateSpec(
         common_name=dns[0] if dns else "",
         dns_names=tuple(dns),
         ip_addresses=tuple(ips),
         key=str(fields.key or defaults.key),
-        validity_days=fields.validity_days or defaults.validity_days,
+        validity_days=validity.days,
+        not_after=validity.not_after,
         profile=fields.profile or defaults.profile,
     )
     return IssuePlan((spec,), tuple(notes))
@@ -218,6 +247,7 @@ def planned(spec: CertificateSpec) -> dict[str, Any]:
         "sans": [*spec.dns_names, *spec.ip_addresses],
         "key": spec.key,
         "validity_days": spec.validity_days,
+        "not_after": spec.not_after.isoformat() if spec.not_after else None,
         "profile": spec.profile,
     }
 

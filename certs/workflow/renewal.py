@@ -19,6 +19,7 @@ from certs.models import Certificate, CertificateRequest, RequestCSR, new_public
 from certs.terms import RequestState as S
 from certs.workflow.answers import answer
 from certs.workflow.canvas import start_on_commit
+from certs.workflow.issuance import validity_data
 from certs.workflow.renewal_plans import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals
 from certs.workflow.states import Move, transition_many
 from certs.workflow.succession import SCHEDULE_DOOR, newest_of, stops_lineage
@@ -209,7 +210,7 @@ def _submitted(request: CertificateRequest, plan: RenewalPlan) -> dict[str, Any]
         "names": len(request.names),
         "key": request.key_type,
         "key_reused": request.key_reused,
-        "validity_days": request.validity_days,
+        **validity_data(request),
         "csr_brought": request.csr_brought,
         "digest": request.digest,
         "renews": plan.certificate.cert_id,

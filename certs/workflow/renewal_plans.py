@@ -14,7 +14,7 @@ from enum import StrEnum
 from django.conf import settings
 
 from certs.intake.spec import CertificateSpec
-from certs.models import Certificate, Issuer
+from certs.models import Certificate, CertificateRequest, Issuer
 from certs.workflow.facts import Asked, evaluate_many
 from certs.workflow.inherited_approvals import approvals_for
 from certs.workflow.issuance import latest_issuer, request_digest
@@ -104,16 +104,21 @@ def _draft(certificate: Certificate, wish: KeyWish, user: object, issuer: Issuer
         dns_names=tuple(request.dns_names),
         ip_addresses=tuple(request.ip_addresses),
         key=request.key_type,
-        validity_days=request.validity_days,
+        validity_days=renewal_days(request),
         profile=request.profile,
         csr_der=bytes(request.csr.der) if request.csr_brought else None,
         spki_der=bytes(request.csr.spki_der) if request.csr_brought else None,
     )
+    if request.not_after is not None:
+        notes.append(
+            f"{certificate.cert_id} was requested until {request.not_after.isoformat()}; the new certificate is valid for the same "
+            f"length of time, {spec.validity_days} days from now."
+        )
     old = certificate.issuer
     if issuer.pk != old.pk:
         why = "has been succeeded" if old.state == Issuer.State.ACTIVE else f"does not issue any more ({old.get_state_display()})"
         notes.append(f"{old.name} {why}; {issuer.name} is asked instead.")
-    plan = RenewalPlan(certificate, spec, issuer, new_key=False, digest="", changed=issuer.pk != old.pk)
+    plan = RenewalPlan(certificate, spec, issuer, new_key=False, digest="", changed=issuer.pk != old.pk or request.not_after is not None)
     if stops_lineage(certificate):
         reason = f"{certificate.cert_id} is revoked ({certificate.revocation.reason}), so nothing follows it."
         return replace(plan, verdict=Verdict.STOPPED, reason=reason, advice="Ask for a new certificate if one is needed.")
@@ -122,6 +127,13 @@ def _draft(certificate: Certificate, wish: KeyWish, user: object, issuer: Issuer
         return replace(plan, verdict=Verdict.REFUSED, reason=reason, advice="An operator rolls it over with `manage.py roll_over_ca`.")
     plan = _with_key(plan, wish, notes, blocked=blocked)
     return replace(plan, digest=_digest(plan, user), notes=tuple(notes))
+
+
+def renewal_days(request: CertificateRequest) -> int:
+    """The days of a certificate that renews one of this request: as many, or as many as lay between its submission and its end date."""
+    if request.not_after is None:
+        return request.validity_days or 0
+    return max((request.not_after - request.created_at.date()).days, 1)
 
 
 def _with_key(plan: RenewalPlan, wish: KeyWish, notes: list[str], *, blocked: bool) -> RenewalPlan:
@@ -191,12 +203,13 @@ def _adapted(plan: RenewalPlan, wish: KeyWish, user: object) -> RenewalPlan:
         return plan
     if "new_key" in suggestion.changes and wish is KeyWish.KEEP:
         return plan
-    notes, days = list(plan.notes), suggestion.changes.get("validity_days", plan.spec.validity_days)
+    before = plan.spec.validity_days or 0  # a renewal has days, never an end date
+    notes, days = list(plan.notes), suggestion.changes.get("validity_days", before)
     assert plan.decision is not None
-    if days > plan.spec.validity_days:
+    if days > before:
         return plan
-    if days < plan.spec.validity_days:
-        notes.append(f"Validity is shortened from {plan.spec.validity_days} to {days} days: policy {plan.policy_version} allows no more.")
+    if days < before:
+        notes.append(f"Validity is shortened from {before} to {days} days: policy {plan.policy_version} allows no more.")
     if suggestion.changes.get("new_key"):
         why = "; ".join(check.message for check in plan.decision.failures if check.field == "new_key")
         notes.append(f"A new key is made: {why[:1].lower()}{why[1:]} (policy {plan.policy_version}).")
@@ -204,7 +217,7 @@ def _adapted(plan: RenewalPlan, wish: KeyWish, user: object) -> RenewalPlan:
         plan,
         spec=replace(plan.spec, validity_days=days),
         new_key=plan.new_key or bool(suggestion.changes.get("new_key")),
-        changed=plan.changed or days != plan.spec.validity_days,
+        changed=plan.changed or days != before,
         verdict=Verdict.GO,
         notes=tuple(notes),
         reason="",

@@ -30,8 +30,9 @@ _ECDSA = {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_W
 
 
 class Expectation(NamedTuple):
-    """What was ordered. `validity_max` is the whole life, both ends included. A certificate may leave the common name out (it
-    stands among the names, and a long one does not fit into a subject); it may not have another.
+    """What was ordered. `validity_max` is the whole life, both ends included, `not_after_max` the
+    latest end. A certificate may leave the common name out (it stands among the names, and a long
+    one does not fit into a subject); it may not have another.
     """
 
     spki_sha256: str
@@ -40,7 +41,8 @@ class Expectation(NamedTuple):
     ip_addresses: tuple[str, ...]
     ekus: tuple[str, ...]
     not_before_min: datetime
-    validity_max: timedelta
+    validity_max: timedelta | None
+    not_after_max: datetime | None = None
 
 
 class CertificateFacts(NamedTuple):
@@ -154,7 +156,9 @@ def _date_problems(facts: CertificateFacts, expected: Expectation, now: datetime
     if facts.not_after <= now:
         wrong.append(f"it expired at {facts.not_after:%Y-%m-%dT%H:%M:%SZ}")
     life = facts.not_after - facts.not_before + timedelta(seconds=1)
-    if life > expected.validity_max:
+    if expected.not_after_max is not None and facts.not_after > expected.not_after_max:
+        wrong.append(f"it ends at {facts.not_after:%Y-%m-%dT%H:%M:%SZ}, after the {expected.not_after_max:%Y-%m-%dT%H:%M:%SZ} ordered")
+    if expected.validity_max is not None and life > expected.validity_max:
         wrong.append(f"it is valid for {life}, longer than the {expected.validity_max} ordered")
     return wrong
 

@@ -47,7 +47,10 @@ class MaxValidity(Rule):
     def checks(self, case: Case) -> Iterator[Check]:
         days, (limit, since) = case.facts.validity_days, self.limit(case.on)
         note = f" (since {since.isoformat()})" if since else ""
-        if days < 1:
+        end = case.facts.not_after
+        if end is not None and days < 1:
+            yield self._failed(f"The end date {end.isoformat()} is over, or almost over", "not_after")
+        elif days < 1:
             yield self._failed(f"Validity {days} days is too short: minimum 1 day", "validity_days")
         elif days > limit:
             yield self._failed(f"Validity {days} days exceeds maximum {limit} days{note}", "validity_days")
@@ -57,8 +60,16 @@ class MaxValidity(Rule):
     def repairs(self, case: Case) -> Iterator[Repair]:
         limit, _ = self.limit(case.on)
         days = min(max(case.facts.validity_days, 1), limit)
+        if case.facts.not_after is not None and case.facts.validity_days < 1:
+            return  # only a person knows the next end date
         text = f"Use validity ≤ {limit} days" if days == limit else "Use validity ≥ 1 day"
-        yield Repair(text, replace(case.facts, validity_days=days))
+        yield Repair(text, replace(case.facts, validity_days=days, not_after=None))
+
+    def advice(self, case: Case) -> str:
+        """A new request, for an end date that has passed."""
+        if case.facts.not_after is not None:
+            return "Request the certificate again with a later end date."
+        return Rule.advice(self, case)  # a dataclass with slots has no super()
 
 
 def _step(where: str, number: int, data: Any) -> tuple[date, int]:

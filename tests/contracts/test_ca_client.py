@@ -22,9 +22,10 @@ from certs.ca.creation import ensure_own_ca
 from certs.ca.local import LocalCAClient
 from certs.ca.rest import RestCAClient
 from certs.ca.vault_pki import VaultPKIClient
-from certs.errors import NotFound
+from certs.errors import NotFound, SignerMismatch
 from certs.models import Domain, Issuer, Team
 from certs.terms import RevocationReason
+from certs.validity import end_of_day
 from certs.workflow.believing import believe
 from certs.workflow.revoking import process_revocations
 from certs.workflow.tokens import create_token
@@ -128,7 +129,37 @@ def test_issued_certificate_is_the_one_ordered(subject: Subject, make_order: Cal
     assert isinstance(outcome, Issued)
     facts = believe(outcome, order, issuer_of(subject.client), now=database_now()).facts
     assert (facts.dns_names, facts.spki_sha256) == (order.dns_names, order.spki_sha256)
-    assert facts.not_after - facts.not_before + timedelta(seconds=1) <= timedelta(days=90)
+    assert timedelta(days=90) <= facts.not_after - facts.not_before + timedelta(minutes=1) <= timedelta(days=90, minutes=10)
+
+
+def test_named_end_date_is_the_last_day_of_the_certificate(subject: Subject, make_order: Callable[..., Order]) -> None:
+    """D1: whatever the CA does with days, a named date is met to the second."""
+    end = database_now().date() + timedelta(days=20)
+    order = make_order()._replace(validity_days=None, not_after=end, longest_days=397)
+    (outcome,) = subject.client.issue_many([order])
+    assert isinstance(outcome, Issued)
+    assert believe(outcome, order, issuer_of(subject.client), now=database_now()).facts.not_after == end_of_day(end)
+
+
+def test_end_date_at_the_edge_of_the_policy_is_shortened_and_accepted(subject: Subject, make_order: Callable[..., Order]) -> None:
+    """D1: the last day that the policy allows may end hours after its maximum; the certificate does not."""
+    end = database_now().date() + timedelta(days=20)
+    order = make_order()._replace(validity_days=None, not_after=end, longest_days=20)
+    (outcome,) = subject.client.issue_many([order])
+    assert isinstance(outcome, Issued)
+    facts = believe(outcome, order, issuer_of(subject.client), now=database_now()).facts
+    assert timedelta(days=18) < facts.not_after - facts.not_before <= timedelta(days=20, minutes=10)
+    assert facts.not_after <= end_of_day(end)
+
+
+def test_certificate_beyond_the_named_end_date_is_refused(subject: Subject, make_order: Callable[..., Order]) -> None:
+    """D1: verification compares the end with the date that was ordered."""
+    order = make_order(days=30)
+    (outcome,) = subject.client.issue_many([order])
+    assert isinstance(outcome, Issued)
+    dated = order._replace(validity_days=None, not_after=database_now().date() + timedelta(days=20))
+    with pytest.raises(SignerMismatch, match=r"it ends at .* after the .* ordered"):
+        believe(outcome, dated, issuer_of(subject.client), now=database_now())
 
 
 def test_batch_answers_each_order_in_its_place(subject: Subject, make_order: Callable[..., Order]) -> None:

@@ -274,3 +274,22 @@ def test_decision_is_json_able() -> None:
 def test_policy_without_any_offered_key_is_refused() -> None:
     with pytest.raises(RuleSetInvalid, match="no key that the portal offers"):
         ruleset_with(allowed_keys={"rsa": {"min_bits": 5000}})
+
+
+def test_end_date_is_judged_by_the_days_that_are_left() -> None:
+    """D1: what would pass is a number of days, and for a date that is over a later one."""
+    later = replace(GOOD, validity_days=398, not_after=date(2027, 12, 27))
+    decision = judge(later)
+    assert decision.suggestion is not None
+    assert (decision.suggestion.changes, decision.suggestion.facts.not_after) == ({"validity_days": 397}, None)
+    over = judge(replace(GOOD, validity_days=0, not_after=date(2026, 11, 24)))
+    assert (over.outcome, over.suggestion) == (Outcome.DENY, None)
+    assert (over.reason, over.advice) == (
+        "The end date 2026-11-24 is over, or almost over",
+        "Request the certificate again with a later end date.",
+    )
+
+
+def test_decision_names_the_longest_validity() -> None:
+    """The CA client keeps the whole period within it."""
+    assert judge(GOOD).longest_days == 397

@@ -166,7 +166,7 @@ class TwinCAClient(CAClient):
             organization=order.organization,
             serial=serial,
             not_before=not_before,
-            not_after=not_before + timedelta(days=order.validity_days, seconds=-1),
+            not_after=order.last_second(signed_at=order.intended_at, not_before=not_before),
             crl_url="http://twin.test/crl",
             ocsp_url="http://twin.test/ocsp",
             ca_issuers_url="http://twin.test/ca",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -57,7 +58,9 @@ def twin_keys(twin_portal: Requester) -> TwinKeyBackend:
 
 @pytest.fixture
 def make_spec() -> Callable[..., CertificateSpec]:
-    def make(name: str = "api.example.com", *, key: str = "ec-p256", days: int = 90, profile: str = "tls-server") -> CertificateSpec:
-        return CertificateSpec(name, (name,), (), key, days, profile)
+    def make(
+        name: str = "api.example.com", *, key: str = "ec-p256", days: int = 90, profile: str = "tls-server", until: date | None = None
+    ) -> CertificateSpec:
+        return CertificateSpec(name, (name,), (), key, None if until else days, profile, not_after=until)
 
     return make

@@ -11,6 +11,7 @@ from certs.intake.uploads.limits import Rules
 from certs.intake.uploads.lines import Line
 from certs.intake.uploads.secrets import refuse_secrets, secret_in_upload
 from certs.terms import RefusalClass
+from certs.validity import Validity
 from certs.x509.csr import LARGEST_LOOKED_INTO, CSRFacts, read_csr
 
 _BEGIN = re.compile(rb"-----BEGIN [^\r\n-]{1,60}-----")
@@ -68,17 +69,18 @@ def request_line(found: RequestFound, rules: Rules) -> Line:
         f"Validity {defaults.validity_days} days: the policy's default",
         f"Profile {defaults.profile}: the policy's default",
     )
-    return Line(found.number, found.source, request_spec(facts, defaults.validity_days, defaults.profile), notes=notes)
+    return Line(found.number, found.source, request_spec(facts, Validity(defaults.validity_days), defaults.profile), notes=notes)
 
 
-def request_spec(facts: CSRFacts, validity_days: int, profile: str) -> CertificateSpec:
+def request_spec(facts: CSRFacts, validity: Validity, profile: str) -> CertificateSpec:
     """A CSR with a challenge password is not kept: its public key and names are."""
     return CertificateSpec(
         common_name=facts.common_name,
         dns_names=facts.dns_names,
         ip_addresses=facts.ip_addresses,
         key=facts.key.name,
-        validity_days=validity_days,
+        validity_days=validity.days,
+        not_after=validity.not_after,
         profile=profile,
         csr_der=facts.der if facts.storable else b"",
         spki_der=facts.spki_der,

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from certs.errors import CSRRefused, InputRefused, NotUnderstood
-from certs.intake.grammar import parse_key, parse_validity
+from certs.intake.grammar import parse_key
 from certs.intake.hosts import Host, host_of
 from certs.intake.spec import CertificateSpec, IntakeDefaults
 from certs.intake.uploads.columns import COLUMNS, Header
 from certs.intake.uploads.limits import Rules
 from certs.intake.uploads.lines import Line
 from certs.intake.uploads.requests import judge_request, refused_line, request_spec, stripped_notes
+from certs.intake.validity_cell import read_validity
 from certs.terms import RefusalClass
+from certs.validity import Validity
 from certs.x509.csr import CSRFacts
 from keys.spec import KeySpec
 
@@ -83,12 +85,14 @@ def _asked(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[s
         raise InputRefused("The row names no host.", field="name", next_step="Fill in name, sans or csr.")
     dns = tuple(host.name for host in hosts if not host.is_ip)
     key = _key(cells["key"], rules.defaults, notes)
+    validity = _validity(cells["validity_days"], rules.defaults, notes)
     spec = CertificateSpec(
         common_name=dns[0] if dns else hosts[0].name,
         dns_names=dns,
         ip_addresses=tuple(host.name for host in hosts if host.is_ip),
         key=key.value,
-        validity_days=_days(cells["validity_days"], rules.defaults, notes),
+        validity_days=validity.days,
+        not_after=validity.not_after,
         profile=_profile(cells["profile"], rules.defaults, notes),
     )
     return spec, notes
@@ -99,8 +103,8 @@ def _brought(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list
     facts = judge_request(cells["csr"].encode("utf-8", "replace"), rules)
     _check_agreement(cells, facts, rules)
     notes = list(stripped_notes(facts))
-    days, profile = _days(cells["validity_days"], rules.defaults, notes), _profile(cells["profile"], rules.defaults, notes)
-    return request_spec(facts, days, profile), notes
+    validity, profile = _validity(cells["validity_days"], rules.defaults, notes), _profile(cells["profile"], rules.defaults, notes)
+    return request_spec(facts, validity, profile), notes
 
 
 def _check_agreement(cells: dict[str, str], facts: CSRFacts, rules: Rules) -> None:
@@ -167,27 +171,19 @@ def _key(text: str, defaults: IntakeDefaults, notes: list[str]) -> KeySpec:
     return key
 
 
-def _days(text: str, defaults: IntakeDefaults, notes: list[str]) -> int:
+def _validity(text: str, defaults: IntakeDefaults, notes: list[str]) -> Validity:
     if not text:
         notes.append(f"Validity {defaults.validity_days} days: the policy's default")
-        return defaults.validity_days
-    try:
-        days, said = _validity_words(text, defaults)
-    except NotUnderstood as refused:
-        raise InputRefused(f"{refused.message}.", field="validity_days", next_step="A number of days, such as 90.") from refused
+        return Validity(defaults.validity_days)
+    validity, said = read_validity(text, defaults)
     notes += said
-    return days
+    return validity
 
 
 # A table says the same few keys and validities over and over.
 @lru_cache(maxsize=1024)
 def _key_words(text: str, defaults: IntakeDefaults) -> tuple[KeySpec, tuple[str, ...]]:
     return parse_key(f"{text} bits" if text.isdecimal() else text, defaults)
-
-
-@lru_cache(maxsize=1024)
-def _validity_words(text: str, defaults: IntakeDefaults) -> tuple[int, tuple[str, ...]]:
-    return parse_validity(f"{text} days" if text.isdecimal() else text, defaults)
 
 
 def _profile(text: str, defaults: IntakeDefaults, notes: list[str]) -> str:

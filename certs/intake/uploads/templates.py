@@ -12,7 +12,7 @@ _HELP = (
     "# Help (this row is not read): the common name, such as api.example.com; a bare api gets your team's domain",
     "more names, with spaces or commas between them; may be empty",
     "RSA 3072, RSA 4096, P-256, P-384, Ed25519; empty: the policy's default",
-    "days, such as 90, or until 2027-01-31; empty: the policy's default",
+    "days, such as 90, or the last day, such as 2027-01-31; empty: the policy's default",
     "tls-server or tls-client; empty: the policy's default",
     "short name of one of your teams; empty: the team you ask for",
     "a CSR in PEM, if you have your own key; then name, sans and key may be empty",

@@ -51,15 +51,17 @@ def _spec_to_wire(spec: CertificateSpec | None) -> list[Any] | None:
     if spec is None:
         return None
     csr, spki = (None if der is None else b64encode(der).decode() for der in (spec.csr_der, spec.spki_der))
-    return [spec.common_name, spec.dns_names, spec.ip_addresses, spec.key, spec.validity_days, spec.profile, csr, spki]
+    end = spec.not_after.isoformat() if spec.not_after else None
+    return [spec.common_name, spec.dns_names, spec.ip_addresses, spec.key, spec.validity_days, spec.profile, csr, spki, end]
 
 
 def _spec_from_wire(told: list[Any] | None) -> CertificateSpec | None:
     if told is None:
         return None
-    common_name, dns_names, ip_addresses, key, days, profile, csr, spki = told
-    ders = (None if der is None else b64decode(der) for der in (csr, spki))
-    return CertificateSpec(common_name, tuple(dns_names), tuple(ip_addresses), key, days, profile, *ders)
+    common_name, dns_names, ip_addresses, key, days, profile, csr, spki, end = told
+    csr_der, spki_der = (None if der is None else b64decode(der) for der in (csr, spki))
+    not_after = date.fromisoformat(end) if end else None
+    return CertificateSpec(common_name, tuple(dns_names), tuple(ip_addresses), key, days, profile, csr_der, spki_der, not_after)
 
 
 def refusal_to_wire(refused: InputRefused) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Command(PortalCommand):
         parser.add_argument("--san", action="append", default=[], help="further name (repeat, or separate by commas)")
         parser.add_argument("--key-type", default="", help="such as rsa-4096 or ec-p256")
         parser.add_argument("--validity-days", type=int, default=0)
+        parser.add_argument("--not-after", metavar="DATE", default="", help="last day of validity (UTC), such as 2027-01-31")
         parser.add_argument("--profile", default="")
         parser.add_argument("--csr", metavar="FILE", help="PKCS#10 request; - for standard input")
         parser.add_argument("--issuer", default=None, help="CA to use (default: PKI_DEFAULT_CA)")
@@ -60,19 +62,23 @@ class Command(PortalCommand):
         if options["validity_days"] < 0:
             raise CommandError("--validity-days must be at least 1.", returncode=2)
         if text:
-            if options["key_type"] or options["validity_days"] or options["profile"]:
+            if options["key_type"] or options["validity_days"] or options["not_after"] or options["profile"]:
                 raise CommandError("With a sentence, say key, validity and profile in the sentence.", returncode=2)
             return plan_words(text, requester=requester)
+        not_after = _date(options["not_after"])
         if options["csr"]:
             if options["key_type"]:
                 raise CommandError("With --csr the key is the CSR's; leave --key-type out.", returncode=2)
             return plan_csr(
-                self._read(options["csr"]), requester=requester, validity_days=options["validity_days"], profile=options["profile"]
+                self._read(options["csr"]),
+                requester=requester,
+                validity_days=options["validity_days"],
+                not_after=not_after,
+                profile=options["profile"],
             )
         sans = tuple(name for value in options["san"] for name in value.split(","))
-        return plan_fields(
-            Fields(options["cn"], sans, options["key_type"], options["validity_days"], options["profile"]), requester=requester
-        )
+        fields = Fields(options["cn"], sans, options["key_type"], options["validity_days"], options["profile"], not_after)
+        return plan_fields(fields, requester=requester)
 
     def _read(self, path: str) -> bytes:
         if path == "-":
@@ -105,3 +111,11 @@ class Command(PortalCommand):
     def _progress(self, public_id: str, options: dict[str, Any]) -> None:
         if not options["json"]:
             self.stderr.write(f"  {public_id}: policy, key, CSR, CA, inventory ...")
+
+
+def _date(text: str) -> date | None:
+    """Raises CommandError for what is not a date of the calendar."""
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError as exc:
+        raise CommandError(f"--not-after takes a date such as 2027-01-31, not {text[:40]!r}.", returncode=2) from exc

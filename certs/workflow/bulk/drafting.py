@@ -29,7 +29,7 @@ from certs.intake.uploads.lines import Line
 from certs.models import BulkItem, BulkOrder, Issuer, Team, new_public_id
 from certs.models.batch import insert_models, update_rows
 from certs.workflow.beats import pause
-from certs.workflow.bulk.items import spec_to_json, suggestion_applies
+from certs.workflow.bulk.items import spec_changed, spec_to_json, suggestion_applies
 from certs.workflow.bulk.judging import Judge, judge
 from certs.workflow.issuance import Requester, active_issuer, check_profiles
 
@@ -238,7 +238,7 @@ def _change_as_suggested(items: Sequence[BulkItem]) -> int:
     for item in items:
         assert item.spec is not None
         item.notes = [*item.notes, f"Changed as the policy suggested: {(item.suggestion or {})['text']}"]
-        item.spec = item.spec | (item.suggestion or {})["changes"]
+        item.spec = spec_changed(item.spec, (item.suggestion or {})["changes"])
         item.common_name = item.spec["common_name"] or item.common_name
     judge(items, Team.objects.in_bulk({item.team_id for item in items}))
     fields = ("common_name", "spec", "notes", "outcome", "reason", "suggestion")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from audit.batches import among_texts, ask, text_list
 from certs.intake.spec import CertificateSpec
 from certs.models import BulkChunk, BulkItem, BulkOrder
 from certs.models.batch import instances, select_query
+from certs.validity import Validity
 from keys.spec import KeyFacts
 
 ISSUABLE = (BulkItem.Outcome.ALLOW, BulkItem.Outcome.NEEDS_APPROVAL)
@@ -22,6 +24,7 @@ def spec_to_json(spec: CertificateSpec | None) -> dict[str, Any] | None:
         "ip_addresses": list(spec.ip_addresses),
         "key": spec.key,
         "validity_days": spec.validity_days,
+        "not_after": spec.not_after.isoformat() if spec.not_after else None,
         "profile": spec.profile,
     }
 
@@ -36,6 +39,7 @@ def spec_of(item: BulkItem) -> CertificateSpec:
         ip_addresses=tuple(spec["ip_addresses"]),
         key=spec["key"],
         validity_days=spec["validity_days"],
+        not_after=date.fromisoformat(spec["not_after"]) if spec.get("not_after") else None,
         profile=spec["profile"],
         csr_der=bytes(item.csr_der) if brought else None,
         spki_der=brought or None,
@@ -45,6 +49,16 @@ def spec_of(item: BulkItem) -> CertificateSpec:
 def key_label(item: BulkItem) -> str:
     """The key of a line as people write it."""
     return KeyFacts.from_name(item.spec["key"]).label if item.spec else ""
+
+
+def validity_of(item: BulkItem) -> Validity | None:
+    """What a line that could be read asks for."""
+    return spec_of(item).validity if item.spec else None
+
+
+def spec_changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A specification as JSON with a suggestion of the policy applied; days take the place of an end date."""
+    return spec | changes | ({"not_after": None} if "validity_days" in changes else {})
 
 
 def suggestion_applies(item: BulkItem) -> bool:

@@ -16,7 +16,8 @@ from django.db.models.functions import Coalesce
 
 from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
 from certs.terms import RequestState as S
-from certs.workflow.bulk.items import chosen_outcomes, key_label, suggestion_applies
+from certs.validity import Validity
+from certs.workflow.bulk.items import chosen_outcomes, key_label, suggestion_applies, validity_of
 from certs.workflow.states import UNFINISHED
 
 PAGE, BATCH = 50, 500
@@ -79,6 +80,11 @@ class SeenLine:
     @property
     def key(self) -> str:
         return key_label(self.item)
+
+    @property
+    def validity(self) -> Validity | None:
+        """The days or the end date of a line that could be read."""
+        return validity_of(self.item)
 
     @property
     def reason(self) -> str:

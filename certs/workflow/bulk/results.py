@@ -24,9 +24,9 @@ _UNSAFE = re.compile(r"[^a-z0-9.-]")
 _NAME_CHARS = 200  # with number and ending below the 255 octets of most file systems
 INVENTORY_COLUMNS = (
     *("line", "source", "name", "names", "cert_id", "serial_number", "status", "not_before", "not_after"),
-    *("key", "sha256_fingerprint", "spki_sha256", "issuer", "profile", "team", "policy_version", "request"),
+    *("key", "sha256_fingerprint", "spki_sha256", "issuer", "profile", "team", "policy_version", "request", "requested_validity"),
 )
-PROBLEM_COLUMNS = ("line", "source", "name", "state", "reason", "what_would_pass", "request")
+PROBLEM_COLUMNS = ("line", "source", "name", "state", "reason", "what_would_pass", "request", "validity")
 
 
 def certificates_zip(order: BulkOrder, teams: Teams) -> Iterator[bytes]:
@@ -111,12 +111,17 @@ def _inventory_row(line: SeenLine, certificate: Certificate) -> Sequence[object]
         certificate.team.slug,
         certificate.policy_version,
         line.request.public_id if line.request else "",
+        _validity(line),
     )
 
 
 def _problem_row(line: SeenLine) -> Sequence[object]:
     name = line.item.common_name
-    return (line.item.number, line.item.source, name, line.standing, line.reason, line.advice, line.request or "")
+    return (line.item.number, line.item.source, name, line.standing, line.reason, line.advice, line.request or "", _validity(line))
+
+
+def _validity(line: SeenLine) -> str:
+    return line.validity.written if line.validity else ""
 
 
 def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:

@@ -97,9 +97,10 @@ def note_intents(
     `at_once`: the own CA's note shares this transaction, for a caller who waits. Else it follows when the attempts are on record,
     so that an order which kills its worker there is found out.
     """
-    requests = _still_allowed(requests, judged, now=now)
-    if not requests:
+    allowed = _still_allowed(requests, judged, now=now)
+    if not allowed:
         return []
+    requests, longest = [request for request, _ in allowed], {request.pk: decision.longest_days for request, decision in allowed}
     claims = open_attempts(requests, STEP, now=now, fresh=judged is not None)
     worn_out(claims.worn_out, source=S.CSR_CREATED, now=now)
     mine = [request for request in requests if request.pk in claims.mine]
@@ -111,7 +112,10 @@ def note_intents(
             for r in mine
         ]
     )
-    return [_work(issuer, [r for r in mine if r.issuer_id == pk], csrs, claims, now=now, at_once=at_once) for pk, issuer in issuers.items()]
+    return [
+        _work(issuer, [r for r in mine if r.issuer_id == pk], csrs, claims, longest, now=now, at_once=at_once)
+        for pk, issuer in issuers.items()
+    ]
 
 
 def _issuers_of(requests: Sequence[CertificateRequest], *, locked_already: bool) -> dict[int, Issuer]:
@@ -134,12 +138,16 @@ def _work(
     requests: Sequence[CertificateRequest],
     csrs: Mapping[int, RequestCSR],
     claims: Claims,
+    longest: Mapping[int, int | None],
     *,
     now: datetime,
     at_once: bool,
 ) -> Work:
     # What an earlier attempt may have had signed is as old as that attempt, so the order keeps the time of the first.
-    orders = {request.pk: order_for(request, csrs[request.pk], now=claims.since.get(request.pk, now)) for request in requests}
+    orders = {
+        request.pk: order_for(request, csrs[request.pk], now=claims.since.get(request.pk, now), longest_days=longest[request.pk])
+        for request in requests
+    }
     own = own_ca(issuer.alias) if at_once and ended_unasked(issuer, orders.values()) is None else None
     return Work(
         issuer=issuer,
@@ -154,7 +162,7 @@ def _work(
 
 def _still_allowed(
     requests: Sequence[CertificateRequest], judged: Mapping[int, Decision] | None, *, now: datetime
-) -> list[CertificateRequest]:
+) -> list[tuple[CertificateRequest, Decision]]:
     """Those that the policy in force now allows and whose key is not blocked; the others end here, naming both versions."""
     if not requests:
         return []
@@ -177,7 +185,7 @@ def _still_allowed(
             message = f"The certificate to be renewed was revoked ({stopped[request.pk]}), so nothing follows it"
             rejections.append((request, "lineage_revoked", message, "Ask for a new certificate if one is needed."))
         elif fine:
-            allowed.append(request)
+            allowed.append((request, decision))
         else:
             message, suggestion = refusal(decision)
             if decision.outcome is PolicyOutcome.NEEDS_APPROVAL:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 
 import pytest
 
-from certs.intake.spec import IntakeDefaults
+from certs.intake.spec import CertificateSpec, IntakeDefaults
 from keys.spec import KeySpec
-from tests.certs.intake.examples import DEFAULTS, issued
+from tests.certs.intake.examples import TODAY, issued
 
 API = ("api.example.com",)
 
@@ -133,11 +132,15 @@ ONE = [
 ]
 
 
+def days_from_today(spec: CertificateSpec) -> int | None:
+    return (spec.not_after - TODAY).days if spec.not_after else spec.validity_days
+
+
 @pytest.mark.parametrize(("text", "names", "key", "days", "profile"), ONE)
 def test_one_certificate(text: str, names: tuple[str, ...], key: str, days: int, profile: str) -> None:
     (spec,) = issued(text).specs
     assert (spec.common_name, spec.dns_names) == (names[0], names)
-    assert (spec.key, spec.validity_days, spec.profile) == (key, days, profile)
+    assert (spec.key, days_from_today(spec), spec.profile) == (key, days, profile)
     assert (spec.ip_addresses, spec.csr_der) == ((), None)
 
 
@@ -213,8 +216,11 @@ NOTES = [
         "bücher.example.com is written xn--bcher-kva.example.com in a certificate",
     ),
     ("server certificate for a.example.com, a.example.com, P-256, 90 days", "Asked for more than once, taken once: a.example.com"),
-    ("server certificate for a.example.com, P-256, 3 months", "3 months = 92 days, until 2027-02-24"),
-    ("server certificate for a.example.com, P-256, until 2027-01-31", "until 2027-01-31 = 68 days"),
+    (
+        "server certificate for a.example.com, P-256, 3 months",
+        "3 months = until 2027-02-24, 92 days from today, to the end of that day (UTC)",
+    ),
+    ("server certificate for a.example.com, P-256, until 2027-01-31", "until 2027-01-31, 68 days from today, to the end of that day (UTC)"),
     (
         "server certificate for a.example.com, 3072-bit key, 90 days",
         "3072-bit is understood as RSA 3072: no other kind of key has that size",
@@ -228,16 +234,10 @@ def test_assumption_is_said(text: str, note: str) -> None:
     assert issued(text).notes == (note,)
 
 
-def test_without_a_day_months_and_years_are_counted_flat() -> None:
-    plan = issued("certificate for api for 3 months", replace(DEFAULTS, today=None))
-    assert plan.specs[0].validity_days == 90
-    assert "3 months = 90 days (365 days a year, 30 a month)" in plan.notes
-
-
-def test_leap_years_and_short_months() -> None:
-    assert issued("certificate for api for 1 month", replace(DEFAULTS, today=date(2027, 1, 31))).specs[0].validity_days == 28
-    assert issued("certificate for api for 1 year", replace(DEFAULTS, today=date(2028, 2, 29))).specs[0].validity_days == 365
-    assert issued("certificate for api for 1 year", replace(DEFAULTS, today=date(2027, 6, 1))).specs[0].validity_days == 366
+@pytest.mark.parametrize("text", ["31 January", "January 31", "January 31,", "31 January 2027,", "Jan 31, 2027,"])
+def test_a_key_size_after_a_date_is_no_year(text: str) -> None:
+    (spec,) = issued(f"certificate for api until {text} 4096 bit RSA").specs
+    assert (spec.not_after, spec.key) == (date(2027, 1, 31), "rsa-4096")
 
 
 def test_defaults_come_from_the_caller() -> None:

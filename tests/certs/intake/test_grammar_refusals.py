@@ -70,12 +70,13 @@ REFUSED = [
     ("Issue certificate for api until 2026-11-24", "2026-11-24", "2026-11-24 is not in the future"),
     ("Issue certificate for api until 2026-02-30", "2026-02-30", "There is no such day as 2026-02-30"),
     ("Issue certificate for api until tomorrow", "tomorrow", "'tomorrow' is not understood here"),
+    ("Issue certificate for api until 31 February", "31 February", "There is no such day as 31 February"),
     ("Issue certificate for api until 90 days", "until 90 days", "A date is missing after this word"),
     ("Issue certificate for api 2027-01-31", "2027-01-31", "What about this date?"),
     ("Issue certificate for api for 999999 days", "999999 days", "is longer than 36500 days"),
     ("Issue certificate for api for 999999 years", "999999 years", "is longer than 36500 days"),
     ("Issue certificate for api for 1000000 days", "1000000 days", "The number 1000000… has more than 6 digits"),
-    ("Issue certificate for api until 9999-12-31", "9999-12-31", "is longer than 36500 days"),
+    ("Issue certificate for api until 9999-12-31", "9999-12-31", "is more than 36500 days away"),
     # profiles
     ("TLS client and server certificate for api", "server", "Two profiles: 'client' and 'server'; say one"),
     ("mTLS certificate for api", "mTLS", "mTLS has two sides"),
@@ -147,6 +148,7 @@ def test_bare_label_without_a_domain_is_refused() -> None:
 
 def test_dates_need_a_day_to_count_from() -> None:
     assert "An end date is not possible here" in refusal("certificate for api until 2027-01-31", replace(DEFAULTS, today=None)).message
+    assert "Months and years are not possible here" in refusal("certificate for api for 3 months", replace(DEFAULTS, today=None)).message
 
 
 def test_smaller_order_limit_counts() -> None:
