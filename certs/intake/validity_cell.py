@@ -12,10 +12,10 @@ from certs.intake.spec import IntakeDefaults
 from certs.validity import LONGEST_DAYS, Validity
 
 _WAYS = "Write days such as 90, a span such as 3 months, or an end date such as 2027-01-31."
-_NUMBER = re.compile(r"([+-]?)(\d+)(?:([.,])(\d*))?(?:\s*days?)?", re.IGNORECASE)
-_YEAR_FIRST = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
-_YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})")
-_MONTH_IN_LETTERS = re.compile(r"(\d{1,2})[-./\s]+([a-z]{3,9})[-./,\s]+(\d{4})", re.IGNORECASE)
+_NUMBER = re.compile(r"([+-]?)(\d+)(?:([.,])(\d*))?(?:\s*days?)?", re.IGNORECASE | re.ASCII)
+_YEAR_FIRST = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})", re.ASCII)
+_YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})", re.ASCII)
+_MONTH_IN_LETTERS = re.compile(r"(\d{1,2})[-./\s]+([a-z]{3,9})[-./,\s]+(\d{4})", re.IGNORECASE | re.ASCII)
 _TIME_OF_DAY = re.compile(r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?$")
 _THOUSAND = 3  # digits after a separator that may be one of thousands
 _DIGITS = 6

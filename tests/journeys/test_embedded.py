@@ -93,6 +93,7 @@ def test_dry_run_shows_the_plan_and_makes_nothing(home: Home) -> None:
         "sans": ["api-1.example.com"],
         "key": "rsa-4096",
         "validity_days": 90,
+        "not_after": None,
         "profile": "tls-server",
     }
     assert home.run("shell", "-v", "0", "-c", "from certs.models import *; print(CertificateRequest.objects.count())")[1] == before
