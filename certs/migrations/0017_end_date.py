@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0011_sweep_every_five_seconds"),
+        ("certs", "0016_tokens_end"),
         ("keys", "0005_slim_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
