@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
+from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from audit.admin import ReadOnlyAdmin
+import certs.admin_accounts  # noqa: F401 - registers accounts, groups and schedules
+from audit.admin import AttributedAdmin, ReadOnlyAdmin
 from audit.log import Actor
 from certs.access.permissions import Authority, Permission, holds
 from certs.admin_filters import AttemptOutcome, AttemptStep, Door, StillOpen
@@ -39,22 +43,56 @@ from certs.models import (
     UnclaimedResult,
     UnknownCertificate,
 )
+from certs.models.team import outside
 from certs.revocation.unblock import MOST_REASON, unblock_key
 from certs.workflow.tokens import revoke_token
+from certs.x509.domains import is_inside
 from keys.models import PublicKey
+
+
+class DomainFormSet(BaseInlineFormSet):  # type: ignore[type-arg] # no type arguments at run time
+    """The domains of a team, as they will be: the default domain must lie inside them."""
+
+    def clean(self) -> None:
+        super().clean()
+        kept = [form for form in self.forms if form not in self.deleted_forms]
+        shown = {form.initial.get("name") for form in self.forms}
+        stored = self.instance.domain_names() if self.instance.pk else ()
+        owned = {form.instance.name for form in kept if form.instance.name}
+        owned |= {name for name in stored if name not in shown}
+        default = self.instance.default_domain
+        if default and not is_inside(default, owned):
+            raise ValidationError(outside(default, owned))
 
 
 class DomainInline(admin.TabularInline):  # type: ignore[type-arg] # no type arguments at run time
     model = Domain
+    formset = DomainFormSet
     extra = 1
 
 
 @admin.register(Team)
-class TeamAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # no type arguments at run time
+class TeamAdmin(AttributedAdmin):
     list_display = ("name", "slug", "default_domain", "email")
     search_fields = ("name", "slug")
     filter_horizontal = ("members",)
     inlines = (DomainInline,)
+
+    def save_model(self, request: HttpRequest, obj: Team, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
+        """Save a default domain only after its domain: both may be new on this page."""
+        wanted, obj.default_domain = obj.default_domain, ""
+        if is_inside(wanted, obj.domain_names() if change else ()):
+            obj.default_domain = wanted
+        super().save_model(request, obj, form, change)
+        obj.default_domain = wanted
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
+        wanted = form.instance.default_domain
+        super().save_related(request, form, formsets, change)
+        form.instance.refresh_from_db(fields=["default_domain"])
+        if form.instance.default_domain != wanted:
+            form.instance.default_domain = wanted
+            form.instance.save()
 
 
 @admin.register(Issuer)

@@ -8,10 +8,14 @@ class CertsConfig(AppConfig):
 
     def ready(self) -> None:
         # Models exist only from here on.
+        from certs.access.changes_of_power import record_changes_of_power  # noqa: PLC0415
         from certs.access.leaving import connect_receivers  # noqa: PLC0415
         from certs.access.roles import ensure_roles  # noqa: PLC0415
         from certs.access.sessions import connect_signals  # noqa: PLC0415
+        from certs.notifications.changes_of_power import connect_notices  # noqa: PLC0415
 
+        record_changes_of_power()
+        connect_notices()
         post_migrate.connect(ensure_roles, sender=self, dispatch_uid="certs.access.roles")
         connect_receivers()
         connect_signals()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,8 +12,10 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
+from django.db.models import Model, QuerySet
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from audit.changes import attribute
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
@@ -71,6 +72,16 @@ class Bootstrap:
         self.made.append(what)
         self.tell(f"made {what}")
 
+    @transaction.atomic
+    def _ensure(self, model: type[Model], *, name: str, **fields: Any) -> bool:
+        """Make the row of that name if there is none, in the name of this command."""
+        if QuerySet(model).filter(name=name).exists():
+            return False
+        row = model(name=name, **fields)
+        attribute(row, ACTOR)
+        row.save()
+        return True
+
     def groups(self) -> None:
         """`migrate` makes them; an installation that deleted one gets it back."""
         for name in ensure_roles():
@@ -87,7 +98,7 @@ class Bootstrap:
 
     def policy(self) -> None:
         for name, ekus, description in PROFILES:
-            if Profile.objects.get_or_create(name=name, defaults={"ekus": list(ekus), "description": description})[1]:
+            if self._ensure(Profile, name=name, ekus=list(ekus), description=description):
                 self._made(f"profile {name}")
         name = settings.PKI_DEFAULT_POLICY
         if Policy.objects.filter(name=name, versions__state=PolicyVersion.State.PUBLISHED).exists():
@@ -101,8 +112,10 @@ class Bootstrap:
             return
         domains = settings.PKI_DEFAULT_DOMAINS
         with transaction.atomic():
-            team = Team.objects.create(slug="platform", name="Platform", default_domain=domains[0])
-            Domain.objects.bulk_create([Domain(name=name, team=team) for name in domains])
+            team = Team(slug="platform", name="Platform", default_domain=domains[0])
+            for row in (team, *(Domain(name=name, team=team) for name in domains)):
+                attribute(row, ACTOR)
+                row.save()
         self._made(f"team platform, which owns {' and '.join(domains)}")
 
     def authority(self) -> Issuer:
@@ -136,16 +149,12 @@ class Bootstrap:
     def schedules(self) -> None:
         for name, entry in settings.PKI_SCHEDULES.items():
             interval, _ = IntervalSchedule.objects.get_or_create(every=entry["every_seconds"], period=IntervalSchedule.SECONDS)
-            _, made = PeriodicTask.objects.get_or_create(
-                name=name, defaults={"task": entry["task"], "interval": interval, "args": json.dumps([])}
-            )
-            if made:
+            if self._ensure(PeriodicTask, name=name, task=entry["task"], interval=interval):
                 self._made(f"schedule «{name}»")
         crontabs: dict[str, Any] = settings.PKI_CRONTABS
         for name, entry in crontabs.items():
             crontab, _ = CrontabSchedule.objects.get_or_create(**entry["crontab"], timezone="UTC")
-            _, made = PeriodicTask.objects.get_or_create(name=name, defaults={"task": entry["task"], "crontab": crontab})
-            if made:
+            if self._ensure(PeriodicTask, name=name, task=entry["task"], crontab=crontab):
                 self._made(f"schedule «{name}»")
 
     def demo_login(self) -> dict[str, str] | None:
@@ -155,10 +164,15 @@ class Bootstrap:
             self.tell("login: demo   (its password was printed the first time; a new one: .venv/bin/python manage.py changepassword demo)")
             return None
         password = secrets.token_urlsafe(12)
-        user = users.objects.create_superuser("demo", "demo@example.com", password)
+        user = users(username="demo", email="demo@example.com", is_staff=True, is_superuser=True)
+        user.set_password(password)
+        attribute(user, ACTOR)
+        with transaction.atomic():
+            user.save()
         user.groups.add(*Group.objects.filter(name__in=("approver", "security officer", "operator")))
         team = Team.objects.order_by("pk").first()
         if team is not None:
+            attribute(team, ACTOR)
             team.members.add(user)
         self._made("login demo")
         self.tell(f"login: demo   password: {password}   (printed this once)")

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from audit.admin import AttributedAdmin
 from audit.log import Actor
 from policy.errors import PolicyError
 from policy.models import Policy, PolicyVersion, Profile
@@ -22,12 +23,10 @@ from policy.rules.profiles import KNOWN_EKUS
 if TYPE_CHECKING:
     ProfileModelForm = forms.ModelForm[Profile]
     VersionModelForm = forms.ModelForm[PolicyVersion]
-    ProfileModelAdmin = admin.ModelAdmin[Profile]
-    PolicyModelAdmin = admin.ModelAdmin[Policy]
     VersionModelAdmin = admin.ModelAdmin[PolicyVersion]
 else:
     ProfileModelForm = VersionModelForm = forms.ModelForm
-    ProfileModelAdmin = PolicyModelAdmin = VersionModelAdmin = admin.ModelAdmin
+    VersionModelAdmin = admin.ModelAdmin
 
 
 class ProfileForm(ProfileModelForm):
@@ -45,14 +44,14 @@ class ProfileForm(ProfileModelForm):
 
 
 @admin.register(Profile)
-class ProfileAdmin(ProfileModelAdmin):
+class ProfileAdmin(AttributedAdmin):
     form = ProfileForm
     list_display = ("name", "ekus", "description", "subject_organization")
     search_fields = ("name",)
 
 
 @admin.register(Policy)
-class PolicyAdmin(PolicyModelAdmin):
+class PolicyAdmin(AttributedAdmin):
     list_display = ("name", "description")
     search_fields = ("name",)
 

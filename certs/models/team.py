@@ -9,6 +9,8 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
 
+from audit.changes import actor_of, attribute
+from audit.events import Actor
 from certs.errors import InputRefused
 from certs.x509.domains import NORMAL_FORM, is_inside, normalise_domain
 
@@ -58,7 +60,7 @@ class RowByRow(models.QuerySet[_Row]):
 def outside(default: str, owned: Collection[str]) -> str:
     """Return the refusal of a default domain that the team does not own."""
     return (
-        f"{default} is outside the team's domains ({', '.join(sorted(owned)[:10])}). "
+        f"{default} is outside the team's domains ({', '.join(sorted(owned)[:10]) or 'none'}). "
         "Choose one of them, or add the domain to the team first."
     )
 
@@ -177,13 +179,13 @@ class Domain(models.Model):
         before = Domain.objects.filter(pk=self.pk).select_related("team").first()
         super().save(*args, **kwargs)
         if before is not None:
-            drop_lost_default(before.team)
+            drop_lost_default(before.team, actor_of(self))
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the domain. A team that loses its default domain by this has none afterwards."""
         deleted = super().delete(*args, **kwargs)
-        drop_lost_default(self.team)
+        drop_lost_default(self.team, actor_of(self))
         return deleted
 
     def clean(self) -> None:
@@ -191,9 +193,10 @@ class Domain(models.Model):
         self.name = _normal_domain(self.name, "name")
 
 
-def drop_lost_default(team: Team) -> None:
+def drop_lost_default(team: Team, actor: Actor) -> None:
     """Clear a default domain that is not inside the team's domains any more."""
     team.refresh_from_db(fields=["default_domain"])
     if team.default_domain and not is_inside(team.default_domain, team.domain_names()):
         team.default_domain = ""
+        attribute(team, actor)
         team.save(update_fields=["default_domain"])

@@ -7,14 +7,18 @@ from datetime import datetime
 
 from django.conf import settings
 
-from certs.models import Certificate
+from certs.models import Certificate, Team
 from certs.models.permission import Permission, holders_of
 from certs.notifications.mail import write_mail
 
 
 def owners_of(certificate: Certificate) -> list[str]:
     """The team's address, else its members'; the operators where there is neither."""
-    team = certificate.team
+    return addresses_of(certificate.team)
+
+
+def addresses_of(team: Team) -> list[str]:
+    """The team's address, else its members'; the operators where there is neither."""
     if team.email:
         return [team.email]
     members = [address for address in team.members.filter(is_active=True).values_list("email", flat=True) if address]

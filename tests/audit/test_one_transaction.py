@@ -60,10 +60,11 @@ def test_failure_at_the_end_leaves_nothing() -> None:
     Group.objects.create(name="a")
     with pytest.raises(IntegrityError):
         say_and_insert(groups("a"))
-    assert not AuditEvent.objects.exists()
+    ours = AuditEvent.objects.filter(subject="req-1")
+    assert not ours.exists()
     with one_transaction():  # and the connection is good for the next one
         say("req-1")
-    assert AuditEvent.objects.get().subject_seq == 1
+    assert ours.get().subject_seq == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -232,7 +233,7 @@ def test_more_than_the_sockets_hold_goes_both_ways_at_once() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_what_is_asked_afterwards_is_answered_as_of_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    names: tuple[str, list[Any]] = ("SELECT name FROM auth_group ORDER BY name", [])
+    names: tuple[str, list[Any]] = ("SELECT name FROM auth_group WHERE length(name) = 1 ORDER BY name", [])
     with one_transaction():
         insert_later(groups("a"))
         say("req-1")

@@ -1,0 +1,63 @@
+"""The rows that give power: each change of one is in the audit log, with who, old and new value.
+
+A change of power is a row that decides who may do what (accounts, groups, teams, domains, tokens),
+what is allowed (profiles, policies, issuers), or whether the portal's own jobs run (schedules).
+A model that gives power and is missing here is a fault: see the test of the admin's models.
+
+Changes that use cases write with events of their own: policy versions (`policy.publishing`),
+creation and revocation of tokens, creation of issuers and their state.
+"""
+
+from __future__ import annotations
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db.models import Model
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+
+from audit.changes import CHANGED, CREATED, DELETED, Watched, watch, watched
+from certs.models import ApiToken, Domain, Issuer, Team
+from policy.models import Policy, Profile
+
+_ACCOUNT = ("username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
+_TEAM = ("slug", "name", "default_domain", "organization", "email")
+_TOKEN = ("name", "user", "team", "scopes", "profiles", "expires_at", "revoked_at")
+_ISSUER = ("name", "slug", "alias", "state", "parent", "key", "successor")
+_PROFILE = ("name", "ekus", "description", "subject_organization")
+_TASK = (
+    *("name", "task", "enabled", "interval", "crontab", "solar", "clocked", "args", "kwargs"),
+    *("queue", "exchange", "routing_key", "headers", "priority", "expires", "expire_seconds"),
+    *("one_off", "start_time"),
+)
+_CRONTAB = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year", "timezone")
+
+
+def wholly_recorded() -> dict[type[Model], Watched]:
+    """Return the models of which every row is explained by its last event alone."""
+    return {model: what for model, what in watched().items() if CREATED in what.verbs}
+
+
+def record_changes_of_power() -> None:
+    """Watch every model that gives power. For `AppConfig.ready()`."""
+    people = ("groups", "user_permissions")
+    watch(get_user_model(), Watched("user", _ACCOUNT, hidden=("password",), relations=people))
+    watch(Group, Watched("group", ("name",), relations=("permissions",)))
+    watch(Team, Watched("team", _TEAM, relations=("members",)))
+    watch(Domain, Watched("domain", ("name", "team")))
+    watch(Profile, Watched("profile", _PROFILE))
+    watch(Policy, Watched("policy", ("name", "description")))
+    token = Watched("token", _TOKEN, hidden=("sha256",), verbs=(CHANGED,), subject="token")
+    watch(ApiToken, token)
+    ders = ("certificate_der", "trust_anchor_der")
+    watch(Issuer, Watched("issuer", _ISSUER, hidden=ders, verbs=(CHANGED, DELETED)))
+    watch(PeriodicTask, Watched("schedule", _TASK))
+    watch(IntervalSchedule, Watched("schedule", ("every", "period")))
+    watch(CrontabSchedule, Watched("schedule", _CRONTAB))
+    watch(SolarSchedule, Watched("schedule", ("event", "latitude", "longitude")))
+    watch(ClockedSchedule, Watched("schedule", ("clocked_time",)))
