@@ -18,17 +18,19 @@ def main(names: list[str]) -> int:
     with portal.prepared():
         from bench import bulk, crl, http, memory, ocsp, rates, single  # noqa: PLC0415 - Django must be set up first
 
+        parts = {
+            "single": single.run,
+            "rates": rates.run,
+            "http": http.run,
+            "bulk": bulk.run,
+            "bulk-vault": bulk.run_vault,
+            "memory": memory.run,
+            "crl": crl.run,
+            "ocsp": ocsp.run,
+        }
         for name in wanted:
-            {
-                "single": single.run,
-                "rates": rates.run,
-                "http": http.run,
-                "bulk": bulk.run,
-                "bulk-vault": bulk.run_vault,
-                "memory": memory.run,
-                "crl": crl.run,
-                "ocsp": ocsp.run,
-            }[name]()
+            with portal.for_one_part():
+                parts[name]()
     return 0
 
 

@@ -34,7 +34,8 @@ from keys.spec import KeySpec
 
 LINES = int(os.environ.get("PKI_BENCH_LINES", "10000"))
 WARMING = 1000  # lines of an order before the one that is measured: a chunk for each worker
-PROCESSES, RSA_LINES, ROUNDS, COUNTED = 2, 10, 30, 100
+ROUNDS = int(os.environ.get("PKI_BENCH_ROUNDS", "30"))
+PROCESSES, RSA_LINES, COUNTED = 2, 10, 100
 VAULT_CA = "Bench-Vault-CA"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import secrets
 import shutil
@@ -23,9 +24,10 @@ from bench.machine import row
 from certs.models import Certificate, Issuer
 from certs.status.maintenance import keep_status_information
 
-CERTIFICATES = 1_000_000
-ASKED, HOT = 20_000, 1_000
-SECONDS, CONNECTIONS, RUNS = 10, 8, 3
+CERTIFICATES = int(os.environ.get("PKI_BENCH_CERTIFICATES", "1000000"))
+ASKED, HOT = min(20_000, CERTIFICATES), min(1_000, CERTIFICATES)
+SECONDS = int(os.environ.get("PKI_BENCH_SECONDS", "10"))
+CONNECTIONS, RUNS = 8, 3
 # wrk runs this in each of its threads: the requests are made before the clock starts.
 POST = """
 local bodies = {}
@@ -50,8 +52,7 @@ end
 def run() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("This benchmark needs wrk (Debian's package of that name).")
-    if Certificate.objects.count() < CERTIFICATES:
-        fill(CERTIFICATES)
+    fill(CERTIFICATES)
     keep_status_information()
     issuer = Issuer.objects.get(name=settings.PKI_DEFAULT_CA)
     print(f"OCSP, {CERTIFICATES:,} certificates in PostgreSQL, two web processes, {CONNECTIONS} connections, {RUNS} x {SECONDS} s")

@@ -22,24 +22,85 @@ os.environ.setdefault("PKI_BENCH_DATABASE", f"bench_{os.getpid()}")
 
 @contextlib.contextmanager
 def prepared() -> Iterator[None]:
-    """Needs the servers of tests.harness (`make bench` starts them); makes a database of its own and drops it again."""
+    """Set up a portal on the servers of tests.harness (`make bench` starts them), and drop it at the end.
+
+    It stays as `bootstrap` left it: each part works on a copy (`for_one_part`).
+    """
     if not os.environ.get("PKI_TEST_DATABASE_URL"):
         raise SystemExit("Run this as `make bench`: it starts the private PostgreSQL, Redis and Vault that are measured.")
     django.setup()
     from django.core.management import call_command  # noqa: PLC0415 - after setup
 
     name = settings.DATABASES["default"]["NAME"]
-    mount = _transit_mount()
     _sql(f'CREATE DATABASE "{name}"')
     try:
         call_command("bootstrap", verbosity=0, stdout=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+        _close_connections()
+        _sql(f'ALTER DATABASE "{name}" RENAME TO "{name}_prepared"')
         yield
     finally:
-        mount.sys.disable_secrets_engine(os.environ["PKI_TEST_VAULT_MOUNT"])
-        from django.db import connections  # noqa: PLC0415 - after setup
+        _close_connections()
+        for database in (name, f"{name}_prepared"):
+            _sql(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
-        connections.close_all()
+
+@contextlib.contextmanager
+def for_one_part() -> Iterator[None]:
+    """Give one part the prepared database, an empty Vault mount and empty queues.
+
+    So parts run in any order and any number of times. Settings that a part changes are put back.
+    """
+    name, mount = settings.DATABASES["default"]["NAME"], os.environ["PKI_TEST_VAULT_MOUNT"]
+    environment, changed = dict(os.environ), _Settings()
+    client = _transit_mount()
+    _sql(f'CREATE DATABASE "{name}" TEMPLATE "{name}_prepared"')
+    try:
+        _forget_what_is_cached()
+        yield
+    finally:
+        changed.put_back()
+        os.environ.clear()
+        os.environ.update(environment)
+        _close_connections()
         _sql(f'DROP DATABASE "{name}" WITH (FORCE)')
+        client.sys.disable_secrets_engine(mount)
+
+
+class _Settings:
+    """The settings that parts change."""
+
+    NAMES = ("CA_CLIENTS", "PKI_CA_KEY_BACKEND", "PKI_LEAF_KEY_BACKEND")
+
+    def __init__(self) -> None:
+        self._before = {name: getattr(settings, name) for name in self.NAMES}
+
+    def put_back(self) -> None:
+        for name, value in self._before.items():
+            setattr(settings, name, value)
+
+
+def _close_connections() -> None:
+    """A database can be copied, renamed or dropped only without connections."""
+    from django.db import connections  # noqa: PLC0415 - after setup
+
+    from certs.ocsp.book import forget_connection  # noqa: PLC0415
+
+    forget_connection()
+    connections.close_all()
+
+
+def _forget_what_is_cached() -> None:
+    """What this process and the queues remember is of another copy of the database."""
+    from certs.api.auth import forget_tokens  # noqa: PLC0415 - after setup
+    from certs.ca.registry import forget_clients  # noqa: PLC0415
+    from certs.ocsp.answering import forget_answers  # noqa: PLC0415
+    from certs.ocsp.signers import forget_signers  # noqa: PLC0415
+    from keys.registry import forget_backends  # noqa: PLC0415
+    from pkiportal.celery import app  # noqa: PLC0415
+
+    for forget in (forget_tokens, forget_clients, forget_backends, forget_signers, forget_answers):
+        forget()
+    app.control.purge()
 
 
 def _transit_mount() -> Any:
