@@ -10,6 +10,7 @@ from celery.signals import task_postrun, task_prerun, worker_process_init, worke
 from django.db import close_old_connections
 
 from pkiportal.garbage import collect_seldom, collect_young
+from pkiportal.worker_progress import Progress
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
 
@@ -20,6 +21,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 # every thousand tasks only, and Django's own rule decides before each (age, errors, health check).
 app.conf.update({"CELERY_DB_REUSE_MAX": 1000})
 app.autodiscover_tasks()
+app.steps["consumer"].add(Progress)
 
 
 def _drop_old_connections(sender: Any = None, **_signal: Any) -> None:

@@ -217,6 +217,14 @@ def env_file(name: str) -> str:
     return value
 
 
+def env_path(name: str, default: str) -> str:
+    """An absolute path, of something that need not exist."""
+    value = env_str(name, default)
+    if not Path(value).is_absolute():
+        raise refused(name, "must be an absolute path.")
+    return value
+
+
 def env_secret(name: str, default: str = "", *, at_least: int = 0) -> str:
     """The value of NAME, or the contents of the file that NAME_FILE names. Both set is refused: one of them is stale.
 

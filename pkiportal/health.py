@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -38,12 +38,14 @@ class Part:
         needed_by: The processes (`PKI_SERVE`) that cannot do their work without this part.
         effect: What stops and what still works while the part is missing.
         in_database: The answer is a query, so it is not known while the database is away.
+        used_by: The processes that ask for it; it is no part of the others' readiness.
     """
 
     problem: Callable[[], str]
     needed_by: frozenset[Serve]
     effect: str
     in_database: bool = False
+    used_by: frozenset[Serve] = frozenset(Serve)
 
 
 def healthz(_request: HttpRequest) -> JsonResponse:
@@ -53,13 +55,14 @@ def healthz(_request: HttpRequest) -> JsonResponse:
 
 def readyz(_request: HttpRequest) -> JsonResponse:
     """Report each part; 503 when this process cannot do its work, 200 with `degraded` when others cannot."""
-    problems = _problems()
     serve = Serve(settings.PKI_SERVE)
-    missing = [name for name in problems if serve in PARTS[name].needed_by]
+    used = {name: part for name, part in PARTS.items() if serve in part.used_by}
+    problems = _problems(used)
+    missing = [name for name in problems if serve in used[name].needed_by]
     status = "unavailable" if missing else "degraded" if problems else "ok"
     parts = {
         name: {"ok": False, "problem": problems[name], "effect": part.effect} if name in problems else {"ok": True}
-        for name, part in PARTS.items()
+        for name, part in used.items()
     }
     document = {"status": status, "serves": str(serve), "failed": problems, "parts": parts}
     response = JsonResponse(document, status=503 if missing else 200)
@@ -67,9 +70,9 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     return response
 
 
-def _problems() -> dict[str, str]:
+def _problems(parts: Mapping[str, Part]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name, part in PARTS.items():
+    for name, part in parts.items():
         if part.in_database and "database_read" in found:
             found[name] = UNKNOWN
             continue
@@ -178,6 +181,7 @@ PARTS: dict[str, Part] = {
         _broker,
         frozenset(),
         "Requests are accepted and stored; workers start them once the broker is back. CRLs and OCSP work.",
+        used_by=_WRITERS,
     ),
     "keys": Part(
         _key_backends,

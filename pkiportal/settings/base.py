@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pkiportal.env import (
     env_int,
     env_name,
     env_networks,
+    env_path,
     env_secret,
     env_sender,
     env_suffixes,
@@ -243,6 +245,9 @@ PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
 PKI_NL_PROVIDER = env_choice("PKI_NL_PROVIDER", "", choices=["", "anthropic"])
 # Addresses or networks of the proxies before the portal, whose X-Forwarded-For is believed (who signs in from where).
 PKI_TRUSTED_PROXIES = env_networks("PKI_TRUSTED_PROXIES")
+# A worker whose slots are occupied for so long while no task runs ends itself; what it touches as long as it can take messages.
+PKI_WORKER_STUCK_SECONDS = env_int("PKI_WORKER_STUCK_SECONDS", 30, minimum=5)
+PKI_WORKER_PROGRESS_FILE = env_path("PKI_WORKER_PROGRESS_FILE", f"{tempfile.gettempdir()}/worker-progress")
 # Which paths this process answers: all, portal, ca or status (`pkiportal.served`).
 PKI_SERVE = env_choice("PKI_SERVE", "all", choices=[str(serve) for serve in Serve])
 PKI_EMBEDDED = False

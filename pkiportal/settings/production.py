@@ -13,6 +13,7 @@ from pkiportal.env import (
     env_mount,
     env_name,
     env_origins,
+    env_path,
     env_redis,
     env_secret,
     env_smtp,
@@ -24,7 +25,7 @@ from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering s
 from pkiportal.settings.base import BASE_DIR
 
 PKI_EMBEDDED = False
-AUDIT_HOME = env_str("PKI_AUDIT_HOME", str(BASE_DIR / "var"))  # the sealing key and the checkpoints; only the sealer reads the key
+AUDIT_HOME = env_path("PKI_AUDIT_HOME", str(BASE_DIR / "var"))  # the sealing key and the checkpoints; only the sealer reads the key
 DEBUG = False
 SECRET_KEY = needed("SECRET_KEY", env_secret("SECRET_KEY", at_least=32), example="50 random characters")
 # Defaults that are right for a trial would stand in certificates permanently, or send every alert to nobody.
@@ -67,7 +68,7 @@ SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SESSION_COOKIE_AGE = 12 * 3600
 
-STATIC_ROOT = env_str("PKI_STATIC_ROOT", str(BASE_DIR / "staticfiles"))
+STATIC_ROOT = env_path("PKI_STATIC_ROOT", str(BASE_DIR / "staticfiles"))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

@@ -119,8 +119,9 @@ BAD: dict[str, tuple[str, ...]] = {
     "PKI_LOG_LEVEL": ("zz", ""),
     "PKI_NL_PROVIDER": ("zz",),
     "PKI_SERVE": ("zz", ""),
-    "PKI_AUDIT_HOME": ("zz\nzz",),
-    "PKI_STATIC_ROOT": ("zz\nzz",),
+    "PKI_AUDIT_HOME": ("zz\nzz", "zz", ""),
+    "PKI_STATIC_ROOT": ("zz\nzz", "zz", ""),
+    "PKI_WORKER_PROGRESS_FILE": ("zz\nzz", "zz", ""),
     "PKI_CRL_EVERY_HOURS": (*NUMBERS, "0", "96"),
     "PKI_HOME": ("/dev/null/zz", "zz\nzz"),
 }
