@@ -19,6 +19,7 @@ from bench import bare
 from bench.csrs import make_csr
 from bench.machine import row, spread, timed
 from bench.portal import requester, workers
+from certs.access.permissions import Authority
 from certs.ca.creation import ensure_own_ca
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
@@ -93,7 +94,7 @@ def worked_off(order: BulkOrder) -> tuple[int, float]:
     is measured.
     """
     clicked = time.time()
-    submit_order(order, actor=Actor("command", "bench"))
+    submit_order(order, authority=Authority(Actor("command", "bench")))
     while order.finished_at is None:
         time.sleep(0.5)
         order.refresh_from_db()
@@ -133,7 +134,7 @@ def _vault_calls(order: BulkOrder) -> int:
         sent += 1
         return send(self, *args, **more)
 
-    submit_order(order, actor=Actor("command", "bench"))
+    submit_order(order, authority=Authority(Actor("command", "bench")))
     with patch.object(requests.Session, "send", counted):
         while dispatching.dispatch() or order.chunks.filter(state="queued").exists():
             for chunk in order.chunks.filter(state="queued"):

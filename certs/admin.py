@@ -226,7 +226,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         if not holds(request.user, Permission.REVOKE_TOKENS):
             raise PermissionDenied
         for token in queryset:
-            revoke_token(token, actor=Actor("user", request.user.get_username()))
+            revoke_token(token, authority=Authority(Actor("user", request.user.get_username()), request.user))
 
 
 @admin.register(OperatorAlert)

@@ -5,15 +5,16 @@ Every channel and every use case asks here. A rule that is written anywhere else
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from audit.log import Actor
-from certs.access.membership import is_member
+from certs.access.membership import members_among, teams_of
 from certs.errors import NotFound, NotPermitted
 from certs.models import BulkOrder, Certificate, CertificateRequest, Team
 from certs.models.certificate import CertificateQuerySet
-from certs.models.permission import Permission, holders_of, holds
+from certs.models.permission import Permission, holders_of, holds, teams_seen_by
 
 __all__ = ["Authority", "Permission", "holders_of", "holds", "is_officer"]
 
@@ -57,15 +58,47 @@ class Authority:
             rows = rows.visible_to(self.user)
         return rows if self.team is None else rows.filter(team=self.team)
 
+    def sees(self) -> frozenset[int] | None:
+        """Ids of the teams whose requests, orders and certificates the actor may see; None for every team."""
+        teams = None if self.user is None else teams_seen_by(self.user)
+        if self.team is None:
+            return teams
+        return frozenset({self.team.pk} if teams is None or self.team.pk in teams else ())
+
+    def acts_for(self) -> frozenset[int] | None:
+        """Ids of the teams on whose certificates the actor may act; None for every team."""
+        if self.is_officer:
+            return None
+        own = {self.team.pk} if self.team is not None else {team.pk for team in teams_of(self.user)}
+        return frozenset(team for team in own if self.belongs_to_every({team}))
+
     def belongs_to(self, team: Team) -> bool:
         """Whether the actor is a member of the team now, or the portal itself."""
-        if self.team is not None and self.team.pk != team.pk:
+        return self.belongs_to_every({team.pk})
+
+    def belongs_to_every(self, teams: AbstractSet[int]) -> bool:
+        """The same for several teams, by id."""
+        if self.team is not None and teams != {self.team.pk}:
             return False
-        return self.user is None or is_member(self.user, team)
+        if self.user is None:
+            return True
+        return len(members_among([(team, self.user.pk) for team in teams])) == len(teams)
 
     def may_act_on(self, row: Certificate | CertificateRequest | BulkOrder) -> bool:
-        """Whether the actor may renew, revoke, cancel or resume it: members of its team, and officers."""
-        return self.belongs_to(row.team) or self.is_officer
+        """Whether the actor may renew, revoke, submit or cancel it: members of its team, and officers.
+
+        The lines of a bulk order can belong to several teams: then a member of all of them, and officers.
+        """
+        return self.belongs_to_every(_teams_of(row)) or self.is_officer
+
+    def may_operate(self, row: CertificateRequest | BulkOrder) -> bool:
+        """Whether the actor may pause and resume it: those who may act on it, and operators."""
+        return self.may_act_on(row) or self.holds(Permission.OPERATE)
+
+    def check_may_operate(self, row: CertificateRequest | BulkOrder) -> None:
+        """Raise what `check_may_act` raises, unless the actor may operate."""
+        if not self.holds(Permission.OPERATE):
+            self.check_may_act(row)
 
     def check_may_act(self, row: Certificate | CertificateRequest | BulkOrder) -> None:
         """Raise NotFound for what the actor may not even see, NotPermitted for what the actor may only look at."""
@@ -73,6 +106,11 @@ class Authority:
             return
         if not self.may_see(row):
             raise NotFound(f"There is no such {_KIND[type(row)]}.")
+        if isinstance(row, BulkOrder) and self.belongs_to(row.team):
+            raise NotPermitted(
+                "This order has lines of teams to which you do not belong.",
+                next_step="Ask a person who belongs to every team of its lines, or the security team.",
+            )
         raise NotPermitted(
             "Only members of its team and the security team may do this.",
             field="cert_id" if isinstance(row, Certificate) else "",
@@ -81,7 +119,15 @@ class Authority:
 
     def may_see(self, row: Certificate | CertificateRequest | BulkOrder) -> bool:
         """Whether the actor may learn of its existence."""
-        return self.belongs_to(row.team) or self.holds(Permission.SEE_EVERY_TEAM)
+        teams = self.sees()
+        return teams is None or row.team_id in teams
+
+
+def _teams_of(row: Certificate | CertificateRequest | BulkOrder) -> set[int]:
+    teams = {row.team_id}
+    if isinstance(row, BulkOrder):
+        teams.update(row.items.order_by().values_list("team", flat=True).distinct())
+    return teams
 
 
 _KIND = {Certificate: "certificate", CertificateRequest: "request", BulkOrder: "bulk order"}

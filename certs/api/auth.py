@@ -10,6 +10,7 @@ from ninja.security import HttpBearer
 
 from audit.log import Actor
 from certs.access.api_tokens import good_token
+from certs.access.permissions import Authority
 from certs.errors import NotPermitted
 from certs.models import ApiToken
 from certs.workflow.issuance import Requester
@@ -49,6 +50,11 @@ def actor_of(request: Any) -> Actor:
     """The token as it appears in the audit log: its user and its first characters."""
     token: ApiToken = request.auth
     return Actor("token", f"{token.user.get_username()}:{token.prefix}")
+
+
+def authority_of(request: Any) -> Authority:
+    """The token's user within the token's team."""
+    return Authority(actor_of(request), request.auth.user, request.auth.team)
 
 
 def require_scope(token: ApiToken, scope: str) -> None:

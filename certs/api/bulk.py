@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, StreamingHttpResponse
 from ninja import File, Form, Header, Query, Router, Status, UploadedFile
 
 from audit.clock import database_now
-from certs.api.auth import actor_of, requester_for, require_scope
+from certs.api.auth import authority_of, requester_for, require_scope
 from certs.api.bulk_schemas import BulkOrdered, Item, ItemPage, Judged, Options, OrderStatus
 from certs.api.responses import REFUSALS
 from certs.errors import InputRefused
@@ -118,26 +118,26 @@ def items(
 @router.post("/{bulk_id}/pause", response={200: OrderStatus, **REFUSALS}, operation_id="pause_bulk")
 def pause_order(request: HttpRequest, bulk_id: str) -> Any:
     """Begin nothing new; what is under way goes on."""
-    return Status(200, _told(pause(_mine(request, bulk_id, "certificates:issue"), actor=actor_of(request))))
+    return Status(200, _told(pause(_mine(request, bulk_id, "certificates:issue"), authority=authority_of(request))))
 
 
 @router.post("/{bulk_id}/resume", response={200: OrderStatus, **REFUSALS}, operation_id="resume_bulk")
 def resume_order(request: HttpRequest, bulk_id: str) -> Any:
     """Go on with a paused order."""
-    return Status(200, _told(go_on(_mine(request, bulk_id, "certificates:issue"), actor=actor_of(request))))
+    return Status(200, _told(go_on(_mine(request, bulk_id, "certificates:issue"), authority=authority_of(request))))
 
 
 @router.post("/{bulk_id}/cancel", response={200: OrderStatus, **REFUSALS}, operation_id="cancel_bulk")
 def cancel_order(request: HttpRequest, bulk_id: str) -> Any:
     """What has not begun never will; what is under way is finished."""
-    return Status(200, _told(cancel_rest(_mine(request, bulk_id, "certificates:issue"), actor=actor_of(request))))
+    return Status(200, _told(cancel_rest(_mine(request, bulk_id, "certificates:issue"), authority=authority_of(request))))
 
 
 @router.post("/{bulk_id}/retry", response={200: OrderStatus, **REFUSALS}, operation_id="retry_bulk")
 def retry_order(request: HttpRequest, bulk_id: str) -> Any:
     """Let failed lines go on from where they stopped, with the keys and CSRs that they have."""
     row = _mine(request, bulk_id, "certificates:issue")
-    retry_failed(row, actor=actor_of(request))
+    retry_failed(row, authority=authority_of(request))
     row.refresh_from_db()
     return Status(200, _told(row))
 
@@ -162,7 +162,7 @@ def problems(request: HttpRequest, bulk_id: str) -> StreamingHttpResponse:
 
 def _file(request: HttpRequest, bulk_id: str, form: str) -> StreamingHttpResponse:
     row = _mine(request, bulk_id, "certificates:read")
-    taken = download(row, form, teams=(row.team_id,), actor=actor_of(request))
+    taken = download(row, form, authority=authority_of(request))
     response = StreamingHttpResponse(taken.parts, content_type=taken.content_type)
     response["Content-Disposition"] = f'attachment; filename="{taken.filename}"'
     return response

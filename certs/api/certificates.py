@@ -13,7 +13,7 @@ from ninja import Header, Query, Router, Status
 
 from audit.clock import database_now
 from audit.json_text import json_encoder
-from certs.api.auth import actor_of, requester_for, require_scope
+from certs.api.auth import authority_of, requester_for, require_scope
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
 from certs.api.schemas import Accepted, IssuedCertificate, IssueFromCSR, OrderedCertificates
@@ -186,7 +186,7 @@ def download(request: HttpRequest, cert_id: str) -> HttpResponse:
     certificate = _mine(request).filter(cert_id=cert_id).first()
     if certificate is None:
         raise Http404
-    content, content_type = take(certificate, "fullchain.pem", actor=actor_of(request))
+    content, content_type = take(certificate, "fullchain.pem", authority=authority_of(request))
     return HttpResponse(content, content_type=content_type)
 
 

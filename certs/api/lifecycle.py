@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest
 from ninja import Router, Status
 
 from certs.access.permissions import Authority
-from certs.api.auth import actor_of, requester_for, require_scope
+from certs.api.auth import authority_of, requester_for, require_scope
 from certs.api.responses import REFUSALS
 from certs.api.schemas import (
     KeyChallenge,
@@ -93,7 +93,7 @@ def renew_by_id(request: HttpRequest, cert_id: str, order: Renew) -> Any:
 
 def _authority(request: Any, scope: str) -> Authority:
     require_scope(request.auth, scope)
-    return Authority(actor_of(request), request.auth.user, team=request.auth.team)
+    return authority_of(request)
 
 
 def _certificate(authority: Authority, cert_id: str) -> Certificate:
@@ -118,7 +118,6 @@ def _revoked(certificate: Certificate, order: Revoke, authority: Authority, *, p
 
 
 def _released(certificate: Certificate, authority: Authority) -> dict[str, Any]:
-    authority.check_may_act(certificate)
-    request_release(certificate, actor=authority.actor)
+    request_release(certificate, authority=authority)
     certificate.refresh_from_db()
     return {"cert_id": certificate.cert_id, "status": certificate.status}

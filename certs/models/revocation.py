@@ -17,6 +17,7 @@ class Revocation(models.Model):
     reason = models.CharField(max_length=24, choices=[(r.value, r.value) for r in RevocationReason])
     requested_at = models.DateTimeField(help_text="Our time: the revocationDate of CRL and OCSP.")
     requested_by = models.CharField(max_length=150)
+    by_security_team = models.BooleanField(default=False, db_default=False, help_text="A hold that only an officer releases.")
     invalidity_date = models.DateTimeField(null=True, blank=True, help_text="Since when it should not be trusted, as the requester says.")
     confirmed_at = models.DateTimeField(null=True, blank=True, help_text="When the CA had done it.")
     first_crl_number = models.BigIntegerField(null=True, blank=True, help_text="The first published CRL that held it; own CAs only.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -12,7 +11,9 @@ from django.db.models import Exists, F, OuterRef
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import Actor, record
+from audit.log import record
+from certs.access.permissions import Authority, Permission
+from certs.errors import NotPermitted
 from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.mail import write_mail
 
@@ -55,16 +56,20 @@ def close_alerts(*, kind: str, cause: str, now: datetime) -> int:
 
 
 @transaction.atomic
-def close_by_hand(pk: int, *, user: Any) -> bool:
-    """A person says that it is dealt with; answers whether it was open. Who said so is on record."""
+def close_by_hand(pk: int, *, authority: Authority) -> bool:
+    """Close an alert that a person has dealt with. Returns whether it was open. Who said so is on record.
+
+    Raises NotPermitted unless the actor may operate the portal.
+    """
+    if not authority.holds(Permission.OPERATE):
+        raise NotPermitted("Only operators close alerts.", next_step="Tell an operator what you have done about it.")
     now = database_now()
     alert = OperatorAlert.objects.select_for_update().filter(pk=pk, closed_at__isnull=True).first()
     if alert is None:
         return False
-    alert.closed_at, alert.closed_by = now, user
+    alert.closed_at, alert.closed_by = now, authority.user
     alert.save(update_fields=["closed_at", "closed_by"])
-    actor = Actor("user", user.get_username())
-    record(EventType.ALERT_CLOSED, subject=f"alert:{pk}", actor=actor, at=now, data={"kind": alert.kind, "cause": alert.cause})
+    record(EventType.ALERT_CLOSED, subject=f"alert:{pk}", actor=authority.actor, at=now, data={"kind": alert.kind, "cause": alert.cause})
     return True
 
 

@@ -10,7 +10,7 @@ from certs.access.permissions import Permission, holds
 from certs.inventory import open_alerts
 from certs.models import OperatorAlert
 from certs.notifications.alerts import close_by_hand
-from certs.views.doors import page
+from certs.views.doors import authority_of, page
 
 
 @page
@@ -31,5 +31,5 @@ def index(request: HttpRequest) -> HttpResponse:
 def close(request: HttpRequest, pk: int) -> HttpResponse:
     if not holds(request.user, Permission.OPERATE):
         raise Http404
-    close_by_hand(pk, user=request.user)
+    close_by_hand(pk, authority=authority_of(request))
     return redirect("alerts")

@@ -14,10 +14,10 @@ from certs.ca.registry import capabilities_of
 from certs.inventory import page_of, search_certificates
 from certs.models import Certificate, Revocation
 from certs.terms import RevocationReason
-from certs.views.doors import actor_of, authority_of, page
+from certs.views.doors import authority_of, page
 from certs.views.timeline import event_detail
 from certs.workflow.succession import lineage_of, stops_lineage
-from certs.workflow.taking import FORMS, take
+from certs.workflow.taking import FORMS, content_of, take
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
 from keys.spec import KeyFacts
@@ -107,7 +107,8 @@ def _may_be_released(row: Certificate, revocation: Revocation | None) -> bool:
 def download(request: HttpRequest, cert_id: str, form: str) -> HttpResponse:
     """A certificate or its chain; not one whose revocation was requested. Each download is in the audit log."""
     row = _mine(request, cert_id)
-    content, content_type = take(row, form, actor=None if request.method == "HEAD" else actor_of(request))
+    give = content_of if request.method == "HEAD" else take
+    content, content_type = give(row, form, authority=authority_of(request))
     response = HttpResponse(content, content_type=content_type)
     response["Content-Disposition"] = f'attachment; filename="{row.cert_id}-{form}"'
     return response

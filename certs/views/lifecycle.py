@@ -177,7 +177,7 @@ def _say(request: HttpRequest, done: Revoked) -> None:
 def release_page(request: HttpRequest, cert_id: str) -> HttpResponse:
     certificate, authority = _mine(request, cert_id)
     if request.method == "POST":
-        request_release(certificate, actor=authority.actor)
+        request_release(certificate, authority=authority)
         messages.success(request, "The CA is asked to release it; it is good again as soon as the CA confirms.")
         return redirect("certificate", certificate.cert_id)
     return render(request, "portal/release.html", {"row": certificate})

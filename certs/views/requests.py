@@ -14,7 +14,7 @@ from certs.errors import Conflict
 from certs.inventory import page_of, search_requests
 from certs.models import Certificate, CertificateRequest, PolicyEvaluation
 from certs.terms import RequestState as S
-from certs.views.doors import actor_of, authority_of, page
+from certs.views.doors import authority_of, page
 from certs.views.timeline import timeline
 from certs.workflow import approval
 from certs.workflow.answers import is_settled
@@ -52,7 +52,7 @@ def _version(public_id: str) -> int:
 def _context(request: HttpRequest, row: CertificateRequest, version: int) -> dict[str, Any]:
     events = list(AuditEvent.objects.filter(subject=row.subject).order_by("subject_seq"))
     evaluation = PolicyEvaluation.objects.filter(request=row).order_by("-pk").first()
-    may = authority_of(request).may_act_on(row)
+    authority = authority_of(request)
     return {
         "row": row,
         "version": version,
@@ -62,8 +62,8 @@ def _context(request: HttpRequest, row: CertificateRequest, version: int) -> dic
         "certificate": Certificate.objects.filter(request=row).first() if row.state == S.COMPLETED else None,
         "evaluation": evaluation,
         "may_approve": row.state == S.AWAITING_APPROVAL and approval.may_approve(request.user, row),
-        "may_resume": may and bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED),
-        "may_cancel": may and row.state in CANCELLABLE,
+        "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED) and authority.may_operate(row),
+        "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),
     }
 
 
@@ -96,10 +96,10 @@ def steps(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 def resume(request: HttpRequest, public_id: str) -> HttpResponse:
     row = _mine(request, public_id)
-    authority_of(request).check_may_act(row)
+    authority_of(request).check_may_operate(row)
     if not row.resume_id:
         raise Conflict(f"{row.public_id} does not wait to be resumed.", next_step="Look at its page: nothing is left to do there.")
-    resume_request(row.resume_id, actor=actor_of(request))
+    resume_request(row.resume_id, authority=authority_of(request))
     messages.success(request, "It goes on from where it stopped.")
     return redirect("request", public_id)
 
@@ -117,6 +117,5 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 def cancel(request: HttpRequest, public_id: str) -> HttpResponse:
     row = _mine(request, public_id)
-    authority_of(request).check_may_act(row)
-    approval.cancel(row, actor=actor_of(request))
+    approval.cancel(row, authority=authority_of(request))
     return redirect("request", public_id)

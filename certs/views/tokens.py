@@ -13,7 +13,7 @@ from certs.access.api_tokens import MOST_DAYS
 from certs.access.membership import teams_of
 from certs.errors import InputRefused, NotFound
 from certs.models import ApiToken
-from certs.views.doors import actor_of, page, requester_of
+from certs.views.doors import actor_of, authority_of, page, requester_of
 from certs.workflow.tokens import SCOPES, create_token, revoke_token
 
 
@@ -54,5 +54,5 @@ def revoke(request: HttpRequest, pk: int) -> HttpResponse:
     token = ApiToken.objects.filter(pk=pk, user=request.user.pk).first()
     if token is None:
         raise NotFound("no such token")
-    revoke_token(token, actor=actor_of(request))
+    revoke_token(token, authority=authority_of(request))
     return redirect("tokens")

@@ -9,7 +9,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor
-from certs.access.permissions import Permission, holds
+from certs.access.permissions import Authority, Permission, holds
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.models import Approval, CertificateRequest
 from certs.terms import RequestState as S
@@ -61,8 +61,12 @@ def _decide(request: CertificateRequest, *, user: Any, digest: str, comment: str
 
 
 @transaction.atomic
-def cancel(request: CertificateRequest, *, actor: Actor) -> CertificateRequest:
-    """End a request that has no certificate yet. What an attempt under way brings home is revoked by the reaper."""
+def cancel(request: CertificateRequest, *, authority: Authority) -> CertificateRequest:
+    """End a request that has no certificate yet. What an attempt under way brings home is revoked by the reaper.
+
+    Raises NotFound, NotPermitted; Conflict for a request that has a certificate or has ended.
+    """
+    authority.check_may_act(request)
     request = CertificateRequest.objects.select_for_update().get(pk=request.pk)
     state = S(request.state)
     if state not in (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED):
@@ -70,7 +74,7 @@ def cancel(request: CertificateRequest, *, actor: Actor) -> CertificateRequest:
     transition_many(
         [Move(request, (S.CANCELLED,), ((EventType.REQUEST_CANCELLED, {"state": str(state)}),), {"held_since": None, "error": ""})],
         source=state,
-        actor=actor,
+        actor=authority.actor,
         now=database_now(),
     )
     return request

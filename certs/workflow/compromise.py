@@ -61,10 +61,8 @@ def on_same_key(certificate: Certificate, *, authority: Authority, now: datetime
     yet revoked for it. Found over the whole inventory.
     """
     rows = sharing_key(certificate).filter(not_after__gt=now).exclude(revocation__reason=COMPROMISE, revocation__released_at__isnull=True)
-    if not authority.is_officer:
-        visible = authority.visible().values("pk")
-        rows = rows.filter(pk__in=visible)
-    return [one for one in rows.select_related("revocation") if authority.may_act_on(one)]
+    teams = authority.acts_for()
+    return list((rows if teams is None else rows.filter(team__in=teams)).select_related("revocation"))
 
 
 def revoke(
@@ -105,7 +103,7 @@ def revoke(
         taken = {one.pk for one in chosen}
         revocations = {
             one.pk: request_revocation(
-                one, reason=reason, actor=authority.actor, invalidity_date=invalidity_date, comment=comment, begin=False
+                one, reason=reason, authority=authority, invalidity_date=invalidity_date, comment=comment, begin=False
             )
             for one in sorted([certificate, *chosen], key=lambda one: one.pk)
         }

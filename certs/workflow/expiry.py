@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from audit.clock import database_now
 from audit.log import Actor
+from certs.access.permissions import Authority
 from certs.errors import Conflict
 from certs.models import Approval, Certificate, CertificateRequest, Issuer
 from certs.terms import RequestState as S
@@ -174,7 +175,7 @@ def retire_superseded(*, now: datetime) -> int:
     count = 0
     for certificate in rows.order_by("pk")[:1000]:
         try:
-            request_revocation(certificate, reason=RevocationReason.SUPERSEDED, actor=SCHEDULE, begin=False)
+            request_revocation(certificate, reason=RevocationReason.SUPERSEDED, authority=Authority(SCHEDULE), begin=False)
         except Conflict:  # somebody was faster, with another reason
             continue
         count += 1

@@ -15,6 +15,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
+from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound
 from certs.models import CertificateRequest, Issuer
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
@@ -66,18 +67,19 @@ def _hold(ids: Sequence[int], state: S, *, error: str, reason: str, event: Event
     return requests
 
 
-def resume(resume_id: str, *, actor: Actor) -> CertificateRequest:
+def resume(resume_id: str, *, authority: Authority) -> CertificateRequest:
     """Go on with a held or failed request from where it stopped, without a second key or CSR.
 
-    Raises NotFound for an id that nobody has, Conflict for a request that is not waiting.
+    Raises NotFound for an id that nobody has or that the actor may not see, NotPermitted, Conflict for a request that is not waiting.
     """
     with transaction.atomic():
         request = CertificateRequest.objects.select_for_update().filter(resume_id=resume_id).first()
-        if request is None:
+        if request is None or not authority.may_see(request):
             raise NotFound(
                 f"No request has the resume id {resume_id}.", next_step="Copy it from the answer or the alert; a finished request has none."
             )
-        if not release([request], actor=actor):
+        authority.check_may_operate(request)
+        if not release([request], actor=authority.actor):
             raise Conflict(
                 f"{request.public_id} is {request.state} and not waiting to be resumed.",
                 next_step=f"See what happened: /requests/{request.public_id}/",

@@ -18,6 +18,7 @@ from audit.json_text import json_encoder
 from audit.log import Actor, Event, record_many
 from audit.vendor import on_postgresql
 from certs.access.membership import members_among
+from certs.access.permissions import Authority
 from certs.errors import InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
@@ -48,6 +49,11 @@ class Requester:
     def member(self) -> tuple[int, int] | None:
         """Ids of the team and of the user who must belong to it; None for the portal's own commands and schedules."""
         return None if self.user is None else (self.team.pk, self.user.pk)
+
+    @property
+    def authority(self) -> Authority:
+        """The same actor for what follows from the request; within the team for which it is made."""
+        return Authority(self.actor, self.user, self.team)
 
     def check(self) -> None:
         """Raise NotPermitted unless the user's account is active and belongs to the team now."""

@@ -15,6 +15,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
+from certs.access.permissions import Authority
 from certs.ca.base import CAClient, CAUnreachable, RevocationOrder, RevokedThere
 from certs.ca.registry import get_ca_client
 from certs.errors import Conflict, NotFound
@@ -123,7 +124,9 @@ def _revoked_too(issuer: Issuer, there: RevokedThere, *, now: datetime) -> str |
     comment = f"Found revoked at {issuer.name}, since {there.revoked_at:%Y-%m-%d %H:%M} UTC."
     for reason in (there.reason, RevocationReason.UNSPECIFIED):  # the latter where that CA's hold is final for us
         try:
-            request_revocation(certificate, reason=reason, actor=RECONCILER, invalidity_date=there.revoked_at, comment=comment, begin=False)
+            request_revocation(
+                certificate, reason=reason, authority=Authority(RECONCILER), invalidity_date=there.revoked_at, comment=comment, begin=False
+            )
         except Conflict:
             continue
         return certificate.cert_id

@@ -16,9 +16,10 @@ from kombu.exceptions import OperationalError
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import Actor, record
+from audit.log import record
+from certs.access.permissions import Authority
 from certs.ca.registry import capabilities_of
-from certs.errors import Conflict
+from certs.errors import Conflict, NotPermitted
 from certs.models import Certificate, Revocation
 from certs.terms import RevocationReason
 from certs.workflow.succession import cancel_stopped_renewals
@@ -33,12 +34,14 @@ def request_revocation(
     certificate: Certificate,
     *,
     reason: RevocationReason,
-    actor: Actor,
+    authority: Authority,
     invalidity_date: datetime | None = None,
     comment: str = "",
     begin: bool = True,
 ) -> Revocation:
     """From good to revocation_pending. The caller has checked that the actor may.
+
+    A hold by an officer, or by the portal itself, is the security team's: only an officer releases it.
 
     Asking again for the same reason answers the revocation there is. Another reason raises Conflict, with two exceptions: a
     hold may become final, and keyCompromise may always be added, also to what is superseded or expired: whoever relies on the
@@ -48,10 +51,10 @@ def request_revocation(
     now = database_now()
     earlier = Revocation.objects.select_for_update().filter(certificate=row).first()
     if earlier is not None and earlier.released_at is None:
-        revocation = _again(row, earlier, reason, actor=actor, invalidity_date=invalidity_date, comment=comment, now=now)
+        revocation = _again(row, earlier, reason, authority=authority, invalidity_date=invalidity_date, comment=comment, now=now)
     else:
         _check_revocable(row, reason, now=now)
-        revocation = _first(row, earlier, reason, actor=actor, invalidity_date=invalidity_date, comment=comment, now=now)
+        revocation = _first(row, earlier, reason, authority=authority, invalidity_date=invalidity_date, comment=comment, now=now)
     if begin:
         transaction.on_commit(begin_telling)
     if reason is not RevocationReason.SUPERSEDED:
@@ -79,15 +82,16 @@ def _first(
     released: Revocation | None,
     reason: RevocationReason,
     *,
-    actor: Actor,
+    authority: Authority,
     invalidity_date: datetime | None,
     comment: str,
     now: datetime,
 ) -> Revocation:
     """`released`: the row of a hold that was taken back; it is written anew, what it said is in the audit log."""
     revocation = released or Revocation(certificate=row)
-    revocation.reason, revocation.requested_at, revocation.requested_by = str(reason), now, actor.name
+    revocation.reason, revocation.requested_at, revocation.requested_by = str(reason), now, authority.actor.name
     revocation.invalidity_date, revocation.comment = invalidity_date, comment
+    revocation.by_security_team = reason is HOLD and authority.is_officer
     revocation.confirmed_at = revocation.released_at = revocation.release_requested_at = revocation.lease_until = (
         revocation.first_crl_number
     ) = None
@@ -95,7 +99,7 @@ def _first(
     revocation.save()
     Certificate.objects.filter(pk=row.pk).update(status=Certificate.Status.REVOCATION_PENDING, status_version=F("status_version") + 1)
     data = {"cert_id": row.cert_id, "reason": str(reason)}
-    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=actor, at=now, data=data)
+    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=authority.actor, at=now, data=data)
     return revocation
 
 
@@ -104,13 +108,13 @@ def _again(
     earlier: Revocation,
     reason: RevocationReason,
     *,
-    actor: Actor,
+    authority: Authority,
     invalidity_date: datetime | None,
     comment: str,
     now: datetime,
 ) -> Revocation:
     """The CA is told the new reason too: `confirmed_at` is empty until it was. The time of revocation stays the first."""
-    if earlier.reason == reason:
+    if earlier.reason == reason and not _is_placed_again(earlier, authority):
         return earlier
     if reason is not COMPROMISE and earlier.reason != HOLD:
         more = "Nothing more is needed." if earlier.reason == COMPROMISE else "Only keyCompromise may be added later."
@@ -119,18 +123,28 @@ def _again(
     earlier.reason, earlier.confirmed_at, earlier.tries = str(reason), None, 0
     earlier.invalidity_date, earlier.comment = invalidity_date or earlier.invalidity_date, comment or earlier.comment
     earlier.release_requested_at, earlier.release_requested_by = None, ""
+    earlier.by_security_team = reason is HOLD and (earlier.by_security_team or authority.is_officer)
     earlier.save()
     Certificate.objects.filter(pk=row.pk).update(status_version=F("status_version") + 1)
-    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=actor, at=now, data=data)
+    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=authority.actor, at=now, data=data)
     return earlier
 
 
+def _is_placed_again(hold: Revocation, authority: Authority) -> bool:
+    """Whether asking for the same hold changes it: it is on its way to be released, or it becomes the security team's."""
+    if hold.reason != HOLD:
+        return False
+    return hold.release_requested_at is not None or (authority.is_officer and not hold.by_security_team)
+
+
 @transaction.atomic
-def request_release(certificate: Certificate, *, actor: Actor, begin: bool = True) -> Revocation:
+def request_release(certificate: Certificate, *, authority: Authority, begin: bool = True) -> Revocation:
     """Take a hold back. It stays revoked until its CA has confirmed that; from any other reason there is no way back.
 
-    Raises Conflict. Asking again answers the release there is.
+    Raises NotFound, NotPermitted also where the security team placed the hold and the actor is no officer, Conflict.
+    Asking again answers the release there is.
     """
+    authority.check_may_act(certificate)
     Certificate.objects.select_for_update().get(pk=certificate.pk)
     revocation = Revocation.objects.select_for_update().filter(certificate=certificate).first()
     if revocation is None or revocation.released_at is not None:
@@ -141,6 +155,12 @@ def request_release(certificate: Certificate, *, actor: Actor, begin: bool = Tru
             field="cert_id",
             next_step="Ask for a new certificate; only a hold can be released.",
         )
+    if revocation.by_security_team and not authority.is_officer:
+        raise NotPermitted(
+            f"The security team placed this hold on {certificate.cert_id}, so only the security team releases it.",
+            field="cert_id",
+            next_step="Ask the security team, and say why the hold is no longer needed.",
+        )
     if revocation.confirmed_at is None:
         raise Conflict(
             f"{certificate.issuer.name} has not confirmed the hold yet.",
@@ -149,10 +169,12 @@ def request_release(certificate: Certificate, *, actor: Actor, begin: bool = Tru
         )
     if revocation.release_requested_at is None:
         now = database_now()
-        revocation.release_requested_at, revocation.release_requested_by, revocation.tries = now, actor.name, 0
+        revocation.release_requested_at, revocation.release_requested_by, revocation.tries = now, authority.actor.name, 0
         revocation.save()
         data = {"cert_id": certificate.cert_id}
-        record(EventType.CERTIFICATE_RELEASE_REQUESTED, subject=f"certificate:{certificate.cert_id}", actor=actor, at=now, data=data)
+        record(
+            EventType.CERTIFICATE_RELEASE_REQUESTED, subject=f"certificate:{certificate.cert_id}", actor=authority.actor, at=now, data=data
+        )
     if begin:
         transaction.on_commit(begin_telling)
     return revocation

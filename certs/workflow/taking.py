@@ -11,6 +11,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
+from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate
 from certs.x509.pem import pem_of
@@ -19,19 +20,27 @@ FORMS = ("cert.pem", "chain.pem", "fullchain.pem", "cert.der")
 _TYPES = {"pem": "application/pem-certificate-chain", "der": "application/pkix-cert"}
 
 
-def take(certificate: Certificate, form: str, *, actor: Actor | None) -> tuple[bytes, str]:
-    """The content of one of FORMS and its type. `actor` None: only asked about, not taken (HEAD).
+def take(certificate: Certificate, form: str, *, authority: Authority) -> tuple[bytes, str]:
+    """Return what `content_of` returns, and put the download on record (one `certificate:downloaded` event)."""
+    found = content_of(certificate, form, authority=authority)
+    _note(certificate, form, authority.actor)
+    return found
 
-    Raises NotFound for another form, Conflict from the moment on at which a revocation was requested.
+
+def content_of(certificate: Certificate, form: str, *, authority: Authority) -> tuple[bytes, str]:
+    """Return the content of one of FORMS and its type. Nothing is put on record: for HEAD.
+
+    Raises NotFound for another form or a certificate that the actor may not see, Conflict from the moment on at which a
+    revocation was requested.
     """
+    if not authority.may_see(certificate):
+        raise NotFound("There is no such certificate.")
     if form not in FORMS:
         raise NotFound(f"A certificate has no file {form}.", next_step=f"There are {', '.join(FORMS)}.")
     if certificate.status != Certificate.Status.GOOD:
         revoked = certificate.status == Certificate.Status.REVOKED
         how = "is revoked" if revoked else "is being revoked, its CA has not confirmed it yet,"
         raise Conflict(f"{certificate.cert_id} {how} and not handed out any more.", next_step="Ask for a new certificate.")
-    if actor is not None:
-        _note(certificate, form, actor)
     der, chain = bytes(certificate.body.der), certificate.chain.pem
     content = {
         "cert.pem": pem_of(der).encode(),

@@ -14,7 +14,8 @@ from audit.events import EventType
 from audit.log import Actor, record
 from certs.access.api_tokens import MOST_DAYS, end_tokens
 from certs.access.membership import is_member
-from certs.errors import InputRefused, NotPermitted
+from certs.access.permissions import Authority, Permission
+from certs.errors import InputRefused, NotFound, NotPermitted
 from certs.models import ApiToken, Team, token_sha256
 
 CLOCK_TOLERANCE = timedelta(minutes=5)  # the caller added the days to a clock of its own
@@ -65,6 +66,13 @@ def create_token(
     return token, secret
 
 
-def revoke_token(token: ApiToken, *, actor: Actor) -> None:
-    """End a token. From the commit on no call is authenticated with it."""
-    end_tokens(ApiToken.objects.filter(pk=token.pk), because=f"{actor.name} revoked it.", actor=actor)
+def revoke_token(token: ApiToken, *, authority: Authority) -> None:
+    """End a token. From the commit on no call is authenticated with it.
+
+    Raises NotFound unless it is the actor's own, or the actor may revoke every user's tokens.
+    """
+    own = authority.user is not None and authority.user.pk == token.user_id
+    if not own and not authority.holds(Permission.REVOKE_TOKENS):
+        raise NotFound("There is no such token.")
+    because = f"{authority.actor.name} revoked it."
+    end_tokens(ApiToken.objects.filter(pk=token.pk), because=because, actor=authority.actor)

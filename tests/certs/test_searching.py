@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 @pytest.fixture
 def inventory(twin_portal: Requester, make_spec: Callable[..., CertificateSpec], django_user_model: type) -> list[object]:
     """A member of the team of three certificates, and somebody else."""
-    submit_order(drafted([make_spec(f"{name}.example.com") for name in ("api", "api2", "db")], twin_portal), actor=twin_portal.actor)
+    submit_order(
+        drafted([make_spec(f"{name}.example.com") for name in ("api", "api2", "db")], twin_portal), authority=twin_portal.authority
+    )
     work_off_all()
     people = [django_user_model.objects.create_user(name) for name in ("alice", "bob")]  # type: ignore[attr-defined]
     twin_portal.team.members.add(people[0])

@@ -25,6 +25,7 @@ from audit.sequencer import seal
 from audit.signer import ensure_sealing_key
 from audit.verify import verify
 from bench.csrs import make_csr
+from certs.access.permissions import Authority
 from certs.ca.creation import ensure_own_ca
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
@@ -89,7 +90,7 @@ def half_brought(count: int) -> list[Line]:
 
 
 def ordered(requester: Requester, count: int) -> BulkOrder:
-    return submit_order(draft(half_brought(count), requester=requester, title="faults"), actor=SYSTEM)
+    return submit_order(draft(half_brought(count), requester=requester, title="faults"), authority=Authority(SYSTEM))
 
 
 def beat_once() -> None:

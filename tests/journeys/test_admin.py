@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.models import ApiToken, BulkChunk, BulkItem, BulkOrder, Certificate, CertificateRequest
 from certs.workflow import steps
 from certs.workflow.bulk.drafting import draft, lines_of
@@ -39,7 +40,7 @@ def root(portal: Portal) -> Client:
     ids = [row.pk for row in submit_many(plan.specs, requester=portal.requester())]
     for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs, steps.submit_to_ca, steps.record_inventory):
         step(ids)
-    submit_order(draft(lines_of(plan), requester=portal.requester(), title="a"), actor=SYSTEM)
+    submit_order(draft(lines_of(plan), requester=portal.requester(), title="a"), authority=Authority(SYSTEM))
     portal.token()
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("root", "root@example.com", "x"))

@@ -17,6 +17,7 @@ from django.test import Client
 from playwright.sync_api import expect
 
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.models import BulkOrder, Certificate, CertificateRequest
 from certs.workflow.bulk.control import pause
 from certs.workflow.bulk.drafting import draft, lines_of
@@ -134,7 +135,7 @@ def test_thrown_away_draft_cannot_be_submitted(visit: Visit) -> None:
 
 def test_paused_order_says_why_it_waits_and_goes_on_by_one_click(visit: Visit, portal: Portal) -> None:
     order = drafted(portal, WORDS)
-    order = pause(submit_order(order, actor=SYSTEM), actor=SYSTEM)
+    order = pause(submit_order(order, authority=Authority(SYSTEM)), authority=Authority(SYSTEM))
     alice = visit()
     alice.open(f"/bulk/{order.public_id}/")
     expect(alice.page.locator("#live").get_by_text("It is paused")).to_be_visible()
@@ -144,7 +145,7 @@ def test_paused_order_says_why_it_waits_and_goes_on_by_one_click(visit: Visit, p
 
 def test_bars_page_moves_by_itself_and_keeps_the_focus(visit: Visit, portal: Portal) -> None:
     order = drafted(portal, WORDS)
-    order = pause(submit_order(order, actor=SYSTEM), actor=SYSTEM)
+    order = pause(submit_order(order, authority=Authority(SYSTEM)), authority=Authority(SYSTEM))
     alice = visit()
     alice.open(f"/bulk/{order.public_id}/?show=all")
     alice.page.locator("#tab-all").focus()
@@ -160,7 +161,7 @@ def test_bars_page_moves_by_itself_and_keeps_the_focus(visit: Visit, portal: Por
 
 @pytest.mark.parametrize("first", ["the filter", "a refresh"])
 def test_chosen_filter_is_kept_whatever_answer_comes_late(look: Visit, portal: Portal, first: str) -> None:
-    order = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
+    order = pause(submit_order(drafted(portal, WORDS), authority=Authority(SYSTEM)), authority=Authority(SYSTEM))
     alice, held, asked = look(), [], []
     alice.open(f"/bulk/{order.public_id}/")
     expect(alice.page.get_by_text("No line is in trouble")).to_be_visible()
@@ -179,7 +180,7 @@ def test_chosen_filter_is_kept_whatever_answer_comes_late(look: Visit, portal: P
 
 def test_rest_of_an_order_is_cancelled_and_it_ends_at_once(visit: Visit, portal: Portal, settings: Any) -> None:
     settings.PKI_BULK_IN_FLIGHT = 0  # nothing begins before it is paused
-    order = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
+    order = pause(submit_order(drafted(portal, WORDS), authority=Authority(SYSTEM)), authority=Authority(SYSTEM))
     alice = visit()
     alice.open(f"/bulk/{order.public_id}/")
     alice.page.get_by_text("Cancel the rest", exact=True).click()
@@ -227,7 +228,7 @@ def test_auditor_looks_and_outsider_sees_nothing(visit: Visit, portal: Portal) -
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_pages_have_no_accessibility_fault(visit: Visit, portal: Portal, dark: bool) -> None:
     refused = drafted(portal, "Issue certificates for a.example.com, b.other.test and *.c.example.com, P-256, 30 days")
-    paused = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
+    paused = pause(submit_order(drafted(portal, WORDS), authority=Authority(SYSTEM)), authority=Authority(SYSTEM))
     alice, faults = visit(dark=dark), {}
     for path in (
         "/bulk/",
@@ -250,7 +251,7 @@ def test_pages_have_no_accessibility_fault(visit: Visit, portal: Portal, dark: b
 def test_phone_of_360_pixels_scrolls_in_one_direction(visit: Visit, portal: Portal) -> None:
     long = "a-very-long-name-of-a-service-somewhere.department.example.com"
     refused = drafted(portal, f"Issue certificates for {long}, b.other.test and *.c.example.com, P-256, 30 days")
-    paused = pause(submit_order(drafted(portal, WORDS), actor=SYSTEM), actor=SYSTEM)
+    paused = pause(submit_order(drafted(portal, WORDS), authority=Authority(SYSTEM)), authority=Authority(SYSTEM))
     alice, widths = visit(width=360, height=740), {}
     for path in ("/bulk/", "/bulk/new/", f"/bulk/{refused.public_id}/", f"/bulk/{paused.public_id}/?show=all"):
         alice.open(path)

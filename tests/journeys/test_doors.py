@@ -12,6 +12,7 @@ from django.test import Client
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest, OperatorAlert
 from certs.views.plans import SALT
 from certs.views.timeline import timeline
@@ -180,7 +181,7 @@ def test_part_of_a_page_is_sent_only_when_something_happened(portal: Portal) -> 
     ] * 4
     seen = re.findall(r"seen=(\d+)", first)[0]
     assert alice.get(f"/requests/{request.public_id}/steps/?seen={seen}").status_code == 204
-    cancel(request, actor=SYSTEM)
+    cancel(request, authority=Authority(SYSTEM))
     after = alice.get(f"/requests/{request.public_id}/steps/?seen={seen}")
     assert (after.status_code, "hx-get" in after.content.decode()) == (200, False)
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 from django.db import connections
 
+from certs.access.permissions import Authority
 from certs.ca.responders import ensure_responder
 from certs.crl import points_of, publish_crl
 from certs.intake.spec import CertificateSpec
@@ -44,7 +45,7 @@ def issue(portal: Portal, count: int = 1, *, prefix: str = "h", days: int = 90, 
 
 
 def revoke(certificate: Certificate, reason: str = "keyCompromise", **more: Any) -> None:
-    request_revocation(certificate, reason=RevocationReason(reason), actor=SYSTEM, begin=False, **more)
+    request_revocation(certificate, reason=RevocationReason(reason), authority=Authority(SYSTEM), begin=False, **more)
 
 
 def issuing_ca() -> Issuer:

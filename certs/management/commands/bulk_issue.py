@@ -52,25 +52,24 @@ class Command(PortalCommand):
             raise CommandError(
                 "Give exactly one of: a sentence, --csv FILE, --watch, --pause, --resume, --cancel or --retry.", returncode=2
             )
-        requester = self.requester(options, idempotency_key=options["idempotency_key"])
         for verb in ("watch", *_VERBS):
             if options[verb]:
-                return self._existing(verb, options[verb], requester, options)
-        return self._new(requester, options)
+                return self._existing(verb, options[verb], options)
+        return self._new(self.requester(options, idempotency_key=options["idempotency_key"]), options)
 
     def _new(self, requester: Requester, options: dict[str, Any]) -> dict[str, Any]:
         started = time.monotonic()
         lines, title = self._lines(options, requester)
         order = draft(lines, requester=requester, title=title, issuer=options["issuer"])
         if options["apply_suggestions"] and order.state == BulkOrder.State.DRAFT:
-            apply_suggestions(order)
+            apply_suggestions(order, authority=self.authority(options))
         tally = outcome_counts(order)
         bad = tally["deny"] + tally["invalid"]
         drafted = order.state == BulkOrder.State.DRAFT
         if drafted and (options["dry_run"] or (bad and options["all_or_nothing"]) or bad == tally["invalid"] == len(lines)):
-            return self._judged(order, tally, options, requester)
+            return self._judged(order, tally, options)
         begin_working()
-        order = submit_order(order, actor=requester.actor, with_refused=not options["only_allowed"])
+        order = submit_order(order, authority=self.authority(options), with_refused=not options["only_allowed"])
         return self._watch(order, options, started=started)
 
     def _lines(self, options: dict[str, Any], requester: Requester) -> tuple[Sequence[Line], str]:
@@ -91,14 +90,14 @@ class Command(PortalCommand):
         except OSError as exc:
             raise CommandError(f"{path} cannot be read: {exc.strerror}.", returncode=2) from exc
 
-    def _judged(self, order: BulkOrder, tally: dict[str, int], options: dict[str, Any], requester: Requester) -> dict[str, Any]:
+    def _judged(self, order: BulkOrder, tally: dict[str, int], options: dict[str, Any]) -> dict[str, Any]:
         """What the policy says; the draft is thrown away, for a command has no page on which it could be changed."""
         problems = list(order.items.filter(outcome__in=("deny", "invalid")).order_by("number"))
         shown = [
             {"line": item.source, "name": item.common_name, "error": item.reason, "suggestion": (item.suggestion or {}).get("text", "")}
             for item in problems
         ]
-        cancel_rest(order, actor=requester.actor)
+        cancel_rest(order, authority=self.authority(options))
         answer: dict[str, Any] = {"success": bool(options["dry_run"]) and not problems, "total": sum(tally.values()), "outcomes": tally}
         if problems:
             answer["error"] = f"{len(problems)} of {sum(tally.values())} lines cannot be issued; nothing was issued."
@@ -106,19 +105,20 @@ class Command(PortalCommand):
             answer["next_step"] = "Mend them, or run it again with --apply-suggestions."
         return answer
 
-    def _existing(self, verb: str, bulk_id: str, requester: Requester, options: dict[str, Any]) -> dict[str, Any]:
-        order = BulkOrder.objects.filter(public_id=bulk_id).first()
-        if order is None or (requester.user is not None and not BulkOrder.objects.visible_to(requester.user).filter(pk=order.pk).exists()):
+    def _existing(self, verb: str, bulk_id: str, options: dict[str, Any]) -> dict[str, Any]:
+        authority = self.authority(options)
+        order = BulkOrder.objects.exclude(state=BulkOrder.State.JUDGING).filter(public_id=bulk_id).first()
+        if order is None or not authority.may_see(order):
             raise CommandError(f"There is no bulk order {bulk_id}.", returncode=2)
         match verb:
             case "pause":
-                pause(order, actor=requester.actor)
+                pause(order, authority=authority)
             case "resume":
-                go_on(order, actor=requester.actor)
+                go_on(order, authority=authority)
             case "cancel":
-                cancel_rest(order, actor=requester.actor)
+                cancel_rest(order, authority=authority)
             case "retry":
-                retry_failed(order, actor=requester.actor)
+                retry_failed(order, authority=authority)
         order.refresh_from_db()
         if verb in ("pause", "cancel"):
             return {"success": True} | as_json(order, progress(order, now=database_now()))

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.core.management import CommandParser
 
-from audit.log import Actor
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.workflow.answers import answer, wait
 from certs.workflow.holding import resume
@@ -18,11 +17,12 @@ class Command(PortalCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("resume_id", metavar="RESUME_ID")
+        parser.add_argument("--as", dest="as_user", metavar="USER", help="act for this user (default: the command itself)")
         parser.add_argument(
             "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
         )
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
         begin_working()
-        row = resume(options["resume_id"], actor=Actor("command", "resume"))
+        row = resume(options["resume_id"], authority=self.authority(options))
         return answer(wait(row, seconds=options["wait"]))

@@ -57,8 +57,7 @@ class Command(PortalCommand):
         return revoked_answer(done)
 
     def _release(self, certificate: Certificate, authority: Authority, options: dict[str, Any]) -> dict[str, Any]:
-        authority.check_may_act(certificate)
-        request_release(certificate, actor=authority.actor)
+        request_release(certificate, authority=authority)
         wait_for_ca([certificate.pk], seconds=options["wait"])
         certificate.refresh_from_db()
         released = certificate.status == Certificate.Status.GOOD

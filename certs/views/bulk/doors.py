@@ -7,7 +7,6 @@ from typing import Any
 from django.http import Http404, HttpRequest
 
 from certs.models import BulkOrder
-from certs.views.doors import authority_of
 
 
 def order_of(request: HttpRequest, public_id: str) -> BulkOrder:
@@ -16,13 +15,6 @@ def order_of(request: HttpRequest, public_id: str) -> BulkOrder:
     order = rows.filter(public_id=public_id).first()
     if order is None:
         raise Http404
-    return order
-
-
-def order_to_act_on(request: HttpRequest, public_id: str) -> BulkOrder:
-    """Raises NotPermitted for who may only look."""
-    order = order_of(request, public_id)
-    authority_of(request).check_may_act(order)
     return order
 
 

@@ -13,8 +13,8 @@ from django.views.decorators.http import require_POST, require_safe
 from audit.clock import database_now
 from certs.inventory import page_of
 from certs.models import BulkOrder, teams_seen_by
-from certs.views.bulk.doors import number_of, order_of, order_to_act_on
-from certs.views.doors import actor_of, authority_of, page
+from certs.views.bulk.doors import number_of, order_of
+from certs.views.doors import authority_of, page
 from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.workflow.bulk.drafting import apply_suggestions, outcome_counts
 from certs.workflow.bulk.progress import Progress, Tally, counts, progress
@@ -164,7 +164,9 @@ def _took(seconds: float) -> str:
 
 
 def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str, Any]:
-    tally, may = seen.tally, authority_of(request).may_act_on(order)
+    tally, authority = seen.tally, authority_of(request)
+    may = authority.may_act_on(order)
+    may_operate = may or authority.may_operate(order)
     all_ended = tally.ended == tally.total  # the order itself ends a moment later
     moving = bool(tally.under_way) or (order.state == State.RUNNING and (bool(tally.waiting) or all_ended))
     tens = 10 * (10 * tally.ended // max(1, tally.total))
@@ -183,10 +185,10 @@ def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str
         f".{order.finished_at is not None}",
         "every": "" if order.finished_at else FAST if moving else SLOW,
         "may_act": may,
-        "may_pause": may and order.state == State.RUNNING and bool(tally.waiting),
-        "may_resume": may and order.state == State.PAUSED,
+        "may_pause": may_operate and order.state == State.RUNNING and bool(tally.waiting),
+        "may_resume": may_operate and order.state == State.PAUSED,
         "may_cancel": may and order.state in (State.RUNNING, State.PAUSED) and bool(tally.waiting),
-        "may_retry": may and tally.failed > 0,
+        "may_retry": may_operate and tally.failed > 0,
         "ended": order.finished_at is not None,
     }
 
@@ -206,8 +208,8 @@ def _bar(tally: Tally) -> list[dict[str, Any]]:
 @require_POST
 def submit(request: HttpRequest, public_id: str) -> HttpResponse:
     """Once, however often the button is clicked."""
-    order = order_to_act_on(request, public_id)
-    submit_order(order, actor=actor_of(request), with_refused=request.POST.get("lines") == "all")
+    order = order_of(request, public_id)
+    submit_order(order, authority=authority_of(request), with_refused=request.POST.get("lines") == "all")
     return redirect("bulk-order", public_id)
 
 
@@ -215,9 +217,9 @@ def submit(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 def suggestions(request: HttpRequest, public_id: str) -> HttpResponse:
     """Take the policy's suggestion for one line, or for all."""
-    order = order_to_act_on(request, public_id)
+    order = order_of(request, public_id)
     line = number_of(request.POST.get("line"))
-    changed = apply_suggestions(order, numbers=[line] if line else None)
+    changed = apply_suggestions(order, authority=authority_of(request), numbers=[line] if line else None)
     if changed:
         messages.success(request, f"{changed} line{'s were' if changed > 1 else ' was'} changed as the policy suggested, and judged again.")
     else:
@@ -231,16 +233,16 @@ def suggestions(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 def act(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Pause, resume, cancel the rest (or throw a draft away), try the failed lines again."""
-    order, actor = order_to_act_on(request, public_id), actor_of(request)
+    order, authority = order_of(request, public_id), authority_of(request)
     match verb:
         case "pause":
-            pause(order, actor=actor)
+            pause(order, authority=authority)
         case "resume":
-            go_on(order, actor=actor)
+            go_on(order, authority=authority)
         case "cancel":
-            cancel_rest(order, actor=actor)
+            cancel_rest(order, authority=authority)
         case "retry":
-            count = retry_failed(order, actor=actor)
+            count = retry_failed(order, authority=authority)
             messages.success(
                 request, f"{count} line{'s go' if count > 1 else ' goes'} on from where {'they' if count > 1 else 'it'} stopped."
             )

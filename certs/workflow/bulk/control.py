@@ -8,6 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
+from certs.access.permissions import Authority
 from certs.errors import Conflict
 from certs.models import BulkChunk, BulkOrder, CertificateRequest
 from certs.terms import RequestState as S
@@ -17,38 +18,45 @@ State = BulkOrder.State
 
 
 @transaction.atomic
-def pause(order: BulkOrder, *, actor: Actor) -> BulkOrder:
-    """Running -> paused: what is under way goes on, nothing new is begun."""
+def pause(order: BulkOrder, *, authority: Authority) -> BulkOrder:
+    """Running -> paused: what is under way goes on, nothing new is begun. Raises NotPermitted, Conflict."""
+    authority.check_may_operate(order)
     row = _locked(order, State.RUNNING, verb="paused")
     _take_back(row, BulkChunk.State.WAITING)
-    return _set(row, State.PAUSED, EventType.BULK_PAUSED, actor)
+    return _set(row, State.PAUSED, EventType.BULK_PAUSED, authority.actor)
 
 
 @transaction.atomic
-def go_on(order: BulkOrder, *, actor: Actor) -> BulkOrder:
-    """Paused -> running."""
+def go_on(order: BulkOrder, *, authority: Authority) -> BulkOrder:
+    """Paused -> running. Raises NotPermitted, Conflict."""
+    authority.check_may_operate(order)
     row = _locked(order, State.PAUSED, verb="resumed")
     dispatch_on_commit()
-    return _set(row, State.RUNNING, EventType.BULK_RESUMED, actor)
+    return _set(row, State.RUNNING, EventType.BULK_RESUMED, authority.actor)
 
 
 @transaction.atomic
-def cancel_rest(order: BulkOrder, *, actor: Actor) -> BulkOrder:
-    """Nothing new is begun any more; what is under way is finished. A draft is thrown away."""
+def cancel_rest(order: BulkOrder, *, authority: Authority) -> BulkOrder:
+    """Nothing new is begun any more; what is under way is finished. A draft is thrown away.
+
+    Raises NotPermitted, Conflict.
+    """
+    authority.check_may_act(order)
     row = _locked(order, State.DRAFT, State.RUNNING, State.PAUSED, verb="cancelled")
     row.chunks.filter(state=BulkChunk.State.WAITING).update(state=BulkChunk.State.CANCELLED, retry=False)
     _take_back(row, BulkChunk.State.CANCELLED)
     dispatch_on_commit()
-    return _set(row, State.CANCELLED, EventType.BULK_CANCELLED, actor)
+    return _set(row, State.CANCELLED, EventType.BULK_CANCELLED, authority.actor)
 
 
 @transaction.atomic
-def retry_failed(order: BulkOrder, *, actor: Actor) -> int:
+def retry_failed(order: BulkOrder, *, authority: Authority) -> int:
     """Let the failed requests go on from where they stopped, with the keys and CSRs that they have; answers how many.
 
     Their chunks wait for their turn again like all others, and the requests stay `failed` until it comes. What the policy
-    refused is not tried again: it needs another line. Raises Conflict when nothing failed, or all of it waits already.
+    refused is not tried again: it needs another line. Raises NotPermitted; Conflict when nothing failed, or all of it waits already.
     """
+    authority.check_may_operate(order)
     row = _locked(order, State.RUNNING, State.PAUSED, State.DONE, State.CANCELLED, verb="tried again")
     failed = CertificateRequest.objects.filter(bulk_item__order=row, state=S.FAILED).exclude(stopped_at="")
     if not failed.exists():
@@ -63,7 +71,7 @@ def retry_failed(order: BulkOrder, *, actor: Actor) -> int:
     chunks.exclude(state=BulkChunk.State.QUEUED).update(state=BulkChunk.State.WAITING, retry=True, done_at=None)
     chunks.update(retry=True)
     BulkOrder.objects.filter(pk=row.pk).update(finished_at=None, state=State.RUNNING if row.state == State.DONE else row.state)
-    record(EventType.BULK_RETRIED, subject=row.subject, actor=actor, at=database_now(), data={"lines": count})
+    record(EventType.BULK_RETRIED, subject=row.subject, actor=authority.actor, at=database_now(), data={"lines": count})
     dispatch_on_commit()
     return count
 

@@ -23,6 +23,7 @@ from django.db.models import Count
 from audit.clock import database_now
 from audit.events import recordable
 from certs.access.membership import members_among
+from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused
 from certs.intake.spec import IssuePlan
 from certs.intake.uploads.lines import Line
@@ -213,12 +214,13 @@ def discard(order: BulkOrder, *, unless_after: datetime | None = None) -> bool:
     return True
 
 
-def apply_suggestions(order: BulkOrder, *, numbers: Iterable[int] | None = None) -> int:
+def apply_suggestions(order: BulkOrder, *, authority: Authority, numbers: Iterable[int] | None = None) -> int:
     """Change refused lines of a draft as the policy suggested (all of them, or those of these numbers), and judge them again.
 
     Answers how many were changed, a part in a transaction of its own. A suggestion that needs another CSR cannot be applied
-    here. Raises Conflict for an order that was submitted.
+    here. Raises NotPermitted; Conflict for an order that was submitted.
     """
+    authority.check_may_act(order)
     wanted = None if numbers is None else sorted(numbers)
     changed, after = 0, 0
     while True:

@@ -62,7 +62,7 @@ def order_at_once(
         _refuse(order, wish)
         with transaction.atomic():
             opened = open_draft(order) if order.state == BulkOrder.State.JUDGING else order
-            return submit_order(opened, actor=requester.actor, with_refused=not wish.only_allowed)
+            return submit_order(opened, authority=requester.authority, with_refused=not wish.only_allowed)
     except PortalError:
         if order.state == BulkOrder.State.JUDGING:
             discard(order)

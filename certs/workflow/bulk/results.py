@@ -12,7 +12,8 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import Actor, Value, record
+from audit.log import Value, record
+from certs.access.permissions import Authority
 from certs.errors import NotFound
 from certs.intake.uploads.cells import safe_cell
 from certs.models import BulkOrder, Certificate
@@ -70,26 +71,34 @@ class Download:
     filename: str
 
 
-def download(order: BulkOrder, form: str, *, teams: Teams, actor: Actor | None) -> Download:
-    """One of FILES, with the lines of these teams (None: all). `actor` None: only asked about, not taken (HEAD).
+def download(order: BulkOrder, form: str, *, authority: Authority) -> Download:
+    """Return what `file_of` returns, and put it on record when it holds certificates (one `certificate:downloaded` event)."""
+    found = file_of(order, form, authority=authority)
+    if form != "problems.csv":
+        _note(order, form, authority)
+    return found
 
-    Raises NotFound for another form.
+
+def file_of(order: BulkOrder, form: str, *, authority: Authority) -> Download:
+    """Return one of FILES with the lines that the actor may see. Nothing is put on record: for HEAD.
+
+    Raises NotFound for another form, or an order that the actor may not see.
     """
+    if not authority.may_see(order):
+        raise NotFound("There is no such bulk order.")
     if form not in FILES:
         raise NotFound(f"An order has no file {form}.", next_step=f"There are {', '.join(FILES)}.")
     make, content_type = FILES[form]
-    if actor is not None and form != "problems.csv":
-        _note(order, form, teams, actor)
-    return Download(make(order, teams), content_type, f"{order.public_id}-{form}")
+    return Download(make(order, authority.sees()), content_type, f"{order.public_id}-{form}")
 
 
 @transaction.atomic
-def _note(order: BulkOrder, form: str, teams: Teams, actor: Actor) -> None:
+def _note(order: BulkOrder, form: str, authority: Authority) -> None:
     """One event for one download of a whole order, with the number of its certificates: not one for each of ten thousand."""
-    rows = Certificate.objects.filter(request__bulk_item__in=lines_of_teams(order, teams))
+    rows = Certificate.objects.filter(request__bulk_item__in=lines_of_teams(order, authority.sees()))
     count = rows.filter(status=Certificate.Status.GOOD).count() if form.endswith(".zip") else rows.count()
     data: dict[str, Value] = {"form": form, "certificates": count}
-    record(EventType.CERTIFICATE_DOWNLOADED, subject=order.subject, actor=actor, at=database_now(), data=data)
+    record(EventType.CERTIFICATE_DOWNLOADED, subject=order.subject, actor=authority.actor, at=database_now(), data=data)
 
 
 def _inventory_row(line: SeenLine, certificate: Certificate) -> Sequence[object]:

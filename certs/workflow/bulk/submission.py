@@ -11,6 +11,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Value, record
+from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.models import BulkChunk, BulkOrder, Team
 from certs.models.batch import insert_models
@@ -22,7 +23,7 @@ State = BulkOrder.State
 
 
 @transaction.atomic
-def submit_order(order: BulkOrder, *, actor: Actor, with_refused: bool = False) -> BulkOrder:
+def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool = False) -> BulkOrder:
     """Draft -> running. Submitting again, as a double click does, answers the same order and starts nothing twice.
 
     `with_refused`: lines that the policy refused are submitted too and end as rejected requests, so that they are on
@@ -30,6 +31,7 @@ def submit_order(order: BulkOrder, *, actor: Actor, with_refused: bool = False) 
     teams that it asks for. Raises InputRefused, also when no line can be issued; NotPermitted; Conflict for an order that was
     cancelled as a draft.
     """
+    authority.check_may_act(order)
     row = BulkOrder.objects.select_for_update().get(pk=order.pk)
     if row.state == State.CANCELLED and row.submitted_at is None:
         raise Conflict(f"{row.public_id} was thrown away before it was submitted.", next_step="Make a new order.")
@@ -37,7 +39,7 @@ def submit_order(order: BulkOrder, *, actor: Actor, with_refused: bool = False) 
         raise Conflict(f"{row.public_id} is still being judged.", next_step="Wait until it is a draft.")
     if row.state != State.DRAFT:
         return row
-    now = database_now()
+    now, actor = database_now(), authority.actor
     row.with_refused = with_refused
     costs = list(row.items.filter(outcome__in=chosen_outcomes(row)).order_by("number").values_list("number", "spec__key", "spki_der"))
     if not costs:

@@ -12,6 +12,7 @@ from django.contrib.auth.models import Group
 from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.models import Domain, Team
+from certs.workflow.issuance import Requester
 
 ROLES = {
     "approver": "approver",
@@ -36,25 +37,27 @@ class Cast:
     def __getitem__(self, name: str) -> Any:
         return self.people[name]
 
+    def requester(self, name: str, team: Team | None = None) -> Requester:
+        return Requester(Actor("user", name), team or self.web, "portal", user=self.people[name])
+
     def authority(self, name: str, team: Team | None = None) -> Authority:
         return Authority(Actor("user", name), self.people[name], team)
 
 
-def make_cast() -> Cast:
+def make_cast(web: Team) -> Cast:
     users = get_user_model().objects
     names = ("requester", "colleague", "leaver", "outsider", "nobody", *ROLES)
     people = {name: users.create_user(name, f"{name}@example.org") for name in names}
     people["root"] = users.create_superuser("root", "root@example.org")
     for name, role in ROLES.items():
         people[name].groups.add(Group.objects.get(name=role))
-    web = Team.objects.create(slug="web", name="Web", default_domain="example.com")
     web.members.add(people["requester"], people["colleague"], people["leaver"])
     other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
     other.members.add(people["outsider"])
-    Domain.objects.bulk_create([Domain(name="example.com", team=web), Domain(name="other.test", team=other)])
+    Domain.objects.create(name="other.test", team=other)
     return Cast(web, other, people)
 
 
 @pytest.fixture
-def cast(db: None) -> Cast:
-    return make_cast()
+def cast(twin_portal: Requester) -> Cast:
+    return make_cast(twin_portal.team)

@@ -141,7 +141,7 @@ def test_administrators_token_ends_with_the_administrator(cast: Cast) -> None:
 def test_revoked_and_expired_tokens_open_nothing_at_once(cast: Cast) -> None:
     secret, other = token_of(cast, "requester"), token_of(cast, "colleague")
     assert (status(secret), status(other)) == (404, 404)
-    revoke_token(ApiToken.objects.get(user=cast["requester"]), actor=cast.authority("officer").actor)
+    revoke_token(ApiToken.objects.get(user=cast["requester"]), authority=cast.authority("officer"))
     ApiToken.objects.filter(user=cast["colleague"]).update(expires_at=timezone.now())
     assert (status(secret), status(other)) == (401, 401)
 
@@ -149,7 +149,7 @@ def test_revoked_and_expired_tokens_open_nothing_at_once(cast: Cast) -> None:
 def test_a_token_is_revoked_once(cast: Cast) -> None:
     token_of(cast, "requester")
     for name in ("officer", "requester"):
-        revoke_token(ApiToken.objects.get(), actor=cast.authority(name).actor)
+        revoke_token(ApiToken.objects.get(), authority=cast.authority(name))
     assert AuditEvent.objects.filter(event="token:revoked").count() == 1
     assert ApiToken.objects.get().ended_because == "officer revoked it."
 

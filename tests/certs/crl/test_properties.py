@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from certs.access.permissions import Authority
 from certs.errors import Conflict
 from certs.models import CRL, Certificate
 from certs.ocsp.answering import forget_answers
@@ -30,13 +31,13 @@ HISTORIES = st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, 1)), min_si
 def _do(act: str, certificate: Certificate) -> None:
     try:
         if act == "release":
-            request_release(certificate, actor=SYSTEM, begin=False)
+            request_release(certificate, authority=Authority(SYSTEM), begin=False)
         elif act == "tell":
             process_revocations()
         elif act == "publish":
             refresh_point(point())
         else:
-            request_revocation(certificate, reason=RevocationReason(act), actor=SYSTEM, begin=False)
+            request_revocation(certificate, reason=RevocationReason(act), authority=Authority(SYSTEM), begin=False)
     except Conflict:
         return  # refused: what is then said must be what was said before
 

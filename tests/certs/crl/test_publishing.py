@@ -13,6 +13,7 @@ from cryptography import x509
 from audit.clock import database_now
 from audit.models import AuditEvent
 from audit.tolerance import CLOCK_TOLERANCE
+from certs.access.permissions import Authority
 from certs.crl import needs_new_crl
 from certs.models import CRL, CRLPoint, CRLSegment, OperatorAlert, Revocation
 from certs.status.maintenance import keep_status_information
@@ -32,7 +33,7 @@ def test_revocation_reaches_the_crl_by_itself(portal: Portal, worker: None) -> N
     """The task that a revocation starts on commit publishes too; nobody waits for the schedule."""
     (certificate,) = issue(portal, 1)
     issuer = publish_everything()
-    request_revocation(certificate, reason=RevocationReason.KEY_COMPROMISE, actor=SYSTEM)
+    request_revocation(certificate, reason=RevocationReason.KEY_COMPROMISE, authority=Authority(SYSTEM))
     end = time.monotonic() + 60
     while serials(published(issuer)) == [] and time.monotonic() < end:
         time.sleep(0.1)

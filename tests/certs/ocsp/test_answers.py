@@ -17,6 +17,7 @@ from django.db import connection, connections
 
 from audit.clock import database_now
 from audit.tolerance import CLOCK_TOLERANCE
+from certs.access.permissions import Authority
 from certs.models import Certificate, IssuanceIntent, Issuer, OperatorAlert, ResponderCertificate, Revocation
 from certs.ocsp import answering, book
 from certs.ocsp.answering import answer, forget_answers
@@ -193,7 +194,7 @@ def test_good_answer_after_a_hold_is_not_dated_into_the_hold(portal: Portal) -> 
     revoke(certificate, "certificateHold")
     assert word(said(certificate)) == "revoked"
     process_revocations()
-    request_release(certificate, actor=SYSTEM, begin=False)
+    request_release(certificate, authority=Authority(SYSTEM), begin=False)
     process_revocations()
     response = said(certificate)
     released = Revocation.objects.get().released_at

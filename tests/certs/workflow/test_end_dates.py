@@ -12,6 +12,7 @@ from django.contrib.auth.models import Group
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec, IssuePlan
 from certs.models import Certificate, CertificateRequest
 from certs.terms import RequestState as S
@@ -68,7 +69,7 @@ def test_end_date_survives_a_ca_outage(twin_portal: Requester, twin_ca: TwinCACl
     hold_for_ca([request.pk], "503")
     request.refresh_from_db()
     twin_ca.reachable = True
-    resume(str(request.resume_id), actor=twin_portal.actor)
+    resume(str(request.resume_id), authority=Authority(twin_portal.actor))
     walk([request.pk])
     assert Certificate.objects.get(request=request).not_after == end_of_day(end)
 
@@ -147,7 +148,7 @@ def test_lines_of_an_order_keep_the_end_date_until_a_suggestion_replaces_it(twin
     order = draft(lines_of(plan), requester=twin_portal, title="dates")
     items = list(order.items.order_by("number"))
     assert [(spec_of(item).not_after, item.outcome) for item in items] == [(until(500), "deny")] * 2
-    assert apply_suggestions(order) == 2
+    assert apply_suggestions(order, authority=Authority(twin_portal.actor)) == 2
     assert {(spec_of(item).validity_days, spec_of(item).not_after) for item in order.items.all()} == {(397, None)}
 
 

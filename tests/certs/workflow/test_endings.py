@@ -14,6 +14,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.ca.base import Lookup
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, QuarantinedCertificate
@@ -211,7 +212,7 @@ def test_what_kills_workers_alone_fails_after_three_losses_and_can_be_resumed(
     poison.refresh_from_db()
     good.refresh_from_db()
     assert (poison.state, good.state) == (S.FAILED, S.COMPLETED)
-    resume(poison.resume_id or "", actor=SYSTEM)
+    resume(poison.resume_id or "", authority=Authority(SYSTEM))
     walk([poison.pk])
     poison.refresh_from_db()
     assert poison.state == S.COMPLETED
@@ -228,7 +229,7 @@ def test_cancelled_request_whose_order_was_signed_is_revoked_at_the_ca(
     request = ask(twin_portal, make_spec())
     walk([request.pk])
     request.refresh_from_db()
-    approval.cancel(request, actor=SYSTEM)
+    approval.cancel(request, authority=Authority(SYSTEM))
     assert twin_ca.book.living(request.public_id) != []
     assert recovery.clear_after_the_end() == 1
     assert twin_ca.book.living(request.public_id) == []
@@ -239,7 +240,7 @@ def test_held_request_that_is_cancelled_waits_for_nothing(twin_portal: Requester
     for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs):
         step([request.pk])
     hold_for_ca([request.pk], "down")
-    approval.cancel(request, actor=SYSTEM)
+    approval.cancel(request, authority=Authority(SYSTEM))
     request.refresh_from_db()
     assert (request.state, request.held_since, request.error) == (S.CANCELLED, None, "")
 

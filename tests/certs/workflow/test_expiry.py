@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from audit.clock import database_now
+from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail
 from certs.terms import RequestState as S
@@ -157,7 +158,7 @@ def test_ca_that_issues_no_more_and_has_no_successor_is_said_before_anything_is_
 def test_renewal_that_a_person_cancelled_is_not_begun_again(twin_portal: Requester, make_spec: MakeSpec) -> None:
     certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
     renewal = renew(certificate, authority=acting(people(twin_portal.team)["alice"]), door="portal", begin=False)
-    approval.cancel(renewal.request, actor=SYSTEM)
+    approval.cancel(renewal.request, authority=Authority(SYSTEM))
     assert nightly().renewed == []
     assert finished(renew(certificate, authority=PORTAL, door="command", begin=False)).state == S.COMPLETED
 

@@ -12,6 +12,7 @@ from celery import current_app
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import connections
 
+from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, Certificate, CertificateRequest
 from certs.terms import RequestState as S
@@ -127,7 +128,7 @@ class TestCalls:
         self, twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec, settings: Any
     ) -> None:
         settings.CELERY_TASK_ALWAYS_EAGER = False
-        order = submit_order(drafted([brought(make_spec, "a.example.com")], twin_portal), actor=twin_portal.actor)
+        order = submit_order(drafted([brought(make_spec, "a.example.com")], twin_portal), authority=Authority(twin_portal.actor))
         dispatching.dispatch()
         twin_ca.reachable = False
         before = waiting_for_the_ca()

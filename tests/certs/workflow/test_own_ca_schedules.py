@@ -12,6 +12,7 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.errors import InputRefused
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, Certificate, CertificateRequest, IssuanceIntent, UnclaimedResult
@@ -61,7 +62,7 @@ def let_leases_end() -> None:
 def interfere(request: CertificateRequest, what: str) -> None:
     request.refresh_from_db()
     if what == "cancel" and request.state not in (S.ISSUED, S.COMPLETED):
-        approval.cancel(request, actor=SYSTEM)
+        approval.cancel(request, authority=Authority(SYSTEM))
     if what == "compromise":
         with transaction.atomic():
             mark_compromised(request.spki_sha256, "reported", now=database_now(), actor=SYSTEM)

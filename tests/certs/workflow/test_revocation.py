@@ -12,6 +12,7 @@ from django.db import connections
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.ca.base import Capabilities, Lookup
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.intake.spec import CertificateSpec
@@ -137,15 +138,15 @@ def test_date_in_the_future_is_refused(certificate: Certificate) -> None:
 def test_hold_is_released_only_after_the_ca_confirmed_both(certificate: Certificate, twin_ca: TwinCAClient) -> None:
     revoked(certificate, R.CERTIFICATE_HOLD)
     with pytest.raises(Conflict, match="has not confirmed the hold"):
-        request_release(certificate, actor=SYSTEM, begin=False)
+        request_release(certificate, authority=Authority(SYSTEM), begin=False)
     process_revocations()
     twin_ca.reachable = False
-    request_release(certificate, actor=SYSTEM, begin=False)
+    request_release(certificate, authority=Authority(SYSTEM), begin=False)
     assert (process_revocations(), status_of(certificate)) == (0, Status.REVOKED)
     twin_ca.reachable = True
     assert (process_revocations(), status_of(certificate), at_ca(certificate, twin_ca)) == (1, Status.GOOD, False)
     with pytest.raises(Conflict, match="not on hold"):
-        request_release(certificate, actor=SYSTEM, begin=False)
+        request_release(certificate, authority=Authority(SYSTEM), begin=False)
     assert events_of(certificate) == [
         "certificate:revocation_requested",
         "certificate:revoked",
@@ -159,18 +160,18 @@ def test_released_certificate_can_be_revoked_for_good(certificate: Certificate, 
         revoked(certificate, reason)
         process_revocations()
         if reason is R.CERTIFICATE_HOLD:
-            request_release(certificate, actor=SYSTEM, begin=False)
+            request_release(certificate, authority=Authority(SYSTEM), begin=False)
             process_revocations()
             assert status_of(certificate) == Status.GOOD
     assert (status_of(certificate), at_ca(certificate, twin_ca)) == (Status.REVOKED, True)
     with pytest.raises(Conflict, match="final"):
-        request_release(certificate, actor=SYSTEM, begin=False)
+        request_release(certificate, authority=Authority(SYSTEM), begin=False)
 
 
 def test_hold_becomes_final_and_a_release_under_way_loses(certificate: Certificate, twin_ca: TwinCAClient) -> None:
     revoked(certificate, R.CERTIFICATE_HOLD)
     process_revocations()
-    request_release(certificate, actor=SYSTEM, begin=False)
+    request_release(certificate, authority=Authority(SYSTEM), begin=False)
     revoked(certificate, R.PRIVILEGE_WITHDRAWN)
     process_revocations()
     assert (status_of(certificate), at_ca(certificate, twin_ca)) == (Status.REVOKED, True)

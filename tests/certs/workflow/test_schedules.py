@@ -15,6 +15,7 @@ from django.db import transaction
 
 from audit.clock import database_now
 from audit.log import Actor
+from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, CertificateRequest
 from certs.terms import RequestState as S
@@ -78,7 +79,7 @@ def let_leases_end() -> None:
 def interfere(request: CertificateRequest, what: str) -> None:
     request.refresh_from_db()
     if what == "cancel" and request.state not in (S.ISSUED, S.COMPLETED):
-        approval.cancel(request, actor=Actor("user", "owner"))
+        approval.cancel(request, authority=Authority(Actor("user", "owner")))
     if what == "compromise" and request.spki_sha256:
         with transaction.atomic():
             mark_compromised(request.spki_sha256, "reported", now=database_now(), actor=Actor("user", "owner"))

@@ -15,6 +15,7 @@ from django.conf import settings as django_settings
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from audit.clock import database_now
+from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest
 from certs.workflow.bulk import dispatching
@@ -86,7 +87,7 @@ def test_one_turn_leaves_nothing_for_the_next(twin_portal: Requester, make_spec:
 
 def test_chunks_that_never_began_are_not_sent_for_ever(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
     settings.PKI_BULK_CHUNK = 1
-    order = submit_order(drafted([make_spec(f"n{n}.example.com") for n in range(6)], twin_portal), actor=twin_portal.actor)
+    order = submit_order(drafted([make_spec(f"n{n}.example.com") for n in range(6)], twin_portal), authority=Authority(twin_portal.actor))
     app.control.purge()
     lane = queue_of("certs.tasks.make_chunk", bulk=True)
     assert (dispatching.dispatch(), waiting(lane)) == (4, 4)
@@ -100,7 +101,7 @@ def test_chunks_that_never_began_are_not_sent_for_ever(twin_portal: Requester, m
 
 def test_a_chunk_is_sent_again_only_after_some_quiet(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
     settings.PKI_SWEEP_AFTER_SECONDS = 30
-    submit_order(drafted([make_spec()], twin_portal), actor=twin_portal.actor)
+    submit_order(drafted([make_spec()], twin_portal), authority=Authority(twin_portal.actor))
     dispatching.dispatch()
     chunk = twin_portal.team.bulk_orders.get().chunks.get()
     type(chunk).objects.update(queued_at=database_now() - timedelta(seconds=31))

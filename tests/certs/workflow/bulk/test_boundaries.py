@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 
 from audit.log import Actor
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.errors import InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
@@ -41,7 +42,7 @@ def names(make_spec: MakeSpec, count: int) -> list[CertificateSpec]:
 
 
 def submitted(specs: list[CertificateSpec], requester: Requester) -> BulkOrder:
-    return submit_order(drafted(specs, requester), actor=requester.actor)
+    return submit_order(drafted(specs, requester), authority=Authority(requester.actor))
 
 
 def test_cancelled_order_begins_nothing_though_its_chunks_are_in_the_queue(twin_portal: Requester, make_spec: MakeSpec) -> None:
@@ -49,7 +50,7 @@ def test_cancelled_order_begins_nothing_though_its_chunks_are_in_the_queue(twin_
     dispatching.dispatch()
     first, second = order.chunks.filter(state="queued").order_by("first")
     begun = begin(first.pk)
-    cancel_rest(order, actor=twin_portal.actor)
+    cancel_rest(order, authority=Authority(twin_portal.actor))
     assert len(begun) == 3
     assert begin(second.pk) == []  # its message arrives only now
     work_off(first)
@@ -64,11 +65,11 @@ def test_cancelled_order_begins_nothing_though_its_chunks_are_in_the_queue(twin_
 def test_paused_order_begins_nothing_though_its_chunks_are_in_the_queue(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = submitted(names(make_spec, 9), twin_portal)
     dispatching.dispatch()
-    pause(order, actor=twin_portal.actor)
+    pause(order, authority=Authority(twin_portal.actor))
     for chunk in order.chunks.all():
         assert begin(chunk.pk) == []
     assert (dispatching.sweep_chunks(), CertificateRequest.objects.count(), order.chunks.filter(state="waiting").count()) == (0, 0, 3)
-    go_on(order, actor=twin_portal.actor)
+    go_on(order, authority=Authority(twin_portal.actor))
     work_off_all()
     order.refresh_from_db()
     assert (order.state, counts(order).issued, Certificate.objects.count()) == ("done", 9, 9)
@@ -101,7 +102,7 @@ def test_draft_of_a_ca_that_was_retired_is_not_submitted(twin_portal: Requester,
     order = drafted(names(make_spec, 1), twin_portal)
     Issuer.objects.update(state=Issuer.State.REVOCATION_ONLY)
     with pytest.raises(InputRefused):
-        submit_order(order, actor=twin_portal.actor)
+        submit_order(order, authority=Authority(twin_portal.actor))
     order.refresh_from_db()
     assert (order.state, order.chunks.count()) == ("draft", 0)
 
@@ -117,16 +118,16 @@ def test_draft_of_somebody_who_left_is_not_submitted_by_others(twin_portal: Requ
     order.items.update(outcome="allow")
     other.members.remove(alice)
     with pytest.raises(NotPermitted):
-        submit_order(order, actor=Actor("user", "bob"))
+        submit_order(order, authority=Authority(Actor("user", "bob")))
     other.members.add(alice)
     get_user_model().objects.update(is_active=False)
     with pytest.raises(NotPermitted):
-        submit_order(order, actor=Actor("user", "bob"))
+        submit_order(order, authority=Authority(Actor("user", "bob")))
     assert CertificateRequest.objects.count() == 0
 
 
 def test_audit_log_says_who_drafted_and_who_submitted(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    order = submit_order(drafted(names(make_spec, 1), twin_portal), actor=Actor("user", "bob"))
+    order = submit_order(drafted(names(make_spec, 1), twin_portal), authority=Authority(Actor("user", "bob")))
     work_off_all()
     event = AuditEvent.objects.get(event="bulk:submitted", subject=order.subject)
     assert (event.actor_name, event.data["drafted_by"]) == ("bob", twin_portal.actor.name)
@@ -137,11 +138,11 @@ def test_audit_log_says_who_drafted_and_who_submitted(twin_portal: Requester, ma
 def test_every_line_is_on_one_page_in_any_order(sort: Sort, twin_portal: Requester, make_spec: MakeSpec) -> None:
     specs = names(make_spec, 12)
     specs[2] = specs[7] = make_spec("weak.example.com", key="rsa-2048")
-    order = submit_order(drafted(specs, twin_portal), actor=twin_portal.actor, with_refused=True)
+    order = submit_order(drafted(specs, twin_portal), authority=Authority(twin_portal.actor), with_refused=True)
     dispatching.dispatch()
     for chunk in order.chunks.filter(state="queued"):
         work_off(chunk)
-    pause(BulkOrder.objects.get(pk=order.pk), actor=twin_portal.actor)
+    pause(BulkOrder.objects.get(pk=order.pk), authority=Authority(twin_portal.actor))
     seen: list[int] = []
     after = 0
     while True:
@@ -170,12 +171,12 @@ def test_a_line_given_to_another_team_is_seen_by_its_members_alone(twin_portal: 
     other.members.add(people["both"])
     asker = replace(twin_portal, user=people["both"])
     lines = [Line(2, "row 2", make_spec("a.example.com")), Line(3, "row 3", make_spec("b.other.test"), owner="other")]
-    order = submit_order(draft(lines, requester=asker, title="two teams"), actor=asker.actor)
+    order = submit_order(draft(lines, requester=asker, title="two teams"), authority=Authority(asker.actor))
     work_off_all()
     seen = {}
     for name, user in people.items():
         teams = teams_seen_by(user)
-        taken = b"".join(part.encode() for part in download(order, "inventory.csv", teams=teams, actor=asker.actor).parts)  # type: ignore[union-attr]
+        taken = b"".join(part.encode() for part in download(order, "inventory.csv", authority=Authority(asker.actor, user)).parts)  # type: ignore[union-attr]
         seen[name] = ([line.names for line in lines_page(order, teams=teams).rows], taken.count(b"\n") - 1, hidden_lines(order, teams))
     assert seen == {"both": ([["a.example.com"], ["b.other.test"]], 2, 0), "web": ([["a.example.com"]], 1, 1)}
     assert [event.data["certificates"] for event in AuditEvent.objects.filter(event="certificate:downloaded").order_by("pk")] == [2, 1]

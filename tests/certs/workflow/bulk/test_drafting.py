@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
@@ -42,21 +43,21 @@ def test_each_line_is_judged_and_nothing_is_made(twin_portal: Requester, make_sp
 
 def test_suggestions_pass_once_they_are_taken(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = drafted([make_spec("a.example.com", key="rsa-2048", days=900), make_spec("b.example.com")], twin_portal)
-    assert apply_suggestions(order) == 1
+    assert apply_suggestions(order, authority=Authority(twin_portal.actor)) == 1
     item = order.items.get(number=1)
     assert (item.outcome, item.spec["key"], item.spec["validity_days"]) == ("allow", "rsa-3072", 397)  # type: ignore[index]
     assert "policy suggested" in item.notes[-1]
-    assert apply_suggestions(order) == 0
+    assert apply_suggestions(order, authority=Authority(twin_portal.actor)) == 0
 
 
 def test_one_line_alone_takes_its_suggestion(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = drafted([make_spec(f"{n}.example.com", key="rsa-2048") for n in "abc"], twin_portal)
-    assert apply_suggestions(order, numbers=[2]) == 1
+    assert apply_suggestions(order, authority=Authority(twin_portal.actor), numbers=[2]) == 1
     assert list(order.items.order_by("number").values_list("outcome", flat=True)) == ["deny", "allow", "deny"]
 
 
 def test_duplicates_are_pointed_out_within_and_against_the_inventory(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    submit_order(drafted([make_spec("old.example.com")], twin_portal), actor=twin_portal.actor)
+    submit_order(drafted([make_spec("old.example.com")], twin_portal), authority=Authority(twin_portal.actor))
     work_off_all()
     order = drafted([make_spec("a.example.com"), make_spec("a.example.com", key="ec-p384"), make_spec("old.example.com")], twin_portal)
     first, second, third = order.items.order_by("number")
@@ -84,9 +85,9 @@ def test_the_same_key_is_the_same_order_and_another_content_is_refused(twin_port
 
 
 def test_submitted_lines_never_change(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    order = submit_order(drafted([make_spec("a.example.com")], twin_portal), actor=twin_portal.actor)
+    order = submit_order(drafted([make_spec("a.example.com")], twin_portal), authority=Authority(twin_portal.actor))
     with pytest.raises(Conflict):
-        apply_suggestions(order)
+        apply_suggestions(order, authority=Authority(twin_portal.actor))
 
 
 def test_an_order_needs_a_line_that_can_be_issued(twin_portal: Requester, make_spec: MakeSpec) -> None:
@@ -94,7 +95,7 @@ def test_an_order_needs_a_line_that_can_be_issued(twin_portal: Requester, make_s
         draft([], requester=twin_portal, title="none")
     order = drafted([make_spec("a.example.com", key="rsa-2048")], twin_portal)
     with pytest.raises(InputRefused):
-        submit_order(order, actor=twin_portal.actor)
+        submit_order(order, authority=Authority(twin_portal.actor))
 
 
 def test_limit_of_lines_is_said(twin_portal: Requester, make_spec: MakeSpec, settings: object) -> None:
@@ -105,15 +106,15 @@ def test_limit_of_lines_is_said(twin_portal: Requester, make_spec: MakeSpec, set
 
 def test_a_draft_that_was_thrown_away_is_not_submitted(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = drafted([make_spec()], twin_portal)
-    cancel_rest(order, actor=twin_portal.actor)
+    cancel_rest(order, authority=Authority(twin_portal.actor))
     with pytest.raises(Conflict):
-        submit_order(order, actor=twin_portal.actor)
+        submit_order(order, authority=Authority(twin_portal.actor))
     assert BulkItem.objects.filter(order=order).count() == 1
 
 
 def test_drafts_that_nobody_submits_are_forgotten(twin_portal: Requester, make_spec: MakeSpec) -> None:
     old, new = drafted([make_spec("a.example.com")], twin_portal), drafted([make_spec("b.example.com")], twin_portal)
-    kept = submit_order(drafted([make_spec("c.example.com")], twin_portal), actor=twin_portal.actor)
+    kept = submit_order(drafted([make_spec("c.example.com")], twin_portal), authority=Authority(twin_portal.actor))
     BulkOrder.objects.exclude(pk=new.pk).update(created_at=database_now() - timedelta(days=8))
     assert forget_old_drafts() == 1
     assert set(BulkOrder.objects.values_list("pk", flat=True)) == {new.pk, kept.pk}

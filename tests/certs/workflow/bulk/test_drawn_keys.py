@@ -13,6 +13,7 @@ from cryptography import x509
 from audit.clock import database_now
 from audit.models import AuditEvent
 from certs import tasks
+from certs.access.permissions import Authority
 from certs.ca.registry import forget_clients
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, BulkChunk, BulkOrder, Certificate, CertificateRequest, Issuer, RequestCSR
@@ -51,7 +52,7 @@ def requester(twin_portal: Requester, settings: Any, tmp_path: Path) -> Requeste
 
 def queued(specs: list[CertificateSpec], requester: Requester) -> tuple[BulkOrder, BulkChunk]:
     """An order of one chunk, which has its place in the queue."""
-    order = submit_order(drafted(specs, requester), actor=requester.actor)
+    order = submit_order(drafted(specs, requester), authority=Authority(requester.actor))
     dispatching.dispatch()
     return order, order.chunks.get()
 
@@ -175,7 +176,7 @@ def test_two_workers_with_one_chunk_make_each_key_once(requester: Requester, mak
 
 def test_refused_and_slow_lines_keep_no_drawn_key(requester: Requester, make_spec: MakeSpec) -> None:
     specs = [make_spec("good.example.com"), make_spec("long.example.com", days=4000), make_spec("rsa.example.com", key="rsa-4096")]
-    order = submit_order(drafted(specs, requester), actor=requester.actor, with_refused=True)
+    order = submit_order(drafted(specs, requester), authority=Authority(requester.actor), with_refused=True)
     work_off_all()
     order.refresh_from_db()
     assert order.state == "done"

@@ -15,6 +15,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection, connections
 
 from audit.clock import database_now
+from certs.access.permissions import Authority
 from certs.errors import Conflict
 from certs.intake.spec import CertificateSpec
 from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
@@ -103,9 +104,9 @@ def test_what_broke_off_is_nobodys_order(twin_portal: Requester, make_spec: Make
     root = get_user_model().objects.create_superuser("root")
     assert not BulkOrder.objects.visible_to(root).exists()
     for forbidden in (
-        lambda: submit_order(order, actor=twin_portal.actor),
-        lambda: cancel_rest(order, actor=twin_portal.actor),
-        lambda: apply_suggestions(order),
+        lambda: submit_order(order, authority=Authority(twin_portal.actor)),
+        lambda: cancel_rest(order, authority=Authority(twin_portal.actor)),
+        lambda: apply_suggestions(order, authority=Authority(twin_portal.actor)),
     ):
         with pytest.raises(Conflict):
             forbidden()
@@ -189,7 +190,7 @@ def test_where_duplicates_are_forbidden_a_twin_is_refused(twin_portal: Requester
     order = drafted(specs, twin_portal)
     refused = order.items.get(outcome="deny")
     assert (refused.number, refused.reason) == (place + 1, "Row 1 asks for the same names")
-    submit_order(order, actor=twin_portal.actor, with_refused=True)
+    submit_order(order, authority=Authority(twin_portal.actor), with_refused=True)
     work_off_all()
     assert Counter(Certificate.objects.values_list("common_name", flat=True)) == Counter(f"n{n}.example.com" for n in range(4))
     assert CertificateRequest.objects.get(state="rejected").bulk_item_id == refused.pk
@@ -199,7 +200,7 @@ def test_a_twin_of_a_line_that_is_refused_itself_may_have_it(twin_portal: Reques
     new_policy("v3", duplicates={"inventory": "deny"})
     order = drafted([make_spec("a.example.com", key="rsa-2048"), make_spec("a.example.com")], twin_portal)
     assert list(order.items.order_by("number").values_list("outcome", flat=True)) == ["deny", "allow"]
-    submit_order(order, actor=twin_portal.actor, with_refused=True)
+    submit_order(order, authority=Authority(twin_portal.actor), with_refused=True)
     work_off_all()
     assert Certificate.objects.count() == 1
 

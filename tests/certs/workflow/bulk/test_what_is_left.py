@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certs.intake.spec import CertificateSpec
 from certs.models import BulkChunk, Certificate
 from certs.workflow.bulk import chunks, dispatching
-from certs.workflow.bulk.results import download
+from certs.workflow.bulk.results import file_of
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.inline import Call, issue_now
 from certs.x509.csr_building import build_csr
@@ -54,7 +54,7 @@ def test_of_a_chunk_nothing_is_left(
     portal: Portal, make_spec: Callable[[str], CertificateSpec], garbage: Callable[[], Counter[str]], kind: str
 ) -> None:
     specs = [brought(f"n{n}.example.com") if kind == "brought" else make_spec(f"n{n}.example.com") for n in range(60)]
-    submit_order(drafted(specs, portal.requester()), actor=portal.requester().actor)
+    submit_order(drafted(specs, portal.requester()), authority=portal.requester().authority)
     dispatching.dispatch()
     garbage()
     for chunk in BulkChunk.objects.filter(state="queued"):
@@ -76,10 +76,12 @@ def test_of_a_call_nothing_is_left(portal: Portal, garbage: Callable[[], Counter
 def test_of_a_download_nothing_is_left(
     portal: Portal, make_spec: Callable[[str], CertificateSpec], garbage: Callable[[], Counter[str]]
 ) -> None:
-    order = submit_order(drafted([make_spec(f"n{n}.example.com") for n in range(30)], portal.requester()), actor=portal.requester().actor)
+    order = submit_order(
+        drafted([make_spec(f"n{n}.example.com") for n in range(30)], portal.requester()), authority=portal.requester().authority
+    )
     dispatching.dispatch()
     chunks.make_chunk(order.chunks.get().pk)
     for form in ("certificates.zip", "inventory.csv"):
         garbage()
-        assert sum(1 for _ in download(order, form, teams=None, actor=None).parts) >= 30
+        assert sum(1 for _ in file_of(order, form, authority=portal.requester().authority).parts) >= 30
         assert {name: count for name, count in garbage().items() if count >= 30} == {}

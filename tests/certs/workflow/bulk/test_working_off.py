@@ -12,6 +12,7 @@ from django.db import connections, transaction
 
 from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.errors import Conflict
 from certs.intake.spec import CertificateSpec
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Domain, OutgoingMail, Team
@@ -39,7 +40,7 @@ def small_chunks(settings: Any) -> None:
 
 
 def running(specs: list[CertificateSpec], requester: Requester, **more: Any) -> BulkOrder:
-    return submit_order(drafted(specs, requester), actor=requester.actor, **more)
+    return submit_order(drafted(specs, requester), authority=Authority(requester.actor), **more)
 
 
 def names(make_spec: MakeSpec, count: int, prefix: str = "n") -> list[CertificateSpec]:
@@ -105,7 +106,7 @@ def test_submitting_twice_at_once_is_one_order(twin_portal: Requester, make_spec
 
     def click() -> None:
         try:
-            submit_order(order, actor=twin_portal.actor)
+            submit_order(order, authority=Authority(twin_portal.actor))
         finally:
             connections.close_all()
 
@@ -131,15 +132,15 @@ def test_a_chunk_begun_twice_makes_each_request_once(twin_portal: Requester, mak
 def test_pausing_begins_nothing_new_and_going_on_finishes(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = running(names(make_spec, 12), twin_portal)
     begin_all()
-    pause(order, actor=twin_portal.actor)
+    pause(order, authority=Authority(twin_portal.actor))
     for chunk in order.chunks.filter(state="queued"):
         work_off(chunk)
     order.refresh_from_db()
     assert (counts(order).issued, counts(order).waiting, order.state) == (6, 6, "paused")
     assert "paused" in progress(order, now=database_now()).waits_for
     with pytest.raises(Conflict):
-        pause(order, actor=twin_portal.actor)
-    go_on(order, actor=twin_portal.actor)
+        pause(order, authority=Authority(twin_portal.actor))
+    go_on(order, authority=Authority(twin_portal.actor))
     work_off_all()
     order.refresh_from_db()
     assert (order.state, counts(order).issued) == ("done", 12)
@@ -148,7 +149,7 @@ def test_pausing_begins_nothing_new_and_going_on_finishes(twin_portal: Requester
 def test_cancelling_leaves_what_was_not_begun(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = running(names(make_spec, 12), twin_portal)
     begin_all()
-    cancel_rest(order, actor=twin_portal.actor)
+    cancel_rest(order, authority=Authority(twin_portal.actor))
     work_off_all()
     order.refresh_from_db()
     tally = counts(order)
@@ -198,14 +199,14 @@ def test_failed_lines_are_tried_again_from_where_they_stopped(twin_portal: Reque
     work_off(chunk)
     order.refresh_from_db()
     assert (order.state, counts(order).issued, counts(order).failed) == ("done", 1, 2)
-    assert retry_failed(order, actor=twin_portal.actor) == 2
+    assert retry_failed(order, authority=Authority(twin_portal.actor)) == 2
     with pytest.raises(Conflict, match="already"):
-        retry_failed(order, actor=twin_portal.actor)
+        retry_failed(order, authority=Authority(twin_portal.actor))
     work_off_all()
     order.refresh_from_db()
     assert (order.state, counts(order).issued, counts(order).failed) == ("done", 3, 0)
     with pytest.raises(Conflict, match="No line"):
-        retry_failed(order, actor=twin_portal.actor)
+        retry_failed(order, authority=Authority(twin_portal.actor))
 
 
 def failed_order(requester: Requester, make_spec: MakeSpec, count: int) -> BulkOrder:
@@ -227,7 +228,7 @@ def failed_order(requester: Requester, make_spec: MakeSpec, count: int) -> BulkO
 def test_what_is_tried_again_takes_its_turn_like_all_else(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = failed_order(twin_portal, make_spec, 12)
     keys = Key.objects.count()
-    assert retry_failed(order, actor=twin_portal.actor) == 12
+    assert retry_failed(order, authority=Authority(twin_portal.actor)) == 12
     assert (dispatching.dispatch(), dispatching.dispatch()) == (2, 0)
     begun = order.chunks.filter(state="queued").order_by("first")[0]
     assert begin(begun.pk) == begin(begun.pk)
@@ -240,19 +241,19 @@ def test_what_is_tried_again_takes_its_turn_like_all_else(twin_portal: Requester
 
 def test_what_waits_to_be_tried_again_can_be_paused_and_left(twin_portal: Requester, make_spec: MakeSpec) -> None:
     order = failed_order(twin_portal, make_spec, 9)
-    retry_failed(order, actor=twin_portal.actor)
+    retry_failed(order, authority=Authority(twin_portal.actor))
     dispatching.dispatch()
-    pause(order, actor=twin_portal.actor)
+    pause(order, authority=Authority(twin_portal.actor))
     assert set(order.chunks.values_list("state", flat=True)) == {"waiting"}
-    go_on(order, actor=twin_portal.actor)
+    go_on(order, authority=Authority(twin_portal.actor))
     dispatching.dispatch()
     work_off(order.chunks.filter(state="queued").order_by("first")[0])
-    cancel_rest(order, actor=twin_portal.actor)
+    cancel_rest(order, authority=Authority(twin_portal.actor))
     work_off_all()
     dispatching.dispatch_or_finish()
     order.refresh_from_db()
     assert (order.state, counts(order).issued, counts(order).failed, order.finished_at is not None) == ("cancelled", 3, 6, True)
-    assert retry_failed(order, actor=twin_portal.actor) == 6
+    assert retry_failed(order, authority=Authority(twin_portal.actor)) == 6
     work_off_all()
     order.refresh_from_db()
     assert (order.state, counts(order).issued, order.finished_at is not None) == ("cancelled", 9, True)
@@ -265,7 +266,7 @@ def test_a_chunk_in_the_queue_whose_lines_failed_comes_round_again(twin_portal: 
     unlucky = CertificateRequest.objects.get(pk=begin(chunk.pk)[0])
     with transaction.atomic():
         fail_many([(unlucky, "worker_lost", "lost")], source=S.APPROVED, now=database_now())
-    assert retry_failed(order, actor=twin_portal.actor) == 1  # while the two others are under way
+    assert retry_failed(order, authority=Authority(twin_portal.actor)) == 1  # while the two others are under way
     work_off_all()
     order.refresh_from_db()
     assert (order.state, counts(order).issued) == ("done", 3)
@@ -294,7 +295,7 @@ def test_a_line_cancelled_alone_does_not_keep_the_order_open(twin_portal: Reques
     dispatching.dispatch()
     chunk = order.chunks.get()
     first = begin(chunk.pk)[0]
-    cancel(CertificateRequest.objects.get(pk=first), actor=twin_portal.actor)
+    cancel(CertificateRequest.objects.get(pk=first), authority=Authority(twin_portal.actor))
     work_off(chunk)
     order.refresh_from_db()
     assert (order.state, counts(order).cancelled, counts(order).issued) == ("done", 1, 2)
