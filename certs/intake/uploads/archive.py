@@ -19,7 +19,10 @@ _RATIO_MATTERS_ABOVE = 100_000  # bytes: small text may well shrink a hundredfol
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _REQUEST_ENDINGS = (".csr", ".pem", ".der", ".req", ".p10", ".txt")
-_BY_THE_SYSTEM = (".ds_store", "thumbs.db", "desktop.ini")
+# What macOS, Windows and Linux put beside people's files, in any folder.
+_SYSTEM_FOLDERS = ("__macosx", ".trashes", ".fseventsd", ".spotlight-v100", "$recycle.bin", "@eadir")
+_SYSTEM_FILES = (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".localized", "icon\r")
+_SYSTEM_PREFIXES = ("._", "~$", ".~lock.")
 _WANTED = "Put only CSRs into the zip: .csr, .pem, .der or .req."
 _SHOWN = 120  # characters of an entry's name
 
@@ -36,11 +39,11 @@ def open_archive(data: bytes, limits: Limits) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, EOFError) as error:
         raise _damaged() from error
-    _check_entries(archive.infolist(), limits)
+    _check_entries(archive.infolist(), len(data), limits)
     return archive
 
 
-def _check_entries(entries: list[zipfile.ZipInfo], limits: Limits) -> None:
+def _check_entries(entries: list[zipfile.ZipInfo], packed: int, limits: Limits) -> None:
     if any(entry.flag_bits & _ENCRYPTED for entry in entries):
         raise InputRefused(
             "The file is protected by a password.", field="file", next_step="Save it without a password; CSRs are not secret."
@@ -62,6 +65,13 @@ def _check_entries(entries: list[zipfile.ZipInfo], limits: Limits) -> None:
             field="file",
             next_step="Delete empty rows and columns from a workbook; pack CSRs anew.",
         )
+    in_proportion = limits.always_unzipped_bytes + limits.max_unzipped_ratio * packed
+    if total > in_proportion:
+        raise InputRefused(
+            f"Unpacked it would have {total // MB:,} MB, more than the {in_proportion // MB:,} MB that {packed / MB:.1f} MB may become.",
+            field="file",
+            next_step="Pack only CSRs, or a table without empty rows and columns; else split it into several files.",
+        )
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
@@ -81,29 +91,24 @@ def _damaged() -> InputRefused:
 
 
 def requests_in(archive: zipfile.ZipFile, limits: Limits) -> list[RequestFound | Line]:
-    """Every file of the zip in its order: a CSR, several, or a line that says why it is none."""
+    """Every file of the zip in its order: a CSR, several, or a line that says why it is none. Folders, and files that an operating
+    system put there without being asked, are no lines.
+    """
     found: list[RequestFound | Line] = []
-    left_out = 0
     refuse_secrets("\n".join(archive.namelist()))
     for entry in archive.infolist():
-        if entry.is_dir():
-            continue
-        if _is_of_the_system(entry.filename):
-            left_out += 1
+        if _is_folder(entry) or _is_of_the_system(entry.filename):
             continue
         found += _read(archive, entry, len(found) + 1, limits)
         if len(found) > limits.max_lines:
             raise too_many_lines(limits)
     if not found:
         raise InputRefused("There is no CSR in the zip.", field="file", next_step=_WANTED)
-    if left_out:
-        problem = f"{left_out} files that the operating system put into the zip were left out (__MACOSX, .DS_Store and the like)."
-        found.append(Line(len(found) + 1, "zip", None, problem=problem, field="file"))
     return found
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, number: int, limits: Limits) -> list[RequestFound | Line]:
-    name = shown(entry.filename)
+    name = shown(_path(entry.filename))
     if _leads_outside(entry.filename):
         return [_none(number, name, "Its path leads out of the zip. Pack the folder itself, without absolute paths or '..'.")]
     try:
@@ -134,13 +139,22 @@ def _may_be_request(name: str, data: bytes) -> bool:
 
 
 def _leads_outside(name: str) -> bool:
-    path = name.replace("\\", "/")
+    path = _path(name)
     return path.startswith("/") or ".." in path.split("/") or path[1:2] == ":"
 
 
+def _path(name: str) -> str:
+    """With slashes, also where a program for Windows wrote backslashes (APPNOTE 4.4.17.1 forbids them)."""
+    return name.replace("\\", "/")
+
+
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    return entry.is_dir() or (entry.file_size == 0 and _path(entry.filename).endswith("/"))
+
+
 def _is_of_the_system(name: str) -> bool:
-    parts = name.lower().split("/")
-    return parts[0] == "__macosx" or parts[-1] in _BY_THE_SYSTEM
+    *folders, last = _path(name).lower().split("/")
+    return bool({*folders} & {*_SYSTEM_FOLDERS}) or last in _SYSTEM_FILES or last.startswith(_SYSTEM_PREFIXES)
 
 
 def shown(name: str) -> str:

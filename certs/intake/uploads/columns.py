@@ -15,7 +15,8 @@ _SPELLINGS = {
     "name": "name|names?|common name|cn|host|host name|hostname|fqdn|domain|domain name|dns name",
     "sans": "sans?|subject ?alt(ernative)? ?names?|alt(ernative)? ?names?|additional names?|more names|dns names|aliases",
     "key": "key|key ?type|key ?spec|key ?algorithm|algorithm|key size",
-    "validity_days": "validity|validity (in )?days|validity period|days|days valid|valid days|valid for|valid until|lifetime|duration",
+    "validity_days": "validity|validity (in )?days|validity period|days|days valid|valid days|valid for|valid (until|to|through)|"
+    "lifetime|duration|not after|end date|expires?( on)?|expir(y|ation)( date)?",
     "profile": "profile|profile name|cert(ificate)? profile",
     "owner": "owner|owner team|owning team|team|team slug",
     "csr": "csr|csr pem|pem|pkcs ?10|request|cert(ificate)? (signing )?request",

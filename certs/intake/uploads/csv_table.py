@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from certs.errors import InputRefused
@@ -11,7 +12,9 @@ from certs.intake.uploads.columns import COLUMNS, header_of, known_columns
 from certs.intake.uploads.limits import Limits
 from certs.intake.uploads.rows import Row, row_of
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
+# Excel writes and reads this line above the titles; it shows it to nobody and does not count it as a row.
+_SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _ROOM_BESIDE_CSR = 64 * 1024  # characters of a line or cell, beyond the largest CSR
 # What a spreadsheet writes for a failed computation: not a remark, though it begins like one.
 _CELL_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!")
@@ -19,13 +22,13 @@ _CELL_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM
 
 def is_table(text: str) -> bool:
     """Whether its first row has at least one title that the portal knows."""
-    return _delimiter(text) != ""
+    return _delimited(text)[0] != ""
 
 
 def check_line_lengths(text: str, limits: Limits) -> None:
     """Cheap, so that nothing else has to look at what is no table. Raises InputRefused."""
     longest = limits.max_csr_bytes + _ROOM_BESIDE_CSR
-    for number, line in enumerate(io.StringIO(text), start=1):
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
         if len(line) > longest:
             raise InputRefused(
                 f"Line {number} of the file has more than {longest:,} characters.", field="file", next_step="Write one certificate a row."
@@ -34,8 +37,8 @@ def check_line_lengths(text: str, limits: Limits) -> None:
 
 def table_rows(text: str, limits: Limits) -> list[Row]:
     """All rows that say something. Raises InputRefused for what spoils the whole table."""
-    records = _records(text, _delimiter(text), limits)
-    return rows_of(records, limits)
+    delimiter, table = _delimited(text)
+    return rows_of(_records(table, delimiter, limits), limits)
 
 
 def rows_of(records: Iterable[tuple[int, Sequence[str]]], limits: Limits) -> list[Row]:
@@ -68,14 +71,18 @@ def _is_remark(cells: Sequence[str]) -> bool:
     return first.startswith("#") and first.upper() not in _CELL_ERRORS
 
 
-def _delimiter(text: str) -> str:
-    """The separator under which the header has most titles that the portal knows; empty when none has any."""
+def _delimited(text: str) -> tuple[str, str]:
+    """The separator under which the header has most titles that the portal knows (in doubt the one that a line "sep=;" names), empty
+    when none has any; and the table, without that line.
+    """
+    named = _SEPARATOR_LINE.match(text)
+    table = text[named.end() :] if named else text
     best, most = "", 0
-    for delimiter in DELIMITERS:
-        known = known_columns(_first_record(text, delimiter))
+    for delimiter in (named[1], *DELIMITERS) if named and named[1] not in '"\r\n' else DELIMITERS:
+        known = known_columns(_first_record(table, delimiter))
         if known > most:
             best, most = delimiter, known
-    return best
+    return best, table
 
 
 def _first_record(text: str, delimiter: str) -> list[str]:

@@ -14,6 +14,8 @@ class Limits:
     """Each is checked before the work that it bounds. Sizes in bytes; `seconds` of wall time and of CPU time a process.
 
     `max_zip_ratio`: how many bytes one packed byte may become, for entries above 100 kB; deflate reaches 1,032.
+    `max_unzipped_ratio`: the same for the whole file beyond `always_unzipped_bytes`, so that the work (about 70 ns of CPU
+    for a byte that is unpacked) stays in proportion to what was sent. CSRs shrink by half, a table to a tenth.
     `memory_bytes` bounds the address space of a process that reads (RLIMIT_AS), libraries included.
     """
 
@@ -22,6 +24,8 @@ class Limits:
     max_unzipped_bytes: int = 100 * MB
     max_zip_entries: int = 100_000
     max_zip_ratio: int = 200
+    max_unzipped_ratio: int = 20
+    always_unzipped_bytes: int = 10 * MB
     max_csr_bytes: int = 64 * 1024
     max_names: int = 100
     seconds: int = 60

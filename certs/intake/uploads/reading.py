@@ -104,10 +104,9 @@ def _refuse_other_kinds(data: bytes) -> None:
 
 
 def _decoded(data: bytes) -> str:
-    """UTF-8 with or without a byte order mark, UTF-16 with one. Raises InputRefused."""
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    """UTF-8 or UTF-16, each with or without a byte order mark. Raises InputRefused."""
     try:
-        text = data.decode(encoding)
+        text = data.decode(_encoding(data)).lstrip("\ufeff")
     except UnicodeDecodeError as error:
         refuse_secret_bytes(data)
         raise InputRefused(
@@ -118,6 +117,17 @@ def _decoded(data: bytes) -> str:
     if "\x00" in text:
         raise InputRefused("It has NUL characters in it, so it is no text.", field="file", next_step=WANTED)
     return text
+
+
+def _encoding(data: bytes) -> str:
+    """UTF-16 without a mark begins with a letter of ASCII, and so with a NUL before or after it."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if len(data) % 2 == 0 and data[:1] and data[:4:2].isascii() and data[1:4:2] == b"\x00\x00":
+        return "utf-16-le"
+    if len(data) % 2 == 0 and data[:4:2] == b"\x00\x00" and data[1:4:2].isascii():
+        return "utf-16-be"
+    return "utf-8-sig"
 
 
 def _from_text(text: str, rules: Rules) -> list[Found]:

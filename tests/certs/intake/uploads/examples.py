@@ -22,6 +22,7 @@ from certs.intake.uploads.reading import find, judge
 
 DEFAULTS = IntakeDefaults(domain="example.com", today=date(2026, 11, 24))
 DOMAINS = ("example.com", "example.test")
+RULES = Rules(DEFAULTS, DOMAINS, Limits())
 KEY = ec.generate_private_key(ec.SECP256R1())
 PRIVATE_PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 KEY_NOTE = "Key RSA 3072: the policy's default"

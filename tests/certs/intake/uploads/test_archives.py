@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+import time
 import zipfile
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.certs.intake.uploads.examples import PRIVATE_PEM, csr, one, read, refusal, zipped
+from certs.errors import InputRefused
+from certs.intake.uploads.reading import find, judge
+from tests.certs.intake.uploads.examples import PRIVATE_PEM, RULES, csr, one, read, refusal, zipped
 
 A, B = csr("a.example.com"), csr("b.example.com")
 CENTRAL, LOCAL = b"PK\x01\x02", b"PK\x03\x04"
@@ -63,10 +66,47 @@ def test_other_files_are_told() -> None:
     assert lines[0].problem.startswith("It is not a CSR, and was not looked at further.")
 
 
-def test_files_of_the_operating_system_are_told_in_one_line() -> None:
-    lines = read(zipped({"__MACOSX/._a.csr": b"\x00\x05", ".DS_Store": b"x", "a.csr": A}))
-    assert [line.source for line in lines] == ["a.csr", "zip"]
-    assert lines[1].problem == "2 files that the operating system put into the zip were left out (__MACOSX, .DS_Store and the like)."
+def test_files_of_the_operating_system_and_folders_are_no_lines() -> None:
+    """B2: they count nowhere, whichever program packed them and in whichever folder."""
+    of_the_system = ["__MACOSX/csrs/._a.csr", "__MACOSX/._csrs", ".DS_Store", "csrs/.DS_Store", "csrs/._b.csr", "Thumbs.db"]
+    of_the_system += ["csrs\\desktop.ini", "csrs\\__MACOSX\\x", "$RECYCLE.BIN/x.csr", "@eaDir/a.csr", "~$list.xlsx", "Icon\r"]
+    content = zipped(dict.fromkeys(of_the_system, b"\x00\x05\x16\x07") | {"csrs/": b"", "csrs\\sub\\": b"", "csrs/a.csr": A})
+    assert [(line.number, line.source, line.problem) for line in read(content)] == [(1, "csrs/a.csr", "")]
+
+
+def test_paths_with_backslashes_are_read_and_shown_with_slashes() -> None:
+    """B2: as .NET wrote them for years."""
+    lines = read(zipped({"csrs\\": b"", "csrs\\z1.csr": A, "csrs\\sub\\": b"", "csrs\\sub\\z2.csr": B}))
+    assert [(line.source, line.problem) for line in lines] == [("csrs/z1.csr", ""), ("csrs/sub/z2.csr", "")]
+
+
+def test_a_zip_of_nothing_but_the_operating_systems_files_has_no_csr() -> None:
+    assert refusal(zipped({"__MACOSX/._a.csr": A, "csrs\\": b""})).message == "There is no CSR in the zip."
+
+
+# What a file is filled with: each was slow for another of the searches.
+FILLINGS = [b"A" * 99_000, b" " * 99_000, b"x y " * 24_750, b"password=a " * 9_000, b"eyJ." * 24_000, b"-" * 99_000, b"a://b:" * 16_000]
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_work_for_a_zip_is_in_proportion_to_its_size(filling: bytes) -> None:
+    """B6, S22: a thousand well-packed files are refused before one of them is looked at."""
+    content = zipped({f"{number}.csr": filling for number in range(1000)})
+    began = time.process_time()
+    with pytest.raises(InputRefused, match="Unpacked it would have"):
+        find(content, RULES)
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("ending", ["csr", "bin"])
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_looking_through_what_may_be_unpacked_takes_seconds(filling: bytes, ending: str) -> None:
+    """B6, S22: the most that a small zip may become, at the price of any of the searches. (A tenth of it, to be quick.)"""
+    content = zipped({f"{number}.{ending}": filling for number in range(10)})
+    began = time.process_time()
+    for found in find(content, RULES):
+        judge(found, RULES)
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize("name", ["../a.csr", "/etc/a.csr", "x/../../a.csr", "..\\a.csr", "C:\\a.csr"])

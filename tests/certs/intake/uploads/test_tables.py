@@ -7,7 +7,9 @@ from datetime import date
 import pytest
 
 from certs.intake.spec import CertificateSpec
-from tests.certs.intake.uploads.examples import DEFAULTS, KEY_NOTE, PROFILE_NOTE, VALIDITY_NOTE, csr, one, read, refusal
+from certs.intake.uploads.reading import find
+from certs.intake.uploads.rows import Row
+from tests.certs.intake.uploads.examples import DEFAULTS, KEY_NOTE, PROFILE_NOTE, RULES, VALIDITY_NOTE, csr, one, read, refusal
 
 API = CertificateSpec("api.example.com", ("api.example.com",), (), "rsa-3072", 90, "tls-server")
 
@@ -227,3 +229,40 @@ def test_columns_beside_a_csr_that_say_something_else(columns: tuple[str, str], 
 def test_a_refused_csr_in_a_cell_is_told_with_its_class() -> None:
     line = one(brought(names=("api.elsewhere.test",)))
     assert (line.spec, line.problem_class, line.field) == (None, "forbidden_name", "san")
+
+
+TITLES, CELLS = ["name", "sans", "key", "validity_days"], ["a1.example.com", "", "P-256", "90"]
+READABLE = {
+    "a line that names the separator": "sep=;\r\nname;sans;key;validity_days\r\na1.example.com;;P-256;90\r\n",
+    "the same between quotation marks": '"sep=;"\nname;sans;key;validity_days\na1.example.com;;P-256;90\n',
+    "the same in capitals with a tab": "SEP=\t\nname\tsans\tkey\tvalidity_days\na1.example.com\t\tP-256\t90\n",
+    "a separator that nobody else uses": "sep=^\nname^sans^key^validity_days\na1.example.com^^P-256^90\n",
+    "a separator line that does not fit": "sep=;\nname,sans,key,validity_days\na1.example.com,,P-256,90\n",
+    "pipes": "name|sans|key|validity_days\na1.example.com||P-256|90\n",
+    "old Macintosh line ends": "name,sans,key,validity_days\ra1.example.com,,P-256,90\r",
+    "a separator line with old line ends": "sep=;\rname;sans;key;validity_days\ra1.example.com;;P-256;90\r",
+    "quoted titles": '"name","sans","key","validity_days"\n"a1.example.com","","P-256","90"\n',
+    "titles in capitals with blanks": " Name ,SANs, Key  Type ,VALIDITY (DAYS)\na1.example.com,,P-256,90\n",
+    "titles with no-break spaces": "Common\u00a0Name,SANs,Key\u00a0Type,Valid\u00a0for\na1.example.com,,P-256,90\n",
+    "empty columns at the end": "name,sans,key,validity_days,,,\na1.example.com,,P-256,90,,,\n",
+    "more separators in a row than titles": "name,sans,key,validity_days\na1.example.com,,P-256,90,,,\n",
+    "two marks at the beginning": "\ufeff\ufeffname,sans,key,validity_days\na1.example.com,,P-256,90\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_tables_as_programs_write_them(encoding: str) -> None:
+    """B5: separators, marks, line ends, quotation marks and titles."""
+    for what, text in READABLE.items():
+        (row,) = found(text.encode(encoding))
+        assert (what, row.number, row.cells[:4]) == (what, 2, tuple(CELLS))
+
+
+def test_a_long_table_with_old_line_ends_is_read() -> None:
+    """B5: its lines are counted by the same line ends as its rows."""
+    rows = found("\r".join(["name", *(f"host-{number}.example.com" for number in range(8000))]).encode())
+    assert len(rows) == 8000
+
+
+def found(data: bytes) -> list[Row]:
+    return [row for row in find(data, RULES) if isinstance(row, Row)]
