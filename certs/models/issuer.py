@@ -36,6 +36,8 @@ class Issuer(models.Model):
     circuit_opened_at = models.DateTimeField(null=True, blank=True)
     circuit_reason = models.CharField(max_length=300, blank=True)
 
+    sweep_lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then one worker clears up at this CA.")
+
     def __str__(self) -> str:
         return self.name
 

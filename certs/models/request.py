@@ -202,6 +202,7 @@ class UnclaimedResult(models.Model):
     brought_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True, blank=True)
     settlement = models.CharField(max_length=100, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then, or since then, one worker settles it.")
 
 
 class QuarantinedCertificate(models.Model):
@@ -217,3 +218,4 @@ class QuarantinedCertificate(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     revocation_tries = models.PositiveSmallIntegerField(default=0)
     revocation_error = models.CharField(max_length=500, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then, or since then, one worker settles it.")

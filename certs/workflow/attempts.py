@@ -158,7 +158,12 @@ def close_attempts(attempts: Iterable[Attempt], outcomes: Mapping[int, tuple[str
     for attempt in attempts:
         if attempt.request_id in standing.claimed:
             outcome, detail = outcomes[attempt.request_id]
-            values[attempt.pk] = {"closed_at": standing.now, "outcome": outcome, "detail": detail[:500]}
+            values[attempt.pk] = {
+                "closed_at": standing.now,
+                "lease_until": standing.now,  # what is left to clear up may be begun at once
+                "outcome": outcome,
+                "detail": detail[:500],
+            }
     update_later(Attempt, values)
 
 

@@ -5,10 +5,12 @@ What is unknown becomes a row and an alarm, and a person settles it. What was re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
@@ -19,11 +21,12 @@ from certs.access.permissions import Authority
 from certs.ca.base import CAClient, CAUnreachable, RevocationOrder, RevokedThere
 from certs.ca.registry import get_ca_client
 from certs.errors import Conflict, NotFound
-from certs.models import Certificate, Issuer, UnknownCertificate
-from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
+from certs.models import Certificate, CertificateRequest, Issuer, QuarantinedCertificate, UnknownCertificate
+from certs.notifications.alerts import ca_cause, close_alerts, close_circuit, raise_alert
 from certs.terms import RevocationReason
 from certs.workflow.revocation import begin_telling, request_revocation
 from certs.workflow.states import WORKER
+from keys.spec import spki_sha256
 
 GRACE = timedelta(hours=1)  # a certificate this young may still be on its way into the inventory
 NAMED = 3  # serial numbers in an alarm; all are in the admin and in the answer
@@ -98,17 +101,33 @@ def _alarm_unknown(issuer: Issuer, *, now: datetime) -> None:
     for found_at in open_ones.order_by("found_at").values_list("found_at", flat=True).distinct():
         together = open_ones.filter(found_at=found_at).order_by("pk")
         count, first = together.count(), list(together[:NAMED])
-        named = "; ".join(f"serial {row.serial_number}, {row.subject}" for row in first)
+        orders = _orders_of(issuer, first)
+        named = "; ".join(f"serial {row.serial_number}, {row.subject}{orders.get(row.pk, '')}" for row in first)
         what = "a certificate" if count == 1 else f"{count} certificates"
         with transaction.atomic():
             raise_alert(
                 kind="unknown_certificate",
                 cause=_cause(issuer, found_at),
-                message=f"{issuer.name} issued {what} that nobody here asked for: {named}{' and more' if count > NAMED else ''}.",
+                message=f"{issuer.name} issued {what} without a record here: {named}{' and more' if count > NAMED else ''}.",
                 next_step="Find out who asked. If nobody did: `manage.py reconcile_ca --revoke SERIAL --because ...`, and look for "
                 "who can use the CA's key. If it is in order: `--settle SERIAL --because ...`.",
                 now=now,
             )
+
+
+def _orders_of(issuer: Issuer, rows: Sequence[UnknownCertificate]) -> dict[int, str]:
+    """Which request ordered each certificate, as text: the newest at that CA with its public key."""
+    keys = {row.pk: _key_of(bytes(row.der)) for row in rows}
+    found = CertificateRequest.objects.filter(issuer=issuer, spki_sha256__in=set(keys.values()) - {""}).order_by("pk")
+    by_key = {request.spki_sha256: request for request in found}
+    return {pk: f", ordered by {by_key[key].public_id} ({by_key[key].state})" for pk, key in keys.items() if key in by_key}
+
+
+def _key_of(der: bytes) -> str:
+    try:
+        return spki_sha256(x509.load_der_x509_certificate(der).public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        return ""
 
 
 def _cause(issuer: Issuer, found_at: datetime) -> str:
@@ -147,14 +166,40 @@ def _alarm_revoked(issuer: Issuer, cert_ids: list[str], *, now: datetime) -> Non
     )
 
 
-def settle_unknown(serial: str, settlement: str, *, actor: Actor) -> UnknownCertificate:
-    """A person has found out where a certificate came from, or had it revoked. Raises NotFound, Conflict."""
-    return _settle(_unsettled(serial), settlement, actor=actor)
+def settle_unknown(serial: str, settlement: str, *, actor: Actor) -> None:
+    """Record that a person has found out where a certificate came from, or had it revoked: one
+    that `reconcile_ca` found, or one that a CA sent in place of another and that is in quarantine.
+    With the last one in quarantine orders go to the CA again. Raises NotFound, Conflict.
+    """
+    if not _settle_quarantined(serial, settlement, actor=actor):
+        _settle(_unsettled(serial), settlement, actor=actor)
+
+
+@transaction.atomic
+def _settle_quarantined(serial: str, settlement: str, *, actor: Actor) -> bool:
+    now = database_now()
+    waiting = QuarantinedCertificate.objects.select_for_update(of=("self",)).select_related("issuer", "request")
+    rows = list(waiting.filter(serial_number=serial, revoked_at__isnull=True).order_by("pk"))
+    for row in rows:
+        row.revoked_at, row.revocation_error = now, f"settled: {settlement}"[:500]
+        row.save(update_fields=["revoked_at", "revocation_error"])
+        data = {"serial_number": serial, "settlement": settlement[:200], "issuer": row.issuer.name}
+        record(EventType.CA_RECONCILED, subject=row.request.subject, actor=actor, at=now, data=data)
+        close_alerts(kind="quarantine_not_revoked", cause=f"quarantine:{row.pk}", now=now)
+    for issuer in Issuer.objects.filter(pk__in={row.issuer_id for row in rows}):
+        close_circuit(issuer, now=now)
+    return bool(rows)
 
 
 def revoke_unknown(serial: str, because: str, *, actor: Actor) -> UnknownCertificate:
     """Nobody asked for it: revoke it at its CA, and settle it. Raises NotFound, Conflict when the CA cannot be told."""
     row = _unsettled(serial)
+    recorded = Certificate.objects.filter(issuer=row.issuer, serial_number=serial).first()
+    if recorded is not None:
+        raise Conflict(
+            f"The certificate {serial} is on record by now, as {recorded.cert_id}.",
+            next_step=f"Settle it; or revoke it with `manage.py revoke {recorded.cert_id}`.",
+        )
     order = RevocationOrder(int(serial, 16), RevocationReason.UNSPECIFIED, database_now(), bytes(row.der))
     try:
         get_ca_client(row.issuer.alias).revoke(order)

@@ -14,20 +14,22 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit.clock import database_now
-from audit.events import EventType
+from audit.events import EventType, recordable
 from audit.log import Event, record_many
-from certs.ca.base import CAUnreachable, Pending, RevocationOrder
-from certs.ca.registry import get_ca_client
-from certs.errors import NotFound
+from certs.ca.base import CAUnreachable, Issued, Order, Pending
+from certs.errors import SignerMismatch
+from certs.issuance.turn import Turn, each_due
+from certs.issuance.unwanted import BelongsHere, alert_kept, revoke_unwanted, what_to_do
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
-from certs.notifications.alerts import close_alerts, close_circuit, raise_alert
+from certs.notifications.alerts import close_alerts, close_circuit, open_circuit, raise_alert
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
+from certs.workflow.believing import believe
 from certs.workflow.canvas import STEP_TASKS, queue_of, room_in, start
-from certs.workflow.holding import ca_is_back, release_held
+from certs.workflow.holding import ca_is_back, release, release_held
 from certs.workflow.orders import order_for
 from certs.workflow.states import UNFINISHED, WORKER
-from certs.x509.pem import serial_of, tbs_of
+from certs.x509.pem import tbs_of
 from keys.registry import is_answering
 
 log = logging.getLogger(__name__)
@@ -72,15 +74,24 @@ def chunk_size(losses: int) -> int:
     return max(1, CHUNK >> max(0, losses - 1))
 
 
-def release_for_answering_cas() -> int:
-    """Resume what was held for a CA, for each CA that answers again: some, and all when it has issued again. Needs the CA role."""
+def release_for_answering_cas(turn: Turn | None = None) -> int:
+    """Resume what was held for a CA, for each CA that works again: some, and all when it has issued again. Needs the CA role."""
+    turn = turn or Turn()
     released = 0
     held = CertificateRequest.objects.filter(held_since__isnull=False, state=S.CSR_CREATED)
-    for issuer in Issuer.objects.filter(pk__in=held.values("issuer"), circuit_opened_at__isnull=True):
-        if get_ca_client(issuer.alias).is_working():
-            limit = _how_many(held.filter(issuer=issuer), Certificate.objects.filter(issuer=issuer))
-            released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=limit)
-            ca_is_back(issuer, now=database_now())
+    waiting = Issuer.objects.filter(pk__in=held.values("issuer"), circuit_opened_at__isnull=True)
+    for issuer in waiting.filter(pk__in=turn.issuers).order_by("pk"):
+        if turn.is_over():
+            break
+        client = turn.client(issuer)
+        if client is None:
+            continue
+        if not client.is_working():
+            turn.leave_out(issuer)
+            continue
+        limit = _how_many(held.filter(issuer=issuer), Certificate.objects.filter(issuer=issuer))
+        released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=limit)
+        ca_is_back(issuer, now=database_now())
     return released
 
 
@@ -105,31 +116,42 @@ def _how_many(held: QuerySet[CertificateRequest], certificates: QuerySet[Certifi
     return RELEASE_THEN if newest and last_held and newest > last_held else RELEASE_FIRST
 
 
-def revoke_quarantined() -> int:
+def revoke_quarantined(turn: Turn | None = None) -> int:
     """Revoke wrong certificates at their CA; when none is left, the CA's circuit closes and orders go on."""
-    done = 0
-    for wrong in QuarantinedCertificate.objects.filter(revoked_at__isnull=True).select_related("issuer", "request")[:CHUNK]:
-        done += _revoke_at_ca(wrong)
-    stopped = Issuer.objects.filter(circuit_opened_at__isnull=False)
-    for issuer in stopped.exclude(pk__in=QuarantinedCertificate.objects.filter(revoked_at__isnull=True).values("issuer")):
+    turn = turn or Turn()
+    unsettled = QuarantinedCertificate.objects.filter(revoked_at__isnull=True).select_related("issuer", "request")
+    done = each_due(unsettled, turn, _revoke_at_ca, issuer_of=lambda wrong: wrong.issuer, issuer_path="issuer")
+    for issuer in Issuer.objects.filter(circuit_opened_at__isnull=False).order_by("pk"):
         with transaction.atomic():
             close_circuit(issuer, now=database_now())
     return done
 
 
-def _revoke_at_ca(wrong: QuarantinedCertificate) -> bool:
-    serial = serial_of(bytes(wrong.der))
-    if serial is None:
-        return _settle_quarantined(wrong, note="unreadable: nothing that could be revoked")
-    order = RevocationOrder(serial, RevocationReason.CESSATION_OF_OPERATION, database_now(), bytes(wrong.der))
+def _revoke_at_ca(wrong: QuarantinedCertificate, turn: Turn) -> bool:
+    client = turn.client(wrong.issuer)
+    if client is None:
+        return False
     try:
-        get_ca_client(wrong.issuer.alias).revoke(order)
-    except NotFound:
-        return _settle_quarantined(wrong, note="the CA does not know this serial")
+        reason = RevocationReason.CESSATION_OF_OPERATION
+        note = revoke_unwanted(client, wrong.issuer, bytes(wrong.der), reason, request=wrong.request)
+    except BelongsHere as exc:
+        _wait_for_a_person(wrong, exc.owner)
+        return False
     except CAUnreachable as exc:
+        turn.not_served(wrong.issuer, exc)
         _count_failed_revocation(wrong, str(exc))
         return False
-    return _settle_quarantined(wrong, note="revoked")
+    return _settle_quarantined(wrong, note=note)
+
+
+@transaction.atomic
+def _wait_for_a_person(wrong: QuarantinedCertificate, owner: str) -> None:
+    """The row stays unsettled, so the circuit stays open until a person has settled it."""
+    now = database_now()
+    note = f"belongs to {owner}: not revoked, a person decides"
+    if QuarantinedCertificate.objects.filter(pk=wrong.pk).exclude(revocation_error=note).update(revocation_error=note):
+        reason = f"it answered with a certificate that belongs to {owner}"
+        open_circuit(wrong.issuer, reason, next_step=what_to_do(wrong.serial_number, owner), now=now)
 
 
 @transaction.atomic
@@ -139,17 +161,9 @@ def _settle_quarantined(wrong: QuarantinedCertificate, *, note: str) -> bool:
         revoked_at=now, revocation_error="" if note == "revoked" else note
     )
     if settled:
-        record_many(
-            [
-                Event(
-                    EventType.CERTIFICATE_REVOKED,
-                    wrong.request.subject,
-                    WORKER,
-                    now,
-                    {"quarantined": True, "issuer": wrong.issuer.name, "note": note},
-                )
-            ]
-        )
+        data: dict[str, str | bool] = {"quarantined": True, "issuer": wrong.issuer.name, "note": note}
+        record_many([Event(EventType.CERTIFICATE_REVOKED, wrong.request.subject, WORKER, now, data)])
+        close_alerts(kind="quarantine_not_revoked", cause=f"quarantine:{wrong.pk}", now=now)
     return bool(settled)
 
 
@@ -162,89 +176,122 @@ def _count_failed_revocation(wrong: QuarantinedCertificate, error: str) -> None:
             kind="quarantine_not_revoked",
             cause=f"quarantine:{wrong.pk}",
             message=f"A wrong certificate from {wrong.issuer.name} could not be revoked {tries} times: {error}",
-            next_step="Revoke it by hand at the CA; the portal keeps trying and sends nothing to this CA meanwhile.",
+            next_step=(
+                "Revoke it by hand at the CA, then `manage.py reconcile_ca --settle "
+                f"{wrong.serial_number} --because ...`. The portal keeps trying and sends nothing to this CA in the meantime."
+            ),
             now=database_now(),
         )
 
 
-def settle_unclaimed() -> int:
+def settle_unclaimed(turn: Turn | None = None) -> int:
     """The reaper: what a losing attempt brought home is either what was recorded anyway, or it is adopted or revoked."""
-    settled = 0
-    for result in UnclaimedResult.objects.filter(settled_at__isnull=True).select_related("request__issuer")[:CHUNK]:
-        settled += _settle(result)
-    return settled
+    turn = turn or Turn()
+    # Of a request that is still under way the next attempt's look-up will find this very certificate.
+    under_way = Q(kind="certificate", request__certificate__isnull=True, request__state__in=UNFINISHED)
+    rows = UnclaimedResult.objects.filter(settled_at__isnull=True).exclude(under_way).select_related("request__issuer")
+    return each_due(rows, turn, _settle, issuer_of=lambda result: result.request.issuer, issuer_path="request__issuer")
 
 
-def _settle(result: UnclaimedResult) -> bool:
+def _settle(result: UnclaimedResult, turn: Turn) -> bool:
     if result.kind != "certificate":
         # A key is its claim's key whoever made it, and a CSR is only a signature over it: nothing lives outside because of them.
         return _mark_settled(result, "nothing to undo: the claim's own key")
-    request = result.request
+    request, der = result.request, bytes(result.payload)
     recorded = getattr(request, "certificate", None)
     # Without the signatures: what the own CA signs twice is the same to the last bit but for those.
-    if recorded is not None and tbs_of(bytes(recorded.body.der)) == tbs_of(bytes(result.payload)):
+    if recorded is not None and tbs_of(bytes(recorded.body.der)) == tbs_of(der):
         return _mark_settled(result, "the same certificate was recorded")
-    if recorded is None and request.state in UNFINISHED:
-        return False  # still under way: the look-up of the next attempt will find this very certificate
-    return _revoke_unclaimed(result)
-
-
-def _revoke_unclaimed(result: UnclaimedResult) -> bool:
-    serial, issuer = serial_of(bytes(result.payload)), result.request.issuer
-    if serial is not None:
-        order = RevocationOrder(serial, RevocationReason.SUPERSEDED, database_now(), bytes(result.payload))
-        try:
-            get_ca_client(issuer.alias).revoke(order)
-        except CAUnreachable as exc:
-            log.warning("unclaimed certificate of %s not revoked yet: %s", result.request.public_id, exc)
-            return False
-        except NotFound:
-            return _mark_settled(result, "the CA does not know this serial")
-    return _mark_settled(result, "revoked: the request ended otherwise")
+    client = turn.client(request.issuer)
+    if client is None:
+        return False
+    try:
+        note = revoke_unwanted(client, request.issuer, der, RevocationReason.SUPERSEDED, request=request)
+    except BelongsHere as exc:
+        alert_kept(request.issuer, exc.owner, request=request)
+        return _mark_settled(result, f"not revoked: it belongs to {exc.owner}")
+    except CAUnreachable as exc:
+        turn.not_served(request.issuer, exc)
+        log.warning("unclaimed certificate of %s not revoked yet: %s", request.public_id, exc)
+        return False
+    return _mark_settled(result, "revoked: the request ended otherwise" if note == "revoked" else note)
 
 
 @transaction.atomic
 def _mark_settled(result: UnclaimedResult, settlement: str) -> bool:
     now = database_now()
-    done = UnclaimedResult.objects.filter(pk=result.pk, settled_at__isnull=True).update(settled_at=now, settlement=settlement)
+    done = UnclaimedResult.objects.filter(pk=result.pk, settled_at__isnull=True).update(settled_at=now, settlement=settlement[:100])
     if done:
         record_many([Event(EventType.RESULT_ADOPTED, result.request.subject, WORKER, now, {"kind": result.kind, "settlement": settlement})])
     return bool(done)
 
 
-def clear_after_the_end() -> int:
-    """Requests that were cancelled or rejected while an order of theirs may have reached the CA: ask, and revoke what is there.
+def clear_after_the_end(turn: Turn | None = None) -> int:
+    """Requests that ended while an order of theirs may have reached the CA: ask by the order, and see to what is there.
 
-    Without this a certificate could live that nobody knows: the worker died with the answer and nobody will ask again.
+    Without this a certificate could live that nobody knows: the worker died with the answer, or the CA answered with another
+    one, and nobody will ask again. The certificate of a cancelled or rejected request is revoked. A failed one is resumed when
+    its own certificate is there: it would be adopted by a resume by hand too.
     """
-    now = database_now()
-    open_ended = Q(outcome__in=("lost", "unknown", "pending")) | Q(closed_at__isnull=True, lease_until__lt=now)
-    attempts = Attempt.objects.filter(open_ended, step="submit", request__state__in=(S.CANCELLED, S.REJECTED))
-    cleared = 0
-    for attempt in attempts.select_related("request__issuer", "request__team", "request__csr")[:CHUNK]:
-        cleared += _clear(attempt)
-    return cleared
+    turn = turn or Turn()
+    ended = Q(request__state__in=(S.CANCELLED, S.REJECTED)) & Q(outcome__in=("lost", "unknown", "pending", "mismatch", "found"))
+    ended |= Q(request__state__in=(S.CANCELLED, S.REJECTED), closed_at__isnull=True)
+    # Not of those whose worker was lost: what kills workers must not do so again by itself.
+    failed = Q(request__state=S.FAILED, request__stopped_at=S.CSR_CREATED, outcome__in=("unknown", "mismatch"))
+    attempts = Attempt.objects.filter(ended | failed, step="submit")
+    rows = attempts.select_related("request__issuer", "request__team", "request__csr")
+    return each_due(rows, turn, _clear, issuer_of=lambda attempt: attempt.request.issuer, issuer_path="request__issuer")
 
 
-def _clear(attempt: Attempt) -> bool:
+def _clear(attempt: Attempt, turn: Turn) -> bool:
     request = attempt.request
-    client = get_ca_client(request.issuer.alias)
+    client = turn.client(request.issuer)
+    if client is None:
+        return False
+    order = order_for(request, request.csr, now=attempt.opened_at)
     try:
-        found = client.find(order_for(request, request.csr, now=attempt.opened_at))
+        found = client.find(order)
         if isinstance(found, Pending):
             return False
-        serial = serial_of(found.certificate_der) if found else None
-        if found and serial is not None:
-            client.revoke(RevocationOrder(serial, RevocationReason.CESSATION_OF_OPERATION, database_now(), found.certificate_der))
+        if found is None:
+            return _mark_cleared(attempt, "cleared", "the CA has no certificate")
+        if request.state == S.FAILED:
+            return _go_on_with_found(attempt, found, order)
+        reason = RevocationReason.CESSATION_OF_OPERATION
+        note = revoke_unwanted(client, request.issuer, found.certificate_der, reason, request=request)
+    except BelongsHere as exc:
+        alert_kept(request.issuer, exc.owner, request=request)
+        return _mark_cleared(attempt, "cleared", f"the CA answers with what belongs to {exc.owner}")
     except CAUnreachable as exc:
+        turn.not_served(request.issuer, exc)
         log.warning("cannot clear up after %s yet: %s", request.public_id, exc)
         return False
-    note = "a certificate was found and revoked" if found else "the CA has no certificate"
+    note = "a certificate was found and revoked" if note == "revoked" else f"a certificate was found: {note}"
+    return _mark_cleared(attempt, "cleared", note)
+
+
+def _go_on_with_found(attempt: Attempt, found: Issued, order: Order) -> bool:
+    """A failed request whose own certificate is at the CA goes on; its next attempt looks it up and adopts it."""
+    request = attempt.request
+    try:
+        believe(found, order, request.issuer, now=database_now())
+    except SignerMismatch as exc:
+        return _mark_cleared(attempt, "cleared", f"the CA still answers with another certificate: {'; '.join(exc.reasons)}")
     with transaction.atomic():
-        now = database_now()
-        done = Attempt.objects.filter(pk=attempt.pk, outcome=attempt.outcome).update(
-            outcome="cleared", detail=note, closed_at=attempt.closed_at or now
-        )
-        if done:
-            record_many([Event(EventType.RESULT_ADOPTED, request.subject, WORKER, now, {"kind": "certificate", "settlement": note})])
+        locked = CertificateRequest.objects.select_for_update().get(pk=request.pk)
+        # Not "cleared": should the request end otherwise after all, the certificate is still to be revoked.
+        done = _mark_cleared(attempt, "found", "its certificate was found at the CA; the request goes on")
+        if done and locked.state == S.FAILED:
+            release([locked], actor=WORKER)
+    return done
+
+
+@transaction.atomic
+def _mark_cleared(attempt: Attempt, outcome: str, note: str) -> bool:
+    now = database_now()
+    same = Attempt.objects.filter(pk=attempt.pk, outcome=attempt.outcome)
+    done = same.update(outcome=outcome, detail=note[:500], closed_at=attempt.closed_at or now)
+    if done:
+        settled = {"kind": "certificate", "settlement": recordable(note, most=300)}
+        record_many([Event(EventType.RESULT_ADOPTED, attempt.request.subject, WORKER, now, settled)])
     return bool(done)

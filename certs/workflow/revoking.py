@@ -13,18 +13,19 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet, Sum
 
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import record
-from certs.ca.base import CAUnreachable, RevocationOrder
-from certs.ca.registry import get_ca_client
+from certs.ca.base import CAClient, CAUnreachable, RevocationOrder
 from certs.errors import NotFound
+from certs.issuance.turn import Turn
 from certs.models import Certificate, Issuer, Revocation
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
 from certs.terms import RevocationReason
 from certs.workflow.states import WORKER
+from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -38,45 +39,53 @@ def untold() -> QuerySet[Revocation]:
     return Revocation.objects.filter(Q(confirmed_at__isnull=True) | Q(release_requested_at__isnull=False, released_at__isnull=True))
 
 
-def process_revocations() -> int:
-    """Tell the CAs; answers how many revocations and releases were confirmed. Safe to run twice at once.
+def process_revocations(turn: Turn | None = None) -> int:
+    """Deliver revocations and releases to the CAs of `turn` (default: all CAs). Returns how many
+    were confirmed. Safe to run twice at once.
 
-    A CA that does not answer is left alone for the rest of this run, so that it does not hold up the others. What is left when
-    the time is over is begun again by the sweeper.
+    A CA that does not answer, or is not configured, is left alone for the rest of the turn. What
+    is left when the time is over is begun again by the sweeper.
     """
+    turn = turn or Turn()
     confirmed, until = 0, time.monotonic() + MOST_SECONDS
-    silent: set[int] = set()
     seen: set[int] = set()
     while time.monotonic() < until:
-        page = _free(silent, seen)
+        page = _free(turn, seen)
         if not page:
             break
         seen.update(one.pk for one in page)
-        confirmed += sum(_told(one, silent) for one in page)
+        confirmed += sum(_told(one, turn) for one in page)
     if confirmed:
         _close_alerts_that_are_over()
     return confirmed
 
 
-def _free(silent: Collection[int], seen: Collection[int]) -> list[Revocation]:
-    """The oldest that nobody speaks of and this run has not tried, of CAs that answer."""
-    free = untold().filter(Q(lease_until__isnull=True) | Q(lease_until__lt=database_now())).exclude(certificate__issuer__in=silent)
-    free = free.exclude(pk__in=seen)
-    return list(free.select_related("certificate__issuer", "certificate__body").order_by("requested_at", "pk")[:CHUNK])
+def _free(turn: Turn, seen: Collection[int]) -> list[Revocation]:
+    """Those that nobody delivers and this run has not tried, the longest untried first."""
+    free = untold().filter(Q(lease_until__isnull=True) | Q(lease_until__lt=database_now()), certificate__issuer__in=turn.issuers)
+    free = free.exclude(pk__in=seen).select_related("certificate__issuer", "certificate__body")
+    return list(free.order_by("tries", "requested_at", "pk")[:CHUNK])
 
 
-def _told(revocation: Revocation, silent: set[int]) -> bool:
+def _told(revocation: Revocation, turn: Turn) -> bool:
     issuer = revocation.certificate.issuer
-    if issuer.pk in silent or not _claim(revocation):
+    client = turn.client(issuer) if turn.serves(issuer) else None
+    if client is None or not _claim(revocation):
         return False
     try:
-        _tell(revocation)
+        _tell(revocation, client)
     except CAUnreachable as exc:
-        silent.add(issuer.pk)
+        turn.not_served(issuer, exc)
         _count_failure(revocation, str(exc))
         return False
     except NotFound as exc:
         _count_failure(revocation, str(exc))
+        return False
+    except INTERRUPTIONS:
+        raise
+    except Exception as exc:  # whatever it is, it is this revocation's: the next ones must not wait for it
+        log.exception("revocation of %s not delivered", revocation.certificate)
+        _count_failure(revocation, type(exc).__name__)
         return False
     return _confirm(revocation)
 
@@ -89,10 +98,10 @@ def _claim(revocation: Revocation) -> bool:
     return bool(same.update(lease_until=now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)))
 
 
-def _tell(revocation: Revocation) -> None:
+def _tell(revocation: Revocation, client: CAClient) -> None:
     """No transaction is open here. Raises CAUnreachable, NotFound."""
     certificate = revocation.certificate
-    client, serial = get_ca_client(certificate.issuer.alias), int(certificate.serial_number, 16)
+    serial = int(certificate.serial_number, 16)
     if revocation.release_requested_at is not None:
         client.release(serial)
         return
@@ -129,14 +138,15 @@ def _confirm(told: Revocation) -> bool:
 @transaction.atomic
 def _count_failure(revocation: Revocation, error: str) -> None:
     Revocation.objects.filter(pk=revocation.pk).update(tries=F("tries") + 1, last_error=error[:300], lease_until=None)
-    if revocation.tries + 1 < TRIES_BEFORE_ALARM:
-        return
     issuer = revocation.certificate.issuer
-    waiting = untold().filter(certificate__issuer=issuer).count()
+    # Each run tries another one first, so the tries of all count.
+    all_of_it = untold().filter(certificate__issuer=issuer).aggregate(waiting=Count("pk"), tries=Sum("tries"))
+    if (all_of_it["tries"] or 0) < TRIES_BEFORE_ALARM:
+        return
     raise_alert(
         kind="revocation_pending",
         cause=ca_cause(issuer),
-        message=f"{waiting} revocation(s) wait for {issuer.name}, the oldest is {revocation.certificate.cert_id}: {error}",
+        message=f"{all_of_it['waiting']} revocation(s) wait for {issuer.name}, {revocation.certificate.cert_id} among them: {error}",
         next_step="The portal treats them as revoked and keeps trying; revoke at the CA by hand if it stays down.",
         now=database_now(),
     )

@@ -25,6 +25,7 @@ from certs.ca.base import (
     RevocationOrder,
     Unknown,
 )
+from certs.ca.known import known_serials
 from certs.errors import NotFound
 from certs.x509.certificate import assemble, build_issuing_ca, build_root, build_tbs
 from certs.x509.profiles import profile_named
@@ -42,6 +43,8 @@ class Fault(StrEnum):
     ANSWER_LATE = "answer late"  # the caller gives up first, the CA signs a moment later
     WRONG_KEY = "wrong key"  # signs a certificate for another key
     WRONG_NAMES = "wrong names"  # signs a certificate for very many others
+    ANOTHERS = "another's"  # signs what was ordered, and answers with the first certificate that it ever signed
+    CUT = "cut"  # signs what was ordered, and answers with half of it
 
 
 @dataclass
@@ -74,6 +77,8 @@ class TwinCAClient(CAClient):
         self.book = Book()
         self.faults: list[Fault] = []
         self.reachable = True
+        self.find_fails = 0  # so many look-ups are not served
+        self.lists = False  # says what it has signed when asked for all of it
         self.refuses: tuple[str, str] | None = None  # the problem and the words with which it refuses every order
         self._lock = threading.Lock()
         now = datetime.now(tz=UTC) - timedelta(days=1)
@@ -97,13 +102,18 @@ class TwinCAClient(CAClient):
                 self.book.pending.extend(orders)
                 return [Unknown(order.order_ref, "timed out") for order in orders]
             answers: list[Outcome] = [self._issued(self._sign(order, fault)) for order in orders]
+            if fault is Fault.ANOTHERS:
+                return [self._issued(self.book.signed[0])._replace(order_ref=order.order_ref) for order in orders]
+            if fault is Fault.CUT:
+                return [one._replace(certificate_der=one.certificate_der[:99]) for one in answers if isinstance(one, Issued)]
             if fault is Fault.ANSWER_LOST:
                 return [Unknown(order.order_ref, "connection reset") for order in orders]
             return answers
 
     def find(self, order: Order) -> Issued | Pending | None:
         with self._lock:
-            if not self.reachable:
+            if not self.reachable or self.find_fails:
+                self.find_fails = max(0, self.find_fails - 1)
                 raise CAUnreachable("503 Service Unavailable")
             self._sign_pending()
             found = [one for one in self.book.signed if self._matches(one, order) and not one.revoked]
@@ -133,6 +143,13 @@ class TwinCAClient(CAClient):
                     one.revoked = False
                     return
             raise NotFound(f"serial {serial_number:x} was never issued")
+
+    def unknown_certificates(self) -> list[bytes] | None:
+        if not self.lists:
+            return None
+        alive = {f"{one.serial:x}": one.der for one in self.book.signed if not one.revoked}
+        known = known_serials(self.alias, alive)
+        return [der for serial, der in alive.items() if serial not in known]
 
     def chain(self) -> tuple[bytes, ...]:
         return (self._ca_der, self.root_der)

@@ -7,14 +7,28 @@ whose fate is unknown is looked up first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.core.exceptions import ImproperlyConfigured
 
 from audit.clock import database_now
 from audit.events import recordable
-from certs.ca.base import BookkeepingCA, CAClient, Issued, Noted, NotSent, Order, Outcome, Pending, Refused, Unknown, is_silent
+from certs.ca.base import (
+    BookkeepingCA,
+    CAClient,
+    Found,
+    Issued,
+    Lookup,
+    Noted,
+    NotSent,
+    Order,
+    Outcome,
+    Pending,
+    Refused,
+    Unknown,
+    is_silent,
+)
 from certs.ca.registry import get_ca_client, own_ca
 from certs.errors import SignerMismatch
 from certs.models import Attempt, CertificateRequest, Issuer
@@ -24,10 +38,14 @@ from certs.workflow.believing import Believed, believe
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A certificate that is not the one ordered."""
+    """A certificate that is not the one ordered. `instead`: what the CA says when it is asked for
+    the order by its reference: the certificate ordered, `Unknown` when it cannot say now, None
+    when it has no such certificate.
+    """
 
     der: bytes
     reasons: tuple[str, ...]
+    instead: Believed | Unknown | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +76,11 @@ def ask_ca(work: Work) -> dict[int, Result]:
         client = get_ca_client(work.issuer.alias)
     except ImproperlyConfigured as exc:  # its requests wait; those of other CAs are not touched
         return {pk: NotSent(order.order_ref, str(exc)) for pk, order in work.orders.items()}
-    outcomes = _asked(client, work)
+    lease = Lease(work.attempts.values())
+    outcomes = _asked(client, work, lease)
     now = database_now()
-    return {pk: _verified(work, pk, outcome, now) for pk, outcome in outcomes.items()}
+    results = {pk: _verified(work, pk, outcome, now) for pk, outcome in outcomes.items()}
+    return results | _asked_again(client, work, results, lease)
 
 
 def ended_unasked(issuer: Issuer, orders: Iterable[Order]) -> list[NotSent | Refused] | None:
@@ -79,11 +99,32 @@ def own_ca_of(work: Work) -> BookkeepingCA:
     return own
 
 
-def _asked(client: CAClient, work: Work) -> dict[int, Outcome]:
+def _asked_again(client: CAClient, work: Work, results: Mapping[int, Result], lease: Lease) -> dict[int, Mismatch]:
+    """Wrong certificates once more, each with what a look-up of its order says: the certificate
+    that was ordered may be at the CA all the same, and nobody would ask for it once the request
+    has failed.
+    """
+    wrong = {pk: result for pk, result in results.items() if isinstance(result, Mismatch)}
+    if not wrong or client.capabilities.lookup is Lookup.NONE:
+        return {}
+    found = client.find_many([work.orders[pk] for pk in wrong], between=lease.renew)
+    now = database_now()
+    return {pk: replace(wrong[pk], instead=_instead(work, pk, one, now)) for pk, one in zip(wrong, found, strict=True)}
+
+
+def _instead(work: Work, pk: int, found: Found, now: datetime) -> Believed | Unknown | None:
+    if isinstance(found, Pending):
+        return Unknown(found.order_ref, "the CA still works on the order")
+    if isinstance(found, Issued):
+        looked_up = _verified(work, pk, found, now)
+        return looked_up if isinstance(looked_up, Believed) else None
+    return found
+
+
+def _asked(client: CAClient, work: Work, lease: Lease) -> dict[int, Outcome]:
     """Look up what an earlier attempt may have had signed, then send the rest. The lease of the
     attempts is renewed between the calls of the CA.
     """
-    lease = Lease(work.attempts.values())
     doubtful = [pk for pk in work.orders if pk in work.look_up]
     found = client.find_many([work.orders[pk] for pk in doubtful], between=lease.renew)
     outcomes: dict[int, Outcome] = {pk: one for pk, one in zip(doubtful, found, strict=True) if one is not None}

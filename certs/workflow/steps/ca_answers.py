@@ -12,6 +12,7 @@ from audit.events import EventType, recordable
 from audit.log import Event, record_many
 from certs.ca.base import Issued, NotSent, Pending, Refused, Unknown
 from certs.errors import SignerMismatch
+from certs.issuance.unwanted import owner_of, what_to_do
 from certs.models import Certificate, CertificateRequest, QuarantinedCertificate, UnclaimedResult
 from certs.notifications.alerts import open_circuit
 from certs.terms import RequestState as S
@@ -26,6 +27,9 @@ from certs.x509.pem import serial_of
 
 def record_answers(work: Work, results: dict[int, Result], *, complete: bool) -> dict[int, str]:
     """Beat 3: compare and set, for the requests whose claim held. Answers what to try again. Needs an open transaction."""
+    wrong = {pk: result for pk, result in results.items() if isinstance(result, Mismatch)}
+    # A look-up that found the certificate ordered, or got no reply, decides what becomes of the request.
+    results = results | {pk: result.instead for pk, result in wrong.items() if result.instead is not None}
     chains, keys = record_queries([(work.requests[pk], result) for pk, result in results.items() if isinstance(result, Believed)])
     noted = [own_ca_of(work).standing(work.noted)] if work.noted is not None else []
     to_come = {"audit_event": (2 if complete else 1) * len(results), Certificate._meta.db_table: len(results)}
@@ -34,18 +38,20 @@ def record_answers(work: Work, results: dict[int, Result], *, complete: bool) ->
     )
     now, read = standing.now, standing.answers[:2]
     if noted:
-        results = results | _given_up(work, results, {row[0] for row in standing.answers[2]})
+        given_up = _given_up(work, results, {row[0] for row in standing.answers[2]})
+        results, wrong = results | given_up, {pk: result for pk, result in wrong.items() if pk not in given_up}
     close_attempts(work.attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, standing)
     counts = standing.mine
     late = [pk for pk in results if pk not in counts]
-    keep_unclaimed([u for pk in late for u in _unclaimed(work, pk, results[pk], now)], actor=WORKER, now=now)
+    brought = [(pk, results[pk]) for pk in late] + [(pk, wrong[pk]) for pk in late if pk in wrong and results[pk] is not wrong[pk]]
+    keep_unclaimed([u for pk, result in brought for u in _unclaimed(work, pk, result, now)], actor=WORKER, now=now)
     mine = {pk: (work.requests[pk], result) for pk, result in results.items() if pk in counts}
     believed = [(request, r) for request, r in mine.values() if isinstance(r, Believed)]
     if work.noted is not None:
         signed = [Issued(request.public_id, r.der, ()) for request, r in mine.values() if isinstance(r, Believed | Mismatch)]
         own_ca_of(work).keep(signed, work.noted, now=now)
     record_certificates(believed, issuer=work.issuer, now=now, complete=complete, read=read)
-    _quarantine(work, [(request, r) for request, r in mine.values() if isinstance(r, Mismatch)], now=now)
+    _quarantine(work, [(work.requests[pk], result) for pk, result in wrong.items() if pk in counts], now=now)
     fail_many(
         [(request, r.problem, f"{work.issuer.name} refused: {r.message}") for request, r in mine.values() if isinstance(r, Refused)],
         source=S.CSR_CREATED,
@@ -123,19 +129,26 @@ def _quarantine(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]]
             for request, result in wrong
         ]
     )
-    open_circuit(
-        work.issuer,
-        "it answered with a certificate that was not ordered (signer_mismatch)",
-        next_step=(
-            "Requests wait at csr_created; nothing is lost. The quarantined certificate is in the admin; once it is revoked, orders go on."
-        ),
-        now=now,
-    )
+    _stop_ca(work, wrong, now=now)
     fail_many(
-        [(request, "signer_mismatch", str(SignerMismatch(list(result.reasons)))) for request, result in wrong],
+        [(request, "signer_mismatch", str(SignerMismatch(list(result.reasons)))) for request, result in wrong if result.instead is None],
         source=S.CSR_CREATED,
         now=now,
     )
+
+
+def _stop_ca(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]], *, now: datetime) -> None:
+    """Open the CA's circuit. What belongs to somebody here is never revoked by itself, so then a person must let orders go on."""
+    reason = "it answered with a certificate that was not ordered (signer_mismatch)"
+    next_step = (
+        "Requests wait at csr_created; nothing is lost. The quarantined certificate is in the admin; once it is revoked, orders go on."
+    )
+    for request, result in wrong:
+        owner = owner_of(work.issuer, result.der, besides=request)
+        if owner:
+            reason = f"it answered {request.public_id} with a certificate that belongs to {owner}"
+            next_step = what_to_do(f"{serial_of(result.der) or 0:x}", owner)
+    open_circuit(work.issuer, reason, next_step=next_step, now=now)
 
 
 def _in_short(wrong: Mismatch) -> list[str]:

@@ -1,0 +1,1 @@
+"""Issuance: what keeps orders at CAs correct under faults."""
