@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0018_power_as_found"),
+        ("certs", "0019_hold_of_security_team"),
     ]
 
     operations = [
