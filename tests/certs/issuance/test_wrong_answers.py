@@ -11,6 +11,7 @@ import pytest
 from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.ca.base import Lookup
 from certs.models import (
     Attempt,
@@ -125,7 +126,7 @@ def test_late_reply_with_anothers_certificate_revokes_nothing(
     now = database_now()
     attempt = Attempt.objects.create(request=request, step="submit", number=1, lease_until=now, opened_at=now, closed_at=now)
     UnclaimedResult.objects.create(request=request, attempt=attempt, kind="certificate", payload=bytes(good.body.der), brought_at=now)
-    approval.cancel(CertificateRequest.objects.get(pk=request.pk), actor=SYSTEM)
+    approval.cancel(CertificateRequest.objects.get(pk=request.pk), authority=Authority(SYSTEM))
     assert recovery.settle_unclaimed() == 1
     assert not any(serial_and_state(twin_ca))
     assert good.cert_id in OperatorAlert.objects.get(kind="certificate_of_another").message
@@ -145,7 +146,7 @@ def test_look_up_with_anothers_certificate_revokes_nothing(
     twin_ca.faults = [Fault.DOWN]
     request = answered(ask(twin_portal, make_spec("cancelled.example.com")))
     Attempt.objects.filter(request=request, step="submit").update(outcome="unknown")
-    approval.cancel(request, actor=SYSTEM)
+    approval.cancel(request, authority=Authority(SYSTEM))
     twin_ca.__class__ = ForgetfulCA
     assert recovery.clear_after_the_end() == 1
     assert not any(serial_and_state(twin_ca))
@@ -217,7 +218,7 @@ def test_reconciliation_names_the_request_that_ordered_an_unknown_certificate(
         step([request.pk])
     request.refresh_from_db()
     stray = twin_ca._sign(order_for(request, request.csr, now=database_now() - timedelta(hours=2)))
-    approval.cancel(request, actor=SYSTEM)
+    approval.cancel(request, authority=Authority(SYSTEM))
     twin_ca.lists = True
     assert len(reconcile_ca(Issuer.objects.get())["found"]) == 1
     assert UnknownCertificate.objects.get().serial_number == f"{stray.serial:x}"
