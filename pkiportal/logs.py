@@ -74,6 +74,24 @@ class OneLineAMinute(logging.Filter):
         return True
 
 
+# Records that a scanner or an outage causes as often as it likes.
+CAUSED_FROM_OUTSIDE = (
+    "certs.outage",
+    *(
+        f"django.security.{name}"
+        for name in (
+            "DisallowedHost",
+            "RequestDataTooBig",
+            "SuspiciousFileOperation",
+            "SuspiciousMultipartForm",
+            "SuspiciousOperation",
+            "TooManyFieldsSent",
+            "TooManyFilesSent",
+        )
+    ),
+)
+
+
 def logging_settings(level: str) -> dict[str, Any]:
     """Django's LOGGING: everything to standard error, in lines on a terminal and in JSON elsewhere."""
     formatter = "pkiportal.logs.LineFormatter" if sys.stderr.isatty() else "pkiportal.logs.JSONFormatter"
@@ -89,6 +107,6 @@ def logging_settings(level: str) -> dict[str, Any]:
             "celery": {"level": "WARNING"},
             "kombu": {"level": "ERROR"},  # it warns that memory:// has no host name
             "django.request": {"level": "ERROR"},
-            "django.security.DisallowedHost": {"filters": ["one line a minute"]},
+            **{name: {"filters": ["one line a minute"]} for name in CAUSED_FROM_OUTSIDE},
         },
     }

@@ -15,12 +15,15 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.shortcuts import render
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.functional import SimpleLazyObject
 
 from certs.access.sessions import user_of_session
+from certs.api.failures import is_outage
+from certs.api.problems import problem, too_large_problem
+from pkiportal.error_pages import failure_page
 
 _AROUND_A_FILE = 1024 * 1024  # other fields of its form, and what multipart adds
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -62,6 +65,56 @@ class PageMessages(_ForPages, MessageMiddleware):
     pass
 
 
+class ApiMethods:
+    """HEAD, OPTIONS and unknown methods under /api/, the same at every address; nothing is cached."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path_info.startswith("/api/"):
+            return self.get_response(request)
+        head = request.method == "HEAD"
+        if head:
+            request.method = "GET"  # request.META keeps HEAD: what is only asked about is not recorded
+        response = self.get_response(request)
+        if isinstance(response, HttpResponseNotAllowed):
+            response = self._not_allowed(request, response["Allow"].split(", "))
+        response.headers.setdefault("Cache-Control", "no-store")
+        return self._without_content(response) if head else response
+
+    def _not_allowed(self, request: HttpRequest, methods: list[str]) -> HttpResponse:
+        allowed = {*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])}
+        if request.method == "OPTIONS":
+            response = HttpResponse(status=204)
+        else:
+            detail = f"This address does not take {str(request.method)[:20]}."
+            response = problem(405, "method_not_allowed", detail, next_step="See the Allow header.")
+        response["Allow"] = ", ".join(sorted(allowed))
+        return response
+
+    def _without_content(self, response: HttpResponseBase) -> HttpResponse:
+        """The same status and headers (RFC 9110 9.3.2)."""
+        headers = dict(response.items())
+        if isinstance(response, HttpResponse):
+            headers.setdefault("Content-Length", str(len(response.content)))
+        response.close()
+        return HttpResponse(status=response.status_code, headers=headers)
+
+
+class Outages:
+    """A page whose view meets an outage is a plain 503 page, without a traceback in the log."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
+        return failure_page(request, exc) if is_outage(exc) else None
+
+
 class RefuseNul:
     """A NUL character is no text: PostgreSQL refuses it, so it is refused here, before it becomes a server error deep inside."""
 
@@ -76,6 +129,8 @@ class RefuseNul:
     def _has_nul(self, request: HttpRequest) -> bool:
         if "\x00" in request.path or "\x00" in unquote(request.META.get("QUERY_STRING", "")):
             return True
+        if request.path_info.startswith("/api/"):  # the API's own types say so for each field
+            return False
         if request.method == "POST" and request.content_type in _FORMS:
             return any("\x00" in name or any("\x00" in value for value in values) for name, values in request.POST.lists())
         return False
@@ -96,6 +151,5 @@ class RefuseHuge:
             return self.get_response(request)
         detail = f"The request is larger than {most // 1024 // 1024} MB, the most that the portal reads."
         if request.path.startswith("/api/"):
-            document = {"type": "urn:pki-portal:error:too_large", "title": "too_large", "status": 413, "detail": detail}
-            return JsonResponse(document, status=413, content_type="application/problem+json")
+            return too_large_problem(detail)
         return render(request, "413.html", {"detail": detail}, status=413)

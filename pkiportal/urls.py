@@ -5,11 +5,18 @@ from django.urls import include, path
 
 from certs.api import api
 from certs.views.session import admin_door
+from pkiportal.error_pages import no_address
 
 urlpatterns = [
+    path("api/v1", no_address),
     path("api/v1/", api.urls),  # first, because programs ask most often
     # One door: the portal's sign-in counts wrong passwords and writes the audit log, the admin's own would not.
     path("admin/login/", admin_door),
     path("admin/", admin.site.urls),
     path("", include("certs.urls")),
 ]
+
+handler400 = "pkiportal.error_pages.bad_request"
+handler403 = "pkiportal.error_pages.forbidden"
+handler404 = "pkiportal.error_pages.not_found"
+handler500 = "pkiportal.error_pages.server_error"

@@ -6,6 +6,7 @@ from ninja import NinjaAPI
 
 from certs.api import authority, bulk, certificates, lifecycle, requests
 from certs.api.auth import TokenAuth
+from certs.api.bodies import ApiParser
 from certs.api.problems import add_problem_handlers
 
 api = NinjaAPI(
@@ -14,6 +15,7 @@ api = NinjaAPI(
     description="Certificates by request: in words, field by field, or from a CSR. Errors are problem documents (RFC 9457).",
     urls_namespace="v1",
     auth=TokenAuth(),
+    parser=ApiParser(),
     openapi_url="/openapi.json",
     docs_url="/docs",
 )

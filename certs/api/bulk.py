@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, StreamingHttpResponse
-from ninja import File, Form, Header, Query, Router, Status, UploadedFile
+from ninja import File, Form, Query, Router, Status, UploadedFile
 
 from audit.clock import database_now
 from certs.api.auth import authority_of, requester_for, require_scope
-from certs.api.bulk_schemas import BulkOrdered, Item, ItemPage, Judged, Options, OrderStatus
+from certs.api.bulk_schemas import BulkOrdered, Item, ItemPage, Judged, Options, OrderStatus, UploadOptions
 from certs.api.responses import REFUSALS
+from certs.api.schemas import IdempotencyKey
 from certs.errors import InputRefused
 from certs.intake.spec import IssuePlan
 from certs.intake.uploads.lines import Changed, Line
@@ -30,7 +31,6 @@ from certs.workflow.issuance import Requester
 from certs.workflow.planning import plan_words
 
 router = Router()
-IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", max_length=128)]
 ORDERED: dict[int, Any] = {200: Judged, 202: OrderStatus, **REFUSALS}
 
 
@@ -52,13 +52,13 @@ def order(request: HttpRequest, wanted: BulkOrdered, idempotency_key: Idempotenc
 
 
 @router.post("/upload", response=ORDERED, operation_id="order_bulk_by_upload")
-def upload(request: HttpRequest, file: File[UploadedFile], options: Form[Options], idempotency_key: IdempotencyKey = "") -> Any:
+def upload(request: HttpRequest, file: File[UploadedFile], options: Form[UploadOptions], idempotency_key: IdempotencyKey = "") -> Any:
     """A CSV or XLSX table, a zip of CSRs, or CSRs in PEM one after another, as multipart/form-data."""
     requester = requester_for(request, "certificates:issue", idempotency_key=idempotency_key)
-    unknown = sorted(set(request.POST) - set(Options.model_fields))
+    unknown = sorted(set(request.POST) - set(UploadOptions.model_fields))
     if unknown:
         raise InputRefused(
-            f"There is no field {unknown[0][:64]!r}.", field="options", next_step=f"Fields: file, {', '.join(Options.model_fields)}."
+            f"There is no field {unknown[0][:64]!r}.", field="options", next_step=f"Fields: file, {', '.join(UploadOptions.model_fields)}."
         )
     # One octet more than is allowed tells a file that is too large, without reading all of it.
     name = str(file.name or "")
@@ -75,7 +75,13 @@ def _cells(item: Item) -> dict[str, str]:
 
 
 def _ordered(
-    request: HttpRequest, lines: Collection[Line], requester: Requester, options: Options, *, title: str, notes: Sequence[str] = ()
+    request: HttpRequest,
+    lines: Collection[Line],
+    requester: Requester,
+    options: Options | UploadOptions,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
 ) -> Any:
     for profile in {line.spec.profile for line in lines if line.spec}:
         requester_for(request, "certificates:issue", profile=profile)

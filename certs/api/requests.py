@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from django.http import Http404, HttpRequest
-from ninja import Header, Router, Status
+from ninja import Router, Status
 
 from certs.api.auth import authority_of, requester_for, require_scope
 from certs.api.responses import REFUSALS
-from certs.api.schemas import Plan, RequestAsForm, RequestInWords, RequestStatus, Submitted
+from certs.api.schemas import IdempotencyKey, Plan, RequestAsForm, RequestInWords, RequestStatus, Submitted
 from certs.errors import InputRefused
 from certs.intake.spec import IssuePlan
 from certs.models import CertificateRequest
@@ -19,7 +19,6 @@ from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.planning import Fields, describe, plan_csr, plan_fields, plan_words
 
 router = Router()
-IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", max_length=128)]
 
 
 @router.post("/words", response={200: Plan, 202: Submitted, **REFUSALS}, operation_id="request_in_words")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-from ninja import Schema
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from ninja import Header, Schema
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from certs.terms import RevocationReason
 
@@ -20,6 +20,50 @@ def _iso_day(value: Any) -> Any:
 
 
 EndDate = Annotated[date | None, BeforeValidator(_iso_day)]
+
+
+def storable(text: str) -> str:
+    """The text, which PostgreSQL and UTF-8 can hold. Raises ValueError for any other."""
+    if "\x00" in text:
+        raise ValueError("a NUL character is not text")
+    return encodable(text)
+
+
+def encodable(text: str) -> str:
+    """The text, which UTF-8 can hold. Raises ValueError for any other."""
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("half a surrogate pair is not text")
+    return text
+
+
+def _iso_text(value: object) -> object:
+    """A number would be read as seconds since 1970."""
+    if not isinstance(value, str):
+        raise ValueError("a time is an RFC 3339 text, such as 2026-11-28T12:00:00Z")  # noqa: TRY004
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """In UTC. Raises ValueError for what no certificate can hold (RFC 5280 4.1.2.5)."""
+    if not 1950 <= moment.year < 9999:
+        raise ValueError("a year is between 1950 and 9998")
+    return moment.astimezone(UTC)
+
+
+# What a client sends is of these types: JSON's own, without conversions between them. A field says
+# its length or range; tests/certs/api/test_hostile_input.py holds every schema to this.
+Text = Annotated[str, Strict(), AfterValidator(storable)]
+Name = Annotated[Text, Field(max_length=253)]
+# The gate of CSRs refuses a NUL itself, and puts the refusal on record.
+Csr = Annotated[str, Strict(), AfterValidator(encodable), Field(max_length=8 * 1024 * 1024)]
+Whole = Annotated[int, Strict()]
+Flag = Annotated[bool, Strict()]
+IdempotencyKey = Annotated[
+    str,
+    # Printable ASCII, such as a UUID.
+    Header(alias="Idempotency-Key", max_length=128, pattern=r"^[ -~]*$"),
+]
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_utc)]
 
 
 class Closed(Schema):
@@ -35,10 +79,10 @@ class Open(BaseModel):
 class IssueFromCSR(Closed):
     """The CA endpoint's order."""
 
-    csr: str = Field(description="PKCS#10 request in PEM (RFC 7468), at most 64 kB: the gate says what is wrong with a larger one.")
-    validity_days: int | None = Field(default=None, ge=1, le=10_000, description="90 by default, unless not_after is given.")
+    csr: Csr = Field(description="PKCS#10 request in PEM (RFC 7468), at most 64 kB: the gate says what is wrong with a larger one.")
+    validity_days: Whole | None = Field(default=None, ge=1, le=10_000, description="90 by default, unless not_after is given.")
     not_after: EndDate = Field(default=None, description="The last day of validity (UTC), in place of validity_days.")
-    profile: str = Field(default="tls-server", max_length=64)
+    profile: Text = Field(default="tls-server", max_length=64)
 
 
 class IssuedCertificate(Schema):
@@ -77,17 +121,17 @@ class Accepted(Schema):
 
 class Revoke(Closed):
     reason: RevocationReason = RevocationReason.UNSPECIFIED
-    revocation_date: datetime | None = Field(default=None, description="Kept as invalidityDate; the time of revocation is ours.")
-    comment: str = Field(default="", max_length=500, description="Kept with the revocation; never sent to a CA.")
-    all_on_key: bool = Field(default=True, description="With keyCompromise: the team's other certificates on the key are revoked too.")
-    destroy_key: bool = Field(default=False, description="Destroy the key in its backend once no living certificate is on it.")
+    revocation_date: Moment | None = Field(default=None, description="Kept as invalidityDate; the time of revocation is ours.")
+    comment: Text = Field(default="", max_length=500, description="Kept with the revocation; never sent to a CA.")
+    all_on_key: Flag = Field(default=True, description="With keyCompromise: the team's other certificates on the key are revoked too.")
+    destroy_key: Flag = Field(default=False, description="Destroy the key in its backend once no living certificate is on it.")
 
 
 class KeyProof(Closed):
     """That the caller has the private key: then it is refused for ever at once, without an officer."""
 
-    challenge: str = Field(max_length=500, description="From GET /certificates/{cert_id}/key-challenge, at most an hour old.")
-    signature: str = Field(max_length=12_000, description="Base64, over the challenge: RSA (PKCS #1 v1.5) or ECDSA with SHA-256, Ed25519.")
+    challenge: Text = Field(max_length=500, description="From GET /certificates/{cert_id}/key-challenge, at most an hour old.")
+    signature: Text = Field(max_length=12_000, description="Base64, over the challenge: RSA (PKCS #1 v1.5) or ECDSA with SHA-256, Ed25519.")
 
 
 class RevokeByID(Revoke):
@@ -100,11 +144,11 @@ class KeyChallenge(Schema):
 
 
 class RevokeBySerial(Revoke):
-    serial_number: str = Field(max_length=80, description="Hex with or without colons or 0x, or decimal.")
+    serial_number: Text = Field(max_length=80, description="Hex with or without colons or 0x, or decimal.")
 
 
 class Serial(Closed):
-    serial_number: str = Field(max_length=80, description="Hex with or without colons or 0x, or decimal.")
+    serial_number: Text = Field(max_length=80, description="Hex with or without colons or 0x, or decimal.")
 
 
 class Revoked(Open):
@@ -125,9 +169,9 @@ class Released(Schema):
 class Renew(Closed):
     """By default the key is kept where the policy allows that, and rotated where not."""
 
-    new_key: bool = False
-    keep_key: bool = Field(default=False, description="Rather refuse than make a new key.")
-    plan_only: bool = Field(default=False, description="Say what would be done, and do nothing.")
+    new_key: Flag = False
+    keep_key: Flag = Field(default=False, description="Rather refuse than make a new key.")
+    plan_only: Flag = Field(default=False, description="Say what would be done, and do nothing.")
 
 
 class RenewalPlanned(Schema):
@@ -149,20 +193,20 @@ class RenewalPlanned(Schema):
 class RequestInWords(Closed):
     """A request in words; or, with `plan_only`, what would be done."""
 
-    text: str = Field(max_length=4096)
-    plan_only: bool = False
+    text: Text = Field(max_length=4096)
+    plan_only: Flag = False
 
 
 class RequestAsForm(Closed):
     """One certificate, field by field. The key is made by the portal unless a CSR is given."""
 
-    common_name: str = Field(default="", max_length=253)
-    sans: list[str] = Field(default_factory=list, max_length=200)
-    key: str = Field(default="", max_length=16, description="Such as rsa-4096 or ec-p256; empty for the policy's default.")
-    csr: str = Field(default="", description="PKCS#10 request in PEM.")
-    validity_days: int = Field(default=0, ge=0, le=10_000, description="0 for the policy's default.")
+    common_name: Text = Field(default="", max_length=253)
+    sans: list[Name] = Field(default_factory=list, max_length=200)
+    key: Text = Field(default="", max_length=16, description="Such as rsa-4096 or ec-p256; empty for the policy's default.")
+    csr: Csr = Field(default="", description="PKCS#10 request in PEM.")
+    validity_days: Whole = Field(default=0, ge=0, le=10_000, description="0 for the policy's default.")
     not_after: EndDate = Field(default=None, description="The last day of validity (UTC), in place of validity_days.")
-    profile: str = Field(default="tls-server", max_length=64)
+    profile: Text = Field(default="tls-server", max_length=64)
 
 
 class PlannedCertificate(Schema):

@@ -52,6 +52,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "pkiportal.middleware.OnePolicy",
+    "pkiportal.middleware.ApiMethods",
     "pkiportal.middleware.RefuseHuge",
     "pkiportal.middleware.PageSessions",
     "django.middleware.common.CommonMiddleware",
@@ -61,6 +62,7 @@ MIDDLEWARE = [
     "pkiportal.middleware.PageMessages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "pkiportal.middleware.Outages",
 ]
 
 ROOT_URLCONF = "pkiportal.urls"

@@ -231,8 +231,8 @@ def test_cells_that_begin_like_a_formula_are_harmless(api: Api) -> None:
     assert rows[0]["source"] == "'=cmd|' /C calc'!A0"
 
 
-@pytest.mark.parametrize("title", ["a\0b", "hvs.CAESIJ1111111111111111111111"], ids=["NUL", "token"])
-def test_title_of_any_characters_is_kept_as_far_as_it_can_be(title: str, api: Api) -> None:
+def test_title_is_kept_without_what_looks_like_a_token(api: Api) -> None:
+    title = "hvs.CAESIJ1111111111111111111111"
     status, told = api.post("/bulk", {"items": MIXED[:1], "title": title})
     assert status == 202
     assert "hvs." not in BulkOrder.objects.get(public_id=told["bulk_id"]).title

@@ -1,0 +1,92 @@
+"""What an exception that no operation foresees means to a caller: an outage (503), a broken request
+(400), or a fault of ours (500). Used by the API and by the portal's error pages.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.db import InterfaceError, InternalError, OperationalError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.utils.log import log_response
+
+from keys.errors import KeyBackendError
+
+log = logging.getLogger(__name__)
+# The settings let one line a minute of it through: an outage fails every call alike.
+outage_log = logging.getLogger("certs.outage")
+
+RETRY_AFTER = "30"
+_READ_ONLY = "25006"  # read_only_sql_transaction: a standby, or a server that takes no writes
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is answered: the status, the problem type, what happened and what to do next."""
+
+    status: int
+    kind: str
+    detail: str
+    next_step: str
+    error_id: str = ""
+
+
+def failure_of(exc: BaseException) -> Failure:
+    """How the exception is answered."""
+    again = "Try again in half a minute. If it goes on, tell the operators."
+    if isinstance(exc, KeyBackendError):
+        return Failure(503, "key_backend", str(exc), exc.next_step or again)
+    if is_outage(exc):
+        detail = "The portal's database cannot be used now. Nothing was changed."
+        return Failure(503, "unavailable", detail, again)
+    if isinstance(exc, UnreadablePostError | MultiPartParserError | BadRequest | SuspiciousOperation):
+        return Failure(
+            400,
+            "malformed",
+            "The request could not be read. Nothing was changed.",
+            "Check how the body is encoded, and send it again.",
+        )
+    error_id = secrets.token_hex(8)
+    return Failure(
+        500,
+        "serverInternal",
+        f"Something went wrong in the portal. It is in the portal's log as error {error_id}.",
+        "Try again. If it goes on, tell the operators this number.",
+        error_id,
+    )
+
+
+def is_outage(exc: BaseException) -> bool:
+    """Whether a part that the portal needs is away: the same call may pass later."""
+    if isinstance(exc, InternalError):
+        return getattr(exc.__cause__, "sqlstate", "") == _READ_ONLY
+    return isinstance(exc, OperationalError | InterfaceError | KeyBackendError)
+
+
+def log_failure(failure: Failure, exc: BaseException, request: HttpRequest, response: HttpResponse) -> None:
+    """One log record for a failure: with its traceback for a fault of ours, one line otherwise.
+
+    Django logs a response with a 5xx status again unless it was logged by `log_response`.
+    """
+    if failure.status == 503:
+        cause = str(exc).partition("\n")[0][:200]
+        message, level, logger = f"{type(exc).__name__}: {cause}", "warning", outage_log
+    elif failure.status == 400:
+        message, level, logger = f"unreadable request: {type(exc).__name__}", "info", log
+    else:
+        message, level, logger = f"error {failure.error_id}", "error", log
+    log_response(
+        "%s (%s %s)",
+        message,
+        request.method,
+        request.path[:200],
+        response=response,
+        request=request,
+        logger=logger,
+        level=level,
+        exception=exc if failure.status == 500 else None,
+    )

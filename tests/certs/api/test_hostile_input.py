@@ -1,0 +1,195 @@
+"""What no field may hold is refused in every field of every operation: never a 500, never HTML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+from django.test import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from certs.api import api
+from certs.api.schemas import Closed
+from tests.portal.fixtures import Portal
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HOSTILE = ("a\x00b", "\ud800", "x" * 9_000_000, "cn=" * 1365, "a.." * 1360, "dns:" * 1000)
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, address and JSON schema of the body of every operation that reads JSON."""
+    document = api.get_openapi_schema()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            if "application/json" in content:
+                schema = content["application/json"]["schema"]
+                yield method, path, _resolved(document, schema)
+
+
+def _resolved(document: Any, schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def call(client: Client, token: str, method: str, path: str, body: object) -> Any:
+    for name in ("cert_id", "public_id", "resume_id", "bulk_id"):
+        path = path.replace(f"{{{name}}}", "cert-20250118143215-1a2b3c4d5e")
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    return client.generic(method.upper(), path, data, "application/json", headers={"Authorization": f"Bearer {token}"})
+
+
+def assert_refusal(response: Any) -> None:
+    assert 400 <= response.status_code < 500, response.content[:500]
+    assert response["Content-Type"] == "application/problem+json"
+    assert json.loads(response.content)["status"] == response.status_code
+
+
+def test_no_text_field_takes_what_cannot_be_stored(portal: Portal) -> None:
+    """S13: a lone surrogate in `csr` and a NUL in a comment were 500."""
+    client, token, seen = Client(), portal.token(), 0
+    for method, path, schema in operations():
+        for field, described in schema["properties"].items():
+            for text in HOSTILE:
+                value: object = [text] if described.get("type") == "array" else text
+                assert_refusal(call(client, token, method, path, {field: value}))
+                seen += 1
+        assert_refusal(call(client, token, method, path, {"\ud800" * 1000: 1}))
+    assert seen > 80
+
+
+def test_every_text_says_how_long_it_may_be() -> None:
+    for model in _closed(Closed):
+        schema = model.model_json_schema()
+        for where in (schema, *schema.get("$defs", {}).values()):
+            for name, field in where.get("properties", {}).items():
+                for described in (field, field.get("items", {}), *field.get("anyOf", ())):
+                    if described.get("type") == "string" and "format" not in described:
+                        assert "maxLength" in described, (model.__name__, name)
+
+
+def _closed(model: type[Closed]) -> Iterator[type[Closed]]:
+    for one in model.__subclasses__():
+        yield one
+        yield from _closed(one)
+
+
+def test_numbers_and_truths_are_not_converted_into_each_other(portal: Portal) -> None:
+    """S22: `validity_days: true` was one day."""
+    client, token = Client(), portal.token()
+    wrong: dict[str, tuple[object, ...]] = {
+        "integer": (True, "90", 90.0, "true", None, [], 10**400),
+        "boolean": (1, 0, "true", "yes", None),
+        "string": (1, True, None, {}),
+    }
+    for method, path, schema in operations():
+        for field, described in schema["properties"].items():
+            for value in wrong.get(described.get("type", ""), ()):
+                refused = call(client, token, method, path, {field: value})
+                assert_refusal(refused)
+                assert field in refused.content.decode()
+
+
+def test_a_time_is_a_text_with_a_zone(portal: Portal) -> None:
+    path, token = "/api/v1/certificates/{cert_id}/revoke", portal.token()
+    for moment in [0, True, "2026-11-28", "0001-01-01T00:00:00+23:59", "x"]:
+        assert_refusal(call(Client(), token, "post", path, {"revocation_date": moment}))
+
+
+BODIES = [
+    (b"{", "application/json", 400),
+    (b"\xff\xfe\xff", "application/json", 400),
+    (b'{"text": "\xff"}', "application/json", 400),
+    (b"[" * 100_000, "application/json", 400),
+    (b'{"text": ' + b"9" * 5000 + b"}", "application/json", 400),
+    (b"NaN", "application/json", 422),
+    (b"", "application/json", 422),
+    (b"null", "application/json", 422),
+    (b'"text"', "application/json", 422),
+    (b"text=issue", "application/x-www-form-urlencoded", 415),
+    (b"--b\r\n", "multipart/form-data; boundary=b", 415),
+    (b"{}", "multipart/form-data", 415),
+    (b"{}", "text/plain", 415),
+    (b"<a/>", "application/xml", 415),
+    (b"{}", "", 422),
+]
+
+
+def test_a_body_that_is_no_json_is_a_problem(portal: Portal) -> None:
+    """S13: `multipart/form-data` at JSON operations was 500."""
+    headers = {"Authorization": f"Bearer {portal.token()}"}
+    paths = ("/api/v1/requests/words", "/api/v1/bulk", "/api/v1/certificates/issue")
+    for path, (body, content_type, status) in product(paths, BODIES):
+        response = Client().generic("POST", path, body, content_type, headers=headers)
+        assert_refusal(response)
+        assert response.status_code == status, response.content
+
+
+UPLOADS = [
+    (b"--b\r\n", "multipart/form-data; boundary=b"),
+    (b"no boundary", "multipart/form-data"),
+    (b"x" * 100, "multipart/form-data; boundary=" + "b" * 300),
+    (b"plan_only=true", "application/x-www-form-urlencoded"),
+    (b"{}", "application/json"),
+    (b"&".join(b"a%d=1" % n for n in range(2000)), "application/x-www-form-urlencoded"),
+    (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a\x00.csv"\r\n\r\nx\r\n--b--\r\n',
+        "multipart/form-data; boundary=b",
+    ),
+    (
+        b'--b\r\nContent-Disposition: form-data; name="plan_only"\r\n\r\na\x00b\r\n--b--\r\n',
+        "multipart/form-data; boundary=b",
+    ),
+]
+
+
+def test_an_upload_that_cannot_be_read_is_a_problem(portal: Portal) -> None:
+    headers = {"Authorization": f"Bearer {portal.token()}"}
+    for body, content_type in UPLOADS:
+        path = "/api/v1/bulk/upload"
+        assert_refusal(Client().generic("POST", path, body, content_type, headers=headers))
+
+
+def test_an_address_that_cannot_be_read_is_a_problem(portal: Portal) -> None:
+    headers = {"Authorization": f"Bearer {portal.token()}"}
+    for path in ("certificates/a%00b", "ca/chain?issuer=a%00", "certificates/%FF"):
+        assert_refusal(Client().get(f"/api/v1/{path}", headers=headers))
+
+
+def test_an_idempotency_key_is_printable_ascii_everywhere(portal: Portal) -> None:
+    token = portal.token()
+    orders: tuple[tuple[str, dict[str, str]], ...] = (("requests/words", {"text": "issue"}), ("requests", {}), ("bulk", {}))
+    for key, (path, body) in product(["\u00fc", "a" * 200, "a\tb", "\u2028"], orders):
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": key}
+        response = Client().post(f"/api/v1/{path}", json.dumps(body), "application/json", headers=headers)
+        assert_refusal(response)
+        assert "idempotency" in response.content.decode().lower()
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+def test_any_json_at_any_operation_is_no_fault_of_ours(portal: Portal) -> None:
+    client, token = Client(), portal.token()
+    found = list(operations())
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(found), st.data())
+    def check(operation: tuple[str, str, dict[str, Any]], data: st.DataObject) -> None:
+        method, path, schema = operation
+        fields = st.dictionaries(st.sampled_from(sorted(schema["properties"])), ANY_JSON)
+        body = json.dumps(data.draw(fields))
+        response = call(client, token, method, path, body.encode())
+        assert response.status_code < 500, response.content
+        json.loads(response.content)
+
+    check()
