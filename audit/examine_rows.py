@@ -13,6 +13,7 @@ from django.db import connection
 from audit.findings import Findings
 from audit.log import unsealed_macs
 from audit.rows import CONTENT, as_bytes, content_of
+from audit.vendor import on_postgresql
 
 BATCH = 2000
 # Each list of finds is cut off: one is enough to distrust the log.
@@ -36,6 +37,14 @@ _SUBJECTS_WITHOUT_EVENTS = (
     "SELECT s.subject, s.last_seq FROM audit_subject s WHERE NOT EXISTS (SELECT 1 FROM audit_event e WHERE e.subject = s.subject) "
     "ORDER BY s.subject LIMIT %s"
 )
+# SQLite keeps a time as the text that was written. Another spelling of the same moment would read the same here and sort or
+# compare otherwise elsewhere. (PostgreSQL keeps a number.)
+_DIGITS = "[0-9]" * 2
+_SECONDS = f"{_DIGITS}{_DIGITS}-{_DIGITS}-{_DIGITS} {_DIGITS}:{_DIGITS}:{_DIGITS}"
+_SPELLED_OTHERWISE = (
+    "SELECT id, subject FROM audit_event WHERE typeof(at) <> 'text' OR "  # noqa: S608 - constants
+    f"NOT (at GLOB '{_SECONDS}' OR (at GLOB '{_SECONDS}.{'[0-9]' * 6}' AND at NOT GLOB '*.000000')) ORDER BY id LIMIT %s"
+)
 _FIRST_OUT_OF_STEP = (
     "SELECT id, subject_seq, place FROM (SELECT id, subject_seq, ROW_NUMBER() OVER (ORDER BY subject_seq) AS place "
     "FROM audit_event WHERE subject = %s) numbered WHERE subject_seq <> place ORDER BY subject_seq LIMIT 1"
@@ -51,6 +60,8 @@ def examine(findings: Findings) -> None:
         )
     for event_id, subject in _all(_TWICE, [_SOME]):
         findings.add("The event is sealed and yet waits to be sealed: the waiting list was altered.", event_id=event_id, subject=subject)
+    for event_id, subject in [] if on_postgresql() else _all(_SPELLED_OTHERWISE, [_SOME]):
+        findings.add("The time of the event is not spelled as the portal writes it: it was changed.", event_id=event_id, subject=subject)
     for subject, _, _, highest, last_seq in _all(_NUMBERS, [_SOME]):
         _numbers(findings, subject, highest, last_seq)
     for subject, last_seq in _all(_SUBJECTS_WITHOUT_EVENTS, [_SOME]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -31,6 +32,10 @@ _BEYOND = (
     "SELECT l.event_id, COALESCE(e.subject, '') FROM audit_sealed_leaf l LEFT JOIN audit_event e ON e.id = l.event_id "
     "WHERE l.epoch = %s AND l.leaf_index >= %s ORDER BY l.leaf_index LIMIT 1"
 )
+_FIRST_LEAF = (
+    "SELECT l.event_id, COALESCE(e.event, ''), COALESCE(e.subject, ''), COALESCE(e.data, '{}') FROM audit_sealed_leaf l "
+    "LEFT JOIN audit_event e ON e.id = l.event_id WHERE l.epoch = %s ORDER BY l.leaf_index LIMIT 1"
+)
 _EPOCH_STARTS = (
     "SELECT e.data FROM audit_event e JOIN audit_sealed_leaf l ON l.event_id = e.id "
     "WHERE l.leaf_index = 0 AND l.epoch > %s AND e.event = %s"
@@ -40,12 +45,22 @@ _EPOCH_STARTS = (
 class TreeExaminer:
     """One pass over the leaves of every epoch. Events are hashed anew; nothing is believed because a leaf row says so."""
 
-    def __init__(self, findings: Findings, verifier: Verifier | None, outside: Iterator[Statement]) -> None:
+    def __init__(
+        self,
+        findings: Findings,
+        verifier: Verifier | None,
+        outside: Iterator[Statement],
+        *,
+        now: datetime,
+    ) -> None:
         self.findings = findings
+        self.now = now
         self.verifier = verifier
         self.outside = outside
         self.expected = next(outside, None)
         self.newest_size = 0
+        self.before: Checkpoint | None = None
+        self.tip = (0, 0, "")  # epoch, size and root of the epoch before
 
     def run(self) -> None:
         """Add what is wrong to the findings."""
@@ -56,19 +71,58 @@ class TreeExaminer:
 
     def _epoch(self, epoch: int) -> None:
         walk = _Walk(epoch, self.findings)
-        self._outside_at(walk)
+        self._check_start(epoch)
+        self._outside_at(walk, stored=None)
         while rows := _fetch(_LEAVES, [epoch, walk.next_index, BATCH]):
             checkpoints = self._checkpoints(epoch, walk.next_index, rows[-1][0] + 1)
             for row in rows:
                 walk.take(row)
                 if (checkpoint := checkpoints.pop(walk.next_index, None)) is not None:
                     self._checkpoint(walk, checkpoint)
-                self._outside_at(walk)
+                self._outside_at(walk, stored=checkpoint)
         self._end(walk)
+        self.tip = (epoch, walk.next_index, "" if walk.broken else walk.tree.root().hex())
+
+    def _check_start(self, epoch: int) -> None:
+        """Check that an epoch above the first begins with a leaf that names the tree before it."""
+        if epoch == 1 and self.tip[0] == 0:
+            return
+        number, size, root = self.tip
+        for event_id, event, subject, data in _fetch(_FIRST_LEAF, [epoch]):
+            said = json.loads(data) if event == EventType.AUDIT_EPOCH_STARTED else {}
+            named = (said.get("old_epoch"), said.get("old_size"), said.get("old_root"))
+            if (subject, *named[:2]) == (f"audit:epoch-{epoch}", number, size) and root in (
+                "",
+                named[2],
+            ):
+                return
+            self.findings.add(
+                f"Epoch {epoch} does not begin with an event that names the tree before it: leaves "
+                "or checkpoints were given another epoch, or an epoch was removed.",
+                event_id=event_id,
+                subject=subject,
+            )
+            return
+        self.findings.add(f"Epoch {epoch} has no first leaf.")
+
+    def _in_order(self, checkpoint: Checkpoint) -> None:
+        """Check what no signature covers: checkpoints are numbered and dated in the order of the tree."""
+        size, epoch, before = checkpoint.tree_size, checkpoint.epoch, self.before
+        if before is not None and checkpoint.id <= before.id:
+            self.findings.add(f"The checkpoint of {size} leaves (epoch {epoch}) is numbered before an older one.")
+        # A sealer may be at work while this looks, for hours on a long log.
+        latest = self.now + timedelta(days=1)
+        if checkpoint.created_at > latest or (before and checkpoint.created_at < before.created_at):
+            self.findings.alarms.append(
+                f"The checkpoint of {size} leaves (epoch {epoch}) is dated {checkpoint.created_at:%Y-%m-%d %H:%M:%S} UTC, which is out "
+                "of order: its time was changed, or the database's clock was wrong."
+            )
+        self.before = checkpoint
 
     def _checkpoint(self, walk: _Walk, checkpoint: Checkpoint) -> None:
         """Signature, row and tree agree. Believed as a place to go on from only when all three do."""
         self.newest_size = checkpoint.tree_size
+        self._in_order(checkpoint)
         root = as_bytes(checkpoint.root_hash)
         if self.verifier is not None:
             try:
@@ -85,10 +139,18 @@ class TreeExaminer:
             self.findings.add(f"The frontier of the checkpoint of {checkpoint.tree_size} leaves (epoch {walk.epoch}) was altered.")
         walk.start_stretch()
 
-    def _outside_at(self, walk: _Walk) -> None:
-        """Compare with every note from outside that is of just this size."""
+    def _outside_at(self, walk: _Walk, *, stored: Checkpoint | None) -> None:
+        """Compare with every note from outside that is of just this size. `stored`: the database's own checkpoint of it."""
+        missing = stored is None
         while self.expected is not None and (self.expected.epoch, self.expected.size) == (walk.epoch, walk.next_index):
             walk.agrees_with(self.expected.root, f"the checkpoint of {walk.next_index} leaves kept outside")
+            if missing:
+                self.findings.add(
+                    f"The checkpoint of {walk.next_index} leaves (epoch {walk.epoch}) is kept outside, but the database has it no more: "
+                    "its row was removed.",
+                    event_id=walk.last_event or None,
+                )
+                missing = False
             self.expected = next(self.outside, None)
 
     def _end(self, walk: _Walk) -> None:

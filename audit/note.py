@@ -4,7 +4,11 @@
 <tree size>
 <base64 root hash>
                                 an empty line
-— <log name> <base64(key hash || signature over all lines above it)>
+— <origin> <base64(key hash || signature over all lines above it)>
+
+The key's name is the origin (C2SP tlog-policy), so each epoch has a verifier key of its own over the
+same Ed25519 key. Releases before that rule signed under the log's name without the epoch; such a
+note still opens, and the sealer begins a new epoch after it.
 """
 
 from __future__ import annotations
@@ -39,16 +43,25 @@ class Statement:
     size: int
     root: bytes
 
+    @property
+    def origin(self) -> str:
+        return f"{self.log}/epoch-{self.epoch}"
+
     def text(self) -> str:
-        return f"{self.log}/epoch-{self.epoch}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """The public half of a sealing key, under the name of its log."""
+    """The public half of a sealing key, under the name of its log. It opens the notes of every epoch.
+
+    `epoch` is the one whose origin names the key when it is written as text; 0 for a key that an
+    earlier release wrote under the log's name alone.
+    """
 
     name: str
     public_key: Ed25519PublicKey
+    epoch: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Verifier:
@@ -59,27 +72,35 @@ class Verifier:
         key = _base64(parts[2])
         if key[:1] != _ED25519 or key_hash(parts[0], key[1:]).hex() != parts[1]:
             raise NoteRefused("The verifier key does not match its own hash; it was cut or altered.")
-        return cls(parts[0], Ed25519PublicKey.from_public_bytes(key[1:]))
+        public_key = Ed25519PublicKey.from_public_bytes(key[1:])
+        if (origin := _ORIGIN.fullmatch(parts[0])) is not None:
+            return cls(origin[1], public_key, int(origin[2]))
+        return cls(parts[0], public_key)
 
     def __str__(self) -> str:
         raw = self.public_key.public_bytes_raw()
-        return f"{self.name}+{key_hash(self.name, raw).hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
+        name = f"{self.name}/epoch-{self.epoch}" if self.epoch else self.name
+        return f"{name}+{key_hash(name, raw).hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
 
     def open(self, note: str) -> Statement:
         """The statement in the note. Raises `NoteRefused` unless this key signed it for this log."""
         text, signatures = _split(note)
-        wanted = key_hash(self.name, self.public_key.public_bytes_raw())
+        raw = self.public_key.public_bytes_raw()
         for name, blob in signatures:
-            if name == self.name and blob[:4] == wanted:
+            # Earlier releases signed under the name of the log alone.
+            ours = name == self.name or name.startswith(f"{self.name}/epoch-")
+            if ours and blob[:4] == key_hash(name, raw):
                 try:
                     self.public_key.verify(blob[4:], text.encode())
                 except InvalidSignature as exc:
                     raise NoteRefused("The signature of the checkpoint does not hold.") from exc
                 statement = read_statement(note)
+                if name not in (statement.origin, self.name):
+                    raise NoteRefused(f"The name of the key, {name}, is not the checkpoint's origin.")
                 if statement.log != self.name:
                     raise NoteRefused(f"The checkpoint is of the log {statement.log}, not {self.name}.")
                 return statement
-        raise NoteRefused(f"The checkpoint is not signed by the key {self.name}+{wanted.hex()}.")
+        raise NoteRefused(f"The checkpoint is not signed by the key of {self.name}.")
 
 
 def key_hash(name: str, raw_public_key: bytes) -> bytes:
@@ -92,8 +113,15 @@ def sign_note(statement: Statement, key: Ed25519PrivateKey) -> str:
     if not _NAME.fullmatch(statement.log):
         raise NoteRefused("A log name has no spaces and no plus sign, and at most 200 characters.")
     text = statement.text()
-    blob = key_hash(statement.log, key.public_key().public_bytes_raw()) + key.sign(text.encode())
-    return f"{text}\n{_MARK}{statement.log} {base64.b64encode(blob).decode()}\n"
+    raw = key.public_key().public_bytes_raw()
+    blob = key_hash(statement.origin, raw) + key.sign(text.encode())
+    return f"{text}\n{_MARK}{statement.origin} {base64.b64encode(blob).decode()}\n"
+
+
+def names_its_key_after_the_log(note: str) -> bool:
+    """Return whether an earlier release signed the note, under a key name that is not its origin."""
+    text, signatures = _split(note)
+    return text.partition("\n")[0] not in {name for name, _ in signatures}
 
 
 def read_statement(note: str) -> Statement:

@@ -16,9 +16,9 @@ from audit.events import Actor, EventType, Value
 from audit.log import record, unsealed_macs
 from audit.merkle import CompactRange, leaf_hash
 from audit.models import Checkpoint, SealedLeaf
-from audit.note import NoteRefused, Statement, Verifier
+from audit.note import NoteRefused, Statement, Verifier, names_its_key_after_the_log
 from audit.rows import CONTENT, as_bytes, content_of
-from audit.signer import Signer, get_signer
+from audit.signer import Signer, announce_epoch, get_signer
 from audit.sinks import get_sinks
 from audit.vendor import on_postgresql
 
@@ -59,10 +59,18 @@ def seal(*, limit: int = SEAL_LIMIT) -> int:
             return 0
         epoch, tree = _tip()
         _compare_with_sinks(signer.verifier(), epoch, tree)
+        begun = ""
+        if _signed_by_an_earlier_release():
+            # The key's name is the origin only from the next epoch on, see audit.note.
+            actor, at = Actor("system", "sealer"), database_now()
+            epoch, tree, begun = _begin_epoch(signer, actor=actor, at=at)
         leaves, altered = _waiting(limit)
         note = _append(signer, epoch, tree, leaves) if leaves else ""
+    if begun:
+        _publish(begun)
     if note:
         _publish(note)
+        announce_epoch(epoch)
     if altered:
         raise EventAltered(altered)
     return len(leaves)
@@ -77,23 +85,36 @@ def start_epoch(*, actor: Actor, at: datetime) -> int:
     with transaction.atomic(durable=True):
         if not _lock():
             raise TreeRefused("Another sealer is at work. Stop the workers, then run this again.")
-        tip = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
-        outside = _outside(signer.verifier())
-        epoch = max([tip.epoch if tip else 0, *(statement.epoch for statement in outside)]) + 1
-        furthest = max(outside, key=lambda statement: (statement.epoch, statement.size), default=None)
-        data: dict[str, Value] = {
-            "old_epoch": tip.epoch if tip else 0,
-            "old_size": tip.tree_size if tip else 0,
-            "old_root": as_bytes(tip.root_hash).hex() if tip else "",
-            "outside_epoch": furthest.epoch if furthest else 0,
-            "outside_size": furthest.size if furthest else 0,
-            "outside_root": furthest.root.hex() if furthest else "",
-        }
-        record(EventType.AUDIT_EPOCH_STARTED, subject=f"audit:epoch-{epoch}", actor=actor, at=at, data=data)
-        leaves, _ = _waiting(1, subject=f"audit:epoch-{epoch}")
-        note = _append(signer, epoch, CompactRange(), leaves)
+        epoch, _, note = _begin_epoch(signer, actor=actor, at=at)
     _publish(note)
+    announce_epoch(epoch)
     return epoch
+
+
+def _begin_epoch(signer: Signer, *, actor: Actor, at: datetime) -> tuple[int, CompactRange, str]:
+    """Write the first leaf of a new epoch; its number, its tree and the note to publish."""
+    tip = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
+    outside = _outside(signer.verifier())
+    epoch = max([tip.epoch if tip else 0, *(statement.epoch for statement in outside)]) + 1
+    furthest = max(outside, key=lambda statement: (statement.epoch, statement.size), default=None)
+    data: dict[str, Value] = {
+        "old_epoch": tip.epoch if tip else 0,
+        "old_size": tip.tree_size if tip else 0,
+        "old_root": as_bytes(tip.root_hash).hex() if tip else "",
+        "outside_epoch": furthest.epoch if furthest else 0,
+        "outside_size": furthest.size if furthest else 0,
+        "outside_root": furthest.root.hex() if furthest else "",
+    }
+    subject = f"audit:epoch-{epoch}"
+    record(EventType.AUDIT_EPOCH_STARTED, subject=subject, actor=actor, at=at, data=data)
+    leaves, _ = _waiting(1, subject=subject)
+    tree = CompactRange()
+    return epoch, tree, _append(signer, epoch, tree, leaves)
+
+
+def _signed_by_an_earlier_release() -> bool:
+    note = Checkpoint.objects.order_by("-epoch", "-tree_size").values_list("note", flat=True).first()
+    return note is not None and names_its_key_after_the_log(note)
 
 
 def _lock() -> bool:

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import urlsplit
@@ -18,6 +20,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from audit.note import NoteRefused, Statement, Verifier, sign_note
+
+log = logging.getLogger(__name__)
 
 
 class SealingKeyUnusable(RuntimeError):
@@ -116,9 +120,31 @@ def ensure_sealing_key() -> bool:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(pem)
     if not signer.public_file.exists():
-        verifier = Verifier(_log_name(), signer._private_key().public_key())  # noqa: SLF001 - the maker of the pair
-        signer.public_file.write_text(f"{verifier}\n", encoding="utf-8")
+        public_key = signer._private_key().public_key()  # noqa: SLF001 - the maker of the pair
+        _write_public(signer, Verifier(_log_name(), public_key, epoch=1))
     return made
+
+
+def announce_epoch(epoch: int) -> None:
+    """Write audit.pub under the origin of the newest epoch. Copies of an older one open its notes too.
+
+    Where the sealer may not write the file, it stays: every portal of this release opens the notes
+    of all epochs with it. Only a third-party verifier needs the key under the new name.
+    """
+    signer = get_signer()
+    if not isinstance(signer, FileSigner) or signer.verifier().epoch == epoch:
+        return
+    try:
+        _write_public(signer, replace(signer.verifier(), epoch=epoch))
+    except PermissionError:
+        log.info("audit.pub still names an earlier epoch; it cannot be written by the sealer")
+
+
+def _write_public(signer: FileSigner, verifier: Verifier) -> None:
+    """Replace the file whole, so that no reader sees half of it."""
+    new = signer.public_file.with_suffix(".pub.new")
+    new.write_text(f"{verifier}\n", encoding="utf-8")
+    new.replace(signer.public_file)
 
 
 def _log_name() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol, cast
 
@@ -22,11 +23,27 @@ _TAIL_BYTES = 8192
 
 
 class Sink(Protocol):
-    """Takes signed notes. `last()` is the newest note it took, or None when it is empty or cannot be read back (mail, syslog)."""
+    """Takes signed notes. `last()` is the newest note it took, or None when it is empty or cannot be read back (mail, syslog).
+
+    A sink that can be read back whole also has `notes()`: every complete note, oldest first.
+    """
 
     def publish(self, note: str) -> None: ...
 
     def last(self) -> str | None: ...
+
+
+def notes_of(sink: Sink) -> Iterator[str]:
+    """Return what a sink took up to now, oldest first; of one without `notes()` only the newest."""
+    last = sink.last()
+    if last is None:
+        return
+    notes = getattr(sink, "notes", None)
+    for note in notes() if notes is not None else ():
+        if note == last:
+            break
+        yield note
+    yield last
 
 
 def get_sinks() -> list[Sink]:
@@ -63,6 +80,11 @@ class FileSink:
                 return _last_note(_tail(file))
         except FileNotFoundError:
             return None
+
+    def notes(self) -> Iterator[str]:
+        """Every note of the file, oldest first, read as it is asked for."""
+        with self.path.open(encoding="utf-8", errors="replace") as file:
+            yield from split_notes(file)
 
 
 def _tail(file: IO[bytes]) -> bytes:

@@ -6,6 +6,7 @@ are no false alarm. What the result proves and what not: docs/audit.md.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from audit.findings import Findings
 from audit.models import AuditEvent, AuditUnsealed, SealedLeaf
 from audit.note import NoteRefused, Statement, Verifier, split_notes
 from audit.signer import SealingKeyUnusable, get_verifier
-from audit.sinks import get_sinks
+from audit.sinks import get_sinks, notes_of
 from audit.triggers import missing_triggers
 
 UNSEALED_ALARM = timedelta(seconds=60)
@@ -57,7 +58,7 @@ class Report:
 def verify(*, now: datetime, checkpoints: Iterable[str] | None = None, verifier: Verifier | None = None) -> Report:
     """Examine every row. `checkpoints` are the lines of a file of signed notes kept outside, `verifier` the key that signed them.
 
-    Without them the newest note of each sink is compared, under the key in audit.pub. With them nothing that the database, the sinks
+    Without them every note of each sink is compared, under the key in audit.pub. With them nothing that the database, the sinks
     or audit.pub say is believed: the tree is computed from the events and must be the one of every note in the file.
     """
     findings = Findings()
@@ -69,7 +70,7 @@ def verify(*, now: datetime, checkpoints: Iterable[str] | None = None, verifier:
         raise ValueError("Checkpoints from outside are worth nothing without the key that signed them.")
     else:
         outside = _from_file(checkpoints, verifier, findings)
-    examiner = TreeExaminer(findings, verifier, outside)
+    examiner = TreeExaminer(findings, verifier, outside, now=now)
     examiner.run()
     examine_rows.examine(findings)
     _sealer_alarm(now, findings)
@@ -83,29 +84,40 @@ def verify(*, now: datetime, checkpoints: Iterable[str] | None = None, verifier:
 
 
 def _from_sinks(findings: Findings) -> tuple[Iterator[Statement], Verifier | None]:
-    """The newest note of each sink, read before the database is, for the database may only be ahead of them."""
+    """The notes of the sinks, up to what is the newest of each before the database is read: the database may only be ahead."""
     try:
         verifier = get_verifier()
     except SealingKeyUnusable as exc:
         if SealedLeaf.objects.exists():
             findings.add(f"Checkpoints cannot be checked: {exc}")
         return iter(()), None
-    notes = [note for sink in get_sinks() if (note := sink.last()) is not None]
-    statements = _opened(notes, verifier, findings)
-    return iter(sorted(statements, key=lambda statement: (statement.epoch, statement.size))), verifier
+    streams = [_rising(_opened(notes_of(sink), verifier, findings), findings) for sink in get_sinks()]
+    return heapq.merge(*streams, key=_place), verifier
+
+
+def _place(statement: Statement) -> tuple[int, int]:
+    return statement.epoch, statement.size
 
 
 def _from_file(lines: Iterable[str], verifier: Verifier, findings: Findings) -> Iterator[Statement]:
     """Every note of the file, in its order, which must rise. An empty file proves nothing and is a problem."""
-    before, size = 0, 0
-    for statement in _opened(split_notes(lines), verifier, findings):
-        if (statement.epoch, statement.size) < (before, size):
+    empty = True
+    for statement in _rising(_opened(split_notes(lines), verifier, findings), findings):
+        empty = False
+        yield statement
+    if empty:
+        findings.add("The file holds no checkpoint signed by this key, so it proves nothing. Is it the right file, and the right key?")
+
+
+def _rising(statements: Iterable[Statement], findings: Findings) -> Iterator[Statement]:
+    """Pass on what rises; a smaller checkpoint after a larger one is a problem."""
+    highest = (0, 0)
+    for statement in statements:
+        if _place(statement) < highest:
             findings.add(f"The file has the checkpoint of {statement.size} leaves (epoch {statement.epoch}) after a larger one.")
             continue
-        before, size = statement.epoch, statement.size
+        highest = _place(statement)
         yield statement
-    if not before:
-        findings.add("The file holds no checkpoint signed by this key, so it proves nothing. Is it the right file, and the right key?")
 
 
 def _opened(notes: Iterable[str], verifier: Verifier, findings: Findings) -> Iterator[Statement]:

@@ -7,7 +7,7 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from audit.note import NoteRefused, Statement, Verifier, key_hash, read_statement, sign_note, split_notes
+from audit.note import NoteRefused, Statement, Verifier, key_hash, names_its_key_after_the_log, read_statement, sign_note, split_notes
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 VERIFIER = Verifier("pki.example.com/audit", KEY.public_key())
@@ -19,7 +19,7 @@ def test_note_is_laid_out_as_the_format_says() -> None:
     text, signature = NOTE.split("\n\n")
     assert text == "pki.example.com/audit/epoch-2\n17\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
     dash, name, blob = signature.removesuffix("\n").split(" ")
-    assert (dash, name) == ("—", "pki.example.com/audit")
+    assert (dash, name) == ("—", "pki.example.com/audit/epoch-2")
     raw = base64.b64decode(blob)
     assert (len(raw), raw[:4]) == (68, key_hash(name, KEY.public_key().public_bytes_raw()))
     KEY.public_key().verify(raw[4:], (text + "\n").encode())
@@ -31,14 +31,47 @@ def test_verifier_key_of_the_signed_note_specification_is_read() -> None:
     assert str(Verifier.parse(text)) == text
 
 
-def test_note_opens_with_its_own_key() -> None:
-    assert Verifier.parse(str(VERIFIER)).open(NOTE) == STATEMENT
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_note_opens_with_its_own_key_of_whatever_epoch(epoch: int) -> None:
+    key = Verifier(VERIFIER.name, VERIFIER.public_key, epoch)
+    assert Verifier.parse(str(key)) == key
+    assert key.open(NOTE) == STATEMENT
 
 
-@pytest.mark.parametrize(("old", "new"), [("\n17\n", "\n18\n"), ("epoch-2", "epoch-3"), ("AAEC", "AAED")])
+def test_name_of_the_key_is_the_origin() -> None:
+    """T6: C2SP tlog-policy names a log by its verifier key, whose name is the origin."""
+    origin = NOTE.partition("\n")[0]
+    key = str(Verifier(VERIFIER.name, VERIFIER.public_key, 2))
+    assert key.split("+", maxsplit=1)[0] == origin
+    assert NOTE.rpartition("\n\n")[2].split(" ")[1] == origin
+    assert bytes.fromhex(key.split("+")[1]) == base64.b64decode(NOTE.split(" ")[-1])[:4]
+    assert not names_its_key_after_the_log(NOTE)
+
+
+def earlier_release(statement: Statement) -> str:
+    """A note as releases signed it whose key was named after the log."""
+    text, raw = statement.text(), KEY.public_key().public_bytes_raw()
+    blob = base64.b64encode(key_hash(statement.log, raw) + KEY.sign(text.encode())).decode()
+    return f"{text}\n— {statement.log} {blob}\n"
+
+
+def test_note_of_an_earlier_release_still_opens() -> None:
+    note = earlier_release(STATEMENT)
+    assert VERIFIER.open(note) == STATEMENT
+    assert names_its_key_after_the_log(note)
+
+
+@pytest.mark.parametrize(("old", "new"), [("\n17\n", "\n18\n"), ("AAEC", "AAED")])
 def test_note_that_was_changed_is_refused(old: str, new: str) -> None:
     with pytest.raises(NoteRefused, match="signature"):
         VERIFIER.open(NOTE.replace(old, new))
+
+
+def test_note_moved_to_another_epoch_is_refused() -> None:
+    with pytest.raises(NoteRefused):
+        VERIFIER.open(NOTE.replace("epoch-2", "epoch-3"))
+    with pytest.raises(NoteRefused):
+        VERIFIER.open(NOTE.replace("epoch-2\n17", "epoch-3\n17"))
 
 
 def test_note_of_another_key_is_refused() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import connection, transaction
 from pytest_django import Settings
 
 from audit.merkle import root_of
 from audit.models import AuditEvent, AuditUnsealed, Checkpoint, SealedLeaf
-from audit.note import Statement, split_notes
+from audit.note import Statement, Verifier, key_hash, split_notes
 from audit.rows import as_bytes
 from audit.sequencer import EventAltered, TreeRefused, seal, start_epoch
 from audit.signer import FileSigner, SealingKeyUnusable, ensure_sealing_key, get_verifier
@@ -288,3 +290,39 @@ def test_unknown_advisory_holder_makes_seal_do_nothing() -> None:
         other.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
         assert seal() == 0
     assert seal() == 1
+
+
+@pytest.mark.django_db
+def test_log_of_an_earlier_release_goes_on_in_an_epoch_whose_key_has_the_name_of_its_origin(
+    audit_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T6: the first leaf of the new epoch names the old tree, and everything still verifies."""
+    written = audit_home / "audit.pub"
+    now = Verifier.parse(written.read_text(encoding="utf-8"))
+    written.write_text(str(Verifier(now.name, now.public_key)), encoding="utf-8")
+
+    def as_before(statement: Statement, key: Ed25519PrivateKey) -> str:
+        text, raw = statement.text(), key.public_key().public_bytes_raw()
+        blob = b64encode(key_hash(statement.log, raw) + key.sign(text.encode())).decode()
+        return f"{text}\n— {statement.log} {blob}\n"
+
+    with monkeypatch.context() as before:
+        before.setattr("audit.signer.sign_note", as_before)
+        write("req-1", "req-2")
+        assert seal() == 2
+    write("req-3")
+    assert seal() == 1
+    leaves = SealedLeaf.objects.order_by("epoch", "leaf_index").values_list("epoch", "leaf_index")
+    assert list(leaves) == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    started = AuditEvent.objects.get(leaf__epoch=2, leaf__leaf_index=0)
+    assert (started.data["old_epoch"], started.data["old_size"]) == (1, 2)
+    note = Checkpoint.objects.order_by("-id")[0].note
+    origin = note.partition("\n")[0]
+    assert origin.endswith("/epoch-2")
+    assert written.read_text(encoding="utf-8").split("+")[0] == origin
+    assert verify(now=AT).success
+    with (audit_home / "checkpoints.log").open(encoding="utf-8") as file:
+        assert verify(now=AT, checkpoints=file, verifier=now).success
+    write("req-4")
+    assert seal() == 1
+    assert Checkpoint.objects.order_by("-id")[0].epoch == 2
