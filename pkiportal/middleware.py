@@ -25,7 +25,7 @@ from certs.api.failures import is_outage
 from certs.api.problems import problem, too_large_problem
 from pkiportal.error_pages import failure_page
 
-_AROUND_A_FILE = 1024 * 1024  # other fields of its form, and what multipart adds
+AROUND_A_FILE = 1024 * 1024  # other fields of its form, and what multipart adds
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -138,7 +138,7 @@ class RefuseNul:
 
 class RefuseHuge:
     """A body larger than the largest upload is refused by its announced length, before anybody has signed in and before a byte of
-    it is put on disk. (A body without a length is read as empty.)
+    it is put on disk. (`ChunkedBodies` gives a body without a length its length.)
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -147,7 +147,7 @@ class RefuseHuge:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         length = str(request.META.get("CONTENT_LENGTH") or "0")
         most: int = settings.PKI_BULK_MAX_BYTES
-        if not length.isdecimal() or int(length) <= most + _AROUND_A_FILE:
+        if not length.isdecimal() or int(length) <= most + AROUND_A_FILE:
             return self.get_response(request)
         detail = f"The request is larger than {most // 1024 // 1024} MB, the most that the portal reads."
         if request.path.startswith("/api/"):

@@ -10,9 +10,11 @@ _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402
 
+from pkiportal.chunked_bodies import ChunkedBodies  # noqa: E402
 from pkiportal.garbage import collect_seldom  # noqa: E402
 from pkiportal.served import STATUS_PATHS, Serve, serves  # noqa: E402
 from pkiportal.status_information import StatusInformation  # noqa: E402 - the apps are loaded now
 
-application = StatusInformation(_django) if serves(Serve(settings.PKI_SERVE), STATUS_PATHS) else _django
+_served = StatusInformation(_django) if serves(Serve(settings.PKI_SERVE), STATUS_PATHS) else _django
+application = ChunkedBodies(_served)
 collect_seldom()

@@ -26,7 +26,7 @@ from certs.workflow.bulk.ordering import Wish, judge_lines, order_at_once
 from certs.workflow.bulk.progress import as_json, progress
 from certs.workflow.bulk.reading import lines_of_items, read_lines
 from certs.workflow.bulk.reads import SeenLine, Show, Sort, lines_page
-from certs.workflow.bulk.results import download
+from certs.workflow.bulk.results import download, file_of
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import plan_words
 
@@ -168,7 +168,9 @@ def problems(request: HttpRequest, bulk_id: str) -> StreamingHttpResponse:
 
 def _file(request: HttpRequest, bulk_id: str, form: str) -> StreamingHttpResponse:
     row = _mine(request, bulk_id, "certificates:read")
-    taken = download(row, form, authority=authority_of(request))
+    # `ApiMethods` answers HEAD with GET's operation: the file is only asked about then.
+    read = file_of if request.META["REQUEST_METHOD"] == "HEAD" else download
+    taken = read(row, form, authority=authority_of(request))
     response = StreamingHttpResponse(taken.parts, content_type=taken.content_type)
     response["Content-Disposition"] = f'attachment; filename="{taken.filename}"'
     return response

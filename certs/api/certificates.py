@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from certs.workflow.certificates import certificate_answer
 from certs.workflow.inline import Call, issue_now
 from certs.workflow.issuance import submit_many
 from certs.workflow.planning import plan_csr
-from certs.workflow.taking import take
+from certs.workflow.taking import content_of, take
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
 
@@ -168,14 +169,33 @@ def _life(certificate: Certificate) -> dict[str, Any]:
     }
 
 
+class Format(StrEnum):
+    """A file of a certificate."""
+
+    FULLCHAIN = "fullchain"
+    CERT = "cert"
+    CHAIN = "chain"
+    ROOT = "root"
+    DER = "der"
+
+
+_FILES = {one: "cert.der" if one is Format.DER else f"{one}.pem" for one in Format}
+
+
 @router.get("/{cert_id}/pem", response={200: None, **REFUSALS}, operation_id="download_certificate")
-def download(request: HttpRequest, cert_id: str) -> HttpResponse:
-    """The certificate followed by its chain, in PEM; 409 when it is not in force any more. Each download is in the audit log."""
+def download(request: HttpRequest, cert_id: str, format: Format = Format.FULLCHAIN) -> HttpResponse:  # noqa: A002
+    """A file of the certificate; 409 when it is not in force any more. Each download is in the audit log.
+
+    `fullchain`: the certificate and its intermediates, for a TLS server. `cert`: the certificate
+    alone. `chain`: everything above it, the root included. `root`: the root. `der`: the certificate in DER.
+    """
     require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
     certificate = _mine(request).filter(cert_id=cert_id).first()
     if certificate is None:
         raise Http404
-    content, content_type = take(certificate, "fullchain.pem", authority=authority_of(request))
+    # `ApiMethods` answers HEAD with GET's operation: the file is only asked about then.
+    read = content_of if request.META["REQUEST_METHOD"] == "HEAD" else take
+    content, content_type = read(certificate, _FILES[format], authority=authority_of(request))
     return HttpResponse(content, content_type=content_type)
 
 

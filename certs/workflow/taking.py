@@ -14,9 +14,12 @@ from audit.log import Actor, record
 from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate
+from certs.x509.chain import intermediates_of, root_of
 from certs.x509.pem import pem_of
 
-FORMS = ("cert.pem", "chain.pem", "fullchain.pem", "cert.der")
+# What a server needs first. `chain.pem` is everything above the certificate, the root included, for
+# programs that verify; `root.pem` is what clients are to trust.
+FORMS = ("fullchain.pem", "cert.pem", "chain.pem", "root.pem", "cert.der")
 _TYPES = {"pem": "application/pem-certificate-chain", "der": "application/pkix-cert"}
 
 
@@ -45,9 +48,15 @@ def content_of(certificate: Certificate, form: str, *, authority: Authority) -> 
     content = {
         "cert.pem": pem_of(der).encode(),
         "chain.pem": chain.encode(),
-        "fullchain.pem": (pem_of(der) + chain).encode(),
+        "fullchain.pem": (pem_of(der) + intermediates_of(chain)).encode(),
+        "root.pem": root_of(chain).encode(),
         "cert.der": der,
     }[form]
+    if not content:
+        raise NotFound(
+            f"The CA of {certificate.cert_id} does not hand out its root.",
+            next_step="Ask the operators of the CA for it.",
+        )
     return content, _TYPES[form.rpartition(".")[2]]
 
 

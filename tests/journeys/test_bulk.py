@@ -58,7 +58,8 @@ def test_words_become_a_draft_then_certificates_then_a_zip(visit: Visit) -> None
     with alice.page.expect_download() as downloading:
         alice.page.get_by_role("link", name="Certificates and chains (ZIP)").click()
     with zipfile.ZipFile(Path(downloading.value.path())) as archive:
-        assert archive.namelist() == [f"0000{n}-api-{n}.example.com.pem" for n in (1, 2, 3)]
+        names = [f"0000{n}-api-{n}.example.com.pem" for n in (1, 2, 3)]
+        assert archive.namelist() == [*names, "root.pem"]
         leaf, *links = x509.load_pem_x509_certificates(archive.read("00002-api-2.example.com.pem"))
     leaf.verify_directly_issued_by(links[0])
     with alice.page.expect_download() as downloading:

@@ -52,12 +52,17 @@ def lines_of_items(items: Sequence[Mapping[str, str]], *, requester: Requester) 
 def _item_line(row: Row, rules: Rules) -> Line:
     """A bare label is completed only where the plan is shown before it is done; a program writes full names."""
     name, sans = row.cells[COLUMNS.index("name")], row.cells[COLUMNS.index("sans")]
-    bare = next((text for text in (name, *sans.split()) if text and "." not in text and ":" not in text), None)
+    bare = next((text for text in (name, *sans.split()) if _is_bare(text)), None)
     source = f"item {row.number}"
     if bare is None:
         return replace(row_line(row, rules), source=source)
     problem = f"name: {bare[:64]!r} is no full domain name. For example api.{rules.defaults.domain or 'example.com'}."
     return Line(row.number, source, None, problem=problem, field="name")
+
+
+def _is_bare(text: str) -> bool:
+    """Whether a domain would be added: a label alone, or a wildcard before one (`*.com`)."""
+    return bool(text) and "." not in text.removeprefix("*.").removesuffix(".") and ":" not in text
 
 
 def _rules(requester: Requester) -> Rules:

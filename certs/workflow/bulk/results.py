@@ -18,6 +18,7 @@ from certs.errors import NotFound
 from certs.intake.uploads.cells import safe_cell
 from certs.models import BulkOrder, Certificate
 from certs.workflow.bulk.reads import SeenLine, Show, Teams, all_lines, lines_of_teams
+from certs.x509.chain import intermediates_of, root_of
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
 
@@ -31,18 +32,31 @@ PROBLEM_COLUMNS = ("line", "source", "name", "state", "reason", "what_would_pass
 
 
 def certificates_zip(order: BulkOrder, teams: Teams) -> Iterator[bytes]:
-    """Each certificate in force, followed by its chain, in a PEM file of its own. One that is revoked is not handed out."""
-    sink = _Sink()
+    """Each certificate in force, followed by its intermediates, in a PEM file of its own; and each root once, as
+    `root.pem` (`root-2.pem`, ... of other CAs). A certificate that is revoked is not handed out.
+    """
+    sink, roots = _Sink(), dict[str, Certificate]()
     with zipfile.ZipFile(sink, "w", compression=zipfile.ZIP_DEFLATED) as archive:
         for line in all_lines(order, Show.ISSUED, teams=teams, bodies=True):
             certificate = line.certificate
             if certificate is None or certificate.status != Certificate.Status.GOOD:
                 continue
-            entry = zipfile.ZipInfo(file_name(line), date_time=certificate.issued_at.timetuple()[:6])
-            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            archive.writestr(entry, pem_of(bytes(certificate.body.der)) + certificate.chain.pem)
+            chain = certificate.chain.pem
+            entry = _entry(file_name(line), certificate)
+            archive.writestr(entry, pem_of(bytes(certificate.body.der)) + intermediates_of(chain))
+            roots.setdefault(root_of(chain), certificate)
             yield from sink.taken()
+        roots.pop("", None)  # a CA that does not hand out its root
+        for number, (root, certificate) in enumerate(roots.items(), start=1):
+            name = f"root-{number}.pem" if number > 1 else "root.pem"
+            archive.writestr(_entry(name, certificate), root)
     yield from sink.taken()
+
+
+def _entry(name: str, certificate: Certificate) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, date_time=certificate.issued_at.timetuple()[:6])
+    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    return entry
 
 
 def file_name(line: SeenLine) -> str:

@@ -66,7 +66,10 @@ def test_words_are_ordered_watched_and_taken_home(api: Api) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         leaf, *links = x509.load_pem_x509_certificates(archive.read("00003-api-3.example.com.pem"))
+        (root,) = x509.load_pem_x509_certificates(archive.read("root.pem"))
     leaf.verify_directly_issued_by(links[0])
+    links[-1].verify_directly_issued_by(root)
+    assert root not in links
     rows = list(csv.DictReader(io.StringIO(streamed(api, f"/bulk/{told['bulk_id']}/inventory.csv")[1].decode())))
     assert [row["name"] for row in rows] == [f"api-{n}.example.com" for n in (1, 2, 3)]
     assert [row["serial_number"].replace(":", "") for row in rows][2].lstrip("0") == f"{leaf.serial_number:X}"
@@ -229,6 +232,15 @@ def test_cells_that_begin_like_a_formula_are_harmless(api: Api) -> None:
     work_off()
     rows = list(csv.DictReader(io.StringIO(streamed(api, f"/bulk/{told['bulk_id']}/inventory.csv")[1].decode())))
     assert rows[0]["source"] == "'=cmd|' /C calc'!A0"
+
+
+@pytest.mark.parametrize("name", ["*.com", "com", "*.api", "api.", "*.com."])
+def test_no_domain_is_added_to_a_name_over_rest(api: Api, name: str) -> None:
+    """S22: `*.com` became `*.com.` and the default domain."""
+    for item in ({"name": name}, {"name": "a.example.com", "sans": [name]}):
+        status, told = api.post("/bulk", {"items": [item], "plan_only": True})
+        assert (status, told["outcomes"]["invalid"]) == (200, 1), told
+        assert "full domain name" in told["problems"][0]["reason"]
 
 
 def test_title_is_kept_without_what_looks_like_a_token(api: Api) -> None:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from django.test import Client
@@ -212,6 +213,39 @@ def test_page_of_a_revocation_that_waits_says_for_whom(portal: Portal, api: Api,
     assert "Revocation is under way." in page
     assert "Internal-CA-Prod has not confirmed it, tried 3 times: 503 Service Unavailable" in page
     assert client.get(f"/certificates/{issued['cert_id']}/cert.pem").status_code == 409
+
+
+def test_files_of_a_certificate_hold_what_their_names_say(api: Api, portal: Portal, issued: dict[str, Any]) -> None:
+    """O10: fullchain.pem held the self-signed root."""
+
+    def file(name: str) -> bytes:
+        path = f"/api/v1/certificates/{issued['cert_id']}/pem?format={name}"
+        answer = api.client.get(path, headers={"Authorization": f"Bearer {api.token}"})
+        assert answer.status_code == 200
+        return answer.content
+
+    leaf, *above = x509.load_pem_x509_certificates(file("fullchain"))
+    (root,) = x509.load_pem_x509_certificates(file("root"))
+    assert len(above) == 1
+    assert all(one.subject != one.issuer for one in above)
+    assert root.subject == root.issuer
+    assert x509.load_pem_x509_certificates(file("chain")) == [*above, root]
+    assert x509.load_pem_x509_certificates(file("cert")) == [leaf]
+    assert x509.load_der_x509_certificate(file("der")) == leaf
+    signed_in = Client()
+    signed_in.force_login(portal.alice)
+    for name in ("fullchain.pem", "root.pem", "chain.pem"):
+        page = signed_in.get(f"/certificates/{issued['cert_id']}/{name}")
+        assert page.content == file(name.removesuffix(".pem"))
+    wrong = api.get(f"/certificates/{issued['cert_id']}/pem?format=p12")
+    assert (wrong[0], wrong[1]["field"]) == (422, "format")
+
+
+def test_asking_about_a_file_is_no_download(api: Api, issued: dict[str, Any]) -> None:
+    path = f"/api/v1/certificates/{issued['cert_id']}/pem"
+    head = api.client.head(path, headers={"Authorization": f"Bearer {api.token}"})
+    assert (head.status_code, head.content) == (200, b"")
+    assert not AuditEvent.objects.filter(event="certificate:downloaded").exists()
 
 
 def test_a_download_is_on_record_and_a_revoked_certificate_is_not_handed_out(api: Api, issued: dict[str, Any]) -> None:
