@@ -17,7 +17,11 @@ from kombu.exceptions import OperationalError
 
 from audit.clock import database_now
 from audit.models import AuditUnsealed
+from certs.ca.registry import get_ca_client
 from certs.models import Issuer, OperatorAlert, OutgoingMail
+from certs.ocsp.signers import NobodySpeaks, NoResponder, signer_for
+from certs.workflow.publishing import own_issuing_cas
+from keys.errors import KeyBackendError
 from keys.registry import is_answering
 from pkiportal.celery import app
 from pkiportal.served import Serve
@@ -123,18 +127,31 @@ def _connects() -> str:
     return ""
 
 
-def _key_backends() -> str:
-    """Ask the backends that this process uses itself; for those of other processes see `_workers_keys`."""
-    aliases = {
-        Serve.ALL: (settings.PKI_LEAF_KEY_BACKEND, settings.PKI_CA_KEY_BACKEND, settings.PKI_OCSP_KEY_BACKEND),
-        Serve.PORTAL: (),
-        Serve.CA: (settings.PKI_CA_KEY_BACKEND,),
-        Serve.STATUS: (settings.PKI_OCSP_KEY_BACKEND,),
-    }[Serve(settings.PKI_SERVE)]
-    # A process without a login (VAULT_ADDR not set) has no backend to ask.
-    used = sorted({alias for alias in aliases if alias in settings.KEY_BACKENDS})
-    silent = [alias for alias in used if not is_answering(alias)]
-    return f"unreachable or sealed: {', '.join(silent)}" if silent else ""
+def _keys() -> str:
+    """Ask for what this process itself signs with, as its work asks; for other processes see `_workers_keys`.
+
+    A process without a login (VAULT_ADDR not set) has no backend to ask.
+    """
+    serve, here = Serve(settings.PKI_SERVE), settings.KEY_BACKENDS
+    silent: list[str] = []
+    if serve is Serve.ALL and settings.PKI_LEAF_KEY_BACKEND in here and not is_answering(settings.PKI_LEAF_KEY_BACKEND):
+        silent.append(f"new keys ({settings.PKI_LEAF_KEY_BACKEND})")
+    if serve in {Serve.ALL, Serve.CA} and settings.PKI_CA_KEY_BACKEND in here and not get_ca_client(settings.PKI_DEFAULT_CA).is_working():
+        silent.append(f"the CA {settings.PKI_DEFAULT_CA}")
+    if serve in {Serve.ALL, Serve.STATUS} and settings.PKI_OCSP_KEY_BACKEND in here:
+        silent += [f"OCSP of {issuer.name}" for issuer in own_issuing_cas() if not _answers_ocsp(issuer)]
+    return f"no signatures for {', '.join(silent)}" if silent else ""
+
+
+def _answers_ocsp(issuer: Issuer) -> bool:
+    try:
+        # Not the DER of a response, so the signature is of no use to anybody.
+        signer_for(issuer.slug, now=database_now()).sign(b"pki-portal readiness")
+    except NobodySpeaks:  # it has ended
+        return True
+    except (NoResponder, KeyBackendError):
+        return False
+    return True
 
 
 def _workers_keys() -> str:
@@ -184,9 +201,11 @@ PARTS: dict[str, Part] = {
         used_by=_WRITERS,
     ),
     "keys": Part(
-        _key_backends,
+        _keys,
         frozenset({Serve.ALL, Serve.CA, Serve.STATUS}),
         "This process signs nothing. Pages and published CRLs work; requests wait and are continued.",
+        in_database=True,
+        used_by=frozenset({Serve.ALL, Serve.CA, Serve.STATUS}),
     ),
     "worker_keys": Part(
         _workers_keys,

@@ -127,6 +127,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # above every corpus of hostile C
 LOGGING = logging_settings(env_choice("PKI_LOG_LEVEL", "WARNING", choices=LEVELS))
 
 # --- Celery: at least once, one message at a time, no results (progress is read from the database) ---
+# JSON only: whoever can write to the broker must not be able to run code by a pickle, in a message or elsewhere.
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_SERIALIZER = "json"
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

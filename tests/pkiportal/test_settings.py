@@ -139,7 +139,7 @@ BAD |= dict.fromkeys(
     ),
     NAMES,
 )
-BAD["PKI_VAULT_PKI_ROLE"] = NAMES[:-1]
+BAD |= dict.fromkeys(("PKI_VAULT_PKI_ROLE", "PKI_CA_ORGANIZATION"), NAMES[:-1])
 BAD |= dict.fromkeys([f"PKI_VAULT_{mount}_MOUNT" for mount in ("LEAF", "CA", "ROOT", "OCSP", "PKI")], MOUNTS)
 
 
@@ -172,7 +172,7 @@ def production(monkeypatch: pytest.MonkeyPatch, **environment: str | None) -> di
 
 def test_every_variable_that_the_settings_read_has_bad_values_here() -> None:
     """M3, M4: a setting that nobody tried with a bad value is one that fails later."""
-    assert read_in_settings(r"env_\w+") == set(BAD)
+    assert read_in_settings(r"env_\w+") == set(BAD), "add values that must be refused to BAD"
 
 
 EMBEDDED = {"PKI_DEBUG", "PKI_HOME"}
@@ -279,6 +279,15 @@ def test_embedded_links_follow_the_port_while_certificates_keep_their_address(mo
     assert (found["PKI_BASE_URL"], found["PKI_PORTAL_URL"]) == ("http://127.0.0.1:8003", "http://127.0.0.1:8009")
     given = load(monkeypatch, "embedded", PKI_HOME=str(tmp_path), PKI_PORTAL_URL="https://pki.example.com")
     assert given["PKI_PORTAL_URL"] == "https://pki.example.com"
+
+
+def test_nothing_is_pickled_into_a_store_that_others_can_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S4: no cache but this process's own memory, sessions and messages as JSON, and JSON alone in the broker."""
+    found = production(monkeypatch)
+    assert {"CACHES", "SESSION_ENGINE", "SESSION_SERIALIZER", "MESSAGE_STORAGE"} & set(found) == set()
+    assert (found["CELERY_ACCEPT_CONTENT"], found["CELERY_TASK_SERIALIZER"]) == (["json"], "json")
+    code = [path for room in ("audit", "keys", "policy", "certs", "pkiportal") for path in (ROOT / room).rglob("*.py")]
+    assert [path.name for path in code if re.search(r"import pickle|core\.cache|picklefield", path.read_text())] == []
 
 
 COMMANDS = {
