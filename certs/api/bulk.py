@@ -87,7 +87,7 @@ def _ordered(
         requester_for(request, "certificates:issue", profile=profile)
     lines = Changed(lines, partial(_of_this_team, requester=requester))
     if options.plan_only:
-        return Status(200, judge_lines(lines, requester=requester, title=title))
+        return Status(200, judge_lines(lines, requester=requester, title=title, notes=notes))
     wish = Wish(only_allowed=options.only_allowed, all_or_nothing=options.all_or_nothing)
     return Status(202, _told(order_at_once(lines, requester=requester, title=title, wish=wish, notes=notes)))
 

@@ -45,12 +45,14 @@ class BulkOrdered(Options):
 
 
 class Judged(Schema):
-    """What would be done; `problems` holds the first hundred."""
+    """What would be done; `lines` and `problems` hold the first hundred. `notes`: what was assumed for all lines together."""
 
     success: bool
     total: int
     outcomes: dict[str, int]
     duplicates: int
+    notes: list[str] = []
+    lines: list[dict[str, Any]] = []
     problems: list[dict[str, Any]]
 
 

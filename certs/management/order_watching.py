@@ -8,13 +8,12 @@ from typing import Any
 
 from audit.clock import database_now
 from certs.intake.spec import IssuePlan
-from certs.models import BulkItem, BulkOrder, CertificateRequest
-from certs.terms import RequestState as S
+from certs.models import BulkOrder, CertificateRequest
 from certs.workflow.answers import answer
 from certs.workflow.bulk.drafting import lines_of
-from certs.workflow.bulk.items import chosen_outcomes
-from certs.workflow.bulk.ordering import Wish, order_at_once
+from certs.workflow.bulk.ordering import Wish, order_at_once, problem_of
 from certs.workflow.bulk.progress import Progress, as_json, progress
+from certs.workflow.bulk.reads import Show, lines_page
 from certs.workflow.issuance import Requester
 
 LOOK_EVERY = 0.2  # seconds
@@ -49,7 +48,7 @@ def watch(order: BulkOrder, *, wait: float, tell: Tell, started: float) -> dict[
         time.sleep(LOOK_EVERY)
     told = _ended(order, seen) | {"seconds": round(time.monotonic() - started, 2)}
     if not told["success"]:
-        told["error"] = _why_not(order, seen, told["failed"])
+        told["error"] = _why_not(order, seen)
     return told
 
 
@@ -62,19 +61,14 @@ def _line(order: BulkOrder, seen: Progress) -> str:
 
 
 def _ended(order: BulkOrder, seen: Progress) -> dict[str, Any]:
-    """Lines that could not be read were never submitted; unless they were left out knowingly, they count as failed."""
-    left_out = list(order.items.exclude(outcome__in=chosen_outcomes(order)).order_by("number"))
-    unread = [item for item in left_out if item.outcome == BulkItem.Outcome.INVALID] if order.with_refused else []
+    """How far the order is, with the first lines that need a person. Lines that were left out knowingly do not spoil it."""
     told = as_json(order, seen)
-    told["total"] += len(unread)
-    told["failed"] += len(unread)
-    if len(left_out) > len(unread):
-        told["left_out"] = len(left_out) - len(unread)
-    problems = [{"line": item.source, "name": item.common_name, "error": item.reason} for item in unread]
-    problems = [*problems, *_problems(order)][:SHOW_PROBLEMS]
+    if seen.tally.left_out:
+        told["left_out"] = seen.tally.left_out
+    problems = lines_page(order, Show.PROBLEMS, teams=None, size=SHOW_PROBLEMS).rows
     if problems:
-        told["problems"] = problems
-    return {"success": order.finished_at is not None and told["issued"] == told["total"]} | told
+        told["problems"] = [problem_of(line) for line in problems]
+    return {"success": order.finished_at is not None and told["issued"] + seen.tally.left_out == told["total"]} | told
 
 
 def _only_people_can_help(order: BulkOrder, seen: Progress) -> bool:
@@ -83,15 +77,7 @@ def _only_people_can_help(order: BulkOrder, seen: Progress) -> bool:
     return order.state == BulkOrder.State.PAUSED or (tally.awaiting_approval > 0 and not tally.waiting and not tally.under_way)
 
 
-def _problems(order: BulkOrder) -> list[dict[str, str]]:
-    rows = CertificateRequest.objects.filter(bulk_item__order=order, state__in=(S.FAILED, S.REJECTED)).select_related("bulk_item")
-    return [
-        {"line": row.bulk_item.source if row.bulk_item else "", "name": row.common_name, "error": row.error, "suggestion": row.suggestion}
-        for row in rows.order_by("pk")[:SHOW_PROBLEMS]
-    ]
-
-
-def _why_not(order: BulkOrder, seen: Progress, failed: int) -> str:
+def _why_not(order: BulkOrder, seen: Progress) -> str:
     tally = seen.tally
     if seen.waits_for:
         return seen.waits_for
@@ -99,6 +85,6 @@ def _why_not(order: BulkOrder, seen: Progress, failed: int) -> str:
         return (
             f"Not finished yet: {tally.issued} of {tally.total} issued. Look again with `manage.py bulk_issue --watch {order.public_id}`."
         )
-    return f"{failed} of {tally.ended + failed - tally.failed - tally.refused} lines could not be issued" + (
+    return f"{tally.not_issued} of {tally.total} lines could not be issued" + (
         f", {tally.cancelled} were cancelled." if tally.cancelled else "."
     )

@@ -39,7 +39,10 @@ class BulkOrder(models.Model):
     title = models.CharField(max_length=200, help_text="The file's name, or the sentence's beginning.")
     notes = models.JSONField(default=list, help_text="What was assumed for all lines together, in words.")
     with_refused = models.BooleanField(default=False, help_text="Lines that the policy refused were submitted too, to be on record.")
-    total = models.PositiveIntegerField(default=0, help_text="Lines submitted.")
+    total = models.PositiveIntegerField(default=0, help_text="All lines: every row of the file is one.")
+    not_submitted = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Lines of which no request was made: they cannot be read, or were left out."
+    )
     idempotency_scope = models.CharField(max_length=40, blank=True)
     idempotency_key = models.CharField(max_length=128, blank=True)
     content_sha256 = models.CharField(max_length=64, help_text="Of all lines, so that the same key with another content is refused.")

@@ -277,7 +277,8 @@ def test_uploaded_table_is_judged_line_by_line(visit: Visit) -> None:
     expect(alice.page.get_by_role("row", name="row 5")).to_contain_text("you are not a member of a team other")
     expect(alice.page.get_by_role("row", name="row 2")).to_contain_text("www.a.example.com")
     alice.page.get_by_role("button", name="Issue only the 1 that pass").click()
-    expect(alice.page.locator("#live").get_by_text("1 of 1 issued")).to_be_visible(timeout=30_000)
+    expect(alice.page.locator("#live").get_by_text("1 of 4 issued")).to_be_visible(timeout=30_000)
+    expect(alice.page.get_by_role("link", name="Left out 3")).to_be_visible()
 
 
 def test_template_can_be_downloaded_filled_in_and_uploaded(visit: Visit) -> None:

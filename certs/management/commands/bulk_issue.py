@@ -20,11 +20,15 @@ from certs.management.portal_command import PortalCommand, begin_working
 from certs.models import BulkOrder
 from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.workflow.bulk.drafting import apply_suggestions, draft, lines_of, outcome_counts
+from certs.workflow.bulk.ordering import planned_line, problem_of
 from certs.workflow.bulk.progress import as_json, progress
 from certs.workflow.bulk.reading import read_lines
+from certs.workflow.bulk.reads import Show, all_lines
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import plan_words
+
+SHOW_NOTES = 20
 
 
 class Command(PortalCommand):
@@ -59,8 +63,8 @@ class Command(PortalCommand):
 
     def _new(self, requester: Requester, options: dict[str, Any]) -> dict[str, Any]:
         started = time.monotonic()
-        lines, title = self._lines(options, requester)
-        order = draft(lines, requester=requester, title=title, issuer=options["issuer"])
+        lines, title, notes = self._lines(options, requester)
+        order = draft(lines, requester=requester, title=title, issuer=options["issuer"], notes=notes)
         if options["apply_suggestions"] and order.state == BulkOrder.State.DRAFT:
             apply_suggestions(order, authority=self.authority(options))
         tally = outcome_counts(order)
@@ -68,18 +72,33 @@ class Command(PortalCommand):
         drafted = order.state == BulkOrder.State.DRAFT
         if drafted and (options["dry_run"] or (bad and options["all_or_nothing"]) or bad == tally["invalid"] == len(lines)):
             return self._judged(order, tally, options)
+        told = self._assumed(order, options)
         begin_working()
         order = submit_order(order, authority=self.authority(options), with_refused=not options["only_allowed"])
-        return self._watch(order, options, started=started)
+        return self._watch(order, options, started=started) | told
 
-    def _lines(self, options: dict[str, Any], requester: Requester) -> tuple[Sequence[Line], str]:
+    def _assumed(self, order: BulkOrder, options: dict[str, Any]) -> dict[str, Any]:
+        """What the portal would show before the order is submitted: notes and duplicates, in the answer and at once in the terminal."""
+        notes, duplicates, count = dict.fromkeys(order.notes), list[dict[str, str]](), 0
+        for line in all_lines(order, Show.ALL, teams=None):
+            if len(notes) < SHOW_NOTES:
+                notes |= dict.fromkeys(line.item.notes)
+            count += bool(line.item.duplicate)
+            if line.item.duplicate and len(duplicates) < SHOW_NOTES:
+                duplicates.append({"line": line.item.source, "name": line.item.common_name, "duplicate": line.item.duplicate})
+        if not options["json"]:
+            for note in (*notes, *(f"{one['line']}, {one['name']}: {one['duplicate']}" for one in duplicates)):
+                self.stderr.write(f"  note: {note}")
+        return {"notes": list(notes), "duplicates": count, "duplicate_lines": duplicates}
+
+    def _lines(self, options: dict[str, Any], requester: Requester) -> tuple[Sequence[Line], str, Sequence[str]]:
         if options["file"]:
-            return read_lines(self._read(options["file"]), filename=options["file"], requester=requester), Path(options["file"]).name
+            return read_lines(self._read(options["file"]), filename=options["file"], requester=requester), Path(options["file"]).name, ()
         text = " ".join(options["text"])
         plan = plan_words(text, requester=requester)
         if not isinstance(plan, IssuePlan):
             raise InputRefused("These words do not ask for certificates.", field="text", next_step="Use `manage.py ask` for other wishes.")
-        return lines_of(plan), text
+        return lines_of(plan), text, plan.notes
 
     def _read(self, path: str) -> bytes:
         if path == "-":
@@ -92,16 +111,17 @@ class Command(PortalCommand):
 
     def _judged(self, order: BulkOrder, tally: dict[str, int], options: dict[str, Any]) -> dict[str, Any]:
         """What the policy says; the draft is thrown away, for a command has no page on which it could be changed."""
-        problems = list(order.items.filter(outcome__in=("deny", "invalid")).order_by("number"))
-        shown = [
-            {"line": item.source, "name": item.common_name, "error": item.reason, "suggestion": (item.suggestion or {}).get("text", "")}
-            for item in problems
-        ]
-        cancel_rest(order, authority=self.authority(options))
+        lines = list(all_lines(order, Show.ALL, teams=None))
+        plan, problems = (
+            [planned_line(line) for line in lines],
+            [problem_of(line) for line in lines if line.standing in ("deny", "invalid")],
+        )
         answer: dict[str, Any] = {"success": bool(options["dry_run"]) and not problems, "total": sum(tally.values()), "outcomes": tally}
+        answer |= {"notes": order.notes, "duplicates": sum(bool(line["duplicate"]) for line in plan), "plan": plan}
+        cancel_rest(order, authority=self.authority(options))
         if problems:
             answer["error"] = f"{len(problems)} of {sum(tally.values())} lines cannot be issued; nothing was issued."
-            answer["problems"] = shown
+            answer["problems"] = problems
             answer["next_step"] = "Mend them, or run it again with --apply-suggestions."
         return answer
 

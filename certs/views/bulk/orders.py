@@ -39,7 +39,9 @@ _ORDER_TABS = (
     (Show.WAITING, "Not begun"),
     (Show.REFUSED, "Refused"),
     (Show.FAILED, "Failed"),
+    (Show.INVALID, "Cannot be read"),
     (Show.CANCELLED, "Cancelled"),
+    (Show.LEFT_OUT, "Left out"),
 )
 FAST, SLOW = "2s", "10s"
 
@@ -133,9 +135,8 @@ def _tabs(order: BulkOrder, show: Show) -> list[dict[str, Any]]:
     else:
         tally = counts(order)
         counted = {name: getattr(tally, name) for name in Tally.__dataclass_fields__}
-        counted |= {"problems": tally.refused + tally.failed, "all": order.items.count()}
-        counted["left_out"] = counted["all"] - order.total
-        tabs = ((Show.PROBLEMS, "Problems"), *_ORDER_TABS, (Show.LEFT_OUT, "Left out"), (Show.ALL, "All"))
+        counted |= {"problems": tally.not_issued + tally.left_out, "all": tally.total}
+        tabs = ((Show.PROBLEMS, "Problems"), *_ORDER_TABS, (Show.ALL, "All"))
     return [
         {"show": str(name), "label": label, "count": counted.get(name, 0), "here": name == show}
         for name, label in tabs
@@ -181,7 +182,7 @@ def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str
         "tens": tens,
         "took": _took(seen.seconds),
         # Changes when something is worth saying aloud or the buttons differ, not with every certificate.
-        "key": f"{order.state}.{tens}.{bool(tally.held)}.{bool(tally.issued)}.{tally.failed + tally.refused}.{bool(tally.waiting)}"
+        "key": f"{order.state}.{tens}.{bool(tally.held)}.{bool(tally.issued)}.{tally.not_issued}.{bool(tally.waiting)}"
         f".{order.finished_at is not None}",
         "every": "" if order.finished_at else FAST if moving else SLOW,
         "may_act": may,
@@ -196,8 +197,10 @@ def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str
 def _bar(tally: Tally) -> list[dict[str, Any]]:
     """Pieces of the bar in thousandths, in the order in which they stand."""
     pieces, at = [], 0.0
-    for name in ("issued", "refused", "failed", "cancelled", "under_way"):
-        width = 1000 * getattr(tally, name) / max(1, tally.total)
+    counted = {"issued": tally.issued, "refused": tally.refused + tally.invalid, "failed": tally.failed}
+    counted |= {"cancelled": tally.cancelled + tally.left_out, "under_way": tally.under_way}
+    for name, count in counted.items():
+        width = 1000 * count / max(1, tally.total)
         if width:
             pieces.append({"name": name, "x": f"{at:.2f}", "width": f"{width:.2f}"})
         at += width

@@ -71,7 +71,7 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
     target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
     survey = _surveyed(lines, requester, target)
     check_profiles(survey.profiles)
-    order = _begun(requester, target, title, survey.digest, notes)
+    order = _begun(requester, target, title, survey.digest, notes, total=len(lines))
     if order.state == State.JUDGING:
         try:
             _judge_all(order, lines, _teams(survey.owners, requester))
@@ -82,13 +82,13 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
     return order
 
 
-def _begun(requester: Requester, issuer: Issuer, title: str, content: str, notes: Sequence[str]) -> BulkOrder:
+def _begun(requester: Requester, issuer: Issuer, title: str, content: str, notes: Sequence[str], *, total: int) -> BulkOrder:
     """A new order; or the one that this idempotency key made, once it is judged. Waits for another who judges it right now."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
             with transaction.atomic():
-                return _new_order(requester, issuer, title, content, notes)
+                return _new_order(requester, issuer, title, content, notes, total=total)
         except IntegrityError:
             if not requester.idempotency_key:
                 raise
@@ -109,7 +109,7 @@ def _wait_for(order: BulkOrder, deadline: float) -> None:
     time.sleep(LOOK_EVERY)
 
 
-def _new_order(requester: Requester, issuer: Issuer, title: str, content: str, notes: Sequence[str]) -> BulkOrder:
+def _new_order(requester: Requester, issuer: Issuer, title: str, content: str, notes: Sequence[str], *, total: int) -> BulkOrder:
     now = database_now()
     return BulkOrder.objects.create(
         public_id=new_public_id("bulk", now),
@@ -122,6 +122,7 @@ def _new_order(requester: Requester, issuer: Issuer, title: str, content: str, n
         issuer=issuer,
         title=recordable(" ".join(title.split()), most=200),
         notes=list(notes),
+        total=total,
         content_sha256=content,
         idempotency_scope=requester.idempotency_scope,
         idempotency_key=requester.idempotency_key,

@@ -37,7 +37,8 @@ def finish(order_id: int) -> bool:
     now = database_now()
     state = State.DONE if order.state == State.RUNNING else State.CANCELLED
     update_rows(BulkOrder, {order.pk: {"state": state, "finished_at": now}})
-    data = {"lines": order.total, "issued": tally.issued, "refused": tally.refused, "failed": tally.failed, "cancelled": tally.cancelled}
+    outcomes = ("issued", "refused", "failed", "invalid", "cancelled", "left_out")
+    data = {"lines": tally.total} | {name: getattr(tally, name) for name in outcomes}
     record(EventType.BULK_COMPLETED, subject=order.subject, actor=WORKER, at=now, data=data)
     if order.requester is not None and order.requester.email:
         write_mail(

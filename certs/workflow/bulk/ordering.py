@@ -12,11 +12,11 @@ from certs.errors import InputRefused, PortalError
 from certs.intake.uploads.lines import Line
 from certs.models import BulkOrder
 from certs.workflow.bulk.drafting import discard, judged, open_draft, outcome_counts
-from certs.workflow.bulk.reads import Show, lines_page
+from certs.workflow.bulk.reads import SeenLine, Show, lines_page
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester
 
-SHOW_PROBLEMS = 100
+SHOW_PROBLEMS = SHOW_LINES = 100
 
 
 class LinesRefused(InputRefused):
@@ -37,10 +37,12 @@ class Wish:
     all_or_nothing: bool = False
 
 
-def judge_lines(lines: Collection[Line], *, requester: Requester, title: str, issuer: str | None = None) -> dict[str, Any]:
+def judge_lines(
+    lines: Collection[Line], *, requester: Requester, title: str, issuer: str | None = None, notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """What an order would be, line by line. Nothing is kept, and an idempotency key is not used up."""
     asker = replace(requester, idempotency_scope="", idempotency_key="")
-    order = judged(lines, requester=asker, title=title, issuer=issuer)
+    order = judged(lines, requester=asker, title=title, issuer=issuer, notes=notes)
     try:
         return _told(order)
     finally:
@@ -90,14 +92,37 @@ def _told(order: BulkOrder) -> dict[str, Any]:
         "total": sum(counted.values()),
         "outcomes": counted,
         "duplicates": order.items.exclude(duplicate="").count(),
-        "problems": [
-            {
-                "line": line.item.number,
-                "source": line.item.source,
-                "name": line.item.common_name,
-                "error": line.reason,
-                "suggestion": line.advice,
-            }
-            for line in problems
-        ],
+        "notes": order.notes,
+        "lines": [planned_line(line) for line in lines_page(order, teams=None, size=SHOW_LINES).rows],
+        "problems": [problem_of(line) | {"line": line.item.number, "source": line.item.source} for line in problems],
+    }
+
+
+def planned_line(line: SeenLine) -> dict[str, Any]:
+    """What would be issued for a line, as the draft's page shows it: names completed, gaps filled, duplicates pointed out."""
+    spec = line.item.spec or {}
+    return {
+        "line": line.item.source,
+        "common_name": line.item.common_name,
+        "sans": line.names,
+        "key": spec.get("key"),
+        "validity_days": spec.get("validity_days"),
+        "not_after": spec.get("not_after"),
+        "profile": spec.get("profile"),
+        "state": line.standing,
+        "error": line.reason,
+        "suggestion": line.advice,
+        "duplicate": line.item.duplicate,
+        "notes": line.item.notes,
+    }
+
+
+def problem_of(line: SeenLine) -> dict[str, str]:
+    """A line that cannot be or was not issued, as commands print it."""
+    return {
+        "line": line.item.source,
+        "name": line.item.common_name,
+        "state": line.standing,
+        "error": line.reason,
+        "suggestion": line.advice,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,11 @@ RATE_WINDOW = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Lines of an order by what became of them. `waiting`: not begun; `cancelled` includes lines that were never begun."""
+    """Lines of an order by what became of them: each line is in exactly one of the numbers, and `total` is their sum.
+
+    `waiting`: not begun. `cancelled` includes lines that were never begun. Of lines without a request, `invalid` cannot be read,
+    and `left_out` were left out by the choice of whoever submitted the order.
+    """
 
     total: int
     waiting: int = 0
@@ -27,10 +31,18 @@ class Tally:
     refused: int = 0
     failed: int = 0
     cancelled: int = 0
+    invalid: int = 0
+    left_out: int = 0
 
     @property
     def ended(self) -> int:
-        return self.issued + self.refused + self.failed + self.cancelled
+        """Lines of which nothing more will come."""
+        return self.issued + self.not_issued + self.cancelled + self.left_out
+
+    @property
+    def not_issued(self) -> int:
+        """Lines that were wanted and could not be issued: what every channel calls failed."""
+        return self.refused + self.failed + self.invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,8 @@ def counts(order: BulkOrder) -> Tally:
             found[name] = found.get(name, 0) + count
     over = order.state == BulkOrder.State.CANCELLED and not order.chunks.filter(state=BulkChunk.State.QUEUED).exists()
     rest = "cancelled" if over else "waiting"
-    found[rest] = found.get(rest, 0) + max(0, order.total - sum(found.values()))
+    found[rest] = found.get(rest, 0) + max(0, order.total - order.not_submitted - sum(found.values()))
+    found["invalid" if order.with_refused else "left_out"] = order.not_submitted
     return Tally(total=order.total, **found)
 
 
@@ -130,11 +143,8 @@ def as_json(order: BulkOrder, seen: Progress) -> dict[str, Any]:
         "title": order.title,
         "total": tally.total,
         "issued": tally.issued,
-        "failed": tally.failed + tally.refused,
-        "counts": {
-            name: getattr(tally, name)
-            for name in ("waiting", "under_way", "held", "awaiting_approval", "issued", "refused", "failed", "cancelled")
-        },
+        "failed": tally.not_issued,
+        "counts": {name: count for name, count in asdict(tally).items() if name != "total"},
         "rate": round(seen.rate, 1),
         "seconds": round(seen.seconds, 2),
         "ends_at": seen.ends_at.strftime("%Y-%m-%dT%H:%M:%SZ") if seen.ends_at else None,

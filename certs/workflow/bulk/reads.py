@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Q, QuerySet, Value
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
@@ -103,7 +103,7 @@ class SeenLine:
             if self.order.submitted_at is None:
                 return str(self.item.outcome)
             if self.item.outcome not in chosen_outcomes(self.order):
-                return Show.LEFT_OUT
+                return Show.INVALID if self.order.with_refused else Show.LEFT_OUT
             return Show.CANCELLED if self.order.state == BulkOrder.State.CANCELLED else Show.WAITING
         if self.request.state in UNFINISHED:
             return Show.HELD if self.request.held_since else Show.UNDER_WAY
@@ -178,16 +178,19 @@ def _which(order: BulkOrder, show: Show) -> Q:
         Show.REFUSED: lambda: Q(requests__state=S.REJECTED),
         Show.FAILED: lambda: Q(requests__state=S.FAILED),
         Show.CANCELLED: lambda: Q(requests__state=S.CANCELLED) | (not_begun if over else _none()),
-        Show.LEFT_OUT: lambda: ~chosen,
+        Show.INVALID: lambda: ~chosen if order.submitted_at is None or order.with_refused else _none(),
+        Show.LEFT_OUT: lambda: _none() if order.submitted_at is None or order.with_refused else ~chosen,
     }
     return build.get(show, lambda: Q(outcome=str(show)))()
 
 
 def _problems(order: BulkOrder) -> Q:
-    """What needs a person: lines refused or unreadable in a draft; requests that failed or were rejected afterwards."""
+    """What needs a person: lines refused or unreadable in a draft; afterwards requests that failed or were rejected, and the lines of
+    which no request was made.
+    """
     if order.submitted_at is None:
         return Q(outcome__in=_REFUSED)
-    return Q(requests__state__in=(S.FAILED, S.REJECTED))
+    return Q(requests__state__in=(S.FAILED, S.REJECTED)) | ~Q(outcome__in=chosen_outcomes(order))
 
 
 def _none() -> Q:
@@ -195,8 +198,10 @@ def _none() -> Q:
 
 
 def _with_error(rows: Any) -> Any:
-    """With the request's words; empty where there is none yet. (NULL is beyond every comparison: such lines would be on no page.)"""
-    return rows.annotate(error=Coalesce("requests__error", Value("")))
+    """With the request's words, or the line's own where there is no request. (NULL is beyond every comparison: such lines would be on
+    no page.)
+    """
+    return rows.annotate(error=Coalesce("requests__error", "reason"))
 
 
 def _column(order: BulkOrder, sort: Sort) -> str:

@@ -49,8 +49,9 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
     drafted_by, row.actor_kind, row.actor_name = row.actor_name, actor.kind, actor.name
     chunks = list(_chunks(row, costs))
     insert_models(chunks)
-    row.state, row.total, row.submitted_at = State.RUNNING, len(costs), now
-    row.save(update_fields=["state", "total", "submitted_at", "with_refused", "issuer", "actor_kind", "actor_name"])
+    row.total = row.items.count()
+    row.state, row.not_submitted, row.submitted_at = State.RUNNING, row.total - len(costs), now
+    row.save(update_fields=["state", "total", "not_submitted", "submitted_at", "with_refused", "issuer", "actor_kind", "actor_name"])
     data: dict[str, Value] = {"lines": len(costs), "chunks": len(chunks), "issuer": row.issuer.name, "content_sha256": row.content_sha256}
     data["drafted_by"] = drafted_by
     record(EventType.BULK_SUBMITTED, subject=row.subject, actor=actor, at=now, data=data)

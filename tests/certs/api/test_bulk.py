@@ -99,20 +99,58 @@ def test_all_or_nothing_refuses_with_every_reason_and_may_be_sent_again(api: Api
     assert [one["line"] for one in told["problems"]] == [2, 3]
     assert BulkOrder.objects.count() == 0
     status, told = api.post("/bulk", {"items": MIXED, "only_allowed": True}, **{"Idempotency-Key": "order-1"})
-    assert (status, told["total"]) == (202, 1)
+    assert (status, told["total"], told["counts"]["left_out"]) == (202, 3, 2)
 
 
 def test_refused_lines_fail_alone_on_record_by_default(api: Api) -> None:
     _, told = api.post("/bulk", {"items": MIXED})
     work_off()
     _, told = api.get(f"/bulk/{told['bulk_id']}")
-    assert (told["state"], told["total"], told["issued"], told["failed"]) == ("done", 2, 1, 1)
+    assert (told["state"], told["total"], told["issued"], told["failed"]) == ("done", 3, 1, 2)
     _, page = api.get(f"/bulk/{told['bulk_id']}/items?show=problems")
-    assert [(one["common_name"], one["state"]) for one in page["items"]] == [("b.other.test", "refused")]
+    assert [(one["source"], one["state"]) for one in page["items"]] == [("item 2", "refused"), ("item 3", "invalid")]
     rows = list(csv.DictReader(io.StringIO(streamed(api, f"/bulk/{told['bulk_id']}/problems.csv")[1].decode())))
-    assert [row["name"] for row in rows] == ["b.other.test"]
-    _, page = api.get(f"/bulk/{told['bulk_id']}/items?show=left_out")
-    assert [(one["source"], one["state"]) for one in page["items"]] == [("item 3", "left_out")]
+    assert [(row["source"], row["state"]) for row in rows] == [("item 2", "refused"), ("item 3", "invalid")]
+    assert all(row["reason"] for row in rows)
+
+
+LIKE_A_FILE = b"name,key\nok1.example.com,P-256\nnot a name!,P-256\nok2.evil.org,P-256\nok3,banana\n,P-256\nok4,P-256\n"
+
+
+@pytest.mark.parametrize(
+    ("wish", "failed", "counts"),
+    [
+        ({}, 4, {"issued": 2, "refused": 1, "invalid": 3, "left_out": 0}),
+        ({"only_allowed": "true"}, 0, {"issued": 2, "refused": 0, "invalid": 0, "left_out": 4}),
+    ],
+)
+def test_every_row_of_a_file_is_in_exactly_one_count(api: Api, wish: dict[str, str], failed: int, counts: dict[str, int]) -> None:
+    """B1: the total is the rows of the file, at every channel, whatever could be read."""
+    status, told = upload(api, LIKE_A_FILE, **wish)
+    assert (status, told["total"]) == (202, 6)
+    work_off()
+    _, told = api.get(f"/bulk/{told['bulk_id']}")
+    assert (told["state"], told["total"], told["issued"], told["failed"]) == ("done", 6, 2, failed)
+    assert {name: told["counts"][name] for name in counts} == counts
+    assert sum(told["counts"].values()) == told["total"]
+    for path in ("items?show=all", "items?show=problems"):
+        _, page = api.get(f"/bulk/{told['bulk_id']}/{path}")
+        assert len(page["items"]) == (6 if "all" in path else 4)
+    rows = list(csv.DictReader(io.StringIO(streamed(api, f"/bulk/{told['bulk_id']}/problems.csv")[1].decode())))
+    assert [row["source"] for row in rows] == ["row 3", "row 4", "row 5", "row 6"]
+    assert all(row["reason"] and row["state"] for row in rows)
+
+
+def test_plan_only_shows_the_lines_as_they_would_be_issued(api: Api) -> None:
+    """B4: names, defaults, notes and duplicates, over REST too."""
+    _, told = upload(api, b"name,key\nd1.example.com,P-256\nD1.EXAMPLE.COM,P-256\nd1.example.com.,P-256\n", plan_only="true")
+    assert (told["total"], told["duplicates"]) == (3, 2)
+    assert [(line["common_name"], line["duplicate"]) for line in told["lines"]] == [
+        ("d1.example.com", ""),
+        ("d1.example.com", "same names as row 2"),
+        ("d1.example.com", "same names as row 2"),
+    ]
+    assert told["lines"][0]["notes"] == ["Validity 90 days: the policy's default", "Profile tls-server: the policy's default"]
 
 
 @pytest.mark.parametrize("sort", ["line", "-line", "name", "-name", "reason", "-reason"])
@@ -148,7 +186,7 @@ def test_items_with_csrs_keep_their_own_keys(api: Api) -> None:
     assert status == 202
     work_off()
     _, page = api.get(f"/bulk/{told['bulk_id']}/items")
-    assert [(one["common_name"], one["state"]) for one in page["items"]] == [("own.example.com", "issued"), ("", "left_out")]
+    assert [(one["common_name"], one["state"]) for one in page["items"]] == [("own.example.com", "issued"), ("", "invalid")]
     assert "csr" not in json.dumps(page["items"][0]["sans"])
 
 

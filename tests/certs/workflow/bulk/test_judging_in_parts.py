@@ -174,7 +174,7 @@ def test_what_is_refused_at_once_or_only_judged_leaves_nothing(twin_portal: Requ
         order_at_once(lines, requester=keyed(twin_portal), title="x", wish=Wish(all_or_nothing=True))
     assert (BulkOrder.objects.count(), BulkItem.objects.count()) == (0, 0)
     order = order_at_once(lines, requester=keyed(twin_portal), title="x", wish=Wish(only_allowed=True))
-    assert (order.state, order.total) == ("running", 3)
+    assert (order.state, order.total, order.not_submitted) == ("running", 4, 1)
 
 
 def test_twins_are_pointed_out_across_parts(twin_portal: Requester, make_spec: MakeSpec) -> None:
