@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0019_hold_of_security_team"),
+        ("certs", "0020_leases_of_the_sweeper"),
     ]
 
     operations = [
