@@ -6,7 +6,7 @@ import sys
 
 from bench import machine, portal
 
-PARTS = ("single", "rates", "http", "bulk", "bulk-vault", "memory", "crl", "ocsp")
+PARTS = ("single", "rates", "http", "peers", "bulk", "bulk-vault", "memory", "crl", "ocsp")
 
 
 def main(names: list[str]) -> int:
@@ -16,12 +16,13 @@ def main(names: list[str]) -> int:
         return 2
     machine.describe()
     with portal.prepared():
-        from bench import bulk, crl, http, memory, ocsp, rates, single  # noqa: PLC0415 - Django must be set up first
+        from bench import bulk, crl, http, memory, ocsp, peers, rates, single  # noqa: PLC0415 - Django must be set up first
 
         parts = {
             "single": single.run,
             "rates": rates.run,
             "http": http.run,
+            "peers": peers.run,
             "bulk": bulk.run,
             "bulk-vault": bulk.run_vault,
             "memory": memory.run,

@@ -214,7 +214,8 @@ class PlannedCertificate(Schema):
     sans: list[str]
     key: str
     validity_days: int | None
-    not_after: str | None = None
+    not_after: str | None = Field(default=None, description="End date: as requested, or earlier where the CA ends before.")
+    expires_at: str | None = Field(default=None, description="When it would end if it were signed now; own CAs only.")
     profile: str
 
 

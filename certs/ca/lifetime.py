@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -9,6 +10,7 @@ from cryptography import x509
 from django.conf import settings
 
 from certs.models import Issuer
+from certs.validity import Validity, end_of_day
 
 
 @lru_cache(maxsize=64)
@@ -44,4 +46,42 @@ def too_short(issuer: Issuer, *, asked_end: datetime, now: datetime) -> str:
     return (
         f"{issuer.name} ends on {end:%d %b %Y %H:%M} UTC, and certificates would be cut to less than "
         f"{least.days} days. The operators have to roll over to a new CA; a shorter validity may fit."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """When a certificate would end if its CA signed it now.
+
+    `note` says why that is earlier than requested, "" if it is not. `refusal` says why the CA would
+    not sign it at all.
+    """
+
+    at: datetime
+    note: str = ""
+    refusal: str = ""
+
+
+def ending_of(issuer: Issuer, validity: Validity, *, now: datetime) -> Ending | None:
+    """Return when a certificate with that validity would end, None for a CA elsewhere.
+
+    The policy judges the validity that was requested; the CA's end only shortens it (RFC 5280 6.1:
+    a path is valid while each certificate of it is).
+    """
+    if issuer.certificate_der is None:
+        return None
+    asked_end = end_of_day(validity.not_after) if validity.not_after else now + timedelta(days=validity.days or 0)
+    end = end_of(issuer)
+    if asked_end <= end:
+        return Ending(asked_end)
+    refusal = too_short(issuer, asked_end=asked_end, now=now)
+    return Ending(end, cut_note(end, validity, now=now, issuer=issuer), refusal)
+
+
+def cut_note(end: datetime, validity: Validity, *, now: datetime, issuer: Issuer) -> str:
+    """Return the sentence that tells people why a certificate ends earlier than requested."""
+    days = max((end - now).days, 0)
+    return (
+        f"The certificate ends on {end:%d %b %Y %H:%M} UTC, in {days} days, not as requested ({validity.text}): "
+        f"the CA {issuer.name} ends then, and no certificate outlives its CA."
     )

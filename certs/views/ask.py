@@ -129,7 +129,8 @@ def _shown(request: HttpRequest, asking: Asking, made: IssuePlan, requester: Req
     context = {
         "team": requester.team,
         "row": {"spec": spec, "key": KeyFacts.from_name(spec.key).label, "decision": decision},
-        "notes": made.notes,
+        "notes": (*made.notes, *seen.notes),
+        "ending": seen.endings[0],
         "decision": str(decision.outcome),
         "policy_version": seen.policy_version,
         "token": replace(asking, shown=plan_digest(made.specs)).token(),

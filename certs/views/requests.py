@@ -9,7 +9,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
+from audit.clock import database_now
 from audit.models import AuditEvent
+from certs.ca.lifetime import ending_of
 from certs.errors import Conflict
 from certs.inventory import page_of, search_requests
 from certs.models import Certificate, CertificateRequest, PolicyEvaluation
@@ -20,6 +22,7 @@ from certs.workflow import approval
 from certs.workflow.answers import is_settled
 from certs.workflow.holding import resume as resume_request
 
+UNSIGNED = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
 CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED)
 
 
@@ -61,6 +64,7 @@ def _context(request: HttpRequest, row: CertificateRequest, version: int) -> dic
         "events": events,
         "certificate": Certificate.objects.filter(request=row).first() if row.state == S.COMPLETED else None,
         "evaluation": evaluation,
+        "ending": ending_of(row.issuer, row.validity, now=database_now()) if row.state in UNSIGNED else None,
         "may_approve": row.state == S.AWAITING_APPROVAL and approval.may_approve(request.user, row),
         "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED) and authority.may_operate(row),
         "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),

@@ -16,6 +16,7 @@ def answer(request: CertificateRequest) -> dict[str, Any]:
     """Where a request stands. `success` is true only when its certificate is in the inventory."""
     certificate = Certificate.objects.select_related("body").filter(request=request).first()
     if certificate is not None and request.state == S.COMPLETED:
+        certificate.request = request
         return certificate_answer(certificate, audit_reference=request.public_id)
     told: dict[str, Any] = {
         "success": False,

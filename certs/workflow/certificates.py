@@ -17,6 +17,7 @@ from certs.models import Certificate, CertificateBody, CertificateName, Certific
 from certs.models.batch import insert_models, new
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
+from certs.workflow.advice import shortened
 from certs.workflow.believing import Believed
 from certs.workflow.states import WORKER, Move, transition_many
 from certs.workflow.succession import note_succession, reasons_for_results
@@ -179,4 +180,5 @@ def certificate_answer(certificate: Certificate, *, audit_reference: str) -> dic
         "serial_number": format_serial(int(certificate.serial_number, 16)),
         "expires_at": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "audit_reference": audit_reference,
+        **({"notes": notes} if (notes := shortened(certificate)) else {}),
     }

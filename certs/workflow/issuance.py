@@ -19,11 +19,13 @@ from audit.log import Actor, Event, record_many
 from audit.vendor import on_postgresql
 from certs.access.membership import members_among
 from certs.access.permissions import Authority
-from certs.errors import InputRefused, NotPermitted
+from certs.ca.lifetime import Ending, ending_of
+from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
 from certs.models.batch import insert_models, instances, new, select_query
 from certs.terms import RequestState
+from certs.workflow.advice import advice_on
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.facts import Asked, evaluate_many, facts_queries
 from certs.x509.profiles import PROFILE_NAMES
@@ -77,13 +79,24 @@ class Preview:
     specs: tuple[CertificateSpec, ...]
     decisions: tuple[Decision, ...]
     policy_version: str
+    endings: tuple[Ending | None, ...]
+    notes: tuple[str, ...]  # what people should know before they confirm
 
 
 def preview(specs: Sequence[CertificateSpec], *, requester: Requester) -> Preview:
-    """Evaluate the policy without making anything."""
+    """Evaluate the policy without making anything.
+
+    Raises NotPermitted, InputRefused without a CA that issues, and Conflict where the CA's end leaves no useful validity.
+    """
     requester.check()
-    version, decisions = evaluate_many([Asked(spec, requester.team) for spec in specs], at=database_now())
-    return Preview(tuple(specs), tuple(decisions), version.version)
+    now, issuer = database_now(), active_issuer(settings.PKI_DEFAULT_CA)
+    version, decisions = evaluate_many([Asked(spec, requester.team) for spec in specs], at=now)
+    endings = tuple(ending_of(issuer, spec.validity, now=now) for spec in specs)
+    for ending in endings:
+        if ending and ending.refusal:
+            raise Conflict(ending.refusal, field="validity_days", next_step="Ask the operators of the portal.")
+    notes = dict.fromkeys(note for spec in specs for note in advice_on(spec, issuer, now=now))
+    return Preview(tuple(specs), tuple(decisions), version.version, endings, tuple(notes))
 
 
 def submit(spec: CertificateSpec, *, requester: Requester, issuer: str | None = None) -> CertificateRequest:

@@ -19,6 +19,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import record
+from certs.ca.lifetime import Ending
 from certs.errors import CSRRefused, InputRefused
 from certs.intake.grammar import parse
 from certs.intake.secrets_scan import find_secret
@@ -232,22 +233,26 @@ def describe(plan: IssuePlan, *, requester: Requester) -> dict[str, Any]:
     suggestions = [d.advice for d in seen.decisions if d.advice]
     return {
         "success": True,
-        "plan": [planned(spec) for spec in plan.specs],
+        "plan": [planned(spec, ending) for spec, ending in zip(plan.specs, seen.endings, strict=True)],
         "decision": worst(seen),
         "policy_version": seen.policy_version,
         "suggestion": suggestions[0] if suggestions else None,
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *seen.notes],
         "checks": [[{"rule": c.rule, "passed": c.passed, "message": c.message} for c in d.checks] for d in seen.decisions],
     }
 
 
-def planned(spec: CertificateSpec) -> dict[str, Any]:
+def planned(spec: CertificateSpec, ending: Ending | None) -> dict[str, Any]:
+    """Return one certificate of a plan. `not_after` is the end date: the requested one, or where the CA's end comes before it."""
+    cut = ending.at.date() if ending and ending.note else None
+    end_date = cut or spec.not_after
     return {
         "common_name": spec.common_name,
         "sans": [*spec.dns_names, *spec.ip_addresses],
         "key": spec.key,
         "validity_days": spec.validity_days,
-        "not_after": spec.not_after.isoformat() if spec.not_after else None,
+        "not_after": end_date.isoformat() if end_date else None,
+        "expires_at": ending.at.strftime("%Y-%m-%dT%H:%M:%SZ") if ending else None,
         "profile": spec.profile,
     }
 

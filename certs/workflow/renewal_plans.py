@@ -13,8 +13,10 @@ from enum import StrEnum
 
 from django.conf import settings
 
+from certs.ca.lifetime import ending_of
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest, Issuer
+from certs.workflow.advice import advice_on
 from certs.workflow.facts import Asked, evaluate_many
 from certs.workflow.inherited_approvals import approvals_for
 from certs.workflow.issuance import latest_issuer, request_digest
@@ -79,7 +81,7 @@ def plan_renewals(
     """
     blocked = blocked_keys({c.spki_sha256 for c in certificates})
     asked = {issuer.pk: _asked_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
-    drafts = [_draft(c, wish, user, asked[c.issuer_id], blocked=c.spki_sha256 in blocked) for c in certificates]
+    drafts = [_draft(c, wish, user, asked[c.issuer_id], blocked=c.spki_sha256 in blocked, at=at) for c in certificates]
     first = _judged(drafts, at=at)
     adapted = [_adapted(plan, wish, user) for plan in first]
     again = [number for number, (before, after) in enumerate(zip(first, adapted, strict=True)) if before is not after]
@@ -97,7 +99,7 @@ def _asked_now(issuer: Issuer) -> Issuer:
     return issuer if default is None else latest_issuer(default)
 
 
-def _draft(certificate: Certificate, wish: KeyWish, user: object, issuer: Issuer, *, blocked: bool) -> RenewalPlan:
+def _draft(certificate: Certificate, wish: KeyWish, user: object, issuer: Issuer, *, blocked: bool, at: datetime) -> RenewalPlan:
     request, notes = certificate.request, []
     spec = CertificateSpec(
         common_name=request.common_name,
@@ -125,6 +127,11 @@ def _draft(certificate: Certificate, wish: KeyWish, user: object, issuer: Issuer
     if issuer.state != Issuer.State.ACTIVE:
         reason = f"{old.name} does not issue any more ({old.get_state_display()}), and no CA has taken over from it."
         return replace(plan, verdict=Verdict.REFUSED, reason=reason, advice="An operator rolls it over with `manage.py roll_over_ca`.")
+    ending = ending_of(issuer, spec.validity, now=at)
+    if ending and (ending.refusal or (ending.note and ending.at <= certificate.not_after)):
+        reason = ending.refusal or f"A new certificate would end no later than {certificate.cert_id}. {ending.note}"
+        return replace(plan, verdict=Verdict.REFUSED, reason=reason, advice="An operator rolls it over with `manage.py roll_over_ca`.")
+    notes += advice_on(spec, issuer, now=at)
     plan = _with_key(plan, wish, notes, blocked=blocked)
     return replace(plan, digest=_digest(plan, user), notes=tuple(notes))
 

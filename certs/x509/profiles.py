@@ -51,6 +51,21 @@ _PROFILES = {profile.name: profile for profile in (TLS_SERVER, TLS_CLIENT)}
 PROFILE_NAMES = frozenset(_PROFILES)
 
 
+# Neither Chromium nor the browsers based on it make TLS connections with these keys.
+_NOT_FOR_BROWSERS = {"ec-p521": "a P-521", "ed25519": "an Ed25519"}
+
+
+def purpose_note(profile: str, key: str) -> str:
+    """Return a warning where a key type does not serve the purpose of the profile, "" where it does."""
+    known = _PROFILES.get(profile)
+    if known is None or "serverAuth" not in known.ekus or key not in _NOT_FOR_BROWSERS:
+        return ""
+    return (
+        f"Browsers based on Chromium make no TLS connection to a server with {_NOT_FOR_BROWSERS[key]} key. "
+        "For a web server choose P-256, P-384 or RSA."
+    )
+
+
 def profile_named(name: str) -> Profile:
     """Raises KeyError for a profile that no certificate is made of."""
     return _PROFILES[name]

@@ -14,6 +14,7 @@ from audit.clock import database_now
 from audit.events import recordable
 from certs.intake.uploads.lines import Line
 from certs.models import BulkItem, BulkOrder, Team
+from certs.workflow.advice import advice_on
 from certs.workflow.bulk.items import spec_of, spec_to_json
 from certs.workflow.duplicates import FirstAsked
 from certs.workflow.facts import Asked, evaluate_many
@@ -37,6 +38,10 @@ class Judge:
     def items(self, numbered: Sequence[tuple[int, Line]]) -> list[BulkItem]:
         """Rows for lines, judged and not written yet."""
         items = [_item(self._order, number, line, self._teams) for number, line in numbered]
+        now, issuer = database_now(), self._order.issuer
+        for item, (_, line) in zip(items, numbered, strict=True):
+            if item.spec is not None and line.spec is not None:
+                item.notes = [*item.notes, *advice_on(line.spec, issuer, now=now)]
         judge(items, self._by_id, asked_before=self._asked)
         self._point_out_duplicates([item for item in items if item.spec is not None])
         return items
