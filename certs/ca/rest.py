@@ -38,6 +38,7 @@ from certs.ca.known import known_serials
 from certs.ca.published_crls import revoked_on_crls
 from certs.errors import InputRefused, NotFound
 from certs.validity import end_of_day
+from certs.x509.pem import csr_pem
 from certs.x509.serial import parse_serial
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # JSON of another shape
@@ -79,7 +80,7 @@ class RestCAClient(CAClient):
                 "csr_not_kept",
                 "This CA needs the CSR itself, and a CSR with a challenge password is not kept. Make one without.",
             )
-        body = {"csr": _csr_pem(order.csr_der), "profile": order.profile, **_validity(order)}
+        body = {"csr": csr_pem(order.csr_der), "profile": order.profile, **_validity(order)}
         try:
             response = self._call("POST", "/api/v1/certificates/issue", json=body, headers={"Idempotency-Key": order.order_ref})
         except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as exc:
@@ -245,10 +246,6 @@ def _validity(order: Order) -> dict[str, int | str | None]:
     last = order.last_second(signed_at=order.intended_at, not_before=order.intended_at)
     day = last.date() if last == end_of_day(last.date()) else last.date() - timedelta(days=1)
     return {"not_after": day.isoformat()}
-
-
-def _csr_pem(der: bytes) -> str:
-    return x509.load_der_x509_csr(der).public_bytes(Encoding.PEM).decode()
 
 
 def _never_connected(exc: requests.exceptions.ConnectionError) -> bool:

@@ -37,6 +37,7 @@ from certs.ca.base import (
 from certs.ca.known import known_serials
 from certs.errors import NotFound
 from certs.models import Certificate
+from certs.x509.pem import csr_pem
 from certs.x509.verifying import names_of
 from keys.backends.vault_session import VaultSession
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyNotPermitted, KeyOperationRefused
@@ -111,7 +112,7 @@ class VaultPKIClient(CAClient):
             **_end(order),
             "exclude_cn_from_sans": True,
         }
-        csr = x509.load_der_x509_csr(order.csr_der).public_bytes(Encoding.PEM).decode()
+        csr = csr_pem(order.csr_der)
         return client.secrets.pki.sign_certificate(self.role, csr, order.common_name, extra_params=extra, mount_point=self.mount)
 
     def _check_role(self) -> None:

@@ -10,7 +10,7 @@ from itertools import product
 
 from certs.errors import CSRRefused, NotUnderstood
 from certs.intake.words import MAX_DIGITS, Word
-from certs.x509.names import parse_dns_name, parse_ip_address
+from certs.x509.names import name_from_text, parse_dns_name, parse_ip_address
 
 RANGE_EXAMPLE = "Issue certificates for api-1 through api-10"
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -127,16 +127,18 @@ def host_of(text: str, at: int, domain: str) -> Host:
     address = parse_ip_address(text)
     if address:
         return Host(address, is_ip=True)
-    if "://" in text or "/" in text or "@" in text or ":" in text:
+    name = name_from_text(text)
+    if "://" in name or "/" in name or "@" in name or ":" in name:
         raise _refused(text, at, "is not a host name: leave out the scheme, port, path or user")
-    star, bare = ("*." if text.startswith("*.") else ""), text.removeprefix("*.").removesuffix(".")
+    star, bare = ("*." if name.startswith("*.") else ""), name.removeprefix("*.")
     if not bare or "*" in bare:
         raise _refused(text, at, "is not a host name: a wildcard is one * before the first dot", "Issue certificate for *.apps.example.com")
     completed = "." not in bare
     if completed and not domain:
         raise _refused(text, at, "has no domain, and your team has no default domain: write the full name")
     try:
-        name = parse_dns_name(f"{star}{bare}.{domain}" if completed else f"{star}{bare}", allow_unicode=True, field="text").ascii
+        full = f"{star}{bare}.{domain}" if completed else f"{star}{bare}"
+        name = parse_dns_name(full, allow_unicode=True, field="text").ascii
     except CSRRefused as error:
         raise _refused(text, at, f"is not a host name ({error.message.rstrip('.')})") from error
     return Host(name, completed=completed, converted_from="" if text.isascii() else text)

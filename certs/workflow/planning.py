@@ -31,11 +31,12 @@ from certs.terms import RefusalClass
 from certs.validity import Validity, check_end_date
 from certs.workflow.issuance import Preview, Requester, preview
 from certs.x509.csr import CSRFacts, read_csr
-from certs.x509.names import parse_dns_name, parse_ip_address
+from certs.x509.names import name_from_text, parse_dns_name, parse_ip_address
 from keys.spec import KeySpec
 from policy.engine import Outcome
 from policy.models import Profile
 from policy.publishing import version_in_force
+from policy.rules.keys import AllowedKeys
 
 
 def defaults_for(team: Team, *, now: datetime) -> IntakeDefaults:
@@ -81,6 +82,7 @@ def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_a
     _refuse_secrets(profile, requester=requester, field="profile")
     facts = gate(data, requester=requester)
     notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
+    notes += [f"Changed while the CSR was read: {what}." for what in facts.repairs]
     if validity_days and not_after is None and profile:
         validity = Validity(validity_days)
     else:
@@ -147,8 +149,18 @@ def gate(data: bytes, *, requester: Requester) -> CSRFacts:
             )
             refused.next_step = refused.next_step or ADVICE
         else:
+            if refused.field == "public_key":
+                refused.next_step = _new_key_advice()
             _audit_refusal(requester, refused)
         raise
+
+
+def _new_key_advice() -> str:
+    """What the policy in force accepts; the gate itself knows no policy."""
+    version = version_in_force(settings.PKI_DEFAULT_POLICY, at=database_now())
+    allowed = version.ruleset.rule(AllowedKeys)
+    listed = allowed.description() if allowed else KeySpec(version.ruleset.defaults.key).label
+    return f"Make a new key that the policy {version.version} accepts: {listed}."
 
 
 def _read(data: bytes, domains: Sequence[str]) -> CSRFacts:
@@ -209,9 +221,9 @@ def _names(fields: Fields, defaults: IntakeDefaults, *, complete: bool) -> tuple
         if address is not None:
             ips += [address] if address not in ips else []
             continue
-        full = text
-        if complete and "." not in text and defaults.domain:
-            full = f"{text}.{defaults.domain}"
+        full = name_from_text(text)
+        if complete and "." not in full and defaults.domain:
+            full = f"{full}.{defaults.domain}"
             notes.append(f"{text} was completed to {full}.")
         name = parse_dns_name(full, allow_unicode=True, field=label).ascii
         dns += [name] if name not in dns else []

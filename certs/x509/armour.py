@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 from certs.errors import CSRRefused
 from certs.terms import RefusalClass as R
-from certs.x509.pasted_secrets import body_of, find_exposed_keys, holds_secret
+from certs.x509.der import NotDER, length_of
+from certs.x509.mending import mend
+from certs.x509.other_objects import JWK, SPKAC, SSH_PUBLIC_KEY, OtherObject, by_label, recognised
+from certs.x509.pasted_secrets import find_exposed_keys, holds_secret
 
 CSR_LABELS = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}
 WANTED = "Send one PKCS#10 request: -----BEGIN CERTIFICATE REQUEST----- and so on, or its DER."
@@ -24,16 +27,16 @@ _BEGIN, _END = re.compile(rb"-----BEGIN ([^\r\n]*?)-----"), re.compile(rb"-----E
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _SSH_PUBLIC = re.compile(rb"^\s*(\S+ )?(ssh-(rsa|dss|ed25519)|ecdsa-sha2-\S+|sk-(ssh|ecdsa)\S+) AAAA", re.MULTILINE)
 _SSH2_PUBLIC = b"BEGIN SSH2 PUBLIC KEY"
-_PKCS7 = bytes.fromhex("06092a864886f70d0107")
 _MOST_BLOCKS = 100  # more BEGIN lines than anybody pastes; matching ends to them takes time
+_TYPOGRAPHIC = re.compile("[\u2010-\u2015\u2212]{2,}\\s*(?:BEGIN|END) ")
 
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """`bare`: it came as base64 without armour, and is shown to its sender in the normal form."""
+    """`notes`: in words, what had to be put right before it could be read."""
 
     der: bytes
-    bare: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def unpack(data: bytes) -> Unpacked:
@@ -49,13 +52,25 @@ def _unpack(data: bytes) -> Unpacked:
     if not data.strip():
         raise CSRRefused(R.MALFORMED, "There is nothing in it.", next_step=WANTED)
     if data[:1] == b"\x30" and not data.isascii():
-        return Unpacked(_only_csr(data))
+        return _from_der(data)
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise CSRRefused(R.MALFORMED, "It is saved as UTF-16.", next_step="Save it as plain text (ASCII or UTF-8) and send it again.")
     text = data.removeprefix(b"\xef\xbb\xbf")
-    if b"-----BEGIN" in text or b"-----END" in text:
-        return Unpacked(_from_armour(text))
-    return _from_plain(text)
+    mended, notes = mend(text)
+    if b"-----BEGIN" in mended or b"-----END" in mended:
+        return Unpacked(_from_armour(mended), notes)
+    return _from_plain(mended, notes)
+
+
+def _from_der(data: bytes) -> Unpacked:
+    """Binary, perhaps with the line end that an editor or a shell put behind it."""
+    try:
+        end = length_of(data)
+    except NotDER:
+        end = len(data)
+    if data[end:] and not data[end:].strip(b"\r\n"):
+        return Unpacked(_only_csr(data[:end]), ("a line end behind the request was left out",))
+    return Unpacked(_only_csr(data))
 
 
 def refuse_secret(data: bytes) -> None:
@@ -82,31 +97,26 @@ def _from_armour(text: bytes) -> bytes:
     if label not in CSR_LABELS:
         if label.strip() in CSR_LABELS:
             raise CSRRefused(R.MALFORMED, "Its BEGIN line is not written as RFC 7468 wants.", next_step=WANTED)
-        raise CSRRefused(R.WRONG_OBJECT, f"It holds {_named(label)}, not a CSR.", next_step=WANTED)
+        raise wrong_object(by_label(label, block.group(2)))
     _check_line_ends(text, block)
-    return _decoded(block.group(2))
+    der = _decoded(block.group(2))
+    inside = recognised(der)
+    if inside:
+        what = f"Under the label {label} it holds {inside.name}, not a CSR."
+        raise CSRRefused(R.MALFORMED, what, next_step=inside.next_step)
+    return der
 
 
 def _check_line_ends(text: bytes, block: re.Match[bytes]) -> None:
-    """The armour lines stand on lines of their own."""
+    """The armour lines stand on lines of their own; a quotation mark may stand beside them, as in JSON and settings files."""
     before, after = text[: block.start()].rstrip(b" \t"), block.group(2)
-    if (before and not before.endswith((b"\n", b"\r"))) or not after[:1].isspace() or not after[-1:].isspace():
+    if (before and not before.endswith((b"\n", b"\r", b'"', b"'"))) or not after[:1].isspace() or not after[-1:].isspace():
         raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines must stand on lines of their own.", next_step=WANTED)
 
 
-def _named(label: str) -> str:
-    known = {
-        "CERTIFICATE": "a certificate",
-        "TRUSTED CERTIFICATE": "a certificate",
-        "X509 CERTIFICATE": "a certificate",
-        "PKCS7": "a PKCS#7 file",
-        "CMS": "a CMS file",
-        "X509 CRL": "a CRL",
-        "PUBLIC KEY": "a public key",
-        "RSA PUBLIC KEY": "a public key",
-        "SSH2 PUBLIC KEY": "an SSH public key",
-    }
-    return known.get(label, "something else")
+def wrong_object(other: OtherObject) -> CSRRefused:
+    """For what is certainly no CSR, with the cure for the one who has it."""
+    return CSRRefused(R.WRONG_OBJECT, f"It is {other.name}, not a CSR.", next_step=other.next_step)
 
 
 def _decoded(text: bytes) -> bytes:
@@ -119,22 +129,29 @@ def _decoded(text: bytes) -> bytes:
         raise CSRRefused(R.MALFORMED, "Its base64 is cut off or damaged.", next_step="Copy it again, whole.") from exc
 
 
-def _from_plain(text: bytes) -> Unpacked:
+def _from_plain(text: bytes, notes: tuple[str, ...]) -> Unpacked:
     """No armour: an SSH key, a JWK, bare base64, or nothing of use."""
     if _SSH_PUBLIC.search(text) or _SSH2_PUBLIC in text:
-        raise CSRRefused(R.WRONG_OBJECT, "It is an SSH public key, not a CSR.", next_step=WANTED)
+        raise wrong_object(SSH_PUBLIC_KEY)
     if text.lstrip()[:1] == b"{" and _is_jwk(text):
-        raise CSRRefused(R.WRONG_OBJECT, "It is a JWK, not a CSR.", next_step=WANTED)
+        raise wrong_object(JWK)
     if text.lstrip()[:6].upper() == b"SPKAC=":
-        raise CSRRefused(R.WRONG_OBJECT, "It is a SPKAC, not a PKCS#10 request.", next_step=WANTED)
+        raise wrong_object(SPKAC)
+    if _TYPOGRAPHIC.search(text.decode("utf-8", "replace")):
+        raise CSRRefused(
+            R.MALFORMED,
+            "Its BEGIN and END lines have typographic dashes instead of five hyphens; a word processor or a mail program changed them.",
+            next_step="Send the file that the tool wrote, or write -----BEGIN CERTIFICATE REQUEST----- with hyphens.",
+        )
     joined = b"".join(text.split())
     if len(joined) >= 64 and _BASE64.fullmatch(joined):
         try:
-            return Unpacked(_only_csr(base64.b64decode(joined, validate=True)), bare=True)
+            der = _only_csr(base64.b64decode(joined, validate=True))
         except binascii.Error as exc:
             raise CSRRefused(R.MALFORMED, "Its base64 is cut off or damaged.", next_step="Copy it again, whole.") from exc
+        return Unpacked(der, (*notes, "it is base64 without its BEGIN and END lines"))
     if text[:1] == b"\x30":
-        return Unpacked(_only_csr(text))
+        return Unpacked(_only_csr(text), notes)
     raise CSRRefused(R.MALFORMED, "It is not a CSR.", next_step=WANTED)
 
 
@@ -148,28 +165,7 @@ def _is_jwk(text: bytes) -> bool:
 
 def _only_csr(der: bytes) -> bytes:
     """Binary without a label: refuse what is certainly another thing; the rest is judged as a CSR."""
-    what = _recognised(der)
-    if what:
-        raise CSRRefused(R.WRONG_OBJECT, f"It is {what}, not a CSR.", next_step=WANTED)
+    other = recognised(der)
+    if other:
+        raise wrong_object(other)
     return der
-
-
-def _recognised(der: bytes) -> str:
-    """What else the first elements say that it is; empty when it may be a CSR."""
-    if der.startswith((b"ssh-", b"\x00\x00\x00\x07ssh-", b"\x00\x00\x00\x13ecdsa-sha2-", b"\x00\x00\x00\x0bssh-")):
-        return "an SSH public key"
-    if der[:1] != b"\x30":
-        return ""
-    outer = body_of(der)
-    if outer.startswith(_PKCS7):
-        return "a PKCS#7 file"
-    inner = body_of(outer)
-    if outer[:1] == b"\x30" and inner[:1] == b"\x06":
-        return "a public key"
-    if outer[:1] == b"\x02" and outer[1:2] != b"\x01":
-        return "a public key"  # PKCS#1: a long modulus comes first
-    if outer[:1] == b"\x30" and inner[:4] == b"\xa0\x03\x02\x01":
-        return "a certificate"
-    if outer[:1] == b"\x30" and inner[:3] == b"\x02\x01\x01" and body_of(inner[3:])[:1] == b"\x06":
-        return "a CRL"
-    return ""

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from certs.errors import CSRRefused
 from certs.terms import RefusalClass as R
-from certs.x509.armour import WANTED, unpack
-from certs.x509.der import NULL, SEQUENCE, Node, NotDER, bits, check_set_order, dotted, integer, parse
+from certs.x509.armour import WANTED, Unpacked, unpack
+from certs.x509.csr_signature import check_signature
+from certs.x509.der import NULL, PRINTABLE_DEVIATION, SEQUENCE, Node, NotDER, bits, dotted, in_set_order, integer, read
 from certs.x509.public_key import judge_public_key
 from certs.x509.requested_extensions import read_wishes
 from certs.x509.requested_names import read_names, too_many
@@ -49,7 +50,9 @@ _PSS_HASHES = {"2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.1
 class CSRFacts:
     """What a CSR that passed asks for, in normal form. `storable` is False when its bytes hold a challenge password.
 
-    `stripped` says in words what is left behind; `normalised`, that something was brought into its normal form.
+    In words: `stripped` is what is left behind, `repairs` where its octets or its text are not as the
+    standards want although they mean one thing only, `notes` the repairs and the names that were
+    brought into their normal form.
     """
 
     der: bytes
@@ -60,14 +63,18 @@ class CSRFacts:
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
     stripped: tuple[str, ...]
-    normalised: bool
+    repairs: tuple[str, ...]
+    notes: tuple[str, ...]
     storable: bool
 
     @property
     def verdict(self) -> str:
+        """A repair comes first: the owner of the tool that wrote the request should know of it."""
+        if self.repairs:
+            return "accept_normalise"
         if self.stripped:
             return "accept_strip"
-        return "accept_normalise" if self.normalised else "accept"
+        return "accept_normalise" if self.notes else "accept"
 
 
 def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_bytes: int = 64 * 1024) -> CSRFacts:
@@ -76,10 +83,10 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
         raise _too_large(len(data), max_bytes)
     try:
         unpacked = unpack(data)
-        request = _Request(parse(unpacked.der))
+        request = _Request(unpacked.der)
         if len(data) > max_bytes:
             _refuse_large(request, len(data), max_names, max_bytes)
-        return _judge(request, unpacked.der, bare=unpacked.bare, domains=domains, max_names=max_names)
+        return _judge(request, unpacked, domains=domains, max_names=max_names)
     except NotDER as exc:
         raise CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", next_step=WANTED) from exc
     except CSRRefused:
@@ -96,19 +103,28 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
 class _Request:
     """CertificationRequest (RFC 2986 4), taken apart. Raises NotDER when it is something else."""
 
-    def __init__(self, root: Node) -> None:
+    def __init__(self, der: bytes) -> None:
+        root, deviations = read(der)
         if root.tag != SEQUENCE or len(root.children) != 3:
             raise NotDER("it is not request, algorithm and signature")
         self.info, self.algorithm = root.child(0, SEQUENCE), root.child(1, SEQUENCE)
-        if len(self.info.children) != 4:  # RFC 2986 4.1: the attributes may be none, but their [0] is there
+        if len(self.info.children) not in (3, 4):
             raise NotDER("its parts are not those of a request")
         if integer(self.info.child(0)) != 0:
             raise NotDER("its version is not v1(0)")
         self.subject, self.spki = self.info.child(1, SEQUENCE), self.info.child(2, SEQUENCE)
-        attributes = self.info.child(3, _ATTRIBUTES)
-        check_set_order(attributes)
-        self.attributes = attributes.children
-        bits(root.child(2))
+        self.signature = bits(root.child(2))
+        # A character in the subject changes nothing here: the subject is written anew.
+        notes = [f"{what}; it was read all the same" for what in deviations if what != PRINTABLE_DEVIATION]
+        self.attributes: list[Node] = []
+        if len(self.info.children) == 3:  # RFC 2986 4.1 wants an empty [0], which some tools leave out
+            notes.append("the request has no attributes at all; that was read as none")
+        else:
+            attributes = self.info.child(3, _ATTRIBUTES)
+            self.attributes = attributes.children
+            if not in_set_order(attributes):
+                notes.append("the attributes are not in order; they were read all the same")
+        self.notes = tuple(notes)
 
 
 def _too_large(size: int, max_bytes: int) -> CSRRefused:
@@ -127,26 +143,31 @@ def _refuse_large(request: _Request, size: int, max_names: int, max_bytes: int) 
     raise _too_large(size, max_bytes)
 
 
-def _judge(request: _Request, der: bytes, *, bare: bool, domains: Sequence[str], max_names: int) -> CSRFacts:
+def _judge(request: _Request, unpacked: Unpacked, *, domains: Sequence[str], max_names: int) -> CSRFacts:
     key = judge_public_key(request.spki)
     _check_signature_hash(request.algorithm)
-    _check_key_loads(request.spki.raw)
+    public_key = _loaded(request.spki.raw)
     wishes = read_wishes(request.attributes)
     if wishes.san is not None and len(wishes.san.children) > max_names:
         raise too_many(len(wishes.san.children), max_names)  # before the signature: counting is cheap
-    _check_signature(der)
+    check_signature(public_key, request.algorithm, request.info.raw, request.signature)
     subject = read_subject(request.subject)
-    names, normalised = read_names(wishes.san, subject.common_names, domains=domains, max_names=max_names)
+    names = read_names(wishes.san, subject.common_names, domains=domains, max_names=max_names)
+    repairs = tuple(dict.fromkeys((*unpacked.notes, *request.notes, *wishes.notes)))
+    notes = [*repairs, *names.notes]
+    if not subject.common_names:
+        notes.append("the subject has no common name; the first name takes its place")
     return CSRFacts(
-        der=der,
+        der=unpacked.der,
         spki_der=request.spki.raw,
         spki_sha256=spki_sha256(request.spki.raw),
         key=key,
-        common_name=names[0],
-        dns_names=names,
-        ip_addresses=(),
+        common_name=names.dns_names[0] if names.dns_names else "",
+        dns_names=names.dns_names,
+        ip_addresses=names.ip_addresses,
         stripped=(*wishes.stripped, *subject.stripped),
-        normalised=normalised or bare or not subject.common_names or any(text != text.lower() for text in subject.common_names),
+        repairs=repairs,
+        notes=tuple(notes),
         storable=not wishes.has_password,
     )
 
@@ -183,32 +204,9 @@ def _pss_hash_is_strong(algorithm: Node) -> bool:
     return digest in _PSS_HASHES and mask in _PSS_HASHES
 
 
-def _check_key_loads(spki: bytes) -> None:
-    """A point off its curve, a key that is no key."""
+def _loaded(spki: bytes) -> PublicKeyTypes:
+    """A point off its curve, a key that is no key: NotDER."""
     try:
-        load_der_public_key(spki)
+        return load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise NotDER("its public key is not a point of its curve or not a key at all") from exc
-
-
-def _check_signature(der: bytes) -> None:
-    """Proof that the sender has the private key (RFC 2986 3)."""
-    try:
-        request = x509.load_der_x509_csr(der)
-    except ValueError as exc:
-        raise NotDER("its parts are not in the form that RFC 2986 gives them") from exc
-    try:
-        valid = request.is_signature_valid
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError) as exc:
-        raise _bad_signature() from exc
-    if not valid:
-        raise _bad_signature()
-
-
-def _bad_signature() -> CSRRefused:
-    return CSRRefused(
-        R.BAD_SIGNATURE,
-        "Its signature is not by its own key.",
-        field="signature",
-        next_step="Make the CSR again; a CSR cannot be edited after it was signed.",
-    )

@@ -40,11 +40,28 @@ class Node:
 
 def parse(data: bytes) -> Node:
     """Exactly one element, with nothing behind it. Raises NotDER."""
+    node, deviations = read(data)
+    for deviation in deviations:
+        raise NotDER(deviation)
+    return node
+
+
+def read(data: bytes) -> tuple[Node, tuple[str, ...]]:
+    """`parse`, and where the element is not DER although it can be read in one way only: in which points.
+
+    These are a SET whose values are out of order and a character that a string type may not hold,
+    as common tools write them; OpenSSL reads both. Raises NotDER for everything else.
+    """
     walker = _Walker()
     node, end = walker.element(data, 0, 0)
     if end != len(data):
         raise NotDER("bytes follow the end of the structure")
-    return node
+    return node, tuple(walker.deviations)
+
+
+def length_of(data: bytes) -> int:
+    """How many octets the element has that `data` begins with. Raises NotDER."""
+    return _header(data, 0)[2]
 
 
 def inside(data: bytes) -> list[bytes]:
@@ -69,6 +86,7 @@ def content(data: bytes) -> bytes:
 class _Walker:
     def __init__(self) -> None:
         self.nodes = 0
+        self.deviations: dict[str, None] = {}
 
     def element(self, data: bytes, start: int, depth: int) -> tuple[Node, int]:
         self.nodes += 1
@@ -80,7 +98,15 @@ class _Walker:
             self._children(node, data, body, end, depth)
         else:
             _check_primitive(node)
+            self._check_characters(node)
         return node, end
+
+    def _check_characters(self, node: Node) -> None:
+        """`*`, `@`, `&`, `_` and other printable ASCII in a PrintableString are a deviation, the rest is refused."""
+        if node.tag == PRINTABLE_STRING and not _PRINTABLE.fullmatch(node.content):
+            if not _ASCII_PRINTABLE.fullmatch(node.content):
+                raise NotDER(PRINTABLE_DEVIATION)
+            self.deviations[PRINTABLE_DEVIATION] = None
 
     def _children(self, node: Node, data: bytes, position: int, end: int, depth: int) -> None:
         if node.tag < _CONTEXT and node.tag not in (SEQUENCE, SET):
@@ -90,15 +116,14 @@ class _Walker:
             if position > end:
                 raise NotDER("an element is longer than what holds it")
             node.children.append(child)
-        if node.tag == SET:
-            check_set_order(node)
+        if node.tag == SET and not in_set_order(node):
+            self.deviations["a SET is not in order"] = None
 
 
-def check_set_order(node: Node) -> None:
-    """The values of a SET OF stand in ascending order of their encodings (X.690 11.6). Raises NotDER."""
+def in_set_order(node: Node) -> bool:
+    """Whether the values of a SET OF stand in ascending order of their encodings (X.690 11.6)."""
     raws = [child.raw for child in node.children]
-    if raws != sorted(raws):
-        raise NotDER("a SET is not in order")
+    return raws == sorted(raws)
 
 
 def _header(data: bytes, start: int) -> tuple[int, int, int]:
@@ -127,6 +152,11 @@ def _check_primitive(node: Node) -> None:
     check = _CHECKS.get(node.tag)
     if check is not None:
         check(node.content)
+
+
+PRINTABLE_DEVIATION = "a PrintableString holds a character that it may not"
+_PRINTABLE = re.compile(rb"[A-Za-z0-9 '()+,./:=?-]*")
+_ASCII_PRINTABLE = re.compile(rb"[\x20-\x7e]*")
 
 
 def _boolean(content: bytes) -> None:
@@ -198,7 +228,6 @@ _CHECKS = {
     BMP_STRING: _bmp,
     UNIVERSAL_STRING: _universal,
     NUMERIC_STRING: _charset(re.compile(rb"[0-9 ]*"), "NumericString"),
-    PRINTABLE_STRING: _charset(re.compile(rb"[A-Za-z0-9 '()+,./:=?-]*"), "PrintableString"),
     IA5_STRING: _charset(re.compile(rb"[\x00-\x7f]*"), "IA5String"),
     VISIBLE_STRING: _charset(re.compile(rb"[\x20-\x7e]*"), "VisibleString"),
 }

@@ -16,6 +16,9 @@ from certs.terms import RefusalClass as R
 
 MAX_NAME, MAX_LABEL = 253, 63  # RFC 1035 2.3.4, without the root's dot
 EXAMPLE = "For example api.example.com."
+_PREFIX = re.compile(r"(?:DNS|dNSName|IP|IP ?Address|iPAddress)\s*[:=]\s*(?=[^:\s])", re.IGNORECASE)
+# what an editor, a browser or a table program puts around a name without showing it
+_BLANKS = " \t\r\n\u00a0\u200b\u200c\u200d\u2060\ufeff\u202f\u2007"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 # Names that mean something else on every network (RFC 6761, RFC 6762, RFC 9476, ICANN's `internal`)
 _INTERNAL = {
@@ -46,9 +49,10 @@ class DNSName:
 def parse_dns_name(text: str, *, allow_unicode: bool = False, field: str = "san") -> DNSName:
     """A host name, or a wildcard for one whole label (RFC 5280 4.2.1.6, RFC 9525 6.3). Raises CSRRefused(bad_name).
 
-    `allow_unicode`: people write words and forms; their names may have spaces around them and letters of any script.
+    `allow_unicode`: a name that a person wrote (`name_from_text`), with letters of any script. Without it,
+    a dNSName of a CSR: ASCII, and without the dot of the root, which RFC 5280 does not provide for.
     """
-    name = _from_people(text, field) if allow_unicode else text.lower()
+    name = _from_people(text, field) if allow_unicode else without_prefix(text).lower()
     wildcard = name.startswith("*.")
     host = name.removeprefix("*.")
     problem = _problem(name, host)
@@ -57,13 +61,28 @@ def parse_dns_name(text: str, *, allow_unicode: bool = False, field: str = "san"
     return DNSName(name, wildcard)
 
 
+def name_from_text(text: str) -> str:
+    """The name that a person means: in lower case, without blanks around it, without the kind that OpenSSL
+    and keytool write before it (`DNS:`, `DNS=`, `dNSName=`), and without the dot of the root (RFC 1034 3.1).
+
+    The one rule for every channel: sentences, tables, forms, REST, commands and common names.
+    """
+    name = without_prefix(text.strip(_BLANKS).lower())
+    return name.removesuffix(".") if not name.endswith("..") else name
+
+
+def without_prefix(text: str) -> str:
+    """Without the kind of name that some tools write before the name itself."""
+    return text[match.end() :] if (match := _PREFIX.match(text)) else text
+
+
 def is_dns_name(name: str) -> bool:
     """Whether it is a host name, or a wildcard for one, in its normal form."""
     return name == name.lower() and not _problem(name, name.removeprefix("*."))
 
 
 def _from_people(text: str, field: str) -> str:
-    name = text.strip().lower()
+    name = name_from_text(text)
     if name.isascii():
         return name
     star, host = ("*.", name[2:]) if name.startswith("*.") else ("", name)
@@ -123,7 +142,7 @@ def looks_like_ip(text: str) -> bool:
 
 def parse_ip_address(text: str) -> str | None:
     """The canonical text of an IP address, or None when it is none."""
-    text = text.strip().strip("[]")
+    text = without_prefix(text.strip(_BLANKS)).strip().strip("[]")
     if ":" not in text and not text[-1:].isdigit():  # a host name, as nearly always; to have it refused below costs ten times more
         return None
     try:

@@ -9,9 +9,18 @@ from cryptography import x509
 
 def pem_of(der: bytes) -> str:
     """A CERTIFICATE in PEM, 64 characters a line."""
+    return _armoured(der, "CERTIFICATE")
+
+
+def csr_pem(der: bytes) -> str:
+    """A CERTIFICATE REQUEST in PEM. Not parsed: the gate read it, and it may hold what a library refuses."""
+    return _armoured(der, "CERTIFICATE REQUEST")
+
+
+def _armoured(der: bytes, label: str) -> str:
     text = base64.b64encode(der).decode()
     lines = [text[n : n + 64] for n in range(0, len(text), 64)]
-    return "-----BEGIN CERTIFICATE-----\n" + "\n".join(lines) + "\n-----END CERTIFICATE-----\n"
+    return f"-----BEGIN {label}-----\n" + "\n".join(lines) + f"\n-----END {label}-----\n"
 
 
 def serial_of(der: bytes) -> int | None:

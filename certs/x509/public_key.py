@@ -13,10 +13,11 @@ import gmpy2
 from certs.errors import CSRRefused
 from certs.terms import RefusalClass as R
 from certs.x509.der import NULL, OID, SEQUENCE, Node, NotDER, bits, dotted, integer, parse
-from keys.spec import KeyFacts, spki_sha256
+from keys.spec import USUAL_EXPONENT, KeyFacts, spki_sha256
 
-NEW_KEY = "Make a new key: RSA of at least 2048 bits, ECDSA P-256, P-384 or P-521, Ed25519, or ML-DSA."
-MIN_RSA, MAX_RSA, SMALLEST_EXPONENT = 2048, 8192, 65537
+# What every policy that is shipped accepts; where the policy in force is known, its own list takes the place of this.
+NEW_KEY = "Make a new key: ECDSA P-256, P-384 or P-521, Ed25519, or RSA of at least 3072 bits."
+MIN_RSA, MAX_RSA = 2048, 8192
 FERMAT_ROUNDS = 100
 _SMALL_FACTOR_LIMIT = 752
 
@@ -87,12 +88,11 @@ def _rsa(algorithm: Node, key: bytes) -> KeyFacts:
     if modulus <= 0 or exponent <= 0:
         raise _weak("Its RSA key has a number that is not positive.")
     _check_rsa_size(modulus.bit_length())
-    if exponent % 2 == 0 or exponent < SMALLEST_EXPONENT:
-        raise _weak(
-            f"Its RSA exponent is {exponent if exponent < 1 << 32 else 'unusable'}; it must be odd and at least {SMALLEST_EXPONENT}."
-        )
-    if exponent >= 1 << 256 or exponent >= modulus:
-        raise _weak("Its RSA exponent is unusually large; it must be below 2^256.")
+    if exponent != USUAL_EXPONENT:
+        # One exponent, so that a modulus has one name: a key that is blocked, or that is another
+        # team's, must not pass again with another exponent.
+        shown = exponent if exponent < 1 << 32 else "unusually large"
+        raise _weak(f"Its RSA exponent is {shown}; only {USUAL_EXPONENT}, which is the default of every common tool, is certified.")
     _check_modulus(modulus)
     return KeyFacts("rsa", modulus.bit_length())
 

@@ -42,36 +42,43 @@ _CA_USAGE_BITS = (5, 6)  # keyCertSign, cRLSign (RFC 5280 4.2.1.3)
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """`san`: the SubjectAltName's GeneralNames, None when there is none; `stripped`: what is left behind, in words."""
+    """`san`: the SubjectAltName's GeneralNames, None when there is none; `stripped`: what is left
+    behind, `notes`: what was read although it is not in DER, in words.
+    """
 
     san: Node | None
     stripped: tuple[str, ...]
+    notes: tuple[str, ...]
     has_password: bool
 
 
 def read_wishes(attributes: list[Node]) -> Wishes:
     """Judge the attributes of a request (RFC 2986 4.1). Raises CSRRefused, or NotDER for malformed ones."""
-    stripped: list[str] = []
+    stripped: dict[str, None] = {}
+    seen: dict[str, bytes] = {}
     requested: list[Node] = []
-    seen: set[str] = set()
     for attribute in attributes:
-        if attribute.tag != SEQUENCE or len(attribute.children) != 2 or attribute.child(1).tag != SET or not attribute.child(1).children:
+        is_pair = attribute.tag == SEQUENCE and len(attribute.children) == 2
+        if not is_pair or attribute.child(1).tag != SET:
             raise NotDER("an attribute is not type and values")
-        kind = dotted(attribute.child(0))
+        kind, values = dotted(attribute.child(0)), attribute.child(1)
         kind = "extensions" if kind in _EXTENSION_REQUESTS else kind
-        if kind in seen:
-            raise _twice()
-        seen.add(kind)
         if kind == "extensions":
-            requested = _extension_list(attribute.child(1))
+            requested = _extension_list(values)
         else:
-            stripped.append(_ATTRIBUTES.get(kind, f"the attribute {kind}"))
-    san, more = _extensions(requested)
-    return Wishes(san, (*stripped, *more), _CHALLENGE_PASSWORD in seen)
+            stripped[_ATTRIBUTES.get(kind, f"the attribute {kind}")] = None
+        # Twice the same octets, such as the list of extensions under the PKCS#9 and the Microsoft
+        # number, can be read in one way only; anything else depends on the reader.
+        if seen.setdefault(kind, values.raw) != values.raw:
+            raise _twice()
+    san, more, notes = _extensions(requested)
+    return Wishes(san, (*stripped, *more), tuple(notes), _CHALLENGE_PASSWORD in seen)
 
 
 def _extension_list(values: Node) -> list[Node]:
-    if len(values.children) != 1:
+    if not values.children:
+        raise NotDER("an extension request has no value")
+    if len({value.raw for value in values.children}) != 1:
         raise _twice()
     return values.child(0, SEQUENCE).children
 
@@ -79,37 +86,42 @@ def _extension_list(values: Node) -> list[Node]:
 def _twice() -> CSRRefused:
     return CSRRefused(
         R.DUPLICATE_EXTENSION,
-        "It asks for the same extension or attribute twice; readers differ in which one they see.",
-        next_step="Ask once.",
+        "It asks twice, in different ways, for the same extension or attribute; readers differ in which one they see.",
+        field="extensions",
+        next_step="Ask once: make the request again with one list of extensions. On an appliance, turn off"
+        " the option that adds a second one for Microsoft CAs.",
     )
 
 
-def _extensions(requested: list[Node]) -> tuple[Node | None, list[str]]:
+def _extensions(requested: list[Node]) -> tuple[Node | None, list[str], list[str]]:
     san: Node | None = None
     stripped: list[str] = []
+    notes: list[str] = []
     seen: set[str] = set()
     for extension in requested:
         kind, critical, value = _parts(extension)
         if kind in seen:
             raise _twice()
         seen.add(kind)
+        if critical is False:
+            notes.append("an extension says that it is not critical, which is the default; it was read all the same")
         if kind == _SAN:
             san = parse(value)
-        elif (left := _judge(kind, value, critical=critical)) is not None:
+        elif (left := _judge(kind, value, critical=bool(critical))) is not None:
             stripped.append(left)
-    return san, stripped
+    return san, stripped, notes
 
 
-def _parts(extension: Node) -> tuple[str, bool, bytes]:
-    """Extension ::= SEQUENCE { extnID, critical BOOLEAN DEFAULT FALSE, extnValue } (RFC 5280 4.1)."""
+def _parts(extension: Node) -> tuple[str, bool | None, bytes]:
+    """Extension ::= SEQUENCE { extnID, critical BOOLEAN DEFAULT FALSE, extnValue } (RFC 5280 4.1).
+
+    Criticality is None where it is left out; a written-out FALSE is not DER (X.690 11.5), and common.
+    """
     if extension.tag != SEQUENCE or len(extension.children) not in (2, 3):
         raise NotDER("an extension is not identifier, criticality and value")
-    critical = False
-    if len(extension.children) == 3:
-        critical = extension.child(1, BOOLEAN).content == b"\xff"
-        if not critical:
-            raise NotDER("an extension's criticality is written out although it is the default (X.690 11.5)")
-    return dotted(extension.child(0)), critical, extension.child(len(extension.children) - 1, OCTET_STRING).content
+    critical = None if len(extension.children) == 2 else extension.child(1, BOOLEAN).content == b"\xff"
+    value = extension.child(len(extension.children) - 1, OCTET_STRING).content
+    return dotted(extension.child(0)), critical, value
 
 
 def _judge(kind: str, value: bytes, *, critical: bool) -> str | None:

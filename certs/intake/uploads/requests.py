@@ -52,6 +52,8 @@ def judge_request(data: bytes, rules: Rules) -> CSRFacts:
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
             raise secret_in_upload("private key", refused.exposed_keys) from refused
+        if refused.field == "public_key":
+            refused.next_step = f"Make a new key, for example {rules.defaults.key.label}."
         raise
 
 
@@ -88,7 +90,8 @@ def request_spec(facts: CSRFacts, validity: Validity, profile: str) -> Certifica
 
 
 def stripped_notes(facts: CSRFacts) -> tuple[str, ...]:
-    return tuple(f"Not taken over from the CSR: {what}" for what in facts.stripped)
+    stripped = tuple(f"Not taken over from the CSR: {what}" for what in facts.stripped)
+    return stripped + tuple(f"Changed while the CSR was read: {what}" for what in facts.repairs)
 
 
 def refused_line(number: int, source: str, refused: CSRRefused, *, owner: str = "") -> Line:

@@ -61,7 +61,9 @@ def _judge(path: Path, domains: list[str]) -> tuple[dict[str, str], CSRFacts | N
     except CSRRefused as refused:
         reason = f"{refused.message} {refused.next_step}".strip()
         return _answer(path, "reject", str(refused.refusal), refused.field, reason), None
-    reason = f"Not taken over: {', '.join(facts.stripped)}." if facts.stripped else ""
+    notes = facts.notes if facts.verdict == "accept_normalise" else ()
+    parts = [("Not taken over", facts.stripped), ("Normalised", notes)]
+    reason = " ".join(f"{what}: {', '.join(texts)}." for what, texts in parts if texts)
     return _answer(path, facts.verdict, "", "", reason), facts
 
 

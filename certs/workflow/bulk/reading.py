@@ -21,6 +21,7 @@ from certs.requests.refused_secrets import report_secret
 from certs.terms import RefusalClass
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import defaults_for
+from certs.x509.names import name_from_text, parse_ip_address
 
 
 def read_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[Line]:
@@ -62,7 +63,8 @@ def _item_line(row: Row, rules: Rules) -> Line:
 
 def _is_bare(text: str) -> bool:
     """Whether a domain would be added: a label alone, or a wildcard before one (`*.com`)."""
-    return bool(text) and "." not in text.removeprefix("*.").removesuffix(".") and ":" not in text
+    name = name_from_text(text)
+    return bool(name) and "." not in name.removeprefix("*.") and parse_ip_address(text) is None
 
 
 def _rules(requester: Requester) -> Rules:

@@ -58,6 +58,7 @@ KEYS: dict[str, tuple[bytes, str]] = {
     "rsa exponent 3": (rsa_spki(MODULUS, 3), "weak_key"),
     "rsa exponent 0": (rsa_spki(MODULUS, 0), "weak_key"),
     "rsa exponent negative": (rsa_spki(MODULUS, -65537), "weak_key"),
+    "rsa exponent 65539": (rsa_spki(MODULUS, 65539), "weak_key"),
     "rsa exponent even": (rsa_spki(MODULUS, 65538), "weak_key"),
     "rsa exponent as large as the modulus": (rsa_spki(MODULUS, MODULUS), "weak_key"),
     "rsa without parameters": (rsa_spki(MODULUS, algorithm=seq(oid("1.2.840.113549.1.1.1"))), "malformed"),

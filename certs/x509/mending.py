@@ -1,0 +1,57 @@
+"""What mail programs, JSON, settings files and browsers do to a PEM text, undone where it is unambiguous. Pure.
+
+None of the characters removed here can be part of base64 or of an armour line, so a text has one
+meaning at most before and after.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_BEGIN = b"BEGIN"
+_ESCAPED_LINE_END = re.compile(rb"(?:\\+r)?\\+n|\\+r")
+# "> ", ">> ", "| ", "# ": what stands before every line of a quoted mail or a comment
+_QUOTED_BEGIN = re.compile(rb"^[ \t]*([>|#*:]+(?:[ \t]*[>|#*:]+)*)[ \t]*-----BEGIN ", re.MULTILINE)
+
+
+def mend(text: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Return the text with its line ends, quotes and blanks put right, and in words what was done."""
+    notes: list[str] = []
+    if _BEGIN in text and b"\\" in text:
+        text = _ESCAPED_LINE_END.sub(b"\n", text)
+        notes.append("written-out line ends (\\n) were read as line ends")
+    if not text.isascii():
+        plain = _without_invisible(text)
+        if plain != text:
+            text = plain
+            notes.append("blanks of other kinds and invisible characters were left out")
+    quoted = _QUOTED_BEGIN.search(text)
+    if quoted:
+        text = _unquoted(text, quoted)
+        notes.append("the marks of a quotation before each line were left out")
+    return text, tuple(notes)
+
+
+def _without_invisible(text: bytes) -> bytes:
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError:
+        decoded = text.decode("latin-1")
+        return _mapped(decoded).encode("latin-1")
+    return _mapped(decoded).encode()
+
+
+def _mapped(text: str) -> str:
+    """Other blanks become a space; what has no width at all goes (Unicode categories Zs and Cf)."""
+    kinds = {char: unicodedata.category(char) for char in set(text) if not char.isascii()}
+    table = {ord(char): " " if kind == "Zs" else None for char, kind in kinds.items() if kind in ("Zs", "Cf")}
+    return text.translate(table)
+
+
+def _unquoted(text: bytes, begin: re.Match[bytes]) -> bytes:
+    """Every line from BEGIN on without the mark of the BEGIN line; a line without the mark stays as it is."""
+    mark = re.compile(
+        rb"^[ \t]*" + rb"[ \t]*".join(re.escape(bytes([c])) for c in begin.group(1) if c not in b" \t") + rb"[ \t]?", re.MULTILINE
+    )
+    return text[: begin.start()] + mark.sub(b"", text[begin.start() :])
