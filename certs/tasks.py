@@ -13,10 +13,9 @@ from kombu.exceptions import OperationalError
 from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
 from certs.issuance.turn import Turn, run_parts
-from certs.models import Issuer
 from certs.notifications import mail
-from certs.status import maintenance
-from certs.workflow import destruction, expiry, holding, reconciling, recovery, revoking, steps, succession
+from certs.status import maintenance, reconciliation
+from certs.workflow import destruction, expiry, holding, recovery, revoking, steps, succession
 from certs.workflow.bulk import chunks, dispatching, drafting
 from certs.workflow.steps.keys import KeysUnavailable
 
@@ -131,8 +130,7 @@ def sweep_ca() -> dict[str, int | str]:
 @shared_task
 def reconcile_cas() -> int:
     """Certificates at CAs that nobody here knows, or that were revoked there without us."""
-    told = [reconciling.reconcile_ca(issuer) for issuer in Issuer.objects.exclude(alias="")]
-    return sum(len(one["found"]) + len(one["revoked"]) for one in told)
+    return sum(len(one["found"]) + len(one["revoked"]) for one in reconciliation.reconcile_every_ca())
 
 
 @shared_task

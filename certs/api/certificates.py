@@ -20,6 +20,7 @@ from certs.api.responses import REFUSALS
 from certs.api.schemas import Accepted, IdempotencyKey, IssuedCertificate, IssueFromCSR, OrderedCertificates
 from certs.models import Certificate, CertificateRequest, Revocation
 from certs.terms import RequestState as S
+from certs.workflow.advice import shortened
 from certs.workflow.answers import is_settled, wait
 from certs.workflow.certificates import certificate_answer
 from certs.workflow.inline import Call, issue_now
@@ -91,6 +92,7 @@ def _issued(certificate: Certificate) -> dict[str, Any]:
         "not_after": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "cert_id": certificate.cert_id,
         "chain": _links(certificate.chain.pem),
+        "notes": shortened(certificate),
     }
 
 

@@ -94,6 +94,7 @@ class IssuedCertificate(Schema):
     not_after: str
     cert_id: str
     chain: list[str]
+    notes: list[str] = Field(default=[], description="Why it ends earlier than requested, where it does.")
 
 
 class OrderedCertificate(Schema):

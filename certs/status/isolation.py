@@ -30,6 +30,7 @@ class Failures:
 
     name: str
     cause: str
+    missing: str = "status information"  # what is not up to date while steps fail
     found: list[str] = field(default_factory=list)
 
     @contextmanager
@@ -59,8 +60,8 @@ class Failures:
         raise_alert(
             kind=KIND,
             cause=self.cause,
-            message=f"{self.name}: status information is not up to date. {'; '.join(self.found)}",
-            next_step="What is published stays valid until its nextUpdate, but newer revocations are "
+            message=f"{self.name}: {self.missing} is not up to date. {'; '.join(self.found)}",
+            next_step="What is published stays valid until its nextUpdate, but newer revocations may be "
             "missing. Check the CA's key backend and the log of the queue `ca`. The next run tries again.",
             now=now,
         )

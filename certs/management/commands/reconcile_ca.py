@@ -8,8 +8,8 @@ from django.core.management import CommandError, CommandParser
 
 from audit.log import Actor
 from certs.management.portal_command import PortalCommand
-from certs.models import Issuer
-from certs.workflow.reconciling import reconcile_ca, revoke_unknown, settle_unknown
+from certs.status.reconciliation import reconcile_every_ca
+from certs.workflow.reconciling import revoke_unknown, settle_unknown
 from certs.x509.serial import parse_serial
 
 ACTOR = Actor("command", "reconcile_ca")
@@ -36,6 +36,6 @@ class Command(PortalCommand):
             act, word = (revoke_unknown, "revoked") if options["revoke"] else (settle_unknown, "settled")
             act(serial, options["because"], actor=ACTOR)
             return {"success": True, word: serial}
-        told = [reconcile_ca(issuer) for issuer in Issuer.objects.exclude(alias="").order_by("pk")]
+        told = reconcile_every_ca()
         quiet = not any(one["found"] or one["revoked"] or one.get("error") for one in told)
         return {"success": quiet, "cas": told}

@@ -136,7 +136,7 @@ def test_ca_without_a_client_here_is_said_and_does_not_keep_the_others_from_bein
     with unrecorded(*issue(portal, 1)) as (serial,):
         code, answer = run("reconcile_ca")
     assert (code, told_of(answer, issuing_ca().name)["found"]) == (1, [serial])
-    assert "CA_CLIENTS has no entry 'Former-CA'" in told_of(answer, "Of former days")["error"]
+    assert "has no entry 'Former-CA'" in told_of(answer, "Of former days")["error"]
 
 
 def test_settling_needs_a_reason(portal: Portal) -> None:

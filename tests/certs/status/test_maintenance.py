@@ -11,7 +11,7 @@ from audit.clock import database_now
 from certs.ca.lifetime import end_of
 from certs.crl import points_of, publish_crl
 from certs.errors import Conflict
-from certs.models import CRL, Issuer, OperatorAlert, ResponderCertificate
+from certs.models import CRL, IssuanceIntent, Issuer, OperatorAlert, ResponderCertificate
 from certs.status.maintenance import keep_status_information
 from keys.models import Key
 from tests.certs.crl.lists import serials
@@ -105,6 +105,23 @@ def test_ca_that_fails_stops_no_other_and_has_an_alert_of_its_own(portal: Portal
     CRL.objects.filter(point__issuer=certificate.issuer).update(next_update=database_now() + timedelta(hours=1), this_update=database_now())
     keep_status_information()
     assert f"crl:{certificate.issuer.slug}/0" in open_alerts("crl_late")
+
+
+def test_ca_that_cannot_be_compared_stops_no_other(portal: Portal) -> None:
+    """T1: the nightly comparison walks all CAs too; a row that cannot be read is one CA's matter."""
+    (certificate,) = issue(portal, 1)
+    issuer = publish_everything()
+    run("roll_over_ca")
+    intent = IssuanceIntent.objects.get(order_ref=certificate.request.public_id)
+    intent.pk, intent.order_ref, intent.serial_number = None, "req-broken", "4" * 32
+    intent.certificate_der = b"\x30\x03\x02\x01\x05"
+    intent.save(force_insert=True)
+    code, answer = run("reconcile_ca")
+    first, second = answer["cas"]
+    assert (code, first["issuer"], first["listed"]) == (1, issuer.name, False)
+    assert "could not be compared" in first["error"]
+    assert (second["issuer"], second["listed"]) == (f"{issuer.name}-G2", True)
+    assert open_alerts("status_failed") == [f"reconcile:{issuer.name}"]
 
 
 def test_alert_of_a_failed_ca_closes_once_its_turn_works(portal: Portal) -> None:

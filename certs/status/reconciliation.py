@@ -1,0 +1,23 @@
+"""The comparison of every CA with the inventory, in which the failure of one CA never stops the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certs.models import Issuer
+from certs.status.isolation import Failures
+from certs.workflow.reconciling import reconcile_ca
+
+
+def reconcile_every_ca() -> list[dict[str, Any]]:
+    """Return what was found at each CA. A CA whose comparison fails has `error` and an alert of its own."""
+    found = []
+    for issuer in Issuer.objects.exclude(alias="").order_by("pk"):
+        failures = Failures(issuer.name, f"reconcile:{issuer.name}", missing="the comparison with this CA")
+        with failures.caught("comparison"):
+            found.append(reconcile_ca(issuer))
+        if failures.found:
+            error = f"{issuer.name} could not be compared: {failures.found[0]}"
+            found.append({"issuer": issuer.name, "listed": False, "found": [], "revoked": [], "error": error})
+        failures.report()
+    return found
