@@ -80,3 +80,5 @@ def test_what_the_demo_serves_issues_and_seals(demo: Demo) -> None:
     page = post(browser, f"{demo.url}/confirm/", plan=token[1]).url
     within(lambda: "/certificates/cert-" in browser.get(page, timeout=30).text)
     within(lambda: demo.home.json("verify_audit")[1]["sealed"] > 0)
+    # Mails that commands of other processes write link to where this one serves.
+    assert (demo.home.folder / "portal_url").read_text().strip() == demo.url

@@ -86,6 +86,7 @@ ACCEPTED = (
 @pytest.mark.parametrize("accept", ACCEPTED)
 def test_prometheus_finds_the_series_of_every_alarm_that_the_documentation_recommends(portal: Portal, settings: Any, accept: str) -> None:
     """M2: scraped over plain HTTP under the service's name, as Prometheus does it beside the containers."""
+    publish_everything()
     settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["pki.example.com"], True
     settings.PKI_METRICS_TOKEN = "f3a1" * 8
     answer = read(Host="web:8000", Authorization=f"Bearer {settings.PKI_METRICS_TOKEN}", Accept=accept)

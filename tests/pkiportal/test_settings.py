@@ -175,6 +175,12 @@ def test_every_variable_that_the_settings_read_has_bad_values_here() -> None:
     assert read_in_settings(r"env_\w+") == set(BAD), "add values that must be refused to BAD"
 
 
+def test_every_variable_is_documented() -> None:
+    """M3: an error that names a setting is of use to somebody who can look it up."""
+    text = (ROOT / "docs" / "operations" / "settings.md").read_text()
+    assert {name for name in BAD if f"`{name}`" not in text} == set()
+
+
 EMBEDDED = {"PKI_DEBUG", "PKI_HOME"}
 CASES = [(name, value) for name, values in sorted(BAD.items()) for value in values]
 
