@@ -16,7 +16,7 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:  # it names the setting; a traceback would only hide that
-        sys.exit(f"The settings are not complete: {error}")
+        sys.exit(f"These settings cannot be used. {error}")
 
 
 if __name__ == "__main__":
