@@ -11,6 +11,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
+from certs.api.problems import problem
 from pkiportal.health import healthz, readyz
 from pkiportal.metrics import metrics
 from pkiportal.served import Serve, serves
@@ -46,5 +47,7 @@ class OwnPaths:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if serves(Serve(settings.PKI_SERVE), request.path_info):
             return self.get_response(request)
-        text = "This address is served by another service of the portal.\n"
-        return HttpResponse(text, status=404, content_type="text/plain; charset=utf-8")
+        text = "This address is served by another service of the portal."
+        if request.path_info.startswith("/api/"):
+            return problem(404, "not_found", text)
+        return HttpResponse(f"{text}\n", status=404, content_type="text/plain; charset=utf-8")

@@ -67,7 +67,7 @@ def _tell_loss(team: Team, name: str, domain: Domain, change: Change) -> None:
             "name": name,
             "by": change.actor.name,
             "at": change.at,
-            "base_url": settings.PKI_BASE_URL,
+            "base_url": settings.PKI_PORTAL_URL,
         },
         now=change.at,
     )
