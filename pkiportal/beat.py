@@ -6,11 +6,13 @@ from typing import Any
 
 import psycopg
 from celery.schedules import crontab
+from django.conf import settings
 from django.db import connection
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from audit.vendor import on_postgresql
 from certs.workflow.canvas import room_in
+from pkiportal.worker_progress import show_progress
 
 LOCK_KEY = 7203541  # any number that nothing else in the database uses
 WAIT_SECONDS = 2.0
@@ -27,6 +29,8 @@ class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-
     _leads = False
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
+        if not settings.PKI_EMBEDDED:  # there the web process shows whether it lives
+            show_progress()
         if on_postgresql() and not self._is_leader():
             return WAIT_SECONDS
         return float(super().tick(*args, **kwargs))

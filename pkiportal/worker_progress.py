@@ -23,6 +23,14 @@ LOOK_EVERY_SECONDS = 5.0
 EXIT_CODE = 1  # a failure, so that supervisors which restart only then do so
 
 
+def show_progress() -> None:
+    """Touch the file that health checks look at. A file that cannot be touched is logged and stops nothing."""
+    try:
+        Path(settings.PKI_WORKER_PROGRESS_FILE).touch()
+    except OSError as exc:
+        log.warning("PKI_WORKER_PROGRESS_FILE cannot be written, so the health check will fail: %s", exc.strerror)
+
+
 class Progress(bootsteps.StartStopStep):  # type: ignore[misc] # celery has no types
     """Looks at the prefetch slots of the running consumer, and touches PKI_WORKER_PROGRESS_FILE while they are not stuck."""
 
@@ -50,7 +58,7 @@ class Progress(bootsteps.StartStopStep):  # type: ignore[misc] # celery has no t
         # A slot that a running task occupies is given back within the task's time limit.
         if consumer.task_consumer.channel.qos.can_consume() or state.active_requests:
             self._stuck_since = None
-            Path(settings.PKI_WORKER_PROGRESS_FILE).touch()
+            show_progress()
             return
         now = time.monotonic()
         if self._stuck_since is None:

@@ -17,7 +17,7 @@ from celery import Celery
 from celery.worker import state
 from kombu import Connection, Consumer, Queue
 
-from pkiportal.worker_progress import EXIT_CODE, Progress
+from pkiportal.worker_progress import EXIT_CODE, Progress, show_progress
 from tests.deploy.compose import compose
 from tests.faults.resets import ResettingProxy
 from tests.faults.slow_app import NAME
@@ -94,6 +94,13 @@ def test_health_check_fails_when_the_worker_has_not_touched_its_file_for_a_minut
     past = time.time() - 130
     os.utime(tmp_path / "progress", (past, past))
     assert not healthy(tmp_path)
+
+
+def test_progress_file_that_cannot_be_written_is_logged_and_stops_nothing(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """F0: another user's file of that name must not end every worker of the host."""
+    settings.PKI_WORKER_PROGRESS_FILE = "/proc/version/progress"
+    show_progress()
+    assert "PKI_WORKER_PROGRESS_FILE" in caplog.text
 
 
 class SlowWorker:
