@@ -66,3 +66,10 @@ def _permissions_of(role: str) -> list[int]:
     for verb in verbs:
         wanted |= Q(content_type__app_label__in=_ADMIN_APPS, codename__startswith=f"{verb}_")
     return list(DjangoPermission.objects.filter(wanted).values_list("pk", flat=True))
+
+
+def is_as_released(group: Group) -> bool:
+    """Return whether the group is a role with exactly the permissions that `migrate` gives it."""
+    if group.name not in ROLES:
+        return False
+    return set(group.permissions.values_list("pk", flat=True)) == set(_permissions_of(group.name))

@@ -61,7 +61,14 @@ def create_token(
         created_at=now,
         expires_at=expires_at or latest,
     )
-    data = {"name": name, "prefix": token.prefix, "user": user.get_username(), "team": team.slug, "scopes": list(scopes)}
+    data = {
+        "name": name,
+        "prefix": token.prefix,
+        "user": user.get_username(),
+        "team": team.slug,
+        "scopes": list(scopes),
+        "profiles": list(profiles),
+    }
     record(EventType.TOKEN_CREATED, subject=f"token:{token.pk}", actor=actor, at=now, data=data)
     return token, secret
 
