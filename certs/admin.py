@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -19,7 +19,8 @@ from audit.admin import AttributedAdmin, ReadOnlyAdmin
 from audit.log import Actor
 from certs.access.permissions import Authority, Permission, holds
 from certs.admin_filters import AttemptOutcome, AttemptStep, Door, StillOpen
-from certs.errors import PortalError
+from certs.errors import InputRefused, PortalError
+from certs.inventory import certificates_named, filter_requests
 from certs.models import (
     CRL,
     ApiToken,
@@ -47,6 +48,7 @@ from certs.models.team import outside
 from certs.revocation.unblock import MOST_REASON, unblock_key
 from certs.workflow.tokens import revoke_token
 from certs.x509.domains import is_inside
+from certs.x509.serial import serial_readings
 from keys.models import PublicKey
 
 
@@ -110,6 +112,12 @@ class CertificateRequestAdmin(ReadOnlyAdmin):
     list_select_related = ("team",)
     search_fields = ("public_id__exact", "common_name__startswith", "resume_id__exact")
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[CertificateRequest], search_term: str
+    ) -> tuple[QuerySet[CertificateRequest], bool]:
+        """As the portal's own list is searched."""
+        return filter_requests(queryset, text=search_term), False
+
 
 @admin.register(BulkOrder)
 class BulkOrderAdmin(ReadOnlyAdmin):
@@ -161,6 +169,14 @@ class CertificateAdmin(ReadOnlyAdmin):
     list_select_related = ("team", "issuer")
     search_fields = ("cert_id__exact", "common_name__startswith", "serial_number__exact", "sha256_fingerprint__exact")
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Certificate], search_term: str
+    ) -> tuple[QuerySet[Certificate], bool]:
+        """As the portal's own list is searched: in every spelling of a serial number, name or fingerprint."""
+        if not search_term.strip():
+            return queryset, False
+        return queryset.filter(pk__in=certificates_named(Certificate.objects.all(), search_term)), False
+
 
 @admin.register(PolicyEvaluation)
 class PolicyEvaluationAdmin(ReadOnlyAdmin):
@@ -202,6 +218,15 @@ class RevocationAdmin(ReadOnlyAdmin):
     search_fields = ("certificate__cert_id__exact",)
     list_select_related = ("certificate",)
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Revocation], search_term: str
+    ) -> tuple[QuerySet[Revocation], bool]:
+        """By whatever names the certificate."""
+        if not search_term.strip():
+            return queryset, False
+        found = certificates_named(Certificate.objects.all(), search_term)
+        return queryset.filter(certificate__in=found), False
+
 
 @admin.register(IssuanceIntent)
 class IssuanceIntentAdmin(ReadOnlyAdmin):
@@ -209,6 +234,19 @@ class IssuanceIntentAdmin(ReadOnlyAdmin):
     list_filter = ("state",)
     list_select_related = ("issuer",)
     search_fields = ("order_ref__exact", "serial_number__exact")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[IssuanceIntent], search_term: str
+    ) -> tuple[QuerySet[IssuanceIntent], bool]:
+        """By order, or by serial number in every spelling."""
+        if not search_term.strip():
+            return queryset, False
+        try:
+            serials = [f"{number:x}" for number in serial_readings(search_term)]
+        except InputRefused:
+            serials = []
+        return queryset.filter(Q(order_ref=search_term.strip()) | Q(serial_number__in=serials)), False
+
     exclude = ("tbs", "signature_algorithm", "certificate_der")
 
 

@@ -12,7 +12,6 @@ import hmac
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -28,6 +27,7 @@ from audit.clock import database_now
 from audit.models import AuditUnsealed
 from certs.ca.lifetime import end_of
 from certs.ca.responders import newest_responder
+from certs.inventory import expiring, needing_action
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, CRLPoint, Issuer, OperatorAlert, OutgoingMail, Revocation
 from certs.workflow.publishing import own_issuing_cas, own_roots
 from certs.workflow.states import UNFINISHED
@@ -103,8 +103,15 @@ def samples() -> Iterator[Sample]:
     yield Sample("pki_alerts_open", "Operator alerts that nobody closed yet.", open_alerts.count())
     pending = Revocation.objects.filter(confirmed_at__isnull=True)
     yield Sample("pki_revocations_pending", "Revocations that a CA has not confirmed.", pending.count())
-    soon = Certificate.objects.filter(not_after__gt=now, not_after__lt=now + timedelta(days=7), status=Certificate.Status.GOOD)
-    yield Sample("pki_certificates_expiring_7d", "Certificates in force that expire within 7 days.", soon.count())
+    certificates = Certificate.objects.all()
+    soon = expiring(certificates, days=7, now=now)
+    yield Sample("pki_certificates_expiring_7d", "Active certificates (in force, not replaced) that expire within 7 days.", soon.count())
+    due = needing_action(certificates, now=now)
+    yield Sample(
+        "pki_certificates_needing_action",
+        "Active certificates that are due for renewal and have no renewal under way.",
+        due.count(),
+    )
     oldest = AuditUnsealed.objects.aggregate(at=Min("event__at"))["at"]
     age = (now - oldest).total_seconds() if oldest else 0
     yield Sample("pki_audit_oldest_unsealed_seconds", "Age of the oldest audit event that is not sealed; alarm above 60.", age)

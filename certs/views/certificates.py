@@ -11,7 +11,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.models import AuditEvent
 from certs.ca.registry import capabilities_of
-from certs.inventory import page_of, search_certificates
+from certs.inventory import Shown, page_of, search_certificates
 from certs.models import Certificate, Revocation
 from certs.terms import RevocationReason
 from certs.views.doors import authority_of, page
@@ -30,16 +30,15 @@ def index(request: HttpRequest) -> HttpResponse:
     text, status, before = given.get("q", "").strip()[:253], given.get("status", ""), given.get("before", "0")
     days = int(given["expiring"]) if given.get("expiring", "").isdecimal() and len(given["expiring"]) < 5 else 0
     now = database_now()
-    rows = search_certificates(
-        request.user, text=text, status=status if status in (*Certificate.Status.values, "expired") else "", expiring_days=days, now=now
-    )
+    status = status if status in set(Shown) else ""
+    rows = search_certificates(request.user, text=text, status=status, expiring_days=days, now=now)
     found = page_of(rows, before=int(before) if before.isdecimal() else 0)
     context = {
         "page": found,
         "q": text,
-        "status": status,
+        "status": Shown.ACTIVE if status == Shown.GOOD else status,
         "expiring": days,
-        "statuses": [*Certificate.Status.choices, ("expired", "expired")],
+        "statuses": [(one, one.label) for one in Shown if one not in {Shown.ALL, Shown.GOOD}],
         "now": now,
     }
     return render(request, "portal/certificates.html", context)

@@ -7,6 +7,9 @@ import secrets
 
 from certs.errors import InputRefused
 
+_LABEL = re.compile(r"\s*serial(?:[\s_-]*(?:number|no\.?))?\s*[=:]\s*", re.IGNORECASE)
+_OPENSSL = re.compile(r"\s*serial=")  # what follows is hexadecimal, digits alone too
+_BOTH = re.compile(r"[0-9]+\s*\((0x[0-9a-fA-F]+)\)")
 SERIAL_BITS = 159  # 20 octets without the sign bit (RFC 5280 4.1.2.2)
 
 
@@ -25,34 +28,43 @@ def format_serial(serial: int) -> str:
 
 
 def parse_serial(text: str) -> int:
-    """Octets with colons, dashes or spaces between them (a single digit is one octet), `0x`, or hex with a letter in it.
+    """A serial number in a spelling that can mean one number only; `serial_readings` says which spellings there are.
 
     Digits alone may be decimal or hex, so they must be marked. Raises InputRefused.
     """
-    cleaned = text.strip()
-    octets = re.split(r"[:\s-]+", cleaned)
-    if len(octets) > 1 and all(re.fullmatch(r"[0-9a-fA-F]{1,2}", octet) for octet in octets):
-        cleaned = "0x" + "".join(octet.zfill(2) for octet in octets)
-    if re.fullmatch(r"[0-9]+", cleaned):
+    readings = serial_readings(text)
+    if len(readings) > 1:
+        cleaned = text.strip()
         raise InputRefused(
             "A serial number of digits only may be decimal or hex.",
             field="serial_number",
             next_step=f"Write 0x{cleaned[:40]} for hex, or use colons as in 4A:3F:2B.",
         )
-    hexadecimal = cleaned.lower().removeprefix("0x")
-    if not re.fullmatch(r"[0-9a-f]{1,40}", hexadecimal) or int(hexadecimal, 16) == 0:
-        raise InputRefused("This is not a serial number.", field="serial_number", next_step="For example 4A:3F:2B or 0x4a3f2b.")
-    return int(hexadecimal, 16)
+    return readings[0]
 
 
 def serial_readings(text: str) -> tuple[int, ...]:
     """Every number that a pasted serial may mean: one, or for digits alone the decimal and then the hexadecimal reading.
 
+    Octets with colons, dashes or spaces between them (a single digit is one octet), hex with or without `0x`, decimal; after
+    `serial=` (openssl x509 -serial) or `Serial Number:` (openssl x509 -text, browsers) as well, and with zeros in front.
     Raises InputRefused for what is no serial number in any reading (RFC 5280 4.1.2.2: 1 to 20 octets).
     """
-    cleaned = text.strip()
-    if not re.fullmatch(r"[0-9]{1,49}", cleaned):
-        return (parse_serial(text),)
-    readings = dict.fromkeys((int(cleaned), int(cleaned, 16)))
+    label = _LABEL.match(text)
+    cleaned = text[label.end() :].strip() if label else text.strip()
+    both = _BOTH.fullmatch(cleaned)  # openssl writes a short number as `4863787 (0x4a372b)`
+    if both:
+        cleaned = both[1]
+    octets = re.split(r"[:\s-]+", cleaned.removeprefix("0x").removeprefix("0X"))
+    if len(octets) > 1 and all(re.fullmatch(r"[0-9a-fA-F]{1,2}", octet) for octet in octets):
+        cleaned = "0x" + "".join(octet.zfill(2) for octet in octets)
+    if re.fullmatch(r"[0-9]{1,60}", cleaned) and not _OPENSSL.match(text):
+        readings = dict.fromkeys((int(cleaned), int(cleaned, 16)))
+    elif re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,60}", cleaned):
+        readings = dict.fromkeys([int(cleaned, 16)])
+    else:
+        readings = {}
     found = tuple(number for number in readings if 0 < number.bit_length() <= 160)
-    return found or (parse_serial(f"0x{cleaned}"),)  # says why not
+    if not found:
+        raise InputRefused("This is not a serial number.", field="serial_number", next_step="For example 4A:3F:2B or 0x4a3f2b.")
+    return found

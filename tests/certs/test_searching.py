@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from audit.clock import database_now
+from certs.errors import Conflict, NotFound
 from certs.intake.spec import CertificateSpec
-from certs.inventory import search_certificates
-from certs.models import Certificate
+from certs.inventory import find_certificate, search_certificates
+from certs.inventory.search import name_sought
+from certs.models import Certificate, CertificateName, CertificateRequest
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester
 from certs.x509.serial import format_serial
@@ -56,7 +60,14 @@ def test_part_of_a_name(inventory: list[object], typed: str, found: list[str]) -
         lambda c: c.serial_number,
         lambda c: str(int(c.serial_number, 16)),
         lambda c: format_serial(int(c.serial_number, 16)),
+        lambda c: f"serial={int(c.serial_number, 16):X}",
+        lambda c: f"Serial Number: {format_serial(int(c.serial_number, 16)).lower()}",
+        lambda c: "00:" + format_serial(int(c.serial_number, 16)),
+        lambda c: f"0x00{c.serial_number.upper()}",
+        lambda c: format_serial(int(c.serial_number, 16)).replace(":", " "),
         lambda c: c.sha256_fingerprint,
+        lambda c: bytes.fromhex(c.sha256_fingerprint).hex(":").upper(),
+        lambda c: "sha256 Fingerprint=" + bytes.fromhex(c.sha256_fingerprint).hex(":").upper(),
         lambda c: c.request.public_id,
     ],
 )
@@ -64,6 +75,78 @@ def test_whole_id_in_any_spelling(inventory: list[object], spell: Callable[[Cert
     wanted = Certificate.objects.get(common_name="api2.example.com")
     for user, found in zip(inventory, ([wanted], []), strict=True):
         assert list(search_certificates(user, text=f" {spell(wanted)} ", now=database_now())) == found
+
+
+@pytest.mark.parametrize(
+    "spell", [lambda c: c.serial_number, lambda c: format_serial(int(c.serial_number, 16)), lambda c: "API2.example.com."]
+)
+def test_the_admin_finds_what_the_portal_finds(inventory: list[object], admin_client: Client, spell: Callable[[Certificate], str]) -> None:
+    """O7: the admin did not find a serial number as the portal prints it."""
+    wanted = Certificate.objects.get(common_name="api2.example.com")
+    for model in ("certificate", "certificaterequest"):
+        if model == "certificate" or "example" in spell(wanted):
+            page = admin_client.get(f"/admin/certs/{model}/", {"q": spell(wanted)})
+            assert [row.common_name for row in page.context["cl"].result_list] == ["api2.example.com"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("bücher.example.com", "xn--bcher-kva.example.com"),
+        ("BÜCHER", "xn--bcher-kva"),
+        ("a.Example.COM.", "a.example.com"),
+        ("https://a.example.com/login", "a.example.com"),
+        ("DNS:a.example.com", "a.example.com"),
+        ("CN = a.example.com", "a.example.com"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("*.Apps.example.com", "*.apps.example.com"),
+        ("bücher。example。com", "xn--bcher-kva.example.com"),
+        (".", "."),
+        ("\U0001f600x\u200d", "\U0001f600x\u200d"),
+    ],
+)
+def test_a_name_is_sought_as_certificates_hold_it(typed: str, stored: str) -> None:
+    assert name_sought(typed) == stored
+
+
+def test_states_mean_what_they_say(inventory: list[object]) -> None:
+    """O7: `good` listed expired and superseded certificates, `expiring=7` those that are renewed already."""
+    now = database_now()
+    api, api2, db = Certificate.objects.order_by("pk")
+    ending = now + timedelta(days=3)
+    Certificate.objects.filter(pk=api.pk).update(not_after=ending, alert_at=now - timedelta(days=1))
+    Certificate.objects.filter(pk=api2.pk).update(renewed_from=api)
+    Certificate.objects.filter(pk=db.pk).update(not_after=now - timedelta(days=1))
+
+    def found(status: str = "", *, expiring_days: int = 0) -> list[str]:
+        rows = search_certificates(inventory[0], status=status, expiring_days=expiring_days, now=now).order_by("pk")
+        return [row.common_name.partition(".")[0] for row in rows]
+
+    assert (found("active"), found("good")) == (["api2"], ["api2"])
+    assert (found("replaced"), found("expired")) == (["api"], ["db"])
+    assert (found(expiring_days=7), found("needs_action")) == ([], [])
+    Certificate.objects.filter(pk=api2.pk).update(status="revoked")  # the renewal counts no more
+    assert (found("active"), found(expiring_days=7), found("needs_action")) == (["api"],) * 3
+    request = CertificateRequest.objects.get(pk=db.request_id)
+    request.renewed_from = api
+    request.save(update_fields=["renewed_from"])  # under way, or done
+    assert (found("needs_action"), found("active")) == ([], ["api"])
+
+
+def test_a_name_stands_for_its_active_certificate(inventory: list[object]) -> None:
+    """O9: `renew a1.example.com` was answered "This is not a serial number"."""
+    rows = Certificate.objects.visible_to(inventory[0])
+    wanted = Certificate.objects.get(common_name="api2.example.com")
+    row, note = find_certificate(rows, "API2.example.com.")
+    assert (row, wanted.cert_id in note) == (wanted, True)
+    CertificateName.objects.create(certificate=Certificate.objects.get(common_name="db.example.com"), name="api2.example.com")
+    with pytest.raises(Conflict) as several:
+        find_certificate(rows, "api2.example.com")
+    assert several.value.message.count("cert-") == 2
+    with pytest.raises(NotFound, match="neither a certificate id nor a serial number"):
+        find_certificate(rows, "nothing.example.com")
+    with pytest.raises(NotFound):
+        find_certificate(Certificate.objects.visible_to(inventory[1]), "api.example.com")
 
 
 def test_nothing_is_joined_with_the_names(inventory: list[object]) -> None:

@@ -1,0 +1,41 @@
+"""Reads of the inventory that more than one channel needs."""
+
+from certs.inventory.search import (
+    CertificateFilter,
+    Page,
+    Shown,
+    active,
+    certificates_named,
+    expiring,
+    filter_certificates,
+    filter_requests,
+    find_by_serial,
+    find_certificate,
+    in_force,
+    needing_action,
+    open_alerts,
+    page_of,
+    search_certificates,
+    search_requests,
+    sharing_key,
+)
+
+__all__ = [
+    "CertificateFilter",
+    "Page",
+    "Shown",
+    "active",
+    "certificates_named",
+    "expiring",
+    "filter_certificates",
+    "filter_requests",
+    "find_by_serial",
+    "find_certificate",
+    "in_force",
+    "needing_action",
+    "open_alerts",
+    "page_of",
+    "search_certificates",
+    "search_requests",
+    "sharing_key",
+]

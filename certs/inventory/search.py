@@ -1,0 +1,289 @@
+"""Reads that more than one caller needs: what a user may see, found by what people type, in pages that cost the same at any depth."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import idna
+from django.conf import settings
+from django.db.models import Exists, OuterRef, Q, QuerySet, TextField
+from django.db.models.functions import Cast
+
+from audit.clock import database_now
+from certs.errors import Conflict, InputRefused, NotFound
+from certs.models import BulkOrder, Certificate, CertificateName, CertificateRequest, Issuer, OperatorAlert
+from certs.terms import RequestState as S
+from certs.x509.names import parse_ip_address
+from certs.x509.serial import serial_readings
+
+Row = TypeVar("Row", CertificateRequest, Certificate, BulkOrder)
+PAGE = 25
+# As OpenSSL and browsers print them.
+_PREFIX = re.compile(r"^(?:subject\s*=\s*)?(?:dns|cn|ip|ip address)\s*[:=]\s*(?=\S)", re.IGNORECASE)
+_FINGERPRINT = re.compile(r"sha-?256(?:\s*fingerprint)?\s*[=:]\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """`older` is the id to continue from, 0 on the last page."""
+
+    rows: list[Row]
+    older: int
+
+
+def page_of(rows: QuerySet[Row], *, before: int = 0, size: int = PAGE) -> Page[Row]:
+    """Newest first, beginning below the id `before` (0: at the top). A keyset page: no counting, no offset."""
+    if before:
+        rows = rows.filter(pk__lt=before)
+    found = list(rows.order_by("-pk")[: size + 1])
+    return Page(found[:size], found[size - 1].pk if len(found) > size else 0)
+
+
+class Shown(StrEnum):
+    """What a list of certificates shows by state. An empty value shows all.
+
+    `good` is what older links and clients send for `active`.
+    """
+
+    ALL = ""
+    ACTIVE = "active"
+    GOOD = "good"
+    NEEDS_ACTION = "needs_action"
+    REPLACED = "replaced"
+    EXPIRED = "expired"
+    REVOCATION_PENDING = "revocation_pending"
+    REVOKED = "revoked"
+
+    @property
+    def label(self) -> str:
+        return self.value.replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFilter:
+    """What is looked for, the same at every channel: text as people paste it, a state, days until the end."""
+
+    text: str = ""
+    shown: Shown = Shown.ALL
+    expiring_days: int = 0
+
+
+def search_requests(user: Any, *, text: str = "", state: str = "") -> QuerySet[CertificateRequest]:
+    """Requests that the user may see, by id or any name they ask for."""
+    rows = CertificateRequest.objects.visible_to(user).select_related("team", "requester")
+    return filter_requests(rows, text=text, state=state)
+
+
+def filter_requests(rows: QuerySet[CertificateRequest], *, text: str = "", state: str = "") -> QuerySet[CertificateRequest]:
+    """The requests among `rows` of that state, with that id or any name they ask for."""
+    if state:
+        rows = rows.filter(state=state)
+    if text.strip():
+        cleaned, name = text.strip().lower(), name_sought(text)
+        exact = rows.filter(Q(public_id=cleaned) | Q(resume_id=cleaned)).values_list("pk", flat=True)
+        if found := list(exact[:10]):
+            return rows.filter(pk__in=found)
+        rows = rows.alias(dns=Cast("dns_names", TextField()), ips=Cast("ip_addresses", TextField()))
+        rows = rows.filter(Q(common_name__contains=name) | Q(dns__contains=name) | Q(ips__contains=name))
+    return rows
+
+
+def search_certificates(user: Any, *, text: str = "", status: str = "", expiring_days: int = 0, now: datetime) -> QuerySet[Certificate]:
+    """Certificates that the user may see, filtered as `filter_certificates` does."""
+    rows = Certificate.objects.visible_to(user).select_related("team", "issuer", "request")
+    sought = CertificateFilter(text=text, shown=Shown(status), expiring_days=expiring_days)
+    return filter_certificates(rows, sought, now=now)
+
+
+def filter_certificates(rows: QuerySet[Certificate], sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
+    """The certificates among `rows` with that id, serial number, fingerprint or part of a name, in that state."""
+    match sought.shown:
+        case Shown.ACTIVE | Shown.GOOD:
+            rows = active(rows, now=now)
+        case Shown.NEEDS_ACTION:
+            rows = needing_action(rows, now=now)
+        case Shown.REPLACED:
+            rows = in_force(rows, now=now).filter(_is_replaced())
+        case Shown.EXPIRED:
+            rows = rows.filter(not_after__lt=now)
+        case Shown.REVOKED | Shown.REVOCATION_PENDING:
+            rows = rows.filter(status=sought.shown.value)
+    if sought.expiring_days:
+        rows = expiring(rows, days=sought.expiring_days, now=now)
+    if sought.text.strip():
+        rows = rows.filter(pk__in=certificates_named(rows, sought.text))
+    return rows
+
+
+def in_force(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
+    """Neither revoked, nor about to be, nor expired."""
+    return rows.filter(status=Certificate.Status.GOOD, not_after__gt=now)
+
+
+def active(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
+    """In force, and not replaced by a renewal that is good."""
+    return in_force(rows, now=now).exclude(_is_replaced())
+
+
+def expiring(rows: QuerySet[Certificate], *, days: int, now: datetime) -> QuerySet[Certificate]:
+    """Active, with an end within that many days."""
+    return active(rows, now=now).filter(not_after__lte=now + timedelta(days=days))
+
+
+def needing_action(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
+    """Active and due for renewal (its alert date has passed), without a renewal under way: a person has to act."""
+    due = Q(alert_at__lte=now) | Q(alert_at__isnull=True)
+    under_way = CertificateRequest.objects.filter(renewed_from=OuterRef("pk")).exclude(state__in=(S.REJECTED, S.FAILED, S.CANCELLED))
+    ending = expiring(rows, days=settings.PKI_RENEW_BEFORE_DAYS, now=now)
+    return ending.filter(due).exclude(Exists(under_way))
+
+
+def _is_replaced() -> Exists:
+    renewals = Certificate.objects.filter(renewed_from=OuterRef("pk"))
+    return Exists(renewals.filter(status=Certificate.Status.GOOD))
+
+
+def find_certificate(rows: QuerySet[Certificate], text: str) -> tuple[Certificate, str]:
+    """The one certificate among `rows` of that id, serial number in any spelling, or name; and a note where the text could be
+    read in more than one way.
+
+    A name stands for the active certificate that carries it. Raises NotFound; Conflict where a serial number means more than
+    one certificate (two CAs, or decimal and hexadecimal), or a name is carried by several.
+    """
+    cleaned = text.strip()
+    if cleaned.lower().startswith("cert-"):
+        row = rows.filter(cert_id=cleaned.lower()).first()
+        if row is not None:
+            return row, ""
+        if "." not in cleaned:
+            raise NotFound(f"There is no certificate {cleaned[:40]} that you may see.", field="cert_id", next_step="Look it up by name.")
+    try:
+        readings = serial_readings(cleaned)
+    except InputRefused:
+        return _find_by_name(rows, cleaned)
+    try:
+        return find_by_serial(rows, *readings)
+    except NotFound:
+        if CertificateName.objects.filter(name=name_sought(cleaned)).exists():  # a label such as `cafe`
+            return _find_by_name(rows, cleaned)
+        raise
+
+
+def _find_by_name(rows: QuerySet[Certificate], text: str) -> tuple[Certificate, str]:
+    name, now = name_sought(text), database_now()
+    carriers = CertificateName.objects.filter(name=name).values_list("certificate_id", flat=True)
+    found = list(active(rows, now=now).filter(pk__in=carriers).select_related("issuer").order_by("pk")[:10])
+    if not found:
+        raise NotFound(
+            f"No certificate in force that you may see has the name {name[:253]}, and it is neither a certificate id nor a serial number.",
+            field="cert_id",
+            next_step="Write its id (cert-…), its serial number (4A:3F:2B) or one of its names in full.",
+        )
+    if len(found) > 1:
+        named = "; ".join(f"{one.cert_id} ({one.issuer.name}, until {one.not_after:%Y-%m-%d})" for one in found)
+        raise Conflict(
+            f"{len(found)} certificates in force have the name {name}: {named}.",
+            field="cert_id",
+            next_step="Say which one by its id.",
+        )
+    return found[0], f"{name} is the name of {found[0].cert_id}."
+
+
+def name_sought(text: str) -> str:
+    """A name as certificates hold it: lower case, A-labels (RFC 5890), no final dot, canonical IP text.
+
+    Takes what people paste: a URL, `DNS:name` and `CN = name` of OpenSSL, parts of a name.
+    """
+    name = _PREFIX.sub("", text.strip()).strip().lower()
+    if "://" in name:
+        name = name.partition("://")[2].partition("/")[0]
+    address = parse_ip_address(name.strip("[]"))
+    if address is not None:
+        return address
+    if not name.isascii():
+        name = ".".join(_a_label(label) for label in re.split(r"[.\u3002\uff0e\uff61]", name))
+    return name.removesuffix(".") or name
+
+
+def _a_label(label: str) -> str:
+    """The label in ASCII; as it is where it is no international name, which no certificate has."""
+    if label.isascii():
+        return label
+    try:
+        return idna.encode(label, uts46=True).decode()
+    except idna.IDNAError:
+        return label
+
+
+def find_by_serial(rows: QuerySet[Certificate], *readings: int) -> tuple[Certificate, str]:
+    """`find_certificate` for a serial number already read, in one or two ways."""
+    found = list(_with_serial(rows, readings).order_by("pk")[:10])
+    if not found:
+        raise NotFound("No certificate that you may see has this serial number.", field="serial_number", next_step=_spellings(readings))
+    if len(found) > 1:
+        named = "; ".join(f"{c.cert_id} ({c.issuer.name}, 0x{c.serial_number}, decimal {int(c.serial_number, 16)})" for c in found)
+        raise Conflict(
+            f"This serial number means {len(found)} certificates: {named}.",
+            field="serial_number",
+            next_step="Say which one by its cert_id, or write 0x before a hexadecimal number.",
+        )
+    if len(readings) == 1:
+        return found[0], ""
+    reading = "hexadecimal" if found[0].serial_number == f"{readings[1]:x}" else "decimal"
+    return found[0], f"Digits alone may be decimal or hexadecimal; only the {reading} reading is a certificate."
+
+
+def _spellings(readings: Sequence[int]) -> str:
+    if len(readings) > 1:
+        return "It was looked for as decimal and as hexadecimal. Compare it with the certificate's page."
+    return "Write it as in 4A:3F:2B, 0x4a3f2b or 4863787 (decimal)."
+
+
+def sharing_key(certificate: Certificate) -> QuerySet[Certificate]:
+    """Every other certificate in the whole inventory on the same public key (SPKI SHA-256), oldest first."""
+    rows = Certificate.objects.filter(spki_sha256=certificate.spki_sha256).exclude(pk=certificate.pk)
+    return rows.select_related("team", "issuer").order_by("pk")
+
+
+def certificates_named(rows: QuerySet[Certificate], text: str) -> QuerySet[CertificateName, int] | list[int]:
+    """Ids of the certificates among `rows` that this text names: by id, fingerprint, serial number or the id of their request,
+    and only otherwise by a part of a name.
+
+    Each looked up in an index of its own: as alternatives beside a part of a name they would have every row looked at.
+    """
+    lowered = text.strip().lower()
+    label = _FINGERPRINT.match(lowered)
+    fingerprint = lowered[label.end() :] if label else lowered
+    found: list[QuerySet[Certificate]] = [
+        rows.filter(cert_id=lowered),
+        rows.filter(sha256_fingerprint=re.sub(r"[:\s-]", "", fingerprint)),
+        rows.filter(request__in=CertificateRequest.objects.filter(public_id=lowered)),
+    ]
+    with contextlib.suppress(InputRefused):
+        found.append(_with_serial(rows, serial_readings(text)))
+    return [pk for queried in found for pk in queried.values_list("pk", flat=True)] or _named(text)
+
+
+def _with_serial(rows: QuerySet[Certificate], readings: Sequence[int]) -> QuerySet[Certificate]:
+    """The index on serial numbers begins with the issuer, so all issuers are named."""
+    issuers = list(Issuer.objects.values_list("pk", flat=True))
+    return rows.filter(issuer__in=issuers, serial_number__in=[f"{number:x}" for number in readings])
+
+
+def _named(text: str) -> QuerySet[CertificateName, int]:
+    """Certificates with a name of which this is a part; the common name is always one of the names (RFC 9525, BR 7.1.4.3).
+
+    A part in the middle is in no index, but the table of names is narrow: a quarter of a second for a million. Not a join, which
+    takes fifty times as long.
+    """
+    return CertificateName.objects.filter(name__contains=name_sought(text)).values_list("certificate_id", flat=True)
+
+
+def open_alerts() -> QuerySet[OperatorAlert]:
+    return OperatorAlert.objects.filter(closed_at__isnull=True).order_by("-last_seen_at")
