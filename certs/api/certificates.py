@@ -15,9 +15,11 @@ from ninja import Query, Router, Status
 from audit.clock import database_now
 from audit.json_text import json_encoder
 from certs.api.auth import authority_of, requester_for, require_scope
+from certs.api.paging import Cursor, Limit, Sought, page_at
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
-from certs.api.schemas import Accepted, IdempotencyKey, IssuedCertificate, IssueFromCSR, OrderedCertificates
+from certs.api.schemas import Accepted, CertificateList, IdempotencyKey, IssuedCertificate, IssueFromCSR, OrderedCertificates
+from certs.inventory import CertificateFilter, Shown, filter_certificates
 from certs.models import Certificate, CertificateRequest, Revocation
 from certs.terms import RequestState as S
 from certs.workflow.advice import shortened
@@ -135,6 +137,44 @@ def ordered(
         for one in shown
     ]
     return Status(200, {"certificates": told, "next": shown[-1].pk if len(page) > limit else None})
+
+
+@router.get("", response={200: CertificateList, **REFUSALS}, operation_id="list_certificates")
+def index(
+    request: HttpRequest,
+    q: Sought = "",
+    status: Shown = Shown.ALL,
+    expiring: Annotated[int, Query(ge=0, le=9999, description="Active ones that end within so many days.")] = 0,
+    cursor: Cursor = "",
+    limit: Limit = 50,
+) -> Any:
+    """Certificates of the token's team, newest first, found as in the portal.
+
+    `active` are in force and not replaced; `needs_action` are active, due for renewal and without a renewal under way.
+    """
+    require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
+    rows = Certificate.objects.filter(team=request.auth.team).select_related("issuer", "request")  # type: ignore[attr-defined]
+    sought = CertificateFilter(text=q, shown=status, expiring_days=expiring)
+    found = filter_certificates(rows.prefetch_related("names"), sought, now=database_now())
+    page, following = page_at(found, cursor, q, status, expiring, limit=limit)
+    return Status(200, {"certificates": [_summary(one) for one in page.rows], "next": following})
+
+
+def _summary(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "cert_id": certificate.cert_id,
+        "common_name": certificate.common_name,
+        "names": [one.name for one in certificate.names.all()],
+        "serial_number": format_serial(int(certificate.serial_number, 16)),
+        "sha256_fingerprint": certificate.sha256_fingerprint,
+        "status": certificate.status,
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+        "issuer": certificate.issuer.name,
+        "profile": certificate.profile,
+        "key": certificate.key_type,
+        "audit_reference": certificate.request.public_id,
+    }
 
 
 @router.get("/{cert_id}", response={200: dict[str, Any], **REFUSALS}, operation_id="read_certificate")

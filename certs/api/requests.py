@@ -8,11 +8,14 @@ from django.http import Http404, HttpRequest
 from ninja import Router, Status
 
 from certs.api.auth import authority_of, requester_for, require_scope
+from certs.api.paging import Cursor, Limit, Sought, page_at
 from certs.api.responses import REFUSALS
-from certs.api.schemas import IdempotencyKey, Plan, RequestAsForm, RequestInWords, RequestStatus, Submitted
+from certs.api.schemas import IdempotencyKey, Plan, RequestAsForm, RequestInWords, RequestList, RequestStatus, Submitted
 from certs.errors import InputRefused
 from certs.intake.spec import IssuePlan
+from certs.inventory import filter_requests
 from certs.models import CertificateRequest
+from certs.terms import RequestState
 from certs.workflow.answers import answer
 from certs.workflow.holding import resume as resume_request
 from certs.workflow.issuance import Requester, submit_many
@@ -69,6 +72,31 @@ def _submitted(plan: IssuePlan, requester: Requester) -> dict[str, Any]:
     rows = submit_many(plan.specs, requester=requester)
     return {
         "requests": [{"audit_reference": row.public_id, "state": row.state, "url": f"/api/v1/requests/{row.public_id}"} for row in rows]
+    }
+
+
+@router.get("", response={200: RequestList, **REFUSALS}, operation_id="list_requests")
+def index(request: HttpRequest, q: Sought = "", state: RequestState | None = None, cursor: Cursor = "", limit: Limit = 50) -> Any:
+    """Requests of the token's team, newest first, found as in the portal."""
+    require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
+    rows = CertificateRequest.objects.filter(team=request.auth.team).select_related("certificate")  # type: ignore[attr-defined]
+    found = filter_requests(rows, text=q, state=state or "")
+    page, following = page_at(found, cursor, q, state or "", limit=limit)
+    return Status(200, {"requests": [_summary(row) for row in page.rows], "next": following})
+
+
+def _summary(row: CertificateRequest) -> dict[str, Any]:
+    certificate = getattr(row, "certificate", None)
+    return {
+        "audit_reference": row.public_id,
+        "state": row.state,
+        "common_name": row.common_name,
+        "names": row.names,
+        "key": row.key_type,
+        "profile": row.profile,
+        "created_at": row.created_at,
+        "error": row.error,
+        "cert_id": certificate.cert_id if certificate else None,
     }
 
 

@@ -247,3 +247,48 @@ class Problem(Open):
     title: str
     status: int
     detail: str
+
+
+class CertificateSummary(Schema):
+    """A certificate in a list."""
+
+    cert_id: str
+    common_name: str
+    names: list[str]
+    serial_number: str
+    sha256_fingerprint: str
+    status: str
+    not_before: datetime
+    not_after: datetime
+    issuer: str
+    profile: str
+    key: str
+    audit_reference: str
+
+
+class CertificateList(Schema):
+    """A page, newest first; `next` is the `cursor` of the following page, null on the last."""
+
+    certificates: list[CertificateSummary]
+    next: str | None
+
+
+class RequestSummary(Schema):
+    """A request in a list; its address is /api/v1/requests/{audit_reference}."""
+
+    audit_reference: str
+    state: str
+    common_name: str
+    names: list[str]
+    key: str
+    profile: str
+    created_at: datetime
+    error: str
+    cert_id: str | None
+
+
+class RequestList(Schema):
+    """A page, newest first; `next` is the `cursor` of the following page, null on the last."""
+
+    requests: list[RequestSummary]
+    next: str | None

@@ -38,8 +38,9 @@ class Renewal:
 
 
 def plan_renewal(certificate: Certificate, *, authority: Authority, wish: KeyWish = KeyWish.DEFAULT) -> RenewalPlan:
-    """What `renew` would do now. Raises NotFound or NotPermitted."""
+    """What `renew` would do now. Raises NotFound, NotPermitted; Conflict as `renew` does for an option that was not met."""
     authority.check_may_act(certificate)
+    _check_option(certificate, living_renewals([certificate.pk]).get(certificate.pk), wish)
     (plan,) = plan_renewals([_fresh(certificate)], wish=wish, user=authority.user, at=database_now())
     return plan
 
@@ -47,8 +48,8 @@ def plan_renewal(certificate: Certificate, *, authority: Authority, wish: KeyWis
 def renew(certificate: Certificate, *, authority: Authority, door: str, wish: KeyWish = KeyWish.DEFAULT, begin: bool = True) -> Renewal:
     """Renew one certificate; a second call answers the first one's request.
 
-    Raises NotFound, NotPermitted; Conflict for a lineage that was revoked; PolicyRefused with what would pass, where the
-    policy of now says no.
+    Raises NotFound, NotPermitted; Conflict for a lineage that was revoked, or where the first call's request has another key
+    than `wish` asks for; PolicyRefused with what would pass, where the policy of now says no.
     """
     authority.check_may_act(certificate)
     certificate = _fresh(certificate)
@@ -63,7 +64,26 @@ def renew(certificate: Certificate, *, authority: Authority, door: str, wish: Ke
         _note_refusal(plan, actor=authority.actor)
         raise refusal_of(plan)
     (renewal,) = begin_renewals([plan], actor=authority.actor, user=authority.user, door=door, begin=begin)
+    if renewal.already:  # somebody else's, begun since this one was planned
+        _check_option(certificate, renewal.request, wish)
     return renewal
+
+
+def _check_option(certificate: Certificate, existing: CertificateRequest | None, wish: KeyWish) -> None:
+    """Raise Conflict where a renewal exists whose key is not the one asked for: to answer it would claim a success."""
+    if existing is None or wish is KeyWish.DEFAULT or existing.key_reused == (wish is KeyWish.KEEP):
+        return
+    done, asked = ("the same key", "new_key") if existing.key_reused else ("a new key", "keep_key")
+    newest = newest_of(certificate)
+    if newest == certificate:
+        cure = f"Wait until {existing.public_id} has ended, and renew its certificate."
+    else:
+        cure = f"Renew {newest.cert_id} instead, which has taken its place."
+    raise Conflict(
+        f"{certificate.cert_id} is renewed already, by {existing.public_id} and with {done}. Nothing was changed.",
+        field=asked,
+        next_step=cure,
+    )
 
 
 def refusal_of(plan: RenewalPlan) -> PolicyRefused | Conflict:

@@ -23,7 +23,7 @@ from certs.terms import RevocationReason as R
 from certs.workflow import approval
 from certs.workflow.compromise import revoke
 from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.renewal import renew
+from certs.workflow.renewal import plan_renewal, renew
 from certs.workflow.renewal_plans import KeyWish
 from certs.workflow.succession import lineage_of
 from keys.lifecycle import private_key_for
@@ -62,6 +62,33 @@ def test_renewing_twice_answers_the_first(certificate: Certificate) -> None:
     assert [first.already, during.already, after.already] == [False, True, True]
     assert first.request == during.request == after.request
     assert Certificate.objects.count() == 2
+
+
+def test_an_option_that_was_not_met_is_refused_and_never_a_success(certificate: Certificate) -> None:
+    """O6: `renew --new-key` after a renewal answered `success: true, "key": "kept"`."""
+    first = renew(certificate, authority=PORTAL, door="command", wish=KeyWish.KEEP, begin=False)
+    for plan_or_do in (
+        lambda: renew(certificate, authority=PORTAL, door="command", wish=KeyWish.NEW, begin=False),
+        lambda: plan_renewal(certificate, authority=PORTAL, wish=KeyWish.NEW),
+    ):
+        with pytest.raises(Conflict, match="renewed already") as refused:
+            plan_or_do()
+        assert first.request.public_id in refused.value.next_step
+    finished(first)
+    with pytest.raises(Conflict) as refused:
+        renew(certificate, authority=PORTAL, door="command", wish=KeyWish.NEW, begin=False)
+    newest = lineage_of(certificate)[-1]
+    assert newest.cert_id in refused.value.next_step
+    assert Certificate.objects.count() == 2
+    assert renew(newest, authority=PORTAL, door="command", wish=KeyWish.NEW, begin=False).already is False
+    for wish in (KeyWish.KEEP, KeyWish.DEFAULT):
+        assert renew(certificate, authority=PORTAL, door="command", wish=wish, begin=False).already
+
+
+def test_a_key_that_was_made_anew_is_not_kept(certificate: Certificate) -> None:
+    finished(renew(certificate, authority=PORTAL, door="command", wish=KeyWish.NEW, begin=False))
+    with pytest.raises(Conflict, match="with a new key"):
+        renew(certificate, authority=PORTAL, door="command", wish=KeyWish.KEEP, begin=False)
 
 
 def test_two_renewals_at_once_are_one(certificate: Certificate) -> None:
