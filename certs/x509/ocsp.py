@@ -22,11 +22,11 @@ from certs.x509.der_writing import bit_string, extension, generalized_time, inte
 MAX_REQUEST = 4096  # octets; a request for one certificate has about 80
 MAX_CERTIFICATES = 10
 MAX_NONCE = 128  # RFC 9654 2.1: 1 to 128 octets
-_HASHES: dict[str, str] = {
-    "1.3.14.3.2.26": "sha1",
-    "2.16.840.1.101.3.4.2.1": "sha256",
-    "2.16.840.1.101.3.4.2.2": "sha384",
-    "2.16.840.1.101.3.4.2.3": "sha512",
+_HASHES: dict[bytes, str] = {
+    bytes.fromhex("06052b0e03021a"): "sha1",
+    bytes.fromhex("0609608648016503040201"): "sha256",
+    bytes.fromhex("0609608648016503040202"): "sha384",
+    bytes.fromhex("0609608648016503040203"): "sha512",
 }
 _OID_NONCE = bytes.fromhex("06092b0601050507300102")
 _OID_BASIC = bytes.fromhex("06092b0601050507300101")
@@ -124,8 +124,10 @@ def _asked(node: der.Node) -> CertID:
     oid = algorithm.child(0)
     hashed_with = tlv(0x30, tlv(der.OID, oid.content), *(tlv(der.NULL) for _ in parameters))
     raw = tlv(0x30, hashed_with, tlv(0x04, name_hash), tlv(0x04, key_hash), integer(number))
-    der.parse(raw)
-    return CertID(raw, (_HASHES.get(der.dotted(oid), ""), name_hash, key_hash), f"{number:x}")
+    name = _HASHES.get(tlv(oid.tag, oid.content), "")
+    if not name:
+        der.parse(raw)  # of all that was taken over, only an OID that is not known could be no DER
+    return CertID(raw, (name, name_hash, key_hash), f"{number:x}")
 
 
 def _extensions(wrapped: der.Node) -> dict[str, tuple[bool, bytes]]:
