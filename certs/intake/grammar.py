@@ -14,7 +14,7 @@ from lark.lexer import Lexer
 from certs.errors import NotUnderstood
 from certs.intake.meaning import LIST_EXAMPLE, Part, issue_plan, key_of, validity_of_parts
 from certs.intake.reasons import EXAMPLE as REVOKE_EXAMPLE
-from certs.intake.reasons import OFFERED, reason_words
+from certs.intake.reasons import OFFERED, names_a_host, reason_words
 from certs.intake.spec import IntakeDefaults, Plan, RenewPlan, RevokePlan
 from certs.intake.words import EXAMPLE, Word, issue_words, read_words
 from certs.terms import RevocationReason
@@ -141,14 +141,15 @@ def _not_understood(word: Word, example: str) -> NotUnderstood:
 
 def _renew_words(words: list[Word]) -> list[Word]:
     result = []
-    for word in words:
+    for word, following in zip(words, [*words[1:], None], strict=True):
         low = word.text.lower()
-        if low in _SMALL_IN_RENEWAL:
+        before_a_host = low in ("for", "of") and following is not None and names_a_host(following, "a renewal")
+        if low in _SMALL_IN_RENEWAL or before_a_host:
             continue
         kind = _RENEWAL.get(low, word.kind)
         if kind not in _IN_RENEWAL and kind not in ("KEEP", "NEW"):
             message = f"{word.text[:80]!r} is not understood: a renewal takes a certificate's id and may say 'with a new key', nothing else"
-            raise NotUnderstood(message, position=word.at, example=RENEW_EXAMPLE)
+            raise NotUnderstood(names_a_host(word, "a renewal") or message, position=word.at, example=RENEW_EXAMPLE)
         result.append(Word(kind, word.text, word.at, word.value))
     return result
 

@@ -48,6 +48,7 @@ _HEADS = {"revoke": "REVOKE", "revocation": "REVOKE", "cert": "CERT", "certifica
 _DESTROY = frozenset("destroy delete erase".split())
 _LONGEST_SERIAL = 64  # 20 octets as hex pairs with colons take 59 characters
 _GROUPED = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2})+")
+_HOST = re.compile(r"(?:\*\.)?(?:[\w-]+\.)+[\w-]+\.?")
 _KEY_WORDS = (("private", "key"), ("key",))
 
 
@@ -110,7 +111,18 @@ def _next(words: list[Word], at: int) -> tuple[Word, int]:
                 return Word("DESTROYKEY", word.text, word.at), 1 + len(key)
     if low in _HEADS or low in _STARTERS:
         return Word(_HEADS.get(low) or _STARTERS[low], word.text, word.at), 1
-    raise NotUnderstood(f"{word.text[:80]!r} is not understood in a revocation; reasons are: {OFFERED}", position=word.at, example=EXAMPLE)
+    message = f"{word.text[:80]!r} is not understood in a revocation; reasons are: {OFFERED}"
+    raise NotUnderstood(names_a_host(word, "a revocation") or message, position=word.at, example=EXAMPLE)
+
+
+def names_a_host(word: Word, what: str) -> str:
+    """What to say of a host's name in the place of a certificate's id; "" for any other word. `what` takes the id."""
+    if word.kind != "NAME" or not _HOST.fullmatch(word.text):
+        return ""
+    return (
+        f"{word.text[:80]!r} is a host and may have several certificates: {what} takes a certificate's id, such as cert-5678; "
+        "the inventory finds it by the name"
+    )
 
 
 def _private_key_reason(phrase: list[Word]) -> R | None:
@@ -143,5 +155,9 @@ def serial_number(text: str, at: int = 0) -> int:
         elif _GROUPED.fullmatch(low) or re.fullmatch(r"(0x)?[0-9a-f]+", low):
             number = int(low.removeprefix("0x").replace(":", "").replace("-", ""), 16)
     if not 0 < number < 1 << 160:
-        raise NotUnderstood(f"{text[:64]!r} is not a serial number", position=at, example="Revoke serial 4A:3F:2B - reason: superseded")
+        raise NotUnderstood(
+            f"{text[:64]!r} is not a serial number: write one in hexadecimal, such as 4A:3F:2B, or a certificate's id, such as cert-5678",
+            position=at,
+            example="Revoke serial 4A:3F:2B - reason: superseded",
+        )
     return number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from certs.errors import CSRRefused, InputRefused, NotUnderstood
@@ -34,6 +34,7 @@ class Row:
     number: int
     cells: tuple[str, ...]
     extra: str = ""
+    notes: tuple[str, ...] = ()  # what a person may not see in the spreadsheet program
 
     @property
     def source(self) -> str:
@@ -61,11 +62,11 @@ def row_line(row: Row, rules: Rules) -> Line:
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
             raise
-        return refused_line(row.number, row.source, refused, owner=owner)
+        return replace(refused_line(row.number, row.source, refused, owner=owner), notes=row.notes)
     except InputRefused as refused:
         problem = f"{refused.message} {refused.next_step}".strip()
-        return Line(row.number, row.source, None, owner=owner, problem=problem, field=refused.field)
-    return Line(row.number, row.source, spec, owner=owner, notes=tuple(notes))
+        return Line(row.number, row.source, None, owner=owner, notes=row.notes, problem=problem, field=refused.field)
+    return Line(row.number, row.source, spec, owner=owner, notes=(*row.notes, *notes))
 
 
 def _check_row(row: Row, owner: str) -> None:

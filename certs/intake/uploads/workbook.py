@@ -5,36 +5,51 @@ from __future__ import annotations
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime, time
 from typing import Any
 
 import openpyxl
+from openpyxl.reader.excel import ExcelReader
 from openpyxl.utils import get_column_letter
 
 from certs.errors import InputRefused
-from certs.intake.uploads.archive import read_entry
+from certs.intake.uploads.archive import read_entry, shown
 from certs.intake.uploads.csv_table import rows_of
+from certs.intake.uploads.layout import WIDEST, layout_of
 from certs.intake.uploads.limits import Limits
 from certs.intake.uploads.rows import Row
 from certs.intake.uploads.secrets import refuse_secrets
 
 _LAST_ROW = 1_048_576  # of any spreadsheet program
-_WIDEST = 256
 _MACROS = ("vbaproject.bin", "vbadata.xml")
 _XML = (".xml", ".rels", ".vml")
 _ENTITIES = (b"<!DOCTYPE", b"<!ENTITY")
 
 
 def workbook_rows(archive: zipfile.ZipFile, limits: Limits) -> list[Row]:
-    """The rows of its one sheet. `archive` was bounded by `open_archive`. Raises InputRefused, CSRRefused(secret_pasted)."""
+    """The rows of its one visible sheet, with notes on what is hidden there. `archive` was bounded by `open_archive`. Raises
+    InputRefused, CSRRefused(secret_pasted).
+    """
     names = [name.lower() for name in archive.namelist()]
     if any(name.rpartition("/")[2] in _MACROS or "macrosheets/" in name for name in names):
         raise _refused("The workbook has macros.", "Save it as XLSX without macros, or as CSV.")
     # Without it openpyxl would read XML with the standard library, entities and all.
     assert openpyxl.DEFUSEDXML, "defusedxml is not in use"
-    rows = rows_of(_records(archive), limits)  # first: it ends at the row that is too many
+    assert archive.fp is not None  # open until its `with` ends
+    with _readable():
+        book = ExcelReader(archive.fp, read_only=True, keep_links=False)
+        book.read()
+        sheet = _sheet(book.wb)
+        parts = {one.name: part.target for one, part in book.parser.find_sheets()}
+        layout = layout_of(archive, parts[sheet.title])
+        rows = rows_of(layout.merged(_records(sheet)), limits)  # first: it ends at the row that is too many
+        hidden = [shown(other.title) for other in book.wb.worksheets if other.sheet_state != "visible" and _has_content(other)]
     _check_parts(archive)
-    return rows
+    about_all = [*layout.hidden_columns_notes(), *(f"The hidden sheet {name!r} was not read." for name in hidden)]
+    rows = [replace(row, notes=layout.notes(row.number)) for row in rows]
+    return [replace(rows[0], notes=(*about_all, *rows[0].notes)), *rows[1:]]
 
 
 def _check_parts(archive: zipfile.ZipFile) -> None:
@@ -47,21 +62,25 @@ def _check_parts(archive: zipfile.ZipFile) -> None:
             refuse_secrets(content.decode("utf-8", "replace"))
 
 
-def _records(archive: zipfile.ZipFile) -> Iterator[tuple[int, list[str]]]:
-    """Numbered rows as text."""
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Hostile bytes in third-party parsers: whatever they raise, the sender gets a clean refusal."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and validations, which say nothing here
-            assert archive.fp is not None  # open until its `with` ends
-            workbook = openpyxl.load_workbook(archive.fp, read_only=True, keep_links=False)
-            for number, cells in enumerate(_sheet(workbook).iter_rows(max_row=_LAST_ROW), start=1):
-                texts = _texts(number, cells)
-                refuse_secrets("\t".join(texts))  # before a title of it can stand in a refusal
-                yield number, texts
+            yield
     except (InputRefused, MemoryError):
         raise
-    except Exception as error:  # hostile bytes in a third-party parser: whatever it raises, the sender gets a clean refusal
+    except Exception as error:
         raise _not_readable() from error
+
+
+def _records(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    """Numbered rows as text."""
+    for number, cells in enumerate(sheet.iter_rows(max_row=_LAST_ROW), start=1):
+        texts = _texts(number, cells)
+        refuse_secrets("\t".join(texts))  # before a title of it can stand in a refusal
+        yield number, texts
 
 
 def _sheet(workbook: Any) -> Any:
@@ -82,7 +101,7 @@ def _has_content(sheet: Any) -> bool:
 
 
 def _texts(number: int, cells: Sequence[Any]) -> list[str]:
-    if len(cells) > _WIDEST:
+    if len(cells) > WIDEST:
         raise _refused(f"Row {number} has a cell in column {get_column_letter(len(cells))}.", "Delete what stands right of the table.")
     return [_text(cell) for cell in cells]
 

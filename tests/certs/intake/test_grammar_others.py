@@ -32,7 +32,8 @@ def test_renewal(text: str, cert_id: str, new_key: bool) -> None:
 
 NOT_RENEWALS = [
     ("Renew", "", "Which certificate?"),
-    ("Renew api.example.com", "api.example.com", "a renewal takes a certificate's id"),
+    ("Renew api.example.com", "api.example.com", "a host and may have several certificates: a renewal takes a certificate's id"),
+    ("Renew the certificate for *.example.com", "*.example.com", "the inventory finds it by the name"),
     ("Renew cert-1 and cert-2", "cert-2", "Two certificates: 'cert-1' and 'cert-2'; say one"),
     ("Renew cert-1 for 90 days", "for 90 days", "a renewal takes a certificate's id"),
     ("Renew cert-1 with RSA 4096", "RSA 4096", "a renewal takes a certificate's id"),
@@ -137,7 +138,8 @@ NOT_REVOCATIONS = [
     ("Revoke cert-1 - superseded, do not destroy the key", "do not", "is not understood in a revocation"),
     ("Revoke cert-1 and cert-2 - superseded", "cert-2", "Two certificates"),
     ("Revoke cert-1 serial 4A - superseded", "4A", "Two certificates"),
-    ("Revoke api.example.com - superseded", "api.example.com", "is not understood in a revocation"),
+    ("Revoke api.example.com - superseded", "api.example.com", "a host and may have several certificates: a revocation takes"),
+    ("Revoke serial api.example.com - superseded", "api.example.com", "or a certificate's id, such as cert-5678"),
     ("Revoke serial", "serial", "The serial number is missing"),
     ("Revoke serial xyz - superseded", "xyz", "'xyz' is not a serial number"),
     ("Revoke serial 0 - superseded", "0", "'0' is not a serial number"),
