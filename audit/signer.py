@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
@@ -143,7 +144,10 @@ def announce_epoch(epoch: int) -> None:
 def _write_public(signer: FileSigner, verifier: Verifier) -> None:
     """Replace the file whole, so that no reader sees half of it."""
     new = signer.public_file.with_suffix(".pub.new")
+    new.touch(mode=0o600)
     new.write_text(f"{verifier}\n", encoding="utf-8")
+    if signer.public_file.exists():  # whoever could read the old one reads the new one
+        new.chmod(stat.S_IMODE(signer.public_file.stat().st_mode))
     new.replace(signer.public_file)
 
 

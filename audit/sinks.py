@@ -60,7 +60,7 @@ class FileSink:
     def publish(self, note: str) -> None:
         """Append, unless the file is as far already: two sealers that finish at once may come here in either order."""
         statement = read_statement(note)
-        descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o644)
+        descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             tail = _tail(file)

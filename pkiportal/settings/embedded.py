@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 
 from pkiportal.env import env_bool, env_hosts, env_name, env_secret, env_str, refused
+from pkiportal.home import prepare_home
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
 from pkiportal.settings.base import BASE_DIR
 
@@ -23,7 +24,7 @@ PKI_ROOT_KEY_BACKEND = env_name("PKI_ROOT_KEY_BACKEND", "root")
 PKI_OCSP_KEY_BACKEND = env_name("PKI_OCSP_KEY_BACKEND", "local")
 # Every variable is read: from here on, files are made.
 try:
-    PKI_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
+    prepare_home(PKI_HOME, database="portal.sqlite3", mail="mail")
 except OSError as exc:
     raise refused("PKI_HOME", f"must name a folder that this process can make or write to: {exc.strerror}.") from None
 

@@ -1,0 +1,56 @@
+"""The folder of the embedded portal: keys, database, mails and checkpoints, for its owner alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+MARK = "secret_key"  # the first file that the portal makes in its folder
+
+
+class OpenToOthers(Exception):
+    """The folder, or a file in it, is open to other accounts, and the portal does not change that."""
+
+
+def prepare_home(home: Path, *, database: str, mail: str) -> None:
+    """Make the folder, or take group's and others' access away from an existing one.
+
+    Only a folder that is empty or holds a portal is changed. Raises OpenToOthers, with the command
+    to run, for any other one that others may enter, and for one that belongs to another account:
+    PKI_HOME may name a shared folder by mistake. Raises OSError where nothing can be written.
+
+    The database file and the mail folder are made here, because SQLite gives its -wal and -shm
+    files the mode of the database, and Django's mail backend would leave its folder open.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _open_to_others(home):
+        mine = (home / MARK).exists() or not any(home.iterdir())
+        if not mine or not _close(home):
+            raise OpenToOthers(
+                "names a folder that other accounts can enter: it would show them keys, mails and "
+                'the database. Nothing was written. Run: chmod 700 "$PKI_HOME"   or name a folder '
+                "of the portal's own."
+            )
+    for entry in sorted(home.iterdir()):
+        if not entry.is_symlink() and _open_to_others(entry) and not _close(entry):
+            raise OpenToOthers(
+                f"names a folder in which other accounts can read {entry.name}, and that file is "
+                f'not the portal\'s. Run as its owner: chmod go-rwx "$PKI_HOME/{entry.name}"'
+            )
+    os.close(os.open(home / database, os.O_CREAT | os.O_RDWR, 0o600))
+    (home / mail).mkdir(mode=0o700, exist_ok=True)
+
+
+def _open_to_others(path: Path) -> bool:
+    return bool(path.stat().st_mode & OTHERS)
+
+
+def _close(path: Path) -> bool:
+    """Take group's and others' access away. Returns False where this account may not."""
+    try:
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~OTHERS)
+    except PermissionError:
+        return False
+    return True
