@@ -189,8 +189,8 @@ def host_of(url: str) -> str:
 
 
 def env_address(name: str, default: str = "", *, schemes: Sequence[str], example: str) -> str:
-    """The address of a server that has no path, without a slash at its end; "" where neither value nor default is given."""
-    value = env_str(name, default).rstrip("/")
+    """The address of a server that has no path, without a slash at its end; an empty value is the default."""
+    value = (env_str(name) or default).rstrip("/")
     if value and _split(name, value, schemes, example=example).path:
         raise refused(name, f"must have no path, as in {example}.")
     return value

@@ -42,7 +42,7 @@ def _kept_secret(path: Path) -> str:
 SECRET_KEY = _GIVEN_SECRET_KEY or _kept_secret(PKI_HOME / "secret_key")
 # The address that certificates name, kept by the first `manage.py up`: every process of this PKI_HOME must say the same one.
 PKI_BASE_URL_FILE = PKI_HOME / "base_url"
-if "PKI_BASE_URL" not in os.environ and PKI_BASE_URL_FILE.exists():
+if not os.environ.get("PKI_BASE_URL") and PKI_BASE_URL_FILE.exists():
     PKI_BASE_URL = PKI_BASE_URL_FILE.read_text(encoding="ascii").strip()
 # The address at which `manage.py up` serves now: what links in mails need, of commands too.
 PKI_PORTAL_URL_FILE = PKI_HOME / "portal_url"

@@ -28,7 +28,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from certs.x509.csr_building import build_csr
 from tests.deploy.compose import HOST
 from tests.deploy.production import WEB, Production, production
+from tests.harness.plugin.parts import needed
 
+# One worker of pytest-xdist sets this up once.
+pytestmark = pytest.mark.xdist_group("production")
 PASSWORD = "correct horse battery"
 ACCOUNT = f"""
 from django.contrib.auth import get_user_model
@@ -42,15 +45,9 @@ print(create_token(user=user, team=team, name="test", scopes=SCOPES, actor=Actor
 """
 
 
-def _needed(name: str) -> str:
-    if not (value := os.environ.get(name, "")):
-        pytest.skip(f"{name} is not set: run `make test T=tests/deploy`, which starts what it stands for")
-    return value
-
-
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
-    database, program = _needed("PKI_TEST_DATABASE_URL"), Path(_needed("PKI_TEST_VAULT_PROGRAM"))
+    database, program = needed("PKI_TEST_DATABASE_URL"), Path(needed("PKI_TEST_VAULT_PROGRAM"))
     with production(tmp_path_factory.mktemp("production"), database_url=database, vault_program=program) as running:
         yield running
 

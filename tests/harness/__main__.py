@@ -100,7 +100,9 @@ def run_tests(paths: Sequence[str]) -> int:
 
 
 def _pytest(arguments: Sequence[str], env: Mapping[str, str]) -> int:
-    return _run([VENV / "bin" / "python", "-m", "pytest", "-n", _WORKERS, *arguments], env)
+    # loadgroup: tests that share something dear to set up (marker xdist_group) stay with one worker.
+    spread = ["-n", _WORKERS, "--dist", "loadgroup"]
+    return _run([VENV / "bin" / "python", "-m", "pytest", *spread, *arguments], env)
 
 
 def _run(command: Sequence[str | Path], env: Mapping[str, str]) -> int:

@@ -276,6 +276,14 @@ def test_address_in_certificates_is_an_allowed_host(base: str, host: str, monkey
     assert production(monkeypatch, PKI_BASE_URL=base)["ALLOWED_HOSTS"] == ["pki.example.com", host]
 
 
+def test_empty_address_is_none_and_never_stands_in_a_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """M3: what `PKI_BASE_URL=` in an environment file, or a variable that Compose could not put in, leaves behind."""
+    found = load(monkeypatch, "embedded", PKI_HOME=str(tmp_path), PKI_BASE_URL="", PKI_PORTAL_URL=" ")
+    assert found["PKI_BASE_URL"] == found["PKI_PORTAL_URL"] == "http://127.0.0.1:8000"
+    with pytest.raises(ImproperlyConfigured, match=r"^PKI_BASE_URL "):
+        production(monkeypatch, PKI_BASE_URL="")
+
+
 def test_embedded_links_follow_the_port_while_certificates_keep_their_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """M6: `up` writes where it serves into PKI_HOME; commands of other processes read it."""
     assert load(monkeypatch, "embedded", PKI_HOME=str(tmp_path))["PKI_PORTAL_URL"] == "http://127.0.0.1:8000"

@@ -82,7 +82,7 @@ def _be_found_at(address: str) -> None:
     """On the very first start, certificates are made to name this server for CRL, OCSP and the CA's certificate. Later the address
     stays, for it is in certificates then; so it does where PKI_BASE_URL gives it.
     """
-    if "PKI_BASE_URL" in os.environ or settings.PKI_BASE_URL_FILE.exists() or Path(str(settings.DATABASES["default"]["NAME"])).exists():
+    if os.environ.get("PKI_BASE_URL") or settings.PKI_BASE_URL_FILE.exists() or Path(str(settings.DATABASES["default"]["NAME"])).exists():
         return
     settings.PKI_BASE_URL = address
     settings.PKI_BASE_URL_FILE.write_text(address + "\n", encoding="ascii")

@@ -27,7 +27,7 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 
-def _needed(name: str) -> str:
+def needed(name: str) -> str:
     """The variable's value; without it the test is left out with the reason, or fails where CI must run everything."""
     value = os.environ.get(name, "")
     if not value:
@@ -47,7 +47,7 @@ class VaultAccess:
 
 @pytest.fixture(scope="session")
 def vault_access() -> VaultAccess:
-    return VaultAccess(_needed("PKI_TEST_VAULT_ADDR"), Path(_needed("PKI_TEST_VAULT_CACERT")), _needed("PKI_TEST_VAULT_TOKEN"))
+    return VaultAccess(needed("PKI_TEST_VAULT_ADDR"), Path(needed("PKI_TEST_VAULT_CACERT")), needed("PKI_TEST_VAULT_TOKEN"))
 
 
 def connect(access: VaultAccess) -> hvac.Client:
@@ -86,7 +86,7 @@ _MOUNT_NUMBERS = count(1)
 @pytest.fixture
 def own_vault(tmp_path: Path) -> Iterator[Vault]:
     """A Vault for this test alone, unsealed, to be sealed, killed and started again without disturbing the others."""
-    vault = Vault(tmp_path / "vault", Path(_needed("PKI_TEST_VAULT_PROGRAM")))
+    vault = Vault(tmp_path / "vault", Path(needed("PKI_TEST_VAULT_PROGRAM")))
     try:
         vault.start()
         vault.initialise()
@@ -106,8 +106,8 @@ class SoftHSMToken:
 
 @pytest.fixture(scope="session")
 def softhsm() -> SoftHSMToken:
-    _needed("SOFTHSM2_CONF")
-    return SoftHSMToken(Path(_needed("PKI_TEST_SOFTHSM_MODULE")), _needed("PKI_TEST_SOFTHSM_TOKEN_LABEL"), _needed("PKI_TEST_SOFTHSM_PIN"))
+    needed("SOFTHSM2_CONF")
+    return SoftHSMToken(Path(needed("PKI_TEST_SOFTHSM_MODULE")), needed("PKI_TEST_SOFTHSM_TOKEN_LABEL"), needed("PKI_TEST_SOFTHSM_PIN"))
 
 
 @pytest.fixture(scope="session")
@@ -115,4 +115,4 @@ def browser_type_launch_args() -> dict[str, object]:
     """pytest-playwright's own fixture, pointed at the Chromium of the machine."""
     # Playwright's synchronous API keeps an event loop running in the test's thread, which Django would take for asynchronous code.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    return {"executable_path": _needed("PKI_TEST_CHROMIUM"), "args": CHROMIUM_ARGUMENTS}
+    return {"executable_path": needed("PKI_TEST_CHROMIUM"), "args": CHROMIUM_ARGUMENTS}
