@@ -50,6 +50,12 @@ def _decide(request: CertificateRequest, *, user: Any, digest: str, comment: str
     if request.state != S.AWAITING_APPROVAL:
         raise Conflict(f"{request.public_id} does not wait for approval any more (it is {request.state}).")
     now, actor = database_now(), Actor("user", user.get_username())
+    if granted and request.validity.days_left(now) < 1:
+        raise Conflict(
+            f"The end date of {request.public_id}, {request.not_after}, is over, or almost over.",
+            field="not_after",
+            next_step="Reject it with that reason; the requester can ask again with a later end date.",
+        )
     Approval.objects.create(request=request, approver=user, digest=digest, granted=granted, comment=comment[:500], decided_at=now)
     event = EventType.REQUEST_APPROVED if granted else EventType.REQUEST_REJECTED
     fields = {} if granted else {"error": f"Rejected by {user.get_username()}: {comment}"[:1000]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.test import Client
 
+from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.api.schemas import IssuedCertificate
 from certs.models import Certificate, CertificateRequest, Issuer
@@ -200,3 +202,42 @@ def test_words_are_planned_and_refused_with_their_position(api: Api) -> None:
     assert (status, told["type"]) == (422, "urn:pki-portal:error:not_understood")
     assert {"position", "example"} <= told.keys()
     assert CertificateRequest.objects.count() == 0
+
+
+def in_days(days: int) -> str:
+    return (database_now().date() + timedelta(days=days)).isoformat()
+
+
+def test_end_date_is_honoured_by_the_ca_endpoint(api: Api) -> None:
+    """D1: in place of a number of days."""
+    status, told = api.post("/certificates/issue", {"csr": pem_csr("a.example.com"), "not_after": in_days(20)})
+    assert (status, told["not_after"]) == (200, f"{in_days(20)}T23:59:59Z")
+
+
+@pytest.mark.parametrize("end", [1893456000, "2030-1-1", "20300101", "2030-01-01T00:00:00Z", "2030-02-30", "soon", True, ""])
+def test_end_date_that_is_no_iso_date_is_refused_by_its_field(api: Api, end: object) -> None:
+    """D1."""
+    for path, body in (("/certificates/issue", {"csr": "x"}), ("/requests", {"common_name": "a.example.com"})):
+        status, told = api.post(path, body | {"not_after": end})
+        assert status == 422
+        assert "not_after" in json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    "more", [{"not_after": "2020-01-01"}, {"not_after": "2126-12-31"}, {"not_after": "2027-01-31", "validity_days": 30}]
+)
+def test_end_date_of_no_use_is_refused_by_its_field(api: Api, more: dict[str, object]) -> None:
+    """D1: past, beyond a century, or beside a number of days."""
+    for path, body in (("/certificates/issue", {"csr": pem_csr("a.example.com")}), ("/requests", {"common_name": "a.example.com"})):
+        status, told = api.post(path, body | more)
+        assert (status, told["field"]) == (422, "not_after")
+        assert told["next_step"]
+
+
+def test_items_of_an_order_keep_their_end_dates(api: Api) -> None:
+    """D1, for REST items."""
+    items: list[dict[str, object]] = [{"name": "a.example.com", "not_after": in_days(20)}, {"name": "b.example.com", "validity_days": 20}]
+    _, told = api.post("/bulk", {"items": items, "plan_only": True})
+    assert [(line["validity_days"], line["not_after"]) for line in told["lines"]] == [(None, in_days(20)), (20, None)]
+    status, told = api.post("/bulk", {"items": [items[0] | items[1]]})
+    assert (status, told["field"]) == (422, "not_after")

@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group
 from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
+from certs.errors import Conflict
 from certs.intake.spec import CertificateSpec, IssuePlan
 from certs.models import Certificate, CertificateRequest
 from certs.terms import RequestState as S
@@ -161,3 +162,14 @@ def test_renewal_of_an_end_date_is_as_long_as_the_request_was(twin_portal: Reque
     assert renewal.request.digest != certificate.request.digest
     follower = Certificate.objects.get(request=finished(renewal))
     assert follower.not_after - follower.issued_at > timedelta(days=31, hours=23)
+
+
+def test_an_end_date_that_is_over_cannot_be_approved(twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec) -> None:
+    """D1: no key is made for a certificate that cannot be issued any more."""
+    request = ask(twin_portal, make_spec("*.apps.example.com", until=until(5)))
+    walk([request.pk])
+    CertificateRequest.objects.filter(pk=request.pk).update(not_after=until(-1))
+    with pytest.raises(Conflict, match="is over, or almost over"):
+        approval.approve(request, user=officer(), digest=request.digest)
+    request.refresh_from_db()
+    assert request.state == S.AWAITING_APPROVAL
