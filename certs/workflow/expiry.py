@@ -6,13 +6,14 @@ renewal needs an approval that it does not inherit is asked for half as long aga
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from audit.clock import database_now
@@ -20,13 +21,17 @@ from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.errors import Conflict
 from certs.models import Approval, Certificate, CertificateRequest, Issuer
+from certs.notifications.alerts import raise_alert
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.expiry_mails import alert_what_is_left, tell_approvers, tell_failed, tell_owners
-from certs.workflow.renewal import DEAD, Renewal, begin_renewals
+from certs.workflow.renewal import DEAD, Renewal, begin_renewals, living_renewals
 from certs.workflow.renewal_plans import RELATED, RenewalPlan, Verdict, plan_renewals
 from certs.workflow.revocation import begin_telling, request_revocation
 from certs.workflow.succession import SCHEDULE_DOOR
+from keys.interruptions import INTERRUPTIONS
+
+log = logging.getLogger(__name__)
 
 CHUNK = 100
 SCHEDULE = Actor("system", "renewal schedule")
@@ -82,10 +87,45 @@ def check_expiry(*, begin: bool = True) -> Checked:
     now = database_now()
     for certificates in _batches(now):
         done.checked += len(certificates)
-        _check(certificates, done, now=now, begin=begin)
+        _check_apart(certificates, done, now=now, begin=begin)
     done.superseded_revoked = retire_superseded(now=now)
     alert_what_is_left(now=now)
     return done
+
+
+def _check_apart(certificates: Sequence[Certificate], done: Checked, *, now: datetime, begin: bool) -> None:
+    """Check a page together; or, when that fails, each certificate alone, so that one bad
+    certificate stops neither the others nor the run. It is logged and alerted.
+    """
+    try:
+        _check(certificates, done, now=now, begin=begin)
+    except INTERRUPTIONS:
+        raise
+    except Exception as exc:
+        if len(certificates) > 1:
+            for certificate in certificates:
+                _check_apart([certificate], done, now=now, begin=begin)
+            return
+        (certificate,) = certificates
+        if isinstance(exc, Conflict):  # revoked, or its key blocked, since it was read: nothing is due
+            return
+        if isinstance(exc, IntegrityError) and living_renewals([certificate.pk]):  # another caller was first
+            return
+        log.exception("%s could not be renewed", certificate.cert_id)
+        _alert_failed(certificate, exc, now=now)
+
+
+@transaction.atomic
+def _alert_failed(certificate: Certificate, exc: Exception, *, now: datetime) -> None:
+    """The error's text may quote anything, so only its type is told."""
+    raise_alert(
+        kind="renewal_failed",
+        cause=f"certificate:{certificate.cert_id}",
+        message=f"{certificate.cert_id} ({certificate.common_name}) could not be renewed: "
+        f"{type(exc).__name__}. It expires on {certificate.not_after:%d %b %Y} UTC.",
+        next_step=f"The log has the traceback. Renew it by hand: `manage.py renew {certificate.cert_id}`. The next run tries again.",
+        now=now,
+    )
 
 
 def _check(certificates: Sequence[Certificate], done: Checked, *, now: datetime, begin: bool) -> None:

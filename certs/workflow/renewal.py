@@ -130,9 +130,12 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
     now = database_now()
     blocked = blocked_keys({plan.certificate.spki_sha256 for plan in plans if not plan.new_key})
     ids = sorted(plan.certificate.pk for plan in plans)
-    locked = {
-        c.pk: c for c in Certificate.objects.select_for_update(of=("self",)).select_related("revocation").filter(pk__in=ids).order_by("pk")
-    }
+    # 1. Lock: certificates in id order, so that two callers agree, then the renewals that failed.
+    list(Certificate.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
+    failed = _lock_failed(ids)
+    # 2. Only then read. A revocation or a resume that was committed while this transaction waited
+    #    is seen now; read together with the lock, a joined row would be the one before the wait.
+    locked = {c.pk: c for c in Certificate.objects.select_related("revocation").filter(pk__in=ids)}
     existing = living_renewals(ids)
     fresh = []
     for plan in plans:
@@ -142,7 +145,8 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
             fresh.append(plan)
         elif len(plans) == 1 and certificate.pk not in existing:
             raise _stopped(certificate) if stops_lineage(certificate) else Conflict("Its key was blocked just now.", field="cert_id")
-    _cancel_failed([plan.certificate.pk for plan in fresh], actor=actor, now=now)
+    renewed = {plan.certificate.pk for plan in fresh}
+    _cancel_failed([request for request in failed if request.renewed_from_id in renewed], actor=actor, now=now)
     requests = _insert(fresh, actor=actor, user=user, door=door, now=now)
     if begin and requests:
         start_on_commit([request.pk for request in requests], bulk=door == SCHEDULE_DOOR)
@@ -156,9 +160,14 @@ def _found(plan: RenewalPlan, existing: dict[int, CertificateRequest]) -> Renewa
     return Renewal(request, plan, already=True) if request is not None else None
 
 
-def _cancel_failed(certificate_ids: Sequence[int], *, actor: Actor, now: datetime) -> None:
+def _lock_failed(certificate_ids: Sequence[int]) -> list[CertificateRequest]:
+    """Renewals of these certificates that failed. Nobody can resume them before this transaction ends."""
+    rows = CertificateRequest.objects.select_for_update().filter(renewed_from__in=certificate_ids, state=S.FAILED)
+    return list(rows.order_by("pk"))
+
+
+def _cancel_failed(failed: Sequence[CertificateRequest], *, actor: Actor, now: datetime) -> None:
     """A renewal that failed makes room for a new one: it can no longer be resumed, or there could be two."""
-    failed = CertificateRequest.objects.select_for_update().filter(renewed_from__in=certificate_ids, state=S.FAILED).order_by("pk")
     moves = [
         Move(
             request,
