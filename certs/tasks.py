@@ -12,11 +12,16 @@ from kombu.exceptions import OperationalError
 
 from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
-from certs.issuance.turn import Turn, run_parts
+from certs.ca.registry import is_remote
+from certs.issuance import slots
+from certs.issuance.turn import Turn, claim_ca, let_go_of_ca, run_parts
+from certs.models import CertificateRequest, Issuer
 from certs.notifications import mail
 from certs.status import maintenance, reconciliation
+from certs.terms import RequestState
 from certs.workflow import destruction, expiry, holding, recovery, revoking, steps, succession
 from certs.workflow.bulk import chunks, dispatching, drafting
+from certs.workflow.canvas import queue_of, room_in, start_remote
 from certs.workflow.steps.keys import KeysUnavailable
 
 log = logging.getLogger(__name__)
@@ -39,13 +44,44 @@ def create_csrs(self: Any, ids: Sequence[int]) -> Sequence[int]:
 
 @shared_task(bind=True, max_retries=None)
 def submit_to_ca(self: Any, ids: Sequence[int], *, complete: bool = False) -> Sequence[int]:
+    """Submit to the own CAs. Requests for remote CAs are handed over to the queue `ca-remote`, so
+    that a CA that hangs delays nobody here.
+    """
+    rows = CertificateRequest.objects.filter(pk__in=ids, state=RequestState.CSR_CREATED, held_since__isnull=True)
+    remote = [(pk, item is not None) for pk, alias, item in rows.values_list("pk", "issuer__alias", "bulk_item") if is_remote(alias)]
+    _start_remote(remote)
+    away = {pk for pk, _ in remote}
+    return _submit(self, [pk for pk in ids if pk not in away], complete=complete)
+
+
+@shared_task(bind=True, max_retries=None)
+def submit_to_remote_ca(self: Any, ids: Sequence[int]) -> Sequence[int]:
+    """Submit to CAs that are asked over the network, and record what they issue. At the end those
+    go on that waited for a place at the same CAs.
+    """
+    try:
+        return _submit(self, ids, complete=True)
+    finally:
+        for issuer in Issuer.objects.filter(pk__in=CertificateRequest.objects.filter(pk__in=ids).values("issuer")):
+            _start_remote(slots.waiting_for_place(issuer))
+
+
+def _submit(task: Any, ids: Sequence[int], *, complete: bool) -> Sequence[int]:
     """A CA that does not take orders is tried again after 1, 2 and 4 seconds; then the requests are held and the operator told."""
     try:
         return steps.submit_to_ca(ids, complete=complete)
     except steps.Unavailable as exc:
-        _retry(self, exc, ids)
+        _retry(task, exc, ids)
         holding.hold_for_ca(exc.ids, exc.message)
     return ids
+
+
+def _start_remote(requests: Sequence[tuple[int, bool]]) -> None:
+    """Single requests and lines of bulk orders, each in their lane."""
+    for bulk in (False, True):
+        ids = [pk for pk, is_line in requests if is_line is bulk]
+        if ids and not start_remote(ids, bulk=bulk):
+            log.warning("%d request(s) for remote CAs wait for room in their queue", len(ids))
 
 
 @shared_task
@@ -97,12 +133,16 @@ def sweep() -> int:
 
 @shared_task
 def process_revocations() -> int:
-    """Own CRLs are begun first: a CA elsewhere that is slow to answer must not hold them up."""
+    """Deliver revocations. Own CRLs are begun first, and remote CAs have workers of their own: a
+    CA that is slow to answer must not hold them up.
+    """
     try:
         publish_status.apply_async(retry=False)
     except (OperationalError, OSError) as exc:
         log.warning("broker unreachable, the CRLs wait for beat: %s", exc)
-    return revoking.process_revocations()
+    own, remote = _own_and_remote()
+    _sweep_remote(remote)
+    return revoking.process_revocations(Turn(own))
 
 
 @shared_task
@@ -123,14 +163,64 @@ SWEEP_PARTS: tuple[tuple[str, Callable[[Turn], int]], ...] = (
 
 @shared_task
 def sweep_ca() -> dict[str, int | str]:
-    """Resume what was held for a CA that works again, and see to wrong, late and unwanted certificates."""
-    return run_parts(SWEEP_PARTS, Turn())
+    """Resume what was held for a CA that works again, and see to wrong, late and unwanted
+    certificates: at the own CAs here, at each remote CA in a task of its own.
+    """
+    own, remote = _own_and_remote()
+    _sweep_remote(remote)
+    return run_parts(SWEEP_PARTS, Turn(own))
+
+
+@shared_task
+def sweep_remote_ca(issuer_id: int) -> dict[str, int | str]:
+    """The same at one remote CA. Does nothing while another worker's turn there goes on."""
+    issuer = claim_ca(issuer_id)
+    if issuer is None:
+        return {}
+    try:
+        return run_parts(SWEEP_PARTS, Turn([issuer]))
+    finally:
+        let_go_of_ca(issuer_id)
+
+
+def _own_and_remote() -> tuple[list[Issuer], list[Issuer]]:
+    issuers = list(Issuer.objects.exclude(alias="").order_by("pk"))
+    remote = [issuer for issuer in issuers if is_remote(issuer.alias)]
+    return [issuer for issuer in issuers if issuer not in remote], remote
+
+
+def _sweep_remote(issuers: Sequence[Issuer]) -> None:
+    for issuer in issuers:
+        _send_if_room(sweep_remote_ca, issuer.pk)
+
+
+def _send_if_room(task: Any, *args: int) -> None:
+    """What is sent again by the next turn anyway is not piled up while the workers are away."""
+    try:
+        if room_in(queue_of(task.name, bulk=False)):
+            task.apply_async(args=args, retry=False)
+    except (OperationalError, OSError) as exc:
+        log.warning("broker unreachable, %s waits for beat: %s", task.name, exc)
 
 
 @shared_task
 def reconcile_cas() -> int:
-    """Certificates at CAs that nobody here knows, or that were revoked there without us."""
-    return sum(len(one["found"]) + len(one["revoked"]) for one in reconciliation.reconcile_every_ca())
+    """Certificates at CAs that nobody here knows, or that were revoked there without us. Returns
+    what was found at the own CAs; each remote CA is asked in a task of its own.
+    """
+    own, remote = _own_and_remote()
+    for issuer in remote:
+        _send_if_room(reconcile_remote_ca, issuer.pk)
+    return _count(reconciliation.reconcile_each(own))
+
+
+@shared_task
+def reconcile_remote_ca(issuer_id: int) -> int:
+    return _count(reconciliation.reconcile_each(Issuer.objects.filter(pk=issuer_id)))
+
+
+def _count(told: Sequence[dict[str, Any]]) -> int:
+    return sum(len(one["found"]) + len(one["revoked"]) for one in told)
 
 
 @shared_task

@@ -7,7 +7,6 @@ import threading
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
@@ -46,9 +45,15 @@ def _build(alias: str) -> KeyBackend:
             f"KEY_BACKENDS has no entry {alias!r} (it has: {known}).",
             next_step="Configure it where this process runs, or let the process run where it is configured.",
         ) from None
-    backend = import_string(config["BACKEND"])(alias, **config.get("OPTIONS", {}))
+    try:
+        backend = import_string(config["BACKEND"])(alias, **config.get("OPTIONS", {}))
+    except (ImportError, KeyError, TypeError) as exc:  # their texts name modules and options, never values
+        raise KeyBackendNotConfigured(
+            f"The entry {alias!r} of KEY_BACKENDS makes no backend: {exc}.",
+            next_step="Correct its BACKEND and OPTIONS and restart this process.",
+        ) from exc
     if not isinstance(backend, KeyBackend):
-        raise ImproperlyConfigured(f"{config['BACKEND']} is not a KeyBackend.")
+        raise KeyBackendNotConfigured(f"{config['BACKEND']}, the entry {alias!r} of KEY_BACKENDS, is not a KeyBackend.")
     return backend
 
 

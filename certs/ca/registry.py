@@ -43,6 +43,13 @@ def own_ca(alias: str) -> BookkeepingCA | None:
     return client if isinstance(client, BookkeepingCA) else None
 
 
+def is_remote(alias: str) -> bool:
+    """Whether a CA is asked over the network, so that its workers are those of the queue
+    `ca-remote`. So is one that is not configured in this process.
+    """
+    return own_ca(alias) is None
+
+
 def _build(alias: str) -> CAClient:
     try:
         config: dict[str, Any] = settings.CA_CLIENTS[alias]

@@ -6,6 +6,7 @@ that the portal does not know, read one by one, matched by public key, names and
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,8 @@ from certs.x509.verifying import names_of
 from keys.backends.vault_session import VaultSession
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyNotPermitted, KeyOperationRefused
 from keys.spec import spki_sha256
+
+log = logging.getLogger(__name__)
 
 BACKDATE = timedelta(seconds=30)  # the engine's own default
 CLOCK_TOLERANCE = timedelta(minutes=10)
@@ -239,8 +242,13 @@ class VaultPKIClient(CAClient):
                 data = self._read(text)
                 if data is None or data.get("revocation_time"):
                     continue
-                certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
-                if not _is_ca(certificate):
+                try:
+                    certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
+                    is_ca = _is_ca(certificate)
+                except ValueError:  # the others are told all the same
+                    log.warning("%s lists %s, which cannot be read", self.mount, text)
+                    continue
+                if not is_ca:
                     yield certificate.public_bytes(Encoding.DER)
         except KeyBackendError as exc:
             raise CAUnreachable(str(exc)) from exc
@@ -266,7 +274,7 @@ class VaultPKIClient(CAClient):
         except KeyOperationRefused as exc:
             if "not found" in str(exc):
                 raise NotFound(f"{self.mount} never issued serial {order.serial_number:x}.") from exc
-            raise CAUnreachable(str(exc)) from exc
+            raise CAUnreachable(str(exc), answered=True) from exc
         except KeyBackendError as exc:
             raise CAUnreachable(str(exc)) from exc
 

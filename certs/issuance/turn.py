@@ -34,13 +34,16 @@ class Turn:
 
     def __init__(self, issuers: Iterable[Issuer] | None = None) -> None:
         chosen = Issuer.objects.exclude(alias="") if issuers is None else issuers
-        self._serving = {issuer.pk for issuer in chosen}
+        self._served = {issuer.pk for issuer in chosen}
+        self._serving = set(self._served)
         self.began = database_now()
         self._until = time.monotonic() + PART_SECONDS
 
     def start_part(self) -> None:
-        """Give the next part its time."""
+        """Give the next part its time, and renew the lease on the CAs."""
         self._until = time.monotonic() + PART_SECONDS
+        until = database_now() + timedelta(seconds=PART_SECONDS + settings.PKI_ATTEMPT_LEASE_SECONDS)
+        Issuer.objects.filter(pk__in=self._served, sweep_lease_until__isnull=False).update(sweep_lease_until=until)
 
     def is_over(self) -> bool:
         return time.monotonic() >= self._until
@@ -73,6 +76,19 @@ class Turn:
         """Note that the CA did not do what was asked. It is left out unless it answered."""
         if not error.answered:
             self.leave_out(issuer)
+
+
+def claim_ca(issuer_id: int) -> Issuer | None:
+    """Take the lease of a CA's sweep. None while another worker's turn at this CA goes on."""
+    now = database_now()
+    free = Issuer.objects.filter(Q(sweep_lease_until__isnull=True) | Q(sweep_lease_until__lt=now), pk=issuer_id)
+    until = now + timedelta(seconds=PART_SECONDS + settings.PKI_ATTEMPT_LEASE_SECONDS)
+    return Issuer.objects.get(pk=issuer_id) if free.update(sweep_lease_until=until) else None
+
+
+def let_go_of_ca(issuer_id: int) -> None:
+    """End the lease of a CA's sweep."""
+    Issuer.objects.filter(pk=issuer_id).update(sweep_lease_until=None)
 
 
 @transaction.atomic

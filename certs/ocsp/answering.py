@@ -91,7 +91,8 @@ def _again(slug: str, data: bytes) -> Reply | None:
         return None
     now = clock.now()
     if now >= kept.until or look_up(kept.signer.issuer_id, kept.serial).version != kept.version:
-        _kept.pop((slug, data), None)
+        with _lock:  # `_keep` looks for the oldest, which fails when the dictionary changes meanwhile
+            _kept.pop((slug, data), None)
         return None
     return kept.reply
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from certs.models import Issuer
@@ -10,9 +11,14 @@ from certs.workflow.reconciling import reconcile_ca
 
 
 def reconcile_every_ca() -> list[dict[str, Any]]:
-    """Return what was found at each CA. A CA whose comparison fails has `error` and an alert of its own."""
+    """Return what was found at every CA, as `reconcile_each`."""
+    return reconcile_each(Issuer.objects.exclude(alias="").order_by("pk"))
+
+
+def reconcile_each(issuers: Iterable[Issuer]) -> list[dict[str, Any]]:
+    """Return what was found at each of these CAs. A CA whose comparison fails has `error` and an alert of its own."""
     found = []
-    for issuer in Issuer.objects.exclude(alias="").order_by("pk"):
+    for issuer in issuers:
         failures = Failures(issuer.name, f"reconcile:{issuer.name}", missing="the comparison with this CA")
         with failures.caught("comparison"):
             found.append(reconcile_ca(issuer))

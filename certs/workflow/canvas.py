@@ -50,6 +50,24 @@ def start(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = False) -> boo
     return True
 
 
+def start_remote(ids: Sequence[int], *, bulk: bool = False) -> bool:
+    """Publish submissions to remote CAs, in the queue whose workers wait for nobody else. False
+    when there is no room in that queue or the broker cannot be reached: the sweeper tries again.
+    """
+    task = "certs.tasks.submit_to_remote_ca"
+    if not room_in(queue_of(task, bulk=bulk)):
+        return False
+    tasks = [in_lane(signature(task, args=(list(ids),)), bulk=bulk)]
+    if bulk:
+        tasks.append(in_lane(signature("certs.tasks.close_chunks", immutable=True), bulk=True))
+    try:
+        chain(*tasks).apply_async(retry=False)
+    except (OperationalError, OSError) as exc:
+        log.warning("broker unreachable, %d request(s) wait for the sweeper: %s", len(ids), exc)
+        return False
+    return True
+
+
 def in_lane(task: Signature, *, bulk: bool) -> Signature:
     """The task for its room's bulk queue, or as it is (settings.CELERY_TASK_ROUTES)."""
     return task.set(queue=queue_of(task.task, bulk=True)) if bulk else task

@@ -17,6 +17,7 @@ from django.db import IntegrityError, transaction
 
 from audit.lending import lent_connection
 from audit.log import one_transaction, together
+from certs.ca.registry import is_remote
 from certs.errors import PortalError
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest
@@ -123,7 +124,9 @@ def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Wor
     with together():
         requests, now, read = insert_requests(wanted)
         judged = evaluate_and_move(requests, now=now, read=read)
-        return requests, _noted(requests, judged, now=now, at_once=False)
+        # A remote CA is asked by the workers of its own queue: the chunk's chain hands over to them.
+        here = [request for request in requests if not is_remote(request.issuer.alias)]
+        return requests, _noted(here, judged, now=now, at_once=False)
 
 
 def finish(works: Sequence[Work]) -> None:

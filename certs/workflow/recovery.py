@@ -6,6 +6,7 @@ Runs every few seconds from beat; each part is safe to run twice at once.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
 
@@ -57,12 +58,19 @@ def restart_standing() -> int:
         )
         for (losses, bulk), rows in groupby(sorted(standing, key=_lane), key=_lane):
             ids, size = [pk for pk, _, _ in rows], chunk_size(losses)
-            room = room_in(queue_of(STEP_TASKS[state], bulk=bulk))
+            queue = queue_of(STEP_TASKS[state], bulk=bulk)
+            room = room_in(queue)
+            _say_why(ids, state, f"Waits for a worker of the queue {queue}, since more than {settings.PKI_SWEEP_AFTER_SECONDS} s.")
             for first in range(0, len(ids), size)[:room]:
                 chunk = ids[first : first + size]
                 start(chunk, at=state, bulk=bulk)
                 count += len(chunk)
     return count
+
+
+def _say_why(ids: Sequence[int], state: S, why: str) -> None:
+    """For requests that wait without a known reason. One that was taken up meanwhile keeps what it has."""
+    CertificateRequest.objects.filter(pk__in=ids, state=state, error="", held_since__isnull=True).update(error=why)
 
 
 def _lane(row: tuple[int, int, int | None]) -> tuple[int, bool]:

@@ -63,7 +63,7 @@ def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: date
         _check_path(source, move.path)
     moved = {move.request.pk for move in moves if _is_held_back(move.request) and move.request.state == source}
     values = {
-        move.request.pk: {"state": str(move.path[-1]), "state_changed_at": now, **move.fields}
+        move.request.pk: {"state": str(move.path[-1]), "state_changed_at": now, **_no_reason(move, source), **move.fields}
         for move in moves
         if not _is_held_back(move.request)
     }
@@ -76,9 +76,14 @@ def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: date
     record_many([Event(event, move.request.subject, actor, now, data) for move in winners for event, data in move.events])
     for move in winners:
         move.request.state, move.request.state_changed_at = move.path[-1], now
-        for name, value in move.fields.items():
+        for name, value in {**_no_reason(move, source), **move.fields}.items():
             setattr(move.request, _attribute(name), value)
     return moved
+
+
+def _no_reason(move: Move, source: S) -> dict[str, str]:
+    """A request that leaves a state in which it waited has no reason to wait any more."""
+    return {"error": ""} if move.request.error and source in UNFINISHED else {}
 
 
 def _is_held_back(request: CertificateRequest) -> bool:
@@ -105,6 +110,14 @@ def _check_path(source: S, path: Sequence[S]) -> None:
 def annotate_many(requests: Sequence[CertificateRequest], fields: Mapping[int, Mapping[str, Any]]) -> None:
     """Set columns other than the state, which may differ from row to row (a hold, a loss). The caller holds the row locks."""
     update_rows(CertificateRequest, {request.pk: fields[request.pk] for request in requests})
+
+
+def note_reasons(requests: Sequence[CertificateRequest], reasons: Mapping[int, str]) -> None:
+    """Write why requests wait, by id, from the first failed try on: retries and alerts come later.
+    The caller holds the row locks.
+    """
+    changed = [request for request in requests if request.pk in reasons and request.error != reasons[request.pk][:1000]]
+    annotate_many(changed, {request.pk: {"error": reasons[request.pk][:1000]} for request in changed})
 
 
 def lock_ready(ids: Sequence[int], state: S) -> list[CertificateRequest]:

@@ -145,9 +145,9 @@ CELERY_BEAT_SCHEDULER = "pkiportal.beat.LeaderScheduler"
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
 # A worker looks at its queues in this order, so whatever is in a bulk queue waits for everything else.
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"queue_order_strategy": "priority"}
-_BULK_ROOMS = ("workflow", "policy", "keys", "ca", "inventory")
+_BULK_ROOMS = ("workflow", "policy", "keys", "ca", "ca-remote", "inventory")
 CELERY_TASK_QUEUES = [
-    *(Queue(name) for name in ("workflow", "policy", "keys", "ca", "inventory", "audit", "mail", "destroy")),
+    *(Queue(name) for name in ("workflow", "policy", "keys", "ca", "ca-remote", "inventory", "audit", "mail", "destroy")),
     *(Queue(f"{room}-bulk") for room in _BULK_ROOMS),
 ]
 CELERY_TASK_ROUTES = {
@@ -157,6 +157,10 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.make_chunk": {"queue": "keys"},
     "certs.tasks.submit_to_ca": {"queue": "ca"},
     "certs.tasks.issue_chunk": {"queue": "ca"},
+    # CAs that are asked over the network have workers of their own: one that hangs delays no own CA.
+    "certs.tasks.submit_to_remote_ca": {"queue": "ca-remote"},
+    "certs.tasks.sweep_remote_ca": {"queue": "ca-remote"},
+    "certs.tasks.reconcile_remote_ca": {"queue": "ca-remote"},
     "certs.tasks.process_revocations": {"queue": "ca"},
     "certs.tasks.sweep_ca": {"queue": "ca"},
     "certs.tasks.publish_status": {"queue": "ca"},
@@ -211,6 +215,8 @@ PKI_CA_ORGANIZATION = env_name("PKI_CA_ORGANIZATION")
 PKI_CA_LEAST_DAYS = env_int("PKI_CA_LEAST_DAYS", 7, minimum=1)
 PKI_DEFAULT_POLICY = env_name("PKI_DEFAULT_POLICY", "default")
 PKI_ATTEMPT_LEASE_SECONDS = env_int("PKI_ATTEMPT_LEASE_SECONDS", 45, minimum=5)
+# Batches that may be with one remote CA at once; fewer than the workers of the queue `ca-remote` have processes.
+PKI_CA_PARALLEL = env_int("PKI_CA_PARALLEL", 2, minimum=1)
 PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1)
 # The sweeper and beat send no more to a queue in which so many messages wait: its workers are away or far behind.
 PKI_SWEEP_QUEUE_MOST = env_int("PKI_SWEEP_QUEUE_MOST", 50, minimum=1)

@@ -20,7 +20,7 @@ from certs.workflow.attempts import as_things_stand, close_attempts, keep_unclai
 from certs.workflow.believing import Believed
 from certs.workflow.certificates import record_certificates, record_queries
 from certs.workflow.endings import fail_many
-from certs.workflow.states import WORKER
+from certs.workflow.states import WORKER, note_reasons
 from certs.workflow.steps.asking_ca import Mismatch, Result, Work, own_ca_of
 from certs.x509.pem import serial_of
 
@@ -57,7 +57,11 @@ def record_answers(work: Work, results: dict[int, Result], *, complete: bool) ->
         source=S.CSR_CREATED,
         now=now,
     )
-    return {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
+    unavailable = {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
+    waits = {pk: f"{work.issuer.name} has not issued it: {message}. It is tried again." for pk, message in unavailable.items()}
+    waits |= {pk: f"{work.issuer.name} works on it: {r.message}" for pk, (_, r) in mine.items() if isinstance(r, Pending)}
+    note_reasons([request for request, _ in mine.values()], waits)
+    return unavailable
 
 
 def _given_up(work: Work, results: Mapping[int, Result], standing: Collection[str]) -> dict[int, Result]:

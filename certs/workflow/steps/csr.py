@@ -20,8 +20,8 @@ from certs.terms import RequestState as S
 from certs.workflow.attempts import Lease, as_things_stand, close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
 from certs.workflow.endings import ASK_AGAIN, KEY_BLOCKED, fail_many, reject_many, worn_out
-from certs.workflow.states import WORKER, Move, lock_ready, transition_many
-from certs.workflow.steps.keys import KeysUnavailable
+from certs.workflow.states import WORKER, Move, lock_ready, note_reasons, transition_many
+from certs.workflow.steps.keys import KeysUnavailable, key_reason
 from certs.x509.csr_building import build_csr
 from keys.errors import KeyBackendError
 from keys.lifecycle import blocked_keys, private_keys_for, side_by_side
@@ -166,6 +166,7 @@ def record_csrs(work: CSRWork, signed: Signed) -> dict[int, str]:
     insert_models(rows)
     transition_many(moves, source=S.KEY_READY, actor=WORKER, now=now, seen=True)
     _end(failures, now=now)
+    note_reasons([requests[pk] for pk in unavailable], {pk: key_reason(message) for pk, message in unavailable.items()})
     return unavailable
 
 

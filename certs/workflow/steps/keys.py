@@ -17,7 +17,7 @@ from certs.terms import RequestState as S
 from certs.workflow.attempts import Lease, as_things_stand, close_attempts, keep_unclaimed, open_attempts
 from certs.workflow.beats import pause
 from certs.workflow.endings import fail_many, worn_out
-from certs.workflow.states import WORKER, Move, lock_ready, transition_many
+from certs.workflow.states import WORKER, Move, lock_ready, note_reasons, transition_many
 from certs.workflow.steps.brought import advance_brought
 from certs.workflow.steps.reused import advance_reused
 from certs.workflow.succession import keys_followed
@@ -145,9 +145,15 @@ def record_keys(work: KeyWork, made: Made) -> tuple[list[CertificateRequest], di
         record_public_keys({by_id[work.keys[r.pk].pk].spki_sha256: r.team.slug for r in good}, now=now)
     transition_many(moves, source=S.APPROVED, actor=WORKER, now=now, seen=True)
     fail_many(failures, source=S.APPROVED, now=now)
+    note_reasons([work.requests[pk] for pk in unavailable], {pk: key_reason(message) for pk, message in unavailable.items()})
     for request in good:
         request.key = by_id[work.keys[request.pk].pk]
     return good, unavailable, now
+
+
+def key_reason(message: str) -> str:
+    """Why a request waits whose key backend did not do what was asked."""
+    return f"The key backend cannot be used now: {message} It is tried again."
 
 
 def _outcome(result: KeyInfo | KeyBackendError) -> tuple[str, str]:

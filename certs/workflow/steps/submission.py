@@ -14,6 +14,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Event, one_transaction, record_many
 from certs.ca.registry import own_ca
+from certs.issuance.slots import reason, without_place
 from certs.models import CertificateRequest, Issuer, RequestCSR
 from certs.models.batch import locked
 from certs.terms import RequestState as S
@@ -22,7 +23,7 @@ from certs.workflow.beats import pause
 from certs.workflow.endings import ASK_AGAIN, KEY_BLOCKED, reject_many, worn_out
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.orders import order_for
-from certs.workflow.states import WORKER, lock_ready
+from certs.workflow.states import WORKER, lock_ready, note_reasons
 from certs.workflow.steps.asking_ca import Work, ask_ca, ended_unasked
 from certs.workflow.steps.ca_answers import record_answers
 from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
@@ -85,7 +86,11 @@ def signs_here(issuer: Issuer) -> bool:
 def _note_intents(ids: Sequence[int]) -> list[Work]:
     """Beat 1 for the requests that are ready."""
     now = database_now()
-    return note_intents(lock_ready(ids, S.CSR_CREATED), now=now)
+    ready = lock_ready(ids, S.CSR_CREATED)
+    full = without_place({request.issuer for request in ready}, now=now)
+    waiting = [request for request in ready if request.issuer_id in full]
+    note_reasons(waiting, {request.pk: reason(request.issuer) for request in waiting})
+    return note_intents([request for request in ready if request.issuer_id not in full], now=now)
 
 
 def note_intents(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
+from audit.clock import database_now
 from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, OperatorAlert
@@ -100,7 +101,7 @@ def test_one_bad_certificate_stops_neither_the_others_nor_the_nightly_run(
 ) -> None:
     """K7, F5: the run would lose its page and end."""
     good = [years_later(issued(make_spec(f"good{n}.example.com"), twin_portal), days_left=9 + n) for n in range(3)]
-    Certificate.objects.filter(pk=certificate.pk).update(key_type="rsa-nonsense")
+    CertificateRequest.objects.filter(certificate=certificate).update(dns_names=5)  # no list
     done = expiry.check_expiry(begin=False)
     assert {one.plan.certificate.pk for one in done.renewed} == {one.pk for one in good}
     alert = OperatorAlert.objects.get(kind="renewal_failed")
@@ -110,7 +111,7 @@ def test_one_bad_certificate_stops_neither_the_others_nor_the_nightly_run(
 
 def test_certificate_that_another_caller_renewed_first_is_that_callers_success(certificate: Certificate) -> None:
     """K7: of two that insert, the second answers the first one's request."""
-    (plan,) = plan_renewals([certificate], at=certificate.issued_at)
+    (plan,) = plan_renewals([certificate], at=database_now())
     first = begin_renewals([plan], actor=SYSTEM, door="command", begin=False)
     second = begin_renewals([plan], actor=SYSTEM, door="command", begin=False)
     assert [one.request.pk for one in first] == [one.request.pk for one in second]
