@@ -56,6 +56,8 @@ def schedules() -> Iterator[Schedule]:
         (None, Fault.ANSWER_LOST, Fault.ANSWER_LATE), range(BOUNDARIES), hows, ("cancel", "compromise")
     ):
         yield Schedule((fault,) if fault else (), a, how, between, None)
+    for a, how, between in itertools.product(range(BOUNDARIES), hows, ("nothing", "cancel")):
+        yield Schedule((Fault.CUT,), a, how, between, None)
 
 
 ALL = list(schedules())
@@ -111,7 +113,8 @@ def run(schedule: Schedule, requester: Requester, spec: CertificateSpec, lanes: 
         if not is_settled(request):
             let_leases_end()
             walk(ids)
-        if not recovery.settle_unclaimed() + recovery.clear_after_the_end() and is_settled(request):
+        cleared = recovery.settle_unclaimed() + recovery.clear_after_the_end() + recovery.revoke_quarantined()
+        if not cleared and is_settled(request):
             break
     assert is_settled(request), f"stands at {request.state}"
     assert_balanced(request, ca)
@@ -137,4 +140,4 @@ def test_schedule_leaves_balanced_books(
 
 
 def test_schedules_are_many() -> None:
-    assert len(ALL) == len(set(ALL)) == 5 * BOUNDARIES * 3 * (BOUNDARIES + 1) + 3 * BOUNDARIES * 3 * 2
+    assert len(ALL) == len(set(ALL)) == 5 * BOUNDARIES * 3 * (BOUNDARIES + 1) + 3 * BOUNDARIES * 3 * 2 + BOUNDARIES * 3 * 2
