@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db import transaction
 from django.db.models import Model, QuerySet
+from django.forms import PasswordInput
 from django.http import HttpRequest
+from django.utils.module_loading import import_string
 
 from audit.changes import attribute
 from audit.events import Actor
@@ -36,7 +40,36 @@ class ReadOnlyAdmin(Base):
         return False
 
 
-class AttributedAdmin(Base):
+class SearchedAdmin(Base):
+    """Texts of its forms are searched for secrets before anything is stored (setting `PKI_TEXT_CHECK`)."""
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - Django's signature
+        return _searched(super().get_form(request, obj, change=change, **kwargs), actor_of_request(request))
+
+
+def _searched(form: Any, actor: Actor) -> Any:
+    """A subclass of the form whose `clean` refuses a secret in a field, and does not show it again."""
+    problem_with_text = import_string(settings.PKI_TEXT_CHECK)  # by dotted path: the search lies above this package
+
+    class SearchedForm(form):  # type: ignore[misc]
+        def clean(self) -> Any:
+            data = super().clean()
+            for name, field in self.fields.items():
+                value = self.cleaned_data.get(name)
+                if isinstance(field.widget, PasswordInput):
+                    continue
+                text = value if isinstance(value, str) else json.dumps(value) if isinstance(value, list | dict) else ""
+                if text and (problem := problem_with_text(text, actor=actor, field=name)):
+                    self.add_error(name, problem)
+                    shown = self.data.copy()
+                    shown[self.add_prefix(name)] = ""
+                    self.data: Any = shown
+            return data
+
+    return SearchedForm
+
+
+class AttributedAdmin(SearchedAdmin):
     """For models of `audit.changes`: each event names the person who is signed in.
 
     Rows are written one by one, because bulk statements leave no event.

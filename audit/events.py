@@ -144,7 +144,7 @@ _SECRET_WORDS = frozenset(
 )
 # `token_id` or `secret_sha256` says which one, not what it is.
 _HARMLESS_ENDINGS = ("_id", "_name", "_count", "_class", "_sha256", "_length")
-_SECRET_VALUE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|\bhv[sb]\.[A-Za-z0-9_-]{20}")
+_SECRET_VALUE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|\b(?:hv[sb]\.|pkip_)[A-Za-z0-9_-]{20}")
 PLAIN_CHARS, PLAIN_INT = 200, 1 << 63
 _text = json.encoder.encode_basestring_ascii
 _encode = json_encoder(sort_keys=True)
@@ -214,7 +214,9 @@ def _check_actor(actor: Actor) -> None:
 def _is_plain(value: object) -> bool:
     """Whether it can be seen at a glance that a value may be recorded; nearly all are so."""
     if type(value) is str:
-        harmless = "-----BEGIN" not in value and "hvs." not in value and "hvb." not in value  # as any that _SECRET_VALUE matches has
+        harmless = (
+            "-----BEGIN" not in value and "hvs." not in value and "hvb." not in value and "pkip_" not in value
+        )  # as any that _SECRET_VALUE matches has
         return harmless and len(value) <= PLAIN_CHARS and value.isascii() and "\x00" not in value
     return value is None or value is True or value is False or (type(value) is int and -PLAIN_INT < value < PLAIN_INT)
 

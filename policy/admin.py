@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from audit.admin import AttributedAdmin
+from audit.admin import AttributedAdmin, SearchedAdmin
 from audit.log import Actor
 from policy.errors import PolicyError
 from policy.models import Policy, PolicyVersion, Profile
@@ -23,10 +23,8 @@ from policy.rules.profiles import KNOWN_EKUS
 if TYPE_CHECKING:
     ProfileModelForm = forms.ModelForm[Profile]
     VersionModelForm = forms.ModelForm[PolicyVersion]
-    VersionModelAdmin = admin.ModelAdmin[PolicyVersion]
 else:
     ProfileModelForm = VersionModelForm = forms.ModelForm
-    VersionModelAdmin = admin.ModelAdmin
 
 
 class ProfileForm(ProfileModelForm):
@@ -85,7 +83,7 @@ class PolicyVersionForm(VersionModelForm):
 
 
 @admin.register(PolicyVersion)
-class PolicyVersionAdmin(VersionModelAdmin):
+class PolicyVersionAdmin(SearchedAdmin):
     """Drafts are written by `draft_version`, so that each is validated and audited; publishing is an action."""
 
     form = PolicyVersionForm

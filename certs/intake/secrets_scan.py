@@ -39,6 +39,7 @@ _HEX = r"(?:[a-z0-9]{1,8}-){0,3}[0-9a-f]{32,}+(?!-|[A-Za-z0-9_]|\.[A-Za-z0-9])"
 # Each pattern with what a text must hold (in lower case) before it is worth looking: whole uploads are searched, and looking for a
 # few octets is some fifty times as fast as any of the patterns.
 _TOKENS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
+    ("API token of this portal", ("pkip_",), re.compile(r"(?<![A-Za-z0-9])pkip_[A-Za-z0-9_-]{20,}")),
     ("age secret key", ("age-secret-key-1",), _AGE),
     ("PuTTY private key", ("putty-user-key-file-", "private-lines: "), _PUTTY),
     (

@@ -85,3 +85,12 @@ def report_secret(
     data: dict[str, Value] = {"kind": kind, "length": length, "door": channel}
     data["spki_sha256"] = list(exposed_keys)
     record(EventType.SECRET_REFUSED, subject=f"team:{team or '-'}", actor=actor, at=now, data=data)
+
+
+def problem_with_text(text: str, *, actor: Actor, field: str) -> str:
+    """`refuse_secrets` for a field of an admin form: returns what to show there, empty for a harmless text."""
+    try:
+        refuse_secrets(text, actor=actor, team="", field=field, channel="admin")
+    except CSRRefused as refused:
+        return f"{refused.message} {refused.next_step}"
+    return ""

@@ -12,6 +12,7 @@ from audit.log import Actor
 from certs.access.permissions import Authority, Permission, holds
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.models import Approval, CertificateRequest
+from certs.requests.refused_secrets import refuse_secrets
 from certs.terms import RequestState as S
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.states import Move, transition_many
@@ -40,10 +41,17 @@ def reject(request: CertificateRequest, *, user: Any, digest: str, comment: str)
     return _decide(request, user=user, digest=digest, comment=comment, granted=False)
 
 
-@transaction.atomic
 def _decide(request: CertificateRequest, *, user: Any, digest: str, comment: str, granted: bool) -> CertificateRequest:
     if not may_approve(user, request):
         raise NotPermitted("Only a member of the security team who is not the requester may decide this.", next_step="Ask a colleague.")
+    # before the transaction: the refusal would roll back its own record
+    actor = Actor("user", user.get_username())
+    refuse_secrets(comment, actor=actor, team=request.team.slug, field="comment")
+    return _record_decision(request, user=user, digest=digest, comment=comment, granted=granted)
+
+
+@transaction.atomic
+def _record_decision(request: CertificateRequest, *, user: Any, digest: str, comment: str, granted: bool) -> CertificateRequest:
     request = CertificateRequest.objects.select_for_update(of=("self",)).select_related("requester").get(pk=request.pk)
     if request.digest != digest:
         raise Conflict("What you were shown is not this request's content.", next_step="Open the page again and decide on what it shows.")

@@ -24,7 +24,7 @@ from certs.models import CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.arriving import arrive
 from certs.workflow.canvas import start
-from certs.workflow.issuance import Requester, Wanted, admit_all, insert_requests, replayed
+from certs.workflow.issuance import Requester, Wanted, admit_all, check_idempotency_key, insert_requests, replayed
 from certs.workflow.joining import Joiner
 from certs.workflow.steps.asking_ca import Work
 from certs.workflow.steps.policy import evaluate_and_move
@@ -50,6 +50,7 @@ def issue_now(call: Call) -> CertificateRequest:
 
     An idempotency key seen before answers the first request as it stands. Raises NotPermitted, InputRefused.
     """
+    check_idempotency_key(call.requester)
     return _joined(call)
 
 

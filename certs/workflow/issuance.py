@@ -21,9 +21,11 @@ from certs.access.membership import members_among
 from certs.access.permissions import Authority
 from certs.ca.lifetime import Ending, ending_of
 from certs.errors import Conflict, InputRefused, NotPermitted
+from certs.intake.secrets_scan import find_secret
 from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
 from certs.models.batch import insert_models, instances, new, select_query
+from certs.requests.refused_secrets import refuse_secrets
 from certs.terms import RequestState
 from certs.workflow.advice import advice_on
 from certs.workflow.canvas import start_on_commit
@@ -110,6 +112,7 @@ def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issue
     With an idempotency key the same call again answers the first requests; a different content under the same key is
     refused. Raises NotPermitted, InputRefused.
     """
+    check_idempotency_key(requester)
     wanted = admit(specs, requester=requester, issuer=issuer)
     try:
         with transaction.atomic():
@@ -120,6 +123,19 @@ def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issue
         if not requester.idempotency_key:
             raise
         return replayed(wanted, conflict=exc)
+
+
+def check_idempotency_key(requester: Requester) -> None:
+    """Raises CSRRefused for a key that is a secret: it is kept as long as the request. Needs no open transaction."""
+    if requester.idempotency_key and find_secret(requester.idempotency_key) is not None:
+        requester.check()  # the refusal has effects of its own
+        refuse_secrets(
+            requester.idempotency_key,
+            actor=requester.actor,
+            team=requester.team.slug,
+            field="Idempotency-Key",
+            channel=requester.door,
+        )
 
 
 def _start(ids: Sequence[int]) -> None:

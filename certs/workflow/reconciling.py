@@ -23,6 +23,7 @@ from certs.ca.registry import get_ca_client
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, Issuer, QuarantinedCertificate, UnknownCertificate
 from certs.notifications.alerts import ca_cause, close_alerts, close_circuit, raise_alert
+from certs.requests.refused_secrets import refuse_secrets
 from certs.terms import RevocationReason
 from certs.workflow.revocation import begin_telling, request_revocation
 from certs.workflow.states import WORKER
@@ -171,6 +172,7 @@ def settle_unknown(serial: str, settlement: str, *, actor: Actor) -> None:
     that `reconcile_ca` found, or one that a CA sent in place of another and that is in quarantine.
     With the last one in quarantine orders go to the CA again. Raises NotFound, Conflict.
     """
+    refuse_secrets(settlement, actor=actor, team="", field="because")
     if not _settle_quarantined(serial, settlement, actor=actor):
         _settle(_unsettled(serial), settlement, actor=actor)
 
@@ -193,6 +195,7 @@ def _settle_quarantined(serial: str, settlement: str, *, actor: Actor) -> bool:
 
 def revoke_unknown(serial: str, because: str, *, actor: Actor) -> UnknownCertificate:
     """Nobody asked for it: revoke it at its CA, and settle it. Raises NotFound, Conflict when the CA cannot be told."""
+    refuse_secrets(because, actor=actor, team="", field="because")
     row = _unsettled(serial)
     recorded = Certificate.objects.filter(issuer=row.issuer, serial_number=serial).first()
     if recorded is not None:

@@ -17,12 +17,12 @@ from certs.access.membership import is_member
 from certs.access.permissions import Authority, Permission
 from certs.errors import InputRefused, NotFound, NotPermitted
 from certs.models import ApiToken, Team, token_sha256
+from certs.requests.refused_secrets import refuse_secrets
 
 CLOCK_TOLERANCE = timedelta(minutes=5)  # the caller added the days to a clock of its own
 SCOPES = ("certificates:issue", "certificates:read", "certificates:revoke")
 
 
-@transaction.atomic
 def create_token(
     *,
     user: Any,
@@ -36,7 +36,7 @@ def create_token(
     """Make a token for one user and team. Returns the row and the secret, which exists nowhere else.
 
     `expires_at` defaults to the longest life. Raises InputRefused for a scope that does not exist or a longer life,
-    NotPermitted when the user does not belong to the team.
+    CSRRefused for a name that holds a secret, NotPermitted when the user does not belong to the team.
     """
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
@@ -45,31 +45,33 @@ def create_token(
         )
     if not is_member(user, team):
         raise NotPermitted(f"{user} is not a member of team {team.slug}.", field="team")
+    refuse_secrets(name, actor=actor, team=team.slug, field="name")
     secret = f"pkip_{secrets.token_urlsafe(32)}"
     now = database_now()
     latest = now + timedelta(days=MOST_DAYS)
     if expires_at is not None and not now < expires_at <= latest + CLOCK_TOLERANCE:
         raise InputRefused(f"A token lives 1 to {MOST_DAYS} days.", field="days", next_step="For example 90.")
-    token = ApiToken.objects.create(
-        name=name,
-        prefix=secret[:10],
-        sha256=token_sha256(secret),
-        user=user,
-        team=team,
-        scopes=list(scopes),
-        profiles=list(profiles),
-        created_at=now,
-        expires_at=expires_at or latest,
-    )
-    data = {
-        "name": name,
-        "prefix": token.prefix,
-        "user": user.get_username(),
-        "team": team.slug,
-        "scopes": list(scopes),
-        "profiles": list(profiles),
-    }
-    record(EventType.TOKEN_CREATED, subject=f"token:{token.pk}", actor=actor, at=now, data=data)
+    with transaction.atomic():
+        token = ApiToken.objects.create(
+            name=name,
+            prefix=secret[:10],
+            sha256=token_sha256(secret),
+            user=user,
+            team=team,
+            scopes=list(scopes),
+            profiles=list(profiles),
+            created_at=now,
+            expires_at=expires_at or latest,
+        )
+        data = {
+            "name": name,
+            "prefix": token.prefix,
+            "user": user.get_username(),
+            "team": team.slug,
+            "scopes": list(scopes),
+            "profiles": list(profiles),
+        }
+        record(EventType.TOKEN_CREATED, subject=f"token:{token.pk}", actor=actor, at=now, data=data)
     return token, secret
 
 

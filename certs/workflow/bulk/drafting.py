@@ -29,10 +29,11 @@ from certs.intake.spec import IssuePlan
 from certs.intake.uploads.lines import Line
 from certs.models import BulkItem, BulkOrder, Issuer, Team, new_public_id
 from certs.models.batch import insert_models, update_rows
+from certs.requests.refused_secrets import refuse_secrets
 from certs.workflow.beats import pause
 from certs.workflow.bulk.items import spec_changed, spec_to_json, suggestion_applies
 from certs.workflow.bulk.judging import Judge, judge
-from certs.workflow.issuance import Requester, active_issuer, check_profiles
+from certs.workflow.issuance import Requester, active_issuer, check_idempotency_key, check_profiles
 
 State = BulkOrder.State
 JUDGED_AT_ONCE = 1000
@@ -60,6 +61,8 @@ def draft(lines: Collection[Line], *, requester: Requester, title: str, issuer: 
 def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer: str | None = None, notes: Sequence[str] = ()) -> BulkOrder:
     """The same, but the order is still `judging`: who calls this opens it with `open_draft` or deletes it with `discard`."""
     requester.check()
+    refuse_secrets(title, actor=requester.actor, team=requester.team.slug, field="title", channel=requester.door)
+    check_idempotency_key(requester)
     if not lines:
         raise InputRefused("There is no line in this order.", field="items", next_step="Give at least one certificate.")
     if len(lines) > settings.PKI_BULK_MAX_LINES:

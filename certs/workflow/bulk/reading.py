@@ -17,7 +17,7 @@ from certs.intake.uploads.lines import Line
 from certs.intake.uploads.rows import Row, row_line
 from certs.intake.uploads.secrets import refuse_secrets_around_requests
 from certs.intake.uploads.turns import turn
-from certs.requests.refused_secrets import report_secret
+from certs.requests.refused_secrets import refuse_secrets, report_secret
 from certs.terms import RefusalClass
 from certs.workflow.issuance import Requester
 from certs.workflow.planning import defaults_for
@@ -31,6 +31,7 @@ def read_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[
     A private key or token anywhere in it refuses the whole file; that is audited, and the text is kept nowhere.
     """
     requester.check()  # before anything of the file is looked at
+    refuse_secrets(filename, actor=requester.actor, team=requester.team.slug, field="file", channel=requester.door)
     with turn(most=settings.PKI_BULK_READS_AT_ONCE), _secrets_on_record(requester, kind="secret in an upload", length=len(data)):
         rules = _rules(requester)
         return read_upload(data, filename=filename, defaults=rules.defaults, domains=rules.domains, limits=rules.limits)
