@@ -19,6 +19,8 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from audit.batches import among_texts, text_list
+from audit.changes import subject_of
+from audit.models import AuditEvent
 from audit.vendor import on_postgresql
 from certs.models import (
     ApiToken,
@@ -267,18 +269,23 @@ def _tokens(page: list[ApiToken], comparison: Comparison) -> None:
 
 
 def _issuers(page: list[Issuer], comparison: Comparison) -> None:
-    types = ("issuer:created", "issuer:state_changed", "issuer:changed")
-    told = events_of([f"issuer:{row.slug}" for row in page], types)
-    edited = events_of([f"certs.issuer:{row.pk}" for row in page], types)
+    """Use cases write `issuer:state_changed`, other channels `issuer:changed` of the row."""
     for row in page:
         comparison.compared["issuers"] += 1
-        events = told[f"issuer:{row.slug}"]
-        states = [str(e.data.get("to")) for e in events if e.event == "issuer:state_changed"]
-        states += [e.data["state"][1] for e in edited[f"certs.issuer:{row.pk}"] if "state" in e.data]
-        if not events:
+        subjects = [f"issuer:{row.slug}", subject_of(row)]
+        events = AuditEvent.objects.filter(subject__in=subjects).order_by("id")
+        events = events.filter(event__in=("issuer:created", "issuer:state_changed", "issuer:changed"))
+        expected = ""
+        for event, data in events.values_list("event", "data"):
+            if event == "issuer:created":
+                expected = Issuer.State.ACTIVE.value
+            elif event == "issuer:state_changed":
+                expected = str(data.get("to"))
+            elif "state" in data:
+                expected = str(data["state"][1])
+        if not expected:
             comparison.add("issuer", row.name, "no event says that it was created")
-        elif row.state != (states[-1] if states else "active") and row.state not in states[-2:]:
-            expected = states[-1] if states else "active"
+        elif row.state != expected:
             comparison.add("issuer", row.name, _but("state", row.state, expected))
 
 
