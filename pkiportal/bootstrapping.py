@@ -25,8 +25,10 @@ from certs.ca.creation import ensure_own_ca
 from certs.ca.lifetime import has_ended
 from certs.ca.responders import ensure_responder, newest_responder
 from certs.crl import points_of, publish_crl
+from certs.errors import InputRefused
 from certs.models import Domain, Issuer, Team
 from certs.workflow.publishing import own_issuing_cas, own_roots, refresh_point
+from certs.x509.domains import normalise_domain
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
 from policy.models import Policy, PolicyVersion, Profile
@@ -52,6 +54,14 @@ class Bootstrap:
             if getattr(settings, name) not in settings.KEY_BACKENDS:
                 known = ", ".join(settings.KEY_BACKENDS) or "none, because VAULT_ADDR is not set"
                 raise ImproperlyConfigured(f"{name} must name a key backend that this process has. It has: {known}.")
+        try:
+            for domain in settings.PKI_DEFAULT_DOMAINS:
+                normalise_domain(domain, private_suffixes=settings.PKI_PRIVATE_SUFFIXES)
+        except InputRefused:
+            raise ImproperlyConfigured(
+                "PKI_DEFAULT_DOMAINS must list domains beneath a public suffix, such as example.com. "
+                "A suffix that your organisation runs itself is added to PKI_PRIVATE_SUFFIXES."
+            ) from None
 
     def run(self, *, demo: bool) -> dict[str, Any]:
         self.groups()

@@ -111,7 +111,6 @@ def events_of(subjects: Iterable[str], types: Sequence[str]) -> dict[str, list[T
 def compare_states(comparison: Comparison) -> None:
     """Add what is unexplained among requests, certificates, keys, tokens, issuers and policies."""
     requests = CertificateRequest.objects.select_related("certificate")
-    requests = requests.defer("certificate__chain")
     pages(requests, lambda page: _requests(page, comparison))
     approvals = Approval.objects.select_related("request", "approver")
     pages(approvals, lambda page: _approvals(page, comparison))

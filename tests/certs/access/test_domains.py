@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import IntegrityError, connection, transaction
 
 from audit.models import AuditEvent
 from certs.intake.spec import CertificateSpec
 from certs.models import Domain, OperatorAlert, Team
 from certs.workflow.issuance import preview
+from pkiportal.bootstrapping import Bootstrap
 from tests.audit.ledger import execute
 from tests.certs.access.upgrading import migration, models_before
 from tests.portal.fixtures import Portal
@@ -151,3 +152,12 @@ def test_migration_normalises_old_rows_and_takes_away_what_has_no_normal_form(be
     ]
     events = AuditEvent.objects.filter(event="domain:deleted").order_by("id")
     assert [event.data["name"] for event in events] == ["com", "*.w.example", "SHARED.example"]
+
+
+@pytest.mark.parametrize("domain", ["co.uk", "github.io"])
+def test_bootstrap_refuses_a_public_suffix_before_it_makes_anything(settings: Any, domain: str) -> None:
+    settings.PKI_DEFAULT_DOMAINS = ["example.com", domain]
+    with pytest.raises(ImproperlyConfigured, match="PKI_DEFAULT_DOMAINS"):
+        Bootstrap(ca_key="ec-p256", tell=print).check_settings()
+    settings.PKI_PRIVATE_SUFFIXES = [domain]
+    Bootstrap(ca_key="ec-p256", tell=print).check_settings()
