@@ -92,6 +92,7 @@ class EventType(StrEnum):
     USER_CREATED = "user:created"
     USER_CHANGED = "user:changed"
     USER_DELETED = "user:deleted"
+    PERSON_CHANGED = "person:changed"
     GROUP_CREATED = "group:created"
     GROUP_CHANGED = "group:changed"
     GROUP_DELETED = "group:deleted"

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
@@ -259,10 +259,11 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     exclude = ("sha256",)
     actions = ("revoke",)  # type: ignore[assignment] # the base has none
 
-    @admin.action(description="Revoke the selected tokens (a leaver's, or one that leaked)")
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return holds(request.user, Permission.REVOKE_TOKENS)
+
+    @admin.action(description="Revoke the selected tokens (a leaver's, or one that leaked)", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
-        if not holds(request.user, Permission.REVOKE_TOKENS):
-            raise PermissionDenied
         for token in queryset:
             revoke_token(token, authority=Authority(Actor("user", request.user.get_username()), request.user))
 
@@ -315,7 +316,10 @@ class PublicKeyAdmin(ReadOnlyAdmin):
     actions = ("unblock",)  # type: ignore[assignment] # the base has none
     action_form = UnblockForm
 
-    @admin.action(description="Unblock the selected keys (blocked by mistake)")
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return holds(request.user, Permission.DECIDE_KEYS)
+
+    @admin.action(description="Unblock the selected keys (blocked by mistake)", permissions=["decide"])
     def unblock(self, request: HttpRequest, queryset: QuerySet[PublicKey]) -> None:
         authority = Authority(Actor("user", request.user.get_username()), request.user)
         for key in queryset:

@@ -29,6 +29,10 @@ class PolicyConflict(PolicyError):
     """Drafting or publishing collides with what is there."""
 
 
+class PublicationRefused(PolicyError):
+    """The account may not publish this version: it lacks the permission, or a second person is needed."""
+
+
 class PolicyCorrupt(PolicyError):
     """The stored rules are not those that were published."""
 

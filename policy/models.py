@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -46,6 +47,17 @@ class Policy(models.Model):
         return self.name
 
 
+class Person(models.Model):
+    """Which person an account belongs to: an id from the directory, or an e-mail address that was verified."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="person")
+    person_id = models.CharField(max_length=200, blank=True, help_text="The same for all accounts of one person.")
+    verified_email = models.EmailField(blank=True)
+
+    def __str__(self) -> str:
+        return self.person_id or self.verified_email
+
+
 class PolicyVersionQuerySet(models.QuerySet["PolicyVersion"]):
     """Reads of versions; rows that are published are never updated or deleted in bulk."""
 
@@ -85,6 +97,14 @@ class PolicyVersion(models.Model):
     state = models.CharField(max_length=16, choices=State.choices, default=State.DRAFT)
     drafted_at = models.DateTimeField()
     drafted_by = models.CharField(max_length=200)
+    drafter = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The account that drafted it; empty for the portal itself.",
+    )
     effective_from = models.DateTimeField(null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
     published_by = models.CharField(max_length=200, blank=True)

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
 from audit.batches import Query, ask
-from audit.log import Actor, EventType, record
+from audit.log import Actor, EventType, Value, record
 from audit.vendor import dialect
-from policy.errors import PolicyConflict, PolicyMissing
+from policy.errors import PolicyConflict, PolicyMissing, PublicationRefused
 from policy.models import Policy, PolicyVersion
+from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
 from policy.rules import ruleset_digest, ruleset_from_dict, ruleset_to_dict
 
 # The same order as PolicyVersionQuerySet.in_force: this is asked several times a certificate, and the ORM costs more than the answer.
@@ -25,6 +27,7 @@ _IN_FORCE = (
 _CLOCK = {"postgresql": "clock_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
 _read: dict[tuple[int, str], PolicyVersion] = {}
 _MOST_READ = 64
+PUBLISH = "policy.publish_policyversion"
 
 
 def draft_version(policy_name: str, rules: Mapping[str, Any], *, actor: Actor, now: datetime) -> PolicyVersion:
@@ -37,18 +40,57 @@ def draft_version(policy_name: str, rules: Mapping[str, Any], *, actor: Actor, n
     with transaction.atomic():
         policy, _ = Policy.objects.get_or_create(name=policy_name)
         _replaceable(policy, ruleset.version)
-        values = {"rules": ruleset_to_dict(ruleset), "digest": digest, "drafted_at": now, "drafted_by": actor.name}
+        values = {"rules": ruleset_to_dict(ruleset), "digest": digest, "drafted_at": now}
+        values |= {"drafted_by": actor.name, "drafter": _account_of(actor)}
         version, _ = PolicyVersion.objects.update_or_create(policy=policy, version=ruleset.version, defaults=values)
         data = {"version": version.version, "digest_sha256": digest}
         record(EventType.POLICY_DRAFTED, subject=f"policy:{policy_name}", actor=actor, at=now, data=data)
     return version
 
 
+def publish_as(version: PolicyVersion, *, user: Any, now: datetime, effective_from: datetime | None = None) -> PolicyVersion:
+    """Publish a version as a person: an officer who is not the person who drafted it (PROTOCOLS 6).
+
+    Facts of now: the account is active, holds the permission, and it is known which person it belongs to. Otherwise raises
+    PublicationRefused; also what `publish_version` raises. The drafter is read under the lock that publishes.
+    """
+    with transaction.atomic():
+        row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("drafter").get(pk=version.pk)
+        alone = _is_alone(row, user)
+        data: dict[str, Value] = {"single_officer": True} if alone else {}
+        return _publish(row, actor=Actor("user", user.get_username()), now=now, effective_from=effective_from, also=data)
+
+
+def _is_alone(row: PolicyVersion, user: Any) -> bool:
+    """Whether one person publishes alone, as PKI_SINGLE_OFFICER allows. Raises PublicationRefused."""
+    officers = get_user_model().objects.with_perm(PUBLISH, backend="django.contrib.auth.backends.ModelBackend")
+    if not officers.filter(pk=user.pk).exists():
+        raise PublicationRefused(f"{user} may not publish policies. Ask a security officer.")
+    if is_identified(user) and (row.drafter is None or not is_same_person(user, row.drafter)):
+        return False
+    if one_person_is_enough():
+        return True
+    if not is_identified(user):
+        raise PublicationRefused(
+            f"It is not known which person {user} is, so this account publishes nothing. "
+            "Ask an administrator to run `manage.py identify_user` for it."
+        )
+    raise PublicationRefused(f"{row} was drafted by {row.drafted_by}, and a second person publishes it. {ALONE}")
+
+
 def publish_version(version: PolicyVersion, *, actor: Actor, now: datetime, effective_from: datetime | None = None) -> PolicyVersion:
     """Put a draft in force from `effective_from` (default: now); from then on it never changes. Returns the stored row.
 
+    For the portal itself (`bootstrap`); persons publish with `publish_as`.
+
     Raises PolicyConflict when it is published already or would take effect in the past: decisions of the past stay as they were.
     """
+    return _publish(version, actor=actor, now=now, effective_from=effective_from, also={})
+
+
+def _publish(
+    version: PolicyVersion, *, actor: Actor, now: datetime, effective_from: datetime | None, also: Mapping[str, Value]
+) -> PolicyVersion:
     start = effective_from or now
     if start < now:
         raise PolicyConflict(
@@ -63,7 +105,7 @@ def publish_version(version: PolicyVersion, *, actor: Actor, now: datetime, effe
         _ = row.ruleset  # a draft that cannot be read must not come into force: raises PolicyCorrupt
         row.state, row.effective_from, row.published_at, row.published_by = PolicyVersion.State.PUBLISHED, start, now, actor.name
         row.save()
-        data = {"version": row.version, "digest_sha256": row.digest, "effective_from": start.isoformat()}
+        data = {"version": row.version, "digest_sha256": row.digest, "effective_from": start.isoformat()} | dict(also)
         record(EventType.POLICY_PUBLISHED, subject=f"policy:{row.policy.name}", actor=actor, at=now, data=data)
     return row
 
@@ -91,6 +133,10 @@ def version_found(rows: Sequence[tuple[int, str]], policy_name: str) -> PolicyVe
             _read.clear()
         version = _read[found] = PolicyVersion.objects.select_related("policy").get(pk=found[0])
     return version
+
+
+def _account_of(actor: Actor) -> Any:
+    return get_user_model().objects.filter(username=actor.name).first() if actor.kind == "user" else None
 
 
 def _replaceable(policy: Policy, version: str) -> None:

@@ -23,7 +23,7 @@ from django_celery_beat.models import (
 
 from audit.changes import CHANGED, CREATED, DELETED, Watched, watch, watched
 from certs.models import ApiToken, Domain, Issuer, Team
-from policy.models import Policy, Profile
+from policy.models import Person, Policy, Profile
 
 _ACCOUNT = ("username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
 _TEAM = ("slug", "name", "default_domain", "organization", "email")
@@ -50,6 +50,7 @@ def record_changes_of_power() -> None:
     watch(Group, Watched("group", ("name",), relations=("permissions",)))
     watch(Team, Watched("team", _TEAM, relations=("members",)))
     watch(Domain, Watched("domain", ("name", "team")))
+    watch(Person, Watched("person", ("person_id", "verified_email"), verbs=(CHANGED,)))
     watch(Profile, Watched("profile", _PROFILE))
     watch(Policy, Watched("policy", ("name", "description")))
     token = Watched("token", _TOKEN, hidden=("sha256",), verbs=(CHANGED,), subject="token")

@@ -5,6 +5,7 @@ Every channel and every use case asks here. A rule that is written anywhere else
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -28,12 +29,27 @@ def is_officer(user: Any) -> bool:
 class Authority:
     """Who acts. `user` is None only for the portal's own commands and schedules, which may do everything.
 
-    `team` narrows a user to one team, as an API token does. No role of the user counts then.
+    `team` narrows a user to one team, as an API token does. No role of the user counts then. `profiles`: the profiles that
+    a token may request; empty for all.
     """
 
     actor: Actor
     user: Any = None
     team: Team | None = None
+    profiles: tuple[str, ...] = ()
+
+    def check_profiles(self, profiles: Iterable[str]) -> None:
+        """Raise NotPermitted for a profile that the actor's token may not request.
+
+        Called with the profiles of the finished plan: what was sent can be empty and completed from the policy.
+        """
+        refused = sorted(set(profiles) - set(self.profiles)) if self.profiles else []
+        if refused:
+            raise NotPermitted(
+                f"This token may not request the profile {refused[0]}.",
+                field="profile",
+                next_step=f"The token may use {', '.join(self.profiles)}.",
+            )
 
     def holds(self, permission: Permission) -> bool:
         """Whether the actor holds a permission that reaches beyond the actor's own teams."""

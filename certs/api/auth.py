@@ -54,7 +54,13 @@ def actor_of(request: Any) -> Actor:
 
 def authority_of(request: Any) -> Authority:
     """The token's user within the token's team."""
-    return Authority(actor_of(request), request.auth.user, request.auth.team)
+    token: ApiToken = request.auth
+    return Authority(actor_of(request), token.user, token.team, tuple(token.profiles))
+
+
+def idempotency_scope(token: ApiToken) -> str:
+    """Whose idempotency keys the token's are: its own (PROTOCOLS 7)."""
+    return f"token:{token.pk}"
 
 
 def require_scope(token: ApiToken, scope: str) -> None:
@@ -62,19 +68,16 @@ def require_scope(token: ApiToken, scope: str) -> None:
         raise NotPermitted(f"This token lacks the scope {scope}.", next_step="Make a token with that scope in the portal.")
 
 
-def requester_for(request: Any, scope: str, *, profile: str = "", idempotency_key: str = "") -> Requester:
-    """Who the token acts for. Raises NotPermitted when it lacks the scope or may not use the profile."""
+def requester_for(request: Any, scope: str, *, idempotency_key: str = "") -> Requester:
+    """Who the token acts for. Raises NotPermitted when it lacks the scope."""
     token: ApiToken = request.auth
     require_scope(token, scope)
-    if token.profiles and profile and profile not in token.profiles:
-        raise NotPermitted(
-            f"This token may not ask for the profile {profile}.", field="profile", next_step=f"It may use {', '.join(token.profiles)}."
-        )
     return Requester(
         actor=actor_of(request),
         team=token.team,
         door="api",
         user=token.user,
-        idempotency_scope=f"token:{token.pk}" if idempotency_key else "",
+        idempotency_scope=idempotency_scope(token) if idempotency_key else "",
+        profiles=tuple(token.profiles),
         idempotency_key=idempotency_key,
     )

@@ -42,13 +42,13 @@ def order(request: HttpRequest, wanted: BulkOrdered, idempotency_key: Idempotenc
         raise InputRefused("Send exactly one of text and items.", field="items", next_step="Leave the other one out.")
     if wanted.items:
         lines = lines_of_items([_cells(item) for item in wanted.items], requester=requester)
-        return _ordered(request, lines, requester, wanted, title=wanted.title or f"{len(lines)} items over REST")
+        return _ordered(lines, requester, wanted, title=wanted.title or f"{len(lines)} items over REST")
     plan = plan_words(wanted.text, requester=requester)
     if not isinstance(plan, IssuePlan):
         raise InputRefused(
             "These words do not ask for certificates.", field="text", next_step="Renew and revoke at a certificate's address."
         )
-    return _ordered(request, lines_of(plan), requester, wanted, title=wanted.title or wanted.text, notes=plan.notes)
+    return _ordered(lines_of(plan), requester, wanted, title=wanted.title or wanted.text, notes=plan.notes)
 
 
 @router.post("/upload", response=ORDERED, operation_id="order_bulk_by_upload")
@@ -63,7 +63,7 @@ def upload(request: HttpRequest, file: File[UploadedFile], options: Form[UploadO
     # One octet more than is allowed tells a file that is too large, without reading all of it.
     name = str(file.name or "")
     lines = read_lines(file.read(settings.PKI_BULK_MAX_BYTES + 1), filename=name, requester=requester)
-    return _ordered(request, lines, requester, options, title=name)
+    return _ordered(lines, requester, options, title=name)
 
 
 def _cells(item: Item) -> dict[str, str]:
@@ -75,7 +75,6 @@ def _cells(item: Item) -> dict[str, str]:
 
 
 def _ordered(
-    request: HttpRequest,
     lines: Collection[Line],
     requester: Requester,
     options: Options | UploadOptions,
@@ -83,8 +82,6 @@ def _ordered(
     title: str,
     notes: Sequence[str] = (),
 ) -> Any:
-    for profile in {line.spec.profile for line in lines if line.spec}:
-        requester_for(request, "certificates:issue", profile=profile)
     lines = Changed(lines, partial(_of_this_team, requester=requester))
     if options.plan_only:
         return Status(200, judge_lines(lines, requester=requester, title=title, notes=notes))

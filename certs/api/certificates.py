@@ -14,13 +14,13 @@ from ninja import Query, Router, Status
 
 from audit.clock import database_now
 from audit.json_text import json_encoder
-from certs.api.auth import authority_of, requester_for, require_scope
+from certs.api.auth import authority_of, idempotency_scope, requester_for, require_scope
 from certs.api.paging import Cursor, Limit, Sought, page_at
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
 from certs.api.schemas import Accepted, CertificateList, IdempotencyKey, IssuedCertificate, IssueFromCSR, OrderedCertificates
 from certs.inventory import CertificateFilter, Shown, filter_certificates
-from certs.models import Certificate, CertificateRequest, Revocation
+from certs.models import ApiToken, Certificate, CertificateRequest, Revocation
 from certs.terms import RequestState as S
 from certs.workflow.advice import shortened
 from certs.workflow.answers import is_settled, wait
@@ -40,7 +40,7 @@ DEFAULT_DAYS = 90  # of this endpoint, for an order that names neither days nor 
 @router.post("/issue", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="issue_certificate")
 def issue(request: HttpRequest, order: IssueFromCSR, idempotency_key: IdempotencyKey = "") -> Any:
     """Sign a CSR. The same Idempotency-Key answers the same certificate for as long as it exists; 202 when a person must approve."""
-    requester = requester_for(request, "certificates:issue", profile=order.profile, idempotency_key=idempotency_key)
+    requester = requester_for(request, "certificates:issue", idempotency_key=idempotency_key)
     days = order.validity_days or (0 if order.not_after is not None else DEFAULT_DAYS)
     plan = plan_csr(order.csr.encode(), requester=requester, validity_days=days, not_after=order.not_after, profile=order.profile)
     if settings.PKI_CA_API_INLINE:
@@ -105,9 +105,11 @@ def _links(pem: str) -> list[str]:
 
 @router.get("/by-order/{order_ref}", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="certificate_by_order")
 def by_order(request: HttpRequest, order_ref: str) -> Any:
-    """What became of an order sent with that Idempotency-Key by this team; 404 when none arrived, or its certificate was revoked."""
+    """What became of an order sent with that Idempotency-Key and this token; 404 when none arrived, or its certificate was revoked."""
     require_scope(request.auth, "certificates:issue")  # type: ignore[attr-defined]
-    row = CertificateRequest.objects.filter(team=request.auth.team, door="api", idempotency_key=order_ref).order_by("-pk").first()  # type: ignore[attr-defined]
+    token: ApiToken = request.auth  # type: ignore[attr-defined]
+    rows = CertificateRequest.objects.filter(team=token.team, idempotency_scope=idempotency_scope(token), idempotency_key=order_ref)
+    row = rows.first()
     if row is None or row.state in (S.REJECTED, S.CANCELLED):
         raise Http404
     if row.state == S.COMPLETED and _certificate_of(row).status != Certificate.Status.GOOD:

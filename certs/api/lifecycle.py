@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest
 from ninja import Router, Status
 
 from certs.access.permissions import Authority
-from certs.api.auth import authority_of, requester_for, require_scope
+from certs.api.auth import authority_of, require_scope
 from certs.api.responses import REFUSALS
 from certs.api.schemas import (
     KeyChallenge,
@@ -82,7 +82,6 @@ def renew_by_id(request: HttpRequest, cert_id: str, order: Renew) -> Any:
     """Renew under the policy of today. A second call answers the first one's request; watch it at /api/v1/requests/."""
     authority = _authority(request, "certificates:issue")
     certificate = _certificate(authority, cert_id)
-    requester_for(request, "certificates:issue", profile=certificate.profile)
     if order.new_key and order.keep_key:
         raise InputRefused("The key is either kept or new.", field="keep_key", next_step="Send one of new_key and keep_key.")
     wish = KeyWish.NEW if order.new_key else KeyWish.KEEP if order.keep_key else KeyWish.DEFAULT

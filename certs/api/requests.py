@@ -35,7 +35,6 @@ def in_words(request: HttpRequest, order: RequestInWords, idempotency_key: Idemp
             field="text",
             next_step="POST /api/v1/certificates/{cert_id}/renew or /revoke does that.",
         )
-    _check_profiles(request, plan)
     if order.plan_only:
         return Status(200, describe(plan, requester=requester))
     return Status(202, _submitted(plan, requester))
@@ -44,7 +43,7 @@ def in_words(request: HttpRequest, order: RequestInWords, idempotency_key: Idemp
 @router.post("", response={202: Submitted, **REFUSALS}, operation_id="request_certificate")
 def as_form(request: HttpRequest, order: RequestAsForm, idempotency_key: IdempotencyKey = "") -> Any:
     """One certificate. With a CSR, names and key are the CSR's, and the fields for them must be empty."""
-    requester = requester_for(request, "certificates:issue", profile=order.profile, idempotency_key=idempotency_key)
+    requester = requester_for(request, "certificates:issue", idempotency_key=idempotency_key)
     if order.csr:
         if order.common_name or order.sans or order.key:
             raise InputRefused(
@@ -57,11 +56,6 @@ def as_form(request: HttpRequest, order: RequestAsForm, idempotency_key: Idempot
         fields = Fields(order.common_name, tuple(order.sans), order.key, order.validity_days, order.profile, order.not_after)
         plan = plan_fields(fields, requester=requester)
     return Status(202, _submitted(plan, requester))
-
-
-def _check_profiles(request: HttpRequest, plan: IssuePlan) -> None:
-    for profile in {spec.profile for spec in plan.specs}:
-        requester_for(request, "certificates:issue", profile=profile)
 
 
 def _submitted(plan: IssuePlan, requester: Requester) -> dict[str, Any]:

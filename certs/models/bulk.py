@@ -32,6 +32,7 @@ class BulkOrder(models.Model):
     state = models.CharField(max_length=12, choices=State, default=State.DRAFT)
     team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="bulk_orders")
     requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    submitter = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     actor_kind = models.CharField(max_length=16)
     actor_name = models.CharField(max_length=200)
     door = models.CharField(max_length=16)

@@ -21,6 +21,7 @@ from certs.views.timeline import timeline
 from certs.workflow import approval
 from certs.workflow.answers import is_settled
 from certs.workflow.holding import resume as resume_request
+from certs.workflow.requesters import requesters_who_left
 
 UNSIGNED = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
 CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED)
@@ -65,6 +66,8 @@ def _context(request: HttpRequest, row: CertificateRequest, version: int) -> dic
         "certificate": Certificate.objects.filter(request=row).first() if row.state == S.COMPLETED else None,
         "evaluation": evaluation,
         "ending": ending_of(row.issuer, row.validity, now=database_now()) if row.state in UNSIGNED else None,
+        "decided_alone": any(event.data.get("single_officer") for event in events),
+        "requester_left": requesters_who_left([row]).get(row.pk, "") if row.state == S.AWAITING_APPROVAL else "",
         "may_approve": row.state == S.AWAITING_APPROVAL and approval.may_approve(request.user, row),
         "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED) and authority.may_operate(row),
         "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),

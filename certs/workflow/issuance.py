@@ -48,6 +48,7 @@ class Requester:
     user: Any = None
     idempotency_scope: str = ""
     idempotency_key: str = ""
+    profiles: tuple[str, ...] = ()  # those of an API token; empty for all
 
     @property
     def member(self) -> tuple[int, int] | None:
@@ -57,7 +58,7 @@ class Requester:
     @property
     def authority(self) -> Authority:
         """The same actor for what follows from the request; within the team for which it is made."""
-        return Authority(self.actor, self.user, self.team)
+        return Authority(self.actor, self.user, self.team, self.profiles)
 
     def check(self) -> None:
         """Raise NotPermitted unless the user's account is active and belongs to the team now."""
@@ -91,6 +92,7 @@ def preview(specs: Sequence[CertificateSpec], *, requester: Requester) -> Previe
     Raises NotPermitted, InputRefused without a CA that issues, and Conflict where the CA's end leaves no useful validity.
     """
     requester.check()
+    requester.authority.check_profiles(spec.profile for spec in specs)
     now, issuer = database_now(), active_issuer(settings.PKI_DEFAULT_CA)
     version, decisions = evaluate_many([Asked(spec, requester.team) for spec in specs], at=now)
     endings = tuple(ending_of(issuer, spec.validity, now=now) for spec in specs)
@@ -176,6 +178,8 @@ def admitted(
 ) -> list[Wanted]:
     """`profiles`: rows that begin with the name of each that exists. Raises InputRefused."""
     _check_profiles({spec.profile for spec, _ in asked}, profiles)
+    for spec, requester in asked:
+        requester.authority.check_profiles((spec.profile,))
     return [
         Wanted(spec, requester, target, request_digest(spec, team=requester.team, issuer=target, requester=_who(requester)), key)
         for (spec, requester), key in zip(asked, idempotency_keys, strict=True)

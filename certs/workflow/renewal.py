@@ -42,6 +42,7 @@ def plan_renewal(certificate: Certificate, *, authority: Authority, wish: KeyWis
     authority.check_may_act(certificate)
     _check_option(certificate, living_renewals([certificate.pk]).get(certificate.pk), wish)
     (plan,) = plan_renewals([_fresh(certificate)], wish=wish, user=authority.user, at=database_now())
+    authority.check_profiles((plan.spec.profile,))
     return plan
 
 

@@ -262,5 +262,6 @@ PKI_WORKER_PROGRESS_FILE = env_path("PKI_WORKER_PROGRESS_FILE", f"{tempfile.gett
 # Which paths this process answers: all, portal, ca or status (`pkiportal.served`).
 PKI_SERVE = env_choice("PKI_SERVE", "all", choices=[str(serve) for serve in Serve])
 PKI_EMBEDDED = False
+PKI_SINGLE_OFFICER = False  # one person approves and publishes alone; only the embedded settings can allow it
 PKI_TEXT_CHECK = "certs.requests.refused_secrets.problem_with_text"  # by dotted path: audit and policy may not import certs
 PKI_EMBEDDED_WORKER = "pkiportal.embedded.start"  # by dotted path: certs may not import pkiportal

@@ -15,6 +15,7 @@ from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering s
 from pkiportal.settings.base import BASE_DIR
 
 PKI_EMBEDDED = True
+PKI_SINGLE_OFFICER = env_bool("PKI_SINGLE_OFFICER", default=False)
 PKI_HOME = Path(env_str("PKI_HOME") or BASE_DIR / "var").resolve()
 DEBUG = env_bool("PKI_DEBUG", default=False)
 ALLOWED_HOSTS = env_hosts("PKI_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")

@@ -130,7 +130,7 @@ def test_rules_that_do_not_match_their_digest_judge_nothing() -> None:
 
 
 def test_admin_publishes_a_draft_and_then_only_shows_it(client: Client) -> None:
-    client.force_login(get_user_model().objects.create_superuser("grace"))
+    client.force_login(get_user_model().objects.create_superuser("grace", "grace@example.org"))
     draft = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
     client.post("/admin/policy/policyversion/", {"action": "publish_selected", "_selected_action": [draft.pk]})
     draft.refresh_from_db()

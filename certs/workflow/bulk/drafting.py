@@ -74,6 +74,7 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
     target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
     survey = _surveyed(lines, requester, target)
     check_profiles(survey.profiles)
+    requester.authority.check_profiles(survey.profiles)
     order = _begun(requester, target, title, survey.digest, notes, total=len(lines))
     if order.state == State.JUDGING:
         try:

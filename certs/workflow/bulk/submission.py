@@ -47,11 +47,13 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
     row.issuer = active_issuer(row.issuer.name)
     _check_requester(row)
     drafted_by, row.actor_kind, row.actor_name = row.actor_name, actor.kind, actor.name
+    row.submitter = authority.user
     chunks = list(_chunks(row, costs))
     insert_models(chunks)
     row.total = row.items.count()
     row.state, row.not_submitted, row.submitted_at = State.RUNNING, row.total - len(costs), now
-    row.save(update_fields=["state", "total", "not_submitted", "submitted_at", "with_refused", "issuer", "actor_kind", "actor_name"])
+    changed = ["state", "total", "not_submitted", "submitted_at", "with_refused", "issuer"]
+    row.save(update_fields=[*changed, "actor_kind", "actor_name", "submitter"])
     data: dict[str, Value] = {"lines": len(costs), "chunks": len(chunks), "issuer": row.issuer.name, "content_sha256": row.content_sha256}
     data["drafted_by"] = drafted_by
     record(EventType.BULK_SUBMITTED, subject=row.subject, actor=actor, at=now, data=data)

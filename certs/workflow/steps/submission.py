@@ -23,6 +23,7 @@ from certs.workflow.beats import pause
 from certs.workflow.endings import ASK_AGAIN, KEY_BLOCKED, reject_many, worn_out
 from certs.workflow.facts import asked_by, evaluate_many
 from certs.workflow.orders import order_for
+from certs.workflow.requesters import ASK_A_MEMBER, requesters_who_left
 from certs.workflow.states import WORKER, lock_ready, note_reasons
 from certs.workflow.steps.asking_ca import Work, ask_ca, ended_unasked
 from certs.workflow.steps.ca_answers import record_answers
@@ -177,6 +178,7 @@ def _still_allowed(
     else:  # the keys were recorded, and so locked, in this transaction
         blocked, decisions = set(), [judged[request.pk] for request in requests]
     stopped = stopped_lineages(requests)
+    left = requesters_who_left(requests) if judged is None else {}  # else membership was checked in this transaction
     approved = approved_digests([r for r, d in zip(requests, decisions, strict=True) if d.outcome is PolicyOutcome.NEEDS_APPROVAL])
     allowed, rejections, changed = [], [], []
     for request, decision in zip(requests, decisions, strict=True):
@@ -186,6 +188,8 @@ def _still_allowed(
             changed.append((request, decision))
         if request.spki_sha256 in blocked:
             rejections.append((request, "key_compromised", KEY_BLOCKED, ASK_AGAIN))
+        elif request.pk in left:
+            rejections.append((request, "requester_left", left[request.pk], ASK_A_MEMBER))
         elif request.pk in stopped:
             message = f"The certificate to be renewed was revoked ({stopped[request.pk]}), so nothing follows it"
             rejections.append((request, "lineage_revoked", message, "Ask for a new certificate if one is needed."))
