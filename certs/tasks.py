@@ -10,7 +10,7 @@ from celery import shared_task
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
-from certs.access import login_limits
+from certs.access import login_limits, sessions
 from certs.access.api_tokens import end_orphaned_tokens
 from certs.ca.registry import is_remote
 from certs.issuance import slots
@@ -274,5 +274,6 @@ def _retry(task: Any, exc: Exception, ids: Sequence[int]) -> None:
 
 @shared_task
 def close_sign_in_windows() -> int:
-    """Sum up ended windows of the sign-in limits in the audit log, and delete their rows."""
+    """Sum up ended windows of the sign-in limits in the audit log, and delete their rows; and those of expired sessions."""
+    sessions.delete_expired_sessions()
     return login_limits.close_windows()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -18,13 +17,12 @@ from urllib.parse import unquote_to_bytes
 from django.conf import settings
 from django.db import close_old_connections
 
+from certs.api.failures import log_without_request
 from certs.crl.serving import ServedCRL, published_crl
 from certs.ocsp import Reply, answer
 from certs.ocsp.signers import UnknownIssuer
 from certs.x509.ber import is_whole
 from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
-
-log = logging.getLogger(__name__)
 
 OCSP, CRL = "/pki/ocsp/", "/pki/crl/"
 CRL_MAX_AGE = 300  # seconds; a new list may be there in seconds, and asking again with an ETag costs little
@@ -66,8 +64,8 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
         reply = answer(slug, data, client=_client(environ)) if data else Reply(Unsuccessful.MALFORMED_REQUEST)
     except UnknownIssuer:
         return _plain(start_response, 404, "There is no such CA here.")
-    except Exception:
-        log.exception("an OCSP request for %s failed", slug)
+    except Exception as exc:  # noqa: BLE001 - a client that gets no answer asks again and again
+        log_without_request(f"an OCSP request for {slug} failed", exc)
         reply = Reply(Unsuccessful.INTERNAL_ERROR)
     headers = [("Content-Type", "application/ocsp-response"), *_SAFE]
     if method != "POST" and reply.max_age:
@@ -137,8 +135,8 @@ def _crl(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
     close_old_connections()
     try:
         crl = published_crl(match[1], int(match[2] or 0)) if match else None
-    except Exception:
-        log.exception("a CRL could not be read")
+    except Exception as exc:  # noqa: BLE001 - as above
+        log_without_request("a CRL could not be read", exc)
         return _plain(start_response, 503, "The CRL cannot be read now. Try again in a minute.", [("Retry-After", "60")])
     if crl is None:
         return _plain(start_response, 404, "No CRL is published here.")

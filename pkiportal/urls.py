@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from certs.api import api
-from certs.views.session import admin_door
+from certs.views.session import admin_door, change_password
 from pkiportal.error_pages import no_address
 
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("api/v1/", api.urls),  # first, because programs ask most often
     # One door: the portal's sign-in counts wrong passwords and writes the audit log, the admin's own would not.
     path("admin/login/", admin_door),
+    path("admin/password_change/", change_password),
     path("admin/", admin.site.urls),
     path("", include("certs.urls")),
 ]

@@ -128,20 +128,8 @@ def succeeded(tried: Attempt) -> str:
     The other counters lose only this try: an attacker's own sign-ins reset nothing.
     """
     now = database_now()
-    before: dict[str, Value] = {}
     with transaction.atomic():
-        # The same order of locks as in `attempt`, so that the two cannot wait for each other.
-        for limit, key in zip(tried.limits, tried.keys(), strict=True):
-            row = SignInCounter.objects.select_for_update().filter(key=key).first()
-            if row is None:
-                continue
-            if limit is PLACE and row.tries + row.refused > 1:
-                before = {"wrong_before": row.tries - 1, "refused_before": row.refused}
-            if limit in (PLACE, PLACE_DAY):
-                row.delete()
-            else:
-                SignInCounter.objects.filter(pk=row.pk, tries__gt=0).update(tries=F("tries") - 1)
-        data = {"address": tried.network, **before}
+        data = {"address": tried.network, **_give_back(tried)}
         _record(EventType.LOGIN_SUCCEEDED, tried.name, now, data)
         SignInCounter.objects.update_or_create(
             key=_key(_KNOWN, f"{tried.account}\n{tried.network}"),
@@ -149,6 +137,29 @@ def succeeded(tried: Attempt) -> str:
         )
     device = tried.place if tried.place != tried.network else secrets.token_hex(16)
     return signing.dumps([tried.account, device], salt=_SALT)
+
+
+def confirmed(tried: Attempt) -> None:
+    """The right password of somebody who is signed in already: as `succeeded`, without its event."""
+    with transaction.atomic():
+        _give_back(tried)
+
+
+def _give_back(tried: Attempt) -> dict[str, Value]:
+    """Forget the place's wrong passwords, and this try elsewhere. Returns what was forgotten."""
+    before: dict[str, Value] = {}
+    # The same order of locks as in `attempt`, so that the two cannot wait for each other.
+    for limit, key in zip(tried.limits, tried.keys(), strict=True):
+        row = SignInCounter.objects.select_for_update().filter(key=key).first()
+        if row is None:
+            continue
+        if limit is PLACE and row.tries + row.refused > 1:
+            before = {"wrong_before": row.tries - 1, "refused_before": row.refused}
+        if limit in (PLACE, PLACE_DAY):
+            row.delete()
+        else:
+            SignInCounter.objects.filter(pk=row.pk, tries__gt=0).update(tries=F("tries") - 1)
+    return before
 
 
 def close_windows() -> int:

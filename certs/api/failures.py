@@ -8,6 +8,7 @@ import logging
 import secrets
 from dataclasses import dataclass
 
+import psycopg
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
@@ -64,7 +65,16 @@ def is_outage(exc: BaseException) -> bool:
     """Whether a part that the portal needs is away: the same call may pass later."""
     if isinstance(exc, InternalError):
         return getattr(exc.__cause__, "sqlstate", "") == _READ_ONLY
-    return isinstance(exc, OperationalError | InterfaceError | KeyBackendError)
+    return isinstance(exc, OperationalError | InterfaceError | KeyBackendError | psycopg.OperationalError)
+
+
+def log_without_request(what: str, exc: BaseException) -> None:
+    """The same for an answer that is made before Django: a line for an outage, else a traceback."""
+    if is_outage(exc):
+        cause = str(exc).partition("\n")[0][:200]
+        outage_log.warning("%s: %s: %s", what, type(exc).__name__, cause)
+    else:
+        log.error("%s", what, exc_info=exc)
 
 
 def log_failure(failure: Failure, exc: BaseException, request: HttpRequest, response: HttpResponse) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.contrib import admin
 from django.contrib.auth.forms import UsernameField
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
 
 from certs.access import login_limits
 from certs.access.permissions import Permission, holds
+from certs.errors import Busy
 from certs.inventory import open_alerts
 from certs.views.client_address import client_address
 
@@ -67,6 +70,34 @@ def _name(request: HttpRequest) -> str:
 
 def _unprocessable(response: HttpResponse) -> HttpResponse:
     response.status_code = 422
+    return response
+
+
+@sensitive_post_parameters()
+def change_password(request: HttpRequest) -> HttpResponse:
+    """The admin's page for one's own password, under the limits of the sign-in.
+
+    It asks for the old password, so an unattended or stolen session could otherwise guess it.
+    """
+    page = admin.site.admin_view(admin.site.password_change, cacheable=True)
+    if request.method != "POST" or not request.user.is_authenticated:
+        return page(request)
+    device = request.COOKIES.get(login_limits.DEVICE_COOKIE, "")
+    name = request.user.get_username()
+    tried = login_limits.attempt(name, client_address(request), device=device)
+    if tried is None:
+        refused = Busy(
+            "Too many wrong passwords. Your password was not changed.",
+            retry_after=int(login_limits.PLACE.window.total_seconds()),
+            next_step="Wait 15 minutes, or ask an administrator to set a new password.",
+        )
+        return render(request, "portal/refused.html", {"error": refused}, status=429)
+    response = page(request)
+    form = getattr(response, "context_data", {}).get("form")
+    if form is not None and "old_password" in form.errors:
+        login_limits.failed(tried)
+    else:
+        login_limits.confirmed(tried)
     return response
 
 

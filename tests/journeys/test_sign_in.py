@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client, RequestFactory
 
 from audit.models import AuditEvent
+from certs.models import SignInCounter
 from certs.views.client_address import client_address
 from pkiportal.env import env_networks
 from tests.portal.fixtures import PASSWORD, Portal
@@ -65,6 +66,23 @@ def test_known_and_unknown_names_get_the_same_answer(portal: Portal, tries: int)
             answer = Client().post("/login/", {"username": name, "password": "wrong"})
         answers.append(without_csrf_token(answer.content).replace(name.encode(), b"NAME"))
     assert answers[0] == answers[1]
+
+
+def test_changing_ones_password_is_no_second_place_to_guess_it(portal: Portal) -> None:
+    portal.carol.is_staff = True
+    portal.carol.save()
+    client = Client()
+    client.force_login(portal.carol)
+
+    def change(old: str) -> int:
+        new = {"new_password1": "a new one 4 carol", "new_password2": "a new one 4 carol"}
+        return client.post("/admin/password_change/", {"old_password": old, **new}).status_code
+
+    assert [change("wrong") for _ in range(6)] == [200] * 5 + [429]
+    assert change(PASSWORD) == 429
+    assert sign_in(Client(), PASSWORD, "carol") == 429  # the same count
+    SignInCounter.objects.all().delete()
+    assert change(PASSWORD) == 302
 
 
 def test_nobody_needs_redis_to_sign_in(portal: Portal, settings: Any) -> None:

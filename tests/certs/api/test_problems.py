@@ -6,14 +6,19 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import pytest
+from django.conf import settings as portal_settings
 from django.db import connection
 from django.test import Client
 
 from certs.api import requests
+from certs.models import Issuer
+from certs.ocsp.book import forget_connection
 from pkiportal.logs import OneLineAMinute
+from pkiportal.status_information import StatusInformation
 from tests.portal.fixtures import Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -222,3 +227,16 @@ def test_a_client_that_hangs_up_is_no_fault_of_ours(call: Caller, caplog: pytest
     )
     assert problem_of(response)["status"] == 400
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+def test_status_information_without_a_database_is_one_line_too(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:
+    slug = Issuer.objects.get(name=portal_settings.PKI_DEFAULT_CA).slug
+    statuses: list[str] = []
+    forget_connection()
+    with database_away():
+        for path, method in ((f"/pki/crl/{slug}.crl", "GET"), (f"/pki/ocsp/{slug}", "POST")):
+            body = BytesIO(b"\x30\x00" * 20)
+            environ = {"PATH_INFO": path, "REQUEST_METHOD": method, "wsgi.input": body}
+            StatusInformation(lambda *_: [])(environ | {"CONTENT_LENGTH": "40"}, lambda status, _headers: statuses.append(status))
+    assert statuses == ["503 Service Unavailable", "200 OK"]
+    assert not [one for one in caplog.records if one.exc_info]
