@@ -127,7 +127,8 @@ def env_networks(name: str) -> list[IPv4Network | IPv6Network]:
 def env_hosts(name: str, default: str = "") -> list[str]:
     """Host names for Django's ALLOWED_HOSTS, separated by commas; `.example.com` stands for all names beneath it."""
     hosts = env_list(name, default)
-    if not all(host == "*" or is_host(host.removeprefix(".")) for host in hosts):
+    # Django takes the final dot off the Host header before it compares, so a name with one would match nothing.
+    if not all(host == "*" or (is_host(host.removeprefix(".")) and not host.endswith(".")) for host in hosts):
         expected = "must list host names, such as pki.example.com, separated by commas, without scheme, port or path."
         raise refused(name, f"{expected} Write an IDN as its A-label (xn--...).")
     return hosts
@@ -150,8 +151,11 @@ def env_suffixes(name: str) -> list[str]:
 
 
 def env_origins(name: str) -> list[str]:
-    """Origins for Django's CSRF_TRUSTED_ORIGINS, separated by commas: scheme, host and a port that is not the usual one."""
-    origins = [origin.rstrip("/") for origin in env_list(name)]
+    """Origins for Django's CSRF_TRUSTED_ORIGINS, separated by commas: scheme, host and a port that is not the usual one.
+
+    In the form in which browsers send them (RFC 6454 6.2), for they are compared as text.
+    """
+    origins = [re.sub(r"^(https://[^/]*):443$|^(http://[^/]*):80$", r"\1\2", origin.rstrip("/").lower()) for origin in env_list(name)]
     for origin in origins:
         url = _split(name, origin.replace("://*.", "://", 1), ("https", "http"), example="https://pki.example.com")
         if url.path or url.query or url.username is not None:
@@ -191,8 +195,10 @@ def host_of(url: str) -> str:
 def env_address(name: str, default: str = "", *, schemes: Sequence[str], example: str) -> str:
     """The address of a server that has no path, without a slash at its end; an empty value is the default."""
     value = (env_str(name) or default).rstrip("/")
-    if value and _split(name, value, schemes, example=example).path:
-        raise refused(name, f"must have no path, as in {example}.")
+    if value:
+        url = _split(name, value, schemes, example=example)
+        if url.path or url.query or url.username is not None:
+            raise refused(name, f"must have neither credentials nor path nor query, as in {example}.")
     return value
 
 

@@ -82,6 +82,8 @@ BAD: dict[str, tuple[str, ...]] = {
         "a.example;zz.example",
         "a.example zz.example",
         "zzä.example",
+        "zz.example.",
+        "*.zz.example",
         "999.1.1.1",
     ),
     "PKI_TRUSTED_ORIGINS": ("zz.example", "ftp://zz.example", "https://zz.example/login", "https://a.example;https://zz.example"),
@@ -93,6 +95,8 @@ BAD: dict[str, tuple[str, ...]] = {
         "http://zz.example/pki",
         "http://zz.example:port",
         "http://user@zz.example/x",
+        "http://user:zz@zz.example",
+        "http://zz.example?zz",
         "http://zz example",
         "http://zzä.example",
     ),
@@ -253,6 +257,15 @@ def test_mail_url_says_which_kind_of_tls(url: str, expected: dict[str, Any], mon
     tls = {"EMAIL_USE_SSL", "EMAIL_USE_TLS", "EMAIL_PORT"}
     assert {name: value for name, value in found.items() if name in tls} == expected
     assert found["EMAIL_HOST"] == "mail.example.com"
+
+
+def test_origins_are_compared_in_the_form_that_browsers_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M4: a form would be refused for a final slash, capital letters or the usual port."""
+    found = production(
+        monkeypatch, PKI_TRUSTED_ORIGINS="https://PKI.example.com/, https://a.example:443,http://b.example:80,https://c.example:8443"
+    )
+    expected = ["https://pki.example.com", "https://a.example", "http://b.example", "https://c.example:8443"]
+    assert found["CSRF_TRUSTED_ORIGINS"] == expected
 
 
 def test_links_have_an_address_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
