@@ -42,7 +42,7 @@ class Command(BaseCommand):
         if options["no_serve"]:
             return
         if not options["demo"]:
-            call_command("bootstrap", stdout=self.stdout)
+            call_command("bootstrap", interactive=False, stdout=self.stdout)
         call_command("collectstatic", interactive=False, verbosity=0)
         self._serve(options["host"], port, options["threads"])
 
