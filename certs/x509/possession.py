@@ -27,12 +27,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
+from certs.x509.der import INTEGER, OCTET_STRING, Node, NotDER, integer, parse
 from keys.spec import blocked_names
 
 MOST_KEYS = 16  # private keys of one paste that are checked; more than anybody pastes
 _LARGEST = 64 * 1024  # bytes of one file with a key, text or binary
 _MOST_BITS = 16_384  # RSA; beyond it OpenSSL does not sign either
 _MOST_OBJECTS = 200  # JSON values that are looked into
+_MOST_ITERATIONS = 1_000_000  # of the derivation of a PKCS#12 key; OpenSSL writes 2,048, others up to 600,000
 _CURVES: dict[str, type[ec.EllipticCurve]] = {
     "P-256": ec.SECP256R1,
     "P-384": ec.SECP384R1,
@@ -143,7 +145,24 @@ def _from_der(file: bytes) -> Any:
 
 def _from_pkcs12(file: bytes) -> Any:
     """Some are sealed with the empty password, which seals nothing."""
+    if not _opens_quickly(parse(file)):
+        return None
     return load_key_and_certificates(file, None)[0]
+
+
+def _opens_quickly(node: Node) -> bool:
+    """Whether no number in a PKCS#12 file can be a count of iterations that keeps this process busy for minutes.
+
+    Keys and most serial numbers are longer than a count; a file that is taken for a slow one proves nothing, which is safe.
+    """
+    if node.tag == INTEGER:
+        return not _MOST_ITERATIONS < integer(node) < 1 << 63
+    if node.tag == OCTET_STRING and node.content[:1] == b"\x30":
+        try:
+            return _opens_quickly(parse(node.content))
+        except NotDER:  # octets of another kind, such as a ciphertext
+            return True
+    return all(_opens_quickly(child) for child in node.children)
 
 
 def _from_putty(file: bytes) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from certs.x509.der import parse
 from certs.x509.der_writing import der_length
 from certs.x509.possession import proven_keys
 from keys.spec import spki_sha256
+from tests.certs.x509.requests import seq
 
 EC, OTHER_EC = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 RSA, OTHER_RSA = rsa.generate_private_key(65537, 2048), rsa.generate_private_key(65537, 2048)
@@ -184,3 +187,16 @@ def test_every_key_of_a_set_is_proven() -> None:
     keys = [ec_jwk(key.public_key(), key.private_numbers().private_value) for key in (EC, OTHER_EC)]
     both = {spki_sha256(EC.public_key()), spki_sha256(OTHER_EC.public_key())}
     assert proven_keys(json.dumps({"keys": keys}).encode()) == both
+
+
+def test_keystore_with_endless_iterations_is_not_opened() -> None:
+    """The password is empty, so the count in the file alone decides how long the derivation takes."""
+    whole = pkcs12.serialize_key_and_certificates(b"n", EC, None, None, NoEncryption())
+    assert proven_keys(whole) == {spki_sha256(EC.public_key())}
+    endless = b"\x02\x04\x7f\xff\xff\xff"
+    mac = parse(whole).child(2)
+    parts = [*(child.raw for child in mac.children[:2]), endless]
+    pfx = [*(child.raw for child in parse(whole).children[:2]), seq(*parts)]
+    began = time.perf_counter()
+    assert proven_keys(seq(*pfx)) == set()
+    assert time.perf_counter() - began < 1
