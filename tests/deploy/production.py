@@ -215,7 +215,7 @@ def _client(portal: Production) -> hvac.Client:
 
 
 def _wait(portal: Production) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     waiting = [name for name in portal.processes if "healthcheck" in portal.services[name]]
     while waiting:
         for name in waiting:
