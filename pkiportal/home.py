@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-MARK = "secret_key"  # the first file that the portal makes in its folder
+MARKS = ("secret_key", "portal.sqlite3")  # the first files that the portal makes in its folder
 
 
 class OpenToOthers(Exception):
@@ -26,7 +26,7 @@ def prepare_home(home: Path, *, database: str, mail: str) -> None:
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if _open_to_others(home):
-        mine = (home / MARK).exists() or not any(home.iterdir())
+        mine = any((home / name).exists() for name in MARKS) or not any(home.iterdir())
         if not mine or not _close(home):
             raise OpenToOthers(
                 "names a folder that other accounts can enter: it would show them keys, mails and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.revocation import request_release
 from certs.workflow.revoking import process_revocations
 from certs.workflow.tokens import create_token
+from keys.models import PublicKey
 from tests.audit.ledger import execute
 from tests.certs.workflow.life import PORTAL, SYSTEM, issued, walk
 from tests.certs.workflow.test_renewal import people
@@ -230,6 +232,29 @@ def test_groups_of_a_release_and_changes_through_the_orm_are_explained() -> None
     group.permissions.clear()
     user.delete()
     assert compared().problems == []
+
+
+@pytest.mark.django_db
+def test_memory_does_not_grow_with_the_number_of_rows() -> None:
+    """Every one of these keys is unexplained; the list of problems is cut off, the count is not."""
+
+    def peak(rows: int) -> int:
+        first = PublicKey.objects.count()
+        PublicKey.objects.bulk_create(
+            [PublicKey(spki_sha256=f"{n:064x}", team="web", recorded_at=now, blocked_at=now) for n in range(first, rows)],
+            batch_size=2000,
+        )
+        comparison = Comparison()
+        tracemalloc.start()
+        compare_states(comparison)
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (comparison.total, len(comparison.problems)) == (rows, states.MOST)
+        return highest
+
+    now = database_now()
+    small = peak(2 * states.PAGE)
+    assert peak(12 * states.PAGE) < 1.5 * small
 
 
 @pytest.mark.parametrize(
