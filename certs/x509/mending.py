@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_BEGIN = b"BEGIN"
+_ESCAPED_ARMOUR = re.compile(rb"-----\\+[nr]")  # a path such as C:\new in the text before it is none
 _ESCAPED_LINE_END = re.compile(rb"(?:\\+r)?\\+n|\\+r")
 # "> ", ">> ", "| ", "# ": what stands before every line of a quoted mail or a comment
 _QUOTED_BEGIN = re.compile(rb"^[ \t]*([>|#*:]+(?:[ \t]*[>|#*:]+)*)[ \t]*-----BEGIN ", re.MULTILINE)
@@ -18,7 +18,7 @@ _QUOTED_BEGIN = re.compile(rb"^[ \t]*([>|#*:]+(?:[ \t]*[>|#*:]+)*)[ \t]*-----BEG
 def mend(text: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Return the text with its line ends, quotes and blanks put right, and in words what was done."""
     notes: list[str] = []
-    if _BEGIN in text and b"\\" in text:
+    if _ESCAPED_ARMOUR.search(text):
         text = _ESCAPED_LINE_END.sub(b"\n", text)
         notes.append("written-out line ends (\\n) were read as line ends")
     if not text.isascii():

@@ -315,3 +315,7 @@ def test_repaired_request_is_kept_byte_for_byte() -> None:
     whole = request(attribute_set=b"")
     assert facts(base64.b64encode(whole)).der == whole
     assert x509.load_der_x509_csr(request()).is_signature_valid  # the octets that the other tests begin with
+
+
+def test_backslashes_in_the_text_before_a_request_change_nothing() -> None:
+    assert judge(b"C:\\new\\r.csr\n" + PEM) == ("accept", "")
