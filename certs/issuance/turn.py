@@ -129,7 +129,7 @@ def _alert_failure(cause: str, what: str, exc: Exception) -> None:
         kind="sweep_failed",
         cause=cause,
         message=f"{what}: {type(exc).__name__}.",
-        next_step="The log of the queue `ca` has the traceback. The sweeper tries again every few seconds; all else goes on.",
+        next_step="The worker's log has the traceback. The sweeper tries again every few seconds; all else goes on.",
         now=database_now(),
     )
 

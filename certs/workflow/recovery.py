@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 
 from django.conf import settings
@@ -19,7 +20,7 @@ from audit.events import EventType, recordable
 from audit.log import Event, record_many
 from certs.ca.base import CAUnreachable, Issued, Order, Pending
 from certs.errors import SignerMismatch
-from certs.issuance.turn import Turn, each_due
+from certs.issuance.turn import Turn, each_due, run_parts
 from certs.issuance.unwanted import BelongsHere, alert_kept, revoke_unwanted, what_to_do
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
 from certs.notifications.alerts import close_alerts, close_circuit, open_circuit, raise_alert
@@ -104,14 +105,22 @@ def release_for_answering_cas(turn: Turn | None = None) -> int:
 
 
 def release_for_answering_keys() -> int:
-    """The same for each key backend that answers again. Needs the keys role."""
-    released = 0
-    held = CertificateRequest.objects.filter(held_since__isnull=False, state__in=(S.APPROVED, S.KEY_READY))
-    for backend in held.order_by().values_list("key_backend", flat=True).distinct():
-        if is_answering(backend):
-            limit = _how_many(held.filter(key_backend=backend), Certificate.objects.filter(request__key_backend=backend))
-            released += release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=limit)
-            close_alerts(kind="keys_unavailable", cause=f"keys:{backend}", now=database_now())
+    """Resume what was held for a key backend, for each that works again. Needs the keys role."""
+    backends = _held_for_keys().order_by("key_backend").values_list("key_backend", flat=True).distinct()
+    parts = [(f"keys:{backend}", partial(_release_for_backend, backend)) for backend in backends]
+    return sum(told for told in run_parts(parts, Turn([])).values() if isinstance(told, int))
+
+
+def _held_for_keys() -> QuerySet[CertificateRequest]:
+    return CertificateRequest.objects.filter(held_since__isnull=False, state__in=(S.APPROVED, S.KEY_READY))
+
+
+def _release_for_backend(backend: str, _turn: Turn) -> int:
+    if not is_answering(backend):
+        return 0
+    limit = _how_many(_held_for_keys().filter(key_backend=backend), Certificate.objects.filter(request__key_backend=backend))
+    released = release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=limit)
+    close_alerts(kind="keys_unavailable", cause=f"keys:{backend}", now=database_now())
     return released
 
 

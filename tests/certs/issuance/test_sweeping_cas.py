@@ -21,11 +21,12 @@ from certs.models import (
 )
 from certs.terms import RequestState as S
 from certs.workflow import recovery, steps
-from certs.workflow.holding import hold_for_ca
+from certs.workflow.holding import hold_for_ca, hold_for_keys
 from certs.workflow.issuance import Requester, submit_many
 from tests.certs.workflow.test_endings import MakeSpec
 from tests.certs.workflow.test_schedules import walk
 from tests.twins.ca import Fault, TwinCAClient
+from tests.twins.keys import TwinKeyBackend
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = ("Twin-CA", "Second-CA", "Third-CA")
@@ -218,3 +219,22 @@ def test_results_of_requests_under_way_do_not_fill_the_slice(
         UnclaimedResult.objects.create(request=request, attempt=attempt, kind="certificate", payload=b"unreadable", brought_at=now)
     CertificateRequest.objects.filter(pk=ended.pk).update(state=S.CANCELLED)
     assert recovery.settle_unclaimed() == 1
+
+
+class BrokenBackend(TwinKeyBackend):
+    """A key backend whose probe breaks its promise."""
+
+    def is_working(self) -> bool:
+        raise LookupError("a bug")
+
+
+def test_key_backend_that_fails_keeps_no_other_waiting(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
+    """Issue item 9: each key backend alone."""
+    requests = submit_many([make_spec(f"k{n}.example.com") for n in range(2)], requester=twin_portal)
+    ids = [request.pk for request in requests]
+    steps.check_policy(ids)
+    hold_for_keys(ids, "sealed")
+    settings.KEY_BACKENDS = settings.KEY_BACKENDS | {"a-bad-one": {"BACKEND": f"{__name__}.BrokenBackend"}}
+    CertificateRequest.objects.filter(pk=ids[0]).update(key_backend="a-bad-one")
+    assert recovery.release_for_answering_keys() == 1
+    assert "keys:a-bad-one" in OperatorAlert.objects.get(kind="sweep_failed").message
