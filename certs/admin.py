@@ -18,7 +18,7 @@ import certs.admin_accounts  # noqa: F401 - registers accounts, groups and sched
 from audit.admin import AttributedAdmin, ReadOnlyAdmin
 from audit.log import Actor
 from certs.access.permissions import Authority, Permission, holds
-from certs.admin_filters import AttemptOutcome, AttemptStep, Door, StillOpen
+from certs.admin_filters import AttemptOutcome, AttemptStep, CertificateState, Door, StillOpen
 from certs.errors import InputRefused, PortalError
 from certs.inventory import certificates_named, filter_requests
 from certs.models import (
@@ -165,7 +165,7 @@ class BulkChunkAdmin(ReadOnlyAdmin):
 @admin.register(Certificate)
 class CertificateAdmin(ReadOnlyAdmin):
     list_display = ("cert_id", "common_name", "status", "team", "issuer", "not_after", "policy_version")
-    list_filter = ("status",)
+    list_filter = (CertificateState,)
     list_select_related = ("team", "issuer")
     search_fields = ("cert_id__exact", "common_name__startswith", "serial_number__exact", "sha256_fingerprint__exact")
 

@@ -9,6 +9,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from audit.clock import database_now
+from certs.inventory import CertificateFilter, Shown, filter_certificates
 from certs.workflow.succession import SCHEDULE_DOOR
 
 
@@ -41,6 +43,22 @@ class StillOpen(admin.SimpleListFilter):
         if self.value() not in ("open", "closed"):
             return queryset
         return queryset.filter(closed_at__isnull=self.value() == "open")
+
+
+class CertificateState(admin.SimpleListFilter):
+    """The states of the portal's own list: `status` alone calls an expired certificate good."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(one, one.label) for one in Shown if one not in {Shown.ALL, Shown.GOOD}]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in set(Shown):
+            return queryset
+        sought = CertificateFilter(shown=Shown(self.value() or ""))
+        return filter_certificates(queryset, sought, now=database_now())
 
 
 Door = one_of("door", ("portal", "api", "command", SCHEDULE_DOOR))

@@ -89,6 +89,13 @@ def test_the_admin_finds_what_the_portal_finds(inventory: list[object], admin_cl
             assert [row.common_name for row in page.context["cl"].result_list] == ["api2.example.com"]
 
 
+def test_the_admin_filters_by_the_same_states(inventory: list[object], admin_client: Client) -> None:
+    Certificate.objects.filter(common_name__startswith="db").update(not_after=database_now() - timedelta(days=1))
+    for state, count in (("active", 2), ("expired", 1), ("nonsense", 3)):
+        page = admin_client.get("/admin/certs/certificate/", {"state": state})
+        assert len(page.context["cl"].result_list) == count, state
+
+
 @pytest.mark.parametrize(
     ("typed", "stored"),
     [
