@@ -12,6 +12,7 @@ from audit.changes import attribute
 from audit.log import Actor
 from certs.errors import InputRefused
 from certs.management.portal_command import PortalCommand
+from certs.requests.refused_secrets import refuse_secrets
 from policy.models import Person
 
 ACTOR = Actor("command", "identify_user")
@@ -34,6 +35,7 @@ class Command(PortalCommand):
             raise CommandError(f"There is no user {options['username']}.", returncode=2)
         if options["email_verified"] and not user.email:
             raise InputRefused(f"{user} has no e-mail address.", field="email", next_step="Enter one in the admin first.")
+        refuse_secrets(options["person_id"] or "", actor=ACTOR, team="", field="person_id")
         with transaction.atomic():
             person, _ = Person.objects.select_for_update().get_or_create(user=user)
             if options["person_id"] is not None:
