@@ -14,7 +14,7 @@ from lark.lexer import Lexer
 from certs.errors import NotUnderstood
 from certs.intake.meaning import LIST_EXAMPLE, Part, issue_plan, key_of, validity_of_parts
 from certs.intake.reasons import EXAMPLE as REVOKE_EXAMPLE
-from certs.intake.reasons import OFFERED, names_a_host, reason_words
+from certs.intake.reasons import OFFERED, certificate_word, names_a_host, reason_words
 from certs.intake.spec import IntakeDefaults, Plan, RenewPlan, RevokePlan
 from certs.intake.words import EXAMPLE, Word, issue_words, read_words
 from certs.terms import RevocationReason
@@ -140,47 +140,83 @@ def _not_understood(word: Word, example: str) -> NotUnderstood:
 
 
 def _renew_words(words: list[Word]) -> list[Word]:
-    result = []
-    for word, following in zip(words, [*words[1:], None], strict=True):
-        low = word.text.lower()
-        before_a_host = low in ("for", "of") and following is not None and names_a_host(following, "a renewal")
+    result: list[Word] = []
+    at = 0
+    while at < len(words):
+        word, low = words[at], words[at].text.lower()
+        target = certificate_word(words, at)
+        if target:
+            result.append(target[0])
+            at += target[1]
+            continue
+        at += 1
+        before_a_host = low in ("for", "of") and at < len(words) and names_a_host(words[at])
         if low in _SMALL_IN_RENEWAL or before_a_host:
             continue
         kind = _RENEWAL.get(low, word.kind)
         if kind not in _IN_RENEWAL and kind not in ("KEEP", "NEW"):
-            message = f"{word.text[:80]!r} is not understood: a renewal takes a certificate's id and may say 'with a new key', nothing else"
-            raise NotUnderstood(names_a_host(word, "a renewal") or message, position=word.at, example=RENEW_EXAMPLE)
+            message = (
+                f"{word.text[:80]!r} is not understood: a renewal takes a certificate's id, its serial number or one of its names "
+                "in full, and may say 'with a new key', nothing else"
+            )
+            raise NotUnderstood(message, position=word.at, example=RENEW_EXAMPLE)
         result.append(Word(kind, word.text, word.at, word.value))
     return result
 
 
 def _renew_plan(parts: list[Part], end: int) -> RenewPlan:
-    cert_id = _only([part for part in parts if part.kind == "cert_id"], "certificates", RENEW_EXAMPLE)
-    if cert_id is None:
-        raise NotUnderstood("Which certificate? Say its id, such as cert-5678", position=end, example=RENEW_EXAMPLE)
+    target = _target(parts, end, RENEW_EXAMPLE)
     key = _only([part for part in parts if part.kind in ("new_key", "keep_key")], "wishes for the key", RENEW_EXAMPLE, by_kind=True)
     notes = () if key else ("The key is kept; say 'with a new key' for a new one",)
     wish = key.kind if key else ""
-    return RenewPlan(str(cert_id.words[0].value), new_key=wish == "new_key", keep_key=wish == "keep_key", notes=notes)
+    return RenewPlan(
+        cert_id=_written(target, "cert_id"),
+        new_key=wish == "new_key",
+        keep_key=wish == "keep_key",
+        notes=(*_serial_notes(target), *notes),
+        serial_number=_serial(target),
+        name=_written(target, "host"),
+    )
 
 
 def _revoke_plan(parts: list[Part], end: int) -> RevokePlan:
-    target = _only([part for part in parts if part.kind in ("cert_id", "serial")], "certificates", REVOKE_EXAMPLE)
-    if target is None:
-        raise NotUnderstood("Which certificate? Say its id, such as cert-5678, or its serial number", position=end, example=REVOKE_EXAMPLE)
+    target = _target(parts, end, REVOKE_EXAMPLE)
     reason = _only([part for part in parts if part.kind == "reason"], "reasons", REVOKE_EXAMPLE)
     if reason is None:
         raise NotUnderstood(f"Why? A reason is needed: {OFFERED}", position=end, example=REVOKE_EXAMPLE)
-    word = target.words[0]
-    serial = int(str(word.value)) if target.kind == "serial" else None
-    digits_only = serial is not None and word.text.isdigit()
     return RevokePlan(
         reason=RevocationReason(str(reason.words[0].value)),
-        cert_id="" if serial is not None else str(word.value),
-        serial_number=serial,
+        cert_id=_written(target, "cert_id"),
+        serial_number=_serial(target),
         destroy_key=any(part.kind == "destroy_key" for part in parts),
-        notes=(f"The serial number {word.text} is read as decimal; write 0x{word.text} for hexadecimal",) if digits_only else (),
+        notes=_serial_notes(target),
+        name=_written(target, "host"),
     )
+
+
+def _target(parts: list[Part], end: int, example: str) -> Part:
+    """The one certificate that a renewal or revocation names. Raises NotUnderstood for none and for two."""
+    target = _only([part for part in parts if part.kind in ("cert_id", "serial", "host")], "certificates", example)
+    if target is None:
+        message = "Which certificate? Say its id, such as cert-5678, its serial number or one of its names in full"
+        raise NotUnderstood(message, position=end, example=example)
+    return target
+
+
+def _written(target: Part, kind: str) -> str:
+    return str(target.words[0].value) if target.kind == kind else ""
+
+
+def _serial(target: Part) -> int | None:
+    return int(str(target.words[0].value)) if target.kind == "serial" else None
+
+
+def _serial_notes(target: Part) -> tuple[str, ...]:
+    """What to tell about digits that were read as decimal and are another number in hexadecimal."""
+    text, number = target.words[0].text, _serial(target)
+    if number is None or not text.isdigit() or not number == int(text) != int(text, 16):
+        return ()
+    return (f"The serial number {text} is read as decimal; write 0x{text} for hexadecimal",)
 
 
 def _only(found: list[Part], what: str, example: str, *, by_kind: bool = False) -> Part | None:

@@ -133,11 +133,15 @@ def host_of(text: str, at: int, domain: str) -> Host:
     star, bare = ("*." if name.startswith("*.") else ""), name.removeprefix("*.")
     if not bare or "*" in bare:
         raise _refused(text, at, "is not a host name: a wildcard is one * before the first dot", "Issue certificate for *.apps.example.com")
+    if star and "." not in bare:
+        # Completed, `*.com` would become another name than the one that was written, at a level nobody asked for.
+        why = "is a wildcard directly beneath a single label, which is never completed: write it with its whole domain"
+        raise _refused(text, at, why, "Issue certificate for *.apps.example.com")
     completed = "." not in bare
     if completed and not domain:
         raise _refused(text, at, "has no domain, and your team has no default domain: write the full name")
     try:
-        full = f"{star}{bare}.{domain}" if completed else f"{star}{bare}"
+        full = f"{bare}.{domain}" if completed else f"{star}{bare}"
         name = parse_dns_name(full, allow_unicode=True, field="text").ascii
     except CSRRefused as error:
         raise _refused(text, at, f"is not a host name ({error.message.rstrip('.')})") from error

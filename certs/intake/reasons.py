@@ -8,6 +8,8 @@ import re
 from certs.errors import InputRefused, NotUnderstood
 from certs.intake.words import Word, read_words
 from certs.terms import RevocationReason as R
+from certs.x509.names import parse_ip_address
+from certs.x509.serial import serial_readings
 
 EXAMPLE = "Revoke certificate cert-5678 - reason: key compromise"
 OFFERED = (
@@ -46,8 +48,9 @@ _STARTERS = {
 }
 _HEADS = {"revoke": "REVOKE", "revocation": "REVOKE", "cert": "CERT", "certificate": "CERT", "and": "AND", "then": "AND", "also": "AND"}
 _DESTROY = frozenset("destroy delete erase".split())
-_LONGEST_SERIAL = 64  # 20 octets as hex pairs with colons take 59 characters
 _GROUPED = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2})+")
+# A serial number without the word before it: nothing else that a sentence holds has this form
+_SERIAL_ALONE = re.compile(r"0x[0-9a-f]+|[0-9a-f]{2}(:[0-9a-f]{2})+|[0-9a-f]{16,60}")
 _HOST = re.compile(r"(?:\*\.)?(?:[\w-]+\.)+[\w-]+\.?")
 _KEY_WORDS = (("private", "key"), ("key",))
 
@@ -98,8 +101,8 @@ def _next(words: list[Word], at: int) -> tuple[Word, int]:
     word, low = words[at], words[at].text.lower()
     if word.kind in ("COLON", "DASH", "COMMA", "CERTID"):
         return word, 1
-    if low == "serial":
-        return _serial(words, at)
+    if target := certificate_word(words, at):
+        return target
     for length in range(min(_LONGEST, len(words) - at), 0, -1):
         phrase = words[at : at + length]
         reason = _BY_WORDS.get(tuple(one.text.lower() for one in phrase)) or _private_key_reason(phrase)
@@ -112,17 +115,27 @@ def _next(words: list[Word], at: int) -> tuple[Word, int]:
     if low in _HEADS or low in _STARTERS:
         return Word(_HEADS.get(low) or _STARTERS[low], word.text, word.at), 1
     message = f"{word.text[:80]!r} is not understood in a revocation; reasons are: {OFFERED}"
-    raise NotUnderstood(names_a_host(word, "a revocation") or message, position=word.at, example=EXAMPLE)
+    raise NotUnderstood(message, position=word.at, example=EXAMPLE)
 
 
-def names_a_host(word: Word, what: str) -> str:
-    """What to say of a host's name in the place of a certificate's id; "" for any other word. `what` takes the id."""
-    if word.kind != "NAME" or not _HOST.fullmatch(word.text):
-        return ""
-    return (
-        f"{word.text[:80]!r} is a host and may have several certificates: {what} takes a certificate's id, such as cert-5678; "
-        "the inventory finds it by the name"
-    )
+def certificate_word(words: list[Word], at: int) -> tuple[Word, int] | None:
+    """The SERIALNUMBER or HOST that names a certificate here, and how many words it takes; None for anything else.
+
+    A label alone (`shop`) is not read as a name: it could be a word of the sentence that was misspelt. Raises NotUnderstood.
+    """
+    word = words[at]
+    if word.text.lower() == "serial":
+        return _serial(words, at)
+    if _SERIAL_ALONE.fullmatch(word.text.lower()):
+        return Word("SERIALNUMBER", word.text, word.at, serial_number(word.text, word.at)), 1
+    if names_a_host(word):
+        return Word("HOST", word.text, word.at, word.text.lower()), 1
+    return None
+
+
+def names_a_host(word: Word) -> bool:
+    """Whether the word is a full host name, a wildcard or an IP address."""
+    return word.kind in ("NAME", "QUOTED") and bool(_HOST.fullmatch(word.text) or parse_ip_address(word.text))
 
 
 def _private_key_reason(phrase: list[Word]) -> R | None:
@@ -131,33 +144,29 @@ def _private_key_reason(phrase: list[Word]) -> R | None:
 
 
 def _serial(words: list[Word], at: int) -> tuple[Word, int]:
-    used = 1
+    used, label = 1, words[at].text
     while at + used < len(words) and (
         words[at + used].kind == "COLON" or words[at + used].text.lower() in ("number", "no", "numbers", "=")
     ):
+        label += words[at + used].text
         used += 1
     if at + used >= len(words):
         raise NotUnderstood("The serial number is missing", position=words[at].at, example="Revoke serial 4A:3F:2B - reason: superseded")
     word = words[at + used]
-    return Word("SERIALNUMBER", word.text, word.at, serial_number(word.text, word.at)), used + 1
+    return Word("SERIALNUMBER", word.text, word.at, serial_number(word.text, word.at, label=label)), used + 1
 
 
-def serial_number(text: str, at: int = 0) -> int:
-    """A serial number in any usual spelling: 4A:3F:2B, 4a3f2b, 0x4A3F2B, or decimal when it is digits only.
+def serial_number(text: str, at: int = 0, *, label: str = "") -> int:
+    """A serial number in any spelling of `serial_readings`; digits only are decimal, or hexadecimal after the label `serial=`.
 
     Raises NotUnderstood for anything else, and for numbers that no certificate has (RFC 5280 4.1.2.2: 1 to 20 octets).
     """
-    low = text.strip().lower()
-    number = 0
-    if len(low) <= _LONGEST_SERIAL:
-        if low.isascii() and low.isdigit():
-            number = int(low)
-        elif _GROUPED.fullmatch(low) or re.fullmatch(r"(0x)?[0-9a-f]+", low):
-            number = int(low.removeprefix("0x").replace(":", "").replace("-", ""), 16)
-    if not 0 < number < 1 << 160:
+    openssl = "serial=" if label == "serial=" else ""  # as `openssl x509 -serial` prints it
+    try:
+        return serial_readings(openssl + text)[0]
+    except InputRefused as refused:
         raise NotUnderstood(
             f"{text[:64]!r} is not a serial number: write one in hexadecimal, such as 4A:3F:2B, or a certificate's id, such as cert-5678",
             position=at,
             example="Revoke serial 4A:3F:2B - reason: superseded",
-        )
-    return number
+        ) from refused

@@ -59,21 +59,26 @@ class IssuePlan:
 
 @dataclass(frozen=True, slots=True)
 class RenewPlan:
-    cert_id: str
+    """Exactly one of `cert_id`, `serial_number` and `name` (one of its names, as written) is set."""
+
+    cert_id: str = ""
     new_key: bool = False
     keep_key: bool = False  # said so: then a refusal is better than a new key
     notes: tuple[str, ...] = ()
+    serial_number: int | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RevokePlan:
-    """`serial_number` in place of `cert_id` when a serial was pasted; exactly one of the two is set."""
+    """Exactly one of `cert_id`, `serial_number` and `name` (one of its names, as written) is set."""
 
     reason: RevocationReason
     cert_id: str = ""
     serial_number: int | None = None
     destroy_key: bool = False
     notes: tuple[str, ...] = field(default=())
+    name: str = ""
 
 
 Plan = IssuePlan | RenewPlan | RevokePlan

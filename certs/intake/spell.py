@@ -26,12 +26,15 @@ def spell(plan: Plan) -> str:
     """
     match plan:
         case RenewPlan():
-            return f"Renew {plan.cert_id} {'with a new key' if plan.new_key else 'keeping the key'}"
+            return f"Renew {_target(plan)} {'with a new key' if plan.new_key else 'keeping the key'}"
         case RevokePlan():
-            target = plan.cert_id or f"serial 0x{plan.serial_number or 0:x}"
-            return f"Revoke {target} - reason: {_REASONS[plan.reason]}{' and destroy the key' if plan.destroy_key else ''}"
+            return f"Revoke {_target(plan)} - reason: {_REASONS[plan.reason]}{' and destroy the key' if plan.destroy_key else ''}"
         case IssuePlan():
             return _spell_issue(plan.specs)
+
+
+def _target(plan: RenewPlan | RevokePlan) -> str:
+    return plan.cert_id or plan.name or f"serial 0x{plan.serial_number or 0:x}"
 
 
 def _spell_issue(specs: tuple[CertificateSpec, ...]) -> str:

@@ -56,10 +56,10 @@ def _mine(request: HttpRequest, cert_id: str) -> tuple[Certificate, Authority]:
 def from_words(request: HttpRequest, plan: RenewPlan | RevokePlan) -> HttpResponse:
     """Words about a certificate lead to the page that shows what they mean. Raises InputRefused where none is meant."""
     try:
-        certificate = certificate_of(plan, authority=authority_of(request))
+        certificate, notes = certificate_of(plan, authority=authority_of(request))
     except (NotFound, Conflict) as exc:
         raise InputRefused(exc.message, field="text", next_step=exc.next_step) from exc
-    for note in plan.notes if isinstance(plan, RevokePlan) else ():
+    for note in notes:
         messages.info(request, note)
     if isinstance(plan, RenewPlan):
         wish = KeyWish.NEW if plan.new_key else KeyWish.KEEP if plan.keep_key else KeyWish.DEFAULT

@@ -15,11 +15,16 @@ from certs.workflow.renewal import describe_plan, living_renewals, plan_renewal
 from certs.workflow.renewal_plans import KeyWish
 
 
-def certificate_of(plan: RenewPlan | RevokePlan, *, authority: Authority) -> Certificate:
-    """The certificate that the words name. Raises NotFound for what the actor may not see, Conflict for an ambiguous serial."""
-    if isinstance(plan, RevokePlan) and plan.serial_number is not None:
-        return find_by_serial(authority.visible(), plan.serial_number)[0]
-    return find_certificate(authority.visible(), plan.cert_id)[0]
+def certificate_of(plan: RenewPlan | RevokePlan, *, authority: Authority) -> tuple[Certificate, tuple[str, ...]]:
+    """The certificate that the words name, and the notes on how it was understood.
+
+    Raises NotFound for what the actor may not see, Conflict for a serial number or a name of several certificates.
+    """
+    if plan.serial_number is not None:
+        certificate, note = find_by_serial(authority.visible(), plan.serial_number)
+    else:
+        certificate, note = find_certificate(authority.visible(), plan.cert_id or plan.name)
+    return certificate, ((note,) if note else ()) + plan.notes
 
 
 def wish_of(plan: RenewPlan) -> KeyWish:
@@ -28,12 +33,12 @@ def wish_of(plan: RenewPlan) -> KeyWish:
 
 def describe_words(plan: RenewPlan | RevokePlan, *, authority: Authority) -> dict[str, Any]:
     """What would happen; nothing does. Raises NotFound, NotPermitted, Conflict."""
-    certificate = certificate_of(plan, authority=authority)
+    certificate, notes = certificate_of(plan, authority=authority)
     authority.check_may_act(certificate)
     if isinstance(plan, RenewPlan):
         told = describe_plan(plan_renewal(certificate, authority=authority, wish=wish_of(plan)))
         existing = living_renewals([certificate.pk]).get(certificate.pk)
-        return told | {"notes": [*plan.notes, *told["notes"]], "already": existing.public_id if existing else None}
+        return told | {"notes": [*notes, *told["notes"]], "already": existing.public_id if existing else None}
     compromised = plan.reason is RevocationReason.KEY_COMPROMISE
     also = on_same_key(certificate, authority=authority, now=database_now()) if compromised else []
     return {
@@ -44,5 +49,5 @@ def describe_words(plan: RenewPlan | RevokePlan, *, authority: Authority) -> dic
         "reason": str(plan.reason),
         "destroy_key": plan.destroy_key,
         "also_on_same_key": [one.cert_id for one in also],
-        "notes": list(plan.notes),
+        "notes": list(notes),
     }

@@ -66,13 +66,15 @@ class Command(PortalCommand):
             case IssuePlan():
                 return self._issued(plan, requester, seconds)
             case RenewPlan():
-                made = renew(certificate_of(plan, authority=authority), authority=authority, door="command", wish=wish_of(plan))
-                return renewal_answer(Renewal(wait(made.request, seconds=seconds), made.plan, already=made.already))
+                certificate, notes = certificate_of(plan, authority=authority)
+                made = renew(certificate, authority=authority, door="command", wish=wish_of(plan))
+                told = renewal_answer(Renewal(wait(made.request, seconds=seconds), made.plan, already=made.already))
+                return told | {"notes": [*notes, *told["notes"]]}
             case RevokePlan():
-                certificate = certificate_of(plan, authority=authority)
+                certificate, notes = certificate_of(plan, authority=authority)
                 done = revoke(certificate, reason=plan.reason, authority=authority, destroy_key=plan.destroy_key)
                 wait_for_ca([done.certificate.pk, *(one.pk for one in done.also)], seconds=min(seconds, 30))
-                return revoked_answer(done) | {"notes": list(plan.notes)}
+                return revoked_answer(done) | {"notes": list(notes)}
 
     def _issued(self, plan: IssuePlan, requester: Requester, seconds: float) -> dict[str, Any]:
         answers = [answer(wait(row, seconds=seconds)) for row in submit_many(plan.specs, requester=requester)]

@@ -32,8 +32,9 @@ def test_renewal(text: str, cert_id: str, new_key: bool) -> None:
 
 NOT_RENEWALS = [
     ("Renew", "", "Which certificate?"),
-    ("Renew api.example.com", "api.example.com", "a host and may have several certificates: a renewal takes a certificate's id"),
-    ("Renew the certificate for *.example.com", "*.example.com", "the inventory finds it by the name"),
+    ("Renew api", "api", "or one of its names in full"),
+    ("Renew cert-1 and api.example.com", "api.example.com", "Two certificates: 'cert-1' and 'api.example.com'; say one"),
+    ("Renew serial", "serial", "The serial number is missing"),
     ("Renew cert-1 and cert-2", "cert-2", "Two certificates: 'cert-1' and 'cert-2'; say one"),
     ("Renew cert-1 for 90 days", "for 90 days", "a renewal takes a certificate's id"),
     ("Renew cert-1 with RSA 4096", "RSA 4096", "a renewal takes a certificate's id"),
@@ -127,6 +128,37 @@ def test_serial_of_digits_is_decimal_and_says_so() -> None:
     assert plan == RevokePlan(R.SUPERSEDED, serial_number=123456789012345678901234, notes=(note,))
 
 
+@pytest.mark.parametrize(
+    ("spelling", "number"),
+    [("serial=0A47", 0xA47), ("serial=1234", 0x1234), ("serial: 00:75:E1", 0x75E1), ("serial 4:3F:2B", 0x43F2B), ("00:75:E1", 0x75E1)],
+)
+def test_serial_number_as_openssl_prints_it_names_a_certificate_in_both_workflows(spelling: str, number: int) -> None:
+    """O8"""
+    assert understood(f"Revoke {spelling} - superseded") == RevokePlan(R.SUPERSEDED, serial_number=number)
+    renewal = understood(f"Renew {spelling} with a new key")
+    assert renewal == RenewPlan(new_key=True, serial_number=number)
+
+
+NAMES = [
+    "api.example.com",
+    "*.example.com",
+    "10.0.0.1",
+    "2001:db8::1",
+    "cert-01.example.com",
+    "bücher.example.com",
+    "superseded.example.com",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("frame", ["{}", "certificate for {}", "the certificate of {}", '"{}"'])
+def test_full_name_stands_for_a_certificate(frame: str, name: str) -> None:
+    """O9"""
+    named = frame.format(name)
+    assert understood(f"Renew {named} keeping the key") == RenewPlan(keep_key=True, name=name)
+    assert understood(f"Revoke {named}: superseded") == RevokePlan(R.SUPERSEDED, name=name)
+
+
 NOT_REVOCATIONS = [
     ("Revoke cert-1", "", "Why? A reason is needed: key compromise, superseded"),
     ("Revoke - superseded", "", "Which certificate?"),
@@ -138,7 +170,8 @@ NOT_REVOCATIONS = [
     ("Revoke cert-1 - superseded, do not destroy the key", "do not", "is not understood in a revocation"),
     ("Revoke cert-1 and cert-2 - superseded", "cert-2", "Two certificates"),
     ("Revoke cert-1 serial 4A - superseded", "4A", "Two certificates"),
-    ("Revoke api.example.com - superseded", "api.example.com", "a host and may have several certificates: a revocation takes"),
+    ("Revoke api.example.com, b.example.com - superseded", "b.example.com", "Two certificates"),
+    ("Revoke api - superseded", "api", "is not understood in a revocation"),
     ("Revoke serial api.example.com - superseded", "api.example.com", "or a certificate's id, such as cert-5678"),
     ("Revoke serial", "serial", "The serial number is missing"),
     ("Revoke serial xyz - superseded", "xyz", "'xyz' is not a serial number"),
