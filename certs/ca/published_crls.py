@@ -12,11 +12,14 @@ from cryptography import x509
 
 from audit.clock import database_now
 from certs.ca.base import CAUnreachable, RevokedThere
+from certs.ca.bounded import BoundedCalls
 from certs.models import Certificate
 from certs.terms import RevocationReason
 
 MAX_BYTES = 64 * 1024 * 1024  # some 1.5 million entries
 TIMEOUTS = (3.0, 30.0)  # seconds to connect, and between two pieces
+TOTAL_TIMEOUT = 300.0  # seconds of one download, however slowly it comes
+_downloads = BoundedCalls(most=8)
 _REASONS = {str(reason): reason for reason in RevocationReason}
 
 
@@ -60,7 +63,7 @@ def crl_address(certificate: x509.Certificate) -> str:
 def fetched_crl(address: str, authority: x509.Certificate) -> Iterable[x509.RevokedCertificate]:
     """Raises CAUnreachable."""
     try:
-        crl = x509.load_der_x509_crl(_fetched(address))
+        crl = x509.load_der_x509_crl(_downloads.run(lambda: _fetched(address), seconds=TOTAL_TIMEOUT))
     except (requests.RequestException, ValueError) as exc:
         raise CAUnreachable(f"the CRL at {address} cannot be had ({type(exc).__name__})") from exc
     key: Any = authority.public_key()

@@ -7,11 +7,11 @@ reference is sent as Idempotency-Key and answers the same certificate for as lon
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import requests
@@ -34,6 +34,7 @@ from certs.ca.base import (
     RevokedThere,
     Unknown,
 )
+from certs.ca.bounded import BoundedCalls
 from certs.ca.known import known_serials
 from certs.ca.published_crls import revoked_on_crls
 from certs.errors import InputRefused, NotFound
@@ -44,7 +45,9 @@ from certs.x509.serial import parse_serial
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # JSON of another shape
 PROBE = "portal-probe"  # the reference of an order that is never sent
 PAGE = 200  # certificates in one answer of the list
-CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds; together well below an attempt's lease
+CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds
+TOTAL_TIMEOUT = 20.0  # seconds of one call, however slowly the CA sends; well below a lease
+MOST_HANGING = 16  # calls that a CA may leave without a complete answer at once, per process
 
 
 class RestCAClient(CAClient):
@@ -64,7 +67,8 @@ class RestCAClient(CAClient):
         self._token = token
         self.ca_bundle = ca_bundle
         self.chain_file = chain_file
-        self._local = threading.local()
+        self._calls = BoundedCalls(most=MOST_HANGING)
+        self._idle_sessions: SimpleQueue[requests.Session] = SimpleQueue()
         self._chain: tuple[bytes, ...] | None = None
 
     def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
@@ -221,22 +225,32 @@ class RestCAClient(CAClient):
             raise CAUnreachable(f"cannot reach {self.url}: {_reason(exc)}") from exc
 
     def _call(self, method: str, path: str, *, headers: dict[str, str] | None = None, json: Any = None) -> requests.Response:
-        return self._session().request(
-            method,
-            self.url + path,
-            json=json,
-            headers={"Authorization": f"Bearer {self._token}", **(headers or {})},
-            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-            allow_redirects=False,
-            verify=self.ca_bundle or True,
-        )
+        """Make one call, in a session that no other call uses. Raises requests.RequestException."""
+
+        def send() -> requests.Response:
+            session = self._session()
+            response = session.request(
+                method,
+                self.url + path,
+                json=json,
+                headers={"Authorization": f"Bearer {self._token}", **(headers or {})},
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                allow_redirects=False,
+                verify=self.ca_bundle or True,
+            )
+            self._idle_sessions.put(session)
+            return response
+
+        return self._calls.run(send, seconds=TOTAL_TIMEOUT)
 
     def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            session.trust_env = False  # else REQUESTS_CA_BUNDLE overrides `verify`, and a proxy variable reroutes tokens
-        return session
+        try:
+            return self._idle_sessions.get_nowait()
+        except Empty:
+            session = requests.Session()
+            # Else REQUESTS_CA_BUNDLE overrides `verify`, and a proxy variable reroutes tokens.
+            session.trust_env = False
+            return session
 
 
 def _validity(order: Order) -> dict[str, int | str | None]:

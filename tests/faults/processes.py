@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -117,6 +118,18 @@ class Worker:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the whole group for the block (SIGSTOP); it goes on after it if it still lives."""
+        assert self.process is not None
+        group = self.process.pid
+        os.killpg(group, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if self.process is not None:
+                os.killpg(group, signal.SIGCONT)
 
     def kill_child(self, dice: random.Random) -> None:
         """SIGKILL to one process of the pool; its parent finds out and starts another."""

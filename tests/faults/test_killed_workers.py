@@ -78,13 +78,28 @@ def test_killed_workers_leave_exactly_what_was_ordered(requester: Requester, wor
             submit_many(specs[first : min(first + CHUNK // 3, (kill + 1) * CHUNK)], requester=requester)
         wait_until(lambda before=before: AuditEvent.objects.count() > before + CHUNK, seconds=20)  # type: ignore[misc]
         time.sleep(dice.uniform(0, 0.3))
-        worker.kill()
+        kill_at_work(worker)
         recovery.restart_standing()  # what beat does every 5 s
         worker.start()
     finish(worker, seconds=60)
     assert_books_balance(mount, vault_client)
     assert_inventory_is_sound()
     assert Attempt.objects.filter(outcome="lost").exists(), "no kill hit a worker at work: this run proved nothing"
+
+
+def kill_at_work(worker: Worker) -> None:
+    """Kill the worker while an attempt is open, or when everything is done.
+
+    The worker is paused before the look, so that it cannot finish between the look and the kill.
+    """
+    while CertificateRequest.objects.exclude(state=S.COMPLETED).exists():
+        with worker.paused():
+            time.sleep(0.05)  # a COMMIT that was under way reaches its end in PostgreSQL
+            if Attempt.objects.filter(closed_at__isnull=True).exists():
+                worker.kill()
+                return
+        time.sleep(0.01)
+    worker.kill()
 
 
 def wait_until(done: Callable[[], bool], *, seconds: float) -> None:
