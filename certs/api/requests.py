@@ -20,6 +20,7 @@ from certs.workflow.answers import answer
 from certs.workflow.holding import resume as resume_request
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.planning import Fields, describe, plan_csr, plan_fields, plan_words
+from certs.workflow.waiting_reasons import waiting_reasons
 
 router = Router()
 
@@ -73,13 +74,14 @@ def _submitted(plan: IssuePlan, requester: Requester) -> dict[str, Any]:
 def index(request: HttpRequest, q: Sought = "", state: RequestState | None = None, cursor: Cursor = "", limit: Limit = 50) -> Any:
     """Requests of the token's team, newest first, found as in the portal."""
     require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
-    rows = CertificateRequest.objects.filter(team=request.auth.team).select_related("certificate")  # type: ignore[attr-defined]
+    rows = CertificateRequest.objects.filter(team=request.auth.team).select_related("certificate", "issuer")  # type: ignore[attr-defined]
     found = filter_requests(rows, text=q, state=state or "")
     page, following = page_at(found, cursor, q, state or "", limit=limit)
-    return Status(200, {"requests": [_summary(row) for row in page.rows], "next": following})
+    reasons = waiting_reasons(page.rows)
+    return Status(200, {"requests": [_summary(row, reasons[row.pk]) for row in page.rows], "next": following})
 
 
-def _summary(row: CertificateRequest) -> dict[str, Any]:
+def _summary(row: CertificateRequest, error: str) -> dict[str, Any]:
     certificate = getattr(row, "certificate", None)
     return {
         "audit_reference": row.public_id,
@@ -89,7 +91,7 @@ def _summary(row: CertificateRequest) -> dict[str, Any]:
         "key": row.key_type,
         "profile": row.profile,
         "created_at": row.created_at,
-        "error": row.error,
+        "error": error,
         "cert_id": certificate.cert_id if certificate else None,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from zlib import crc32
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
@@ -22,6 +23,7 @@ from certs.workflow import approval
 from certs.workflow.answers import is_settled
 from certs.workflow.holding import resume as resume_request
 from certs.workflow.requesters import requesters_who_left
+from certs.workflow.waiting_reasons import waiting_reason
 
 UNSIGNED = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
 CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED)
@@ -47,19 +49,25 @@ def _mine(request: HttpRequest, public_id: str) -> CertificateRequest:
     return row
 
 
-def _version(public_id: str) -> int:
+def _last_event(public_id: str) -> int:
     """Rises with everything that happens to a request, for everything is an event."""
     events = AuditEvent.objects.filter(subject=f"request:{public_id}").order_by("-subject_seq")
     return events.values_list("subject_seq", flat=True).first() or 0
 
 
-def _context(request: HttpRequest, row: CertificateRequest, version: int) -> dict[str, Any]:
+def _version(last_event: int, why: str) -> str:
+    """Of the page: it changes with each event, and with the reason to wait, which has none."""
+    return f"{last_event}{crc32(why.encode()):010d}"
+
+
+def _context(request: HttpRequest, row: CertificateRequest, version: str, why: str) -> dict[str, Any]:
     events = list(AuditEvent.objects.filter(subject=row.subject).order_by("subject_seq"))
     evaluation = PolicyEvaluation.objects.filter(request=row).order_by("-pk").first()
     authority = authority_of(request)
     return {
         "row": row,
         "version": version,
+        "why": why,
         "every": _every(row),
         "steps": timeline(row, events),
         "events": events,
@@ -84,19 +92,23 @@ def _every(row: CertificateRequest) -> str:
 @page
 @require_safe
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
-    version = _version(public_id)  # read before the row, so that no change between the two is missed
-    return render(request, "portal/request.html", _context(request, _mine(request, public_id), version))
+    last_event = _last_event(public_id)  # read before the row, so that no change between the two is missed
+    row = _mine(request, public_id)
+    why = waiting_reason(row)
+    return render(request, "portal/request.html", _context(request, row, _version(last_event, why), why))
 
 
 @page
 @require_safe
 def steps(request: HttpRequest, public_id: str) -> HttpResponse:
     """What of the page changed since `seen`; nothing (204) when nothing did, so that no focus and no half-typed comment is lost."""
-    version = _version(public_id)
+    last_event = _last_event(public_id)
     row = _mine(request, public_id)
-    if request.GET.get("seen") == str(version):
+    why = waiting_reason(row)
+    version = _version(last_event, why)
+    if request.GET.get("seen") == version:
         return HttpResponse(status=204)
-    return render(request, "portal/request_moved.html", _context(request, row, version))
+    return render(request, "portal/request_moved.html", _context(request, row, version, why))
 
 
 @page

@@ -8,6 +8,7 @@ from typing import Any
 from certs.models import Certificate, CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.certificates import certificate_answer
+from certs.workflow.waiting_reasons import waiting_reason
 
 POLL_SECONDS = 0.02
 
@@ -20,7 +21,7 @@ def answer(request: CertificateRequest) -> dict[str, Any]:
         return certificate_answer(certificate, audit_reference=request.public_id)
     told: dict[str, Any] = {
         "success": False,
-        "error": request.error or _waiting(request),
+        "error": waiting_reason(request) or _waiting(request),
         "state": request.state,
         "audit_reference": request.public_id,
     }

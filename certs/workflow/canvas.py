@@ -24,6 +24,7 @@ STEP_TASKS: dict[S, str] = {
     S.CSR_CREATED: "certs.tasks.submit_to_ca",
     S.ISSUED: "certs.tasks.record_inventory",
 }
+SUBMIT_TO_REMOTE = "certs.tasks.submit_to_remote_ca"
 
 
 def start_on_commit(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = False) -> None:
@@ -54,10 +55,9 @@ def start_remote(ids: Sequence[int], *, bulk: bool = False) -> bool:
     """Publish submissions to remote CAs, in the queue whose workers wait for nobody else. False
     when there is no room in that queue or the broker cannot be reached: the sweeper tries again.
     """
-    task = "certs.tasks.submit_to_remote_ca"
-    if not room_in(queue_of(task, bulk=bulk)):
+    if not room_in(queue_of(SUBMIT_TO_REMOTE, bulk=bulk)):
         return False
-    tasks = [in_lane(signature(task, args=(list(ids),)), bulk=bulk)]
+    tasks = [in_lane(signature(SUBMIT_TO_REMOTE, args=(list(ids),)), bulk=bulk)]
     if bulk:
         tasks.append(in_lane(signature("certs.tasks.close_chunks", immutable=True), bulk=True))
     try:

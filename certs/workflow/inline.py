@@ -96,10 +96,22 @@ def _earlier(call: Call, conflict: IntegrityError) -> CertificateRequest | Excep
 
 
 def _begin_at_once(calls: Sequence[Call]) -> tuple[list[CertificateRequest], list[Work]]:
+    """Orders for a remote CA are handed to the workers of its queue: a CA that hangs must not hold
+    the threads of this process, and only those workers keep to its PKI_CA_PARALLEL.
+    """
     with one_transaction():
         arrived = arrive([(call.spec, call.requester) for call in calls], [call.requester.idempotency_key for call in calls])
         judged = evaluate_and_move(arrived.requests, now=arrived.now, read=arrived.facts, keys=arrived.keys)
-        return arrived.requests, _noted(arrived.requests, judged, now=arrived.now, at_once=True)
+        works = _noted(_signed_here(arrived.requests), judged, now=arrived.now, at_once=True)
+    remote = [r.pk for r in arrived.requests if r.state == S.CSR_CREATED and is_remote(r.issuer.alias)]
+    if remote:
+        start(remote, at=S.CSR_CREATED)
+    return arrived.requests, works
+
+
+def _signed_here(requests: Sequence[CertificateRequest]) -> list[CertificateRequest]:
+    """Those whose CA is not asked over the network."""
+    return [request for request in requests if not is_remote(request.issuer.alias)]
 
 
 def _noted(requests: Sequence[CertificateRequest], judged: Mapping[int, Decision], *, now: datetime, at_once: bool) -> list[Work]:
@@ -126,8 +138,7 @@ def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Wor
         requests, now, read = insert_requests(wanted)
         judged = evaluate_and_move(requests, now=now, read=read)
         # A remote CA is asked by the workers of its own queue: the chunk's chain hands over to them.
-        here = [request for request in requests if not is_remote(request.issuer.alias)]
-        return requests, _noted(here, judged, now=now, at_once=False)
+        return requests, _noted(_signed_here(requests), judged, now=now, at_once=False)
 
 
 def finish(works: Sequence[Work]) -> None:

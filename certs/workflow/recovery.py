@@ -31,6 +31,7 @@ from certs.workflow.canvas import STEP_TASKS, queue_of, room_in, start
 from certs.workflow.holding import ca_is_back, release, release_held
 from certs.workflow.orders import order_for
 from certs.workflow.states import UNFINISHED, WORKER
+from certs.workflow.waiting_reasons import waits_for_worker
 from certs.x509.pem import tbs_of
 from keys.registry import is_answering
 
@@ -61,7 +62,7 @@ def restart_standing() -> int:
             ids, size = [pk for pk, _, _ in rows], chunk_size(losses)
             queue = queue_of(STEP_TASKS[state], bulk=bulk)
             room = room_in(queue)
-            _say_why(ids, state, f"Waits for a worker of the queue {queue}, since more than {settings.PKI_SWEEP_AFTER_SECONDS} s.")
+            _say_why(ids, state, f"{waits_for_worker([queue])}, since more than {settings.PKI_SWEEP_AFTER_SECONDS} s.")
             for first in range(0, len(ids), size)[:room]:
                 chunk = ids[first : first + size]
                 start(chunk, at=state, bulk=bulk)

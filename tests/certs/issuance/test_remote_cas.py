@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import yaml
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
 
 from audit.clock import database_now
 from certs import tasks
+from certs.api.auth import forget_tokens
+from certs.ca.base import Issued, Order, Pending
 from certs.ca.registry import get_ca_client
 from certs.issuance.turn import claim_ca
 from certs.models import Attempt, CertificateRequest, Issuer
@@ -23,6 +26,7 @@ from certs.workflow import recovery, steps
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.tokens import create_token
 from pkiportal.celery import app
+from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.workflow.test_endings import MakeSpec, ask
 from tests.certs.workflow.test_schedules import walk
 from tests.certs.workflow.test_sweeping import waiting
@@ -202,3 +206,52 @@ def test_batch_at_a_ca_that_hangs_ends_within_one_time_out(
         assert all(error.startswith("Upstream has not issued it") for error in errors(ids))
         outcomes = Attempt.objects.filter(step="submit").order_by("pk").values_list("outcome", flat=True)
         assert list(outcomes) == ["unknown"] * 4 + ["not_sent"] * 8
+
+
+def test_order_for_a_remote_ca_over_the_ca_endpoint_is_left_to_the_workers_of_its_queue(
+    twin_portal: Requester, twin_ca: TwinCAClient, settings: Any
+) -> None:
+    """F6: `ca-api` asked it inside the request, beside the workers and beyond PKI_CA_PARALLEL."""
+    settings.PKI_CA_API_INLINE, settings.PKI_CA_API_WAIT_SECONDS = True, 0
+    forget_tokens()
+    user = get_user_model().objects.create_user("machine")
+    twin_portal.team.members.add(user)
+    scopes = ["certificates:issue"]
+    _, secret = create_token(user=user, team=twin_portal.team, name="m", scopes=scopes, actor=SYSTEM)
+    status, answer = Api(secret).post("/certificates/issue", {"csr": pem_csr("remote.example.com")})
+    assert (status, twin_ca.book.calls) == (202, 0)
+    request = CertificateRequest.objects.get()
+    assert answer["order"].endswith(request.public_id)
+    assert waiting("ca") == 1
+    walk([request.pk])
+    assert CertificateRequest.objects.get().state == S.COMPLETED
+
+
+def test_lease_is_renewed_while_a_ca_is_slow_to_look_up(
+    twin_portal: Requester,
+    twin_ca: TwinCAClient,
+    make_spec: MakeSpec,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """K3: attempts were lost to the sweeper while their worker asked order by order."""
+    ids = ready(twin_portal, make_spec, "a", "b", "c")
+    twin_ca.faults = [Fault.ANSWER_LOST]
+    with pytest.raises(steps.Unavailable):
+        steps.submit_to_ca(ids)
+    settings.PKI_ATTEMPT_LEASE_SECONDS = 1
+    left: list[timedelta] = []
+    find = twin_ca.find
+
+    def slow(order: Order) -> Issued | Pending | None:
+        time.sleep(0.6)
+        ends = Attempt.objects.filter(closed_at__isnull=True).values_list("lease_until", flat=True)
+        left.append(min(ends) - database_now())
+        return find(order)
+
+    monkeypatch.setattr(twin_ca, "find", slow)
+    steps.submit_to_ca(ids, complete=True)
+    assert len(left) == 3
+    assert min(left) > timedelta()
+    assert CertificateRequest.objects.filter(state=S.COMPLETED).count() == 3
+    assert not Attempt.objects.filter(outcome="lost").exists()

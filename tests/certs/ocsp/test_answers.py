@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +270,32 @@ def _outlives_a_restart(certificate: Certificate) -> str:
     finally:
         book.forget_connection()
         connections.close_all()
+
+
+class Interrupted(dict[Any, Any]):
+    """A store in which another thread asks for an outdated answer while the oldest is sought."""
+
+    def __init__(self, kept: dict[Any, Any], ask: Callable[[], object]) -> None:
+        super().__init__(kept)
+        self.ask = ask
+
+    def __iter__(self) -> Iterator[Any]:
+        begun = super().__iter__()
+        other = threading.Thread(target=self.ask, daemon=True)
+        other.start()
+        other.join(0.5)  # with the lock it waits until the oldest is out
+        return begun
+
+
+def test_outdated_answer_is_dropped_only_when_nobody_looks_for_the_oldest(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads at the store of answers: one makes room, the other drops what is outdated."""
+    old, new = issue(portal, 2)
+    issuer = publish_everything()
+    data = request_for(old)
+    answer(issuer.slug, data, client="a")
+    past = database_now() - timedelta(minutes=1)
+    kept = {key: replace(one, until=past) for key, one in answering._kept.items()}
+    again = partial(answering._again, issuer.slug, data)
+    monkeypatch.setattr(answering, "_kept", Interrupted(kept, again))
+    monkeypatch.setattr(answering, "KEPT", 1)
+    assert word(said(new)) == "good"
