@@ -9,6 +9,7 @@ import logging
 import smtplib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from email.errors import MessageError
 from typing import Any
 
 from django.conf import settings
@@ -44,14 +45,25 @@ def write_mail(*, dedup_key: str, to: Sequence[str], subject: str, template: str
 
 
 def send_due(limit: int = 50) -> int:
-    """Send what is due; answers how many went out. A failed one is tried again later, with growing pauses."""
-    return sum(_send(mail) for mail in _claim_due(limit))
+    """Send what is due; return how many mails went out. A failed one is tried again later, with
+    growing pauses.
+
+    Each mail is claimed just before it is sent: a server that takes seconds for each would outlive
+    a lease on all of them, and another run would send the rest a second time.
+    """
+    sent = 0
+    for _ in range(limit):
+        mail = _claim_next()
+        if mail is None:
+            break
+        sent += _send(mail)
+    return sent
 
 
 @transaction.atomic
-def _claim_due(limit: int) -> list[OutgoingMail]:
+def _claim_next() -> OutgoingMail | None:
     now = database_now()
-    due = (
+    mail = (
         OutgoingMail.objects.select_for_update(skip_locked=True)
         .filter(
             Q(lease_until__isnull=True) | Q(lease_until__lt=now),
@@ -59,11 +71,12 @@ def _claim_due(limit: int) -> list[OutgoingMail]:
             not_before__lte=now,
             written_at__gt=now - GIVE_UP_AFTER,
         )
-        .order_by("not_before")[:limit]
+        .order_by("not_before")
+        .first()
     )
-    mails = list(due)
-    OutgoingMail.objects.filter(pk__in=[mail.pk for mail in mails]).update(lease_until=now + LEASE)
-    return mails
+    if mail is not None:
+        OutgoingMail.objects.filter(pk=mail.pk).update(lease_until=now + LEASE)
+    return mail
 
 
 def _send(mail: OutgoingMail) -> bool:
@@ -76,7 +89,8 @@ def _send(mail: OutgoingMail) -> bool:
     )
     try:
         message.send()
-    except (OSError, smtplib.SMTPException) as exc:
+    except (OSError, smtplib.SMTPException, MessageError, ValueError) as exc:
+        # The last two: an address or a subject that no mail can have. Its mail waits; others go on.
         wait = BACKOFF_MINUTES[min(mail.tries, len(BACKOFF_MINUTES) - 1)]
         again = database_now() + timedelta(minutes=wait)
         OutgoingMail.objects.filter(pk=mail.pk).update(tries=mail.tries + 1, last_error=str(exc)[:300], not_before=again, lease_until=None)
