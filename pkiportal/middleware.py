@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -147,7 +148,9 @@ class RefuseHuge:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         length = str(request.META.get("CONTENT_LENGTH") or "0")
         most: int = settings.PKI_BULK_MAX_BYTES
-        if not length.isdecimal() or int(length) <= most + AROUND_A_FILE:
+        if not re.fullmatch(r"[0-9]{1,18}", length):
+            raise BadRequest("Content-Length is not a number of octets (RFC 9110 8.6)")
+        if int(length) <= most + AROUND_A_FILE:
             return self.get_response(request)
         detail = f"The request is larger than {most // 1024 // 1024} MB, the most that the portal reads."
         if request.path.startswith("/api/"):

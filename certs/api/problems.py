@@ -16,6 +16,7 @@ from certs.errors import Busy, NotUnderstood, PolicyRefused, PortalError
 from certs.workflow.bulk.ordering import LinesRefused
 from policy.errors import PolicyError
 
+_SCHEMAS = "The fields of every operation are described at /api/v1/openapi.json."
 MOST_ERRORS = 20  # of one request, in its problem document
 TYPE_PREFIX = "urn:pki-portal:error:"
 
@@ -59,7 +60,7 @@ def _policy_error(_request: HttpRequest, exc: PolicyError) -> HttpResponse:
 def _invalid(_request: HttpRequest, exc: ValidationError) -> HttpResponse:
     errors = [{"field": _field(e["loc"]), "reason": e["msg"]} for e in exc.errors[:MOST_ERRORS]]
     first = errors[0] if errors else {"field": "", "reason": "invalid"}
-    return problem(422, "malformed", f"{first['field']}: {first['reason']}", field=first["field"], errors=errors)
+    return problem(422, "malformed", f"{first['field']}: {first['reason']}", field=first["field"], next_step=_SCHEMAS, errors=errors)
 
 
 def _unauthenticated(_request: HttpRequest, _exc: AuthenticationError) -> HttpResponse:
@@ -123,8 +124,13 @@ def too_large_problem(detail: str) -> HttpResponse:
 
 
 def _field(location: Sequence[object]) -> str:
-    """`order.sans.3`, without the parameter's own name; as long as a person reads it."""
-    return (".".join(str(part) for part in location[1:]) or str(location[0]))[:200]
+    """`sans.3`, as the client wrote it: without the place (`query`, `body`) and, for a body, without
+    the name that the operation's own code has for it. As long as a person reads it.
+    """
+    place, *names = (str(part) for part in location)
+    if place == "body":
+        names = names[1:]
+    return (".".join(names) or place)[:200]
 
 
 def _more(exc: PortalError) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from certs.errors import NotUnderstood
+from certs.errors import InputRefused, NotUnderstood
+from certs.intake.days import day_in_digits, without_time
 
 MAX_CHARS = 4096
 MAX_DIGITS = 6
 _YEAR_DIGITS = 4
 EXAMPLE = "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"
+UNTIL_EXAMPLE = "Issue certificate for api.example.com until 2027-01-31"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,18 +213,24 @@ def _number(low: str, text: str, at: int) -> Word | None:
     span = _SPAN.fullmatch(low)
     if span:
         return Word("SPAN", text, at, f"{small_int(span[1], at)} {_UNITS[span[2]]}")
-    iso = re.fullmatch(r"(\d{4})-(\d{2})-(\d{2})", low)
-    dotted = re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})", low)
-    if iso:
-        return _date(text, at, int(iso[1]), int(iso[2]), int(iso[3]))
-    return _date(text, at, int(dotted[3]), int(dotted[2]), int(dotted[1])) if dotted else None
+    return _day(text, at)
+
+
+def _day(text: str, at: int) -> Word | None:
+    """A day in digits, however it is written. Raises NotUnderstood for one that may be two days, or does not exist."""
+    try:
+        day = day_in_digits(without_time(text))
+    except InputRefused as refused:
+        message = f"{refused.message} {refused.next_step}".removesuffix(".")
+        raise NotUnderstood(message, position=at, example=UNTIL_EXAMPLE) from refused
+    return Word("DATE", text, at, day) if day else None
 
 
 def _date(text: str, at: int, year: int, month: int, day: int) -> Word:
     try:
         return Word("DATE", text, at, date(year, month, day))
     except ValueError as error:
-        raise NotUnderstood(f"There is no such day as {text}", position=at, example="Issue certificate for api until 2027-01-31") from error
+        raise NotUnderstood(f"There is no such day as {text}", position=at, example=UNTIL_EXAMPLE) from error
 
 
 def _key(low: str, text: str, at: int) -> Word | None:

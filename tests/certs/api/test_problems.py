@@ -240,3 +240,25 @@ def test_status_information_without_a_database_is_one_line_too(portal: Portal, c
             StatusInformation(lambda *_: [])(environ | {"CONTENT_LENGTH": "40"}, lambda status, _headers: statuses.append(status))
     assert statuses == ["503 Service Unavailable", "200 OK"]
     assert not [one for one in caplog.records if one.exc_info]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/bulk", {"items": [{"name": "a.example.com", "validity_days": "90 days"}]}, "items.0.validity_days"),
+        ("/requests", {"common_name": "a.example.com", "sans": [1]}, "sans.0"),
+        ("/requests/words", {"txt": "certificate for a"}, "text"),
+        ("/certificates/revoke", {"serial_number": "4A", "reason": "banana"}, "reason"),
+    ],
+)
+def test_a_field_is_named_as_the_client_wrote_it_with_a_next_step(call: Caller, path: str, body: dict[str, Any], field: str) -> None:
+    found = problem_of(call("POST", f"/api/v1{path}", json.dumps(body)))
+    assert (found["status"], found["field"], found["errors"][0]["field"]) == (422, field, field)
+    assert found["next_step"]
+
+
+@pytest.mark.parametrize("length", ["abc", "-1", "+5", "9" * 5000])
+def test_length_that_is_no_number_is_a_bad_request(call: Caller, length: str) -> None:
+    environ: dict[str, Any] = {"CONTENT_LENGTH": length}
+    response = call.client.generic("POST", "/api/v1/requests/words", "{}", "application/json", headers=call.headers, **environ)
+    assert problem_of(response)["status"] == 400

@@ -7,8 +7,10 @@ from datetime import date
 import pytest
 
 from certs.intake.spec import CertificateSpec, IntakeDefaults
+from certs.intake.validity_cell import read_validity
+from certs.validity import Validity
 from keys.spec import KeySpec
-from tests.certs.intake.examples import TODAY, issued
+from tests.certs.intake.examples import DEFAULTS, TODAY, issued
 
 API = ("api.example.com",)
 
@@ -67,7 +69,6 @@ ONE = [
     ("api.example.com certificate, RSA 4096", API, "rsa-4096", 90, "tls-server"),
     ("Issue an RSA certificate with 4096 bits for api", API, "rsa-4096", 90, "tls-server"),
     ("Create a certificate for api.example.com, key type ECDSA P-256, validity 1 year", API, "ec-p256", 365, "tls-server"),
-    ("Issue certificate for *.apps", ("*.apps.example.com",), "rsa-3072", 90, "tls-server"),
     ("Issue certificate for api-1 through api-3", tuple(f"api-{n}.example.com" for n in (1, 2, 3)), "rsa-3072", 90, "tls-server"),
     ("Issue certificate for api-{1..3}.example.com", tuple(f"api-{n}.example.com" for n in (1, 2, 3)), "rsa-3072", 90, "tls-server"),
     ("Issue certificate for a and b", ("a.example.com", "b.example.com"), "rsa-3072", 90, "tls-server"),
@@ -249,3 +250,10 @@ def test_defaults_come_from_the_caller() -> None:
 def test_ten_thousand_are_one_sentence() -> None:
     plan = issued("Issue certificates for n-{1..100}-{1..100} with ec-p256")
     assert len({spec.common_name for spec in plan.specs}) == 10_000
+
+
+@pytest.mark.parametrize("day", ["31/01/2027", "2027/01/31", "2027-1-31", "31-01-2027", "31.1.2027", "2027-01-31T00:00:00Z"])
+def test_end_date_in_digits_is_read_as_in_a_table(day: str) -> None:
+    """D4"""
+    (spec,) = issued(f"Issue certificate for api until {day}").specs
+    assert spec.validity == read_validity(day, DEFAULTS)[0] == Validity(None, date(2027, 1, 31))

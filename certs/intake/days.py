@@ -1,0 +1,56 @@
+"""A day that is written in digits: one reading for sentences, tables and forms. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+from certs.errors import InputRefused
+
+WAYS = "Write days such as 90, a span such as 3 months, or an end date such as 2027-01-31."
+_YEAR_FIRST = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})", re.ASCII)
+_YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})", re.ASCII)
+_TIME_OF_DAY = re.compile(r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?$", re.ASCII)
+_MONTHS = 12
+
+
+def without_time(text: str) -> str:
+    """The text without a time of day at its end: a certificate ends with its day."""
+    return _TIME_OF_DAY.sub("", text)
+
+
+def day_in_digits(text: str) -> date | None:
+    """The day; None where the text is none. Raises InputRefused for one that may be two days, or
+    does not exist.
+    """
+    first = _YEAR_FIRST.fullmatch(text)
+    if first:
+        return _existing(text, int(first[1]), int(first[3]), int(first[4]))
+    last = _YEAR_LAST.fullmatch(text)
+    if last is None:
+        return None
+    one, separator, other, year = int(last[1]), last[2], int(last[3]), int(last[4])
+    if len(last[4]) != len("2027"):
+        message = f"The year of {text!r} has two digits."
+        raise validity_refused(message, "Write the date as 2027-01-31.")
+    if other > _MONTHS:
+        return _existing(text, year, one, other)
+    # With points the day comes first wherever they are used; with other signs it depends on the
+    # country.
+    if separator != "." and one <= _MONTHS and one != other:
+        both = f"Write {year}-{other:02}-{one:02} or {year}-{one:02}-{other:02}."
+        raise validity_refused(f"{text!r} may be two days.", both)
+    return _existing(text, year, other, one)
+
+
+def validity_refused(message: str, next_step: str = WAYS) -> InputRefused:
+    """The refusal of a validity, with what would pass."""
+    return InputRefused(message, field="validity_days", next_step=next_step)
+
+
+def _existing(text: str, year: int, month: int, day: int) -> date:
+    try:
+        return date(year, month, day)
+    except ValueError as error:
+        message = f"There is no such day as {text}."
+        raise validity_refused(message, "Write the date as 2027-01-31.") from error
