@@ -2,8 +2,9 @@ import pytest
 
 from certs.api.auth import forget_tokens
 from tests.certs.access.cast import cast
+from tests.certs.access.matrix import things
 
-__all__ = ["cast"]
+__all__ = ["cast", "things"]
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ A new one without a row fails `test_every_..._has_a_row`. Each call is rolled ba
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
@@ -25,147 +25,34 @@ from django.urls import reverse
 from audit.log import Actor
 from certs import urls
 from certs.api.app import api
-from certs.intake.spec import CertificateSpec
-from certs.intake.uploads.lines import Line
-from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest, OperatorAlert, Team
-from certs.workflow.bulk.drafting import draft
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import Requester, submit_many
+from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest
 from certs.workflow.tokens import SCOPES, create_token
 from tests.certs.access.cast import Cast
-from tests.certs.workflow.life import issued, walk
+from tests.certs.access.matrix import (
+    FORBIDDEN,
+    LOGIN,
+    NO_TOKEN,
+    NOT_FOUND,
+    OK,
+    OWNERS,
+    ROLES,
+    TEAM,
+    Rule,
+    Things,
+    act,
+    ask_for,
+    close_alerts,
+    decide,
+    everybody,
+    no_own_ca,
+    operate,
+    outcome,
+    own,
+    see,
+    see_alerts,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-OK, FORBIDDEN, NOT_FOUND, LOGIN, NO_TOKEN = "ok", "forbidden", "not found", "login", "no token"
-ROLES = ("requester", "colleague", "outsider", "approver", "officer", "auditor", "operator", "leaver")
-TEAM_OF = {"requester": "web", "colleague": "web", "outsider": "other"}
-SEE_ALL = {"approver", "officer", "auditor", "operator"}
-# Whose it is: the requester's own (for the colleague, the own team's), another team's, nobody's.
-OWNERS = {"own": "requester", "other team": "outsider", "none": ""}
-TEAM = {"own": "web", "other team": "other", "none": ""}
-
-
-@dataclass(frozen=True)
-class Things:
-    """One of each, by whose it is."""
-
-    requests: Mapping[str, str]
-    resumable: Mapping[str, str]
-    certificates: Mapping[str, str]
-    serials: Mapping[str, str]
-    keys: Mapping[str, str]
-    drafts: Mapping[str, str]
-    orders: Mapping[str, str]
-    tokens: Mapping[str, int]
-    secrets: Mapping[str, str]
-    digests: Mapping[str, str]
-    alert: int
-
-
-def spec(name: str) -> CertificateSpec:
-    return CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server")
-
-
-@pytest.fixture
-def things(cast: Cast, settings: Any) -> Things:
-    settings.PKI_CA_API_INLINE, settings.PKI_CA_API_WAIT_SECONDS = False, 0
-    found: dict[str, dict[str, Any]] = {name: {} for name in Things.__dataclass_fields__ if name != "alert"}
-    for whose, name in OWNERS.items():
-        if not name:
-            continue
-        team = Team.objects.get(slug=TEAM[whose])
-        requester = Requester(Actor("user", name), team, "portal", user=cast[name])
-        domain = f"{name}.{team.default_domain}"
-        (waiting,) = submit_many([spec(f"*.{domain}")], requester=requester)
-        walk([waiting.pk])
-        found["requests"][whose], found["digests"][whose] = waiting.public_id, waiting.digest
-        (failed,) = submit_many([spec(f"failed.{domain}")], requester=requester)
-        CertificateRequest.objects.filter(pk=failed.pk).update(state="failed", stopped_at="approved", resume_id=f"resume-{name}")
-        found["resumable"][whose] = f"resume-{name}"
-        certificate = issued(spec(domain), requester)
-        found["certificates"][whose], found["serials"][whose] = certificate.cert_id, certificate.serial_number
-        found["keys"][whose] = certificate.spki_sha256
-        order = draft([Line(1, "row 1", spec(f"bulk.{domain}"))], requester=requester, title=name)
-        found["drafts"][whose] = order.public_id
-        running = draft([Line(1, "row 1", spec(f"bulk.{domain}"))], requester=requester, title=name)
-        found["orders"][whose] = submit_order(running, authority=requester.authority).public_id
-        token, found["secrets"][whose] = create_token(user=cast[name], team=team, name=name, scopes=SCOPES, actor=requester.actor)
-        found["tokens"][whose] = token.pk
-    _, found["secrets"]["leaver"] = create_token(user=cast["leaver"], team=cast.web, name="l", scopes=SCOPES, actor=Actor("user", "leaver"))
-    cast.web.members.remove(cast["leaver"])
-    alert = OperatorAlert.objects.create(kind="x", cause="y", message="m", raised_at="2026-01-01T00:00Z", last_seen_at="2026-01-01T00:00Z")
-    nothing = {
-        "requests": "req-0",
-        "resumable": "resume-0",
-        "certificates": "cert-0",
-        "serials": "abcdef",
-        "keys": "0" * 64,
-        "drafts": "bulk-0",
-        "orders": "bulk-0",
-        "tokens": 0,
-        "digests": "",
-    }
-    for name, value in nothing.items():
-        found[name]["none"] = value
-    return Things(**found, alert=alert.pk)
-
-
-# --- what a role gets ---
-
-Rule = Callable[[str, str], str]
-
-
-def _seen(role: str, whose: str) -> bool:
-    return bool(TEAM[whose]) and (role in SEE_ALL or TEAM_OF.get(role) == TEAM[whose])
-
-
-def see(role: str, whose: str) -> str:
-    return OK if _seen(role, whose) else NOT_FOUND
-
-
-def act(role: str, whose: str) -> str:
-    """Members of its team, and officers."""
-    if not _seen(role, whose):
-        return NOT_FOUND
-    return OK if role == "officer" or TEAM_OF.get(role) == TEAM[whose] else FORBIDDEN
-
-
-def operate(role: str, whose: str) -> str:
-    return OK if role == "operator" and _seen(role, whose) else act(role, whose)
-
-
-def decide(role: str, whose: str) -> str:
-    """Approvers; nobody else, not even members and officers."""
-    if not _seen(role, whose):
-        return NOT_FOUND
-    return OK if role == "approver" else FORBIDDEN
-
-
-def ask_for(role: str, whose: str) -> str:
-    """For the team of that object: its members."""
-    return OK if TEAM[whose] and TEAM_OF.get(role) == TEAM[whose] else NOT_FOUND
-
-
-def own(role: str, whose: str) -> str:
-    return OK if OWNERS[whose] == role else NOT_FOUND
-
-
-def everybody(_role: str, _whose: str) -> str:
-    return OK
-
-
-def no_own_ca(_role: str, _whose: str) -> str:
-    """The CA of this test is elsewhere, and the portal has no certificate of it to publish."""
-    return NOT_FOUND
-
-
-def see_alerts(role: str, _whose: str) -> str:
-    return OK if role in SEE_ALL else NOT_FOUND
-
-
-def close_alerts(role: str, _whose: str) -> str:
-    return OK if role == "operator" else NOT_FOUND
 
 
 @dataclass(frozen=True)
@@ -246,14 +133,6 @@ def names_of_addresses() -> set[str]:
 
 def test_every_address_has_a_row() -> None:
     assert names_of_addresses() == set(PAGES)
-
-
-def outcome(response: Any) -> str:
-    if response.status_code == 302 and response["Location"].startswith("/login/"):
-        return LOGIN
-    known = {401: NO_TOKEN, 403: FORBIDDEN, 404: NOT_FOUND}
-    assert response.status_code not in (405, 500), response.content[:500]
-    return known.get(response.status_code, OK)
 
 
 def visit(client: Client, page: Page, name: str, things: Things, whose: str) -> str:
