@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ def test_dry_run_shows_the_plan_and_makes_nothing(home: Home) -> None:
     before = home.run("shell", "-v", "0", "-c", "from certs.models import *; print(CertificateRequest.objects.count())")[1]
     code, told = home.json("issue", "Issue certificates for api-1 through api-3, all RSA 4096, 90 days", "--dry-run")
     assert (code, told["decision"], told["policy_version"], told["suggestion"]) == (0, "allow", "v2.3", None)
-    assert told["plan"][0] == {
+    planned = told["plan"][0]
+    assert datetime.fromisoformat(planned.pop("expires_at")).tzinfo is not None
+    assert planned == {
         "common_name": "api-1.example.com",
         "sans": ["api-1.example.com"],
         "key": "rsa-4096",
@@ -157,8 +160,11 @@ def test_renew_answers_as_issuing_does_and_once(home: Home) -> None:
     code, first = home.json("renew", cert_id)
     assert (code, first["renewed_from"], first["key"], first["already"]) == (0, cert_id, "kept", False)
     assert {"success", "cert_id", "certificate", "serial_number", "expires_at", "audit_reference"} <= first.keys()
-    code, again = home.json("renew", cert_id, "--new-key")
+    code, again = home.json("renew", cert_id)
     assert (code, again["cert_id"], again["already"]) == (0, first["cert_id"], True)
+    code, refused = home.json("renew", cert_id, "--new-key")
+    assert (code, refused["success"]) == (1, False)
+    assert first["cert_id"] in refused["next_step"] + refused["error"]
     code, rotated = home.json("renew", first["serial_number"], "--new-key")
     assert (code, rotated["renewed_from"], rotated["key"]) == (0, first["cert_id"], "new")
 
@@ -219,7 +225,7 @@ def test_check_expiry_renews_what_is_due(home: Home) -> None:
         (("revoke", "cert-5678", "--reason", "keyCompromise"), "notFound"),
         (("revoke", "4A:3F:2B", "--reason", "superseded"), "notFound"),
         (("revoke", "123456789", "--reason", "superseded"), "notFound"),
-        (("revoke", "nonsense!", "--reason", "superseded"), "malformed"),
+        (("revoke", "nonsense!", "--reason", "superseded"), "notFound"),
         (("revoke", "cert-5678", "--release"), "notFound"),
         (("renew", "cert-5678"), "notFound"),
         (("ask", "Renew cert-5678"), "notFound"),

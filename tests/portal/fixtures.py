@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -91,9 +92,11 @@ def worker() -> Iterator[None]:
     """
     app.control.purge()
     queues, kept = [queue.name for queue in app.conf.task_queues], app.conf.get("CELERY_DB_REUSE_MAX")
+    level = logging.getLogger().level  # the worker sets it for the whole process
     app.conf.update({"CELERY_DB_REUSE_MAX": None})
     try:
         with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, queues=queues, loglevel="ERROR"):
             yield
     finally:
         app.conf.update({"CELERY_DB_REUSE_MAX": kept})
+        logging.getLogger().setLevel(level)
