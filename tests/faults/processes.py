@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -91,14 +91,14 @@ class Web:
 class Worker:
     """A prefork worker in a process group of its own, so that one signal ends parent and children at once."""
 
-    def __init__(self, log: Path, env: dict[str, str], *, processes: int = 2) -> None:
-        self.log, self.env, self.processes = log, env, processes
+    def __init__(self, log: Path, env: dict[str, str], *, processes: int = 2, queues: Sequence[str] = QUEUES) -> None:
+        self.log, self.env, self.processes, self.queues = log, env, processes, queues
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         options = [
             "-Q",
-            ",".join(QUEUES),
+            ",".join(self.queues),
             "-c",
             str(self.processes),
             "-l",
