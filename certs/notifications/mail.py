@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import smtplib
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from email.errors import MessageError
@@ -24,6 +25,7 @@ from certs.models import OutgoingMail
 log = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
+RUN_SECONDS = 20.0
 BACKOFF_MINUTES = (1, 2, 5, 10, 30)  # then every 30 minutes
 GIVE_UP_AFTER = timedelta(days=7)
 
@@ -49,11 +51,13 @@ def send_due(limit: int = 50) -> int:
     growing pauses.
 
     Each mail is claimed just before it is sent: a server that takes seconds for each would outlive
-    a lease on all of them, and another run would send the rest a second time.
+    a lease on all of them, and another run would send the rest a second time. While a mail of
+    another run is on its way this one sends nothing, and no run lasts much longer than
+    RUN_SECONDS: its worker has other work.
     """
-    sent = 0
+    sent, until = 0, time.monotonic() + RUN_SECONDS
     for _ in range(limit):
-        mail = _claim_next()
+        mail = _claim_next() if time.monotonic() < until else None
         if mail is None:
             break
         sent += _send(mail)
@@ -63,6 +67,8 @@ def send_due(limit: int = 50) -> int:
 @transaction.atomic
 def _claim_next() -> OutgoingMail | None:
     now = database_now()
+    if OutgoingMail.objects.filter(sent_at__isnull=True, lease_until__gt=now).exists():
+        return None  # a slow server must not occupy every process of the worker
     mail = (
         OutgoingMail.objects.select_for_update(skip_locked=True)
         .filter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -65,6 +66,24 @@ def test_mail_that_cannot_be_written_stops_no_other() -> None:
     bad = OutgoingMail.objects.get(dedup_key="bad")
     assert (bad.tries, bad.sent_at, bad.lease_until) == (1, None, None)
     assert bad.not_before > database_now()
+
+
+def test_slow_mail_server_occupies_one_worker_for_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F3: a server that took 7 s a mail stopped all issuance."""
+    for key in ("first", "second", "third"):
+        queued(key, "a@example.com")
+    beside: list[int] = []
+
+    def slow(_message: Any) -> int:
+        beside.append(send_due())  # another process of the worker
+        time.sleep(0.3)
+        return 1
+
+    monkeypatch.setattr("django.core.mail.EmailMessage.send", slow)
+    monkeypatch.setattr("certs.notifications.mail.RUN_SECONDS", 0.2)
+    assert (send_due(), beside) == (1, [0])
 
 
 def test_mail_is_claimed_only_when_its_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
