@@ -19,6 +19,7 @@ from certs.x509.other_objects import JWK, SPKAC, SSH_PUBLIC_KEY, OtherObject, by
 from certs.x509.pasted_secrets import find_exposed_keys, holds_secret
 
 CSR_LABELS = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}
+_WHOLE = "It was damaged on its way: copy or send it again, whole, as the tool wrote it, from its BEGIN line to its END line."
 WANTED = "Send one PKCS#10 request: -----BEGIN CERTIFICATE REQUEST----- and so on, or its DER."
 REPLACE_KEY = "Treat that key as exposed and make a new one; send only the CSR. Nobody here ever needs a private key."
 
@@ -86,14 +87,14 @@ def _from_armour(text: bytes) -> bytes:
         raise CSRRefused(R.MULTIPLE_OBJECTS, "It holds more objects than anybody counts; one CSR is wanted.", next_step=WANTED)
     blocks = list(_BLOCK.finditer(text))
     if not blocks or len(_BEGIN.findall(text)) != len(blocks) or len(_END.findall(text)) != len(blocks):
-        raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines do not go together.", next_step=WANTED)
+        raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines do not go together.", next_step=_WHOLE)
     labels = [block.group(1).decode("latin-1") for block in blocks]
     if len(blocks) > 1:
         what = "several CSRs" if set(labels) <= CSR_LABELS else "more than a CSR"
         raise CSRRefused(R.MULTIPLE_OBJECTS, f"It holds {what}; one is wanted.", next_step="Send them one by one, or as a bulk order.")
     (block,), (label,) = blocks, labels
     if block.group(3) != block.group(1):
-        raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines name different things.", next_step=WANTED)
+        raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines name different things.", next_step=_WHOLE)
     if label not in CSR_LABELS:
         if label.strip() in CSR_LABELS:
             raise CSRRefused(R.MALFORMED, "Its BEGIN line is not written as RFC 7468 wants.", next_step=WANTED)
@@ -111,7 +112,7 @@ def _check_line_ends(text: bytes, block: re.Match[bytes]) -> None:
     """The armour lines stand on lines of their own; a quotation mark may stand beside them, as in JSON and settings files."""
     before, after = text[: block.start()].rstrip(b" \t"), block.group(2)
     if (before and not before.endswith((b"\n", b"\r", b'"', b"'"))) or not after[:1].isspace() or not after[-1:].isspace():
-        raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines must stand on lines of their own.", next_step=WANTED)
+        raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines must stand on lines of their own.", next_step=_WHOLE)
 
 
 def wrong_object(other: OtherObject) -> CSRRefused:
@@ -122,7 +123,7 @@ def wrong_object(other: OtherObject) -> CSRRefused:
 def _decoded(text: bytes) -> bytes:
     joined = b"".join(text.split())
     if not _BASE64.fullmatch(joined):
-        raise CSRRefused(R.MALFORMED, "Between BEGIN and END there is something other than base64.", next_step=WANTED)
+        raise CSRRefused(R.MALFORMED, "Between BEGIN and END there is something other than base64.", next_step=_WHOLE)
     try:
         return base64.b64decode(joined, validate=True)
     except binascii.Error as exc:

@@ -11,6 +11,8 @@ import unicodedata
 
 _ESCAPED_ARMOUR = re.compile(rb"-----\\+[nr]")  # a path such as C:\new in the text before it is none
 _ESCAPED_LINE_END = re.compile(rb"(?:\\+r)?\\+n|\\+r")
+# Settings files and forms that take one line only: a hyphen is no base64, so the border is certain
+_LOST_LINE_END = re.compile(rb"(?<=REQUEST-----)(?=MII)|(?<=[A-Za-z0-9+/=])(?=-----END )")
 # "> ", ">> ", "| ", "# ": what stands before every line of a quoted mail or a comment
 _QUOTED_BEGIN = re.compile(rb"^[ \t]*([>|#*:]+(?:[ \t]*[>|#*:]+)*)[ \t]*-----BEGIN ", re.MULTILINE)
 
@@ -26,6 +28,10 @@ def mend(text: bytes) -> tuple[bytes, tuple[str, ...]]:
         if plain != text:
             text = plain
             notes.append("blanks of other kinds and invisible characters were left out")
+    separated = _LOST_LINE_END.sub(b"\n", text)
+    if separated != text:
+        text = separated
+        notes.append("the line ends between the base64 and its BEGIN and END lines were put back")
     quoted = _QUOTED_BEGIN.search(text)
     if quoted:
         text = _unquoted(text, quoted)

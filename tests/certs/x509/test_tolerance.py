@@ -177,6 +177,7 @@ TEXTS: dict[str, str] = {
     "a comment of a script": "".join(f"# {line}\n" for line in TEXT.splitlines()),
     "non-breaking spaces": TEXT.replace("\n", "\u00a0\n"),
     "blanks without width": TEXT.replace("MII", "M\u200bII", 1).replace("\n", "\n\u2060"),
+    "line ends lost": TEXT.replace("\n", ""),
     "byte order mark in the middle": "Dear all\n\ufeff" + TEXT,
 }
 
@@ -187,6 +188,16 @@ def test_text_that_lost_its_form_on_the_way_is_accepted(kind: str) -> None:
     read = facts(TEXTS[kind].encode())
     assert (read.verdict, read.der) == ("accept_normalise", facts(PEM).der)
     assert read.repairs
+
+
+@pytest.mark.parametrize(
+    "text",
+    [TEXT.replace("BEGIN CERT", "BEGIN NEW CERT"), TEXT.partition("-----END")[0], TEXT.replace("M", "!", 1)],
+    ids=["two labels", "no end", "another character"],
+)
+def test_damaged_text_is_to_be_copied_again(text: str) -> None:
+    """Finding G5: that a CSR is wanted is right only for what is none."""
+    assert "copy or send it again" in str(_refusal(text.encode()).next_step)
 
 
 def test_quotation_marks_beside_the_armour_lines_are_accepted() -> None:
