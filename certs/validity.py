@@ -50,6 +50,17 @@ def end_of_day(day: date) -> datetime:
     return datetime.combine(day, _LAST_SECOND)
 
 
+def check_days(days: int) -> int:
+    """Return the number of days if a certificate may be requested for that long. Raises InputRefused."""
+    if not 1 <= days <= LONGEST_DAYS:
+        raise InputRefused(
+            f"A validity is 1 to {LONGEST_DAYS} days.",
+            field="validity_days",
+            next_step="Give fewer days, such as 90." if days > 0 else "Give days such as 90.",
+        )
+    return days
+
+
 def check_end_date(day: date, *, today: date) -> date:
     """Return the end date if a certificate may be requested until then. Raises InputRefused for today, the past or more than a century."""
     if day <= today:

@@ -28,7 +28,7 @@ from certs.intake.validity_cell import read_validity
 from certs.models import Team
 from certs.requests.refused_secrets import ADVICE, refuse_secrets, report_secret
 from certs.terms import RefusalClass
-from certs.validity import Validity, check_end_date
+from certs.validity import Validity, check_days, check_end_date
 from certs.workflow.issuance import Preview, Requester, preview
 from certs.x509.csr import CSRFacts, read_csr
 from certs.x509.names import name_from_text, parse_dns_name, parse_ip_address
@@ -84,7 +84,7 @@ def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_a
     notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
     notes += [f"Changed while the CSR was read: {what}." for what in facts.repairs]
     if validity_days and not_after is None and profile:
-        validity = Validity(validity_days)
+        validity = Validity(check_days(validity_days))
     else:
         now = database_now()
         defaults = defaults_for(requester.team, now=now)
@@ -122,7 +122,7 @@ def _validity(days: int, not_after: date | None, defaults: IntakeDefaults, notes
         return Validity(None, check_end_date(not_after, today=today))
     if not days:
         notes.append(f"Validity {defaults.validity_days} days is the policy's default.")
-    return Validity(days or defaults.validity_days)
+    return Validity(check_days(days or defaults.validity_days))
 
 
 def gate(data: bytes, *, requester: Requester) -> CSRFacts:

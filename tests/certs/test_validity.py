@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from certs.ca.base import Order
 from certs.errors import InputRefused
 from certs.intake.grammar import parse_validity
-from certs.validity import Validity, check_end_date, end_of_day
+from certs.validity import LONGEST_DAYS, Validity, check_days, check_end_date, end_of_day
 from tests.certs.intake.examples import DEFAULTS
 
 BACKDATE = timedelta(minutes=5)
@@ -98,3 +98,14 @@ def test_an_end_date_lies_in_the_future_and_within_a_century(day: date) -> None:
         check_end_date(day, today=date(2026, 11, 29))
     assert caught.value.field == "not_after"
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize("days", [-1, 0, LONGEST_DAYS + 1, 10**17])
+def test_number_of_days_that_no_calendar_holds_is_refused(days: int) -> None:
+    with pytest.raises(InputRefused) as refused:
+        check_days(days)
+    assert (refused.value.field, bool(refused.value.next_step)) == ("validity_days", True)
+
+
+def test_number_of_days_up_to_a_century_is_taken() -> None:
+    assert [check_days(days) for days in (1, 90, LONGEST_DAYS)] == [1, 90, LONGEST_DAYS]
