@@ -72,3 +72,12 @@ def end_tokens(tokens: QuerySet[ApiToken], *, because: str, actor: Actor) -> int
         data = {"prefix": row.prefix, "because": because}
         record(EventType.TOKEN_REVOKED, subject=f"token:{row.pk}", actor=actor, at=now, data=data)
     return len(rows)
+
+
+def tokens_replaced_by(token: ApiToken) -> QuerySet[ApiToken]:
+    """Return the ended tokens of the same user and team: the machine that has this one used them before.
+
+    Tokens that are still good belong to other machines of the same user.
+    """
+    ended = Q(revoked_at__isnull=False) | Q(expires_at__lte=database_now())
+    return ApiToken.objects.filter(ended, user=token.user_id, team=token.team_id).exclude(pk=token.pk)

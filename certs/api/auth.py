@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from ninja.security import HttpBearer
 
 from audit.log import Actor
-from certs.access.api_tokens import good_token
+from certs.access.api_tokens import good_token, tokens_replaced_by
 from certs.access.permissions import Authority
 from certs.errors import NotPermitted
 from certs.models import ApiToken
@@ -61,6 +61,11 @@ def authority_of(request: Any) -> Authority:
 def idempotency_scope(token: ApiToken) -> str:
     """Whose idempotency keys the token's are: its own (PROTOCOLS 7)."""
     return f"token:{token.pk}"
+
+
+def scopes_of_replaced_tokens(token: ApiToken) -> list[str]:
+    """Return the idempotency scopes of the ended tokens that this one stands in for."""
+    return [idempotency_scope(old) for old in tokens_replaced_by(token)]
 
 
 def require_scope(token: ApiToken, scope: str) -> None:

@@ -14,7 +14,7 @@ from ninja import Query, Router, Status
 
 from audit.clock import database_now
 from audit.json_text import json_encoder
-from certs.api.auth import authority_of, idempotency_scope, requester_for, require_scope
+from certs.api.auth import authority_of, idempotency_scope, requester_for, require_scope, scopes_of_replaced_tokens
 from certs.api.paging import Cursor, Limit, Sought, page_at
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
@@ -105,11 +105,18 @@ def _links(pem: str) -> list[str]:
 
 @router.get("/by-order/{order_ref}", response={200: IssuedCertificate, 202: Accepted, **REFUSALS}, operation_id="certificate_by_order")
 def by_order(request: HttpRequest, order_ref: str) -> Any:
-    """What became of an order sent with that Idempotency-Key and this token; 404 when none arrived, or its certificate was revoked."""
+    """What became of an order sent with that Idempotency-Key and this token, or with a token that it replaced.
+
+    404 when no such order arrived, or when its certificate was revoked.
+    """
     require_scope(request.auth, "certificates:issue")  # type: ignore[attr-defined]
     token: ApiToken = request.auth  # type: ignore[attr-defined]
-    rows = CertificateRequest.objects.filter(team=token.team, idempotency_scope=idempotency_scope(token), idempotency_key=order_ref)
-    row = rows.first()
+    rows = CertificateRequest.objects.filter(team=token.team, idempotency_key=order_ref)
+    row = rows.filter(idempotency_scope=idempotency_scope(token)).first()
+    if row is None:
+        # A portal whose token was replaced after it sent the order, and before it had the answer,
+        # would be told that nothing arrived, send the order again and get a second certificate.
+        row = rows.filter(idempotency_scope__in=scopes_of_replaced_tokens(token)).order_by("-pk").first()
     if row is None or row.state in (S.REJECTED, S.CANCELLED):
         raise Http404
     if row.state == S.COMPLETED and _certificate_of(row).status != Certificate.Status.GOOD:

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.test import Client
 
-from certs.models import BulkOrder, CertificateRequest
-from certs.workflow.tokens import SCOPES, create_token
+from certs.models import ApiToken, BulkOrder, CertificateRequest
+from certs.workflow.tokens import SCOPES, create_token, revoke_token
 from certs.x509.csr_building import build_csr
 from policy.models import Profile
 from tests.certs.access.cast import Cast
@@ -88,3 +88,16 @@ def test_order_is_found_by_the_token_that_sent_it_alone(cast: Cast) -> None:
     assert found == references
     assert len(set(references)) == 2
     assert third.get("/api/v1/certificates/by-order/order-1").status_code == 404
+
+
+def test_order_of_a_replaced_token_is_found_by_the_next_one_of_its_user(cast: Cast) -> None:
+    """An order whose answer was lost is looked for before it is sent again, also when the token was replaced in between."""
+    old = client_of(cast)
+    _, told = post(old, "/certificates/issue", {"csr": csr()}, **{"Idempotency-Key": "order-1"})
+    new, colleague = client_of(cast), client_of(cast, "colleague")
+    address = "/api/v1/certificates/by-order/order-1"
+    assert new.get(address).status_code == 404  # two machines, while both tokens are good
+    revoke_token(ApiToken.objects.earliest("pk"), authority=cast.authority("requester"))
+    assert old.get(address).status_code == 401
+    assert new.get(address).json()["audit_reference"] == told["audit_reference"]
+    assert colleague.get(address).status_code == 404

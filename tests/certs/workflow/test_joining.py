@@ -26,6 +26,7 @@ from certs.workflow.joining import Caller, Joiner
 from certs.x509.csr_building import build_csr
 from keys.spec import spki_der
 from tests.certs.workflow.bulk.orders import drafted
+from tests.portal.fixtures import Portal
 from tests.twins.ca import TwinCAClient
 
 MakeSpec = Callable[..., CertificateSpec]
@@ -90,10 +91,10 @@ def observed() -> Iterator[Callable[[beats.Observer], None]]:
 class TestCalls:
     pytestmark = on_both
 
-    def test_same_key_at_once_is_one_request_and_another_content_is_refused(self, twin_portal: Requester, make_spec: MakeSpec) -> None:
+    def test_same_key_at_once_is_one_request_and_another_content_is_refused(self, portal: Portal, make_spec: MakeSpec) -> None:
         first, second = brought(make_spec, "a.example.com"), brought(make_spec, "b.example.com")
-        asking = Requester(twin_portal.actor, twin_portal.team, "api", idempotency_scope="token:1", idempotency_key="k")
-        other = Requester(twin_portal.actor, twin_portal.team, "api", idempotency_scope="token:2", idempotency_key="k")
+        asking = portal.requester(idempotency_scope="token:1", idempotency_key="k")
+        other = portal.requester(idempotency_scope="token:2", idempotency_key="k")
         together = threading.Barrier(6)
 
         def call(spec: CertificateSpec, requester: Requester) -> Any:
@@ -113,14 +114,14 @@ class TestCalls:
         assert "used for another request" in str(call_error(second, asking))
 
     def test_caller_hears_where_a_request_stands_that_is_on_record_though_its_batch_broke(
-        self, twin_portal: Requester, make_spec: MakeSpec, observed: Callable[[beats.Observer], None]
+        self, portal: Portal, make_spec: MakeSpec, observed: Callable[[beats.Observer], None]
     ) -> None:
         def broken(step: str, beat: str) -> None:
             if (step, beat) == ("submit", "ca answered"):
                 raise ConnectionError("the database went away")
 
         observed(broken)
-        request = issue_now(Call(brought(make_spec, "a.example.com"), twin_portal))
+        request = issue_now(Call(brought(make_spec, "a.example.com"), portal.requester()))
         request.refresh_from_db()
         assert (request.state, Attempt.objects.get().closed_at) == (S.CSR_CREATED, None)  # the sweeper takes it from here
 
