@@ -14,13 +14,14 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from django.conf import settings
 from django.db import close_old_connections
 
+from certs.access.login_limits import network_of
 from certs.api.failures import log_without_request
 from certs.crl.serving import ServedCRL, published_crl
 from certs.ocsp import Reply, answer
 from certs.ocsp.signers import UnknownIssuer
+from certs.views.client_address import address_in
 from certs.x509.ber import is_whole
 from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
 
@@ -61,7 +62,7 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
     slug, rest = match.groups()
     data = _posted(environ) if method == "POST" else _from_path(rest or "")
     try:
-        reply = answer(slug, data, client=_client(environ)) if data else Reply(Unsuccessful.MALFORMED_REQUEST)
+        reply = answer(slug, data, client=network_of(address_in(environ))) if data else Reply(Unsuccessful.MALFORMED_REQUEST)
     except UnknownIssuer:
         return _plain(start_response, 404, "There is no such CA here.")
     except Exception as exc:  # noqa: BLE001 - a client that gets no answer asks again and again
@@ -119,13 +120,6 @@ def _decoded(text: bytes) -> bytes:
     except binascii.Error:
         return b""
     return data if is_whole(data) else b""
-
-
-def _client(environ: Environ) -> str:
-    """The address that asks: the proxy's word where a proxy is trusted, its last hop, else the peer."""
-    if settings.SECURE_PROXY_SSL_HEADER and (forwarded := environ.get("HTTP_X_FORWARDED_FOR", "")):
-        return str(forwarded).rsplit(",", 1)[-1].strip()[:64]
-    return str(environ.get("REMOTE_ADDR", ""))
 
 
 def _crl(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:

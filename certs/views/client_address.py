@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -12,14 +13,19 @@ Networks = Sequence[IPv4Network | IPv6Network]
 
 
 def client_address(request: HttpRequest) -> str:
-    """The first address, going back from us, that is no proxy of PKI_TRUSTED_PROXIES.
+    """Return the address of a request's client; see `address_in`."""
+    return address_in(request.META)
+
+
+def address_in(environ: Mapping[str, Any]) -> str:
+    """Return the first address, going back from the portal, that is no proxy of PKI_TRUSTED_PROXIES.
 
     X-Forwarded-For is read from right to left, as each proxy appends whom it heard: what stands further left may have been
     written by the client itself, and is believed only as far as trusted proxies vouch for it.
     """
-    address = str(request.META.get("REMOTE_ADDR", ""))
+    address = str(environ.get("REMOTE_ADDR", ""))
     trusted: Networks = settings.PKI_TRUSTED_PROXIES
-    heard = str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+    heard = str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",")
     while _is_in(address, trusted) and heard:
         before = _without_port(heard.pop().strip())
         if not _is_address(before):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import http.client
+from io import BytesIO
+from ipaddress import ip_network
+from typing import Any
 from urllib.parse import quote, urlsplit
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from cryptography.x509 import ocsp
@@ -14,7 +18,9 @@ from hypothesis import strategies as st
 
 from certs.models import Certificate, ResponderCertificate
 from certs.ocsp.answering import answer
+from certs.ocsp.nonces import nonces
 from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
+from pkiportal.status_information import StatusInformation
 from tests.certs.ocsp.questions import request_for, word
 from tests.portal.authority import issue, publish_everything, served
 from tests.portal.fixtures import Portal
@@ -147,3 +153,33 @@ def test_no_bytes_make_it_fail(portal: Portal, tail: bytes, place: int, octet: i
     whole[place % len(whole)] = octet
     for data in (bytes(whole), bytes(whole[: place % len(whole)]) + tail, tail):
         ocsp.load_der_ocsp_response(answer(certificate.issuer.slug, data, client="x").body)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "remote", "addresses", "limited"),
+    [
+        ("", "127.0.0.1", ["192.0.2.1", "192.0.2.2", "192.0.2.3"], True),
+        ("127.0.0.1/32", "127.0.0.1", ["192.0.2.1", "192.0.2.2", "192.0.2.3"], False),
+        ("127.0.0.1/32", "127.0.0.1", ["9.9.9.9, 192.0.2.1", "8.8.8.8, 192.0.2.1", "192.0.2.1"], True),
+        ("127.0.0.1/32", "127.0.0.1", ["2001:db8::1", "2001:db8::2", "2001:db8::3"], True),
+    ],
+    ids=["no proxy is trusted", "clients of a trusted proxy", "what a client wrote itself", "one IPv6 /64"],
+)
+def test_nonces_are_counted_by_the_client_that_proxies_vouch_for(
+    portal: Portal, settings: Any, trusted: str, remote: str, addresses: list[str], *, limited: bool
+) -> None:
+    """A client that chooses its own X-Forwarded-For would have a signature made for each question."""
+    settings.PKI_OCSP_NONCES_PER_MINUTE = 2
+    settings.PKI_TRUSTED_PROXIES = [ip_network(trusted)] if trusted else []
+    (certificate,) = issue(portal, 1)
+    issuer = publish_everything()
+    nonces._counts.clear()
+    with_nonce, asked = 0, addresses * 2  # six questions: beyond the limit also when a minute ends in between
+    for number, forwarded in enumerate(asked):
+        environ: dict[str, Any] = {"REMOTE_ADDR": remote, "HTTP_X_FORWARDED_FOR": forwarded, "PATH_INFO": f"/pki/ocsp/{issuer.slug}"}
+        setup_testing_defaults(environ)
+        question = request_for(certificate, nonce=bytes([number]) * 32)
+        environ |= {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(len(question)), "wsgi.input": BytesIO(question)}
+        body = b"".join(StatusInformation(lambda _e, _s: [])(environ, lambda _status, _headers: None))
+        with_nonce += bool(list(ocsp.load_der_ocsp_response(body).extensions))
+    assert (with_nonce < len(asked)) is limited
