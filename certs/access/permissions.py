@@ -63,6 +63,11 @@ class Authority:
         return self.holds(Permission.ACT_FOR_EVERY_TEAM)
 
     @property
+    def operates_for_every_team(self) -> bool:
+        """Whether the actor may pause and resume for every team: officers and operators."""
+        return self.is_officer or self.holds(Permission.OPERATE)
+
+    @property
     def may_decide_keys(self) -> bool:
         """Whether the actor may block a public key permanently, and undo a block."""
         return self.holds(Permission.DECIDE_KEYS)
@@ -110,6 +115,10 @@ class Authority:
     def may_operate(self, row: CertificateRequest | BulkOrder) -> bool:
         """Whether the actor may pause and resume it: those who may act on it, and operators."""
         return self.may_act_on(row) or self.holds(Permission.OPERATE)
+
+    def may_resume(self, order: BulkOrder) -> bool:
+        """Whether the actor may resume a paused order: those who may operate it, unless the security team paused it."""
+        return self.operates_for_every_team or (not order.paused_by_security_team and self.may_operate(order))
 
     def check_may_operate(self, row: CertificateRequest | BulkOrder) -> None:
         """Raise what `check_may_act` raises, unless the actor may operate."""

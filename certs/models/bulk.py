@@ -44,6 +44,9 @@ class BulkOrder(models.Model):
     not_submitted = models.PositiveIntegerField(
         default=0, db_default=0, help_text="Lines of which no request was made: they cannot be read, or were left out."
     )
+    paused_by_security_team = models.BooleanField(
+        default=False, db_default=False, help_text="A pause that only the security team or an operator ends."
+    )
     idempotency_scope = models.CharField(max_length=40, blank=True)
     idempotency_key = models.CharField(max_length=128, blank=True)
     content_sha256 = models.CharField(max_length=64, help_text="Of all lines, so that the same key with another content is refused.")

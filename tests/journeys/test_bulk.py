@@ -16,6 +16,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from playwright.sync_api import expect
 
+from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.models import BulkOrder, Certificate, CertificateRequest
@@ -136,7 +137,7 @@ def test_thrown_away_draft_cannot_be_submitted(visit: Visit) -> None:
 
 def test_paused_order_says_why_it_waits_and_goes_on_by_one_click(visit: Visit, portal: Portal) -> None:
     order = drafted(portal, WORDS)
-    order = pause(submit_order(order, authority=Authority(SYSTEM)), authority=Authority(SYSTEM))
+    order = pause(submit_order(order, authority=Authority(SYSTEM)), authority=Authority(Actor("user", "alice"), portal.alice))
     alice = visit()
     alice.open(f"/bulk/{order.public_id}/")
     expect(alice.page.locator("#live").get_by_text("It is paused")).to_be_visible()
@@ -146,7 +147,7 @@ def test_paused_order_says_why_it_waits_and_goes_on_by_one_click(visit: Visit, p
 
 def test_bars_page_moves_by_itself_and_keeps_the_focus(visit: Visit, portal: Portal) -> None:
     order = drafted(portal, WORDS)
-    order = pause(submit_order(order, authority=Authority(SYSTEM)), authority=Authority(SYSTEM))
+    order = pause(submit_order(order, authority=Authority(SYSTEM)), authority=Authority(Actor("user", "alice"), portal.alice))
     alice = visit()
     alice.open(f"/bulk/{order.public_id}/?show=all")
     alice.page.locator("#tab-all").focus()

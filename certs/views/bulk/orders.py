@@ -168,6 +168,7 @@ def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str
     tally, authority = seen.tally, authority_of(request)
     may = authority.may_act_on(order)
     may_operate = may or authority.may_operate(order)
+    paused = order.state == State.PAUSED
     all_ended = tally.ended == tally.total  # the order itself ends a moment later
     moving = bool(tally.under_way) or (order.state == State.RUNNING and (bool(tally.waiting) or all_ended))
     tens = 10 * (10 * tally.ended // max(1, tally.total))
@@ -183,11 +184,13 @@ def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str
         "took": _took(seen.seconds),
         # Changes when something is worth saying aloud or the buttons differ, not with every certificate.
         "key": f"{order.state}.{tens}.{bool(tally.held)}.{bool(tally.issued)}.{tally.not_issued}.{bool(tally.waiting)}"
-        f".{order.finished_at is not None}",
+        f".{order.finished_at is not None}.{order.paused_by_security_team}",
         "every": "" if order.finished_at else FAST if moving else SLOW,
         "may_act": may,
         "may_pause": may_operate and order.state == State.RUNNING and bool(tally.waiting),
-        "may_resume": may_operate and order.state == State.PAUSED,
+        "may_take_over_pause": paused and not order.paused_by_security_team and authority.operates_for_every_team,
+        "may_resume": paused and authority.may_resume(order),
+        "resumed_by_security_team": paused and may_operate and not authority.may_resume(order),
         "may_cancel": may and order.state in (State.RUNNING, State.PAUSED) and bool(tally.waiting),
         "may_retry": may_operate and tally.failed > 0,
         "ended": order.finished_at is not None,

@@ -9,7 +9,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
 from certs.access.permissions import Authority
-from certs.errors import Conflict
+from certs.errors import Conflict, NotPermitted
 from certs.models import BulkChunk, BulkOrder, CertificateRequest
 from certs.terms import RequestState as S
 from certs.workflow.bulk.dispatching import dispatch_on_commit
@@ -19,18 +19,30 @@ State = BulkOrder.State
 
 @transaction.atomic
 def pause(order: BulkOrder, *, authority: Authority) -> BulkOrder:
-    """Running -> paused: what is under way goes on, nothing new is begun. Raises NotPermitted, Conflict."""
+    """Running -> paused: what is under way goes on, nothing new is begun. Raises NotPermitted, Conflict.
+
+    A pause by somebody who may operate for every team, or by the portal itself, is the security team's: see `go_on`.
+    Theirs over a pause of the order's own team makes it theirs.
+    """
     authority.check_may_operate(order)
-    row = _locked(order, State.RUNNING, verb="paused")
+    theirs = authority.operates_for_every_team
+    row = _locked(order, State.RUNNING, State.PAUSED, verb="paused")
+    if row.state == State.PAUSED and (row.paused_by_security_team or not theirs):
+        raise _conflict(row, verb="paused")
     _take_back(row, BulkChunk.State.WAITING)
-    return _set(row, State.PAUSED, EventType.BULK_PAUSED, authority.actor)
+    return _set(row, State.PAUSED, EventType.BULK_PAUSED, authority.actor, by_security_team=theirs)
 
 
 @transaction.atomic
 def go_on(order: BulkOrder, *, authority: Authority) -> BulkOrder:
-    """Paused -> running. Raises NotPermitted, Conflict."""
+    """Paused -> running. Raises Conflict; NotPermitted also where the security team paused it and the actor is not of it."""
     authority.check_may_operate(order)
     row = _locked(order, State.PAUSED, verb="resumed")
+    if not authority.may_resume(row):
+        raise NotPermitted(
+            f"The security team paused {row.public_id}, so only the security team or an operator resumes it.",
+            next_step="Ask the security team, and say why the order can go on.",
+        )
     dispatch_on_commit()
     return _set(row, State.RUNNING, EventType.BULK_RESUMED, authority.actor)
 
@@ -89,12 +101,16 @@ def _take_back(row: BulkOrder, state: BulkChunk.State) -> None:
 def _locked(order: BulkOrder, *states: State, verb: str) -> BulkOrder:
     row = BulkOrder.objects.select_for_update().get(pk=order.pk)
     if row.state not in states:
-        raise Conflict(f"{row.public_id} is {row.get_state_display()} and cannot be {verb}.")
+        raise _conflict(row, verb=verb)
     return row
 
 
-def _set(row: BulkOrder, state: State, event: EventType, actor: Actor) -> BulkOrder:
+def _conflict(row: BulkOrder, *, verb: str) -> Conflict:
+    return Conflict(f"{row.public_id} is {row.get_state_display()} and cannot be {verb}.")
+
+
+def _set(row: BulkOrder, state: State, event: EventType, actor: Actor, *, by_security_team: bool = False) -> BulkOrder:
     record(event, subject=row.subject, actor=actor, at=database_now(), data={"from": row.state})
-    row.state = state
-    row.save(update_fields=["state"])
+    row.state, row.paused_by_security_team = state, by_security_team
+    row.save(update_fields=["state", "paused_by_security_team"])
     return row

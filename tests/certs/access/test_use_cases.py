@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import reverse
 
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
-from certs.errors import NotFound, NotPermitted
+from certs.errors import Conflict, NotFound, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
 from certs.models import BulkOrder, CertificateRequest, OperatorAlert, Revocation
@@ -103,6 +105,47 @@ ORDER_VERBS: dict[str, tuple[str, set[str], Callable[..., Any]]] = {
 def test_what_is_done_with_an_order_is_checked_in_the_use_case(cast: Cast, verb: str) -> None:
     state, may, use_case = ORDER_VERBS[verb]
     assert outcomes(cast, lambda authority: use_case(order_in(cast, state), authority=authority)) == expected(may)
+
+
+@pytest.mark.parametrize("who", [("officer",), ("operator",), ("requester", "officer"), ("requester", "operator"), ("root",)])
+def test_a_pause_by_the_security_team_is_ended_by_it_alone(cast: Cast, who: tuple[str, ...]) -> None:
+    """S8, for orders"""
+    order = order_in(cast, "running")
+    for name in who:
+        pause(order, authority=cast.authority(name))
+    cast.web.members.add(cast["officer"])
+    for authority in (cast.authority("requester"), cast.authority("colleague", cast.web), cast.authority("officer", cast.web)):
+        with pytest.raises(NotPermitted, match="The security team paused") as refused:
+            go_on(order, authority=authority)
+        assert refused.value.next_step
+        with pytest.raises(Conflict):
+            pause(order, authority=authority)
+    order.refresh_from_db()
+    assert (order.state, order.paused_by_security_team) == ("paused", True)
+    assert AuditEvent.objects.filter(event="bulk:paused").count() == len(who)
+    assert outcomes(cast, lambda a: go_on(paused_by_officer(order), authority=a)) == expected(OFFICERS | OPERATORS)
+
+
+def paused_by_officer(order: BulkOrder) -> BulkOrder:
+    BulkOrder.objects.filter(pk=order.pk).update(state="paused", paused_by_security_team=True)
+    return order
+
+
+def test_a_pause_by_the_team_is_ended_by_a_colleague(cast: Cast) -> None:
+    order = order_in(cast, "running")
+    pause(order, authority=cast.authority("officer"))
+    go_on(order, authority=cast.authority("operator"))
+    pause(order, authority=cast.authority("requester"))
+    assert go_on(order, authority=cast.authority("colleague")).state == "running"
+
+
+@pytest.mark.parametrize(("who", "button"), [("requester", False), ("operator", True)])
+def test_page_of_an_order_paused_by_the_security_team(cast: Cast, client: Client, who: str, button: bool) -> None:
+    order = order_in(cast, "running")
+    pause(order, authority=cast.authority("officer"))
+    client.force_login(cast[who])
+    page = client.get(reverse("bulk-order", args=[order.public_id])).content.decode()
+    assert ('id="order-resume"' in page, "The security team paused this order" in page) == (button, not button)
 
 
 def test_retry_and_download_of_an_order(cast: Cast) -> None:
