@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from tests.portal.fixtures import PASSWORD, Portal
 
@@ -44,10 +44,24 @@ class Visitor:
     def ask(self, text: str) -> None:
         self.open("/")
         self.page.get_by_label("Your request in words").fill(text)
-        self.page.get_by_role("button", name="Show the plan").click()
+        self.follow(self.page.get_by_role("button", name="Show the plan"))
+
+    def follow(self, target: Locator) -> None:
+        """Click what opens another page, and return when that page is loaded.
+
+        After a bare click a script may run in the old page or in a new one that has no element yet.
+        """
+        with self.page.expect_navigation():
+            target.click()
+
+    def width(self) -> int:
+        """Return the width of the loaded page, which is more than the window's if it scrolls sideways."""
+        self.page.wait_for_load_state()
+        return int(self.page.evaluate("document.documentElement.scrollWidth"))
 
     def axe(self) -> list[str]:
         """Accessibility faults of the page as it is now. Run outside the page's CSP, as browser tools do."""
+        self.page.wait_for_load_state()
         self.page.evaluate(AXE.read_text())
         found = self.page.evaluate("tags => axe.run(document, {runOnly: tags})", AXE_TAGS)
         return [f"{v['id']}: {node['html'][:120]}" for v in found["violations"] for node in v["nodes"]]
@@ -72,7 +86,7 @@ def look(portal: Portal, live_server: Any, browser: Browser) -> Iterator[Callabl
         visitor.open("/login/")
         visitor.page.get_by_label("User name").fill(name)
         visitor.page.get_by_label("Password").fill(PASSWORD)
-        visitor.page.get_by_role("button", name="Sign in").click()
+        visitor.follow(visitor.page.get_by_role("button", name="Sign in"))
         visitor.page.wait_for_url(live_server.url + "/")
         visitors.append(visitor)
         return visitor

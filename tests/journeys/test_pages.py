@@ -41,7 +41,7 @@ def test_pages_have_no_accessibility_fault(visit: Visit, dark: bool) -> None:
     alice.page.get_by_role("button", name="Issue it").click()
     expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
     faults["request"] = alice.axe()
-    alice.page.get_by_role("link", name="cert-").first.click()
+    alice.follow(alice.page.get_by_role("link", name="cert-").first)
     faults["certificate"] = alice.axe()
     assert {path: found for path, found in faults.items() if found} == {}
 
@@ -52,14 +52,14 @@ def test_phone_of_360_pixels_scrolls_in_one_direction(visit: Visit) -> None:
     widths = {}
     for path in PAGES:
         alice.open(path)
-        widths[path] = alice.page.evaluate("document.documentElement.scrollWidth")
+        widths[path] = alice.width()
     alice.ask("Certificate for a-very-long-name-of-a-service-somewhere.department.example.com and b.example.com, P-256")
-    widths["plan"] = alice.page.evaluate("document.documentElement.scrollWidth")
+    widths["plan"] = alice.width()
     alice.page.get_by_role("button", name="Issue it").click()
     expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
-    widths["request"] = alice.page.evaluate("document.documentElement.scrollWidth")
-    alice.page.get_by_role("link", name="cert-").first.click()
-    widths["certificate"] = alice.page.evaluate("document.documentElement.scrollWidth")
+    widths["request"] = alice.width()
+    alice.follow(alice.page.get_by_role("link", name="cert-").first)
+    widths["certificate"] = alice.width()
     assert {path: width for path, width in widths.items() if width > 360} == {}
 
 
@@ -151,7 +151,7 @@ def test_pages_of_standing_requests_and_of_errors_have_no_accessibility_fault(lo
     faults["login"] = carol.axe()
     carol.page.get_by_label("User name").fill("carol")
     carol.page.get_by_label("Password").fill("wrong")
-    carol.page.get_by_role("button", name="Sign in").click()
+    carol.follow(carol.page.get_by_role("button", name="Sign in"))
     faults["wrong password"] = carol.axe()
     assert {path: found for path, found in faults.items() if found} == {}
 
@@ -161,7 +161,7 @@ def test_phone_of_360_pixels_shows_standing_requests_and_alerts(look: Visit, sta
     carol, widths = look("carol", width=360, height=740), {}
     for name, path in standing.items():
         carol.open(path)
-        widths[name] = carol.page.evaluate("document.documentElement.scrollWidth")
+        widths[name] = carol.width()
     assert {name: width for name, width in widths.items() if width > 360} == {}
 
 
