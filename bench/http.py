@@ -17,8 +17,8 @@ from django.contrib.auth import get_user_model
 from audit.log import Actor
 from bench.csrs import at_once, post_for
 from bench.machine import row
+from certs.access.api_tokens import create_token
 from certs.models import Certificate, Team
-from certs.workflow.tokens import create_token
 
 # Measured once side by side, with raw-socket clients and requests prepared beforehand; see docs/performance.md.
 PEERS = (

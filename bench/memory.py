@@ -16,9 +16,9 @@ from bench.bulk import line_of, make_csrs, worked_off
 from bench.http import web_server
 from bench.machine import row
 from bench.portal import requester, workers
+from certs.access.api_tokens import create_token
 from certs.models import BulkOrder, Team
 from certs.workflow.bulk.drafting import draft
-from certs.workflow.tokens import create_token
 
 SMALL = 1_000
 LARGE = int(os.environ.get("PKI_BENCH_MEMORY_LINES", "50000"))

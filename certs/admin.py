@@ -17,6 +17,7 @@ from django.utils.html import format_html
 import certs.admin_accounts  # noqa: F401 - registers accounts, groups and schedules
 from audit.admin import AttributedAdmin, ReadOnlyAdmin
 from audit.log import Actor
+from certs.access.api_tokens import revoke_token
 from certs.access.permissions import Authority, Permission, holds
 from certs.admin_filters import AttemptOutcome, AttemptStep, CertificateState, Door, StillOpen
 from certs.errors import InputRefused, PortalError
@@ -46,7 +47,6 @@ from certs.models import (
 )
 from certs.models.team import outside
 from certs.revocation.unblock import MOST_REASON, unblock_key
-from certs.workflow.tokens import revoke_token
 from certs.x509.domains import is_inside
 from certs.x509.serial import serial_readings
 from keys.models import PublicKey

@@ -1,10 +1,15 @@
-"""API tokens as credentials: who a bearer token stands for now, and when it ends.
+"""API tokens: made, shown once and kept as a hash; who a token stands for now, and when it ends.
 
 A token stands for one member of one team. It is good while it is neither revoked nor expired, its user's account is
 active and belongs to the team. All of that is asked of the database at every call; nothing about rights is remembered.
 """
 
 from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -14,9 +19,15 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
 from audit.vendor import dialect
+from certs.access.membership import is_member
+from certs.access.permissions import Authority, Permission
+from certs.errors import InputRefused, NotFound, NotPermitted
+from certs.intake.secrets_scan import find_secret
 from certs.models import ApiToken, Team, token_sha256
 
 MOST_DAYS = 397  # as long as a certificate: whoever renews one renews the other
+CLOCK_TOLERANCE = timedelta(minutes=5)  # the caller added the days to a clock of its own
+SCOPES = ("certificates:issue", "certificates:read", "certificates:revoke")
 SYSTEM = Actor("system", "access")
 LEFT = "Its user left the team or was deactivated."
 PASSWORD = "The password of its user was changed."  # noqa: S105 - a reason
@@ -28,6 +39,65 @@ _GOOD = (
     "AND t.revoked_at IS NULL AND t.expires_at > {now} AND u.is_active AND (u.is_superuser OR EXISTS "
     "(SELECT 1 FROM certs_team_members m WHERE m.team_id = t.team_id AND m.user_id = t.user_id))"
 )
+
+
+def create_token(
+    *,
+    user: Any,
+    team: Team,
+    name: str,
+    scopes: Sequence[str],
+    profiles: Sequence[str] = (),
+    expires_at: datetime | None = None,
+    actor: Actor,
+) -> tuple[ApiToken, str]:
+    """Make a token for one user and team. Returns the row and the secret, which exists nowhere else.
+
+    `expires_at` defaults to the longest life. `name` has passed `refuse_secrets`, which reports a
+    secret that a person typed by mistake; here it is only not kept.
+    Effects: the row and `token:created`, in one transaction. Raises InputRefused for an unknown
+    scope, a longer life or a name that holds a secret, NotPermitted for a user outside the team.
+    """
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise InputRefused(
+            f"Unknown scope {', '.join(unknown) or '(none)'}.", field="scopes", next_step=f"Choose from {', '.join(SCOPES)}."
+        )
+    if not is_member(user, team):
+        raise NotPermitted(f"{user} is not a member of team {team.slug}.", field="team")
+    if find_secret(name):
+        raise InputRefused(
+            "The name of the token contains a secret; nothing of it was kept.",
+            field="name",
+            next_step="Name the token after what will use it.",
+        )
+    secret = f"pkip_{secrets.token_urlsafe(32)}"
+    now = database_now()
+    latest = now + timedelta(days=MOST_DAYS)
+    if expires_at is not None and not now < expires_at <= latest + CLOCK_TOLERANCE:
+        raise InputRefused(f"A token lives 1 to {MOST_DAYS} days.", field="days", next_step="For example 90.")
+    with transaction.atomic():
+        token = ApiToken.objects.create(
+            name=name,
+            prefix=secret[:10],
+            sha256=token_sha256(secret),
+            user=user,
+            team=team,
+            scopes=list(scopes),
+            profiles=list(profiles),
+            created_at=now,
+            expires_at=expires_at or latest,
+        )
+        data = {
+            "name": name,
+            "prefix": token.prefix,
+            "user": user.get_username(),
+            "team": team.slug,
+            "scopes": list(scopes),
+            "profiles": list(profiles),
+        }
+        record(EventType.TOKEN_CREATED, subject=f"token:{token.pk}", actor=actor, at=now, data=data)
+    return token, secret
 
 
 def good_token(secret: str) -> int | None:
@@ -42,6 +112,18 @@ def good_token(secret: str) -> int | None:
         return int(rows[0][0])
     end_orphaned_tokens(Q(sha256=digest))
     return None
+
+
+def revoke_token(token: ApiToken, *, authority: Authority) -> None:
+    """End a token. From the commit on no call is authenticated with it.
+
+    Raises NotFound unless it is the actor's own, or the actor may revoke every user's tokens.
+    """
+    own = authority.user is not None and authority.user.pk == token.user_id
+    if not own and not authority.holds(Permission.REVOKE_TOKENS):
+        raise NotFound("There is no such token.")
+    because = f"{authority.actor.name} revoked it."
+    end_tokens(ApiToken.objects.filter(pk=token.pk), because=because, actor=authority.actor)
 
 
 def end_orphaned_tokens(among: Q | None = None) -> int:

@@ -134,6 +134,30 @@ def _alert_failure(cause: str, what: str, exc: Exception) -> None:
     )
 
 
+def each_alone(what: str, ids: Iterable[int], act: Callable[[int], bool]) -> int:
+    """Call `act` for each id; return how often it was True.
+
+    One that fails is logged, and the next ones follow. One alert tells how many failed, and counts
+    the runs, until a run in which none fails closes it.
+    """
+    done, failed = 0, {}
+    for pk in ids:
+        try:
+            done += act(pk)
+        except INTERRUPTIONS:
+            raise
+        except Exception as exc:
+            log.exception("%s %s failed", what, pk)
+            failed[pk] = exc
+    cause = f"each:{what}"
+    if failed:
+        first, error = next(iter(failed.items()))
+        _alert_failure(cause, f"{what}: {len(failed)} failed, first {first}", error)
+    else:
+        close_alerts(kind="sweep_failed", cause=cause, now=database_now())
+    return done
+
+
 def each_due(
     rows: models.QuerySet[Row],
     turn: Turn,

@@ -9,12 +9,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from audit.clock import database_now
-from certs.access.api_tokens import MOST_DAYS
+from certs.access.api_tokens import MOST_DAYS, SCOPES, create_token, revoke_token
 from certs.access.membership import teams_of
 from certs.errors import InputRefused, NotFound
 from certs.models import ApiToken
+from certs.requests.refused_secrets import refuse_secrets
 from certs.views.doors import actor_of, authority_of, page, requester_of
-from certs.workflow.tokens import SCOPES, create_token, revoke_token
 
 
 @page
@@ -41,6 +41,7 @@ def _made(request: HttpRequest) -> str:
     if not (days.isascii() and days.isdecimal() and len(days) <= 4) or not 1 <= int(days) <= MOST_DAYS:
         raise InputRefused(f"A token lives 1 to {MOST_DAYS} days.", field="days", next_step="For example 90.")
     team = requester_of(request, given.get("team", "")).team
+    refuse_secrets(name, actor=actor_of(request), team=team.slug, field="name", channel="portal")
     expires = database_now() + timedelta(days=int(days))
     _, secret = create_token(
         user=request.user, team=team, name=name, scopes=given.getlist("scopes"), expires_at=expires, actor=actor_of(request)

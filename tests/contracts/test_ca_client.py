@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 
 from audit.clock import database_now
 from audit.log import Actor
+from certs.access.api_tokens import create_token
 from certs.api.auth import forget_tokens
 from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, NotSent, Order, RevocationOrder, Unknown
 from certs.ca.creation import ensure_own_ca
@@ -28,7 +29,6 @@ from certs.terms import RevocationReason
 from certs.validity import end_of_day
 from certs.workflow.believing import believe
 from certs.workflow.revoking import process_revocations
-from certs.workflow.tokens import create_token
 from certs.x509.csr_building import build_csr
 from certs.x509.pem import serial_of
 from keys.spec import KeySpec, spki_der, spki_sha256

@@ -37,7 +37,7 @@ ACCOUNT = f"""
 from django.contrib.auth import get_user_model
 from audit.log import Actor
 from certs.models import Team
-from certs.workflow.tokens import SCOPES, create_token
+from certs.access.api_tokens import SCOPES, create_token
 user = get_user_model().objects.create_user("alice", "alice@example.com", "{PASSWORD}")
 team = Team.objects.get(slug="platform")
 team.members.add(user)

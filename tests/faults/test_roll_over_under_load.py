@@ -31,6 +31,7 @@ from audit.sequencer import seal
 from audit.signer import ensure_sealing_key
 from audit.verify import verify
 from bench.csrs import make_csr
+from certs.access.api_tokens import create_token
 from certs.api.auth import forget_tokens
 from certs.models import Certificate, CertificateRequest, Issuer
 from certs.ocsp.answering import forget_answers
@@ -40,7 +41,6 @@ from certs.status.maintenance import keep_status_information
 from certs.terms import RequestState as S
 from certs.workflow.issuance import Requester
 from certs.workflow.revoking import process_revocations
-from certs.workflow.tokens import create_token
 from pkiportal.celery import app
 from tests.faults.processes import Web, Worker, environment
 from tests.faults.test_bulk_faults import SHORT, SYSTEM, finished, ordered, requester

@@ -21,6 +21,7 @@ from kombu.exceptions import OperationalError
 from audit.batches import ask
 from audit.clock import database_now, now_query, time_of
 from audit.vendor import on_postgresql
+from certs.issuance.turn import each_alone
 from certs.models import BulkChunk, BulkOrder, CertificateRequest
 from certs.models.batch import instances, locked, select_query, update_rows
 from certs.terms import RequestState as S
@@ -217,8 +218,11 @@ def sweep_chunks() -> int:
 
 
 def close_chunks() -> int:
-    """Close the chunks that have nothing left to do, fill the free places, end the orders that are done; answers how many closed."""
-    closed = sum(_close(chunk.pk) is not None for chunk in _queued() if not chunk.retry)
+    """Close the chunks that have nothing left to do, fill the free places and finish the orders
+    that are done. Returns how many chunks were closed. A chunk that cannot be closed stops nothing.
+    """
+    open_chunks = [chunk.pk for chunk in _queued() if not chunk.retry]
+    closed = each_alone("closing bulk chunk", open_chunks, lambda pk: _close(pk) is not None)
     dispatch()
     finish_ready()
     return closed

@@ -8,6 +8,7 @@ from django.db import transaction
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import record
+from certs.issuance.turn import each_alone
 from certs.models import BulkChunk, BulkOrder
 from certs.models.batch import locked, update_rows
 from certs.notifications.mail import write_mail
@@ -19,10 +20,11 @@ OPEN_CHUNKS = (BulkChunk.State.WAITING, BulkChunk.State.QUEUED)
 
 
 def finish_ready() -> int:
-    """Finish the orders that have no open chunk; answers how many ended."""
+    """Finish the orders that have no open chunk, each alone. Returns how many ended."""
     open_chunks = BulkChunk.objects.filter(state__in=OPEN_CHUNKS).values("order")
     rows = BulkOrder.objects.filter(state__in=(State.RUNNING, State.CANCELLED), submitted_at__isnull=False, finished_at__isnull=True)
-    return sum(finish(pk) for pk in rows.exclude(pk__in=open_chunks).order_by("pk").values_list("pk", flat=True))
+    ready = rows.exclude(pk__in=open_chunks).order_by("pk").values_list("pk", flat=True)
+    return each_alone("finishing bulk order", ready, finish)
 
 
 @transaction.atomic

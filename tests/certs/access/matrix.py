@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from audit.log import Actor
+from certs.access.api_tokens import SCOPES, create_token
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
 from certs.models import CertificateRequest, OperatorAlert, Team
 from certs.workflow.bulk.drafting import draft
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.tokens import SCOPES, create_token
 from tests.certs.access.cast import Cast
 from tests.certs.workflow.life import issued, walk
 

@@ -24,9 +24,9 @@ from django.urls import reverse
 
 from audit.log import Actor
 from certs import urls
+from certs.access.api_tokens import SCOPES, create_token
 from certs.api.app import api
 from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest
-from certs.workflow.tokens import SCOPES, create_token
 from tests.certs.access.cast import Cast
 from tests.certs.access.matrix import (
     FORBIDDEN,

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.test import Client
 
+from certs.access.api_tokens import SCOPES, create_token, revoke_token
 from certs.models import ApiToken, BulkOrder, CertificateRequest
-from certs.workflow.tokens import SCOPES, create_token, revoke_token
 from certs.x509.csr_building import build_csr
 from policy.models import Profile
 from tests.certs.access.cast import Cast

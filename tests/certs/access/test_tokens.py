@@ -12,10 +12,9 @@ from django.test import Client
 from django.utils import timezone
 
 from audit.models import AuditEvent
-from certs.access.api_tokens import MOST_DAYS, end_orphaned_tokens, good_token
+from certs.access.api_tokens import MOST_DAYS, SCOPES, create_token, end_orphaned_tokens, good_token, revoke_token
 from certs.errors import InputRefused, NotPermitted
 from certs.models import ApiToken, Team
-from certs.workflow.tokens import SCOPES, create_token, revoke_token
 from tests.certs.access.cast import Cast
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -170,3 +169,13 @@ def test_a_token_without_an_end_gets_the_latest(cast: Cast) -> None:
 def test_a_token_is_made_for_members_only(cast: Cast, name: str) -> None:
     with pytest.raises(NotPermitted):
         token_of(cast, name)
+
+
+def test_token_whose_name_contains_a_secret_is_not_made(cast: Cast) -> None:
+    """The page reports the secret as well; no other caller can keep one by mistake."""
+    authority = cast.authority("requester")
+    name = "password=Sommer2026!x"
+    with pytest.raises(InputRefused) as caught:
+        create_token(user=cast["requester"], team=cast.web, name=name, scopes=SCOPES, actor=authority.actor)
+    assert (caught.value.field, name in str(caught.value)) == ("name", False)
+    assert not ApiToken.objects.exists()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from certs.access.api_tokens import create_token
 from certs.ca.registry import get_ca_client, own_ca
 from certs.ca.rest import RestCAClient
-from certs.workflow.tokens import create_token
 from keys.backends.vault import VaultKeyBackend
 from tests.faults.wire import Fault, wired
 from tests.keys.test_vault_policies import Mounts, mounts

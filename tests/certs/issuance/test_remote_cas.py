@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 
 from audit.clock import database_now
 from certs import tasks
+from certs.access.api_tokens import create_token
 from certs.api.auth import forget_tokens
 from certs.ca.base import Issued, Order, Pending
 from certs.ca.registry import get_ca_client
@@ -24,7 +25,6 @@ from certs.models import Attempt, CertificateRequest, Issuer
 from certs.terms import RequestState as S
 from certs.workflow import recovery, steps
 from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.tokens import create_token
 from pkiportal.celery import app
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.workflow.test_endings import MakeSpec, ask

@@ -18,6 +18,7 @@ from audit.clock import database_now
 from audit.events import EventType
 from audit.log import record
 from audit.vendor import on_postgresql
+from certs.access.api_tokens import create_token
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate
 from certs.reconciliation import states
@@ -31,7 +32,6 @@ from certs.workflow.compromise import revoke
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.revocation import request_release
 from certs.workflow.revoking import process_revocations
-from certs.workflow.tokens import create_token
 from keys.models import PublicKey
 from tests.audit.ledger import execute
 from tests.certs.workflow.life import PORTAL, SYSTEM, issued, walk

@@ -39,11 +39,16 @@ def begin(chunk_id: int) -> list[int]:
 
 def work_off(chunk: BulkChunk) -> bool:
     """One chunk through the same functions as its chain of tasks; answers whether it was closed."""
+    issue_lines(chunk)
+    return dispatching.end_chunk(chunk.pk)
+
+
+def issue_lines(chunk: BulkChunk) -> None:
+    """All of the chain but its last task, as when that one's message is lost."""
     ids = chunks.make_chunk(chunk.pk) if chunk.key_backend else chunks.issue_chunk(chunk.pk)
     for step in (steps.ensure_keys, steps.create_csrs, partial(steps.submit_to_ca, complete=True)):
         with contextlib.suppress(KeysUnavailable, steps.Unavailable):
             step(ids)
-    return dispatching.end_chunk(chunk.pk)
 
 
 def work_off_all() -> None:
