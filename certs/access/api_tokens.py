@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from audit.batches import ask
+from audit.batches import ask_first
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
@@ -107,7 +107,7 @@ def good_token(secret: str) -> int | None:
     it must not be good again when the user comes back.
     """
     digest = token_sha256(secret)
-    rows = ask((_GOOD.format(now=_CLOCK[dialect()]), [digest]))[0]
+    rows = ask_first((_GOOD.format(now=_CLOCK[dialect()]), [digest]))[0]
     if rows:
         return int(rows[0][0])
     end_orphaned_tokens(Q(sha256=digest))

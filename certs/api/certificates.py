@@ -59,7 +59,7 @@ def _outcome(row: CertificateRequest) -> Any:
             told = f"The certificate of this order, {certificate.cert_id}, was revoked."
             return problem(409, "revoked", told, cert_id=certificate.cert_id, audit_reference=row.public_id)
         # Written here, since ninja's schema takes longer to read and write it again; the tests hold it to the schema.
-        return HttpResponse(_written(_issued(certificate)), content_type="application/json; charset=utf-8")
+        return HttpResponse(_written(_issued(certificate, row)), content_type="application/json; charset=utf-8")
     if row.state == S.REJECTED:
         return problem(
             403,
@@ -86,7 +86,7 @@ def _certificate_of(row: CertificateRequest) -> Certificate:
     return Certificate.objects.select_related("body", "chain").get(request=row)
 
 
-def _issued(certificate: Certificate) -> dict[str, Any]:
+def _issued(certificate: Certificate, row: CertificateRequest) -> dict[str, Any]:
     return {
         "certificate": pem_of(bytes(certificate.body.der)),
         "serial_number": format_serial(int(certificate.serial_number, 16)),
@@ -94,7 +94,7 @@ def _issued(certificate: Certificate) -> dict[str, Any]:
         "not_after": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "cert_id": certificate.cert_id,
         "chain": _links(certificate.chain.pem),
-        "notes": shortened(certificate),
+        "notes": shortened(certificate, row),
     }
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from certs.ca.lifetime import cut_note, ending_of
 from certs.intake.spec import CertificateSpec
-from certs.models import Certificate, Issuer
+from certs.models import Certificate, CertificateRequest, Issuer
 from certs.validity import end_of_day
 from certs.x509.profiles import purpose_note
 
@@ -18,9 +18,12 @@ def advice_on(spec: CertificateSpec, issuer: Issuer, *, now: datetime) -> list[s
     return [note for note in (end_note, purpose_note(spec.profile, spec.key)) if note]
 
 
-def shortened(certificate: Certificate) -> list[str]:
-    """Return the note of an answer whose certificate ends a day or more before the requested end."""
-    request = certificate.request
+def shortened(certificate: Certificate, request: CertificateRequest) -> list[str]:
+    """Return the note of an answer whose certificate ends a day or more before the requested end.
+
+    `request` is an argument because a certificate that was made a moment ago does not refer to the
+    row of its request any more: `certificate.request` would be a query.
+    """
     asked = request.validity
     end = end_of_day(asked.not_after) if asked.not_after else None
     missing = end - certificate.not_after if end else certificate.issued_at - certificate.not_after

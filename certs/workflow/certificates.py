@@ -180,5 +180,5 @@ def certificate_answer(certificate: Certificate, *, audit_reference: str) -> dic
         "serial_number": format_serial(int(certificate.serial_number, 16)),
         "expires_at": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "audit_reference": audit_reference,
-        **({"notes": notes} if (notes := shortened(certificate)) else {}),
+        **({"notes": notes} if (notes := shortened(certificate, certificate.request)) else {}),
     }

@@ -56,29 +56,35 @@ def plan_words(text: str, *, requester: Requester) -> Plan:
     """Raises NotPermitted for a requester who is not of the team, NotUnderstood with the position, or
     InputRefused when a secret was pasted (its text is kept nowhere).
     """
-    if find_secret(text) is not None:
-        # An officer of no team revokes in words too, so membership matters only where the text has effects of its own.
-        requester.check()
-        _refuse_secrets(text, requester=requester, field="text")
+    _refuse_secrets(text, requester=requester, field="text")
     return parse(text, defaults_for(requester.team, now=database_now()))
 
 
 def _refuse_secrets(*texts: str, requester: Requester, field: str) -> None:
-    refuse_secrets(
-        *texts,
-        actor=requester.actor,
-        team=requester.team.slug,
-        field=field,
-        channel=requester.door,
-    )
+    """Raise NotPermitted or CSRRefused (`secret_pasted`) where one of the texts is a secret.
+
+    Membership is asked only then, because the refusal has effects of its own: plans are made for
+    everybody (an officer of no team revokes in words too), and who may submit one is asked there.
+    """
+    if any(find_secret(text) is not None for text in texts):
+        requester.check()
+        refuse_secrets(
+            *texts,
+            actor=requester.actor,
+            team=requester.team.slug,
+            field=field,
+            channel=requester.door,
+        )
 
 
 def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_after: date | None = None, profile: str = "") -> IssuePlan:
-    """A CSR brought by its requester, through the gate. Raises CSRRefused; the refusal is audited.
-    Raises NotPermitted, before anything is read, for a requester who is not of the team, and
-    InputRefused for an end date that is of no use.
+    """Plan one certificate for an external CSR that passes the gate. Nothing is made.
+
+    Raises CSRRefused, and InputRefused for an end date that is of no use. The refusal of a CSR or
+    of a secret is recorded, so there a requester who is not of the team is refused before anything
+    is written (NotPermitted). Whether a good plan may be submitted is asked in the transaction that
+    submits it, and by `preview`.
     """
-    requester.check()
     _refuse_secrets(profile, requester=requester, field="profile")
     facts = gate(data, requester=requester)
     notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
@@ -126,7 +132,8 @@ def _validity(days: int, not_after: date | None, defaults: IntakeDefaults, notes
 
 
 def gate(data: bytes, *, requester: Requester) -> CSRFacts:
-    """The one gate for CSRs at every door. A refusal is one audit event; for a pasted private key see `report_secret`.
+    """The one gate for CSRs at every channel. A refusal is one audit event; for a pasted private key see `report_secret`.
+    Raises CSRRefused, and in its place NotPermitted, without any effect, where the requester does not belong to the team.
 
     Where the team's domains are remembered from some seconds ago, nobody is refused for one that came since; the policy, which
     judges every request with the domains as they are then, does not let pass one that went.
@@ -138,6 +145,7 @@ def gate(data: bytes, *, requester: Requester) -> CSRFacts:
     try:
         return _read(data, requester.team.domain_names())
     except CSRRefused as refused:
+        requester.check()  # the refusal has effects of its own
         if refused.refusal is RefusalClass.SECRET_PASTED:
             report_secret(
                 actor=requester.actor,

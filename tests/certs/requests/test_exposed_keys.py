@@ -25,13 +25,16 @@ from django.test import Client
 
 from audit.models import AuditEvent
 from certs.errors import CSRRefused, InputRefused, NotPermitted
-from certs.models import Certificate, Issuer, OperatorAlert, OutgoingMail
+from certs.intake.spec import IssuePlan
+from certs.models import Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail
 from certs.notifications.mail import send_due
 from certs.requests.key_blocks import authority_of_key
 from certs.requests.refused_secrets import report_secret
 from certs.workflow.bulk.reading import lines_of_items, read_lines
+from certs.workflow.inline import Call, issue_now
+from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.key_proof import PREFIX, challenge_for, check_proof
-from certs.workflow.planning import Fields, plan_csr, plan_fields, plan_words
+from certs.workflow.planning import Fields, describe, plan_csr, plan_fields, plan_words
 from keys.lifecycle import private_key_for
 from keys.models import Key, PublicKey
 from keys.spec import spki_sha256
@@ -190,6 +193,30 @@ def test_former_member_is_refused_before_the_text_is_looked_at(portal: Portal, u
         use_case(requester, clear(ec.generate_private_key(ec.SECP256R1())))
     assert not PublicKey.objects.exists()
     assert not AuditEvent.objects.filter(event="secret:refused").exists()
+
+
+def test_former_members_csr_has_no_effect(portal: Portal) -> None:
+    """Nobody outside the team writes into its history, and a good CSR is refused where it is submitted."""
+    requester = portal.requester()
+    portal.team.members.remove(portal.alice)
+    before = AuditEvent.objects.count()
+    with pytest.raises(NotPermitted):
+        plan_csr(pem_csr("a.elsewhere.org").encode(), requester=requester)
+    with pytest.raises(NotPermitted):
+        plan_csr(pem_csr("a.example.com").encode(), requester=requester, profile=clear(ec.generate_private_key(ec.SECP256R1())))
+    good = plan_csr(pem_csr("a.example.com").encode(), requester=requester, validity_days=30, profile="tls-server")
+    for use_case in (describe, submit_plan, issue_plan):
+        with pytest.raises(NotPermitted):
+            use_case(good, requester=requester)
+    assert (CertificateRequest.objects.count(), AuditEvent.objects.count()) == (0, before)
+
+
+def submit_plan(plan: IssuePlan, *, requester: Requester) -> None:
+    submit_many(plan.specs, requester=requester)
+
+
+def issue_plan(plan: IssuePlan, *, requester: Requester) -> None:
+    issue_now(Call(plan.specs[0], requester))
 
 
 def unblock(named: str, user: str, reason: str = "pasted by mistake") -> tuple[int, dict[str, Any]]:
