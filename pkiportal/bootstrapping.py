@@ -50,7 +50,7 @@ class Bootstrap:
 
     def check_settings(self) -> None:
         """Raise ImproperlyConfigured for a setting with which the CA could not be made. Call it before anything lasting."""
-        for name in ("PKI_CA_KEY_BACKEND", "PKI_ROOT_KEY_BACKEND", "PKI_OCSP_KEY_BACKEND"):
+        for name in ("PKI_CA_KEY_BACKEND", "PKI_ROOT_KEY_BACKEND", "PKI_OCSP_KEY_BACKEND", "PKI_LEAF_KEY_BACKEND"):
             if getattr(settings, name) not in settings.KEY_BACKENDS:
                 known = ", ".join(settings.KEY_BACKENDS) or "none, because VAULT_ADDR is not set"
                 raise ImproperlyConfigured(f"{name} must name a key backend that this process has. It has: {known}.")

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+import ssl
+from collections.abc import Collection, Sequence
 from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
+from psycopg.pq import Conninfo
 
 _TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off", ""}
+_FALSE = {"0", "false", "no", "off"}
 _LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# What is not printable cannot be stored (octets that are no UTF-8) or is seen by nobody who looks for the mistake.
+_PRINTABLE = "must be one line of printable text in UTF-8."
 _ENCODE = "In a user name or password write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25."
 
 # Port 465 expects TLS from the first octet, port 587 STARTTLS (RFC 8314 3.3). `smtps` is implicit TLS here, although
@@ -54,7 +57,8 @@ def is_host(text: str) -> bool:
 
 def _is_address(text: str, *, version: int) -> bool:
     try:
-        return ip_address(text).version == version
+        # A zone (RFC 4007 11) has a meaning on one machine only.
+        return "%" not in text and ip_address(text).version == version
     except ValueError:
         return False
 
@@ -62,8 +66,8 @@ def _is_address(text: str, *, version: int) -> bool:
 def env_str(name: str, default: str = "") -> str:
     """A line of text."""
     value = os.environ.get(name, default).strip()
-    if _CONTROL.search(value):
-        raise refused(name, "must be one line of text without control characters.")
+    if not value.isprintable():
+        raise refused(name, _PRINTABLE)
     return value
 
 
@@ -75,23 +79,38 @@ def env_name(name: str, default: str = "") -> str:
     return value
 
 
-def env_mount(name: str, default: str) -> str:
-    """The path of a Vault mount."""
+def env_other_name(name: str, default: str, *, taken: Collection[str]) -> str:
+    """As `env_name`, and a name that something else has is refused."""
+    value = env_name(name, default)
+    if value in taken:
+        raise refused(name, "must differ from the names of the other CAs.")
+    return value
+
+
+def env_vault_path(name: str, default: str = "") -> str:
+    """The path of a mount or namespace in Vault; may be empty where there is no default."""
     value = env_str(name, default).strip("/")
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value, re.ASCII):
-        raise refused(name, f"must be the path of a Vault mount, such as {default}.")
+    if (value or default) and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value, re.ASCII):
+        raise refused(name, f"must be a path in Vault, such as {default or 'team/pki'}.")
+    return value
+
+
+def env_vault_role(name: str) -> str:
+    """The name of a role in Vault, or empty."""
+    value = env_str(name)
+    if value and not re.fullmatch(r"\w[\w.-]{0,63}", value, re.ASCII):
+        raise refused(name, "must be the name of a role in Vault: letters, digits, dots, hyphens and underscores.")
     return value
 
 
 def env_bool(name: str, *, default: bool = False) -> bool:
-    raw = os.environ.get(name)
-    if raw is None:
-        return default
-    if raw.strip().lower() in _TRUE:
-        return True
-    if raw.strip().lower() in _FALSE:
-        return False
-    raise refused(name, "must be true or false.")
+    """True or false; an empty value is the default."""
+    value = os.environ.get(name, "").strip().lower()
+    if value in _TRUE | _FALSE:
+        return value in _TRUE
+    if value:
+        raise refused(name, "must be true or false.")
+    return default
 
 
 def env_int(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
@@ -117,11 +136,16 @@ def env_list(name: str, default: str = "") -> list[str]:
 
 def env_networks(name: str) -> list[IPv4Network | IPv6Network]:
     """Addresses and networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas."""
+    expected = "must list addresses or networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas."
     try:
-        return [ip_network(item) for item in env_list(name)]
+        networks = [ip_network(item) for item in env_list(name)]
     except ValueError:
-        expected = "must list addresses or networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas."
         raise refused(name, f"{expected} A network has no bits set behind its prefix.") from None
+    if any(not network.prefixlen for network in networks):
+        raise refused(name, f"{expected} Not the whole internet: anybody could then claim any address.")
+    if any(network.version == 6 and network.network_address.ipv4_mapped for network in networks):
+        raise refused(name, f"{expected} Write IPv4 addresses in IPv4 form.")
+    return networks
 
 
 def env_hosts(name: str, default: str = "") -> list[str]:
@@ -137,7 +161,7 @@ def env_hosts(name: str, default: str = "") -> list[str]:
 def env_domains(name: str, default: str) -> list[str]:
     """DNS domains, separated by commas; at least one."""
     domains = [domain.lower() for domain in env_list(name, default)]
-    if not domains or not all(is_host(domain) and not domain.endswith(".") and "." in domain for domain in domains):
+    if not domains or not all(_is_domain(domain) and "." in domain for domain in domains):
         raise refused(name, "must list at least one DNS domain, such as example.com, separated by commas.")
     return domains
 
@@ -145,9 +169,13 @@ def env_domains(name: str, default: str) -> list[str]:
 def env_suffixes(name: str) -> list[str]:
     """Names above which nobody else has a domain, such as `internal` or `corp`, separated by commas."""
     suffixes = [suffix.lower() for suffix in env_list(name)]
-    if not all(is_host(suffix) and not suffix.endswith(".") for suffix in suffixes):
+    if not all(_is_domain(suffix) for suffix in suffixes):
         raise refused(name, "must list names, such as internal or corp.example, separated by commas, without a leading dot.")
     return suffixes
+
+
+def _is_domain(text: str) -> bool:
+    return is_host(text) and not text.endswith(".") and re.fullmatch(r"[0-9.]+|\[.*", text) is None
 
 
 def env_origins(name: str) -> list[str]:
@@ -174,7 +202,10 @@ def env_emails(name: str, default: str = "") -> list[str]:
 def env_sender(name: str, default: str) -> str:
     """One mail address, with or without a name before it: `PKI Portal <pki@example.com>`."""
     value = env_str(name, default)
-    if not _is_email(parseaddr(value)[1]):
+    address = parseaddr(value)[1]
+    # The parser forgives what a mail server does not: a bracket that is not closed, a second address.
+    whole = value == address or (value.endswith(f"<{address}>") and len(re.findall("[<>,]", value)) == 2)
+    if not (whole and _is_email(address)):
         raise refused(name, "must be a mail address, such as pki@example.com or PKI Portal <pki@example.com>.")
     return value
 
@@ -188,38 +219,47 @@ def _is_email(address: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL as Django's ALLOWED_HOSTS writes it: without a port, IPv6 in brackets."""
-    return re.sub(r":[0-9]*$", "", urlsplit(url).netloc)
+    """The host of a URL as Django's ALLOWED_HOSTS writes it: without a port or final dot, IPv6 in brackets."""
+    return re.sub(r":[0-9]+$", "", urlsplit(url).netloc).rstrip(".")
 
 
 def env_address(name: str, default: str = "", *, schemes: Sequence[str], example: str) -> str:
     """The address of a server that has no path, without a slash at its end; an empty value is the default."""
-    value = (env_str(name) or default).rstrip("/")
+    value = env_str(name) or default
     if value:
         url = _split(name, value, schemes, example=example)
-        if url.path or url.query or url.username is not None:
+        if url.path.strip("/") or url.query or url.username is not None:
             raise refused(name, f"must have neither credentials nor path nor query, as in {example}.")
-    return value
+    return value.rstrip("/")
 
 
 def env_endpoint(name: str, *, example: str) -> str:
     """The address of a service elsewhere, with or without a path; "" where it is not set. Credentials are a setting of their own."""
-    value = env_str(name).rstrip("/")
+    value = env_str(name)
     if value:
         url = _split(name, value, ("https", "http"), example=example)
         if url.query or url.username is not None:
             raise refused(name, f"must have neither credentials nor a query, as in {example}.")
-    return value
+    return value.rstrip("/")
 
 
-def env_file(name: str) -> str:
-    """The path of a file that this process can read; "" where it is not set."""
+def env_certificates(name: str) -> str:
+    """The path of a PEM file of certificates that this process can read; "" where it is not set."""
     value = env_str(name)
     if value:
         try:
-            Path(value).open("rb").close()
-        except OSError as exc:
-            raise refused(name, f"must be the path of a file that this process can read: {exc.strerror}.") from None
+            ssl.create_default_context(cafile=value)
+        except (OSError, ValueError) as exc:  # ssl.SSLError, where nothing in it is a certificate, is an OSError
+            why = exc.strerror if isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError) else "it holds no certificate"
+            raise refused(name, f"must be the path of a PEM file of certificates that this process can read: {why}.") from None
+    return value
+
+
+def env_folder(name: str, default: str) -> str:
+    """The absolute path of a folder, which need not exist."""
+    value = env_path(name, default)
+    if Path(value).exists() and not Path(value).is_dir():
+        raise refused(name, "must be the path of a folder; something else is there.")
     return value
 
 
@@ -246,10 +286,18 @@ def env_secret(name: str, default: str = "", *, at_least: int = 0) -> str:
             why = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
             raise refused(f"{name}_FILE", f"must be the path of a text file that this process can read: {why}.") from None
     secret = default if value is None else value.strip()
-    if _CONTROL.search(secret):
-        raise refused(name, "must be one line of text without control characters.")
+    if not secret.isprintable():
+        raise refused(name, _PRINTABLE)
     if secret and len(secret) < at_least:
         raise refused(name, f"must have at least {at_least} characters.")
+    return secret
+
+
+def env_token(name: str, *, at_least: int = 0) -> str:
+    """A secret that is sent in a header (RFC 9110 5.5), so of visible ASCII characters."""
+    secret = env_secret(name, at_least=at_least)
+    if not re.fullmatch(r"[!-~]*", secret):
+        raise refused(name, "must have letters, digits and signs of ASCII only, without blanks.")
     return secret
 
 
@@ -273,6 +321,9 @@ def env_database(name: str) -> dict[str, Any]:
         raise refused(name, f"must be a URL such as {example}. {_ENCODE}") from None
     if not found["NAME"]:
         raise refused(name, f"must end with the name of the database, as in {example}.")
+    known = {"assume_role", *(option.keyword.decode() for option in Conninfo.get_defaults())}
+    if not found.get("OPTIONS", {}).keys() <= known:
+        raise refused(name, "has an option behind the ? that PostgreSQL's client does not know.")
     return found
 
 
@@ -283,6 +334,8 @@ def env_redis(name: str) -> str:
     url = _split(name, value, ("redis", "rediss"), example=example)
     if not re.fullmatch(r"/?[0-9]{0,3}", url.path):
         raise refused(name, f"must end with the number of a Redis database, as in {example}.")
+    if any(not option.startswith("ssl_") for option, _ in parse_qsl(url.query, keep_blank_values=True)):
+        raise refused(name, "may have options of TLS only behind a ?, such as ssl_ca_certs.")
     return value
 
 
@@ -294,6 +347,8 @@ def env_smtp(name: str) -> dict[str, Any]:
         return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
     if value.startswith("filemail:///"):
         folder = unquote(urlsplit(value).path)
+        if Path(folder).exists() and not Path(folder).is_dir():
+            raise refused(name, "must name a folder behind filemail://; something else is there.")
         return {"EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend", "EMAIL_FILE_PATH": folder}
     url = _split(name, value, tuple(_SMTP), example=example)
     security, usual_port = _SMTP[url.scheme]
@@ -324,7 +379,7 @@ def _split(name: str, value: str, schemes: Sequence[str], *, example: str) -> Sp
     except ValueError:
         sound = False
     host = url.netloc.rpartition("@")[2] if sound else ""
-    if not sound or not is_host(re.sub(r":[0-9]*$", "", host)):
+    if not sound or not is_host(re.sub(r":[0-9]+$", "", host)):
         raise refused(name, f"must be a URL with a host name and, if at all, a numeric port, as in {example}. {_ENCODE}")
     return url
 

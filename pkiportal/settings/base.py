@@ -18,9 +18,9 @@ from pkiportal.env import (
     env_name,
     env_networks,
     env_path,
-    env_secret,
     env_sender,
     env_suffixes,
+    env_token,
 )
 from pkiportal.logs import LEVELS, logging_settings
 from pkiportal.served import Serve
@@ -204,7 +204,7 @@ PKI_BASE_URL = env_address("PKI_BASE_URL", "http://127.0.0.1:8000", schemes=["ht
 PKI_PORTAL_URL = env_address("PKI_PORTAL_URL", schemes=["https", "http"], example="https://pki.example.com") or PKI_BASE_URL
 # Who may read /metrics: whoever sends this bearer token (PKI_METRICS_TOKEN or PKI_METRICS_TOKEN_FILE). Without one nobody may, but
 # on the embedded default a program on this very machine.
-PKI_METRICS_TOKEN = env_secret("PKI_METRICS_TOKEN", at_least=16)
+PKI_METRICS_TOKEN = env_token("PKI_METRICS_TOKEN", at_least=16)
 PKI_OPERATOR_EMAILS = env_emails("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
 DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", "pki-portal@example.com")
 PKI_LEAF_KEY_BACKEND = env_name("PKI_LEAF_KEY_BACKEND", "local")
@@ -212,30 +212,30 @@ PKI_DEFAULT_CA = env_name("PKI_DEFAULT_CA", "Internal-CA-Prod")
 # Organization (O) in the names of the root and its issuing CAs, permanently; `bootstrap` asks for it. Empty: a unique name.
 PKI_CA_ORGANIZATION = env_name("PKI_CA_ORGANIZATION")
 # An own CA issues nothing that its end would cut to less than so many days.
-PKI_CA_LEAST_DAYS = env_int("PKI_CA_LEAST_DAYS", 7, minimum=1)
+PKI_CA_LEAST_DAYS = env_int("PKI_CA_LEAST_DAYS", 7, minimum=1, maximum=397)
 PKI_DEFAULT_POLICY = env_name("PKI_DEFAULT_POLICY", "default")
-PKI_ATTEMPT_LEASE_SECONDS = env_int("PKI_ATTEMPT_LEASE_SECONDS", 45, minimum=5)
+PKI_ATTEMPT_LEASE_SECONDS = env_int("PKI_ATTEMPT_LEASE_SECONDS", 45, minimum=5, maximum=3600)
 # Batches that may be with one remote CA at once; fewer than the workers of the queue `ca-remote` have processes.
-PKI_CA_PARALLEL = env_int("PKI_CA_PARALLEL", 2, minimum=1)
-PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1)
+PKI_CA_PARALLEL = env_int("PKI_CA_PARALLEL", 2, minimum=1, maximum=128)
+PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1, maximum=86_400)
 # The sweeper and beat send no more to a queue in which so many messages wait: its workers are away or far behind.
 PKI_SWEEP_QUEUE_MOST = env_int("PKI_SWEEP_QUEUE_MOST", 50, minimum=1)
 PKI_CA_RETRY_SECONDS = (1, 2, 4)
 # May this process sign in the CA endpoint's own request? Only one that may use the CA's key: embedded, or `ca-api`.
 PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", default=False)
-PKI_CA_API_WAIT_SECONDS = env_int("PKI_CA_API_WAIT_SECONDS", 10)
-PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1)
+PKI_CA_API_WAIT_SECONDS = env_int("PKI_CA_API_WAIT_SECONDS", 10, maximum=50)
+PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1, maximum=397)
 # CRLs of own CAs: how long one may be relied on, how often a new one is made though nothing changed,
 # how many certificates share one (0: all of a CA's; few clients can use CRL shards, see
 # docs/operations/crl-and-ocsp.md). OCSP answers may be kept for the minutes; caches keep them for one.
-PKI_CRL_VALID_HOURS = env_int("PKI_CRL_VALID_HOURS", 96, minimum=48)
+PKI_CRL_VALID_HOURS = env_int("PKI_CRL_VALID_HOURS", 96, minimum=48, maximum=8784)
 PKI_CRL_EVERY_HOURS = env_int("PKI_CRL_EVERY_HOURS", 12, minimum=1, maximum=PKI_CRL_VALID_HOURS - 1)
-PKI_ROOT_CRL_VALID_DAYS = env_int("PKI_ROOT_CRL_VALID_DAYS", 365, minimum=31)
+PKI_ROOT_CRL_VALID_DAYS = env_int("PKI_ROOT_CRL_VALID_DAYS", 365, minimum=31, maximum=3660)
 PKI_CRL_SHARD_SIZE = env_int("PKI_CRL_SHARD_SIZE", 0)
-PKI_OCSP_VALID_MINUTES = env_int("PKI_OCSP_VALID_MINUTES", 480, minimum=2)
+PKI_OCSP_VALID_MINUTES = env_int("PKI_OCSP_VALID_MINUTES", 480, minimum=2, maximum=14_400)
 PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
 # Days after a renewal at which the old certificate is revoked as superseded; 0 lets it expire.
-PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0)
+PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0, maximum=3660)
 PKI_DEFAULT_DOMAINS = env_domains("PKI_DEFAULT_DOMAINS", "example.com,example.test")
 # Names at or above a public suffix that the organisation runs itself and that a team may own, such as `internal` or `corp`.
 PKI_PRIVATE_SUFFIXES = env_suffixes("PKI_PRIVATE_SUFFIXES")
@@ -244,10 +244,10 @@ PKI_ORDER_FROM = env_int("PKI_ORDER_FROM", 6, minimum=2)  # so many certificates
 # Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is one or two milliseconds of a core.
 PKI_BULK_MAX_LINES = env_int("PKI_BULK_MAX_LINES", 50_000, minimum=1)
 PKI_BULK_MAX_BYTES = env_int("PKI_BULK_MAX_BYTES", 20 * 1024 * 1024, minimum=1024)
-PKI_BULK_READS_AT_ONCE = env_int("PKI_BULK_READS_AT_ONCE", 2, minimum=1)  # uploads in one web process, each takes a thread
+PKI_BULK_READS_AT_ONCE = env_int("PKI_BULK_READS_AT_ONCE", 2, minimum=1, maximum=128)  # uploads in one web process, each takes a thread
 PKI_BULK_CHUNK = env_int("PKI_BULK_CHUNK", 500, minimum=1)
 PKI_BULK_COSTS = {"brought": 1, "rsa-2048": 50, "rsa-3072": 160, "rsa-4096": 500}
-PKI_BULK_DRAFT_DAYS = env_int("PKI_BULK_DRAFT_DAYS", 7, minimum=1)  # then a draft that nobody submitted is forgotten
+PKI_BULK_DRAFT_DAYS = env_int("PKI_BULK_DRAFT_DAYS", 7, minimum=1, maximum=3660)  # then a draft that nobody submitted is forgotten
 PKI_BULK_IN_FLIGHT = env_int("PKI_BULK_IN_FLIGHT", 4, minimum=1)  # chunks of a team in the queue at once
 PKI_BULK_PER_CA = env_int("PKI_BULK_PER_CA", 8, minimum=1)
 PKI_BULK_PER_KEY_BACKEND = env_int("PKI_BULK_PER_KEY_BACKEND", 8, minimum=1)
@@ -257,7 +257,7 @@ PKI_NL_PROVIDER = env_choice("PKI_NL_PROVIDER", "", choices=["", "anthropic"])
 # Addresses or networks of the proxies before the portal, whose X-Forwarded-For is believed (who signs in from where).
 PKI_TRUSTED_PROXIES = env_networks("PKI_TRUSTED_PROXIES")
 # A worker whose slots are occupied for so long while no task runs ends itself; what it touches as long as it can take messages.
-PKI_WORKER_STUCK_SECONDS = env_int("PKI_WORKER_STUCK_SECONDS", 30, minimum=5)
+PKI_WORKER_STUCK_SECONDS = env_int("PKI_WORKER_STUCK_SECONDS", 30, minimum=5, maximum=86_400)
 PKI_WORKER_PROGRESS_FILE = env_path("PKI_WORKER_PROGRESS_FILE", f"{tempfile.gettempdir()}/worker-progress")
 # Which paths this process answers: all, portal, ca or status (`pkiportal.served`).
 PKI_SERVE = env_choice("PKI_SERVE", "all", choices=[str(serve) for serve in Serve])

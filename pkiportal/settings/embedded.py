@@ -12,7 +12,7 @@ from pathlib import Path
 from pkiportal.env import env_bool, env_hosts, env_name, env_secret, env_str, refused
 from pkiportal.home import prepare_home
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
-from pkiportal.settings.base import BASE_DIR
+from pkiportal.settings.base import BASE_DIR, PKI_DEFAULT_CA
 
 PKI_EMBEDDED = True
 PKI_SINGLE_OFFICER = env_bool("PKI_SINGLE_OFFICER", default=False)
@@ -75,6 +75,6 @@ KEY_BACKENDS = {
     "root": {"BACKEND": "keys.backends.local.LocalKeyBackend", "OPTIONS": {"kek_file": PKI_HOME / "root.kek"}},
 }
 PKI_ALLOW_LOCAL_KEYS = True
-CA_CLIENTS = {"Internal-CA-Prod": {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
+CA_CLIENTS = {PKI_DEFAULT_CA: {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
 STATIC_ROOT = PKI_HOME / "static"
 PKI_CA_API_INLINE = True

@@ -5,19 +5,22 @@ from __future__ import annotations
 from pkiportal.env import (
     env_address,
     env_bool,
+    env_certificates,
     env_database,
     env_endpoint,
-    env_file,
+    env_folder,
     env_hosts,
     env_int,
-    env_mount,
     env_name,
     env_origins,
-    env_path,
+    env_other_name,
     env_redis,
     env_secret,
     env_smtp,
     env_str,
+    env_token,
+    env_vault_path,
+    env_vault_role,
     host_of,
     needed,
 )
@@ -25,7 +28,7 @@ from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering s
 from pkiportal.settings.base import BASE_DIR
 
 PKI_EMBEDDED = False
-AUDIT_HOME = env_path("PKI_AUDIT_HOME", str(BASE_DIR / "var"))  # the sealing key and the checkpoints; only the sealer reads the key
+AUDIT_HOME = env_folder("PKI_AUDIT_HOME", str(BASE_DIR / "var"))  # the sealing key and the checkpoints; only the sealer reads the key
 DEBUG = False
 SECRET_KEY = needed("SECRET_KEY", env_secret("SECRET_KEY", at_least=32), example="50 random characters")
 # Defaults that are right for a trial would stand in certificates permanently, or send every alert to nobody.
@@ -42,7 +45,7 @@ if not env_str("PKI_PORTAL_URL"):
 
 DATABASES = {"default": env_database("DATABASE_URL")}
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
-DATABASES["default"]["CONN_MAX_AGE"] = env_int("PKI_DB_CONN_MAX_AGE", 60)
+DATABASES["default"]["CONN_MAX_AGE"] = env_int("PKI_DB_CONN_MAX_AGE", 60, maximum=86_400)
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
 REDIS_URL = env_redis("REDIS_URL")
@@ -68,7 +71,7 @@ SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SESSION_COOKIE_AGE = 12 * 3600
 
-STATIC_ROOT = env_path("PKI_STATIC_ROOT", str(BASE_DIR / "staticfiles"))
+STATIC_ROOT = env_folder("PKI_STATIC_ROOT", str(BASE_DIR / "staticfiles"))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
@@ -76,9 +79,9 @@ STORAGES = {
 
 _VAULT = {
     "url": env_address("VAULT_ADDR", schemes=["https", "http"], example="https://openbao:8200"),
-    "namespace": env_str("VAULT_NAMESPACE"),
-    "ca_cert": env_file("VAULT_CACERT"),
-    "token": env_secret("VAULT_TOKEN"),
+    "namespace": env_vault_path("VAULT_NAMESPACE"),
+    "ca_cert": env_certificates("VAULT_CACERT"),
+    "token": env_token("VAULT_TOKEN"),
     "role_id": env_secret("VAULT_ROLE_ID"),
     "secret_id": env_secret("VAULT_SECRET_ID"),
 }
@@ -88,23 +91,23 @@ if _VAULT["url"]:
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
         "OPTIONS": {
             **_VAULT,
-            "mount": env_mount("PKI_VAULT_LEAF_MOUNT", "transit-leaf"),
-            "parallel": env_int("PKI_VAULT_PARALLEL", 8, minimum=1),
+            "mount": env_vault_path("PKI_VAULT_LEAF_MOUNT", "transit-leaf"),
+            "parallel": env_int("PKI_VAULT_PARALLEL", 8, minimum=1, maximum=128),
         },
     }
     KEY_BACKENDS["vault-ca"] = {
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
-        "OPTIONS": {**_VAULT, "mount": env_mount("PKI_VAULT_CA_MOUNT", "transit-ca")},
+        "OPTIONS": {**_VAULT, "mount": env_vault_path("PKI_VAULT_CA_MOUNT", "transit-ca")},
     }
     # Only `bootstrap` has a token for it: no worker may sign with the root's key.
     KEY_BACKENDS["vault-root"] = {
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
-        "OPTIONS": {**_VAULT, "mount": env_mount("PKI_VAULT_ROOT_MOUNT", "transit-root")},
+        "OPTIONS": {**_VAULT, "mount": env_vault_path("PKI_VAULT_ROOT_MOUNT", "transit-root")},
     }
     # Keys of OCSP responders: made by workers of the CA role, used by whoever answers.
     KEY_BACKENDS["vault-ocsp"] = {
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
-        "OPTIONS": {**_VAULT, "mount": env_mount("PKI_VAULT_OCSP_MOUNT", "transit-ocsp")},
+        "OPTIONS": {**_VAULT, "mount": env_vault_path("PKI_VAULT_OCSP_MOUNT", "transit-ocsp")},
     }
 PKI_LEAF_KEY_BACKEND = env_name("PKI_LEAF_KEY_BACKEND", "vault")
 PKI_CA_KEY_BACKEND = env_name("PKI_CA_KEY_BACKEND", "vault-ca")
@@ -113,17 +116,17 @@ PKI_OCSP_KEY_BACKEND = env_name("PKI_OCSP_KEY_BACKEND", "vault-ocsp")
 PKI_DEFAULT_CA = env_name("PKI_DEFAULT_CA", "Internal-CA-Prod")
 CA_CLIENTS: dict[str, dict[str, object]] = {PKI_DEFAULT_CA: {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
 if _REST_CA_URL := env_endpoint("PKI_REST_CA_URL", example="https://ca.example.com"):
-    CA_CLIENTS[env_name("PKI_REST_CA_NAME", "REST-CA")] = {
+    CA_CLIENTS[env_other_name("PKI_REST_CA_NAME", "REST-CA", taken=CA_CLIENTS)] = {
         "CLIENT": "certs.ca.rest.RestCAClient",
         "OPTIONS": {
             "url": _REST_CA_URL,
-            "token": env_secret("PKI_REST_CA_TOKEN"),
-            "ca_bundle": env_file("PKI_REST_CA_BUNDLE"),
-            "chain_file": env_file("PKI_REST_CA_CHAIN"),
+            "token": env_token("PKI_REST_CA_TOKEN"),
+            "ca_bundle": env_certificates("PKI_REST_CA_BUNDLE"),
+            "chain_file": env_certificates("PKI_REST_CA_CHAIN"),
         },
     }
-if _VAULT_PKI_ROLE := env_name("PKI_VAULT_PKI_ROLE"):
-    CA_CLIENTS[env_name("PKI_VAULT_PKI_NAME", "Vault-PKI")] = {
+if _VAULT_PKI_ROLE := env_vault_role("PKI_VAULT_PKI_ROLE"):
+    CA_CLIENTS[env_other_name("PKI_VAULT_PKI_NAME", "Vault-PKI", taken=CA_CLIENTS)] = {
         "CLIENT": "certs.ca.vault_pki.VaultPKIClient",
-        "OPTIONS": {**_VAULT, "mount": env_mount("PKI_VAULT_PKI_MOUNT", "pki"), "role": _VAULT_PKI_ROLE},
+        "OPTIONS": {**_VAULT, "mount": env_vault_path("PKI_VAULT_PKI_MOUNT", "pki"), "role": _VAULT_PKI_ROLE},
     }

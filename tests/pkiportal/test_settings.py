@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from pkiportal.bootstrapping import Bootstrap
 from pkiportal.logs import redacted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,14 +31,16 @@ GOOD = {
 URLS = ("DATABASE_URL", "REDIS_URL", "EMAIL_URL")
 NUMBERS = ("", "-1", "1.5", "zz9", "²", "9" * 20, "0x10")
 SWITCHES = ("ja", "2", "tru e")
-NAMES = ("zz" * 40, "zz\x01", "")
-MOUNTS = ("zz top", "../zz", "zz?", "", "/")
-FILES = ("/nonexistent/zzfile",)
+# Octets that are no UTF-8, as Python reads them from the environment; characters that nobody sees.
+UNSEEN = ("zz\udcff", "zz\u202ezz", "zz\u200bzz", "zz\u2028zz")
+NAMES = ("zz" * 40, "zz\x01", "", *UNSEEN)
+MOUNTS = ("zz top", "../zz", "zz?", "zz\u00e4", "", "/")
+FILES = ("/nonexistent/zzfile", "/etc", "/etc/passwd")
+TOKENS = ("zz" * 10 + "\n" + "zz", "zz\u00e4" * 10, "zz zz" * 5, *(one * 8 for one in UNSEEN))
 ADDRESSES = ("vault.zz:8200", "ftp://zz.example", "https://", "https://zz.example:port", "https://zz.example/v1", "https://zz\n.example")
 
 # Values that must be refused. Where one has a part that must not be seen, that part is zz, or the value itself.
 BAD: dict[str, tuple[str, ...]] = {
-    "SECRET_KEY": ("zzshort", "zz" * 20 + "\n" + "zz"),
     "DATABASE_URL": (
         "",
         "postgres://portal:p/zz@db/portal",
@@ -50,6 +53,8 @@ BAD: dict[str, tuple[str, ...]] = {
         "sqlite:///zz.sqlite3",
         "host=db password=zz",
         "postgres://portal:z z@db/portal",
+        "postgres://portal:secret@db/portal?zzoption=1",
+        "postgres://portal:zz\udcff@db/portal",
     ),
     "REDIS_URL": (
         "",
@@ -62,6 +67,8 @@ BAD: dict[str, tuple[str, ...]] = {
         "redis://:zz@redis:port/0",
         "redis://:zz@/0",
         "redis://:zz@redis:6379/name",
+        "redis://:zz@redis:6379/0?db=zz",
+        "redis://:zz@redis:6379/0?zz=1",
     ),
     "EMAIL_URL": (
         "",
@@ -74,6 +81,7 @@ BAD: dict[str, tuple[str, ...]] = {
         "smtp+tls://user:zz@mail.example.com:465",
         "smtps://user:zz@mail.example.com:587",
         "dummymail://zz",
+        "filemail:///etc/passwd",
     ),
     "PKI_ALLOWED_HOSTS": (
         "https://zz.example",
@@ -87,7 +95,7 @@ BAD: dict[str, tuple[str, ...]] = {
         "999.1.1.1",
     ),
     "PKI_TRUSTED_ORIGINS": ("zz.example", "ftp://zz.example", "https://zz.example/login", "https://a.example;https://zz.example"),
-    "PKI_TRUSTED_PROXIES": ("proxy.zz", "10.0.0.300", "10.0.0.1/8", "10.0.0.1;10.0.0.2"),
+    "PKI_TRUSTED_PROXIES": ("proxy.zz", "10.0.0.300", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "0.0.0.0/0", "::/0", "::ffff:10.0.0.0/104"),
     "PKI_BASE_URL": (
         "zz.example",
         "https://zz.example",
@@ -99,18 +107,28 @@ BAD: dict[str, tuple[str, ...]] = {
         "http://zz.example?zz",
         "http://zz example",
         "http://zzä.example",
+        "/",
+        "http://zz.example:",
+        "http://[fe80::1%25zz]",
     ),
-    "PKI_PORTAL_URL": ("zz.example", "ftp://zz.example", "https://zz.example/portal", "https://zz.example:port", "https://"),
+    "PKI_PORTAL_URL": (
+        "/",
+        "zz.example",
+        "ftp://zz.example",
+        "https://zz.example/portal",
+        "https://zz.example:port",
+        "https://",
+    ),
     "PKI_OPERATOR_EMAILS": ("a@example.com;zz@example.com", "a@example.com zz@example.com", "zz", "zz@", ",", "zz@example.com\nBcc: a@b.c"),
-    "PKI_FROM_EMAIL": ("zz", "zz@", "Portal <zz>", "zz@example.com\nBcc: a@b.c"),
-    "PKI_METRICS_TOKEN": ("zzshort", "zz" * 10 + "\n" + "zz"),
-    "PKI_REST_CA_TOKEN": ("zz\nzz",),
-    "VAULT_TOKEN": ("zz\nzz",),
-    "VAULT_ROLE_ID": ("zz\nzz",),
-    "VAULT_SECRET_ID": ("zz\nzz",),
+    "PKI_FROM_EMAIL": ("zz", "zz@", "Portal <zz>", "zz@example.com\nBcc: a@b.c", "<zz@example.com", "zz@example.com, a@b.example"),
+    "PKI_METRICS_TOKEN": ("zzshort", *TOKENS),
+    "PKI_REST_CA_TOKEN": TOKENS,
+    "VAULT_TOKEN": TOKENS,
+    "VAULT_ROLE_ID": ("zz\nzz", *UNSEEN),
+    "VAULT_SECRET_ID": ("zz\nzz", *UNSEEN),
     "VAULT_ADDR": ADDRESSES,
     "VAULT_CACERT": FILES,
-    "VAULT_NAMESPACE": ("zz\nzz",),
+    "VAULT_NAMESPACE": ("zz\nzz", *(mount for mount in MOUNTS if mount.strip("/"))),
     "PKI_REST_CA_URL": (
         *(address for address in ADDRESSES if not address.endswith("/v1")),
         "https://user:zz@ca.example",
@@ -118,15 +136,15 @@ BAD: dict[str, tuple[str, ...]] = {
     ),
     "PKI_REST_CA_BUNDLE": FILES,
     "PKI_REST_CA_CHAIN": FILES,
-    "PKI_DEFAULT_DOMAINS": ("", "https://zz.example", "zz.example;b.example", "zz", "*.zz.example"),
-    "PKI_PRIVATE_SUFFIXES": (".zz", "zz;corp", "zz corp", "zzä"),
+    "PKI_DEFAULT_DOMAINS": ("", "https://zz.example", "zz.example;b.example", "zz", "*.zz.example", "10.0.0.1"),
+    "PKI_PRIVATE_SUFFIXES": ("10.0.0.1", ".zz", "zz;corp", "zz corp", "zzä"),
     "PKI_LOG_LEVEL": ("zz", ""),
     "PKI_NL_PROVIDER": ("zz",),
     "PKI_SERVE": ("zz", ""),
-    "PKI_AUDIT_HOME": ("zz\nzz", "zz", ""),
-    "PKI_STATIC_ROOT": ("zz\nzz", "zz", ""),
+    "PKI_AUDIT_HOME": ("zz\nzz", "zz", "", "/etc/passwd"),
+    "PKI_STATIC_ROOT": ("zz\nzz", "zz", "", "/etc/passwd"),
     "PKI_WORKER_PROGRESS_FILE": ("zz\nzz", "zz", ""),
-    "PKI_CRL_EVERY_HOURS": (*NUMBERS, "0", "96"),
+    "SECRET_KEY": ("zzshort", "zz" * 20 + "\n" + "zz", "zz\udcff" * 20),
     "PKI_HOME": ("/dev/null/zz", "zz\nzz"),
 }
 BAD |= dict.fromkeys(
@@ -140,12 +158,14 @@ BAD |= dict.fromkeys(
         "PKI_OCSP_KEY_BACKEND",
         "PKI_DEFAULT_CA",
         "PKI_DEFAULT_POLICY",
-        "PKI_REST_CA_NAME",
-        "PKI_VAULT_PKI_NAME",
     ),
     NAMES,
 )
-BAD |= dict.fromkeys(("PKI_VAULT_PKI_ROLE", "PKI_CA_ORGANIZATION"), NAMES[:-1])
+BAD |= dict.fromkeys(("PKI_REST_CA_NAME", "PKI_VAULT_PKI_NAME"), (*NAMES, "Internal-CA-Prod"))
+BAD |= {
+    "PKI_VAULT_PKI_ROLE": (*filter(None, NAMES), "zz/zz", "../zz", "zz zz", "zz?", "zz\u00e4"),
+    "PKI_CA_ORGANIZATION": tuple(filter(None, NAMES)),
+}
 BAD |= dict.fromkeys([f"PKI_VAULT_{mount}_MOUNT" for mount in ("LEAF", "CA", "ROOT", "OCSP", "PKI")], MOUNTS)
 
 
@@ -155,6 +175,9 @@ def read_in_settings(kind: str) -> set[str]:
     return set(re.findall(rf'{kind}\(\s*"([A-Z_]+)"', sources))
 
 
+# A time beyond what a date can hold would fail at the first certificate, CRL or sweep, not at the start.
+BAD |= {name: (*NUMBERS, "99999999") for name in read_in_settings("env_int") if re.search("_(DAYS|HOURS|MINUTES|LEASE_SECONDS)$", name)}
+BAD["PKI_CRL_EVERY_HOURS"] += ("0", "96")
 BAD |= {name: NUMBERS for name in read_in_settings("env_int") if name not in BAD}
 
 
@@ -261,6 +284,26 @@ def test_mail_url_says_which_kind_of_tls(url: str, expected: dict[str, Any], mon
     assert found["EMAIL_HOST"] == "mail.example.com"
 
 
+@pytest.mark.parametrize("empty", ["", " ", "\u00a0"])
+def test_empty_switch_is_its_default(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M4: what Compose leaves of a variable that is not set must not switch the redirect to https off."""
+    assert production(monkeypatch, PKI_SSL_REDIRECT=empty)["SECURE_SSL_REDIRECT"] is True
+    assert production(monkeypatch, PKI_BEHIND_PROXY=empty)["SECURE_PROXY_SSL_HEADER"] is None
+
+
+def test_embedded_default_ca_has_the_name_of_its_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = load(monkeypatch, "embedded", PKI_HOME=str(tmp_path), PKI_DEFAULT_CA="Plant CA")
+    assert list(found["CA_CLIENTS"]) == ["Plant CA"]
+
+
+@pytest.mark.parametrize("name", ["PKI_LEAF_KEY_BACKEND", "PKI_CA_KEY_BACKEND", "PKI_OCSP_KEY_BACKEND"])
+def test_bootstrap_refuses_a_key_backend_that_is_not_there(name: str, settings: Any) -> None:
+    """M3: every request would wait for its key."""
+    setattr(settings, name, "zz")
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} "):
+        Bootstrap(ca_key="ec-p256", tell=print).check_settings()
+
+
 def test_origins_are_compared_in_the_form_that_browsers_send(monkeypatch: pytest.MonkeyPatch) -> None:
     """M4: a form would be refused for a final slash, capital letters or the usual port."""
     found = production(
@@ -284,7 +327,13 @@ def test_links_have_an_address_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("base", "host"), [("http://crl.example.com", "crl.example.com"), ("http://[::1]:80", "[::1]"), ("http://192.0.2.1", "192.0.2.1")]
+    ("base", "host"),
+    [
+        ("http://crl.example.com", "crl.example.com"),
+        ("http://[::1]:80", "[::1]"),
+        ("http://192.0.2.1", "192.0.2.1"),
+        ("http://crl.example.com.", "crl.example.com"),
+    ],
 )
 def test_address_in_certificates_is_an_allowed_host(base: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """CA certificates are fetched under it."""
