@@ -6,19 +6,18 @@ import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 import idna
-from django.conf import settings
-from django.db.models import Exists, OuterRef, Q, QuerySet, TextField
+from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from audit.clock import database_now
 from certs.errors import Conflict, InputRefused, NotFound
+from certs.inventory.states import active, expiring, in_force, is_replaced, needing_action
 from certs.models import BulkOrder, Certificate, CertificateName, CertificateRequest, Issuer, OperatorAlert
-from certs.terms import RequestState as S
 from certs.x509.names import parse_ip_address
 from certs.x509.serial import serial_readings
 
@@ -109,7 +108,7 @@ def filter_certificates(rows: QuerySet[Certificate], sought: CertificateFilter, 
         case Shown.NEEDS_ACTION:
             rows = needing_action(rows, now=now)
         case Shown.REPLACED:
-            rows = in_force(rows, now=now).filter(_is_replaced())
+            rows = in_force(rows, now=now).filter(is_replaced())
         case Shown.EXPIRED:
             rows = rows.filter(not_after__lt=now)
         case Shown.REVOKED | Shown.REVOCATION_PENDING:
@@ -119,34 +118,6 @@ def filter_certificates(rows: QuerySet[Certificate], sought: CertificateFilter, 
     if sought.text.strip():
         rows = rows.filter(pk__in=certificates_named(rows, sought.text))
     return rows
-
-
-def in_force(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
-    """Neither revoked, nor about to be, nor expired."""
-    return rows.filter(status=Certificate.Status.GOOD, not_after__gt=now)
-
-
-def active(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
-    """In force, and not replaced by a renewal that is good."""
-    return in_force(rows, now=now).exclude(_is_replaced())
-
-
-def expiring(rows: QuerySet[Certificate], *, days: int, now: datetime) -> QuerySet[Certificate]:
-    """Active, with an end within that many days."""
-    return active(rows, now=now).filter(not_after__lte=now + timedelta(days=days))
-
-
-def needing_action(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
-    """Active and due for renewal (its alert date has passed), without a renewal under way: a person has to act."""
-    due = Q(alert_at__lte=now) | Q(alert_at__isnull=True)
-    under_way = CertificateRequest.objects.filter(renewed_from=OuterRef("pk")).exclude(state__in=(S.REJECTED, S.FAILED, S.CANCELLED))
-    ending = expiring(rows, days=settings.PKI_RENEW_BEFORE_DAYS, now=now)
-    return ending.filter(due).exclude(Exists(under_way))
-
-
-def _is_replaced() -> Exists:
-    renewals = Certificate.objects.filter(renewed_from=OuterRef("pk"))
-    return Exists(renewals.filter(status=Certificate.Status.GOOD))
 
 
 def find_certificate(rows: QuerySet[Certificate], text: str) -> tuple[Certificate, str]:

@@ -12,6 +12,19 @@ from certs.models.primary_key import IdIsKey
 from keys.spec import KeyFacts
 
 
+class RenewalBlocked(models.TextChoices):
+    """Why the expiry run cannot renew a certificate without a person; an empty value where it can.
+
+    Written by the expiry run, so that lists and figures need no evaluation of the policy.
+    """
+
+    NEEDS_CSR = "needs_csr", "needs a new CSR"
+    POLICY = "policy", "refused by the policy"
+    APPROVAL = "approval", "waits for an approval"
+    FAILED = "failed", "failed"
+    OFF = "off", "switched off"
+
+
 class CertificateQuerySet(models.QuerySet["Certificate"]):
     def visible_to(self, user: Any) -> CertificateQuerySet:
         """Certificates of the user's teams; of every team for accounts that may see them."""
@@ -53,6 +66,39 @@ class Certificate(IdIsKey, models.Model):
     crl_shard = models.PositiveIntegerField(
         default=0, db_default=0, help_text="Which of the issuer's CRLs it is on; its CRL address says so."
     )
+    # What people write about a certificate (`certs.inventory.describe`); a renewal inherits it.
+    # Database defaults, so that processes of the release before go on inserting rows.
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        help_text="The person who answers for it; by default the person who requested it.",
+    )
+    purpose = models.CharField(max_length=200, blank=True, default="", db_default="")
+    critical_function = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Supports a critical or important function (DORA, Regulation (EU) 2022/2554).",
+    )
+    last_review = models.DateField(null=True, blank=True, help_text="When a person last checked it.")
+    renewal_off_reason = models.CharField(
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Why a person switched the automatic renewal off; empty where it is on.",
+    )
+    renewal_blocked = models.CharField(
+        max_length=12,
+        choices=RenewalBlocked,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What the last expiry run could not do without a person.",
+    )
 
     objects = CertificateQuerySet.as_manager()
 
@@ -74,6 +120,27 @@ class Certificate(IdIsKey, models.Model):
                 include=["status_version"],
                 condition=models.Q(status__in=["revocation_pending", "revoked"]),
                 name="certificate_on_crl",
+            ),
+            models.Index(
+                fields=["owner", "-id"],
+                condition=models.Q(owner__isnull=False),
+                name="certificate_owner_recent",
+            ),
+            # The three below hold few rows, and cost nothing at issuance.
+            models.Index(
+                fields=["-id"],
+                condition=models.Q(critical_function=True),
+                name="certificate_critical",
+            ),
+            models.Index(
+                fields=["-id"],
+                condition=~models.Q(renewal_blocked=""),
+                name="certificate_blocked",
+            ),
+            models.Index(
+                fields=["-id"],
+                condition=~models.Q(renewal_off_reason=""),
+                name="certificate_renewal_off",
             ),
         ]
 

@@ -37,6 +37,7 @@ class Revocation(models.Model):
                 name="revocation_untold",
             ),
             models.Index(fields=["certificate"], condition=models.Q(first_crl_number__isnull=True), name="revocation_not_on_crl"),
+            models.Index(fields=["requested_at"], name="revocation_requested"),
         ]
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ from certs.terms import RevocationReason
 from certs.workflow.advice import shortened
 from certs.workflow.believing import Believed
 from certs.workflow.states import WORKER, Move, transition_many
-from certs.workflow.succession import note_succession, reasons_for_results
+from certs.workflow.succession import lock_renewed, note_succession, reasons_for_results
 from certs.x509.pem import pem_of
 from certs.x509.serial import format_serial
 from keys.lifecycle import blocked_among, shared_keys_query
@@ -45,9 +45,16 @@ def record_certificates(
         return []
     found, shared = read
     chains, blocked = _chains({_sha256(b.chain_pem): b.chain_pem for _, b in believed}, found, issuer), blocked_among(shared)
-    fates: dict[int, RevocationReason] = reasons_for_results([request for request, _ in believed])
+    requests = [request for request, _ in believed]
+    renewed = lock_renewed(requests)
+    fates: dict[int, RevocationReason] = reasons_for_results(requests, renewed)
     fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request, _ in believed if request.spki_sha256 in blocked}
     certificates = [_row(request, b, issuer, chains[b.chain_pem], now, revoked=request.pk in fates) for request, b in believed]
+    for certificate in certificates:
+        # The row of the renewed certificate is locked: a change of its description by a person
+        # comes before this and is inherited, or comes later and finds that it was renewed.
+        if (before := renewed.get(certificate.request_id)) is not None:
+            inherit_description(certificate, before)
     bodies = [new(CertificateBody, certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
     revocations = [_revocation(c, fates[c.request_id], now) for c in certificates if c.request_id in fates]
     names = [name for c in certificates for name in names_of(c)] if complete else []
@@ -88,6 +95,7 @@ def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain:
         common_name=facts.common_name,
         team=request.team,
         requester_id=request.requester_id,
+        owner_id=request.requester_id,
         profile=request.profile,
         policy_version=request.policy_version,
         key_id=request.key_id,
@@ -102,6 +110,19 @@ def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain:
         chain=chain,
         crl_shard=shard_of(facts.crl_url),
     )
+
+
+def inherit_description(certificate: Certificate, before: Certificate) -> None:
+    """Give a new certificate what people wrote about the one that it renews.
+
+    The reason for which the renewal is off is inherited too: it was given for the service, and a
+    person who renews once by hand does not take it back.
+    """
+    certificate.owner_id = before.owner_id
+    certificate.purpose = before.purpose
+    certificate.critical_function = before.critical_function
+    certificate.last_review = before.last_review
+    certificate.renewal_off_reason = before.renewal_off_reason
 
 
 def _revocation(certificate: Certificate, reason: RevocationReason, now: datetime) -> Revocation:

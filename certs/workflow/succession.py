@@ -7,7 +7,7 @@ Recorded first: the renewal stands, and the revocation concerns the old certific
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -63,30 +63,44 @@ def lineage_of(certificate: Certificate) -> list[Certificate]:
     return [*reversed(before), certificate, *after]
 
 
-def stopped_lineages(requests: Iterable[CertificateRequest]) -> dict[int, RevocationReason]:
-    """By request id: renewals whose certificate was revoked meanwhile, and why; none of the others can be before this
-    transaction ends. Costs nothing where no request is a renewal.
+def lock_renewed(requests: Iterable[CertificateRequest]) -> dict[int, Certificate]:
+    """Return by request id the certificate that a renewal renews, locked FOR SHARE until the transaction ends.
+
+    Costs nothing where no request is a renewal. The rows of public keys are locked before, as
+    everywhere.
     """
     renewed = {request.pk: request.renewed_from_id for request in requests if request.renewed_from_id is not None}
     if not renewed:
         return {}
-    rows = locked(Certificate, list(set(renewed.values())), share=True)  # the public keys' rows were locked before, as everywhere
-    doubtful = [row.pk for row in rows if row.status != Certificate.Status.GOOD]
-    revoked = Certificate.objects.filter(pk__in=doubtful).select_related("revocation") if doubtful else ()
+    rows = {row.pk: row for row in locked(Certificate, sorted(set(renewed.values())), share=True)}
+    return {pk: rows[certificate] for pk, certificate in renewed.items()}
+
+
+def stopped_lineages(renewed: Mapping[int, Certificate]) -> dict[int, RevocationReason]:
+    """Return by request id why the certificate that it renews was revoked, where it was.
+
+    `renewed`: what `lock_renewed` returned in this transaction; none of them can be revoked
+    before it ends.
+    """
+    doubtful = {row.pk for row in renewed.values() if row.status != Certificate.Status.GOOD}
+    if not doubtful:
+        return {}
+    revoked = Certificate.objects.filter(pk__in=doubtful).select_related("revocation")
     reasons = {row.pk: RevocationReason(row.revocation.reason) for row in revoked if stops_lineage(row)}
-    return {pk: reasons[certificate] for pk, certificate in renewed.items() if certificate in reasons}
+    return {pk: reasons[row.pk] for pk, row in renewed.items() if row.pk in reasons}
 
 
-def reasons_for_results(requests: Sequence[CertificateRequest]) -> dict[int, RevocationReason]:
-    """By request id: why its certificate must be revoked as soon as it is recorded.
+def reasons_for_results(requests: Sequence[CertificateRequest], renewed: Mapping[int, Certificate]) -> dict[int, RevocationReason]:
+    """Return by request id why its certificate must be revoked as soon as it is recorded.
 
-    The reason is that of the certificate renewed; but another key is not compromised because the old one was.
+    The reason is that of the certificate renewed; but another key is not compromised because the
+    old one was. `renewed`: what `lock_renewed` returned in this transaction.
     """
     compromised = RevocationReason.KEY_COMPROMISE
     by_id = {request.pk: request for request in requests}
     return {
         pk: RevocationReason.CESSATION_OF_OPERATION if reason is compromised and not by_id[pk].key_reused else reason
-        for pk, reason in stopped_lineages(requests).items()
+        for pk, reason in stopped_lineages(renewed).items()
     }
 
 

@@ -28,7 +28,7 @@ from certs.workflow.states import WORKER, lock_ready, note_reasons
 from certs.workflow.steps.asking_ca import Work, ask_ca, ended_unasked
 from certs.workflow.steps.ca_answers import record_answers
 from certs.workflow.steps.policy import approved_digests, keep_evaluations, refusal
-from certs.workflow.succession import stopped_lineages
+from certs.workflow.succession import lock_renewed, stopped_lineages
 from keys.lifecycle import blocked_keys
 from policy.engine import Decision
 from policy.engine import Outcome as PolicyOutcome
@@ -177,7 +177,7 @@ def _still_allowed(
         _, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
     else:  # the keys were recorded, and so locked, in this transaction
         blocked, decisions = set(), [judged[request.pk] for request in requests]
-    stopped = stopped_lineages(requests)
+    stopped = stopped_lineages(lock_renewed(requests))
     left = requesters_who_left(requests) if judged is None else {}  # else membership was checked in this transaction
     approved = approved_digests([r for r, d in zip(requests, decisions, strict=True) if d.outcome is PolicyOutcome.NEEDS_APPROVAL])
     allowed, rejections, changed = [], [], []

@@ -1,0 +1,158 @@
+"""The state of a certificate as people read it: one rule for pages, lists, mails, API and metrics.
+
+The rule is written twice, in Python for one certificate and as conditions for the database. A
+property test holds the two together. Precedence, the first that applies: revocation (with its
+three states), expired, renewed, renewing, needs you, renew soon, valid.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, TextChoices, Value, When
+
+from certs.models import Certificate, CertificateRequest, Issuer
+from certs.terms import RequestState as S
+from certs.terms import RevocationReason
+
+# Of a renewal under way. An issued one has its certificate, which then decides.
+UNDER_WAY = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
+
+
+class CertificateState(TextChoices):
+    """What a certificate's badge says."""
+
+    VALID = "valid", "valid"
+    RENEW_SOON = "renew_soon", "renew soon"
+    RENEWED = "renewed", "renewed"
+    RENEWING = "renewing", "renewing"
+    NEEDS_YOU = "needs_you", "needs you"
+    EXPIRED = "expired", "expired"
+    ON_HOLD = "on_hold", "on hold"
+    BEING_REVOKED = "being_revoked", "being revoked"
+    REVOKED = "revoked", "revoked"
+
+
+def state_of(certificate: Certificate, now: datetime) -> CertificateState:
+    """Return the state of one certificate at `now`.
+
+    Up to four small queries: the revocation, the issuer and the renewals, as far as the answer
+    depends on them. Lists use `with_state`.
+    """
+    if certificate.status != Certificate.Status.GOOD:
+        if certificate.revocation.reason == RevocationReason.CERTIFICATE_HOLD:
+            return CertificateState.ON_HOLD
+        pending = certificate.status == Certificate.Status.REVOCATION_PENDING
+        return CertificateState.BEING_REVOKED if pending else CertificateState.REVOKED
+    if certificate.not_after < now:
+        return CertificateState.EXPIRED
+    if certificate.renewals.filter(status=Certificate.Status.GOOD).exists():
+        return CertificateState.RENEWED
+    if certificate.renewal_requests.filter(state__in=UNDER_WAY).exists():
+        return CertificateState.RENEWING
+    if not _is_due(certificate, now):
+        return CertificateState.VALID
+    by_a_person = bool(certificate.renewal_blocked or certificate.renewal_off_reason)
+    return CertificateState.NEEDS_YOU if by_a_person else CertificateState.RENEW_SOON
+
+
+def with_state(rows: QuerySet[Certificate], now: datetime) -> QuerySet[Certificate]:
+    """Annotate each row with `state_now`, the value of its `CertificateState` at `now`."""
+    cases = [When(condition, then=Value(state.value)) for state, condition in _first_that_applies(now)]
+    state = Case(*cases, default=Value(CertificateState.VALID.value), output_field=CharField())
+    return rows.annotate(state_now=state)
+
+
+def in_state(rows: QuerySet[Certificate], state: CertificateState, now: datetime) -> QuerySet[Certificate]:
+    """Return the certificates among `rows` that are in the state at `now`."""
+    hold = Q(revocation__reason=RevocationReason.CERTIFICATE_HOLD)
+    match state:
+        case CertificateState.ON_HOLD:
+            return rows.filter(hold, status__in=Certificate.SAYS_REVOKED)
+        case CertificateState.BEING_REVOKED:
+            return rows.filter(~hold, status=Certificate.Status.REVOCATION_PENDING)
+        case CertificateState.REVOKED:
+            return rows.filter(~hold, status=Certificate.Status.REVOKED)
+        case CertificateState.EXPIRED:
+            return rows.filter(status=Certificate.Status.GOOD, not_after__lt=now)
+        case CertificateState.RENEWED:
+            return in_force(rows, now=now).filter(is_replaced())
+        case CertificateState.RENEWING:
+            return active(rows, now=now).filter(_is_under_way())
+        case CertificateState.NEEDS_YOU:
+            return needing_action(rows, now=now).filter(_BY_A_PERSON)
+        case CertificateState.RENEW_SOON:
+            return needing_action(rows, now=now).exclude(_BY_A_PERSON)
+    alone = active(rows, now=now).exclude(_is_under_way())
+    return alone.exclude(_is_due_condition(now, _distrusted()))
+
+
+def in_force(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
+    """Neither revoked, nor about to be, nor expired (`notAfter` belongs to the life, RFC 5280 4.1.2.5)."""
+    return rows.filter(status=Certificate.Status.GOOD, not_after__gte=now)
+
+
+def active(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
+    """In force, and not replaced by a renewal that is good."""
+    return in_force(rows, now=now).exclude(is_replaced())
+
+
+def expiring(rows: QuerySet[Certificate], *, days: int, now: datetime) -> QuerySet[Certificate]:
+    """Active, with an end within that many days."""
+    return active(rows, now=now).filter(not_after__lte=now + timedelta(days=days))
+
+
+def needing_action(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
+    """Active and due for renewal, without a renewal under way: `renew soon` and `needs you`."""
+    due = active(rows, now=now).filter(_is_due_condition(now, _distrusted()))
+    return due.exclude(_is_under_way())
+
+
+def is_replaced() -> Exists:
+    """Condition on certificates: a renewal of it is in the inventory and good."""
+    renewals = Certificate.objects.filter(renewed_from=OuterRef("pk"))
+    return Exists(renewals.filter(status=Certificate.Status.GOOD))
+
+
+_BY_A_PERSON = ~Q(renewal_blocked="") | ~Q(renewal_off_reason="")
+
+
+def _is_under_way() -> Exists:
+    requests = CertificateRequest.objects.filter(renewed_from=OuterRef("pk"))
+    return Exists(requests.filter(state__in=UNDER_WAY))
+
+
+def _is_due(certificate: Certificate, now: datetime) -> bool:
+    if certificate.issuer.state == Issuer.State.DISTRUSTED:
+        return True
+    if certificate.not_after > now + timedelta(days=settings.PKI_RENEW_BEFORE_DAYS):
+        return False
+    return certificate.alert_at is None or certificate.alert_at <= now
+
+
+def _is_due_condition(now: datetime, distrusted: Q) -> Q:
+    """The same for the database. The bound on the end finds them in an index of their ends."""
+    until = now + timedelta(days=settings.PKI_RENEW_BEFORE_DAYS)
+    reached = Q(alert_at__lte=now) | Q(alert_at__isnull=True)
+    return (Q(not_after__lte=until) & reached) | distrusted
+
+
+def _distrusted() -> Q:
+    """Certificates of distrusted CAs. By id: beside a join or a subquery no index would be used."""
+    return Q(issuer__in=list(Issuer.objects.filter(state=Issuer.State.DISTRUSTED).values_list("pk", flat=True)))
+
+
+def _first_that_applies(now: datetime) -> list[tuple[CertificateState, Q | Exists]]:
+    due = _is_due_condition(now, Q(issuer__state=Issuer.State.DISTRUSTED))
+    hold = Q(revocation__reason=RevocationReason.CERTIFICATE_HOLD)
+    return [
+        (CertificateState.ON_HOLD, hold & Q(status__in=Certificate.SAYS_REVOKED)),
+        (CertificateState.BEING_REVOKED, Q(status=Certificate.Status.REVOCATION_PENDING)),
+        (CertificateState.REVOKED, Q(status=Certificate.Status.REVOKED)),
+        (CertificateState.EXPIRED, Q(not_after__lt=now)),
+        (CertificateState.RENEWED, is_replaced()),
+        (CertificateState.RENEWING, _is_under_way()),
+        (CertificateState.NEEDS_YOU, due & _BY_A_PERSON),
+        (CertificateState.RENEW_SOON, due),
+    ]
