@@ -17,9 +17,10 @@ from certs.issuance import slots
 from certs.issuance.turn import Turn, claim_ca, let_go_of_ca, run_parts
 from certs.models import CertificateRequest, Issuer
 from certs.notifications import mail
+from certs.renewal import expiry
 from certs.status import maintenance, reconciliation
 from certs.terms import RequestState
-from certs.workflow import destruction, expiry, holding, recovery, revoking, steps, succession
+from certs.workflow import destruction, holding, recovery, revoking, steps, succession
 from certs.workflow.bulk import chunks, dispatching, drafting
 from certs.workflow.canvas import queue_of, room_in, start_remote
 from certs.workflow.steps.keys import KeysUnavailable

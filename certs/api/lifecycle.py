@@ -25,10 +25,10 @@ from certs.api.schemas import (
 from certs.errors import InputRefused
 from certs.inventory import find_by_serial
 from certs.models import Certificate
+from certs.renewal.plan import KeyWish
+from certs.renewal.renew import describe_plan, plan_renewal, renew, renewal_answer
 from certs.workflow.compromise import revoke, revoked_answer
 from certs.workflow.key_proof import HOW, challenge_for, check_proof
-from certs.workflow.renewal import describe_plan, plan_renewal, renew, renewal_answer
-from certs.workflow.renewal_plans import KeyWish
 from certs.workflow.revocation import request_release
 from certs.x509.serial import serial_readings
 

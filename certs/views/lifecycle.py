@@ -20,13 +20,13 @@ from certs.errors import Conflict, InputRefused, NotFound
 from certs.intake.reasons import reason_named
 from certs.intake.spec import RenewPlan, RevokePlan
 from certs.models import Certificate
+from certs.renewal.plan import KeyWish
+from certs.renewal.renew import living_renewals, plan_renewal, renew
 from certs.terms import RevocationReason
 from certs.views.doors import authority_of, page
 from certs.workflow.asking import certificate_of
 from certs.workflow.compromise import Revoked, on_same_key, revoke
 from certs.workflow.key_proof import HOW, challenge_for, check_proof
-from certs.workflow.renewal import living_renewals, plan_renewal, renew
-from certs.workflow.renewal_plans import KeyWish
 from certs.workflow.revocation import request_release
 
 # In the order in which people need them; what each means, for those who do not know RFC 5280.

@@ -9,10 +9,10 @@ from certs.access.permissions import Authority
 from certs.intake.spec import RenewPlan, RevokePlan
 from certs.inventory import find_by_serial, find_certificate
 from certs.models import Certificate
+from certs.renewal.plan import KeyWish
+from certs.renewal.renew import describe_plan, living_renewals, plan_renewal
 from certs.terms import RevocationReason
 from certs.workflow.compromise import on_same_key
-from certs.workflow.renewal import describe_plan, living_renewals, plan_renewal
-from certs.workflow.renewal_plans import KeyWish
 
 
 def certificate_of(plan: RenewPlan | RevokePlan, *, authority: Authority) -> tuple[Certificate, tuple[str, ...]]:

@@ -13,12 +13,12 @@ from certs.management.order_watching import issue_in_order
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.management.waiting import wait_for_ca
 from certs.models import Team
+from certs.renewal.renew import Renewal, renew, renewal_answer
 from certs.workflow.answers import answer, wait
 from certs.workflow.asking import certificate_of, describe_words, wish_of
 from certs.workflow.compromise import revoke, revoked_answer
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.planning import describe, plan_words
-from certs.workflow.renewal import Renewal, renew, renewal_answer
 
 
 class Command(PortalCommand):

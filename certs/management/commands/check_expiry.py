@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management import CommandParser
 
 from certs.management.portal_command import PortalCommand, begin_working
+from certs.renewal.expiry import check_expiry
 from certs.workflow.answers import wait
-from certs.workflow.expiry import check_expiry
 
 
 class Command(PortalCommand):

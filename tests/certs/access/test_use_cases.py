@@ -18,6 +18,7 @@ from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
 from certs.models import BulkOrder, CertificateRequest, OperatorAlert, Revocation
 from certs.notifications.alerts import close_by_hand
+from certs.renewal.renew import plan_renewal, renew
 from certs.terms import RevocationReason as R
 from certs.workflow import approval, holding
 from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
@@ -26,7 +27,6 @@ from certs.workflow.bulk.results import download
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.compromise import on_same_key, revoke
 from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.renewal import plan_renewal, renew
 from certs.workflow.revocation import request_release
 from certs.workflow.revoking import process_revocations
 from certs.workflow.taking import take

@@ -19,8 +19,8 @@ from certs.crl import points_of
 from certs.models import Issuer, OperatorAlert
 from certs.ocsp.answering import forget_answers
 from certs.ocsp.signers import forget_signers
+from certs.renewal import expiry
 from certs.status.maintenance import keep_status_information
-from certs.workflow import expiry
 from certs.x509.crl import REASON_CODES
 from keys.models import Key, PublicKey
 from keys.registry import forget_backends

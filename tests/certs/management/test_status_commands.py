@@ -18,8 +18,8 @@ from certs.crl import points_of, publish_crl
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, Revocation
 from certs.ocsp.answering import forget_answers
 from certs.ocsp.signers import forget_signers
+from certs.renewal.renew import plan_renewal
 from certs.status.maintenance import keep_status_information
-from certs.workflow.renewal import plan_renewal
 from certs.workflow.revoking import process_revocations
 from keys.models import Key
 from tests.certs.crl.lists import serials

@@ -12,13 +12,13 @@ from audit.clock import database_now
 from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, OperatorAlert
+from certs.renewal import expiry
+from certs.renewal.plan import plan_renewals
+from certs.renewal.renew import begin_renewals, renew
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason as R
-from certs.workflow import expiry
 from certs.workflow.holding import resume
 from certs.workflow.issuance import Requester
-from certs.workflow.renewal import begin_renewals, renew
-from certs.workflow.renewal_plans import plan_renewals
 from certs.workflow.revocation import request_revocation
 from tests.certs.workflow.life import PORTAL, SYSTEM, issued, years_later
 from tests.certs.workflow.test_endings import MakeSpec

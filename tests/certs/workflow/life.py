@@ -14,9 +14,9 @@ from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec
 from certs.models import Approval, Certificate, CertificateRequest
+from certs.renewal.renew import Renewal, renew
 from certs.workflow import steps
 from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.renewal import Renewal, renew
 from certs.workflow.steps.keys import KeysUnavailable
 from certs.x509.csr_building import build_csr
 from keys.spec import spki_der

@@ -11,11 +11,11 @@ from audit.clock import database_now
 from certs.ca.lifetime import end_of
 from certs.intake.spec import CertificateSpec, IssuePlan
 from certs.models import Certificate
+from certs.renewal.plan import RELATED, plan_renewals
 from certs.workflow.answers import answer
 from certs.workflow.bulk.drafting import draft, lines_of
 from certs.workflow.issuance import submit
 from certs.workflow.planning import Fields, describe, plan_fields, plan_words
-from certs.workflow.renewal_plans import RELATED, plan_renewals
 from policy.models import PolicyVersion
 from tests.certs.status.test_maintenance import days_ago
 from tests.portal.authority import issue, issuing_ca

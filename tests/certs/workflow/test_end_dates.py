@@ -16,6 +16,7 @@ from certs.access.permissions import Authority
 from certs.errors import Conflict
 from certs.intake.spec import CertificateSpec, IssuePlan
 from certs.models import Certificate, CertificateRequest
+from certs.renewal.renew import renew
 from certs.terms import RequestState as S
 from certs.validity import end_of_day
 from certs.workflow import approval
@@ -24,7 +25,6 @@ from certs.workflow.bulk.items import spec_of
 from certs.workflow.holding import hold_for_ca, resume
 from certs.workflow.issuance import Requester, request_digest, submit_many
 from certs.workflow.planning import Fields, describe, plan_fields, plan_words
-from certs.workflow.renewal import renew
 from tests.certs.workflow.life import PORTAL, finished, issued, new_policy, walk
 from tests.twins.ca import TwinCAClient
 

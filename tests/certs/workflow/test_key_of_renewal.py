@@ -10,12 +10,12 @@ from cryptography import x509
 
 from audit.models import AuditEvent
 from certs.models import Certificate
+from certs.renewal.plan import KeyWish
 from certs.terms import RevocationReason as R
 from certs.workflow.compromise import revoke
 from certs.workflow.destruction import process_destructions
 from certs.workflow.issuance import submit
 from certs.workflow.planning import plan_words
-from certs.workflow.renewal_plans import KeyWish
 from keys.models import Key
 from keys.registry import forget_backends
 from keys.spec import spki_sha256

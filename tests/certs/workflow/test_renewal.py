@@ -18,13 +18,13 @@ from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound, NotPermitted, PolicyRefused
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest, Issuer, Team
+from certs.renewal.plan import KeyWish
+from certs.renewal.renew import plan_renewal, renew
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason as R
 from certs.workflow import approval
 from certs.workflow.compromise import revoke
 from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.renewal import plan_renewal, renew
-from certs.workflow.renewal_plans import KeyWish
 from certs.workflow.succession import lineage_of
 from keys.lifecycle import private_key_for
 from keys.models import Key

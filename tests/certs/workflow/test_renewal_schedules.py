@@ -14,14 +14,14 @@ import pytest
 
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest
+from certs.renewal.plan import KeyWish
+from certs.renewal.renew import renew
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason as R
 from certs.workflow import recovery
 from certs.workflow.answers import is_settled
 from certs.workflow.compromise import revoke
 from certs.workflow.issuance import Requester
-from certs.workflow.renewal import renew
-from certs.workflow.renewal_plans import KeyWish
 from certs.workflow.revoking import process_revocations
 from certs.workflow.succession import cancel_stopped_renewals
 from tests.certs.workflow.books import assert_balanced

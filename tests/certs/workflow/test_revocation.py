@@ -17,13 +17,13 @@ from certs.ca.base import Capabilities, Lookup
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
+from certs.renewal.plan import KeyWish
+from certs.renewal.renew import renew
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason as R
 from certs.workflow.compromise import Revoked, revoke, revoked_answer
 from certs.workflow.destruction import process_destructions
 from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.renewal import renew
-from certs.workflow.renewal_plans import KeyWish
 from certs.workflow.revocation import request_release
 from certs.workflow.revoking import TRIES_BEFORE_ALARM, process_revocations
 from certs.workflow.succession import cancel_stopped_renewals

@@ -19,8 +19,8 @@ from certs.models import Certificate, CertificateRequest, OutgoingMail, Team
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.mail import write_mail
 from certs.notifications.owners import owners_of
-from certs.workflow.renewal import Renewal
-from certs.workflow.renewal_plans import RenewalPlan, Verdict
+from certs.renewal.plan import RenewalPlan, Verdict
+from certs.renewal.renew import Renewal
 
 LAST_DAYS = 7  # from here on operators are told of what is not renewed
 

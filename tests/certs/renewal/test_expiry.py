@@ -12,12 +12,13 @@ from audit.clock import database_now
 from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail
+from certs.renewal import expiry
+from certs.renewal.renew import renew
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason as R
-from certs.workflow import approval, expiry
+from certs.workflow import approval
 from certs.workflow.compromise import revoke
 from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.renewal import renew
 from tests.certs.workflow.life import PORTAL, SYSTEM, brought, events_of, finished, issued, new_policy, renewed, walk, years_later
 from tests.certs.workflow.test_renewal import acting, people
 from tests.twins.ca import TwinCAClient

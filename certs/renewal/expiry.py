@@ -22,11 +22,11 @@ from certs.access.permissions import Authority
 from certs.errors import Conflict
 from certs.models import Approval, Certificate, CertificateRequest, Issuer
 from certs.notifications.alerts import raise_alert
+from certs.renewal.expiry_mail import alert_what_is_left, tell_approvers, tell_failed, tell_owners
+from certs.renewal.plan import RELATED, RenewalPlan, Verdict, plan_renewals
+from certs.renewal.renew import DEAD, Renewal, begin_renewals, living_renewals
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
-from certs.workflow.expiry_mails import alert_what_is_left, tell_approvers, tell_failed, tell_owners
-from certs.workflow.renewal import DEAD, Renewal, begin_renewals, living_renewals
-from certs.workflow.renewal_plans import RELATED, RenewalPlan, Verdict, plan_renewals
 from certs.workflow.revocation import begin_telling, request_revocation
 from certs.workflow.succession import SCHEDULE_DOOR
 from keys.interruptions import INTERRUPTIONS
