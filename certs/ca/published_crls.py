@@ -12,9 +12,9 @@ from cryptography import x509
 
 from audit.clock import database_now
 from certs.ca.base import CAUnreachable, RevokedThere
-from certs.ca.bounded import BoundedCalls
 from certs.models import Certificate
 from certs.terms import RevocationReason
+from keys.bounded import BoundedCalls
 
 MAX_BYTES = 64 * 1024 * 1024  # some 1.5 million entries
 TIMEOUTS = (3.0, 30.0)  # seconds to connect, and between two pieces

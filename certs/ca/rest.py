@@ -34,13 +34,13 @@ from certs.ca.base import (
     RevokedThere,
     Unknown,
 )
-from certs.ca.bounded import BoundedCalls
 from certs.ca.known import known_serials
 from certs.ca.published_crls import revoked_on_crls
 from certs.errors import InputRefused, NotFound
 from certs.validity import end_of_day
 from certs.x509.pem import csr_pem
 from certs.x509.serial import parse_serial
+from keys.bounded import BoundedCalls
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # JSON of another shape
 PROBE = "portal-probe"  # the reference of an order that is never sent

@@ -69,7 +69,7 @@ def _end(order: Order) -> dict[str, str]:
 class VaultPKIClient(CAClient):
     """`mount` and `role` of the engine; the rest of the options are those of VaultSession."""
 
-    # Orders are sent one after the other, each within VaultSession's time-out of 15 s.
+    # Orders are sent one after the other, each within VaultSession's TOTAL_TIMEOUT.
     capabilities = Capabilities(lookup=Lookup.BY_LISTING, explicit_names=True, reports_reason=False, batch_size=2)
 
     def __init__(self, alias: str, *, mount: str = "pki", role: str, **session: Any) -> None:

@@ -19,6 +19,7 @@ import hvac
 import hvac.exceptions
 import requests
 
+from keys.bounded import BoundedCalls, BoundedSession
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyLoginRefused, KeyNotFound, KeyNotPermitted, KeyOperationRefused
 from keys.interruptions import INTERRUPTIONS
 
@@ -26,7 +27,11 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 15  # well below an attempt's lease
+CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds
+# Of one call, however slowly Vault sends; well below an attempt's lease. More than both of the
+# others together, so that a connection that cannot be made is reported as such: nothing was sent.
+TOTAL_TIMEOUT = 20.0
+MOST_HANGING = 64  # calls that a Vault may leave without a complete answer at once, per process
 RENEW_AT = 2 / 3
 # After a refused login the next one waits, longer each time: Vault locks a role for 15 minutes after five wrong secret ids, and
 # several processes share one. A new secret id comes with a restart, so waiting delays nothing but a cure at Vault's own end.
@@ -62,11 +67,10 @@ class VaultSession:
         namespace: str = "",
         ca_cert: str = "",
         approle_mount: str = "approle",
-        timeout: float = TIMEOUT_SECONDS,
     ) -> None:
         self.url = url
         self._given_token, self._role_id, self._secret_id = token, role_id, secret_id
-        self._namespace, self._ca_cert, self._approle_mount, self._timeout = namespace, ca_cert, approle_mount, timeout
+        self._namespace, self._ca_cert, self._approle_mount = namespace, ca_cert, approle_mount
         self.forget()
         _living.add(self)
 
@@ -74,6 +78,7 @@ class VaultSession:
         """As in a new process: no token, no connection, and no lock that another thread held when this process was forked."""
         self._lock = threading.RLock()
         self._local = threading.local()
+        self._calls = BoundedCalls(most=MOST_HANGING)
         self._token, self._owner = "", os.getpid()
         self._kept_at = self._renew_at = self._ends_at = 0.0  # by time.monotonic()
         self._login_refusal: KeyLoginRefused | None = None
@@ -125,9 +130,12 @@ class VaultSession:
     def _client(self, token: str) -> hvac.Client:
         client: hvac.Client | None = getattr(self._local, "client", None)
         if client is None:
-            client = hvac.Client(url=self.url, namespace=self._namespace or None, verify=self._ca_cert or True, timeout=self._timeout)
+            session = BoundedSession(self._calls, seconds=TOTAL_TIMEOUT)
             # Else REQUESTS_CA_BUNDLE overrides the CA given here, and VAULT_TOKEN or a proxy variable reroutes a login.
-            client.session.trust_env = False
+            session.trust_env = False
+            session.verify = self._ca_cert or True
+            timeouts = (CONNECT_TIMEOUT, READ_TIMEOUT)
+            client = hvac.Client(url=self.url, namespace=self._namespace or None, timeout=timeouts, session=session)
             self._local.client = client
         client.token = token
         return client

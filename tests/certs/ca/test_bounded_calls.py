@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from certs.ca import rest
 from certs.ca.base import CAUnreachable
 from certs.ca.rest import RestCAClient
-
-REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n" + b" " * 900
-
-
-@contextlib.contextmanager
-def dripping(at_once: int) -> Iterator[str]:
-    """A server that sends so many octets of its reply at once, and then one every 50 ms."""
-    stop = threading.Event()
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve(connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            connection.recv(65536)
-            connection.sendall(REPLY[:at_once])
-            for octet in REPLY[at_once:]:
-                if stop.wait(0.05):
-                    return
-                connection.sendall(bytes([octet]))
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=[server.accept()[0]], daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-    finally:
-        stop.set()
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
+from tests.faults.dripping import REPLY, dripping
 
 
 @pytest.mark.parametrize("at_once", [0, REPLY.index(b"\r\n\r\n") + 4], ids=["headers", "body"])

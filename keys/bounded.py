@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests
 
@@ -52,3 +52,21 @@ class BoundedCalls:
                 raise
             message = f"no complete answer within {seconds:g} s"
             raise requests.exceptions.ReadTimeout(message) from exc
+
+
+class BoundedSession(requests.Session):
+    """A session of `requests`, each request of which ends within `seconds` in all.
+
+    For a library that makes the requests itself, such as hvac. `request` raises what
+    `BoundedCalls.run` does.
+    """
+
+    def __init__(self, calls: BoundedCalls, *, seconds: float) -> None:
+        super().__init__()
+        self._calls, self._seconds = calls, seconds
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        def send() -> requests.Response:
+            return super(BoundedSession, self).request(*args, **kwargs)
+
+        return self._calls.run(send, seconds=self._seconds)
