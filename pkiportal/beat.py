@@ -1,73 +1,63 @@
-"""Beat that may be started twice: only the holder of a PostgreSQL advisory lock sends, the other waits to take over."""
+"""Beat that may be started twice: the one that holds the lease works off the due table, the other waits to take over."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
+from uuid import uuid4
 
-import psycopg
-from celery.schedules import crontab
+from celery.beat import Scheduler
 from django.conf import settings
-from django.db import connection
-from django_celery_beat.schedulers import DatabaseScheduler
+from django.db import Error, close_old_connections, connection
 
-from audit.vendor import on_postgresql
-from certs.workflow.canvas import room_in
+from audit.clock import database_now
+from certs.schedules.due import send_due
+from certs.schedules.leader import lead, resign
 from pkiportal.worker_progress import show_progress
 
-LOCK_KEY = 7203541  # any number that nothing else in the database uses
+log = logging.getLogger(__name__)
+
+PASS_SECONDS = 1.0
 WAIT_SECONDS = 2.0
 
 
-class LeaderScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-beat has no types
-    """The database's schedules, sent by one beat at a time.
+class LeaderScheduler(Scheduler):  # type: ignore[misc] # celery has no types
+    """Celery's beat on the portal's due table (`certs.schedules`). It keeps nothing of its own.
 
-    Needs a session connection of its own: the lock lives as long as that does (no transaction-mode pooler in between). On
-    SQLite there is one process anyway, and no lock.
+    Schedules are rows of django-celery-beat, read anew at each pass, so an edit in the admin holds
+    within a second.
     """
 
-    _lock_connection: psycopg.Connection[Any] | None = None
-    _leads = False
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.holder = uuid4().hex
+        self._database_answers = True
+        super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Nothing: the schedules are in the database, and Celery's default entry is for a result backend."""
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send what is due if this beat leads. Returns the seconds until the next pass."""
         if not settings.PKI_EMBEDDED:  # there the web process shows whether it lives
             show_progress()
-        if on_postgresql() and not self._is_leader():
-            return WAIT_SECONDS
-        return float(super().tick(*args, **kwargs))
-
-    def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """What comes every few seconds is left out while that queue's workers are away, or an hour of it would wait for them.
-
-        What comes at a time of day is sent always: nobody would send it again before the next day.
-        """
-        if not isinstance(entry.schedule, crontab) and not self._has_room(entry):
-            return
-        super().apply_entry(entry, producer=producer)
-
-    def _has_room(self, entry: Any) -> bool:
-        queue = self.app.amqp.router.route(dict(entry.options), entry.task).get("queue")
-        return bool(room_in(getattr(queue, "name", self.app.conf.task_default_queue)))
-
-    def _is_leader(self) -> bool:
+        close_old_connections()
         try:
-            lock = self._connected()
-            if self._leads:
-                lock.execute("SELECT 1")  # the lock is gone with its connection, so see that it is there
-                return True
-            row = lock.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
-        except psycopg.Error:
-            self._lock_connection, self._leads = None, False
-            return False
-        self._leads = bool(row and row[0])
-        if self._leads:
-            # The beat that led before has written newer last_run_at values: read them, or everything would be due at once.
-            self._initial_read, self._heap = True, None
-        return self._leads
+            if not lead(self.holder):
+                return WAIT_SECONDS
+            send_due(database_now())
+        except Error as exc:
+            if self._database_answers:  # one line for an outage
+                log.warning("beat waits for the database: %s", type(exc).__name__)
+            self._database_answers = False
+            connection.close()
+            return WAIT_SECONDS
+        self._database_answers = True
+        return PASS_SECONDS
 
-    def _connected(self) -> psycopg.Connection[Any]:
-        if self._lock_connection is None or self._lock_connection.closed:
-            parameters = connection.get_connection_params()
-            for name in ("context", "cursor_factory", "prepare_threshold", "server_side_binding"):
-                parameters.pop(name, None)
-            self._lock_connection, self._leads = psycopg.connect(**parameters, autocommit=True), False
-        return self._lock_connection
+    def close(self) -> None:
+        """Give the lease back, so that another beat takes over at once."""
+        try:
+            resign(self.holder)
+        except Error as exc:
+            log.warning("the lease of this beat ends by itself: %s", type(exc).__name__)
+        super().close()

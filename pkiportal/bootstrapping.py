@@ -13,7 +13,6 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import Model, QuerySet
-from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from audit.changes import attribute
 from audit.clock import database_now
@@ -27,6 +26,7 @@ from certs.ca.responders import ensure_responder, newest_responder
 from certs.crl import points_of, publish_crl
 from certs.errors import InputRefused
 from certs.models import Domain, Issuer, Team
+from certs.schedules.setup import ensure_schedules
 from certs.workflow.publishing import own_issuing_cas, own_roots, refresh_point
 from certs.x509.domains import normalise_domain
 from keys.registry import get_key_backend
@@ -157,15 +157,9 @@ class Bootstrap:
                     self._made(f"CRL of {point}")
 
     def schedules(self) -> None:
-        for name, entry in settings.PKI_SCHEDULES.items():
-            interval, _ = IntervalSchedule.objects.get_or_create(every=entry["every_seconds"], period=IntervalSchedule.SECONDS)
-            if self._ensure(PeriodicTask, name=name, task=entry["task"], interval=interval):
-                self._made(f"schedule «{name}»")
-        crontabs: dict[str, Any] = settings.PKI_CRONTABS
-        for name, entry in crontabs.items():
-            crontab, _ = CrontabSchedule.objects.get_or_create(**entry["crontab"], timezone="UTC")
-            if self._ensure(PeriodicTask, name=name, task=entry["task"], crontab=crontab):
-                self._made(f"schedule «{name}»")
+        """The schedules of the settings. One that an operator deleted stays deleted."""
+        for name in ensure_schedules(actor=ACTOR, now=database_now()):
+            self._made(f"schedule «{name}»")
 
     def demo_login(self) -> dict[str, str] | None:
         """A superuser `demo` in the first team. Its password exists only in this answer."""

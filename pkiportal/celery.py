@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_postrun, task_prerun, worker_process_init, worker_process_shutdown
+from celery.signals import (
+    before_task_publish,
+    task_postrun,
+    task_prerun,
+    worker_process_init,
+    worker_process_shutdown,
+)
 from django.db import close_old_connections
 
 from pkiportal.garbage import collect_seldom, collect_young
@@ -14,7 +21,7 @@ from pkiportal.worker_progress import Progress
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
 
-app = Celery("pkiportal")
+app = Celery("pkiportal", task_cls="certs.schedules.runs:ScheduledTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # Celery's Django fixup closes the database connection before and after each task, whatever CONN_MAX_AGE says. A new one costs
 # two logins' worth of hashing and a server process that knows no table yet: more than most tasks. So it is told to do that
@@ -30,6 +37,23 @@ def _drop_old_connections(sender: Any = None, **_signal: Any) -> None:
 
 
 task_prerun.connect(_drop_old_connections)
+
+
+def _stamp(headers: dict[str, Any] | None = None, **_signal: Any) -> None:
+    """Say in each message when it was published, so that the age of a queue can be read from its oldest one."""
+    if headers is not None:
+        headers.setdefault("published_at", time.time())
+
+
+def _show_queue_progress(task: Any = None, **_signal: Any) -> None:
+    from certs.schedules.queues import task_ended  # noqa: PLC0415 - the apps are not loaded yet
+
+    if not task.request.is_eager:
+        task_ended(str((task.request.delivery_info or {}).get("routing_key", "")))
+
+
+before_task_publish.connect(_stamp)
+task_postrun.connect(_show_queue_progress)
 
 
 def _end_logins(**_signal: Any) -> None:

@@ -17,15 +17,18 @@ from certs.models.request import (
     new_public_id,
 )
 from certs.models.revocation import Revocation
+from certs.models.schedule import AlarmMail, BeatLease, QueueProgress, ScheduledJob
 from certs.models.sign_in import SessionsEnded, SignInCounter
 from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
 from certs.models.team import Domain, Team
 
 __all__ = [
     "CRL",
+    "AlarmMail",
     "ApiToken",
     "Approval",
     "Attempt",
+    "BeatLease",
     "BulkChunk",
     "BulkItem",
     "BulkOrder",
@@ -45,9 +48,11 @@ __all__ = [
     "PolicyEvaluation",
     "PortalRights",
     "QuarantinedCertificate",
+    "QueueProgress",
     "RequestCSR",
     "ResponderCertificate",
     "Revocation",
+    "ScheduledJob",
     "SessionsEnded",
     "SignInCounter",
     "Team",

@@ -110,8 +110,8 @@ def _check(task: str, change: Change) -> None:
         kind="schedule_off",
         cause=cause,
         message=f"{change.actor.name} changed the schedules so that {task} does not run as it must",
-        next_step="Put the schedule back in the admin under Periodic tasks, or run bootstrap if it "
-        "was removed. The audit log shows its old values.",
+        next_step="Put the schedule back in the admin under Periodic tasks, or run "
+        "`manage.py schedules --restore` if it was removed. The audit log shows its old values.",
         now=change.at,
     )
 

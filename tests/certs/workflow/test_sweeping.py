@@ -12,7 +12,7 @@ import pytest
 from celery import current_app
 from django.apps import apps
 from django.conf import settings as django_settings
-from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from audit.clock import database_now
 from certs.access.permissions import Authority
@@ -23,7 +23,6 @@ from certs.workflow.bulk.submission import submit_order
 from certs.workflow.canvas import queue_of, room_in
 from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.recovery import restart_standing
-from pkiportal.beat import LeaderScheduler
 from pkiportal.celery import app
 from tests.certs.workflow.bulk.orders import drafted
 
@@ -110,21 +109,6 @@ def test_a_chunk_is_sent_again_only_after_some_quiet(twin_portal: Requester, mak
     for _ in range(3):
         dispatching.sweep_chunks()
     assert waiting(lane) == 1
-
-
-def test_beat_leaves_out_what_waits_already_but_never_the_daily_tasks() -> None:
-    PeriodicTask.objects.all().delete()
-    often, _ = IntervalSchedule.objects.get_or_create(every=5, period=IntervalSchedule.SECONDS)
-    daily, _ = CrontabSchedule.objects.get_or_create(hour="*", minute="0")
-    PeriodicTask.objects.create(name="often", task="audit.tasks.seal", interval=often)
-    PeriodicTask.objects.create(name="daily", task="certs.tasks.check_expiry", crontab=daily)
-    beat = LeaderScheduler(app=app, lazy=True)
-    entries = beat.all_as_schedule()
-    for _ in range(60):
-        beat.apply_entry(entries["often"])
-        beat.apply_entry(entries["daily"])
-    assert (waiting("audit"), waiting("workflow")) == (5, 60)
-    assert waiting_everywhere() == 65
 
 
 @pytest.mark.parametrize(("set_to", "becomes"), [(15, 5), (60, 60)])

@@ -1,0 +1,1 @@
+"""What runs on a schedule, and the watch over it from outside that schedule."""
