@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0024_pause_of_security_team"),
+        ("certs", "0026_owners_of_certificates"),
     ]
 
     operations = [
