@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.db import transaction
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db import DataError, transaction
 from django.db.models import Model, QuerySet
 from django.forms import PasswordInput
 from django.http import HttpRequest
@@ -23,7 +24,23 @@ else:  # Django's class takes no type argument at run time.
     Base = admin.ModelAdmin
 
 
-class ReadOnlyAdmin(Base):
+class PortalAdmin(Base):
+    """What holds for every page of the admin."""
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Raise IncorrectLookupParameters, which the admin answers, where an address asks for what no query can.
+
+        Any field may stand in the address: a year of twenty digits, a pattern without its end, octets as text.
+        """
+        try:
+            return super().get_changelist_instance(request)
+        except (ValueError, TypeError, OverflowError, DataError) as exc:
+            if not request.GET:
+                raise
+            raise IncorrectLookupParameters(request.path) from exc
+
+
+class ReadOnlyAdmin(PortalAdmin):
     """No add, no change, no delete, for nobody, whatever their permissions."""
 
     actions = None
@@ -40,7 +57,7 @@ class ReadOnlyAdmin(Base):
         return False
 
 
-class SearchedAdmin(Base):
+class SearchedAdmin(PortalAdmin):
     """Texts of its forms are searched for secrets before anything is stored (setting `PKI_TEXT_CHECK`)."""
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - Django's signature

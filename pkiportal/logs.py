@@ -81,12 +81,18 @@ CAUSED_FROM_OUTSIDE = (
         f"django.security.{name}"
         for name in (
             "DisallowedHost",
+            "DisallowedModelAdminLookup",
+            "DisallowedModelAdminToField",
+            "DisallowedRedirect",
+            "InvalidSessionKey",
             "RequestDataTooBig",
             "SuspiciousFileOperation",
             "SuspiciousMultipartForm",
             "SuspiciousOperation",
+            "SuspiciousSession",
             "TooManyFieldsSent",
             "TooManyFilesSent",
+            "csrf",
         )
     ),
 )

@@ -31,10 +31,19 @@ _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 class OnePolicy(MiddlewareMixin):
-    """The settings' Content-Security-Policy on every answer. It is the same for all, so it is put together once; no page has a nonce."""
+    """What holds for every answer, those of the middlewares behind it too, unless a view says otherwise.
+
+    The settings' Content-Security-Policy, which is the same for all (no page has a nonce); no guessing of types;
+    and no copy in any cache. HEAD has no content (RFC 9110 9.3.2); a server that drops it logs a line for each.
+    """
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response.headers.setdefault(HEADER, _policy())
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Cache-Control", "no-store")
+        if request.META["REQUEST_METHOD"] == "HEAD" and isinstance(response, HttpResponse):
+            response.headers.setdefault("Content-Length", str(len(response.content)))
+            response.content = b""
         return response
 
 
@@ -67,7 +76,7 @@ class PageMessages(_ForPages, MessageMiddleware):
 
 
 class ApiMethods:
-    """HEAD, OPTIONS and unknown methods under /api/, the same at every address; nothing is cached."""
+    """HEAD, OPTIONS and unknown methods under /api/, the same at every address."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -81,13 +90,13 @@ class ApiMethods:
         response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
             response = self._not_allowed(request, response["Allow"].split(", "))
-        response.headers.setdefault("Cache-Control", "no-store")
         return self._without_content(response) if head else response
 
     def _not_allowed(self, request: HttpRequest, methods: list[str]) -> HttpResponse:
         allowed = {*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])}
         if request.method == "OPTIONS":
             response = HttpResponse(status=204)
+            del response["Content-Type"]
         else:
             detail = f"This address does not take {str(request.method)[:20]}."
             response = problem(405, "method_not_allowed", detail, next_step="See the Allow header.")

@@ -29,6 +29,7 @@ OCSP, CRL = "/pki/ocsp/", "/pki/crl/"
 CRL_MAX_AGE = 300  # seconds; a new list may be there in seconds, and asking again with an ETag costs little
 _CRL_PATH = re.compile(r"/pki/crl/([-a-zA-Z0-9_]+)(?:/([1-9][0-9]{0,8}))?\.crl")
 _OCSP_PATH = re.compile(r"/pki/ocsp/+([-a-zA-Z0-9_]+)(?:/(.*))?", re.DOTALL)
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # RFC 9110 8.6, and a number that is read in no time
 _PLAIN_ALPHABET = bytes.maketrans(b"-_ ", b"+/+")  # URL-safe base64; a form decoder makes spaces of "+"
 _STATUS = {200: "200 OK", 304: "304 Not Modified", 404: "404 Not Found", 405: "405 Method Not Allowed", 503: "503 Service Unavailable"}
 
@@ -87,11 +88,14 @@ def _cacheable(environ: Environ, start_response: Any, reply: Reply, headers: Hea
 
 
 def _posted(environ: Environ) -> bytes:
-    """The body of a POST, or nothing when it is none or too long: it is not read then."""
+    """The body of a POST, or nothing when it is none, too long or cut off."""
     length: str = environ.get("CONTENT_LENGTH") or ""
-    if not length.isdigit() or int(length) > MAX_REQUEST:
+    if not _LENGTH.fullmatch(length) or int(length) > MAX_REQUEST:
         return b""
-    body: bytes = environ["wsgi.input"].read(int(length))
+    try:
+        body: bytes = environ["wsgi.input"].read(int(length))
+    except OSError:  # the client hung up
+        return b""
     return body
 
 
@@ -162,7 +166,7 @@ def _not_modified(environ: Environ, crl: ServedCRL) -> bool:
         return crl.etag in tags or tags.strip() == "*"
     try:
         since = parsedate_to_datetime(environ.get("HTTP_IF_MODIFIED_SINCE", ""))
-    except ValueError:
+    except (ValueError, OverflowError):  # a year or a zone of twenty digits
         return False
     return since.tzinfo is not None and crl.this_update == since
 

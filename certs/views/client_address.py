@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from django.conf import settings
@@ -50,4 +50,10 @@ def _is_address(text: str) -> bool:
 
 
 def _is_in(text: str, networks: Networks) -> bool:
-    return _is_address(text) and any(ip_address(text) in network for network in networks)
+    return _is_address(text) and any(_plain(text) in network for network in networks)
+
+
+def _plain(text: str) -> IPv4Address | IPv6Address:
+    """The address; one of IPv4 also where a server that listens on IPv6 shows it as `::ffff:192.0.2.1`."""
+    address = ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address

@@ -80,7 +80,8 @@ def change_password(request: HttpRequest) -> HttpResponse:
     It asks for the old password, so an unattended or stolen session could otherwise guess it.
     """
     page = admin.site.admin_view(admin.site.password_change, cacheable=True)
-    if request.method != "POST" or not request.user.is_authenticated:
+    # Who may not enter the admin is sent away by it and has tried nothing, so nothing is forgotten either.
+    if request.method != "POST" or not admin.site.has_permission(request):
         return page(request)
     device = request.COOKIES.get(login_limits.DEVICE_COOKIE, "")
     name = request.user.get_username()

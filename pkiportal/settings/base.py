@@ -47,11 +47,11 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "pkiportal.middleware.OnePolicy",
     "pkiportal.machine_endpoints.MachineEndpoints",
     "pkiportal.machine_endpoints.OwnPaths",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "pkiportal.middleware.OnePolicy",
     "pkiportal.middleware.ApiMethods",
     "pkiportal.middleware.RefuseHuge",
     "pkiportal.middleware.PageSessions",

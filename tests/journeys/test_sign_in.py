@@ -85,6 +85,16 @@ def test_changing_ones_password_is_no_second_place_to_guess_it(portal: Portal) -
     assert change(PASSWORD) == 302
 
 
+def test_who_may_not_change_a_password_forgets_no_wrong_ones(portal: Portal) -> None:
+    """S14: the admin sent such a user away, which was taken for the right password and gave five new guesses."""
+    session = Client()
+    session.force_login(portal.carol)
+    for _ in range(3):
+        assert [sign_in(Client(), "wrong", "carol") for _ in range(2)][-1] in (422, 429)
+        assert session.post("/admin/password_change/", {"old_password": "x"}).status_code == 302
+    assert sign_in(Client(), PASSWORD, "carol") == 429
+
+
 def test_nobody_needs_redis_to_sign_in(portal: Portal, settings: Any) -> None:
     """F8: wrong passwords were counted in the Redis cache; without Redis the answer was 500."""
     settings.CACHES = {
@@ -178,6 +188,9 @@ def test_clients_behind_a_trusted_proxy_are_locked_each_for_itself(portal: Porta
         ("10.0.0.1", "2001:db8::1", "2001:db8::1"),
         ("10.0.0.1", "nonsense", "10.0.0.1"),
         ("10.0.0.1", "198.51.100.1, nonsense", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),  # a server that listens on IPv6 sees IPv4 proxies so
+        ("10.0.0.1", "198.51.100.1, ::ffff:10.0.0.2", "198.51.100.1"),
+        ("::ffff:192.0.2.9", "198.51.100.1", "::ffff:192.0.2.9"),
     ],
 )
 def test_address_of_a_client_is_what_trusted_proxies_vouch_for(settings: Any, remote: str, forwarded: str, address: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib import admin
+from django.core.exceptions import SuspiciousOperation
 from django.test import Client
 
-from pkiportal.logs import OneLineAMinute
+from pkiportal.logs import CAUSED_FROM_OUTSIDE, OneLineAMinute
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 HOSTS = ("10.1.2.3:8000", "web", "web:8000", "127.0.0.1:8000", "pki.example.com", "not a host", "[", "ä")
@@ -92,6 +95,19 @@ def test_wrong_hosts_of_a_scanner_are_one_line_without_a_traceback(caplog: pytes
     (record,) = [one for one in caplog.records if one.name.startswith("django")]
     assert (record.levelname, record.exc_info) == ("WARNING", None)
     assert "scan0.example" in record.getMessage()
+
+
+def test_whatever_django_calls_suspicious_is_one_line_a_minute() -> None:
+    """M8: Django logs each of these with a traceback, and anybody can cause them."""
+
+    def names(kind: type[Exception]) -> Iterator[str]:
+        for one in kind.__subclasses__():
+            yield f"django.security.{one.__name__}"
+            yield from names(one)
+
+    admin.site.get_urls()  # loads the admin's
+    assert set(names(SuspiciousOperation)) - {"django.security.InvalidSessionKey"} <= set(CAUSED_FROM_OUTSIDE)
+    assert "django.security.csrf" in CAUSED_FROM_OUTSIDE
 
 
 def test_line_says_how_many_were_left_out() -> None:

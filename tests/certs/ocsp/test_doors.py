@@ -183,3 +183,23 @@ def test_nonces_are_counted_by_the_client_that_proxies_vouch_for(
         body = b"".join(StatusInformation(lambda _e, _s: [])(environ, lambda _status, _headers: None))
         with_nonce += bool(list(ocsp.load_der_ocsp_response(body).extensions))
     assert (with_nonce < len(asked)) is limited
+
+
+class HungUp:
+    """The body of a client that is gone."""
+
+    def read(self, _size: int) -> bytes:
+        raise ConnectionResetError
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "\u00b2", "+5", "-1", "5, 5", "abc", "", "hung up"])
+def test_a_length_that_is_no_number_and_a_body_that_ends_early_are_malformed(portal: Portal, length: str) -> None:
+    """S13: the first is more digits than Python reads as a number, the second a digit that is none."""
+    issuer = publish_everything()
+    statuses: list[str] = []
+    environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": f"/pki/ocsp/{issuer.slug}", "CONTENT_LENGTH": length}
+    if length == "hung up":
+        environ |= {"CONTENT_LENGTH": "5", "wsgi.input": HungUp()}
+    body = StatusInformation(lambda *_: [])(environ, lambda status, _headers: statuses.append(status))
+    assert statuses == ["200 OK"]
+    assert ocsp.load_der_ocsp_response(b"".join(body)).response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
