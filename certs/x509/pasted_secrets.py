@@ -35,7 +35,7 @@ def holds_secret(data: bytes) -> bool:
     """Is there a private key, clear or encrypted, anywhere in these bytes? Linear in their length."""
     text = _plain(data)
     lowered = text.lower()
-    marked = any(needle in lowered for needle in _NEEDLES) and _MARKS.search(text)
+    marked = any(map(lowered.__contains__, _NEEDLES)) and _MARKS.search(text)
     if data.startswith(_KEYSTORES) or marked or _is_private_der(data.lstrip()[:64]):
         return True
     if b"kty" in text and _PRIVATE_JWK.search(text) and _PRIVATE_PART.search(text):
