@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
+from certs.models import BulkChunk
 from certs.terms import RequestState as S
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,11 @@ def queue_of(task: str, *, bulk: bool) -> str:
     """The queue of a task's room, or the room's queue for bulk orders."""
     room: str = settings.CELERY_TASK_ROUTES.get(task, {}).get("queue", settings.CELERY_TASK_DEFAULT_QUEUE)
     return f"{room}-bulk" if bulk else room
+
+
+def first_task_of(chunk: BulkChunk) -> str:
+    """The task that begins a chunk: where its keys are made, or, of external CSRs, where the CA is."""
+    return "certs.tasks.make_chunk" if chunk.key_backend else "certs.tasks.issue_chunk"
 
 
 def room_in(queue: str) -> int:

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from audit.clock import database_now
 from certs.ca.registry import is_remote
-from certs.models import Attempt, CertificateRequest
+from certs.models import Attempt, BulkChunk, BulkOrder, CertificateRequest
 from certs.terms import RequestState as S
-from certs.workflow.canvas import STEP_TASKS, SUBMIT_TO_REMOTE, queue_of
+from certs.workflow.canvas import STEP_TASKS, SUBMIT_TO_REMOTE, first_task_of, queue_of
 from certs.workflow.states import UNFINISHED
 
 AT_WORK = timedelta(seconds=3)  # a state that a request leaves within this time needs no reason
@@ -43,9 +43,43 @@ def waiting_reasons(requests: Iterable[CertificateRequest]) -> dict[int, str]:
     return reasons
 
 
+def waiting_reasons_of_lines(order: BulkOrder, numbers: Iterable[int]) -> dict[int, str]:
+    """Return why lines of an order that have no request yet are not begun, by their number.
+
+    Only lines that are with a worker's queue have a reason: the others wait for those.
+    """
+    chunks = _chunks_nobody_took_up(order)
+    return {number: _without_chunk_worker(chunk) for number in numbers for chunk in chunks if chunk.first <= number <= chunk.last}
+
+
+def waiting_reason_of_order(order: BulkOrder) -> str:
+    """Return the reason of the request or line that has waited longest, empty if all is new."""
+    rows = CertificateRequest.objects.filter(
+        bulk_item__order=order,
+        state__in=UNFINISHED,
+        held_since__isnull=True,
+        state_changed_at__lt=database_now() - AT_WORK,
+    )
+    request = rows.select_related("issuer").order_by("state_changed_at", "pk").first()
+    if request is not None:
+        return waiting_reason(request)
+    chunks = _chunks_nobody_took_up(order)
+    return _without_chunk_worker(chunks[0]) if chunks else ""
+
+
 def waits_for_worker(queues: Iterable[str]) -> str:
     """Return the words for a request that no worker has taken up."""
     return f"Waits for a worker of the queue {' or '.join(queues)}"
+
+
+def _chunks_nobody_took_up(order: BulkOrder) -> list[BulkChunk]:
+    published = order.chunks.filter(state=BulkChunk.State.QUEUED, begun=False, queued_at__lt=database_now() - AT_WORK)
+    return list(published.order_by("queued_at", "first"))
+
+
+def _without_chunk_worker(chunk: BulkChunk) -> str:
+    queue = queue_of(first_task_of(chunk), bulk=True)
+    return f"{waits_for_worker([queue])}, since {chunk.queued_at:%H:%M:%S} UTC."
 
 
 def _with_worker(request: CertificateRequest, attempt: Attempt) -> str:

@@ -184,7 +184,7 @@ def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str
         "took": _took(seen.seconds),
         # Changes when something is worth saying aloud or the buttons differ, not with every certificate.
         "key": f"{order.state}.{tens}.{bool(tally.held)}.{bool(tally.issued)}.{tally.not_issued}.{bool(tally.waiting)}"
-        f".{order.finished_at is not None}.{order.paused_by_security_team}",
+        f".{order.finished_at is not None}.{order.paused_by_security_team}.{bool(seen.waits_for)}",
         "every": "" if order.finished_at else FAST if moving else SLOW,
         "may_act": may,
         "may_pause": may_operate and order.state == State.RUNNING and bool(tally.waiting),

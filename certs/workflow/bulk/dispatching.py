@@ -27,7 +27,7 @@ from certs.models.batch import instances, locked, select_query, update_rows
 from certs.terms import RequestState as S
 from certs.workflow.bulk.ending import finish, finish_ready
 from certs.workflow.bulk.items import items_of, lines_condition
-from certs.workflow.canvas import STEP_TASKS, in_lane, queue_of, room_in
+from certs.workflow.canvas import STEP_TASKS, first_task_of, in_lane, queue_of, room_in
 from certs.workflow.states import UNFINISHED
 
 log = logging.getLogger(__name__)
@@ -78,15 +78,11 @@ def _canvas(chunk: BulkChunk) -> chain:
     """A chunk begins where its keys are made, or, of brought CSRs, where the CA is: there its first task does all that can be done
     in few transactions. The steps after it are for what could not be done then.
     """
-    first = signature(_first_task(chunk), args=(chunk.pk,))
+    first = signature(first_task_of(chunk), args=(chunk.pk,))
     keys = [signature(STEP_TASKS[state]) for state in _KEY_STEPS] if chunk.key_backend else []
     submit = signature(STEP_TASKS[S.CSR_CREATED], kwargs={"complete": True})
     last = signature("certs.tasks.end_chunk", args=(chunk.pk,), immutable=True)
     return chain(*(in_lane(task, bulk=True) for task in (first, *keys, submit, last)))
-
-
-def _first_task(chunk: BulkChunk) -> str:
-    return "certs.tasks.make_chunk" if chunk.key_backend else "certs.tasks.issue_chunk"
 
 
 @transaction.atomic
@@ -238,8 +234,8 @@ def _begin_again(queued: Sequence[BulkChunk]) -> None:
     quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
     never_began = [chunk for chunk in queued if chunk.queued_at and chunk.queued_at < quiet_since and (chunk.retry or _has_missing(chunk))]
     chosen: list[BulkChunk] = []
-    for task in sorted({_first_task(chunk) for chunk in never_began}):
-        chosen += [chunk for chunk in never_began if _first_task(chunk) == task][: room_in(queue_of(task, bulk=True))]
+    for task in sorted({first_task_of(chunk) for chunk in never_began}):
+        chosen += [chunk for chunk in never_began if first_task_of(chunk) == task][: room_in(queue_of(task, bulk=True))]
     if chosen:
         update_rows(BulkChunk, {chunk.pk: {"queued_at": now} for chunk in chosen}, only_if={"state": State.QUEUED})
         publish(chosen)

@@ -10,6 +10,7 @@ from django.db import connection
 
 from certs.models import BulkChunk, BulkOrder, Issuer
 from certs.terms import RequestState as S
+from certs.workflow.waiting_reasons import waiting_reason_of_order
 
 RATE_WINDOW = timedelta(seconds=20)
 
@@ -93,7 +94,7 @@ def progress(order: BulkOrder, *, now: datetime) -> Progress:
     rate = tally.issued / seconds if order.finished_at else _recent(order, now, seconds)
     left = tally.waiting + tally.under_way
     moving = order.state == BulkOrder.State.RUNNING and rate > 0 and left
-    return Progress(tally, rate, seconds, now + timedelta(seconds=left / rate) if moving else None, _waits_for(order, tally))
+    return Progress(tally, rate, seconds, now + timedelta(seconds=left / rate) if moving else None, _waits_for(order, tally, rate))
 
 
 def _recent(order: BulkOrder, now: datetime, seconds: float) -> float:
@@ -108,7 +109,7 @@ def _recent(order: BulkOrder, now: datetime, seconds: float) -> float:
     return count / max(0.001, (now - since).total_seconds())
 
 
-def _waits_for(order: BulkOrder, tally: Tally) -> str:
+def _waits_for(order: BulkOrder, tally: Tally, rate: float) -> str:
     """The reason in words while an order stands, empty while it moves."""
     if order.state == BulkOrder.State.PAUSED:
         return "It is paused: what is under way goes on, nothing new is begun."
@@ -121,7 +122,7 @@ def _waits_for(order: BulkOrder, tally: Tally) -> str:
         return f"{told}. It goes on by itself when that is back; nothing is lost."
     if tally.awaiting_approval and not tally.under_way and not tally.waiting:
         return f"{tally.awaiting_approval} line(s) wait for approval by the security team."
-    return ""
+    return "" if rate else waiting_reason_of_order(order)
 
 
 def _held_reasons(order: BulkOrder) -> list[str]:

@@ -19,6 +19,7 @@ from certs.terms import RequestState as S
 from certs.validity import Validity
 from certs.workflow.bulk.items import chosen_outcomes, key_label, suggestion_applies, validity_of
 from certs.workflow.states import UNFINISHED
+from certs.workflow.waiting_reasons import waiting_reasons, waiting_reasons_of_lines
 
 PAGE, BATCH = 50, 500
 _STANDING = {
@@ -71,6 +72,7 @@ class SeenLine:
     item: BulkItem
     request: CertificateRequest | None = None
     certificate: Certificate | None = None
+    waits_for: str = ""  # while nothing was refused and nothing is done
 
     @property
     def names(self) -> list[str]:
@@ -89,7 +91,7 @@ class SeenLine:
     @property
     def reason(self) -> str:
         """Why it is not issued (or was not, or is not yet); empty when nothing is wrong."""
-        return self.request.error if self.request else self.item.reason
+        return self.waits_for or (self.request.error if self.request else self.item.reason)
 
     @property
     def advice(self) -> str:
@@ -217,16 +219,21 @@ def _behind(order: BulkOrder, column: str, number: int, *, down: bool) -> Q:
 
 
 def _seen(order: BulkOrder, items: Sequence[BulkItem], *, bodies: bool = False) -> list[SeenLine]:
-    requests = {
-        row.bulk_item_id: row for row in CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items]).select_related("key")
-    }
+    made = CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items])
+    requests = {row.bulk_item_id: row for row in made.select_related("key", "issuer")}
     related = ("issuer", "team", *(("body", "chain") if bodies else ()))
     issued = [row.pk for row in requests.values() if row.state == S.COMPLETED]
     certificates = {row.request_id: row for row in Certificate.objects.filter(request__in=issued).select_related(*related)}
     for certificate in certificates.values() if bodies else ():  # else the two would know each other, and wait for the collector
         certificate.body._state.fields_cache.pop("certificate", None)  # noqa: SLF001 - as the field's own descriptor does
+    by_request = waiting_reasons(requests.values())
+    begun = {item.number for item in items if item.pk in requests or item.outcome not in chosen_outcomes(order)}
+    by_line = waiting_reasons_of_lines(order, {item.number for item in items} - begun) if order.state == BulkOrder.State.RUNNING else {}
     seen = []
     for item in items:
         request: Any = requests.get(item.pk)
-        seen.append(SeenLine(order, item, request, certificates.get(request.pk) if request else None))
+        if request is None:
+            seen.append(SeenLine(order, item, waits_for=by_line.get(item.number, "")))
+        else:
+            seen.append(SeenLine(order, item, request, certificates.get(request.pk), by_request[request.pk]))
     return seen
