@@ -44,14 +44,16 @@ class Watched:
     """What of a model is recorded.
 
     `kind` names its events (`team:changed`). `hidden` fields are named when they change, and their
-    value is never recorded. `verbs` are the events that exist; a use case writes the others.
-    A release that changes `fields` or `relations` also has a migration that calls
-    `record_as_found`, because the digests of all rows change.
+    value is never recorded. `sealed` fields are those of them that the digest covers: not a
+    password, which could be guessed from a digest. `verbs` are the events that exist; a use case
+    writes the others. A release that changes `fields`, `sealed` or `relations` also has a
+    migration that calls `record_as_found`, because the digests of all rows change.
     """
 
     kind: str
     fields: tuple[str, ...]
     hidden: tuple[str, ...] = ()
+    sealed: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
     verbs: tuple[str, ...] = (CREATED, CHANGED, DELETED)
     subject: str = ""
@@ -118,20 +120,24 @@ def record_as_found(rows: Iterable[Any], what: Watched, *, actor: Actor) -> None
     """
     for row in rows:
         names = {field.name for field in row._meta.get_fields()}
-        known = replace(what, fields=tuple(name for name in what.fields if name in names))
+        known = replace(
+            what,
+            fields=tuple(name for name in what.fields if name in names),
+            sealed=tuple(name for name in what.sealed if name in names),
+        )
         data = _texts(row, known) | {"as_found": True, "state_sha256": digest_of(row, known)}
         event, subject = EventType(f"{what.kind}:{CHANGED}"), subject_of(row, what)
         record(event, subject=subject, actor=actor, at=database_now(), data=data)
 
 
 def digest_of(instance: Any, what: Watched | None = None) -> str:
-    """Return the SHA-256 of what a row gives now: every recorded field and relation, by key.
+    """Return the SHA-256 of what a row gives now: each recorded or sealed field, and relations by key.
 
     Each event carries it, so that a state that no event explains shows.
     """
     what = what or _watched[type(instance)]
     state: dict[str, Any] = {}
-    for name in what.fields:
+    for name in (*what.fields, *what.sealed):
         field = instance._meta.get_field(name)
         state[name] = _plain(field.value_from_object(instance))
     for name in what.relations:
@@ -149,6 +155,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, list | dict):
         return json.dumps(value, sort_keys=True)
+    if isinstance(value, bytes | memoryview):
+        return hashlib.sha256(value).hexdigest()
     return str(value)
 
 

@@ -80,6 +80,10 @@ class TeamAdmin(AttributedAdmin):
     filter_horizontal = ("members",)
     inlines = (DomainInline,)
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Team | None = None) -> tuple[str, ...]:
+        """The slug is final, see `Team.save`."""
+        return ("slug",) if obj else ()
+
     def save_model(self, request: HttpRequest, obj: Team, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
         """Save a default domain only after its domain: both may be new on this page."""
         wanted, obj.default_domain = obj.default_domain, ""

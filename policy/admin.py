@@ -53,6 +53,9 @@ class PolicyAdmin(AttributedAdmin):
     list_display = ("name", "description")
     search_fields = ("name",)
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Policy | None = None) -> tuple[str, ...]:
+        return ("name",) if obj else ()
+
     def has_delete_permission(self, request: HttpRequest, obj: Policy | None = None) -> bool:
         return False
 

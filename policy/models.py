@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
@@ -45,6 +46,12 @@ class Policy(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Raises ValidationError for another name than before: settings and the audit log know the policy by it."""
+        if self.pk and Policy.objects.filter(pk=self.pk).exclude(name=self.name).exists():
+            raise ValidationError({"name": "The name of a policy is final. Change the description instead."})
+        super().save(*args, **kwargs)
 
 
 class Person(models.Model):
@@ -150,10 +157,11 @@ class PolicyVersion(models.Model):
         if key not in _parsed:
             if len(_parsed) >= _MOST_PARSED:
                 _parsed.clear()
-            _parsed[key] = self._parse()
+            _parsed[key] = self.read_rules()
         return _parsed[key]
 
-    def _parse(self) -> RuleSet:
+    def read_rules(self) -> RuleSet:
+        """Parse the stored rules and compare them with their digest. Raises PolicyCorrupt."""
         try:
             ruleset = ruleset_from_dict(self.rules)
         except RuleSetInvalid as error:

@@ -6,11 +6,15 @@ tell whether it belongs to the person who asked.
 
 from __future__ import annotations
 
+import unicodedata
+from contextlib import suppress
 from typing import Any
 
+import idna
 from django.conf import settings
 from django.contrib.auth import get_user_model
 
+from audit.changes import actor_of, attribute
 from policy.models import Person
 
 ALONE = (
@@ -44,17 +48,35 @@ def note_new_account(instance: Any, created: bool, raw: bool = False, **_signal:
 
     Only administrators make accounts; nobody registers. An address that is changed later is not verified by that.
     """
-    if created and not raw:
-        Person.objects.get_or_create(user=instance, defaults={"verified_email": instance.email or ""})
+    if created and not raw and not Person.objects.filter(user=instance).exists():
+        person = Person(user=instance, verified_email=instance.email or "")
+        attribute(person, actor_of(instance))
+        person.save(force_insert=True)
 
 
 def _identity(user: Any) -> tuple[str, str]:
     row = Person.objects.filter(user=user.pk).first()
-    return (row.person_id, row.verified_email.lower()) if row else ("", "")
+    return (row.person_id, mailbox_of(row.verified_email)) if row else ("", "")
 
 
 def _hints(user: Any) -> set[tuple[str, str]]:
     person_id, verified = _identity(user)
     email = get_user_model().objects.filter(pk=user.pk).values_list("email", flat=True).first() or ""
-    hints = {("person", person_id), ("email", verified), ("email", email.lower())}
+    hints = {("person", person_id.strip().casefold()), ("email", verified), ("email", mailbox_of(email))}
     return {hint for hint in hints if hint[1]}
+
+
+def mailbox_of(address: str) -> str:
+    """Return one spelling for all spellings of an address that reach the same person.
+
+    Case, compatibility characters, invisible characters, the root's dot and the A-labels of the
+    domain make no other person, nor does a subaddress (`ann+pki@`, RFC 5233): who writes two of
+    them into two accounts is one.
+    """
+    text = unicodedata.normalize("NFKC", address).casefold()
+    text = "".join(char for char in text if unicodedata.category(char) not in ("Cf", "Cc", "Zs"))
+    local, _, domain = text.rpartition("@")
+    domain = domain.replace("\u3002", ".").rstrip(".")
+    with suppress(idna.IDNAError):  # else compared as it is
+        domain = idna.encode(domain, uts46=True).decode()
+    return f"{local.partition('+')[0] or local}@{domain}" if local else domain

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit.batches import ask_first
+from audit.changes import attribute, digest_of
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
@@ -88,7 +89,9 @@ def create_token(
             created_at=now,
             expires_at=expires_at or latest,
         )
+        token = ApiToken.objects.select_related("user", "team").get(pk=token.pk)  # as it is stored: the digest is of that
         data = {
+            "state_sha256": digest_of(token),
             "name": name,
             "prefix": token.prefix,
             "user": user.get_username(),
@@ -150,6 +153,7 @@ def end_tokens(tokens: QuerySet[ApiToken], *, because: str, actor: Actor) -> int
     rows = list(living)
     for row in rows:
         row.revoked_at, row.ended_because = now, because
+        attribute(row, actor)
         row.save(update_fields=["revoked_at", "ended_because"])
         data = {"prefix": row.prefix, "because": because}
         record(EventType.TOKEN_REVOKED, subject=f"token:{row.pk}", actor=actor, at=now, data=data)

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.text import slugify
 
+from audit.changes import attribute, digest_of
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Value, record
@@ -75,7 +76,11 @@ def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callab
         raise Conflict(f"There is another CA named {name} already.", next_step="Choose another name.")
     with transaction.atomic():
         now = database_now()
-        if Issuer.objects.filter(pk=old.pk, successor__isnull=True).update(successor=new):
+        row = Issuer.objects.select_for_update().get(pk=old.pk)
+        if row.successor_id is None:
+            row.successor = new
+            attribute(row, actor)
+            row.save(update_fields=["successor"])
             record(EventType.ISSUER_SUCCEEDED, subject=f"issuer:{old.slug}", actor=actor, at=now, data={"successor": new.name})
     return new
 
@@ -136,5 +141,6 @@ def _record(*, name: str, alias: str, parent: Issuer | None, key: Key, der: byte
         name=name, slug=slugify(name), alias=alias, parent=parent, key=key, certificate_der=der, trust_anchor_der=anchor, created_at=now
     )
     data: dict[str, Value] = {"name": name, "key": key.locator, "backend": key.backend, "root": parent is None}
+    data["state_sha256"] = digest_of(Issuer.objects.get(pk=issuer.pk))
     record(EventType.ISSUER_CREATED, subject=f"issuer:{issuer.slug}", actor=actor, at=now, data=data)
     return issuer

@@ -15,6 +15,9 @@ from certs.errors import InputRefused
 from certs.x509.domains import NORMAL_FORM, is_inside, normalise_domain
 
 _Row = TypeVar("_Row", bound=models.Model)
+SLUG_IS_FINAL = (
+    "The slug of a team is final: public keys belong to the team of that slug, and another team could take it. Change the name instead."
+)
 
 
 class RowByRow(models.QuerySet[_Row]):
@@ -113,10 +116,13 @@ class Team(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the team with its default domain in normal form.
 
-        Raises ValidationError for a default domain that is none, or that is outside the domains of
+        Raises ValidationError for another slug than before, by which public keys and the audit log
+        know the team, and for a default domain that is none, or that is outside the domains of
         the team. A team that owns no domain yet may name the one that it is about to get.
         """
         self.clean()
+        if self.pk and Team.objects.filter(pk=self.pk).exclude(slug=self.slug).exists():
+            raise ValidationError({"slug": SLUG_IS_FINAL})
         owned = self.domain_names() if self.pk else ()
         if owned and self.default_domain and not is_inside(self.default_domain, owned):
             raise ValidationError({"default_domain": outside(self.default_domain, owned)})

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from certs.terms import RequestState as S
 
 
 class Told(NamedTuple):
-    """One event of the log: its type and its fields."""
+    """One event of the log: its type, its fields, who did it and when."""
 
     event: str
     data: Mapping[str, Any]
+    actor: str = ""
+    at: datetime | None = None
 
 
 REQUEST_EVENTS = (
@@ -54,7 +57,7 @@ _AFTER_POLICY = {"allow": S.APPROVED, "needs_approval": S.AWAITING_APPROVAL}
 def request_state(events: Iterable[Told]) -> str:
     """Return the state in which the events leave a request; empty when none of them begins it."""
     state = ""
-    for event, data in events:
+    for event, data, _, _ in events:
         if event == "policy:evaluated":
             # Later evaluations, before each submission to the CA, move a request only by a
             # rejection, which has an event of its own.
@@ -71,23 +74,46 @@ def request_state(events: Iterable[Told]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RevocationState:
-    """What the events say of one certificate and its revocation."""
+    """What the events say of one certificate and its revocation.
+
+    `invalidity_date` and `by_security_team` are None where the events, of an earlier release, do not say.
+    """
 
     status: str = "good"
     reason: str = ""
+    requested_by: str = ""
+    requested_at: datetime | None = None
     confirmed: bool = False
+    releasing: bool = False
     released: bool = False
+    invalidity_date: str | None = None
+    by_security_team: bool | None = None
 
 
 def revocation_state(events: Iterable[Told]) -> RevocationState:
     """Return the status in which the events leave a certificate that was issued."""
     state = RevocationState()
-    for event, data in events:
+    for told in events:
+        event, data = told.event, told.data
         if event == "certificate:revocation_requested":
-            status = "revocation_pending" if state.status == "good" else state.status
-            state = RevocationState(status, str(data.get("reason")))
+            # Another reason later keeps the time of the first request, and its requester.
+            goes_on = state.reason != "" and not state.released
+            state = RevocationState(
+                "revocation_pending" if state.status == "good" else state.status,
+                str(data.get("reason")),
+                state.requested_by if goes_on else told.actor,
+                state.requested_at if goes_on else told.at,
+                invalidity_date=_text(data.get("invalidity_date")),
+                by_security_team=None if "by_security_team" not in data else bool(data["by_security_team"]),
+            )
         elif event == "certificate:revoked":
-            state = RevocationState("revoked", str(data.get("reason")), confirmed=True)
+            state = replace(state, status="revoked", reason=str(data.get("reason")), confirmed=True)
+        elif event == "certificate:release_requested":
+            state = replace(state, releasing=True)
         elif event == "certificate:released":
-            state = RevocationState("good", state.reason, confirmed=True, released=True)
+            state = replace(state, status="good", confirmed=True, releasing=True, released=True)
     return state
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

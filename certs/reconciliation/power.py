@@ -11,13 +11,16 @@ from django.db.models import Model, QuerySet
 from audit.changes import CHANGED, CREATED, DELETED, Watched, digest_of, subject_of
 from certs.access.changes_of_power import wholly_recorded
 from certs.access.roles import is_as_released
-from certs.reconciliation.states import PAGE, Comparison, events_of, pages
+from certs.reconciliation import comparison as shared
+from certs.reconciliation.comparison import Comparison, events_of, pages
+from certs.reconciliation.granted import CHANGED_SILENTLY
 
 
 def compare_power(comparison: Comparison) -> None:
     """Add accounts, groups, teams, domains, policies and schedules that no event explains."""
     for model, what in wholly_recorded().items():
-        related = [f.name for f in model._meta.get_fields() if f.many_to_one and f.concrete]
+        # the others are left out: an inner join would hide a row that points at nothing
+        related = [f.name for f in model._meta.get_fields() if f.many_to_one and f.concrete and f.null]
         rows: QuerySet[Any] = QuerySet(model)
         if related:
             rows = rows.select_related(*related)
@@ -44,8 +47,7 @@ def _rows(page: list[Any], what: Watched, comparison: Comparison) -> None:
         if not digests:
             comparison.add(what.kind, name, "no event says that it was created")
         elif digests[-1] != digest_of(row):
-            problem = "it was changed by something that left no event since the last one"
-            comparison.add(what.kind, name, problem)
+            comparison.add(what.kind, name, CHANGED_SILENTLY)
 
 
 def _gone(model: type[Model], what: Watched, comparison: Comparison) -> None:
@@ -56,7 +58,7 @@ def _gone(model: type[Model], what: Watched, comparison: Comparison) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT subject FROM audit_subject WHERE subject > %s AND substr(subject, 1, %s) = %s ORDER BY subject LIMIT %s",
-                [last, len(prefix), prefix, PAGE],
+                [last, len(prefix), prefix, shared.PAGE],
             )
             subjects = [row[0] for row in cursor.fetchall()]
         keys = {subject.removeprefix(prefix): subject for subject in subjects}
@@ -66,6 +68,6 @@ def _gone(model: type[Model], what: Watched, comparison: Comparison) -> None:
             if events and events[-1].event != f"{what.kind}:{DELETED}":
                 name = f"{events[-1].data.get('name')} ({subject})"
                 comparison.add(what.kind, name, "it is gone, and no event says that it was deleted")
-        if len(subjects) < PAGE:
+        if len(subjects) < shared.PAGE:
             return
         last = subjects[-1]

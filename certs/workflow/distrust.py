@@ -12,6 +12,7 @@ from datetime import datetime
 from cryptography import x509
 from django.db import transaction
 
+from audit.changes import attribute
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
@@ -53,6 +54,7 @@ def distrust(issuer: Issuer, *, reason: RevocationReason, actor: Actor) -> Issua
             )
         return entry
     before, row.state = row.state, Issuer.State.DISTRUSTED
+    attribute(row, actor)
     row.save(update_fields=["state"])
     entry.revoked_at, entry.revocation_reason = now, str(reason)
     entry.save(update_fields=["revoked_at", "revocation_reason"])

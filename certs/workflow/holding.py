@@ -79,6 +79,7 @@ def resume(resume_id: str, *, authority: Authority) -> CertificateRequest:
                 f"No request has the resume id {resume_id}.", next_step="Copy it from the answer or the alert; a finished request has none."
             )
         authority.check_may_operate(request)
+        authority.check_profiles((request.profile,))
         if not release([request], actor=authority.actor):
             raise Conflict(
                 f"{request.public_id} is {request.state} and not waiting to be resumed.",

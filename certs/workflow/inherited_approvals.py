@@ -10,12 +10,13 @@ from certs.models import Approval, CertificateRequest
 
 def approvals_for(digests: Collection[str], *, valid_days: int, at: datetime) -> dict[str, Approval]:
     """By digest: the latest approval that still counts. The digest covers names, key type, validity, profile, CA, team and
-    requester, so an approval never reaches another content.
+    requester, so an approval never reaches another content. A rejection of the same content ends what was approved before it.
     """
     if not digests or not valid_days:
         return {}
-    rows = Approval.objects.filter(digest__in=digests, granted=True, decided_at__gt=at - timedelta(days=valid_days))
-    return {row.digest: row for row in rows.select_related("request", "approver").order_by("decided_at")}
+    rows = Approval.objects.filter(digest__in=digests, decided_at__gt=at - timedelta(days=valid_days))
+    last = {row.digest: row for row in rows.select_related("request", "approver").order_by("decided_at", "pk")}
+    return {digest: row for digest, row in last.items() if row.granted}
 
 
 def inherit_approvals(requests: Sequence[CertificateRequest], *, valid_days: int, at: datetime) -> dict[int, Approval]:

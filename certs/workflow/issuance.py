@@ -266,6 +266,7 @@ def _submitted_data(request: CertificateRequest) -> dict[str, Any]:
         **validity_data(request),
         "csr_brought": request.csr_brought,
         "digest": request.digest,
+        **({"bulk_item": request.bulk_item_id} if request.bulk_item_id is not None else {}),
     }
 
 
@@ -356,17 +357,23 @@ def request_digest(spec: CertificateSpec, *, team: Team, issuer: Issuer, request
 
     It covers the days or the end date, whichever was given.
     """
+    spki = spki_sha256(spec.spki_der) if spec.spki_der else ""
+    return content_digest(spec, spki_sha256=spki, team=team.slug, issuer=issuer.name, requester=requester)
+
+
+def content_digest(spec: CertificateSpec, *, spki_sha256: str, team: str, issuer: str, requester: str) -> str:
+    """The same from the names of team and CA; `spki_sha256` is that of an external CSR, else empty."""
     validity = {"not_after": spec.not_after.isoformat()} if spec.not_after else {"validity_days": spec.validity_days}
     content = {
         "common_name": spec.common_name,
         "dns_names": sorted(spec.dns_names),
         "ip_addresses": sorted(spec.ip_addresses),
         "key": spec.key,
-        "spki_sha256": spki_sha256(spec.spki_der) if spec.spki_der else "",
+        "spki_sha256": spki_sha256,
         **validity,
         "profile": spec.profile,
-        "issuer": issuer.name,
-        "team": team.slug,
+        "issuer": issuer,
+        "team": team,
         "requester": requester,
     }
     return hashlib.sha256(_canonical(content).encode()).hexdigest()

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F, Max
 from django.db.models.functions import Coalesce
 
+from audit.changes import attribute
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record, record_many
@@ -128,8 +129,12 @@ def retire_predecessors() -> int:
     ):
         with transaction.atomic():
             now = database_now()
-            if not Issuer.objects.filter(pk=issuer.pk, state=Issuer.State.ACTIVE).update(state=Issuer.State.REVOCATION_ONLY):
+            row = Issuer.objects.select_for_update(of=("self",)).get(pk=issuer.pk)
+            if row.state != Issuer.State.ACTIVE:
                 continue
+            row.state = Issuer.State.REVOCATION_ONLY
+            attribute(row, WORKER)
+            row.save(update_fields=["state"])
             data = {"from": "active", "to": "revocation_only"}
             record(EventType.ISSUER_STATE_CHANGED, subject=f"issuer:{issuer.slug}", actor=WORKER, at=now, data=data)
         retired += 1

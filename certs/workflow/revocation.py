@@ -7,7 +7,7 @@ say so. `certs.workflow.revoking` tells the CAs.
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 
 from celery import signature
 from django.db import transaction
@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import record
+from audit.log import Value, record
 from certs.access.permissions import Authority
 from certs.ca.registry import capabilities_of
 from certs.errors import Conflict, NotPermitted
@@ -98,7 +98,7 @@ def _first(
     revocation.release_requested_by, revocation.tries, revocation.last_error = "", 0, ""
     revocation.save()
     Certificate.objects.filter(pk=row.pk).update(status=Certificate.Status.REVOCATION_PENDING, status_version=F("status_version") + 1)
-    data = {"cert_id": row.cert_id, "reason": str(reason)}
+    data = {"cert_id": row.cert_id, "reason": str(reason)} | _terms(revocation)
     record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=authority.actor, at=now, data=data)
     return revocation
 
@@ -119,15 +119,22 @@ def _again(
     if reason is not COMPROMISE and earlier.reason != HOLD:
         more = "Nothing more is needed." if earlier.reason == COMPROMISE else "Only keyCompromise may be added later."
         raise Conflict(f"{row.cert_id} is revoked already, as {earlier.reason}.", field="reason", next_step=more)
-    data = {"cert_id": row.cert_id, "reason": str(reason), "earlier_reason": earlier.reason}
+    before = earlier.reason
     earlier.reason, earlier.confirmed_at, earlier.tries = str(reason), None, 0
     earlier.invalidity_date, earlier.comment = invalidity_date or earlier.invalidity_date, comment or earlier.comment
     earlier.release_requested_at, earlier.release_requested_by = None, ""
     earlier.by_security_team = reason is HOLD and (earlier.by_security_team or authority.is_officer)
     earlier.save()
     Certificate.objects.filter(pk=row.pk).update(status_version=F("status_version") + 1)
+    data = {"cert_id": row.cert_id, "reason": str(reason), "earlier_reason": before} | _terms(earlier)
     record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=authority.actor, at=now, data=data)
     return earlier
+
+
+def _terms(revocation: Revocation) -> dict[str, Value]:
+    """What else the event says, so that `verify_states` finds a date or the owner of a hold that SQL changed."""
+    date = revocation.invalidity_date
+    return {"invalidity_date": date.astimezone(UTC).isoformat() if date else "", "by_security_team": revocation.by_security_team}
 
 
 def _is_placed_again(hold: Revocation, authority: Authority) -> bool:

@@ -10,6 +10,7 @@ from django.core.management import CommandError, CommandParser
 from django.db import transaction
 from django.utils.text import slugify
 
+from audit.changes import digest_of
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
@@ -60,5 +61,6 @@ class Command(PortalCommand):
             )
         if made:
             data = {"name": alias, "root_sha256": hashlib.sha256(root).hexdigest()}
+            data["state_sha256"] = digest_of(Issuer.objects.get(pk=issuer.pk))
             record(EventType.ISSUER_CREATED, subject=f"issuer:{issuer.slug}", actor=Actor("command", "add_ca"), at=now, data=data)
         return issuer

@@ -37,7 +37,7 @@ class Command(PortalCommand):
             raise InputRefused(f"{user} has no e-mail address.", field="email", next_step="Enter one in the admin first.")
         refuse_secrets(options["person_id"] or "", actor=ACTOR, team="", field="person_id")
         with transaction.atomic():
-            person, _ = Person.objects.select_for_update().get_or_create(user=user)
+            person = Person.objects.select_for_update().filter(user=user).first() or Person(user=user)
             if options["person_id"] is not None:
                 person.person_id = options["person_id"].strip()
             if options["email_verified"]:

@@ -6,15 +6,17 @@ from dataclasses import asdict
 from typing import Any
 
 from certs.management.portal_command import PortalCommand
+from certs.reconciliation.comparison import Comparison
+from certs.reconciliation.links import compare_links
 from certs.reconciliation.missing import compare_events
 from certs.reconciliation.power import compare_power
-from certs.reconciliation.states import Comparison, compare_states
+from certs.reconciliation.states import compare_states
 
 
 class Command(PortalCommand):
     help = (
         "Compare the state tables with the audit log: requests, certificates, approvals, "
-        "revocations, blocked keys, tokens, issuers, policies, and everything that gives power. "
+        "revocations, bulk orders, keys, tokens, issuers, policies, and everything that gives power. "
         "Names each state that no event explains, and each event whose state is missing."
     )
 
@@ -23,6 +25,7 @@ class Command(PortalCommand):
         compare_states(comparison)
         compare_power(comparison)
         compare_events(comparison)
+        compare_links(comparison)
         return {
             "success": not comparison.total,
             "compared": dict(comparison.compared),

@@ -7,7 +7,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from audit.clock import database_now
 from audit.events import EventType
-from audit.log import Actor, record
+from audit.log import Actor, Value, record
 from certs.access.permissions import Authority
 from certs.errors import Conflict, NotPermitted
 from certs.models import BulkChunk, BulkOrder, CertificateRequest
@@ -36,7 +36,7 @@ def pause(order: BulkOrder, *, authority: Authority) -> BulkOrder:
 @transaction.atomic
 def go_on(order: BulkOrder, *, authority: Authority) -> BulkOrder:
     """Paused -> running. Raises Conflict; NotPermitted also where the security team paused it and the actor is not of it."""
-    authority.check_may_operate(order)
+    _check_may_go_on(order, authority)
     row = _locked(order, State.PAUSED, verb="resumed")
     if not authority.may_resume(row):
         raise NotPermitted(
@@ -68,7 +68,7 @@ def retry_failed(order: BulkOrder, *, authority: Authority) -> int:
     Their chunks wait for their turn again like all others, and the requests stay `failed` until it comes. What the policy
     refused is not tried again: it needs another line. Raises NotPermitted; Conflict when nothing failed, or all of it waits already.
     """
-    authority.check_may_operate(order)
+    _check_may_go_on(order, authority)
     row = _locked(order, State.RUNNING, State.PAUSED, State.DONE, State.CANCELLED, verb="tried again")
     failed = CertificateRequest.objects.filter(bulk_item__order=row, state=S.FAILED).exclude(stopped_at="")
     if not failed.exists():
@@ -86,6 +86,14 @@ def retry_failed(order: BulkOrder, *, authority: Authority) -> int:
     record(EventType.BULK_RETRIED, subject=row.subject, actor=authority.actor, at=database_now(), data={"lines": count})
     dispatch_on_commit()
     return count
+
+
+def _check_may_go_on(order: BulkOrder, authority: Authority) -> None:
+    """Raise NotPermitted unless the actor may operate the order and request the profiles of its lines."""
+    authority.check_may_operate(order)
+    if authority.profiles:
+        lines = order.items.filter(spec__profile__isnull=False)
+        authority.check_profiles(lines.order_by().values_list("spec__profile", flat=True).distinct())
 
 
 def _take_back(row: BulkOrder, state: BulkChunk.State) -> None:
@@ -110,7 +118,10 @@ def _conflict(row: BulkOrder, *, verb: str) -> Conflict:
 
 
 def _set(row: BulkOrder, state: State, event: EventType, actor: Actor, *, by_security_team: bool = False) -> BulkOrder:
-    record(event, subject=row.subject, actor=actor, at=database_now(), data={"from": row.state})
+    data: dict[str, Value] = {"from": row.state}
+    if state == State.PAUSED:
+        data["by_security_team"] = by_security_team
+    record(event, subject=row.subject, actor=actor, at=database_now(), data=data)
     row.state, row.paused_by_security_team = state, by_security_team
     row.save(update_fields=["state", "paused_by_security_team"])
     return row

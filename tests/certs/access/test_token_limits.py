@@ -13,9 +13,15 @@ from django.test import Client
 
 from certs.access.api_tokens import SCOPES, create_token, revoke_token
 from certs.models import ApiToken, BulkOrder, CertificateRequest
+from certs.workflow.bulk.control import pause
+from certs.workflow.bulk.submission import submit_order
+from certs.workflow.holding import hold_for_keys
+from certs.workflow.issuance import submit_many
+from certs.workflow.steps import check_policy
 from certs.x509.csr_building import build_csr
 from policy.models import Profile
 from tests.certs.access.cast import Cast
+from tests.certs.workflow.bulk.orders import drafted
 from tests.certs.workflow.life import issued
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -75,6 +81,24 @@ def test_renewal_has_one_of_the_tokens_profiles(cast: Cast, make_spec: Any) -> N
     for plan_only in (True, False):
         assert post(client, f"/certificates/{certificate.cert_id}/renew", {"plan_only": plan_only})[0] == 403
     assert CertificateRequest.objects.count() == 1
+
+
+def test_request_and_order_of_another_profile_are_not_resumed(cast: Cast, make_spec: Any) -> None:
+    """S15: to let it go on is to have it issued."""
+    client = client_of(cast, profiles=["tls-client"])
+    requester = cast.requester("requester")
+    (request,) = submit_many([make_spec()], requester=requester)
+    check_policy([request.pk])
+    hold_for_keys([request.pk], "sealed")
+    request.refresh_from_db()
+    order = submit_order(drafted([make_spec("bulk.example.com")], requester), authority=cast.authority("requester"))
+    pause(order, authority=cast.authority("requester"))
+    for path in (f"/requests/resume/{request.resume_id}", f"/bulk/{order.public_id}/resume", f"/bulk/{order.public_id}/retry"):
+        status, told = post(client, path, {})
+        assert (status, told["field"]) == (403, "profile"), path
+    request.refresh_from_db()
+    order.refresh_from_db()
+    assert (request.held_since is None, order.state) == (False, "paused")
 
 
 def test_order_is_found_by_the_token_that_sent_it_alone(cast: Cast) -> None:

@@ -68,7 +68,13 @@ def test_an_approver_who_is_another_person_approves(cast: Cast) -> None:
 SECOND_ACCOUNTS: dict[str, Callable[[], Any]] = {
     "without e-mail": lambda: account("second", "", "approver"),
     "same address in other case": lambda: account("second", "Requester@Example.ORG", "approver"),
-    "same person id": lambda: account("second", "other@example.org", "approver", person_id="4711"),
+    "subaddress": lambda: account("second", "requester+pki@example.org", "approver"),
+    "wide letters": lambda: account("second", "ｒｅｑｕｅｓｔｅｒ@example.org", "approver"),
+    "root's dot": lambda: account("second", "requester@example.org.", "approver"),
+    "ideographic dot": lambda: account("second", "requester@example\u3002org", "approver"),
+    "invisible character": lambda: account("second", "requester@example.org\u200b", "approver"),
+    "person id in other case": lambda: account("second", "other@example.org", "approver", person_id="Staff-4711 "),
+    "same person id": lambda: account("second", "other@example.org", "approver", person_id="staff-4711"),
     "superuser without e-mail": lambda: get_user_model().objects.create_superuser("second", ""),
 }
 
@@ -76,7 +82,7 @@ SECOND_ACCOUNTS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("kind", SECOND_ACCOUNTS)
 def test_a_second_account_of_the_requester_approves_nothing(cast: Cast, kind: str) -> None:
     """S12"""
-    Person.objects.filter(user=cast["requester"]).update(person_id="4711")
+    Person.objects.filter(user=cast["requester"]).update(person_id="staff-4711")
     row, second = waiting(cast, cast["requester"]), SECOND_ACCOUNTS[kind]()
     assert not approval.may_approve(second, row)
     with pytest.raises(NotPermitted):

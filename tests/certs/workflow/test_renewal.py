@@ -271,6 +271,20 @@ def test_approval_is_inherited_by_the_same_content_only(twin_portal: Requester, 
     assert finished(shortened).state == S.AWAITING_APPROVAL
 
 
+def test_rejection_of_the_same_content_ends_the_approval_before_it(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    """S12: else the schedule would go on with what an officer has refused since."""
+    who = people(twin_portal.team)
+    requester = Requester(Actor("user", "alice"), twin_portal.team, "portal", user=who["alice"])
+    for decide in (approval.approve, approval.reject):
+        (request,) = submit_many([make_spec("*.apps.example.com")], requester=requester)
+        walk([request.pk])
+        request.refresh_from_db()
+        decide(request, user=who["carol"], digest=request.digest, comment="seen")
+        walk([request.pk])
+    certificate = Certificate.objects.get()
+    assert finished(renew(certificate, authority=PORTAL, door="schedule", begin=False)).state == S.AWAITING_APPROVAL
+
+
 def test_approval_older_than_the_policy_allows_is_asked_for_again(twin_portal: Requester, make_spec: MakeSpec) -> None:
     from datetime import timedelta  # noqa: PLC0415
 

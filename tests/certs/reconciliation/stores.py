@@ -1,0 +1,84 @@
+"""A portal with one of everything, and its comparison with the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from audit.changes import digest_of
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import record
+from certs.access.api_tokens import create_token, revoke_token
+from certs.intake.spec import CertificateSpec
+from certs.models import Issuer, Team
+from certs.reconciliation.comparison import Comparison
+from certs.reconciliation.links import compare_links
+from certs.reconciliation.missing import compare_events
+from certs.reconciliation.power import compare_power
+from certs.reconciliation.states import compare_states
+from certs.terms import RevocationReason as R
+from certs.workflow.approval import approve, reject
+from certs.workflow.bulk.control import pause
+from certs.workflow.bulk.submission import submit_order
+from certs.workflow.compromise import revoke
+from certs.workflow.issuance import Requester, submit_many
+from certs.workflow.revocation import request_release
+from certs.workflow.revoking import process_revocations
+from tests.certs.workflow.bulk.orders import drafted
+from tests.certs.workflow.life import PORTAL, SYSTEM, brought, issued, renewed, walk
+from tests.certs.workflow.test_renewal import people
+
+MakeSpec = Callable[..., CertificateSpec]
+
+
+def compared() -> Comparison:
+    comparison = Comparison()
+    compare_states(comparison)
+    compare_power(comparison)
+    compare_events(comparison)
+    compare_links(comparison)
+    return comparison
+
+
+def fill(requester: Requester, make_spec: MakeSpec) -> None:
+    """One of everything, made by the portal: issued, renewed, approved, revoked, held, ordered in bulk."""
+    with transaction.atomic():
+        data = {"state_sha256": digest_of(Issuer.objects.get())}
+        record(EventType.ISSUER_CREATED, subject="issuer:twin-ca", actor=SYSTEM, at=database_now(), data=data)
+    Team.objects.create(slug="other", name="Other")
+    who = people(requester.team)
+    for name in ("ci", "ended"):
+        token, _ = create_token(user=who["alice"], team=requester.team, name=name, scopes=["certificates:read"], actor=SYSTEM)
+    revoke_token(token, authority=PORTAL)
+    issued(make_spec("good.example.com"), requester)
+    renewed(issued(make_spec("renewed.example.com"), requester))
+    issued(brought("external.example.com"), requester)
+    for name, reason in (
+        ("revoked.example.com", R.SUPERSEDED),
+        ("stolen.example.com", R.KEY_COMPROMISE),
+        ("held.example.com", R.CERTIFICATE_HOLD),
+        ("released.example.com", R.CERTIFICATE_HOLD),
+    ):
+        certificate = issued(make_spec(name), requester)
+        revoke(certificate, reason=reason, authority=PORTAL, begin=False)
+        process_revocations()
+    request_release(certificate, authority=PORTAL, begin=False)
+    process_revocations()
+    pending = issued(make_spec("pending.example.com"), requester)
+    revoke(pending, reason=R.SUPERSEDED, authority=PORTAL, begin=False)
+    for decide, name in ((approve, "*.ok.example.com"), (reject, "*.no.example.com")):
+        (request,) = submit_many([make_spec(name)], requester=requester)
+        walk([request.pk])
+        request.refresh_from_db()
+        decide(request, user=who["carol"], digest=request.digest, comment="seen")
+    walk([request.pk for request in submit_many([make_spec(key="rsa-2048")], requester=requester)])
+    submit_many([make_spec("waiting.example.com")], requester=requester)
+    order = submit_order(drafted([make_spec("bulk.example.com")], requester), authority=PORTAL)
+    pause(order, authority=PORTAL)
+    interval = IntervalSchedule.objects.create(every=5, period="seconds")
+    PeriodicTask.objects.create(name="seal", task="audit.tasks.seal", interval=interval)
+    get_user_model().objects.create_user("dora", "dora@example.com", "x")
