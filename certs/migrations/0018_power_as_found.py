@@ -18,7 +18,7 @@ from policy.models import Person
 
 def record(apps: Any, _schema_editor: Any) -> None:
     for model, what in wholly_recorded().items():
-        if model is Person:  # recorded since 0025, and not yet a table when this release was installed
+        if model is Person:  # recorded since 0028, and not yet a table when this release was installed
             continue
         rows = apps.get_model(model._meta.label).objects.order_by("pk")
         record_as_found(rows.iterator(), what, actor=Actor("command", "migrate"))

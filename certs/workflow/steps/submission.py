@@ -178,7 +178,8 @@ def _still_allowed(
     else:  # the keys were recorded, and so locked, in this transaction
         blocked, decisions = set(), [judged[request.pk] for request in requests]
     stopped = stopped_lineages(lock_renewed(requests))
-    left = requesters_who_left(requests) if judged is None else {}  # else membership was checked in this transaction
+    # A request made in this very transaction is from a member. A line of an order was submitted before, perhaps long ago.
+    left = requesters_who_left([request for request in requests if judged is None or request.bulk_item_id is not None])
     approved = approved_digests([r for r, d in zip(requests, decisions, strict=True) if d.outcome is PolicyOutcome.NEEDS_APPROVAL])
     allowed, rejections, changed = [], [], []
     for request, decision in zip(requests, decisions, strict=True):

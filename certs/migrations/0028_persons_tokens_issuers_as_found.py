@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
         ("audit", "0004_room_for_counters"),
-        ("certs", "0024_pause_of_security_team"),
+        ("certs", "0027_due_table"),
         ("policy", "0004_persons"),
     ]
 
