@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import string
+from urllib.parse import quote
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509.oid import NameOID
 
 from certs.intake.secrets_scan import find_secret
@@ -96,6 +99,36 @@ def test_token_is_found_and_not_repeated(kind: str, make: object) -> None:
     assert secret not in repr(found)
 
 
+P8 = EC_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+DER = EC_KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+P12 = serialize_key_and_certificates(b"x", EC_KEY, None, None, BestAvailableEncryption(b"x"))
+DISGUISED = {
+    "base64 of PEM": base64.b64encode(P8).decode(),
+    "Kubernetes": f"  tls.key: {base64.b64encode(P8).decode()}",
+    "URL-safe": base64.urlsafe_b64encode(DER).decode(),
+    "behind a long name": f"private-key-of-the-frontend-production-cluster-0815 {base64.b64encode(DER).decode()}",
+    "hexadecimal": DER.hex(),
+    "hexadecimal with colons": DER.hex(":").upper(),
+    "percent-encoded": quote(P8.decode()),
+    "PKCS#12": base64.b64encode(P12).decode(),
+    "JWK": json.dumps({"kty": "EC", "crv": "P-256", "d": random_text(43)}),
+    "JSON": json.dumps({"user": "x", "password": random_text(12)}),
+    "environment": f"export AWS_SECRET_ACCESS_KEY={random_text(39)}1",
+    "secret": f"secret={random_text(20)}1a",
+    "token": f"token: {random_text(20)}1a",
+    "sentence": "the password is Tr0ub4dor&3",
+    "German": "Passwort: geheim123",
+    "Basic": "Authorization: Basic cG9ydGFsOnNlY3JldA==",
+    "wide letters": "ｐａｓｓｗｏｒｄ：geheim123",
+    "unseen characters": "pass\u200bword: geheim123",
+}
+
+
+@pytest.mark.parametrize("disguise", sorted(DISGUISED))
+def test_disguised_secret_is_found(disguise: str) -> None:
+    assert find_secret(DISGUISED[disguise]) is not None
+
+
 HARMLESS = [
     "",
     "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity",
@@ -110,6 +143,12 @@ HARMLESS = [
     "sk-proj-frontend-production-eu-west-1",
     f"sk-{'0a' * 16}.example.com",
     "sha256 " + "ab" * 32,
+    "30" * 60,
+    "Basic authentication of the metrics endpoint",
+    "the password is required at the next sign-in",
+    "token: the one of the CI server, secret: none",
+    "100%25 of api.example.com",
+    json.dumps({"kty": "EC", "crv": "P-256", "x": "a" * 43, "y": "b" * 43}),
 ]
 
 
@@ -137,3 +176,7 @@ def test_key_after_a_long_text_is_found() -> None:
 def test_many_beginnings_of_a_key_take_no_longer_than_their_length() -> None:
     assert find_secret("sk-" * 20_000) is None
     assert find_secret("sk-a " * 15_000) is None
+    assert find_secret("token=" * 20_000) is None
+    assert find_secret("password is " * 20_000) is None
+    assert find_secret("30" * 40_000) is None
+    assert find_secret("%41" * 20_000 + "ä") is None
