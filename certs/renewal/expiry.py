@@ -1,48 +1,69 @@
-"""What is about to expire: renewed by itself, in batches by deadline; whoever must do something is told, once (PROTOCOLS 6).
+"""The expiry check: renew what is due, notify the people without whom a certificate is not renewed.
 
-A certificate is due on its alert date, 30 days before its end or a third of its life; at once when its CA is distrusted. One whose
-renewal needs an approval that it does not inherit is asked for half as long again before the end: 45 days, or half of its life.
+Two schedules share the work. `check_expiry` looks once a night at everything near its end, requests
+approvals, sends reminders and keeps the alerts. `renew_due` begins every quarter of an hour what is
+due and blocked by nothing: lives of a day are renewed in time, and so is what a run left over
+because the budget of its CA was spent or the machine was off.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q
 
 from audit.clock import database_now
 from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.errors import Conflict
-from certs.models import Approval, Certificate, CertificateRequest, Issuer
-from certs.notifications.alerts import raise_alert
+from certs.models import Approval, Certificate, CertificateRequest
+from certs.models.certificate import RenewalBlocked
+from certs.notifications.alerts import close_alerts, raise_alert
+from certs.renewal.budget import Budget, budget_of_run
+from certs.renewal.due import (
+    Candidate,
+    candidate_of,
+    crowds,
+    near_end,
+    pages_of,
+    unblocked,
+    unrenewed,
+    waits_for_slot,
+)
 from certs.renewal.expiry_mail import alert_what_is_left, tell_approvers, tell_failed, tell_owners
 from certs.renewal.plan import RELATED, RenewalPlan, Verdict, plan_renewals
-from certs.renewal.renew import DEAD, Renewal, begin_renewals, living_renewals
+from certs.renewal.renew import Renewal, begin_renewals, living_renewals
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.revocation import begin_telling, request_revocation
 from certs.workflow.succession import SCHEDULE_DOOR
 from keys.interruptions import INTERRUPTIONS
+from policy.engine import Outcome
 
 log = logging.getLogger(__name__)
 
 CHUNK = 100
+RUN_SECONDS = 200.0  # below CELERY_TASK_SOFT_TIME_LIMIT; the next run goes on where this one ended
+LONGEST_PAUSE = timedelta(days=1)  # between two tries of a renewal that fails
 SCHEDULE = Actor("system", "renewal schedule")
-APPROVAL_LEAD = 1.5  # times the time between alert date and end: 45 days where the alert comes 30 days ahead
 
 
 @dataclass(slots=True)
 class Checked:
-    """What one run did. `asking`: renewals that wait for an approval; `needs_csr`: what only the owner can go on with."""
+    """What one run did.
+
+    `asking`: renewals that wait for an approval; `needs_csr`: what only the owner can go on with;
+    `left`: due, and left to the next run because the budget of its CA was spent.
+    """
 
     checked: int = 0
+    left: int = 0
     renewed: list[Renewal] = field(default_factory=list)
     asking: list[Renewal] = field(default_factory=list)
     refused: list[RenewalPlan] = field(default_factory=list)
@@ -61,6 +82,7 @@ class Checked:
             "renewed": [_renewed(one, requests[one.request.pk], following.get(one.request.pk)) for one in self.renewed],
             "refused": [_told(plan, "") for plan in self.refused],
             "asked": asked,
+            "left_for_next_run": self.left,
             "superseded_revoked": self.superseded_revoked,
         }
 
@@ -82,29 +104,95 @@ def _told(plan: RenewalPlan, wanted: str) -> dict[str, Any]:
 
 
 def check_expiry(*, begin: bool = True) -> Checked:
-    """Renew what is due. Running it again, or twice at once, renews nothing twice and tells nobody twice."""
-    done = Checked()
-    now = database_now()
-    for certificates in _batches(now):
-        done.checked += len(certificates)
-        _check_apart(certificates, done, now=now, begin=begin)
-    done.superseded_revoked = retire_superseded(now=now)
-    alert_what_is_left(now=now)
+    """Renew what is due, request approvals ahead, notify. Return what was done.
+
+    Running it again, or twice at once, renews nothing twice and notifies nobody twice. Effects:
+    requests with their chains, mails, alerts, `renewal_blocked` of certificates, audit events.
+    """
+    done, now = Checked(), database_now()
+    budget, crowded = budget_of_run(), crowds(now)
+
+    def is_wanted(one: Candidate) -> bool:
+        return one.is_near(now) and not (one.is_due(now) and waits_for_slot(one, crowded, now=now))
+
+    note_switched_off(now=now)
+    for candidates in _chunks(unrenewed(now), is_wanted):
+        done.checked += len(candidates)
+        _check_apart(_read(candidates), done, budget, now=now, begin=begin)
+    for name, part in _NIGHTLY:
+        _alone(name, part, done, now=now)
     return done
 
 
-def _check_apart(certificates: Sequence[Certificate], done: Checked, *, now: datetime, begin: bool) -> None:
+def renew_due(*, begin: bool = True) -> Checked:
+    """Begin the renewals that are due and need no person. Return what was done.
+
+    Stops when the budget of every CA is spent: what is left costs nothing until the next run.
+    """
+    done, now = Checked(), database_now()
+    budget, crowded = budget_of_run(), crowds(now)
+
+    def is_wanted(one: Candidate) -> bool:
+        due = one.is_due(now) and not waits_for_slot(one, crowded, now=now)
+        return due and budget.has_room(one.issuer_id)
+
+    for candidates in _chunks(unblocked(now), is_wanted):
+        if budget.is_spent():
+            break
+        last = _last_renewals([one.pk for one in candidates])
+        fresh = [one for one in candidates if not _pauses(one, last.get(one.pk), now)]
+        done.checked += len(fresh)
+        _check_apart(_read(fresh), done, budget, now=now, begin=begin)
+    return done
+
+
+def _chunks(rows: Any, is_wanted: Callable[[Candidate], bool]) -> Iterator[list[Candidate]]:
+    """Yield the wanted candidates by the hundred, nearest end first, until the run's time is over."""
+    until = time.monotonic() + RUN_SECONDS
+    waiting: list[Candidate] = []
+    for page in pages_of(rows):
+        for one in page:
+            if is_wanted(one):
+                waiting.append(one)
+            if len(waiting) == CHUNK:
+                yield waiting
+                waiting = []
+            if time.monotonic() > until:
+                log.warning("the run ended after %d s; the next one goes on", RUN_SECONDS)
+                return
+    if waiting:
+        yield waiting
+
+
+def _read(candidates: Sequence[Candidate]) -> list[Certificate]:
+    """Return their rows with what a plan needs, in the same order."""
+    rows = Certificate.objects.select_related(*RELATED).in_bulk([one.pk for one in candidates])
+    return [rows[one.pk] for one in candidates]
+
+
+def _pauses(one: Candidate, last: CertificateRequest | None, now: datetime) -> bool:
+    """Return whether its renewal failed so recently that it is not tried again yet.
+
+    The pause is an eighth of the window, a day at most: a renewal that fails for a lasting reason
+    is tried some times and does not run in a circle.
+    """
+    if last is None or last.state != S.FAILED:
+        return False
+    return now - last.created_at < min(one.window / 8, LONGEST_PAUSE)
+
+
+def _check_apart(certificates: Sequence[Certificate], done: Checked, budget: Budget, *, now: datetime, begin: bool) -> None:
     """Check a page together; or, when that fails, each certificate alone, so that one bad
     certificate stops neither the others nor the run. It is logged and alerted.
     """
     try:
-        _check(certificates, done, now=now, begin=begin)
+        _check(certificates, done, budget, now=now, begin=begin)
     except INTERRUPTIONS:
         raise
     except Exception as exc:
         if len(certificates) > 1:
             for certificate in certificates:
-                _check_apart([certificate], done, now=now, begin=begin)
+                _check_apart([certificate], done, budget, now=now, begin=begin)
             return
         (certificate,) = certificates
         if isinstance(exc, Conflict):  # revoked, or its key blocked, since it was read: nothing is due
@@ -128,76 +216,91 @@ def _alert_failed(certificate: Certificate, exc: Exception, *, now: datetime) ->
     )
 
 
-def _check(certificates: Sequence[Certificate], done: Checked, *, now: datetime, begin: bool) -> None:
-    last = _last_renewals(certificates)
+def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *, now: datetime, begin: bool) -> None:
+    # 1. What the last renewals came to, which the people concerned are to know.
+    last = _last_renewals([c.pk for c in certificates])
     tell_failed([(last[c.pk], c) for c in certificates if c.pk in last and last[c.pk].state == S.FAILED], now=now)
-    plans = plan_renewals([c for c in certificates if not _stopped_by_a_person(last.get(c.pk))], at=now)
-    ready = [plan for plan in plans if plan.may_begin and _is_time(plan, now)]
-    begun = [renewal for renewal in begin_renewals(ready, actor=SCHEDULE, door=SCHEDULE_DOOR, begin=begin) if not renewal.already]
+    # 2. Plan all but those whose last renewal a person stopped.
+    stopped = {c.pk: why for c in certificates if (why := _stopped_by_a_person(last.get(c.pk)))}
+    plans = plan_renewals([c for c in certificates if c.pk not in stopped], at=now)
+    # 3. Begin what may begin, as far as the budget of its CA goes. An approval costs the CA nothing.
+    due = [plan for plan in plans if _is_due(plan.certificate, now)]
+    asked = [plan for plan in plans if plan.verdict is Verdict.NEEDS_APPROVAL]
+    ready = [plan for plan in due if plan.verdict is Verdict.GO]
+    affordable = [plan for plan in ready if budget.take(plan.issuer.pk)]
+    done.left += len(ready) - len(affordable)
+    renewals = begin_renewals([*affordable, *asked], actor=SCHEDULE, door=SCHEDULE_DOOR, begin=begin)
+    begun = [renewal for renewal in renewals if not renewal.already]
     asking = [renewal for renewal in begun if renewal.plan.verdict is Verdict.NEEDS_APPROVAL]
-    refused = [plan for plan in plans if plan.verdict is Verdict.REFUSED and _is_due(plan.certificate, now)]
-    needs_csr = [plan for plan in plans if plan.verdict is Verdict.NEEDS_CSR and _is_due(plan.certificate, now)]
+    # 4. Notify, and keep for lists and figures what needs a person.
+    refused = [plan for plan in due if plan.verdict is Verdict.REFUSED]
+    needs_csr = [plan for plan in due if plan.verdict is Verdict.NEEDS_CSR]
     tell_owners([*refused, *needs_csr], actor=SCHEDULE, now=now)
     tell_approvers(asking, now=now)
+    note_blocked(certificates, {plan.certificate.pk: _blocked_by(plan) for plan in plans} | stopped, last)
     done.renewed += [renewal for renewal in begun if renewal not in asking]
     done.asking += asking
     done.refused += refused
     done.needs_csr += needs_csr
 
 
-def _batches(now: datetime) -> Iterator[list[Certificate]]:
-    """Good certificates near their end that nothing follows yet, the most urgent first; keyset pages, so memory stays flat."""
-    living = CertificateRequest.objects.filter(renewed_from=OuterRef("pk")).exclude(state__in=DEAD)
-    horizon = now + timedelta(days=settings.PKI_RENEW_BEFORE_DAYS) * APPROVAL_LEAD
-    near_or_worthless = Q(not_after__lte=horizon) | Q(issuer__in=Issuer.objects.filter(state=Issuer.State.DISTRUSTED))
-    rows = Certificate.objects.filter(near_or_worthless, ~Exists(living), status=Certificate.Status.GOOD, not_after__gt=now)
-    rows = rows.select_related(*RELATED).order_by("not_after", "pk")
-    after: Certificate | None = None
-    while True:
-        page = list(rows.filter(_beyond(after))[:CHUNK] if after else rows[:CHUNK])
-        if not page:
-            return
-        after = page[-1]
-        near = [certificate for certificate in page if _approval_date(certificate) <= now]
-        if near:
-            yield near
-
-
-def _beyond(last: Certificate) -> Q:
-    return Q(not_after__gt=last.not_after) | Q(not_after=last.not_after, pk__gt=last.pk)
-
-
 def _is_due(certificate: Certificate, now: datetime) -> bool:
-    return certificate.alert_at is None or certificate.alert_at <= now or _is_worthless(certificate)
+    return candidate_of(certificate).is_due(now)
 
 
-def _is_worthless(certificate: Certificate) -> bool:
-    """Nobody is to rely on it any more, though it has not expired."""
-    return certificate.issuer.state == Issuer.State.DISTRUSTED
+def _blocked_by(plan: RenewalPlan) -> str:
+    match plan.verdict:
+        case Verdict.NEEDS_CSR:
+            return RenewalBlocked.NEEDS_CSR
+        case Verdict.NEEDS_APPROVAL:
+            return RenewalBlocked.APPROVAL
+        case Verdict.REFUSED if plan.decision is not None and plan.decision.outcome is Outcome.DENY:
+            return RenewalBlocked.POLICY
+        case Verdict.REFUSED:  # no CA that issues
+            return RenewalBlocked.FAILED
+    return ""
 
 
-def _approval_date(certificate: Certificate) -> datetime:
-    if certificate.alert_at is None or _is_worthless(certificate):
-        return certificate.not_before
-    return certificate.not_after - (certificate.not_after - certificate.alert_at) * APPROVAL_LEAD
+@transaction.atomic
+def note_blocked(
+    certificates: Sequence[Certificate],
+    blocked: Mapping[int, str],
+    last: Mapping[int, CertificateRequest],
+) -> None:
+    """Keep in each certificate's row why it is not renewed without a person; "" where it is."""
+    by_value: dict[str, list[int]] = {}
+    for certificate in certificates:
+        failed = certificate.pk in last and last[certificate.pk].state == S.FAILED
+        value = blocked.get(certificate.pk, "") or (RenewalBlocked.FAILED if failed else "")
+        if value != certificate.renewal_blocked:
+            by_value.setdefault(value, []).append(certificate.pk)
+    for value, ids in by_value.items():
+        Certificate.objects.filter(pk__in=ids, renewal_off_reason="").update(renewal_blocked=value)
 
 
-def _is_time(plan: RenewalPlan, now: datetime) -> bool:
-    return plan.verdict is Verdict.NEEDS_APPROVAL or _is_due(plan.certificate, now)
+def note_switched_off(*, now: datetime) -> int:
+    """Mark those near their end that a person switched off. Returns how many were marked now."""
+    rows = near_end(now).exclude(renewal_off_reason="").exclude(renewal_blocked=RenewalBlocked.OFF)
+    return rows.update(renewal_blocked=RenewalBlocked.OFF)
 
 
-def _last_renewals(certificates: Sequence[Certificate]) -> dict[int, CertificateRequest]:
-    rows = CertificateRequest.objects.filter(renewed_from__in=[c.pk for c in certificates]).order_by("pk")
+def _last_renewals(ids: Sequence[int]) -> dict[int, CertificateRequest]:
+    rows = CertificateRequest.objects.filter(renewed_from__in=ids).order_by("pk")
     return {row.renewed_from_id: row for row in rows if row.renewed_from_id is not None}
 
 
-def _stopped_by_a_person(last: CertificateRequest | None) -> bool:
-    """Somebody cancelled the last renewal (the portal itself says why when it cancels one), or refused its approval."""
+def _stopped_by_a_person(last: CertificateRequest | None) -> str:
+    """Return why no renewal is begun after one that a person stopped, "" where none was.
+
+    A person cancelled the last renewal (the portal itself says why when it cancels one), or
+    refused its approval.
+    """
     if last is None:
-        return False
-    if last.state == S.CANCELLED:
-        return not last.error
-    return last.state == S.REJECTED and Approval.objects.filter(request=last, granted=False).exists()
+        return ""
+    if last.state == S.CANCELLED and not last.error:
+        return RenewalBlocked.OFF
+    refused = last.state == S.REJECTED and Approval.objects.filter(request=last, granted=False).exists()
+    return RenewalBlocked.APPROVAL if refused else ""
 
 
 def retire_superseded(*, now: datetime) -> int:
@@ -222,3 +325,40 @@ def retire_superseded(*, now: datetime) -> int:
     if count:
         transaction.on_commit(begin_telling)
     return count
+
+
+def _alone(name: str, part: Callable[[Checked, datetime], None], done: Checked, *, now: datetime) -> None:
+    """Run one part of the night. One that fails is logged and alerted, and stops no other."""
+    cause = f"expiry:{name}"
+    try:
+        part(done, now)
+    except INTERRUPTIONS:
+        raise
+    except Exception as exc:
+        log.exception("expiry check: %s failed", name)
+        with transaction.atomic():
+            raise_alert(
+                kind="expiry_check_failed",
+                cause=cause,
+                # The error's text may quote anything, so only its type is in the mail.
+                message=f"The expiry check could not finish one of its parts ({name}): {type(exc).__name__}.",
+                next_step="The worker's log has the traceback. Run `manage.py check_expiry` when the cause is removed; "
+                "else the next night tries again.",
+                now=now,
+            )
+    else:
+        close_alerts(kind="expiry_check_failed", cause=cause, now=now)
+
+
+def _retire(done: Checked, now: datetime) -> None:
+    done.superseded_revoked = retire_superseded(now=now)
+
+
+def _alert_left(_done: Checked, now: datetime) -> None:
+    alert_what_is_left(now=now)
+
+
+_NIGHTLY: tuple[tuple[str, Callable[[Checked, datetime], None]], ...] = (
+    ("superseded certificates", _retire),
+    ("alerts", _alert_left),
+)

@@ -80,7 +80,7 @@ def plan_renewals(
     the portal itself, which renews in the name of the first requester. Select RELATED with the certificates.
     """
     blocked = blocked_keys({c.spki_sha256 for c in certificates})
-    asked = {issuer.pk: _asked_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
+    asked = {issuer.pk: issuer_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
     drafts = [_draft(c, wish, user, asked[c.issuer_id], blocked=c.spki_sha256 in blocked, at=at) for c in certificates]
     first = _judged(drafts, at=at)
     adapted = [_adapted(plan, wish, user) for plan in first]
@@ -90,7 +90,7 @@ def plan_renewals(
     return _with_approvals(adapted, at=at)
 
 
-def _asked_now(issuer: Issuer) -> Issuer:
+def issuer_now(issuer: Issuer) -> Issuer:
     """The CA that renews what this one issued: itself, the one that has taken over from it, or else the default CA."""
     latest = latest_issuer(issuer)
     if latest.state == Issuer.State.ACTIVE:

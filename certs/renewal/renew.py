@@ -16,6 +16,7 @@ from audit.log import Actor, Event, record, record_many
 from certs.access.permissions import Authority
 from certs.errors import Conflict, PolicyRefused
 from certs.models import Certificate, CertificateRequest, RequestCSR, new_public_id
+from certs.renewal.due import DEAD
 from certs.renewal.plan import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals
 from certs.terms import RequestState as S
 from certs.workflow.answers import answer
@@ -24,8 +25,6 @@ from certs.workflow.issuance import validity_data
 from certs.workflow.states import Move, transition_many
 from certs.workflow.succession import SCHEDULE_DOOR, newest_of, stops_lineage
 from keys.lifecycle import blocked_keys
-
-DEAD = (S.REJECTED, S.FAILED, S.CANCELLED)  # as in the constraint request_renewal_once
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,11 @@ PKI_SCHEDULES = {
     "status: CRLs and OCSP responders": {"task": "certs.tasks.publish_status", "every_seconds": 15},
     "workflow: resume when keys are back": {"task": "certs.tasks.sweep_keys", "every_seconds": 15},
     "keys: destroy what is to be destroyed": {"task": "certs.tasks.destroy_keys", "every_seconds": 60},
+    # As often as `certs.renewal.budget.EVERY` says: a run begins what its CA is to do until the next.
+    "certificates: renew what cannot wait for the night": {
+        "task": "certs.tasks.renew_due",
+        "every_seconds": 900,
+    },
     "sign-in: sum up what was tried": {
         "task": "certs.tasks.close_sign_in_windows",
         "every_seconds": 60,
@@ -225,6 +230,8 @@ PKI_CA_RETRY_SECONDS = (1, 2, 4)
 PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", default=False)
 PKI_CA_API_WAIT_SECONDS = env_int("PKI_CA_API_WAIT_SECONDS", 10, maximum=50)
 PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1, maximum=397)
+# Renewals that one CA is asked for in a minute; 0: half of what it was measured to do.
+PKI_RENEW_BUDGET = env_int("PKI_RENEW_BUDGET", 0)
 # CRLs of own CAs: how long one may be relied on, how often a new one is made though nothing changed,
 # how many certificates share one (0: all of a CA's; few clients can use CRL shards, see
 # docs/operations/crl-and-ocsp.md). OCSP answers may be kept for the minutes; caches keep them for one.

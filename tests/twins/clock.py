@@ -1,0 +1,76 @@
+"""A clock that tests move: the database's, which is the clock of record, and Python's with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import time_machine
+from django.db import connection
+
+from audit.vendor import on_postgresql
+
+# Found before PostgreSQL's own function by sessions whose search_path names this schema first.
+_CLOCK = """
+CREATE SCHEMA IF NOT EXISTS moved_clock;
+CREATE OR REPLACE FUNCTION moved_clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+$$ SELECT current_setting('moved_clock.now')::timestamptz $$;
+SET search_path = moved_clock, pg_catalog, public;
+"""
+
+
+def _strftime(form: str, moment: str) -> str:
+    """SQLite's strftime for the moment 'now', to the second."""
+    if moment != "now":
+        raise ValueError("only the clock is moved")
+    return datetime.now(tz=UTC).strftime(form.replace("%f", "%S.000"))
+
+
+class MovedClock:
+    """Stands still until it is moved. Only this thread's database session follows."""
+
+    def __init__(self, start: datetime) -> None:
+        self._traveller = time_machine.travel(start, tick=False)
+        self._coordinates = self._traveller.start()
+        self.now = start
+        self._set()
+
+    def move(self, by: timedelta) -> datetime:
+        return self.move_to(self.now + by)
+
+    def move_to(self, moment: datetime) -> datetime:
+        self.now = moment
+        self._coordinates.move_to(moment)
+        self._set()
+        return moment
+
+    def _set(self) -> None:
+        if on_postgresql():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('moved_clock.now', %s, false)", [self.now.isoformat()])
+
+    def stop(self) -> None:
+        self._traveller.stop()
+
+
+@contextmanager
+def moved_clock(start: datetime | None = None) -> Iterator[MovedClock]:
+    """Stop the clock at `start` (now, to the second, by default) for the block."""
+    moment = (start or datetime.now(tz=UTC)).replace(microsecond=0)
+    if on_postgresql():
+        with connection.cursor() as cursor:
+            cursor.execute(_CLOCK)
+    else:
+        connection.ensure_connection()
+        connection.connection.create_function("strftime", 2, _strftime)
+    clock = MovedClock(moment)
+    try:
+        yield clock
+    finally:
+        clock.stop()
+        if on_postgresql():
+            with connection.cursor() as cursor:
+                cursor.execute("RESET search_path; DROP SCHEMA moved_clock CASCADE")
+        else:
+            connection.close()  # forgets the function
