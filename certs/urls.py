@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from certs.views import alerts, ask, certificates, lifecycle, pki, requests, session, tokens
+from certs.views import alerts, ask, certificates, lifecycle, machinery, pki, requests, session, tokens
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
@@ -38,6 +38,7 @@ urlpatterns = [
     path("certificates/<str:cert_id>/revoke/", lifecycle.revoke_page, name="certificate-revoke"),
     path("certificates/<str:cert_id>/release/", lifecycle.release_page, name="certificate-release"),
     path("certificates/<str:cert_id>/<str:form>", certificates.download, name="download"),
+    path("machinery/", machinery.index, name="machinery"),
     path("alerts/", alerts.index, name="alerts"),
     path("alerts/<int:pk>/close/", alerts.close, name="alert-close"),
     path("tokens/", tokens.index, name="tokens"),

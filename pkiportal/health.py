@@ -20,6 +20,8 @@ from audit.models import AuditUnsealed
 from certs.ca.registry import get_ca_client
 from certs.models import Issuer, OperatorAlert, OutgoingMail
 from certs.ocsp.signers import NobodySpeaks, NoResponder, signer_for
+from certs.schedules.machinery import beat_status, is_stuck, jobs, stuck_requests
+from certs.schedules.queues import BrokerUnreachable, queue_states
 from certs.workflow.publishing import own_issuing_cas
 from keys.errors import KeyBackendError
 from keys.registry import is_answering
@@ -183,6 +185,29 @@ def _mail() -> str:
     return f"{count} mail(s) wait for more than 10 minutes" if count else ""
 
 
+def _schedules() -> str:
+    now = database_now()
+    beat = beat_status(now)
+    if beat.dead and beat.silent_since is not None:
+        return f"beat has given no sign of life since {beat.silent_since:%Y-%m-%d %H:%M:%S} UTC"
+    missed = [job.name for job in jobs(now, beat) if job.missed]
+    return f"not run in time: {', '.join(missed[:5])}" if missed else ""
+
+
+def _queues() -> str:
+    now = database_now()
+    try:
+        stuck = [queue.name for queue in queue_states() if is_stuck(queue, now)]
+    except BrokerUnreachable:
+        return ""  # the part `broker` says so
+    return f"nothing is finished in: {', '.join(stuck)}" if stuck else ""
+
+
+def _requests() -> str:
+    stuck = stuck_requests(database_now())
+    return f"{stuck.count} request(s) do not move, the oldest since {stuck.oldest_at:%Y-%m-%d %H:%M:%S} UTC" if stuck.count else ""
+
+
 _EVERYONE = frozenset(Serve)
 _WRITERS = frozenset({Serve.ALL, Serve.PORTAL, Serve.CA})
 
@@ -223,6 +248,25 @@ PARTS: dict[str, Part] = {
         _sealer,
         frozenset(),
         "Events are written, but not sealed: look at the worker of the queue `audit`. Issuance works.",
+        in_database=True,
+    ),
+    "schedules": Part(
+        _schedules,
+        frozenset(),
+        "Jobs are late: look at beat and at /machinery/. Requests are accepted and issued.",
+        in_database=True,
+    ),
+    "queues": Part(
+        _queues,
+        frozenset(),
+        "Work of these queues waits: look at their workers. Requests are accepted and stored.",
+        in_database=True,
+        used_by=_WRITERS,
+    ),
+    "requests": Part(
+        _requests,
+        frozenset(),
+        "These requests wait for nothing that is known: look at the workers. Others go on.",
         in_database=True,
     ),
     "mail": Part(

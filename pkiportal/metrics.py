@@ -12,6 +12,7 @@ import hmac
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -29,6 +30,7 @@ from certs.ca.lifetime import end_of
 from certs.ca.responders import newest_responder
 from certs.inventory import expiring, needing_action
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, CRLPoint, Issuer, OperatorAlert, OutgoingMail, Revocation
+from certs.schedules.machinery import machinery
 from certs.workflow.publishing import own_issuing_cas, own_roots
 from certs.workflow.states import UNFINISHED
 
@@ -125,6 +127,40 @@ def samples() -> Iterator[Sample]:
         stopped = float(issuer.circuit_opened_at is not None)
         yield Sample("pki_ca_stopped", "1 while nothing is sent to this CA.", stopped, ("issuer", issuer.name))
     yield from _ends()
+    yield from _machinery(now)
+
+
+def _machinery(now: datetime) -> Iterator[Sample]:
+    """Beat, jobs, queues and what does not move; the queues are left out while the broker does not answer."""
+    found = machinery(now)
+    silent = (now - found.beat.silent_since).total_seconds() if found.beat.silent_since else 0
+    yield Sample("pki_beat_silent_seconds", "Seconds since beat's last lease ended; alarm above 60.", silent)
+    for job in found.jobs:
+        label = ("job", job.name)
+        yield Sample("pki_job_missed", "1 while a job has not succeeded in its period.", float(job.missed), label)
+        done = job.done_until.timestamp()
+        yield Sample("pki_job_done_until_timestamp_seconds", "The newest period of a job that succeeded.", done, label)
+        if job.seconds is not None:
+            yield Sample("pki_job_last_duration_seconds", "How long the last run of a job took.", job.seconds, label)
+    for queue in found.queues or ():
+        label = ("queue", queue.name)
+        yield Sample("pki_queue_messages", "Messages that wait in a queue.", queue.length, label)
+        age = (now - queue.oldest_at).total_seconds() if queue.oldest_at else 0
+        yield Sample("pki_queue_oldest_message_seconds", "Age of the oldest message that waits in a queue.", max(age, 0), label)
+        stuck = float(queue in found.stuck_queues)
+        yield Sample("pki_queue_stuck", "1 while messages wait and no task of the queue ends.", stuck, label)
+    yield Sample(
+        "pki_requests_stuck",
+        "Requests that are open, wait for nothing that is known, and have not moved for a minute.",
+        found.stuck_requests.count,
+    )
+    oldest = (now - found.stuck_requests.oldest_at).total_seconds() if found.stuck_requests.oldest_at else 0
+    yield Sample("pki_request_oldest_stuck_seconds", "Since when the oldest of them has not moved.", oldest)
+    waiting = (now - found.mails.oldest_at).total_seconds() if found.mails.oldest_at else 0
+    yield Sample("pki_mail_oldest_unsent_seconds", "Age of the oldest mail that waits to be sent.", waiting)
+    if found.newest_checkpoint_at is not None:
+        newest = found.newest_checkpoint_at.timestamp()
+        yield Sample("pki_audit_newest_checkpoint_timestamp_seconds", "When the audit log was last sealed.", newest)
 
 
 def _ends() -> Iterator[Sample]:

@@ -12,9 +12,14 @@ from django.conf import settings  # noqa: E402
 
 from pkiportal.chunked_bodies import ChunkedBodies  # noqa: E402
 from pkiportal.garbage import collect_seldom  # noqa: E402
+from pkiportal.missed_run_alarm import MissedRunAlarm  # noqa: E402
 from pkiportal.served import STATUS_PATHS, Serve, serves  # noqa: E402
 from pkiportal.status_information import StatusInformation  # noqa: E402 - the apps are loaded now
 
 _served = StatusInformation(_django) if serves(Serve(settings.PKI_SERVE), STATUS_PATHS) else _django
-application = ChunkedBodies(_served)
+# The processes that people's pages come from reach the broker and the mail server, which the watch needs.
+_watched = (
+    MissedRunAlarm(_served) if settings.PKI_ALARM_EVERY_SECONDS and Serve(settings.PKI_SERVE) in {Serve.ALL, Serve.PORTAL} else _served
+)
+application = ChunkedBodies(_watched)
 collect_seldom()

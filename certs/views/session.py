@@ -18,6 +18,7 @@ from certs.access import login_limits
 from certs.access.permissions import Permission, holds
 from certs.errors import Busy
 from certs.inventory import open_alerts
+from certs.schedules.alarm import KINDS
 from certs.views.client_address import client_address
 
 LOCKED = (
@@ -112,8 +113,9 @@ def admin_door(request: HttpRequest) -> HttpResponse:
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """For every page: whether alerts are this user's business, and how many are open."""
+    """For every page: whether alerts are this user's business, how many are open, and whether the machinery stands still."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated or not holds(user, Permission.SEE_EVERY_TEAM):
-        return {"may_see_alerts": False, "alert_count": 0}
-    return {"may_see_alerts": True, "alert_count": open_alerts().count()}
+        return {"may_see_alerts": False, "alert_count": 0, "machinery_alert": ""}
+    broken = open_alerts().filter(kind__in=KINDS).values_list("message", flat=True).first()
+    return {"may_see_alerts": True, "alert_count": open_alerts().count(), "machinery_alert": broken or ""}

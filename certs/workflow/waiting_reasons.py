@@ -12,6 +12,7 @@ from certs.terms import RequestState as S
 from certs.workflow.canvas import STEP_TASKS, SUBMIT_TO_REMOTE, first_task_of, queue_of
 from certs.workflow.states import UNFINISHED
 
+WAITS_FOR_WORKER = "Waits for a worker of the queue"
 AT_WORK = timedelta(seconds=3)  # a state that a request leaves within this time needs no reason
 
 
@@ -69,7 +70,7 @@ def waiting_reason_of_order(order: BulkOrder) -> str:
 
 def waits_for_worker(queues: Iterable[str]) -> str:
     """Return the words for a request that no worker has taken up."""
-    return f"Waits for a worker of the queue {' or '.join(queues)}"
+    return f"{WAITS_FOR_WORKER} {' or '.join(queues)}"
 
 
 def _chunks_nobody_took_up(order: BulkOrder) -> list[BulkChunk]:

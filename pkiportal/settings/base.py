@@ -263,6 +263,8 @@ PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
 PKI_NL_PROVIDER = env_choice("PKI_NL_PROVIDER", "", choices=["", "anthropic"])
 # Addresses or networks of the proxies before the portal, whose X-Forwarded-For is believed (who signs in from where).
 PKI_TRUSTED_PROXIES = env_networks("PKI_TRUSTED_PROXIES")
+# How often each web process looks whether jobs, queues and workers do what they must; 0: never.
+PKI_ALARM_EVERY_SECONDS = env_int("PKI_ALARM_EVERY_SECONDS", 15, minimum=0, maximum=3600)
 # A worker whose slots are occupied for so long while no task runs ends itself; what it touches as long as it can take messages.
 PKI_WORKER_STUCK_SECONDS = env_int("PKI_WORKER_STUCK_SECONDS", 30, minimum=5, maximum=86_400)
 PKI_WORKER_PROGRESS_FILE = env_path("PKI_WORKER_PROGRESS_FILE", f"{tempfile.gettempdir()}/worker-progress")

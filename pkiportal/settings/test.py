@@ -17,7 +17,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from pkiportal.env import env_str
+from pkiportal.env import env_int, env_str
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
 
 _WORKER = env_str("PYTEST_XDIST_WORKER", "main")
@@ -69,6 +69,8 @@ DATABASES = _databases(env_str("PKI_TEST_DATABASE", "postgres"))
 _REDIS_URL = env_str("PKI_TEST_REDIS_URL")
 CELERY_BROKER_URL = f"{_REDIS_URL.rsplit('/', 1)[0]}/{_WORKER_NUMBER}" if _REDIS_URL else "memory://"
 CELERY_BROKER_TRANSPORT_OPTIONS |= {} if _REDIS_URL else {"polling_interval": 0.01}
+
+PKI_ALARM_EVERY_SECONDS = env_int("PKI_ALARM_EVERY_SECONDS", 0)  # a thread's connection would outlive the test's database
 
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast; no password outlives a test

@@ -120,6 +120,7 @@ PAGES: dict[str, list[Page]] = {
     "certificate-release": [Page(act, of("certificates")), Page(act, of("certificates"), nothing)],
     "download": [Page(see, of("certificates", "cert.pem"))],
     "alerts": [Page(see_alerts, once=True)],
+    "machinery": [Page(see_alerts, once=True)],
     "alert-close": [Page(close_alerts, lambda things, _w: [things.alert], nothing, once=True)],
     "tokens": [Page(everybody, once=True), Page(ask_for, data=token_form)],
     "token-revoke": [Page(own, of("tokens"), nothing)],

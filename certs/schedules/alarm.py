@@ -1,0 +1,200 @@
+"""The missed-run alarm: web processes watch what runs on schedules, queues and workers.
+
+It depends on nothing that it watches: no beat, no queue, no worker. Each web process checks; an open
+alert is one row (`alert_open_once`), and a compare-and-set on its `AlarmMail` decides which process
+sends the mail, straight to the mail server. A mail that could not be sent is tried again by
+whichever process comes next. Without the database there is nothing to check: `/readyz` is 503.
+"""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+from django.db import transaction
+from django.db.models import Q
+from django.template.loader import render_to_string
+
+from audit.clock import database_now
+from certs.models import AlarmMail, BeatLease, OperatorAlert
+from certs.notifications.alerts import close_alerts
+from certs.schedules.leader import ONLY_ROW
+from certs.schedules.machinery import UNSEALED_AFTER, JobStatus, Machinery, machinery
+
+log = logging.getLogger(__name__)
+
+BEAT_DEAD, JOB_MISSED, QUEUE_STUCK = "beat_dead", "job_missed", "queue_stuck"
+REQUEST_STUCK, AUDIT_UNSEALED = "request_stuck", "audit_unsealed"
+KINDS = (BEAT_DEAD, JOB_MISSED, QUEUE_STUCK, REQUEST_STUCK, AUDIT_UNSEALED)
+
+REOPEN = timedelta(minutes=10)  # what comes back within this time has had its mail
+SEND_LEASE = timedelta(seconds=30)
+SMTP_TIMEOUT = 5  # seconds
+LONGEST_PAUSE = timedelta(minutes=10)
+NAMED_AT_MOST = 5
+GUIDE = "docs/operations/schedules.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that a person must look at. `kind` and `cause` are those of its alert."""
+
+    kind: str
+    cause: str
+    message: str
+    next_step: str
+
+
+def check(now: datetime) -> list[Problem]:
+    """Look at the machinery, open and close its alerts, and send the mails that are due.
+
+    Effects: rows of `OperatorAlert` and `AlarmMail`, in a transaction of their own; then, outside
+    it, mails. Raises database errors only.
+    """
+    _first_sign_of_life(now)
+    found = machinery(now)
+    problems = list(find_problems(found))
+    with transaction.atomic():
+        for problem in problems:
+            _raise(problem, now)
+        _close_others(problems, now, queues_known=found.queues is not None)
+    send_mails(now)
+    return problems
+
+
+def find_problems(found: Machinery) -> Iterable[Problem]:
+    """Return what is wrong. What follows from a dead beat or a stuck queue is not named beside it."""
+    now = found.now
+    if found.beat.dead and found.beat.silent_since is not None:
+        yield Problem(
+            BEAT_DEAD,
+            "beat",
+            f"Beat has given no sign of life since {found.beat.silent_since:%d %b %Y %H:%M:%S} UTC, so nothing that runs on a schedule"
+            f" runs: renewals, CRLs, the audit log's seal, mails.",
+            f"Start beat again (`celery -A pkiportal beat`, or the service `beat`) and look at its log on {found.beat.host or 'its host'}."
+            " What was missed is caught up within minutes.",
+        )
+    stuck = found.stuck_queues
+    for queue in stuck:
+        last = f"since {queue.finished_at:%d %b %Y %H:%M:%S} UTC" if queue.finished_at else "yet"
+        yield Problem(
+            QUEUE_STUCK,
+            f"queue:{queue.name}",
+            f"{queue.length} message(s) wait in the queue {queue.name}, the oldest since {queue.oldest_at:%H:%M:%S} UTC,"
+            f" and no worker has finished anything from there {last}.",
+            f"Is a worker of the queue {queue.name} running? Restart it, and look at its log for errors of the broker,"
+            " the database or Vault.",
+        )
+    if not found.beat.dead and not stuck:
+        for job in found.missed_jobs:
+            yield _missed(job)
+    waiting = found.stuck_requests
+    if waiting.count and waiting.oldest_at is not None and not stuck:
+        yield Problem(
+            REQUEST_STUCK,
+            "requests",
+            f"{waiting.count} request(s) do not move and wait for nothing that is known, the oldest since"
+            f" {waiting.oldest_at:%d %b %Y %H:%M:%S} UTC.",
+            "Open the oldest of the unfinished requests to see its step, and look at the log of the workers of that queue.",
+        )
+    oldest = found.unsealed_events.oldest_at
+    if oldest is not None and now - oldest > UNSEALED_AFTER:
+        newest = found.newest_checkpoint_at
+        sealed = f"The newest checkpoint is of {newest:%d %b %Y %H:%M:%S} UTC." if newest else "It was never sealed."
+        yield Problem(
+            AUDIT_UNSEALED,
+            "audit",
+            f"The audit log is not sealed: {found.unsealed_events.count} event(s) wait, the oldest since"
+            f" {oldest:%d %b %Y %H:%M:%S} UTC. {sealed}",
+            "Look at the log of the worker of the queue `audit`: its sealing key, its disk and its sinks."
+            " Events are kept, and issuance goes on.",
+        )
+
+
+def _missed(job: JobStatus) -> Problem:
+    expected = f"{job.expected_at:%d %b %Y %H:%M} UTC" if job.expected_at else "its time"
+    last = f"The last run began {job.started_at:%d %b %Y %H:%M} UTC and ended as: {job.state}." if job.started_at else "It has never run."
+    return Problem(
+        JOB_MISSED,
+        f"job:{job.name}"[:128],
+        f"The job “{job.name}” should have run at {expected} and has not succeeded since. {last} {job.error}".strip(),
+        f"Look at the log of the worker that runs {job.task}. The job is tried again by itself; /machinery/ shows each run.",
+    )
+
+
+def _first_sign_of_life(now: datetime) -> None:
+    """Where no beat ever led, the time until one is missed begins now."""
+    if not BeatLease.objects.filter(pk=ONLY_ROW).exists():
+        BeatLease.objects.bulk_create([BeatLease(pk=ONLY_ROW, holder="", host="", since=now, until=now)], ignore_conflicts=True)
+
+
+def _raise(problem: Problem, now: datetime) -> None:
+    """Open the alert with its mail, or count up the open one. Needs an open transaction."""
+    same = OperatorAlert.objects.select_for_update(of=("self",)).filter(kind=problem.kind, cause=problem.cause)
+    recent = same.filter(Q(closed_at=None) | Q(closed_by=None, closed_at__gt=now - REOPEN)).order_by("-raised_at").first()
+    if recent is not None:
+        recent.closed_at, recent.last_seen_at, recent.message = None, now, problem.message[:1000]
+        recent.save(update_fields=["closed_at", "last_seen_at", "message"])
+        return
+    alert, opened = OperatorAlert.objects.get_or_create(
+        kind=problem.kind,
+        cause=problem.cause,
+        closed_at=None,
+        defaults={
+            "message": problem.message[:1000],
+            "next_step": problem.next_step[:500],
+            "raised_at": now,
+            "last_seen_at": now,
+        },
+    )
+    if opened:
+        AlarmMail.objects.create(alert=alert)
+
+
+def _close_others(problems: Iterable[Problem], now: datetime, *, queues_known: bool) -> None:
+    """Close what is over. What cannot be seen while the broker is away stays open."""
+    current = {(problem.kind, problem.cause) for problem in problems}
+    kinds = [kind for kind in KINDS if queues_known or kind != QUEUE_STUCK]
+    for kind, cause in OperatorAlert.objects.filter(kind__in=kinds, closed_at=None).values_list("kind", "cause"):
+        if (kind, cause) not in current:
+            close_alerts(kind=kind, cause=cause, now=now)
+
+
+def send_mails(now: datetime) -> int:
+    """Send the mails of alerts that are still open; return how many went out. One process sends each."""
+    free = Q(lease_until=None) | Q(lease_until__lte=now) | Q(lease_until__gt=now + LONGEST_PAUSE + SEND_LEASE)
+    due = AlarmMail.objects.filter(free, sent_at=None, alert__closed_at=None)
+    sent = 0
+    for mail in due.select_related("alert").order_by("alert_id"):
+        until = now + SEND_LEASE
+        if not AlarmMail.objects.filter(free, pk=mail.pk, sent_at=None).update(lease_until=until):
+            continue  # another process is at it
+        sent += _send(mail, until)
+    return sent
+
+
+def _send(mail: AlarmMail, until: datetime) -> bool:
+    message = EmailMessage(
+        f"[PKI Portal] {' '.join(mail.alert.message.split())[:150]}",
+        render_to_string("email/alarm.txt", {"alert": mail.alert, "base_url": settings.PKI_PORTAL_URL, "guide": GUIDE}),
+        settings.DEFAULT_FROM_EMAIL,
+        settings.PKI_OPERATOR_EMAILS,
+        headers={"Auto-Submitted": "auto-generated", "Message-ID": f"<alarm.{mail.pk}.{mail.alert.raised_at:%Y%m%d%H%M%S}@pki-portal>"},
+        connection=get_connection(timeout=SMTP_TIMEOUT),
+    )
+    mine = AlarmMail.objects.filter(pk=mail.pk, lease_until=until)
+    try:
+        message.send()
+    except (OSError, smtplib.SMTPException, ValueError) as exc:
+        pause = min(timedelta(seconds=30) * 2 ** min(mail.tries, 8), LONGEST_PAUSE)
+        error = type(exc).__name__
+        mine.update(tries=mail.tries + 1, last_error=error, lease_until=database_now() + pause)
+        log.warning("the mail about an alert could not be sent (try %d): %s: %s", mail.tries + 1, mail.alert.message, error)
+        return False
+    mine.update(sent_at=database_now(), tries=mail.tries + 1, last_error="", lease_until=None)
+    return True

@@ -1,0 +1,67 @@
+"""A thread of each web process that looks at the machinery: what runs on a schedule is watched from outside that schedule."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.conf import settings
+from django.db import Error, connection
+
+from audit.clock import database_now
+from certs.schedules.alarm import check
+
+log = logging.getLogger(__name__)
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+FIRST_LOOK_AFTER = 4  # pauses: after a start of everything at once, beat and workers come up in that time
+
+
+class MissedRunAlarm:
+    """A WSGI application that starts the watch at its first request, so after the server has forked, and hands all on.
+
+    Health checks come every few seconds, so the first request comes soon.
+    """
+
+    def __init__(self, behind: Application) -> None:
+        self._behind = behind
+        self._starting = threading.Lock()
+        self._started = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not self._started:
+            self._start()
+        return self._behind(environ, start_response)
+
+    def _start(self) -> None:
+        with self._starting:
+            if not self._started:
+                self._started = True
+                threading.Thread(target=watch, name="missed-run-alarm", daemon=True).start()
+
+
+def watch() -> None:
+    """Look every PKI_ALARM_EVERY_SECONDS until the process ends."""
+    pause, answers = threading.Event(), True
+    pause.wait(FIRST_LOOK_AFTER * settings.PKI_ALARM_EVERY_SECONDS)
+    while True:
+        answers = look(answered=answers)
+        pause.wait(settings.PKI_ALARM_EVERY_SECONDS)
+
+
+def look(*, answered: bool) -> bool:
+    """Check once. Returns whether the database answered; one that stopped answering is one log line."""
+    try:
+        check(database_now())
+    except Error as exc:
+        if answered:
+            log.warning("the missed-run alarm waits for the database: %s", type(exc).__name__)
+        return False
+    except Exception:
+        log.exception("the missed-run alarm could not look; it tries again")  # a thread that ended would watch nothing
+        return True
+    finally:
+        connection.close()  # a few milliseconds each time, and none is held in between
+    return True
