@@ -24,7 +24,7 @@ from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.workflow.bulk.drafting import lines_of
 from certs.workflow.bulk.ordering import Wish, judge_lines, order_at_once
 from certs.workflow.bulk.progress import as_json, progress
-from certs.workflow.bulk.reading import lines_of_items, read_lines
+from certs.workflow.bulk.reading import lines_of_items, read_complete_lines
 from certs.workflow.bulk.reads import SeenLine, Show, Sort, lines_page
 from certs.workflow.bulk.results import download, file_of
 from certs.workflow.issuance import Requester
@@ -62,7 +62,7 @@ def upload(request: HttpRequest, file: File[UploadedFile], options: Form[UploadO
         )
     # One octet more than is allowed tells a file that is too large, without reading all of it.
     name = str(file.name or "")
-    lines = read_lines(file.read(settings.PKI_BULK_MAX_BYTES + 1), filename=name, requester=requester)
+    lines = read_complete_lines(file.read(settings.PKI_BULK_MAX_BYTES + 1), filename=name, requester=requester)
     return _ordered(lines, requester, options, title=name)
 
 

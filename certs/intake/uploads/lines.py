@@ -14,7 +14,7 @@ class Line:
 
     `number` counts rows as a person does (the header of a table is row 1), CSRs by position. `spec` is None for a line that
     cannot be used; then `problem` says why and what would pass, `field` the column or "csr", `problem_class` the
-    RefusalClass of a refused CSR.
+    RefusalClass of a refused CSR. `completed` are the names that got the team's default domain.
     """
 
     number: int
@@ -25,6 +25,7 @@ class Line:
     problem: str = ""
     field: str = ""
     problem_class: str = ""
+    completed: tuple[str, ...] = ()
 
 
 class Changed(Collection[Line]):

@@ -58,7 +58,7 @@ def row_line(row: Row, rules: Rules) -> Line:
     owner = cells["owner"] if _OWNER.fullmatch(cells["owner"]) else ""
     try:
         _check_row(row, owner)
-        spec, notes = (_brought if cells["csr"] else _asked)(cells, rules)
+        spec, notes, completed = (_brought if cells["csr"] else _asked)(cells, rules)
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
             raise
@@ -66,7 +66,7 @@ def row_line(row: Row, rules: Rules) -> Line:
     except InputRefused as refused:
         problem = f"{refused.message} {refused.next_step}".strip()
         return Line(row.number, row.source, None, owner=owner, notes=row.notes, problem=problem, field=refused.field)
-    return Line(row.number, row.source, spec, owner=owner, notes=(*row.notes, *notes))
+    return Line(row.number, row.source, spec, owner=owner, notes=(*row.notes, *notes), completed=completed)
 
 
 def _check_row(row: Row, owner: str) -> None:
@@ -78,8 +78,8 @@ def _check_row(row: Row, owner: str) -> None:
         raise InputRefused("This is no team.", field="owner", next_step="Write the team's short name: letters, digits, - and _.")
 
 
-def _asked(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str]]:
-    """A certificate whose key the portal makes."""
+def _asked(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str], tuple[str, ...]]:
+    """A certificate whose key the portal makes, the notes, and the names that were completed."""
     notes: list[str] = []
     hosts = _hosts(cells, rules, notes)
     if not hosts:
@@ -96,16 +96,18 @@ def _asked(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[s
         not_after=validity.not_after,
         profile=_profile(cells["profile"], rules.defaults, notes),
     )
-    return spec, notes
+    return spec, notes, tuple(host.name for host in hosts if host.completed)
 
 
-def _brought(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str]]:
-    """A certificate for the key of a CSR; what the other cells say about names and key must be what the CSR says."""
+def _brought(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str], tuple[str, ...]]:
+    """The same for the key of a CSR, whose names are complete; what the other cells say about names
+    and key must be what the CSR says.
+    """
     facts = judge_request(cells["csr"].encode("utf-8", "replace"), rules)
     _check_agreement(cells, facts, rules)
     notes = list(stripped_notes(facts))
     validity, profile = _validity(cells["validity_days"], rules.defaults, notes), _profile(cells["profile"], rules.defaults, notes)
-    return request_spec(facts, validity, profile), notes
+    return request_spec(facts, validity, profile), notes, ()
 
 
 def _check_agreement(cells: dict[str, str], facts: CSRFacts, rules: Rules) -> None:

@@ -38,13 +38,17 @@ def rules_from_wire(line: bytes) -> Rules:
 
 def line_to_wire(line: Line) -> bytes:
     """One line of JSON, a list: its words are said ten thousand times."""
-    told = [line.number, line.source, line.owner, line.notes, line.problem, line.field, line.problem_class, _spec_to_wire(line.spec)]
+    told = [
+        *(line.number, line.source, line.owner, line.notes, line.problem, line.field),
+        *(line.problem_class, line.completed, _spec_to_wire(line.spec)),
+    ]
     return json.dumps(told, separators=(",", ":")).encode() + b"\n"
 
 
 def line_from_wire(told: list[Any]) -> Line:
-    number, source, owner, notes, problem, field, problem_class, spec = told
-    return Line(number, source, _spec_from_wire(spec), owner, tuple(notes), problem, field, problem_class)
+    number, source, owner, notes, problem, field, problem_class, completed, wire_spec = told
+    spec = _spec_from_wire(wire_spec)
+    return Line(number, source, spec, owner, tuple(notes), problem, field, problem_class, tuple(completed))
 
 
 def _spec_to_wire(spec: CertificateSpec | None) -> list[Any] | None:

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import openpyxl
@@ -118,7 +118,20 @@ def _text(cell: Any) -> str:
         return str(int(value))
     if isinstance(value, datetime) and value.time() == time():
         return value.date().isoformat()
+    if isinstance(value, timedelta):
+        return _duration(value)
     return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _duration(value: timedelta) -> str:
+    """Whole days as the column validity_days reads them, else hours, minutes and seconds as the cell
+    shows them: `str` would say "1 day, 12:30:00".
+    """
+    if value == timedelta(days=value.days):
+        return f"{value.days} days"
+    minutes, seconds = divmod(round(abs(value.total_seconds())), 60)
+    sign = "-" if value < timedelta() else ""
+    return f"{sign}{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def _refused(message: str, next_step: str) -> InputRefused:

@@ -37,6 +37,32 @@ def read_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[
         return read_upload(data, filename=filename, defaults=rules.defaults, domains=rules.domains, limits=rules.limits)
 
 
+class NameNotComplete(InputRefused):
+    """A table of a program has a name without its domain."""
+
+    status = 400
+
+
+def read_complete_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[Line]:
+    """`read_lines` for a channel that shows no plan: a name is completed only where a person sees
+    the completed name before it is ordered.
+
+    Raises NameNotComplete, which names the first such line and the name that would pass.
+    """
+    lines = read_lines(data, filename=filename, requester=requester)
+    bare = [(line.source, line.completed[0]) for line in lines if line.completed]
+    if bare:
+        source, name = bare[0]
+        label = name.removesuffix(f".{requester.team.default_domain}")
+        more = f" The same holds for {len(bare) - 1} more." if len(bare) > 1 else ""
+        raise NameNotComplete(
+            f"{source}: {label!r} is no full domain name. Nothing was ordered.{more}",
+            field="file",
+            next_step=f"Write the name with its domain, for example {name}.",
+        )
+    return lines
+
+
 def lines_of_items(items: Sequence[Mapping[str, str]], *, requester: Requester) -> list[Line]:
     """Items with the columns of a table, as REST sends them. Raises InputRefused for too many, CSRRefused for a secret in any."""
     requester.check()  # before anything of the items is looked at

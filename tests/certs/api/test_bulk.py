@@ -114,7 +114,9 @@ def test_refused_lines_fail_alone_on_record_by_default(api: Api) -> None:
     assert all(row["reason"] for row in rows)
 
 
-LIKE_A_FILE = b"name,key\nok1.example.com,P-256\nnot a name!,P-256\nok2.evil.org,P-256\nok3,banana\n,P-256\nok4,P-256\n"
+LIKE_A_FILE = (
+    b"name,key\nok1.example.com,P-256\nnot a name!,P-256\nok2.evil.org,P-256\nok3.example.com,banana\n,P-256\nok4.example.com,P-256\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +203,16 @@ def test_upload_is_ordered_and_strange_fields_are_refused(api: Api) -> None:
     assert upload(api, b"name\n" + SECRETS["pkcs8"][0])[0] == 422
     assert BulkOrder.objects.count() == 1
     assert AuditEvent.objects.filter(event="secret:refused").count() == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"plan_only": "true"}, {"only_allowed": "true"}])
+def test_file_with_a_bare_label_is_refused_with_its_line_and_what_would_pass(api: Api, options: dict[str, str]) -> None:
+    """Nobody sees the completed name before it is ordered; the portal shows it and completes."""
+    status, told = upload(api, b"name,sans\na.example.com,\nb.example.com,api\nwww,\n", **options)
+    assert (status, told["status"], told["field"]) == (400, 400, "file")
+    assert told["detail"].startswith("row 3: 'api' is no full domain name. Nothing was ordered.")
+    assert "for example api.example.com" in str(told)
+    assert not BulkOrder.objects.exists()
 
 
 def test_token_orders_for_its_own_team_only(api: Api, portal: Portal) -> None:

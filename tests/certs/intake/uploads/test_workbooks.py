@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import openpyxl
 import pytest
@@ -77,6 +77,27 @@ def test_a_date_is_an_end_date() -> None:
     spec = one(workbook(("name", "valid until"), ("api", datetime(2027, 1, 31, 13)))).spec  # noqa: DTZ001 - cells have no zone
     assert spec is not None
     assert (spec.validity_days, spec.not_after) == (None, date(2027, 1, 31))
+
+
+def test_duration_of_whole_days_is_a_number_of_days() -> None:
+    line = one(workbook(("name", "validity"), ("api", timedelta(days=90))))
+    assert line.spec is not None
+    assert line.spec.validity_days == 90
+
+
+@pytest.mark.parametrize(
+    ("duration", "shown"),
+    [
+        (timedelta(days=1, hours=12, minutes=30), "36:30:00"),
+        (timedelta(seconds=61), "0:01:01"),
+        (timedelta(hours=-1), "-1:00:00"),
+    ],
+)
+def test_duration_is_quoted_as_the_cell_shows_it(duration: timedelta, shown: str) -> None:
+    line = one(workbook(("name", "validity"), ("api", duration)))
+    assert (line.spec, line.field) == (None, "validity_days")
+    assert shown in line.problem
+    assert "day," not in line.problem
 
 
 def test_a_csr_in_a_cell() -> None:
