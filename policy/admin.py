@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -115,6 +116,9 @@ class PolicyVersionAdmin(SearchedAdmin):
 
     @admin.action(description="Publish the selected drafts, in force from now on", permissions=["publish"])
     def publish_selected(self, request: HttpRequest, queryset: QuerySet[PolicyVersion]) -> None:
+        if len(queryset) < len(set(request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            changed = "A selected draft was drafted anew since you saw it. Look at the new draft before you publish it."
+            self.message_user(request, changed, messages.ERROR)
         for version in queryset.select_related("policy"):
             try:
                 published = publish_as(version, user=request.user, now=timezone.now())

@@ -31,18 +31,28 @@ PUBLISH = "policy.publish_policyversion"
 
 
 def draft_version(policy_name: str, rules: Mapping[str, Any], *, actor: Actor, now: datetime) -> PolicyVersion:
-    """Store a draft under the version that the rules name; a draft of the same version is replaced. Makes the policy when it is new.
+    """Store a draft under the version that the rules name. Makes the policy when it is new.
 
-    Raises RuleSetInvalid for rules that cannot be read, PolicyConflict when that version is published already.
+    A draft of the same version is replaced by a new row, so that whoever publishes the row that was shown publishes what was
+    shown. Raises RuleSetInvalid for rules that cannot be read, PolicyConflict when that version is published already.
     """
     ruleset = ruleset_from_dict(rules)
     digest = ruleset_digest(ruleset)
     with transaction.atomic():
-        policy, _ = Policy.objects.get_or_create(name=policy_name)
+        Policy.objects.get_or_create(name=policy_name)
+        # two officers who draft the same version do it one after the other
+        policy = Policy.objects.select_for_update().get(name=policy_name)
         _replaceable(policy, ruleset.version)
-        values = {"rules": ruleset_to_dict(ruleset), "digest": digest, "drafted_at": now}
-        values |= {"drafted_by": actor.name, "drafter": _account_of(actor)}
-        version, _ = PolicyVersion.objects.update_or_create(policy=policy, version=ruleset.version, defaults=values)
+        PolicyVersion.objects.filter(policy=policy, version=ruleset.version).delete()
+        version = PolicyVersion.objects.create(
+            policy=policy,
+            version=ruleset.version,
+            rules=ruleset_to_dict(ruleset),
+            digest=digest,
+            drafted_at=now,
+            drafted_by=actor.name,
+            drafter=_account_of(actor),
+        )
         data = {"version": version.version, "digest_sha256": digest}
         record(EventType.POLICY_DRAFTED, subject=f"policy:{policy_name}", actor=actor, at=now, data=data)
     return version
@@ -55,7 +65,9 @@ def publish_as(version: PolicyVersion, *, user: Any, now: datetime, effective_fr
     PublicationRefused; also what `publish_version` raises. The drafter is read under the lock that publishes.
     """
     with transaction.atomic():
-        row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("drafter").get(pk=version.pk)
+        row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("drafter").filter(pk=version.pk).first()
+        if row is None:
+            raise PolicyConflict(f"{version} was drafted anew since you saw it. Look at the new draft before you publish it.")
         alone = _is_alone(row, user)
         data: dict[str, Value] = {"single_officer": True} if alone else {}
         return _publish(row, actor=Actor("user", user.get_username()), now=now, effective_from=effective_from, also=data)

@@ -65,7 +65,7 @@ def test_newest_effective_version_counts() -> None:
 def test_draft_may_be_replaced_until_it_is_published() -> None:
     first = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
     second = draft_version("default", DEFAULT_V2_3 | {"approval_valid_days": 30}, actor=ADA, now=NOW)
-    assert first.pk == second.pk
+    assert first.pk != second.pk  # a row that was shown never gets another content
     assert first.digest != second.digest
     publish_version(second, actor=ADA, now=NOW)
     with pytest.raises(PolicyConflict, match="is published and cannot be drafted again"):

@@ -25,7 +25,7 @@ from certs.workflow import approval
 from certs.workflow.bulk.drafting import draft
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester, submit_many
-from policy.errors import PublicationRefused
+from policy.errors import PolicyConflict, PublicationRefused
 from policy.models import Person, PolicyVersion
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_as
@@ -204,6 +204,22 @@ def test_admin_refuses_the_drafter_and_takes_the_second_officer(cast: Cast) -> N
         page = client.post("/admin/policy/policyversion/", body, follow=True).content.decode()
         shown.append((PolicyVersion.objects.get(pk=version.pk).is_published, "a second person publishes it" in page))
     assert shown == [(False, True), (True, False)]
+
+
+def test_a_draft_that_was_drafted_anew_since_it_was_shown_is_not_published(cast: Cast) -> None:
+    """S12: else the first officer changes the rules after the second one has read them."""
+    cast["veteran"].is_staff = True
+    cast["veteran"].save()
+    shown, changed = draft_by("officer"), draft_by("officer")
+    client = Client()
+    client.force_login(cast["veteran"])
+    body = {"action": "publish_selected", "_selected_action": [shown.pk]}
+    page = client.post("/admin/policy/policyversion/", body, follow=True).content.decode()
+    assert "drafted anew since you saw it" in page
+    with pytest.raises(PolicyConflict, match="drafted anew"):
+        publish_as(shown, user=cast["veteran"], now=database_now())
+    assert not PolicyVersion.objects.get(pk=changed.pk).is_published
+    assert publish_as(changed, user=cast["veteran"], now=database_now()).is_published
 
 
 def test_one_person_alone_is_enough_in_the_embedded_portal_when_allowed_and_it_is_on_record(cast: Cast, settings: Any) -> None:
