@@ -9,7 +9,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 
 from audit.admin import AttributedAdmin, SearchedAdmin
@@ -113,6 +114,11 @@ class PolicyVersionAdmin(SearchedAdmin):
         actor = Actor("user", request.user.get_username())
         stored = draft_version(obj.policy.name, obj.rules, actor=actor, now=timezone.now())
         obj.pk, obj.version, obj.digest = stored.pk, stored.version, stored.digest
+
+    def response_change(self, request: HttpRequest, obj: PolicyVersion) -> HttpResponse:
+        """A draft that was changed is another row: who goes on editing goes on there."""
+        response = super().response_change(request, obj)
+        return redirect("admin:policy_policyversion_change", obj.pk) if "_continue" in request.POST else response
 
     @admin.action(description="Publish the selected drafts, in force from now on", permissions=["publish"])
     def publish_selected(self, request: HttpRequest, queryset: QuerySet[PolicyVersion]) -> None:

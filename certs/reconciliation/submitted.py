@@ -77,6 +77,8 @@ def _cert_id(certificate: Any) -> str | None:
 
 def _is_what_the_digest_covers(row: CertificateRequest, submitted: Told, known: Known) -> bool:
     """Whether the content of the row has the digest that it was submitted with."""
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (row.dns_names, row.ip_addresses)):
+        return False  # no content that a request can have
     renewed = known.renewed.get(row.renewed_from_id)
     before = known.before.get(renewed.request_id) if renewed is not None else None
     if before is not None and before.digest == row.digest:
@@ -108,7 +110,12 @@ def _requesters(row: CertificateRequest, submitted: Told, before: Any, known: Kn
 
 
 def _content(row: CertificateRequest) -> tuple[Any, ...]:
-    names = (row.common_name, sorted(row.dns_names), sorted(row.ip_addresses))
+    names = (row.common_name, _in_order(row.dns_names), _in_order(row.ip_addresses))
     spki = row.spki_sha256 if row.csr_brought else ""
     owner = (row.team_id, row.requester_id, row.issuer_id)
     return (*names, row.key_type, spki, row.validity_days, row.not_after, row.profile, *owner)
+
+
+def _in_order(names: Any) -> list[str]:
+    """In the order of the digest; what SQL put in the place of a list is compared as text."""
+    return sorted(map(str, names)) if isinstance(names, list) else [str(names)]

@@ -10,7 +10,7 @@ from django.db.models import Q
 from audit.clock import database_now
 from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
-from certs.models import Certificate
+from certs.models import Certificate, IssuanceIntent
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.owners import security_team
 from certs.requests.refused_secrets import refuse_secrets
@@ -28,8 +28,8 @@ def unblock_key(named: str, *, reason: str, authority: Authority) -> dict[str, A
     a mail to the security team. No certificate changes: a revocation is never taken back.
     Raises NotPermitted for anybody but a security officer, NotFound, InputRefused for an empty
     reason, CSRRefused for one that holds a secret, and Conflict for a key that is not blocked, or
-    of which a certificate was revoked as keyCompromise: relying parties were told, so it stays
-    refused permanently.
+    of which a certificate was revoked as keyCompromise or whose CA is distrusted as cACompromise:
+    relying parties were told, so it stays refused permanently.
     """
     if not authority.may_decide_keys:
         raise NotPermitted(
@@ -79,6 +79,17 @@ def _unblock(spki: str, reason: str, authority: Authority) -> dict[str, Any]:
             f"{revoked.cert_id} on this key is revoked as keyCompromise, which is public and final.",
             field="key",
             next_step="The key stays blocked. Make a new key and request a new certificate.",
+        )
+    entry = IssuanceIntent.objects.filter(
+        spki_sha256=spki,
+        revocation_reason=RevocationReason.CA_COMPROMISE,
+        revoked_at__isnull=False,
+    ).first()
+    if entry is not None:
+        raise Conflict(
+            f"It is the key of a CA ({entry.order_ref}) that is distrusted as cACompromise, which is public and final.",
+            field="key",
+            next_step="The key stays blocked. Make a new CA with `manage.py roll_over_ca`.",
         )
     if not unblock_public_key(spki, reason, now=now, actor=authority.actor):
         raise Conflict(

@@ -143,6 +143,8 @@ def looks_like_ip(text: str) -> bool:
 def parse_ip_address(text: str) -> str | None:
     """The canonical text of an IP address, or None when it is none."""
     text = without_prefix(text.strip(_BLANKS)).strip().strip("[]")
+    if "%" in text:  # a zone says which link of one host is meant (RFC 4007); a certificate cannot
+        return None
     if ":" not in text and not text[-1:].isdigit():  # a host name, as nearly always; to have it refused below costs ten times more
         return None
     try:

@@ -14,6 +14,7 @@ from certs.intake.spec import CertificateSpec
 from certs.models import Domain, OperatorAlert, Team
 from certs.workflow.issuance import preview
 from pkiportal.bootstrapping import Bootstrap
+from policy.models import Policy
 from tests.audit.ledger import execute
 from tests.certs.access.upgrading import migration, models_before
 from tests.portal.fixtures import Portal
@@ -99,6 +100,17 @@ def test_default_domain_goes_with_its_domain(alpha: Team, beta: Team, way: str) 
         domain.save()
     alpha.refresh_from_db()
     assert alpha.default_domain == ""
+
+
+def test_names_by_which_keys_and_settings_know_a_team_and_a_policy_are_final(alpha: Team) -> None:
+    """Public keys belong to the slug: a team that took it over would own them."""
+    alpha.slug = "taken"
+    with pytest.raises(ValidationError, match="slug of a team is final"):
+        alpha.save()
+    policy = Policy.objects.create(name="default")
+    policy.name = "taken"
+    with pytest.raises(ValidationError, match="name of a policy is final"):
+        policy.save()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -168,3 +168,15 @@ def test_certificates_of_a_distrusted_ca_are_renewed_at_once_by_its_successor(po
     done = expiry.check_expiry(begin=False)
     assert [renewal.plan.issuer.name for renewal in done.renewed] == [f"{old.name}-G2"] * 2
     assert {renewal.plan.certificate.cert_id for renewal in done.renewed} == {certificate.cert_id for certificate in before}
+
+
+def test_key_of_a_compromised_ca_stays_blocked(portal: Portal) -> None:
+    """S1: relying parties were told, so no officer takes the block back."""
+    issuer = issuing_ca()
+    assert distrusted(issuer)[0] == 0
+    key = issuer.key
+    assert key is not None
+    code, answer = run("unblock_key", key.spki_sha256, "--reason", "by mistake", "--as", "carol")
+    assert (code, "public and final" in answer["error"]) == (1, True)
+    key.refresh_from_db()
+    assert (key.state, PublicKey.objects.get(pk=key.spki_sha256).blocked_at is None) == ("compromised", False)

@@ -117,6 +117,8 @@ FORGERIES: list[tuple[str, str]] = [
         ("request", f"UPDATE certs_certificaterequest SET {change} {REQUEST.format('waiting')}")
         for change in (
             "common_name = 'evil.test', dns_names = '[\"evil.test\"]'",
+            "dns_names = '5'",
+            "dns_names = '[1, \"a\"]'",
             "validity_days = 300",
             "profile = 'x'",
             "key_type = 'rsa-2048'",

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from audit.clock import database_now
 from audit.vendor import on_postgresql
-from certs.models import Certificate
+from certs.models import Certificate, Team
 from certs.reconciliation import comparison as shared
 from certs.reconciliation.comparison import Comparison
 from certs.reconciliation.explained import Told, request_state, revocation_state
@@ -91,6 +91,23 @@ def _forged(statement: str) -> None:
             for (name,) in cursor.fetchall():
                 cursor.execute(f"DROP TRIGGER {name}")
     execute(statement)
+
+
+@pytest.mark.both_databases
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("world")
+def test_accounts_that_were_renamed_or_left_since_are_explained() -> None:
+    """Their decisions, tokens and requests carry the name of then."""
+    for user in get_user_model().objects.all():
+        user.username += "-married"
+        user.email = f"{user.username}@example.com"
+        user.is_active = user.username.startswith("carol")
+        user.save()
+    for team in Team.objects.all():
+        team.members.clear()
+        team.name = f"{team.name} (old)"
+        team.save()
+    assert compared().problems == []
 
 
 @pytest.mark.both_databases

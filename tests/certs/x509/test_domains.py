@@ -8,6 +8,7 @@ import pytest
 
 from certs.errors import InputRefused
 from certs.x509.domains import NORMAL_FORM, normalise_domain
+from certs.x509.names import parse_ip_address
 
 LONG_LABEL = "a" * 63
 
@@ -57,3 +58,10 @@ def test_public_suffix_is_a_domain_only_where_the_setting_names_it() -> None:
     assert normalise_domain("Internal", private_suffixes=["internal"]) == "internal"
     with pytest.raises(InputRefused):
         normalise_domain("com", private_suffixes=["internal"])
+
+
+@pytest.mark.parametrize("text", ["fe80::1%eth0", "[fe80::1%25eth0]", "::1%1"])
+def test_address_with_a_zone_is_no_address_of_a_certificate(text: str) -> None:
+    """A zone means something on one host alone (RFC 4007 11)."""
+    assert parse_ip_address(text) is None
+    assert parse_ip_address("FE80:0:0::1") == "fe80::1"
