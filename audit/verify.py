@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from audit import examine_rows
+from audit.clock import database_now
+from audit.events import Actor, EventType
 from audit.examine_tree import TreeExaminer
 from audit.findings import Findings
+from audit.log import record
 from audit.models import AuditEvent, AuditUnsealed, SealedLeaf
 from audit.note import NoteRefused, Statement, Verifier, split_notes
 from audit.signer import SealingKeyUnusable, get_verifier
@@ -80,6 +83,18 @@ def verify(*, now: datetime, checkpoints: Iterable[str] | None = None, verifier:
         unsealed=AuditUnsealed.objects.count(),
         checkpoint=examiner.newest_size,
         findings=findings,
+    )
+
+
+@transaction.atomic
+def record_verified(report: Report, *, by: str) -> None:
+    """Put a good result on record as an event `audit:verified`, in a transaction of its own."""
+    record(
+        EventType.AUDIT_VERIFIED,
+        subject="audit:log",
+        actor=Actor("command", by),
+        at=database_now(),
+        data={"events": report.events, "sealed": report.sealed, "checkpoint": report.checkpoint},
     )
 
 

@@ -10,14 +10,16 @@ from celery import shared_task
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
-from certs.access import login_limits, sessions
+from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
 from certs.ca.registry import is_remote
 from certs.issuance import slots
 from certs.issuance.turn import Turn, claim_ca, let_go_of_ca, run_parts
 from certs.models import CertificateRequest, Issuer
 from certs.notifications import mail
+from certs.reconciliation import nightly
 from certs.renewal import expiry
+from certs.schedules import clean_up as cleaning
 from certs.status import maintenance, reconciliation
 from certs.terms import RequestState
 from certs.workflow import destruction, holding, recovery, revoking, steps, succession
@@ -301,8 +303,24 @@ def _retry(task: Any, exc: Exception, ids: Sequence[int]) -> None:
 
 @shared_task
 def close_sign_in_windows() -> int:
-    """Sum up ended windows of the sign-in limits in the audit log, and delete their rows; and those of expired sessions."""
+    """Sum up ended windows of the sign-in limits in the audit log, and delete their rows."""
+    return login_limits.close_windows()
+
+
+@shared_task
+def clean_up() -> int:
+    """Delete what nobody needs any more; how long each kind is kept is a setting."""
     return _each_alone(
-        ("expired sessions", sessions.delete_expired_sessions),
-        ("sign-in windows", login_limits.close_windows),
+        ("expired sessions", cleaning.delete_expired_sessions),
+        ("old attempts", cleaning.delete_old_attempts),
+        ("old mails", cleaning.delete_old_mails),
+        ("old alerts", cleaning.delete_old_alerts),
     )
+
+
+# Reads every row, so it may take long, and nothing of it is lost when it is killed: the message is
+# acknowledged at its start, or the broker would deliver it again in the meantime.
+@shared_task(time_limit=7200, soft_time_limit=7000, acks_late=False)
+def verify_records() -> dict[str, int]:
+    """Verify the audit log, and compare it with the tables. Needs the files of the sealer."""
+    return nightly.verify_records()

@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_in
-from django.contrib.sessions.models import Session
 from django.db.models.signals import post_save
 from django.http import HttpRequest
 
@@ -27,12 +26,6 @@ def connect_signals() -> None:
 def end_sessions(user: Any) -> None:
     """End every session of the user that has begun until now."""
     SessionsEnded.objects.update_or_create(user=user, defaults={"at": database_now()})
-
-
-def delete_expired_sessions() -> int:
-    """Delete the rows of sessions that nobody can use any more. Returns how many."""
-    deleted, _ = Session.objects.filter(expire_date__lt=database_now()).delete()
-    return deleted
 
 
 def user_of_session(request: HttpRequest, user: Any) -> Any:

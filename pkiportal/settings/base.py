@@ -170,6 +170,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.record_inventory": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
     "audit.tasks.*": {"queue": "audit"},
+    "certs.tasks.verify_records": {"queue": "audit"},  # its worker has the checkpoints' files
 }
 # Written to the database by `bootstrap`, where the security team may change them in the admin.
 PKI_SCHEDULES = {
@@ -191,9 +192,11 @@ PKI_SCHEDULES = {
         "task": "certs.tasks.close_sign_in_windows",
         "every_seconds": 60,
     },
+    "database: delete what is not needed any more": {"task": "certs.tasks.clean_up", "every_seconds": 3600},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
 }
 PKI_CRONTABS: dict[str, dict[str, Any]] = {
+    "audit: verify the log and what it explains": {"task": "certs.tasks.verify_records", "crontab": {"minute": "13", "hour": "4"}},
     "status: certificates at CAs that nobody knows": {"task": "certs.tasks.reconcile_cas", "crontab": {"minute": "17", "hour": "3"}},
     "certificates: renew what is due": {"task": "certs.tasks.check_expiry", "crontab": {"hour": "2", "minute": "0"}},
 }
@@ -241,6 +244,10 @@ PKI_ROOT_CRL_VALID_DAYS = env_int("PKI_ROOT_CRL_VALID_DAYS", 365, minimum=31, ma
 PKI_CRL_SHARD_SIZE = env_int("PKI_CRL_SHARD_SIZE", 0)
 PKI_OCSP_VALID_MINUTES = env_int("PKI_OCSP_VALID_MINUTES", 480, minimum=2, maximum=14_400)
 PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
+# How many days what is no longer needed is kept: attempts of requests that ended, mails, closed alerts.
+PKI_KEEP_ATTEMPTS_DAYS = env_int("PKI_KEEP_ATTEMPTS_DAYS", 90, minimum=30, maximum=36_500)
+PKI_KEEP_MAILS_DAYS = env_int("PKI_KEEP_MAILS_DAYS", 180, minimum=90, maximum=36_500)
+PKI_KEEP_ALERTS_DAYS = env_int("PKI_KEEP_ALERTS_DAYS", 365, minimum=30, maximum=36_500)
 # Days after a renewal at which the old certificate is revoked as superseded; 0 lets it expire.
 PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0, maximum=3660)
 PKI_DEFAULT_DOMAINS = env_domains("PKI_DEFAULT_DOMAINS", "example.com,example.test")

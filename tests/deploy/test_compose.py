@@ -50,11 +50,12 @@ def test_no_service_is_in_the_default_network() -> None:
 
 
 def test_only_the_proxy_and_the_senders_reach_the_outside() -> None:
-    """S4: mail and CAs elsewhere are reached by two workers; nothing else can carry data away."""
-    assert [name for name, network in NETWORKS.items() if not network.get("internal")] == ["internet", "outgoing"]
+    """S4: mail and CAs elsewhere are reached by two workers, mail by the alarm in `web`; nothing else can carry data away."""
+    assert [name for name, network in NETWORKS.items() if not network.get("internal")] == ["internet", "outgoing", "web-mail"]
     members = {network: {name for name, config in SERVICES.items() if network in config.get("networks", ())} for network in NETWORKS}
     assert members["internet"] == {"proxy"}
     assert members["outgoing"] == {"worker", "worker-ca-remote"}
+    assert members["web-mail"] == {"web"}
     assert [name for name, config in SERVICES.items() if config.get("ports")] == ["proxy"]
 
 

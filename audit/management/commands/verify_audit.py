@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
 
 from audit.clock import database_now
-from audit.events import Actor, EventType
-from audit.log import record
 from audit.note import NoteRefused, Verifier
-from audit.verify import Report, verify
+from audit.verify import Report, record_verified, verify
 
 _NEXT = (
     "What is safe: certificates and keys are not touched by this, and nothing was written.\n"
@@ -44,7 +41,7 @@ class Command(BaseCommand):
         with _outside(options["checkpoint"], options["key"]) as (lines, verifier):
             report = verify(now=database_now(), checkpoints=lines, verifier=verifier)
         if options["record"] and report.success:
-            _record(report)
+            record_verified(report, by="verify_audit")
         self.stdout.write(json.dumps(report.as_dict(), indent=2) if options["json"] else _sentences(report))
         if not report.success:
             sys.exit(1)
@@ -62,17 +59,6 @@ def _outside(checkpoint: Path | None, key: Path | None) -> Iterator[tuple[Iterat
         raise CommandError(f"Cannot use what was given: {exc}", returncode=2) from exc
     with file:
         yield iter(file), verifier
-
-
-def _record(report: Report) -> None:
-    with transaction.atomic():
-        record(
-            EventType.AUDIT_VERIFIED,
-            subject="audit:log",
-            actor=Actor("command", "verify_audit"),
-            at=database_now(),
-            data={"events": report.events, "sealed": report.sealed, "checkpoint": report.checkpoint},
-        )
 
 
 def _sentences(report: Report) -> str:

@@ -1,0 +1,67 @@
+"""What is deleted when nobody needs it any more, and when: each part in batches, so that none holds others up for long.
+
+Certificates, requests, approvals, policy evaluations and the audit log are never deleted.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from audit.clock import database_now
+from certs.models import Attempt, OperatorAlert, OutgoingMail, UnclaimedResult
+from certs.terms import RequestState
+from certs.workflow.states import FINAL
+
+BATCH = 1000
+PART_SECONDS = 20.0  # a part that is not done by then goes on at the next run
+# A cancelled or rejected request of which an order may still be at the CA: `recovery` asks by its attempts.
+_OPEN_AT_CA = ("lost", "unknown", "pending", "mismatch", "found")
+
+
+def delete_expired_sessions() -> int:
+    """Delete sessions that nobody can use any more. Returns how many."""
+    return delete_in_batches(Session.objects.filter(expire_date__lt=database_now()))
+
+
+def delete_old_attempts() -> int:
+    """Delete what was tried for requests that have ended, PKI_KEEP_ATTEMPTS_DAYS after it. Returns how many.
+
+    What is needed to find an order at a CA again stays, and so does what an unclaimed result
+    refers to.
+    """
+    ended = Q(request__state=RequestState.COMPLETED) | (Q(request__state__in=FINAL) & ~Q(outcome__in=_OPEN_AT_CA))
+    rows = Attempt.objects.filter(ended, closed_at__lt=_days_ago(settings.PKI_KEEP_ATTEMPTS_DAYS))
+    return delete_in_batches(rows.filter(~Exists(UnclaimedResult.objects.filter(attempt=OuterRef("pk")))))
+
+
+def delete_old_mails() -> int:
+    """Delete mails PKI_KEEP_MAILS_DAYS after they were written: sent ones, and those that were given up."""
+    return delete_in_batches(OutgoingMail.objects.filter(written_at__lt=_days_ago(settings.PKI_KEEP_MAILS_DAYS)))
+
+
+def delete_old_alerts() -> int:
+    """Delete alerts PKI_KEEP_ALERTS_DAYS after they were closed. Returns how many."""
+    return delete_in_batches(OperatorAlert.objects.filter(closed_at__lt=_days_ago(settings.PKI_KEEP_ALERTS_DAYS)))
+
+
+def delete_in_batches(rows: QuerySet[Any]) -> int:
+    """Delete rows in statements of BATCH rows, each in a transaction of its own, for PART_SECONDS at most."""
+    deleted, until = 0, time.monotonic() + PART_SECONDS
+    while time.monotonic() < until:
+        ids = list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])
+        if ids:
+            # The condition once more: a row may have come to life since it was read.
+            deleted += rows.filter(pk__in=ids).delete()[1].get(rows.model._meta.label, 0)
+        if len(ids) < BATCH:
+            break
+    return deleted
+
+
+def _days_ago(days: int) -> Any:
+    return database_now() - timedelta(days=days)
