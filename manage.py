@@ -17,6 +17,12 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:  # it names the setting; a traceback would only hide that
         sys.exit(f"These settings cannot be used. {error}")
+    except Exception as error:
+        from pkiportal.outages import report_outage  # noqa: PLC0415 - as above
+
+        if not report_outage(error, as_json="--json" in sys.argv):
+            raise
+        sys.exit(1)
 
 
 if __name__ == "__main__":

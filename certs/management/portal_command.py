@@ -11,7 +11,6 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, ProgrammingError
 from django.utils.module_loading import import_string
 
 from audit.log import Actor
@@ -25,7 +24,10 @@ from policy.errors import PolicyError
 
 
 class PortalCommand(BaseCommand):
-    """Subclasses implement `run(options) -> answer`; its `success` decides the exit code."""
+    """Subclasses implement `run(options) -> answer`; its `success` decides the exit code.
+
+    An outage of the database or broker passes through: `manage.py` reports it for every command.
+    """
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
@@ -66,11 +68,6 @@ class PortalCommand(BaseCommand):
             answer = {"success": False, "error": str(exc), "next_step": exc.next_step}
         except PolicyError as exc:
             answer = {"success": False, "error": str(exc)}
-        except (OperationalError, ProgrammingError) as exc:
-            raise CommandError(
-                f"The database cannot be used: {str(exc).splitlines()[0]}\nIf this is a new installation, run `manage.py bootstrap` first.",
-                returncode=1,
-            ) from exc
         if options["json"]:
             self.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False))
         else:

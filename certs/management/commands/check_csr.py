@@ -11,7 +11,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, ProgrammingError
 
 from certs.errors import CSRRefused
 from certs.terms import RefusalClass
@@ -84,15 +83,12 @@ def _content(path: Path) -> bytes:
 
 
 def _add_policy(judged: list[tuple[dict[str, str], CSRFacts | None]]) -> None:
-    """What the gate accepts, the policy may still refuse; its advice replaces the reason. Raises CommandError without a database."""
+    """What the gate accepts, the policy may still refuse; its advice replaces the reason."""
     # the workflow brings the models along, which the command does not need without --policy
     from certs.management.csr_policy import refusals  # noqa: PLC0415
 
     accepted = [(answer, facts) for answer, facts in judged if facts is not None]
-    try:
-        reasons = refusals([facts for _, facts in accepted])
-    except (OperationalError, ProgrammingError) as exc:
-        raise CommandError("--policy needs the portal's database; run `manage.py bootstrap` first, or leave --policy out.") from exc
+    reasons = refusals([facts for _, facts in accepted])
     for (answer, _), reason in zip(accepted, reasons, strict=True):
         if reason:
             answer.update(verdict="reject", field="policy", reason=reason)
