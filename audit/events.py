@@ -116,6 +116,9 @@ class EventType(StrEnum):
     ISSUER_CHANGED = "issuer:changed"
     ISSUER_DELETED = "issuer:deleted"
     TOKEN_CHANGED = "token:changed"  # noqa: S105 - the name of an event
+    WEBHOOK_CREATED = "webhook:created"
+    WEBHOOK_CHANGED = "webhook:changed"
+    WEBHOOK_DELETED = "webhook:deleted"
     SECRET_REFUSED = "secret:refused"  # noqa: S105 - the name of an event
 
 

@@ -281,7 +281,8 @@ class OperatorAlertAdmin(ReadOnlyAdmin):
 
 @admin.register(OutgoingMail)
 class OutgoingMailAdmin(ReadOnlyAdmin):
-    list_display = ("subject", "to", "written_at", "sent_at", "tries", "last_error")
+    list_display = ("subject", "recipient", "written_at", "sent_at", "given_up_at", "tries", "last_error")
+    exclude = ("html",)
 
 
 @admin.register(CRL)

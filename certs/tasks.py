@@ -10,13 +10,14 @@ from celery import shared_task
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
+from audit.clock import database_now
 from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
 from certs.ca.registry import is_remote
 from certs.issuance import slots
 from certs.issuance.turn import Turn, claim_ca, let_go_of_ca, run_parts
 from certs.models import CertificateRequest, Issuer
-from certs.notifications import mail
+from certs.notifications import alerts, deliver, digests, mail
 from certs.reconciliation import nightly
 from certs.renewal import expiry
 from certs.schedules import clean_up as cleaning
@@ -269,9 +270,22 @@ def _numbers(done: expiry.Checked) -> dict[str, int]:
     }
 
 
-@shared_task
+# A slow server may take minutes for one mail; a lease is longer than this limit.
+@shared_task(time_limit=int(mail.RUN_LIMIT.total_seconds()), soft_time_limit=None)
 def send_notifications() -> int:
-    return mail.send_due()
+    """Write the notices that are due by now, then send mails."""
+    return _each_alone(
+        ("messages for webhooks", digests.announce),
+        ("digests", digests.write_due_digests),
+        ("outages that are over", lambda: alerts.notify_ends(database_now())),
+        ("mails", mail.send_due),
+    )
+
+
+@shared_task
+def deliver_webhooks() -> int:
+    """Deliver the messages of webhooks that are due."""
+    return _each_alone(("webhooks", deliver.deliver_due))
 
 
 def _or_end(task: Any, chunk: int, ids: Sequence[int]) -> Sequence[int]:
@@ -314,6 +328,7 @@ def clean_up() -> int:
         ("expired sessions", cleaning.delete_expired_sessions),
         ("old attempts", cleaning.delete_old_attempts),
         ("old mails", cleaning.delete_old_mails),
+        ("messages to webhooks", cleaning.delete_old_deliveries),
         ("old alerts", cleaning.delete_old_alerts),
     )
 

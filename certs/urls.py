@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from certs.views import alerts, ask, certificates, lifecycle, machinery, pki, requests, session, tokens
+from certs.views import alerts, ask, certificates, lifecycle, machinery, mails, pki, requests, session, tokens, webhooks
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
@@ -43,5 +43,9 @@ urlpatterns = [
     path("alerts/<int:pk>/close/", alerts.close, name="alert-close"),
     path("tokens/", tokens.index, name="tokens"),
     path("tokens/<int:pk>/revoke/", tokens.revoke, name="token-revoke"),
+    path("account/mails/", mails.index, name="mails"),
+    path("teams/<slug:slug>/webhooks/", webhooks.index, name="webhooks"),
+    path("teams/<slug:slug>/webhooks/<int:pk>/", webhooks.detail, name="webhook"),
+    path("teams/<slug:slug>/webhooks/<int:pk>/<str:verb>/", webhooks.act, name="webhook-act"),
     path("pki/ca/<slug:slug>.crt", pki.ca_certificate, name="ca-certificate"),
 ]

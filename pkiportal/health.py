@@ -180,7 +180,7 @@ def _sealer() -> str:
 
 def _mail() -> str:
     now = database_now()
-    late = OutgoingMail.objects.filter(sent_at__isnull=True, written_at__lt=now - MAIL_LATE)
+    late = OutgoingMail.objects.filter(sent_at__isnull=True, given_up_at__isnull=True, written_at__lt=now - MAIL_LATE)
     count = late.filter(written_at__gt=now - timedelta(days=7)).count()
     return f"{count} mail(s) wait for more than 10 minutes" if count else ""
 

@@ -121,7 +121,7 @@ def samples() -> Iterator[Sample]:
     for state in (BulkChunk.State.WAITING, BulkChunk.State.QUEUED):
         count = BulkChunk.objects.filter(state=state).count()
         yield Sample("pki_bulk_chunks", "Chunks of bulk orders that are not done.", count, ("state", str(state)))
-    unsent = OutgoingMail.objects.filter(sent_at__isnull=True)
+    unsent = OutgoingMail.objects.filter(sent_at__isnull=True, given_up_at__isnull=True)
     yield Sample("pki_mails_unsent", "Mails that wait to be sent.", unsent.count())
     for issuer in Issuer.objects.exclude(alias="").order_by("name"):
         stopped = float(issuer.circuit_opened_at is not None)

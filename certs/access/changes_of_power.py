@@ -23,12 +23,13 @@ from django_celery_beat.models import (
 )
 
 from audit.changes import CHANGED, CREATED, DELETED, Watched, watch, watched
-from certs.models import ApiToken, Domain, Issuer, Team
+from certs.models import ApiToken, Domain, Issuer, Team, Webhook
 from policy.models import Person, Policy, Profile
 
 _ACCOUNT = ("username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
 _TEAM = ("slug", "name", "default_domain", "organization", "email")
 _TOKEN = ("name", "user", "team", "scopes", "profiles", "expires_at", "revoked_at")
+_WEBHOOK = ("team", "name", "url", "topics", "disabled_at", "removed_at")
 _ISSUER = ("name", "slug", "alias", "state", "parent", "key", "successor")
 _PROFILE = ("name", "ekus", "description", "subject_organization")
 _TASK = (
@@ -58,6 +59,7 @@ def record_changes_of_power() -> None:
     watch(ApiToken, Watched("token", _TOKEN, hidden=secret, sealed=secret, verbs=(CHANGED,), subject="token"))
     ders = ("certificate_der", "trust_anchor_der")
     watch(Issuer, Watched("issuer", _ISSUER, hidden=ders, sealed=ders, verbs=(CHANGED, DELETED)))
+    watch(Webhook, Watched("webhook", _WEBHOOK, hidden=("salt",), sealed=("salt",)))
     watch(PeriodicTask, Watched("schedule", _TASK))
     watch(IntervalSchedule, Watched("schedule", ("every", "period")))
     watch(CrontabSchedule, Watched("schedule", _CRONTAB))

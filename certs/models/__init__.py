@@ -4,7 +4,13 @@ from certs.models.access import ApiToken, token_sha256
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName
 from certs.models.issuer import Chain, IssuanceIntent, Issuer
-from certs.models.notice import OperatorAlert, OutgoingMail
+from certs.models.notice import (
+    DigestEntry,
+    MailAttachment,
+    MailChoice,
+    OperatorAlert,
+    OutgoingMail,
+)
 from certs.models.permission import Permission, PortalRights, holders_of, holds, teams_seen_by
 from certs.models.request import (
     Approval,
@@ -21,6 +27,7 @@ from certs.models.schedule import AlarmMail, BeatLease, QueueProgress, Scheduled
 from certs.models.sign_in import SessionsEnded, SignInCounter
 from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
 from certs.models.team import Domain, Team
+from certs.models.webhook import Webhook, WebhookDelivery
 
 __all__ = [
     "CRL",
@@ -39,9 +46,12 @@ __all__ = [
     "CertificateName",
     "CertificateRequest",
     "Chain",
+    "DigestEntry",
     "Domain",
     "IssuanceIntent",
     "Issuer",
+    "MailAttachment",
+    "MailChoice",
     "OperatorAlert",
     "OutgoingMail",
     "Permission",
@@ -58,6 +68,8 @@ __all__ = [
     "Team",
     "UnclaimedResult",
     "UnknownCertificate",
+    "Webhook",
+    "WebhookDelivery",
     "holders_of",
     "holds",
     "new_public_id",

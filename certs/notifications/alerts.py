@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 
 from audit.clock import database_now
 from audit.events import EventType
@@ -15,7 +13,17 @@ from audit.log import record
 from certs.access.permissions import Authority, Permission
 from certs.errors import NotPermitted
 from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
-from certs.notifications.mail import write_mail
+from certs.notifications.audience import NOBODY, Audience, operators
+from certs.notifications.notices import tell
+from certs.notifications.topics import Topic
+
+# What comes back within this time is the same trouble. It has had its mail.
+REOPEN = timedelta(minutes=10)
+# Between two trials of work that failed: doubled after each.
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=7.5), timedelta(minutes=2)
+# Alerts of these kinds have an end of which operators are notified; not if it was so long ago.
+OUTAGES = ("ca_unavailable", "keys_unavailable", "ca_stopped")
+FORGOTTEN = timedelta(days=1)
 
 
 def raise_alert(
@@ -25,29 +33,104 @@ def raise_alert(
     message: str,
     next_step: str,
     now: datetime,
-    also_to: Sequence[str] = (),
+    also_to: Audience = NOBODY,
 ) -> None:
     """Open an alert, or count up the one that is open for the same cause. Needs an open transaction.
 
-    The mail shares that transaction; it goes to the operators and to the addresses in `also_to`.
+    An alert that the portal closed less than REOPEN ago for the same cause is opened again, without a
+    second mail. The mail shares the transaction; it goes to the operators and to `also_to`.
     """
+    if _continue(kind, cause, message=message, now=now):
+        return
     alert, opened = OperatorAlert.objects.select_for_update().get_or_create(
         kind=kind,
         cause=cause,
         closed_at=None,
-        defaults={"message": message[:1000], "next_step": next_step[:500], "raised_at": now, "last_seen_at": now},
+        defaults={
+            "message": message[:1000],
+            "next_step": next_step[:500],
+            "raised_at": now,
+            "last_seen_at": now,
+        },
     )
-    if not opened:
-        OperatorAlert.objects.filter(pk=alert.pk).update(occurrences=F("occurrences") + 1, last_seen_at=now, message=message[:1000])
+    if not opened:  # by another transaction, between the two statements
+        _continue(kind, cause, message=message, now=now)
         return
-    write_mail(
-        dedup_key=f"alert:{alert.pk}",
-        to=sorted({*settings.PKI_OPERATOR_EMAILS, *also_to}),
-        subject=f"[PKI Portal] {message}",
+    tell(
+        Topic.MACHINERY,
+        key=f"alert:{alert.pk}",
+        audience=operators() | also_to,
+        subject=message,
         template="alert",
-        context={"alert": alert, "base_url": settings.PKI_PORTAL_URL},
+        context={"alert": alert},
         now=now,
     )
+
+
+def _continue(kind: str, cause: str, *, message: str, now: datetime) -> bool:
+    """Count up the alert that is open for the cause, or was until REOPEN ago. Returns whether there
+    is one. An alert that a person closed is over.
+    """
+    same = Q(closed_at=None) | Q(closed_by=None, closed_at__gt=now - REOPEN)
+    rows = OperatorAlert.objects.select_for_update(of=("self",)).filter(same, kind=kind, cause=cause)
+    alert = rows.order_by(F("closed_at").desc(nulls_first=True)).first()
+    if alert is None:
+        return False
+    if alert.closed_at is not None:
+        alert.closed_at, alert.tried_at, alert.trials = None, None, 0
+    alert.occurrences, alert.last_seen_at, alert.message = F("occurrences") + 1, now, message[:1000]
+    alert.save()
+    return True
+
+
+def open_alert(kind: str, cause: str) -> OperatorAlert | None:
+    """Return the open alert for the cause."""
+    return OperatorAlert.objects.filter(kind=kind, cause=cause, closed_at=None).first()
+
+
+def may_try(kind: str, cause: str, *, now: datetime) -> int | None:
+    """Decide whether the work that an alert is about is tried again now: with growing pauses.
+
+    Returns the number of trials before this one, or None while it is too early. Without an open
+    alert there is nothing to pause for: 0. One UPDATE decides between two workers.
+    """
+    alert = open_alert(kind, cause)
+    if alert is None:
+        return 0
+    pause = min(FIRST_PAUSE * 2**alert.trials, LONGEST_PAUSE) if alert.tried_at else timedelta()
+    if alert.tried_at is not None and now < alert.tried_at + pause:
+        return None
+    mine = OperatorAlert.objects.filter(pk=alert.pk, trials=alert.trials, closed_at=None)
+    return alert.trials if mine.update(trials=F("trials") + 1, tried_at=now) else None
+
+
+@transaction.atomic
+def notify_ends(now: datetime) -> int:
+    """Notify the operators of outages that are over. Returns the number of notices.
+
+    Waits REOPEN after the end, so that an outage that comes back is no second one.
+    """
+    over = OperatorAlert.objects.select_for_update(of=("self",), skip_locked=True).filter(
+        kind__in=OUTAGES,
+        closed_by=None,
+        closed_at__range=(now - FORGOTTEN, now - REOPEN),
+        end_notified_at=None,
+    )
+    alerts = list(over.order_by("pk"))
+    for alert in alerts:
+        alert.end_notified_at = now
+        alert.save(update_fields=["end_notified_at"])
+        name = alert.cause.partition(":")[2]
+        tell(
+            Topic.MACHINERY,
+            key=f"alert:{alert.pk}:over",
+            audience=operators(),
+            subject=f"Works again: {name}",
+            template="alert_over",
+            context={"alert": alert, "name": name},
+            now=now,
+        )
+    return len(alerts)
 
 
 def close_alerts(*, kind: str, cause: str, now: datetime) -> int:

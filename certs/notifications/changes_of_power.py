@@ -1,24 +1,29 @@
-"""Notices about changes of power: a team that loses a domain, a job of the portal that is off.
+"""Notices about changes of power: rights of a person, a team that loses a domain, a job that is off.
 
-Receivers of `audit.changes.change_recorded`, so they run at every channel, in the transaction of
-the change.
+Receivers of signals, so they run at every channel, in the transaction of the change. What nobody
+is named for (a shell, a script) is in the audit log as unattributed and mailed to no person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Model
+from django.contrib.auth import get_user_model
+from django.db.models import Model, QuerySet
+from django.db.models.signals import m2m_changed
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from audit.changes import Change, change_recorded
+from audit.changes import UNATTRIBUTED, Change, actor_of, change_recorded
+from audit.clock import database_now
+from audit.log import Actor
 from certs.models import Domain, Team
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.notifications.mail import write_mail
-from certs.notifications.owners import addresses_of
+from certs.notifications.audience import Audience, team_of, to_addresses, to_user
+from certs.notifications.notices import tell
+from certs.notifications.topics import Topic
 from certs.x509.names import owning_domain
 
 # A schedule may be made slower by hand, but not so slow that its work does not happen.
@@ -32,6 +37,86 @@ def connect_notices() -> None:
     for model in (PeriodicTask, IntervalSchedule, CrontabSchedule):
         uid = f"certs.power.{model.__name__}"
         change_recorded.connect(_schedule_changed, sender=model, dispatch_uid=uid)
+    users = get_user_model()
+    change_recorded.connect(_account_changed, sender=users, dispatch_uid="certs.power.account")
+    m2m_changed.connect(_roles_changed, sender=users.groups.through, dispatch_uid="certs.power.roles")
+    m2m_changed.connect(_members_changed, sender=Team.members.through, dispatch_uid="certs.power.members")
+
+
+_ACCOUNT = {
+    "username": "user name",
+    "email": "mail address",
+    "is_active": "whether the account is active",
+    "is_staff": "access to the admin",
+    "is_superuser": "superuser",
+    "password": "password",
+}
+
+
+def _account_changed(change: Change, **_: Any) -> None:
+    before, after = change.before, change.after
+    if before is None or after is None or change.actor == UNATTRIBUTED:
+        return
+    what = [text for name, text in _ACCOUNT.items() if getattr(before, name) != getattr(after, name)]
+    if what:
+        # To the old address too: a new one may be the thief's.
+        audience = to_addresses([before.email, after.email])
+        _tell_power(f"Your account was changed: {', '.join(what)}", audience, change.actor)
+
+
+def _roles_changed(
+    instance: Any,
+    action: str,
+    reverse: bool,  # noqa: FBT001 - Django's signal
+    model: type[Model],
+    pk_set: Collection[int] | None,
+    **_: Any,
+) -> None:
+    verb = _VERBS.get(action)
+    if verb is None or not pk_set or actor_of(instance) == UNATTRIBUTED:
+        return
+    others: list[Any] = list(QuerySet(model).filter(pk__in=pk_set).order_by("pk"))
+    pairs = [(other, [instance]) for other in others] if reverse else [(instance, others)]
+    for user, groups in pairs:
+        names = ", ".join(str(group) for group in groups)
+        _tell_power(f"Your role was {verb}: {names}", to_user(user), actor_of(instance))
+
+
+def _members_changed(
+    instance: Any,
+    action: str,
+    reverse: bool,  # noqa: FBT001 - Django's signal
+    model: type[Model],
+    pk_set: Collection[int] | None,
+    **_: Any,
+) -> None:
+    verb = _VERBS.get(action)
+    if verb is None or not pk_set or actor_of(instance) == UNATTRIBUTED:
+        return
+    others: list[Any] = list(QuerySet(model).filter(pk__in=pk_set).order_by("pk"))
+    pairs = [(team, instance) for team in others] if reverse else [(instance, user) for user in others]
+    for team, user in pairs:
+        audience = to_user(user) | to_addresses([team.email])
+        what = f"{user} was {verb} as a member of team {team.name}"
+        _tell_power(what, audience, actor_of(instance))
+
+
+_VERBS = {"post_add": "added", "post_remove": "removed"}
+
+
+def _tell_power(what: str, audience: Audience, actor: Actor) -> None:
+    if not audience:
+        return
+    now = database_now()
+    tell(
+        Topic.POWER,
+        key=f"power:{what[:80]}:{now.isoformat()}",
+        audience=audience,
+        subject=what,
+        template="power_changed",
+        context={"what": what, "by": actor.name, "at": now},
+        now=now,
+    )
 
 
 def _domain_changed(change: Change, **_: Any) -> None:
@@ -57,18 +142,13 @@ def _above(name: str) -> list[str]:
 
 
 def _tell_loss(team: Team, name: str, domain: Domain, change: Change) -> None:
-    write_mail(
-        dedup_key=f"domain:lost:{domain.pk}:{team.pk}:{change.at.isoformat()}",
-        to=addresses_of(team),
-        subject=f"[PKI Portal] Team {team.name} no longer owns {name}",
+    tell(
+        Topic.POWER,
+        key=f"domain:lost:{domain.pk}:{team.pk}:{change.at.isoformat()}",
+        audience=team_of(team),
+        subject=f"Team {team.name} no longer owns {name}",
         template="domain_lost",
-        context={
-            "team": team,
-            "name": name,
-            "by": change.actor.name,
-            "at": change.at,
-            "base_url": settings.PKI_PORTAL_URL,
-        },
+        context={"team": team, "name": name, "by": change.actor.name, "at": change.at},
         now=change.at,
     )
 

@@ -1,6 +1,7 @@
-"""Mails: written in the transaction of the thing they tell of, sent by a task of their own, each at most once for its key.
+"""Send the mails that notices wrote (`certs.notifications.notices`), in a task and a worker of their own.
 
-A mail server that is down, slow or refusing never holds up issuance (RELIABILITY F14).
+A mail server that is down, slow or refusing delays mails and nothing else, and a mail that cannot
+be sent delays no other mail.
 """
 
 from __future__ import annotations
@@ -8,99 +9,230 @@ from __future__ import annotations
 import logging
 import smtplib
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from email.errors import MessageError
+from email.mime.image import MIMEImage
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.mail import EmailMessage
+from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail.message import SafeMIMEMultipart
 from django.db import transaction
 from django.db.models import Q
-from django.template.loader import render_to_string
 
 from audit.clock import database_now
 from certs.models import OutgoingMail
+from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.topics import Topic
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)
-RUN_SECONDS = 20.0
+# How long the task may last (Celery ends it then). No run is still busy with a mail after that.
+RUN_LIMIT = timedelta(minutes=15)
+# A lease ends after the run that holds it. A mail whose worker was killed is sent again then, with
+# the same Message-ID.
+LEASE = RUN_LIMIT + timedelta(minutes=1)
+RUN_SECONDS = 20.0  # no further mail is begun after this
 BACKOFF_MINUTES = (1, 2, 5, 10, 30)  # then every 30 minutes
 GIVE_UP_AFTER = timedelta(days=7)
+# An address that the server refuses permanently (5xx) may be a fault of the server's settings.
+GIVE_UP_REFUSED_AFTER = timedelta(days=1)
+PERMANENT = 500  # RFC 5321 4.2.1: replies from here on are permanent
+_ALTERNATIVE = "multipart/alternative"
 
 
-def write_mail(*, dedup_key: str, to: Sequence[str], subject: str, template: str, context: Mapping[str, Any], now: datetime) -> None:
-    """Put a mail on the list. Needs an open transaction; a key that is there already writes nothing."""
-    if not to:
-        log.warning("nobody to tell: %s has no recipient (set PKI_OPERATOR_EMAILS, or an address for the team)", dedup_key)
-        return
-    body = render_to_string(f"email/{template}.txt", dict(context))
-    OutgoingMail.objects.bulk_create(
-        [
-            OutgoingMail(
-                dedup_key=dedup_key, to=list(to), subject=" ".join(subject.split())[:200], body=body, written_at=now, not_before=now
-            )
-        ],
-        ignore_conflicts=True,
-    )
+def waiting() -> Any:
+    """Return the mails that are neither sent nor given up."""
+    return OutgoingMail.objects.filter(sent_at__isnull=True, given_up_at__isnull=True)
 
 
-def send_due(limit: int = 50) -> int:
-    """Send what is due; return how many mails went out. A failed one is tried again later, with
-    growing pauses.
+def send_due(limit: int = 200) -> int:
+    """Send what is due. Returns how many mails were sent.
 
-    Each mail is claimed just before it is sent: a server that takes seconds for each would outlive
-    a lease on all of them, and another run would send the rest a second time. While a mail of
-    another run is on its way this one sends nothing, and no run lasts much longer than
-    RUN_SECONDS: its worker has other work.
+    Each mail is claimed with a lease of its own just before it is sent, so two workers never send
+    the same mail, however slow the server is. One connection serves the run. A server that cannot
+    be reached ends the run: no mail is to blame, and the next run tries again.
     """
+    give_up_old()
     sent, until = 0, time.monotonic() + RUN_SECONDS
-    for _ in range(limit):
-        mail = _claim_next() if time.monotonic() < until else None
-        if mail is None:
-            break
-        sent += _send(mail)
+    if not waiting().filter(not_before__lte=database_now()).exists():
+        return 0
+    connection = get_connection()
+    try:
+        connection.open()
+        for _ in range(limit):
+            mail = _claim_next() if time.monotonic() < until else None
+            if mail is None:
+                break
+            sent += _send(mail, connection)
+    except (OSError, smtplib.SMTPException) as exc:
+        log.warning("mail server not reachable, mails wait: %s", exc)
+    finally:
+        _close(connection)
     return sent
+
+
+def _close(connection: Any) -> None:
+    try:
+        connection.close()
+    except (OSError, smtplib.SMTPException) as exc:
+        log.info("mail server left the conversation before its end: %s", exc)
 
 
 @transaction.atomic
 def _claim_next() -> OutgoingMail | None:
     now = database_now()
-    if OutgoingMail.objects.filter(sent_at__isnull=True, lease_until__gt=now).exists():
-        return None  # a slow server must not occupy every process of the worker
-    mail = (
-        OutgoingMail.objects.select_for_update(skip_locked=True)
-        .filter(
-            Q(lease_until__isnull=True) | Q(lease_until__lt=now),
-            sent_at__isnull=True,
-            not_before__lte=now,
-            written_at__gt=now - GIVE_UP_AFTER,
-        )
-        .order_by("not_before")
+    mail: OutgoingMail | None = (
+        waiting()
+        .select_for_update(skip_locked=True)
+        .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now), not_before__lte=now)
+        .order_by("not_before", "pk")
         .first()
     )
     if mail is not None:
-        OutgoingMail.objects.filter(pk=mail.pk).update(lease_until=now + LEASE)
+        mail.lease_until = now + LEASE
+        mail.save(update_fields=["lease_until"])
     return mail
 
 
-def _send(mail: OutgoingMail) -> bool:
-    message = EmailMessage(
+def _send(mail: OutgoingMail, connection: Any) -> bool:
+    """Send one mail and record the result. Returns whether it was sent.
+
+    Raises OSError where the connection broke and cannot be opened again.
+    """
+    claimed = OutgoingMail.objects.filter(pk=mail.pk, lease_until=mail.lease_until)
+    try:
+        message_of(mail, connection).send()
+    except smtplib.SMTPRecipientsRefused as exc:
+        code, reason = next(iter(exc.recipients.values()))
+        _failed(mail, f"{code} {reason.decode('utf-8', 'replace')}", refused=code >= PERMANENT)
+    except (smtplib.SMTPException, OSError) as exc:
+        _failed(mail, str(exc), refused=False)
+        _reopen(connection)
+    except (MessageError, ValueError) as exc:
+        # An address or a subject that no mail can have.
+        _failed(mail, str(exc), refused=True)
+    else:
+        claimed.update(sent_at=database_now(), tries=mail.tries + 1, lease_until=None, last_error="")
+        with transaction.atomic():
+            close_alerts(kind="mail_refused", cause=_cause(mail.recipient), now=database_now())
+        return True
+    return False
+
+
+def _reopen(connection: Any) -> None:
+    """Begin a new conversation: after an error the server may not know where the old one stands."""
+    _close(connection)
+    connection.open()
+
+
+class _Message(EmailMultiAlternatives):
+    """A mail whose pictures are beside its HTML part in a multipart/related (RFC 2387).
+
+    Beside the files, mail programs would list them as attachments.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pictures: list[MIMEImage] = []
+
+    def message(self, **options: Any) -> Any:
+        root: Any = super().message(**options)
+        if self.pictures:
+            parts: Any = root.walk()
+            alternative = next(one for one in parts if one.get_content_type() == _ALTERNATIVE)
+            *others, html = alternative.get_payload()
+            related = SafeMIMEMultipart(_subtype="related")
+            for part in (html, *self.pictures):
+                related.attach(part)
+            alternative.set_payload([*others, related])
+        return root
+
+
+def message_of(mail: OutgoingMail, connection: Any = None) -> EmailMultiAlternatives:
+    """Return the message as it is sent: text and HTML, and the headers of automatic mail."""
+    topic = Topic(mail.topic)
+    host = urlsplit(settings.PKI_PORTAL_URL).hostname or "localhost"
+    headers = {
+        # RFC 3834 5: vacation programs and mailing lists must not reply.
+        "Auto-Submitted": "auto-generated",
+        "X-Auto-Response-Suppress": "All",
+        "List-Id": f"{topic.about.title} <{topic}.{host}>",
+        # The same at each try, so that mail programs can drop a copy.
+        "Message-ID": f"<{mail.pk}.{mail.written_at:%Y%m%d%H%M%S}@{host}>",
+    }
+    if topic.is_optional:
+        headers["List-Unsubscribe"] = f"<{settings.PKI_PORTAL_URL}/account/mails/>"
+    message = _Message(
         mail.subject,
         mail.body,
         settings.DEFAULT_FROM_EMAIL,
-        mail.to,
-        headers={"Message-ID": f"<{mail.pk}.{mail.written_at:%Y%m%d%H%M%S}@pki-portal>"},
+        [mail.recipient],
+        headers=headers,
+        reply_to=[mail.reply_to] if mail.reply_to else None,
+        connection=connection,
     )
-    try:
-        message.send()
-    except (OSError, smtplib.SMTPException, MessageError, ValueError) as exc:
-        # The last two: an address or a subject that no mail can have. Its mail waits; others go on.
-        wait = BACKOFF_MINUTES[min(mail.tries, len(BACKOFF_MINUTES) - 1)]
-        again = database_now() + timedelta(minutes=wait)
-        OutgoingMail.objects.filter(pk=mail.pk).update(tries=mail.tries + 1, last_error=str(exc)[:300], not_before=again, lease_until=None)
-        log.warning("mail %s not sent (try %d), again in %d min: %s", mail.dedup_key, mail.tries + 1, wait, exc)
-        return False
-    OutgoingMail.objects.filter(pk=mail.pk).update(sent_at=database_now(), tries=mail.tries + 1, lease_until=None)
-    return True
+    if mail.html:
+        message.attach_alternative(mail.html, "text/html")
+    for file in mail.attachments.all():
+        if file.content_id:
+            message.pictures.append(_picture(file.content_id, file.name, bytes(file.content)))
+        else:
+            message.attach(file.name, bytes(file.content), file.media_type)
+    return message
+
+
+def _picture(content_id: str, name: str, content: bytes) -> MIMEImage:
+    picture = MIMEImage(content)
+    picture.add_header("Content-ID", f"<{content_id}>")
+    picture.add_header("Content-Disposition", "inline", filename=name)
+    return picture
+
+
+@transaction.atomic
+def _failed(mail: OutgoingMail, error: str, *, refused: bool) -> None:
+    """Try again later, with growing pauses. A refused address is also an alert."""
+    now = database_now()
+    wait = BACKOFF_MINUTES[min(mail.tries, len(BACKOFF_MINUTES) - 1)]
+    OutgoingMail.objects.filter(pk=mail.pk, lease_until=mail.lease_until).update(
+        tries=mail.tries + 1,
+        last_error=error[:300],
+        not_before=now + timedelta(minutes=wait),
+        lease_until=None,
+    )
+    log.warning("mail %s not sent (try %d), again in %d min: %s", mail.dedup_key, mail.tries + 1, wait, error)
+    if refused:
+        raise_alert(
+            kind="mail_refused",
+            cause=_cause(mail.recipient),
+            message=f"Mails to {mail.recipient} cannot be sent: {error}",
+            next_step="Correct the address: of the account or the team in the admin, or in "
+            "PKI_OPERATOR_EMAILS. Other mails are sent. This one is tried for a day.",
+            now=now,
+        )
+    if refused and mail.written_at < now - GIVE_UP_REFUSED_AFTER:
+        OutgoingMail.objects.filter(pk=mail.pk).update(given_up_at=now)
+
+
+def _cause(recipient: str) -> str:
+    return f"mail:{recipient}"[:128]
+
+
+@transaction.atomic
+def give_up_old() -> int:
+    """Give up the mails that could not be sent for GIVE_UP_AFTER. Returns how many; an alert says
+    how many there are. Mails about alerts included: the alert itself stays in the portal.
+    """
+    now = database_now()
+    old = waiting().filter(written_at__lt=now - GIVE_UP_AFTER)
+    count: int = old.update(given_up_at=now, lease_until=None)
+    if count:
+        raise_alert(
+            kind="mail_given_up",
+            cause="mail",
+            message=f"{count} mail(s) could not be sent for {GIVE_UP_AFTER.days} days and were given up.",
+            next_step="Repair the mail server. The admin lists the mails with the last error; inform their recipients yourself.",
+            now=now,
+        )
+    return count

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
-from certs.access.permissions import Permission, holders_of
 from certs.models import Certificate, CertificateRequest, OutgoingMail, Team
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.notifications.mail import write_mail
-from certs.notifications.owners import owners_of
+from certs.notifications.audience import approvers_of, operators, owner_and_team
+from certs.notifications.notices import tell
+from certs.notifications.topics import Topic
+from certs.notifications.wording import name_of, short_day
 from certs.renewal.plan import RenewalPlan, Verdict
 from certs.renewal.renew import Renewal
 
@@ -34,13 +34,15 @@ def tell_owners(plans: Sequence[RenewalPlan], *, actor: Actor, now: datetime) ->
     for key, plan in fresh.items():
         certificate = plan.certificate
         subject = "needs a new CSR" if plan.verdict is Verdict.NEEDS_CSR else "cannot be renewed as it is"
-        write_mail(
-            dedup_key=key,
-            to=owners_of(certificate),
-            subject=f"[PKI Portal] {certificate.common_name or certificate.cert_id} {subject}",
+        tell(
+            Topic.RENEWAL_FAILED,
+            key=key,
+            audience=owner_and_team(certificate),
+            subject=f"{name_of(certificate)} {subject}",
             template="renewal_refused",
-            context={"plan": plan, "certificate": certificate, "base_url": settings.PKI_PORTAL_URL},
+            context={"plan": plan, "certificate": certificate, "now": now},
             now=now,
+            certificates=[certificate],
         )
     record_many([_refused(plan, actor, now) for plan in fresh.values()])
 
@@ -58,18 +60,17 @@ def _refused(plan: RenewalPlan, actor: Actor, now: datetime) -> Event:
 @transaction.atomic
 def tell_approvers(renewals: Sequence[Renewal], *, now: datetime) -> None:
     """One mail for each renewal that waits for an approval, to the security team."""
-    if not renewals:
-        return
-    people = holders_of(Permission.DECIDE_REQUESTS).exclude(email="")
-    to = sorted(set(people.values_list("email", flat=True))) or list(settings.PKI_OPERATOR_EMAILS)
     for renewal in renewals:
-        write_mail(
-            dedup_key=f"renewal:approval:{renewal.request.public_id}",
-            to=to,
-            subject=f"[PKI Portal] Approval wanted: renewal of {renewal.request.common_name or renewal.request.public_id}",
+        ends = renewal.plan.certificate.not_after
+        tell(
+            Topic.APPROVAL,
+            key=f"renewal:approval:{renewal.request.public_id}",
+            audience=approvers_of(renewal.request),
+            subject=f"Approve by {short_day(ends)}: renewal of {name_of(renewal.plan.certificate)}",
             template="renewal_approval",
-            context={"request": renewal.request, "plan": renewal.plan, "base_url": settings.PKI_PORTAL_URL},
+            context={"request": renewal.request, "plan": renewal.plan, "now": now},
             now=now,
+            reply_to=renewal.request.team.email,
         )
 
 
@@ -77,13 +78,15 @@ def tell_approvers(renewals: Sequence[Renewal], *, now: datetime) -> None:
 def tell_failed(failed: Sequence[tuple[CertificateRequest, Certificate]], *, now: datetime) -> None:
     """A renewal that failed is tried anew; its owner and the operators learn why the last one did."""
     for request, certificate in failed:
-        write_mail(
-            dedup_key=f"renewal:failed:{request.public_id}",
-            to=sorted({*owners_of(certificate), *settings.PKI_OPERATOR_EMAILS}),
-            subject=f"[PKI Portal] Renewal of {certificate.common_name or certificate.cert_id} failed",
+        tell(
+            Topic.RENEWAL_FAILED,
+            key=f"renewal:failed:{request.public_id}",
+            audience=owner_and_team(certificate) | operators(),
+            subject=f"Renewal of {name_of(certificate)} failed",
             template="renewal_failed",
-            context={"request": request, "certificate": certificate, "base_url": settings.PKI_PORTAL_URL},
+            context={"request": request, "certificate": certificate, "now": now},
             now=now,
+            certificates=[certificate],
         )
 
 

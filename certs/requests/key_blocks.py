@@ -8,9 +8,12 @@ from datetime import datetime
 from cryptography import x509
 
 from audit.log import Actor
-from certs.models import Certificate, Chain, Issuer, ResponderCertificate
+from certs.models import Certificate, Chain, Issuer, ResponderCertificate, Team
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.notifications.owners import security_team
+from certs.notifications.audience import security_team, team_of
+from certs.notifications.notices import tell
+from certs.notifications.topics import Topic
+from certs.notifications.wording import so_many
 from keys.lifecycle import block_public_key
 from keys.models import Key, PublicKey
 from keys.spec import blocked_names
@@ -92,3 +95,21 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
         now=now,
         also_to=security_team(),
     )
+    for one in Team.objects.filter(slug=owner):
+        tell(
+            Topic.KEY_BLOCKED,
+            key=f"key:blocked:{spki}:{now:%Y%m%d%H%M%S}",
+            audience=team_of(one),
+            subject=f"Replace now: {so_many(living.count(), 'certificate')} of {one.name} on a blocked key",
+            template="key_blocked",
+            context={
+                "spki": spki,
+                "team": one,
+                "reason": reason,
+                "by": actor.name,
+                "at": now,
+                "living": living[:20],
+                "count": living.count(),
+            },
+            now=now,
+        )

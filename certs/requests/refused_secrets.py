@@ -14,7 +14,7 @@ from audit.log import Actor, Value, record
 from certs.errors import CSRRefused
 from certs.intake.secrets_scan import find_secret
 from certs.notifications.alerts import raise_alert
-from certs.notifications.owners import security_team
+from certs.notifications.audience import security_team
 from certs.requests.key_blocks import block_key
 from certs.terms import RefusalClass
 from certs.x509.pasted_secrets import find_exposed_keys

@@ -12,7 +12,7 @@ from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Certificate, IssuanceIntent
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.notifications.owners import security_team
+from certs.notifications.audience import security_team
 from certs.requests.refused_secrets import refuse_secrets
 from certs.terms import RevocationReason
 from keys.lifecycle import unblock_public_key

@@ -14,7 +14,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit.clock import database_now
-from certs.models import Attempt, OperatorAlert, OutgoingMail, UnclaimedResult
+from certs.models import Attempt, OperatorAlert, OutgoingMail, UnclaimedResult, WebhookDelivery
 from certs.terms import RequestState
 from certs.workflow.states import FINAL
 
@@ -43,6 +43,13 @@ def delete_old_attempts() -> int:
 def delete_old_mails() -> int:
     """Delete mails PKI_KEEP_MAILS_DAYS after they were written: sent ones, and those that were given up."""
     return delete_in_batches(OutgoingMail.objects.filter(written_at__lt=_days_ago(settings.PKI_KEEP_MAILS_DAYS)))
+
+
+def delete_old_deliveries() -> int:
+    """Delete messages to webhooks PKI_KEEP_MAILS_DAYS after they were written; not what waits."""
+    rows = WebhookDelivery.objects.filter(created_at__lt=_days_ago(settings.PKI_KEEP_MAILS_DAYS))
+    ended = Q(delivered_at__isnull=False) | Q(given_up_at__isnull=False)
+    return delete_in_batches(rows.filter(ended))
 
 
 def delete_old_alerts() -> int:

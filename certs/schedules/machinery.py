@@ -117,7 +117,7 @@ def machinery(now: datetime) -> Machinery:
     except BrokerUnreachable:
         queues = None
     beat = beat_status(now)
-    unsent = OutgoingMail.objects.filter(sent_at__isnull=True).aggregate(count=Count("pk"), at=Min("written_at"))
+    unsent = OutgoingMail.objects.filter(sent_at__isnull=True, given_up_at__isnull=True).aggregate(count=Count("pk"), at=Min("written_at"))
     checkpoint = Checkpoint.objects.order_by("-id").values_list("created_at", flat=True).first()
     return Machinery(
         now=now,

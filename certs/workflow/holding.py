@@ -7,7 +7,6 @@ person, a command, or the sweeper once the CA answers again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
@@ -18,7 +17,7 @@ from audit.log import Actor, Event, record_many
 from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound
 from certs.models import CertificateRequest, Issuer
-from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
+from certs.notifications.alerts import ca_cause, raise_alert
 from certs.terms import RequestState as S
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.endings import new_resume_id
@@ -135,8 +134,3 @@ def let_go_on(requests: Sequence[CertificateRequest], *, actor: Actor) -> list[C
         ]
         transition_many(moves, source=S.FAILED, actor=actor, now=now)
     return held + failed
-
-
-def ca_is_back(issuer: Issuer, *, now: datetime) -> None:
-    """The alert is over."""
-    close_alerts(kind="ca_unavailable", cause=ca_cause(issuer), now=now)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 
@@ -22,13 +22,21 @@ from certs.ca.base import CAUnreachable, Issued, Order, Pending
 from certs.errors import SignerMismatch
 from certs.issuance.turn import Turn, each_due, run_parts
 from certs.issuance.unwanted import BelongsHere, alert_kept, revoke_unwanted, what_to_do
-from certs.models import Attempt, Certificate, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
-from certs.notifications.alerts import close_alerts, close_circuit, open_circuit, raise_alert
+from certs.models import (
+    Attempt,
+    Certificate,
+    CertificateRequest,
+    Issuer,
+    OperatorAlert,
+    QuarantinedCertificate,
+    UnclaimedResult,
+)
+from certs.notifications.alerts import ca_cause, close_alerts, close_circuit, may_try, open_alert, open_circuit, raise_alert
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.believing import believe
 from certs.workflow.canvas import STEP_TASKS, queue_of, room_in, start
-from certs.workflow.holding import ca_is_back, release, release_held
+from certs.workflow.holding import release, release_held
 from certs.workflow.orders import order_for
 from certs.workflow.states import UNFINISHED, WORKER
 from certs.workflow.waiting_reasons import waits_for_worker
@@ -99,15 +107,37 @@ def release_for_answering_cas(turn: Turn | None = None) -> int:
         if not client.is_working():
             turn.leave_out(issuer)
             continue
-        limit = _how_many(held.filter(issuer=issuer), Certificate.objects.filter(issuer=issuer))
+        certificates = Certificate.objects.filter(issuer=issuer)
+        limit = _how_many(held.filter(issuer=issuer), certificates, "ca_unavailable", ca_cause(issuer))
         released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=limit)
-        ca_is_back(issuer, now=database_now())
+    _close_alerts_of_working_cas(turn)
     return released
+
+
+def _close_alerts_of_working_cas(turn: Turn) -> None:
+    """Close the alert of each CA that has issued since a request was last held for it.
+
+    A health page is no proof (it may be fine while orders fail), unless no request needs the CA.
+    """
+    unfinished = CertificateRequest.objects.filter(state__in=(S.APPROVED, S.KEY_READY, S.CSR_CREATED))
+    for issuer in Issuer.objects.filter(pk__in=turn.issuers).order_by("pk"):
+        alert = open_alert("ca_unavailable", ca_cause(issuer))
+        if alert is None or turn.is_over():
+            continue
+        newest = Certificate.objects.filter(issuer=issuer).order_by("-pk").values_list("issued_at", flat=True).first()
+        works = newest is not None and newest > alert.last_seen_at
+        if not works and not unfinished.filter(issuer=issuer).exists():
+            client = turn.client(issuer)
+            works = client is not None and client.is_working()
+        if works:
+            close_alerts(kind="ca_unavailable", cause=ca_cause(issuer), now=database_now())
 
 
 def release_for_answering_keys() -> int:
     """Resume what was held for a key backend, for each that works again. Needs the keys role."""
-    backends = _held_for_keys().order_by("key_backend").values_list("key_backend", flat=True).distinct()
+    held = _held_for_keys().order_by("key_backend").values_list("key_backend", flat=True).distinct()
+    alerts = OperatorAlert.objects.filter(kind="keys_unavailable", closed_at=None)
+    backends = sorted({*held, *(cause.partition(":")[2] for cause in alerts.values_list("cause", flat=True))})
     parts = [(f"keys:{backend}", partial(_release_for_backend, backend)) for backend in backends]
     return sum(told for told in run_parts(parts, Turn([])).values() if isinstance(told, int))
 
@@ -119,19 +149,41 @@ def _held_for_keys() -> QuerySet[CertificateRequest]:
 def _release_for_backend(backend: str, _turn: Turn) -> int:
     if not is_answering(backend):
         return 0
-    limit = _how_many(_held_for_keys().filter(key_backend=backend), Certificate.objects.filter(request__key_backend=backend))
+    held, cause = _held_for_keys().filter(key_backend=backend), f"keys:{backend}"
+    limit = _how_many(held, Certificate.objects.filter(request__key_backend=backend), "keys_unavailable", cause)
     released = release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=limit)
-    close_alerts(kind="keys_unavailable", cause=f"keys:{backend}", now=database_now())
+    alert = open_alert("keys_unavailable", cause)
+    if alert is not None and _has_used_keys(backend, since=alert.last_seen_at):
+        close_alerts(kind="keys_unavailable", cause=cause, now=database_now())
     return released
 
 
-def _how_many(held: QuerySet[CertificateRequest], certificates: QuerySet[Certificate]) -> int:
-    """An answer to a probe is no proof yet, a certificate made since the last request was held is one: then all of them go on at once,
-    and none waits a minute more.
+def _has_used_keys(backend: str, *, since: datetime) -> bool:
+    """Whether a CSR was signed with the backend's keys since then, or no request needs the backend."""
+    requests = CertificateRequest.objects.filter(key_backend=backend)
+    signed = requests.filter(state=S.CSR_CREATED, state_changed_at__gt=since)
+    issued = Certificate.objects.filter(request__key_backend=backend).order_by("-pk").values_list("issued_at", flat=True)
+    newest = issued.first()
+    if signed.exists() or (newest is not None and newest > since):
+        return True
+    return not requests.filter(state__in=(S.APPROVED, S.KEY_READY)).exists()
+
+
+def _how_many(held: QuerySet[CertificateRequest], certificates: QuerySet[Certificate], kind: str, cause: str) -> int:
+    """How many held requests go on now. A probe is no proof that the work succeeds; a certificate
+    made since the last request was held is one, and then all of them go on at once.
+
+    Without proof some are tried, and with each trial that failed fewer and later: every trial
+    writes events for each of its requests.
     """
     last_held = held.order_by("-held_since").values_list("held_since", flat=True).first()
     newest = certificates.order_by("-pk").values_list("issued_at", flat=True).first()
-    return RELEASE_THEN if newest and last_held and newest > last_held else RELEASE_FIRST
+    if newest and last_held and newest > last_held:
+        return RELEASE_THEN
+    trials = may_try(kind, cause, now=database_now())
+    if trials is None:
+        return 0
+    return RELEASE_FIRST if trials == 0 else 1
 
 
 def revoke_quarantined(turn: Turn | None = None) -> int:

@@ -21,6 +21,8 @@ from certs.access.permissions import Authority
 from certs.ca.registry import capabilities_of
 from certs.errors import Conflict, NotPermitted
 from certs.models import Certificate, Revocation
+from certs.notifications.digests import note_for_digest
+from certs.notifications.topics import Topic
 from certs.terms import RevocationReason
 from certs.workflow.succession import cancel_stopped_renewals
 
@@ -98,6 +100,7 @@ def _first(
     revocation.release_requested_by, revocation.tries, revocation.last_error = "", 0, ""
     revocation.save()
     Certificate.objects.filter(pk=row.pk).update(status=Certificate.Status.REVOCATION_PENDING, status_version=F("status_version") + 1)
+    note_for_digest(Topic.REVOKED, [row], now=now)
     data = {"cert_id": row.cert_id, "reason": str(reason)} | _terms(revocation)
     record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=authority.actor, at=now, data=data)
     return revocation
@@ -126,6 +129,7 @@ def _again(
     earlier.by_security_team = reason is HOLD and (earlier.by_security_team or authority.is_officer)
     earlier.save()
     Certificate.objects.filter(pk=row.pk).update(status_version=F("status_version") + 1)
+    note_for_digest(Topic.REVOKED, [row], now=now)
     data = {"cert_id": row.cert_id, "reason": str(reason), "earlier_reason": before} | _terms(earlier)
     record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=authority.actor, at=now, data=data)
     return earlier

@@ -17,6 +17,7 @@ from audit.log import Actor, Event, record_many
 from audit.vendor import on_postgresql
 from certs.models import CertificateRequest, Issuer, Team
 from certs.models.batch import locked, update_later, update_rows
+from certs.notifications.outcomes import Outcome, notify_outcomes
 from certs.terms import RequestState as S
 
 TRANSITIONS: Mapping[S, frozenset[S]] = {
@@ -78,6 +79,7 @@ def transition_many(moves: Sequence[Move], *, source: S, actor: Actor, now: date
         move.request.state, move.request.state_changed_at = move.path[-1], now
         for name, value in {**_no_reason(move, source), **move.fields}.items():
             setattr(move.request, _attribute(name), value)
+    notify_outcomes([Outcome(move.request, source, move.path[-1]) for move in winners], actor=actor, now=now)
     return moved
 
 

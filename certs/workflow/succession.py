@@ -19,7 +19,8 @@ from audit.events import EventType
 from audit.log import Event, record_many
 from certs.models import Certificate, CertificateRequest
 from certs.models.batch import locked
-from certs.notifications.owners import tell_renewed
+from certs.notifications.digests import TOPICS, note_for_digest
+from certs.notifications.topics import Topic
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
 from certs.workflow.states import WORKER, Move, transition_many
@@ -123,13 +124,14 @@ def keys_followed(requests: Sequence[CertificateRequest]) -> dict[int, UUID]:
 
 
 def note_succession(certificates: Sequence[Certificate], *, now: datetime) -> None:
-    """Write into the history of each renewed certificate what follows it, and tell the owners of those that the schedule
-    renewed. Needs the transaction that recorded the new ones.
+    """Write into the history of each renewed certificate what follows it, and note the new ones for the digests of their
+    owners. Needs the transaction that recorded the new ones.
     """
+    for topic in TOPICS:
+        note_for_digest(topic, [c for c in certificates if _topic_of(c) is topic], now=now)
     following = {c.renewed_from_id: c for c in certificates if c.renewed_from_id is not None}
     if not following:
         return
-    tell_renewed([c for c in certificates if c.renewed_from_id is not None and c.request.door == SCHEDULE_DOOR], now=now)
     before = Certificate.objects.filter(pk__in=following).order_by("pk").values_list("pk", "cert_id")
     record_many(
         [
@@ -137,6 +139,22 @@ def note_succession(certificates: Sequence[Certificate], *, now: datetime) -> No
             for pk, cert_id in before
         ]
     )
+
+
+_TOPICS = {
+    SCHEDULE_DOOR: Topic.RENEWED,
+    "api": Topic.ISSUED_BY_PROGRAM,
+    "portal": Topic.ISSUED,
+    "command": Topic.ISSUED,
+}
+
+
+def _topic_of(certificate: Certificate) -> Topic | None:
+    """Return the topic of the digest that lists it. None for a line of a bulk order: the order has
+    a mail of its own.
+    """
+    request = certificate.request
+    return None if request.bulk_item_id is not None else _TOPICS.get(request.door)
 
 
 def cancel_stopped_renewals(certificate: Certificate | None = None) -> int:

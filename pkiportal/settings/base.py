@@ -169,6 +169,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.destroy_keys": {"queue": "destroy"},
     "certs.tasks.record_inventory": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
+    "certs.tasks.deliver_webhooks": {"queue": "mail"},
     "audit.tasks.*": {"queue": "audit"},
     "certs.tasks.verify_records": {"queue": "audit"},  # its worker has the checkpoints' files
 }
@@ -194,6 +195,7 @@ PKI_SCHEDULES = {
     },
     "database: delete what is not needed any more": {"task": "certs.tasks.clean_up", "every_seconds": 3600},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
+    "notifications: deliver webhooks": {"task": "certs.tasks.deliver_webhooks", "every_seconds": 10},
 }
 PKI_CRONTABS: dict[str, dict[str, Any]] = {
     "audit: verify the log and what it explains": {"task": "certs.tasks.verify_records", "crontab": {"minute": "13", "hour": "4"}},
@@ -214,6 +216,9 @@ PKI_PORTAL_URL = env_address("PKI_PORTAL_URL", schemes=["https", "http"], exampl
 # on the embedded default a program on this very machine.
 PKI_METRICS_TOKEN = env_token("PKI_METRICS_TOKEN", at_least=16)
 PKI_OPERATOR_EMAILS = env_emails("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
+# Networks to which teams may send webhooks; empty: none. Loopback and link-local networks only where they are named themselves.
+PKI_WEBHOOK_NETWORKS = env_networks("PKI_WEBHOOK_NETWORKS")
+PKI_WEBHOOK_ALLOW_HTTP = env_bool("PKI_WEBHOOK_ALLOW_HTTP", default=False)
 DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", "pki-portal@example.com")
 PKI_LEAF_KEY_BACKEND = env_name("PKI_LEAF_KEY_BACKEND", "local")
 PKI_DEFAULT_CA = env_name("PKI_DEFAULT_CA", "Internal-CA-Prod")

@@ -16,7 +16,7 @@ from tests.deploy.compose import HOST, REQUIRED, VariableMissing, compose
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
 NETWORKS: dict[str, dict[str, Any]] = compose()["networks"]
-WORKERS = {"worker-keys", "worker-destroy", "worker-ca", "worker-ca-remote", "worker", "worker-audit"}
+WORKERS = {"worker-keys", "worker-destroy", "worker-ca", "worker-ca-remote", "worker", "worker-mail", "worker-audit"}
 KEY_WORKERS = {"worker-keys", "worker-destroy", "worker-ca", "worker-ca-remote"}
 # Who listens, and who may reach it. Everything else shares no network with it.
 REACHED_BY = {
@@ -54,7 +54,7 @@ def test_only_the_proxy_and_the_senders_reach_the_outside() -> None:
     assert [name for name, network in NETWORKS.items() if not network.get("internal")] == ["internet", "outgoing", "web-mail"]
     members = {network: {name for name, config in SERVICES.items() if network in config.get("networks", ())} for network in NETWORKS}
     assert members["internet"] == {"proxy"}
-    assert members["outgoing"] == {"worker", "worker-ca-remote"}
+    assert members["outgoing"] == {"worker-mail", "worker-ca-remote"}
     assert members["web-mail"] == {"web"}
     assert [name for name, config in SERVICES.items() if config.get("ports")] == ["proxy"]
 

@@ -134,7 +134,7 @@ def issued(portal: Production, token: str) -> dict[str, Any]:
 def test_health_checks_succeed_as_they_are_written(portal: Production) -> None:
     """M1"""
     checked = {name for name, config in portal.services.items() if "healthcheck" in config}
-    assert checked >= {"db", "redis", *WEB, "worker", "worker-ca", "worker-keys", "worker-audit", "worker-destroy", "beat"}
+    assert checked >= {"db", "redis", *WEB, "worker", "worker-mail", "worker-ca", "worker-keys", "worker-audit", "worker-destroy", "beat"}
     assert {name for name in checked if not portal.healthy(name)} == set()
 
 

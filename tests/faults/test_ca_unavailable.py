@@ -79,6 +79,7 @@ def test_held_request_goes_on_by_itself_when_the_ca_is_back(held: CertificateReq
     twin_ca.reachable = True
     assert recovery.release_for_answering_cas() == 1
     assert wait(held, seconds=30).state == S.COMPLETED
+    recovery.release_for_answering_cas()
     assert not OperatorAlert.objects.filter(kind="ca_unavailable", closed_at__isnull=True).exists()
 
 

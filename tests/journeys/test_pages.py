@@ -20,7 +20,7 @@ from tests.journeys.conftest import Visitor
 from tests.portal.fixtures import Portal
 
 Visit = Callable[..., Visitor]
-PAGES = ("/", "/?via=form", "/?via=csr", "/words/", "/requests/", "/certificates/", "/tokens/")
+PAGES = ("/", "/?via=form", "/?via=csr", "/words/", "/requests/", "/certificates/", "/tokens/", "/account/mails/", "/teams/web/webhooks/")
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -146,7 +146,15 @@ def test_stopped_or_silent_ca_late_sealer_and_stuck_mail_degrade(portal: Portal,
     past = now - timedelta(minutes=15)
     Issuer.objects.filter(alias="Internal-CA-Prod").update(circuit_opened_at=now)
     alert("ca_unavailable", "ca:Other")
-    OutgoingMail.objects.create(dedup_key="a", to=["a@example.com"], subject="x", body="x", written_at=past, not_before=now)
+    OutgoingMail.objects.create(
+        dedup_key="a",
+        topic="machinery",
+        recipient="a@example.com",
+        subject="x",
+        body="x",
+        written_at=past,
+        not_before=now,
+    )
     with transaction.atomic():
         record(EventType.BOOTSTRAP_DONE, subject="portal", actor=Actor("system", "test"), at=past, data={"made": []})
     status, word, failed = ready()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import transaction
 
 from audit.clock import database_now
@@ -11,7 +10,9 @@ from audit.log import record
 from certs.issuance.turn import each_alone
 from certs.models import BulkChunk, BulkOrder
 from certs.models.batch import locked, update_rows
-from certs.notifications.mail import write_mail
+from certs.notifications.audience import team_of, to_user
+from certs.notifications.notices import tell
+from certs.notifications.topics import Topic
 from certs.workflow.bulk.progress import counts
 from certs.workflow.states import WORKER
 
@@ -42,13 +43,13 @@ def finish(order_id: int) -> bool:
     outcomes = ("issued", "refused", "failed", "invalid", "cancelled", "left_out")
     data = {"lines": tally.total} | {name: getattr(tally, name) for name in outcomes}
     record(EventType.BULK_COMPLETED, subject=order.subject, actor=WORKER, at=now, data=data)
-    if order.requester is not None and order.requester.email:
-        write_mail(
-            dedup_key=f"bulk:{order.public_id}:{now:%Y%m%d%H%M%S}",
-            to=[order.requester.email],
-            subject=f"[PKI Portal] {order.public_id}: {tally.issued} of {order.total} certificates issued",
-            template="bulk_done",
-            context={"order": order, "tally": tally, "base_url": settings.PKI_PORTAL_URL},
-            now=now,
-        )
+    tell(
+        Topic.ISSUED,
+        key=f"bulk:{order.public_id}:{now:%Y%m%d%H%M%S}",
+        audience=to_user(order.requester) or team_of(order.team),
+        subject=f"{tally.issued} of {order.total} certificates issued: {order.title}",
+        template="bulk_done",
+        context={"order": order, "tally": tally},
+        now=now,
+    )
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from certs.access.api_tokens import SCOPES, create_token
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
 from certs.models import CertificateRequest, OperatorAlert, Team
+from certs.notifications.webhooks import add_webhook, send_test
 from certs.workflow.bulk.drafting import draft
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester, submit_many
@@ -42,6 +44,8 @@ class Things:
     tokens: Mapping[str, int]
     secrets: Mapping[str, str]
     digests: Mapping[str, str]
+    webhooks: Mapping[str, int]
+    messages: Mapping[str, str]
     alert: int
 
 
@@ -52,6 +56,7 @@ def spec(name: str) -> CertificateSpec:
 @pytest.fixture
 def things(cast: Cast, settings: Any) -> Things:
     settings.PKI_CA_API_INLINE, settings.PKI_CA_API_WAIT_SECONDS = False, 0
+    settings.PKI_WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
     found: dict[str, dict[str, Any]] = {name: {} for name in Things.__dataclass_fields__ if name != "alert"}
     for whose, name in OWNERS.items():
         if not name:
@@ -74,6 +79,16 @@ def things(cast: Cast, settings: Any) -> Things:
         found["orders"][whose] = submit_order(running, authority=requester.authority).public_id
         token, found["secrets"][whose] = create_token(user=cast[name], team=team, name=name, scopes=SCOPES, actor=requester.actor)
         found["tokens"][whose] = token.pk
+        hook = add_webhook(
+            team,
+            name=name,
+            url="https://127.0.0.1/",
+            topics=["renewed"],
+            authority=requester.authority,
+        )
+        send_test(hook, authority=requester.authority)
+        found["webhooks"][whose] = hook.pk
+        found["messages"][whose] = hook.deliveries.get().message_id
     _, found["secrets"]["leaver"] = create_token(user=cast["leaver"], team=cast.web, name="l", scopes=SCOPES, actor=Actor("user", "leaver"))
     cast.web.members.remove(cast["leaver"])
     alert = OperatorAlert.objects.create(kind="x", cause="y", message="m", raised_at="2026-01-01T00:00Z", last_seen_at="2026-01-01T00:00Z")
@@ -86,6 +101,8 @@ def things(cast: Cast, settings: Any) -> Things:
         "drafts": "bulk-0",
         "orders": "bulk-0",
         "tokens": 0,
+        "webhooks": 0,
+        "messages": "",
         "digests": "",
     }
     for name, value in nothing.items():

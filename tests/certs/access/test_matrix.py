@@ -82,6 +82,14 @@ def token_form(_things: Things, whose: str) -> dict[str, Any]:
     return {"name": "t", "team": TEAM[whose] or "nowhere", "scopes": SCOPES[0], "days": "9"}
 
 
+def webhook_form(_things: Things, _whose: str) -> dict[str, Any]:
+    return {"name": "new", "url": "https://127.0.0.1/hook", "topics": "renewed"}
+
+
+def of_webhook(*more: Any) -> Callable[[Things, str], list[Any]]:
+    return lambda things, whose: [TEAM[whose] or "nowhere", things.webhooks[whose], *more]
+
+
 def decision(word: str) -> Callable[[Things, str], dict[str, Any]]:
     return lambda things, whose: {"decision": word, "digest": things.digests[whose], "comment": "because"}
 
@@ -124,6 +132,16 @@ PAGES: dict[str, list[Page]] = {
     "alert-close": [Page(close_alerts, lambda things, _w: [things.alert], nothing, once=True)],
     "tokens": [Page(everybody, once=True), Page(ask_for, data=token_form)],
     "token-revoke": [Page(own, of("tokens"), nothing)],
+    "mails": [Page(everybody, once=True), Page(everybody, data=nothing, once=True)],
+    "webhooks": [
+        Page(see, lambda _t, whose: [TEAM[whose] or "nowhere"]),
+        Page(act, lambda _t, whose: [TEAM[whose] or "nowhere"], webhook_form),
+    ],
+    "webhook": [Page(see, of_webhook())],
+    "webhook-act": [
+        *(Page(act, of_webhook(verb), nothing) for verb in ("test", "enable", "remove")),
+        Page(act, of_webhook("again"), lambda things, whose: {"message": things.messages[whose]}),
+    ],
     "ca-certificate": [Page(no_own_ca, lambda _t, _w: ["twin-ca"], once=True, public=True)],
 }
 

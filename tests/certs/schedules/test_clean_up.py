@@ -81,7 +81,14 @@ def test_old_mails_and_closed_alerts_go(settings: Any) -> None:
     for name, days, sent in (("old", 181, True), ("given up", 181, False), ("new", 179, True)):
         then = days_ago(days)
         OutgoingMail.objects.create(
-            dedup_key=name, to=["a@b.c"], subject="s", body="b", written_at=then, not_before=then, sent_at=then if sent else None
+            dedup_key=name,
+            topic="machinery",
+            recipient="a@b.c",
+            subject="s",
+            body="b",
+            written_at=then,
+            not_before=then,
+            sent_at=then if sent else None,
         )
     closed = {"old": days_ago(366), "new": days_ago(364), "open": None}
     for name, at in closed.items():

@@ -309,4 +309,4 @@ def test_requester_is_told_when_the_order_has_ended(twin_portal: Requester, make
     running(names(make_spec, 2), Requester(twin_portal.actor, twin_portal.team, "portal", user=user))
     work_off_all()
     mail = OutgoingMail.objects.get(dedup_key__startswith="bulk:")
-    assert (mail.to, "2 of 2 certificates issued" in mail.subject) == (["alice@example.com"], True)
+    assert (mail.recipient, "2 of 2 certificates issued" in mail.subject) == ("alice@example.com", True)

@@ -1,0 +1,117 @@
+"""Whom a notice goes to. Decided when it is written, from the facts of that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from certs.access.permissions import Permission, holders_of
+from certs.models import BulkOrder, Certificate, CertificateRequest, MailChoice, Team
+from certs.notifications.topics import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Addresses, and persons who may switch topics off. Audiences add up with `|`.
+
+    `people` maps a person's account id to the person's address.
+    """
+
+    addresses: frozenset[str] = frozenset()
+    people: dict[int, str] = field(default_factory=dict)
+
+    def __or__(self, other: Audience) -> Audience:
+        return Audience(self.addresses | other.addresses, self.people | other.people)
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses or self.people)
+
+    def recipients(self, topic: Topic) -> list[str]:
+        """Return the addresses that get a notice of the topic, each once.
+
+        A person who switched the topic off gets none, unless the person's address is also named
+        as such: as a team's address, say.
+        """
+        people = self.people
+        if topic.is_optional and people:
+            off = MailChoice.objects.filter(topic=topic, wanted=False, user__in=people)
+            unwanted = set(off.values_list("user", flat=True))
+            people = {pk: address for pk, address in people.items() if pk not in unwanted}
+        by_spelling: dict[str, str] = {}
+        for address in sorted({*self.addresses, *people.values()}):
+            # Domains ignore case, and no provider in use tells local parts apart by it.
+            by_spelling.setdefault(address.casefold(), address)
+        return sorted(by_spelling.values())
+
+
+NOBODY = Audience()
+
+
+def to_addresses(addresses: Iterable[str]) -> Audience:
+    """Return the audience of plain addresses."""
+    return Audience(frozenset(address for address in addresses if address))
+
+
+def to_user(user: Any) -> Audience:
+    """Return the audience of one account; nobody where it is inactive or has no address."""
+    if user is None or not user.is_active or not user.email:
+        return Audience()
+    return Audience(people={user.pk: user.email})
+
+
+def _to_people(rows: QuerySet[Any]) -> Audience:
+    return Audience(people=dict(rows.exclude(email="").values_list("pk", "email")))
+
+
+def operators() -> Audience:
+    """Return the addresses of the setting PKI_OPERATOR_EMAILS."""
+    return to_addresses(settings.PKI_OPERATOR_EMAILS)
+
+
+def team_of(team: Team) -> Audience:
+    """Return the team's address, else its active members; the operators where there is neither."""
+    if team.email:
+        return to_addresses([team.email])
+    return _to_people(team.members.filter(is_active=True)) or operators()
+
+
+def owner_of(certificate: Certificate) -> Audience:
+    """Return the owner of the certificate while the owner's account is active, else its team."""
+    return to_user(certificate.owner) or team_of(certificate.team)
+
+
+def owner_and_team(certificate: Certificate) -> Audience:
+    """Return the owner of the certificate and its team."""
+    return owner_of(certificate) | team_of(certificate.team)
+
+
+def requester_of(request: CertificateRequest) -> Audience:
+    """Return the person who made the request, else its team."""
+    return to_user(request.requester) or team_of(request.team)
+
+
+def security_team() -> Audience:
+    """Return the people who decide about keys; the operators where nobody does."""
+    return _to_people(holders_of(Permission.DECIDE_KEYS)) or operators()
+
+
+def approvers_of(request: CertificateRequest) -> Audience:
+    """Return the people who may decide about the request; the operators where nobody can.
+
+    The requester is left out: nobody decides a request of their own.
+    """
+    return _approvers({request.requester_id})
+
+
+def approvers_of_order(order: BulkOrder) -> Audience:
+    """Return the people who may decide about lines of the order: not its drafter or submitter."""
+    return _approvers({order.requester_id, order.submitter_id})
+
+
+def _approvers(not_these: set[int | None]) -> Audience:
+    others = {pk for pk in not_these if pk is not None}
+    return _to_people(holders_of(Permission.DECIDE_REQUESTS).exclude(pk__in=others)) or operators()

@@ -1,0 +1,199 @@
+"""Digests: certificates that were issued or renewed, in one mail for each recipient.
+
+The transaction that records a certificate only writes a small row. The mails are composed later, so
+that 10,000 renewals of a night become one mail for each person and not 10,000.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from audit.clock import database_now
+from certs.models import Certificate, DigestEntry
+from certs.models.batch import insert_models, new
+from certs.notifications.audience import Audience, owner_and_team, owner_of, to_addresses
+from certs.notifications.deliveries import queue_deliveries
+from certs.notifications.notices import tell
+from certs.notifications.topics import Topic
+from certs.notifications.wording import count_of, days_left, name_of, short_day, so_many
+from certs.terms import RevocationReason
+
+# UTC: after the renewals of the night, before people start to work.
+DAILY_AT = timedelta(hours=6)
+LINES = 50  # certificates that a mail lists; it counts the others
+ANNOUNCED_AT_ONCE = 1000
+TOPICS = (Topic.ISSUED, Topic.ISSUED_BY_PROGRAM, Topic.RENEWED, Topic.REVOKED)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One certificate in a digest. `old_ends`: the end of the one that it replaces. `reason`, `by`:
+    of its revocation.
+    """
+
+    cert_id: str
+    name: str
+    ends: datetime
+    old_ends: datetime | None
+    reason: str = ""
+    by: str = ""
+
+    @property
+    def deadline(self) -> datetime:
+        """The time by which the certificate must be installed: then what is in use ends."""
+        return self.old_ends or self.ends
+
+
+@dataclass(slots=True)
+class _Part:
+    """What one recipient is told. Holds the LINES most urgent certificates, counts all."""
+
+    lines: list[Line] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, line: Line) -> None:
+        self.total += 1
+        self.lines.append(line)
+        if len(self.lines) > 2 * LINES:
+            self._cut()
+
+    def _cut(self) -> None:
+        self.lines.sort(key=lambda line: (line.deadline, line.name))
+        del self.lines[LINES:]
+
+    def finished(self) -> list[Line]:
+        self._cut()
+        return self.lines
+
+
+def note_for_digest(topic: Topic, certificates: Sequence[Certificate], *, now: datetime) -> None:
+    """Let the certificates be in the next digest of the topic. Webhooks are notified within seconds.
+
+    Needs the transaction that recorded them, and costs it one row for each certificate.
+    """
+    if not certificates:
+        return
+    entries = [new(DigestEntry, topic=topic, certificate=one, at=now) for one in certificates]
+    insert_models(entries, ids=False)
+
+
+def announce() -> int:
+    """Write the messages for webhooks about certificates noted since the last run.
+
+    Returns the number of certificates.
+    """
+    return sum(_announce(topic) for topic in TOPICS)
+
+
+@transaction.atomic
+def _announce(topic: Topic) -> int:
+    fresh = DigestEntry.objects.filter(topic=topic, announced=False, batch=None)
+    fresh = fresh.select_for_update(of=("self",), skip_locked=True)
+    entries = list(fresh.select_related("certificate").order_by("pk")[:ANNOUNCED_AT_ONCE])
+    if not entries:
+        return 0
+    certificates = [entry.certificate for entry in entries]
+    summary = f"{so_many(len(entries), 'certificate')} {topic.replace('-', ' ')}"
+    queue_deliveries(topic, certificates=certificates, subject=summary, now=database_now())
+    DigestEntry.objects.filter(pk__in=[entry.pk for entry in entries]).update(announced=True)
+    return len(entries)
+
+
+def write_due_digests() -> int:
+    """Write the digests that are due. Returns the number of mails."""
+    now = database_now()
+    return sum(_write(topic, before=_boundary(topic, now), now=now) for topic in TOPICS)
+
+
+def _boundary(topic: Topic, now: datetime) -> datetime:
+    """Return the time before which entries are due: now, or the last DAILY_AT."""
+    if topic in (Topic.ISSUED, Topic.REVOKED):
+        return now
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0) + DAILY_AT
+    return today if today <= now else today - timedelta(days=1)
+
+
+@transaction.atomic
+def _write(topic: Topic, *, before: datetime, now: datetime) -> int:
+    # Two workers at once: the UPDATE of the second waits for the first, and then finds nothing.
+    # An entry that webhooks were not notified of yet waits for the next run.
+    batch = uuid.uuid4()
+    due = DigestEntry.objects.filter(topic=topic, at__lte=before, announced=True, batch=None)
+    if not due.update(batch=batch):
+        return 0
+    taken = DigestEntry.objects.filter(batch=batch)
+    parts = _by_recipient(topic, batch)
+    taken.delete()
+    return sum(_tell(topic, recipient, part, batch, now) for recipient, part in parts.items())
+
+
+def _by_recipient(topic: Topic, batch: uuid.UUID) -> dict[str, _Part]:
+    rows = DigestEntry.objects.filter(batch=batch).order_by("pk")
+    rows = rows.select_related("certificate__team", "certificate__owner")
+    rows = rows.select_related("certificate__renewed_from", "certificate__revocation")
+    audiences: dict[tuple[int, int | None], list[str]] = {}
+    parts: dict[str, _Part] = {}
+    for entry in rows.iterator(chunk_size=1000):
+        one = entry.certificate
+        whose = (one.team_id, one.owner_id)
+        if whose not in audiences:
+            audiences[whose] = _audience(topic, one).recipients(topic)
+        old = one.renewed_from
+        revocation = getattr(one, "revocation", None) if topic is Topic.REVOKED else None
+        line = Line(
+            one.cert_id,
+            name_of(one),
+            one.not_after,
+            old.not_after if old else None,
+            *((revocation.reason, revocation.requested_by) if revocation is not None else ()),
+        )
+        for recipient in audiences[whose]:
+            parts.setdefault(recipient, _Part()).add(line)
+    return parts
+
+
+def _audience(topic: Topic, certificate: Certificate) -> Audience:
+    if topic in (Topic.RENEWED, Topic.REVOKED):
+        return owner_and_team(certificate)
+    return owner_of(certificate)
+
+
+def _tell(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now: datetime) -> int:
+    lines = part.finished()
+    names = count_of([line.name for line in lines], part.total)
+    deadline = lines[0].deadline
+    by_when = f"Install by {short_day(deadline)}: {names} ({days_left(deadline, now)})"
+    subject, template = {
+        Topic.RENEWED: (by_when, "renewed"),
+        Topic.REVOKED: (_revoked_subject(lines, names), "revoked"),
+    }.get(topic, (f"Ready: {names}", "issued"))
+    return tell(
+        topic,
+        key=f"digest:{batch}",
+        # Choices were applied when the recipients were found.
+        audience=to_addresses([recipient]),
+        subject=subject,
+        template=template,
+        context={
+            "lines": lines,
+            "total": part.total,
+            "more": part.total - len(lines),
+            "deadline": deadline,
+            "now": now,
+            "on_hold": _are_on_hold(lines),
+        },
+        now=now,
+    )
+
+
+def _are_on_hold(lines: Sequence[Line]) -> bool:
+    return all(line.reason == RevocationReason.CERTIFICATE_HOLD for line in lines)
+
+
+def _revoked_subject(lines: Sequence[Line], names: str) -> str:
+    return f"On hold: {names}" if _are_on_hold(lines) else f"Revoked: {names}"

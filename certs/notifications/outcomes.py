@@ -1,0 +1,123 @@
+"""Notices about single requests: they wait for an approval, or they were approved, refused or failed.
+
+Called by `certs.workflow.states.transition_many`, the only writer of request states, so that every
+channel and every step notifies in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from audit.log import Actor
+from certs.models import BulkOrder, CertificateRequest
+from certs.notifications.audience import approvers_of, approvers_of_order, requester_of
+from certs.notifications.notices import tell
+from certs.notifications.topics import Topic
+from certs.notifications.wording import count_of
+from certs.terms import RequestState as S
+
+# Renewals that no person requested have notices of their own: see certs.renewal.
+SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A request that has just moved from one state to another."""
+
+    request: CertificateRequest
+    source: S
+    state: S
+
+
+def notify_outcomes(outcomes: Sequence[Outcome], *, actor: Actor, now: datetime) -> None:
+    """Write the notices about requests that have just moved. Needs the transaction of the move.
+
+    A refusal at submission writes none: the channel shows it at once. Lines of a bulk order write
+    none: the order has a mail of its own when it ends, and one when it first waits for an approval.
+    """
+    lines_waiting = []
+    for outcome in outcomes:
+        notify = _NOTICES.get((outcome.source, outcome.state)) or _NOTICES.get((None, outcome.state))
+        if notify is None or outcome.request.door == SCHEDULE:
+            continue
+        if outcome.request.bulk_item_id is None:
+            notify(outcome.request, actor, now)
+        elif outcome.state is S.AWAITING_APPROVAL:
+            lines_waiting.append(outcome.request.bulk_item_id)
+    orders = BulkOrder.objects.filter(items__in=lines_waiting) if lines_waiting else ()
+    for order in {order.pk: order for order in orders}.values():
+        _order_waits(order, now)
+
+
+def _names(request: CertificateRequest) -> str:
+    return count_of(request.names) if request.names else request.common_name or request.public_id
+
+
+def _waits(request: CertificateRequest, _actor: Actor, now: datetime) -> None:
+    tell(
+        Topic.APPROVAL,
+        key=f"approval:{request.public_id}",
+        audience=approvers_of(request),
+        subject=f"Approve or reject: {_names(request)} for team {request.team.name}",
+        template="approval",
+        context={"request": request, "names": request.names, "now": now},
+        now=now,
+        reply_to=_reply_to(request),
+    )
+
+
+def _order_waits(order: BulkOrder, now: datetime) -> None:
+    tell(
+        Topic.APPROVAL,
+        key=f"approval:{order.public_id}",
+        audience=approvers_of_order(order),
+        subject=f"Approve or reject: lines of the bulk order {order.title}",
+        template="approval_order",
+        context={"order": order},
+        now=now,
+        reply_to=order.team.email,
+    )
+
+
+def _approved(request: CertificateRequest, actor: Actor, now: datetime) -> None:
+    _tell_requester(request, f"Approved: {_names(request)}", "request_approved", actor, now)
+
+
+def _refused(request: CertificateRequest, actor: Actor, now: datetime) -> None:
+    _tell_requester(request, f"Refused: {_names(request)}", "request_refused", actor, now)
+
+
+def _failed(request: CertificateRequest, actor: Actor, now: datetime) -> None:
+    _tell_requester(request, f"Failed: {_names(request)}", "request_failed", actor, now)
+
+
+def _tell_requester(request: CertificateRequest, subject: str, template: str, actor: Actor, now: datetime) -> None:
+    tell(
+        Topic.DECISION,
+        key=f"{template}:{request.public_id}:{now:%Y%m%d%H%M%S}",
+        audience=requester_of(request),
+        subject=subject,
+        template=template,
+        context={"request": request, "names": request.names, "by": actor.name, "now": now},
+        now=now,
+    )
+
+
+def _reply_to(request: CertificateRequest) -> str:
+    """Return where an approver's question goes: to the requester, else to the team."""
+    person = request.requester
+    return (person.email if person is not None else "") or request.team.email
+
+
+# By the state before (None: any) and the state now.
+_NOTICES: dict[tuple[S | None, S], Callable[[CertificateRequest, Actor, datetime], None]] = {
+    (None, S.AWAITING_APPROVAL): _waits,
+    (S.AWAITING_APPROVAL, S.APPROVED): _approved,
+    (S.AWAITING_APPROVAL, S.REJECTED): _refused,
+    (S.APPROVED, S.REJECTED): _refused,
+    (S.KEY_READY, S.REJECTED): _refused,
+    (S.CSR_CREATED, S.REJECTED): _refused,
+    (None, S.FAILED): _failed,
+}

@@ -1,0 +1,123 @@
+"""Where a webhook may lead: an address is resolved, checked and then used as it was checked.
+
+A person who may add a webhook must not reach with it what only the portal's machine can reach:
+databases, metadata services, its own loopback (server-side request forgery).
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from django.conf import settings
+
+from certs.errors import InputRefused
+
+Address = IPv4Address | IPv6Address
+LONGEST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The parts of a webhook's URL."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """The value of the header Host."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = {"https": 443, "http": 80}[self.scheme]
+        return host if self.port == usual else f"{host}:{self.port}"
+
+
+def _refused(message: str, next_step: str) -> InputRefused:
+    return InputRefused(message, field="url", next_step=next_step)
+
+
+def parse_target(url: str) -> Target:
+    """Return the parts of the URL. Raises InputRefused for one that no webhook may have.
+
+    A user name, a password and a query are refused: they would be secrets in a row and in the
+    audit log. The signature tells a receiver who sends.
+    """
+    example = "For example https://hooks.example.com/pki."
+    if len(url) > LONGEST or not url.isascii() or not url.isprintable() or " " in url:
+        raise _refused(f"The address has up to {LONGEST} ASCII characters and no blank.", example)
+    try:
+        parts: SplitResult = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _refused("The address is no URL.", example) from None
+    schemes = {"https", "http"} if settings.PKI_WEBHOOK_ALLOW_HTTP else {"https"}
+    if parts.scheme not in schemes or not host:
+        raise _refused(f"The address must begin with {' or '.join(sorted(schemes))}://.", example)
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise _refused(
+            "The address must have no user name, password, query or fragment.",
+            "Check the signature of each message instead: docs/notices.md has an example.",
+        )
+    return Target(parts.scheme, host, port or {"https": 443, "http": 80}[parts.scheme], parts.path or "/")
+
+
+def check_target(url: str) -> None:
+    """Refuse an address to which no webhook can lead, without looking a name up.
+
+    The web process of production reaches no DNS of the outside. Each delivery checks the name.
+    Raises InputRefused.
+    """
+    target = parse_target(url)
+    try:
+        address = _plain(ip_address(target.host))
+    except ValueError:
+        usable = bool(settings.PKI_WEBHOOK_NETWORKS)
+    else:
+        usable = is_allowed(address)
+    if not usable:
+        raise _not_allowed(target)
+
+
+def _not_allowed(target: Target) -> InputRefused:
+    return _refused(
+        f"The portal may not send webhooks to {target.host}.",
+        "Ask an operator to add its network to PKI_WEBHOOK_NETWORKS.",
+    )
+
+
+def resolve(target: Target) -> Address:
+    """Return the first address of the host that is allowed. Looks the name up in the DNS.
+
+    Raises InputRefused where the name has no address, or none in PKI_WEBHOOK_NETWORKS.
+    """
+    try:
+        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise _refused(f"{target.host} has no address in the DNS.", "Check the spelling of the host name.") from None
+    addresses = [_plain(ip_address(entry[4][0])) for entry in found]
+    allowed = [address for address in addresses if is_allowed(address)]
+    if not allowed:
+        raise _not_allowed(target)
+    return allowed[0]
+
+
+def _plain(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 address only wraps."""
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+def is_allowed(address: Address) -> bool:
+    """Whether the address is in PKI_WEBHOOK_NETWORKS.
+
+    Loopback, link-local (metadata services of clouds), multicast and unspecified addresses are
+    allowed only by a network that holds nothing else: a wide network does not mean them.
+    """
+    special = ("is_loopback", "is_link_local", "is_multicast", "is_unspecified")
+    for network in settings.PKI_WEBHOOK_NETWORKS:
+        if address.version == network.version and address in network:
+            return all(getattr(network, kind) or not getattr(address, kind) for kind in special)
+    return False

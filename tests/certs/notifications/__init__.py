@@ -1,0 +1,1 @@
+"""Notices: who gets which mail, how it is sent, and webhooks."""

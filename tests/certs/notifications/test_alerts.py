@@ -1,0 +1,124 @@
+"""One cause that lasts is one alert and one mail, and an alert closes when the work works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.models import AuditEvent
+from certs.intake.spec import CertificateSpec
+from certs.models import OperatorAlert, OutgoingMail
+from certs.notifications import alerts
+from certs.notifications.alerts import close_alerts, may_try, notify_ends, raise_alert
+from certs.terms import RequestState as S
+from certs.workflow import recovery
+from certs.workflow.answers import wait
+from certs.workflow.issuance import Requester, submit
+from tests.twins.ca import Fault, TwinCAClient
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+MakeSpec = Callable[..., CertificateSpec]
+NOW = datetime.fromisoformat("2026-11-29T12:00:00+00:00")
+MINUTE = timedelta(minutes=1)
+
+
+def trouble(now: datetime, kind: str = "ca_unavailable") -> None:
+    with transaction.atomic():
+        raise_alert(kind=kind, cause="ca:X", message="X is down", next_step="Wait.", now=now)
+
+
+def over(now: datetime) -> None:
+    close_alerts(kind="ca_unavailable", cause="ca:X", now=now)
+
+
+def mails() -> list[str]:
+    return list(OutgoingMail.objects.order_by("pk").values_list("subject", flat=True))
+
+
+def test_cause_that_comes_and_goes_is_one_alert_and_one_mail() -> None:
+    """F9, N5: 7 mails in 93 s for one CA."""
+    for second in range(0, 120, 15):
+        trouble(NOW + timedelta(seconds=second))
+        over(NOW + timedelta(seconds=second + 7))
+    alert = OperatorAlert.objects.get()
+    assert (alert.occurrences, alert.raised_at) == (8, NOW)
+    assert mails() == ["X is down"]
+
+
+def test_cause_that_comes_back_later_is_an_alert_of_its_own() -> None:
+    trouble(NOW)
+    over(NOW + MINUTE)
+    trouble(NOW + MINUTE + alerts.REOPEN)
+    assert OperatorAlert.objects.count() == 2
+    assert mails() == ["X is down"] * 2
+
+
+def test_alert_that_a_person_closed_is_not_opened_again() -> None:
+    trouble(NOW)
+    carol = get_user_model().objects.create_user("carol")
+    OperatorAlert.objects.update(closed_at=NOW + MINUTE, closed_by=carol)
+    trouble(NOW + 2 * MINUTE)
+    assert OperatorAlert.objects.count() == 2
+    assert mails() == ["X is down"] * 2
+
+
+def test_end_of_an_outage_is_mailed_once_and_only_when_it_lasts() -> None:
+    trouble(NOW)
+    over(NOW + MINUTE)
+    assert notify_ends(NOW + 2 * MINUTE) == 0
+    trouble(NOW + 3 * MINUTE)
+    assert notify_ends(NOW + 30 * MINUTE) == 0
+    over(NOW + 31 * MINUTE)
+    assert notify_ends(NOW + 31 * MINUTE + alerts.REOPEN) == 1
+    assert notify_ends(NOW + 60 * MINUTE) == 0
+    assert mails() == ["X is down", "Works again: X"]
+    body = OutgoingMail.objects.get(subject="Works again: X").body
+    assert "29 Nov 2026 12:31 UTC" in body
+
+
+def test_end_of_what_was_no_outage_is_not_mailed() -> None:
+    trouble(NOW, kind="key_blocked")
+    close_alerts(kind="key_blocked", cause="ca:X", now=NOW + MINUTE)
+    assert notify_ends(NOW + 60 * MINUTE) == 0
+
+
+def test_work_that_fails_is_tried_with_growing_pauses() -> None:
+    """N5: 27 audit events for one request in a minute."""
+    assert may_try("ca_unavailable", "ca:X", now=NOW) == 0  # no alert: nothing to pause for
+    trouble(NOW)
+    tried = [second for second in range(0, 600, 15) if may_try("ca_unavailable", "ca:X", now=NOW + timedelta(seconds=second)) is not None]
+    assert tried == [0, 15, 45, 105, 225, 345, 465, 585]
+
+
+def test_ca_whose_health_page_is_fine_and_whose_orders_fail_is_one_alert_and_one_mail(
+    worker: None,
+    twin_portal: Requester,
+    twin_ca: TwinCAClient,
+    make_spec: MakeSpec,
+    settings: Any,
+) -> None:
+    """N5: the alert closed at each good probe and opened at each failed order."""
+    settings.PKI_CA_RETRY_SECONDS = ()
+    twin_ca.faults = [Fault.DOWN] * 50
+    held = wait(submit(make_spec("a.example.com"), requester=twin_portal), seconds=30)
+    for _ in range(6):
+        recovery.release_for_answering_cas()
+        time.sleep(0.3)
+    alert = OperatorAlert.objects.get(kind="ca_unavailable")
+    assert (alert.closed_at, alert.trials) == (None, 1)
+    assert len(mails()) == len(settings.PKI_OPERATOR_EMAILS)
+    assert AuditEvent.objects.filter(event="request:resumed").count() == 1
+    twin_ca.faults = []
+    OperatorAlert.objects.update(tried_at=database_now() - 10 * MINUTE)
+    assert recovery.release_for_answering_cas() == 1
+    assert OperatorAlert.objects.get(kind="ca_unavailable").closed_at is None
+    assert wait(held, seconds=30).state == S.COMPLETED
+    recovery.release_for_answering_cas()
+    assert OperatorAlert.objects.get(kind="ca_unavailable").closed_at is not None
