@@ -139,6 +139,28 @@ def test_a_pause_by_the_team_is_ended_by_a_colleague(cast: Cast) -> None:
     assert go_on(order, authority=cast.authority("colleague")).state == "running"
 
 
+@pytest.mark.parametrize(("who", "button"), [("colleague", False), ("officer", True), ("operator", True)])
+def test_page_of_an_order_paused_by_its_team_lets_the_security_team_take_the_pause_over(
+    cast: Cast, client: Client, who: str, button: bool
+) -> None:
+    """The button does what it says: from then on the team cannot resume."""
+    label = "Keep it paused for the security team"
+    order = order_in(cast, "running")
+    pause(order, authority=cast.authority("requester"))
+    client.force_login(cast[who])
+    path = reverse("bulk-order", args=[order.public_id])
+    assert (label in client.get(path).content.decode()) is button
+    act = reverse("bulk-act", args=[order.public_id, "pause"])
+    answer = client.post(act, follow=True)
+    order.refresh_from_db()
+    assert (order.state, order.paused_by_security_team) == ("paused", button)
+    if button:
+        assert label not in answer.content.decode()
+        client.force_login(cast["colleague"])
+        page = client.get(path).content.decode()
+        assert ('id="order-resume"' in page, "The security team paused this order" in page) == (False, True)
+
+
 @pytest.mark.parametrize(("who", "button"), [("requester", False), ("operator", True)])
 def test_page_of_an_order_paused_by_the_security_team(cast: Cast, client: Client, who: str, button: bool) -> None:
     order = order_in(cast, "running")
