@@ -13,11 +13,13 @@ from ninja.errors import AuthenticationError, AuthorizationError, HttpError, Val
 
 from certs.api.failures import RETRY_AFTER, failure_of, log_failure
 from certs.errors import Busy, NotUnderstood, PolicyRefused, PortalError
+from certs.intake.secrets_scan import find_secret
 from certs.workflow.bulk.ordering import LinesRefused
 from policy.errors import PolicyError
 
 _SCHEMAS = "The fields of every operation are described at /api/v1/openapi.json."
 MOST_ERRORS = 20  # of one request, in its problem document
+_REMOVED = "(not repeated here, for it looks like a secret)"
 TYPE_PREFIX = "urn:pki-portal:error:"
 
 
@@ -30,6 +32,7 @@ def problem(status: int, kind: str, detail: str, **more: Any) -> HttpResponse:
         "detail": detail,
         **{k: v for k, v in more.items() if v not in ("", None)},
     }
+    document = {name: _harmless(value) for name, value in document.items()}
     # A name of the caller's may stand in a text, with half a surrogate pair in it.
     content = json.dumps(document, ensure_ascii=False).encode(errors="replace")
     response = HttpResponse(content, status=status, content_type="application/problem+json")
@@ -38,6 +41,18 @@ def problem(status: int, kind: str, detail: str, **more: Any) -> HttpResponse:
     if status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="PKI Portal"'
     return response
+
+
+def _harmless(value: Any) -> Any:
+    """The value without texts that repeat a secret of the caller's, who may keep the document in a log."""
+    match value:
+        case str():
+            return _REMOVED if find_secret(value) else value
+        case dict():
+            return {name: _harmless(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_harmless(inner) for inner in value]
+    return value
 
 
 def add_problem_handlers(api: NinjaAPI) -> None:

@@ -101,6 +101,12 @@ def find_secret(text: str) -> SecretFound | None:
     return next((found for found in map(_find, _readings(text)) if found), None)
 
 
+def may_hold_secret(text: str) -> bool:
+    """A quick look, for octets that are mostly no text: False means that `find_secret` finds nothing in any part."""
+    folded = text.casefold()
+    return any(map(folded.__contains__, (*_NEEDLES, "private key"))) or bool(_WORD.search(text) or _HEX_DER.search(text))
+
+
 def _readings(text: str) -> Iterator[str]:
     """The text as it is, without percent-encoding, and in plain letters.
 

@@ -22,6 +22,7 @@ from audit.log import record
 from certs.ca.lifetime import Ending
 from certs.errors import CSRRefused, InputRefused
 from certs.intake.grammar import parse
+from certs.intake.kept_csr import kept_csr
 from certs.intake.secrets_scan import find_secret
 from certs.intake.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan
 from certs.intake.validity_cell import read_validity
@@ -103,7 +104,7 @@ def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_a
         validity_days=validity.days,
         not_after=validity.not_after,
         profile=profile,
-        csr_der=facts.der if facts.storable else b"",
+        csr_der=kept_csr(facts),
         spki_der=facts.spki_der,
     )
     return IssuePlan((spec,), tuple(notes))

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from certs.errors import CSRRefused
+from certs.intake.kept_csr import kept_csr
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.limits import Rules
 from certs.intake.uploads.lines import Line
@@ -75,7 +76,7 @@ def request_line(found: RequestFound, rules: Rules) -> Line:
 
 
 def request_spec(facts: CSRFacts, validity: Validity, profile: str) -> CertificateSpec:
-    """A CSR with a challenge password is not kept: its public key and names are."""
+    """The line that a CSR becomes; see `kept_csr` for what is kept of it."""
     return CertificateSpec(
         common_name=facts.common_name,
         dns_names=facts.dns_names,
@@ -84,7 +85,7 @@ def request_spec(facts: CSRFacts, validity: Validity, profile: str) -> Certifica
         validity_days=validity.days,
         not_after=validity.not_after,
         profile=profile,
-        csr_der=facts.der if facts.storable else b"",
+        csr_der=kept_csr(facts),
         spki_der=facts.spki_der,
     )
 

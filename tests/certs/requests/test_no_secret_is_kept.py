@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from django import forms
 from django.apps import apps
 from django.conf import settings as django_settings
@@ -23,7 +29,7 @@ from django.test import Client
 
 from audit.models import AuditEvent
 from certs.errors import PortalError
-from certs.models import Certificate, CertificateRequest, OperatorAlert
+from certs.models import BulkItem, Certificate, CertificateRequest, OperatorAlert, RequestCSR
 from certs.terms import RequestState as S
 from certs.workflow.approval import approve
 from tests.certs.api.test_issue import Api, pem_csr
@@ -103,6 +109,40 @@ def test_no_field_of_the_api_keeps_a_secret(portal: Portal, certificate: Certifi
         walked.append(what)
     assert {"request_in_words text", "revoke_certificate comment", "request_certificate Idempotency-Key"} <= set(walked)
     assert len(walked) > 20
+
+
+def csr_with(oid: str, text: str) -> str:
+    """A CSR whose subject has another attribute, which is not taken over."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "f.example.com"), x509.NameAttribute(x509.ObjectIdentifier(oid), text)])
+    san = x509.SubjectAlternativeName([x509.DNSName("f.example.com")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(san, critical=False)
+    return builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize("oid", ["2.5.4.10", "1.2.840.113549.1.9.1", "1.2.840.113549.1.9.2"])
+def test_secret_beside_the_names_of_a_csr_is_not_kept(portal: Portal, oid: str) -> None:
+    """Organization, e-mail address and unstructured name are not taken over, but were stored with the CSR."""
+    api = Api(portal.token())
+    assert api.post("/certificates/issue", {"csr": csr_with(oid, CANARY)})[0] == 200
+    assert api.post("/bulk", {"items": [{"csr": csr_with(oid, CANARY)}]})[0] in (200, 201, 202)
+    kept = [*RequestCSR.objects.values_list("der", flat=True), *BulkItem.objects.values_list("csr_der", flat=True)]
+    assert CANARY.encode() not in b"".join(map(bytes, kept))
+    assert_not_kept(oid)
+    assert api.post("/certificates/issue", {"csr": csr_with(oid, "Example Ltd")})[0] == 200
+    assert RequestCSR.objects.exclude(der=b"").count() == 1, "a harmless one is kept whole"
+
+
+def test_problem_documents_do_not_repeat_a_secret(portal: Portal) -> None:
+    """A name of a field, or a part of the address, may be one; clients keep such documents in logs."""
+    api = Api(portal.token())
+    for path, body in (
+        ("/requests", {CANARY: 1}),
+        ("/bulk", {"items": [{"name": "g.example.com", CANARY: 1}]}),
+        (f"/requests/resume/{CANARY}", {}),
+    ):
+        status, told = api.post(path, body)
+        assert 400 <= status < 500
+        assert CANARY not in json.dumps(told), path
 
 
 def test_file_name_of_an_upload_is_not_kept(portal: Portal) -> None:
