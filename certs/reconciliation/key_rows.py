@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from certs.models import Certificate, Team
+from certs.models import Certificate, CertificateRequest, RequestCSR, Team
 from certs.reconciliation.comparison import Comparison, events_of, names_over_time, pages, rows_named
+from certs.x509.der import NotDER, inside
 from keys.models import Key, PublicKey
+from keys.spec import spki_sha256
 
 BLOCKS = ("key:compromised", "key:unblocked")
 
 
 def compare_keys(comparison: Comparison) -> None:
-    """Add blocks that no event explains, keys of the portal that do not follow them, and changed owners."""
+    """Add blocks that no event explains, keys of the portal that do not follow them, changed owners and CSRs."""
     pages(PublicKey.objects.filter(blocked_at__isnull=False), lambda page: _blocks(page, comparison))
     pages(Key.objects.exclude(spki_sha256=""), lambda page: _own_keys(page, comparison))
     pages(Certificate.objects.only("cert_id", "spki_sha256", "team"), lambda page: _owners(page, comparison))
+    pages(RequestCSR.objects.all(), lambda page: _csrs(page, comparison))
 
 
 def _blocks(page: list[PublicKey], comparison: Comparison) -> None:
@@ -49,3 +52,24 @@ def _owners(page: list[Certificate], comparison: Comparison) -> None:
             comparison.add("public key", row.spki_sha256, f"its row is missing, so another team could claim the key of {row.cert_id}")
         elif owner not in names.get(row.team_id, ()):
             comparison.add("public key", row.spki_sha256, f"it belongs to team {owner}, but {row.cert_id} on it does not")
+
+
+def _csrs(page: list[RequestCSR], comparison: Comparison) -> None:
+    """The CA certifies the key of the CSR, so it must be that of the request, which the log names."""
+    requests = rows_named(CertificateRequest, [row.request_id for row in page])
+    for row in page:
+        comparison.compared["CSRs"] += 1
+        request = requests.get(row.request_id)
+        if request is not None and {row.spki_sha256, *_keys_of(row)} != {request.spki_sha256}:
+            comparison.add("request", request.public_id, "its CSR is for another public key")
+
+
+def _keys_of(row: RequestCSR) -> set[str]:
+    """The hashes of the public key beside the CSR and of the one within (RFC 2986 4.1)."""
+    found = {spki_sha256(bytes(row.spki_der))}
+    if not row.der:  # one with a challenge password is not kept
+        return found
+    try:
+        return found | {spki_sha256(inside(inside(bytes(row.der))[0])[2])}
+    except (NotDER, IndexError):
+        return found | {"not a CSR"}

@@ -22,7 +22,7 @@ from audit.clock import database_now
 from audit.events import Actor
 from audit.models import AuditEvent
 from certs.models import ApiToken, Domain, Issuer, OperatorAlert, OutgoingMail, Team
-from policy.models import Policy, PolicyVersion, Profile
+from policy.models import Person, Policy, PolicyVersion, Profile
 from policy.presets import DEFAULT_V2_3
 from tests.certs.access.upgrading import migration, models_before
 
@@ -420,3 +420,26 @@ def test_rows_of_an_earlier_release_are_recorded_as_found(new: Any) -> None:
     event = AuditEvent.objects.get(subject=f"auth.group:{group.pk}")
     assert (event.event, event.data["as_found"]) == ("group:changed", True)
     assert event.data["state_sha256"] == digest_of(group)
+
+
+def test_persons_tokens_and_cas_of_an_earlier_release_are_recorded_as_found(team: Team, ann: Any) -> None:
+    token = ApiToken.objects.create(
+        name="ci",
+        prefix="pkip_old",
+        sha256="ab",
+        user=ann,
+        team=team,
+        scopes=["certificates:read"],
+        created_at=database_now(),
+        expires_at=database_now() + timedelta(days=1),
+    )
+    issuer = Issuer.objects.create(name="Old", slug="old", alias="old", trust_anchor_der=b"\x30", created_at=database_now())
+    name = "persons_tokens_issuers_as_found"
+    with transaction.atomic():
+        migration("certs", name).record(models_before("certs", name), None)
+    rows = {"person:changed": Person.objects.get(user=ann), "token:changed": token, "issuer:changed": issuer}
+    for event, row in rows.items():
+        (found,) = AuditEvent.objects.filter(event=event)
+        row.refresh_from_db()
+        assert found.data["as_found"] is True
+        assert found.data["state_sha256"] == digest_of(row)

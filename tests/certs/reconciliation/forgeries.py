@@ -129,6 +129,13 @@ FORGERIES: list[tuple[str, str]] = [
         )
     ),
     ("request", f"UPDATE certs_certificaterequest SET spki_sha256 = 'ab' {REQUEST.format('external')}"),
+    *(
+        (
+            "request",
+            f"UPDATE certs_requestcsr SET {change} WHERE request_id IN (SELECT id FROM certs_certificaterequest {REQUEST.format('good')})",
+        )
+        for change in ("der = {AB}", "spki_der = {AB}", "spki_sha256 = 'ab'")
+    ),
     ("approval", f"UPDATE certs_approval SET decided_at = {A_TIME} WHERE granted"),
     (
         "approval",

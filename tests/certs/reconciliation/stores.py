@@ -21,7 +21,7 @@ from certs.reconciliation.missing import compare_events
 from certs.reconciliation.power import compare_power
 from certs.reconciliation.states import compare_states
 from certs.terms import RevocationReason as R
-from certs.workflow.approval import approve, reject
+from certs.workflow.approval import approve, cancel, reject
 from certs.workflow.bulk.control import pause
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.compromise import revoke
@@ -29,7 +29,7 @@ from certs.workflow.issuance import Requester, submit_many
 from certs.workflow.revocation import request_release
 from certs.workflow.revoking import process_revocations
 from tests.certs.workflow.bulk.orders import drafted
-from tests.certs.workflow.life import PORTAL, SYSTEM, brought, issued, renewed, walk
+from tests.certs.workflow.life import CHAIN, PORTAL, SYSTEM, brought, issued, renewed, walk
 from tests.certs.workflow.test_renewal import people
 
 MakeSpec = Callable[..., CertificateSpec]
@@ -77,6 +77,12 @@ def fill(requester: Requester, make_spec: MakeSpec) -> None:
         decide(request, user=who["carol"], digest=request.digest, comment="seen")
     walk([request.pk for request in submit_many([make_spec(key="rsa-2048")], requester=requester)])
     submit_many([make_spec("waiting.example.com")], requester=requester)
+    for stop in range(len(CHAIN)):  # one that is in each state
+        (request,) = submit_many([make_spec(f"step-{stop}.example.com")], requester=requester)
+        for before in CHAIN[:stop]:
+            before([request.pk])
+    (request,) = submit_many([make_spec("cancelled.example.com")], requester=requester)
+    cancel(request, authority=PORTAL)
     order = submit_order(drafted([make_spec("bulk.example.com")], requester), authority=PORTAL)
     pause(order, authority=PORTAL)
     interval = IntervalSchedule.objects.create(every=5, period="seconds")
