@@ -8,7 +8,15 @@ import json
 import sys
 import traceback
 
+from django.conf import settings
+
 import manage
+
+
+def no_worker(*, beat: bool) -> None:
+    """Workers are elsewhere, as in production: one in this process would log into the output of
+    every later command.
+    """
 
 
 def run(arguments: list[str]) -> dict[str, object]:
@@ -27,5 +35,6 @@ def run(arguments: list[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    settings.PKI_EMBEDDED_WORKER = "tests.pkiportal.outage_commands.no_worker"
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)  # noqa: T201 - read by the test
