@@ -10,7 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from audit.clock import database_now
-from certs.inventory import CertificateFilter, Shown, filter_certificates
+from certs.inventory import CertificateFilter, StateGroup, filter_certificates
+from certs.inventory import CertificateState as State
 from certs.workflow.succession import SCHEDULE_DOOR
 
 
@@ -52,13 +53,13 @@ class CertificateState(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(one, one.label) for one in Shown if one not in {Shown.ALL, Shown.GOOD}]
+        return [*StateGroup.choices, *State.choices]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() not in set(Shown):
+        state = self.value() or ""
+        if state not in {*StateGroup.values, *State.values}:
             return queryset
-        sought = CertificateFilter(shown=Shown(self.value() or ""))
-        return filter_certificates(queryset, sought, now=database_now())
+        return filter_certificates(queryset, CertificateFilter(state=state), now=database_now())
 
 
 Door = one_of("door", ("portal", "api", "command", SCHEDULE_DOOR))

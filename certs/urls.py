@@ -3,7 +3,21 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from certs.views import alerts, ask, certificates, lifecycle, machinery, mails, pki, requests, session, tokens, webhooks
+from certs.views import (
+    alerts,
+    ask,
+    certificates,
+    description,
+    lifecycle,
+    machinery,
+    mails,
+    pki,
+    register,
+    requests,
+    session,
+    tokens,
+    webhooks,
+)
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
@@ -37,8 +51,12 @@ urlpatterns = [
     path("certificates/<str:cert_id>/renew/", lifecycle.renew_page, name="certificate-renew"),
     path("certificates/<str:cert_id>/revoke/", lifecycle.revoke_page, name="certificate-revoke"),
     path("certificates/<str:cert_id>/release/", lifecycle.release_page, name="certificate-release"),
+    path("certificates/<str:cert_id>/describe/", description.form, name="certificate-describe"),
+    path("certificates/<str:cert_id>/reviewed/", description.reviewed, name="certificate-reviewed"),
     path("certificates/<str:cert_id>/<str:form>", certificates.download, name="download"),
     path("machinery/", machinery.index, name="machinery"),
+    path("register/", register.index, name="register"),
+    path("register/register.csv", register.download, name="register-csv"),
     path("alerts/", alerts.index, name="alerts"),
     path("alerts/<int:pk>/close/", alerts.close, name="alert-close"),
     path("tokens/", tokens.index, name="tokens"),

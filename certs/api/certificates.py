@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.http import urlencode
 from ninja import Query, Router, Status
 
 from audit.clock import database_now
 from audit.json_text import json_encoder
 from certs.api.auth import authority_of, idempotency_scope, requester_for, require_scope, scopes_of_replaced_tokens
-from certs.api.paging import Cursor, Limit, Sought, page_at
+from certs.api.paging import Cursor, Limit, page_at
 from certs.api.problems import problem
 from certs.api.responses import REFUSALS
-from certs.api.schemas import Accepted, CertificateList, IdempotencyKey, IssuedCertificate, IssueFromCSR, OrderedCertificates
-from certs.inventory import CertificateFilter, Shown, filter_certificates
+from certs.api.schemas import (
+    Accepted,
+    CertificateList,
+    CertificateQuery,
+    Describe,
+    Described,
+    IdempotencyKey,
+    IssuedCertificate,
+    IssueFromCSR,
+    OrderedCertificates,
+)
+from certs.inventory import CertificateFilter, filter_certificates, listed_state, renewal_of, state_of, with_state
 from certs.models import ApiToken, Certificate, CertificateRequest, Revocation
+from certs.requests.description import Changes, describe
 from certs.terms import RequestState as S
 from certs.workflow.advice import shortened
 from certs.workflow.answers import is_settled, wait
@@ -151,21 +163,17 @@ def ordered(
 @router.get("", response={200: CertificateList, **REFUSALS}, operation_id="list_certificates")
 def index(
     request: HttpRequest,
-    q: Sought = "",
-    status: Shown = Shown.ALL,
-    expiring: Annotated[int, Query(ge=0, le=9999, description="Active ones that end within so many days.")] = 0,
+    sought: Query[CertificateQuery],
     cursor: Cursor = "",
     limit: Limit = 50,
 ) -> Any:
-    """Certificates of the token's team, newest first, found as in the portal.
-
-    `active` are in force and not replaced; `needs_action` are active, due for renewal and without a renewal under way.
-    """
+    """Certificates of the token's team, newest first, found as in the portal."""
     require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
-    rows = Certificate.objects.filter(team=request.auth.team).select_related("issuer", "request")  # type: ignore[attr-defined]
-    sought = CertificateFilter(text=q, shown=status, expiring_days=expiring)
-    found = filter_certificates(rows.prefetch_related("names"), sought, now=database_now())
-    page, following = page_at(found, cursor, q, status, expiring, limit=limit)
+    now = database_now()
+    wanted = CertificateFilter.from_query(sought.dict(exclude_none=True))
+    rows = Certificate.objects.filter(team=request.auth.team).select_related("issuer", "request", "owner")  # type: ignore[attr-defined]
+    found = filter_certificates(rows.prefetch_related("names"), wanted, now=now)
+    page, following = page_at(with_state(found, now), cursor, urlencode(wanted.to_query()), limit=limit)
     return Status(200, {"certificates": [_summary(one) for one in page.rows], "next": following})
 
 
@@ -183,6 +191,20 @@ def _summary(certificate: Certificate) -> dict[str, Any]:
         "profile": certificate.profile,
         "key": certificate.key_type,
         "audit_reference": certificate.request.public_id,
+        "state": listed_state(certificate).value,
+        **_described(certificate),
+    }
+
+
+def _described(certificate: Certificate) -> dict[str, Any]:
+    """What people wrote about it, and how it is renewed."""
+    return {
+        "owner": certificate.owner.get_username() if certificate.owner else None,
+        "purpose": certificate.purpose,
+        "critical_function": certificate.critical_function,
+        "last_review": certificate.last_review,
+        "renewal": renewal_of(certificate).value,
+        "renewal_off_reason": certificate.renewal_off_reason,
     }
 
 
@@ -195,12 +217,30 @@ def read(request: HttpRequest, cert_id: str) -> Any:
         raise Http404
     return certificate_answer(certificate, audit_reference=certificate.request.public_id) | {
         "status": certificate.status,
+        "state": state_of(certificate, database_now()).value,
+        **_described(certificate),
         "issuer": certificate.issuer.name,
         "profile": certificate.profile,
         "policy_version": certificate.policy_version,
         "chain": certificate.chain.pem,
         **_life(certificate),
     }
+
+
+@router.patch("/{cert_id}", response={200: Described, **REFUSALS}, operation_id="describe_certificate")
+def describe_by_id(request: HttpRequest, cert_id: str, order: Describe) -> Any:
+    """Change owner, purpose, critical function and review of a certificate, or switch its renewal off and on.
+
+    Only the fields that are sent change; a renewal inherits them. Each change is in the audit log.
+    """
+    require_scope(request.auth, "certificates:issue")  # type: ignore[attr-defined]
+    certificate = _mine(request).filter(cert_id=cert_id).first()
+    if certificate is None:
+        raise Http404
+    changes = cast("Changes", order.dict(exclude_none=True))
+    row = describe(certificate, changes, authority=authority_of(request), channel="api")
+    told = {"cert_id": row.cert_id, "state": state_of(row, database_now()).value}
+    return Status(200, told | _described(row))
 
 
 def _life(certificate: Certificate) -> dict[str, Any]:
@@ -251,5 +291,5 @@ def download(request: HttpRequest, cert_id: str, format: Format = Format.FULLCHA
 
 
 def _mine(request: HttpRequest) -> Any:
-    rows = Certificate.objects.select_related("body", "chain", "issuer", "request", "renewed_from")
+    rows = Certificate.objects.select_related("body", "chain", "issuer", "request", "renewed_from", "owner")
     return rows.filter(team=request.auth.team)  # type: ignore[attr-defined]

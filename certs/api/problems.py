@@ -143,7 +143,8 @@ def _field(location: Sequence[object]) -> str:
     the name that the operation's own code has for it. As long as a person reads it.
     """
     place, *names = (str(part) for part in location)
-    if place == "body":
+    # The parameters of a list may be one object of the code, as a body always is.
+    if place == "body" or (place == "query" and len(names) > 1):
         names = names[1:]
     return (".".join(names) or place)[:200]
 

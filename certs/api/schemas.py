@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from ninja import Header, Schema
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
+from certs.inventory import CertificateState, Renewal, StateGroup, Status, YesNo
 from certs.terms import RevocationReason
 
 
@@ -249,6 +250,76 @@ class Problem(Open):
     detail: str
 
 
+_YES_NO: dict[str, Any] = {"enum": ["", *YesNo.values]}
+
+
+class CertificateQuery(Schema):
+    """Filters of the list of certificates; all that are given must hold. The portal's list has the same."""
+
+    q: Text = Field(
+        default="",
+        max_length=253,
+        description="As in the portal: a name or a part of it, id, serial number, fingerprint.",
+    )
+    state: Text = Field(
+        default="",
+        json_schema_extra={"enum": ["", *CertificateState.values, *StateGroup.values]},
+        description="`in_force`: not ended, not revoked; `active`: and not renewed; `due`: to be renewed, and no renewal is under way.",
+    )
+    status: Status = Field(
+        default=Status.ALL,
+        description="Of earlier releases. `active` and `good`: `state=active`; `needs_action`: `state=due`; `replaced`: `state=renewed`.",
+    )
+    expiring: int = Field(default=0, ge=0, le=9999, description="Active ones that end within so many days.")
+    ends_after: EndDate = Field(default=None, description="Ends on this day (UTC) or later.")
+    ends_before: EndDate = Field(default=None, description="Ends before this day.")
+    issued_after: EndDate = Field(default=None, description="Issued on this day or later.")
+    issued_before: EndDate = Field(default=None, description="Issued before this day.")
+    revoked_after: EndDate = Field(default=None, description="Revoked on this day or later.")
+    revoked_before: EndDate = Field(default=None, description="Revoked before this day.")
+    reviewed_before: EndDate = Field(default=None, description="Last reviewed before this day, or never.")
+    owner: Text = Field(default="", max_length=150, description="Account name; `none` for those without owner.")
+    issuer: Text = Field(default="", max_length=64, description="Short name of the CA, as in its addresses.")
+    profile: Text = Field(default="", max_length=64)
+    key: Text = Field(default="", max_length=253, description="Key types, separated by commas: rsa-2048,rsa-3072.")
+    spki: Text = Field(default="", max_length=64, description="SHA-256 of the public key, in hexadecimal.")
+    blocked_key: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether the public key is blocked.")
+    renewal: Text = Field(
+        default="",
+        json_schema_extra={"enum": ["", *Renewal.values]},
+        description="How it is renewed.",
+    )
+    critical: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether it supports a critical function.")
+    replaced: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether a renewal of it is in force.")
+
+
+class Describe(Closed):
+    """What changes; fields that are left out stay as they are."""
+
+    owner: Text | None = Field(default=None, max_length=150, description="Account name of a member of the team; empty for nobody.")
+    purpose: Text | None = Field(default=None, max_length=200)
+    critical_function: bool | None = Field(default=None, description="Supports a critical or important function (DORA).")
+    last_review: EndDate = Field(default=None, description="Day of the last review; today or before.")
+    renewal_off_reason: Text | None = Field(
+        default=None,
+        max_length=300,
+        description="Switches the automatic renewal off, with this reason; empty switches it on.",
+    )
+
+
+class Described(Schema):
+    """What people wrote about a certificate."""
+
+    cert_id: str
+    state: str
+    owner: str | None
+    purpose: str
+    critical_function: bool
+    last_review: date | None
+    renewal: str
+    renewal_off_reason: str
+
+
 class CertificateSummary(Schema):
     """A certificate in a list."""
 
@@ -264,6 +335,13 @@ class CertificateSummary(Schema):
     profile: str
     key: str
     audit_reference: str
+    state: str = Field(description="One of `state` of the list's filter.")
+    owner: str | None = Field(description="The account that answers for it, also where the person has left.")
+    purpose: str
+    critical_function: bool
+    last_review: date | None
+    renewal: str = Field(description="One of `renewal` of the list's filter.")
+    renewal_off_reason: str
 
 
 class CertificateList(Schema):

@@ -6,8 +6,6 @@ import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 import idna
@@ -16,7 +14,7 @@ from django.db.models.functions import Cast
 
 from audit.clock import database_now
 from certs.errors import Conflict, InputRefused, NotFound
-from certs.inventory.states import active, expiring, in_force, is_replaced, needing_action
+from certs.inventory.states import active
 from certs.models import BulkOrder, Certificate, CertificateName, CertificateRequest, Issuer, OperatorAlert
 from certs.x509.names import parse_ip_address
 from certs.x509.serial import serial_readings
@@ -44,35 +42,6 @@ def page_of(rows: QuerySet[Row], *, before: int = 0, size: int = PAGE) -> Page[R
     return Page(found[:size], found[size - 1].pk if len(found) > size else 0)
 
 
-class Shown(StrEnum):
-    """What a list of certificates shows by state. An empty value shows all.
-
-    `good` is what older links and clients send for `active`.
-    """
-
-    ALL = ""
-    ACTIVE = "active"
-    GOOD = "good"
-    NEEDS_ACTION = "needs_action"
-    REPLACED = "replaced"
-    EXPIRED = "expired"
-    REVOCATION_PENDING = "revocation_pending"
-    REVOKED = "revoked"
-
-    @property
-    def label(self) -> str:
-        return self.value.replace("_", " ")
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateFilter:
-    """What is looked for, the same at every channel: text as people paste it, a state, days until the end."""
-
-    text: str = ""
-    shown: Shown = Shown.ALL
-    expiring_days: int = 0
-
-
 def search_requests(user: Any, *, text: str = "", state: str = "") -> QuerySet[CertificateRequest]:
     """Requests that the user may see, by id or any name they ask for."""
     rows = CertificateRequest.objects.visible_to(user).select_related("team", "requester")
@@ -90,33 +59,6 @@ def filter_requests(rows: QuerySet[CertificateRequest], *, text: str = "", state
             return rows.filter(pk__in=found)
         rows = rows.alias(dns=Cast("dns_names", TextField()), ips=Cast("ip_addresses", TextField()))
         rows = rows.filter(Q(common_name__contains=name) | Q(dns__contains=name) | Q(ips__contains=name))
-    return rows
-
-
-def search_certificates(user: Any, *, text: str = "", status: str = "", expiring_days: int = 0, now: datetime) -> QuerySet[Certificate]:
-    """Certificates that the user may see, filtered as `filter_certificates` does."""
-    rows = Certificate.objects.visible_to(user).select_related("team", "issuer", "request")
-    sought = CertificateFilter(text=text, shown=Shown(status), expiring_days=expiring_days)
-    return filter_certificates(rows, sought, now=now)
-
-
-def filter_certificates(rows: QuerySet[Certificate], sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
-    """The certificates among `rows` with that id, serial number, fingerprint or part of a name, in that state."""
-    match sought.shown:
-        case Shown.ACTIVE | Shown.GOOD:
-            rows = active(rows, now=now)
-        case Shown.NEEDS_ACTION:
-            rows = needing_action(rows, now=now)
-        case Shown.REPLACED:
-            rows = in_force(rows, now=now).filter(is_replaced())
-        case Shown.EXPIRED:
-            rows = rows.filter(not_after__lt=now)
-        case Shown.REVOKED | Shown.REVOCATION_PENDING:
-            rows = rows.filter(status=sought.shown.value)
-    if sought.expiring_days:
-        rows = expiring(rows, days=sought.expiring_days, now=now)
-    if sought.text.strip():
-        rows = rows.filter(pk__in=certificates_named(rows, sought.text))
     return rows
 
 
@@ -223,8 +165,8 @@ def sharing_key(certificate: Certificate) -> QuerySet[Certificate]:
 
 
 def certificates_named(rows: QuerySet[Certificate], text: str) -> QuerySet[CertificateName, int] | list[int]:
-    """Ids of the certificates among `rows` that this text names: by id, fingerprint, serial number or the id of their request,
-    and only otherwise by a part of a name.
+    """Ids of the certificates among `rows` that this text names: by id, fingerprint, public key, serial number or the id of their
+    request, and only otherwise by a part of a name.
 
     Each looked up in an index of its own: as alternatives beside a part of a name they would have every row looked at.
     """
@@ -234,6 +176,7 @@ def certificates_named(rows: QuerySet[Certificate], text: str) -> QuerySet[Certi
     found: list[QuerySet[Certificate]] = [
         rows.filter(cert_id=lowered),
         rows.filter(sha256_fingerprint=re.sub(r"[:\s-]", "", fingerprint)),
+        rows.filter(spki_sha256=re.sub(r"[:\s-]", "", fingerprint)),
         rows.filter(request__in=CertificateRequest.objects.filter(public_id=lowered)),
     ]
     with contextlib.suppress(InputRefused):

@@ -64,6 +64,11 @@ def with_state(rows: QuerySet[Certificate], now: datetime) -> QuerySet[Certifica
     return rows.annotate(state_now=state)
 
 
+def listed_state(row: Certificate) -> CertificateState:
+    """Return the state of a row of `with_state`."""
+    return CertificateState(vars(row)["state_now"])
+
+
 def in_state(rows: QuerySet[Certificate], state: CertificateState, now: datetime) -> QuerySet[Certificate]:
     """Return the certificates among `rows` that are in the state at `now`."""
     hold = Q(revocation__reason=RevocationReason.CERTIFICATE_HOLD)
@@ -119,8 +124,11 @@ _BY_A_PERSON = ~Q(renewal_blocked="") | ~Q(renewal_off_reason="")
 
 
 def _is_under_way() -> Exists:
-    requests = CertificateRequest.objects.filter(renewed_from=OuterRef("pk"))
-    return Exists(requests.filter(state__in=UNDER_WAY))
+    # "is not null" follows from the rest, but not for the planner: with it, a hash of all open
+    # renewals comes from the small index `request_renewal_open`, not from the whole table (0.4 s
+    # a page with a million requests).
+    requests = CertificateRequest.objects.filter(renewed_from__isnull=False, state__in=UNDER_WAY)
+    return Exists(requests.filter(renewed_from=OuterRef("pk")))
 
 
 def _is_due(certificate: Certificate, now: datetime) -> bool:

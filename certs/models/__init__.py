@@ -2,7 +2,7 @@
 
 from certs.models.access import ApiToken, token_sha256
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
-from certs.models.certificate import Certificate, CertificateBody, CertificateName
+from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
 from certs.models.issuer import Chain, IssuanceIntent, Issuer
 from certs.models.notice import (
     DigestEntry,
@@ -59,6 +59,7 @@ __all__ = [
     "PortalRights",
     "QuarantinedCertificate",
     "QueueProgress",
+    "RenewalBlocked",
     "RequestCSR",
     "ResponderCertificate",
     "Revocation",

@@ -5,16 +5,20 @@ from __future__ import annotations
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from audit.clock import database_now
 from audit.events import EventType
 from audit.models import AuditEvent
+from certs.access.owners import current_owner
 from certs.ca.registry import capabilities_of
-from certs.inventory import Shown, page_of, search_certificates
+from certs.errors import InputRefused
+from certs.inventory import CertificateFilter, Page, page_of, search_certificates, state_of, with_state
 from certs.models import Certificate, Revocation
 from certs.terms import RevocationReason
 from certs.views.doors import authority_of, page
+from certs.views.filter_form import chips, filter_form
 from certs.views.timeline import event_detail
 from certs.workflow.succession import lineage_of, stops_lineage
 from certs.workflow.taking import FORMS, content_of, take
@@ -26,26 +30,41 @@ from keys.spec import KeyFacts
 @page
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
-    given = request.GET
-    text, status, before = given.get("q", "").strip()[:253], given.get("status", ""), given.get("before", "0")
-    days = int(given["expiring"]) if given.get("expiring", "").isdecimal() and len(given["expiring"]) < 5 else 0
-    now = database_now()
-    status = status if status in set(Shown) else ""
-    rows = search_certificates(request.user, text=text, status=status, expiring_days=days, now=now)
-    found = page_of(rows, before=int(before) if before.isdecimal() else 0)
+    """The inventory, filtered by the address. A filter that cannot be read: 400, and no list."""
+    now, wrong = database_now(), None
+    try:
+        sought = CertificateFilter.from_query(request.GET)
+    except InputRefused as exc:
+        sought, wrong = CertificateFilter(), exc
+    given = request.GET.get("before", "0")
+    before = int(given) if given.isdecimal() and len(given) < 19 else 0
+    rows = search_certificates(request.user, sought, now=now).select_related("owner")
+    found: Page[Certificate] = Page([], 0)
+    if wrong is None:
+        found = page_of(with_state(rows, now), before=before)
+    form = filter_form(request, sought)
+    shown = {"q", *(field.name for field in form)}
     context = {
         "page": found,
-        "q": text,
-        "status": Shown.ACTIVE if status == Shown.GOOD else status,
-        "expiring": days,
-        "statuses": [(one, one.label) for one in Shown if one not in {Shown.ALL, Shown.GOOD}],
+        "older": _address(sought, before=found.older) if found.older else "",
+        "sought": sought,
+        "wrong": wrong,
+        "form": form,
+        # What the form has no field for stays in force when it is sent.
+        "kept": [(name, value) for name, value in sought.to_query().items() if name not in shown],
+        "chips": chips(sought, base=request.path),
         "now": now,
     }
-    return render(request, "portal/certificates.html", context)
+    return render(request, "portal/certificates.html", context, status=400 if wrong else 200)
+
+
+def _address(sought: CertificateFilter, *, before: int) -> str:
+    return f"?{urlencode(sought.to_query() | {'before': str(before)})}"
 
 
 def _mine(request: HttpRequest, cert_id: str) -> Certificate:
-    rows = Certificate.objects.visible_to(request.user).select_related("team", "issuer", "request", "key", "chain", "body", "requester")
+    related = ("team", "issuer", "request", "key", "chain", "body", "requester", "owner")
+    rows = Certificate.objects.visible_to(request.user).select_related(*related)
     row = rows.filter(cert_id=cert_id).first()
     if row is None:
         raise Http404
@@ -55,7 +74,7 @@ def _mine(request: HttpRequest, cert_id: str) -> Certificate:
 @page
 @require_safe
 def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
-    row = _mine(request, cert_id)
+    row, now = _mine(request, cert_id), database_now()
     authority = authority_of(request)
     lineage = lineage_of(row)
     revocation = Revocation.objects.filter(certificate=row).first()
@@ -75,7 +94,9 @@ def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
         "may_revoke": _may_be_revoked(row, revocation),
         "may_release": _may_be_released(row, revocation),
         "may_renew": not stops_lineage(lineage[-1]),
-        "days_left": (row.not_after - database_now()).days,
+        "state": state_of(row, now),
+        "owner": current_owner(row),
+        "now": now,
     }
     return render(request, "portal/certificate.html", context)
 

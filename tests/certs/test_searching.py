@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from audit.clock import database_now
 from certs.errors import Conflict, NotFound
 from certs.intake.spec import CertificateSpec
-from certs.inventory import find_certificate, search_certificates
+from certs.inventory import CertificateFilter, find_certificate, search_certificates
 from certs.inventory.search import name_sought
 from certs.models import Certificate, CertificateName, CertificateRequest
 from certs.workflow.bulk.submission import submit_order
@@ -47,9 +47,9 @@ def inventory(twin_portal: Requester, make_spec: Callable[..., CertificateSpec],
     ],
 )
 def test_part_of_a_name(inventory: list[object], typed: str, found: list[str]) -> None:
-    rows = search_certificates(inventory[0], text=typed, now=database_now()).order_by("-pk")
+    rows = search_certificates(inventory[0], CertificateFilter(q=typed), now=database_now()).order_by("-pk")
     assert [row.common_name.split(".")[0] for row in rows] == found
-    assert not search_certificates(inventory[1], text=typed, now=database_now()).exists()
+    assert not search_certificates(inventory[1], CertificateFilter(q=typed), now=database_now()).exists()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_part_of_a_name(inventory: list[object], typed: str, found: list[str]) -
 def test_whole_id_in_any_spelling(inventory: list[object], spell: Callable[[Certificate], str]) -> None:
     wanted = Certificate.objects.get(common_name="api2.example.com")
     for user, found in zip(inventory, ([wanted], []), strict=True):
-        assert list(search_certificates(user, text=f" {spell(wanted)} ", now=database_now())) == found
+        assert list(search_certificates(user, CertificateFilter.from_query({"q": f" {spell(wanted)} "}), now=database_now())) == found
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,9 @@ def test_states_mean_what_they_say(inventory: list[object]) -> None:
     Certificate.objects.filter(pk=db.pk).update(not_after=now - timedelta(days=1))
 
     def found(status: str = "", *, expiring_days: int = 0) -> list[str]:
-        rows = search_certificates(inventory[0], status=status, expiring_days=expiring_days, now=now).order_by("pk")
+        rows = search_certificates(
+            inventory[0], CertificateFilter.from_query({"status": status, "expiring": expiring_days}), now=now
+        ).order_by("pk")
         return [row.common_name.partition(".")[0] for row in rows]
 
     assert (found("active"), found("good")) == (["api2"], ["api2"])
@@ -159,6 +161,6 @@ def test_a_name_stands_for_its_active_certificate(inventory: list[object]) -> No
 def test_nothing_is_joined_with_the_names(inventory: list[object]) -> None:
     """A join with a million names, sorted for distinct rows, took more than ten seconds."""
     with CaptureQueriesContext(connection) as seen:
-        assert search_certificates(inventory[0], text="api", now=database_now()).count() == 2
+        assert search_certificates(inventory[0], CertificateFilter(q="api"), now=database_now()).count() == 2
     searched = seen.captured_queries[-1]["sql"]
     assert ("DISTINCT" in searched, 'JOIN "certs_certificatename"' in searched) == (False, False)

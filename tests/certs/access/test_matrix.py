@@ -6,6 +6,7 @@ A new one without a row fails `test_every_..._has_a_row`. Each call is rolled ba
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -126,7 +127,11 @@ PAGES: dict[str, list[Page]] = {
     "certificate-renew": [Page(act, of("certificates")), Page(act, of("certificates"), nothing)],
     "certificate-revoke": [Page(act, of("certificates")), Page(act, of("certificates"), lambda _t, _w: {"reason": "superseded"})],
     "certificate-release": [Page(act, of("certificates")), Page(act, of("certificates"), nothing)],
+    "certificate-describe": [Page(act, of("certificates")), Page(act, of("certificates"), nothing)],
+    "certificate-reviewed": [Page(act, of("certificates"), nothing)],
     "download": [Page(see, of("certificates", "cert.pem"))],
+    "register": [Page(everybody, once=True)],
+    "register-csv": [Page(everybody, once=True)],
     "alerts": [Page(see_alerts, once=True)],
     "machinery": [Page(see_alerts, once=True)],
     "alert-close": [Page(close_alerts, lambda things, _w: [things.alert], nothing, once=True)],
@@ -224,6 +229,7 @@ OPERATIONS: dict[str, Operation] = {
     "revoke_certificate": Operation(REVOKE, "certificates", lambda _t, _w: {"reason": "superseded"}),
     "key_challenge": Operation(REVOKE, "certificates"),
     "release_certificate": Operation(REVOKE, "certificates"),
+    "describe_certificate": Operation(ISSUE, "certificates", lambda _t, _w: {"purpose": "shop"}),
     "renew_certificate": Operation(ISSUE, "certificates"),
     "order_bulk": Operation(ISSUE, body=lambda _t, _w: {"items": [{"name": "a.example.com"}], "plan_only": True}),
     "order_bulk_by_upload": Operation(ISSUE),
@@ -271,7 +277,8 @@ def call(secret: str, name: str, things: Things, whose: str) -> str:
             table = SimpleUploadedFile("a.csv", b"name\na.example.com\n", "text/csv")
             response = client.post(address, {"file": table, "plan_only": "true"})
         else:
-            response = client.post(address, json.dumps(wanted.body(things, whose)), content_type="application/json")
+            body = json.dumps(wanted.body(things, whose))
+            response = client.generic(method.upper(), address, body, content_type="application/json")
         found = outcome(response)
         transaction.set_rollback(True)
     return found
@@ -337,6 +344,7 @@ COMMANDS: dict[str, list[Command]] = {
         Command(see, lambda t, w: ["--watch", t.orders[w]]),
     ],
     "issue": [Command(ask_as_member, lambda _t, w: ["--cn", "a.example.com", "--team", TEAM[w], "--dry-run"])],
+    "register": [Command(everybody, lambda _t, _w: ["--output", os.devnull], more=())],
     "renew": [Command(act, lambda t, w: [t.certificates[w]])],
     "resume": [Command(operate, lambda t, w: [t.resumable[w]])],
     "revoke": [

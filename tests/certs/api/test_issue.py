@@ -38,10 +38,12 @@ class Api:
         self.client, self.token = Client(), token
 
     def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        return self.send("post", path, body, **headers)
+
+    def send(self, method: str, path: str, body: Any, **headers: str) -> tuple[int, Any]:
         data = body if isinstance(body, str | bytes) else json.dumps(body)
-        response = self.client.post(
-            f"/api/v1{path}", data, content_type="application/json", headers={"Authorization": f"Bearer {self.token}", **headers}
-        )
+        sent = {"Authorization": f"Bearer {self.token}", **headers}
+        response = self.client.generic(method.upper(), f"/api/v1{path}", data, content_type="application/json", headers=sent)
         return response.status_code, json.loads(response.content)
 
     def get(self, path: str) -> tuple[int, Any]:

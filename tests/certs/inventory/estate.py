@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from certs.models import Certificate, CertificateName, CertificateRequest, Revocation
+from certs.models import Certificate, CertificateBody, CertificateName, CertificateRequest, Revocation
 from certs.terms import RequestState, RevocationReason
 
 Row = TypeVar("Row", Certificate, CertificateRequest)
@@ -14,8 +14,9 @@ Row = TypeVar("Row", Certificate, CertificateRequest)
 class Estate:
     """Collects rows and writes them together with `save`."""
 
-    def __init__(self, template: Certificate) -> None:
-        self.template = template
+    def __init__(self, template: Certificate, *, begin: int = 1) -> None:
+        """`begin`: the first number of the copies, where the template has some already."""
+        self.template, self.begin = template, begin
         self.requests: list[CertificateRequest] = []
         self.certificates: list[Certificate] = []
         self.revocations: list[Revocation] = []
@@ -23,11 +24,11 @@ class Estate:
 
     def add(self, *, reason: RevocationReason = RevocationReason.SUPERSEDED, name: str = "", **values: Any) -> Certificate:
         """A certificate with these values; a revoked one is revoked for `reason`."""
-        number = self.template.pk + len(self.certificates) + 1
+        number = self.begin + len(self.certificates)
         request = self.add_request(state=RequestState.COMPLETED, renewed_from=values.get("renewed_from"))
         row = _copy(self.template)
         row.request, row.cert_id = request, f"cert-copy-{number}"
-        row.serial_number, row.sha256_fingerprint = f"{number:x}", f"{number:064x}"
+        row.serial_number, row.sha256_fingerprint = f"{number:08x}", f"{number:064x}"
         row.common_name = name or row.common_name
         for field, value in values.items():
             setattr(row, field, value)
@@ -42,7 +43,7 @@ class Estate:
     def add_request(self, *, state: RequestState, renewed_from: Certificate | None) -> CertificateRequest:
         """A request in that state. Two living requests cannot renew one certificate."""
         row = _copy(self.template.request)
-        row.public_id, row.state = f"req-copy-{len(self.requests)}", state
+        row.public_id, row.state = f"req-copy-{self.begin + len(self.requests)}", state
         row.resume_id, row.bulk_item = None, None
         row.renewed_from = renewed_from
         self.requests.append(row)
@@ -62,6 +63,8 @@ class Estate:
         for row, before in renewing:
             row.renewed_from = before
         CertificateRequest.objects.bulk_update([row for row, _ in renewing], ["renewed_from"], batch_size=200)
+        der = self.template.body.der
+        CertificateBody.objects.bulk_create([CertificateBody(certificate=row, der=der) for row in self.certificates])
         CertificateName.objects.bulk_create(self.names)
         Revocation.objects.bulk_create(self.revocations)
 

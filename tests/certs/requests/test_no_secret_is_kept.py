@@ -75,20 +75,20 @@ def _fields(schema: dict[str, Any], known: dict[str, Any]) -> Iterator[tuple[str
             yield f"[]{below}", [value]
 
 
-def _operations(certificate: Certificate) -> Iterator[tuple[str, str, dict[str, Any], dict[str, str]]]:
-    """(what, path, body, headers), each with the canary in one field."""
+def _operations(certificate: Certificate) -> Iterator[tuple[str, str, str, dict[str, Any], dict[str, str]]]:
+    """(what, method, path, body, headers), each with the canary in one field."""
     schema = Client().get("/api/v1/openapi.json").json()
     for path, methods in schema["paths"].items():
         address = re.sub(r"\{[^}]*\}", certificate.cert_id, path).removeprefix("/api/v1")
-        for operation in (methods[verb] for verb in ("post",) if verb in methods):
+        for verb, operation in ((verb, methods[verb]) for verb in ("post", "patch") if verb in methods):
             name = operation["operationId"]
             base = BODIES.get(name, {})
             content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             for field, body in _fields(content.get("schema", {}), schema["components"]["schemas"]):
-                yield f"{name} {field}", address, base | body, {}
+                yield f"{name} {field}", verb, address, base | body, {}
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "header":
-                    yield f"{name} {parameter['name']}", address, base, {parameter["name"]: CANARY}
+                    yield f"{name} {parameter['name']}", verb, address, base, {parameter["name"]: CANARY}
 
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -102,12 +102,17 @@ BODIES: dict[str, dict[str, Any]] = {
 
 def test_no_field_of_the_api_keeps_a_secret(portal: Portal, certificate: Certificate) -> None:
     api, walked = Api(portal.token()), []
-    for what, path, body, headers in _operations(certificate):
-        status, _ = api.post(path, body, **headers)
+    for what, verb, path, body, headers in _operations(certificate):
+        status, _ = api.send(verb, path, body, **headers)
         assert status < 500, what
         assert_not_kept(what)
         walked.append(what)
-    assert {"request_in_words text", "revoke_certificate comment", "request_certificate Idempotency-Key"} <= set(walked)
+    assert {
+        "describe_certificate purpose",
+        "request_in_words text",
+        "revoke_certificate comment",
+        "request_certificate Idempotency-Key",
+    } <= set(walked)
     assert len(walked) > 20
 
 
@@ -170,6 +175,8 @@ def by_page(portal: Portal, certificate: Certificate) -> dict[str, list[tuple[st
     words = {"via": "words", "team": "web"}
     return {
         "comment": [(f"/certificates/{certificate.cert_id}/revoke/", {"reason": "superseded"})],
+        "purpose": [(f"/certificates/{certificate.cert_id}/describe/", {})],
+        "renewal_off_reason": [(f"/certificates/{certificate.cert_id}/describe/", {"renewal": "off"})],
         "common_name": [("/plan/", form)],
         "sans": [("/plan/", form)],
         "validity_days": [("/plan/", form)],
@@ -265,7 +272,7 @@ COMMANDS: dict[str, list[str]] = {
     "roll_over_ca": [],
     "unblock_key": ["--reason=x", "--as=carol"],
 }
-_NO_TEXT = {"check_csr", "check_expiry", "publish_crl", "reconcile_status"}
+_NO_TEXT = {"check_csr", "check_expiry", "publish_crl", "reconcile_status", "register"}
 
 
 def _options(name: str) -> Iterator[list[str]]:

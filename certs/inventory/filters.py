@@ -1,0 +1,270 @@
+"""The one filter of the inventory, for pages, REST, register, report and admin.
+
+Each filter has an address: `CertificateFilter.url()` is the portal's list with it, so that every
+figure can link to what it counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
+from typing import Any
+
+from django.db.models import Q, QuerySet, TextChoices
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from certs.access.owners import NOBODY, has_owner
+from certs.errors import InputRefused
+from certs.inventory.search import certificates_named
+from certs.inventory.states import (
+    CertificateState,
+    active,
+    expiring,
+    in_force,
+    in_state,
+    is_replaced,
+    needing_action,
+)
+from certs.models import Certificate, RenewalBlocked
+from keys.models import PublicKey
+
+MOST_CHARACTERS = 253
+
+
+class StateGroup(TextChoices):
+    """States that lists show together."""
+
+    IN_FORCE = "in_force", "in force: not ended, not revoked"
+    ACTIVE = "active", "active: in force and not renewed"
+    DUE = "due", "due: renew soon or needs you"
+
+
+class Renewal(TextChoices):
+    """How a certificate is renewed."""
+
+    ITSELF = "itself", "automatically"
+    BY_HAND = "by_hand", "by hand: needs a new CSR"
+    BLOCKED = "blocked", "blocked"
+    OFF = "off", "switched off"
+
+
+class YesNo(TextChoices):
+    """A yes or no of a filter."""
+
+    YES = "yes", "yes"
+    NO = "no", "no"
+
+
+class Status(StrEnum):
+    """The parameter `status` of earlier releases, which addresses and clients still send."""
+
+    ALL = ""
+    ACTIVE = "active"
+    GOOD = "good"
+    NEEDS_ACTION = "needs_action"
+    REPLACED = "replaced"
+    EXPIRED = "expired"
+    REVOCATION_PENDING = "revocation_pending"
+    REVOKED = "revoked"
+
+
+_STATE_OF_STATUS = {
+    Status.ACTIVE: StateGroup.ACTIVE,
+    Status.GOOD: StateGroup.ACTIVE,
+    Status.NEEDS_ACTION: StateGroup.DUE,
+    Status.REPLACED: CertificateState.RENEWED,
+    Status.EXPIRED: CertificateState.EXPIRED,
+}
+_CHOICES: dict[str, list[str]] = {
+    "state": [*CertificateState.values, *StateGroup.values],
+    "renewal": Renewal.values,
+    "critical": YesNo.values,
+    "replaced": YesNo.values,
+    "blocked_key": YesNo.values,
+    "status": [one.value for one in Status],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFilter:
+    """What is looked for. An empty value does not restrict; several values must all hold.
+
+    Days are UTC: `*_after` begins with that day, `*_before` ends before that day.
+    """
+
+    q: str = ""  # name or part of it, id, serial number, fingerprint, id of the request
+    state: str = ""  # of CertificateState or StateGroup
+    status: str = ""  # of Certificate.Status: revoked or revocation_pending, holds included
+    expiring: int = 0  # active, and ends within so many days
+    ends_after: date | None = None
+    ends_before: date | None = None
+    issued_after: date | None = None
+    issued_before: date | None = None
+    revoked_after: date | None = None
+    revoked_before: date | None = None
+    reviewed_before: date | None = None  # or never reviewed
+    team: str = ""  # slug
+    owner: str = ""  # account name, or `none`: nobody who is active and in the team
+    issuer: str = ""  # slug
+    profile: str = ""
+    key: str = ""  # key types, separated by commas
+    spki: str = ""  # SHA-256 of the public key
+    blocked_key: str = ""  # of YesNo
+    renewal: str = ""  # of Renewal
+    critical: str = ""  # of YesNo
+    replaced: str = ""  # of YesNo: a renewal of it is good, whatever its own state
+
+    @classmethod
+    def from_query(cls, given: Mapping[str, Any]) -> CertificateFilter:
+        """Read URL parameters; others than the fields are ignored.
+
+        Raises InputRefused, which names the parameter, for a value that no filter has: a list
+        without the filter would look like the answer.
+        """
+        read: dict[str, Any] = {}
+        for field in fields(cls):
+            text = str(given.get(field.name, "")).strip()
+            if not text:
+                continue
+            if len(text) > MOST_CHARACTERS or "\x00" in text:
+                raise _refused(field.name, f"It has up to {MOST_CHARACTERS} characters.")
+            if field.name in _DAYS:
+                read[field.name] = _day(field.name, text)
+            elif field.name == "expiring":
+                read[field.name] = _number(field.name, text)
+            else:
+                choices = _CHOICES.get(field.name)
+                if choices is not None and text not in choices:
+                    raise _refused(field.name, f"It is one of {', '.join(filter(None, choices))}.")
+                read[field.name] = text
+        if (state := _STATE_OF_STATUS.get(Status(read.get("status", "")))) is not None:
+            del read["status"]
+            read.setdefault("state", state.value)
+        return cls(**read)
+
+    def to_query(self) -> dict[str, str]:
+        """Return the URL parameters: what `from_query` reads, without empty values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: str(value) for name, value in values.items() if value}
+
+    def url(self) -> str:
+        """Return the address of the portal's list with this filter, without host."""
+        query = urlencode(self.to_query())
+        return reverse("certificates") + (f"?{query}" if query else "")
+
+    def __bool__(self) -> bool:
+        """Whether it restricts anything."""
+        return bool(self.to_query())
+
+
+_DAYS = frozenset(field.name for field in fields(CertificateFilter) if field.type == "date | None")
+
+
+def search_certificates(user: Any, sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
+    """Return the certificates that the user may see and that meet the filter."""
+    rows = Certificate.objects.visible_to(user).select_related("team", "issuer", "request")
+    return filter_certificates(rows, sought, now=now)
+
+
+def filter_certificates(rows: QuerySet[Certificate], sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
+    """Return the certificates among `rows` that meet the filter at `now`."""
+    rows = rows.filter(_facts(sought))
+    match sought.state:
+        case "":
+            pass
+        case StateGroup.IN_FORCE:
+            rows = in_force(rows, now=now)
+        case StateGroup.ACTIVE:
+            rows = active(rows, now=now)
+        case StateGroup.DUE:
+            rows = needing_action(rows, now=now)
+        case state:
+            rows = in_state(rows, CertificateState(state), now)
+    if sought.expiring:
+        rows = expiring(rows, days=sought.expiring, now=now)
+    if sought.blocked_key:
+        blocked = PublicKey.objects.filter(blocked_at__isnull=False).values("spki_sha256")
+        rows = _yes_or_no(rows, Q(spki_sha256__in=blocked), sought.blocked_key)
+    if sought.replaced:
+        rows = _yes_or_no(rows, Q(is_replaced()), sought.replaced)
+    if sought.owner == NOBODY:
+        rows = rows.exclude(has_owner())
+    if sought.q:
+        rows = rows.filter(pk__in=certificates_named(rows, sought.q))
+    return rows
+
+
+def _facts(sought: CertificateFilter) -> Q:
+    """The conditions on columns of the certificate and of rows that it refers to."""
+    given = {
+        "not_after__gte": _start(sought.ends_after),
+        "not_after__lt": _start(sought.ends_before),
+        "issued_at__gte": _start(sought.issued_after),
+        "issued_at__lt": _start(sought.issued_before),
+        "revocation__requested_at__gte": _start(sought.revoked_after),
+        "revocation__requested_at__lt": _start(sought.revoked_before),
+        "status": sought.status,
+        "team__slug": sought.team,
+        "owner__username": "" if sought.owner == NOBODY else sought.owner,
+        "issuer__slug": sought.issuer,
+        "profile": sought.profile,
+        "key_type__in": [one.strip() for one in sought.key.split(",") if one.strip()],
+        "spki_sha256": sought.spki.lower(),
+    }
+    found = Q(**{name: value for name, value in given.items() if value})
+    if sought.revoked_after or sought.revoked_before:
+        found &= Q(status__in=Certificate.SAYS_REVOKED)  # a released hold keeps its row
+    if sought.reviewed_before:
+        found &= Q(last_review__isnull=True) | Q(last_review__lt=sought.reviewed_before)
+    if sought.critical:
+        found &= Q(critical_function=sought.critical == YesNo.YES)
+    match sought.renewal:
+        case Renewal.OFF:
+            found &= ~Q(renewal_off_reason="")
+        case Renewal.BY_HAND:
+            found &= Q(renewal_off_reason="", renewal_blocked=RenewalBlocked.NEEDS_CSR)
+        case Renewal.BLOCKED:
+            blocked = (RenewalBlocked.POLICY, RenewalBlocked.APPROVAL, RenewalBlocked.FAILED)
+            found &= Q(renewal_off_reason="", renewal_blocked__in=blocked)
+        case Renewal.ITSELF:
+            # What was switched on again may still be marked until the next expiry run.
+            itself = ("", RenewalBlocked.OFF)
+            found &= Q(renewal_off_reason="", renewal_blocked__in=itself)
+    return found
+
+
+def renewal_of(certificate: Certificate) -> Renewal:
+    """Return how the certificate is renewed: the filter `renewal` in Python."""
+    if certificate.renewal_off_reason:
+        return Renewal.OFF
+    if certificate.renewal_blocked == RenewalBlocked.NEEDS_CSR:
+        return Renewal.BY_HAND
+    return Renewal.ITSELF if certificate.renewal_blocked in ("", RenewalBlocked.OFF) else Renewal.BLOCKED
+
+
+def _yes_or_no(rows: QuerySet[Certificate], condition: Q, wanted: str) -> QuerySet[Certificate]:
+    return rows.filter(condition) if wanted == YesNo.YES else rows.exclude(condition)
+
+
+def _start(day: date | None) -> datetime | None:
+    return datetime.combine(day, time(), UTC) if day else None
+
+
+def _day(name: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise _refused(name, "It is a day, as in 2026-11-28.") from exc
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 4:
+        raise _refused(name, "It is a number of days from 0 to 9999.")
+    return int(text)
+
+
+def _refused(name: str, what: str) -> InputRefused:
+    return InputRefused(f"The filter {name} has a value that cannot be read.", field=name, next_step=what)

@@ -1,0 +1,175 @@
+"""The register that auditors ask for: each certificate, and where its private key is kept.
+
+For Commission Delegated Regulation (EU) 2024/1774 (DORA RTS) Article 7 and PCI DSS 4.2.1.1. CA
+certificates come first, then all others, newest first. Nothing is loaded as a whole.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from django.db.models import BooleanField, Case, QuerySet, Value, When
+
+from certs.access.owners import has_owner
+from certs.access.permissions import Authority
+from certs.intake.uploads.cells import safe_cell
+from certs.inventory.filters import CertificateFilter, StateGroup, filter_certificates, renewal_of
+from certs.inventory.key_places import place_of
+from certs.inventory.states import listed_state, with_state
+from certs.models import Certificate, Issuer
+from certs.x509.serial import format_serial
+from keys.spec import facts_of, spki_sha256
+
+PART = 2000  # rows read at once
+
+COLUMNS = (
+    "kind",
+    "name",
+    "names",
+    "certificate_id",
+    "serial_number",
+    "issuer",
+    "state",
+    "valid_from",
+    "valid_until",
+    "key_type",
+    "key_kept_in",
+    "key_reference",
+    "team",
+    "owner",
+    "owner_is_current",
+    "purpose",
+    "critical_function",
+    "last_review",
+    "renewal",
+    "renewal_off_reason",
+    "profile",
+    "policy_version",
+    "sha256_fingerprint",
+    "public_key_sha256",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CA:
+    """The certificate of an own CA, and where its key is kept."""
+
+    issuer: Issuer
+    certificate: x509.Certificate
+    place: str
+
+
+def register_filter(sought: CertificateFilter, *, past: bool) -> CertificateFilter:
+    """Return the filter of a register: in force only, unless `past` or a state is wanted."""
+    if past or sought.state or sought.status:
+        return sought
+    return replace(sought, state=StateGroup.IN_FORCE.value)
+
+
+def register_rows(authority: Authority, sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
+    """Return the certificates of the register that the actor may see, with what a row shows."""
+    rows = filter_certificates(authority.visible(), sought, now=now)
+    rows = rows.select_related("team", "issuer", "key", "owner", "revocation")
+    owned = Case(When(has_owner(), then=Value(True)), default=Value(False), output_field=BooleanField())
+    return with_state(rows, now).annotate(owned=owned)
+
+
+def register_csv(authority: Authority, sought: CertificateFilter, *, now: datetime) -> Iterator[str]:
+    """Yield the register as CSV lines (RFC 4180), the heading first. One part at a time in memory."""
+    writer = csv.writer(_Echo())
+    yield writer.writerow(COLUMNS)
+    for row in _all_rows(authority, sought, now=now):
+        yield writer.writerow([safe_cell(str(value)) for value in row])
+
+
+def _all_rows(authority: Authority, sought: CertificateFilter, *, now: datetime) -> Iterator[Sequence[object]]:
+    if not sought.to_query().keys() - {"state"}:  # CA certificates have none of the filtered facts
+        yield from map(_ca_row, own_cas())
+    rows = register_rows(authority, sought, now=now).order_by("-pk")
+    before = 0
+    while True:
+        # By key and not by a cursor: a server-side cursor would need one connection throughout.
+        part = list((rows.filter(pk__lt=before) if before else rows).prefetch_related("names")[:PART])
+        yield from map(_row, part)
+        if len(part) < PART:
+            return
+        before = part[-1].pk
+
+
+def own_cas() -> list[CA]:
+    """Return the portal's own CAs. Those elsewhere keep a register of their own."""
+    issuers = Issuer.objects.filter(certificate_der__isnull=False).select_related("key", "parent").order_by("pk")
+    return [CA(one, x509.load_der_x509_certificate(bytes(one.certificate_der or b"")), place_of(one.key)) for one in issuers]
+
+
+def _ca_row(ca: CA) -> Sequence[object]:
+    certificate, key = ca.certificate, ca.issuer.key
+    public_key = certificate.public_key()
+    facts = facts_of(public_key)
+    return (
+        "CA",
+        ca.issuer.name,
+        "",
+        "",
+        format_serial(certificate.serial_number),
+        ca.issuer.parent.name if ca.issuer.parent else ca.issuer.name,
+        ca.issuer.state,
+        _utc(certificate.not_valid_before_utc),
+        _utc(certificate.not_valid_after_utc),
+        facts.name if facts else "",
+        ca.place,
+        key.locator if key else "",
+        *[""] * 10,
+        certificate.fingerprint(SHA256()).hex(),
+        spki_sha256(public_key),
+    )
+
+
+def _row(row: Certificate) -> Sequence[object]:
+    return (
+        "certificate",
+        row.common_name,
+        " ".join(one.name for one in row.names.all()),
+        row.cert_id,
+        format_serial(int(row.serial_number, 16)),
+        row.issuer.name,
+        listed_state(row).value,
+        _utc(row.not_before),
+        _utc(row.not_after),
+        row.key_type,
+        place_of(row.key),
+        row.key.locator if row.key else "",
+        row.team.slug,
+        row.owner.get_username() if row.owner else "",
+        "yes" if has_current_owner(row) else "no",
+        row.purpose,
+        "yes" if row.critical_function else "no",
+        row.last_review.isoformat() if row.last_review else "",
+        renewal_of(row).value,
+        row.renewal_off_reason,
+        row.profile,
+        row.policy_version,
+        row.sha256_fingerprint,
+        row.spki_sha256,
+    )
+
+
+def has_current_owner(row: Certificate) -> bool:
+    """Whether the owner of a row of `register_rows` is active and in the team."""
+    return bool(vars(row)["owned"])
+
+
+def _utc(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+class _Echo:
+    """A file for csv.writer whose write() returns the line instead of keeping it."""
+
+    def write(self, text: str) -> str:
+        return text

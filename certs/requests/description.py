@@ -1,0 +1,166 @@
+"""What people write about a certificate: owner, purpose, critical function, review, renewal switch.
+
+The description belongs to the newest certificate of a lineage; a renewal inherits it.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, TypedDict
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from audit.clock import database_now
+from audit.events import EventType
+from audit.log import Event, Value, record_many
+from certs.access.membership import is_member
+from certs.access.permissions import Authority
+from certs.errors import Conflict, InputRefused
+from certs.models import Certificate, RenewalBlocked
+from certs.requests.refused_secrets import refuse_secrets
+
+_LENGTHS = {"purpose": 200, "renewal_off_reason": 300}  # as the columns
+
+
+class Changes(TypedDict, total=False):
+    """What a person changes; what is left out stays."""
+
+    owner: str  # account name; empty: nobody
+    purpose: str
+    critical_function: bool
+    last_review: date | None
+    renewal_off_reason: str  # empty: renewed automatically
+
+
+def describe(certificate: Certificate, changes: Changes, *, authority: Authority, channel: str) -> Certificate:
+    """Change the description of a certificate. Returns the row as it is afterwards.
+
+    Effects, in one transaction: the row, and an audit event for each kind of change
+    (`certificate:described`, `certificate:reviewed`, `certificate:renewal_switched`). Nothing
+    where all values are as before.
+
+    Raises NotFound and NotPermitted as for every act on the certificate (members of its team and
+    officers), InputRefused for a value that cannot be, CSRRefused for a secret in a text, Conflict
+    for a certificate that was renewed: its description is that of the new one.
+    """
+    authority.check_may_act(certificate)
+    now = database_now()
+    texts = _checked_texts(changes, authority=authority, team=certificate.team.slug, channel=channel)
+    with transaction.atomic():
+        row = Certificate.objects.select_for_update(of=("self",)).select_related("team", "owner")
+        row_now = row.get(pk=certificate.pk)
+        # Again behind the lock: who lost the right while this waited changes nothing.
+        authority.check_may_act(row_now)
+        following = row_now.renewals.filter(status=Certificate.Status.GOOD).first()
+        if following is not None:
+            raise Conflict(
+                f"{row_now.cert_id} was renewed: {following.cert_id} has taken its place. Nothing was changed.",
+                field="cert_id",
+                next_step=f"Change {following.cert_id}.",
+            )
+        before = _written(row_now)
+        _apply(row_now, changes, texts, now=now)
+        after = _written(row_now)
+        changed = [name for name in after if after[name] != before[name]]
+        if changed:
+            row_now.save(update_fields=[*changed, "renewal_blocked"])
+            record_many(_events(row_now, before, after, changed, authority=authority, now=now))
+    return row_now
+
+
+def _checked_texts(changes: Changes, *, authority: Authority, team: str, channel: str) -> dict[str, str]:
+    """The texts as one line. Before the transaction: a refusal of a secret has its own record."""
+    texts = {name: " ".join(str(changes.get(name, "")).split()) for name in _LENGTHS if name in changes}
+    for name, text in texts.items():
+        if len(text) > _LENGTHS[name]:
+            raise InputRefused(
+                f"This text has {len(text)} characters; at most {_LENGTHS[name]} are kept.",
+                field=name,
+                next_step="Shorten the text.",
+            )
+        if not text.isprintable():
+            raise InputRefused(
+                "This text contains a control character.",
+                field=name,
+                next_step="Write it as plain text.",
+            )
+        refuse_secrets(text, actor=authority.actor, team=team, field=name, channel=channel)
+    return texts
+
+
+def _apply(row: Certificate, changes: Changes, texts: dict[str, str], *, now: datetime) -> None:
+    for name, text in texts.items():
+        setattr(row, name, text)
+    if "owner" in changes:
+        row.owner = _owner_named(changes["owner"], row)
+    if "critical_function" in changes:
+        row.critical_function = changes["critical_function"]
+    if "last_review" in changes:
+        row.last_review = changes["last_review"]
+        if row.last_review is not None and row.last_review > now.date():
+            raise InputRefused(
+                f"{row.last_review.isoformat()} is in the future.",
+                field="last_review",
+                next_step=f"A review happened today ({now.date().isoformat()}) or before.",
+            )
+    if row.renewal_off_reason:
+        row.renewal_blocked = RenewalBlocked.OFF
+    elif row.renewal_blocked == RenewalBlocked.OFF:
+        row.renewal_blocked = ""
+
+
+def _owner_named(name: str, row: Certificate) -> Any:
+    """The account of that name. One that owns it already may stay, also after the person left."""
+    name = name.strip()
+    if not name or (row.owner is not None and row.owner.get_username() == name):
+        return row.owner if name else None
+    account = get_user_model().objects.filter(username=name).first()
+    if account is None or not is_member(account, row.team):
+        raise InputRefused(
+            f"{name[:150]} is no active member of team {row.team.name}, so cannot own the certificate.",
+            field="owner",
+            next_step=f"Name a member of {row.team.name}, or have the person added to the team first.",
+        )
+    return account
+
+
+def _written(row: Certificate) -> dict[str, Any]:
+    return {
+        "owner": row.owner,
+        "purpose": row.purpose,
+        "critical_function": row.critical_function,
+        "last_review": row.last_review,
+        "renewal_off_reason": row.renewal_off_reason,
+    }
+
+
+def _events(
+    row: Certificate,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    changed: list[str],
+    *,
+    authority: Authority,
+    now: datetime,
+) -> list[Event]:
+    def value(one: Any) -> Value:
+        return one if one is None or isinstance(one, bool) else str(one)
+
+    def event(kind: EventType, data: dict[str, Value]) -> Event:
+        return Event(kind, f"certificate:{row.cert_id}", authority.actor, now, data)
+
+    events = []
+    described: dict[str, Value] = {}
+    for name in changed:
+        if name == "last_review":
+            day = {"last_review": value(after[name]), "last_review_before": value(before[name])}
+            events.append(event(EventType.CERTIFICATE_REVIEWED, day))
+        elif name == "renewal_off_reason":
+            switch: dict[str, Value] = {"renewal": "off" if after[name] else "on", "reason": after[name]}
+            events.append(event(EventType.CERTIFICATE_RENEWAL_SWITCHED, switch))
+        else:
+            described |= {name: value(after[name]), f"{name}_before": value(before[name])}
+    if described:
+        events.append(event(EventType.CERTIFICATE_DESCRIBED, described))
+    return events

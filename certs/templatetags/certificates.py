@@ -1,0 +1,62 @@
+"""How pages and mails write the state and the end of a certificate."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from certs.inventory import CertificateState, renewal_of
+from certs.models import Certificate
+
+register = template.Library()
+
+# A class for the colour and a sign: nobody has to tell colours apart.
+_LOOKS = {
+    CertificateState.VALID: ("is-good", "●"),
+    CertificateState.RENEWED: ("is-good", "✓"),
+    CertificateState.RENEWING: ("is-wait", "↻"),
+    CertificateState.RENEW_SOON: ("is-wait", "↻"),
+    CertificateState.NEEDS_YOU: ("is-bad", "!"),
+    CertificateState.EXPIRED: ("is-bad", "✕"),
+    CertificateState.ON_HOLD: ("is-wait", "‖"),
+    CertificateState.BEING_REVOKED: ("is-bad", "✕"),
+    CertificateState.REVOKED: ("is-bad", "✕"),
+}
+
+
+@register.simple_tag
+def state_badge(state: str) -> SafeString:
+    """Write the badge of a state: colour, sign and word."""
+    meant = CertificateState(state)
+    look, sign = _LOOKS[meant]
+    badge = '<span class="badge-state {}"><span aria-hidden="true">{}</span> {}</span>'
+    return format_html(badge, look, sign, meant.label)
+
+
+@register.simple_tag
+def ends(not_after: datetime, now: datetime) -> SafeString:
+    """Write an end date with the time until it, or since it."""
+    exact = f"{not_after:%d %b %Y %H:%M:%S} UTC"
+    text = '<time datetime="{}" title="{}">{}</time> <span class="form-text text-nowrap">{}</span>'
+    day = f"{not_after.day} {not_after:%b %Y}"
+    return format_html(text, not_after.isoformat(), exact, day, relative(not_after, now))
+
+
+@register.filter(name="distance")
+def relative(moment: datetime, now: datetime) -> str:
+    """Return the distance in whole days, or hours below two days: "in 28 days", "5 hours ago"."""
+    seconds = (moment - now).total_seconds()
+    number, unit = (abs(seconds) // 86400, "day") if abs(seconds) >= 172800 else (abs(seconds) // 3600, "hour")
+    distance = f"{number:.0f} {unit}{'' if number == 1 else 's'}"
+    if number == 0:
+        return "within the hour" if seconds >= 0 else "less than an hour ago"
+    return f"in {distance}" if seconds >= 0 else f"{distance} ago"
+
+
+@register.filter
+def renewal(certificate: Certificate) -> str:
+    """Return how the certificate is renewed, in words."""
+    return str(renewal_of(certificate).label)

@@ -1,0 +1,210 @@
+"""Owner, purpose, review and renewal switch: who may change them, what is recorded, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import transaction
+from django.test import Client
+
+from audit.clock import database_now
+from audit.log import Actor
+from audit.models import AuditEvent
+from certs.access.api_tokens import SCOPES, create_token
+from certs.access.permissions import Authority
+from certs.errors import Conflict, CSRRefused, InputRefused, NotFound, NotPermitted
+from certs.intake.spec import CertificateSpec
+from certs.inventory import Renewal, renewal_of
+from certs.models import Certificate
+from certs.requests.description import Changes, describe
+from certs.workflow.issuance import Requester
+from tests.certs.api.test_issue import Api
+from tests.certs.workflow.life import issued, renewed
+from tests.certs.workflow.test_own_ca_races import until_it_waits_for_a_lock
+from tests.portal.threads import in_thread
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+MakeSpec = Callable[..., CertificateSpec]
+
+
+@pytest.fixture
+def people(twin_portal: Requester) -> dict[str, Any]:
+    """Alice and bob of the team, dora of no team, an auditor and an officer."""
+    made = {name: get_user_model().objects.create_user(name) for name in ("alice", "bob", "dora", "audra", "olga")}
+    twin_portal.team.members.add(made["alice"], made["bob"])
+    made["audra"].groups.add(Group.objects.get(name="auditor"))
+    made["olga"].groups.add(Group.objects.get(name="security officer"))
+    return made
+
+
+@pytest.fixture
+def certificate(twin_portal: Requester, people: dict[str, Any], make_spec: MakeSpec) -> Certificate:
+    return issued(make_spec("a.example.com"), Requester(twin_portal.actor, twin_portal.team, "portal", user=people["alice"]))
+
+
+def by(user: Any) -> Authority:
+    return Authority(Actor("user", user.username), user)
+
+
+def change(certificate: Certificate, user: Any, **changes: Any) -> Certificate:
+    given: Changes = changes  # type: ignore[assignment]
+    return describe(certificate, given, authority=by(user), channel="portal")
+
+
+def events_of(certificate: Certificate) -> list[tuple[str, str, dict[str, Any]]]:
+    rows = AuditEvent.objects.filter(subject=f"certificate:{certificate.cert_id}").order_by("pk")
+    return [(row.event, row.actor_name, row.data) for row in rows]
+
+
+def test_each_kind_of_change_is_recorded_with_what_was_before(certificate: Certificate, people: dict[str, Any]) -> None:
+    today = database_now().date()
+    row = change(
+        certificate,
+        people["alice"],
+        owner="bob",
+        purpose=" Shop\n front ",
+        critical_function=True,
+        last_review=today,
+        renewal_off_reason="Ends in March.",
+    )
+    assert (row.owner, row.purpose, row.critical_function) == (people["bob"], "Shop front", True)
+    assert (row.last_review, row.renewal_off_reason, renewal_of(row)) == (today, "Ends in March.", Renewal.OFF)
+    described = {
+        "owner": "bob",
+        "owner_before": "alice",
+        "purpose": "Shop front",
+        "purpose_before": "",
+        "critical_function": True,
+        "critical_function_before": False,
+    }
+    assert events_of(certificate) == [
+        ("certificate:reviewed", "alice", {"last_review": today.isoformat(), "last_review_before": None}),
+        ("certificate:renewal_switched", "alice", {"renewal": "off", "reason": "Ends in March."}),
+        ("certificate:described", "alice", described),
+    ]
+    change(row, people["alice"], owner="bob", purpose="Shop front")
+    assert len(events_of(certificate)) == 3  # nothing changed
+    row = change(row, people["bob"], renewal_off_reason="")
+    assert (renewal_of(row), row.renewal_blocked) == (Renewal.ITSELF, "")
+    assert events_of(certificate)[-1] == ("certificate:renewal_switched", "bob", {"renewal": "on", "reason": ""})
+    assert Certificate.objects.get().purpose == "Shop front"  # what was not sent stays
+
+
+@pytest.mark.parametrize(("name", "refused"), [("olga", None), ("audra", NotPermitted), ("dora", NotFound)])
+def test_members_and_officers_describe_and_auditors_may_not(
+    certificate: Certificate, people: dict[str, Any], name: str, refused: type[Exception] | None
+) -> None:
+    if refused is None:
+        assert change(certificate, people[name], purpose="x").purpose == "x"
+        return
+    with pytest.raises(refused):
+        change(certificate, people[name], purpose="x")
+    assert events_of(certificate) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "said"),
+    [
+        ({"owner": "dora"}, "owner", "no active member"),
+        ({"owner": "nobody-at-all"}, "owner", "no active member"),
+        ({"purpose": "x" * 201}, "purpose", "201 characters"),
+        ({"renewal_off_reason": "x" * 301}, "renewal_off_reason", "at most 300"),
+        ({"purpose": "a\u202eb"}, "purpose", "control character"),
+        ({"purpose": "a\x00b"}, "purpose", "control character"),
+        ({"last_review": date(2999, 1, 1)}, "last_review", "in the future"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_by_field(
+    certificate: Certificate, people: dict[str, Any], changes: dict[str, Any], field: str, said: str
+) -> None:
+    with pytest.raises(InputRefused, match=said) as refused:
+        change(certificate, people["alice"], **changes)
+    assert (refused.value.field, bool(refused.value.next_step)) == (field, True)
+    assert Certificate.objects.values().get() == Certificate.objects.values().get(pk=certificate.pk)
+    assert events_of(certificate) == []
+
+
+def test_a_secret_in_a_text_is_refused(certificate: Certificate, people: dict[str, Any]) -> None:
+    with pytest.raises(CSRRefused) as refused:
+        change(certificate, people["alice"], purpose="pkip_Zq7vWm2nXb4KcR9tYh1LpD6sGf8jUe3aQoIiNnBbVvC")
+    assert refused.value.field == "purpose"
+    assert Certificate.objects.get().purpose == ""
+
+
+def test_an_owner_who_left_stays_until_another_is_named(certificate: Certificate, people: dict[str, Any]) -> None:
+    certificate.team.members.remove(people["alice"])
+    assert change(certificate, people["bob"], owner="alice", purpose="x").owner == people["alice"]
+    assert change(certificate, people["bob"], owner="bob").owner == people["bob"]
+    with pytest.raises(InputRefused):
+        change(certificate, people["bob"], owner="alice")
+    assert change(certificate, people["bob"], owner="").owner is None
+
+
+def test_a_renewed_certificate_is_described_on_the_new_one(certificate: Certificate, people: dict[str, Any]) -> None:
+    new = renewed(certificate)
+    with pytest.raises(Conflict, match=new.cert_id):
+        change(certificate, people["alice"], purpose="x")
+    assert change(new, people["alice"], purpose="x").purpose == "x"
+
+
+def test_who_loses_the_right_while_waiting_changes_nothing(
+    certificate: Certificate, people: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    if "sqlite" in str(transaction.get_connection().vendor):
+        return  # one writer at a time: nobody waits behind a row
+    kept: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            change(certificate, people["bob"], purpose="x")
+        except NotFound as exc:
+            kept.append(exc)
+
+    with transaction.atomic():
+        Certificate.objects.select_for_update().get(pk=certificate.pk)
+        thread = in_thread(attempt)
+        until_it_waits_for_a_lock()
+        certificate.team.members.remove(people["bob"])
+    thread.join(30)
+    assert len(kept) == 1
+    assert Certificate.objects.get().purpose == ""
+
+
+def test_pages_change_the_description_and_keep_the_input(certificate: Certificate, people: dict[str, Any], client: Client) -> None:
+    client.force_login(people["alice"])
+    path = f"/certificates/{certificate.cert_id}/"
+    assert f"{path}describe/" in client.get(path).content.decode()
+    given = {"owner": "bob", "purpose": "Shop", "critical_function": "on", "renewal": "off", "renewal_off_reason": " "}
+    page = client.post(f"{path}describe/", given)
+    assert (page.status_code, b'value="Shop"' in page.content, b"only with a reason" in page.content) == (422, True, True)
+    assert client.post(f"{path}describe/", given | {"renewal_off_reason": "over"}).status_code == 302
+    assert client.post(f"{path}reviewed/").status_code == 302
+    row = Certificate.objects.get()
+    assert (row.owner, row.critical_function, row.renewal_off_reason) == (people["bob"], True, "over")
+    assert row.last_review == database_now().date()
+    text = client.get(path).content.decode()
+    assert "switched off: over" in text
+    certificate.team.members.remove(people["bob"])
+    assert "bob has left the team" in client.get(path).content.decode()
+    client.force_login(people["audra"])
+    assert f"{path}describe/" not in client.get(path).content.decode()
+
+
+def test_rest_changes_only_what_is_sent(certificate: Certificate, people: dict[str, Any]) -> None:
+    secret = create_token(user=people["alice"], team=certificate.team, name="t", scopes=SCOPES, actor=Actor("user", "alice"))[1]
+    api, path = Api(secret), f"/certificates/{certificate.cert_id}"
+    status, told = api.send("patch", path, {"purpose": "Shop", "renewal_off_reason": "over"})
+    assert (status, told["owner"], told["purpose"], told["renewal"], told["state"]) == (200, "alice", "Shop", "off", "valid")
+    status, told = api.send("patch", path, {"critical_function": True, "last_review": "2026-01-31", "owner": ""})
+    assert (told["owner"], told["purpose"], told["critical_function"], told["last_review"]) == (None, "Shop", True, "2026-01-31")
+    tomorrow = (database_now().date() + timedelta(days=2)).isoformat()
+    for body, field in (({"owner": "dora"}, "owner"), ({"last_review": tomorrow}, "last_review"), ({"colour": "red"}, "colour")):
+        status, told = api.send("patch", path, body)
+        assert (status, told["field"]) == (422, field)
+    assert api.get(path)[1]["purpose"] == "Shop"
