@@ -15,7 +15,7 @@ from django_celery_beat.models import PeriodicTask
 from audit.models import AuditUnsealed, Checkpoint
 from certs.models import Attempt, BeatLease, CertificateRequest, Issuer, OutgoingMail, ScheduledJob
 from certs.schedules.leader import ONLY_ROW
-from certs.schedules.periods import next_after, rule_of
+from certs.schedules.periods import describe, next_after
 from certs.schedules.queues import BrokerUnreachable, QueueState, queue_states
 from certs.workflow.states import UNFINISHED
 from certs.workflow.waiting_reasons import WAITS_FOR_WORKER
@@ -105,6 +105,11 @@ class Machinery:
         return tuple(job for job in self.jobs if job.missed)
 
     @property
+    def waiting_queues(self) -> tuple[QueueState, ...]:
+        """Queues in which messages wait."""
+        return tuple(queue for queue in self.queues or () if queue.length)
+
+    @property
     def stuck_queues(self) -> tuple[QueueState, ...]:
         """Queues whose messages wait while no task of theirs has ended for a minute."""
         return tuple(queue for queue in self.queues or () if is_stuck(queue, self.now))
@@ -148,13 +153,13 @@ def _job(job: ScheduledJob, task: PeriodicTask | None, beat: BeatStatus, now: da
     return JobStatus(
         name=job.name,
         task=job.task,
-        rule=rule_of(task) if task is not None else job.rule,
+        rule=describe(task) if task is not None else job.rule,
         state=state,
         missed=expected is not None and state is not JobState.RUNNING and due + JOB_LATE_AFTER < now,
         expected_at=expected,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        next_at=job.due_at,
+        next_at=None if state in {JobState.OFF, JobState.DELETED} else job.due_at,
         error=job.error,
         periods_missed=job.missed,
         caught_up_at=job.missed_at,

@@ -39,8 +39,30 @@ def first_due(task: PeriodicTask, now: datetime) -> datetime | None:
     return max(now, task.start_time) if task.start_time is not None else now
 
 
+def describe(task: PeriodicTask) -> str:
+    """Return the schedule in words."""
+    if task.interval is not None:
+        return _every(int(task.interval.schedule.run_every.total_seconds()))
+    cron = task.crontab
+    if cron is None:
+        return rule_of(task)
+    every_day = (cron.day_of_month, cron.month_of_year, cron.day_of_week) == ("*", "*", "*")
+    if every_day and cron.hour.isdigit() and cron.minute.isdigit():
+        return f"every day at {int(cron.hour):02}:{int(cron.minute):02} {cron.timezone}"
+    text = str(cron.human_readable)
+    return text[:1].lower() + text[1:]
+
+
+def _every(seconds: int) -> str:
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size and seconds % size == 0:
+            count = seconds // size
+            return f"every {unit}" if count == 1 else f"every {count} {unit}s"
+    return "every second" if seconds == 1 else f"every {seconds} seconds"
+
+
 def rule_of(task: PeriodicTask) -> str:
-    """Return the schedule as text: shown to people, and compared to find out that it was changed."""
+    """Return the schedule as text that is compared to find out that it was changed."""
     if task.interval is not None:
         rule = str(task.interval)
     elif task.crontab is not None:
