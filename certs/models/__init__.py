@@ -23,7 +23,7 @@ from certs.models.request import (
     new_public_id,
 )
 from certs.models.revocation import Revocation
-from certs.models.schedule import AlarmMail, BeatLease, QueueProgress, ScheduledJob
+from certs.models.schedule import BeatLease, QueueProgress, ScheduledJob
 from certs.models.sign_in import SessionsEnded, SignInCounter
 from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
 from certs.models.team import Domain, Team
@@ -31,7 +31,6 @@ from certs.models.webhook import Webhook, WebhookDelivery
 
 __all__ = [
     "CRL",
-    "AlarmMail",
     "ApiToken",
     "Approval",
     "Attempt",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from django.db import models
 
-from certs.models.notice import OperatorAlert
-
 
 class ScheduledJob(models.Model):
     """One row of the due table: the schedule of that name (a `PeriodicTask`) and its last run.
@@ -60,19 +58,6 @@ class QueueProgress(models.Model):
 
     name = models.CharField(max_length=64, primary_key=True)
     finished_at = models.DateTimeField()
-
-    class Meta:
-        default_permissions = ()
-
-
-class AlarmMail(models.Model):
-    """The mail about an alert of the machinery, sent by a web process itself: the mail worker may be what failed."""
-
-    alert = models.OneToOneField(OperatorAlert, on_delete=models.CASCADE, primary_key=True, related_name="alarm_mail")
-    sent_at = models.DateTimeField(null=True)
-    lease_until = models.DateTimeField(null=True)
-    tries = models.PositiveSmallIntegerField(default=0)
-    last_error = models.CharField(max_length=300, blank=True)
 
     class Meta:
         default_permissions = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import smtplib
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from email.errors import MessageError
 from email.mime.image import MIMEImage
@@ -33,6 +34,9 @@ RUN_LIMIT = timedelta(minutes=15)
 # A lease ends after the run that holds it. A mail whose worker was killed is sent again then, with
 # the same Message-ID.
 LEASE = RUN_LIMIT + timedelta(minutes=1)
+# The same for mails that do not wait for a worker: a conversation of ten replies ends before its lease.
+AT_ONCE_CONNECT_SECONDS, AT_ONCE_ANSWER_SECONDS = 5.0, 20.0
+AT_ONCE_LEASE, AT_ONCE_MOST = timedelta(minutes=4), 20
 RUN_SECONDS = 20.0  # no further mail is begun after this
 BACKOFF_MINUTES = (1, 2, 5, 10, 30)  # then every 30 minutes
 GIVE_UP_AFTER = timedelta(days=7)
@@ -55,14 +59,32 @@ def send_due(limit: int = 200) -> int:
     be reached ends the run: no mail is to blame, and the next run tries again.
     """
     give_up_old()
-    sent, until = 0, time.monotonic() + RUN_SECONDS
     if not waiting().filter(not_before__lte=database_now()).exists():
         return 0
-    connection = get_connection()
+    return _send_each(waiting(), get_connection(), lease=LEASE, limit=limit)
+
+
+def send_at_once(keys: Sequence[str]) -> int:
+    """Send the mails of these keys from this process. Returns how many were sent.
+
+    For notices that must not wait for a worker. A mail that a worker has claimed is left to that
+    worker; one that cannot be sent is tried again by the next call or by a worker. The mail server
+    is waited for AT_ONCE_ANSWER_SECONDS only, so one that is very slow to confirm a mail may get it
+    twice: of an alarm, two are better than none.
+    """
+    mails = waiting().filter(dedup_key__in=keys)
+    if not mails.filter(not_before__lte=database_now()).exists():
+        return 0
+    connection = get_connection(timeout=AT_ONCE_CONNECT_SECONDS, answer_seconds=AT_ONCE_ANSWER_SECONDS)
+    return _send_each(mails, connection, lease=AT_ONCE_LEASE, limit=AT_ONCE_MOST)
+
+
+def _send_each(mails: Any, connection: Any, *, lease: timedelta, limit: int) -> int:
+    sent, until = 0, time.monotonic() + RUN_SECONDS
     try:
         connection.open()
         for _ in range(limit):
-            mail = _claim_next() if time.monotonic() < until else None
+            mail = _claim_next(mails, lease) if time.monotonic() < until else None
             if mail is None:
                 break
             sent += _send(mail, connection)
@@ -81,17 +103,16 @@ def _close(connection: Any) -> None:
 
 
 @transaction.atomic
-def _claim_next() -> OutgoingMail | None:
+def _claim_next(mails: Any, lease: timedelta) -> OutgoingMail | None:
     now = database_now()
     mail: OutgoingMail | None = (
-        waiting()
-        .select_for_update(skip_locked=True)
+        mails.select_for_update(skip_locked=True)
         .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now), not_before__lte=now)
         .order_by("not_before", "pk")
         .first()
     )
     if mail is not None:
-        mail.lease_until = now + LEASE
+        mail.lease_until = now + lease
         mail.save(update_fields=["lease_until"])
     return mail
 

@@ -1,43 +1,30 @@
 """The missed-run alarm: web processes watch what runs on schedules, queues and workers.
 
-It depends on nothing that it watches: no beat, no queue, no worker. Each web process checks; an open
-alert is one row (`alert_open_once`), and a compare-and-set on its `AlarmMail` decides which process
-sends the mail, straight to the mail server. A mail that could not be sent is tried again by
-whichever process comes next. Without the database there is nothing to check: `/readyz` is 503.
+It depends on nothing that it watches: no beat, no queue, no worker. Each web process checks; one
+open alert for a cause (`alert_open_once`) and a lease on each of its mails decide which process
+sends them, straight to the mail server. A mail that could not be sent is tried again by whichever
+process comes next. Without the database there is nothing to check: `/readyz` is 503.
 """
 
 from __future__ import annotations
 
-import logging
-import smtplib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.conf import settings
-from django.core.mail import EmailMessage, get_connection
 from django.db import transaction
-from django.db.models import Q
-from django.template.loader import render_to_string
 
-from audit.clock import database_now
-from certs.models import AlarmMail, BeatLease, OperatorAlert
-from certs.notifications.alerts import close_alerts
+from certs.models import BeatLease, OperatorAlert
+from certs.notifications.alerts import REOPEN, close_alerts, open_alert, raise_alert
+from certs.notifications.mail import send_at_once
 from certs.schedules.leader import ONLY_ROW
 from certs.schedules.machinery import UNSEALED_AFTER, JobStatus, Machinery, machinery
-
-log = logging.getLogger(__name__)
 
 BEAT_DEAD, JOB_MISSED, QUEUE_STUCK = "beat_dead", "job_missed", "queue_stuck"
 REQUEST_STUCK, AUDIT_UNSEALED = "request_stuck", "audit_unsealed"
 KINDS = (BEAT_DEAD, JOB_MISSED, QUEUE_STUCK, REQUEST_STUCK, AUDIT_UNSEALED)
 
-REOPEN = timedelta(minutes=10)  # what comes back within this time has had its mail
-SEND_LEASE = timedelta(seconds=30)
-SMTP_TIMEOUT = 5  # seconds
-LONGEST_PAUSE = timedelta(minutes=10)
-NAMED_AT_MOST = 5
-GUIDE = "docs/operations/schedules.md"
+SEEN_EVERY = timedelta(minutes=1)  # every process looks every few seconds; an open alert is counted up once a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +40,7 @@ class Problem:
 def check(now: datetime) -> list[Problem]:
     """Look at the machinery, open and close its alerts, and send the mails that are due.
 
-    Effects: rows of `OperatorAlert` and `AlarmMail`, in a transaction of their own; then, outside
+    Effects: rows of `OperatorAlert` and `OutgoingMail`, in a transaction of their own; then, outside
     it, mails. Raises database errors only.
     """
     _first_sign_of_life(now)
@@ -63,7 +50,8 @@ def check(now: datetime) -> list[Problem]:
         for problem in problems:
             _raise(problem, now)
         _close_others(problems, now, queues_known=found.queues is not None)
-    send_mails(now)
+    alerts = OperatorAlert.objects.filter(kind__in=KINDS, closed_at=None)
+    send_at_once([f"alert:{pk}" for pk in alerts.values_list("pk", flat=True)])
     return problems
 
 
@@ -134,26 +122,17 @@ def _first_sign_of_life(now: datetime) -> None:
 
 
 def _raise(problem: Problem, now: datetime) -> None:
-    """Open the alert with its mail, or count up the open one. Needs an open transaction."""
-    same = OperatorAlert.objects.select_for_update(of=("self",)).filter(kind=problem.kind, cause=problem.cause)
-    recent = same.filter(Q(closed_at=None) | Q(closed_by=None, closed_at__gt=now - REOPEN)).order_by("-raised_at").first()
-    if recent is not None:
-        recent.closed_at, recent.last_seen_at, recent.message = None, now, problem.message[:1000]
-        recent.save(update_fields=["closed_at", "last_seen_at", "message"])
+    """Open the alert with its mails, or count up the open one. Needs an open transaction.
+
+    A person who closed the alert has some minutes before it comes back.
+    """
+    known = open_alert(problem.kind, problem.cause)
+    if known is not None and now - known.last_seen_at < SEEN_EVERY:
         return
-    alert, opened = OperatorAlert.objects.get_or_create(
-        kind=problem.kind,
-        cause=problem.cause,
-        closed_at=None,
-        defaults={
-            "message": problem.message[:1000],
-            "next_step": problem.next_step[:500],
-            "raised_at": now,
-            "last_seen_at": now,
-        },
-    )
-    if opened:
-        AlarmMail.objects.create(alert=alert)
+    by_hand = OperatorAlert.objects.filter(closed_by__isnull=False, closed_at__gt=now - REOPEN)
+    if by_hand.filter(kind=problem.kind, cause=problem.cause).exists():
+        return
+    raise_alert(kind=problem.kind, cause=problem.cause, message=problem.message, next_step=problem.next_step, now=now)
 
 
 def _close_others(problems: Iterable[Problem], now: datetime, *, queues_known: bool) -> None:
@@ -163,38 +142,3 @@ def _close_others(problems: Iterable[Problem], now: datetime, *, queues_known: b
     for kind, cause in OperatorAlert.objects.filter(kind__in=kinds, closed_at=None).values_list("kind", "cause"):
         if (kind, cause) not in current:
             close_alerts(kind=kind, cause=cause, now=now)
-
-
-def send_mails(now: datetime) -> int:
-    """Send the mails of alerts that are still open; return how many went out. One process sends each."""
-    free = Q(lease_until=None) | Q(lease_until__lte=now) | Q(lease_until__gt=now + LONGEST_PAUSE + SEND_LEASE)
-    due = AlarmMail.objects.filter(free, sent_at=None, alert__closed_at=None)
-    sent = 0
-    for mail in due.select_related("alert").order_by("alert_id"):
-        until = now + SEND_LEASE
-        if not AlarmMail.objects.filter(free, pk=mail.pk, sent_at=None).update(lease_until=until):
-            continue  # another process is at it
-        sent += _send(mail, until)
-    return sent
-
-
-def _send(mail: AlarmMail, until: datetime) -> bool:
-    message = EmailMessage(
-        f"[PKI Portal] {' '.join(mail.alert.message.split())[:150]}",
-        render_to_string("email/alarm.txt", {"alert": mail.alert, "base_url": settings.PKI_PORTAL_URL, "guide": GUIDE}),
-        settings.DEFAULT_FROM_EMAIL,
-        settings.PKI_OPERATOR_EMAILS,
-        headers={"Auto-Submitted": "auto-generated", "Message-ID": f"<alarm.{mail.pk}.{mail.alert.raised_at:%Y%m%d%H%M%S}@pki-portal>"},
-        connection=get_connection(timeout=SMTP_TIMEOUT),
-    )
-    mine = AlarmMail.objects.filter(pk=mail.pk, lease_until=until)
-    try:
-        message.send()
-    except (OSError, smtplib.SMTPException, ValueError) as exc:
-        pause = min(timedelta(seconds=30) * 2 ** min(mail.tries, 8), LONGEST_PAUSE)
-        error = type(exc).__name__
-        mine.update(tries=mail.tries + 1, last_error=error, lease_until=database_now() + pause)
-        log.warning("the mail about an alert could not be sent (try %d): %s: %s", mail.tries + 1, mail.alert.message, error)
-        return False
-    mine.update(sent_at=database_now(), tries=mail.tries + 1, last_error="", lease_until=None)
-    return True

@@ -13,7 +13,8 @@ from django.db.models import Count, Exists, Min, OuterRef, Q
 from django_celery_beat.models import PeriodicTask
 
 from audit.models import AuditUnsealed, Checkpoint
-from certs.models import Attempt, BeatLease, CertificateRequest, Issuer, OutgoingMail, ScheduledJob
+from certs.models import Attempt, BeatLease, CertificateRequest, Issuer, ScheduledJob
+from certs.notifications.mail import waiting as waiting_mails
 from certs.schedules.leader import ONLY_ROW
 from certs.schedules.periods import describe, next_after
 from certs.schedules.queues import BrokerUnreachable, QueueState, queue_states
@@ -122,7 +123,7 @@ def machinery(now: datetime) -> Machinery:
     except BrokerUnreachable:
         queues = None
     beat = beat_status(now)
-    unsent = OutgoingMail.objects.filter(sent_at__isnull=True, given_up_at__isnull=True).aggregate(count=Count("pk"), at=Min("written_at"))
+    unsent = waiting_mails().aggregate(count=Count("pk"), at=Min("written_at"))
     checkpoint = Checkpoint.objects.order_by("-id").values_list("created_at", flat=True).first()
     return Machinery(
         now=now,

@@ -21,8 +21,9 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
-from certs.models import AlarmMail, BeatLease, CertificateRequest, OperatorAlert, OutgoingMail, QueueProgress, ScheduledJob
-from certs.schedules import alarm, queues
+from certs.models import BeatLease, CertificateRequest, OperatorAlert, OutgoingMail, QueueProgress, ScheduledJob
+from certs.notifications.mail import AT_ONCE_LEASE, send_due
+from certs.schedules import queues
 from certs.schedules.alarm import check
 from certs.schedules.due import follow_schedules
 from certs.schedules.machinery import machinery
@@ -79,9 +80,9 @@ def test_a_dead_beat_is_mailed_once_by_the_web_process_itself(settings: Any) -> 
     (sent,) = mail.outbox
     assert (sent.to, sent.extra_headers["Auto-Submitted"]) == (["ops@example.com"], "auto-generated")
     assert "no sign of life" in sent.subject
-    assert "/machinery/" in sent.body
+    assert "/alerts/" in sent.body
     assert "host:1" in sent.body
-    assert not OutgoingMail.objects.exists()
+    assert send_due() == 0, "the mail worker, once it lives again, does not send it a second time"
     BeatLease.objects.update(until=database_now() + 5 * SECOND)
     check(database_now())
     assert kinds() == []
@@ -223,34 +224,55 @@ def test_processes_that_look_at_the_same_time_send_one_mail(settings: Any) -> No
     silent(2 * MINUTE)
     for thread in [in_thread(lambda: check(database_now())) for _ in range(6)]:
         thread.join()
-    assert (len(mail.outbox), OperatorAlert.objects.count(), AlarmMail.objects.count()) == (1, 1, 1)
+    assert (len(mail.outbox), OperatorAlert.objects.count(), OutgoingMail.objects.count()) == (1, 1, 1)
 
 
-def test_a_mail_that_cannot_be_sent_is_tried_again_by_the_next_process(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+def test_a_mail_that_cannot_be_sent_is_tried_again_by_the_next_process(monkeypatch: pytest.MonkeyPatch) -> None:
     silent(2 * MINUTE)
     with monkeypatch.context() as patch:
         patch.setattr("django.core.mail.EmailMessage.send", _refuse)
         check(database_now())
     assert not mail.outbox
-    held = AlarmMail.objects.get()
-    assert (held.tries, held.last_error, held.sent_at) == (1, "SMTPServerDisconnected", None)
+    held = OutgoingMail.objects.get()
+    assert (held.tries, held.sent_at) == (1, None)
     check(database_now())
     assert not mail.outbox, "its pause is not over"
-    AlarmMail.objects.update(lease_until=database_now())
+    OutgoingMail.objects.update(not_before=database_now())
     check(database_now())
     assert len(mail.outbox) == 1
 
 
-def test_a_process_that_was_killed_while_sending_holds_the_mail_up_for_seconds_only() -> None:
+def test_a_process_that_was_killed_while_sending_holds_the_mail_up_for_minutes_only() -> None:
     silent(2 * MINUTE)
     check(database_now())
     mail.outbox.clear()
-    AlarmMail.objects.update(sent_at=None, lease_until=database_now() + alarm.SEND_LEASE)
-    check(database_now())
+    now = database_now()
+    OutgoingMail.objects.update(sent_at=None, lease_until=now + AT_ONCE_LEASE)
+    check(now)
     assert not mail.outbox
-    AlarmMail.objects.update(lease_until=database_now() - SECOND)
-    check(database_now())
+    OutgoingMail.objects.update(lease_until=now - SECOND)
+    check(now)
     assert len(mail.outbox) == 1
+    assert timedelta(minutes=5) > AT_ONCE_LEASE
+
+
+def test_an_alert_that_a_person_closed_has_some_minutes_before_it_comes_back(portal: Portal) -> None:
+    silent(2 * MINUTE)
+    check(database_now())
+    OperatorAlert.objects.update(closed_at=database_now(), closed_by=portal.carol)
+    check(database_now())
+    assert kinds() == []
+    OperatorAlert.objects.update(closed_at=database_now() - 11 * MINUTE)
+    check(database_now())
+    assert (kinds(), len(mail.outbox)) == (["beat_dead"], 2)
+
+
+def test_an_open_alert_is_counted_once_a_minute_however_often_processes_look() -> None:
+    silent(2 * MINUTE)
+    now = database_now()
+    for second in range(0, 61, 5):
+        check(now + second * SECOND)
+    assert OperatorAlert.objects.get().occurrences == 2
 
 
 def _refuse(*_args: Any, **_more: Any) -> None:
@@ -281,7 +303,7 @@ def test_the_mail_goes_through_a_real_server(settings: Any) -> None:
         server.stop()
     (text,) = sink.received
     assert "\r\nAuto-Submitted: auto-generated\r\n" in text
-    assert AlarmMail.objects.get().sent_at is not None
+    assert OutgoingMail.objects.get().sent_at is not None
 
 
 def test_without_a_database_there_is_one_log_line_and_no_mail(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:

@@ -16,7 +16,7 @@ from audit.models import AuditEvent
 from audit.sequencer import seal
 from audit.signer import ensure_sealing_key
 from certs import tasks
-from certs.models import Attempt, CertificateRequest, OperatorAlert, OutgoingMail, UnclaimedResult
+from certs.models import Attempt, CertificateRequest, OperatorAlert, OutgoingMail, UnclaimedResult, Webhook, WebhookDelivery
 from certs.schedules import clean_up
 from certs.workflow.issuance import Requester, submit_many
 from tests.audit.ledger import forge
@@ -97,6 +97,17 @@ def test_old_mails_and_closed_alerts_go(settings: Any) -> None:
     tasks.clean_up()
     assert list(OutgoingMail.objects.values_list("dedup_key", flat=True)) == ["new"]
     assert set(OperatorAlert.objects.filter(kind="k").values_list("cause", flat=True)) == {"new", "open"}
+
+
+def test_old_entries_of_delivery_logs_go(portal: Portal, settings: Any) -> None:
+    settings.PKI_KEEP_MAILS_DAYS = 180
+    now = database_now()
+    webhook = Webhook.objects.create(team=portal.team, name="w", url="https://hooks.example.com/", salt="s", created_at=now)
+    for days in (181, 179):
+        then = days_ago(days)
+        WebhookDelivery.objects.create(webhook=webhook, message_id=f"m{days}", topic="issued", body="{}", created_at=then, not_before=then)
+    tasks.clean_up()
+    assert list(WebhookDelivery.objects.values_list("message_id", flat=True)) == ["m179"]
 
 
 def test_each_statement_deletes_a_bounded_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
