@@ -328,7 +328,6 @@ def clean_up() -> int:
         ("expired sessions", cleaning.delete_expired_sessions),
         ("old attempts", cleaning.delete_old_attempts),
         ("old mails", cleaning.delete_old_mails),
-        ("old deliveries to webhooks", cleaning.delete_old_deliveries),
         ("messages to webhooks", cleaning.delete_old_deliveries),
         ("old alerts", cleaning.delete_old_alerts),
     )

@@ -52,11 +52,6 @@ def delete_old_deliveries() -> int:
     return delete_in_batches(rows.filter(ended))
 
 
-def delete_old_deliveries() -> int:
-    """Delete entries of the delivery logs of webhooks, as old as mails. Returns how many."""
-    return delete_in_batches(WebhookDelivery.objects.filter(created_at__lt=_days_ago(settings.PKI_KEEP_MAILS_DAYS)))
-
-
 def delete_old_alerts() -> int:
     """Delete alerts PKI_KEEP_ALERTS_DAYS after they were closed. Returns how many."""
     return delete_in_batches(OperatorAlert.objects.filter(closed_at__lt=_days_ago(settings.PKI_KEEP_ALERTS_DAYS)))

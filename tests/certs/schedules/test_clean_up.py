@@ -103,11 +103,12 @@ def test_old_entries_of_delivery_logs_go(portal: Portal, settings: Any) -> None:
     settings.PKI_KEEP_MAILS_DAYS = 180
     now = database_now()
     webhook = Webhook.objects.create(team=portal.team, name="w", url="https://hooks.example.com/", salt="s", created_at=now)
-    for days in (181, 179):
+    for name, days, ended in (("old", 181, True), ("new", 179, True), ("waits", 181, False)):
         then = days_ago(days)
-        WebhookDelivery.objects.create(webhook=webhook, message_id=f"m{days}", topic="issued", body="{}", created_at=then, not_before=then)
+        row = {"message_id": name, "topic": "issued", "body": "{}", "created_at": then, "not_before": then}
+        WebhookDelivery.objects.create(webhook=webhook, given_up_at=then if ended else None, **row)
     tasks.clean_up()
-    assert list(WebhookDelivery.objects.values_list("message_id", flat=True)) == ["m179"]
+    assert set(WebhookDelivery.objects.values_list("message_id", flat=True)) == {"new", "waits"}
 
 
 def test_each_statement_deletes_a_bounded_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
