@@ -12,6 +12,7 @@ from certs.models.notice import (
     OutgoingMail,
 )
 from certs.models.permission import Permission, PortalRights, holders_of, holds, teams_seen_by
+from certs.models.reminder import ExpiryReminder
 from certs.models.request import (
     Approval,
     Attempt,
@@ -47,6 +48,7 @@ __all__ = [
     "Chain",
     "DigestEntry",
     "Domain",
+    "ExpiryReminder",
     "IssuanceIntent",
     "Issuer",
     "MailAttachment",

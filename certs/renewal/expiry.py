@@ -36,8 +36,10 @@ from certs.renewal.due import (
     unrenewed,
     waits_for_slot,
 )
-from certs.renewal.expiry_mail import alert_what_is_left, tell_approvers, tell_failed, tell_owners
+from certs.renewal.expiry_alerts import keep_expiry_alerts
+from certs.renewal.expiry_mail import tell_approvers, tell_failed, tell_owners
 from certs.renewal.plan import RELATED, RenewalPlan, Verdict, plan_renewals
+from certs.renewal.reminders import remind
 from certs.renewal.renew import Renewal, begin_renewals, living_renewals
 from certs.terms import RequestState as S
 from certs.terms import RevocationReason
@@ -50,6 +52,7 @@ log = logging.getLogger(__name__)
 
 CHUNK = 100
 RUN_SECONDS = 200.0  # below CELERY_TASK_SOFT_TIME_LIMIT; the next run goes on where this one ended
+ONE_NIGHT = timedelta(days=1)
 LONGEST_PAUSE = timedelta(days=1)  # between two tries of a renewal that fails
 SCHEDULE = Actor("system", "renewal schedule")
 
@@ -69,6 +72,7 @@ class Checked:
     refused: list[RenewalPlan] = field(default_factory=list)
     needs_csr: list[RenewalPlan] = field(default_factory=list)
     superseded_revoked: int = 0
+    reminders: int = 0  # mails written
 
     def answer(self) -> dict[str, Any]:
         """As `check_expiry --json` prints it, with the certificates that there are by now."""
@@ -84,6 +88,7 @@ class Checked:
             "asked": asked,
             "left_for_next_run": self.left,
             "superseded_revoked": self.superseded_revoked,
+            "reminders": self.reminders,
         }
 
 
@@ -233,8 +238,10 @@ def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *
     begun = [renewal for renewal in renewals if not renewal.already]
     asking = [renewal for renewal in begun if renewal.plan.verdict is Verdict.NEEDS_APPROVAL]
     # 4. Notify, and keep for lists and figures what needs a person.
-    refused = [plan for plan in due if plan.verdict is Verdict.REFUSED]
-    needs_csr = [plan for plan in due if plan.verdict is Verdict.NEEDS_CSR]
+    #    A night looks a day ahead: the next one would be late.
+    soon = [plan for plan in plans if _is_due(plan.certificate, now + ONE_NIGHT)]
+    refused = [plan for plan in soon if plan.verdict is Verdict.REFUSED]
+    needs_csr = [plan for plan in soon if plan.verdict is Verdict.NEEDS_CSR]
     tell_owners([*refused, *needs_csr], actor=SCHEDULE, now=now)
     tell_approvers(asking, now=now)
     note_blocked(certificates, {plan.certificate.pk: _blocked_by(plan) for plan in plans} | stopped, last)
@@ -354,11 +361,16 @@ def _retire(done: Checked, now: datetime) -> None:
     done.superseded_revoked = retire_superseded(now=now)
 
 
-def _alert_left(_done: Checked, now: datetime) -> None:
-    alert_what_is_left(now=now)
+def _alert(_done: Checked, now: datetime) -> None:
+    keep_expiry_alerts(now=now)
+
+
+def _remind(done: Checked, now: datetime) -> None:
+    done.reminders = remind(now=now)
 
 
 _NIGHTLY: tuple[tuple[str, Callable[[Checked, datetime], None]], ...] = (
     ("superseded certificates", _retire),
-    ("alerts", _alert_left),
+    ("alerts", _alert),
+    ("reminders", _remind),
 )

@@ -15,10 +15,12 @@ from django_celery_beat.models import PeriodicTask
 from audit.models import AuditUnsealed, Checkpoint
 from certs.models import Attempt, BeatLease, CertificateRequest, Issuer, ScheduledJob
 from certs.notifications.mail import waiting as waiting_mails
+from certs.renewal.budget import EVERY
 from certs.schedules.leader import ONLY_ROW
 from certs.schedules.periods import describe, next_after
 from certs.schedules.queues import BrokerUnreachable, QueueState, queue_states
 from certs.workflow.states import UNFINISHED
+from certs.workflow.succession import SCHEDULE_DOOR
 from certs.workflow.waiting_reasons import WAITS_FOR_WORKER
 
 BEAT_DEAD_AFTER = timedelta(seconds=60)
@@ -27,6 +29,7 @@ QUEUE_STUCK_AFTER = timedelta(seconds=60)
 # Workers look at these queues last: what waits there waits for everything else.
 BULK_QUEUE_STUCK_AFTER = timedelta(minutes=10)
 REQUEST_STUCK_AFTER = timedelta(seconds=60)
+RENEWAL_STUCK_AFTER = 2 * EVERY
 UNSEALED_AFTER = timedelta(minutes=2)
 
 
@@ -202,12 +205,18 @@ def is_stuck(queue: QueueState, now: datetime) -> bool:
 
 
 def stuck_requests(now: datetime) -> Waiting:
-    """Requests that are open, wait for nothing that is known, and do not move. Lines of bulk orders wait for their turn."""
+    """Requests that are open, wait for nothing that is known, and do not move. Lines of bulk orders wait for their turn.
+
+    Renewals of the schedule wait behind everybody else's requests: they may take as long as it is
+    until the next run but one.
+    """
     at_work = Attempt.objects.filter(request=OuterRef("pk"), closed_at__isnull=True, lease_until__gt=now)
     moving = CertificateRequest.objects.filter(state__in=UNFINISHED, held_since__isnull=True, bulk_item__isnull=True)
     # A CA that works on an order says so in `error`; so does the sweeper about a worker that is away.
     idle = moving.filter(~Exists(at_work), Q(error="") | Q(error__startswith=WAITS_FOR_WORKER))
-    found = idle.filter(state_changed_at__lt=now - REQUEST_STUCK_AFTER).aggregate(count=Count("pk"), at=Min("state_changed_at"))
+    late = Q(state_changed_at__lt=now - REQUEST_STUCK_AFTER) & ~Q(door=SCHEDULE_DOOR)
+    late |= Q(state_changed_at__lt=now - RENEWAL_STUCK_AFTER)
+    found = idle.filter(late).aggregate(count=Count("pk"), at=Min("state_changed_at"))
     return Waiting(found["count"], found["at"])
 
 

@@ -54,17 +54,21 @@ class MovedClock:
         self._traveller.stop()
 
 
+def tomorrow_at(hour: int) -> datetime:
+    """A start that no row of the fixtures lies after, at the same time of day in every test run."""
+    return datetime.now(tz=UTC).replace(hour=hour, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+
 @contextmanager
-def moved_clock(start: datetime | None = None) -> Iterator[MovedClock]:
-    """Stop the clock at `start` (now, to the second, by default) for the block."""
-    moment = (start or datetime.now(tz=UTC)).replace(microsecond=0)
+def moved_clock(start: datetime) -> Iterator[MovedClock]:
+    """Stop the clock at `start` for the block."""
     if on_postgresql():
         with connection.cursor() as cursor:
             cursor.execute(_CLOCK)
     else:
         connection.ensure_connection()
         connection.connection.create_function("strftime", 2, _strftime)
-    clock = MovedClock(moment)
+    clock = MovedClock(start)
     try:
         yield clock
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +20,7 @@ from certs.workflow.recovery import release_for_answering_cas
 from certs.workflow.steps import Unavailable
 from tests.certs.workflow.life import issued, walk
 from tests.twins.ca import TwinCAClient
-from tests.twins.clock import MovedClock, moved_clock
+from tests.twins.clock import MovedClock, moved_clock, tomorrow_at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]
@@ -30,7 +30,7 @@ NIGHT = timedelta(hours=2)
 
 @pytest.fixture
 def clock(db: None) -> Iterator[MovedClock]:
-    with moved_clock(datetime(2026, 11, 29, 9, 30, tzinfo=UTC)) as clock:
+    with moved_clock(tomorrow_at(9)) as clock:
         yield clock
 
 

@@ -1,0 +1,58 @@
+"""Certificates that end, or have ended, and that nothing replaces: whom reminders and alerts concern."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from certs.models import Certificate, CertificateRequest
+from certs.renewal.due import DEAD
+from certs.renewal.replacement import replaced_among
+from certs.terms import RequestState as S
+
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Unreplaced:
+    """A certificate with its renewal under way, if there is one."""
+
+    certificate: Certificate
+    renewal: CertificateRequest | None
+
+    def needs_attention(self, now: datetime) -> bool:
+        """Return whether people are to know: they need not of what the portal is about to renew.
+
+        Where nothing blocks it, the portal has the first half of the certificate's window to renew it.
+        """
+        end = self.certificate.not_after
+        half = end - (end - (self.certificate.alert_at or end)) / 2
+        if now >= half or self.certificate.renewal_off_reason:
+            return True
+        if self.renewal is not None:
+            return self.renewal.state == S.AWAITING_APPROVAL
+        return bool(self.certificate.renewal_blocked)
+
+
+def unreplaced(rows: QuerySet[Certificate], *, now: datetime) -> Iterator[list[Unreplaced]]:
+    """Yield those of `rows` that are good, not replaced and need attention; nearest end first.
+
+    Keyset pages by end: flat memory, and no cursor that outlives a transaction.
+    """
+    renewals = Certificate.objects.filter(renewed_from=OuterRef("pk"), status=Certificate.Status.GOOD)
+    rows = rows.filter(~Exists(renewals), status=Certificate.Status.GOOD).order_by("not_after", "pk")
+    beyond = Q()
+    while page := list(rows.filter(beyond)[:CHUNK]):
+        replaced, under_way = replaced_among(page), _under_way(page)
+        left = [Unreplaced(one, under_way.get(one.pk)) for one in page if one.pk not in replaced]
+        yield [one for one in left if one.needs_attention(now)]
+        last = page[-1]
+        beyond = Q(not_after__gte=last.not_after) & (Q(not_after__gt=last.not_after) | Q(pk__gt=last.pk))
+
+
+def _under_way(certificates: Sequence[Certificate]) -> dict[int, CertificateRequest]:
+    rows = CertificateRequest.objects.filter(renewed_from__in=[one.pk for one in certificates]).exclude(state__in=DEAD)
+    return {row.renewed_from_id: row for row in rows if row.renewed_from_id is not None}

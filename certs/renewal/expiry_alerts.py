@@ -1,0 +1,86 @@
+"""Alerts for certificates that end or have ended and that nothing replaces, one for each team.
+
+Their mail goes out when they open. Whoever joins an open alert is in the reminders of the same
+night (`certs.renewal.reminders`), which go to the operators too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Max, QuerySet
+
+from certs.models import Certificate, OperatorAlert, Team
+from certs.notifications.alerts import close_alerts, raise_alert
+from certs.renewal.attention import unreplaced
+
+LAST_DAYS = 7  # from here on operators are told of what is not renewed
+LOOK_BACK = timedelta(days=30)  # an expiry is found that late after an outage of the portal
+NAMED = 10  # certificates that a message names
+
+
+def keep_expiry_alerts(*, now: datetime) -> None:
+    """Open, renew and close the alerts `expiring` and `expired` of each team.
+
+    `expired` stays open until each of its certificates was replaced or revoked, its renewal was
+    switched off, or a person closed the alert: that settles what had expired by then.
+    """
+    last_days = Certificate.objects.filter(not_after__gt=now, not_after__lte=now + timedelta(days=LAST_DAYS), alert_at__lte=now)
+    ended = Certificate.objects.filter(not_after__lte=now)
+    for team in Team.objects.order_by("pk"):
+        _keep_expiring(team, last_days.filter(team=team, renewal_off_reason=""), now=now)
+        _keep_expired(team, ended.filter(team=team, renewal_off_reason=""), now=now)
+
+
+@transaction.atomic
+def _keep_expiring(team: Team, rows: QuerySet[Certificate], *, now: datetime) -> None:
+    count, named = _count(rows, now)
+    if not count:
+        close_alerts(kind="expiring", cause=_cause(team), now=now)
+        return
+    raise_alert(
+        kind="expiring",
+        cause=_cause(team),
+        message=f"{count} certificate(s) of {team.name} end within {LAST_DAYS} days and are not renewed; first {_listed(named)}.",
+        next_step="Their pages say what is missing: an approval, a new CSR, or a content that the policy allows.",
+        now=now,
+    )
+
+
+@transaction.atomic
+def _keep_expired(team: Team, rows: QuerySet[Certificate], *, now: datetime) -> None:
+    alerts = OperatorAlert.objects.filter(kind="expired", cause=_cause(team))
+    opened = alerts.filter(closed_at__isnull=True).values_list("raised_at", flat=True).first()
+    settled = alerts.filter(closed_by__isnull=False).aggregate(last=Max("closed_at"))["last"]
+    since = (opened or now) - LOOK_BACK
+    rows = rows.filter(not_after__gt=max(since, settled) if settled else since)
+    count, named = _count(rows, now)
+    if not count:
+        close_alerts(kind="expired", cause=_cause(team), now=now)
+        return
+    raise_alert(
+        kind="expired",
+        cause=_cause(team),
+        message=f"{count} certificate(s) of {team.name} expired without replacement; first {_listed(named)}.",
+        next_step="Request new certificates for their names. If a name is no longer used, switch the renewal of its "
+        "certificate off, or close this alert.",
+        now=now,
+    )
+
+
+def _cause(team: Team) -> str:
+    return f"team:{team.slug}"
+
+
+def _count(rows: QuerySet[Certificate], now: datetime) -> tuple[int, list[Certificate]]:
+    """Return how many need attention, and those with the nearest ends."""
+    count, named = 0, list[Certificate]()
+    for page in unreplaced(rows, now=now):
+        count += len(page)
+        named += [one.certificate for one in page[: NAMED - len(named)]]
+    return count, named
+
+
+def _listed(certificates: list[Certificate]) -> str:
+    return ", ".join(f"{one.common_name or one.cert_id} on {one.not_after:%Y-%m-%d}" for one in certificates)

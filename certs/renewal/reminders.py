@@ -1,0 +1,213 @@
+"""Reminders of certificates that end and that nothing replaces: one digest for each person and day.
+
+The circle widens as the end comes nearer: the owner at 30 and 14 days, the team and the operators
+too at 7, the security team too at 3, 1 and 0 days and once the certificate has expired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from certs.models import Certificate, ExpiryReminder, OutgoingMail
+from certs.models.certificate import RenewalBlocked
+from certs.notifications.audience import Audience, operators, owner_of, security_team, team_of, to_addresses
+from certs.notifications.notices import tell
+from certs.notifications.topics import Topic
+from certs.notifications.wording import count_of, days_left, name_of
+from certs.renewal.attention import Unreplaced, unreplaced
+from certs.terms import RequestState as S
+
+STAGES = (30, 14, 7, 3, 1, 0)  # days before the end
+EXPIRED = -1
+TEAM_FROM, SECURITY_FROM = 7, 3
+CATCH_UP = timedelta(days=30)  # an expiry is told of that late after an outage of the portal
+UNTIL_NEXT = timedelta(days=1)
+LINES = 50  # certificates that a digest lists; it counts the others
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One certificate in a digest, with the one thing to do."""
+
+    certificate: Certificate
+    stage: int
+    what: str
+    to_do: str
+
+    @property
+    def name(self) -> str:
+        return name_of(self.certificate)
+
+    @property
+    def ends(self) -> datetime:
+        return self.certificate.not_after
+
+
+@dataclass(slots=True)
+class Digest:
+    """What one recipient is reminded of: counts all, holds the LINES nearest ends.
+
+    `for_webhooks`: certificates of which nobody was told at this stage before. One digest of the
+    run carries each to its team's webhooks.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    stages: list[tuple[int, int]] = field(default_factory=list)
+    for_webhooks: list[Certificate] = field(default_factory=list)
+
+    def add(self, line: Line) -> None:
+        if len(self.lines) < LINES:  # they come in the order of their ends
+            self.lines.append(line)
+        self.stages.append((line.certificate.pk, line.stage))
+
+
+def stage_of(not_after: datetime, now: datetime) -> int | None:
+    """Return the stage that an end has reached, by days of the calendar (UTC); None for none yet."""
+    if not_after <= now:
+        return EXPIRED
+    days = (not_after.date() - now.date()).days
+    return min((stage for stage in STAGES if days <= stage), default=None)
+
+
+def _key(now: datetime) -> str:
+    return f"reminder:{now:%Y-%m-%d}"
+
+
+def note_told(certificate: Certificate, recipients: Iterable[str], *, now: datetime) -> None:
+    """Count another notice as the reminder of the present stage, where only the owner has one.
+
+    Needs the transaction of that notice. From TEAM_FROM days on the digest says it again.
+    """
+    stage = stage_of(certificate.not_after, now)
+    if stage is None or stage <= TEAM_FROM:
+        return
+    ExpiryReminder.objects.bulk_create(
+        [ExpiryReminder(certificate=certificate, stage=stage, recipient=one, told_at=now) for one in recipients],
+        ignore_conflicts=True,
+    )
+
+
+def remind(*, now: datetime) -> int:
+    """Write the day's digests. Returns the number of mails.
+
+    Each stage of a certificate is told to each recipient once. A recipient who had a digest today
+    is reminded of the rest tomorrow. Effects: mails and their `ExpiryReminder` rows, in one
+    transaction for each recipient.
+    """
+    digests = _digests(now)
+    return sum(_send(recipient, digest, now) for recipient, digest in sorted(digests.items()))
+
+
+def _digests(now: datetime) -> dict[str, Digest]:
+    had_one = set(OutgoingMail.objects.filter(dedup_key=_key(now)).values_list("recipient", flat=True))
+    circles: dict[tuple[int, int | None, int], list[str]] = {}
+    digests: dict[str, Digest] = {}
+    for page in unreplaced(_near(now), now=now):
+        told = _told([one.certificate for one in page])
+        for one in page:
+            certificate = one.certificate
+            stage = stage_of(certificate.not_after, now)
+            if stage is None:
+                continue
+            whose = (certificate.team_id, certificate.owner_id, stage)
+            if whose not in circles:
+                topic = Topic.EXPIRED if stage == EXPIRED else Topic.EXPIRING
+                circles[whose] = _circle(certificate, stage).recipients(topic)
+            line = Line(certificate, stage, *_what_to_do(one, stage))
+            known = told.get((certificate.pk, stage), set())
+            fresh = [recipient for recipient in circles[whose] if recipient not in known | had_one]
+            for recipient in fresh:
+                digests.setdefault(recipient, Digest()).add(line)
+            if fresh and not known:
+                digests[fresh[0]].for_webhooks.append(certificate)
+    return digests
+
+
+def _near(now: datetime) -> QuerySet[Certificate]:
+    """Certificates whose end is near or was passed not long ago."""
+    # The next reminders are a day away, so a day is added to what is due.
+    due = Q(alert_at__isnull=True) | Q(alert_at__lte=now + UNTIL_NEXT)
+    rows = Certificate.objects.filter(
+        due,
+        not_after__gt=now - CATCH_UP,
+        not_after__lt=now + timedelta(days=STAGES[0] + 1),
+    )
+    # A person who switched the renewal off decided that it may end: told before the end, not after.
+    return rows.filter(Q(renewal_off_reason="") | Q(not_after__gt=now)).select_related("team", "owner")
+
+
+def _told(certificates: Sequence[Certificate]) -> dict[tuple[int, int], set[str]]:
+    """Return who was told of which stage of which certificate."""
+    rows = ExpiryReminder.objects.filter(certificate__in=[one.pk for one in certificates])
+    told: dict[tuple[int, int], set[str]] = {}
+    for pk, stage, recipient in rows.values_list("certificate_id", "stage", "recipient"):
+        told.setdefault((pk, stage), set()).add(recipient)
+    return told
+
+
+def _circle(certificate: Certificate, stage: int) -> Audience:
+    audience = owner_of(certificate)
+    if stage <= TEAM_FROM:
+        audience |= team_of(certificate.team) | operators()
+    if stage <= SECURITY_FROM:
+        audience |= security_team()
+    return audience
+
+
+def _what_to_do(one: Unreplaced, stage: int) -> tuple[str, str]:
+    """Return what keeps the certificate from being renewed, and the one thing to do."""
+    certificate, renewal = one.certificate, one.renewal
+    if stage == EXPIRED:
+        return "Expired, and nothing replaced it.", "Request a new certificate, or close the alert if the name is no longer used."
+    if certificate.renewal_off_reason:
+        return (
+            f"Renewal is switched off: {certificate.renewal_off_reason}",
+            "Switch the renewal on if the certificate is still used; otherwise let it end.",
+        )
+    if renewal is not None:
+        if renewal.state == S.AWAITING_APPROVAL:
+            return "Its renewal waits for an approval.", f"Ask the security team to decide {renewal.public_id}."
+        return f"Its renewal {renewal.public_id} has not ended.", "Ask an operator what it waits for."
+    match certificate.renewal_blocked:
+        case RenewalBlocked.NEEDS_CSR:
+            return (
+                "Its renewal needs a new key and CSR.",
+                "Make a new key and CSR as in the mail about it, and request a certificate with the CSR.",
+            )
+        case RenewalBlocked.POLICY:
+            return "The policy refuses its renewal.", "Open the certificate: its page says which change would pass."
+        case RenewalBlocked.APPROVAL:
+            return "The approval of its renewal was refused or is missing.", "Ask the security team, or request another certificate."
+        case RenewalBlocked.FAILED:
+            return "Its renewal failed; the portal tries again.", "Ask an operator why it fails."
+        case RenewalBlocked.OFF:
+            return "Its last renewal was cancelled by a person.", "Renew the certificate if it is still used; otherwise let it end."
+    return "Its renewal has not begun.", "Ask an operator whether the expiry check runs."
+
+
+@transaction.atomic
+def _send(recipient: str, digest: Digest, now: datetime) -> int:
+    lines, total = digest.lines, len(digest.stages)
+    first = lines[0]
+    expired = first.stage == EXPIRED
+    names = count_of([line.name for line in lines], total)
+    ExpiryReminder.objects.bulk_create(
+        (ExpiryReminder(certificate_id=pk, stage=stage, recipient=recipient, told_at=now) for pk, stage in digest.stages),
+        batch_size=1000,
+        ignore_conflicts=True,
+    )
+    return tell(
+        Topic.EXPIRED if expired else Topic.EXPIRING,
+        key=_key(now),
+        audience=to_addresses([recipient]),  # choices were applied when the circles were made
+        subject=f"Expired: {names}" if expired else f"Ends {days_left(first.ends, now)}: {names}",
+        template="reminder",
+        context={"lines": lines, "total": total, "more": total - len(lines), "now": now, "expired": expired},
+        now=now,
+        certificates=digest.for_webhooks,
+    )

@@ -1,0 +1,60 @@
+"""Which certificates something has replaced, so that nobody is reminded of their end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db.models import Q
+
+from certs.models import Certificate, CertificateName
+from certs.terms import RevocationReason
+
+LATER_BY = timedelta(days=1)  # a certificate of the same order ends within seconds; a replacement does not
+Content = tuple[int, str, frozenset[str]]  # team, profile, names
+
+
+def replaced_among(certificates: Sequence[Certificate]) -> set[int]:
+    """Return the ids of the certificates that are replaced; a few queries for all of them.
+
+    A certificate is replaced by its renewal, or by a good certificate of the same team with the
+    same names and profile that was issued later and ends later: owners who send a new CSR request
+    a new certificate instead of renewing the old one.
+    """
+    ids = [certificate.pk for certificate in certificates]
+    # A renewal revoked as superseded was itself replaced.
+    good = Q(status=Certificate.Status.GOOD) | Q(revocation__reason=RevocationReason.SUPERSEDED)
+    renewed = Certificate.objects.filter(good, renewed_from__in=ids)
+    replaced = {pk for pk in renewed.values_list("renewed_from", flat=True) if pk is not None}
+    return replaced | _named_again([one for one in certificates if one.pk not in replaced])
+
+
+def _named_again(certificates: Sequence[Certificate]) -> set[int]:
+    contents = _contents(certificates)
+    looked_up = {min(names) for _, _, names in contents.values() if names}
+    if not looked_up:
+        return set()
+    others = Certificate.objects.filter(
+        names__name__in=looked_up,
+        team__in={one.team_id for one in certificates},
+        status=Certificate.Status.GOOD,
+        issued_at__gt=min(one.issued_at for one in certificates),
+    )
+    newest: dict[Content, Certificate] = {}
+    rows = list(others.only("team_id", "profile", "issued_at", "not_after").order_by("not_after", "pk"))
+    contents_of_others = _contents(rows)
+    for row in rows:
+        newest[contents_of_others[row.pk]] = row
+    return {one.pk for one in certificates if contents[one.pk][2] and (other := newest.get(contents[one.pk])) and _replaces(other, one)}
+
+
+def _replaces(other: Certificate, one: Certificate) -> bool:
+    margin = min(LATER_BY, (one.not_after - one.not_before) / 3)
+    return other.issued_at > one.issued_at and other.not_after > one.not_after + margin
+
+
+def _contents(certificates: Sequence[Certificate]) -> dict[int, Content]:
+    names: dict[int, set[str]] = {certificate.pk: set() for certificate in certificates}
+    for pk, name in CertificateName.objects.filter(certificate__in=names).values_list("certificate_id", "name"):
+        names[pk].add(name)
+    return {one.pk: (one.team_id, one.profile, frozenset(names[one.pk])) for one in certificates}

@@ -1,0 +1,226 @@
+"""Who is reminded when of a certificate that nothing replaces, and the alerts about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from certs.access.permissions import Authority
+from certs.intake.spec import CertificateSpec
+from certs.models import Certificate, OperatorAlert, OutgoingMail, Team
+from certs.notifications.alerts import close_by_hand
+from certs.renewal import expiry
+from certs.terms import RevocationReason
+from certs.workflow.issuance import Requester
+from certs.workflow.revocation import request_revocation
+from tests.certs.workflow.life import SYSTEM, brought, issued, new_policy, renewed, walk
+from tests.certs.workflow.test_renewal import people
+from tests.twins.clock import MovedClock, moved_clock, tomorrow_at
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+MakeSpec = Callable[..., CertificateSpec]
+OPERATORS = "pki-operators@example.com"
+
+
+@pytest.fixture
+def clock(db: None) -> Iterator[MovedClock]:
+    with moved_clock(tomorrow_at(9)) as clock:
+        yield clock
+
+
+@pytest.fixture
+def alice(twin_portal: Requester, settings: Any) -> Any:
+    settings.PKI_OPERATOR_EMAILS = [OPERATORS]
+    Team.objects.update(email="web@example.com")
+    twin_portal.team.refresh_from_db()
+    return people(twin_portal.team)["alice"]
+
+
+def owned_by(user: Any, certificate: Certificate) -> Certificate:
+    Certificate.objects.filter(pk=certificate.pk).update(owner=user)
+    certificate.refresh_from_db()
+    return certificate
+
+
+def to_night(clock: MovedClock, days: int) -> None:
+    """So many days ahead, at the hour of the nightly run."""
+    clock.move_to((clock.now + timedelta(days=days)).replace(hour=2))
+
+
+def nights(clock: MovedClock, count: int) -> None:
+    for _ in range(count):
+        done = expiry.check_expiry(begin=False)
+        walk([renewal.request.pk for renewal in done.renewed])
+        clock.move(timedelta(days=1))
+
+
+def reminders() -> list[OutgoingMail]:
+    return list(OutgoingMail.objects.filter(dedup_key__startswith="reminder:").order_by("pk"))
+
+
+def days_of_mails(certificate: Certificate) -> dict[str, list[int]]:
+    """The days left, by recipient, on which a reminder went out."""
+    found: dict[str, list[int]] = {}
+    for mail in reminders():
+        assert certificate.common_name in mail.body
+        found.setdefault(mail.recipient, []).append((certificate.not_after.date() - mail.written_at.date()).days)
+    return found
+
+
+def test_circle_widens_as_the_end_comes_nearer(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
+    """N4: the owner got one mail 30 days ahead and no reminder."""
+    certificate = owned_by(alice, issued(brought("own.example.com"), twin_portal))
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 58)
+    nights(clock, 40)
+    told = days_of_mails(certificate)
+    assert told["alice@example.com"] == [14, 7, 3, 1, 0, -1]  # at 30 days there is the mail with the command
+    assert told["web@example.com"] == [7, 3, 1, 0, -1]
+    assert told[OPERATORS] == [7, 3, 1, 0, -1]
+    assert told["carol@example.com"] == [3, 1, 0, -1]
+    (mail,) = OutgoingMail.objects.filter(dedup_key__startswith="renewal:csr:", recipient="alice@example.com")
+    assert "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes" in mail.body
+    assert "DNS:own.example.com" in mail.body
+    assert "openssl req -new" in mail.html
+
+
+def test_end_of_a_certificate_whose_renewal_is_off_is_reminded_of_until_it_ends(
+    twin_portal: Requester, make_spec: MakeSpec, alice: Any, clock: MovedClock
+) -> None:
+    """K9."""
+    certificate = owned_by(alice, issued(make_spec("old.example.com"), twin_portal))
+    Certificate.objects.update(renewal_off_reason="the shop moves to the new platform")
+    to_night(clock, 58)
+    nights(clock, 40)
+    assert days_of_mails(certificate)["alice@example.com"] == [30, 14, 7, 3, 1, 0]
+    assert "the shop moves to the new platform" in reminders()[0].body
+    assert not OperatorAlert.objects.filter(kind__in=("expiring", "expired")).exists()
+
+
+def test_one_digest_for_each_person_and_day(twin_portal: Requester, make_spec: MakeSpec, alice: Any, clock: MovedClock) -> None:
+    """N4: a second certificate of the same team was in no mail."""
+    for number in range(3):
+        owned_by(alice, issued(make_spec(f"n{number}.example.com"), twin_portal))
+    Certificate.objects.update(renewal_off_reason="a test")
+    to_night(clock, 83)
+    for _ in range(2):
+        expiry.check_expiry(begin=False)
+    assert sorted(mail.recipient for mail in reminders()) == sorted({"alice@example.com", "web@example.com", OPERATORS})
+    for mail in reminders():
+        assert [f"n{number}.example.com" in mail.body for number in range(3)] == [True] * 3
+        assert mail.subject == "Ends in 7 days: n0.example.com and 2 more"
+    owned_by(alice, issued(make_spec("late.example.com", days=1), twin_portal))
+    Certificate.objects.filter(common_name="late.example.com").update(renewal_off_reason="a test", alert_at=clock.now)
+    expiry.check_expiry(begin=False)
+    assert len(reminders()) == 4  # the security team's first; the others had theirs today
+
+
+def test_certificates_that_the_portal_renews_remind_nobody(
+    twin_portal: Requester, make_spec: MakeSpec, alice: Any, clock: MovedClock
+) -> None:
+    for days in (7, 47):
+        owned_by(alice, issued(make_spec(f"life-{days}.example.com", days=days), twin_portal))
+    to_night(clock, 1)
+    nights(clock, 40)
+    assert Certificate.objects.count() == 2 + 8 + 1
+    assert reminders() == []
+    assert not OperatorAlert.objects.filter(kind__in=("expiring", "expired")).exists()
+
+
+def test_certificate_with_the_same_names_replaces_the_old_one(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
+    owned_by(alice, issued(brought("own.example.com"), twin_portal))
+    other = owned_by(alice, issued(brought("other.example.com"), twin_portal))
+    Certificate.objects.update(renewal_off_reason="their owner sends a new CSR")
+    to_night(clock, 70)
+    issued(brought("own.example.com"), twin_portal)
+    nights(clock, 25)
+    assert days_of_mails(other)["alice@example.com"] == [20, 14, 7, 3, 1, 0]
+    assert all("own.example.com" not in mail.body for mail in reminders())
+
+
+def test_siblings_of_one_order_do_not_replace_each_other(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
+    for _ in range(2):
+        owned_by(alice, issued(brought("own.example.com"), twin_portal))
+        clock.move(timedelta(seconds=5))
+    Certificate.objects.update(renewal_off_reason="two servers")
+    to_night(clock, 76)
+    expiry.check_expiry(begin=False)
+    (mail,) = reminders()
+    assert mail.subject == "Ends in 14 days: own.example.com and 1 more"
+
+
+def alert(kind: str) -> OperatorAlert | None:
+    return OperatorAlert.objects.filter(kind=kind, closed_at=None).first()
+
+
+def test_alert_of_an_expired_certificate_stays_open_until_it_is_replaced(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
+    """N3: the alert closed itself on the day on which the certificate expired, and no mail came after that."""
+    issued(brought("own.example.com"), twin_portal)
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 85)
+    nights(clock, 1)
+    assert alert("expiring") is not None
+    assert alert("expired") is None
+    to_night(clock, 4)
+    nights(clock, 3)
+    to_night(clock, 50)
+    nights(clock, 1)
+    found = alert("expired")
+    assert found is not None
+    assert "own.example.com" in found.message
+    assert alert("expiring") is None
+    assert OutgoingMail.objects.filter(dedup_key=f"alert:{found.pk}").exists()
+    issued(brought("own.example.com"), twin_portal)
+    nights(clock, 1)
+    assert alert("expired") is None
+
+
+def test_alert_that_a_person_closed_comes_back_for_others_only(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
+    issued(brought("one.example.com", days=30), twin_portal)
+    issued(brought("two.example.com", days=40), twin_portal)
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 31)
+    nights(clock, 1)
+    first = alert("expired")
+    assert first is not None
+    operator = get_user_model().objects.create_superuser("olga", "olga@example.com", "x")
+    close_by_hand(first.pk, authority=Authority(SYSTEM, operator))
+    nights(clock, 3)
+    assert alert("expired") is None
+    to_night(clock, 7)
+    nights(clock, 1)
+    second = alert("expired")
+    assert second is not None
+    assert ("two.example.com" in second.message, "one.example.com" in second.message) == (True, False)
+
+
+def test_renewal_under_way_is_no_alert_before_half_of_the_window_is_over(
+    twin_portal: Requester, make_spec: MakeSpec, alice: Any, clock: MovedClock
+) -> None:
+    issued(make_spec("short.example.com", days=7), twin_portal)
+    to_night(clock, 5)
+    expiry.check_expiry(begin=False)  # begun, and not worked off
+    assert (reminders(), alert("expiring")) == ([], None)
+    to_night(clock, 2)
+    expiry.check_expiry(begin=False)
+    assert "has not ended" in reminders()[0].body
+    assert alert("expiring") is not None
+
+
+def test_renewed_certificate_is_silent_though_its_renewal_was_superseded_too(
+    twin_portal: Requester, make_spec: MakeSpec, alice: Any, clock: MovedClock
+) -> None:
+    first = issued(make_spec("a.example.com", days=30), twin_portal)
+    clock.move(timedelta(days=15))
+    second = renewed(first)
+    clock.move(timedelta(days=1))
+    renewed(second)
+    request_revocation(second, reason=RevocationReason.SUPERSEDED, authority=Authority(SYSTEM), begin=False)
+    clock.move(timedelta(days=16))
+    assert first.not_after < clock.now
+    expiry.keep_expiry_alerts(now=clock.now)
+    assert alert("expired") is None  # the third one is alive
