@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0029_notices"),
+        ("certs", "0030_alarm_mails_are_notices"),
     ]
 
     operations = [

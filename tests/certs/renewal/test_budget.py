@@ -10,6 +10,7 @@ import pytest
 from django.db.models import F
 
 from audit.clock import database_now
+from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer
 from certs.models.certificate import RenewalBlocked
@@ -175,7 +176,7 @@ def test_frequent_run_leaves_blocked_ones_and_those_that_failed_just_now(
 def test_renewal_that_a_person_cancelled_is_marked_as_off(twin_portal: Requester, make_spec: MakeSpec) -> None:
     (certificate,) = due_ones(make_spec, twin_portal, 1)
     (renewal,) = expiry.check_expiry(begin=False).renewed
-    approval.cancel(renewal.request, authority=expiry.Authority(SYSTEM))
+    approval.cancel(renewal.request, authority=Authority(SYSTEM))
     expiry.check_expiry(begin=False)
     certificate.refresh_from_db()
     assert certificate.renewal_blocked == RenewalBlocked.OFF

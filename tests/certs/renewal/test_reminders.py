@@ -14,6 +14,7 @@ from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, OperatorAlert, OutgoingMail, Team
 from certs.notifications.alerts import close_by_hand
 from certs.renewal import expiry
+from certs.renewal.expiry_alerts import keep_expiry_alerts
 from certs.terms import RevocationReason
 from certs.workflow.issuance import Requester
 from certs.workflow.revocation import request_revocation
@@ -222,5 +223,5 @@ def test_renewed_certificate_is_silent_though_its_renewal_was_superseded_too(
     request_revocation(second, reason=RevocationReason.SUPERSEDED, authority=Authority(SYSTEM), begin=False)
     clock.move(timedelta(days=16))
     assert first.not_after < clock.now
-    expiry.keep_expiry_alerts(now=clock.now)
+    keep_expiry_alerts(now=clock.now)
     assert alert("expired") is None  # the third one is alive
