@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from audit.batches import Query, ask
 from audit.vendor import on_postgresql
+
+_moved = timedelta()
+
+
+def machine_now() -> datetime:
+    """This host's time now, aware, UTC; only to be compared with the database's."""
+    return datetime.now(tz=UTC) + _moved
+
+
+def move_machine_clock(by: timedelta) -> None:
+    """Let `machine_now` differ from the host's clock. Only demo data does so, which lies about the database's clock too."""
+    global _moved  # noqa: PLW0603 - one clock a process
+    _moved = by
 
 
 def database_now() -> datetime:

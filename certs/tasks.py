@@ -20,6 +20,7 @@ from certs.models import CertificateRequest, Issuer
 from certs.notifications import alerts, deliver, digests, mail
 from certs.reconciliation import nightly
 from certs.renewal import expiry
+from certs.reports import keeping
 from certs.schedules import clean_up as cleaning
 from certs.status import maintenance, reconciliation
 from certs.terms import RequestState
@@ -27,6 +28,7 @@ from certs.workflow import destruction, holding, recovery, revoking, steps, succ
 from certs.workflow.bulk import chunks, dispatching, drafting
 from certs.workflow.canvas import queue_of, room_in, start_remote
 from certs.workflow.steps.keys import KeysUnavailable
+from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -268,6 +270,17 @@ def _numbers(done: expiry.Checked) -> dict[str, int]:
         "refused": len(done.refused),
         "left_for_next_run": done.left,
     }
+
+
+@shared_task(bind=True, max_retries=3, default_retry_delay=600)
+def weekly_report(self: Any) -> bool:
+    """A report that fails is an alert, and is tried again every ten minutes; the claim of its week makes that harmless."""
+    try:
+        return keeping.weekly_report()
+    except INTERRUPTIONS:
+        raise
+    except Exception as exc:
+        raise self.retry(exc=exc) from exc
 
 
 # A slow server may take minutes for one mail; a lease is longer than this limit.

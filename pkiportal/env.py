@@ -191,10 +191,10 @@ def env_origins(name: str) -> list[str]:
     return origins
 
 
-def env_emails(name: str, default: str = "") -> list[str]:
-    """Mail addresses, separated by commas; at least one."""
+def env_emails(name: str, default: str = "", *, least: int = 1) -> list[str]:
+    """Mail addresses, separated by commas; at least so many."""
     addresses = env_list(name, default)
-    if not addresses or not all(_is_email(address) for address in addresses):
+    if len(addresses) < least or not all(_is_email(address) for address in addresses):
         raise refused(name, "must list at least one mail address, such as pki@example.com, separated by commas (no ; and no blanks).")
     return addresses
 

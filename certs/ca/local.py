@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from django.conf import settings
@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce
 
 from audit.batches import Query, among_ids, ask, id_list, text_list
-from audit.clock import database_now
+from audit.clock import database_now, machine_now
 from audit.gathering import Afterwards
 from audit.tolerance import CLOCK_TOLERANCE
 from audit.vendor import dialect, on_postgresql
@@ -330,6 +330,6 @@ def _check(issuer: Issuer, now: datetime) -> None:
 
 
 def _check_clock(now: datetime) -> None:
-    skew = abs(datetime.now(tz=UTC) - now)
+    skew = abs(machine_now() - now)
     if skew > CLOCK_TOLERANCE:
         raise _ClockDiffers(f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended.")

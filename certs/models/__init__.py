@@ -13,6 +13,7 @@ from certs.models.notice import (
 )
 from certs.models.permission import Permission, PortalRights, holders_of, holds, teams_seen_by
 from certs.models.reminder import ExpiryReminder
+from certs.models.report import ComplianceReport
 from certs.models.request import (
     Approval,
     Attempt,
@@ -46,6 +47,7 @@ __all__ = [
     "CertificateName",
     "CertificateRequest",
     "Chain",
+    "ComplianceReport",
     "DigestEntry",
     "Domain",
     "ExpiryReminder",

@@ -201,6 +201,10 @@ PKI_CRONTABS: dict[str, dict[str, Any]] = {
     "audit: verify the log and what it explains": {"task": "certs.tasks.verify_records", "crontab": {"minute": "13", "hour": "4"}},
     "status: certificates at CAs that nobody knows": {"task": "certs.tasks.reconcile_cas", "crontab": {"minute": "17", "hour": "3"}},
     "certificates: renew what is due": {"task": "certs.tasks.check_expiry", "crontab": {"hour": "2", "minute": "0"}},
+    "reports: weekly compliance report": {
+        "task": "certs.tasks.weekly_report",
+        "crontab": {"day_of_week": "1", "hour": "9", "minute": "0"},
+    },
 }
 
 # SQLite leaves out the covering columns of an index, and says so at each command.
@@ -219,6 +223,8 @@ PKI_OPERATOR_EMAILS = env_emails("PKI_OPERATOR_EMAILS", "pki-operators@example.c
 # Networks to which teams may send webhooks; empty: none. Loopback and link-local networks only where they are named themselves.
 PKI_WEBHOOK_NETWORKS = env_networks("PKI_WEBHOOK_NETWORKS")
 PKI_WEBHOOK_ALLOW_HTTP = env_bool("PKI_WEBHOOK_ALLOW_HTTP", default=False)
+# Who gets the weekly compliance report besides the security team: an auditor's address, say.
+PKI_REPORT_EMAILS = env_emails("PKI_REPORT_EMAILS", least=0)
 DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", "pki-portal@example.com")
 PKI_LEAF_KEY_BACKEND = env_name("PKI_LEAF_KEY_BACKEND", "local")
 PKI_DEFAULT_CA = env_name("PKI_DEFAULT_CA", "Internal-CA-Prod")

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from audit.clock import database_now
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
 from certs.intake.spec import CertificateSpec
 from certs.intake.uploads.lines import Line
 from certs.models import CertificateRequest, OperatorAlert, Team
 from certs.notifications.webhooks import add_webhook, send_test
+from certs.reports.keeping import keep_report
+from certs.reports.weeks import Week
 from certs.workflow.bulk.drafting import draft
 from certs.workflow.bulk.submission import submit_order
 from certs.workflow.issuance import Requester, submit_many
@@ -47,6 +50,7 @@ class Things:
     webhooks: Mapping[str, int]
     messages: Mapping[str, str]
     alert: int
+    report: str
 
 
 def spec(name: str) -> CertificateSpec:
@@ -57,7 +61,7 @@ def spec(name: str) -> CertificateSpec:
 def things(cast: Cast, settings: Any) -> Things:
     settings.PKI_CA_API_INLINE, settings.PKI_CA_API_WAIT_SECONDS = False, 0
     settings.PKI_WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
-    found: dict[str, dict[str, Any]] = {name: {} for name in Things.__dataclass_fields__ if name != "alert"}
+    found: dict[str, dict[str, Any]] = {name: {} for name in Things.__dataclass_fields__ if name not in {"alert", "report"}}
     for whose, name in OWNERS.items():
         if not name:
             continue
@@ -107,7 +111,8 @@ def things(cast: Cast, settings: Any) -> Things:
     }
     for name, value in nothing.items():
         found[name]["none"] = value
-    return Things(**found, alert=alert.pk)
+    report = keep_report(Week.of(database_now()))
+    return Things(**found, alert=alert.pk, report=report.week)
 
 
 # --- what a role gets ---

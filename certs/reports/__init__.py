@@ -1,0 +1,1 @@
+"""The weekly compliance report: computed, kept, shown, mailed."""

@@ -1,0 +1,276 @@
+"""The figures of a compliance report, each defined once (docs/reports.md has the same words).
+
+`compute` reads the active certificates once, in pages, in flat memory; what is counted over the
+past comes from indexed columns. The result is JSON: it is stored, and page, mail and PDF are made
+from it, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import io
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, QuerySet
+from django.db.models.functions import TruncWeek
+
+from certs.inventory import active
+from certs.inventory.filters import CertificateFilter, StateGroup
+from certs.models import Certificate, CertificateName, Revocation
+from certs.reports import machinery, persons
+from certs.reports.judging import Judge, Judged
+from certs.reports.weeks import Week, month_end
+from keys.interruptions import INTERRUPTIONS
+from keys.spec import KeyFacts
+from policy.models import PolicyVersion
+from policy.publishing import version_in_force
+
+SCHEMA = 1
+WORST = 20
+WEEKS_AHEAD = 53
+WEEKS_BACK = 26
+LIST_MOST = 10_000  # lines of the attached CSV, about 2 MB; the portal has the whole list
+_PAGE = 2000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+log = logging.getLogger(__name__)
+
+RULE_LABELS = {
+    "allowed_keys": "Key type or size",
+    "key_reuse_at_renewal": "Use of the same key again",
+    "max_validity": "Validity",
+    "allowed_profiles": "Purpose (profile and extended key usage)",
+    "require_san": "Subject alternative name",
+    "allowed_names": "Names outside the team's domains",
+    "ip_addresses": "IP addresses",
+    "wildcards": "Wildcards",
+    "max_names": "Number of names",
+    "duplicates": "Names listed twice",
+}
+LIST_HEADER = ("cert_id", "common_name", "team", "owner", "ends", "key", "validity_days", "rules", "reasons")
+
+
+@dataclass(slots=True)
+class _Rule:
+    """What one rule refuses: how many certificates, and those that end last."""
+
+    count: int = 0
+    worst: list[tuple[float, int, Certificate, Judged]] = field(default_factory=list)
+
+    def add(self, certificate: Certificate, judged: Judged) -> None:
+        """Count it. The worst are those that stay longest as they are."""
+        self.count += 1
+        entry = (certificate.not_after.timestamp(), certificate.pk, certificate, judged)
+        if len(self.worst) < WORST:
+            heapq.heappush(self.worst, entry)
+        else:
+            heapq.heappushpop(self.worst, entry)
+
+
+@dataclass(slots=True)
+class Computed:
+    """The facts of a report, and the CSV of what does not comply (its first LIST_MOST certificates)."""
+
+    facts: dict[str, Any]
+    list_csv: str
+
+
+def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()) -> Computed:
+    """Compute the report of a week from what the database says at `now`.
+
+    `history`: weeks of earlier reports with their compliance (`week`, `percent`, `policy_version`),
+    oldest first. Raises PolicyMissing where no policy is in force.
+    """
+    version = version_in_force(settings.PKI_DEFAULT_POLICY, now)
+    judge = Judge(version.ruleset, on=now.date())
+    this_month = month_end(now)
+    total = expiring = fails = 0
+    unjudged: list[Certificate] = []
+    rules: dict[str, _Rule] = {}
+    ends: Counter[Week] = Counter()
+    listed = io.StringIO()
+    csv.writer(listed).writerow(LIST_HEADER)
+    horizon = Week.of(now).plus(WEEKS_AHEAD).start
+    for certificate, judged in active_certificates(now):
+        total += 1
+        expiring += certificate.not_after < this_month
+        if certificate.not_after < horizon:
+            ends[Week.of(certificate.not_after)] += 1
+        try:
+            failing = judge.failing_rules(judged)
+        except INTERRUPTIONS:
+            raise
+        except Exception:
+            log.exception("%s cannot be judged", certificate.cert_id)
+            unjudged.append(certificate)
+            continue
+        if failing:
+            fails += 1
+            for rule in failing:
+                rules.setdefault(rule, _Rule()).add(certificate, judged)
+            if fails <= LIST_MOST:
+                csv.writer(listed).writerow(list_row(certificate, judged, judge))
+    fails += len(unjudged)
+    facts = {
+        "schema": SCHEMA,
+        "week": str(week),
+        "from": week.start.isoformat(),
+        "to": week.end.isoformat(),
+        "as_of": now.isoformat(),
+        "complete": now >= week.end,
+        "figures": _figures(week, now, total=total, expiring=expiring, fails=fails),
+        "needs": persons.what_needs_a_person(version.ruleset, now=now),
+        "compliance": {
+            "policy_version": version.version,
+            "percent": percent_complying(total, fails),
+            "total": total,
+            "fails": fails,
+            "listed": min(fails, LIST_MOST),
+            "unjudged": [persons.line(one, why="It could not be judged; the log says why.") for one in unjudged[:WORST]],
+            "rules": _by_rule(rules, judge),
+        },
+        "ends": [{"week": str(one), "count": ends[one]} for one in (Week.of(now).plus(n) for n in range(WEEKS_AHEAD))],
+        "movements": movements(week),
+        "history": [*history, _history_entry(week, version, total=total, fails=fails)][-WEEKS_BACK:],
+        "audit": machinery.audit_facts(now=now),
+        "status": machinery.status_facts(now=now),
+        "availability": machinery.availability(week, now=now),
+    }
+    return Computed(facts, listed.getvalue())
+
+
+def _by_rule(rules: dict[str, _Rule], judge: Judge) -> list[dict[str, Any]]:
+    """The rules that refuse something, the one that refuses most first."""
+    ordered = sorted(rules.items(), key=lambda item: (-item[1].count, item[0]))
+    return [
+        {
+            "rule": name,
+            "label": RULE_LABELS.get(name, name),
+            "count": found.count,
+            "worst": [
+                persons.line(certificate, why=_reason(judge, judged, name))
+                for _, _, certificate, judged in sorted(found.worst, key=lambda entry: entry[:2], reverse=True)
+            ],
+        }
+        for name, found in ordered
+    ]
+
+
+def _reason(judge: Judge, judged: Judged, rule: str) -> str:
+    return "; ".join(check.message for check in judge.failures(judged) if check.rule == rule)
+
+
+def percent_complying(total: int, fails: int) -> float | None:
+    """Per cent with one decimal, never rounded up: 100.0 means every one. None without certificates."""
+    return (total - fails) * 1000 // total / 10 if total else None
+
+
+def movements(week: Week) -> list[dict[str, Any]]:
+    """Count what was issued (renewals apart), renewed and revoked in each of the weeks up to this one."""
+    first = week.plus(1 - WEEKS_BACK)
+    rows = Certificate.objects.filter(issued_at__gte=first.start, issued_at__lt=week.end)
+    issued = _by_week(rows.filter(renewed_from__isnull=True), "issued_at")
+    renewed = _by_week(rows.filter(renewed_from__isnull=False), "issued_at")
+    revoked = _by_week(_revoked(first.start, week.end), "requested_at")
+    weeks = [first.plus(number) for number in range(WEEKS_BACK)]
+    return [{"week": str(one), "issued": issued[one], "renewed": renewed[one], "revoked": revoked[one]} for one in weeks]
+
+
+def _by_week(rows: QuerySet[Any], column: str) -> Counter[Week]:
+    counted = rows.order_by().annotate(monday=TruncWeek(column)).values("monday").annotate(count=Count("pk"))
+    return Counter({Week.of(row["monday"]): row["count"] for row in counted})
+
+
+def _revoked(start: datetime, end: datetime) -> QuerySet[Revocation]:
+    """Revocations asked for in that time whose certificate is revoked or about to be; no released holds."""
+    rows = Revocation.objects.filter(requested_at__gte=start, requested_at__lt=end)
+    return rows.filter(certificate__status__in=Certificate.SAYS_REVOKED)
+
+
+def _figures(week: Week, now: datetime, *, total: int, expiring: int, fails: int) -> list[dict[str, Any]]:
+    revoked = _revoked(week.start, week.end).count()
+    percent = percent_complying(total, fails)
+    ending = CertificateFilter(state=StateGroup.ACTIVE.value, ends_before=month_end(now).date())
+    gone = CertificateFilter(revoked_after=week.monday, revoked_before=week.plus(1).monday)
+    return [
+        _figure("active", "Active certificates", total, CertificateFilter(state=StateGroup.ACTIVE.value).url()),
+        _figure("expiring", f"Expiring this month ({now:%B})", expiring, ending.url()),
+        _figure("revoked", "Revoked this week", revoked, gone.url()),
+        {"key": "compliance", "label": "Policy compliance", "value": percent, "unit": "%", "url": "#compliance"},
+    ]
+
+
+def _figure(key: str, label: str, value: int, url: str) -> dict[str, Any]:
+    return {"key": key, "label": label, "value": value, "unit": "", "url": url}
+
+
+def _history_entry(week: Week, version: PolicyVersion, *, total: int, fails: int) -> dict[str, Any]:
+    return {"week": str(week), "percent": percent_complying(total, fails), "policy_version": version.version}
+
+
+def active_certificates(now: datetime) -> Iterator[tuple[Certificate, Judged]]:
+    """Every active certificate with its names, in pages by key: flat memory, and no long transaction."""
+    rows = active(Certificate.objects.all(), now=now).select_related("team", "owner").order_by("pk")
+    after = 0
+    while page := list(rows.filter(pk__gt=after)[:_PAGE]):
+        after = page[-1].pk
+        names: dict[int, dict[str, list[str]]] = {}
+        found = CertificateName.objects.filter(certificate__in=[one.pk for one in page]).order_by("pk")
+        for pk, kind, name in found.values_list("certificate_id", "kind", "name"):
+            names.setdefault(pk, {"dns": [], "ip": []})[kind].append(name)
+        for one in page:
+            own = names.get(one.pk, {"dns": [], "ip": []})
+            yield one, judged_of(one, dns_names=own["dns"], ip_addresses=own["ip"])
+
+
+def judged_of(certificate: Certificate, *, dns_names: Sequence[str], ip_addresses: Sequence[str]) -> Judged:
+    """Return what of a certificate the policy looks at."""
+    return Judged(
+        team_id=certificate.team_id,
+        profile=certificate.profile,
+        key_type=certificate.key_type,
+        common_name=certificate.common_name,
+        dns_names=tuple(dns_names),
+        ip_addresses=tuple(ip_addresses),
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+    )
+
+
+def list_row(certificate: Certificate, judged: Judged, judge: Judge) -> tuple[str, ...]:
+    """One line of the CSV, as LIST_HEADER names its columns. No cell begins a formula of a spreadsheet."""
+    checks = judge.failures(judged)
+    cells = (
+        certificate.cert_id,
+        certificate.common_name,
+        certificate.team.name,
+        certificate.owner.get_username() if certificate.owner else "",
+        f"{certificate.not_after:%Y-%m-%d %H:%M:%S}",
+        KeyFacts.from_name(certificate.key_type).label,
+        str(judged.days),
+        " ".join(dict.fromkeys(check.rule for check in checks)),
+        "; ".join(check.message for check in checks),
+    )
+    return tuple(f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
+
+
+def list_lines(*, now: datetime) -> Iterator[str]:
+    """The whole CSV of what does not comply now, line by line."""
+    judge = Judge(version_in_force(settings.PKI_DEFAULT_POLICY, now).ruleset, on=now.date())
+    yield _line(LIST_HEADER)
+    for certificate, judged in active_certificates(now):
+        if judge.failing_rules(judged):
+            yield _line(list_row(certificate, judged, judge))
+
+
+def _line(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    return text.getvalue()

@@ -1,0 +1,103 @@
+"""What the report says of the portal itself: the audit log, CRLs and OCSP, and how long CAs and key backends were away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q
+
+from audit.events import EventType
+from audit.models import AuditEvent, Checkpoint
+from certs.ca.lifetime import has_ended
+from certs.ca.responders import newest_responder
+from certs.crl import points_of
+from certs.models import OperatorAlert
+from certs.reports.weeks import Week
+from certs.workflow.publishing import own_issuing_cas, own_roots
+
+RECORDS_CHANGED = "verification_failed"  # the alert of `certs.reconciliation.nightly`
+VERIFIED_WITHIN = timedelta(days=2)
+# Alerts that are open exactly while something is away, with what the report calls it.
+OUTAGES = {"ca_unavailable": "CA", "ca_stopped": "CA, stopped", "keys_unavailable": "Key backend"}
+
+
+def audit_facts(*, now: datetime) -> dict[str, Any]:
+    """The newest verification of the audit log and the newest checkpoint.
+
+    The checkpoint's note is signed: a mail that carries it is a witness outside the portal.
+    """
+    verified = AuditEvent.objects.filter(event=EventType.AUDIT_VERIFIED, at__lte=now).order_by("-pk").first()
+    newest = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
+    broken = OperatorAlert.objects.filter(kind=RECORDS_CHANGED, closed_at__isnull=True).order_by("pk").first()
+    return {
+        "verified_at": verified.at.isoformat() if verified else "",
+        "problem": broken.message if broken else "",
+        "late": verified is not None and verified.at < now - VERIFIED_WITHIN,
+        "checkpoint": newest.note if newest else "",
+        "sealed": newest.tree_size if newest else 0,
+        "sealed_at": newest.created_at.isoformat() if newest else "",
+    }
+
+
+def status_facts(*, now: datetime) -> list[dict[str, Any]]:
+    """For each own CA that has not ended: until when its CRL and its OCSP responder are good."""
+    found = []
+    for issuer in [*own_issuing_cas(), *own_roots()]:
+        if has_ended(issuer, now=now):
+            continue
+        published = [point.published for point in points_of(issuer)]
+        oldest = min((one.next_update for one in published if one is not None), default=None)
+        complete = bool(published) and None not in published
+        responder = newest_responder(issuer) if issuer.alias else None
+        found.append(
+            {
+                "issuer": issuer.name,
+                "crl_until": oldest.isoformat() if oldest and complete else "",
+                "crl_good": bool(oldest and complete and oldest > now),
+                "ocsp": bool(issuer.alias),
+                "ocsp_until": responder.not_after.isoformat() if responder else "",
+                "ocsp_good": bool(responder and responder.not_after > now),
+            }
+        )
+    return found
+
+
+def availability(week: Week, *, now: datetime) -> list[dict[str, Any]]:
+    """How long CAs and key backends were away in the week, from the alerts that stood open.
+
+    An alert opens after the third try of a request that could not be served, and closes when the
+    work works again: an outage in which nothing was asked is not seen.
+    """
+    end = min(week.end, now)
+    if end <= week.start:
+        return []
+    rows = OperatorAlert.objects.filter(kind__in=OUTAGES, raised_at__lt=end)
+    rows = rows.filter(Q(closed_at__isnull=True) | Q(closed_at__gt=week.start))
+    by_cause: dict[str, list[tuple[datetime, datetime]]] = {}
+    for alert in rows.order_by("raised_at"):
+        span = (max(alert.raised_at, week.start), min(alert.closed_at or end, end))
+        by_cause.setdefault(f"{OUTAGES[alert.kind]} {alert.cause.partition(':')[2] or alert.cause}", []).append(span)
+    whole = end - week.start
+    return [
+        {"name": name, "away_seconds": int(away.total_seconds()), "percent": _percent(whole - away, whole), "outages": len(spans)}
+        for name, spans in sorted(by_cause.items())
+        for away in [union(spans)]
+    ]
+
+
+def union(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
+    """The time that at least one of the spans covers."""
+    total, reached = timedelta(), None
+    for start, end in sorted(spans):
+        if reached is None or start > reached:
+            total, reached = total + max(end - start, timedelta()), end
+        elif end > reached:
+            total, reached = total + (end - reached), end
+    return total
+
+
+def _percent(part: timedelta, whole: timedelta) -> float:
+    """Per cent with two decimals, never rounded up."""
+    return int(part / whole * 10_000) / 100

@@ -1,0 +1,167 @@
+"""What needs a person: certificates and requests that nothing will mend by itself, with the worst of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import reverse
+
+from certs.inventory import active, in_state
+from certs.inventory.filters import CertificateFilter, Renewal, StateGroup, YesNo, filter_certificates
+from certs.inventory.states import CertificateState, is_replaced
+from certs.models import Certificate, CertificateRequest, RenewalBlocked
+from certs.terms import RequestState
+from policy.rules.keys import AllowedKeys, key_from_name
+from policy.rules.ruleset import RuleSet
+
+WORST = 20
+WINDOW = timedelta(days=30)
+# Older ends are history: nobody serves a certificate that ended a quarter of a year ago.
+EXPIRED_WITHIN = timedelta(days=90)
+OVERDUE = timedelta(days=1)
+
+
+def what_needs_a_person(ruleset: RuleSet, *, now: datetime) -> list[dict[str, Any]]:
+    """Return each kind with its count, its list in the portal and its worst; kinds without any are left out."""
+    found = [
+        _certificates(
+            "renewal_failed",
+            "Renewals that failed",
+            "The portal tried and could not. It tries again each night; the certificate's page says why.",
+            CertificateFilter(state=CertificateState.NEEDS_YOU.value, renewal=Renewal.BLOCKED.value),
+            now,
+        ),
+        _certificates(
+            "nothing_renews",
+            "Certificates that nothing will renew",
+            "They need a new CSR from their server, or somebody switched their renewal off.",
+            CertificateFilter(state=CertificateState.NEEDS_YOU.value),
+            now,
+            among=_not_blocked,
+        ),
+        _expired(now),
+        _certificates(
+            "no_owner",
+            "Without an owner",
+            "Nobody who is active and in the team answers for them. Name an owner on the certificate's page.",
+            CertificateFilter(state=StateGroup.ACTIVE.value, owner="none"),
+            now,
+        ),
+        _certificates(
+            "blocked_keys",
+            "On blocked keys",
+            "Their key is known to others. Replace them with a new key, then revoke them.",
+            CertificateFilter(state=StateGroup.ACTIVE.value, blocked_key=YesNo.YES.value),
+            now,
+        ),
+        _weak_keys(ruleset, now),
+        _overdue_approvals(now),
+    ]
+    return [kind for kind in found if kind["count"]]
+
+
+def line(certificate: Certificate, *, why: str = "") -> dict[str, Any]:
+    """One certificate of a list: which, whose, until when and why."""
+    return {
+        "cert_id": certificate.cert_id,
+        "name": certificate.common_name or certificate.cert_id,
+        "team": certificate.team.name,
+        "ends": certificate.not_after.isoformat(),
+        "url": reverse("certificate", args=[certificate.cert_id]),
+        "why": why,
+    }
+
+
+def _kind(key: str, label: str, advice: str, count: int, url: str, worst: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {"key": key, "label": label, "advice": advice, "count": count, "url": url, "worst": list(worst)}
+
+
+def _certificates(
+    key: str,
+    label: str,
+    advice: str,
+    sought: CertificateFilter,
+    now: datetime,
+    *,
+    among: Any = None,
+) -> dict[str, Any]:
+    rows = filter_certificates(Certificate.objects.all(), sought, now=now)
+    if among is not None:
+        rows = among(rows)
+    return _kind(key, label, advice, rows.count(), sought.url(), _worst(rows))
+
+
+def _worst(rows: QuerySet[Certificate]) -> list[dict[str, Any]]:
+    """Those that end first."""
+    return [line(one, why=_why(one)) for one in rows.select_related("team").order_by("not_after", "pk")[:WORST]]
+
+
+def _why(certificate: Certificate) -> str:
+    if certificate.renewal_off_reason:
+        return f"renewal switched off: {certificate.renewal_off_reason}"
+    blocked = certificate.renewal_blocked
+    return f"renewal: {RenewalBlocked(blocked).label}" if blocked else ""
+
+
+def _not_blocked(rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
+    """Needs a CSR or is switched off: what the portal did not try."""
+    tried = (RenewalBlocked.POLICY, RenewalBlocked.APPROVAL, RenewalBlocked.FAILED)
+    return rows.exclude(renewal_off_reason="", renewal_blocked__in=tried)
+
+
+def _expired(now: datetime) -> dict[str, Any]:
+    sought = CertificateFilter(
+        state=CertificateState.EXPIRED.value,
+        ends_after=(now - EXPIRED_WITHIN).date(),
+        replaced=YesNo.NO.value,
+    )
+    rows = in_state(Certificate.objects.all(), CertificateState.EXPIRED, now)
+    rows = rows.filter(not_after__gte=now - EXPIRED_WITHIN).exclude(is_replaced())
+    return _kind(
+        "expired",
+        "Expired without replacement in the last 90 days",
+        "Whoever still serves one shows an error to every client. Request a new one, or tell the portal that it is not used any more.",
+        rows.count(),
+        sought.url(),
+        _worst(rows),
+    )
+
+
+def _weak_keys(ruleset: RuleSet, now: datetime) -> dict[str, Any]:
+    """Active certificates on keys that the policy in force would not allow any more."""
+    rule = ruleset.rule(AllowedKeys)
+    present = active(Certificate.objects.all(), now=now).order_by().values_list("key_type", flat=True).distinct()
+    weak = sorted(one for one in present if rule is not None and not _allowed(rule, one))
+    sought = CertificateFilter(state=StateGroup.ACTIVE.value, key=",".join(weak))
+    rows = filter_certificates(Certificate.objects.all(), sought, now=now) if weak else Certificate.objects.none()
+    label = "On keys that the policy does not allow"
+    advice = "Renew them with a new key that the policy allows."
+    return _kind("weak_keys", label, advice, rows.count(), sought.url(), _worst(rows))
+
+
+def _allowed(rule: AllowedKeys, key_type: str) -> bool:
+    try:
+        return rule.allows(*key_from_name(key_type))
+    except ValueError:  # a size that the portal does not offer
+        return False
+
+
+def _overdue_approvals(now: datetime) -> dict[str, Any]:
+    waiting = CertificateRequest.objects.filter(state=RequestState.AWAITING_APPROVAL, state_changed_at__lt=now - OVERDUE)
+    url = f"{reverse('requests')}?state={RequestState.AWAITING_APPROVAL}"
+    worst = [
+        {
+            "cert_id": one.public_id,
+            "name": one.common_name or one.public_id,
+            "team": one.team.name,
+            "ends": "",
+            "url": reverse("request", args=[one.public_id]),
+            "why": f"waits since {one.state_changed_at:%Y-%m-%d %H:%M} UTC",
+        }
+        for one in waiting.select_related("team").order_by("state_changed_at")[:WORST]
+    ]
+    advice = "An approver decides on the request's page."
+    return _kind("overdue_approvals", "Approvals that wait for more than a day", advice, waiting.count(), url, worst)

@@ -1,0 +1,159 @@
+"""Every figure counts what its definition says, and its link leads to exactly what it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.http import QueryDict
+
+from audit.clock import database_now
+from certs.intake.spec import CertificateSpec
+from certs.inventory.filters import CertificateFilter, filter_certificates
+from certs.models import Certificate, OperatorAlert, Revocation
+from certs.reports.facts import compute, list_lines, percent_complying
+from certs.reports.machinery import union
+from certs.reports.weeks import Week
+from certs.reports.words import sentence, subject
+from certs.terms import RevocationReason
+from certs.workflow.bulk.submission import submit_order
+from certs.workflow.issuance import Requester
+from keys.models import PublicKey
+from tests.certs.inventory.estate import Estate
+from tests.certs.workflow.bulk.orders import drafted, work_off_all
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+DAY = timedelta(days=1)
+GOOD, PENDING, REVOKED = Certificate.Status
+
+
+@pytest.fixture
+def estate(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) -> Estate:
+    submit_order(drafted([make_spec("a.example.com")], twin_portal), authority=twin_portal.authority)
+    work_off_all()
+    return Estate(Certificate.objects.get())
+
+
+def _counted(url: str, now: datetime) -> int:
+    query = QueryDict(urlsplit(url).query)
+    return filter_certificates(Certificate.objects.all(), CertificateFilter.from_query(query), now=now).count()
+
+
+def _facts(now: datetime) -> dict[str, Any]:
+    return compute(Week.of(now), now=now).facts
+
+
+def _value(facts: dict[str, Any], key: str) -> Any:
+    return next(figure["value"] for figure in facts["figures"] if figure["key"] == key)
+
+
+def test_figures_count_what_they_say_and_link_to_what_they_count(estate: Estate) -> None:
+    now = database_now()
+    alice = get_user_model().objects.create_user("owner")
+    estate.template.team.members.add(alice)
+    estate.add(not_after=now + 200 * DAY, alert_at=now + 170 * DAY, owner=alice)
+    estate.add(not_after=now + 20 * DAY, alert_at=now - DAY, renewal_blocked="needs_csr", owner=alice)
+    estate.add(not_after=now + 20 * DAY, alert_at=now - DAY, renewal_blocked="failed", owner=alice)
+    estate.add(not_after=now + 20 * DAY, alert_at=now - DAY, renewal_off_reason="moved away", owner=alice)
+    old = estate.add(not_after=now + 10 * DAY, alert_at=now - DAY)
+    estate.add(not_after=now + 90 * DAY, alert_at=now + 60 * DAY, renewed_from=old, owner=alice)
+    estate.add(not_after=now - 5 * DAY, alert_at=now - 30 * DAY)
+    estate.add(not_after=now - 200 * DAY, alert_at=now - 230 * DAY)
+    estate.add(not_after=now + 50 * DAY, alert_at=now + 20 * DAY, spki_sha256="b" * 64, owner=alice)
+    estate.add(not_after=now + 50 * DAY, alert_at=now + 20 * DAY, key_type="rsa-2048")
+    estate.add(not_after=now + 90 * DAY, status=REVOKED)
+    estate.add(not_after=now + 90 * DAY, status=PENDING, reason=RevocationReason.CERTIFICATE_HOLD)
+    estate.save()
+    PublicKey.objects.create(spki_sha256="b" * 64, team="web", recorded_at=now, blocked_at=now, blocked_reason="keyCompromise")
+    Revocation.objects.filter(certificate__status=REVOKED).update(requested_at=now - timedelta(seconds=1))
+    Revocation.objects.filter(certificate__status=PENDING).update(requested_at=Week.of(now).start - DAY)
+
+    facts = _facts(now)
+    assert _value(facts, "active") == 8  # the estate's own template is one of them
+    assert _value(facts, "revoked") == 1
+    for figure in facts["figures"]:
+        if figure["key"] != "compliance":
+            assert _counted(figure["url"], now) == figure["value"], figure
+    needs = {kind["key"]: kind for kind in facts["needs"]}
+    assert {key: kind["count"] for key, kind in needs.items()} == {
+        "renewal_failed": 1,
+        "nothing_renews": 2,
+        "expired": 1,
+        "no_owner": needs["no_owner"]["count"],
+        "blocked_keys": 1,
+        "weak_keys": 1,
+    }
+    for key in ("renewal_failed", "expired", "no_owner", "blocked_keys", "weak_keys"):
+        assert _counted(needs[key]["url"], now) == needs[key]["count"], key
+    assert "1 renewals that failed" in sentence(facts)
+    assert "need a person" in subject(facts)
+
+
+def test_what_does_not_comply_is_grouped_by_rule_with_reason_and_list(estate: Estate) -> None:
+    now = database_now()
+    weak = estate.add(not_after=now + 50 * DAY, not_before=now - 40 * DAY, key_type="rsa-2048", name="weak.example.com")
+    estate.add(not_after=now + 500 * DAY, not_before=now - 40 * DAY, key_type="rsa-2048", name="=cmd.elsewhere.test")
+    estate.save()
+    computed = compute(Week.of(now), now=now)
+    compliance = computed.facts["compliance"]
+    assert (compliance["total"], compliance["fails"]) == (3, 2)
+    assert compliance["percent"] == 33.3
+    assert {rule["rule"]: rule["count"] for rule in compliance["rules"]} == {"allowed_keys": 2, "max_validity": 1, "allowed_names": 1}
+    worst = next(rule for rule in compliance["rules"] if rule["rule"] == "allowed_keys")["worst"]
+    assert worst[1]["cert_id"] == weak.cert_id
+    assert worst[1]["why"] == "Key size 2048 below minimum 3072"
+    lines = list(list_lines(now=now))
+    assert computed.list_csv.splitlines() == "".join(lines).splitlines()
+    assert len(lines) == 3
+    assert "'=cmd.elsewhere.test" in lines[2]  # no spreadsheet reads a formula
+
+
+def test_one_certificate_that_cannot_be_judged_stops_nothing_and_does_not_comply(estate: Estate) -> None:
+    now = database_now()
+    estate.add(not_after=now + 50 * DAY, key_type="unheard-of")
+    estate.save()
+    compliance = _facts(now)["compliance"]
+    assert compliance["fails"] == 1
+    assert len(compliance["unjudged"]) == 1
+
+
+def test_an_empty_inventory_has_no_percentage(portal: object) -> None:
+    facts = _facts(database_now())
+    assert facts["compliance"]["percent"] is None
+    assert [_value(facts, key) for key in ("active", "expiring", "revoked")] == [0, 0, 0]
+    assert "compliant" not in subject(facts)
+
+
+@pytest.mark.parametrize(("total", "fails", "percent"), [(0, 0, None), (1000, 0, 100.0), (100_000, 1, 99.9), (3, 2, 33.3), (2, 2, 0.0)])
+def test_a_percentage_is_never_rounded_up(total: int, fails: int, percent: float | None) -> None:
+    assert percent_complying(total, fails) == percent
+
+
+def test_the_time_away_is_what_alerts_cover_together(estate: Estate) -> None:
+    now = database_now()
+    start = max(Week.of(now).start, now - timedelta(hours=3))
+    for begin, end in ((0, 20), (10, 30), (40, 50)):
+        OperatorAlert.objects.create(
+            kind="ca_unavailable",
+            cause="ca:Far",
+            message="m",
+            next_step="n",
+            raised_at=start + timedelta(seconds=begin),
+            last_seen_at=start,
+            closed_at=start + timedelta(seconds=end),
+        )
+    (found,) = _facts(now)["availability"]
+    assert (found["name"], found["away_seconds"], found["outages"]) == ("CA Far", 40, 3)
+    assert found["percent"] < 100
+    assert union([]) == timedelta()
+
+
+def test_links_of_the_report_are_addresses_of_the_portal(estate: Estate) -> None:
+    facts = _facts(database_now())
+    for figure in facts["figures"]:
+        assert figure["url"].startswith(("/certificates/?", "#compliance"))
+        assert all(value for _, value in parse_qsl(urlsplit(figure["url"]).query, keep_blank_values=True))
