@@ -1,0 +1,123 @@
+"""The rows of the portal's pages in the matrix: one for each address, and one for each verb at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from certs.access.api_tokens import SCOPES
+from tests.certs.access.matrix import (
+    TEAM,
+    Rule,
+    Things,
+    act,
+    ask_for,
+    close_alerts,
+    decide,
+    everybody,
+    no_own_ca,
+    operate,
+    own,
+    see,
+    see_alerts,
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A call of a page: its arguments and form data, made from the things and whose they are. `once`: no object matters."""
+
+    rule: Rule
+    args: Callable[[Things, str], list[Any]] = lambda _t, _w: []
+    data: Callable[[Things, str], dict[str, Any]] | None = None  # None: GET
+    once: bool = False
+    public: bool = False
+
+
+def of(kind: str, *more: Any) -> Callable[[Things, str], list[Any]]:
+    return lambda things, whose: [getattr(things, kind)[whose], *more]
+
+
+def nothing(_things: Things, _whose: str) -> dict[str, Any]:
+    return {}
+
+
+def words(_things: Things, whose: str) -> dict[str, Any]:
+    return {"via": "words", "team": TEAM[whose] or "nowhere", "text": "Certificate for a, P-256, 30 days"}
+
+
+def token_form(_things: Things, whose: str) -> dict[str, Any]:
+    return {"name": "t", "team": TEAM[whose] or "nowhere", "scopes": SCOPES[0], "days": "9"}
+
+
+def webhook_form(_things: Things, _whose: str) -> dict[str, Any]:
+    return {"name": "new", "url": "https://127.0.0.1/hook", "topics": "renewed"}
+
+
+def of_webhook(*more: Any) -> Callable[[Things, str], list[Any]]:
+    return lambda things, whose: [TEAM[whose] or "nowhere", things.webhooks[whose], *more]
+
+
+def decision(word: str) -> Callable[[Things, str], dict[str, Any]]:
+    return lambda things, whose: {"decision": word, "digest": things.digests[whose], "comment": "because"}
+
+
+PAGES: dict[str, list[Page]] = {
+    "login": [Page(everybody, once=True, public=True)],
+    "logout": [Page(everybody, data=nothing, once=True, public=True)],
+    "home": [Page(everybody, once=True)],
+    "plan": [Page(ask_for, data=words)],
+    "confirm": [Page(everybody, data=nothing, once=True)],
+    "words": [Page(everybody, once=True)],
+    "requests": [Page(everybody, once=True)],
+    "request": [Page(see, of("requests"))],
+    "request-steps": [Page(see, of("requests"))],
+    "request-resume": [Page(operate, of("requests"), nothing)],
+    "request-decide": [Page(decide, of("requests"), decision("approve")), Page(decide, of("requests"), decision("reject"))],
+    "request-cancel": [Page(act, of("requests"), nothing)],
+    "bulk": [Page(everybody, once=True)],
+    "bulk-new": [Page(everybody, once=True), Page(ask_for, data=words)],
+    "bulk-template-csv": [Page(everybody, once=True)],
+    "bulk-template-xlsx": [Page(everybody, once=True)],
+    "bulk-order": [Page(see, of("drafts")), Page(see, of("orders"))],
+    "bulk-lines": [Page(see, of("drafts"))],
+    "bulk-live": [Page(see, of("orders"))],
+    "bulk-submit": [Page(act, of("drafts"), nothing)],
+    "bulk-suggestions": [Page(act, of("drafts"), nothing)],
+    "bulk-act": [
+        *(Page(operate, of("orders", verb), nothing) for verb in ("pause", "resume", "retry")),
+        Page(act, of("orders", "cancel"), nothing),
+    ],
+    "bulk-file": [Page(see, of("orders", "problems.csv")), Page(see, of("orders", "certificates.zip"))],
+    "certificates": [Page(everybody, once=True)],
+    "certificate": [Page(see, of("certificates"))],
+    "certificate-renew": [Page(act, of("certificates")), Page(act, of("certificates"), nothing)],
+    "certificate-revoke": [Page(act, of("certificates")), Page(act, of("certificates"), lambda _t, _w: {"reason": "superseded"})],
+    "certificate-release": [Page(act, of("certificates")), Page(act, of("certificates"), nothing)],
+    "certificate-describe": [Page(act, of("certificates")), Page(act, of("certificates"), nothing)],
+    "certificate-reviewed": [Page(act, of("certificates"), nothing)],
+    "download": [Page(see, of("certificates", "cert.pem"))],
+    "register": [Page(everybody, once=True)],
+    "register-csv": [Page(everybody, once=True)],
+    "reports": [Page(see_alerts, once=True)],
+    "report": [Page(see_alerts, lambda things, _w: [things.report], once=True)],
+    "report-file": [Page(see_alerts, lambda things, _w: [things.report, ".json"], once=True)],
+    "report-list": [Page(see_alerts, once=True)],
+    "alerts": [Page(see_alerts, once=True)],
+    "machinery": [Page(see_alerts, once=True)],
+    "alert-close": [Page(close_alerts, lambda things, _w: [things.alert], nothing, once=True)],
+    "tokens": [Page(everybody, once=True), Page(ask_for, data=token_form)],
+    "token-revoke": [Page(own, of("tokens"), nothing)],
+    "mails": [Page(everybody, once=True), Page(everybody, data=nothing, once=True)],
+    "webhooks": [
+        Page(see, lambda _t, whose: [TEAM[whose] or "nowhere"]),
+        Page(act, lambda _t, whose: [TEAM[whose] or "nowhere"], webhook_form),
+    ],
+    "webhook": [Page(see, of_webhook())],
+    "webhook-act": [
+        *(Page(act, of_webhook(verb), nothing) for verb in ("test", "enable", "remove")),
+        Page(act, of_webhook("again"), lambda things, whose: {"message": things.messages[whose]}),
+    ],
+    "ca-certificate": [Page(no_own_ca, lambda _t, _w: ["twin-ca"], once=True, public=True)],
+}
