@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0030_alarm_mails_are_notices"),
+        ("certs", "0031_expiry_reminders"),
     ]
 
     operations = [
