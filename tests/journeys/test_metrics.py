@@ -12,10 +12,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from audit.clock import database_now
+from audit.sequencer import seal
+from audit.signer import ensure_sealing_key
 from certs.ca.lifetime import end_of
 from certs.models import CertificateRequest, OperatorAlert
+from certs.schedules.setup import ensure_schedules
 from tests.portal.authority import publish_everything
-from tests.portal.fixtures import Portal
+from tests.portal.fixtures import SYSTEM, Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -74,7 +77,8 @@ def test_token_opens_them_and_nothing_else_does(portal: Portal, settings: Any) -
     assert (answer.status_code, answer["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
 
 
-PRODUCTION = Path(__file__).resolve().parents[2] / "docs" / "operations" / "production.md"
+OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations"
+GUIDES = [OPERATIONS / "production.md", OPERATIONS / "schedules.md"]
 # What Prometheus 2 and 3 send.
 ACCEPTED = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
@@ -84,14 +88,20 @@ ACCEPTED = (
 
 
 @pytest.mark.parametrize("accept", ACCEPTED)
-def test_prometheus_finds_the_series_of_every_alarm_that_the_documentation_recommends(portal: Portal, settings: Any, accept: str) -> None:
+def test_prometheus_finds_the_series_of_every_alarm_that_the_documentation_recommends(
+    portal: Portal, settings: Any, accept: str, tmp_path: Path
+) -> None:
     """M2: scraped over plain HTTP under the service's name, as Prometheus does it beside the containers."""
     publish_everything()
+    ensure_schedules(actor=SYSTEM, now=database_now())
+    settings.AUDIT_HOME = tmp_path
+    ensure_sealing_key()
+    seal()
     settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["pki.example.com"], True
     settings.PKI_METRICS_TOKEN = "f3a1" * 8
     answer = read(Host="web:8000", Authorization=f"Bearer {settings.PKI_METRICS_TOKEN}", Accept=accept)
     parse = openmetrics_families if answer["Content-Type"].startswith("application/openmetrics") else text_string_to_metric_families
     series = {sample.name: sample.value for family in parse(answer.content.decode()) for sample in family.samples}
-    alarms = set(re.findall(r"`(pki_[a-z0-9_]+)`", PRODUCTION.read_text()))
+    alarms = {name for guide in GUIDES for name in re.findall(r"`(pki_[a-z0-9_]+)`", guide.read_text())}
     assert len(alarms) >= 6
     assert alarms <= set(series)

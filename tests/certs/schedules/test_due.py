@@ -307,6 +307,18 @@ def test_a_deleted_schedule_stays_deleted_until_it_is_restored(settings: Any) ->
     OperatorAlert.objects.all().delete()
 
 
+def test_every_schedule_is_explained_to_operators(settings: Any) -> None:
+    guide = (settings.BASE_DIR / "docs" / "operations" / "schedules.md").read_text()
+    assert [name for name in {**settings.PKI_SCHEDULES, **settings.PKI_CRONTABS} if f"| {name} |" not in guide] == []
+
+
+def test_every_schedule_has_a_task_that_workers_know(settings: Any) -> None:
+    """A message with an unknown name is dropped by the worker without a run."""
+    app.loader.import_default_modules()
+    entries: list[Any] = [*settings.PKI_SCHEDULES.values(), *settings.PKI_CRONTABS.values()]
+    assert [entry["task"] for entry in entries if entry["task"] not in app.tasks] == []
+
+
 def test_a_schedule_deleted_before_beat_ever_ran_stays_deleted(settings: Any) -> None:
     """C4"""
     ensure_schedules(actor=ACTOR, now=database_now())
