@@ -10,10 +10,10 @@ pytest_plugins = ["tests.harness.plugin.parts", "tests.harness.plugin.databases"
 
 
 def pytest_configure() -> None:
-    from tests.harness.plugin.append_only import let_flush_pass  # noqa: PLC0415 - imports Django models' machinery: settings first
+    from tests.harness.plugin.emptying import empty_quickly  # noqa: PLC0415 - imports Django models' machinery: settings first
     from tests.harness.plugin.sockets import close_outgoing_sockets  # noqa: PLC0415
 
-    let_flush_pass()
+    empty_quickly()
     close_outgoing_sockets()
 
 

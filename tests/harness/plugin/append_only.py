@@ -1,18 +1,15 @@
 """Let a test database be emptied between tests although its audit tables refuse UPDATE, DELETE and TRUNCATE.
 
-Transactional tests end with Django's `flush`. Around it, and nowhere else, the triggers whose names start with `audit_append_only` are
-put out of force, as only the tables' owner can; afterwards they are what they were.
+At the end of a transactional test, and nowhere else, the triggers whose names start with `audit_append_only` are put out of force,
+as only the tables' owner can; afterwards they are what they were.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.test import TransactionTestCase
 
 _PREFIX = "audit_append_only"
 # pg_trigger.tgenabled: O origin, R replica, A always, D disabled.
@@ -68,7 +65,7 @@ def _sqlite_triggers(connection: BaseDatabaseWrapper) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _flush_lifts_triggers(connection: BaseDatabaseWrapper) -> Iterator[None]:
+def flush_lifts_triggers(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Around the emptying itself, not the post_migrate signal after it: its receivers would find their triggers missing."""
     flush = connection.ops.execute_sql_flush
 
@@ -81,20 +78,3 @@ def _flush_lifts_triggers(connection: BaseDatabaseWrapper) -> Iterator[None]:
         yield
     finally:
         del connection.ops.execute_sql_flush
-
-
-def let_flush_pass() -> None:
-    """Wrap the end of every transactional test case, Django's and pytest-django's alike (the latter is made from the former).
-
-    The command `flush` inside a test is refused like anywhere else.
-    """
-    # Django offers no public hook here.
-    original = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
-
-    def teardown(self: Any) -> None:
-        with contextlib.ExitStack() as lifted:
-            for alias in self._databases_names(include_mirrors=False):
-                lifted.enter_context(_flush_lifts_triggers(connections[alias]))
-            original(self)
-
-    TransactionTestCase._fixture_teardown = teardown  # type: ignore[attr-defined]
