@@ -246,6 +246,14 @@ def test_large_heads_are_refused_by_the_proxy_and_usual_ones_pass(portal: Produc
     assert ask(portal, "GET", "/login/?" + "q" * 9000)[0] == 414
 
 
+@pytest.mark.parametrize("path", ["/api/v1/requests", "/api/v1/certificates/issue"])
+def test_what_the_proxy_refuses_beneath_the_api_is_a_problem_document(portal: Production, path: str) -> None:
+    length = {"Content-Length": "30000000", "Content-Type": "application/json"}
+    status, headers, content = ask(portal, "POST", path, headers=length)
+    assert (status, headers["Content-Type"]) == (413, "application/problem+json")
+    assert json.loads(content)["status"] == 413
+
+
 def test_sign_in_works_and_its_rate_is_limited(portal: Production, token: str) -> None:
     """S21: the flood is refused by the proxy, before a password is hashed; reading the page is not limited."""
     status, headers, page = ask(portal, "GET", "/login/")
