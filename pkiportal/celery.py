@@ -21,7 +21,7 @@ from pkiportal.worker_progress import Progress
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
 
-app = Celery("pkiportal", task_cls="certs.schedules.runs:ScheduledTask")
+app = Celery("pkiportal", task_cls="certs.schedules.runs:PortalTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # Celery's Django fixup closes the database connection before and after each task, whatever CONN_MAX_AGE says. A new one costs
 # two logins' worth of hashing and a server process that knows no table yet: more than most tasks. So it is told to do that
@@ -45,15 +45,7 @@ def _stamp(headers: dict[str, Any] | None = None, **_signal: Any) -> None:
         headers.setdefault("published_at", time.time())
 
 
-def _show_queue_progress(task: Any = None, **_signal: Any) -> None:
-    from certs.schedules.queues import task_ended  # noqa: PLC0415 - the apps are not loaded yet
-
-    if not task.request.is_eager:
-        task_ended(str((task.request.delivery_info or {}).get("routing_key", "")))
-
-
 before_task_publish.connect(_stamp)
-task_postrun.connect(_show_queue_progress)
 
 
 def _end_logins(**_signal: Any) -> None:

@@ -1,4 +1,4 @@
-"""Runs of scheduled jobs: each period begins once, and its begin, end and result are recorded."""
+"""Runs of tasks: a period of a schedule begins once, and its begin, end and result are recorded."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ log = logging.getLogger(__name__)
 MARGIN = timedelta(seconds=30)  # after its time limit a run is given up
 
 
-class ScheduledTask(Task):  # type: ignore[misc] # celery has no types
-    """The base of every task of the portal. Does something for messages of the schedule only.
+class PortalTask(Task):  # type: ignore[misc] # celery has no types
+    """The base of every task of the portal: records what its queue finishes, and the runs that a schedule sent.
 
-    Celery's own hooks are used: `before_start` may refuse a message, the other two see how it ended.
+    Celery's own hooks are used. They run before the database connection is given back, which
+    receivers of `task_postrun` would open again.
     """
 
     abstract = True
@@ -44,6 +45,12 @@ class ScheduledTask(Task):  # type: ignore[misc] # celery has no types
         name, period = _of_schedule(self.request)
         if period is not None:
             _end(name, period, task_id, f"{type(exc).__name__}; the worker's log has the traceback.")
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        from certs.schedules.queues import task_ended  # noqa: PLC0415 - tasks are made before the models are loaded
+
+        if not self.request.is_eager:
+            task_ended(str((self.request.delivery_info or {}).get("routing_key", "")))
 
 
 def _of_schedule(request: Any) -> tuple[str, datetime | None]:
