@@ -14,6 +14,7 @@ from audit.clock import database_now
 from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
 from certs.ca.registry import is_remote
+from certs.inventory import figures
 from certs.issuance import slots
 from certs.issuance.turn import Turn, claim_ca, let_go_of_ca, run_parts
 from certs.models import CertificateRequest, Issuer
@@ -332,6 +333,12 @@ def _retry(task: Any, exc: Exception, ids: Sequence[int]) -> None:
 def close_sign_in_windows() -> int:
     """Sum up ended windows of the sign-in limits in the audit log, and delete their rows."""
     return login_limits.close_windows()
+
+
+@shared_task
+def count_states() -> int:
+    """Count the certificates of each state for `/metrics`."""
+    return figures.count_states()
 
 
 @shared_task

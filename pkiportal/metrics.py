@@ -29,6 +29,7 @@ from audit.models import AuditUnsealed
 from certs.ca.lifetime import end_of
 from certs.ca.responders import newest_responder
 from certs.inventory import expiring, needing_action
+from certs.inventory.figures import state_figures
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, CRLPoint, Issuer, OperatorAlert, OutgoingMail, Revocation
 from certs.schedules.machinery import machinery
 from certs.workflow.publishing import own_issuing_cas, own_roots
@@ -108,6 +109,15 @@ def samples() -> Iterator[Sample]:
     certificates = Certificate.objects.all()
     soon = expiring(certificates, days=7, now=now)
     yield Sample("pki_certificates_expiring_7d", "Active certificates (in force, not replaced) that expire within 7 days.", soon.count())
+    counts, counted_at = state_figures()
+    for one, count in counts.items():
+        yield Sample("pki_certificates", "Certificates by state, counted every five minutes.", count, ("state", one.value))
+    if counted_at is not None:
+        yield Sample(
+            "pki_certificates_counted_timestamp_seconds",
+            "When the certificates were last counted; alarm above an hour.",
+            counted_at.timestamp(),
+        )
     due = needing_action(certificates, now=now)
     yield Sample(
         "pki_certificates_needing_action",

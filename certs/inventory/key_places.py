@@ -10,7 +10,7 @@ OWN_SERVER = "the requester's own server"
 _KINDS = {
     "keys.backends.vault.VaultKeyBackend": "Vault (transit)",
     "keys.backends.pkcs11.PKCS11KeyBackend": "HSM (PKCS#11)",
-    "keys.backends.local.LocalKeyBackend": "the portal, encrypted (AES-256-GCM)",
+    "keys.backends.local.LocalKeyBackend": "the portal, encrypted",
 }
 
 

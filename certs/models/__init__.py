@@ -3,6 +3,7 @@
 from certs.models.access import ApiToken, token_sha256
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
+from certs.models.figure import StateFigure
 from certs.models.issuer import Chain, IssuanceIntent, Issuer
 from certs.models.notice import (
     DigestEntry,
@@ -69,6 +70,7 @@ __all__ = [
     "ScheduledJob",
     "SessionsEnded",
     "SignInCounter",
+    "StateFigure",
     "Team",
     "UnclaimedResult",
     "UnknownCertificate",

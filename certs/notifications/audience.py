@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 
+from certs.access.owners import current_owner
 from certs.access.permissions import Permission, holders_of
 from certs.models import BulkOrder, Certificate, CertificateRequest, MailChoice, Team
 from certs.notifications.topics import Topic
@@ -80,8 +81,8 @@ def team_of(team: Team) -> Audience:
 
 
 def owner_of(certificate: Certificate) -> Audience:
-    """Return the owner of the certificate while the owner's account is active, else its team."""
-    return to_user(certificate.owner) or team_of(certificate.team)
+    """Return the owner of the certificate while it has one (`current_owner`), else its team."""
+    return to_user(current_owner(certificate)) or team_of(certificate.team)
 
 
 def owner_and_team(certificate: Certificate) -> Audience:

@@ -8,7 +8,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from certs.inventory import CertificateState, renewal_of
+from certs.inventory import CertificateState, Renewal, renewal_of
 from certs.models import Certificate
 
 register = template.Library()
@@ -25,6 +25,12 @@ _LOOKS = {
     CertificateState.BEING_REVOKED: ("is-bad", "✕"),
     CertificateState.REVOKED: ("is-bad", "✕"),
 }
+_BEFORE_RENEWAL = (
+    CertificateState.VALID,
+    CertificateState.RENEW_SOON,
+    CertificateState.RENEWING,
+    CertificateState.NEEDS_YOU,
+)
 
 
 @register.simple_tag
@@ -58,5 +64,14 @@ def relative(moment: datetime, now: datetime) -> str:
 
 @register.filter
 def renewal(certificate: Certificate) -> str:
-    """Return how the certificate is renewed, in words."""
-    return str(renewal_of(certificate).label)
+    """Return how the certificate is renewed, in words, with the obstacle where there is one."""
+    how = renewal_of(certificate)
+    if how == Renewal.BLOCKED:
+        return f"{how.label}: {certificate.get_renewal_blocked_display()}"
+    return str(how.label)
+
+
+@register.filter
+def has_renewal(state: str) -> bool:
+    """Whether a certificate in that state will still be renewed, or should be."""
+    return state in _BEFORE_RENEWAL

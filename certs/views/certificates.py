@@ -14,7 +14,7 @@ from audit.models import AuditEvent
 from certs.access.owners import current_owner
 from certs.ca.registry import capabilities_of
 from certs.errors import InputRefused
-from certs.inventory import CertificateFilter, Page, page_of, search_certificates, state_of, with_state
+from certs.inventory import CertificateFilter, Page, listed_state, page_of, search_certificates, with_state
 from certs.models import Certificate, Revocation
 from certs.terms import RevocationReason
 from certs.views.doors import authority_of, page
@@ -77,6 +77,8 @@ def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
     row, now = _mine(request, cert_id), database_now()
     authority = authority_of(request)
     lineage = lineage_of(row)
+    listed = with_state(Certificate.objects.filter(pk__in=[one.pk for one in lineage]), now)
+    states = {one.pk: listed_state(one) for one in listed}
     revocation = Revocation.objects.filter(certificate=row).first()
     context = {
         "row": row,
@@ -86,7 +88,7 @@ def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
         "pem": pem_of(bytes(row.body.der)),
         "history": [(event, event_detail(event)) for event in _history(row)],
         "forms": FORMS,
-        "lineage": lineage if len(lineage) > 1 else [],
+        "lineage": [(one, states[one.pk]) for one in lineage] if len(lineage) > 1 else [],
         "superseded_by": lineage[lineage.index(row) + 1] if row != lineage[-1] else None,
         "revocation": revocation if row.status != Certificate.Status.GOOD else None,
         "reason_stays_here": revocation is not None and not capabilities_of(row.issuer.alias).reports_reason,
@@ -94,7 +96,7 @@ def detail(request: HttpRequest, cert_id: str) -> HttpResponse:
         "may_revoke": _may_be_revoked(row, revocation),
         "may_release": _may_be_released(row, revocation),
         "may_renew": not stops_lineage(lineage[-1]),
-        "state": state_of(row, now),
+        "state": states[row.pk],
         "owner": current_owner(row),
         "now": now,
     }

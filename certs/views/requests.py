@@ -14,7 +14,7 @@ from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.ca.lifetime import ending_of
 from certs.errors import Conflict
-from certs.inventory import page_of, search_requests
+from certs.inventory import page_of, search_requests, state_of
 from certs.models import Certificate, CertificateRequest, PolicyEvaluation
 from certs.terms import RequestState as S
 from certs.views.doors import authority_of, page
@@ -64,6 +64,7 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
     events = list(AuditEvent.objects.filter(subject=row.subject).order_by("subject_seq"))
     evaluation = PolicyEvaluation.objects.filter(request=row).order_by("-pk").first()
     authority = authority_of(request)
+    certificate = Certificate.objects.select_related("issuer").filter(request=row).first() if row.state == S.COMPLETED else None
     return {
         "row": row,
         "version": version,
@@ -71,7 +72,9 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
         "every": _every(row),
         "steps": timeline(row, events),
         "events": events,
-        "certificate": Certificate.objects.filter(request=row).first() if row.state == S.COMPLETED else None,
+        "certificate": certificate,
+        # A request stays completed whatever becomes of its certificate.
+        "certificate_state": state_of(certificate, database_now()) if certificate else "",
         "evaluation": evaluation,
         "ending": ending_of(row.issuer, row.validity, now=database_now()) if row.state in UNSIGNED else None,
         "decided_alone": any(event.data.get("single_officer") for event in events),

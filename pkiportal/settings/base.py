@@ -168,6 +168,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.sweep_keys": {"queue": "keys"},
     "certs.tasks.destroy_keys": {"queue": "destroy"},
     "certs.tasks.record_inventory": {"queue": "inventory"},
+    "certs.tasks.count_states": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
     "certs.tasks.deliver_webhooks": {"queue": "mail"},
     "audit.tasks.*": {"queue": "audit"},
@@ -194,6 +195,7 @@ PKI_SCHEDULES = {
         "every_seconds": 60,
     },
     "database: delete what is not needed any more": {"task": "certs.tasks.clean_up", "every_seconds": 3600},
+    "inventory: count the states": {"task": "certs.tasks.count_states", "every_seconds": 300},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
     "notifications: deliver webhooks": {"task": "certs.tasks.deliver_webhooks", "every_seconds": 10},
 }

@@ -53,7 +53,7 @@ def test_renewal_shows_its_plan_and_links_old_and_new(alice: Visitor) -> None:
     expect(alice.page.get_by_text("used again, kept in")).to_be_visible()
     new = Certificate.objects.get(renewed_from=old)
     alice.open(f"/certificates/{old.cert_id}/")
-    expect(alice.page.get_by_text(f"Superseded by {new.cert_id}")).to_be_visible()
+    expect(alice.page.get_by_text(f"Renewed: replaced by {new.cert_id}")).to_be_visible()
     expect(alice.page.get_by_role("link", name="Renew", exact=True)).to_have_count(0)
     expect(alice.page.get_by_role("heading", name="Lineage")).to_be_visible()
     alice.open(f"/certificates/{old.cert_id}/renew/")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,12 +18,17 @@ from audit.clock import database_now
 from audit.sequencer import seal
 from audit.signer import ensure_sealing_key
 from certs.ca.lifetime import end_of
-from certs.models import CertificateRequest, OperatorAlert
+from certs.inventory import CertificateState
+from certs.inventory.figures import count_states
+from certs.models import Certificate, CertificateRequest, OperatorAlert, StateFigure
 from certs.schedules.setup import ensure_schedules
-from tests.portal.authority import publish_everything
+from tests.portal.authority import issue, publish_everything
 from tests.portal.fixtures import SYSTEM, Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+DAY = timedelta(days=1)
 
 
 def read(**headers: str) -> Any:
@@ -40,6 +48,25 @@ def test_gauges_say_what_stands(embedded: None) -> None:
     assert '\npki_requests_unfinished{state="submitted"} 0.0\n' in text
     assert '\npki_ca_stopped{issuer="Internal-CA-Prod"} 0.0\n' in text
     assert CertificateRequest.objects.count() == 0
+
+
+def test_certificates_by_state_are_read_from_kept_counts(embedded: None, portal: Portal) -> None:
+    """A scrape counts no large table: a schedule does, and says when."""
+    assert "pki_certificates{" not in read().content.decode()  # not counted yet
+    first, second = issue(portal, 2)
+    Certificate.objects.filter(pk=first.pk).update(renewal_off_reason="x", alert_at=first.not_before, not_after=second.not_before + DAY)
+    before = database_now()
+    assert count_states() == 2
+    with CaptureQueriesContext(connection) as queries:
+        families = {family.name: family for family in text_string_to_metric_families(read().content.decode())}
+    counts = {one.labels["state"]: one.value for one in families["pki_certificates"].samples}
+    assert counts == {state.value: 0 for state in CertificateState} | {"valid": 1, "needs_you": 1}
+    (counted,) = families["pki_certificates_counted_timestamp_seconds"].samples
+    assert before.timestamp() <= counted.value <= database_now().timestamp()
+    assert not [one for one in queries if "state_now" in one["sql"]]
+    Certificate.objects.filter(pk=second.pk).update(renewal_off_reason="")
+    assert count_states() == 2  # counted again, into the same rows
+    assert StateFigure.objects.count() == len(CertificateState)
 
 
 def test_ends_of_cas_crls_and_responders_are_gauges(embedded: None) -> None:

@@ -20,7 +20,18 @@ from tests.journeys.conftest import Visitor
 from tests.portal.fixtures import Portal
 
 Visit = Callable[..., Visitor]
-PAGES = ("/", "/?via=form", "/?via=csr", "/words/", "/requests/", "/certificates/", "/tokens/", "/account/mails/", "/teams/web/webhooks/")
+PAGES = (
+    "/",
+    "/?via=form",
+    "/?via=csr",
+    "/words/",
+    "/requests/",
+    "/certificates/",
+    "/register/",
+    "/tokens/",
+    "/account/mails/",
+    "/teams/web/webhooks/",
+)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -43,6 +54,10 @@ def test_pages_have_no_accessibility_fault(visit: Visit, dark: bool) -> None:
     faults["request"] = alice.axe()
     alice.follow(alice.page.get_by_role("link", name="cert-").first)
     faults["certificate"] = alice.axe()
+    alice.follow(alice.page.get_by_role("link", name="Change owner and purpose"))
+    faults["owner and purpose"] = alice.axe()
+    alice.open("/certificates/?critical=yes&ends_before=2199-01-01")
+    faults["filtered"] = alice.axe()
     assert {path: found for path, found in faults.items() if found} == {}
 
 
@@ -60,6 +75,8 @@ def test_phone_of_360_pixels_scrolls_in_one_direction(visit: Visit) -> None:
     widths["request"] = alice.width()
     alice.follow(alice.page.get_by_role("link", name="cert-").first)
     widths["certificate"] = alice.width()
+    alice.follow(alice.page.get_by_role("link", name="Change owner and purpose"))
+    widths["owner and purpose"] = alice.width()
     assert {path: width for path, width in widths.items() if width > 360} == {}
 
 

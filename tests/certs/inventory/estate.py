@@ -44,7 +44,7 @@ class Estate:
         """A request in that state. Two living requests cannot renew one certificate."""
         row = _copy(self.template.request)
         row.public_id, row.state = f"req-copy-{self.begin + len(self.requests)}", state
-        row.resume_id, row.bulk_item = None, None
+        row.resume_id, row.bulk_item, row.idempotency_key = None, None, ""
         row.renewed_from = renewed_from
         self.requests.append(row)
         return row

@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.http import QueryDict
 from django.test import Client
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.log import Actor
@@ -61,6 +61,7 @@ filters = st.builds(
 )
 
 
+@settings(deadline=None)  # the first address loads all views
 @given(filters)
 def test_an_address_is_read_as_the_filter_that_wrote_it(sought: CertificateFilter) -> None:
     query = QueryDict(sought.url().partition("?")[2])
@@ -255,6 +256,8 @@ def test_the_badge_is_the_state_on_list_and_page(estate: Estate, client: Client)
         page = client.get(f"/certificates/{row.cert_id}/")
         assert badge in page.content.decode()
         assert row in in_state(Certificate.objects.all(), CertificateState(state), now)
+        request = client.get(f"/requests/{row.request.public_id}/").content.decode()
+        assert ("Your certificate is ready" in request) == (state == "renewing")  # B7
         assert api_of(alice).get(f"/certificates/{row.cert_id}")[1]["state"] == state
 
 
