@@ -293,6 +293,7 @@ def send_notifications() -> int:
         ("digests", digests.write_due_digests),
         ("outages that are over", lambda: alerts.notify_ends(database_now())),
         ("mails", mail.send_due),
+        ("mails that are late", mail.watch),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Sequence
@@ -17,11 +18,12 @@ CERTIFICATES_A_MESSAGE = 100
 NAMES_A_CERTIFICATE = 20
 
 
-def queue_deliveries(topic: Topic, *, certificates: Sequence[Certificate], subject: str, now: datetime) -> int:
+def queue_deliveries(topic: Topic, *, key: str, certificates: Sequence[Certificate], subject: str, now: datetime) -> int:
     """Write a message for each webhook of the certificates' teams that wants the topic.
 
     A message names at most CERTIFICATES_A_MESSAGE certificates; more go into further messages.
-    Returns the number of messages. Needs the transaction of what the notice is about.
+    A message about the same certificates under the same `key` is written once. Returns the number
+    of messages. Needs the transaction of what the notice is about.
     """
     by_team: dict[int, list[Certificate]] = {}
     for certificate in certificates:
@@ -47,8 +49,10 @@ def queue_deliveries(topic: Topic, *, certificates: Sequence[Certificate], subje
                     "certificates": [_as_json(one, names[one.request_id]) for one in group],
                 },
             }
-            made.append(new_delivery(hook, topic=topic, document=document, now=now))
-    WebhookDelivery.objects.bulk_create(made)
+            one = new_delivery(hook, topic=topic, document=document, now=now)
+            one.message_id = _message_id(key, hook, group)
+            made.append(one)
+    WebhookDelivery.objects.bulk_create(made, ignore_conflicts=True)
     return len(made)
 
 
@@ -62,6 +66,11 @@ def new_delivery(hook: Webhook, *, topic: str, document: dict[str, Any], now: da
         created_at=now,
         not_before=now,
     )
+
+
+def _message_id(key: str, hook: Webhook, certificates: Sequence[Certificate]) -> str:
+    parts = [key, str(hook.pk), *(one.cert_id for one in certificates)]
+    return f"msg_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
 
 
 def _names_of(certificates: Sequence[Certificate]) -> dict[int, list[str]]:

@@ -109,7 +109,7 @@ def _announce(topic: Topic) -> int:
         return 0
     certificates = [entry.certificate for entry in entries]
     summary = f"{so_many(len(entries), 'certificate')} {topic.replace('-', ' ')}"
-    queue_deliveries(topic, certificates=certificates, subject=summary, now=database_now())
+    queue_deliveries(topic, key=str(uuid.uuid4()), certificates=certificates, subject=summary, now=database_now())
     DigestEntry.objects.filter(pk__in=[entry.pk for entry in entries]).update(announced=True)
     return len(entries)
 

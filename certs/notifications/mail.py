@@ -26,6 +26,7 @@ from audit.clock import database_now
 from certs.models import OutgoingMail
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.topics import Topic
+from certs.notifications.wording import so_many
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ GIVE_UP_AFTER = timedelta(days=7)
 # An address that the server refuses permanently (5xx) may be a fault of the server's settings.
 GIVE_UP_REFUSED_AFTER = timedelta(days=1)
 PERMANENT = 500  # RFC 5321 4.2.1: replies from here on are permanent
+LATE_AFTER = timedelta(hours=1)
+_REFUSED = r"^5[0-9][0-9] "
 _ALTERNATIVE = "multipart/alternative"
 
 
@@ -238,6 +241,28 @@ def _failed(mail: OutgoingMail, error: str, *, refused: bool) -> None:
 
 def _cause(recipient: str) -> str:
     return f"mail:{recipient}"[:128]
+
+
+@transaction.atomic
+def watch() -> int:
+    """Open an alert while mails wait and none could be sent for LATE_AFTER; close it when one was.
+
+    Returns the number of mails that wait so long. A refused address has an alert of its own.
+    """
+    now = database_now()
+    old = waiting().filter(written_at__lt=now - LATE_AFTER).exclude(last_error__regex=_REFUSED)
+    count: int = old.count()
+    if count and not OutgoingMail.objects.filter(sent_at__gt=now - LATE_AFTER).exists():
+        raise_alert(
+            kind="mail_late",
+            cause="mail",
+            message=f"No mail could be sent for an hour; {so_many(count, 'mail')} wait.",
+            next_step="Look at the mail server and at EMAIL_URL. Mails wait for seven days; nothing is lost until then.",
+            now=now,
+        )
+    elif not count:
+        close_alerts(kind="mail_late", cause="mail", now=now)
+    return count
 
 
 @transaction.atomic

@@ -48,7 +48,7 @@ def tell(
 
     Effects: rows of OutgoingMail, MailAttachment and WebhookDelivery; no network call.
     """
-    queue_deliveries(topic, certificates=certificates, subject=subject, now=now)
+    queue_deliveries(topic, key=key, certificates=certificates, subject=subject, now=now)
     if not audience:
         log.warning("notice %s has no recipient: set PKI_OPERATOR_EMAILS or a team's address", key)
         return 0

@@ -242,6 +242,22 @@ def test_mail_of_a_killed_worker_is_sent_when_its_lease_has_ended(mail_server: M
     assert mail_server.recipients == ["ann@example.com"]
 
 
+def test_server_that_takes_no_mail_for_an_hour_is_an_alert_until_it_does(
+    mail_server: MailServer,
+) -> None:
+    mail_server.stop()
+    write("a", "ann@example.com")
+    send_due()
+    assert mail.watch() == 0
+    OutgoingMail.objects.update(written_at=F("written_at") - timedelta(minutes=61))
+    assert mail.watch() == 1
+    assert OperatorAlert.objects.get(closed_at=None).kind == "mail_late"
+    mail_server.start()
+    send_due()
+    mail.watch()
+    assert not OperatorAlert.objects.filter(closed_at=None).exists()
+
+
 def test_lease_is_longer_than_any_run_can_be() -> None:
     """N2: no second worker sends a mail with which the first is still busy."""
     assert tasks.send_notifications.time_limit < mail.LEASE.total_seconds()

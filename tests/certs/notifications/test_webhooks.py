@@ -100,6 +100,16 @@ def test_notice_about_a_certificate_arrives_signed_with_its_names_and_link(
     assert deliver_due() == 0
 
 
+def test_notice_that_is_written_twice_is_one_message(add: Add, twin_portal: Requester, make_spec: MakeSpec) -> None:
+    add("http://127.0.0.1/hook")
+    first, second = (issued(make_spec(f"{name}.example.com"), twin_portal) for name in "ab")
+    notice(first)
+    notice(first)
+    assert WebhookDelivery.objects.count() == 1
+    notice(second)
+    assert WebhookDelivery.objects.count() == 2
+
+
 def test_renewals_of_a_night_reach_webhooks_in_messages_of_many(
     add: Add, receiver: Receiver, twin_portal: Requester, make_spec: MakeSpec
 ) -> None:
