@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from io import StringIO
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from django.core import mail
 from django.core.management import call_command
 
+from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.intake.spec import CertificateSpec
-from certs.models import Attempt, CertificateRequest, OperatorAlert, RequestCSR
+from certs.models import Attempt, CertificateRequest, OperatorAlert, OutgoingMail, RequestCSR
 from certs.notifications.mail import send_due
 from certs.terms import RequestState as S
 from certs.workflow import recovery
@@ -22,7 +25,7 @@ from certs.workflow.answers import answer, wait
 from certs.workflow.issuance import Requester, submit
 from keys.models import Key
 from tests.certs.workflow.books import assert_balanced
-from tests.twins.ca import TwinCAClient
+from tests.twins.ca import Fault, TwinCAClient
 
 MakeSpec = Callable[..., CertificateSpec]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -112,3 +115,30 @@ def test_outage_in_the_middle_of_a_batch_stops_only_what_was_not_sent(
     twin_ca.reachable = True  # back before the retries are used up
     assert (wait(first, seconds=1).state, wait(second, seconds=30).state) == (S.COMPLETED, S.COMPLETED)
     assert twin_ca.book.living(second.public_id)
+
+
+def test_ca_whose_health_page_is_fine_and_whose_orders_fail_is_one_alert_and_one_mail(
+    worker: None,
+    twin_portal: Requester,
+    twin_ca: TwinCAClient,
+    make_spec: MakeSpec,
+    settings: Any,
+) -> None:
+    """N5: the alert closed at each good probe and opened at each failed order."""
+    settings.PKI_CA_RETRY_SECONDS = ()
+    twin_ca.faults = [Fault.DOWN] * 50
+    held = wait(submit(make_spec("a.example.com"), requester=twin_portal), seconds=30)
+    for _ in range(6):
+        recovery.release_for_answering_cas()
+        time.sleep(0.3)
+    alert = OperatorAlert.objects.get(kind="ca_unavailable")
+    assert (alert.closed_at, alert.trials) == (None, 1)
+    assert OutgoingMail.objects.count() == len(settings.PKI_OPERATOR_EMAILS)
+    assert AuditEvent.objects.filter(event="request:resumed").count() == 1
+    twin_ca.faults = []
+    OperatorAlert.objects.update(tried_at=database_now() - timedelta(minutes=10))
+    assert recovery.release_for_answering_cas() == 1
+    assert OperatorAlert.objects.get(kind="ca_unavailable").closed_at is None
+    assert wait(held, seconds=30).state == S.COMPLETED
+    recovery.release_for_answering_cas()
+    assert OperatorAlert.objects.get(kind="ca_unavailable").closed_at is not None

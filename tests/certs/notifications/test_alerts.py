@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from audit.clock import database_now
-from audit.models import AuditEvent
-from certs.intake.spec import CertificateSpec
 from certs.models import OperatorAlert, OutgoingMail
 from certs.notifications import alerts
 from certs.notifications.alerts import close_alerts, may_try, notify_ends, raise_alert
-from certs.terms import RequestState as S
-from certs.workflow import recovery
-from certs.workflow.answers import wait
-from certs.workflow.issuance import Requester, submit
-from tests.twins.ca import Fault, TwinCAClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
-MakeSpec = Callable[..., CertificateSpec]
 NOW = datetime.fromisoformat("2026-11-29T12:00:00+00:00")
 MINUTE = timedelta(minutes=1)
 
@@ -95,30 +83,3 @@ def test_work_that_fails_is_tried_with_growing_pauses() -> None:
     trouble(NOW)
     tried = [second for second in range(0, 600, 15) if may_try("ca_unavailable", "ca:X", now=NOW + timedelta(seconds=second)) is not None]
     assert tried == [0, 15, 45, 105, 225, 345, 465, 585]
-
-
-def test_ca_whose_health_page_is_fine_and_whose_orders_fail_is_one_alert_and_one_mail(
-    worker: None,
-    twin_portal: Requester,
-    twin_ca: TwinCAClient,
-    make_spec: MakeSpec,
-    settings: Any,
-) -> None:
-    """N5: the alert closed at each good probe and opened at each failed order."""
-    settings.PKI_CA_RETRY_SECONDS = ()
-    twin_ca.faults = [Fault.DOWN] * 50
-    held = wait(submit(make_spec("a.example.com"), requester=twin_portal), seconds=30)
-    for _ in range(6):
-        recovery.release_for_answering_cas()
-        time.sleep(0.3)
-    alert = OperatorAlert.objects.get(kind="ca_unavailable")
-    assert (alert.closed_at, alert.trials) == (None, 1)
-    assert len(mails()) == len(settings.PKI_OPERATOR_EMAILS)
-    assert AuditEvent.objects.filter(event="request:resumed").count() == 1
-    twin_ca.faults = []
-    OperatorAlert.objects.update(tried_at=database_now() - 10 * MINUTE)
-    assert recovery.release_for_answering_cas() == 1
-    assert OperatorAlert.objects.get(kind="ca_unavailable").closed_at is None
-    assert wait(held, seconds=30).state == S.COMPLETED
-    recovery.release_for_answering_cas()
-    assert OperatorAlert.objects.get(kind="ca_unavailable").closed_at is not None
