@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 
+from certs.access.membership import is_member
 from certs.access.owners import current_owner
 from certs.access.permissions import Permission, holders_of
 from certs.models import BulkOrder, Certificate, CertificateRequest, MailChoice, Team
@@ -90,9 +91,12 @@ def owner_and_team(certificate: Certificate) -> Audience:
     return owner_of(certificate) | team_of(certificate.team)
 
 
-def requester_of(request: CertificateRequest) -> Audience:
-    """Return the person who made the request, else its team."""
-    return to_user(request.requester) or team_of(request.team)
+def requester_of(row: CertificateRequest | BulkOrder) -> Audience:
+    """Return the person who made the request or order, while in its team, else the team."""
+    person = row.requester
+    if person is not None and is_member(person, row.team):
+        return to_user(person) or team_of(row.team)
+    return team_of(row.team)
 
 
 def security_team() -> Audience:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from audit.clock import database_now
+from certs.inventory.filters import CertificateFilter
 from certs.models import Certificate, DigestEntry, Webhook
 from certs.models.batch import insert_models, new
 from certs.notifications.audience import Audience, owner_and_team, owner_of, to_addresses
@@ -54,6 +55,7 @@ class Line:
 class _Part:
     """What one recipient is told. Holds the LINES most urgent certificates, counts all."""
 
+    since: datetime
     lines: list[Line] = field(default_factory=list)
     total: int = 0
 
@@ -163,7 +165,7 @@ def _by_recipient(topic: Topic, batch: uuid.UUID) -> dict[str, _Part]:
             *((revocation.reason, revocation.requested_by) if revocation is not None else ()),
         )
         for recipient in audiences[whose]:
-            parts.setdefault(recipient, _Part()).add(line)
+            parts.setdefault(recipient, _Part(entry.at)).add(line)
     return parts
 
 
@@ -196,9 +198,18 @@ def _tell(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now: date
             "deadline": deadline,
             "now": now,
             "on_hold": _are_on_hold(lines),
+            "list_url": _list(topic, part.since),
         },
         now=now,
     )
+
+
+def _list(topic: Topic, since: datetime) -> str:
+    """Return the address of the list of these certificates, without host."""
+    day = since.date()
+    if topic is Topic.REVOKED:
+        return CertificateFilter(revoked_after=day).url()
+    return CertificateFilter(issued_after=day).url()
 
 
 def _are_on_hold(lines: Sequence[Line]) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime
 from cryptography import x509
 
 from audit.log import Actor
+from certs.inventory.filters import CertificateFilter
 from certs.models import Certificate, Chain, Issuer, ResponderCertificate, Team
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import security_team, team_of
@@ -104,6 +105,7 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
             template="key_blocked",
             context={
                 "spki": spki,
+                "list_url": CertificateFilter(spki=spki).url(),
                 "team": one,
                 "reason": reason,
                 "by": actor.name,

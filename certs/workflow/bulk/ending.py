@@ -10,7 +10,7 @@ from audit.log import record
 from certs.issuance.turn import each_alone
 from certs.models import BulkChunk, BulkOrder
 from certs.models.batch import locked, update_rows
-from certs.notifications.audience import team_of, to_user
+from certs.notifications.audience import requester_of
 from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
 from certs.workflow.bulk.progress import counts
@@ -46,7 +46,7 @@ def finish(order_id: int) -> bool:
     tell(
         Topic.ISSUED,
         key=f"bulk:{order.public_id}:{now:%Y%m%d%H%M%S}",
-        audience=to_user(order.requester) or team_of(order.team),
+        audience=requester_of(order),
         subject=f"{tally.issued} of {order.total} certificates issued: {order.title}",
         template="bulk_done",
         context={"order": order, "tally": tally},

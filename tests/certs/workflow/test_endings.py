@@ -73,7 +73,8 @@ def test_wrong_certificate_is_quarantined_revoked_and_stops_the_ca_meanwhile(
     assert (wrong.state, wrong.stopped_at, "another public key" in wrong.error) == (S.FAILED, S.CSR_CREATED, True)
     assert (Certificate.objects.count(), QuarantinedCertificate.objects.count()) == (0, 1)
     assert Issuer.objects.get().circuit_opened_at is not None
-    assert OperatorAlert.objects.filter(kind="ca_stopped").count() == OutgoingMail.objects.count() == 1
+    assert OperatorAlert.objects.filter(kind="ca_stopped").count() == 1
+    assert OutgoingMail.objects.filter(topic="machinery").count() == 1
     calls = twin_ca.book.calls
     walk([next_one.pk])
     assert twin_ca.book.calls == calls  # nothing is sent to a CA that is stopped
@@ -167,6 +168,7 @@ def test_sealed_key_store_holds_the_request_and_it_goes_on_when_unsealed(
     walk([request.pk])
     request.refresh_from_db()
     assert (request.state, len(twin_keys.keys)) == (S.COMPLETED, 1)
+    recovery.release_for_answering_keys()  # the next turn finds that keys were used
     assert OperatorAlert.objects.get(kind="keys_unavailable").closed_at is not None
 
 
@@ -267,9 +269,10 @@ def test_a_ca_that_has_issued_again_is_sent_all_that_waits(
         step(ids)
     for pk in ids:
         hold_for_ca([pk], "down")
-    assert [recovery.release_for_answering_cas(), recovery.release_for_answering_cas()] == [2, 2]  # it only says that it is there
+    # Some are tried at once; without a result there is a pause.
+    assert [recovery.release_for_answering_cas(), recovery.release_for_answering_cas()] == [2, 0]
     walk(ids[:2])
-    assert recovery.release_for_answering_cas() == 1
+    assert recovery.release_for_answering_cas() == 3
     for pk in ids[2:]:
         hold_for_ca([pk], "down again")
     assert recovery.release_for_answering_cas() == 2  # what it did before that says nothing
@@ -282,9 +285,9 @@ def test_key_backend_whose_keys_were_certified_again_is_sent_all_that_waits(
     ids = [ask(twin_portal, make_spec(f"h{n}.example.com")).pk for n in range(7)]
     steps.check_policy(ids)
     hold_for_keys(ids, "sealed")
-    assert [recovery.release_for_answering_keys(), recovery.release_for_answering_keys()] == [2, 2]
+    assert [recovery.release_for_answering_keys(), recovery.release_for_answering_keys()] == [2, 0]
     walk(ids[:2])
-    assert recovery.release_for_answering_keys() == 3
+    assert recovery.release_for_answering_keys() == 5
 
 
 @pytest.mark.parametrize(("decision", "state"), [("deny", S.REJECTED), ("approval", S.AWAITING_APPROVAL), ("allow", S.COMPLETED)])
