@@ -25,6 +25,7 @@ from django.db.models import Q
 from audit.clock import database_now
 from certs.models import OutgoingMail
 from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.smtp import ANSWER_SECONDS
 from certs.notifications.topics import Topic
 from certs.notifications.wording import so_many
 
@@ -38,6 +39,10 @@ LEASE = RUN_LIMIT + timedelta(minutes=1)
 # The same for mails that do not wait for a worker: a conversation of ten replies ends before its lease.
 AT_ONCE_CONNECT_SECONDS, AT_ONCE_ANSWER_SECONDS = 5.0, 20.0
 AT_ONCE_LEASE, AT_ONCE_MOST = timedelta(minutes=4), 20
+# Runs at once: a mail server that hangs leaves a process of the worker for webhooks.
+RUNS = 2
+# As long as the client waits for one reply; older leases are of workers that were killed.
+PATIENCE = timedelta(seconds=ANSWER_SECONDS)
 RUN_SECONDS = 20.0  # no further mail is begun after this
 BACKOFF_MINUTES = (1, 2, 5, 10, 30)  # then every 30 minutes
 GIVE_UP_AFTER = timedelta(days=7)
@@ -62,7 +67,9 @@ def send_due(limit: int = 200) -> int:
     be reached ends the run: no mail is to blame, and the next run tries again.
     """
     give_up_old()
-    if not waiting().filter(not_before__lte=database_now()).exists():
+    now = database_now()
+    begun = waiting().filter(lease_until__gt=now + LEASE - PATIENCE)
+    if begun.count() >= RUNS or not waiting().filter(not_before__lte=now).exists():
         return 0
     return _send_each(waiting(), get_connection(), lease=LEASE, limit=limit)
 

@@ -242,6 +242,18 @@ def test_mail_of_a_killed_worker_is_sent_when_its_lease_has_ended(mail_server: M
     assert mail_server.recipients == ["ann@example.com"]
 
 
+def test_server_that_hangs_occupies_two_processes_and_no_third(mail_server: MailServer) -> None:
+    """F3: it stopped all issuance; now not even webhooks wait for it."""
+    write("a", "ann@example.com", "bob@example.com", "zoe@example.com")
+    lease = database_now() + mail.LEASE
+    first, second, _third = OutgoingMail.objects.order_by("pk")
+    OutgoingMail.objects.filter(pk__in=[first.pk, second.pk]).update(lease_until=lease)
+    assert send_due() == 0
+    OutgoingMail.objects.filter(pk=second.pk).update(lease_until=lease - mail.PATIENCE)
+    assert send_due() == 1
+    assert mail_server.recipients == ["zoe@example.com"]
+
+
 def test_server_that_takes_no_mail_for_an_hour_is_an_alert_until_it_does(
     mail_server: MailServer,
 ) -> None:
