@@ -117,16 +117,16 @@ def release_for_answering_cas(turn: Turn | None = None) -> int:
 def _close_alerts_of_working_cas(turn: Turn) -> None:
     """Close the alert of each CA that has issued since a request was last held for it.
 
-    A health page is no proof (it may be fine while orders fail), unless no request needs the CA.
+    A health page is no proof (it may be fine while orders fail), unless no request waits for the CA.
     """
-    unfinished = CertificateRequest.objects.filter(state__in=(S.APPROVED, S.KEY_READY, S.CSR_CREATED))
+    ordering = CertificateRequest.objects.filter(state=S.CSR_CREATED)
     for issuer in Issuer.objects.filter(pk__in=turn.issuers).order_by("pk"):
         alert = open_alert("ca_unavailable", ca_cause(issuer))
         if alert is None or turn.is_over():
             continue
         newest = Certificate.objects.filter(issuer=issuer).order_by("-pk").values_list("issued_at", flat=True).first()
         works = newest is not None and newest > alert.last_seen_at
-        if not works and not unfinished.filter(issuer=issuer).exists():
+        if not works and not ordering.filter(issuer=issuer).exists():
             client = turn.client(issuer)
             works = client is not None and client.is_working()
         if works:
