@@ -267,8 +267,8 @@ def renew_due() -> dict[str, int]:
 def _numbers(done: expiry.Checked) -> dict[str, int]:
     return {
         "checked": done.checked,
-        "renewed": len(done.renewed),
-        "refused": len(done.refused),
+        "renewed": done.counts["renewed"],
+        "refused": done.counts["refused"],
         "left_for_next_run": done.left,
     }
 

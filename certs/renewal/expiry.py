@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from audit.clock import database_now
 from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.errors import Conflict
-from certs.models import Approval, Certificate, CertificateRequest
+from certs.models import Approval, Certificate, CertificateRequest, Issuer, Team
 from certs.models.certificate import RenewalBlocked
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.renewal.budget import Budget, budget_of_run
@@ -50,7 +51,8 @@ from policy.engine import Outcome
 
 log = logging.getLogger(__name__)
 
-CHUNK = 100
+CHUNK = 500
+LISTED = 1000  # in a run's answer
 RUN_SECONDS = 200.0  # below CELERY_TASK_SOFT_TIME_LIMIT; the next run goes on where this one ended
 ONE_NIGHT = timedelta(days=1)
 LONGEST_PAUSE = timedelta(days=1)  # between two tries of a renewal that fails
@@ -62,7 +64,8 @@ class Checked:
     """What one run did.
 
     `asking`: renewals that wait for an approval; `needs_csr`: what only the owner can go on with;
-    `left`: due, and left to the next run because the budget of its CA was spent.
+    `left`: due, and left to the next run because the budget of its CA was spent. The lists hold
+    the first LISTED of each, so that memory stays flat; `counts` has the totals by their names.
     """
 
     checked: int = 0
@@ -71,8 +74,16 @@ class Checked:
     asking: list[Renewal] = field(default_factory=list)
     refused: list[RenewalPlan] = field(default_factory=list)
     needs_csr: list[RenewalPlan] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
     superseded_revoked: int = 0
     reminders: int = 0  # mails written
+
+    def add(self, **more: Sequence[Any]) -> None:
+        """Count what a chunk did, and keep it as long as fewer than LISTED are kept."""
+        for name, items in more.items():
+            self.counts[name] += len(items)
+            kept = getattr(self, name)
+            kept += items[: LISTED - len(kept)]
 
     def answer(self) -> dict[str, Any]:
         """As `check_expiry --json` prints it, with the certificates that there are by now."""
@@ -86,6 +97,11 @@ class Checked:
             "renewed": [_renewed(one, requests[one.request.pk], following.get(one.request.pk)) for one in self.renewed],
             "refused": [_told(plan, "") for plan in self.refused],
             "asked": asked,
+            "totals": {
+                "renewed": self.counts["renewed"],
+                "refused": self.counts["refused"],
+                "asked": self.counts["asking"] + self.counts["needs_csr"],
+            },
             "left_for_next_run": self.left,
             "superseded_revoked": self.superseded_revoked,
             "reminders": self.reminders,
@@ -152,7 +168,7 @@ def renew_due(*, begin: bool = True) -> Checked:
 
 
 def _chunks(rows: Any, is_wanted: Callable[[Candidate], bool]) -> Iterator[list[Candidate]]:
-    """Yield the wanted candidates by the hundred, nearest end first, until the run's time is over."""
+    """Yield the wanted candidates in chunks, nearest end first, until the run's time is over."""
     until = time.monotonic() + RUN_SECONDS
     waiting: list[Candidate] = []
     for page in pages_of(rows):
@@ -171,7 +187,13 @@ def _chunks(rows: Any, is_wanted: Callable[[Candidate], bool]) -> Iterator[list[
 
 def _read(candidates: Sequence[Candidate]) -> list[Certificate]:
     """Return their rows with what a plan needs, in the same order."""
-    rows = Certificate.objects.select_related(*RELATED).in_bulk([one.pk for one in candidates])
+    # Teams and CAs are few: joined to each row they would be read and built hundreds of times.
+    others = [name for name in RELATED if name not in ("team", "issuer")]
+    rows = Certificate.objects.select_related(*others).in_bulk([one.pk for one in candidates])
+    teams = Team.objects.in_bulk({row.team_id for row in rows.values()})
+    issuers = Issuer.objects.in_bulk({row.issuer_id for row in rows.values()})
+    for row in rows.values():
+        row.team, row.issuer = teams[row.team_id], issuers[row.issuer_id]
     return [rows[one.pk] for one in candidates]
 
 
@@ -245,10 +267,12 @@ def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *
     tell_owners([*refused, *needs_csr], actor=SCHEDULE, now=now)
     tell_approvers(asking, now=now)
     note_blocked(certificates, {plan.certificate.pk: _blocked_by(plan) for plan in plans} | stopped, last)
-    done.renewed += [renewal for renewal in begun if renewal not in asking]
-    done.asking += asking
-    done.refused += refused
-    done.needs_csr += needs_csr
+    done.add(
+        renewed=[renewal for renewal in begun if renewal not in asking],
+        asking=asking,
+        refused=refused,
+        needs_csr=needs_csr,
+    )
 
 
 def _is_due(certificate: Certificate, now: datetime) -> bool:

@@ -16,12 +16,13 @@ from audit.log import Actor, Event, record, record_many
 from certs.access.permissions import Authority
 from certs.errors import Conflict, PolicyRefused
 from certs.models import Certificate, CertificateRequest, RequestCSR, new_public_id
+from certs.models.batch import insert_models, new
 from certs.renewal.due import DEAD
 from certs.renewal.plan import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals
 from certs.terms import RequestState as S
 from certs.workflow.answers import answer
 from certs.workflow.canvas import start_on_commit
-from certs.workflow.issuance import validity_data
+from certs.workflow.issuance import MOST_IN_A_CHAIN, validity_data
 from certs.workflow.states import Move, transition_many
 from certs.workflow.succession import SCHEDULE_DOOR, newest_of, stops_lineage
 from keys.lifecycle import blocked_keys
@@ -122,7 +123,7 @@ def living_renewals(certificate_ids: Sequence[int]) -> dict[int, CertificateRequ
 
 @transaction.atomic
 def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = None, door: str, begin: bool = True) -> list[Renewal]:
-    """One request for each plan whose certificate may still be renewed, in one transaction; then one chain for all of them.
+    """One request for each plan whose certificate may still be renewed, in one transaction; then chains for them.
 
     The certificates are locked in id order, so two callers agree: the second finds the first one's requests and answers
     those. A certificate revoked or a key blocked since the plan was made is left out; for a single plan Conflict is raised.
@@ -148,8 +149,10 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
     renewed = {plan.certificate.pk for plan in fresh}
     _cancel_failed([request for request in failed if request.renewed_from_id in renewed], actor=actor, now=now)
     requests = _insert(fresh, actor=actor, user=user, door=door, now=now)
-    if begin and requests:
-        start_on_commit([request.pk for request in requests], bulk=door == SCHEDULE_DOOR)
+    if begin:
+        for first in range(0, len(requests), MOST_IN_A_CHAIN):
+            ids = [request.pk for request in requests[first : first + MOST_IN_A_CHAIN]]
+            start_on_commit(ids, bulk=door == SCHEDULE_DOOR)
     made = {plan.certificate.pk: Renewal(request, plan) for plan, request in zip(fresh, requests, strict=True)}
     answers = [made.get(plan.certificate.pk) or _found(plan, existing) for plan in plans]
     return [renewal for renewal in answers if renewal is not None]
@@ -181,16 +184,20 @@ def _cancel_failed(failed: Sequence[CertificateRequest], *, actor: Actor, now: d
 
 
 def _insert(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any, door: str, now: datetime) -> list[CertificateRequest]:
-    requests = CertificateRequest.objects.bulk_create([_row(plan, user, door, now) for plan in plans])
-    RequestCSR.objects.bulk_create(
-        [
-            RequestCSR(
-                request=request, der=plan.spec.csr_der or b"", spki_der=plan.spec.spki_der, spki_sha256=request.spki_sha256, created_at=now
-            )
-            for request, plan in zip(requests, plans, strict=True)
-            if plan.spec.spki_der is not None
-        ]
-    )
+    requests = [_row(plan, user, door, now) for plan in plans]
+    csrs = [
+        new(
+            RequestCSR,
+            request=request,
+            der=plan.spec.csr_der or b"",
+            spki_der=plan.spec.spki_der,
+            spki_sha256=request.spki_sha256,
+            created_at=now,
+        )
+        for request, plan in zip(requests, plans, strict=True)
+        if plan.spec.spki_der is not None
+    ]
+    insert_models(requests, csrs)
     record_many(
         [Event(EventType.REQUEST_SUBMITTED, r.subject, actor, now, _submitted(r, plan)) for r, plan in zip(requests, plans, strict=True)]
     )
@@ -199,7 +206,8 @@ def _insert(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any, door: str,
 
 def _row(plan: RenewalPlan, user: Any, door: str, now: datetime) -> CertificateRequest:
     certificate, spec = plan.certificate, plan.spec
-    return CertificateRequest(
+    return new(
+        CertificateRequest,
         public_id=new_public_id("req", now),
         state=S.SUBMITTED,
         team=certificate.team,
