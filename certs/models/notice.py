@@ -20,7 +20,7 @@ class OperatorAlert(models.Model):
     closed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     end_notified_at = models.DateTimeField(null=True, blank=True, help_text="When the operators were notified that an outage is over.")
     tried_at = models.DateTimeField(null=True, blank=True, help_text="When the work that fails was last tried again.")
-    trials = models.PositiveSmallIntegerField(default=0)
+    trials = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [

@@ -250,7 +250,7 @@ def test_backend_that_answers_is_available(backend: KeyBackend) -> None:
 
 
 def test_vault_that_cannot_be_reached_is_retryable_and_no_other_backend_is_used(vault_access: Any) -> None:
-    backend = VaultKeyBackend("vault", url="https://127.0.0.1:9", ca_cert=str(vault_access.ca_file), token="hvs.not-a-token", timeout=2)
+    backend = VaultKeyBackend("vault", url="https://127.0.0.1:9", ca_cert=str(vault_access.ca_file), token="hvs.not-a-token")
     with pytest.raises(KeyBackendUnavailable) as caught:
         backend.create("x", FAST, key_id=new_id())
     assert caught.value.retryable is True

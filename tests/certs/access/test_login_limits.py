@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.sessions.models import Session
 
 from audit.clock import database_now
 from audit.models import AuditEvent, AuditSubject
 from certs.access import login_limits
 from certs.access.login_limits import ACCOUNT, ADDRESS, PLACE, PLACE_DAY, attempt, close_windows
 from certs.models import SignInCounter
-from certs.tasks import close_sign_in_windows
 from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db
@@ -196,15 +193,6 @@ def test_rows_are_deleted_when_their_windows_end() -> None:
     end_windows()
     close_windows()
     assert list(SignInCounter.objects.values_list("kind", flat=True)) == ["known"]
-
-
-def test_expired_sessions_are_deleted_on_the_same_schedule() -> None:
-    """M7: `django_session` grew without end."""
-    now = database_now()
-    for key, ends in (("old", now - timedelta(hours=1)), ("new", now + timedelta(hours=1))):
-        Session.objects.create(session_key=key, session_data="", expire_date=ends)
-    close_sign_in_windows()
-    assert list(Session.objects.values_list("session_key", flat=True)) == ["new"]
 
 
 def test_a_name_is_kept_as_a_keyed_hash_only() -> None:
