@@ -26,10 +26,14 @@ def csr_command(plan: RenewalPlan) -> str:
     file = re.sub(r"[^A-Za-z0-9.-]", "_", first.replace("*", "wildcard"))
     # A subject is `/type=value` each; a slash in the value would begin another one.
     subject = "/CN=" + first.replace("\\", "\\\\").replace("/", "\\/").replace("+", "\\+")
-    return (
-        f"openssl req -new -newkey {key} -nodes -keyout {shlex.quote(file + '.key')} "
-        f"-out {shlex.quote(file + '.csr')} -subj {shlex.quote(subject)} "
-        f"-addext {shlex.quote('subjectAltName=' + ','.join(names))}"
+    # Lines that a mail program need not break.
+    return " \\\n  ".join(
+        (
+            f"openssl req -new -newkey {key} -nodes",
+            f"-keyout {shlex.quote(file + '.key')} -out {shlex.quote(file + '.csr')}",
+            f"-subj {shlex.quote(subject)}",
+            f"-addext {shlex.quote('subjectAltName=' + ','.join(names))}",
+        )
     )
 
 

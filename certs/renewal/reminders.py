@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from certs.inventory.filters import CertificateFilter
 from certs.models import Certificate, ExpiryReminder, OutgoingMail
 from certs.models.certificate import RenewalBlocked
 from certs.notifications.audience import Audience, operators, owner_of, security_team, team_of, to_addresses
@@ -207,7 +208,14 @@ def _send(recipient: str, digest: Digest, now: datetime) -> int:
         audience=to_addresses([recipient]),  # choices were applied when the circles were made
         subject=f"Expired: {names}" if expired else f"Ends {days_left(first.ends, now)}: {names}",
         template="reminder",
-        context={"lines": lines, "total": total, "more": total - len(lines), "now": now, "expired": expired},
+        context={
+            "lines": lines,
+            "total": total,
+            "more": total - len(lines),
+            "list_path": CertificateFilter(state="expired" if expired else "needs_you").url(),
+            "now": now,
+            "expired": expired,
+        },
         now=now,
         certificates=digest.for_webhooks,
     )

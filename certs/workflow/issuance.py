@@ -27,7 +27,7 @@ from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_publi
 from certs.models.batch import insert_models, instances, new, select_query
 from certs.requests.refused_secrets import refuse_secrets
 from certs.terms import RequestState
-from certs.workflow.advice import advice_on
+from certs.workflow.advice import advice_on, schedule_notes
 from certs.workflow.canvas import start_on_commit
 from certs.workflow.facts import Asked, evaluate_many, facts_queries
 from certs.x509.profiles import PROFILE_NAMES
@@ -100,6 +100,7 @@ def preview(specs: Sequence[CertificateSpec], *, requester: Requester) -> Previe
         if ending and ending.refusal:
             raise Conflict(ending.refusal, field="validity_days", next_step="Ask the operators of the portal.")
     notes = dict.fromkeys(note for spec in specs for note in advice_on(spec, issuer, now=now))
+    notes |= dict.fromkeys(schedule_notes(specs))
     return Preview(tuple(specs), tuple(decisions), version.version, endings, tuple(notes))
 
 
