@@ -177,6 +177,7 @@ def by_page(portal: Portal, certificate: Certificate) -> dict[str, list[tuple[st
         "comment": [(f"/certificates/{certificate.cert_id}/revoke/", {"reason": "superseded"})],
         "purpose": [(f"/certificates/{certificate.cert_id}/describe/", {})],
         "renewal_off_reason": [(f"/certificates/{certificate.cert_id}/describe/", {"renewal": "off"})],
+        "url": [("/teams/web/webhooks/", {"name": "n"})],
         "common_name": [("/plan/", form)],
         "sans": [("/plan/", form)],
         "validity_days": [("/plan/", form)],
@@ -272,7 +273,7 @@ COMMANDS: dict[str, list[str]] = {
     "roll_over_ca": [],
     "unblock_key": ["--reason=x", "--as=carol"],
 }
-_NO_TEXT = {"check_csr", "check_expiry", "publish_crl", "reconcile_status", "register"}
+_NO_TEXT = {"check_csr", "check_expiry", "compliance_report", "publish_crl", "reconcile_status", "register"}
 
 
 def _options(name: str) -> Iterator[list[str]]:
