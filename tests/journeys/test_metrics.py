@@ -121,6 +121,7 @@ def test_prometheus_finds_the_series_of_every_alarm_that_the_documentation_recom
     """M2: scraped over plain HTTP under the service's name, as Prometheus does it beside the containers."""
     publish_everything()
     ensure_schedules(actor=SYSTEM, now=database_now())
+    count_states()
     settings.AUDIT_HOME = tmp_path
     ensure_sealing_key()
     seal()
