@@ -1,4 +1,4 @@
-"""A clock that tests move: the database's, which is the clock of record, and Python's with it."""
+"""A clock that tests move: PostgreSQL's, which is the clock of record, and Python's with it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 import time_machine
 from django.db import connection
 
-from audit.vendor import on_postgresql
-
 # Found before PostgreSQL's own function by sessions whose search_path names this schema first.
 _CLOCK = """
 CREATE SCHEMA IF NOT EXISTS moved_clock;
@@ -18,13 +16,6 @@ CREATE OR REPLACE FUNCTION moved_clock.clock_timestamp() RETURNS timestamptz LAN
 $$ SELECT current_setting('moved_clock.now')::timestamptz $$;
 SET search_path = moved_clock, pg_catalog, public;
 """
-
-
-def _strftime(form: str, moment: str) -> str:
-    """SQLite's strftime for the moment 'now', to the second."""
-    if moment != "now":
-        raise ValueError("only the clock is moved")
-    return datetime.now(tz=UTC).strftime(form.replace("%f", "%S.000"))
 
 
 class MovedClock:
@@ -46,9 +37,8 @@ class MovedClock:
         return moment
 
     def _set(self) -> None:
-        if on_postgresql():
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('moved_clock.now', %s, false)", [self.now.isoformat()])
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('moved_clock.now', %s, false)", [self.now.isoformat()])
 
     def stop(self) -> None:
         self._traveller.stop()
@@ -62,19 +52,12 @@ def tomorrow_at(hour: int) -> datetime:
 @contextmanager
 def moved_clock(start: datetime) -> Iterator[MovedClock]:
     """Stop the clock at `start` for the block."""
-    if on_postgresql():
-        with connection.cursor() as cursor:
-            cursor.execute(_CLOCK)
-    else:
-        connection.ensure_connection()
-        connection.connection.create_function("strftime", 2, _strftime)
+    with connection.cursor() as cursor:
+        cursor.execute(_CLOCK)
     clock = MovedClock(start)
     try:
         yield clock
     finally:
         clock.stop()
-        if on_postgresql():
-            with connection.cursor() as cursor:
-                cursor.execute("RESET search_path; DROP SCHEMA moved_clock CASCADE")
-        else:
-            connection.close()  # forgets the function
+        with connection.cursor() as cursor:
+            cursor.execute("RESET search_path; DROP SCHEMA moved_clock CASCADE")

@@ -22,7 +22,7 @@ from tests.certs.workflow.life import issued, walk
 from tests.twins.ca import TwinCAClient
 from tests.twins.clock import MovedClock, moved_clock, tomorrow_at
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db(transaction=True)  # the clock is PostgreSQL's
 MakeSpec = Callable[..., CertificateSpec]
 LIVES = (1, 2, 7, 47, 90, 397)
 NIGHT = timedelta(hours=2)

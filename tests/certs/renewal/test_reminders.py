@@ -22,7 +22,7 @@ from tests.certs.workflow.life import SYSTEM, brought, issued, new_policy, renew
 from tests.certs.workflow.test_renewal import people
 from tests.twins.clock import MovedClock, moved_clock, tomorrow_at
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+pytestmark = pytest.mark.django_db(transaction=True)  # the clock is PostgreSQL's
 MakeSpec = Callable[..., CertificateSpec]
 OPERATORS = "pki-operators@example.com"
 
