@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from django.db import transaction
@@ -61,6 +61,8 @@ def schedules() -> Iterator[Schedule]:
 
 
 ALL = list(schedules())
+# Those that differ only in where worker B stops, in the order of its boundaries.
+GROUPS = [list(group) for _, group in itertools.groupby(ALL, key=lambda one: replace(one, b=None))]
 PARTS = 8
 
 
@@ -87,7 +89,8 @@ def interfere(request: CertificateRequest, what: str) -> None:
             mark_compromised(request.spki_sha256, "reported", now=database_now(), actor=Actor("user", "owner"))
 
 
-def run(schedule: Schedule, requester: Requester, spec: CertificateSpec, lanes: tuple[Lane, Lane], ca: TwinCAClient) -> None:
+def run(schedule: Schedule, requester: Requester, spec: CertificateSpec, lanes: tuple[Lane, Lane], ca: TwinCAClient) -> bool:
+    """Return whether worker B came to its stop. Where it was done before, all later stops are this very schedule again."""
     first, second = lanes
     (request,) = submit_many([spec], requester=requester)
     ids = [request.pk]
@@ -103,6 +106,7 @@ def run(schedule: Schedule, requester: Requester, spec: CertificateSpec, lanes: 
     where = second.start(lambda: walk(ids))
     for _ in range(schedule.b if schedule.b is not None else 0):
         where = second.go_on() if where else None
+    stopped = schedule.b is None or second.at is not None
     if schedule.b is not None and second.at:
         second.crash()
     second.finish()
@@ -118,6 +122,7 @@ def run(schedule: Schedule, requester: Requester, spec: CertificateSpec, lanes: 
             break
     assert is_settled(request), f"stands at {request.state}"
     assert_balanced(request, ca)
+    return stopped
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -127,12 +132,17 @@ def test_schedule_leaves_balanced_books(
 ) -> None:
     conduct()
     lanes = (Lane("worker A"), Lane("worker B"))
+    numbers = itertools.count()
     try:
-        for number, schedule in enumerate(ALL[part::PARTS]):
-            try:
-                run(schedule, twin_portal, make_spec(f"s{part}-{number}.example.com"), lanes, twin_ca)
-            except BaseException as exc:
-                raise AssertionError(f"this schedule fails: {schedule}: {exc!r}") from exc
+        for group in GROUPS[part::PARTS]:
+            for schedule in group:
+                spec = make_spec(f"s{part}-{next(numbers)}.example.com")
+                try:
+                    stopped = run(schedule, twin_portal, spec, lanes, twin_ca)
+                except BaseException as exc:
+                    raise AssertionError(f"this schedule fails: {schedule}: {exc!r}") from exc
+                if not stopped:
+                    break
     finally:
         for lane in lanes:
             lane.close()
