@@ -32,12 +32,18 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def held(worker: None, twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec) -> CertificateRequest:
+def held(worker: None, twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec, settings: Any) -> CertificateRequest:
+    """After as many retries as ever, but without their pauses."""
+    settings.PKI_CA_RETRY_SECONDS = (0, 0, 0)
     twin_ca.reachable = False
     return wait(submit(make_spec("down.example.com"), requester=twin_portal), seconds=30)
 
 
-def test_ca_that_is_down_is_tried_again_after_1_2_and_4_seconds(held: CertificateRequest) -> None:
+def test_ca_that_is_down_is_tried_again_after_1_2_and_4_seconds(
+    worker: None, twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec
+) -> None:
+    twin_ca.reachable = False
+    held = wait(submit(make_spec("down.example.com"), requester=twin_portal), seconds=30)
     opened = list(Attempt.objects.filter(request=held, step="submit").order_by("number").values_list("opened_at", flat=True))
     pauses = [(later - earlier).total_seconds() for earlier, later in pairwise(opened)]
     assert [round(pause) for pause in pauses] == [1, 2, 4]

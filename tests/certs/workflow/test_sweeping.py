@@ -29,7 +29,7 @@ from tests.certs.workflow.bulk.orders import drafted
 MakeSpec = Callable[..., CertificateSpec]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]  # with PostgreSQL the broker is a real Redis
 AFTER_SECONDS = django_settings.PKI_SWEEP_AFTER_SECONDS
-AN_HOUR = 3600 // 5  # of sweeps
+SWEEPS = 60  # five minutes of them; once the queue is full, one does what the last one did
 
 
 @pytest.fixture(autouse=True)
@@ -54,12 +54,12 @@ def long_ago() -> None:
     CertificateRequest.objects.update(state_changed_at=database_now() - timedelta(minutes=5))
 
 
-def test_an_hour_without_workers_does_not_fill_the_queue(twin_portal: Requester, make_spec: MakeSpec) -> None:
+def test_sweeps_without_workers_do_not_fill_the_queue(twin_portal: Requester, make_spec: MakeSpec) -> None:
     submit_many([make_spec(f"n{n}.example.com") for n in range(3)], requester=twin_portal)
     CertificateRequest.objects.update(losses=8)  # each in a chain of its own
     long_ago()
     assert waiting("policy") == 1
-    for _ in range(AN_HOUR):
+    for _ in range(SWEEPS):
         restart_standing()
     assert (waiting("policy"), room_in("policy")) == (5, 0)
     app.control.purge()  # Redis came back empty
@@ -90,7 +90,7 @@ def test_chunks_that_never_began_are_not_sent_for_ever(twin_portal: Requester, m
     app.control.purge()
     lane = queue_of("certs.tasks.make_chunk", bulk=True)
     assert (dispatching.dispatch(), waiting(lane)) == (4, 4)
-    for _ in range(AN_HOUR):
+    for _ in range(SWEEPS):
         dispatching.sweep_chunks()
     assert waiting(lane) == 5
     app.control.purge()
