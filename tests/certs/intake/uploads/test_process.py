@@ -25,6 +25,8 @@ from certs.intake.uploads.process import ROOT, _believed
 from certs.intake.uploads.wire import line_to_wire
 from tests.certs.intake.uploads.examples import csr, one, read, refusal, upload
 
+# One worker of pytest-xdist sets this up once.
+pytestmark = pytest.mark.xdist_group("upload process")
 CHILD = "certs.intake.uploads.child"
 CANNOT_BE_READ = "The file cannot be read: it is damaged, or made in a way that is not understood here."
 
