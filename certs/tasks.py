@@ -29,7 +29,6 @@ from certs.workflow import destruction, holding, recovery, revoking, steps, succ
 from certs.workflow.bulk import chunks, dispatching, drafting
 from certs.workflow.canvas import queue_of, room_in, start_remote
 from certs.workflow.steps.keys import KeysUnavailable
-from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -273,15 +272,10 @@ def _numbers(done: expiry.Checked) -> dict[str, int]:
     }
 
 
-@shared_task(bind=True, max_retries=3, default_retry_delay=600)
-def weekly_report(self: Any) -> bool:
-    """A report that fails is an alert, and is tried again every ten minutes; the claim of its week makes that harmless."""
-    try:
-        return keeping.weekly_report()
-    except INTERRUPTIONS:
-        raise
-    except Exception as exc:
-        raise self.retry(exc=exc) from exc
+@shared_task
+def weekly_report() -> bool:
+    """A report that fails is an alert, and the due table repeats it."""
+    return keeping.weekly_report()
 
 
 # A slow server may take minutes for one mail; a lease is longer than this limit.
