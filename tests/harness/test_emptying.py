@@ -101,39 +101,3 @@ def test_django_s_flush_is_the_exception(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(emptying, "_flushed", lambda _connection: pytest.fail("flushed"))
     end_of_test()
     assert Team.objects.count() == 0
-
-
-def test_rows_of_a_fixture_are_put_back_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    def teams() -> list[Any]:
-        return list(Team.objects.values_list("pk", "slug", "members", "members__groups__name"))
-
-    def fixture() -> None:
-        team = Team.objects.create(slug="web", name="Web")
-        team.members.add(get_user_model().objects.create_user("dora"))
-        team.members.get().groups.add(Group.objects.get(name="auditor"))
-
-    end_of_test()
-    made = emptying.make(connection, fixture)
-    assert made is not None
-    (written, counts, events) = teams(), left(), list(AuditEvent.objects.order_by("id").values())
-    assert not made.put_back(connection), "there are rows already"
-    end_of_test()
-    assert made.put_back(connection)
-    assert (teams(), left(), list(AuditEvent.objects.order_by("id").values())) == (written, counts, events)
-    assert Team.objects.create(slug="next", name="Next").pk > written[0][0]
-    assert emptying.make(connection, lambda: None) is None, "not all rows are this fixture's"
-    end_of_test()
-    monkeypatch.setattr(emptying, "_MADE_FOR_SECONDS", -1)
-    assert not made.put_back(connection), "they are too old"
-
-
-def test_rows_of_a_fixture_are_not_put_back_beside_other_roles() -> None:
-    def fixture() -> None:
-        Team.objects.create(slug="web", name="Web")
-
-    end_of_test()
-    made = emptying.make(connection, fixture)
-    assert made is not None
-    Group.objects.create(name="own")
-    end_of_test()
-    assert not made.put_back(connection)

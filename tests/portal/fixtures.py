@@ -11,11 +11,8 @@ import pytest
 from celery.contrib.testing.worker import start_worker
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from django.conf import UserSettingsHolder
-from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db import connection
 
 from audit.clock import database_now
 from audit.log import Actor
@@ -32,7 +29,6 @@ from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
 from tests.certs.x509.checkers import assert_certificate_is_sound
-from tests.harness.plugin.emptying import Made, make
 
 PASSWORD = "correct horse battery"
 SYSTEM = Actor("system", "test")
@@ -53,29 +49,13 @@ class Portal:
         return secret
 
 
-_made: Made | None = None
-
-
 @pytest.fixture
 def portal(db: None, settings: Any) -> Iterator[Portal]:
     """Whatever a test issues here is judged at its end by three programs that did not make it."""
-    global _made  # noqa: PLW0603 - a tenth of a second for each of a thousand tests
-    wrapped = django_settings._wrapped  # type: ignore[misc] # Django's own, but not in its types
-    as_they_are = not isinstance(wrapped, UserSettingsHolder)  # no setting is another test's own
     settings.PKI_CA_API_INLINE, settings.PKI_EMBEDDED = True, False  # commands use the test's worker, not one of their own
     forget_tokens()
     forget_clients()
     forget_backends()
-    if not as_they_are:
-        _fill()
-    elif _made is None or not _made.put_back(connection):
-        _made = make(connection, _fill)
-    people = {user.username: user for user in get_user_model().objects.filter(username__in=("alice", "bob", "carol"))}
-    yield Portal(Team.objects.get(slug="web"), **people)
-    assert_inventory_is_sound()
-
-
-def _fill() -> None:
     now = database_now()
     publish_version(draft_version("default", DEFAULT_V2_3, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
     Profile.objects.create(name="tls-server", ekus=["serverAuth"])
@@ -91,6 +71,8 @@ def _fill() -> None:
         [Domain(name="example.com", team=web), Domain(name="example.test", team=web), Domain(name="other.test", team=other)]
     )
     ensure_own_ca(name="Internal-CA-Prod", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
+    yield Portal(web, **people)
+    assert_inventory_is_sound()
 
 
 def assert_inventory_is_sound() -> None:

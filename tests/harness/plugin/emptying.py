@@ -7,9 +7,8 @@ and leave what `migrate` wrote alone. Where one did not, `flush` puts it right a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
@@ -32,10 +31,6 @@ class _Flushed:
     rows: dict[str, list[Any]]  # by table: what `migrate` writes
     empty: list[str]  # all other tables
     triggers: list[Any]
-
-    def is_all(self, connection: BaseDatabaseWrapper) -> bool:
-        """Return whether nothing was written since; what `migrate` wrote is not looked at."""
-        return _known.get(connection.alias) is self and not _written(connection, self.empty)
 
 
 def _rows(connection: BaseDatabaseWrapper, statement: str) -> list[Any]:
@@ -104,52 +99,6 @@ def _empty(connection: BaseDatabaseWrapper, flush: Callable[[], None]) -> None:
     with flush_lifts_triggers(connection):
         flush()
     _known[connection.alias] = _flushed(connection)
-
-
-@dataclass(frozen=True)
-class Made:
-    """Rows that a fixture made in an empty database, to be put into it again for another test.
-
-    A test may judge how old they are, so they are used for half a minute only.
-    """
-
-    flushed: _Flushed  # their foreign keys may point at what `migrate` wrote
-    tables: dict[str, tuple[list[str], list[Any]]]  # names of columns, and rows
-    made_at: float = field(default_factory=time.monotonic)
-
-    def put_back(self, connection: BaseDatabaseWrapper) -> bool:
-        """Return False where the database is not empty, or the rows would not fit into it any more."""
-        if time.monotonic() > self.made_at + _MADE_FOR_SECONDS or not self.flushed.is_all(connection):
-            return False
-        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute("SET LOCAL session_replication_role = replica")
-            for table, (columns, rows) in self.tables.items():
-                names = ", ".join(connection.ops.quote_name(column) for column in columns)
-                each = ", ".join(f"({', '.join(['%s'] * len(columns))})" for _ in rows)
-                statement = f"INSERT INTO {connection.ops.quote_name(table)} ({names}) VALUES {each}"
-                cursor.execute(statement, [value for row in rows for value in row])
-            if connection.vendor == "postgresql":
-                cursor.execute("SET LOCAL session_replication_role = DEFAULT")
-        return True
-
-
-_MADE_FOR_SECONDS = 30
-
-
-def make(connection: BaseDatabaseWrapper, fixture: Callable[[], None]) -> Made | None:
-    """Let a fixture make its rows. Return them, unless others were there already."""
-    flushed = _known.get(connection.alias)
-    alone = flushed is not None and flushed.is_all(connection)
-    fixture()
-    if flushed is None or not alone:
-        return None
-    tables = {}
-    for table in _written(connection, flushed.empty):
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)} ORDER BY 1")
-            tables[table] = ([column[0] for column in cursor.description], list(cursor.fetchall()))
-    return Made(flushed, tables)
 
 
 def empty_quickly() -> None:
