@@ -1,11 +1,14 @@
 """Notices of the expiry check: to owners of what cannot be renewed, to approvers of what waits for them.
 
-Each mail has a key of its own, so that runs every quarter of an hour notify of each thing once.
+Each mail has a key of its own, so that runs every quarter of an hour notify of each thing once. Where
+many certificates of a team are concerned, as after a new policy version, each person has them in the
+one digest of the day (`certs.renewal.reminders`) and gets no mail for each.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -23,6 +26,8 @@ from certs.renewal.plan import RenewalPlan, Verdict
 from certs.renewal.reminders import note_told
 from certs.renewal.renew import Renewal
 
+ALONE = 5  # certificates of one team for which each has a mail of its own
+
 
 @transaction.atomic
 def tell_owners(plans: Sequence[RenewalPlan], *, actor: Actor, now: datetime) -> None:
@@ -34,7 +39,12 @@ def tell_owners(plans: Sequence[RenewalPlan], *, actor: Actor, now: datetime) ->
     keys = {_key(plan): plan for plan in plans}
     known = set(OutgoingMail.objects.filter(dedup_key__in=keys).values_list("dedup_key", flat=True))
     fresh = {key: plan for key, plan in keys.items() if key not in known}
-    for key, plan in fresh.items():
+    of_team = Counter(plan.certificate.team_id for plan in fresh.values())
+    alone = {key: plan for key, plan in fresh.items() if of_team[plan.certificate.team_id] <= ALONE}
+    # Of the others no mail says that they are known: the mark of the last run does.
+    in_digest = [plan for key, plan in fresh.items() if key not in alone and not plan.certificate.renewal_blocked]
+    record_many([_refused(plan, actor, now) for plan in (*alone.values(), *in_digest)])
+    for key, plan in alone.items():
         certificate = plan.certificate
         needs_csr = plan.verdict is Verdict.NEEDS_CSR
         subject = "needs a new CSR" if needs_csr else "cannot be renewed as it is"
@@ -55,7 +65,6 @@ def tell_owners(plans: Sequence[RenewalPlan], *, actor: Actor, now: datetime) ->
             certificates=[certificate],
         )
         note_told(certificate, audience.recipients(Topic.RENEWAL_FAILED), now=now)
-    record_many([_refused(plan, actor, now) for plan in fresh.values()])
 
 
 def _key(plan: RenewalPlan) -> str:
@@ -89,9 +98,13 @@ def tell_approvers(renewals: Sequence[Renewal], *, now: datetime) -> None:
 def tell_failed(failed: Sequence[tuple[CertificateRequest, Certificate]], *, now: datetime) -> None:
     """Notify owners, teams and operators why a renewal failed, which is now tried anew.
 
-    Once for each cause: what fails for the same reason every night is in the reminders.
+    Once for each cause: what fails for the same reason every night is in the reminders, and so are
+    many of one team.
     """
+    of_team = Counter(certificate.team_id for _, certificate in failed)
     for request, certificate in failed:
+        if of_team[certificate.team_id] > ALONE:
+            continue
         cause = hashlib.sha256(request.error.encode()).hexdigest()[:16]
         tell(
             Topic.RENEWAL_FAILED,

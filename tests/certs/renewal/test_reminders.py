@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 
+from audit.events import EventType
+from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, OperatorAlert, OutgoingMail, Team
 from certs.notifications.alerts import close_by_hand
 from certs.renewal import expiry
 from certs.renewal.expiry_alerts import keep_expiry_alerts
+from certs.renewal.expiry_mail import ALONE
 from certs.terms import RevocationReason
 from certs.workflow.issuance import Requester
 from certs.workflow.revocation import request_revocation
@@ -118,6 +121,19 @@ def test_one_digest_for_each_person_and_day(twin_portal: Requester, make_spec: M
     Certificate.objects.filter(common_name="late.example.com").update(renewal_off_reason="a test", alert_at=clock.now)
     expiry.check_expiry(begin=False)
     assert len(reminders()) == 4  # the security team's first; the others had theirs today
+
+
+def test_many_of_a_team_that_the_policy_stops_are_one_mail_a_person(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
+    """A new policy version that concerned 10,000 certificates would have been 20,000 mails."""
+    many = [owned_by(alice, issued(brought(f"host-{number}.example.com"), twin_portal)) for number in range(ALONE + 1)]
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 60)
+    nights(clock, 2)
+    (mail,) = OutgoingMail.objects.filter(recipient="alice@example.com", topic__in=("renewal-failed", "expiring"))
+    for certificate in many:
+        assert certificate.common_name in mail.body
+    refusals = AuditEvent.objects.filter(event=EventType.CERTIFICATE_RENEWAL_REFUSED)
+    assert refusals.count() == len(many)
 
 
 def test_certificates_that_the_portal_renews_remind_nobody(
