@@ -19,7 +19,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from audit.changes import UNATTRIBUTED, Change, actor_of, change_recorded
 from audit.clock import database_now
 from audit.log import Actor
-from certs.models import Domain, Team
+from certs.models import ApiToken, Domain, Team
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import Audience, team_of, to_addresses, to_user
 from certs.notifications.notices import tell
@@ -99,6 +99,12 @@ def _members_changed(
         audience = to_user(user) | to_addresses([team.email])
         what = f"{user} was {verb} as a member of team {team.name}"
         _tell_power(what, audience, actor_of(instance))
+
+
+def tell_token_made(token: ApiToken, *, actor: Actor) -> None:
+    """Notify the user of a token, who may not be the one who made it. Needs the transaction that made it."""
+    what = f"An API token was made for your account: {token.name} ({token.prefix}…), team {token.team.name}"
+    _tell_power(what, to_user(token.user), actor)
 
 
 _VERBS = {"post_add": "added", "post_remove": "removed"}

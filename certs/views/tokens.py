@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
@@ -13,6 +14,7 @@ from certs.access.api_tokens import MOST_DAYS, SCOPES, create_token, revoke_toke
 from certs.access.membership import teams_of
 from certs.errors import InputRefused, NotFound
 from certs.models import ApiToken
+from certs.notifications.changes_of_power import tell_token_made
 from certs.requests.refused_secrets import refuse_secrets
 from certs.views.doors import actor_of, authority_of, page, requester_of
 
@@ -43,9 +45,12 @@ def _made(request: HttpRequest) -> str:
     team = requester_of(request, given.get("team", "")).team
     refuse_secrets(name, actor=actor_of(request), team=team.slug, field="name", channel="portal")
     expires = database_now() + timedelta(days=int(days))
-    _, secret = create_token(
-        user=request.user, team=team, name=name, scopes=given.getlist("scopes"), expires_at=expires, actor=actor_of(request)
-    )
+    actor = actor_of(request)
+    with transaction.atomic():
+        token, secret = create_token(
+            user=request.user, team=team, name=name, scopes=given.getlist("scopes"), expires_at=expires, actor=actor
+        )
+        tell_token_made(token, actor=actor)
     return secret
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.test import Client
 
 from audit.changes import attribute
 from audit.log import Actor
@@ -81,3 +83,17 @@ def test_sign_in_and_other_saves_are_no_change_of_rights(ann: Any) -> None:
     ann.save()
     ann.groups.add(*Group.objects.none())
     assert mails() == []
+
+
+def test_api_token_that_was_made(ann: Any, client: Client) -> None:
+    """Whoever sits at a session of yours and makes a token is found out; the mail holds nothing of its secret."""
+    team = Team.objects.create(slug="web", name="Web")
+    attribute(team, CAROL)
+    team.members.add(ann)
+    OutgoingMail.objects.all().delete()
+    client.force_login(ann)
+    page = client.post("/tokens/", {"name": "deploy", "team": "web", "scopes": "certificates:issue", "days": "9"}).content.decode()
+    (secret,) = re.findall(r"pkip_[A-Za-z0-9_-]{40,}", page)
+    (mail,) = OutgoingMail.objects.filter(topic=Topic.POWER, recipient="ann@example.com")
+    assert "deploy" in mail.subject
+    assert secret not in mail.body + mail.html
