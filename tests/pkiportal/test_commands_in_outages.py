@@ -31,6 +31,7 @@ ARGUMENTS = {
     "distrust_ca": ["Internal-CA-Prod", "--reason", "superseded"],
     "identify_user": ["alice", "--person-id", "a"],
     "issue": ["Issue TLS certificate for api.example.com"],
+    "register": ["--output", os.devnull],
     "renew": ["cert-1"],
     "resume": ["resume-1"],
     "revoke": ["cert-1", "--reason", "superseded"],
