@@ -7,6 +7,7 @@ RUN pip install --no-cache-dir --require-hashes -r requirements.txt
 # Named one by one, as in .dockerignore: a file that lies beside them (secrets, a dump) is never copied.
 COPY manage.py .
 COPY pkiportal/ pkiportal/
+COPY db/ db/
 COPY audit/ audit/
 COPY keys/ keys/
 COPY policy/ policy/

@@ -13,9 +13,9 @@ class AuditConfig(AppConfig):
 
     def ready(self) -> None:
         from audit.checks import check_triggers  # noqa: PLC0415 - models are ready only now
-        from audit.messages import keep_plans  # noqa: PLC0415
         from audit.triggers import install_after_migrate  # noqa: PLC0415
+        from db.pipeline import keep_plans  # noqa: PLC0415
 
         register(check_triggers, Tags.database)
-        connection_created.connect(keep_plans, dispatch_uid="audit.messages")
+        connection_created.connect(keep_plans, dispatch_uid="db.pipeline")
         post_migrate.connect(install_after_migrate, sender=self, dispatch_uid="audit.triggers")

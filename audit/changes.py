@@ -23,9 +23,9 @@ from django.db.models import Model, QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 from django.dispatch import Signal
 
-from audit.clock import database_now
 from audit.events import Actor, EventType, Value, recordable
 from audit.log import record
+from db.clock import database_now
 
 # Whoever wrote a row without saying so: a shell, a third-party command, a cascade.
 UNATTRIBUTED = Actor("system", "unattributed")

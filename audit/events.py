@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-from audit.json_text import json_encoder
+from db.json_text import json_encoder
 
 Scalar: TypeAlias = str | int | bool | None
 Value: TypeAlias = Scalar | Sequence[Scalar]
@@ -201,7 +201,7 @@ def check_event(event: Event) -> None:
     _check_name("subject", event.subject)
     _check_actor(event.actor)
     if getattr(event.at, "tzinfo", None) is None:
-        raise EventRefused(f"{event.event}: `at` must be an aware datetime; take it from audit.clock.database_now().")
+        raise EventRefused(f"{event.event}: `at` must be an aware datetime; take it from db.clock.database_now().")
     if type(event.data) is not dict and not isinstance(event.data, Mapping):  # nearly always a dict, which is quick to see
         raise EventRefused(f"{event.event}: `data` must be a mapping of named fields.")
     if len(event.data) > MAX_FIELDS:

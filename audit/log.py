@@ -15,10 +15,10 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from audit.batches import Query, Rows, among_texts, ask, ids_of, ids_query, insert_together, text_list
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
-from audit.gathering import NOTHING, Afterwards, Foreseen, Group, gathering
-from audit.vendor import on_postgresql
+from audit.unit_of_work import NOTHING, Afterwards, Foreseen, Group, gathering
+from db.backend import on_postgresql
+from db.sql import Query, Rows, among_texts, ask, ids_of, ids_query, insert_together, text_list
 
 __all__ = [
     "Actor",
@@ -48,7 +48,7 @@ def record(event: EventType, *, subject: str, actor: Actor, at: datetime, data: 
 
 
 def record_many(events: Sequence[Event]) -> None:
-    """Record events, in order, in the open transaction. `at` should come from `audit.clock.database_now()`.
+    """Record events, in order, in the open transaction. `at` should come from `db.clock.database_now()`.
 
     Raises `NoTransaction` outside `transaction.atomic()`, `EventRefused` for an event that must not be stored, and the database's own
     errors. After any of them the surrounding transaction can only roll back, even if a caller swallows the exception: no change

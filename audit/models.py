@@ -10,7 +10,7 @@ from audit.events import MAX_NAME_CHARS
 
 
 class AppendOnly(models.Model):
-    """A row that only `audit.log` or `audit.sequencer` writes, with their own statements; the ORM may read it."""
+    """A row that only `audit.log` or `audit.transparency.sealer` writes, with their own statements; the ORM may read it."""
 
     class Meta:
         abstract = True

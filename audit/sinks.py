@@ -15,8 +15,8 @@ from typing import IO, Protocol, cast
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from audit.note import read_statement, split_notes
-from audit.signer import audit_home
+from audit.transparency.checkpoint import read_statement, split_notes
+from audit.transparency.signing_key import audit_home
 
 # A note is about 200 bytes; the last one is found in the file's tail without reading the rest.
 _TAIL_BYTES = 8192

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from audit.sequencer import SEAL_LIMIT
-from audit.sequencer import seal as seal_now
+from audit.transparency.sealer import SEAL_LIMIT
+from audit.transparency.sealer import seal as seal_now
 
 
 @shared_task(name="audit.tasks.seal")

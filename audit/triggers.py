@@ -1,6 +1,6 @@
 """The database triggers that make the ledger append-only, on PostgreSQL and SQLite: their text, how to put them in place, how to check.
 
-The owner of the tables can still drop a trigger. That is why `audit.verify` looks for them, and why the log is sealed besides.
+The owner of the tables can still drop a trigger. That is why `audit.verification.verify` looks for them, and why the log is sealed besides.
 """
 
 from __future__ import annotations

@@ -20,16 +20,16 @@ from bench.csrs import make_csr
 from bench.machine import row, spread, timed
 from bench.portal import requester, workers
 from certs.access.permissions import Authority
-from certs.ca.creation import ensure_own_ca
-from certs.intake.spec import CertificateSpec
-from certs.intake.uploads.lines import Line
+from certs.bulk import dispatch
+from certs.bulk.chunk import make_chunk
+from certs.bulk.draft import draft
+from certs.bulk.progress import counts
+from certs.bulk.submit import submit_order
+from certs.ca.local.setup import ensure_own_ca
+from certs.issuance import steps
 from certs.models import BulkOrder
-from certs.workflow import steps
-from certs.workflow.bulk import dispatching
-from certs.workflow.bulk.chunks import make_chunk
-from certs.workflow.bulk.drafting import draft
-from certs.workflow.bulk.progress import counts
-from certs.workflow.bulk.submission import submit_order
+from certs.spec import CertificateSpec
+from certs.uploads.line import Line
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
 
@@ -136,10 +136,10 @@ def _vault_calls(order: BulkOrder) -> int:
 
     submit_order(order, authority=Authority(Actor("command", "bench")))
     with patch.object(requests.Session, "send", counted):
-        while dispatching.dispatch() or order.chunks.filter(state="queued").exists():
+        while dispatch.dispatch() or order.chunks.filter(state="queued").exists():
             for chunk in order.chunks.filter(state="queued"):
                 steps.submit_to_ca(make_chunk(chunk.pk), complete=True)
-                dispatching.end_chunk(chunk.pk)
+                dispatch.end_chunk(chunk.pk)
     return sent
 
 

@@ -14,9 +14,9 @@ from django.db.models import F  # noqa: E402
 
 from audit.log import Actor  # noqa: E402
 from bench.machine import timed  # noqa: E402
-from certs.crl import points_of, publish_crl  # noqa: E402
-from certs.crl.serving import published_crl  # noqa: E402
 from certs.models import Certificate, Issuer, Revocation  # noqa: E402
+from certs.status.crl import points_of, publish_crl  # noqa: E402
+from certs.status.crl.serve import published_crl  # noqa: E402
 
 ACTOR = Actor("command", "bench")
 

@@ -9,10 +9,10 @@ from django.db import connection, models
 from audit.log import Actor
 from bench.csrs import make_csr
 from bench.portal import requester
-from certs.intake.spec import CertificateSpec
+from certs.issuance.synchronous import issue_admitted
 from certs.models import Certificate, CertificateRequest, Revocation
-from certs.workflow.inline import issue_admitted
-from certs.workflow.issuance import admit
+from certs.requests.submit import admit
+from certs.spec import CertificateSpec
 
 BENCH = Actor("command", "bench")
 

@@ -17,8 +17,8 @@ from bench.http import web_server
 from bench.machine import row
 from bench.portal import requester, workers
 from certs.access.api_tokens import create_token
+from certs.bulk.draft import draft
 from certs.models import BulkOrder, Team
-from certs.workflow.bulk.drafting import draft
 
 SMALL = 1_000
 LARGE = int(os.environ.get("PKI_BENCH_MEMORY_LINES", "50000"))

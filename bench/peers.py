@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from bench.csrs import make_csr
 from bench.machine import row
-from certs.x509.certificate import build_issuing_ca, build_root
+from certs.x509.certificate.tbs import build_issuing_ca, build_root
 from tests.harness.vault_build import usable_go
 
 SECONDS = int(os.environ.get("PKI_BENCH_SECONDS", "8"))

@@ -83,7 +83,7 @@ def _close_connections() -> None:
     """A database can be copied, renamed or dropped only without connections."""
     from django.db import connections  # noqa: PLC0415 - after setup
 
-    from certs.ocsp.book import forget_connection  # noqa: PLC0415
+    from certs.status.ocsp.lookup import forget_connection  # noqa: PLC0415
 
     forget_connection()
     connections.close_all()
@@ -93,8 +93,8 @@ def _forget_what_is_cached() -> None:
     """What this process and the queues remember is of another copy of the database."""
     from certs.api.auth import forget_tokens  # noqa: PLC0415 - after setup
     from certs.ca.registry import forget_clients  # noqa: PLC0415
-    from certs.ocsp.answering import forget_answers  # noqa: PLC0415
-    from certs.ocsp.signers import forget_signers  # noqa: PLC0415
+    from certs.status.ocsp.respond import forget_answers  # noqa: PLC0415
+    from certs.status.ocsp.signers import forget_signers  # noqa: PLC0415
     from keys.registry import forget_backends  # noqa: PLC0415
     from pkiportal.celery import app  # noqa: PLC0415
 
@@ -163,6 +163,6 @@ def _wait_for_worker(processes: int) -> None:
 def requester() -> Any:
     from audit.log import Actor  # noqa: PLC0415 - after setup
     from certs.models import Team  # noqa: PLC0415
-    from certs.workflow.issuance import Requester  # noqa: PLC0415
+    from certs.requests.submit import Requester  # noqa: PLC0415
 
     return Requester(actor=Actor("command", "bench"), team=Team.objects.get(), door="command")

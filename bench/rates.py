@@ -10,10 +10,10 @@ from bench import bare
 from bench.csrs import make_csr
 from bench.machine import row, timed
 from bench.portal import requester
-from certs.ca.creation import ensure_own_ca
-from certs.intake.spec import CertificateSpec
-from certs.workflow.inline import issue_admitted
-from certs.workflow.issuance import admit
+from certs.ca.local.setup import ensure_own_ca
+from certs.issuance.synchronous import issue_admitted
+from certs.requests.submit import admit
+from certs.spec import CertificateSpec
 from keys.spec import KeySpec
 
 COUNT = {"ec-p256": 2000, "rsa-4096": 500}
@@ -29,7 +29,7 @@ def run() -> None:
 
 def _measure(ca_key: KeySpec) -> None:
     count, name = COUNT[ca_key], f"Bench-{ca_key}"
-    settings.CA_CLIENTS = {**settings.CA_CLIENTS, name: {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
+    settings.CA_CLIENTS = {**settings.CA_CLIENTS, name: {"CLIENT": "certs.ca.local.client.LocalCAClient", "OPTIONS": {}}}
     ensure_own_ca(name=name, spec=ca_key, actor=Actor("command", "bench"), tell=lambda _line: None)
     csrs = [make_csr(f"r{number}.{ca_key}.example.com") for number in range(count)]
     loop = count / timed(lambda: [bare.certificate(csr, BARE_KEYS[ca_key]) for csr, _, _ in csrs])

@@ -10,10 +10,10 @@ import django
 
 django.setup()
 
-from audit.clock import database_now  # noqa: E402 - Django first
 from certs.models import Certificate  # noqa: E402
 from certs.reports.facts import compute  # noqa: E402
 from certs.reports.weeks import Week  # noqa: E402
+from db.clock import database_now  # noqa: E402 - Django first
 
 
 def peak() -> int:

@@ -14,5 +14,5 @@ PKI_CA_KEY_BACKEND = "local"
 PKI_EMBEDDED = False
 DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}  # as in production
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
-CA_CLIENTS["Bench-Vault-CA"] = {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}
+CA_CLIENTS["Bench-Vault-CA"] = {"CLIENT": "certs.ca.local.client.LocalCAClient", "OPTIONS": {}}
 PKI_LEAF_KEY_BACKEND = os.environ.get("PKI_LEAF_KEY_BACKEND", "local")

@@ -10,10 +10,10 @@ from django.conf import settings
 from audit.models import AuditEvent
 from bench.machine import row, spread, timed
 from bench.portal import requester, workers
-from certs.intake.spec import CertificateSpec
 from certs.models import CertificateRequest
-from certs.workflow.answers import wait
-from certs.workflow.issuance import submit
+from certs.requests.representation import wait
+from certs.requests.submit import submit
+from certs.spec import CertificateSpec
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
 

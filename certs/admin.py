@@ -47,8 +47,8 @@ from certs.models import (
 )
 from certs.models.team import outside
 from certs.revocation.unblock import MOST_REASON, unblock_key
+from certs.x509.certificate.serial import serial_readings
 from certs.x509.domains import is_inside
-from certs.x509.serial import serial_readings
 from keys.models import PublicKey
 
 

@@ -9,10 +9,10 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from audit.clock import database_now
 from certs.inventory import CertificateFilter, StateGroup, filter_certificates
 from certs.inventory import CertificateState as State
-from certs.workflow.succession import SCHEDULE_DOOR
+from certs.requests.lineage import SCHEDULE_DOOR
+from db.clock import database_now
 
 
 def one_of(field: str, values: Sequence[str]) -> type[admin.SimpleListFilter]:

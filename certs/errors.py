@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certs.terms import RefusalClass
+from certs.enums import RefusalClass
 
 
 class PortalError(Exception):
@@ -27,7 +27,7 @@ class InputRefused(PortalError):
 
 
 class CSRRefused(InputRefused):
-    """The gate of `certs.x509.csr` refused; `refusal` is the class, shown as problem type at every door.
+    """The gate of `certs.x509.csr.gate` refused; `refusal` is the class, shown as problem type at every door.
 
     `exposed_keys`: SPKI hashes of public keys whose private keys were pasted, each proven.
     """

@@ -10,25 +10,28 @@ from celery import shared_task
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
-from audit.clock import database_now
 from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
+from certs.bulk import chunk as chunks
+from certs.bulk import dispatch, draft
 from certs.ca.registry import is_remote
+from certs.enums import RequestState
 from certs.inventory import figures
-from certs.issuance import slots
-from certs.issuance.turn import Turn, claim_ca, let_go_of_ca, run_parts
+from certs.issuance import recovery, slots, steps
+from certs.issuance.steps.key import KeysUnavailable
 from certs.models import CertificateRequest, Issuer
 from certs.notifications import alerts, deliver, digests, mail
-from certs.reconciliation import nightly
+from certs.pipeline import queue_of, room_in, start_remote
+from certs.reconciliation import each_ca, nightly
 from certs.renewal import expiry
 from certs.reports import keeping
+from certs.requests import lineage, waiting
+from certs.requests.turn import Turn, claim_ca, let_go_of_ca, run_parts
+from certs.revocation import deliver as revoking
+from certs.revocation import key_destruction
 from certs.schedules import clean_up as cleaning
-from certs.status import maintenance, reconciliation
-from certs.terms import RequestState
-from certs.workflow import destruction, holding, recovery, revoking, steps, succession
-from certs.workflow.bulk import chunks, dispatching, drafting
-from certs.workflow.canvas import queue_of, room_in, start_remote
-from certs.workflow.steps.keys import KeysUnavailable
+from certs.status import maintenance
+from db.clock import database_now
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +81,7 @@ def _submit(task: Any, ids: Sequence[int], *, complete: bool) -> Sequence[int]:
         return steps.submit_to_ca(ids, complete=complete)
     except steps.Unavailable as exc:
         _retry(task, exc, ids)
-        holding.hold_for_ca(exc.ids, exc.message)
+        waiting.hold_for_ca(exc.ids, exc.message)
     return ids
 
 
@@ -97,7 +100,7 @@ def record_inventory(ids: Sequence[int]) -> Sequence[int]:
 
 @shared_task
 def dispatch_bulk() -> int:
-    return dispatching.dispatch_or_finish()
+    return dispatch.dispatch_or_finish()
 
 
 @shared_task(bind=True)
@@ -112,24 +115,24 @@ def issue_chunk(self: Any, chunk: int) -> Sequence[int]:
 
 @shared_task
 def end_chunk(chunk: int) -> bool:
-    return dispatching.end_chunk(chunk)
+    return dispatch.end_chunk(chunk)
 
 
 @shared_task
 def close_chunks() -> int:
-    return dispatching.close_chunks()
+    return dispatch.close_chunks()
 
 
 @shared_task
 def forget_old_drafts() -> int:
-    return drafting.forget_old_drafts()
+    return draft.forget_old_drafts()
 
 
 @shared_task
 def sweep_bulk() -> int:
     return _each_alone(
-        ("broken drafts", drafting.forget_broken_drafts),
-        ("chunks", dispatching.sweep_chunks),
+        ("broken drafts", draft.forget_broken_drafts),
+        ("chunks", dispatch.sweep_chunks),
     )
 
 
@@ -170,7 +173,7 @@ def publish_status() -> dict[str, int]:
 
 # What needs the CA role, each part alone: first what costs no time, then what may meet a silent CA.
 SWEEP_PARTS: tuple[tuple[str, Callable[[Turn], int]], ...] = (
-    ("renewals_cancelled", lambda _turn: succession.cancel_stopped_renewals()),
+    ("renewals_cancelled", lambda _turn: lineage.cancel_stopped_renewals()),
     ("released", recovery.release_for_answering_cas),
     ("quarantine_revoked", recovery.revoke_quarantined),
     ("settled", recovery.settle_unclaimed),
@@ -229,12 +232,12 @@ def reconcile_cas() -> int:
     own, remote = _own_and_remote()
     for issuer in remote:
         _send_if_room(reconcile_remote_ca, issuer.pk)
-    return _count(reconciliation.reconcile_each(own))
+    return _count(each_ca.reconcile_each(own))
 
 
 @shared_task
 def reconcile_remote_ca(issuer_id: int) -> int:
-    return _count(reconciliation.reconcile_each(Issuer.objects.filter(pk=issuer_id)))
+    return _count(each_ca.reconcile_each(Issuer.objects.filter(pk=issuer_id)))
 
 
 def _count(told: Sequence[dict[str, Any]]) -> int:
@@ -243,7 +246,7 @@ def _count(told: Sequence[dict[str, Any]]) -> int:
 
 @shared_task
 def destroy_keys() -> int:
-    return destruction.process_destructions()
+    return key_destruction.process_destructions()
 
 
 @shared_task
@@ -303,7 +306,7 @@ def _or_end(task: Any, chunk: int, ids: Sequence[int]) -> Sequence[int]:
     """
     if not ids:
         task.request.chain = None
-        dispatching.end_chunk(chunk)
+        dispatch.end_chunk(chunk)
     return ids
 
 
@@ -312,7 +315,7 @@ def _with_key_retries(task: Any, ids: Sequence[int], step: Any) -> Sequence[int]
         done: Sequence[int] = step(ids)
     except KeysUnavailable as exc:
         _retry(task, exc, ids)
-        holding.hold_for_keys(exc.ids, exc.message)
+        waiting.hold_for_keys(exc.ids, exc.message)
         done = ids
     return done
 

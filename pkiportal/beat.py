@@ -10,9 +10,9 @@ from celery.beat import Scheduler
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
-from audit.clock import database_now
 from certs.schedules.due import send_due
 from certs.schedules.leader import lead, resign
+from db.clock import database_now
 from pkiportal.worker_progress import show_progress
 
 log = logging.getLogger(__name__)

@@ -15,20 +15,20 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 
 from audit.changes import attribute
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
-from audit.signer import ensure_sealing_key
+from audit.transparency.signing_key import ensure_sealing_key
 from certs.access.roles import ensure_roles
-from certs.ca.creation import ensure_own_ca
 from certs.ca.lifetime import has_ended
-from certs.ca.responders import ensure_responder, newest_responder
-from certs.crl import points_of, publish_crl
+from certs.ca.local.ocsp_responder import ensure_responder, newest_responder
+from certs.ca.local.setup import ensure_own_ca
 from certs.errors import InputRefused
 from certs.models import Domain, Issuer, Team
 from certs.schedules.setup import ensure_schedules
-from certs.workflow.publishing import own_issuing_cas, own_roots, refresh_point
+from certs.status.crl import points_of, publish_crl
+from certs.status.publishing import own_issuing_cas, own_roots, refresh_point
 from certs.x509.domains import normalise_domain
+from db.clock import database_now
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
 from policy.models import Policy, PolicyVersion, Profile

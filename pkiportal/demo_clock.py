@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.backends.signals import connection_created
 
-from audit.clock import machine_now, move_machine_clock
+from db.clock import machine_now, move_machine_clock
 
 
 class DemoClock:

@@ -26,23 +26,23 @@ from django.core.management import call_command
 from django.db import transaction
 
 from audit.changes import attribute
-from audit.clock import database_now
 from audit.log import Actor
 from certs.access.permissions import Authority
+from certs.enums import RequestState as S
+from certs.enums import RevocationReason
 from certs.errors import PortalError
 from certs.management.portal_command import begin_working
 from certs.models import Certificate, CertificateRequest, Domain, Revocation, ScheduledJob, Team
 from certs.renewal.expiry import check_expiry
 from certs.reports.keeping import keep_report
 from certs.reports.weeks import Week
+from certs.requests.plan import plan_csr, plan_words
+from certs.requests.submit import Requester, submit_many
+from certs.revocation.request import request_revocation
 from certs.status.maintenance import keep_status_information
+from certs.status.publishing import own_roots
 from certs.tasks import send_notifications
-from certs.terms import RequestState as S
-from certs.terms import RevocationReason
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.planning import plan_csr, plan_words
-from certs.workflow.publishing import own_roots
-from certs.workflow.revocation import request_revocation
+from db.clock import database_now
 from pkiportal.demo_clock import DemoClock
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version

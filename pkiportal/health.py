@@ -15,14 +15,14 @@ from django.db.models import Min
 from django.http import HttpRequest, JsonResponse
 from kombu.exceptions import OperationalError
 
-from audit.clock import database_now
 from audit.models import AuditUnsealed
 from certs.ca.registry import get_ca_client
 from certs.models import Issuer, OperatorAlert, OutgoingMail
-from certs.ocsp.signers import NobodySpeaks, NoResponder, signer_for
 from certs.schedules.machinery import beat_status, is_stuck, jobs, stuck_requests
 from certs.schedules.queues import BrokerUnreachable, queue_states
-from certs.workflow.publishing import own_issuing_cas
+from certs.status.ocsp.signers import NobodySpeaks, NoResponder, signer_for
+from certs.status.publishing import own_issuing_cas
+from db.clock import database_now
 from keys.errors import KeyBackendError
 from keys.registry import is_answering
 from pkiportal.celery import app

@@ -24,16 +24,16 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from audit.clock import database_now
 from audit.models import AuditUnsealed
 from certs.ca.lifetime import end_of
-from certs.ca.responders import newest_responder
+from certs.ca.local.ocsp_responder import newest_responder
 from certs.inventory import expiring, needing_action
 from certs.inventory.figures import state_figures
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, CRLPoint, Issuer, OperatorAlert, OutgoingMail, Revocation
+from certs.requests.states import UNFINISHED
 from certs.schedules.machinery import machinery
-from certs.workflow.publishing import own_issuing_cas, own_roots
-from certs.workflow.states import UNFINISHED
+from certs.status.publishing import own_issuing_cas, own_roots
+from db.clock import database_now
 
 log = logging.getLogger(__name__)
 

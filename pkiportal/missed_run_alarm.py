@@ -11,8 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.db import Error, connection
 
-from audit.clock import database_now
 from certs.schedules.alarm import check
+from db.clock import database_now
 
 log = logging.getLogger(__name__)
 

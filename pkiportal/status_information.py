@@ -18,11 +18,11 @@ from django.db import close_old_connections
 
 from certs.access.login_limits import network_of
 from certs.api.failures import log_without_request
-from certs.crl.serving import ServedCRL, published_crl
-from certs.ocsp import Reply, answer
-from certs.ocsp.signers import UnknownIssuer
-from certs.views.client_address import address_in
-from certs.x509.ber import is_whole
+from certs.status.crl.serve import ServedCRL, published_crl
+from certs.status.ocsp import Reply, answer
+from certs.status.ocsp.signers import UnknownIssuer
+from certs.views.client_ip import address_in
+from certs.x509.asn1.ber import is_whole
 from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
 
 OCSP, CRL = "/pki/ocsp/", "/pki/crl/"

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from certs.api import api
-from certs.views.session import admin_door, change_password
+from certs.views.login import admin_door, change_password
 from pkiportal.error_pages import no_address
 
 urlpatterns = [

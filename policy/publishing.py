@@ -9,9 +9,9 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
-from audit.batches import Query, ask
 from audit.log import Actor, EventType, Value, record
-from audit.vendor import dialect
+from db.backend import dialect
+from db.sql import Query, ask
 from policy.errors import PolicyConflict, PolicyMissing, PublicationRefused
 from policy.models import Policy, PolicyVersion
 from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough

@@ -14,17 +14,17 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from audit.batches import ask_first
 from audit.changes import attribute, digest_of
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
-from audit.vendor import dialect
 from certs.access.membership import is_member
 from certs.access.permissions import Authority, Permission
 from certs.errors import InputRefused, NotFound, NotPermitted
-from certs.intake.secrets_scan import find_secret
+from certs.language.secret_scan import find_secret
 from certs.models import ApiToken, Team, token_sha256
+from db.backend import dialect
+from db.clock import database_now
+from db.sql import ask_first
 
 MOST_DAYS = 397  # as long as a certificate: whoever renews one renews the other
 CLOCK_TOLERANCE = timedelta(minutes=5)  # the caller added the days to a clock of its own

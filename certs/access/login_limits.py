@@ -31,10 +31,10 @@ from django.db import transaction
 from django.db.models import F
 from django.utils.crypto import salted_hmac
 
-from audit.clock import database_now
 from audit.events import EventType, Value
 from audit.log import Actor, record
 from certs.models import SignInCounter
+from db.clock import database_now
 
 DEVICE_COOKIE = "pki_device"
 KNOWN_FOR = timedelta(days=90)

@@ -8,8 +8,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import connection
 
-from audit.batches import Query, among_ids, id_list
 from certs.models import Team
+from db.sql import Query, among_ids, id_list
 
 _MEMBERS = (
     "SELECT t.id, u.id FROM certs_team t CROSS JOIN {users} u WHERE {teams} AND {accounts} AND u.is_active "
@@ -18,7 +18,7 @@ _MEMBERS = (
 
 
 def members_query(pairs: Iterable[tuple[int, int]]) -> Query:
-    """For `audit.batches.ask`: rows (team id, user id) of those pairs whose user belongs to the team."""
+    """For `db.sql.ask`: rows (team id, user id) of those pairs whose user belongs to the team."""
     wanted = set(pairs)
     users = get_user_model()._meta.db_table
     sql = _MEMBERS.format(users=users, teams=among_ids("t.id"), accounts=among_ids("u.id"))

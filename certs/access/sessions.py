@@ -11,8 +11,8 @@ from django.contrib.auth.signals import user_logged_in
 from django.db.models.signals import post_save
 from django.http import HttpRequest
 
-from audit.clock import database_now
 from certs.models import SessionsEnded
+from db.clock import database_now
 
 SIGNED_IN_AT = "signed_in_at"
 

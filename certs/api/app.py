@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ninja import NinjaAPI
 
-from certs.api import authority, bulk, certificates, lifecycle, requests
+from certs.api import bulk, ca, certificates, lifecycle, requests
 from certs.api.auth import TokenAuth
 from certs.api.bodies import ApiParser
 from certs.api.problems import add_problem_handlers
@@ -23,5 +23,5 @@ api.add_router("/certificates", lifecycle.router, tags=["certificates"])  # befo
 api.add_router("/certificates", certificates.router, tags=["certificates"])
 api.add_router("/requests", requests.router, tags=["requests"])
 api.add_router("/bulk", bulk.router, tags=["bulk orders"])
-api.add_router("/ca", authority.router, tags=["certification authority"])
+api.add_router("/ca", ca.router, tags=["certification authority"])
 add_problem_handlers(api)

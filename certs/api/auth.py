@@ -13,7 +13,7 @@ from certs.access.api_tokens import good_token, tokens_replaced_by
 from certs.access.permissions import Authority
 from certs.errors import NotPermitted
 from certs.models import ApiToken
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
 
 REMEMBER_SECONDS = 5.0
 _MOST_KNOWN = 10_000

@@ -11,24 +11,24 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from ninja import File, Form, Query, Router, Status, UploadedFile
 
-from audit.clock import database_now
 from certs.api.auth import authority_of, requester_for, require_scope
 from certs.api.bulk_schemas import BulkOrdered, Item, ItemPage, Judged, Options, OrderStatus, UploadOptions
 from certs.api.responses import REFUSALS
 from certs.api.schemas import IdempotencyKey
+from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
+from certs.bulk.draft import lines_of
+from certs.bulk.export import download, file_of
+from certs.bulk.line_pages import SeenLine, Show, Sort, lines_page
+from certs.bulk.order_now import Wish, judge_lines, order_at_once
+from certs.bulk.progress import as_json, progress
+from certs.bulk.upload import lines_of_items, read_complete_lines
 from certs.errors import InputRefused
-from certs.intake.spec import IssuePlan
-from certs.intake.uploads.lines import Changed, Line
 from certs.models import BulkOrder
-from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
-from certs.workflow.bulk.drafting import lines_of
-from certs.workflow.bulk.ordering import Wish, judge_lines, order_at_once
-from certs.workflow.bulk.progress import as_json, progress
-from certs.workflow.bulk.reading import lines_of_items, read_complete_lines
-from certs.workflow.bulk.reads import SeenLine, Show, Sort, lines_page
-from certs.workflow.bulk.results import download, file_of
-from certs.workflow.issuance import Requester
-from certs.workflow.planning import plan_words
+from certs.requests.plan import plan_words
+from certs.requests.submit import Requester
+from certs.spec import IssuePlan
+from certs.uploads.line import Changed, Line
+from db.clock import database_now
 
 router = Router()
 ORDERED: dict[int, Any] = {200: Judged, 202: OrderStatus, **REFUSALS}

@@ -13,8 +13,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.http import urlencode
 from ninja import Query, Router, Status
 
-from audit.clock import database_now
-from audit.json_text import json_encoder
 from certs.api.auth import authority_of, idempotency_scope, requester_for, require_scope, scopes_of_replaced_tokens
 from certs.api.paging import Cursor, Limit, page_at
 from certs.api.problems import problem
@@ -30,19 +28,20 @@ from certs.api.schemas import (
     IssueFromCSR,
     OrderedCertificates,
 )
+from certs.enums import RequestState as S
 from certs.inventory import CertificateFilter, filter_certificates, listed_state, renewal_of, state_of, with_state
+from certs.inventory.download import content_of, take
+from certs.issuance.synchronous import Call, issue_now
 from certs.models import ApiToken, Certificate, CertificateRequest, Revocation
+from certs.requests.advice import shortened
 from certs.requests.description import Changes, describe
-from certs.terms import RequestState as S
-from certs.workflow.advice import shortened
-from certs.workflow.answers import is_settled, wait
-from certs.workflow.certificates import certificate_answer
-from certs.workflow.inline import Call, issue_now
-from certs.workflow.issuance import submit_many
-from certs.workflow.planning import plan_csr
-from certs.workflow.taking import content_of, take
-from certs.x509.pem import pem_of
-from certs.x509.serial import format_serial
+from certs.requests.plan import plan_csr
+from certs.requests.representation import certificate_answer, is_settled, wait
+from certs.requests.submit import submit_many
+from certs.x509.asn1.pem import pem_of
+from certs.x509.certificate.serial import format_serial
+from db.clock import database_now
+from db.json_text import json_encoder
 
 router = Router()
 _written = json_encoder()

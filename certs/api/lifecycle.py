@@ -27,10 +27,10 @@ from certs.inventory import find_by_serial
 from certs.models import Certificate
 from certs.renewal.plan import KeyWish
 from certs.renewal.renew import describe_plan, plan_renewal, renew, renewal_answer
-from certs.workflow.compromise import revoke, revoked_answer
-from certs.workflow.key_proof import HOW, challenge_for, check_proof
-from certs.workflow.revocation import request_release
-from certs.x509.serial import serial_readings
+from certs.revocation.key_proof import HOW, challenge_for, check_proof
+from certs.revocation.request import request_release
+from certs.revocation.revoke import revoke, revoked_answer
+from certs.x509.certificate.serial import serial_readings
 
 router = Router()
 

@@ -12,9 +12,9 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, AuthorizationError, HttpError, ValidationError
 
 from certs.api.failures import RETRY_AFTER, failure_of, log_failure
+from certs.bulk.order_now import LinesRefused
 from certs.errors import Busy, NotUnderstood, PolicyRefused, PortalError
-from certs.intake.secrets_scan import find_secret
-from certs.workflow.bulk.ordering import LinesRefused
+from certs.language.secret_scan import find_secret
 from policy.errors import PolicyError
 
 _SCHEMAS = "The fields of every operation are described at /api/v1/openapi.json."

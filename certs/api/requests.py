@@ -11,16 +11,16 @@ from certs.api.auth import authority_of, requester_for, require_scope
 from certs.api.paging import Cursor, Limit, Sought, page_at
 from certs.api.responses import REFUSALS
 from certs.api.schemas import IdempotencyKey, Plan, RequestAsForm, RequestInWords, RequestList, RequestStatus, Submitted
+from certs.enums import RequestState
 from certs.errors import InputRefused
-from certs.intake.spec import IssuePlan
 from certs.inventory import filter_requests
 from certs.models import CertificateRequest
-from certs.terms import RequestState
-from certs.workflow.answers import answer
-from certs.workflow.holding import resume as resume_request
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.planning import Fields, describe, plan_csr, plan_fields, plan_words
-from certs.workflow.waiting_reasons import waiting_reasons
+from certs.requests.plan import Fields, describe, plan_csr, plan_fields, plan_words
+from certs.requests.representation import answer
+from certs.requests.submit import Requester, submit_many
+from certs.requests.waiting import resume as resume_request
+from certs.requests.waiting_reasons import waiting_reasons
+from certs.spec import IssuePlan
 
 router = Router()
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from ninja import Header, Schema
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
+from certs.enums import RevocationReason
 from certs.inventory import CertificateState, Renewal, StateGroup, Status, YesNo
-from certs.terms import RevocationReason
 
 
 def _iso_day(value: Any) -> Any:

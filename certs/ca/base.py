@@ -14,11 +14,11 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from audit.batches import Query
 from audit.events import recordable
+from certs.enums import RevocationReason
 from certs.models import Issuer
-from certs.terms import RevocationReason
 from certs.validity import end_of_day
+from db.sql import Query
 
 
 class Lookup(StrEnum):
@@ -288,7 +288,7 @@ class BookkeepingCA(CAClient):
 
     @abstractmethod
     def standing(self, noted: Noted) -> Query:
-        """For `audit.batches.ask`: the references of those orders whose note still stands, locked until the transaction ends. One
+        """For `db.sql.ask`: the references of those orders whose note still stands, locked until the transaction ends. One
         that was given up or revoked meanwhile must not be kept: its serial number is on the CRL.
         """
 

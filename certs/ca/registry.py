@@ -12,7 +12,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from certs.ca.base import BookkeepingCA, CAClient, Capabilities, Lookup
-from certs.ca.local import LocalCAClient
+from certs.ca.local.client import LocalCAClient
 from certs.models import Issuer
 
 _clients: dict[str, CAClient] = {}

@@ -35,11 +35,11 @@ from certs.ca.base import (
     Unknown,
 )
 from certs.ca.known import known_serials
-from certs.ca.published_crls import revoked_on_crls
+from certs.ca.remote_crl import revoked_on_crls
 from certs.errors import InputRefused, NotFound
 from certs.validity import end_of_day
-from certs.x509.pem import csr_pem
-from certs.x509.serial import parse_serial
+from certs.x509.asn1.pem import csr_pem
+from certs.x509.certificate.serial import parse_serial
 from keys.bounded import BoundedCalls
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # JSON of another shape

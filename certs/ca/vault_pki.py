@@ -38,8 +38,8 @@ from certs.ca.base import (
 from certs.ca.known import known_serials
 from certs.errors import NotFound
 from certs.models import Certificate
-from certs.x509.pem import csr_pem
-from certs.x509.verifying import names_of
+from certs.x509.asn1.pem import csr_pem
+from certs.x509.certificate.verify import names_of
 from keys.backends.vault_session import VaultSession
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyNotPermitted, KeyOperationRefused
 from keys.spec import spki_sha256

@@ -8,9 +8,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Count
 
-from audit.clock import database_now
 from certs.inventory.states import CertificateState, with_state
 from certs.models import Certificate, StateFigure
+from db.clock import database_now
 
 
 def count_states() -> int:

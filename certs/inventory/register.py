@@ -17,12 +17,12 @@ from django.db.models import BooleanField, Case, QuerySet, Value, When
 
 from certs.access.owners import has_owner
 from certs.access.permissions import Authority
-from certs.intake.uploads.cells import safe_cell
 from certs.inventory.filters import CertificateFilter, StateGroup, filter_certificates, renewal_of
 from certs.inventory.key_places import place_of
 from certs.inventory.states import listed_state, with_state
 from certs.models import Certificate, CertificateName, Issuer
-from certs.x509.serial import format_serial
+from certs.uploads.formats.cells import safe_cell
+from certs.x509.certificate.serial import format_serial
 from keys.spec import facts_of, spki_sha256
 
 PART = 2000  # rows read at once

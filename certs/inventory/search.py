@@ -12,12 +12,12 @@ import idna
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from audit.clock import database_now
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.inventory.states import active
 from certs.models import BulkOrder, Certificate, CertificateName, CertificateRequest, Issuer, OperatorAlert
-from certs.x509.names import parse_ip_address
-from certs.x509.serial import serial_readings
+from certs.x509.certificate.serial import serial_readings
+from certs.x509.dns_names import parse_ip_address
+from db.clock import database_now
 
 Row = TypeVar("Row", CertificateRequest, Certificate, BulkOrder)
 PAGE = 25

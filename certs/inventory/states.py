@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, TextChoices, Value, When
 
+from certs.enums import RequestState as S
+from certs.enums import RevocationReason
 from certs.models import Certificate, CertificateRequest, Issuer
-from certs.terms import RequestState as S
-from certs.terms import RevocationReason
 
 # Of a renewal under way. An issued one has its certificate, which then decides.
 UNDER_WAY = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)

@@ -8,8 +8,8 @@ from datetime import datetime
 from django.conf import settings
 
 from certs.ca.registry import is_remote
+from certs.enums import RequestState as S
 from certs.models import Attempt, CertificateRequest, Issuer
-from certs.terms import RequestState as S
 
 MOST_TOGETHER = 100  # requests that waited for a place and go on in one batch
 

@@ -12,14 +12,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from django.db import transaction
 from django.db.models import Q
 
-from audit.clock import database_now
 from certs.ca.base import CAClient, RevocationOrder
+from certs.enums import RequestState as S
+from certs.enums import RevocationReason
 from certs.errors import NotFound
 from certs.models import Certificate, CertificateRequest, Issuer
 from certs.notifications.alerts import raise_alert
-from certs.terms import RequestState as S
-from certs.terms import RevocationReason
-from certs.x509.pem import serial_of
+from certs.x509.asn1.pem import serial_of
+from db.clock import database_now
 from keys.spec import spki_sha256
 
 

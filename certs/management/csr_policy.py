@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from django.core.management import CommandError
 
-from audit.clock import database_now
-from certs.intake.spec import CertificateSpec
 from certs.models import Team
-from certs.workflow.facts import Asked, evaluate_many
-from certs.workflow.planning import defaults_for
-from certs.x509.csr import CSRFacts
+from certs.requests.plan import defaults_for
+from certs.requests.policy_facts import Asked, evaluate_many
+from certs.spec import CertificateSpec
+from certs.x509.csr.gate import CSRFacts
+from db.clock import database_now
 from policy.engine import Outcome
 from policy.errors import PolicyError
 

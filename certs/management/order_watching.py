@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from audit.clock import database_now
-from certs.intake.spec import IssuePlan
+from certs.bulk.draft import lines_of
+from certs.bulk.line_pages import Show, lines_page
+from certs.bulk.order_now import Wish, order_at_once, problem_of
+from certs.bulk.progress import Progress, as_json, progress
 from certs.models import BulkOrder, CertificateRequest
-from certs.workflow.answers import answer
-from certs.workflow.bulk.drafting import lines_of
-from certs.workflow.bulk.ordering import Wish, order_at_once, problem_of
-from certs.workflow.bulk.progress import Progress, as_json, progress
-from certs.workflow.bulk.reads import Show, lines_page
-from certs.workflow.issuance import Requester
+from certs.requests.representation import answer
+from certs.requests.submit import Requester
+from certs.spec import IssuePlan
+from db.clock import database_now
 
 LOOK_EVERY = 0.2  # seconds
 SHOW_PROBLEMS, SHOW_CERTIFICATES = 20, 100

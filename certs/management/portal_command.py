@@ -18,7 +18,7 @@ from certs.access.membership import teams_of
 from certs.access.permissions import Authority
 from certs.errors import NotUnderstood, PolicyRefused, PortalError
 from certs.models import Team
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
 from keys.errors import KeyBackendError
 from policy.errors import PolicyError
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.db import migrations, models
 
-from audit.clock import database_now
+from db.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
 from certs.errors import InputRefused

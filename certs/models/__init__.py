@@ -1,11 +1,11 @@
 """The rows behind requests, certificates and issuers; one module a subject."""
 
-from certs.models.access import ApiToken, token_sha256
+from certs.models.api_token import ApiToken, token_sha256
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
 from certs.models.figure import StateFigure
 from certs.models.issuer import Chain, IssuanceIntent, Issuer
-from certs.models.notice import (
+from certs.models.notification import (
     DigestEntry,
     MailAttachment,
     MailChoice,

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from certs.models.permission import team_seen_by
-from certs.models.primary_key import IdIsKey
+from db.primary_key import IdIsKey
 
 
 class BulkOrderQuerySet(models.QuerySet["BulkOrder"]):

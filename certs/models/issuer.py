@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from certs.models.primary_key import IdIsKey
+from db.primary_key import IdIsKey
 
 
 class Issuer(models.Model):

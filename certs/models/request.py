@@ -10,10 +10,10 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from certs.enums import RequestState
 from certs.models.permission import team_seen_by
-from certs.models.primary_key import IdIsKey
-from certs.terms import RequestState
 from certs.validity import Validity
+from db.primary_key import IdIsKey
 from keys.spec import KeyFacts
 
 

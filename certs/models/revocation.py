@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from certs.terms import RevocationReason
+from certs.enums import RevocationReason
 
 
 class Revocation(models.Model):

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import record
 from certs.access.permissions import Authority, Permission
@@ -16,6 +15,7 @@ from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.audience import NOBODY, Audience, operators
 from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
+from db.clock import database_now
 
 # What comes back within this time is the same trouble. It has had its mail.
 REOPEN = timedelta(minutes=10)

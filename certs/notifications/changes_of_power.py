@@ -17,14 +17,14 @@ from django.db.models.signals import m2m_changed
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from audit.changes import UNATTRIBUTED, Change, actor_of, change_recorded
-from audit.clock import database_now
 from audit.log import Actor
 from certs.models import ApiToken, Domain, Team
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import Audience, team_of, to_addresses, to_user
 from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
-from certs.x509.names import owning_domain
+from certs.x509.dns_names import owning_domain
+from db.clock import database_now
 
 # A schedule may be made slower by hand, but not so slow that its work does not happen.
 SLOWEST = 10

@@ -18,7 +18,6 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from audit.changes import attribute
-from audit.clock import database_now
 from audit.log import Actor
 from certs.errors import InputRefused
 from certs.models import Issuer, Webhook, WebhookDelivery
@@ -28,6 +27,7 @@ from certs.notifications.notices import tell
 from certs.notifications.targets import parse_target, resolve
 from certs.notifications.topics import Topic
 from certs.notifications.webhooks import secret_of
+from db.clock import database_now
 from keys.bounded import BoundedCalls
 
 log = logging.getLogger(__name__)

@@ -13,16 +13,16 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from audit.clock import database_now
+from certs.enums import RevocationReason
 from certs.inventory.filters import CertificateFilter
 from certs.models import Certificate, DigestEntry, Webhook
-from certs.models.batch import insert_models, new
+from certs.models.rows import insert_models, new
 from certs.notifications.audience import Audience, owner_and_team, owner_of, to_addresses
 from certs.notifications.deliveries import queue_deliveries
 from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, days_left, name_of, short_day, so_many
-from certs.terms import RevocationReason
+from db.clock import database_now
 
 # UTC: after the renewals of the night, before people start to work.
 DAILY_AT = timedelta(hours=6)

@@ -22,12 +22,12 @@ from django.core.mail.message import SafeMIMEMultipart
 from django.db import transaction
 from django.db.models import Q
 
-from audit.clock import database_now
 from certs.models import OutgoingMail
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.smtp import ANSWER_SECONDS
 from certs.notifications.topics import Topic
 from certs.notifications.wording import so_many
+from db.clock import database_now
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Notices about single requests: they wait for an approval, or they were approved, refused or failed.
 
-Called by `certs.workflow.states.transition_many`, the only writer of request states, so that every
+Called by `certs.requests.states.transition_many`, the only writer of request states, so that every
 channel and every step notifies in the same way.
 """
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from audit.log import Actor
+from certs.enums import RequestState as S
 from certs.models import BulkOrder, CertificateRequest
 from certs.notifications.audience import approvers_of, approvers_of_order, requester_of
 from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of
-from certs.terms import RequestState as S
 
 # Renewals that no person requested have notices of their own: see certs.renewal.
 SCHEDULE = "schedule"

@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from django.utils.crypto import salted_hmac
 
 from audit.changes import attribute
-from audit.clock import database_now
 from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Team, Webhook, WebhookDelivery
@@ -22,6 +21,7 @@ from certs.notifications.deliveries import new_delivery
 from certs.notifications.notices import tell
 from certs.notifications.targets import check_target
 from certs.notifications.topics import Topic
+from db.clock import database_now
 
 # Topics that are about certificates of one team.
 TOPICS = (

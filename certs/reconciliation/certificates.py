@@ -7,12 +7,12 @@ from typing import Any
 
 from cryptography import x509
 
-from certs.ca.addresses import shard_of
+from certs.ca.urls import shard_of
+from certs.enums import RequestState
 from certs.models import Certificate, CertificateRequest
 from certs.reconciliation.comparison import Comparison
-from certs.terms import RequestState
-from certs.x509.der import inside
-from certs.x509.reading import Reading
+from certs.x509.asn1.reader import inside
+from certs.x509.certificate.decoded import Reading
 from keys.spec import spki_sha256
 
 # What a certificate takes over from its request, and never changes.

@@ -13,8 +13,8 @@ from django.db.models import Model, QuerySet
 
 from audit.changes import subject_of
 from audit.models import AuditEvent
-from audit.vendor import on_postgresql
 from certs.reconciliation.explained import Told
+from db.backend import on_postgresql
 
 PAGE = 1000
 MOST = 100  # then it is plain, and the list stays readable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from certs.terms import RequestState as S
+from certs.enums import RequestState as S
 
 
 class Told(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certs.models import Certificate, CertificateRequest, RequestCSR, Team
 from certs.reconciliation.comparison import Comparison, events_of, names_over_time, pages, rows_named
-from certs.x509.der import NotDER, inside
+from certs.x509.asn1.reader import NotDER, inside
 from keys.models import Key, PublicKey
 from keys.spec import spki_sha256
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from audit.clock import database_now
-from audit.verify import Report, record_verified, verify
+from audit.verification.verify import Report, record_verified, verify
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.reconciliation.comparison import Comparison
 from certs.reconciliation.missing import compare_events
 from certs.reconciliation.power import compare_power
 from certs.reconciliation.states import compare_states
+from db.clock import database_now
 
 KIND = "verification_failed"
 

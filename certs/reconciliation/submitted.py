@@ -8,11 +8,11 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest, Issuer, Team
 from certs.reconciliation.comparison import Comparison, accounts_over_time, names_over_time, rows_named
 from certs.reconciliation.explained import Told
-from certs.workflow.issuance import content_digest
+from certs.requests.submit import content_digest
+from certs.spec import CertificateSpec
 
 ALTERED = "its content is not what was submitted: the digest differs"
 

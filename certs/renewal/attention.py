@@ -8,10 +8,10 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest
 from certs.renewal.due import DEAD
 from certs.renewal.replacement import replaced_among
-from certs.terms import RequestState as S
 
 CHUNK = 500
 

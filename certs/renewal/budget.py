@@ -12,10 +12,10 @@ from datetime import timedelta
 from django.conf import settings
 from django.db.models import Count, F, Max
 
+from certs.issuance.steps.ca_submit import STEP
 from certs.models import Attempt, CertificateRequest, Issuer
 from certs.renewal.plan import issuer_now
-from certs.workflow.states import UNFINISHED
-from certs.workflow.steps.submission import STEP
+from certs.requests.states import UNFINISHED
 
 EVERY = timedelta(minutes=15)  # between two runs, as in the schedule `certs.tasks.renew_due`
 SAMPLE = 4000  # of the newest attempts, at any CA

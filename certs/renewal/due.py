@@ -15,9 +15,9 @@ from django.conf import settings
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import TruncDate
 
+from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest, Issuer
 from certs.models.certificate import RenewalBlocked
-from certs.terms import RequestState as S
 
 DEAD = (S.REJECTED, S.FAILED, S.CANCELLED)  # as in the constraint request_renewal_once
 APPROVAL_LEAD = 1.5  # times the window: 45 days where the alert date is 30 days before the end

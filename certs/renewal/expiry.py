@@ -19,9 +19,10 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from audit.clock import database_now
 from audit.log import Actor
 from certs.access.permissions import Authority
+from certs.enums import RequestState as S
+from certs.enums import RevocationReason
 from certs.errors import Conflict
 from certs.models import Approval, Certificate, CertificateRequest, Issuer, Team
 from certs.models.certificate import RenewalBlocked
@@ -42,10 +43,9 @@ from certs.renewal.expiry_mail import tell_approvers, tell_failed, tell_owners
 from certs.renewal.plan import RELATED, RenewalPlan, Verdict, plan_renewals
 from certs.renewal.reminders import remind
 from certs.renewal.renew import Renewal, begin_renewals, living_renewals
-from certs.terms import RequestState as S
-from certs.terms import RevocationReason
-from certs.workflow.revocation import begin_telling, request_revocation
-from certs.workflow.succession import SCHEDULE_DOOR
+from certs.requests.lineage import SCHEDULE_DOOR
+from certs.revocation.request import begin_telling, request_revocation
+from db.clock import database_now
 from keys.interruptions import INTERRUPTIONS
 from policy.engine import Outcome
 

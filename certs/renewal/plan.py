@@ -14,13 +14,13 @@ from enum import StrEnum
 from django.conf import settings
 
 from certs.ca.lifetime import ending_of
-from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, CertificateRequest, Issuer
-from certs.workflow.advice import advice_on
-from certs.workflow.facts import Asked, evaluate_many
-from certs.workflow.inherited_approvals import approvals_for
-from certs.workflow.issuance import latest_issuer, request_digest
-from certs.workflow.succession import stops_lineage
+from certs.requests.advice import advice_on
+from certs.requests.inherited_approvals import approvals_for
+from certs.requests.lineage import stops_lineage
+from certs.requests.policy_facts import Asked, evaluate_many
+from certs.requests.submit import latest_issuer, request_digest
+from certs.spec import CertificateSpec
 from keys.lifecycle import blocked_keys
 from keys.models import Key
 from policy.engine import Decision, Outcome

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from certs.enums import RequestState as S
 from certs.inventory.filters import CertificateFilter
 from certs.models import Certificate, ExpiryReminder, OutgoingMail
 from certs.models.certificate import RenewalBlocked
@@ -21,7 +22,6 @@ from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, days_left, name_of
 from certs.renewal.attention import Unreplaced, unreplaced
-from certs.terms import RequestState as S
 
 STAGES = (30, 14, 7, 3, 1, 0)  # days before the end
 EXPIRED = -1

@@ -10,21 +10,21 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Event, record, record_many
 from certs.access.permissions import Authority
+from certs.enums import RequestState as S
 from certs.errors import Conflict, PolicyRefused
 from certs.models import Certificate, CertificateRequest, RequestCSR, new_public_id
-from certs.models.batch import insert_models, new
+from certs.models.rows import insert_models, new
+from certs.pipeline import start_on_commit
 from certs.renewal.due import DEAD
 from certs.renewal.plan import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals
-from certs.terms import RequestState as S
-from certs.workflow.answers import answer
-from certs.workflow.canvas import start_on_commit
-from certs.workflow.issuance import MOST_IN_A_CHAIN, validity_data
-from certs.workflow.states import Move, transition_many
-from certs.workflow.succession import SCHEDULE_DOOR, newest_of, stops_lineage
+from certs.requests.lineage import SCHEDULE_DOOR, newest_of, stops_lineage
+from certs.requests.representation import answer
+from certs.requests.states import Move, transition_many
+from certs.requests.submit import MOST_IN_A_CHAIN, validity_data
+from db.clock import database_now
 from keys.lifecycle import blocked_keys
 
 

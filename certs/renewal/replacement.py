@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from django.db.models import Q
 
+from certs.enums import RevocationReason
 from certs.models import Certificate, CertificateName
-from certs.terms import RevocationReason
 
 LATER_BY = timedelta(days=1)  # a certificate of the same order ends within seconds; a replacement does not
 Content = tuple[int, str, frozenset[str]]  # team, profile, names

@@ -9,7 +9,6 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from audit.clock import database_now
 from certs.models import ComplianceReport
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import security_team, to_addresses
@@ -20,6 +19,7 @@ from certs.reports.facts import WEEKS_BACK, compute
 from certs.reports.plots import plots
 from certs.reports.weeks import Week
 from certs.reports.words import sentence, subject
+from db.clock import database_now
 
 log = logging.getLogger(__name__)
 

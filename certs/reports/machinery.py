@@ -11,11 +11,11 @@ from django.db.models import Q
 from audit.events import EventType
 from audit.models import AuditEvent, Checkpoint
 from certs.ca.lifetime import has_ended
-from certs.ca.responders import newest_responder
-from certs.crl import points_of
+from certs.ca.local.ocsp_responder import newest_responder
 from certs.models import OperatorAlert
 from certs.reports.weeks import Week
-from certs.workflow.publishing import own_issuing_cas, own_roots
+from certs.status.crl import points_of
+from certs.status.publishing import own_issuing_cas, own_roots
 
 RECORDS_CHANGED = "verification_failed"  # the alert of `certs.reconciliation.nightly`
 VERIFIED_WITHIN = timedelta(days=2)

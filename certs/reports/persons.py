@@ -9,11 +9,11 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
+from certs.enums import RequestState
 from certs.inventory import active, in_state
 from certs.inventory.filters import CertificateFilter, Renewal, StateGroup, YesNo, filter_certificates
 from certs.inventory.states import CertificateState, is_replaced
 from certs.models import Certificate, CertificateRequest, RenewalBlocked
-from certs.terms import RequestState
 from policy.rules.keys import AllowedKeys, key_from_name
 from policy.rules.ruleset import RuleSet
 

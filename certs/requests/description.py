@@ -11,7 +11,6 @@ from typing import Any, TypedDict
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Event, Value, record_many
 from certs.access.membership import is_member
@@ -19,6 +18,7 @@ from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused
 from certs.models import Certificate, RenewalBlocked
 from certs.requests.refused_secrets import refuse_secrets
+from db.clock import database_now
 
 _LENGTHS = {"purpose": 200, "renewal_off_reason": 300}  # as the columns
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Value, record
+from certs.enums import RefusalClass
 from certs.errors import CSRRefused
-from certs.intake.secrets_scan import find_secret
+from certs.language.secret_scan import find_secret
 from certs.notifications.alerts import raise_alert
 from certs.notifications.audience import security_team
 from certs.requests.key_blocks import block_key
-from certs.terms import RefusalClass
-from certs.x509.pasted_secrets import find_exposed_keys
+from certs.x509.csr.private_keys import find_exposed_keys
+from db.clock import database_now
 
 ADVICE = "Treat it as exposed: replace it. Send only the CSR; nobody at the portal ever needs a private key or token."
 

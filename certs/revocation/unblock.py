@@ -7,14 +7,14 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q
 
-from audit.clock import database_now
 from certs.access.permissions import Authority
+from certs.enums import RevocationReason
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Certificate, IssuanceIntent
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import security_team
 from certs.requests.refused_secrets import refuse_secrets
-from certs.terms import RevocationReason
+from db.clock import database_now
 from keys.lifecycle import unblock_public_key
 from keys.models import PublicKey
 

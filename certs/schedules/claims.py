@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import Case, F, Q, Value, When
 
-from audit.clock import database_now
 from certs.models import ScheduledJob
+from db.clock import database_now
 
 SKEW = timedelta(minutes=5)
 

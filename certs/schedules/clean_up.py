@@ -13,10 +13,10 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from audit.clock import database_now
+from certs.enums import RequestState
 from certs.models import Attempt, OperatorAlert, OutgoingMail, UnclaimedResult, WebhookDelivery
-from certs.terms import RequestState
-from certs.workflow.states import FINAL
+from certs.requests.states import FINAL
+from db.clock import database_now
 
 BATCH = 1000
 PART_SECONDS = 20.0  # a part that is not done by then goes on at the next run

@@ -22,8 +22,8 @@ from kombu.exceptions import OperationalError
 from audit.changes import attribute
 from audit.log import Actor
 from certs.models import ScheduledJob
+from certs.pipeline import room_in
 from certs.schedules.periods import first_due, is_frequent, last_period, next_after, rule_of
-from certs.workflow.canvas import room_in
 
 log = logging.getLogger(__name__)
 

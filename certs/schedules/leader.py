@@ -13,8 +13,8 @@ from datetime import timedelta
 
 from django.db.models import Case, F, Q, Value, When
 
-from audit.clock import database_now
 from certs.models import BeatLease
+from db.clock import database_now
 
 LEASE = timedelta(seconds=5)
 RENEW_WHEN_LEFT = timedelta(seconds=3)

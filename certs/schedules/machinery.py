@@ -16,12 +16,12 @@ from audit.models import AuditUnsealed, Checkpoint
 from certs.models import Attempt, BeatLease, CertificateRequest, Issuer, ScheduledJob
 from certs.notifications.mail import waiting as waiting_mails
 from certs.renewal.budget import EVERY
+from certs.requests.lineage import SCHEDULE_DOOR
+from certs.requests.states import UNFINISHED
+from certs.requests.waiting_reasons import WAITS_FOR_WORKER
 from certs.schedules.leader import ONLY_ROW
 from certs.schedules.periods import describe, next_after
 from certs.schedules.queues import BrokerUnreachable, QueueState, queue_states
-from certs.workflow.states import UNFINISHED
-from certs.workflow.succession import SCHEDULE_DOOR
-from certs.workflow.waiting_reasons import WAITS_FOR_WORKER
 
 BEAT_DEAD_AFTER = timedelta(seconds=60)
 JOB_LATE_AFTER = timedelta(minutes=5)  # also the time in which a beat that returned catches up

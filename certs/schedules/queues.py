@@ -17,8 +17,8 @@ from django.db import Error
 from django.db.models import Q
 from kombu.exceptions import OperationalError
 
-from audit.clock import database_now
 from certs.models import QueueProgress
+from db.clock import database_now
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from billiard.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 
-from audit.clock import database_now
 from certs.ca.base import CAUnreachable
-from certs.crl import CRLWithheld
 from certs.errors import PortalError
 from certs.notifications.alerts import close_alerts, raise_alert
+from certs.status.crl import CRLWithheld
+from db.clock import database_now
 from keys.errors import KeyBackendError
 
 log = logging.getLogger(__name__)

@@ -7,23 +7,23 @@ Needs the CA role.
 
 from __future__ import annotations
 
-from audit.clock import database_now
 from certs.ca.lifetime import has_ended
-from certs.ca.responders import ensure_responder, newest_responder
-from certs.crl import points_of
+from certs.ca.local.ocsp_responder import ensure_responder, newest_responder
 from certs.models import CRLPoint, Issuer
 from certs.notifications.alerts import ca_cause
+from certs.requests.states import WORKER
+from certs.status.crl import points_of
 from certs.status.isolation import Failures
-from certs.status.watch import watch
-from certs.workflow.publishing import (
+from certs.status.publishing import (
     abandon_old_intents,
     open_next_shard,
     own_issuing_cas,
     refresh_point,
     retire_predecessors,
 )
-from certs.workflow.responder_keys import destroy_old_responder_keys
-from certs.workflow.states import WORKER
+from certs.status.responder_keys import destroy_old_responder_keys
+from certs.status.watch import watch
+from db.clock import database_now
 
 
 def keep_status_information() -> dict[str, int]:

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from audit.clock import database_now
 from certs.ca.lifetime import end_of, has_ended
-from certs.ca.responders import newest_responder
-from certs.crl import changed, points_of
+from certs.ca.local.ocsp_responder import newest_responder
 from certs.models import CRLPoint, Issuer
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
+from certs.status.crl import changed, points_of
 from certs.status.ends import watch_end
 from certs.status.isolation import Failures
-from certs.workflow.publishing import ALARM_BEFORE, crl_cause, own_issuing_cas, own_roots
+from certs.status.publishing import ALARM_BEFORE, crl_cause, own_issuing_cas, own_roots
+from db.clock import database_now
 
 ROOT_ALARM_BEFORE = timedelta(days=30)
 

@@ -10,7 +10,7 @@ from certs.access.permissions import Permission, holds
 from certs.inventory import open_alerts
 from certs.models import OperatorAlert
 from certs.notifications.alerts import close_by_hand
-from certs.views.doors import authority_of, page
+from certs.views.access import authority_of, page
 
 
 @page

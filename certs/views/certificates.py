@@ -8,22 +8,22 @@ from django.shortcuts import render
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from audit.clock import database_now
 from audit.events import EventType
 from audit.models import AuditEvent
 from certs.access.owners import current_owner
 from certs.ca.registry import capabilities_of
+from certs.enums import RevocationReason
 from certs.errors import InputRefused
 from certs.inventory import CertificateFilter, Page, listed_state, page_of, search_certificates, with_state
+from certs.inventory.download import FORMS, content_of, take
 from certs.models import Certificate, Revocation
-from certs.terms import RevocationReason
-from certs.views.doors import authority_of, page
+from certs.requests.lineage import lineage_of, stops_lineage
+from certs.views.access import authority_of, page
 from certs.views.filter_form import chips, filter_form
 from certs.views.timeline import event_detail
-from certs.workflow.succession import lineage_of, stops_lineage
-from certs.workflow.taking import FORMS, content_of, take
-from certs.x509.pem import pem_of
-from certs.x509.serial import format_serial
+from certs.x509.asn1.pem import pem_of
+from certs.x509.certificate.serial import format_serial
+from db.clock import database_now
 from keys.spec import KeyFacts
 
 

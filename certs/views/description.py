@@ -9,13 +9,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from audit.clock import database_now
 from certs.access.owners import current_owner
 from certs.access.permissions import Authority
 from certs.errors import CSRRefused, InputRefused, NotFound
 from certs.models import Certificate
 from certs.requests.description import Changes, describe
-from certs.views.doors import authority_of, page
+from certs.views.access import authority_of, page
+from db.clock import database_now
 
 _OFFERED = 500  # members in the list
 

@@ -6,12 +6,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from audit.clock import database_now
 from certs.access.permissions import Permission, holds
 from certs.inventory import open_alerts
 from certs.schedules.alarm import KINDS
 from certs.schedules.machinery import machinery
-from certs.views.doors import page
+from certs.views.access import page
+from db.clock import database_now
 
 
 @page

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods
 
 from certs.access.membership import teams_of
 from certs.notifications.choices import OF_PERSONS, choose, unwanted_by
-from certs.views.doors import page
+from certs.views.access import page
 
 
 @page

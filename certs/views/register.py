@@ -7,7 +7,6 @@ from django.shortcuts import render
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
-from audit.clock import database_now
 from certs.errors import InputRefused
 from certs.inventory import CertificateFilter, Page, page_of
 from certs.inventory.key_places import place_of
@@ -19,8 +18,9 @@ from certs.inventory.register import (
     register_rows,
 )
 from certs.models import Certificate
-from certs.views.doors import authority_of, page
+from certs.views.access import authority_of, page
 from certs.views.filter_form import chips, filter_form
+from db.clock import database_now
 
 
 @page

@@ -6,12 +6,12 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
-from audit.clock import database_now
 from certs.access.permissions import Permission, holds
 from certs.models import ComplianceReport
 from certs.reports.documents import FORMATS, has_pdf, page_context
 from certs.reports.facts import list_lines
-from certs.views.doors import page
+from certs.views.access import page
+from db.clock import database_now
 
 _TYPES = {".html": "text/html", ".json": "application/json", ".pdf": "application/pdf"}
 _SHOWN = 60

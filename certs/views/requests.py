@@ -10,20 +10,20 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.ca.lifetime import ending_of
+from certs.enums import RequestState as S
 from certs.errors import Conflict
 from certs.inventory import page_of, search_requests, state_of
 from certs.models import Certificate, CertificateRequest, PolicyEvaluation
-from certs.terms import RequestState as S
-from certs.views.doors import authority_of, page
+from certs.requests import approval
+from certs.requests.representation import is_settled
+from certs.requests.requesters import requesters_who_left
+from certs.requests.waiting import resume as resume_request
+from certs.requests.waiting_reasons import waiting_reason
+from certs.views.access import authority_of, page
 from certs.views.timeline import timeline
-from certs.workflow import approval
-from certs.workflow.answers import is_settled
-from certs.workflow.holding import resume as resume_request
-from certs.workflow.requesters import requesters_who_left
-from certs.workflow.waiting_reasons import waiting_reason
+from db.clock import database_now
 
 UNSIGNED = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
 CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED)

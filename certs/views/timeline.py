@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from audit.models import AuditEvent
+from certs.enums import RequestState as S
 from certs.models import CertificateRequest
-from certs.terms import RequestState as S
 
 # (title, the event that completes it)
 _STEPS = (

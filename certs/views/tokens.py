@@ -9,14 +9,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from audit.clock import database_now
 from certs.access.api_tokens import MOST_DAYS, SCOPES, create_token, revoke_token
 from certs.access.membership import teams_of
 from certs.errors import InputRefused, NotFound
 from certs.models import ApiToken
 from certs.notifications.changes_of_power import tell_token_made
 from certs.requests.refused_secrets import refuse_secrets
-from certs.views.doors import actor_of, authority_of, page, requester_of
+from certs.views.access import actor_of, authority_of, page, requester_of
+from db.clock import database_now
 
 
 @page

@@ -11,7 +11,7 @@ from certs.errors import NotFound
 from certs.models import Team
 from certs.notifications import webhooks
 from certs.requests.refused_secrets import refuse_secrets
-from certs.views.doors import actor_of, authority_of, page
+from certs.views.access import actor_of, authority_of, page
 
 DELIVERIES = 50  # on a page
 

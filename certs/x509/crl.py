@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from cryptography import x509
 
-from certs.terms import RevocationReason
-from certs.x509.der_writing import bit_string, der_length, extension, integer, signature_algorithm, time, tlv
+from certs.enums import RevocationReason
+from certs.x509.asn1.writer import bit_string, der_length, extension, integer, signature_algorithm, time, tlv
 
 REASON_CODES: dict[str, int] = {
     RevocationReason.UNSPECIFIED: 0,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 from certs.errors import InputRefused
-from certs.x509.names import is_public_suffix, is_within, looks_like_ip, parse_dns_name
+from certs.x509.dns_names import is_public_suffix, is_within, looks_like_ip, parse_dns_name
 
 EXAMPLE = "Write the domain as example.com: labels joined by dots, without a star or a port."
 # The same form as SQL checks: A-labels in lower case, at most 63 octets a label (RFC 1035 2.3.4).

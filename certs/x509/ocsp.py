@@ -14,10 +14,10 @@ from datetime import datetime
 
 from cryptography import x509
 
-from certs.terms import RevocationReason
-from certs.x509 import ber, der
+from certs.enums import RevocationReason
+from certs.x509.asn1 import ber, reader
+from certs.x509.asn1.writer import bit_string, extension, generalized_time, integer, tlv
 from certs.x509.crl import REASON_CODES
-from certs.x509.der_writing import bit_string, extension, generalized_time, integer, tlv
 
 MAX_REQUEST = 4096  # octets; a request for one certificate has about 80
 MAX_CERTIFICATES = 10
@@ -66,13 +66,13 @@ def parse_request(data: bytes) -> OCSPRequest:
         raise MalformedRequest(f"longer than {MAX_REQUEST} octets")
     try:
         return _request(ber.parse(data))
-    except der.NotDER as exc:
+    except reader.NotDER as exc:
         raise MalformedRequest(str(exc)) from exc
 
 
-def _request(root: der.Node) -> OCSPRequest:
+def _request(root: reader.Node) -> OCSPRequest:
     """OCSPRequest ::= SEQUENCE { tbsRequest, [0] optionalSignature OPTIONAL }."""
-    tbs = _sequence(root).child(0, der.SEQUENCE)
+    tbs = _sequence(root).child(0, reader.SEQUENCE)
     if len(root.children) > 2 or (len(root.children) == 2 and root.children[1].tag != 0xA0):
         raise MalformedRequest("something stands behind the request")
     fields = list(tbs.children)
@@ -80,7 +80,7 @@ def _request(root: der.Node) -> OCSPRequest:
         _check_version(fields.pop(0))
     if fields and fields[0].tag == 0xA1:
         fields.pop(0)  # requestorName
-    if not fields or fields[0].tag != der.SEQUENCE:
+    if not fields or fields[0].tag != reader.SEQUENCE:
         raise MalformedRequest("the list of certificates is missing")
     asked, rest = fields[0].children, fields[1:]
     if not 0 < len(asked) <= MAX_CERTIFICATES:
@@ -91,46 +91,46 @@ def _request(root: der.Node) -> OCSPRequest:
     return OCSPRequest(tuple(_asked(one) for one in asked), nonce)
 
 
-def _check_version(wrapped: der.Node) -> None:
+def _check_version(wrapped: reader.Node) -> None:
     """Accept v1 written out, as macOS does, although DER leaves a DEFAULT away (X.690 11.5)."""
-    if len(wrapped.children) != 1 or der.integer(wrapped.child(0)) != 0:
+    if len(wrapped.children) != 1 or reader.integer(wrapped.child(0)) != 0:
         raise MalformedRequest("its version is not v1")
 
 
-def _sequence(node: der.Node) -> der.Node:
-    if node.tag != der.SEQUENCE:
+def _sequence(node: reader.Node) -> reader.Node:
+    if node.tag != reader.SEQUENCE:
         raise MalformedRequest("it is not a SEQUENCE")
     return node
 
 
-def _asked(node: der.Node) -> CertID:
+def _asked(node: reader.Node) -> CertID:
     """Request ::= SEQUENCE { reqCert CertID, [0] singleRequestExtensions OPTIONAL }."""
-    certificate = _sequence(node).child(0, der.SEQUENCE)
+    certificate = _sequence(node).child(0, reader.SEQUENCE)
     if len(node.children) > 2 or (len(node.children) == 2 and node.children[1].tag != 0xA0):
         raise MalformedRequest("something stands behind a CertID")
     if len(node.children) == 2:
         _refuse_critical(_extensions(node.children[1]))
-    algorithm = certificate.child(0, der.SEQUENCE)
+    algorithm = certificate.child(0, reader.SEQUENCE)
     name_hash, key_hash = (ber.octets(certificate.child(place)) for place in (1, 2))
-    number = der.integer(certificate.child(3))
+    number = reader.integer(certificate.child(3))
     parameters = algorithm.children[1:]
     if len(certificate.children) != 4:
         raise MalformedRequest("a CertID is not made of an algorithm, two hashes and a serial number")
-    if len(parameters) > 1 or any(one.tag != der.NULL or one.content for one in parameters):
+    if len(parameters) > 1 or any(one.tag != reader.NULL or one.content for one in parameters):
         raise MalformedRequest("a hash algorithm has parameters")
     if number <= 0 or number.bit_length() > 167:
         raise MalformedRequest("a serial number is not positive, or longer than 20 octets")
     # The answer repeats the CertID as it was asked, with or without NULL, in DER.
     oid = algorithm.child(0)
-    hashed_with = tlv(0x30, tlv(der.OID, oid.content), *(tlv(der.NULL) for _ in parameters))
+    hashed_with = tlv(0x30, tlv(reader.OID, oid.content), *(tlv(reader.NULL) for _ in parameters))
     raw = tlv(0x30, hashed_with, tlv(0x04, name_hash), tlv(0x04, key_hash), integer(number))
     name = _HASHES.get(tlv(oid.tag, oid.content), "")
     if not name:
-        der.parse(raw)  # of all that was taken over, only an OID that is not known could be no DER
+        reader.parse(raw)  # of all that was taken over, only an OID that is not known could be no DER
     return CertID(raw, (name, name_hash, key_hash), f"{number:x}")
 
 
-def _extensions(wrapped: der.Node) -> dict[str, tuple[bool, bytes]]:
+def _extensions(wrapped: reader.Node) -> dict[str, tuple[bool, bytes]]:
     """Return critical flag and value of each extension by its OID. An empty list is none.
 
     The same extension twice is refused unless both are the same: which one is meant?
@@ -144,7 +144,7 @@ def _extensions(wrapped: der.Node) -> dict[str, tuple[bool, bytes]]:
             raise MalformedRequest("an extension is not well formed")
         critical = ber.boolean(fields[1]) if len(fields) == 3 else False
         value = critical, ber.octets(fields[-1])
-        if found.setdefault(der.dotted(one.child(0)), value) != value:
+        if found.setdefault(reader.dotted(one.child(0)), value) != value:
             raise MalformedRequest("an extension is there twice, with two values")
     return found
 
@@ -157,7 +157,7 @@ def _nonce(extensions: dict[str, tuple[bool, bytes]]) -> bytes | None:
     _, value = extensions[_NONCE]
     try:
         nonce = ber.octets(ber.parse(value))
-    except der.NotDER:
+    except reader.NotDER:
         nonce = RawNonce(value)
     if not 0 < len(nonce) <= MAX_NONCE:  # RFC 9654 2.1: such a request must be rejected
         raise MalformedRequest(f"the nonce has not 1 to {MAX_NONCE} octets")
@@ -177,10 +177,10 @@ def _refuse_critical(extensions: dict[str, tuple[bool, bytes]]) -> None:
 def issuer_hashes(issuer: x509.Certificate) -> list[tuple[str, bytes, bytes]]:
     """What CertIDs of this issuer's certificates carry, for each hash that may be asked with (RFC 6960 4.1.1)."""
     name = issuer.subject.public_bytes()
-    info = der.parse(issuer.tbs_certificate_bytes)
+    info = reader.parse(issuer.tbs_certificate_bytes)
     # SubjectPublicKeyInfo is the one before the extensions; its BIT STRING without the count of unused bits is what is hashed.
-    spki = next(node for node in reversed(info.children) if node.tag == der.SEQUENCE)
-    key = der.bits(spki.child(1))
+    spki = next(node for node in reversed(info.children) if node.tag == reader.SEQUENCE)
+    key = reader.bits(spki.child(1))
     return [(name_of, hashlib.new(name_of, name).digest(), hashlib.new(name_of, key).digest()) for name_of in _HASHES.values()]
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from audit.batches import Query
+from db.sql import Query
 from keys.errors import KeyBackendError, KeyMismatch, KeyNotFound, KeyOperationRefused
 from keys.signing import sign_message
 from keys.spec import KeySpec

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key, load_der_public_key
 from django.db import IntegrityError, transaction
 
-from audit.batches import Query, Rows, ask, insert_together
-from audit.clock import database_now
-from audit.gathering import insert_later
-from audit.vendor import on_postgresql
+from audit.unit_of_work import insert_later
+from db.backend import on_postgresql
+from db.clock import database_now
+from db.sql import Query, Rows, ask, insert_together
 from keys.backends.base import Capabilities, DrawingKeyBackend, Drawn, KeyInfo, KeyRef, check_latest
 from keys.backends.kek import KeyEncryptionKey
 from keys.backends.private_keys import remote_private_key

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from audit.signer import ensure_sealing_key
+from audit.transparency.signing_key import ensure_sealing_key
 
 
 @pytest.fixture(autouse=True)

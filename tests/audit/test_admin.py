@@ -9,7 +9,7 @@ from django.test import RequestFactory
 from django.urls import reverse
 
 from audit.models import AuditEvent, Checkpoint
-from audit.sequencer import seal
+from audit.transparency.sealer import seal
 from tests.audit.ledger import write
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]

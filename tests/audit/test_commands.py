@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from audit.models import AuditEvent
-from audit.sequencer import seal
+from audit.transparency.sealer import seal
 from tests.audit.ledger import write
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]

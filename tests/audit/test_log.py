@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from audit.clock import database_now
 from audit.events import EventRefused
 from audit.log import EventType, NoTransaction, record, record_many
 from audit.models import AuditEvent, AuditSubject, AuditUnsealed
+from db.clock import database_now
 from tests.audit.ledger import ANN, AT, event, write
 
 pytestmark = pytest.mark.both_databases

@@ -8,7 +8,7 @@ from django.db import DatabaseError, connection, transaction
 
 from audit.checks import check_triggers
 from audit.models import AuditEvent, Checkpoint, SealedLeaf
-from audit.sequencer import seal
+from audit.transparency.sealer import seal
 from audit.triggers import TABLES, install_triggers, missing_triggers, remove_triggers, trigger_names
 from tests.audit.ledger import execute, write
 

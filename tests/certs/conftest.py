@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from certs.ocsp.book import forget_connection
+from certs.status.ocsp.lookup import forget_connection
 
 
 @pytest.fixture(autouse=True)

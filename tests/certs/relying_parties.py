@@ -21,7 +21,7 @@ from pyhanko_certvalidator import CertificateValidator, ValidationContext
 from pyhanko_certvalidator.errors import PathBuildingError, PathValidationError
 
 from certs.models import Certificate, Issuer
-from certs.x509.pem import pem_of
+from certs.x509.asn1.pem import pem_of
 
 
 def run(*command: str | Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from certs.ca.base import Order
 from certs.errors import InputRefused
-from certs.intake.grammar import parse_validity
+from certs.language.grammar import parse_validity
 from certs.validity import LONGEST_DAYS, Validity, check_days, check_end_date, end_of_day
-from tests.certs.intake.examples import DEFAULTS
+from tests.certs.language.examples import DEFAULTS
 
 BACKDATE = timedelta(minutes=5)
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - the strategy adds the zone

@@ -14,23 +14,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.contrib.auth import get_user_model
 
-from audit.clock import database_now
 from audit.log import Actor
 from certs.access.api_tokens import create_token
 from certs.api.auth import forget_tokens
 from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, NotSent, Order, RevocationOrder, Unknown
-from certs.ca.creation import ensure_own_ca
-from certs.ca.local import LocalCAClient
+from certs.ca.local.client import LocalCAClient
+from certs.ca.local.setup import ensure_own_ca
 from certs.ca.rest import RestCAClient
 from certs.ca.vault_pki import VaultPKIClient
+from certs.enums import RevocationReason
 from certs.errors import NotFound, SignerMismatch
+from certs.issuance.verify import believe
 from certs.models import Domain, Issuer, Team
-from certs.terms import RevocationReason
+from certs.revocation.deliver import process_revocations
 from certs.validity import end_of_day
-from certs.workflow.believing import believe
-from certs.workflow.revoking import process_revocations
-from certs.x509.csr_building import build_csr
-from certs.x509.pem import serial_of
+from certs.x509.asn1.pem import serial_of
+from certs.x509.csr.build import build_csr
+from db.clock import database_now
 from keys.spec import KeySpec, spki_der, spki_sha256
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3

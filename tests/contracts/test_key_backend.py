@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from certs.x509.csr_building import build_csr
+from certs.x509.csr.build import build_csr
 from keys.backends.base import KeyBackend, KeyRef
 from keys.backends.local import LocalKeyBackend
 from keys.backends.pkcs11 import PKCS11KeyBackend

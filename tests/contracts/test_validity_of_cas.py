@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit.clock import database_now
 from certs.ca.base import Issued, Order
+from certs.issuance.verify import believe
 from certs.validity import end_of_day
-from certs.workflow.believing import believe
+from db.clock import database_now
 from tests.contracts.test_ca_client import KINDS, Subject, issuer_of, make_order, portal
 
 __all__ = ["make_order", "portal"]  # fixtures

@@ -28,7 +28,7 @@ PLANTED = (
     "certs/x509/old.pyc",
 )
 COPIED = {"requirements.txt", "manage.py"}
-FOLDERS = ("pkiportal", "audit", "keys", "policy", "certs", "templates", "static")
+FOLDERS = ("pkiportal", "db", "audit", "keys", "policy", "certs", "templates", "static")
 
 
 def expression(pattern: str) -> re.Pattern[str]:

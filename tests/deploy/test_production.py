@@ -25,7 +25,7 @@ from cryptography.x509 import ocsp
 from kombu import Connection, Queue
 from prometheus_client.parser import text_string_to_metric_families
 
-from certs.x509.csr_building import build_csr
+from certs.x509.csr.build import build_csr
 from tests.deploy.compose import HOST
 from tests.deploy.production import WEB, Production, production
 from tests.harness.plugin.parts import needed

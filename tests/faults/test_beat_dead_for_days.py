@@ -15,11 +15,11 @@ from aiosmtpd.controller import Controller
 from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 
-from audit.clock import database_now
 from audit.log import Actor
-from audit.signer import ensure_sealing_key
+from audit.transparency.signing_key import ensure_sealing_key
 from certs.models import CRL, BeatLease, CRLPoint, OperatorAlert, OutgoingMail, ScheduledJob
 from certs.schedules.setup import ensure_schedules
+from db.clock import database_now
 from pkiportal.celery import app
 from tests.faults.processes import Web, Worker, environment, free_port
 from tests.faults.test_two_beats import Beat, within

@@ -18,26 +18,26 @@ import pytest
 import redis
 from django.conf import settings as django_settings
 
-from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
-from audit.sequencer import seal
-from audit.signer import ensure_sealing_key
-from audit.verify import verify
+from audit.transparency.sealer import seal
+from audit.transparency.signing_key import ensure_sealing_key
+from audit.verification.verify import verify
 from bench.csrs import make_csr
 from certs.access.permissions import Authority
-from certs.ca.creation import ensure_own_ca
-from certs.intake.spec import CertificateSpec
-from certs.intake.uploads.lines import Line
+from certs.bulk import dispatch
+from certs.bulk.draft import draft
+from certs.bulk.progress import counts
+from certs.bulk.submit import submit_order
+from certs.ca.local.setup import ensure_own_ca
+from certs.enums import RequestState as S
+from certs.issuance import recovery
 from certs.models import Attempt, BulkOrder, Certificate, CertificateRequest, Domain, IssuanceIntent, Team
-from certs.terms import RequestState as S
-from certs.workflow import recovery
-from certs.workflow.answers import wait
-from certs.workflow.bulk import dispatching
-from certs.workflow.bulk.drafting import draft
-from certs.workflow.bulk.progress import counts
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import Requester, submit
+from certs.requests.representation import wait
+from certs.requests.submit import Requester, submit
+from certs.spec import CertificateSpec
+from certs.uploads.line import Line
+from db.clock import database_now
 from keys.models import Key
 from keys.spec import KeySpec
 from pkiportal.celery import app
@@ -96,7 +96,7 @@ def ordered(requester: Requester, count: int) -> BulkOrder:
 def beat_once() -> None:
     """What beat does every 5 to 15 s."""
     recovery.restart_standing()
-    dispatching.sweep_chunks()
+    dispatch.sweep_chunks()
     recovery.settle_unclaimed()
 
 

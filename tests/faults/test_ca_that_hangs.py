@@ -14,16 +14,16 @@ from typing import Any
 import hvac
 import pytest
 
-from audit.clock import database_now
 from certs import tasks
 from certs.ca.registry import get_ca_client
-from certs.intake.spec import CertificateSpec
+from certs.enums import RequestState as S
+from certs.issuance import recovery
 from certs.models import Certificate, CertificateRequest, Issuer
-from certs.terms import RequestState as S
-from certs.workflow import recovery
-from certs.workflow.answers import wait
-from certs.workflow.issuance import Requester, submit, submit_many
-from certs.workflow.waiting_reasons import waiting_reasons
+from certs.requests.representation import wait
+from certs.requests.submit import Requester, submit, submit_many
+from certs.requests.waiting_reasons import waiting_reasons
+from certs.spec import CertificateSpec
+from db.clock import database_now
 from pkiportal.celery import app
 from tests.deploy.compose import compose
 from tests.faults.processes import Worker, environment

@@ -14,17 +14,17 @@ import pytest
 from django.core import mail
 from django.core.management import call_command
 
-from audit.clock import database_now
 from audit.models import AuditEvent
-from certs.intake.spec import CertificateSpec
+from certs.enums import RequestState as S
+from certs.issuance import recovery
 from certs.models import Attempt, CertificateRequest, OperatorAlert, OutgoingMail, RequestCSR
 from certs.notifications.mail import send_due
-from certs.terms import RequestState as S
-from certs.workflow import recovery
-from certs.workflow.answers import answer, wait
-from certs.workflow.issuance import Requester, submit
+from certs.requests.representation import answer, wait
+from certs.requests.submit import Requester, submit
+from certs.spec import CertificateSpec
+from db.clock import database_now
 from keys.models import Key
-from tests.certs.workflow.books import assert_balanced
+from tests.certs.books import assert_balanced
 from tests.twins.ca import Fault, TwinCAClient
 
 MakeSpec = Callable[..., CertificateSpec]

@@ -11,18 +11,18 @@ from typing import Any
 import hvac
 import pytest
 
-from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
-from audit.sequencer import seal
-from audit.signer import ensure_sealing_key
-from audit.verify import verify
-from certs.ca.creation import ensure_own_ca
-from certs.intake.spec import CertificateSpec
+from audit.transparency.sealer import seal
+from audit.transparency.signing_key import ensure_sealing_key
+from audit.verification.verify import verify
+from certs.ca.local.setup import ensure_own_ca
+from certs.enums import RequestState as S
+from certs.issuance import recovery
 from certs.models import Attempt, Certificate, CertificateRequest, Domain, IssuanceIntent, Team
-from certs.terms import RequestState as S
-from certs.workflow import recovery
-from certs.workflow.issuance import Requester, submit_many
+from certs.requests.submit import Requester, submit_many
+from certs.spec import CertificateSpec
+from db.clock import database_now
 from keys.models import Key
 from keys.spec import KeySpec
 from pkiportal.celery import app

@@ -16,13 +16,13 @@ from django.core import mail
 from django.db import connection
 from django.test import Client
 
+from certs.enums import RequestState as S
 from certs.models import CertificateRequest
 from certs.notifications.mail import send_due
-from certs.terms import RequestState as S
-from certs.workflow.answers import wait
-from certs.workflow.holding import hold_for_ca
-from certs.workflow.issuance import submit
-from certs.workflow.planning import plan_words
+from certs.requests.plan import plan_words
+from certs.requests.representation import wait
+from certs.requests.submit import submit
+from certs.requests.waiting import hold_for_ca
 from keys.backends.local import LocalKeyBackend
 from keys.lifecycle import ref_of
 from keys.models import Key

@@ -11,10 +11,10 @@ import pytest
 from django.core.management import call_command
 
 from certs import tasks
-from certs.intake.spec import CertificateSpec
 from certs.models import Certificate
-from certs.workflow.answers import wait
-from certs.workflow.issuance import Requester, submit
+from certs.requests.representation import wait
+from certs.requests.submit import Requester, submit
+from certs.spec import CertificateSpec
 from tests.twins.ca import TwinCAClient
 
 pytestmark = pytest.mark.django_db(transaction=True)

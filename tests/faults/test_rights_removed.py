@@ -8,15 +8,15 @@ import pytest
 
 from certs import tasks
 from certs.ca.registry import get_ca_client
+from certs.enums import RequestState as S
+from certs.issuance import recovery, steps
+from certs.issuance.steps.key import KeysUnavailable
 from certs.models import CertificateRequest, Issuer, OperatorAlert
-from certs.terms import RequestState as S
-from certs.workflow import recovery, steps
-from certs.workflow.holding import hold_for_ca, hold_for_keys
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.steps.keys import KeysUnavailable
-from tests.certs.workflow.test_endings import MakeSpec
-from tests.certs.workflow.test_schedules import walk
-from tests.keys.test_vault_policies import Mounts, mounts
+from certs.requests.submit import Requester, submit_many
+from certs.requests.waiting import hold_for_ca, hold_for_keys
+from tests.certs.issuance.test_schedules import walk
+from tests.certs.requests.test_outcomes import MakeSpec
+from tests.keys.backends.test_vault_policies import Mounts, mounts
 from tests.portal.elsewhere import pki_engine
 from tests.twins.ca import TwinCAClient
 

@@ -26,21 +26,21 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from django.contrib.auth import get_user_model
 
-from audit.clock import database_now
-from audit.sequencer import seal
-from audit.signer import ensure_sealing_key
-from audit.verify import verify
+from audit.transparency.sealer import seal
+from audit.transparency.signing_key import ensure_sealing_key
+from audit.verification.verify import verify
 from bench.csrs import make_csr
 from certs.access.api_tokens import create_token
 from certs.api.auth import forget_tokens
+from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest, Issuer
-from certs.ocsp.answering import forget_answers
-from certs.ocsp.book import forget_connection
-from certs.ocsp.signers import forget_signers
+from certs.requests.submit import Requester
+from certs.revocation.deliver import process_revocations
 from certs.status.maintenance import keep_status_information
-from certs.terms import RequestState as S
-from certs.workflow.issuance import Requester
-from certs.workflow.revoking import process_revocations
+from certs.status.ocsp.lookup import forget_connection
+from certs.status.ocsp.respond import forget_answers
+from certs.status.ocsp.signers import forget_signers
+from db.clock import database_now
 from pkiportal.celery import app
 from tests.faults.processes import Web, Worker, environment
 from tests.faults.test_bulk_faults import SHORT, SYSTEM, finished, ordered, requester
@@ -190,7 +190,7 @@ def test_roll_over_under_load(requester: Requester, settings: Any, tmp_path: Pat
         assert (old.state, new.state) == ("revocation_only", "active")
         for issuer in (old, new):
             assert_addresses_answer(list(Certificate.objects.filter(issuer=issuer).select_related("body").order_by("pk")), issuer)
-    monkeypatch.setattr("certs.workflow.reconciling.GRACE", timedelta(minutes=-10))
+    monkeypatch.setattr("certs.reconciliation.ca.GRACE", timedelta(minutes=-10))
     assert [run(name)[0] for name in ("reconcile_status", "reconcile_ca")] == [0, 0]
     forget_connection()  # the one that OCSP answers were made with here, or the test's database could not be dropped
     while seal():

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 from certs.models import Certificate
-from tests.certs.ocsp.questions import request_for
+from tests.certs.status.ocsp.questions import request_for
 from tests.faults.processes import Web, environment
 from tests.faults.proxy import proxied
 from tests.portal.authority import issue, publish_everything

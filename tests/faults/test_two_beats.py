@@ -16,10 +16,10 @@ import pytest
 from django.db import connection
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.models import BeatLease, ScheduledJob
 from certs.schedules import leader
+from db.clock import database_now
 from pkiportal.celery import app
 from tests.faults.processes import Worker, environment
 

@@ -9,10 +9,10 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import TransactionTestCase
 
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from audit.models import AuditEvent
+from db.clock import database_now
 from tests.harness.plugin.append_only import triggers_out_of_force
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

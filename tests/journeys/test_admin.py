@@ -17,12 +17,12 @@ from django.urls import reverse
 from audit.admin import PortalAdmin
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
+from certs.bulk.draft import draft, lines_of
+from certs.bulk.submit import submit_order
+from certs.issuance import steps
 from certs.models import ApiToken, BulkChunk, BulkItem, BulkOrder, Certificate, CertificateRequest
-from certs.workflow import steps
-from certs.workflow.bulk.drafting import draft, lines_of
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import submit_many
-from certs.workflow.planning import plan_words
+from certs.requests.plan import plan_words
+from certs.requests.submit import submit_many
 from tests.portal.fixtures import SYSTEM, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)

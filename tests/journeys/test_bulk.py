@@ -19,11 +19,11 @@ from playwright.sync_api import expect
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
+from certs.bulk.control import pause
+from certs.bulk.draft import draft, lines_of
+from certs.bulk.submit import submit_order
 from certs.models import BulkOrder, Certificate, CertificateRequest
-from certs.workflow.bulk.control import pause
-from certs.workflow.bulk.drafting import draft, lines_of
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.planning import plan_words
+from certs.requests.plan import plan_words
 from tests.certs.api.test_issue import pem_csr
 from tests.certs.x509.test_pasted_secrets import SECRETS
 from tests.journeys.conftest import Visitor

@@ -10,16 +10,16 @@ from django.contrib.auth.models import Group
 from django.core import signing
 from django.test import Client
 
-from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
+from certs.issuance import steps
 from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest, OperatorAlert
-from certs.views.plans import SALT
+from certs.requests.approval import cancel
+from certs.requests.plan import plan_words
+from certs.requests.submit import submit
+from certs.views.plan_token import SALT
 from certs.views.timeline import timeline
-from certs.workflow import steps
-from certs.workflow.approval import cancel
-from certs.workflow.issuance import submit
-from certs.workflow.planning import plan_words
+from db.clock import database_now
 from tests.certs.x509.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import PASSWORD, SYSTEM, Portal
 

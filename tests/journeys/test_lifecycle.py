@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from playwright.sync_api import expect
 
 from certs.models import Certificate, CertificateRequest, OperatorAlert
-from certs.workflow.revoking import process_revocations
+from certs.revocation.deliver import process_revocations
 from tests.certs.api.test_issue import pem_csr
-from tests.certs.workflow.life import new_policy
+from tests.certs.life import new_policy
 from tests.journeys.conftest import Visitor
 from tests.portal.fixtures import Portal
 

@@ -14,14 +14,14 @@ from django.test.utils import CaptureQueriesContext
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from audit.clock import database_now
-from audit.sequencer import seal
-from audit.signer import ensure_sealing_key
+from audit.transparency.sealer import seal
+from audit.transparency.signing_key import ensure_sealing_key
 from certs.ca.lifetime import end_of
 from certs.inventory import CertificateState
 from certs.inventory.figures import count_states
 from certs.models import Certificate, CertificateRequest, OperatorAlert, StateFigure
 from certs.schedules.setup import ensure_schedules
+from db.clock import database_now
 from tests.portal.authority import issue, publish_everything
 from tests.portal.fixtures import SYSTEM, Portal
 

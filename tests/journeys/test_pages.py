@@ -11,11 +11,11 @@ import pytest
 from django.contrib.auth import get_user_model
 from playwright.sync_api import expect
 
-from audit.clock import database_now
+from certs.bulk.draft import draft, lines_of
 from certs.models import BulkItem, CertificateRequest, OperatorAlert, Team
-from certs.workflow.bulk.drafting import draft, lines_of
-from certs.workflow.issuance import submit
-from certs.workflow.planning import plan_words
+from certs.requests.plan import plan_words
+from certs.requests.submit import submit
+from db.clock import database_now
 from tests.journeys.conftest import Visitor
 from tests.portal.fixtures import Portal
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from audit.clock import database_now
 from certs.reports.keeping import keep_report
 from certs.reports.weeks import Week
+from db.clock import database_now
 from tests.journeys.conftest import Visitor
 from tests.portal.fixtures import Portal
 

@@ -10,8 +10,8 @@ from cryptography import x509
 from playwright.sync_api import expect
 
 from audit.models import AuditEvent
+from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest
-from certs.terms import RequestState as S
 from tests.certs.api.test_issue import pem_csr
 from tests.journeys.conftest import Visitor
 from tests.portal.fixtures import Portal

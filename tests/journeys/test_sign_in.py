@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory
 
 from audit.models import AuditEvent
 from certs.models import SignInCounter
-from certs.views.client_address import client_address
+from certs.views.client_ip import client_address
 from pkiportal.env import env_networks
 from tests.portal.fixtures import PASSWORD, Portal
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
-from audit.clock import database_now
+from db.clock import database_now
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
 from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, make_keys

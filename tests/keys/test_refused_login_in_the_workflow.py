@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from certs.intake.spec import CertificateSpec
+from certs.enums import RequestState as S
+from certs.issuance import recovery, steps
+from certs.issuance.steps.key import KeysUnavailable
 from certs.models import OperatorAlert
-from certs.terms import RequestState as S
-from certs.workflow import recovery, steps
-from certs.workflow.holding import hold_for_keys
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.steps.keys import KeysUnavailable
+from certs.requests.submit import Requester, submit_many
+from certs.requests.waiting import hold_for_keys
+from certs.spec import CertificateSpec
 from keys.registry import forget_backends
-from tests.certs.workflow.test_schedules import walk
-from tests.keys.test_vault_policies import Mounts, mounts
+from tests.certs.issuance.test_schedules import walk
+from tests.keys.backends.test_vault_policies import Mounts, mounts
 from tests.twins.ca import TwinCAClient
 
 __all__ = ["mounts"]  # a fixture

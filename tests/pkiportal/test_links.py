@@ -10,10 +10,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import transaction
 
-from audit.clock import database_now
-from certs.ca.addresses import crl_url
+from certs.ca.urls import crl_url
 from certs.models import OutgoingMail
 from certs.notifications.alerts import raise_alert
+from db.clock import database_now
 from policy.models import Policy
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -34,7 +34,7 @@ def test_links_in_mails_lead_to_the_portal_and_not_to_the_address_in_certificate
 def test_address_in_certificates_is_used_for_nothing_else() -> None:
     """M6: whoever adds a mail or an API link takes the portal's address."""
     users = {str(path.relative_to(CERTS)) for path in CERTS.rglob("*.py") if "PKI_BASE_URL" in path.read_text()}
-    assert users == {"ca/addresses.py"}
+    assert users == {"ca/urls.py"}
 
 
 def test_bootstrap_names_a_key_backend_that_is_not_there_before_it_makes_anything(settings: Any) -> None:

@@ -13,12 +13,12 @@ from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.test import Client
 
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
 from certs.ca.registry import forget_clients
 from certs.models import Issuer, OperatorAlert, OutgoingMail
-from certs.ocsp.signers import forget_signers
+from certs.status.ocsp.signers import forget_signers
+from db.clock import database_now
 from pkiportal.health import PARTS
 from tests.harness.redis import Redis
 from tests.portal.authority import publish_everything

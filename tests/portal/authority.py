@@ -16,18 +16,18 @@ from django.conf import settings
 from django.db import connections
 
 from certs.access.permissions import Authority
-from certs.ca.responders import ensure_responder
-from certs.crl import points_of, publish_crl
-from certs.intake.spec import CertificateSpec
+from certs.ca.local.ocsp_responder import ensure_responder
+from certs.enums import RevocationReason
+from certs.issuance.synchronous import issue_admitted
 from certs.models import Certificate, Issuer
-from certs.ocsp.answering import forget_answers
-from certs.ocsp.book import forget_connection
-from certs.ocsp.signers import forget_signers
-from certs.terms import RevocationReason
-from certs.workflow.inline import issue_admitted
-from certs.workflow.issuance import admit
-from certs.workflow.publishing import refresh_point
-from certs.workflow.revocation import request_revocation
+from certs.requests.submit import admit
+from certs.revocation.request import request_revocation
+from certs.spec import CertificateSpec
+from certs.status.crl import points_of, publish_crl
+from certs.status.ocsp.lookup import forget_connection
+from certs.status.ocsp.respond import forget_answers
+from certs.status.ocsp.signers import forget_signers
+from certs.status.publishing import refresh_point
 from keys.spec import spki_der
 from tests.portal.fixtures import SYSTEM, Portal
 
@@ -66,7 +66,7 @@ def publish_everything() -> Issuer:
 
 def published(issuer: Issuer, shard: int = 0) -> x509.CertificateRevocationList:
     """The CRL that is public now, as a relying party reads it."""
-    from certs.crl.serving import published_crl  # noqa: PLC0415 - models must be loaded
+    from certs.status.crl.serve import published_crl  # noqa: PLC0415 - models must be loaded
 
     crl = published_crl(issuer.slug, shard)
     assert crl is not None

@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
-from audit.clock import database_now
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
 from certs.api.auth import forget_tokens
-from certs.ca.creation import ensure_own_ca
+from certs.ca.local.setup import ensure_own_ca
 from certs.ca.registry import forget_clients
 from certs.models import Certificate, Domain, Team
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
+from db.clock import database_now
 from keys.registry import forget_backends
 from keys.spec import KeySpec
 from pkiportal.celery import app

@@ -27,9 +27,9 @@ from certs.ca.base import (
 )
 from certs.ca.known import known_serials
 from certs.errors import NotFound
-from certs.x509.certificate import assemble, build_issuing_ca, build_root, build_tbs
-from certs.x509.profiles import profile_named
-from certs.x509.serial import new_serial
+from certs.x509.certificate.profiles import profile_named
+from certs.x509.certificate.serial import new_serial
+from certs.x509.certificate.tbs import assemble, build_issuing_ca, build_root, build_tbs
 from keys.signing import sign_message
 from keys.spec import spki_der
 

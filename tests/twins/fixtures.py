@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from audit.clock import database_now
 from audit.log import Actor
 from certs.ca.registry import get_ca_client
-from certs.intake.spec import CertificateSpec
 from certs.models import Domain, Issuer, Team
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from db.clock import database_now
 from keys.registry import get_key_backend
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from audit.clock import database_now
 from audit.events import Actor
-from audit.sequencer import EventAltered, TreeRefused, seal, start_epoch
-from audit.signer import SealingKeyUnusable
+from audit.transparency.sealer import EventAltered, TreeRefused, seal, start_epoch
+from audit.transparency.signing_key import SealingKeyUnusable
+from db.clock import database_now
 
 
 class Command(BaseCommand):

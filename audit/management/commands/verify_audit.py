@@ -11,9 +11,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from audit.clock import database_now
-from audit.note import NoteRefused, Verifier
-from audit.verify import Report, record_verified, verify
+from audit.transparency.checkpoint import NoteRefused, Verifier
+from audit.verification.verify import Report, record_verified, verify
+from db.clock import database_now
 
 _NEXT = (
     "What is safe: certificates and keys are not touched by this, and nothing was written.\n"

@@ -11,7 +11,6 @@ from django.db import transaction
 from django.utils.text import slugify
 
 from audit.changes import digest_of
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
 from certs.ca.base import CAUnreachable
@@ -19,6 +18,7 @@ from certs.ca.registry import get_ca_client
 from certs.errors import InputRefused
 from certs.management.portal_command import PortalCommand
 from certs.models import Issuer
+from db.clock import database_now
 
 
 class Command(PortalCommand):

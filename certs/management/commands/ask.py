@@ -8,17 +8,17 @@ from django.conf import settings
 from django.core.management import CommandParser
 
 from certs.access.permissions import Authority
-from certs.intake.spec import IssuePlan, Plan, RenewPlan, RevokePlan
+from certs.lifecycle import certificate_of, describe_words, wish_of
 from certs.management.order_watching import issue_in_order
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.management.waiting import wait_for_ca
 from certs.models import Team
 from certs.renewal.renew import Renewal, renew, renewal_answer
-from certs.workflow.answers import answer, wait
-from certs.workflow.asking import certificate_of, describe_words, wish_of
-from certs.workflow.compromise import revoke, revoked_answer
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.planning import describe, plan_words
+from certs.requests.plan import describe, plan_words
+from certs.requests.representation import answer, wait
+from certs.requests.submit import Requester, submit_many
+from certs.revocation.revoke import revoke, revoked_answer
+from certs.spec import IssuePlan, Plan, RenewPlan, RevokePlan
 
 
 class Command(PortalCommand):

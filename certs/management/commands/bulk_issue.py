@@ -11,22 +11,22 @@ from typing import Any
 from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
-from audit.clock import database_now
+from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
+from certs.bulk.draft import apply_suggestions, draft, lines_of, outcome_counts
+from certs.bulk.line_pages import Show, all_lines
+from certs.bulk.order_now import planned_line, problem_of
+from certs.bulk.progress import as_json, progress
+from certs.bulk.submit import submit_order
+from certs.bulk.upload import read_lines
 from certs.errors import InputRefused
-from certs.intake.spec import IssuePlan
-from certs.intake.uploads.lines import Line
 from certs.management.order_watching import watch
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.models import BulkOrder
-from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
-from certs.workflow.bulk.drafting import apply_suggestions, draft, lines_of, outcome_counts
-from certs.workflow.bulk.ordering import planned_line, problem_of
-from certs.workflow.bulk.progress import as_json, progress
-from certs.workflow.bulk.reading import read_lines
-from certs.workflow.bulk.reads import Show, all_lines
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import Requester
-from certs.workflow.planning import plan_words
+from certs.requests.plan import plan_words
+from certs.requests.submit import Requester
+from certs.spec import IssuePlan
+from certs.uploads.line import Line
+from db.clock import database_now
 
 SHOW_NOTES = 20
 

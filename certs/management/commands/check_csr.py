@@ -12,9 +12,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, CommandParser
 
+from certs.enums import RefusalClass
 from certs.errors import CSRRefused
-from certs.terms import RefusalClass
-from certs.x509.csr import CSRFacts, read_csr
+from certs.x509.csr.gate import CSRFacts, read_csr
 
 MAX_UNPACKED = 10 * 1024 * 1024  # bytes; a file that holds more is refused without reading the rest
 

@@ -9,7 +9,7 @@ from django.core.management import CommandParser
 
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.renewal.expiry import check_expiry
-from certs.workflow.answers import wait
+from certs.requests.representation import wait
 
 
 class Command(PortalCommand):

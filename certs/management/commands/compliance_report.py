@@ -8,7 +8,6 @@ from typing import Any
 from django.core.management import CommandError, CommandParser
 from django.db import transaction
 
-from audit.clock import database_now
 from certs.errors import InputRefused
 from certs.management.portal_command import PortalCommand
 from certs.models import ComplianceReport
@@ -16,6 +15,7 @@ from certs.reports.documents import FORMATS
 from certs.reports.keeping import keep_report, mail_report, write_mails
 from certs.reports.weeks import Week
 from certs.reports.words import sentence
+from db.clock import database_now
 
 
 class Command(PortalCommand):

@@ -10,14 +10,14 @@ from django.core.management import CommandError, CommandParser
 from django.db.models import Q
 
 from audit.log import Actor
-from certs.crl import CRLWithheld, changed, points_of, publish_crl
-from certs.crl.serving import published_crl
+from certs.enums import RevocationReason
 from certs.errors import Conflict
 from certs.management.portal_command import PortalCommand
 from certs.models import Issuer
+from certs.revocation.distrust import REASONS, distrust, living_certificates
+from certs.status.crl import CRLWithheld, changed, points_of, publish_crl
+from certs.status.crl.serve import published_crl
 from certs.status.watch import watch
-from certs.terms import RevocationReason
-from certs.workflow.distrust import REASONS, distrust, living_certificates
 from keys.errors import KeyBackendError
 
 ACTOR = Actor("command", "distrust_ca")

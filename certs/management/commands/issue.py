@@ -11,12 +11,12 @@ from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
 from certs.errors import InputRefused
-from certs.intake.spec import IssuePlan, Plan, RenewPlan
 from certs.management.order_watching import issue_in_order
 from certs.management.portal_command import PortalCommand, begin_working
-from certs.workflow.answers import answer, wait
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.planning import Fields, describe, plan_csr, plan_fields, plan_words
+from certs.requests.plan import Fields, describe, plan_csr, plan_fields, plan_words
+from certs.requests.representation import answer, wait
+from certs.requests.submit import Requester, submit_many
+from certs.spec import IssuePlan, Plan, RenewPlan
 
 
 class Command(PortalCommand):

@@ -10,15 +10,15 @@ from django.conf import settings
 from django.core.management import CommandError, CommandParser
 from django.db.models import Q
 
-from audit.clock import database_now
 from audit.log import Actor
 from certs.ca.lifetime import has_ended
-from certs.crl import CRLWithheld, points_of, publish_crl
-from certs.crl.serving import published_crl
 from certs.errors import PortalError
 from certs.management.portal_command import PortalCommand
 from certs.models import CRL, CRLPoint, Issuer
-from certs.workflow.publishing import own_issuing_cas
+from certs.status.crl import CRLWithheld, points_of, publish_crl
+from certs.status.crl.serve import published_crl
+from certs.status.publishing import own_issuing_cas
+from db.clock import database_now
 from keys.errors import KeyBackendError
 
 ACTOR = Actor("command", "publish_crl")

@@ -8,9 +8,9 @@ from django.core.management import CommandError, CommandParser
 
 from audit.log import Actor
 from certs.management.portal_command import PortalCommand
-from certs.status.reconciliation import reconcile_every_ca
-from certs.workflow.reconciling import revoke_unknown, settle_unknown
-from certs.x509.serial import parse_serial
+from certs.reconciliation.ca import revoke_unknown, settle_unknown
+from certs.reconciliation.each_ca import reconcile_every_ca
+from certs.x509.certificate.serial import parse_serial
 
 ACTOR = Actor("command", "reconcile_ca")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from audit.log import Actor
 from certs.management.portal_command import PortalCommand
-from certs.workflow.status_check import reconcile_status
+from certs.reconciliation.status import reconcile_status
 
 
 class Command(PortalCommand):

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.management import CommandError, CommandParser
 
-from audit.clock import database_now
 from certs.inventory import CertificateFilter
 from certs.inventory.register import register_csv, register_filter
 from certs.management.portal_command import PortalCommand
+from db.clock import database_now
 
 
 class Command(PortalCommand):

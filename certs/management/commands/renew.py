@@ -10,7 +10,7 @@ from certs.inventory import find_certificate
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.renewal.plan import KeyWish
 from certs.renewal.renew import Renewal, describe_plan, plan_renewal, renew, renewal_answer
-from certs.workflow.answers import wait
+from certs.requests.representation import wait
 
 
 class Command(PortalCommand):

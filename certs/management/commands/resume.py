@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management import CommandParser
 
 from certs.management.portal_command import PortalCommand, begin_working
-from certs.workflow.answers import answer, wait
-from certs.workflow.holding import resume
+from certs.requests.representation import answer, wait
+from certs.requests.waiting import resume
 
 
 class Command(PortalCommand):

@@ -10,14 +10,14 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import is_naive, make_aware
 
 from certs.access.permissions import Authority
-from certs.intake.reasons import reason_named
+from certs.enums import RevocationReason
 from certs.inventory import find_certificate
+from certs.language.reasons import reason_named
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.management.waiting import wait_for_ca
 from certs.models import Certificate
-from certs.terms import RevocationReason
-from certs.workflow.compromise import revoke, revoked_answer
-from certs.workflow.revocation import request_release
+from certs.revocation.request import request_release
+from certs.revocation.revoke import revoke, revoked_answer
 
 
 class Command(PortalCommand):

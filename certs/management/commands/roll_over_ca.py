@@ -9,12 +9,12 @@ from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
 from audit.log import Actor
-from certs.ca.creation import succeed
-from certs.ca.responders import ensure_responder
-from certs.crl import points_of
+from certs.ca.local.ocsp_responder import ensure_responder
+from certs.ca.local.setup import succeed
 from certs.management.portal_command import PortalCommand
 from certs.models import Issuer
-from certs.workflow.publishing import refresh_point, retire_predecessors
+from certs.status.crl import points_of
+from certs.status.publishing import refresh_point, retire_predecessors
 from keys.spec import KeySpec
 
 ACTOR = Actor("command", "roll_over_ca")

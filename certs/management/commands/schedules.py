@@ -8,12 +8,12 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from audit.clock import database_now
 from audit.log import Actor
 from certs.management.portal_command import PortalCommand
 from certs.schedules.alarm import find_problems
 from certs.schedules.machinery import Machinery, machinery
 from certs.schedules.setup import restore_schedules
+from db.clock import database_now
 
 
 class Command(PortalCommand):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.http import HttpRequest, StreamingHttpResponse
 from django.views.decorators.http import require_safe
 
-from certs.views.bulk.doors import order_of
-from certs.views.doors import authority_of, page
-from certs.workflow.bulk.results import download, file_of
+from certs.bulk.export import download, file_of
+from certs.views.access import authority_of, page
+from certs.views.bulk.access import order_of
 
 
 @page

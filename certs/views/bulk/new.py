@@ -9,19 +9,19 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from audit.clock import database_now
 from certs.access.membership import teams_of
+from certs.bulk.draft import draft, lines_of
+from certs.bulk.upload import read_lines
+from certs.enums import RefusalClass
 from certs.errors import Busy, InputRefused, NotUnderstood
-from certs.intake.spec import IssuePlan
-from certs.intake.uploads import template_csv, template_xlsx
-from certs.intake.uploads.columns import COLUMNS
 from certs.models import BulkOrder
-from certs.terms import RefusalClass
-from certs.views.doors import page, requester_of
-from certs.workflow.bulk.drafting import draft, lines_of
-from certs.workflow.bulk.reading import read_lines
-from certs.workflow.issuance import Requester
-from certs.workflow.planning import defaults_for, plan_words
+from certs.requests.plan import defaults_for, plan_words
+from certs.requests.submit import Requester
+from certs.spec import IssuePlan
+from certs.uploads import template_csv, template_xlsx
+from certs.uploads.formats.columns import COLUMNS
+from certs.views.access import page, requester_of
+from db.clock import database_now
 
 WAYS = (("words", "In words"), ("file", "Upload a file"), ("csrs", "Paste CSRs"))
 TEMPLATES = {

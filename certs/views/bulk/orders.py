@@ -10,16 +10,16 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from audit.clock import database_now
+from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
+from certs.bulk.draft import apply_suggestions, outcome_counts
+from certs.bulk.line_pages import Show, Sort, hidden_lines, lines_page
+from certs.bulk.progress import Progress, Tally, counts, progress
+from certs.bulk.submit import submit_order
 from certs.inventory import page_of
 from certs.models import BulkOrder, teams_seen_by
-from certs.views.bulk.doors import number_of, order_of
-from certs.views.doors import authority_of, page
-from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
-from certs.workflow.bulk.drafting import apply_suggestions, outcome_counts
-from certs.workflow.bulk.progress import Progress, Tally, counts, progress
-from certs.workflow.bulk.reads import Show, Sort, hidden_lines, lines_page
-from certs.workflow.bulk.submission import submit_order
+from certs.views.access import authority_of, page
+from certs.views.bulk.access import number_of, order_of
+from db.clock import database_now
 
 State = BulkOrder.State
 # (which lines, what the tab says, what counts them)

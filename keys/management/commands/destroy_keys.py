@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandParser
 
-from keys.destruction import finish_destructions
+from keys.lifecycle.destroy import finish_destructions
 from keys.models import Key
 
 

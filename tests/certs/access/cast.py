@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.models import Domain, Team
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
 
 ROLES = {
     "approver": "approver",

@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from audit.clock import database_now
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
-from certs.intake.spec import CertificateSpec
-from certs.intake.uploads.lines import Line
+from certs.bulk.draft import draft
+from certs.bulk.submit import submit_order
 from certs.models import CertificateRequest, OperatorAlert, Team
 from certs.notifications.webhooks import add_webhook, send_test
 from certs.reports.keeping import keep_report
 from certs.reports.weeks import Week
-from certs.workflow.bulk.drafting import draft
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import Requester, submit_many
+from certs.requests.submit import Requester, submit_many
+from certs.spec import CertificateSpec
+from certs.uploads.line import Line
+from db.clock import database_now
 from tests.certs.access.cast import Cast
-from tests.certs.workflow.life import issued, walk
+from tests.certs.life import issued, walk
 
 OK, FORBIDDEN, NOT_FOUND, LOGIN, NO_TOKEN = "ok", "forbidden", "not found", "login", "no token"
 ROLES = ("requester", "colleague", "outsider", "approver", "officer", "auditor", "operator", "leaver")

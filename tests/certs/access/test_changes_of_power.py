@@ -18,10 +18,10 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from audit.admin import AttributedAdmin, ReadOnlyAdmin
 from audit.changes import UNATTRIBUTED, attribute, digest_of, watched
-from audit.clock import database_now
 from audit.events import Actor
 from audit.models import AuditEvent
 from certs.models import ApiToken, Domain, Issuer, OperatorAlert, OutgoingMail, Team
+from db.clock import database_now
 from policy.models import Person, Policy, PolicyVersion, Profile
 from policy.presets import DEFAULT_V2_3
 from tests.certs.access.upgrading import migration, models_before

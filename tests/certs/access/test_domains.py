@@ -10,9 +10,9 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import IntegrityError, connection, transaction
 
 from audit.models import AuditEvent
-from certs.intake.spec import CertificateSpec
 from certs.models import Domain, OperatorAlert, Team
-from certs.workflow.issuance import preview
+from certs.requests.submit import preview
+from certs.spec import CertificateSpec
 from pkiportal.bootstrapping import Bootstrap
 from policy.models import Policy
 from tests.audit.ledger import execute

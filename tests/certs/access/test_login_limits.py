@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 
-from audit.clock import database_now
 from audit.models import AuditEvent, AuditSubject
 from certs.access import login_limits
 from certs.access.login_limits import ACCOUNT, ADDRESS, PLACE, PLACE_DAY, attempt, close_windows
 from certs.models import SignInCounter
+from db.clock import database_now
 from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from certs.intake.spec import CertificateSpec
+from certs.bulk.submit import submit_order
 from certs.models import Certificate, CertificateRequest
-from certs.workflow.bulk.submission import submit_order
-from tests.certs.workflow.bulk.orders import drafted, work_off_all
-from tests.certs.workflow.life import brought
+from certs.spec import CertificateSpec
+from tests.certs.bulk.orders import drafted, work_off_all
+from tests.certs.life import brought
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -12,17 +12,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.test import Client
 
 from certs.access.api_tokens import SCOPES, create_token, revoke_token
+from certs.bulk.control import pause
+from certs.bulk.submit import submit_order
+from certs.issuance.steps import check_policy
 from certs.models import ApiToken, BulkOrder, CertificateRequest
-from certs.workflow.bulk.control import pause
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.holding import hold_for_keys
-from certs.workflow.issuance import submit_many
-from certs.workflow.steps import check_policy
-from certs.x509.csr_building import build_csr
+from certs.requests.submit import submit_many
+from certs.requests.waiting import hold_for_keys
+from certs.x509.csr.build import build_csr
 from policy.models import Profile
 from tests.certs.access.cast import Cast
-from tests.certs.workflow.bulk.orders import drafted
-from tests.certs.workflow.life import issued
+from tests.certs.bulk.orders import drafted
+from tests.certs.life import issued
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 

@@ -13,25 +13,25 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.test import Client
 
-from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
+from certs.bulk.draft import draft
+from certs.bulk.submit import submit_order
 from certs.errors import Conflict, NotPermitted
-from certs.intake.spec import CertificateSpec
-from certs.intake.uploads.lines import Line
 from certs.models import Approval, Certificate, CertificateRequest
-from certs.workflow import approval
-from certs.workflow.bulk.drafting import draft
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import Requester, submit_many
+from certs.requests import approval
+from certs.requests.submit import Requester, submit_many
+from certs.spec import CertificateSpec
+from certs.uploads.line import Line
+from db.clock import database_now
 from policy.errors import PolicyConflict, PublicationRefused
 from policy.models import Person, PolicyVersion
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_as
 from tests.certs.access.cast import Cast
-from tests.certs.workflow.bulk.orders import work_off_all
-from tests.certs.workflow.life import walk
+from tests.certs.bulk.orders import work_off_all
+from tests.certs.life import walk
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 WILDCARD = CertificateSpec("*.apps.example.com", ("*.apps.example.com",), (), "ec-p256", 90, "tls-server")

@@ -13,25 +13,25 @@ from django.urls import reverse
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
+from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
+from certs.bulk.draft import apply_suggestions, draft
+from certs.bulk.export import download
+from certs.bulk.submit import submit_order
+from certs.enums import RevocationReason as R
 from certs.errors import Conflict, NotFound, NotPermitted
-from certs.intake.spec import CertificateSpec
-from certs.intake.uploads.lines import Line
+from certs.inventory.download import take
 from certs.models import BulkOrder, CertificateRequest, OperatorAlert, Revocation
 from certs.notifications.alerts import close_by_hand
 from certs.renewal.renew import plan_renewal, renew
-from certs.terms import RevocationReason as R
-from certs.workflow import approval, holding
-from certs.workflow.bulk.control import cancel_rest, go_on, pause, retry_failed
-from certs.workflow.bulk.drafting import apply_suggestions, draft
-from certs.workflow.bulk.results import download
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.compromise import on_same_key, revoke
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.revocation import request_release
-from certs.workflow.revoking import process_revocations
-from certs.workflow.taking import take
+from certs.requests import approval, waiting
+from certs.requests.submit import Requester, submit_many
+from certs.revocation.deliver import process_revocations
+from certs.revocation.request import request_release
+from certs.revocation.revoke import on_same_key, revoke
+from certs.spec import CertificateSpec
+from certs.uploads.line import Line
 from tests.certs.access.cast import Cast
-from tests.certs.workflow.life import issued
+from tests.certs.life import issued
 
 MakeSpec = Callable[..., CertificateSpec]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -77,7 +77,7 @@ def test_resume_is_for_members_officers_and_operators(cast: Cast, make_spec: Mak
 
     def act(authority: Authority) -> None:
         CertificateRequest.objects.filter(pk=row.pk).update(state="failed", stopped_at="approved", resume_id="resume-1", held_since=None)
-        holding.resume("resume-1", authority=authority)
+        waiting.resume("resume-1", authority=authority)
 
     assert outcomes(cast, act) == expected(MEMBERS | OFFICERS | OPERATORS)
 

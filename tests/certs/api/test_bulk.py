@@ -15,11 +15,11 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from audit.models import AuditEvent
-from certs.intake.uploads.turns import turn
+from certs.bulk import dispatch
+from certs.bulk.chunk import make_chunk
+from certs.issuance import steps
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
-from certs.workflow import steps
-from certs.workflow.bulk import dispatching
-from certs.workflow.bulk.chunks import make_chunk
+from certs.uploads.sandbox.concurrency import turn
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.x509.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import Portal
@@ -37,10 +37,10 @@ def api(portal: Portal, settings: Any) -> Api:
 
 def work_off() -> None:
     """What the worker does, in this process."""
-    dispatching.dispatch()
+    dispatch.dispatch()
     for chunk in BulkChunk.objects.filter(state="queued"):
         steps.submit_to_ca(make_chunk(chunk.pk), complete=True)
-        dispatching.end_chunk(chunk.pk)
+        dispatch.end_chunk(chunk.pk)
 
 
 def streamed(api: Api, path: str) -> tuple[Any, bytes]:

@@ -14,12 +14,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from audit import lending
-from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.api.schemas import IssuedCertificate
 from certs.models import Certificate, CertificateRequest, Issuer
-from certs.x509.csr_building import build_csr
+from certs.x509.csr.build import build_csr
+from db import lending
+from db.clock import database_now
 from keys.models import PublicKey
 from tests.certs.x509.test_corpus import CASES, content
 from tests.certs.x509.test_pasted_secrets import SECRETS

@@ -14,11 +14,11 @@ from django.test import Client
 
 from audit.models import AuditEvent
 from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
-from certs.workflow.revoking import process_revocations
-from certs.workflow.succession import newest_of
+from certs.requests.lineage import newest_of
+from certs.revocation.deliver import process_revocations
 from keys.models import PublicKey
 from tests.certs.api.test_issue import Api, pem_csr
-from tests.certs.workflow.life import new_policy, walk
+from tests.certs.life import new_policy, walk
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

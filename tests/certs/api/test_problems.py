@@ -16,7 +16,7 @@ from django.test import Client
 
 from certs.api import requests
 from certs.models import Issuer
-from certs.ocsp.book import forget_connection
+from certs.status.ocsp.lookup import forget_connection
 from pkiportal.logs import OneLineAMinute
 from pkiportal.status_information import StatusInformation
 from tests.portal.fixtures import Portal

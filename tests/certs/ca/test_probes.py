@@ -13,7 +13,7 @@ from certs.ca.registry import get_ca_client, own_ca
 from certs.ca.rest import RestCAClient
 from keys.backends.vault import VaultKeyBackend
 from tests.faults.wire import Fault, wired
-from tests.keys.test_vault_policies import Mounts, mounts
+from tests.keys.backends.test_vault_policies import Mounts, mounts
 from tests.portal.fixtures import SYSTEM, Portal
 
 __all__ = ["mounts"]  # a fixture

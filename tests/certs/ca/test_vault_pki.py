@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from audit.clock import database_now
 from certs.ca.base import Issued, NotSent, Order
 from certs.ca.known import known_serials
 from certs.ca.vault_pki import VaultPKIClient
 from certs.models import QuarantinedCertificate
-from certs.workflow.issuance import Requester, submit_many
-from certs.x509.pem import serial_of
-from tests.certs.workflow.test_endings import MakeSpec
+from certs.requests.submit import Requester, submit_many
+from certs.x509.asn1.pem import serial_of
+from db.clock import database_now
+from tests.certs.requests.test_outcomes import MakeSpec
 from tests.contracts.test_ca_client import make_order
 from tests.faults.wire import wired
-from tests.keys.test_vault_policies import Mounts, mounts
+from tests.keys.backends.test_vault_policies import Mounts, mounts
 from tests.portal.elsewhere import ROLE, pki_engine
 
 __all__ = ["make_order", "mounts"]  # fixtures

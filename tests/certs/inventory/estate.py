@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from certs.enums import RequestState, RevocationReason
 from certs.models import Certificate, CertificateBody, CertificateName, CertificateRequest, Revocation
-from certs.terms import RequestState, RevocationReason
 
 Row = TypeVar("Row", Certificate, CertificateRequest)
 

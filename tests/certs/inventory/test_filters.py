@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
+from certs.bulk.submit import submit_order
+from certs.enums import RequestState, RevocationReason
 from certs.errors import InputRefused
-from certs.intake.spec import CertificateSpec
 from certs.inventory import (
     CertificateFilter,
     CertificateState,
@@ -28,13 +29,12 @@ from certs.inventory import (
     renewal_of,
 )
 from certs.models import Certificate, Issuer, Team
-from certs.terms import RequestState, RevocationReason
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
 from keys.models import PublicKey
 from tests.certs.api.test_issue import Api
+from tests.certs.bulk.orders import drafted, work_off_all
 from tests.certs.inventory.estate import Estate
-from tests.certs.workflow.bulk.orders import drafted, work_off_all
 
 database = pytest.mark.django_db(transaction=True)
 pytestmark = pytest.mark.both_databases

@@ -8,10 +8,10 @@ from datetime import date
 import pytest
 from django.contrib.auth import get_user_model
 
-from certs.intake.spec import CertificateSpec
 from certs.models import Certificate
-from certs.workflow.issuance import Requester
-from tests.certs.workflow.life import issued, renewed
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from tests.certs.life import issued, renewed
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]

@@ -16,13 +16,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from audit.clock import database_now
 from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.inventory import CertificateFilter
 from certs.inventory import register as module
 from certs.inventory.register import COLUMNS, register_csv, register_filter
 from certs.models import Certificate, Issuer, Team
+from db.clock import database_now
 from tests.certs.inventory.estate import Estate
 from tests.certs.inventory.test_filters import NOW, estate
 from tests.portal.fixtures import Portal

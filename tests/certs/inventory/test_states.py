@@ -12,15 +12,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit.clock import database_now
-from certs.intake.spec import CertificateSpec
+from certs.bulk.submit import submit_order
+from certs.enums import RequestState, RevocationReason
 from certs.inventory import CertificateState, in_state, listed_state, state_of, with_state
 from certs.models import Certificate, Issuer
-from certs.terms import RequestState, RevocationReason
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from db.clock import database_now
+from tests.certs.bulk.orders import drafted, work_off_all
 from tests.certs.inventory.estate import Estate
-from tests.certs.workflow.bulk.orders import drafted, work_off_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 

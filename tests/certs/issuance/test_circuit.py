@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
-from audit.clock import database_now
+from certs.issuance import recovery
 from certs.models import CertificateRequest, Issuer, QuarantinedCertificate
 from certs.notifications.alerts import close_circuit, open_circuit
-from certs.workflow import recovery
-from certs.workflow.issuance import Requester, submit_many
-from tests.certs.workflow.test_endings import MakeSpec
-from tests.certs.workflow.test_own_ca_races import until_it_waits_for_a_lock
+from certs.requests.submit import Requester, submit_many
+from db.clock import database_now
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
+from tests.certs.requests.test_outcomes import MakeSpec
 from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,19 +10,19 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import transaction
 
-from audit.clock import database_now
 from certs.ca.base import Issued, Order, Outcome
-from certs.ca.preparing import prepared
-from certs.intake.spec import CertificateSpec
+from certs.ca.local.intents import prepared
+from certs.enums import RequestState as S
+from certs.issuance import steps
+from certs.issuance.steps.ca_submit import note_intents
+from certs.issuance.synchronous import finish
+from certs.issuance.verify import believe
 from certs.models import CertificateRequest, Issuer
-from certs.terms import RequestState as S
-from certs.workflow import steps
-from certs.workflow.believing import believe
-from certs.workflow.inline import finish
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.steps.submission import note_intents
-from certs.x509.csr import read_csr
-from certs.x509.csr_building import build_csr
+from certs.requests.submit import Requester, submit_many
+from certs.spec import CertificateSpec
+from certs.x509.csr.build import build_csr
+from certs.x509.csr.gate import read_csr
+from db.clock import database_now
 from keys.backends.vault_session import VaultSession
 from keys.spec import spki_der, spki_sha256
 from tests.portal.fixtures import Portal

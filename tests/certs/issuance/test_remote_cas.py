@@ -14,22 +14,22 @@ import yaml
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 
-from audit.clock import database_now
 from certs import tasks
 from certs.access.api_tokens import create_token
 from certs.api.auth import forget_tokens
 from certs.ca.base import Issued, Order, Pending
 from certs.ca.registry import get_ca_client
-from certs.issuance.turn import claim_ca
+from certs.enums import RequestState as S
+from certs.issuance import recovery, steps
 from certs.models import Attempt, CertificateRequest, Issuer
-from certs.terms import RequestState as S
-from certs.workflow import recovery, steps
-from certs.workflow.issuance import Requester, submit_many
+from certs.requests.submit import Requester, submit_many
+from certs.requests.turn import claim_ca
+from db.clock import database_now
 from pkiportal.celery import app
 from tests.certs.api.test_issue import Api, pem_csr
-from tests.certs.workflow.test_endings import MakeSpec, ask
-from tests.certs.workflow.test_schedules import walk
-from tests.certs.workflow.test_sweeping import waiting
+from tests.certs.issuance.test_recovery import waiting
+from tests.certs.issuance.test_schedules import walk
+from tests.certs.requests.test_outcomes import MakeSpec, ask
 from tests.faults.wire import Fault as WireFault
 from tests.faults.wire import wired
 from tests.portal.fixtures import SYSTEM, Portal

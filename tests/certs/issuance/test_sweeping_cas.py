@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from audit.clock import database_now
 from certs import tasks
 from certs.ca.registry import get_ca_client
-from certs.issuance.turn import Turn, run_parts
+from certs.enums import RequestState as S
+from certs.issuance import recovery, steps
 from certs.models import (
     Attempt,
     CertificateRequest,
@@ -19,12 +19,12 @@ from certs.models import (
     QuarantinedCertificate,
     UnclaimedResult,
 )
-from certs.terms import RequestState as S
-from certs.workflow import recovery, steps
-from certs.workflow.holding import hold_for_ca, hold_for_keys
-from certs.workflow.issuance import Requester, submit_many
-from tests.certs.workflow.test_endings import MakeSpec
-from tests.certs.workflow.test_schedules import walk
+from certs.requests.submit import Requester, submit_many
+from certs.requests.turn import Turn, run_parts
+from certs.requests.waiting import hold_for_ca, hold_for_keys
+from db.clock import database_now
+from tests.certs.issuance.test_schedules import walk
+from tests.certs.requests.test_outcomes import MakeSpec
 from tests.twins.ca import Fault, TwinCAClient
 from tests.twins.keys import TwinKeyBackend
 
@@ -163,7 +163,7 @@ def test_row_that_cannot_be_settled_hides_no_other(
     cas: list[CountingCA], twin_portal: Requester, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """K2: the same hundred unsettled rows came back at every turn."""
-    monkeypatch.setattr("certs.issuance.turn.PAGE", 2)
+    monkeypatch.setattr("certs.requests.turn.PAGE", 2)
     client = cas[0]
     for request in at_ca(twin_portal, make_spec, NAMES[0], 6):
         quarantine(client, request)
@@ -209,7 +209,7 @@ def test_results_of_requests_under_way_do_not_fill_the_slice(
     cas: list[CountingCA], twin_portal: Requester, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """K2: a hundred that could not be settled yet hid those that could."""
-    monkeypatch.setattr("certs.issuance.turn.PAGE", 2)
+    monkeypatch.setattr("certs.requests.turn.PAGE", 2)
     *waiting, ended = at_ca(twin_portal, make_spec, NAMES[0], 6)
     now = database_now()
     for request in (*waiting, ended):

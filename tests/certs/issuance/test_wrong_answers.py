@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.ca.base import Lookup
+from certs.ca.order import order_for
+from certs.enums import RequestState as S
+from certs.issuance import recovery, steps
 from certs.models import (
     Attempt,
     Certificate,
@@ -23,14 +25,13 @@ from certs.models import (
     UnclaimedResult,
     UnknownCertificate,
 )
-from certs.terms import RequestState as S
-from certs.workflow import approval, recovery, steps
-from certs.workflow.issuance import Requester
-from certs.workflow.orders import order_for
-from certs.workflow.reconciling import reconcile_ca
-from tests.certs.workflow.books import assert_balanced
-from tests.certs.workflow.test_endings import MakeSpec, ask
-from tests.certs.workflow.test_schedules import walk
+from certs.reconciliation.ca import reconcile_ca
+from certs.requests import approval
+from certs.requests.submit import Requester
+from db.clock import database_now
+from tests.certs.books import assert_balanced
+from tests.certs.issuance.test_schedules import walk
+from tests.certs.requests.test_outcomes import MakeSpec, ask
 from tests.portal.commands import run
 from tests.twins.ca import Fault, TwinCAClient
 

@@ -15,17 +15,17 @@ from django.core.management import CommandError, call_command
 
 from audit.models import AuditEvent
 from certs.ca.registry import get_ca_client
-from certs.crl import points_of
 from certs.models import Issuer, OperatorAlert
-from certs.ocsp.answering import forget_answers
-from certs.ocsp.signers import forget_signers
 from certs.renewal import expiry
+from certs.status.crl import points_of
 from certs.status.maintenance import keep_status_information
+from certs.status.ocsp.respond import forget_answers
+from certs.status.ocsp.signers import forget_signers
 from certs.x509.crl import REASON_CODES
 from keys.models import Key, PublicKey
 from keys.registry import forget_backends
-from tests.certs.ocsp.questions import request_for, said, word
 from tests.certs.relying_parties import Files, crl_der, crl_pem, gnutls_crl, lint, openssl_verify, pyhanko_refuses
+from tests.certs.status.ocsp.questions import request_for, said, word
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served
 from tests.portal.commands import run
 from tests.portal.fixtures import Portal

@@ -14,22 +14,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.ca.base import Issued, Order
 from certs.ca.registry import forget_clients, get_ca_client
 from certs.ca.rest import RestCAClient
 from certs.ca.vault_pki import VaultPKIClient
-from certs.intake.spec import CertificateSpec
+from certs.issuance.steps import submit_to_ca
+from certs.issuance.synchronous import issue_admitted
 from certs.models import Certificate, Chain, IssuanceIntent, Issuer, OperatorAlert, Revocation, UnknownCertificate
+from certs.requests.submit import admit
+from certs.revocation.deliver import process_revocations
+from certs.spec import CertificateSpec
 from certs.status.maintenance import keep_status_information
-from certs.workflow.inline import issue_admitted
-from certs.workflow.issuance import admit
-from certs.workflow.revoking import process_revocations
-from certs.workflow.steps import submit_to_ca
-from certs.x509.csr_building import build_csr
-from certs.x509.pem import serial_of
-from certs.x509.serial import new_serial
+from certs.x509.asn1.pem import serial_of
+from certs.x509.certificate.serial import new_serial
+from certs.x509.csr.build import build_csr
+from db.clock import database_now
 from keys.spec import spki_der, spki_sha256
 from tests.harness.plugin.parts import VaultAccess, connect
 from tests.harness.vault import Vault
@@ -45,7 +45,7 @@ both_databases = pytest.mark.both_databases
 @pytest.fixture(autouse=True)
 def _old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """What these tests make is seconds old, and would be on its way into the inventory for an hour."""
-    monkeypatch.setattr("certs.workflow.reconciling.GRACE", timedelta(minutes=-10))
+    monkeypatch.setattr("certs.reconciliation.ca.GRACE", timedelta(minutes=-10))
 
 
 def told_of(answer: dict[str, Any], name: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_signed_certificate_that_nobody_recorded_becomes_a_row_and_an_alarm(port
 
 @both_databases
 def test_young_certificate_may_be_on_its_way(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certs.workflow.reconciling.GRACE", timedelta(hours=1))
+    monkeypatch.setattr("certs.reconciliation.ca.GRACE", timedelta(hours=1))
     with unrecorded(*issue(portal, 1)):
         assert run("reconcile_ca")[0] == 0
     assert not UnknownCertificate.objects.exists()

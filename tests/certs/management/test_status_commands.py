@@ -10,20 +10,20 @@ import pytest
 from cryptography import x509
 from django.core.management import CommandError, call_command
 
-from audit.clock import database_now
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.ca.registry import get_ca_client
-from certs.crl import points_of, publish_crl
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, Revocation
-from certs.ocsp.answering import forget_answers
-from certs.ocsp.signers import forget_signers
 from certs.renewal.renew import plan_renewal
+from certs.revocation.deliver import process_revocations
+from certs.status.crl import points_of, publish_crl
 from certs.status.maintenance import keep_status_information
-from certs.workflow.revoking import process_revocations
+from certs.status.ocsp.respond import forget_answers
+from certs.status.ocsp.signers import forget_signers
+from db.clock import database_now
 from keys.models import Key
-from tests.certs.crl.lists import serials
 from tests.certs.relying_parties import Files, crl_pem, openssl_ocsp, openssl_verify
+from tests.certs.status.crl.lists import serials
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served
 from tests.portal.commands import run
 from tests.portal.fixtures import SYSTEM, Portal, assert_inventory_is_sound

@@ -10,14 +10,14 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from audit.clock import database_now
-from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, DigestEntry, MailChoice, OutgoingMail
 from certs.notifications import digests
 from certs.notifications.digests import announce, note_for_digest, write_due_digests
 from certs.notifications.topics import Topic
-from certs.workflow.issuance import Requester
-from tests.certs.workflow.life import issued
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from db.clock import database_now
+from tests.certs.life import issued
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]

@@ -9,20 +9,20 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
-from certs.intake.spec import CertificateSpec
-from certs.intake.uploads.lines import Line
+from certs.bulk.draft import draft
+from certs.bulk.submit import submit_order
+from certs.enums import RevocationReason
 from certs.models import CertificateRequest, DigestEntry, OutgoingMail
 from certs.notifications.choices import choose
 from certs.notifications.digests import announce, write_due_digests
 from certs.notifications.topics import Topic
-from certs.terms import RevocationReason
-from certs.workflow.approval import approve, reject
-from certs.workflow.bulk.drafting import draft
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import Requester, submit
-from certs.workflow.revocation import request_revocation
-from tests.certs.workflow.bulk.orders import work_off_all
-from tests.certs.workflow.life import issued, walk
+from certs.requests.approval import approve, reject
+from certs.requests.submit import Requester, submit
+from certs.revocation.request import request_revocation
+from certs.spec import CertificateSpec
+from certs.uploads.line import Line
+from tests.certs.bulk.orders import work_off_all
+from tests.certs.life import issued, walk
 from tests.twins.ca import TwinCAClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -11,7 +11,6 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
-from audit.clock import database_now
 from certs import tasks
 from certs.models import OperatorAlert, OutgoingMail
 from certs.notifications import mail
@@ -19,6 +18,7 @@ from certs.notifications.audience import to_addresses
 from certs.notifications.mail import send_due
 from certs.notifications.notices import Attachment, tell
 from certs.notifications.topics import Topic
+from db.clock import database_now
 from tests.certs.notifications.conftest import MailServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -13,12 +13,10 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import F
 
-from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotPermitted
-from certs.intake.spec import CertificateSpec
 from certs.models import Certificate, DigestEntry, OperatorAlert, OutgoingMail, Team, Webhook, WebhookDelivery
 from certs.notifications import deliver, webhooks
 from certs.notifications.audience import to_addresses
@@ -27,9 +25,11 @@ from certs.notifications.digests import announce, note_for_digest
 from certs.notifications.notices import tell
 from certs.notifications.targets import check_target, is_allowed, parse_target
 from certs.notifications.topics import Topic
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from db.clock import database_now
+from tests.certs.life import issued
 from tests.certs.notifications.receivers import Receiver, receiving
-from tests.certs.workflow.life import issued
 from tests.faults.dripping import dripping
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -9,29 +9,29 @@ from django.db import transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from audit.changes import digest_of
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import record
 from certs.access.api_tokens import create_token, revoke_token
 from certs.access.changes_of_power import wholly_recorded
-from certs.intake.spec import CertificateSpec
+from certs.bulk.control import pause
+from certs.bulk.submit import submit_order
+from certs.enums import RevocationReason as R
 from certs.models import Issuer, Team
 from certs.reconciliation.comparison import Comparison
 from certs.reconciliation.links import compare_links
 from certs.reconciliation.missing import compare_events
 from certs.reconciliation.power import compare_power
 from certs.reconciliation.states import compare_states
-from certs.terms import RevocationReason as R
-from certs.workflow.approval import approve, cancel, reject
-from certs.workflow.bulk.control import pause
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.compromise import revoke
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.revocation import request_release
-from certs.workflow.revoking import process_revocations
-from tests.certs.workflow.bulk.orders import drafted
-from tests.certs.workflow.life import CHAIN, PORTAL, SYSTEM, brought, issued, renewed, walk
-from tests.certs.workflow.test_renewal import people
+from certs.requests.approval import approve, cancel, reject
+from certs.requests.submit import Requester, submit_many
+from certs.revocation.deliver import process_revocations
+from certs.revocation.request import request_release
+from certs.revocation.revoke import revoke
+from certs.spec import CertificateSpec
+from db.clock import database_now
+from tests.certs.bulk.orders import drafted
+from tests.certs.life import CHAIN, PORTAL, SYSTEM, brought, issued, renewed, walk
+from tests.certs.renewal.test_renew import people
 
 MakeSpec = Callable[..., CertificateSpec]
 

@@ -12,14 +12,14 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from audit.clock import database_now
-from audit.vendor import on_postgresql
 from certs.models import Certificate, Team
 from certs.reconciliation import comparison as shared
 from certs.reconciliation.comparison import Comparison
 from certs.reconciliation.explained import Told, request_state, revocation_state
 from certs.reconciliation.states import compare_states
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
+from db.backend import on_postgresql
+from db.clock import database_now
 from keys.models import PublicKey
 from tests.audit.ledger import execute
 from tests.certs.reconciliation.forgeries import BROKEN_LINKS, FORGED_EVENTS, FORGERIES

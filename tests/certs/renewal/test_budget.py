@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from audit.clock import database_now
 from certs.access.permissions import Authority
-from certs.intake.spec import CertificateSpec
+from certs.enums import RequestState as S
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer
 from certs.models.certificate import RenewalBlocked
 from certs.renewal import budget, due, expiry
-from certs.terms import RequestState as S
-from certs.workflow import approval
-from certs.workflow.issuance import Requester, submit_many
-from tests.certs.workflow.life import SYSTEM, brought, issued, new_policy, walk, years_later
+from certs.requests import approval
+from certs.requests.submit import Requester, submit_many
+from certs.spec import CertificateSpec
+from db.clock import database_now
+from tests.certs.life import SYSTEM, brought, issued, new_policy, walk, years_later
 from tests.twins.ca import TwinCAClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from audit.clock import database_now
 from certs.access.permissions import Authority
-from certs.intake.spec import CertificateSpec
+from certs.enums import RequestState as S
+from certs.enums import RevocationReason as R
 from certs.models import Certificate, CertificateRequest, DigestEntry, Issuer, OperatorAlert, OutgoingMail
 from certs.renewal import expiry
 from certs.renewal.renew import renew
-from certs.terms import RequestState as S
-from certs.terms import RevocationReason as R
-from certs.workflow import approval
-from certs.workflow.compromise import revoke
-from certs.workflow.issuance import Requester, submit_many
-from tests.certs.workflow.life import PORTAL, SYSTEM, brought, events_of, finished, issued, new_policy, renewed, walk, years_later
-from tests.certs.workflow.test_renewal import acting, people
+from certs.requests import approval
+from certs.requests.submit import Requester, submit_many
+from certs.revocation.revoke import revoke
+from certs.spec import CertificateSpec
+from db.clock import database_now
+from tests.certs.life import PORTAL, SYSTEM, brought, events_of, finished, issued, new_policy, renewed, walk, years_later
+from tests.certs.renewal.test_renew import acting, people
 from tests.twins.ca import TwinCAClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -14,8 +14,8 @@ from django.db import connection
 
 from certs.models import Certificate, CertificateRequest
 from certs.renewal import due, expiry
-from certs.workflow.issuance import Requester
-from tests.certs.workflow.life import brought, issued
+from certs.requests.submit import Requester
+from tests.certs.life import brought, issued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

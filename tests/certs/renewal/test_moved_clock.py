@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from certs.intake.spec import CertificateSpec
+from certs.issuance import steps
+from certs.issuance.recovery import release_for_answering_cas
+from certs.issuance.steps import Unavailable
 from certs.models import Certificate, CertificateRequest
 from certs.renewal import expiry
 from certs.renewal.budget import EVERY
 from certs.renewal.due import unrenewed
-from certs.workflow import holding, steps
-from certs.workflow.issuance import Requester
-from certs.workflow.recovery import release_for_answering_cas
-from certs.workflow.steps import Unavailable
-from tests.certs.workflow.life import issued, walk
+from certs.requests import waiting as holding
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from tests.certs.life import issued, walk
 from tests.twins.ca import TwinCAClient
 from tests.twins.clock import MovedClock, moved_clock, tomorrow_at
 

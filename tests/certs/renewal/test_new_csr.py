@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from audit.clock import database_now
-from certs.intake.spec import CertificateSpec
 from certs.renewal.new_csr import csr_command
 from certs.renewal.plan import plan_renewals
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from db.clock import database_now
 from keys.spec import facts_of
-from tests.certs.workflow.life import brought, issued, new_policy
+from tests.certs.life import brought, issued, new_policy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeSpec = Callable[..., CertificateSpec]

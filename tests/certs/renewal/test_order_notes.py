@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from certs.intake.spec import CertificateSpec
-from certs.workflow.issuance import Requester, preview
+from certs.requests.submit import Requester, preview
+from certs.spec import CertificateSpec
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

@@ -12,17 +12,17 @@ from django.contrib.auth import get_user_model
 from audit.events import EventType
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
-from certs.intake.spec import CertificateSpec
+from certs.enums import RevocationReason
 from certs.models import Certificate, OperatorAlert, OutgoingMail, Team
 from certs.notifications.alerts import close_by_hand
 from certs.renewal import expiry
 from certs.renewal.expiry_alerts import keep_expiry_alerts
 from certs.renewal.expiry_mail import ALONE
-from certs.terms import RevocationReason
-from certs.workflow.issuance import Requester
-from certs.workflow.revocation import request_revocation
-from tests.certs.workflow.life import SYSTEM, brought, issued, new_policy, renewed, walk
-from tests.certs.workflow.test_renewal import people
+from certs.requests.submit import Requester
+from certs.revocation.request import request_revocation
+from certs.spec import CertificateSpec
+from tests.certs.life import SYSTEM, brought, issued, new_policy, renewed, walk
+from tests.certs.renewal.test_renew import people
 from tests.twins.clock import MovedClock, moved_clock, tomorrow_at
 
 pytestmark = pytest.mark.django_db(transaction=True)  # the clock is PostgreSQL's

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
-from audit.clock import database_now
 from certs.access.permissions import Authority
+from certs.enums import RequestState as S
+from certs.enums import RevocationReason as R
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, OperatorAlert
 from certs.renewal import expiry
 from certs.renewal.plan import plan_renewals
 from certs.renewal.renew import begin_renewals, renew
-from certs.terms import RequestState as S
-from certs.terms import RevocationReason as R
-from certs.workflow.holding import resume
-from certs.workflow.issuance import Requester
-from certs.workflow.revocation import request_revocation
-from tests.certs.workflow.life import PORTAL, SYSTEM, issued, years_later
-from tests.certs.workflow.test_endings import MakeSpec
-from tests.certs.workflow.test_own_ca_races import until_it_waits_for_a_lock
+from certs.requests.submit import Requester
+from certs.requests.waiting import resume
+from certs.revocation.request import request_revocation
+from db.clock import database_now
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
+from tests.certs.life import PORTAL, SYSTEM, issued, years_later
+from tests.certs.requests.test_outcomes import MakeSpec
 from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)

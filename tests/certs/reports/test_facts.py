@@ -11,20 +11,20 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.http import QueryDict
 
-from audit.clock import database_now
-from certs.intake.spec import CertificateSpec
+from certs.bulk.submit import submit_order
+from certs.enums import RevocationReason
 from certs.inventory.filters import CertificateFilter, filter_certificates
 from certs.models import Certificate, OperatorAlert, Revocation
 from certs.reports.facts import compute, list_lines, percent_complying
 from certs.reports.machinery import union
 from certs.reports.weeks import Week
 from certs.reports.words import sentence, subject
-from certs.terms import RevocationReason
-from certs.workflow.bulk.submission import submit_order
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from db.clock import database_now
 from keys.models import PublicKey
+from tests.certs.bulk.orders import drafted, work_off_all
 from tests.certs.inventory.estate import Estate
-from tests.certs.workflow.bulk.orders import drafted, work_off_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 DAY = timedelta(days=1)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit.clock import database_now
 from audit.log import Actor
-from certs.intake.spec import CertificateSpec
 from certs.models import Domain, Team
 from certs.reports.judging import Judge, Judged
-from certs.workflow.facts import Asked, evaluate_many
+from certs.requests.policy_facts import Asked, evaluate_many
+from certs.spec import CertificateSpec
+from db.clock import database_now
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version

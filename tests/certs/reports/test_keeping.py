@@ -14,13 +14,13 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import Client
 
-from audit.clock import database_now
 from certs.models import ComplianceReport, OperatorAlert, OutgoingMail
 from certs.notifications.mail import send_due
 from certs.reports import keeping
 from certs.reports.documents import FORMATS
 from certs.reports.keeping import keep_report, mail_report, weekly_report
 from certs.reports.weeks import Week
+from db.clock import database_now
 from policy.errors import PolicyMissing
 from policy.models import Policy
 from tests.certs.notifications.conftest import MailServer

@@ -12,20 +12,20 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from django.test import Client
 
-from audit.clock import database_now
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.api_tokens import SCOPES, create_token
 from certs.access.permissions import Authority
 from certs.errors import Conflict, CSRRefused, InputRefused, NotFound, NotPermitted
-from certs.intake.spec import CertificateSpec
 from certs.inventory import Renewal, renewal_of
 from certs.models import Certificate
 from certs.requests.description import Changes, describe
-from certs.workflow.issuance import Requester
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from db.clock import database_now
 from tests.certs.api.test_issue import Api
-from tests.certs.workflow.life import issued, renewed
-from tests.certs.workflow.test_own_ca_races import until_it_waits_for_a_lock
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
+from tests.certs.life import issued, renewed
 from tests.portal.threads import in_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -24,17 +24,17 @@ from django.core.management import call_command
 from django.test import Client
 
 from audit.models import AuditEvent
+from certs.bulk.upload import lines_of_items, read_lines
 from certs.errors import CSRRefused, InputRefused, NotPermitted
-from certs.intake.spec import IssuePlan
+from certs.issuance.synchronous import Call, issue_now
 from certs.models import Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail
 from certs.notifications.mail import send_due
 from certs.requests.key_blocks import authority_of_key
+from certs.requests.plan import Fields, describe, plan_csr, plan_fields, plan_words
 from certs.requests.refused_secrets import report_secret
-from certs.workflow.bulk.reading import lines_of_items, read_lines
-from certs.workflow.inline import Call, issue_now
-from certs.workflow.issuance import Requester, submit_many
-from certs.workflow.key_proof import PREFIX, challenge_for, check_proof
-from certs.workflow.planning import Fields, describe, plan_csr, plan_fields, plan_words
+from certs.requests.submit import Requester, submit_many
+from certs.revocation.key_proof import PREFIX, challenge_for, check_proof
+from certs.spec import IssuePlan
 from keys.lifecycle import private_key_for
 from keys.models import Key, PublicKey
 from keys.spec import spki_sha256

@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.core.management import call_command
 from django.test import Client
 
-from audit.clock import database_now
+from certs.bulk.draft import draft
+from certs.bulk.upload import lines_of_items, read_lines
 from certs.errors import CSRRefused
 from certs.models import BulkItem, CertificateRequest
-from certs.workflow.bulk.drafting import draft
-from certs.workflow.bulk.reading import lines_of_items, read_lines
-from certs.workflow.planning import plan_csr
+from certs.requests.plan import plan_csr
+from db.clock import database_now
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
 from tests.certs.api.test_issue import Api

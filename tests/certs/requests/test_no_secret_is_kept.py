@@ -28,10 +28,10 @@ from django.http import Http404
 from django.test import Client
 
 from audit.models import AuditEvent
+from certs.enums import RequestState as S
 from certs.errors import PortalError
 from certs.models import BulkItem, Certificate, CertificateRequest, OperatorAlert, RequestCSR
-from certs.terms import RequestState as S
-from certs.workflow.approval import approve
+from certs.requests.approval import approve
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.portal.fixtures import Portal
 

@@ -18,16 +18,16 @@ from django.db import connection, transaction
 from django.test import Client
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from audit.clock import database_now
 from audit.events import EventType
 from audit.log import Actor, record
 from certs.models import BeatLease, CertificateRequest, OperatorAlert, OutgoingMail, QueueProgress, ScheduledJob
 from certs.notifications.mail import AT_ONCE_LEASE, send_due
+from certs.requests.submit import Requester, submit_many
 from certs.schedules import queues
 from certs.schedules.alarm import check
 from certs.schedules.due import follow_schedules
 from certs.schedules.machinery import machinery
-from certs.workflow.issuance import Requester, submit_many
+from db.clock import database_now
 from pkiportal.celery import app
 from pkiportal.missed_run_alarm import look
 from tests.faults.processes import free_port

@@ -11,14 +11,14 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit.clock import database_now
 from audit.models import AuditEvent
-from audit.sequencer import seal
-from audit.signer import ensure_sealing_key
+from audit.transparency.sealer import seal
+from audit.transparency.signing_key import ensure_sealing_key
 from certs import tasks
 from certs.models import Attempt, CertificateRequest, OperatorAlert, OutgoingMail, UnclaimedResult, Webhook, WebhookDelivery
+from certs.requests.submit import Requester, submit_many
 from certs.schedules import clean_up
-from certs.workflow.issuance import Requester, submit_many
+from db.clock import database_now
 from tests.audit.ledger import forge
 from tests.portal.authority import issue
 from tests.portal.fixtures import Portal

@@ -13,13 +13,13 @@ import pytest
 from celery import current_app
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from audit.clock import database_now
 from audit.log import Actor
 from certs.models import BeatLease, OperatorAlert, ScheduledJob
 from certs.schedules import claims, due, leader
 from certs.schedules.due import send_due
 from certs.schedules.periods import next_after
 from certs.schedules.setup import ensure_schedules, restore_schedules
+from db.clock import database_now
 from pkiportal.beat import LeaderScheduler
 from pkiportal.celery import app
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 from celery import current_app
 
-from audit.clock import database_now
 from certs.models import QueueProgress, ScheduledJob
 from certs.schedules import queues
 from certs.schedules.due import NAME_HEADER, PERIOD_HEADER
+from db.clock import database_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

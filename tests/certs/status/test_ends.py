@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from audit.clock import database_now
 from certs.ca.lifetime import end_of
 from certs.models import Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail
 from certs.status.ends import STAGES, stage_of, watch_end
 from certs.status.watch import watch
+from db.clock import database_now
 from tests.certs.status.test_maintenance import days_ago, open_alerts
 from tests.portal.authority import issue, issuing_ca
 from tests.portal.commands import run

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from audit.clock import database_now
 from certs.ca.lifetime import end_of
-from certs.crl import points_of, publish_crl
 from certs.errors import Conflict
 from certs.models import CRL, IssuanceIntent, Issuer, OperatorAlert, ResponderCertificate
+from certs.status.crl import points_of, publish_crl
 from certs.status.maintenance import keep_status_information
+from db.clock import database_now
 from keys.models import Key
-from tests.certs.crl.lists import serials
-from tests.certs.ocsp.questions import said, word
 from tests.certs.relying_parties import Files, crl_pem, openssl_verify
+from tests.certs.status.crl.lists import serials
+from tests.certs.status.ocsp.questions import said, word
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke
 from tests.portal.commands import run
 from tests.portal.fixtures import SYSTEM, Portal
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 def days_ago(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
     """What is created from now on is dated so many days back: a CA ages without anybody waiting."""
     then = database_now() - timedelta(days=days)
-    monkeypatch.setattr("certs.ca.creation.database_now", lambda: then)
+    monkeypatch.setattr("certs.ca.local.setup.database_now", lambda: then)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
-from certs.x509.certificate import UnsignedCertificate, assemble, build_issuing_ca, build_root, build_tbs
-from certs.x509.profiles import TLS_SERVER
-from certs.x509.serial import new_serial
+from certs.x509.certificate.profiles import TLS_SERVER
+from certs.x509.certificate.serial import new_serial
+from certs.x509.certificate.tbs import UnsignedCertificate, assemble, build_issuing_ca, build_root, build_tbs
 from keys.signing import sign_message
 from keys.spec import spki_der
 

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ObjectIdentifier
 
 from certs.errors import CSRRefused
-from certs.x509.csr import read_csr
-from certs.x509.der_writing import der_length
+from certs.x509.asn1.writer import der_length
+from certs.x509.csr.gate import read_csr
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 SPKI = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

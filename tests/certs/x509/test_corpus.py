@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from certs.errors import CSRRefused
-from certs.x509.csr import read_csr
+from certs.x509.csr.gate import read_csr
 
 CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "csr"
 CASES: list[dict[str, Any]] = json.loads((CORPUS / "cases.json").read_text())["cases"]

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certs.x509.asn1.writer import signature_algorithm
 from certs.x509.crl import REASON_CODES, CRLFrame, Entry, crl_around, encode_entries, read_entries, stamp
-from certs.x509.der_writing import signature_algorithm
 from keys.signing import sign_message, signing_hash
 from tests.certs.x509.chains import ISSUER_KINDS, NOW, Issuer, issuer_of, key_of
 

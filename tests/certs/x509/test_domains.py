@@ -7,8 +7,8 @@ import re
 import pytest
 
 from certs.errors import InputRefused
+from certs.x509.dns_names import parse_ip_address
 from certs.x509.domains import NORMAL_FORM, normalise_domain
-from certs.x509.names import parse_ip_address
 
 LONG_LABEL = "a" * 63
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certs.errors import CSRRefused
-from certs.x509.csr import read_csr
+from certs.x509.csr.gate import read_csr
 from keys.spec import spki_sha256
 
 P256 = ec.generate_private_key(ec.SECP256R1())

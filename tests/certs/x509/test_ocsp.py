@@ -13,10 +13,10 @@ from cryptography.x509 import ocsp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.terms import RevocationReason
-from certs.x509 import der
+from certs.enums import RevocationReason
+from certs.x509.asn1 import reader
+from certs.x509.asn1.writer import integer, signature_algorithm, tlv
 from certs.x509.crl import REASON_CODES
-from certs.x509.der_writing import integer, signature_algorithm, tlv
 from certs.x509.ocsp import (
     GOOD,
     MAX_CERTIFICATES,
@@ -69,7 +69,7 @@ def test_request_without_nonce_has_none() -> None:
 
 
 def several(count: int) -> bytes:
-    raw = der.parse(asked()).children[0].children[0].children[0].raw
+    raw = reader.parse(asked()).children[0].children[0].children[0].raw
     return tlv(0x30, tlv(0x30, tlv(0x30, *([raw] * count))))
 
 
@@ -82,18 +82,18 @@ def _nonce(octets: bytes, *, critical: bytes = b"") -> bytes:
     return tlv(0xA2, tlv(0x30, tlv(0x30, oid, critical, tlv(0x04, tlv(0x04, octets)))))
 
 
-_LIST = tlv(0x30, der.parse(asked()).children[0].children[0].children[0].raw)
+_LIST = tlv(0x30, reader.parse(asked()).children[0].children[0].children[0].raw)
 _FOREIGN = tlv(0xA2, tlv(0x30, tlv(0x30, bytes.fromhex("06022a03"), b"\x01\x01\xff", tlv(0x04, b"\x05\x00"))))
 _NEGATIVE = bytes.fromhex("0201ff")
 
 
 def _with_serial(serial: bytes) -> bytes:
-    node = der.parse(asked()).children[0].children[0].children[0].children[0]
+    node = reader.parse(asked()).children[0].children[0].children[0].children[0]
     return tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, *(child.raw for child in node.children[:3]), serial)))))
 
 
 def _with_parameters(parameters: bytes) -> bytes:
-    node = der.parse(asked()).children[0].children[0].children[0].children[0]
+    node = reader.parse(asked()).children[0].children[0].children[0].children[0]
     algorithm = tlv(0x30, node.children[0].children[0].raw, parameters)
     return tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, algorithm, *(child.raw for child in node.children[1:]))))))
 
@@ -115,7 +115,7 @@ def _long(encoded: bytes) -> bytes:
     return encoded[:1] + b"\x84" + (len(encoded) - 2).to_bytes(4, "big") + encoded[2:]
 
 
-_BARE = der.parse(asked()).children[0].children[0].children[0].children[0]  # CertID
+_BARE = reader.parse(asked()).children[0].children[0].children[0].children[0]  # CertID
 _RAW_NONCE = tlv(0xA2, tlv(0x30, tlv(0x30, bytes.fromhex("06092b0601050507300102"), tlv(0x04, b"n" * 20))))
 _FALSE = tlv(0xA2, tlv(0x30, tlv(0x30, bytes.fromhex("06022a03"), b"\x01\x01\x00", tlv(0x04, b""))))
 _KNOWN = tlv(0xA2, tlv(0x30, tlv(0x30, bytes.fromhex("06092b0601050507300104"), b"\x01\x01\xff", tlv(0x04, b""))))
@@ -163,7 +163,7 @@ def test_raw_nonce_goes_back_as_it_came() -> None:
         next_update=NOW,
         nonce=request.nonce,
     )
-    (extensions,) = [node for node in der.parse(data).children if node.tag == 0xA1]
+    (extensions,) = [node for node in reader.parse(data).children if node.tag == 0xA1]
     assert extensions.child(0).child(0).child(1).content == b"n" * 20
 
 

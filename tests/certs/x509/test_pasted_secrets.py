@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from certs.errors import CSRRefused
-from certs.x509.csr import read_csr
+from certs.x509.csr.gate import read_csr
 from keys.spec import spki_sha256
 from tests.certs.x509.requests import GOOD_ATTRIBUTES, ORGANIZATION, attribute, judge, pem, rdn, request, tlv
 

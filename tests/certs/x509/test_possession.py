@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from certs.x509.der import parse
-from certs.x509.der_writing import der_length
-from certs.x509.possession import proven_keys
+from certs.x509.asn1.reader import parse
+from certs.x509.asn1.writer import der_length
+from certs.x509.csr.possession import proven_keys
 from keys.spec import spki_sha256
 from tests.certs.x509.requests import seq
 

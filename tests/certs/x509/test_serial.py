@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from certs.errors import InputRefused
-from certs.x509.serial import format_serial, new_serial, parse_serial
+from certs.x509.certificate.serial import format_serial, new_serial, parse_serial
 
 
 @pytest.mark.parametrize("text", ["4A:03:2B", "4a:3:2b", "4A-03-2B", "4A 03 2B", "0x4a032b", "0X4A032B", "4a032b", " 4A032B "])

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certs.errors import PortalError
-from certs.x509.certificate import build_tbs, general_names
-from certs.x509.csr_building import build_csr
-from certs.x509.der import inside
-from certs.x509.profiles import TLS_CLIENT, TLS_SERVER
-from certs.x509.splicing import Addresses, Subject, splice_tbs
+from certs.x509.asn1.reader import inside
+from certs.x509.certificate.profiles import TLS_CLIENT, TLS_SERVER
+from certs.x509.certificate.tbs import build_tbs, general_names
+from certs.x509.certificate.template import Addresses, Subject, splice_tbs
+from certs.x509.csr.build import build_csr
 from keys.backends.private_keys import remote_private_key
 from keys.signing import sign_message, signing_hash
 from keys.spec import spki_der

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 
 from certs.errors import CSRRefused
-from certs.x509.csr import CSRFacts, read_csr
+from certs.x509.csr.gate import CSRFacts, read_csr
 from tests.certs.x509.requests import (
     CN,
     COUNTRY,

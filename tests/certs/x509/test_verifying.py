@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs.errors import SignerMismatch
-from certs.x509.certificate import build_issuing_ca, build_root
-from certs.x509.der import parse
-from certs.x509.der_writing import tlv
-from certs.x509.profiles import TLS_CLIENT
-from certs.x509.verifying import Expectation, verify_issued
+from certs.x509.asn1.reader import parse
+from certs.x509.asn1.writer import tlv
+from certs.x509.certificate.profiles import TLS_CLIENT
+from certs.x509.certificate.tbs import build_issuing_ca, build_root
+from certs.x509.certificate.verify import Expectation, verify_issued
 from keys.spec import spki_der, spki_sha256
 from tests.certs.x509.chains import HOST, ISSUER_KINDS, NOW, ROOT_DER, ROOT_KEY, issuer_of, key_of, leaf
 

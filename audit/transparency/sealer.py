@@ -1,0 +1,220 @@
+"""The sealer: gives committed events their place in the Merkle tree, signs a checkpoint and sends it outside.
+
+One sealer at a time (advisory lock on PostgreSQL, the write lock on SQLite); writers of events never wait for it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from audit.canonical import CONTENT, as_bytes, content_of
+from audit.events import Actor, EventType, Value
+from audit.log import record, unsealed_macs
+from audit.models import Checkpoint, SealedLeaf
+from audit.sinks import get_sinks
+from audit.transparency.checkpoint import NoteRefused, Statement, Verifier, names_its_key_after_the_log
+from audit.transparency.merkle import CompactRange, leaf_hash
+from audit.transparency.signing_key import Signer, announce_epoch, get_signer
+from db.backend import on_postgresql
+from db.clock import database_now
+from db.sql import insert_rows
+
+SEAL_LIMIT = 20_000
+# Any number that nothing else in this database locks.
+_ADVISORY_LOCK = 0x617564697473  # "audits"
+_RESTORED = (
+    "If the database was restored from a backup, run `manage.py verify_audit`, keep the old checkpoints, then run "
+    "`manage.py seal_audit --new-epoch`. If it was not, keep a copy of the database: somebody changed the log."
+)
+
+
+class TreeRefused(RuntimeError):
+    """The tree in the database is smaller than, or another than, the one that was signed. Nothing was sealed; events wait."""
+
+
+class EventAltered(RuntimeError):
+    """Events were changed, removed or slipped in between their writing and their sealing. All others were sealed."""
+
+    def __init__(self, event_ids: list[int]) -> None:
+        super().__init__(
+            f"Event {event_ids[0]} is not what the portal wrote{f' (and {len(event_ids) - 1} more)' if len(event_ids) > 1 else ''}; it was "
+            "not sealed, all others were. If SECRET_KEY was changed, put the old one into SECRET_KEY_FALLBACKS. If not, keep a copy of "
+            "the database and run `manage.py verify_audit`: somebody changed the log."
+        )
+        self.event_ids = event_ids
+
+
+def seal(*, limit: int = SEAL_LIMIT) -> int:
+    """Seal up to `limit` committed events in the order of their ids; how many were sealed. 0 when another sealer is at work.
+
+    Raises `TreeRefused`, `EventAltered` (after the others were sealed), `SealingKeyUnusable`, and what a sink raises; a checkpoint that
+    a sink did not take is sent again next time, before anything more is sealed.
+    """
+    signer = get_signer()
+    with transaction.atomic(durable=True):
+        if not _lock():
+            return 0
+        epoch, tree = _tip()
+        _compare_with_sinks(signer.verifier(), epoch, tree)
+        begun = ""
+        if _signed_by_an_earlier_release():
+            # The key's name is the origin only from the next epoch on, see audit.transparency.checkpoint.
+            actor, at = Actor("system", "sealer"), database_now()
+            epoch, tree, begun = _begin_epoch(signer, actor=actor, at=at)
+        leaves, altered = _waiting(limit)
+        note = _append(signer, epoch, tree, leaves) if leaves else ""
+    if begun:
+        _publish(begun)
+    if note:
+        _publish(note)
+        announce_epoch(epoch)
+    if altered:
+        raise EventAltered(altered)
+    return len(leaves)
+
+
+def start_epoch(*, actor: Actor, at: datetime) -> int:
+    """Begin a new tree after the database was restored; its number. The first leaf names the old tree, inside and outside.
+
+    For the command `seal_audit --new-epoch` only. Raises `TreeRefused` while another sealer is at work.
+    """
+    signer = get_signer()
+    with transaction.atomic(durable=True):
+        if not _lock():
+            raise TreeRefused("Another sealer is at work. Stop the workers, then run this again.")
+        epoch, _, note = _begin_epoch(signer, actor=actor, at=at)
+    _publish(note)
+    announce_epoch(epoch)
+    return epoch
+
+
+def _begin_epoch(signer: Signer, *, actor: Actor, at: datetime) -> tuple[int, CompactRange, str]:
+    """Write the first leaf of a new epoch; its number, its tree and the note to publish."""
+    tip = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
+    outside = _outside(signer.verifier())
+    epoch = max([tip.epoch if tip else 0, *(statement.epoch for statement in outside)]) + 1
+    furthest = max(outside, key=lambda statement: (statement.epoch, statement.size), default=None)
+    data: dict[str, Value] = {
+        "old_epoch": tip.epoch if tip else 0,
+        "old_size": tip.tree_size if tip else 0,
+        "old_root": as_bytes(tip.root_hash).hex() if tip else "",
+        "outside_epoch": furthest.epoch if furthest else 0,
+        "outside_size": furthest.size if furthest else 0,
+        "outside_root": furthest.root.hex() if furthest else "",
+    }
+    subject = f"audit:epoch-{epoch}"
+    record(EventType.AUDIT_EPOCH_STARTED, subject=subject, actor=actor, at=at, data=data)
+    leaves, _ = _waiting(1, subject=subject)
+    tree = CompactRange()
+    return epoch, tree, _append(signer, epoch, tree, leaves)
+
+
+def _signed_by_an_earlier_release() -> bool:
+    note = Checkpoint.objects.order_by("-epoch", "-tree_size").values_list("note", flat=True).first()
+    return note is not None and names_its_key_after_the_log(note)
+
+
+def _lock() -> bool:
+    """Whether this transaction is the only sealer. SQLite has one writer at a time anyway: its transactions begin IMMEDIATE."""
+    if not on_postgresql():
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        return bool(cursor.fetchone()[0])
+
+
+def _tip() -> tuple[int, CompactRange]:
+    """The epoch and its tree as last signed. Raises `TreeRefused` when leaves, frontier and root do not agree."""
+    tip = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
+    epoch = tip.epoch if tip else 1
+    last = SealedLeaf.objects.order_by("-epoch", "-leaf_index").values_list("epoch", "leaf_index").first()
+    size = tip.tree_size if tip else 0
+    if (last or (epoch, -1)) != (epoch, size - 1):
+        raise TreeRefused(f"The last checkpoint is of {size} leaves in epoch {epoch}, but the leaves do not end there. {_RESTORED}")
+    if tip is None:
+        return epoch, CompactRange()
+    try:
+        tree = CompactRange.from_bytes(size, as_bytes(tip.frontier))
+    except ValueError as exc:
+        raise TreeRefused(f"The frontier of the last checkpoint is damaged: {exc} {_RESTORED}") from exc
+    if tree.root() != as_bytes(tip.root_hash):
+        raise TreeRefused(f"The frontier of the last checkpoint does not lead to its root. {_RESTORED}")
+    return epoch, tree
+
+
+def _outside(verifier: Verifier) -> list[Statement]:
+    """What each sink saw last; sinks that cannot be read back are left out."""
+    notes = [note for sink in get_sinks() if (note := sink.last()) is not None]
+    try:
+        return [verifier.open(note) for note in notes]
+    except NoteRefused as exc:
+        raise TreeRefused(
+            f"The last checkpoint in a sink is not ours: {exc} Put back audit.key and audit.pub, or the sink's file."
+        ) from exc
+
+
+def _compare_with_sinks(verifier: Verifier, epoch: int, tree: CompactRange) -> None:
+    """Refuse a smaller or forked tree; send the newest checkpoint to a sink that missed it."""
+    for statement in _outside(verifier):
+        if (statement.epoch, statement.size) > (epoch, tree.size):
+            raise TreeRefused(
+                f"A checkpoint outside is of {statement.size} leaves in epoch {statement.epoch}, the database has {tree.size} in epoch "
+                f"{epoch}: its tail is missing. {_RESTORED}"
+            )
+        if statement.epoch == epoch and _root_at(epoch, statement.size) != statement.root:
+            raise TreeRefused(f"The tree of {statement.size} leaves in the database is not the one signed outside. {_RESTORED}")
+    if tree.size:
+        _publish(Checkpoint.objects.values_list("note", flat=True).get(epoch=epoch, tree_size=tree.size))
+
+
+def _root_at(epoch: int, size: int) -> bytes | None:
+    root = Checkpoint.objects.filter(epoch=epoch, tree_size=size).values_list("root_hash", flat=True).first()
+    return None if root is None else as_bytes(root)
+
+
+def _waiting(limit: int, *, subject: str = "") -> tuple[list[tuple[int, bytes]], list[int]]:
+    """Unsealed events as (id, leaf hash), and the ids of those whose content does not match its MAC (or is gone)."""
+    chosen = "WHERE e.subject = %s" if subject else ""
+    params: list[str | int] = [subject, limit] if subject else [limit]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT u.event_id, u.mac, {CONTENT} FROM audit_unsealed u LEFT JOIN audit_event e ON e.id = u.event_id "  # noqa: S608
+            f"{chosen} ORDER BY u.event_id LIMIT %s",
+            params,
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    leaves: list[tuple[int, bytes]] = []
+    altered: list[int] = []
+    for event_id, mac, *columns in rows:
+        content = content_of(columns)
+        if content is not None and as_bytes(mac) in unsealed_macs(content):
+            leaves.append((event_id, leaf_hash(content)))
+        else:
+            altered.append(event_id)
+    return leaves, altered
+
+
+def _append(signer: Signer, epoch: int, tree: CompactRange, leaves: list[tuple[int, bytes]]) -> str:
+    """Write leaves and checkpoint, take the events off the waiting list; the signed note."""
+    rows = []
+    for event_id, leaf in leaves:
+        rows.append((event_id, epoch, tree.size, leaf))
+        tree.append(leaf)
+    insert_rows("audit_sealed_leaf", "event_id, epoch, leaf_index, leaf_hash", rows)
+    with connection.cursor() as cursor:
+        if on_postgresql():
+            cursor.execute("DELETE FROM audit_unsealed WHERE event_id = ANY(%s)", [[row[0] for row in rows]])
+        else:
+            cursor.executemany("DELETE FROM audit_unsealed WHERE event_id = %s", [(row[0],) for row in rows])
+    note = signer.sign(Statement(signer.name, epoch, tree.size, tree.root()))
+    checkpoint = (epoch, tree.size, tree.root(), tree.frontier(), note, database_now())
+    insert_rows("audit_checkpoint", "epoch, tree_size, root_hash, frontier, note, created_at", [checkpoint])
+    return note
+
+
+def _publish(note: str) -> None:
+    for sink in get_sinks():
+        sink.publish(note)

@@ -1,0 +1,247 @@
+"""The dispatcher: only a few chunks of an order are in the queue, the database holds the rest (PROTOCOLS 7).
+
+A published group can be neither paused nor overtaken, so pausing, cancelling and fairness between teams happen here,
+where the next chunk is chosen. A chunk whose requests are held for a CA or key backend keeps its place: while something is
+down no more is sent towards it. All of it is compare-and-set on rows and may run twice at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from celery import chain, group, signature
+from django.conf import settings
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from certs.bulk.ending import finish, finish_ready
+from certs.bulk.lines import items_of, lines_condition
+from certs.enums import RequestState as S
+from certs.models import BulkChunk, BulkOrder, CertificateRequest
+from certs.models.rows import instances, locked, select_query, update_rows
+from certs.pipeline import STEP_TASKS, first_task_of, in_lane, queue_of, room_in
+from certs.requests.states import UNFINISHED
+from certs.requests.turn import each_alone
+from db.backend import on_postgresql
+from db.clock import database_now, now_query, time_of
+from db.sql import ask
+
+log = logging.getLogger(__name__)
+
+State = BulkChunk.State
+# Any number that nothing else in this database locks: one dispatcher chooses at a time, each for some milliseconds.
+_ADVISORY_LOCK = 0x62756C6B  # "bulk"
+_KEY_STEPS = (S.APPROVED, S.KEY_READY)
+
+
+def dispatch_on_commit() -> None:
+    """Let the dispatcher look when the open transaction is committed."""
+    transaction.on_commit(_ask_dispatcher)
+
+
+def _ask_dispatcher() -> None:
+    try:
+        in_lane(signature("certs.tasks.dispatch_bulk"), bulk=True).apply_async(retry=False)
+    except (OperationalError, OSError) as exc:
+        log.warning("broker unreachable, bulk orders wait for the sweeper: %s", exc)
+
+
+def dispatch() -> int:
+    """Put as many chunks into the queue as have a place there; answers how many."""
+    chosen = _choose()
+    if chosen:
+        publish(chosen)
+    return len(chosen)
+
+
+def dispatch_or_finish() -> int:
+    """`dispatch()`; when nothing is left to be begun, orders end that were paused or cancelled as their last line ended."""
+    begun = dispatch()
+    if not begun:
+        finish_ready()
+    return begun
+
+
+def publish(chunks: Sequence[BulkChunk]) -> None:
+    """A group of chains, one for each chunk. If the broker cannot be reached, the sweeper does it again."""
+    try:
+        group(_canvas(chunk) for chunk in chunks).apply_async(retry=False)
+    except (OperationalError, OSError) as exc:
+        log.warning("broker unreachable, %d chunk(s) wait for the sweeper: %s", len(chunks), exc)
+
+
+def _canvas(chunk: BulkChunk) -> chain:
+    """A chunk begins where its keys are made, or, of brought CSRs, where the CA is: there its first task does all that can be done
+    in few transactions. The steps after it are for what could not be done then.
+    """
+    first = signature(first_task_of(chunk), args=(chunk.pk,))
+    keys = [signature(STEP_TASKS[state]) for state in _KEY_STEPS] if chunk.key_backend else []
+    submit = signature(STEP_TASKS[S.CSR_CREATED], kwargs={"complete": True})
+    last = signature("certs.tasks.end_chunk", args=(chunk.pk,), immutable=True)
+    return chain(*(in_lane(task, bulk=True) for task in (first, *keys, submit, last)))
+
+
+@transaction.atomic
+def _choose() -> list[BulkChunk]:
+    """Waiting chunks that have a place: round robin by team, then by order; never more at once for a team, CA or key backend than set."""
+    orders, places, now = _standing()
+    waiting = _first_waiting(orders)
+    chosen: list[BulkChunk] = []
+    while True:
+        turn = sorted(orders, key=places.turn)
+        order = next((order for order in turn if waiting[order.pk] and places.free(order, waiting[order.pk][0])), None)
+        if order is None:
+            break
+        chosen.append(waiting[order.pk].pop(0))
+        places.take(_Queued(order.pk, order.team_id, order.issuer_id, chosen[-1].key_backend))
+    taken = update_rows(
+        BulkChunk, {chunk.pk: {"state": State.QUEUED, "queued_at": now} for chunk in chosen}, only_if={"state": State.WAITING}
+    )
+    return [chunk for chunk in chosen if chunk.pk in taken]
+
+
+# Each over an index of what is open, so the states stand in the text.
+_RUNNING = "state = 'running' AND submitted_at IS NOT NULL"
+_AGAIN = "state = 'cancelled' AND id IN (SELECT order_id FROM certs_bulkchunk WHERE state = 'waiting' AND retry)"
+_IN_QUEUE = (
+    "SELECT c.order_id, o.team_id, o.issuer_id, c.key_backend FROM certs_bulkchunk c JOIN certs_bulkorder o ON o.id = c.order_id "
+    "WHERE c.state = 'queued'"
+)
+_DONE = (
+    "SELECT o.team_id, count(*) FROM certs_bulkorder o JOIN certs_bulkchunk c ON c.order_id = o.id "
+    "WHERE o.state = 'running' AND c.state = 'done' GROUP BY o.team_id"
+)
+
+
+def _standing() -> tuple[list[BulkOrder], _Places, datetime]:
+    """Orders that have something to begin (running ones, and cancelled ones of which failed lines are to be tried again), what is in
+    the queue, and the time: one message, that waits for the only lock there is. On SQLite the transaction's write lock does it.
+    """
+    lock = [("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])] if on_postgresql() else []
+    read = [select_query(BulkOrder, _RUNNING, []), select_query(BulkOrder, _AGAIN, []), (_IN_QUEUE, []), (_DONE, [])]
+    running, again, queued, done, time = ask(*lock, *read, now_query())[len(lock) :]
+    orders = sorted(instances(BulkOrder, [*running, *again]), key=lambda order: (order.submitted_at, order.pk))
+    return orders, _Places([_Queued(*row) for row in queued], dict(done)), time_of(time)
+
+
+def _first_waiting(orders: Sequence[BulkOrder]) -> dict[int, list[BulkChunk]]:
+    """By order, as many as could have a place at once."""
+    condition = "order_id = %s AND state = 'waiting' ORDER BY \"first\" LIMIT %s"
+    rows = ask(*(select_query(BulkChunk, condition, [order.pk, settings.PKI_BULK_IN_FLIGHT]) for order in orders))
+    return {order.pk: instances(BulkChunk, found) for order, found in zip(orders, rows, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """What limits how many chunks like this one may be in the queue."""
+
+    order: int
+    team: int
+    issuer: int
+    backend: str
+
+
+class _Places:
+    """How many chunks are in the queue, by what limits them; and how many are done, by team."""
+
+    def __init__(self, queued: Iterable[_Queued], done: Mapping[int, int]) -> None:
+        self._done = Counter(done)
+        self._order: Counter[int] = Counter()
+        self._team: Counter[int] = Counter()
+        self._issuer: Counter[int] = Counter()
+        self._backend: Counter[str] = Counter()
+        for chunk in queued:
+            self.take(chunk)
+
+    def turn(self, order: BulkOrder) -> tuple[int, int, int]:
+        """The team that has least in the queue comes first; of equals the one that had least done of its running orders."""
+        return self._team[order.team_id], self._done[order.team_id] + self._team[order.team_id], self._order[order.pk]
+
+    def free(self, order: BulkOrder, chunk: BulkChunk) -> bool:
+        return (
+            self._team[order.team_id] < settings.PKI_BULK_IN_FLIGHT
+            and self._issuer[order.issuer_id] < settings.PKI_BULK_PER_CA
+            and (not chunk.key_backend or self._backend[chunk.key_backend] < settings.PKI_BULK_PER_KEY_BACKEND)
+        )
+
+    def take(self, chunk: _Queued) -> None:
+        self._team[chunk.team] += 1
+        self._order[chunk.order] += 1
+        self._issuer[chunk.issuer] += 1
+        self._backend[chunk.backend] += 1
+
+
+def end_chunk(chunk_id: int) -> bool:
+    """Close a chunk that has nothing left to do, and let the next one in. Answers whether it was closed.
+
+    One whose failed lines were asked to be tried again meanwhile goes back to those that wait.
+    """
+    closed = _close(chunk_id)
+    if closed and not dispatch():
+        finish(closed.order_id)
+    return closed is not None
+
+
+@transaction.atomic
+def _close(chunk_id: int) -> BulkChunk | None:
+    chunk = next(iter(locked(BulkChunk, [chunk_id], "state = 'queued'")), None)
+    if chunk is None or _unsettled(chunk):
+        return None
+    closed = {"state": State.WAITING, "queued_at": None} if chunk.retry else {"state": State.DONE, "done_at": database_now()}
+    update_rows(BulkChunk, {chunk.pk: closed})
+    return chunk
+
+
+def _unsettled(chunk: BulkChunk) -> bool:
+    """Whether a line of the chunk has no request yet, or one that is still under way or held."""
+    condition, parameters = lines_condition(chunk.order, chunk)
+    open_states = ", ".join(f"'{state}'" for state in UNFINISHED)
+    # Each request is looked up by its line, however few rows the planner thinks there are.
+    state = "coalesce((SELECT r.state FROM certs_certificaterequest r WHERE r.bulk_item_id = i.id), 'submitted')"
+    sql = f"SELECT EXISTS (SELECT 1 FROM certs_bulkitem i WHERE {condition} AND {state} IN ({open_states}))"  # noqa: S608 - constants
+    ((found,),) = ask((sql, parameters))[0]
+    return bool(found)
+
+
+def sweep_chunks() -> int:
+    """For what a lost message or a dead worker left behind: begin again what never began, and `close_chunks`."""
+    _begin_again(_queued())
+    return close_chunks()
+
+
+def close_chunks() -> int:
+    """Close the chunks that have nothing left to do, fill the free places and finish the orders
+    that are done. Returns how many chunks were closed. A chunk that cannot be closed stops nothing.
+    """
+    open_chunks = [chunk.pk for chunk in _queued() if not chunk.retry]
+    closed = each_alone("closing bulk chunk", open_chunks, lambda pk: _close(pk) is not None)
+    dispatch()
+    finish_ready()
+    return closed
+
+
+def _queued() -> list[BulkChunk]:
+    return list(BulkChunk.objects.filter(state=State.QUEUED).select_related("order").order_by("pk"))
+
+
+def _begin_again(queued: Sequence[BulkChunk]) -> None:
+    """Publish chunks once more that were published long ago and never began; not while many messages wait for workers anyway."""
+    now = database_now()
+    quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
+    never_began = [chunk for chunk in queued if chunk.queued_at and chunk.queued_at < quiet_since and (chunk.retry or _has_missing(chunk))]
+    chosen: list[BulkChunk] = []
+    for task in sorted({first_task_of(chunk) for chunk in never_began}):
+        chosen += [chunk for chunk in never_began if first_task_of(chunk) == task][: room_in(queue_of(task, bulk=True))]
+    if chosen:
+        update_rows(BulkChunk, {chunk.pk: {"queued_at": now} for chunk in chosen}, only_if={"state": State.QUEUED})
+        publish(chosen)
+
+
+def _has_missing(chunk: BulkChunk) -> bool:
+    items = items_of(chunk.order, chunk)
+    made: int = CertificateRequest.objects.filter(bulk_item__in=items.values("pk")).count()
+    return made < int(items.count())

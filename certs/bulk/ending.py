@@ -1,0 +1,55 @@
+"""The end of an order: said once, when no line has anything left to do."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from audit.events import EventType
+from audit.log import record
+from certs.bulk.progress import counts
+from certs.models import BulkChunk, BulkOrder
+from certs.models.rows import locked, update_rows
+from certs.notifications.audience import requester_of
+from certs.notifications.notices import tell
+from certs.notifications.topics import Topic
+from certs.requests.states import WORKER
+from certs.requests.turn import each_alone
+from db.clock import database_now
+
+State = BulkOrder.State
+OPEN_CHUNKS = (BulkChunk.State.WAITING, BulkChunk.State.QUEUED)
+
+
+def finish_ready() -> int:
+    """Finish the orders that have no open chunk, each alone. Returns how many ended."""
+    open_chunks = BulkChunk.objects.filter(state__in=OPEN_CHUNKS).values("order")
+    rows = BulkOrder.objects.filter(state__in=(State.RUNNING, State.CANCELLED), submitted_at__isnull=False, finished_at__isnull=True)
+    ready = rows.exclude(pk__in=open_chunks).order_by("pk").values_list("pk", flat=True)
+    return each_alone("finishing bulk order", ready, finish)
+
+
+@transaction.atomic
+def finish(order_id: int) -> bool:
+    """Running -> done (a cancelled one stays cancelled), if nothing is left to do. Needs no caller to be sure of that."""
+    order = next(iter(locked(BulkOrder, [order_id], "finished_at IS NULL AND state IN ('running', 'cancelled')")), None)
+    if order is None or order.chunks.filter(state__in=OPEN_CHUNKS).exists():
+        return False
+    tally = counts(order)
+    if tally.under_way or tally.held or tally.awaiting_approval:
+        return False
+    now = database_now()
+    state = State.DONE if order.state == State.RUNNING else State.CANCELLED
+    update_rows(BulkOrder, {order.pk: {"state": state, "finished_at": now}})
+    outcomes = ("issued", "refused", "failed", "invalid", "cancelled", "left_out")
+    data = {"lines": tally.total} | {name: getattr(tally, name) for name in outcomes}
+    record(EventType.BULK_COMPLETED, subject=order.subject, actor=WORKER, at=now, data=data)
+    tell(
+        Topic.ISSUED,
+        key=f"bulk:{order.public_id}:{now:%Y%m%d%H%M%S}",
+        audience=requester_of(order),
+        subject=f"{tally.issued} of {order.total} certificates issued: {order.title}",
+        template="bulk_done",
+        context={"order": order, "tally": tally},
+        now=now,
+    )
+    return True

@@ -1,0 +1,190 @@
+"""What an order brought, to take home: a ZIP of its certificates and CSV files, made while they are sent, a batch at a time."""
+
+from __future__ import annotations
+
+import csv
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from audit.events import EventType
+from audit.log import Value, record
+from certs.access.permissions import Authority
+from certs.bulk.line_pages import SeenLine, Show, Teams, all_lines, lines_of_teams
+from certs.errors import NotFound
+from certs.models import BulkOrder, Certificate
+from certs.uploads.formats.cells import safe_cell
+from certs.x509.asn1.pem import pem_of
+from certs.x509.certificate.chain import intermediates_of, root_of
+from certs.x509.certificate.serial import format_serial
+from db.clock import database_now
+
+_UNSAFE = re.compile(r"[^a-z0-9.-]")
+_NAME_CHARS = 200  # with number and ending below the 255 octets of most file systems
+INVENTORY_COLUMNS = (
+    *("line", "source", "name", "names", "cert_id", "serial_number", "status", "not_before", "not_after"),
+    *("key", "sha256_fingerprint", "spki_sha256", "issuer", "profile", "team", "policy_version", "request", "requested_validity"),
+)
+PROBLEM_COLUMNS = ("line", "source", "name", "state", "reason", "what_would_pass", "request", "validity")
+
+
+def certificates_zip(order: BulkOrder, teams: Teams) -> Iterator[bytes]:
+    """Each certificate in force, followed by its intermediates, in a PEM file of its own; and each root once, as
+    `root.pem` (`root-2.pem`, ... of other CAs). A certificate that is revoked is not handed out.
+    """
+    sink, roots = _Sink(), dict[str, Certificate]()
+    with zipfile.ZipFile(sink, "w", compression=zipfile.ZIP_DEFLATED) as archive:
+        for line in all_lines(order, Show.ISSUED, teams=teams, bodies=True):
+            certificate = line.certificate
+            if certificate is None or certificate.status != Certificate.Status.GOOD:
+                continue
+            chain = certificate.chain.pem
+            entry = _entry(file_name(line), certificate)
+            archive.writestr(entry, pem_of(bytes(certificate.body.der)) + intermediates_of(chain))
+            roots.setdefault(root_of(chain), certificate)
+            yield from sink.taken()
+        roots.pop("", None)  # a CA that does not hand out its root
+        for number, (root, certificate) in enumerate(roots.items(), start=1):
+            name = f"root-{number}.pem" if number > 1 else "root.pem"
+            archive.writestr(_entry(name, certificate), root)
+    yield from sink.taken()
+
+
+def _entry(name: str, certificate: Certificate) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, date_time=certificate.issued_at.timetuple()[:6])
+    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    return entry
+
+
+def file_name(line: SeenLine) -> str:
+    """`00017-api.example.com.pem`: the line's number makes it unique, and nothing in it means anything to a file system."""
+    name = (line.names or [""])[0].lower().replace("*", "wildcard")
+    return f"{line.item.number:05d}-{_UNSAFE.sub('_', name)[:_NAME_CHARS].lstrip('.')}.pem"
+
+
+def inventory_csv(order: BulkOrder, teams: Teams) -> Iterator[str]:
+    """One row for each certificate of the order, whatever its status is now."""
+    issued = all_lines(order, Show.ISSUED, teams=teams)
+    return _rows(INVENTORY_COLUMNS, (_inventory_row(line, line.certificate) for line in issued if line.certificate))
+
+
+def problems_csv(order: BulkOrder, teams: Teams) -> Iterator[str]:
+    """One row for each line that was refused, cannot be read or failed, with the reason and what would pass."""
+    return _rows(PROBLEM_COLUMNS, (_problem_row(line) for line in all_lines(order, Show.PROBLEMS, teams=teams)))
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file on its way: its parts are made while they are sent."""
+
+    parts: Iterator[bytes] | Iterator[str]
+    content_type: str
+    filename: str
+
+
+def download(order: BulkOrder, form: str, *, authority: Authority) -> Download:
+    """Return what `file_of` returns, and put it on record when it holds certificates (one `certificate:downloaded` event)."""
+    found = file_of(order, form, authority=authority)
+    if form != "problems.csv":
+        _note(order, form, authority)
+    return found
+
+
+def file_of(order: BulkOrder, form: str, *, authority: Authority) -> Download:
+    """Return one of FILES with the lines that the actor may see. Nothing is put on record: for HEAD.
+
+    Raises NotFound for another form, or an order that the actor may not see.
+    """
+    if not authority.may_see(order):
+        raise NotFound("There is no such bulk order.")
+    if form not in FILES:
+        raise NotFound(f"An order has no file {form}.", next_step=f"There are {', '.join(FILES)}.")
+    make, content_type = FILES[form]
+    return Download(make(order, authority.sees()), content_type, f"{order.public_id}-{form}")
+
+
+@transaction.atomic
+def _note(order: BulkOrder, form: str, authority: Authority) -> None:
+    """One event for one download of a whole order, with the number of its certificates: not one for each of ten thousand."""
+    rows = Certificate.objects.filter(request__bulk_item__in=lines_of_teams(order, authority.sees()))
+    count = rows.filter(status=Certificate.Status.GOOD).count() if form.endswith(".zip") else rows.count()
+    data: dict[str, Value] = {"form": form, "certificates": count}
+    record(EventType.CERTIFICATE_DOWNLOADED, subject=order.subject, actor=authority.actor, at=database_now(), data=data)
+
+
+def _inventory_row(line: SeenLine, certificate: Certificate) -> Sequence[object]:
+    return (
+        line.item.number,
+        line.item.source,
+        certificate.common_name,
+        " ".join(line.names),
+        certificate.cert_id,
+        format_serial(int(certificate.serial_number, 16)),
+        certificate.status,
+        f"{certificate.not_before:%Y-%m-%dT%H:%M:%SZ}",
+        f"{certificate.not_after:%Y-%m-%dT%H:%M:%SZ}",
+        certificate.key_type,
+        certificate.sha256_fingerprint,
+        certificate.spki_sha256,
+        certificate.issuer.name,
+        certificate.profile,
+        certificate.team.slug,
+        certificate.policy_version,
+        line.request.public_id if line.request else "",
+        _validity(line),
+    )
+
+
+def _problem_row(line: SeenLine) -> Sequence[object]:
+    name = line.item.common_name
+    return (line.item.number, line.item.source, name, line.standing, line.reason, line.advice, line.request or "", _validity(line))
+
+
+def _validity(line: SeenLine) -> str:
+    return line.validity.written if line.validity else ""
+
+
+def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    write: Callable[[Iterable[object]], str] = writer.writerow  # which answers what the file's write() does
+    yield write(columns)
+    for row in rows:
+        yield write([safe_cell(str(value)) for value in row])
+
+
+FILES: dict[str, tuple[Callable[[BulkOrder, Teams], Iterator[bytes] | Iterator[str]], str]] = {
+    "certificates.zip": (certificates_zip, "application/zip"),
+    "inventory.csv": (inventory_csv, "text/csv; charset=utf-8"),
+    "problems.csv": (problems_csv, "text/csv; charset=utf-8"),
+}
+
+
+class _Echo:
+    """A file for csv.writer whose write() answers the line instead of keeping it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+class _Sink:
+    """A file for zipfile that cannot be sought in; what was written is taken from it and sent."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes, /) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """What is left is taken afterwards."""
+
+    def taken(self) -> list[bytes]:
+        parts, self._parts = self._parts, []
+        return [b"".join(parts)] if parts else []

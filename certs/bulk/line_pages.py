@@ -1,0 +1,239 @@
+"""Lines of an order as pages, REST and downloads show them: each with its request and certificate, in pages of the same cost.
+
+The column `owner` may give a line to another team than the order's. Who may see the order sees such a line only as a member of
+that team, as with its request and its certificate; `teams` says whose lines are asked for, None all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
+
+from certs.bulk.lines import chosen_outcomes, key_label, suggestion_applies, validity_of
+from certs.enums import RequestState as S
+from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
+from certs.requests.states import UNFINISHED
+from certs.requests.waiting_reasons import waiting_reasons, waiting_reasons_of_lines
+from certs.validity import Validity
+
+PAGE, BATCH = 50, 500
+_STANDING = {
+    S.AWAITING_APPROVAL: "awaiting_approval",
+    S.COMPLETED: "issued",
+    S.REJECTED: "refused",
+    S.FAILED: "failed",
+    S.CANCELLED: "cancelled",
+}
+_REFUSED = (BulkItem.Outcome.DENY, BulkItem.Outcome.INVALID)
+
+
+class Show(StrEnum):
+    """Which lines. The first few tell what the policy said, the others what became of a line that was submitted."""
+
+    ALL = "all"
+    ALLOWED = "allow"
+    NEEDS_APPROVAL = "needs_approval"
+    DENIED = "deny"
+    INVALID = "invalid"
+    DUPLICATE = "duplicate"
+    PROBLEMS = "problems"
+    WAITING = "waiting"
+    UNDER_WAY = "under_way"
+    HELD = "held"
+    AWAITING_APPROVAL = "awaiting_approval"
+    ISSUED = "issued"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LEFT_OUT = "left_out"
+
+
+class Sort(StrEnum):
+    """The order of lines; the line's number decides between equals."""
+
+    LINE = "line"
+    LINE_DOWN = "-line"
+    NAME = "name"
+    NAME_DOWN = "-name"
+    REASON = "reason"
+    REASON_DOWN = "-reason"
+
+
+@dataclass(frozen=True, slots=True)
+class SeenLine:
+    """A line, and what became of it."""
+
+    order: BulkOrder
+    item: BulkItem
+    request: CertificateRequest | None = None
+    certificate: Certificate | None = None
+    waits_for: str = ""  # while nothing was refused and nothing is done
+
+    @property
+    def names(self) -> list[str]:
+        spec = self.item.spec or {}
+        return [*spec.get("dns_names", ()), *spec.get("ip_addresses", ())]
+
+    @property
+    def key(self) -> str:
+        return key_label(self.item)
+
+    @property
+    def validity(self) -> Validity | None:
+        """The days or the end date of a line that could be read."""
+        return validity_of(self.item)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not issued (or was not, or is not yet); empty when nothing is wrong."""
+        return self.waits_for or (self.request.error if self.request else self.item.reason)
+
+    @property
+    def advice(self) -> str:
+        """What would pass."""
+        return self.request.suggestion if self.request else str((self.item.suggestion or {}).get("text", ""))
+
+    @property
+    def standing(self) -> str:
+        """One word for where it stands: of `Show`, for a line that was submitted; the policy's outcome for one of a draft."""
+        if self.request is None:
+            if self.order.submitted_at is None:
+                return str(self.item.outcome)
+            if self.item.outcome not in chosen_outcomes(self.order):
+                return Show.INVALID if self.order.with_refused else Show.LEFT_OUT
+            return Show.CANCELLED if self.order.state == BulkOrder.State.CANCELLED else Show.WAITING
+        if self.request.state in UNFINISHED:
+            return Show.HELD if self.request.held_since else Show.UNDER_WAY
+        return _STANDING[S(self.request.state)]
+
+    @property
+    def is_applicable(self) -> bool:
+        """Whether the policy's suggestion can be taken with one click."""
+        return self.order.state == BulkOrder.State.DRAFT and self.item.outcome == BulkItem.Outcome.DENY and suggestion_applies(self.item)
+
+
+@dataclass(frozen=True, slots=True)
+class LinePage:
+    """`after` is the number of the line to continue after, 0 on the last page."""
+
+    rows: list[SeenLine]
+    after: int
+
+
+Teams = Collection[int] | None
+
+
+def lines_of_teams(order: BulkOrder, teams: Teams) -> QuerySet[BulkItem]:
+    """The order's lines that may be shown to members of these teams."""
+    return order.items.all() if teams is None else order.items.filter(team__in=teams)
+
+
+def hidden_lines(order: BulkOrder, teams: Teams) -> int:
+    """How many lines belong to other teams."""
+    return 0 if teams is None else order.items.exclude(team__in=teams).count()
+
+
+def lines_page(
+    order: BulkOrder, show: Show = Show.ALL, *, teams: Teams, sort: Sort = Sort.LINE, after: int = 0, size: int = PAGE
+) -> LinePage:
+    """Lines that `show` names, in the order of `sort`, after the line of that number. A keyset page: no counting, no offset."""
+    rows = _with_error(lines_of_teams(order, teams).filter(_which(order, show)))
+    column, down = _column(order, sort), sort.startswith("-")
+    if column == "number":
+        rows = rows.filter(**{"number__lt" if down else "number__gt": after}) if after else rows
+    elif after:
+        rows = rows.filter(_behind(order, column, after, down=down))
+    direction = "-" if down else ""
+    found = list(rows.order_by(*dict.fromkeys((f"{direction}{column}", f"{direction}number"))).defer("csr_der")[: size + 1])
+    return LinePage(_seen(order, found[:size]), found[size - 1].number if len(found) > size else 0)
+
+
+def all_lines(order: BulkOrder, show: Show = Show.ALL, *, teams: Teams, bodies: bool = False) -> Iterator[SeenLine]:
+    """All of them, by number, a batch at a time: memory stays flat. `bodies`: with each certificate's bytes and chain."""
+    after = 0
+    while True:
+        rows = list(lines_of_teams(order, teams).filter(_which(order, show), number__gt=after).order_by("number").defer("csr_der")[:BATCH])
+        if not rows:
+            return
+        yield from _seen(order, rows, bodies=bodies)
+        after = rows[-1].number
+
+
+def _which(order: BulkOrder, show: Show) -> Q:
+    chosen = Q(outcome__in=chosen_outcomes(order))
+    not_begun = chosen & Q(requests__isnull=True)
+    over = order.state == BulkOrder.State.CANCELLED
+    build: dict[Show, Callable[[], Q]] = {
+        Show.ALL: Q,
+        Show.DUPLICATE: lambda: ~Q(duplicate=""),
+        Show.PROBLEMS: lambda: _problems(order),
+        Show.WAITING: lambda: _none() if over else not_begun,
+        Show.UNDER_WAY: lambda: Q(requests__state__in=UNFINISHED, requests__held_since__isnull=True),
+        Show.HELD: lambda: Q(requests__state__in=UNFINISHED, requests__held_since__isnull=False),
+        Show.AWAITING_APPROVAL: lambda: Q(requests__state=S.AWAITING_APPROVAL),
+        Show.ISSUED: lambda: Q(requests__state=S.COMPLETED),
+        Show.REFUSED: lambda: Q(requests__state=S.REJECTED),
+        Show.FAILED: lambda: Q(requests__state=S.FAILED),
+        Show.CANCELLED: lambda: Q(requests__state=S.CANCELLED) | (not_begun if over else _none()),
+        Show.INVALID: lambda: ~chosen if order.submitted_at is None or order.with_refused else _none(),
+        Show.LEFT_OUT: lambda: _none() if order.submitted_at is None or order.with_refused else ~chosen,
+    }
+    return build.get(show, lambda: Q(outcome=str(show)))()
+
+
+def _problems(order: BulkOrder) -> Q:
+    """What needs a person: lines refused or unreadable in a draft; afterwards requests that failed or were rejected, and the lines of
+    which no request was made.
+    """
+    if order.submitted_at is None:
+        return Q(outcome__in=_REFUSED)
+    return Q(requests__state__in=(S.FAILED, S.REJECTED)) | ~Q(outcome__in=chosen_outcomes(order))
+
+
+def _none() -> Q:
+    return Q(pk__in=())
+
+
+def _with_error(rows: Any) -> Any:
+    """With the request's words, or the line's own where there is no request. (NULL is beyond every comparison: such lines would be on
+    no page.)
+    """
+    return rows.annotate(error=Coalesce("requests__error", "reason"))
+
+
+def _column(order: BulkOrder, sort: Sort) -> str:
+    submitted = order.submitted_at is not None
+    return {"line": "number", "name": "common_name", "reason": "error" if submitted else "reason"}[sort.removeprefix("-")]
+
+
+def _behind(order: BulkOrder, column: str, number: int, *, down: bool) -> Q:
+    """Lines behind that one in the order of the column, equals by number."""
+    value = _with_error(order.items.filter(number=number)).values_list(column, flat=True).first()
+    beyond = "lt" if down else "gt"
+    return Q(**{f"{column}__{beyond}": value or ""}) | Q(**{column: value or "", f"number__{beyond}": number})
+
+
+def _seen(order: BulkOrder, items: Sequence[BulkItem], *, bodies: bool = False) -> list[SeenLine]:
+    made = CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items])
+    requests = {row.bulk_item_id: row for row in made.select_related("key", "issuer")}
+    related = ("issuer", "team", *(("body", "chain") if bodies else ()))
+    issued = [row.pk for row in requests.values() if row.state == S.COMPLETED]
+    certificates = {row.request_id: row for row in Certificate.objects.filter(request__in=issued).select_related(*related)}
+    for certificate in certificates.values() if bodies else ():  # else the two would know each other, and wait for the collector
+        certificate.body._state.fields_cache.pop("certificate", None)  # noqa: SLF001 - as the field's own descriptor does
+    by_request = waiting_reasons(requests.values())
+    begun = {item.number for item in items if item.pk in requests or item.outcome not in chosen_outcomes(order)}
+    by_line = waiting_reasons_of_lines(order, {item.number for item in items} - begun) if order.state == BulkOrder.State.RUNNING else {}
+    seen = []
+    for item in items:
+        request: Any = requests.get(item.pk)
+        if request is None:
+            seen.append(SeenLine(order, item, waits_for=by_line.get(item.number, "")))
+        else:
+            seen.append(SeenLine(order, item, request, certificates.get(request.pk), by_request[request.pk]))
+    return seen

@@ -1,0 +1,93 @@
+"""A line of a bulk order as a row, and back."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from certs.models import BulkChunk, BulkItem, BulkOrder
+from certs.models.rows import instances, select_query
+from certs.spec import CertificateSpec
+from certs.validity import Validity
+from db.sql import among_texts, ask, text_list
+from keys.spec import KeyFacts
+
+ISSUABLE = (BulkItem.Outcome.ALLOW, BulkItem.Outcome.NEEDS_APPROVAL)
+
+
+def spec_to_json(spec: CertificateSpec | None) -> dict[str, Any] | None:
+    if spec is None:
+        return None
+    return {
+        "common_name": spec.common_name,
+        "dns_names": list(spec.dns_names),
+        "ip_addresses": list(spec.ip_addresses),
+        "key": spec.key,
+        "validity_days": spec.validity_days,
+        "not_after": spec.not_after.isoformat() if spec.not_after else None,
+        "profile": spec.profile,
+    }
+
+
+def spec_of(item: BulkItem) -> CertificateSpec:
+    """The specification of a line that could be read."""
+    spec = item.spec or {}
+    brought = bytes(item.spki_der)
+    return CertificateSpec(
+        common_name=spec["common_name"],
+        dns_names=tuple(spec["dns_names"]),
+        ip_addresses=tuple(spec["ip_addresses"]),
+        key=spec["key"],
+        validity_days=spec["validity_days"],
+        not_after=date.fromisoformat(spec["not_after"]) if spec.get("not_after") else None,
+        profile=spec["profile"],
+        csr_der=bytes(item.csr_der) if brought else None,
+        spki_der=brought or None,
+    )
+
+
+def key_label(item: BulkItem) -> str:
+    """The key of a line as people write it."""
+    return KeyFacts.from_name(item.spec["key"]).label if item.spec else ""
+
+
+def validity_of(item: BulkItem) -> Validity | None:
+    """What a line that could be read asks for."""
+    return spec_of(item).validity if item.spec else None
+
+
+def spec_changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A specification as JSON with a suggestion of the policy applied; days take the place of an end date."""
+    return spec | changes | ({"not_after": None} if "validity_days" in changes else {})
+
+
+def suggestion_applies(item: BulkItem) -> bool:
+    """Whether a change of the line's own fields is enough: not for a key that is in a brought CSR."""
+    changes = set((item.suggestion or {}).get("changes", {}))
+    known = {"validity_days", "profile"} | (set() if item.spki_der else {"key", "common_name", "dns_names", "ip_addresses"})
+    return bool(changes) and changes <= known
+
+
+def chosen_outcomes(order: BulkOrder) -> tuple[str, ...]:
+    """The outcomes whose lines were submitted."""
+    return (*ISSUABLE, BulkItem.Outcome.DENY) if order.with_refused else ISSUABLE
+
+
+def items_of(order: BulkOrder, chunk: BulkChunk) -> Any:
+    """The submitted lines of a chunk, as a query."""
+    return order.items.filter(number__gte=chunk.first, number__lte=chunk.last, outcome__in=chosen_outcomes(order)).order_by("number")
+
+
+def lines_condition(order: BulkOrder, chunk: BulkChunk) -> tuple[str, list[Any]]:
+    """The same as a condition in SQL on columns of certs_bulkitem, with its parameters."""
+    return (
+        f"order_id = %s AND number BETWEEN %s AND %s AND {among_texts('outcome')}",
+        [order.pk, chunk.first, chunk.last, text_list(chosen_outcomes(order))],
+    )
+
+
+def read_items(order: BulkOrder, chunk: BulkChunk) -> list[BulkItem]:
+    """The same as rows. (By the hundred, the ORM's way of making them costs more than the query.)"""
+    condition, parameters = lines_condition(order, chunk)
+    (rows,) = ask(select_query(BulkItem, f"{condition} ORDER BY number", parameters))
+    return instances(BulkItem, rows)

@@ -1,0 +1,153 @@
+"""How far an order is: counts, rate and the expected end, read from the rows and from nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from certs.enums import RequestState as S
+from certs.models import BulkChunk, BulkOrder, Issuer
+from certs.requests.waiting_reasons import waiting_reason_of_order
+
+RATE_WINDOW = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Lines of an order by what became of them: each line is in exactly one of the numbers, and `total` is their sum.
+
+    `waiting`: not begun. `cancelled` includes lines that were never begun. Of lines without a request, `invalid` cannot be read,
+    and `left_out` were left out by the choice of whoever submitted the order.
+    """
+
+    total: int
+    waiting: int = 0
+    under_way: int = 0
+    held: int = 0
+    awaiting_approval: int = 0
+    issued: int = 0
+    refused: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    invalid: int = 0
+    left_out: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Lines of which nothing more will come."""
+        return self.issued + self.not_issued + self.cancelled + self.left_out
+
+    @property
+    def not_issued(self) -> int:
+        """Lines that were wanted and could not be issued: what every channel calls failed."""
+        return self.refused + self.failed + self.invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`rate` in certificates a second over the last seconds; `ends_at` only while it can be told. `waits_for`: why nothing moves."""
+
+    tally: Tally
+    rate: float
+    seconds: float
+    ends_at: datetime | None
+    waits_for: str
+
+
+_OF_STATE = {
+    S.AWAITING_APPROVAL: "awaiting_approval",
+    S.COMPLETED: "issued",
+    S.REJECTED: "refused",
+    S.FAILED: "failed",
+    S.CANCELLED: "cancelled",
+}
+
+
+def counts(order: BulkOrder) -> Tally:
+    """One query over the order's lines."""
+    sql = (
+        "SELECT r.state, r.held_since IS NOT NULL, count(*) FROM certs_bulkitem i JOIN certs_certificaterequest r ON r.bulk_item_id = i.id "
+        "WHERE i.order_id = %s GROUP BY 1, 2"
+    )
+    found: dict[str, int] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [order.pk])
+        for state, held, count in cursor.fetchall():
+            name = _OF_STATE.get(S(state)) or ("held" if held else "under_way")
+            found[name] = found.get(name, 0) + count
+    over = order.state == BulkOrder.State.CANCELLED and not order.chunks.filter(state=BulkChunk.State.QUEUED).exists()
+    rest = "cancelled" if over else "waiting"
+    found[rest] = found.get(rest, 0) + max(0, order.total - order.not_submitted - sum(found.values()))
+    found["invalid" if order.with_refused else "left_out"] = order.not_submitted
+    return Tally(total=order.total, **found)
+
+
+def progress(order: BulkOrder, *, now: datetime) -> Progress:
+    """What the order's page and the command show."""
+    tally = counts(order)
+    if order.submitted_at is None:
+        return Progress(tally, 0.0, 0.0, None, "")
+    seconds = max(0.001, ((order.finished_at or now) - order.submitted_at).total_seconds())
+    rate = tally.issued / seconds if order.finished_at else _recent(order, now, seconds)
+    left = tally.waiting + tally.under_way
+    moving = order.state == BulkOrder.State.RUNNING and rate > 0 and left
+    return Progress(tally, rate, seconds, now + timedelta(seconds=left / rate) if moving else None, _waits_for(order, tally, rate))
+
+
+def _recent(order: BulkOrder, now: datetime, seconds: float) -> float:
+    since = now - min(RATE_WINDOW, timedelta(seconds=seconds))
+    sql = (
+        "SELECT count(*) FROM certs_bulkitem i JOIN certs_certificaterequest r ON r.bulk_item_id = i.id "
+        "WHERE i.order_id = %s AND r.state = 'completed' AND r.state_changed_at > %s"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [order.pk, connection.ops.adapt_datetimefield_value(since)])
+        count: int = cursor.fetchone()[0]
+    return count / max(0.001, (now - since).total_seconds())
+
+
+def _waits_for(order: BulkOrder, tally: Tally, rate: float) -> str:
+    """The reason in words while an order stands, empty while it moves."""
+    if order.state == BulkOrder.State.PAUSED:
+        return "It is paused: what is under way goes on, nothing new is begun."
+    if order.finished_at is not None:
+        return ""
+    if tally.held:
+        issuer = Issuer.objects.get(pk=order.issuer_id)
+        reasons = set(_held_reasons(order))
+        told = "; ".join(sorted(reasons)) or f"{issuer.name} or the key backend is unavailable"
+        return f"{told}. It goes on by itself when that is back; nothing is lost."
+    if tally.awaiting_approval and not tally.under_way and not tally.waiting:
+        return f"{tally.awaiting_approval} line(s) wait for approval by the security team."
+    return "" if rate else waiting_reason_of_order(order)
+
+
+def _held_reasons(order: BulkOrder) -> list[str]:
+    sql = (
+        "SELECT DISTINCT r.error FROM certs_bulkitem i JOIN certs_certificaterequest r ON r.bulk_item_id = i.id "
+        "WHERE i.order_id = %s AND r.held_since IS NOT NULL"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [order.pk])
+        return [row[0] for row in cursor.fetchall() if row[0]]
+
+
+def as_json(order: BulkOrder, seen: Progress) -> dict[str, Any]:
+    """The same for REST and `--json`."""
+    tally = seen.tally
+    return {
+        "bulk_id": order.public_id,
+        "state": order.state,
+        "title": order.title,
+        "total": tally.total,
+        "issued": tally.issued,
+        "failed": tally.not_issued,
+        "counts": {name: count for name, count in asdict(tally).items() if name != "total"},
+        "rate": round(seen.rate, 1),
+        "seconds": round(seen.seconds, 2),
+        "ends_at": seen.ends_at.strftime("%Y-%m-%dT%H:%M:%SZ") if seen.ends_at else None,
+        "waits_for": seen.waits_for or None,
+    }

@@ -1,0 +1,92 @@
+"""A draft is submitted once: its lines are cut into chunks, and the dispatcher takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from audit.events import EventType
+from audit.log import Actor, Value, record
+from certs.access.permissions import Authority
+from certs.bulk.dispatch import dispatch_on_commit
+from certs.bulk.lines import chosen_outcomes
+from certs.errors import Conflict, InputRefused, NotPermitted
+from certs.models import BulkChunk, BulkOrder, Team
+from certs.models.rows import insert_models
+from certs.requests.submit import Requester, active_issuer
+from db.clock import database_now
+
+State = BulkOrder.State
+
+
+@transaction.atomic
+def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool = False) -> BulkOrder:
+    """Draft -> running. Submitting again, as a double click does, answers the same order and starts nothing twice.
+
+    `with_refused`: lines that the policy refused are submitted too and end as rejected requests, so that they are on
+    record. A draft may be old: its CA must still issue (or another have taken over), and who drafted it must still be of the
+    teams that it asks for. Raises InputRefused, also when no line can be issued; NotPermitted; Conflict for an order that was
+    cancelled as a draft.
+    """
+    authority.check_may_act(order)
+    row = BulkOrder.objects.select_for_update().get(pk=order.pk)
+    if row.state == State.CANCELLED and row.submitted_at is None:
+        raise Conflict(f"{row.public_id} was thrown away before it was submitted.", next_step="Make a new order.")
+    if row.state == State.JUDGING:
+        raise Conflict(f"{row.public_id} is still being judged.", next_step="Wait until it is a draft.")
+    if row.state != State.DRAFT:
+        return row
+    now, actor = database_now(), authority.actor
+    row.with_refused = with_refused
+    costs = list(row.items.filter(outcome__in=chosen_outcomes(row)).order_by("number").values_list("number", "spec__key", "spki_der"))
+    if not costs:
+        raise InputRefused("No line of this order can be issued.", field="items", next_step="Take the suggestions, or mend the lines.")
+    row.issuer = active_issuer(row.issuer.name)
+    _check_requester(row)
+    drafted_by, row.actor_kind, row.actor_name = row.actor_name, actor.kind, actor.name
+    row.submitter = authority.user
+    chunks = list(_chunks(row, costs))
+    insert_models(chunks)
+    row.total = row.items.count()
+    row.state, row.not_submitted, row.submitted_at = State.RUNNING, row.total - len(costs), now
+    changed = ["state", "total", "not_submitted", "submitted_at", "with_refused", "issuer"]
+    row.save(update_fields=[*changed, "actor_kind", "actor_name", "submitter"])
+    data: dict[str, Value] = {"lines": len(costs), "chunks": len(chunks), "issuer": row.issuer.name, "content_sha256": row.content_sha256}
+    data["drafted_by"] = drafted_by
+    record(EventType.BULK_SUBMITTED, subject=row.subject, actor=actor, at=now, data=data)
+    dispatch_on_commit()
+    return row
+
+
+def _check_requester(row: BulkOrder) -> None:
+    """In whose name the certificates will be asked for: not in that of somebody who has left."""
+    user = row.requester
+    if user is not None and not user.is_active:
+        raise NotPermitted(f"{user}, who drafted this order, has left.", field="requester", next_step="Make the order anew.")
+    asked_for = row.items.filter(outcome__in=chosen_outcomes(row)).values("team")
+    for team in Team.objects.filter(pk__in=asked_for).order_by("slug"):
+        Requester(actor=Actor(row.actor_kind, row.actor_name), team=team, door=row.door, user=user).check()  # type: ignore[arg-type]
+
+
+def _chunks(order: BulkOrder, costs: Iterable[tuple[int, str, Any]]) -> Iterator[BulkChunk]:
+    """Cut where a chunk has become as costly as one may be, so that each is done within a second or two."""
+    numbers: list[int] = []
+    spent, keys_here = 0, False
+    for number, key, spki in costs:
+        brought = bool(bytes(spki))
+        cost = settings.PKI_BULK_COSTS.get("brought" if brought else key, 1)
+        if numbers and (spent + cost > settings.PKI_BULK_CHUNK or brought == keys_here):
+            yield _chunk(order, numbers, keys_here=keys_here)
+            numbers, spent = [], 0
+        numbers.append(number)
+        spent, keys_here = spent + cost, not brought
+    if numbers:
+        yield _chunk(order, numbers, keys_here=keys_here)
+
+
+def _chunk(order: BulkOrder, numbers: Sequence[int], *, keys_here: bool) -> BulkChunk:
+    backend = settings.PKI_LEAF_KEY_BACKEND if keys_here else ""
+    return BulkChunk(order_id=order.pk, first=numbers[0], last=numbers[-1], key_backend=backend)

@@ -1,0 +1,146 @@
+"""Making an own CA: a root whose key stays out of reach of web and worker, and an issuing CA beneath it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from cryptography import x509
+from django.conf import settings
+from django.db import transaction
+from django.utils.text import slugify
+
+from audit.changes import attribute, digest_of
+from audit.events import EventType
+from audit.log import Actor, Value, record
+from certs.ca.urls import certificate_url, crl_url
+from certs.errors import Conflict
+from certs.models import Issuer
+from certs.x509.certificate.tbs import build_issuing_ca, build_root
+from db.clock import database_now
+from keys.errors import KeyBackendError
+from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, private_key_for
+from keys.models import Key
+from keys.registry import get_key_backend
+from keys.spec import KeySpec
+
+ROOT_YEARS, ISSUING_YEARS = 20, 10
+
+
+def ensure_own_ca(
+    *,
+    name: str,
+    spec: KeySpec,
+    actor: Actor,
+    tell: Callable[[str], None],
+    organization: str = "",
+) -> tuple[Issuer, list[str]]:
+    """The issuing CA of that name, made with its root if missing; answers what was made. Safe to run again after a crash.
+
+    `organization` says whose CA it is, in the names of root and issuing CA. Without one they get a unique name, so that
+    the CAs of two portals never have the same (RFC 5280 4.1.2.4: issuer and serial number identify a certificate).
+
+    Raises keys.errors.KeyBackendError when a key backend cannot be used.
+    """
+    made: list[str] = []
+    issuing = Issuer.objects.filter(name=name, certificate_der__isnull=False).first()
+    if issuing is not None:
+        return issuing, made
+    root_name = f"{name} Root"
+    root = Issuer.objects.filter(name=root_name).first()
+    if root is None:
+        tell(f"making the root CA's key ({spec.label})")
+        root = _make_root(root_name, organization or f"PKI Portal {secrets.token_hex(4)}", spec, actor)
+        made.append(f"root CA {root_name}")
+    tell(f"making the issuing CA's key ({spec.label})")
+    issuing = _make_issuing(name, root, spec, actor)
+    made.append(f"issuing CA {name}")
+    return issuing, made
+
+
+def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callable[[str], None]) -> Issuer:
+    """A new issuing CA beneath the same root, which takes over from `old`: every new request goes to it. Safe to run again after a crash.
+
+    Raises certs.errors.Conflict, and keys.errors.KeyBackendError, for instance when the root's key is offline.
+    """
+    if old.parent is None or old.key is None or old.successor is not None:
+        raise Conflict(
+            f"{old.name} is not an own issuing CA that can be succeeded.",
+            next_step=f"Roll over {old.successor.name} instead." if old.successor else "Name an own issuing CA.",
+        )
+    new = Issuer.objects.filter(name=name).first()
+    if new is None:
+        tell(f"making the key of {name} ({spec.label})")
+        new = _make_issuing(name, old.parent, spec, actor)
+    elif new.parent_id != old.parent_id or new.key is None:
+        raise Conflict(f"There is another CA named {name} already.", next_step="Choose another name.")
+    with transaction.atomic():
+        now = database_now()
+        row = Issuer.objects.select_for_update().get(pk=old.pk)
+        if row.successor_id is None:
+            row.successor = new
+            attribute(row, actor)
+            row.save(update_fields=["successor"])
+            record(EventType.ISSUER_SUCCEEDED, subject=f"issuer:{old.slug}", actor=actor, at=now, data={"successor": new.name})
+    return new
+
+
+def _make_root(name: str, organization: str, spec: KeySpec, actor: Actor) -> Issuer:
+    key = ensure_key(f"root:{slugify(name)}", name, spec, backend=settings.PKI_ROOT_KEY_BACKEND, purpose="root", actor=actor)
+    der = build_root(private_key_for(key), name=name, organization=organization, now=database_now(), years=ROOT_YEARS)
+    return _record(name=name, alias="", parent=None, key=key, der=der, anchor=der, actor=actor)
+
+
+def _make_issuing(name: str, root: Issuer, spec: KeySpec, actor: Actor) -> Issuer:
+    key = ensure_key(f"ca:{slugify(name)}", name, spec, backend=settings.PKI_CA_KEY_BACKEND, purpose="ca", actor=actor)
+    assert root.key is not None
+    assert root.certificate_der is not None
+    anchor = bytes(root.certificate_der)
+    der = build_issuing_ca(
+        private_key_for(root.key),
+        x509.load_der_x509_certificate(anchor),
+        private_key_for(key).public_key(),
+        name=name,
+        now=database_now(),
+        years=ISSUING_YEARS,
+        crl_url=crl_url(root.slug),
+        ca_issuers_url=certificate_url(root.slug),
+    )
+    return _record(name=name, alias=name, parent=root, key=key, der=der, anchor=anchor, actor=actor)
+
+
+def ensure_key(claimed_for: str, name: str, spec: KeySpec, *, backend: str, purpose: str, actor: Actor) -> Key:
+    """One key for that claim, whoever asks again. Three beats, like every key."""
+    with transaction.atomic():
+        wanted = KeyWanted(claimed_for=claimed_for, base_name=key_name(name), spec=spec, backend=backend, purpose=purpose)
+        (key,) = claim_keys([wanted], now=database_now())
+    if key.spki_sha256:
+        return key
+    get_key_backend(backend).set_up()
+    made = make_keys([key])[key.pk]
+    if isinstance(made, KeyBackendError):
+        raise made
+    with transaction.atomic():
+        now = database_now()
+        (key,) = confirm_keys({key.pk: made}, now=now)
+        data: dict[str, Value] = {
+            "key": key.locator,
+            "version": key.version,
+            "spec": key.spec,
+            "spki_sha256": key.spki_sha256,
+            "backend": key.backend,
+        }
+        record(EventType.KEY_GENERATED, subject=f"key:{key.pk}", actor=actor, at=now, data=data)
+    return key
+
+
+@transaction.atomic
+def _record(*, name: str, alias: str, parent: Issuer | None, key: Key, der: bytes, anchor: bytes, actor: Actor) -> Issuer:
+    now = database_now()
+    issuer = Issuer.objects.create(
+        name=name, slug=slugify(name), alias=alias, parent=parent, key=key, certificate_der=der, trust_anchor_der=anchor, created_at=now
+    )
+    data: dict[str, Value] = {"name": name, "key": key.locator, "backend": key.backend, "root": parent is None}
+    data["state_sha256"] = digest_of(Issuer.objects.get(pk=issuer.pk))
+    record(EventType.ISSUER_CREATED, subject=f"issuer:{issuer.slug}", actor=actor, at=now, data=data)
+    return issuer

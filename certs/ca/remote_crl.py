@@ -1,0 +1,96 @@
+"""The CRLs of a CA elsewhere, fetched from where its certificates say and believed only when that CA has signed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from cryptography import x509
+
+from certs.ca.base import CAUnreachable, RevokedThere
+from certs.enums import RevocationReason
+from certs.models import Certificate
+from db.clock import database_now
+from keys.bounded import BoundedCalls
+
+MAX_BYTES = 64 * 1024 * 1024  # some 1.5 million entries
+TIMEOUTS = (3.0, 30.0)  # seconds to connect, and between two pieces
+TOTAL_TIMEOUT = 300.0  # seconds of one download, however slowly it comes
+_downloads = BoundedCalls(most=8)
+_REASONS = {str(reason): reason for reason in RevocationReason}
+
+
+def revoked_on_crls(alias: str) -> Iterator[RevokedThere] | None:
+    """Certificates that are good in the inventory and on a CRL of their CA; None when none of that CA's names a CRL.
+
+    Raises CAUnreachable for a CRL that cannot be had, is too old, or was signed by somebody else.
+    """
+    good = Certificate.objects.filter(issuer__alias=alias, status=Certificate.Status.GOOD, not_after__gt=database_now())
+    places: dict[str, x509.Certificate] = {}
+    # One certificate of each chain and share tells the address; reading all of them would tell no other.
+    for chain, shard in good.order_by().values_list("chain", "crl_shard").distinct():
+        example = good.filter(chain=chain, crl_shard=shard).select_related("body", "chain").order_by("-pk")[:1]
+        for certificate in example:
+            if address := crl_address(x509.load_der_x509_certificate(bytes(certificate.body.der))):
+                places[address] = x509.load_pem_x509_certificates(certificate.chain.pem.encode())[0]
+    return _good_ones(alias, places) if places else None
+
+
+def _good_ones(alias: str, places: dict[str, x509.Certificate]) -> Iterator[RevokedThere]:
+    for address, authority in places.items():
+        entries = iter(fetched_crl(address, authority))
+        while part := list(islice(entries, 1000)):
+            by_serial = {f"{entry.serial_number:x}": entry for entry in part}
+            good = Certificate.objects.filter(issuer__alias=alias, status=Certificate.Status.GOOD, serial_number__in=by_serial)
+            for serial in good.values_list("serial_number", flat=True):
+                entry = by_serial[serial]
+                yield RevokedThere(entry.serial_number, entry.revocation_date_utc, _reason(entry))
+
+
+def crl_address(certificate: x509.Certificate) -> str:
+    """The first http address of its CRL distribution points; an empty text when it has none."""
+    try:
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except x509.ExtensionNotFound:
+        return ""
+    names = [name.value for point in points for name in point.full_name or () if isinstance(name, x509.UniformResourceIdentifier)]
+    return next((name for name in names if urlsplit(name).scheme in ("http", "https")), "")
+
+
+def fetched_crl(address: str, authority: x509.Certificate) -> Iterable[x509.RevokedCertificate]:
+    """Raises CAUnreachable."""
+    try:
+        crl = x509.load_der_x509_crl(_downloads.run(lambda: _fetched(address), seconds=TOTAL_TIMEOUT))
+    except (requests.RequestException, ValueError) as exc:
+        raise CAUnreachable(f"the CRL at {address} cannot be had ({type(exc).__name__})") from exc
+    key: Any = authority.public_key()
+    if crl.issuer != authority.subject or not crl.is_signature_valid(key):
+        raise CAUnreachable(f"the CRL at {address} is not signed by {authority.subject.rfc4514_string()}")
+    if crl.next_update_utc is None or crl.next_update_utc <= database_now():
+        raise CAUnreachable(f"the CRL at {address} has expired")
+    return crl
+
+
+def _fetched(address: str) -> bytes:
+    with requests.Session() as session:  # without the token that the CA's API is asked with
+        session.trust_env = False
+        with session.get(address, timeout=TIMEOUTS, allow_redirects=False, stream=True) as response:
+            if response.status_code != 200:
+                raise ValueError(f"answered {response.status_code}")
+            data = bytearray()
+            for piece in response.iter_content(65536):
+                data += piece
+                if len(data) > MAX_BYTES:
+                    raise ValueError("too long")
+    return bytes(data)
+
+
+def _reason(entry: x509.RevokedCertificate) -> RevocationReason:
+    try:
+        value = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
+    except x509.ExtensionNotFound:
+        return RevocationReason.UNSPECIFIED
+    return _REASONS.get(value, RevocationReason.UNSPECIFIED)

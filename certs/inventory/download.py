@@ -1,0 +1,66 @@
+"""A certificate taken home, from the portal or over REST: one in force only, and each time on record.
+
+Reading a certificate (its page, its JSON, by order) is not taking it: those say its status beside it, so nobody can take it for
+good when it is not. A file says nothing of the kind once it is saved.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from audit.events import EventType
+from audit.log import Actor, record
+from certs.access.permissions import Authority
+from certs.errors import Conflict, NotFound
+from certs.models import Certificate
+from certs.x509.asn1.pem import pem_of
+from certs.x509.certificate.chain import intermediates_of, root_of
+from db.clock import database_now
+
+# What a server needs first. `chain.pem` is everything above the certificate, the root included, for
+# programs that verify; `root.pem` is what clients are to trust.
+FORMS = ("fullchain.pem", "cert.pem", "chain.pem", "root.pem", "cert.der")
+_TYPES = {"pem": "application/pem-certificate-chain", "der": "application/pkix-cert"}
+
+
+def take(certificate: Certificate, form: str, *, authority: Authority) -> tuple[bytes, str]:
+    """Return what `content_of` returns, and put the download on record (one `certificate:downloaded` event)."""
+    found = content_of(certificate, form, authority=authority)
+    _note(certificate, form, authority.actor)
+    return found
+
+
+def content_of(certificate: Certificate, form: str, *, authority: Authority) -> tuple[bytes, str]:
+    """Return the content of one of FORMS and its type. Nothing is put on record: for HEAD.
+
+    Raises NotFound for another form or a certificate that the actor may not see, Conflict from the moment on at which a
+    revocation was requested.
+    """
+    if not authority.may_see(certificate):
+        raise NotFound("There is no such certificate.")
+    if form not in FORMS:
+        raise NotFound(f"A certificate has no file {form}.", next_step=f"There are {', '.join(FORMS)}.")
+    if certificate.status != Certificate.Status.GOOD:
+        revoked = certificate.status == Certificate.Status.REVOKED
+        how = "is revoked" if revoked else "is being revoked, its CA has not confirmed it yet,"
+        raise Conflict(f"{certificate.cert_id} {how} and not handed out any more.", next_step="Ask for a new certificate.")
+    der, chain = bytes(certificate.body.der), certificate.chain.pem
+    content = {
+        "cert.pem": pem_of(der).encode(),
+        "chain.pem": chain.encode(),
+        "fullchain.pem": (pem_of(der) + intermediates_of(chain)).encode(),
+        "root.pem": root_of(chain).encode(),
+        "cert.der": der,
+    }[form]
+    if not content:
+        raise NotFound(
+            f"The CA of {certificate.cert_id} does not hand out its root.",
+            next_step="Ask the operators of the CA for it.",
+        )
+    return content, _TYPES[form.rpartition(".")[2]]
+
+
+@transaction.atomic
+def _note(certificate: Certificate, form: str, actor: Actor) -> None:
+    subject = f"certificate:{certificate.cert_id}"
+    record(EventType.CERTIFICATE_DOWNLOADED, subject=subject, actor=actor, at=database_now(), data={"form": form})

@@ -1,0 +1,90 @@
+"""Which requests ask for what a living certificate of the same team already serves, or another request will: read only where the
+policy wants to know.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from django.db import connection
+
+from certs.enums import RequestState
+from certs.models import Certificate, CertificateName, CertificateRequest, Team
+from certs.requests.states import UNFINISHED
+from certs.spec import CertificateSpec
+from db.backend import on_postgresql
+
+Content = tuple[int, str, frozenset[str]]  # team, profile, names
+FirstAsked = dict[Content, str]  # who asked for it first, as people call that line or request
+
+
+def content_of(spec: CertificateSpec, team: Team) -> Content:
+    return team.pk, spec.profile, frozenset((*spec.dns_names, *spec.ip_addresses))
+
+
+def living_duplicates(contents: Iterable[Content], *, at: datetime) -> dict[Content, str]:
+    """The cert_id of a living certificate with exactly these names and this profile, in two queries for a whole batch.
+
+    Never another team's: a refusal must not tell what others have.
+    """
+    wanted = set(contents)
+    looked_up = {min(names) for _, _, names in wanted if names}
+    near = Certificate.objects.filter(
+        names__name__in=looked_up,
+        team__in={team for team, _, _ in wanted},
+        status=Certificate.Status.GOOD,
+        not_before__lte=at,
+        not_after__gt=at,
+    )
+    rows = {row.pk: row for row in near.only("cert_id", "team_id", "profile").order_by("pk")}
+    names: dict[int, set[str]] = {}
+    for pk, name in CertificateName.objects.filter(certificate__in=rows).values_list("certificate_id", "name"):
+        names.setdefault(pk, set()).add(name)
+    found = {(row.team_id, row.profile, frozenset(names.get(pk, ()))): row.cert_id for pk, row in rows.items()}
+    return {content: found[content] for content in wanted if content in found}
+
+
+_LOCKS = 64
+_LOCK_SPACE = 0x74776E73  # "twns": the first of the two numbers of an advisory lock that nothing else in this database uses
+
+
+def one_at_a_time(contents: Iterable[Content]) -> None:
+    """Let no two transactions judge requests for the same at once: the later one waits until the earlier one's requests can be seen.
+
+    Locks are taken in order, so that two batches cannot wait for each other; on SQLite one transaction writes at a time anyway.
+    """
+    if not on_postgresql() or not connection.in_atomic_block:
+        return
+    numbers = {zlib.crc32(repr((team, profile, sorted(names))).encode()) % _LOCKS for team, profile, names in contents}
+    with connection.cursor() as cursor:
+        for number in sorted(numbers):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, number])
+
+
+Waiting = tuple[int, str]  # id and public id of a request
+
+
+def requests_under_way(contents: Iterable[Content], *, judged: Collection[int]) -> tuple[dict[Content, Waiting], dict[Content, Waiting]]:
+    """The oldest request under way with exactly these names and this profile: a certificate before long. And the oldest of those
+    that the policy has let pass already.
+
+    Not those that are `judged` together with the contents. Two transactions that begin at the same moment see each other only
+    after `one_at_a_time`.
+    """
+    wanted = set(contents)
+    known_by = {""} | {name for _, _, names in wanted for name in names}
+    rows = CertificateRequest.objects.filter(
+        state__in=UNFINISHED, team__in={team for team, _, _ in wanted}, common_name__in=known_by, renewed_from__isnull=True
+    )
+    found: dict[Content, Waiting] = {}
+    passed: dict[Content, Waiting] = {}
+    columns = ("pk", "public_id", "state", "team_id", "profile", "dns_names", "ip_addresses")
+    for pk, public_id, state, team_id, profile, dns_names, ip_addresses in rows.order_by("pk").values_list(*columns):
+        content = (team_id, profile, frozenset((*dns_names, *ip_addresses)))
+        if content in wanted and pk not in judged:
+            found.setdefault(content, (pk, public_id))
+            if state != RequestState.SUBMITTED:
+                passed.setdefault(content, (pk, public_id))
+    return found, passed

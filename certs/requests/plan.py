@@ -1,0 +1,291 @@
+"""From what people send to a plan, the same for every door: words, a form's fields or a CSR become specifications.
+
+Nothing is made here. What a person sees before they confirm, what `--dry-run` prints and what `plan_only` answers is
+`describe()` of the same plan that is then submitted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from audit.events import EventType
+from audit.log import record
+from certs.ca.lifetime import Ending
+from certs.enums import RefusalClass
+from certs.errors import CSRRefused, InputRefused
+from certs.language.grammar import parse
+from certs.language.kept_csr import kept_csr
+from certs.language.secret_scan import find_secret
+from certs.models import Team
+from certs.requests.refused_secrets import ADVICE, refuse_secrets, report_secret
+from certs.requests.submit import Preview, Requester, preview
+from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan
+from certs.uploads.formats.validity_cell import read_validity
+from certs.validity import Validity, check_days, check_end_date
+from certs.x509.csr.gate import CSRFacts, read_csr
+from certs.x509.dns_names import name_from_text, parse_dns_name, parse_ip_address
+from db.clock import database_now
+from keys.spec import KeySpec
+from policy.engine import Outcome
+from policy.models import Profile
+from policy.publishing import version_in_force
+from policy.rules.keys import AllowedKeys
+
+
+def defaults_for(team: Team, *, now: datetime) -> IntakeDefaults:
+    """What fills gaps: the team's domain, and the defaults of the policy in force."""
+    ruleset = version_in_force(settings.PKI_DEFAULT_POLICY, at=now).ruleset
+    return IntakeDefaults(
+        domain=team.default_domain,
+        key=KeySpec(ruleset.defaults.key),
+        validity_days=ruleset.defaults.validity_days,
+        profile=ruleset.defaults.profile,
+        profiles=tuple(Profile.objects.order_by("name").values_list("name", flat=True)),
+        today=now.date(),
+    )
+
+
+def plan_words(text: str, *, requester: Requester) -> Plan:
+    """Raises NotPermitted for a requester who is not of the team, NotUnderstood with the position, or
+    InputRefused when a secret was pasted (its text is kept nowhere).
+    """
+    _refuse_secrets(text, requester=requester, field="text")
+    return parse(text, defaults_for(requester.team, now=database_now()))
+
+
+def _refuse_secrets(*texts: str, requester: Requester, field: str) -> None:
+    """Raise NotPermitted or CSRRefused (`secret_pasted`) where one of the texts is a secret.
+
+    Membership is asked only then, because the refusal has effects of its own: plans are made for
+    everybody (an officer of no team revokes in words too), and who may submit one is asked there.
+    """
+    if any(find_secret(text) is not None for text in texts):
+        requester.check()
+        refuse_secrets(
+            *texts,
+            actor=requester.actor,
+            team=requester.team.slug,
+            field=field,
+            channel=requester.door,
+        )
+
+
+def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_after: date | None = None, profile: str = "") -> IssuePlan:
+    """Plan one certificate for an external CSR that passes the gate. Nothing is made.
+
+    Raises CSRRefused, and InputRefused for an end date that is of no use. The refusal of a CSR or
+    of a secret is recorded, so there a requester who is not of the team is refused before anything
+    is written (NotPermitted). Whether a good plan may be submitted is asked in the transaction that
+    submits it, and by `preview`.
+    """
+    _refuse_secrets(profile, requester=requester, field="profile")
+    facts = gate(data, requester=requester)
+    notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
+    notes += [f"Changed while the CSR was read: {what}." for what in facts.repairs]
+    if validity_days and not_after is None and profile:
+        validity = Validity(check_days(validity_days))
+    else:
+        now = database_now()
+        defaults = defaults_for(requester.team, now=now)
+        validity, profile = _validity(validity_days, not_after, defaults, notes, today=now.date()), profile or defaults.profile
+    spec = CertificateSpec(
+        common_name=facts.common_name,
+        dns_names=facts.dns_names,
+        ip_addresses=facts.ip_addresses,
+        key=facts.key.name,
+        validity_days=validity.days,
+        not_after=validity.not_after,
+        profile=profile,
+        csr_der=kept_csr(facts),
+        spki_der=facts.spki_der,
+    )
+    return IssuePlan((spec,), tuple(notes))
+
+
+def typed_validity(text: str, *, requester: Requester) -> tuple[int, date | None]:
+    """Days (0 for none) and end date of what was typed into a form. Raises InputRefused with what would pass."""
+    if not text.strip():
+        return 0, None
+    _refuse_secrets(text, requester=requester, field="validity_days")
+    validity, _ = read_validity(text, defaults_for(requester.team, now=database_now()))
+    return validity.days or 0, validity.not_after
+
+
+def _validity(days: int, not_after: date | None, defaults: IntakeDefaults, notes: list[str], *, today: date) -> Validity:
+    """What was requested, or the policy's default. Raises InputRefused for both at once, and for an end date that is no use."""
+    if days and not_after is not None:
+        raise InputRefused(
+            "A certificate has either a number of days or an end date.", field="not_after", next_step="Leave one of them out."
+        )
+    if not_after is not None:
+        return Validity(None, check_end_date(not_after, today=today))
+    if not days:
+        notes.append(f"Validity {defaults.validity_days} days is the policy's default.")
+    return Validity(check_days(days or defaults.validity_days))
+
+
+def gate(data: bytes, *, requester: Requester) -> CSRFacts:
+    """The one gate for CSRs at every channel. A refusal is one audit event; for a pasted private key see `report_secret`.
+    Raises CSRRefused, and in its place NotPermitted, without any effect, where the requester does not belong to the team.
+
+    Where the team's domains are remembered from some seconds ago, nobody is refused for one that came since; the policy, which
+    judges every request with the domains as they are then, does not let pass one that went.
+    """
+    remembered = requester.team.remembered_domains
+    if remembered is not None:
+        with suppress(CSRRefused):
+            return _read(data, remembered)
+    try:
+        return _read(data, requester.team.domain_names())
+    except CSRRefused as refused:
+        requester.check()  # the refusal has effects of its own
+        if refused.refusal is RefusalClass.SECRET_PASTED:
+            report_secret(
+                actor=requester.actor,
+                team=requester.team.slug,
+                channel=requester.door,
+                kind="private key",
+                length=len(data),
+                exposed_keys=refused.exposed_keys,
+            )
+            refused.next_step = refused.next_step or ADVICE
+        else:
+            if refused.field == "public_key":
+                refused.next_step = _new_key_advice()
+            _audit_refusal(requester, refused)
+        raise
+
+
+def _new_key_advice() -> str:
+    """What the policy in force accepts; the gate itself knows no policy."""
+    version = version_in_force(settings.PKI_DEFAULT_POLICY, at=database_now())
+    allowed = version.ruleset.rule(AllowedKeys)
+    listed = allowed.description() if allowed else KeySpec(version.ruleset.defaults.key).label
+    return f"Make a new key that the policy {version.version} accepts: {listed}."
+
+
+def _read(data: bytes, domains: Sequence[str]) -> CSRFacts:
+    return read_csr(data, domains=domains, max_names=settings.PKI_MAX_NAMES, max_bytes=settings.PKI_MAX_CSR_BYTES)
+
+
+@transaction.atomic
+def _audit_refusal(requester: Requester, refused: CSRRefused) -> None:
+    data = {"class": str(refused.refusal), "field": refused.field, "door": requester.door}
+    record(EventType.CSR_REFUSED, subject=f"team:{requester.team.slug}", actor=requester.actor, at=database_now(), data=data)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A request field by field, as a form, the API or a command's options give it. Empty or zero: the policy's default."""
+
+    common_name: str = ""
+    sans: tuple[str, ...] = ()
+    key: str = ""
+    validity_days: int = 0
+    profile: str = ""
+    not_after: date | None = None
+
+
+def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
+    """Raises InputRefused naming the field and what would pass. A bare label is completed only in words and in the web form."""
+    requester.check()
+    given = {"common_name": (fields.common_name,), "sans": fields.sans, "key": (fields.key,)}
+    for label, texts in (given | {"profile": (fields.profile,)}).items():
+        _refuse_secrets(*texts, requester=requester, field=label)
+    now = database_now()
+    defaults = defaults_for(requester.team, now=now)
+    dns, ips, notes = _names(fields, defaults, complete=requester.door == "portal")
+    if fields.key and fields.key not in list(KeySpec):
+        raise InputRefused(f"There is no key type {fields.key!r}.", field="key", next_step=f"Key types: {', '.join(KeySpec)}.")
+    if not fields.key:
+        notes.append(f"Key {defaults.key.label} is the policy's default.")
+    validity = _validity(fields.validity_days, fields.not_after, defaults, notes, today=now.date())
+    spec = CertificateSpec(
+        common_name=dns[0] if dns else "",
+        dns_names=tuple(dns),
+        ip_addresses=tuple(ips),
+        key=str(fields.key or defaults.key),
+        validity_days=validity.days,
+        not_after=validity.not_after,
+        profile=fields.profile or defaults.profile,
+    )
+    return IssuePlan((spec,), tuple(notes))
+
+
+def _names(fields: Fields, defaults: IntakeDefaults, *, complete: bool) -> tuple[list[str], list[str], list[str]]:
+    dns: list[str] = []
+    ips: list[str] = []
+    notes: list[str] = []
+    given = [("common_name", fields.common_name), *(("sans", san) for san in fields.sans)]
+    for label, text in ((label, text.strip()) for label, text in given if text.strip()):
+        address = parse_ip_address(text)
+        if address is not None:
+            ips += [address] if address not in ips else []
+            continue
+        full = name_from_text(text)
+        if complete and "." not in full and defaults.domain:
+            full = f"{full}.{defaults.domain}"
+            notes.append(f"{text} was completed to {full}.")
+        name = parse_dns_name(full, allow_unicode=True, field=label).ascii
+        dns += [name] if name not in dns else []
+    if not dns and not ips:
+        example = f"For example api.{defaults.domain or 'example.com'}."
+        raise InputRefused("A certificate needs at least one name.", field="common_name", next_step=example)
+    if len(dns) + len(ips) > settings.PKI_MAX_NAMES:
+        raise InputRefused(
+            f"{len(dns) + len(ips)} names are more than {settings.PKI_MAX_NAMES}.",
+            field="sans",
+            next_step="Spread them over several certificates.",
+        )
+    return dns, ips, notes
+
+
+def describe(plan: IssuePlan, *, requester: Requester) -> dict[str, Any]:
+    """What would happen, as DESIGN 6 prints it: every certificate, the decision over all of them, the first suggestion."""
+    seen = preview(plan.specs, requester=requester)
+    suggestions = [d.advice for d in seen.decisions if d.advice]
+    return {
+        "success": True,
+        "plan": [planned(spec, ending) for spec, ending in zip(plan.specs, seen.endings, strict=True)],
+        "decision": worst(seen),
+        "policy_version": seen.policy_version,
+        "suggestion": suggestions[0] if suggestions else None,
+        "notes": [*plan.notes, *seen.notes],
+        "checks": [[{"rule": c.rule, "passed": c.passed, "message": c.message} for c in d.checks] for d in seen.decisions],
+    }
+
+
+def planned(spec: CertificateSpec, ending: Ending | None) -> dict[str, Any]:
+    """Return one certificate of a plan. `not_after` is the end date: the requested one, or where the CA's end comes before it."""
+    cut = ending.at.date() if ending and ending.note else None
+    end_date = cut or spec.not_after
+    return {
+        "common_name": spec.common_name,
+        "sans": [*spec.dns_names, *spec.ip_addresses],
+        "key": spec.key,
+        "validity_days": spec.validity_days,
+        "not_after": end_date.isoformat() if end_date else None,
+        "expires_at": ending.at.strftime("%Y-%m-%dT%H:%M:%SZ") if ending else None,
+        "profile": spec.profile,
+    }
+
+
+def worst(seen: Preview) -> str:
+    outcomes = {decision.outcome for decision in seen.decisions}
+    for outcome in (Outcome.DENY, Outcome.NEEDS_APPROVAL):
+        if outcome in outcomes:
+            return str(outcome)
+    return str(Outcome.ALLOW)
+
+
+def plan_digest(specs: Sequence[CertificateSpec]) -> str:
+    """Names a plan, so that what is confirmed is what was shown."""
+    return hashlib.sha256(repr(list(specs)).encode()).hexdigest()

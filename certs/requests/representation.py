@@ -1,0 +1,70 @@
+"""What a requester is told about a request: one JSON answer, the same at every door (DESIGN 3)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from certs.enums import RequestState as S
+from certs.models import Certificate, CertificateRequest
+from certs.requests.advice import shortened
+from certs.requests.waiting_reasons import waiting_reason
+from certs.x509.asn1.pem import pem_of
+from certs.x509.certificate.serial import format_serial
+
+POLL_SECONDS = 0.02
+
+
+def answer(request: CertificateRequest) -> dict[str, Any]:
+    """Where a request stands. `success` is true only when its certificate is in the inventory."""
+    certificate = Certificate.objects.select_related("body").filter(request=request).first()
+    if certificate is not None and request.state == S.COMPLETED:
+        certificate.request = request
+        return certificate_answer(certificate, audit_reference=request.public_id)
+    told: dict[str, Any] = {
+        "success": False,
+        "error": waiting_reason(request) or _waiting(request),
+        "state": request.state,
+        "audit_reference": request.public_id,
+    }
+    if request.policy_version:
+        told["policy_version"] = request.policy_version
+    if request.suggestion:
+        told["suggestion"] = request.suggestion
+    if request.resume_id:
+        told["resume_id"] = request.resume_id
+    return told
+
+
+def _waiting(request: CertificateRequest) -> str:
+    if request.state == S.AWAITING_APPROVAL:
+        return "Waits for approval by the security team"
+    return "Not finished yet"
+
+
+def is_settled(request: CertificateRequest) -> bool:
+    """Nothing more will happen without somebody's doing."""
+    return request.state in (S.COMPLETED, S.REJECTED, S.FAILED, S.CANCELLED, S.AWAITING_APPROVAL) or request.held_since is not None
+
+
+def wait(request: CertificateRequest, *, seconds: float) -> CertificateRequest:
+    """Look at the row until the request is settled or the time is over. Reads the database only: never a Celery result."""
+    deadline = time.monotonic() + seconds
+    while True:
+        request.refresh_from_db()
+        if is_settled(request) or time.monotonic() >= deadline:
+            return request
+        time.sleep(POLL_SECONDS)
+
+
+def certificate_answer(certificate: Certificate, *, audit_reference: str) -> dict[str, Any]:
+    """The answer of DESIGN 3: what a requester gets at every door once a certificate is in the inventory."""
+    return {
+        "success": True,
+        "cert_id": certificate.cert_id,
+        "certificate": pem_of(bytes(certificate.body.der)),
+        "serial_number": format_serial(int(certificate.serial_number, 16)),
+        "expires_at": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "audit_reference": audit_reference,
+        **({"notes": notes} if (notes := shortened(certificate, certificate.request)) else {}),
+    }

@@ -1,0 +1,380 @@
+"""The one use case behind every door: a specification becomes a request, and the chain of steps begins."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from audit.events import EventType
+from audit.log import Actor, Event, record_many
+from certs.access.membership import members_among
+from certs.access.permissions import Authority
+from certs.ca.lifetime import Ending, ending_of
+from certs.enums import RequestState
+from certs.errors import Conflict, InputRefused, NotPermitted
+from certs.language.secret_scan import find_secret
+from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
+from certs.models.rows import insert_models, instances, new, select_query
+from certs.pipeline import start_on_commit
+from certs.requests.advice import advice_on, schedule_notes
+from certs.requests.policy_facts import Asked, evaluate_many, facts_queries
+from certs.requests.refused_secrets import refuse_secrets
+from certs.spec import CertificateSpec
+from certs.x509.certificate.profiles import PROFILE_NAMES
+from db.backend import on_postgresql
+from db.clock import database_now, now_query, time_of
+from db.json_text import json_encoder
+from db.sql import Query, among_ids, ask, id_list, ids_of, ids_query
+from keys.spec import spki_sha256
+from policy.engine import Decision
+
+MOST_IN_A_CHAIN = 100
+_canonical = json_encoder(sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who asks, for which team, through which door. `user` is None only for the portal's own commands and schedules."""
+
+    actor: Actor
+    team: Team
+    door: str
+    user: Any = None
+    idempotency_scope: str = ""
+    idempotency_key: str = ""
+    profiles: tuple[str, ...] = ()  # those of an API token; empty for all
+
+    @property
+    def member(self) -> tuple[int, int] | None:
+        """Ids of the team and of the user who must belong to it; None for the portal's own commands and schedules."""
+        return None if self.user is None else (self.team.pk, self.user.pk)
+
+    @property
+    def authority(self) -> Authority:
+        """The same actor for what follows from the request; within the team for which it is made."""
+        return Authority(self.actor, self.user, self.team, self.profiles)
+
+    def check(self) -> None:
+        """Raise NotPermitted unless the user's account is active and belongs to the team now."""
+        self.check_among(() if self.member is None else members_among([self.member]))
+
+    def check_among(self, members: Collection[tuple[int, int]]) -> None:
+        """The same, for a caller that has asked `members_query` for several requesters at once."""
+        if self.member is None or self.member in members:
+            return
+        raise NotPermitted(
+            f"{self.user} is not a member of team {self.team.slug}.",
+            field="team",
+            next_step="Ask a member of that team to request it, or an administrator to add you.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would happen: nothing was written."""
+
+    specs: tuple[CertificateSpec, ...]
+    decisions: tuple[Decision, ...]
+    policy_version: str
+    endings: tuple[Ending | None, ...]
+    notes: tuple[str, ...]  # what people should know before they confirm
+
+
+def preview(specs: Sequence[CertificateSpec], *, requester: Requester) -> Preview:
+    """Evaluate the policy without making anything.
+
+    Raises NotPermitted, InputRefused without a CA that issues, and Conflict where the CA's end leaves no useful validity.
+    """
+    requester.check()
+    requester.authority.check_profiles(spec.profile for spec in specs)
+    now, issuer = database_now(), active_issuer(settings.PKI_DEFAULT_CA)
+    version, decisions = evaluate_many([Asked(spec, requester.team) for spec in specs], at=now)
+    endings = tuple(ending_of(issuer, spec.validity, now=now) for spec in specs)
+    for ending in endings:
+        if ending and ending.refusal:
+            raise Conflict(ending.refusal, field="validity_days", next_step="Ask the operators of the portal.")
+    notes = dict.fromkeys(note for spec in specs for note in advice_on(spec, issuer, now=now))
+    notes |= dict.fromkeys(schedule_notes(specs))
+    return Preview(tuple(specs), tuple(decisions), version.version, endings, tuple(notes))
+
+
+def submit(spec: CertificateSpec, *, requester: Requester, issuer: str | None = None) -> CertificateRequest:
+    """Ask for one certificate. The answer is the request row; the steps run in the background."""
+    return submit_many([spec], requester=requester, issuer=issuer)[0]
+
+
+def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[CertificateRequest]:
+    """Ask for certificates: one row and one `request:submitted` each, in one transaction, then the chain is started.
+
+    With an idempotency key the same call again answers the first requests; a different content under the same key is
+    refused. Raises NotPermitted, InputRefused.
+    """
+    check_idempotency_key(requester)
+    wanted = admit(specs, requester=requester, issuer=issuer)
+    try:
+        with transaction.atomic():
+            requests, _, _ = insert_requests(wanted)
+            _start([request.pk for request in requests])
+            return requests
+    except IntegrityError as exc:
+        if not requester.idempotency_key:
+            raise
+        return replayed(wanted, conflict=exc)
+
+
+def check_idempotency_key(requester: Requester) -> None:
+    """Raises CSRRefused for a key that is a secret: it is kept as long as the request. Needs no open transaction."""
+    if requester.idempotency_key and find_secret(requester.idempotency_key) is not None:
+        requester.check()  # the refusal has effects of its own
+        refuse_secrets(
+            requester.idempotency_key,
+            actor=requester.actor,
+            team=requester.team.slug,
+            field="Idempotency-Key",
+            channel=requester.door,
+        )
+
+
+def _start(ids: Sequence[int]) -> None:
+    """More than a chain should carry goes in several, in the lane where nobody's single request waits behind them."""
+    for first in range(0, len(ids), MOST_IN_A_CHAIN):
+        start_on_commit(ids[first : first + MOST_IN_A_CHAIN], bulk=len(ids) > MOST_IN_A_CHAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A specification that its requester may submit, with what its row needs besides."""
+
+    spec: CertificateSpec
+    requester: Requester
+    issuer: Issuer
+    digest: str
+    idempotency_key: str = ""
+    bulk_item_id: int | None = None
+
+
+def admit(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[Wanted]:
+    """Check what can be checked before anything is written. Raises NotPermitted, InputRefused."""
+    return admit_all([(spec, requester) for spec in specs], _keys(requester, len(specs)), issuer=issuer)
+
+
+def admit_all(
+    asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], *, issuer: str | None = None
+) -> list[Wanted]:
+    """The same for the wishes of several requesters at once."""
+    for requester in {id(requester): requester for _, requester in asked}.values():
+        requester.check()
+    issuers, profiles = ask(_issuer_query(issuer or settings.PKI_DEFAULT_CA), _PROFILES)
+    return admitted(asked, idempotency_keys, active_among(issuers, issuer or settings.PKI_DEFAULT_CA), profiles)
+
+
+def admitted(
+    asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], target: Issuer, profiles: Sequence[Sequence[str]]
+) -> list[Wanted]:
+    """`profiles`: rows that begin with the name of each that exists. Raises InputRefused."""
+    _check_profiles({spec.profile for spec, _ in asked}, profiles)
+    for spec, requester in asked:
+        requester.authority.check_profiles((spec.profile,))
+    return [
+        Wanted(spec, requester, target, request_digest(spec, team=requester.team, issuer=target, requester=_who(requester)), key)
+        for (spec, requester), key in zip(asked, idempotency_keys, strict=True)
+    ]
+
+
+def _who(requester: Requester) -> str:
+    return str(requester.user or requester.actor.name)
+
+
+def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], datetime, list[list[Any]]]:
+    """Rows, brought CSRs and events; answers the time too, and what `facts_queries` say for judging them. The CAs' rows stay as
+    they are until the open transaction ends, which is needed. Raises IntegrityError for an idempotency key used before.
+    """
+    shared = issuers_shared(among_ids("id"), [id_list(sorted({one.issuer.pk for one in wanted}))])
+    facts = facts_queries([(one.spec, one.requester.team) for one in wanted])
+    time, ids, rows, *read = ask(now_query(), ids_query((CertificateRequest._meta.db_table, len(wanted))), shared, *facts)
+    now, issuers = time_of(time), {issuer.pk: issuer for issuer in instances(Issuer, rows)}
+    return make_rows(wanted, ids_of(ids)[0], issuers, now=now), now, read
+
+
+def issuers_shared(condition: str, parameters: Sequence[Any]) -> Query:
+    """For `ask`: issuers that meet a condition in SQL; they stay as they are until the open transaction ends."""
+    lock = " FOR SHARE" if on_postgresql() else ""
+    return select_query(Issuer, f"{condition} ORDER BY id{lock}", parameters)
+
+
+def make_rows(wanted: Sequence[Wanted], ids: Sequence[int], issuers: Mapping[int, Issuer], *, now: datetime) -> list[CertificateRequest]:
+    """The requests' rows with their brought CSRs and events. `issuers`: by id, as they are now."""
+    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, pk in zip(wanted, ids, strict=True)]
+    csrs = [
+        new(RequestCSR, request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
+        for r, one in zip(requests, wanted, strict=True)
+        if one.spec.spki_der
+    ]
+    insert_models(requests, csrs)
+    record_many(
+        [
+            Event(EventType.REQUEST_SUBMITTED, r.subject, one.requester.actor, now, _submitted_data(r))
+            for r, one in zip(requests, wanted, strict=True)
+        ]
+    )
+    return requests
+
+
+def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateRequest:
+    spec, requester = wanted.spec, wanted.requester
+    return new(
+        CertificateRequest,
+        id=pk,
+        public_id=new_public_id("req", now),
+        state=RequestState.SUBMITTED,
+        team=requester.team,
+        requester=requester.user,
+        door=requester.door,
+        issuer=issuer,
+        profile=spec.profile,
+        common_name=spec.common_name,
+        dns_names=list(spec.dns_names),
+        ip_addresses=list(spec.ip_addresses),
+        key_type=spec.key,
+        key_backend="" if spec.spki_der else settings.PKI_LEAF_KEY_BACKEND,
+        validity_days=spec.validity_days,
+        not_after=spec.not_after,
+        csr_brought=spec.spki_der is not None,
+        spki_sha256=spki_sha256(spec.spki_der) if spec.spki_der else "",
+        digest=wanted.digest,
+        idempotency_scope=requester.idempotency_scope,
+        idempotency_key=wanted.idempotency_key,
+        bulk_item_id=wanted.bulk_item_id,
+        created_at=now,
+        state_changed_at=now,
+    )
+
+
+def _submitted_data(request: CertificateRequest) -> dict[str, Any]:
+    return {
+        "door": request.door,
+        "team": request.team.slug,
+        "issuer": request.issuer.name,
+        "profile": request.profile,
+        "names": len(request.names),
+        "key": request.key_type,
+        **validity_data(request),
+        "csr_brought": request.csr_brought,
+        "digest": request.digest,
+        **({"bulk_item": request.bulk_item_id} if request.bulk_item_id is not None else {}),
+    }
+
+
+def validity_data(request: CertificateRequest) -> dict[str, int | str | None]:
+    """The requested validity in the data of an event: the days, or the end date."""
+    if request.not_after is None:
+        return {"validity_days": request.validity_days}
+    return {"not_after": request.not_after.isoformat()}
+
+
+def _keys(requester: Requester, count: int) -> list[str]:
+    """The key itself for one certificate; one with a number for each of several."""
+    key = requester.idempotency_key
+    return [key] * count if not key or count == 1 else [f"{key}:{number}" for number in range(count)]
+
+
+def replayed(wanted: Sequence[Wanted], *, conflict: IntegrityError) -> list[CertificateRequest]:
+    """The requests that an idempotency key already made, in order. Raises InputRefused when it made others, and the conflict
+    that led here when it made none.
+    """
+    scope, keys = wanted[0].requester.idempotency_scope, [one.idempotency_key for one in wanted]
+    rows = CertificateRequest.objects.filter(idempotency_scope=scope, idempotency_key__in=keys).select_related("issuer")
+    by_key = {row.idempotency_key: row for row in rows}
+    if not by_key:
+        raise conflict
+    earlier = [by_key.get(key) for key in keys]
+    if not all(row and _asks_the_same(one, row) for one, row in zip(wanted, earlier, strict=True)):
+        raise InputRefused(
+            "This idempotency key was used for another request.",
+            field="Idempotency-Key",
+            next_step="Use a new key, or send what it was first used for.",
+        )
+    return [row for row in earlier if row]
+
+
+def _asks_the_same(one: Wanted, row: CertificateRequest) -> bool:
+    """The same content, even where another CA has taken over since."""
+    again = request_digest(one.spec, team=one.requester.team, issuer=row.issuer, requester=_who(one.requester))
+    return row.digest in (one.digest, again)
+
+
+def active_issuer(name: str) -> Issuer:
+    """The issuer of that name, or the one that has taken over from it; it must be active. Raises InputRefused."""
+    return active_among(ask(_issuer_query(name))[0], name)
+
+
+def _issuer_query(name: str) -> Query:
+    return select_query(Issuer, "name = %s", [name])
+
+
+def active_among(rows: Sequence[Sequence[Any]], name: str) -> Issuer:
+    """The CA of that name among rows that were asked for, or the one that has taken over from it. Raises InputRefused."""
+    issuer = next(iter(instances(Issuer, rows)), None)
+    if issuer is None:
+        known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"
+        raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.")
+    issuer = latest_issuer(issuer)
+    if issuer.state != Issuer.State.ACTIVE or not issuer.alias:
+        raise InputRefused(
+            f"The CA {name} does not issue (it is {issuer.get_state_display()}).", field="issuer", next_step="Choose another CA."
+        )
+    return issuer
+
+
+def latest_issuer(issuer: Issuer) -> Issuer:
+    """The CA that has taken over from this one, or itself."""
+    while issuer.successor is not None:
+        issuer = issuer.successor
+    return issuer
+
+
+_PROFILES: Query = ("SELECT name FROM policy_profile", [])
+
+
+def check_profiles(asked: Collection[str]) -> None:
+    """Raises InputRefused for a profile that does not exist."""
+    _check_profiles(asked, ask(_PROFILES)[0])
+
+
+def _check_profiles(asked: Collection[str], known: Sequence[Sequence[str]]) -> None:
+    names = {row[0] for row in known} & PROFILE_NAMES  # an administrator may have named others, of which nobody makes certificates
+    for name in sorted(set(asked) - names):
+        raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(names))}.")
+
+
+def request_digest(spec: CertificateSpec, *, team: Team, issuer: Issuer, requester: str) -> str:
+    """SHA-256 over the canonical content of a request; an approval counts only for the digest that was shown (PROTOCOLS 6).
+
+    It covers the days or the end date, whichever was given.
+    """
+    spki = spki_sha256(spec.spki_der) if spec.spki_der else ""
+    return content_digest(spec, spki_sha256=spki, team=team.slug, issuer=issuer.name, requester=requester)
+
+
+def content_digest(spec: CertificateSpec, *, spki_sha256: str, team: str, issuer: str, requester: str) -> str:
+    """The same from the names of team and CA; `spki_sha256` is that of an external CSR, else empty."""
+    validity = {"not_after": spec.not_after.isoformat()} if spec.not_after else {"validity_days": spec.validity_days}
+    content = {
+        "common_name": spec.common_name,
+        "dns_names": sorted(spec.dns_names),
+        "ip_addresses": sorted(spec.ip_addresses),
+        "key": spec.key,
+        "spki_sha256": spki_sha256,
+        **validity,
+        "profile": spec.profile,
+        "issuer": issuer,
+        "team": team,
+        "requester": requester,
+    }
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()

@@ -1,0 +1,209 @@
+"""One turn of the sweeper: bounded in time, each CA, part and row alone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import TypeVar
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models, transaction
+from django.db.models import F, Q
+
+from certs.ca.base import CAClient, CAUnreachable
+from certs.ca.registry import get_ca_client
+from certs.models import Issuer
+from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
+from db.clock import database_now
+from keys.interruptions import INTERRUPTIONS
+
+log = logging.getLogger(__name__)
+
+PART_SECONDS = 20.0  # of one part; the parts of a turn together stay far below Celery's limit
+PAGE = 100
+Row = TypeVar("Row", bound=models.Model)
+
+
+class Turn:
+    """The CAs that this turn serves. One that does not answer is left out for the rest of the
+    turn, so that it costs one time-out and delays nobody else.
+    """
+
+    def __init__(self, issuers: Iterable[Issuer] | None = None) -> None:
+        chosen = Issuer.objects.exclude(alias="") if issuers is None else issuers
+        self._served = {issuer.pk for issuer in chosen}
+        self._serving = set(self._served)
+        self.began = database_now()
+        self._until = time.monotonic() + PART_SECONDS
+
+    def start_part(self) -> None:
+        """Give the next part its time, and renew the lease on the CAs."""
+        self._until = time.monotonic() + PART_SECONDS
+        until = database_now() + timedelta(seconds=PART_SECONDS + settings.PKI_ATTEMPT_LEASE_SECONDS)
+        Issuer.objects.filter(pk__in=self._served, sweep_lease_until__isnull=False).update(sweep_lease_until=until)
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._until
+
+    @property
+    def issuers(self) -> list[int]:
+        """Ids of the CAs that are still served."""
+        return sorted(self._serving)
+
+    def serves(self, issuer: Issuer) -> bool:
+        return issuer.pk in self._serving
+
+    def leave_out(self, issuer: Issuer) -> None:
+        """Ask that CA for nothing more in this turn."""
+        self._serving.discard(issuer.pk)
+
+    def client(self, issuer: Issuer) -> CAClient | None:
+        """The CA's client. None for one that is not configured: it is left out and alerted."""
+        try:
+            client = get_ca_client(issuer.alias)
+        except ImproperlyConfigured as exc:
+            self.leave_out(issuer)
+            log.error("%s is not configured: %s", issuer.name, exc)  # noqa: TRY400 - the text says it all
+            _alert_configuration(issuer, str(exc))
+            return None
+        close_alerts(kind="ca_misconfigured", cause=ca_cause(issuer), now=database_now())
+        return client
+
+    def not_served(self, issuer: Issuer, error: CAUnreachable) -> None:
+        """Note that the CA did not do what was asked. It is left out unless it answered."""
+        if not error.answered:
+            self.leave_out(issuer)
+
+
+def claim_ca(issuer_id: int) -> Issuer | None:
+    """Take the lease of a CA's sweep. None while another worker's turn at this CA goes on."""
+    now = database_now()
+    free = Issuer.objects.filter(Q(sweep_lease_until__isnull=True) | Q(sweep_lease_until__lt=now), pk=issuer_id)
+    until = now + timedelta(seconds=PART_SECONDS + settings.PKI_ATTEMPT_LEASE_SECONDS)
+    return Issuer.objects.get(pk=issuer_id) if free.update(sweep_lease_until=until) else None
+
+
+def let_go_of_ca(issuer_id: int) -> None:
+    """End the lease of a CA's sweep."""
+    Issuer.objects.filter(pk=issuer_id).update(sweep_lease_until=None)
+
+
+@transaction.atomic
+def _alert_configuration(issuer: Issuer, error: str) -> None:
+    raise_alert(
+        kind="ca_misconfigured",
+        cause=ca_cause(issuer),
+        message=f"{issuer.name} cannot be used: {error}",
+        next_step="Correct CA_CLIENTS or its environment variables where this CA's workers run, and restart them. Its requests wait.",
+        now=database_now(),
+    )
+
+
+def run_parts(parts: Iterable[tuple[str, Callable[[Turn], int]]], turn: Turn) -> dict[str, int | str]:
+    """Run each part alone. Returns what each did, or "failed": the parts after it run all the
+    same, the error is logged, and an alert names the part until it works again.
+    """
+    told: dict[str, int | str] = {}
+    for name, part in parts:
+        turn.start_part()
+        try:
+            told[name] = part(turn)
+        except INTERRUPTIONS:
+            raise
+        except Exception as exc:
+            log.exception("sweeper: %s failed", name)
+            told[name] = "failed"
+            _alert_failure(f"sweep:{name}", f"The sweeper could not do one of its parts ({name})", exc)
+        else:
+            close_alerts(kind="sweep_failed", cause=f"sweep:{name}", now=database_now())
+    return told
+
+
+@transaction.atomic
+def _alert_failure(cause: str, what: str, exc: Exception) -> None:
+    """The error's text may quote anything, so only its type is told."""
+    raise_alert(
+        kind="sweep_failed",
+        cause=cause,
+        message=f"{what}: {type(exc).__name__}.",
+        next_step="The worker's log has the traceback. The sweeper tries again every few seconds; all else goes on.",
+        now=database_now(),
+    )
+
+
+def each_alone(what: str, ids: Iterable[int], act: Callable[[int], bool]) -> int:
+    """Call `act` for each id; return how often it was True.
+
+    One that fails is logged, and the next ones follow. One alert tells how many failed, and counts
+    the runs, until a run in which none fails closes it.
+    """
+    done, failed = 0, {}
+    for pk in ids:
+        try:
+            done += act(pk)
+        except INTERRUPTIONS:
+            raise
+        except Exception as exc:
+            log.exception("%s %s failed", what, pk)
+            failed[pk] = exc
+    cause = f"each:{what}"
+    if failed:
+        first, error = next(iter(failed.items()))
+        _alert_failure(cause, f"{what}: {len(failed)} failed, first {first}", error)
+    else:
+        close_alerts(kind="sweep_failed", cause=cause, now=database_now())
+    return done
+
+
+def each_due(
+    rows: models.QuerySet[Row],
+    turn: Turn,
+    act: Callable[[Row, Turn], bool],
+    *,
+    issuer_of: Callable[[Row], Issuer],
+    issuer_path: str,
+) -> int:
+    """Call `act` for each row that nobody else works on, the longest untried first; returns how
+    often it was True.
+
+    `act` settles the row, or leaves it for a later turn (False). Each row has a lease of its own
+    and its turn before any is tried again, so a row that is never settled hides no other. An
+    error of one row is logged and alerted, and the next row follows.
+    """
+    done = 0
+    free = rows.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=turn.began))
+    ordered = free.order_by(F("lease_until").asc(nulls_first=True), "pk")
+    while not turn.is_over():
+        page = list(ordered.filter(**{f"{issuer_path}__in": turn.issuers})[:PAGE])
+        if not page:
+            break
+        for row in page:
+            if turn.is_over():
+                break
+            if turn.serves(issuer_of(row)) and _claim(free, row):
+                done += _alone(rows, row, turn, act)
+    return done
+
+
+def _claim(free: models.QuerySet[Row], row: Row) -> bool:
+    until = database_now() + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
+    return bool(free.filter(pk=row.pk).update(lease_until=until))
+
+
+def _alone(rows: models.QuerySet[Row], row: Row, turn: Turn, act: Callable[[Row, Turn], bool]) -> bool:
+    kind = type(row)
+    cause = f"sweep:{kind.__name__}:{row.pk}"
+    try:
+        settled = act(row, turn)
+    except INTERRUPTIONS:
+        raise
+    except Exception as exc:
+        log.exception("sweeper: %s %s failed", kind.__name__, row.pk)
+        _alert_failure(cause, f"{kind._meta.verbose_name} {row.pk} cannot be settled", exc)
+        settled = False
+    if not settled:  # free again, behind all that were not tried since
+        rows.filter(pk=row.pk).update(lease_until=database_now())
+    return settled

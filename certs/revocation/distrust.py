@@ -1,0 +1,97 @@
+"""An own issuing CA is not to be relied on any more: its key is in the wrong hands, or it is given up for good.
+
+That is said where relying parties look: on the CRL of the root that certified it (RFC 5280 3.3), and by OCSP, which reports every
+certificate of the CA as revoked for as long as the last responder is valid (RFC 6960 2.7). No CRL and no responder is made for the
+CA from then on: its key could sign the opposite as credibly. Its certificates are due for renewal at once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cryptography import x509
+from django.db import transaction
+
+from audit.changes import attribute
+from audit.events import EventType
+from audit.log import Actor, record
+from certs.enums import RevocationReason
+from certs.errors import Conflict
+from certs.models import Certificate, IssuanceIntent, Issuer
+from certs.requests.key_blocks import alert_block
+from db.clock import database_now
+from keys.public_keys import block_public_key
+from keys.spec import spki_sha256
+
+# What may be said of a CA's certificate (RFC 5280 5.3.1): a hold has no place there, and keyCompromise is for its certificates.
+REASONS = (
+    RevocationReason.CA_COMPROMISE,
+    RevocationReason.CESSATION_OF_OPERATION,
+    RevocationReason.SUPERSEDED,
+    RevocationReason.AFFILIATION_CHANGED,
+    RevocationReason.PRIVILEGE_WITHDRAWN,
+)
+
+
+@transaction.atomic
+def distrust(issuer: Issuer, *, reason: RevocationReason, actor: Actor) -> IssuanceIntent:
+    """Final. Answers the entry of its root's book, from which the root's CRL is made; asking again answers it once more.
+
+    Raises Conflict for what is no own issuing CA, or is distrusted for another reason already.
+    """
+    row = Issuer.objects.select_for_update(of=("self",)).select_related("parent", "key").get(pk=issuer.pk)
+    if row.parent is None or row.key is None or row.certificate_der is None:
+        raise Conflict(
+            f"{row.name} is not an own issuing CA, so no root of ours can revoke it.",
+            next_step="A root is not revoked: whoever trusts it has to remove it. For a CA elsewhere ask its operator.",
+        )
+    now = database_now()
+    entry = _entry(row, row.parent, now)
+    if row.state == Issuer.State.DISTRUSTED and entry.revoked_at is not None:
+        if entry.revocation_reason != reason:
+            raise Conflict(
+                f"{row.name} is distrusted already, as {entry.revocation_reason}.", next_step="That is final; nothing is to be done."
+            )
+        return entry
+    before, row.state = row.state, Issuer.State.DISTRUSTED
+    attribute(row, actor)
+    row.save(update_fields=["state"])
+    entry.revoked_at, entry.revocation_reason = now, str(reason)
+    entry.save(update_fields=["revoked_at", "revocation_reason"])
+    data = {"from": before, "to": row.state, "reason": str(reason), "serial_number": entry.serial_number}
+    record(EventType.ISSUER_STATE_CHANGED, subject=f"issuer:{row.slug}", actor=actor, at=now, data=data)
+    if reason is RevocationReason.CA_COMPROMISE:
+        # not block_key(): an operator gives the CA up here, so its key is blocked like any other
+        blocked = f"the key of {row.name} is compromised"
+        if block_public_key(entry.spki_sha256, team="", reason=blocked, now=now, actor=actor):
+            alert_block(entry.spki_sha256, team="", reason=blocked, now=now, actor=actor)
+    return entry
+
+
+def living_certificates(issuer: Issuer) -> int:
+    """How many of its certificates somebody may still rely on, and nobody should."""
+    good = Certificate.objects.filter(issuer=issuer, status=Certificate.Status.GOOD, not_after__gt=database_now())
+    return good.count()
+
+
+def _entry(issuer: Issuer, root: Issuer, now: datetime) -> IssuanceIntent:
+    """What the root's book says of the CA's certificate, written down when it is first needed."""
+    certificate = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
+    entry, _ = IssuanceIntent.objects.get_or_create(
+        issuer=root,
+        serial_number=f"{certificate.serial_number:x}",
+        defaults={
+            "order_ref": f"ca:{issuer.slug}",
+            "state": IssuanceIntent.State.SIGNED,
+            "profile": "issuing-ca",
+            "policy_version": "-",
+            "spki_sha256": spki_sha256(certificate.public_key()),
+            "tbs": certificate.tbs_certificate_bytes,
+            "signature_algorithm": b"",
+            "certificate_der": bytes(issuer.certificate_der or b""),
+            "created_at": now,
+            "signed_at": issuer.created_at,
+            "not_after": certificate.not_valid_after_utc,
+        },
+    )
+    return entry

@@ -1,0 +1,232 @@
+"""Making the next CRL of a point: take a number, look, sign, check against what is public, publish (PROTOCOLS 9).
+
+The number is taken and committed before anything is looked at. So of two builders at once the one with the higher number looked
+at the inventory after its number existed, and whoever comes second with a lower one gives up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
+from time import sleep
+from typing import Any
+
+from cryptography import x509
+from django.conf import settings
+from django.db import transaction
+
+from audit.events import EventType
+from audit.log import Actor, Value, record
+from audit.tolerance import CLOCK_TOLERANCE
+from certs.ca.lifetime import end_of, has_ended
+from certs.enums import RevocationReason
+from certs.errors import Conflict
+from certs.models import CRL, Certificate, CRLPoint, CRLSegment, IssuanceIntent, Revocation
+from certs.status.crl.points import idp_url, take_number
+from certs.status.crl.segments import BooksDisagree, Snapshot, changed, take_snapshot
+from certs.x509.crl import REASON_CODES, CRLFrame, crl_around, read_entries
+from db.clock import database_now
+from keys.models import Key
+from keys.signing import signing_hash
+from keys.use import sign_digest_with, sign_many_with
+
+MARK_AT_ONCE = 5_000
+KEPT_FOR = timedelta(hours=1)  # who began to read a CRL, or to make one, ends within this
+_SECOND = timedelta(seconds=1)
+_HOLD = REASON_CODES[RevocationReason.CERTIFICATE_HOLD]
+
+
+class CRLWithheld(Exception):
+    """What was built must not be published: it would take back what the public CRL says, or the books disagree."""
+
+
+def needs_new_crl(point: CRLPoint, *, now: datetime) -> bool:
+    """Nothing published yet, something changed, or it is time."""
+    published = point.published
+    if published is None or published.distribution_point != idp_url(point):
+        return True
+    every = timedelta(hours=settings.PKI_CRL_EVERY_HOURS)
+    return now >= published.this_update + every or changed(point)
+
+
+def publish_crl(point: CRLPoint, *, actor: Actor, validity: timedelta | None = None) -> CRL | None:
+    """Build, sign and publish; None when another builder published a later one meanwhile. No transaction may be open in production.
+
+    Raises Conflict after the CA's end, CRLWithheld, and keys.errors.KeyBackendError when the issuer's key cannot be used.
+    """
+    _check_not_ended(point)
+    number = take_number(point)
+    point.refresh_from_db(fields=["published"])
+    _wait_for_the_next_second(point)
+    now = database_now()
+    try:
+        snapshot = take_snapshot(point, now=now)
+    except BooksDisagree as exc:
+        raise CRLWithheld(str(exc)) from exc
+    _check_nothing_vanished(point, snapshot, now=now)
+    crl = _signed(point, number, snapshot, now=now, validity=validity or timedelta(hours=settings.PKI_CRL_VALID_HOURS))
+    if not _publish(point, crl, snapshot, actor=actor):
+        return None
+    _mark(snapshot.fresh[MARK_AT_ONCE:], crl.number)
+    _clear_up(point, crl, now=now)
+    return crl
+
+
+def _check_not_ended(point: CRLPoint) -> None:
+    """A CRL signed after the CA's notAfter would end before it begins. Raises Conflict."""
+    issuer = point.issuer
+    if has_ended(issuer, now=database_now()):
+        raise Conflict(
+            f"{issuer.name} ended on {end_of(issuer):%d %b %Y %H:%M} UTC, and so did every certificate beneath it. "
+            "No CRL can be signed for it any more.",
+            next_step="Nothing is to be done for it: its last CRL stays public. Are certificates needed, roll over to another CA.",
+        )
+
+
+def _wait_for_the_next_second(point: CRLPoint) -> None:
+    """ThisUpdate and Last-Modified have whole seconds: of two CRLs in one second a cache would keep the older (RFC 9110 8.8.2.2).
+
+    At most a second, and only where the last CRL is that young because of a revocation.
+    """
+    if point.published is None:
+        return
+    missing = point.published.this_update + _SECOND - database_now()
+    if timedelta(0) < missing <= _SECOND:
+        sleep(missing.total_seconds())
+
+
+def this_update_of(now: datetime, snapshot: Snapshot, before: CRL | None) -> datetime:
+    """Return thisUpdate: back-dated like certificates, for clients whose clock is behind.
+
+    Never before a revocationDate on the CRL, nor less than a second after the thisUpdate of the CRL
+    before it; that one is ignored where a wrong clock had put it into the future.
+    """
+    earliest = [now - CLOCK_TOLERANCE]
+    if snapshot.latest_revocation:
+        earliest.append(min(now, snapshot.latest_revocation))
+    if before and before.this_update + _SECOND <= now:
+        earliest.append(before.this_update + _SECOND)
+    return max(earliest).replace(microsecond=0)
+
+
+def _check_nothing_vanished(point: CRLPoint, snapshot: Snapshot, *, now: datetime) -> None:
+    """Every unexpired serial of the published CRL is in the new one; a certificate that was on hold may have been released."""
+    new: dict[tuple[str, int], set[str]] = {}
+    replaced_keys = {(one.source, one.number) for one in snapshot.replaced}
+    for segment in snapshot.segments:
+        if (segment.source, segment.number) in replaced_keys:
+            new[segment.source, segment.number] = {serial for serial, _ in read_entries(bytes(segment.entries))}
+    vanished: dict[str, int] = {}
+    for old in snapshot.replaced:
+        there = new.get((old.source, old.number), set())
+        vanished |= {serial: reason for serial, reason in read_entries(bytes(old.entries)) if serial not in there}
+    wrong = _unexplained(point, vanished, now=now)
+    if wrong:
+        raise CRLWithheld(
+            f"{len(wrong)} revoked and unexpired certificates of {point} would vanish from its CRL, the first is serial {wrong[0]}."
+        )
+
+
+def _unexplained(point: CRLPoint, vanished: dict[str, int], *, now: datetime) -> list[str]:
+    wrong = set(vanished)
+    serials = list(vanished)
+    for first in range(0, len(serials), 1000):
+        part = serials[first : first + 1000]
+        for serial, status, not_after in Certificate.objects.filter(issuer=point.issuer, serial_number__in=part).values_list(
+            "serial_number", "status", "not_after"
+        ):
+            released = vanished[serial] == _HOLD and status not in Certificate.SAYS_REVOKED
+            if not_after < now or released:
+                wrong.discard(serial)
+        elsewhere = IssuanceIntent.objects.filter(issuer=point.issuer, serial_number__in=part, not_after__lt=now)
+        wrong -= set(elsewhere.values_list("serial_number", flat=True))
+    return sorted(wrong)
+
+
+def _signed(point: CRLPoint, number: int, snapshot: Snapshot, *, now: datetime, validity: timedelta) -> CRL:
+    """The TBS goes by in pieces: hashed, never held whole, unless the key's scheme wants the whole message."""
+    assert point.issuer.key is not None
+    certificate = x509.load_der_x509_certificate(bytes(point.issuer.certificate_der or b""))
+    this_update = this_update_of(now, snapshot, point.published)
+    url = idp_url(point)
+    next_update = min(this_update + validity, certificate.not_valid_after_utc)
+    frame = CRLFrame(certificate, number, this_update, next_update, url)
+    before, after = frame.before(snapshot.length), frame.after()
+    ids = [segment.pk for segment in snapshot.segments]
+    signature, digest = _sign(point.issuer.key, certificate.public_key(), chain([before], entries_of(ids), [after]))
+    tbs_length = len(before) + snapshot.length + len(after)
+    header, behind = crl_around(certificate.public_key(), tbs_length, signature)
+    return CRL(
+        point=point,
+        number=number,
+        this_update=this_update,
+        next_update=next_update,
+        segments=ids,
+        count=snapshot.count,
+        length=len(header) + tbs_length + len(behind),
+        distribution_point=url,
+        tbs_sha256=digest,
+        head=header + before,
+        tail=after + behind,
+    )
+
+
+def entries_of(segments: Sequence[int]) -> Iterator[bytes]:
+    """The entries of each segment, in that order, one segment in memory at a time. Raises CRLSegment.DoesNotExist."""
+    for pk in segments:
+        yield bytes(CRLSegment.objects.values_list("entries", flat=True).get(pk=pk))
+
+
+def _sign(key: Key, public_key: Any, pieces: Iterable[bytes]) -> tuple[bytes, str]:
+    """Signature, and the SHA-256 of what was signed. A CA whose key was reported as compromised goes on saying what is revoked."""
+    algorithm = signing_hash(public_key)
+    if algorithm is None:
+        message = b"".join(pieces)
+        return sign_many_with(key, [message], for_status=True)[0], hashlib.sha256(message).hexdigest()
+    seen, signed = hashlib.sha256(), hashlib.new(algorithm.name)
+    for piece in pieces:
+        seen.update(piece)
+        if algorithm.name != "sha256":
+            signed.update(piece)
+    digest = seen.digest() if algorithm.name == "sha256" else signed.digest()
+    return sign_digest_with(key, digest, for_status=True), seen.hexdigest()
+
+
+@transaction.atomic
+def _publish(point: CRLPoint, crl: CRL, snapshot: Snapshot, *, actor: Actor) -> bool:
+    """Compare and set: only a higher number replaces what is published. Row, event and first numbers are one transaction."""
+    # Locked first and read then: a join in the locking statement would show the list of before the wait.
+    row = CRLPoint.objects.select_for_update().get(pk=point.pk)
+    if row.published_id is not None and CRL.objects.filter(pk=row.published_id, number__gte=crl.number).exists():
+        return False
+    crl.published_at = database_now()
+    crl.save()
+    row.published = point.published = crl
+    row.save(update_fields=["published"])
+    _mark(snapshot.fresh[:MARK_AT_ONCE], crl.number)
+    data: dict[str, Value] = {
+        "number": crl.number,
+        "shard": point.shard,
+        "entries": crl.count,
+        "tbs_sha256": crl.tbs_sha256,
+        "this_update": crl.this_update.isoformat(),
+        "next_update": crl.next_update.isoformat(),
+    }
+    record(EventType.CRL_PUBLISHED, subject=f"issuer:{point.issuer.slug}", actor=actor, at=crl.published_at, data=data)
+    return True
+
+
+def _mark(certificates: Sequence[int], number: int) -> None:
+    """These revocations have been on a CRL now. After a crash in between the next CRL marks them, with its own number."""
+    for first in range(0, len(certificates), MARK_AT_ONCE):
+        part = list(certificates[first : first + MARK_AT_ONCE])
+        Revocation.objects.filter(pk__in=part, first_crl_number__isnull=True).update(first_crl_number=number)
+
+
+def _clear_up(point: CRLPoint, crl: CRL, *, now: datetime) -> None:
+    """Segments that no recent CRL has go; rows of old CRLs stay as history."""
+    recent = CRL.objects.filter(point=point, published_at__gte=now - KEPT_FOR).values_list("segments", flat=True)
+    needed = set(crl.segments).union(*recent)
+    CRLSegment.objects.filter(point=point, created_at__lt=now - KEPT_FOR).exclude(pk__in=needed).delete()

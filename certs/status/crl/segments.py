@@ -1,0 +1,274 @@
+"""The entries of a CRL, encoded range by range of row ids and kept as long as nothing in a range changes.
+
+Which ranges changed is seen from the rows themselves: every change of a certificate's status raises its `status_version`, so the
+number of revoked rows in a range, the sum of their ids and the sum of id times version tell. A range is encoded after its
+fingerprint was taken: a change in between leaves an older fingerprint on newer entries and only has the range encoded again.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+
+from audit.tolerance import CLOCK_TOLERANCE
+from certs.models import CRL, Certificate, CRLPoint, CRLSegment
+from certs.x509.crl import encode_entries
+from db.backend import on_postgresql
+
+RANGE = 16_384  # ids; some 800 kB of entries when all are revoked
+Source = CRLSegment.Source
+_REVOKED = ", ".join(f"'{status.value}'" for status in Certificate.SAYS_REVOKED)
+_TABLE = {Source.CERTIFICATES: "certs_certificate", Source.INTENTS: "certs_issuanceintent"}
+_ON_CRL = {
+    Source.CERTIFICATES: f"x.issuer_id = %(issuer)s{{shard}} AND x.status IN ({_REVOKED})",
+    # What was never recorded: abandoned, or signed and then revoked because nobody was to have it.
+    Source.INTENTS: (
+        "x.issuer_id = %(issuer)s{shard} AND (x.state = 'abandoned' OR x.revoked_at IS NOT NULL)"
+        " AND NOT EXISTS (SELECT 1 FROM certs_certificate c WHERE c.issuer_id = x.issuer_id AND c.serial_number = x.serial_number)"
+    ),
+}
+_VERSION = {Source.CERTIFICATES: "x.status_version", Source.INTENTS: "1"}
+
+
+def _on_crl(source: Source, point: CRLPoint) -> str:
+    """Return the SQL condition for the rows in a CRL's scope: shard 0 is complete, for every client."""
+    return _ON_CRL[source].format(shard=" AND x.crl_shard = %(shard)s" if point.shard else "")
+
+
+class BooksDisagree(Exception):
+    """A certificate is revoked but nothing says since when and why: no CRL is made of that."""
+
+
+Key = tuple[str, int]  # source and number of a range
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A CRL's segments in order, and which revocations are on a CRL for the first time."""
+
+    segments: list[CRLSegment] = field(default_factory=list)  # without their entries
+    fresh: array[int] = field(default_factory=lambda: array("q"))  # certificate ids
+    replaced: list[CRLSegment] = field(default_factory=list)  # of the CRL before, not taken over
+
+    @property
+    def length(self) -> int:
+        return sum(segment.length for segment in self.segments)
+
+    @property
+    def latest_revocation(self) -> datetime | None:
+        """The newest revocationDate on the CRL: its thisUpdate must not lie before it."""
+        return max((one.latest_revocation for one in self.segments if one.latest_revocation), default=None)
+
+    @property
+    def count(self) -> int:
+        return sum(segment.count for segment in self.segments)
+
+
+def fingerprints(point: CRLPoint) -> dict[Key, tuple[int, str]]:
+    """For each range that has anything on the CRL: how many rows, and what they look like."""
+    found: dict[Key, tuple[int, str]] = {}
+    for source in Source:
+        counted = f"x.id / {RANGE}, count(*), sum(x.id), sum(x.id * {_VERSION[source]})"
+        sql = f"SELECT {counted} FROM {_TABLE[source]} x WHERE {_on_crl(source, point)} GROUP BY 1 ORDER BY 1"  # noqa: S608 - constants
+        with connection.cursor() as cursor:
+            cursor.execute(sql, {"issuer": point.issuer_id, "shard": point.shard})
+            for number, count, ids, versions in cursor.fetchall():
+                found[source.value, number] = (count, f"{count}.{ids}.{versions}")
+    return found
+
+
+def published_segments(point: CRLPoint) -> dict[Key, CRLSegment]:
+    """Those of the CRL that is published now, without their entries."""
+    ids = point.published.segments if point.published else []
+    rows = CRLSegment.objects.filter(pk__in=ids).defer("entries")
+    return {(row.source, row.number): row for row in rows}
+
+
+def changed(point: CRLPoint) -> bool:
+    """Is there anything that the published CRL does not say yet, or says no longer rightly?"""
+    kept = published_segments(point)
+    wanted = fingerprints(point)
+    return any(key not in kept or kept[key].fingerprint != fingerprint for key, (_, fingerprint) in wanted.items()) or any(
+        key not in wanted and segment.count for key, segment in kept.items()
+    )
+
+
+def _settled(point: CRLPoint, now: datetime) -> CRL | None:
+    """The last CRL that has been public for a whole period. What it held after its expiry may leave: an entry stays until it
+    was on a regularly scheduled CRL beyond its certificate's validity (RFC 5280 3.3).
+    """
+    # thisUpdate may be back-dated by the tolerance; it was public for a whole period only after both.
+    before = now - timedelta(hours=settings.PKI_CRL_EVERY_HOURS) - CLOCK_TOLERANCE
+    return CRL.objects.filter(point=point, this_update__lte=before).order_by("-number").first()
+
+
+def _is_stale(segment: CRLSegment, fingerprint: str, settled: CRL | None) -> bool:
+    if segment.fingerprint != fingerprint:
+        return True
+    return settled is not None and segment.earliest_expiry is not None and segment.earliest_expiry < settled.this_update
+
+
+def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
+    """Encode the ranges that changed since the published CRL, take over the others."""
+    kept, snapshot, settled = published_segments(point), Snapshot(), _settled(point, now)
+    wanted = fingerprints(point)
+    stale = [key for key, (_, fingerprint) in wanted.items() if key not in kept or _is_stale(kept[key], fingerprint, settled)]
+    with _reading(point, stale, settled) as ranges:
+        for key, (count, fingerprint) in wanted.items():
+            taken_over = kept.get(key)
+            if taken_over is None or _is_stale(taken_over, fingerprint, settled):
+                taken_over = _encoded(point, key, fingerprint, next(ranges), snapshot, now=now, expected=count)
+            snapshot.segments.append(taken_over)
+    taken = {segment.pk for segment in snapshot.segments}
+    snapshot.replaced = [segment for segment in kept.values() if segment.pk not in taken]
+    return snapshot
+
+
+@contextmanager
+def _reading(point: CRLPoint, stale: Sequence[Key], settled: CRL | None) -> Iterator[Iterator[_Range]]:
+    """The stale ranges in order. Where there are many, PostgreSQL puts the next together while the last is encoded here."""
+    if len(stale) < 3 or not on_postgresql() or connection.in_atomic_block:
+        yield (_read(Source(source), point, number, settled) for source, number in stale)
+        return
+    with ThreadPoolExecutor(1) as reader:
+        try:
+            yield _one_ahead(reader, point, stale, settled)
+        finally:
+            reader.submit(_close).result()
+
+
+def _close() -> None:
+    """The connection of the thread that this runs in."""
+    connection.close()
+
+
+def _one_ahead(reader: Executor, point: CRLPoint, stale: Sequence[Key], settled: CRL | None) -> Iterator[_Range]:
+    waiting: Future[_Range] | None = None
+    for source, number in stale:
+        coming = reader.submit(_read, Source(source), point, number, settled)
+        if waiting is not None:
+            yield waiting.result()
+        waiting = coming
+    if waiting is not None:
+        yield waiting.result()
+
+
+def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot: Snapshot, *, now: datetime, expected: int) -> CRLSegment:
+    """A new segment of one range, and which of its revocations have never been on a CRL."""
+    source, number = key
+    if row.rows < expected:
+        raise BooksDisagree(
+            f"{expected - row.rows} of {point.issuer.name}'s revoked certificates have no revocation on record ({source} {number})."
+        )
+    entries = encode_entries(line.split(",") for line in row.lines.split(";")) if row.lines else b""  # type: ignore[misc]
+    snapshot.fresh.extend(row.fresh)
+    segment = CRLSegment(
+        point=point,
+        source=source,
+        number=number,
+        fingerprint=fingerprint,
+        count=row.count,
+        length=len(entries),
+        earliest_expiry=row.earliest,
+        latest_revocation=row.latest,
+        entries=entries,
+        created_at=now,
+    )
+    _insert(segment)
+    del segment.entries  # read again when they are wanted, so that memory holds one range and not the list
+    return segment
+
+
+def _insert(segment: CRLSegment) -> None:
+    """As `save()`; on PostgreSQL the entries go as they are, and not twice as long in hex inside a statement."""
+    if not on_postgresql():
+        segment.save(force_insert=True)
+        return
+    fields = [column for column in CRLSegment._meta.concrete_fields if not column.primary_key]
+    names, marks = ", ".join(f'"{one.column}"' for one in fields), ", ".join(["%s"] * len(fields))
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        statement = f"INSERT INTO certs_crlsegment ({names}) VALUES ({marks}) RETURNING id"  # noqa: S608 - our own columns
+        cursor.execute(statement, [getattr(segment, one.attname) for one in fields])
+        (segment.pk,) = cursor.fetchone() or (None,)
+    segment._state.adding = False  # noqa: SLF001 - what save() would have noted
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """What is on record of one range: rows in all, and of those that appear their lines, number, earliest expiry, latest revocation."""
+
+    rows: int
+    lines: str
+    count: int
+    fresh: list[int]
+    earliest: datetime | None
+    latest: datetime | None  # revocationDate
+
+
+_CERTIFICATE_ROWS = """
+    SELECT x.id AS id, x.not_after AS not_after, r.first_crl_number IS NULL AS fresh, coalesce(r.first_crl_number, 0) AS first_on,
+           r.requested_at AS since,
+           x.serial_number || ',' || {requested_at} || ',' || r.reason || ',' || {invalidity_date} AS line
+    FROM certs_certificate x
+    JOIN certs_revocation r ON r.certificate_id = x.id AND r.certificate_id BETWEEN %(first)s AND %(last)s
+    WHERE {on_crl} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
+"""
+_INTENT_ROWS = """
+    SELECT x.id AS id, x.not_after AS not_after, x.not_after IS NULL AS fresh, 0 AS first_on, x.revoked_at AS since,
+           x.serial_number || ',' || {revoked_at} || ',' || x.revocation_reason || ',' AS line
+    FROM certs_issuanceintent x WHERE {on_crl} AND x.id BETWEEN %(first)s AND %(last)s ORDER BY x.id
+"""
+_ONE_STATEMENT = """
+    SELECT count(*), {lines} FILTER (WHERE kept), count(*) FILTER (WHERE kept), {ids} FILTER (WHERE fresh),
+           min(not_after) FILTER (WHERE kept), max(since) FILTER (WHERE kept)
+    FROM (
+        SELECT id, not_after, fresh, line, since,
+               fresh OR not_after >= %(settled)s OR first_on > %(settled_number)s AS kept FROM ({rows}) AS x
+    ) AS y
+"""
+
+
+def _read(source: Source, point: CRLPoint, number: int, settled: CRL | None) -> _Range:
+    """Everything about a range in one statement, so that it is of one moment. Both databases speak nearly the same."""
+    postgres = on_postgresql()
+    rows = _CERTIFICATE_ROWS if source is Source.CERTIFICATES else _INTENT_ROWS
+    stamps = {name: _stamp(column) for name, column in _STAMPS.items()}
+    sql = _ONE_STATEMENT.format(
+        lines="string_agg(line, ';' ORDER BY id)" if postgres else "group_concat(line, ';')",
+        ids="array_agg(id)" if postgres else "json_group_array(id)",
+        rows=rows.format(on_crl=_on_crl(source, point), **stamps),
+    )
+    bounds: dict[str, Any] = {"issuer": point.issuer_id, "shard": point.shard, "first": number * RANGE, "last": (number + 1) * RANGE - 1}
+    since = settled.this_update if settled else datetime(1970, 1, 1, tzinfo=UTC)
+    bounds |= {"settled": connection.ops.adapt_datetimefield_value(since), "settled_number": settled.number if settled else 0}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, bounds)
+        count, lines, kept, ids, earliest, latest = cursor.fetchone()
+    fresh = [] if source is Source.INTENTS else (json.loads(ids) if isinstance(ids, str) else ids or [])
+    return _Range(count, lines or "", kept, fresh, _moment(earliest), _moment(latest))
+
+
+def _moment(found: datetime | str | None) -> datetime | None:
+    """SQLite returns the result of min() and max() as text."""
+    return datetime.fromisoformat(found).replace(tzinfo=UTC) if isinstance(found, str) else found
+
+
+_STAMPS = {"requested_at": "r.requested_at", "invalidity_date": "r.invalidity_date", "revoked_at": "x.revoked_at"}
+
+
+def _stamp(column: str) -> str:
+    """SQL for what `certs.x509.crl.stamp` writes."""
+    if on_postgresql():
+        return f"coalesce(to_char({column} AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS'), '')"
+    return f"coalesce(strftime('%%Y%%m%%d%%H%%M%%S', {column}), '')"

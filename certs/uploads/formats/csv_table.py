@@ -1,0 +1,117 @@
+"""CSV -> rows: encoding, separator and header found out, everything else as the csv module reads it. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from certs.errors import InputRefused
+from certs.uploads.formats.columns import COLUMNS, header_of, known_columns
+from certs.uploads.formats.table_rows import Row, row_of
+from certs.uploads.limits import Limits
+
+DELIMITERS = ",;\t|"
+# Excel writes and reads this line above the titles; it shows it to nobody and does not count it as a row.
+_SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+_ROOM_BESIDE_CSR = 64 * 1024  # characters of a line or cell, beyond the largest CSR
+# What a spreadsheet writes for a failed computation: not a remark, though it begins like one.
+_CELL_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!")
+
+
+def is_table(text: str) -> bool:
+    """Whether its first row has at least one title that the portal knows."""
+    return _delimited(text)[0] != ""
+
+
+def check_line_lengths(text: str, limits: Limits) -> None:
+    """Cheap, so that nothing else has to look at what is no table. Raises InputRefused."""
+    longest = limits.max_csr_bytes + _ROOM_BESIDE_CSR
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        if len(line) > longest:
+            raise InputRefused(
+                f"Line {number} of the file has more than {longest:,} characters.", field="file", next_step="Write one certificate a row."
+            )
+
+
+def table_rows(text: str, limits: Limits) -> list[Row]:
+    """All rows that say something. Raises InputRefused for what spoils the whole table."""
+    delimiter, table = _delimited(text)
+    return rows_of(_records(table, delimiter, limits), limits)
+
+
+def rows_of(records: Iterable[tuple[int, Sequence[str]]], limits: Limits) -> list[Row]:
+    """Numbered rows -> those beneath the header; empty rows and remarks (a first cell with #) count, but say nothing."""
+    header, rows = None, list[Row]()
+    for number, cells in records:
+        if not any(cell.strip() for cell in cells) or _is_remark(cells):
+            continue
+        if header is None:
+            header = header_of(cells)
+        elif len(rows) == limits.max_lines:
+            raise too_many_lines(limits)
+        else:
+            rows.append(row_of(number, cells, header))
+    if header is None or not rows:
+        raise InputRefused("The table has no row beneath its titles.", field="file", next_step=f"Columns: {', '.join(COLUMNS)}.")
+    return rows
+
+
+def too_many_lines(limits: Limits) -> InputRefused:
+    return InputRefused(
+        f"The file asks for more than {limits.max_lines:,} certificates.",
+        field="file",
+        next_step="Split it; several orders run side by side.",
+    )
+
+
+def _is_remark(cells: Sequence[str]) -> bool:
+    first = next(cell.strip() for cell in cells if cell.strip())
+    return first.startswith("#") and first.upper() not in _CELL_ERRORS
+
+
+def _delimited(text: str) -> tuple[str, str]:
+    """The separator under which the header has most titles that the portal knows (in doubt the one that a line "sep=;" names), empty
+    when none has any; and the table, without that line.
+    """
+    named = _SEPARATOR_LINE.match(text)
+    table = text[named.end() :] if named else text
+    best, most = "", 0
+    for delimiter in (named[1], *DELIMITERS) if named and named[1] not in '"\r\n' else DELIMITERS:
+        known = known_columns(_first_record(table, delimiter))
+        if known > most:
+            best, most = delimiter, known
+    return best, table
+
+
+def _first_record(text: str, delimiter: str) -> list[str]:
+    try:
+        for record in csv.reader(io.StringIO(text[:_ROOM_BESIDE_CSR], newline=""), delimiter=delimiter):
+            if any(cell.strip() for cell in record) and not _is_remark(record):
+                return record
+    except csv.Error:
+        return []
+    return []
+
+
+def _records(text: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(limits.max_csr_bytes + _ROOM_BESIDE_CSR)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    number = 0
+    try:
+        for number, record in enumerate(reader, start=1):
+            yield number, record
+    except csv.Error as error:
+        raise InputRefused(
+            f"Row {number + 1} cannot be read: {_plainly(error)}.", field="file", next_step="Correct it and upload again."
+        ) from error
+
+
+def _plainly(error: csv.Error) -> str:
+    text = str(error)
+    if "end of data" in text:
+        return "it opens a quotation mark that is never closed"
+    if "field larger" in text:
+        return "one of its cells is too long, or a quotation mark is not closed"
+    return "a quotation mark stands in the middle of a cell"

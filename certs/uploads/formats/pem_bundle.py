@@ -1,0 +1,100 @@
+"""CSRs of an upload: many in one text taken apart, each through the gate, and the line that it becomes. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from certs.enums import RefusalClass
+from certs.errors import CSRRefused
+from certs.language.kept_csr import kept_csr
+from certs.spec import CertificateSpec
+from certs.uploads.limits import Rules
+from certs.uploads.line import Line
+from certs.uploads.secret_scan import refuse_secrets, secret_in_upload
+from certs.validity import Validity
+from certs.x509.csr.gate import LARGEST_LOOKED_INTO, CSRFacts, read_csr
+
+_BEGIN = re.compile(rb"-----BEGIN [^\r\n-]{1,60}-----")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFound:
+    """What stands in the place of a CSR, not judged yet."""
+
+    number: int
+    source: str
+    data: bytes
+
+
+def count_objects(data: bytes) -> int:
+    """How many PEM objects begin in it."""
+    return len(_BEGIN.findall(data))
+
+
+def split_requests(data: bytes) -> list[bytes]:
+    """Each BEGIN line begins a piece, which reaches to the next; what comes before the first belongs to the first.
+
+    So every byte is in one piece, and a broken block spoils only itself. One object or none: the data as it is.
+    """
+    starts = [match.start() for match in _BEGIN.finditer(data)]
+    if len(starts) < 2:
+        return [data]
+    starts[0] = 0
+    return [data[start:end] for start, end in zip(starts, [*starts[1:], len(data)], strict=True)]
+
+
+def judge_request(data: bytes, rules: Rules) -> CSRFacts:
+    """The gate of every door. Raises CSRRefused; a private key in place of a CSR refuses the whole upload."""
+    if len(data) > LARGEST_LOOKED_INTO:
+        refuse_secrets(data.decode("latin-1"))  # the gate turns it away unseen
+    try:
+        return read_csr(data, domains=rules.domains, max_names=rules.limits.max_names, max_bytes=rules.limits.max_csr_bytes)
+    except CSRRefused as refused:
+        if refused.refusal is RefusalClass.SECRET_PASTED:
+            raise secret_in_upload("private key", refused.exposed_keys) from refused
+        if refused.field == "public_key":
+            refused.next_step = f"Make a new key, for example {rules.defaults.key.label}."
+        raise
+
+
+def request_line(found: RequestFound, rules: Rules) -> Line:
+    """Raises CSRRefused(secret_pasted) alone; any other refusal becomes the line's problem."""
+    try:
+        facts = judge_request(found.data, rules)
+    except CSRRefused as refused:
+        if refused.refusal is RefusalClass.SECRET_PASTED:
+            raise
+        return refused_line(found.number, found.source, refused)
+    defaults = rules.defaults
+    notes = (
+        *stripped_notes(facts),
+        f"Validity {defaults.validity_days} days: the policy's default",
+        f"Profile {defaults.profile}: the policy's default",
+    )
+    return Line(found.number, found.source, request_spec(facts, Validity(defaults.validity_days), defaults.profile), notes=notes)
+
+
+def request_spec(facts: CSRFacts, validity: Validity, profile: str) -> CertificateSpec:
+    """The line that a CSR becomes; see `kept_csr` for what is kept of it."""
+    return CertificateSpec(
+        common_name=facts.common_name,
+        dns_names=facts.dns_names,
+        ip_addresses=facts.ip_addresses,
+        key=facts.key.name,
+        validity_days=validity.days,
+        not_after=validity.not_after,
+        profile=profile,
+        csr_der=kept_csr(facts),
+        spki_der=facts.spki_der,
+    )
+
+
+def stripped_notes(facts: CSRFacts) -> tuple[str, ...]:
+    stripped = tuple(f"Not taken over from the CSR: {what}" for what in facts.stripped)
+    return stripped + tuple(f"Changed while the CSR was read: {what}" for what in facts.repairs)
+
+
+def refused_line(number: int, source: str, refused: CSRRefused, *, owner: str = "") -> Line:
+    problem = f"{refused.message} {refused.next_step}".strip()
+    return Line(number, source, None, owner=owner, problem=problem, field=refused.field, problem_class=str(refused.refusal))

@@ -1,0 +1,116 @@
+"""`python -m certs.uploads.sandbox.child SECONDS MEMORY_BYTES ANSWER_BYTES`: the process in which uploads are read.
+
+It limits itself before it reads a byte, has an empty environment, and answers in JSON lines (`wire`). Rules and data come on
+standard input. What the file holds never goes into an error: of a failure only its kind and place are told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
+from functools import partial
+from multiprocessing import get_context
+
+from certs.errors import InputRefused
+from certs.uploads.formats.detect import Found, find, judge, request_bytes
+from certs.uploads.limits import Rules
+from certs.uploads.sandbox.protocol import line_to_wire, refusal_to_wire, rules_from_wire
+
+PROCESSES = 2
+_WORTH_A_PROCESS = 200_000  # bytes of CSRs: some 450 with P-256 keys, or 200 with RSA keys, which take much longer each
+_LEAST_AT_ONCE, _MOST_AT_ONCE = 10, 250
+
+
+def main(seconds: int, memory_bytes: int, answer_bytes: int) -> int:
+    """Exit code 0 with an answer, be it a refusal; anything else is a failure."""
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, answer_bytes)
+    _limit(resource.RLIMIT_AS, memory_bytes)
+    limit_time(seconds)
+    answer = sys.stdout.buffer
+    try:
+        with redirect_stdout(None):  # openpyxl prints what it thinks of a style
+            for told in answers(sys.stdin.buffer.readline(), sys.stdin.buffer.read()):
+                answer.write(told)
+    except MemoryError:
+        answer.write(b'{"failed":"memory"}\n')
+    except Exception as error:  # noqa: BLE001 - the outermost door of this process; the text of an error may be the file's
+        answer.write(_failure(error))
+    answer.flush()
+    return 0
+
+
+def answers(rules_line: bytes, data: bytes) -> Iterator[bytes]:
+    """The lines of the upload and their number; or a refusal, and then nothing that was told before it counts."""
+    rules = rules_from_wire(rules_line)
+    try:
+        found = find(data, rules)
+        yield from _judged(found, rules)
+    except InputRefused as refused:
+        yield refusal_to_wire(refused)
+        return
+    yield json.dumps({"end": len(found)}).encode() + b"\n"
+
+
+def _judged(found: Sequence[Found], rules: Rules) -> Iterator[bytes]:
+    at_once = max(_LEAST_AT_ONCE, min(_MOST_AT_ONCE, len(found) // (4 * PROCESSES)))
+    parts = [slice(start, start + at_once) for start in range(0, len(found), at_once)]
+    judge_part = partial(_judge_part, found, rules)
+    processes = min(PROCESSES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if processes < 2 or request_bytes(found) < _WORTH_A_PROCESS:
+        yield from map(judge_part, parts)
+        return
+    # Forked, so limits and libraries are there already, and what was found too: only the bounds of parts go through a pipe. (Before
+    # 3.11.5 Python hangs when a process dies while its pipe is full.) An alarm is not inherited.
+    with ProcessPoolExecutor(processes, get_context("fork"), initializer=_begin, initargs=(judge_part, rules.limits.seconds)) as pool:
+        yield from pool.map(_judge_inherited, parts)
+
+
+_inherited: list[Callable[[slice], bytes]] = []
+
+
+def _begin(judge_part: Callable[[slice], bytes], seconds: int) -> None:
+    limit_time(seconds)
+    _inherited[:] = [judge_part]
+
+
+def _judge_inherited(part: slice) -> bytes:
+    return _inherited[0](part)
+
+
+def _judge_part(found: Sequence[Found], rules: Rules, part: slice) -> bytes:
+    """A refusal of the whole upload is an answer here, since it has to go through a pipe."""
+    try:
+        return b"".join(line_to_wire(judge(one, rules)) for one in found[part])
+    except InputRefused as refused:
+        return refusal_to_wire(refused)
+
+
+def limit_time(seconds: int) -> None:
+    """Of CPU and of the clock, for this process: both signals end it."""
+    _limit(resource.RLIMIT_CPU, seconds)
+    signal.alarm(seconds)
+
+
+def _limit(kind: int, most: int) -> None:
+    """Never above what this process was given."""
+    hard = resource.getrlimit(kind)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (most, most))
+
+
+def _failure(error: Exception) -> bytes:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    told = f"{type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name, not a file to open
+    return json.dumps({"failed": told}).encode() + b"\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:4])))

@@ -1,0 +1,36 @@
+"""The lines of an upload as its process told them, kept in the file that it wrote: fifty thousand of them fill no memory."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from array import array
+from collections.abc import Sequence
+from typing import IO, overload
+
+from certs.uploads.line import Line
+from certs.uploads.sandbox.protocol import line_from_wire
+
+
+class KeptLines(Sequence[Line]):
+    """Each is read when it is asked for, as often as it is asked for. The file ends with this object; one thread at a time."""
+
+    def __init__(self, file: IO[bytes], places: array[int]) -> None:
+        self._file, self._places = file, places
+        weakref.finalize(self, file.close)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, at: int) -> Line: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Line]: ...
+    def __getitem__(self, at: int | slice) -> Line | list[Line]:
+        if isinstance(at, slice):
+            return [self._read(place) for place in self._places[at]]
+        return self._read(self._places[at])
+
+    def _read(self, place: int) -> Line:
+        self._file.seek(place)
+        return line_from_wire(json.loads(self._file.readline()))

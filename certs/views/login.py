@@ -1,0 +1,121 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.forms import UsernameField
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
+
+from certs.access import login_limits
+from certs.access.permissions import Permission, holds
+from certs.errors import Busy
+from certs.inventory import open_alerts
+from certs.schedules.alarm import KINDS
+from certs.views.client_ip import client_address
+
+LOCKED = (
+    "Too many wrong passwords. You cannot sign in with this name from here now. "
+    "Wait 15 minutes, use a device on which you have signed in before, or ask an administrator."
+)
+
+
+class SignIn(LoginView):
+    """Limits are checked before the form reads a password, so a refusal tells nothing about it."""
+
+    template_name = "registration/login.html"
+    redirect_authenticated_user = True
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        name = _name(request)
+        if not name or not request.POST.get("password"):  # no password would be checked
+            return _unprocessable(self.form_invalid(self.get_form()))
+        device = request.COOKIES.get(login_limits.DEVICE_COOKIE, "")
+        tried = login_limits.attempt(name, client_address(request), device=device)
+        if tried is None:
+            # Not bound: a bound form would compare the password, and show what came of it.
+            form = self.get_form_class()(request, initial={"username": name})
+            context = self.get_context_data(form=form, locked=LOCKED)
+            response = self.render_to_response(context, status=429)
+            response["Retry-After"] = str(int(login_limits.PLACE.window.total_seconds()))
+            return response
+        form = self.get_form()
+        if not form.is_valid():
+            login_limits.failed(tried)
+            return _unprocessable(self.form_invalid(form))
+        device = login_limits.succeeded(tried)
+        response = self.form_valid(form)
+        response.set_cookie(
+            login_limits.DEVICE_COOKIE,
+            device,
+            max_age=login_limits.KNOWN_FOR,
+            path=reverse("login"),
+            secure=settings.SESSION_COOKIE_SECURE,
+            httponly=True,
+            samesite="Lax",
+        )
+        return response
+
+
+def _name(request: HttpRequest) -> str:
+    """As the form reads it: spaces and wide letters make no other user and no other counter."""
+    return str(UsernameField(max_length=150).to_python(request.POST.get("username", "")))
+
+
+def _unprocessable(response: HttpResponse) -> HttpResponse:
+    response.status_code = 422
+    return response
+
+
+@sensitive_post_parameters()
+def change_password(request: HttpRequest) -> HttpResponse:
+    """The admin's page for one's own password, under the limits of the sign-in.
+
+    It asks for the old password, so an unattended or stolen session could otherwise guess it.
+    """
+    page = admin.site.admin_view(admin.site.password_change, cacheable=True)
+    # Who may not enter the admin is sent away by it and has tried nothing, so nothing is forgotten either.
+    if request.method != "POST" or not admin.site.has_permission(request):
+        return page(request)
+    device = request.COOKIES.get(login_limits.DEVICE_COOKIE, "")
+    name = request.user.get_username()
+    tried = login_limits.attempt(name, client_address(request), device=device)
+    if tried is None:
+        refused = Busy(
+            "Too many wrong passwords. Your password was not changed.",
+            retry_after=int(login_limits.PLACE.window.total_seconds()),
+            next_step="Wait 15 minutes, or ask an administrator to set a new password.",
+        )
+        return render(request, "portal/refused.html", {"error": refused}, status=429)
+    response = page(request)
+    form = getattr(response, "context_data", {}).get("form")
+    if form is not None and "old_password" in form.errors:
+        login_limits.failed(tried)
+    else:
+        login_limits.confirmed(tried)
+    return response
+
+
+def admin_door(request: HttpRequest) -> HttpResponse:
+    """The admin sends here whoever may not enter: to sign in, or, when signed in already, to be told so."""
+    if request.user.is_authenticated:
+        if request.user.is_staff:
+            return redirect("admin:index")
+        raise PermissionDenied("the admin is for staff")
+    return redirect(f"{reverse('login')}?{request.META['QUERY_STRING']}")
+
+
+def navigation(request: HttpRequest) -> dict[str, Any]:
+    """For every page: whether alerts are this user's business, how many are open, and whether the machinery stands still."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated or not holds(user, Permission.SEE_EVERY_TEAM):
+        return {"may_see_alerts": False, "alert_count": 0, "machinery_alert": ""}
+    broken = open_alerts().filter(kind__in=KINDS).values_list("message", flat=True).first()
+    return {"may_see_alerts": True, "alert_count": open_alerts().count(), "machinery_alert": broken or ""}

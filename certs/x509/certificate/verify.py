@@ -1,0 +1,350 @@
+"""Verifying what a CA sent: every difference between the certificate and the order is named. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import SignatureAlgorithmOID
+
+from audit.tolerance import CLOCK_TOLERANCE
+from certs.errors import SignerMismatch
+from certs.x509.asn1.reader import SEQUENCE, inside
+from certs.x509.asn1.writer import bit_string, tlv
+from certs.x509.certificate.decoded import Reading, reading_of
+from certs.x509.certificate.profiles import EKU_NAMES
+from keys.interruptions import INTERRUPTIONS
+from keys.signing import ecdsa_with
+from keys.spec import KeyFacts, facts_of, facts_of_spki, spki_sha256
+
+_MAY_BE_CRITICAL = {x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid}
+_STRONG_HASHES = {"sha256", "sha384", "sha512"}
+_SMALLEST_CA_RSA = 2048
+_ECDSA = {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384, SignatureAlgorithmOID.ECDSA_WITH_SHA512}
+
+
+class Expectation(NamedTuple):
+    """What was ordered. `validity_max` is the whole life, both ends included, `not_after_max` the
+    latest end. A certificate may leave the common name out (it stands among the names, and a long
+    one does not fit into a subject); it may not have another.
+    """
+
+    spki_sha256: str
+    common_name: str
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
+    ekus: tuple[str, ...]
+    not_before_min: datetime
+    validity_max: timedelta | None
+    not_after_max: datetime | None = None
+
+
+class CertificateFacts(NamedTuple):
+    """What a verified certificate says."""
+
+    serial_number: int
+    not_before: datetime
+    not_after: datetime
+    common_name: str
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
+    spki_sha256: str
+    sha256_fingerprint: str
+    key: KeyFacts
+    crl_url: str = ""  # its first CRL distribution point
+
+
+def verify_issued(
+    certificate_der: bytes, chain_der: tuple[bytes, ...], expectation: Expectation, *, now: datetime, trusted_roots: tuple[bytes, ...] = ()
+) -> CertificateFacts:
+    """Believe a certificate only after its signature, chain, key, names, dates, purposes and serial were checked.
+
+    Raises SignerMismatch with every difference found.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        tbs, algorithm, _ = inside(certificate_der)
+        read, linted = reading_of(certificate, tbs)
+        # A TBS that was linted here was written here, in DER: only what stands around it can be in another form.
+        same = tlv(SEQUENCE, tbs, algorithm, bit_string(certificate.signature)) if linted else certificate.public_bytes(Encoding.DER)
+        if same != certificate_der:
+            raise ValueError("not the DER that was sent")  # noqa: TRY301 - the fence below is for this too
+        facts = _facts(read, certificate_der, expectation.spki_sha256)
+    except INTERRUPTIONS:
+        raise
+    except Exception as exc:  # a hostile answer may break the parser in any way; whatever it is, it is no certificate
+        raise SignerMismatch([f"it is not a readable certificate ({type(exc).__name__})"]) from exc
+    try:
+        reasons = [
+            *_differences(read, facts, expectation, now),
+            *_chain_problems(_Signed(certificate, read, algorithm), chain_der, trusted_roots, now),
+        ]
+    except INTERRUPTIONS:
+        raise
+    except Exception as exc:  # the same fence for the chain: one bad answer must not take its whole batch with it
+        raise SignerMismatch([f"its chain cannot be judged ({type(exc).__name__})"]) from exc
+    if reasons:
+        raise SignerMismatch(reasons)
+    return facts
+
+
+def _facts(read: Reading, der: bytes, expected_key: str) -> CertificateFacts:
+    key, as_written = facts_of_spki(read.spki_der), spki_sha256(read.spki_der)
+    if key is None:
+        raise ValueError("a key of no known kind")
+    if x509.SubjectAlternativeName.oid not in read.extensions:
+        raise ValueError("no names")
+    if any(kind not in (x509.DNSName, x509.IPAddress) for kind, _ in read.names):
+        raise ValueError("names that are neither DNS nor IP")
+    return CertificateFacts(
+        serial_number=read.serial_number,
+        not_before=read.not_before,
+        not_after=read.not_after,
+        common_name=next(iter(read.common_names), ""),
+        dns_names=tuple(name for kind, name in read.names if kind is x509.DNSName),
+        ip_addresses=tuple(str(name) for kind, name in read.names if kind is x509.IPAddress),
+        spki_sha256=as_written if as_written == expected_key else spki_sha256(read.public_key),
+        sha256_fingerprint=hashlib.sha256(der).hexdigest(),
+        key=key,
+        crl_url=_crl_url(read),
+    )
+
+
+def _crl_url(read: Reading) -> str:
+    points = read.value(x509.CRLDistributionPoints) or ()
+    return next((str(name.value) for point in points for name in point.full_name or ()), "")
+
+
+def names_of(certificate: x509.Certificate) -> list[str]:
+    """DNS names and IP addresses of a certificate's SAN, as text; empty when it has none."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return []
+    return [*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))]
+
+
+def _differences(read: Reading, facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
+    wrong: list[str] = []
+    if facts.spki_sha256 != expected.spki_sha256:
+        wrong.append("it certifies another public key")
+    if sorted(facts.dns_names) != sorted(expected.dns_names):
+        wrong.append(f"DNS names are {', '.join(facts.dns_names) or 'none'}")
+    if sorted(facts.ip_addresses) != sorted(expected.ip_addresses):
+        wrong.append(f"IP addresses are {', '.join(facts.ip_addresses) or 'none'}")
+    if facts.common_name and facts.common_name != expected.common_name:
+        wrong.append(f"the common name is {facts.common_name}")
+    wrong += _date_problems(facts, expected, now)
+    wrong += _extension_problems(read, expected)
+    if not 0 < facts.serial_number < 1 << 159 or facts.serial_number.bit_length() < 64:
+        wrong.append("the serial number is not between 64 and 159 bits")
+    return wrong
+
+
+def _date_problems(facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
+    wrong = []
+    if facts.not_before < expected.not_before_min:
+        wrong.append(f"notBefore {facts.not_before:%Y-%m-%dT%H:%M:%SZ} is before the order was made")
+    if facts.not_before > now + CLOCK_TOLERANCE:
+        wrong.append(f"notBefore {facts.not_before:%Y-%m-%dT%H:%M:%SZ} is in the future")
+    if facts.not_after <= now:
+        wrong.append(f"it expired at {facts.not_after:%Y-%m-%dT%H:%M:%SZ}")
+    life = facts.not_after - facts.not_before + timedelta(seconds=1)
+    if expected.not_after_max is not None and facts.not_after > expected.not_after_max:
+        wrong.append(f"it ends at {facts.not_after:%Y-%m-%dT%H:%M:%SZ}, after the {expected.not_after_max:%Y-%m-%dT%H:%M:%SZ} ordered")
+    if expected.validity_max is not None and life > expected.validity_max:
+        wrong.append(f"it is valid for {life}, longer than the {expected.validity_max} ordered")
+    return wrong
+
+
+def _extension_problems(read: Reading, expected: Expectation) -> list[str]:
+    wrong = [
+        f"it has the critical extension {oid.dotted_string}"
+        for oid, extension in read.extensions.items()
+        if extension.critical and oid not in _MAY_BE_CRITICAL
+    ]
+    constraints = read.value(x509.BasicConstraints)
+    if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
+        wrong.append("it is a CA certificate")
+    eku = read.value(x509.ExtendedKeyUsage)
+    found = {EKU_NAMES.get(oid, oid.dotted_string) for oid in eku} if isinstance(eku, x509.ExtendedKeyUsage) else set()
+    if found != set(expected.ekus):
+        wrong.append(f"extended key usages are {', '.join(sorted(found)) or 'absent'}")
+    usage = read.value(x509.KeyUsage)
+    if isinstance(usage, x509.KeyUsage) and (usage.key_cert_sign or usage.crl_sign):
+        wrong.append("its key usage would let it sign certificates or CRLs")
+    return wrong
+
+
+class _Signed(NamedTuple):
+    """A certificate, its reading, and the AlgorithmIdentifier that stands outside of what is signed."""
+
+    certificate: x509.Certificate
+    read: Reading
+    algorithm_der: bytes
+
+
+def _chain_problems(signed: _Signed, chain_der: tuple[bytes, ...], roots: tuple[bytes, ...], now: datetime) -> list[str]:
+    if not chain_der:
+        return ["no chain came with it"]
+    chain = _chain(chain_der)
+    wrong = [*chain.wrong]
+    if chain.issuer is None:
+        return [*wrong, "its issuer's certificate cannot be read"]
+    if not _is_signed_by(signed, chain.issuer):
+        wrong.append("it is not signed by the CA's certificate")
+    for not_before, not_after, name in chain.validities:
+        if not not_before - CLOCK_TOLERANCE <= now <= not_after:
+            wrong.append(f"the chain's {name} is not valid now")
+    wrong += _issuer_problems(signed, chain)
+    if roots and chain_der[-1] not in roots:
+        wrong.append("the chain does not end in the root pinned for this CA")
+    return wrong
+
+
+def _is_signed_by(signed: _Signed, issuer: _Issuer) -> bool:
+    try:
+        if not _has_ecdsa_signature(signed, issuer):
+            signed.certificate.verify_directly_issued_by(issuer.certificate)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _has_ecdsa_signature(signed: _Signed, issuer: _Issuer) -> bool:
+    """What pyca's `verify_directly_issued_by` checks, for a CA's EC key that is not loaded anew each time. False when it is for pyca
+    to say. Raises InvalidSignature.
+    """
+    certificate, read = signed.certificate, signed.read
+    digest = certificate.signature_hash_algorithm if certificate.signature_algorithm_oid in _ECDSA else None
+    if issuer.ec_key is None or digest is None or read.algorithm_der != signed.algorithm_der or read.issuer_der != issuer.subject_der:
+        return False
+    issuer.ec_key.verify(certificate.signature, read.tbs, ecdsa_with(digest))
+    return True
+
+
+def _issuer_problems(signed: _Signed, chain: _Chain) -> list[str]:
+    """What ties a certificate to its issuer beside the signature: key identifiers, a strong hash, the names that the chain permits."""
+    wrong = []
+    aki = signed.read.value(x509.AuthorityKeyIdentifier)
+    ski = chain.issuer.key_identifier if chain.issuer else None
+    if isinstance(aki, x509.AuthorityKeyIdentifier) and ski is not None and aki.key_identifier != ski:
+        wrong.append("its authority key identifier is not its issuer's")
+    digest = signed.certificate.signature_hash_algorithm
+    if digest is not None and digest.name not in _STRONG_HASHES:
+        wrong.append(f"it is signed with {digest.name}")
+    for constraints, link_name in chain.name_constraints:
+        wrong += [f"{name} is outside what {link_name} may certify" for name in _texts(signed.read) if not _permits(constraints, name)]
+    return wrong
+
+
+class _Issuer(NamedTuple):
+    """What is the same for every certificate of an issuer."""
+
+    certificate: x509.Certificate
+    subject_der: bytes
+    ec_key: ec.EllipticCurvePublicKey | None
+    key_identifier: bytes | None
+
+
+class _Chain(NamedTuple):
+    """What is the same for every certificate beneath a chain: who issues, what is wrong with the links, when they are valid (with
+    their names), and which of them say what may be certified.
+    """
+
+    issuer: _Issuer | None
+    wrong: tuple[str, ...]
+    validities: tuple[tuple[datetime, datetime, str], ...]
+    name_constraints: tuple[tuple[x509.NameConstraints, str], ...]
+
+
+@lru_cache(maxsize=256)
+def _chain(chain_der: tuple[bytes, ...]) -> _Chain:
+    """Read and judged once."""
+    links = [link for der in chain_der if (link := _loaded(der)) is not None]
+    names = [link.subject.rfc4514_string() for link in links]
+    issuer = _loaded(chain_der[0])
+    return _Chain(
+        _issuer(issuer) if issuer is not None else None,
+        _links_problems(chain_der),
+        tuple((link.not_valid_before_utc, link.not_valid_after_utc, name) for link, name in zip(links, names, strict=True)),
+        tuple(
+            (e.value, name)
+            for link, name in zip(links, names, strict=True)
+            for e in link.extensions
+            if isinstance(e.value, x509.NameConstraints)
+        ),
+    )
+
+
+def _issuer(certificate: x509.Certificate) -> _Issuer:
+    read = Reading(certificate, certificate.tbs_certificate_bytes)
+    ski = read.value(x509.SubjectKeyIdentifier)
+    key = read.public_key if isinstance(read.public_key, ec.EllipticCurvePublicKey) else None
+    return _Issuer(certificate, read.subject_der, key, ski.digest if ski is not None else None)
+
+
+def _texts(read: Reading) -> list[str]:
+    return [str(name) for kind, name in read.names if kind in (x509.DNSName, x509.IPAddress)]
+
+
+def _permits(found: x509.NameConstraints, name: str) -> bool:
+    """Name constraints for DNS names (RFC 5280 4.2.1.10)."""
+
+    def within(tree: x509.GeneralName) -> bool:
+        host, domain = name.removeprefix("*."), str(tree.value).lstrip(".")
+        return domain in ("", host) or host.endswith("." + domain)
+
+    permitted = [tree for tree in found.permitted_subtrees or () if isinstance(tree, x509.DNSName)]
+    excluded = [tree for tree in found.excluded_subtrees or () if isinstance(tree, x509.DNSName)]
+    return (not permitted or any(map(within, permitted))) and not any(map(within, excluded))
+
+
+@lru_cache(maxsize=256)
+def _loaded(der: bytes) -> x509.Certificate | None:
+    try:
+        return x509.load_der_x509_certificate(der)
+    except (ValueError, x509.InvalidVersion):
+        return None
+
+
+def _links_problems(chain_der: tuple[bytes, ...]) -> tuple[str, ...]:
+    """Signatures, CA bits and path lengths along a chain: the same for every certificate beneath it, so judged once."""
+    links = [_loaded(der) for der in chain_der]
+    if any(link is None for link in links):
+        return ("the chain cannot be read",)
+    wrong: list[str] = []
+    for depth, link in enumerate(links):
+        assert link is not None
+        parent = links[min(depth + 1, len(links) - 1)]
+        assert parent is not None
+        try:
+            link.verify_directly_issued_by(parent)
+        except (InvalidSignature, ValueError, TypeError):
+            wrong.append(f"the chain's {link.subject.rfc4514_string()} is not signed by the next link")
+        wrong += _ca_problems(link, depth)
+    return tuple(wrong)
+
+
+def _ca_problems(link: x509.Certificate, depth: int) -> list[str]:
+    name = link.subject.rfc4514_string()
+    try:
+        constraints = link.extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = link.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return [f"the chain's {name} lacks basic constraints or key usage"]
+    wrong = []
+    if not constraints.ca or not usage.key_cert_sign:
+        wrong.append(f"the chain's {name} is not a CA")
+    key = facts_of(link.public_key())
+    if key is None or (key.family == "rsa" and key.bits < _SMALLEST_CA_RSA):
+        wrong.append(f"the chain's {name} has a weak or unknown key")
+    if constraints.path_length is not None and constraints.path_length < depth:
+        wrong.append(f"the chain is longer than {name} allows")
+    return wrong

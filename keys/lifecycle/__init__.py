@@ -1,0 +1,76 @@
+"""A key's life: claimed, made, recorded, used, compromised, destroyed. Batch-wise, in the beats that its callers need.
+
+    with transaction.atomic():                                    # beat 1: the intent
+        keys = claim_keys([KeyWanted(...)], now=now)              # `follows=old_key.pk` in it asks for a rotation
+    made = make_keys(keys)                                        # beat 2: the backend; no transaction is open
+    with transaction.atomic():                                    # beat 3: what came of it
+        confirm_keys({id: info for id, info in made.items() if isinstance(info, KeyInfo)}, now=now)
+
+New keys and rotated ones go through the same three calls and may stand in one batch. The events are the caller's, under its
+own subject: `key:generated` for `key.version == 1`, `key:rotated` for a later one (data as for the former, with
+`from_version`, which is `key.version - 1`). How a key is destroyed, in three beats as well: keys.lifecycle.destroy. How one that the
+portal's own database holds is made in a single transaction: keys.lifecycle.drawing.
+"""
+
+from __future__ import annotations
+
+from keys.lifecycle.claim import KeyWanted, claim_keys
+from keys.lifecycle.create import confirm_keys, make_keys
+from keys.lifecycle.destroy import (
+    confirm_destroyed,
+    destroy_key,
+    destroy_made,
+    finish_destructions,
+    intend_destruction,
+    standing_destructions,
+)
+from keys.lifecycle.drawing import draw_keys, drawable_at, record_drawn
+from keys.lifecycle.names import key_name
+from keys.public_keys import (
+    RecordedAs,
+    block_public_key,
+    blocked_among,
+    blocked_keys,
+    mark_compromised,
+    public_keys_queries,
+    record_new_keys,
+    record_public_keys,
+    recorded_as,
+    shared_keys_query,
+    unblock_public_key,
+)
+from keys.use import may_sign, private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
+
+__all__ = [
+    "KeyWanted",
+    "RecordedAs",
+    "block_public_key",
+    "blocked_among",
+    "blocked_keys",
+    "claim_keys",
+    "confirm_destroyed",
+    "confirm_keys",
+    "destroy_key",
+    "destroy_made",
+    "draw_keys",
+    "drawable_at",
+    "finish_destructions",
+    "intend_destruction",
+    "key_name",
+    "make_keys",
+    "mark_compromised",
+    "may_sign",
+    "private_key_for",
+    "private_keys_for",
+    "public_keys_queries",
+    "record_drawn",
+    "record_new_keys",
+    "record_public_keys",
+    "recorded_as",
+    "ref_of",
+    "shared_keys_query",
+    "side_by_side",
+    "sign_many_with",
+    "standing_destructions",
+    "unblock_public_key",
+]

@@ -1,0 +1,100 @@
+"""A key is claimed: beat 1 takes its name in the database, before any backend is asked for anything (PROTOCOLS 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+from django.db.models import Exists, OuterRef
+
+from keys.lifecycle.names import take_names
+from keys.lifecycle.rows import claimed_keys, insert_claims
+from keys.models import Key
+from keys.registry import get_key_backend
+from keys.spec import KeySpec
+
+
+class KeyWanted(NamedTuple):
+    """A key to be claimed. `claimed_for` makes the claim idempotent: the same again answers the same row.
+
+    `follows` is the id of the key that this one takes the place of (renewal with a new key): it becomes that key's next
+    version under the same name where that can be, and a key of a new name where not (see `claim_keys`).
+    """
+
+    claimed_for: str
+    base_name: str
+    spec: KeySpec
+    backend: str
+    purpose: str
+    follows: UUID | None = None
+
+
+def claim_keys(wanted: Sequence[KeyWanted], *, now: datetime) -> list[Key]:
+    """Beat 1: take a name and version for each key before the backend is asked for anything. Needs an open transaction.
+
+    A name that is taken gets -2, -3 and so on; one that was destroyed counts as taken for ever. One that `follows` another key
+    gets the other's name and next version (row.version - 1 is the version that it rotates from), and a name of its own when
+    the other is not active (compromised, destroyed), is not the latest of its name, is of another type or backend, or when
+    the backend does not rotate.
+    """
+    claimed = claimed_keys(one.claimed_for for one in wanted)
+    missing = [one for one in wanted if one.claimed_for not in claimed]
+    while missing:
+        rows = {one.claimed_for: _row(one, place, now) for one, place in _places(missing)}
+        inserted = insert_claims(list(rows.values()))
+        claimed |= {claimed_for: rows[claimed_for] for claimed_for in inserted}
+        missing = [one for one in missing if one.claimed_for not in inserted]
+        if missing:  # a name, version or claim that another worker took meanwhile: look again
+            claimed |= claimed_keys(one.claimed_for for one in missing)
+            missing = [one for one in missing if one.claimed_for not in claimed]
+    return [claimed[one.claimed_for] for one in wanted]
+
+
+def _row(one: KeyWanted, place: _Place, now: datetime) -> Key:
+    return Key(
+        id=uuid4(),
+        backend=one.backend,
+        name=place.name,
+        version=place.version,
+        follows_id=one.follows,
+        spec=one.spec,
+        purpose=one.purpose,
+        claimed_for=one.claimed_for,
+        claimed_at=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    name: str
+    version: int
+
+
+def _places(wanted: Sequence[KeyWanted]) -> Iterable[tuple[KeyWanted, _Place]]:
+    """The next version of the followed key's name, or a name that nobody has."""
+    rotated = _next_versions(wanted)
+    for one, place in rotated.items():
+        yield one, place
+    fresh = [one for one in wanted if one not in rotated]
+    for one, name in zip(fresh, take_names([(one.backend, one.base_name) for one in fresh]), strict=True):
+        yield one, _Place(name, 1)
+
+
+def _next_versions(wanted: Sequence[KeyWanted]) -> dict[KeyWanted, _Place]:
+    """For those whose followed key can be rotated. Its row is locked, so that it is not destroyed before the claim is seen."""
+    ids = {one.follows for one in wanted if one.follows}
+    if not ids:
+        return {}
+    list(Key.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
+    # Read after the lock: what another worker claimed while we waited is seen.
+    later = Key.objects.filter(backend=OuterRef("backend"), name=OuterRef("name"), version__gt=OuterRef("version"))
+    latest = {key.pk: key for key in Key.objects.filter(~Exists(later), pk__in=ids, state=Key.State.ACTIVE)}
+    places: dict[KeyWanted, _Place] = {}
+    for one in wanted:
+        old = latest.pop(one.follows, None) if one.follows else None  # popped: a second one that follows it gets a new name
+        if old and (old.backend, old.spec) == (one.backend, one.spec) and get_key_backend(old.backend).capabilities.rotates:
+            places[one] = _Place(old.name, old.version + 1)
+    return places

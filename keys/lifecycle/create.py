@@ -1,0 +1,172 @@
+"""A key is made: beat 2 asks the backend, beat 3 writes down what came of it (PROTOCOLS 4). Beat 1 is keys.lifecycle.claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+from audit.tolerance import CLOCK_TOLERANCE
+from db.clock import database_now
+from keys.backends.base import KeyBackend, KeyInfo, KeyRef
+from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyMismatch, KeyOperationRefused
+from keys.lifecycle.rows import update_keys
+from keys.models import Key
+from keys.public_keys import blocked_keys
+from keys.registry import get_key_backend
+from keys.spec import KeySpec, spki_der, spki_sha256
+
+# Keys made between two renewals of the caller's lease: 16 RSA-4096 keys take a loaded machine some 10 s, 500 others one.
+SLOW_AT_ONCE, AT_ONCE = 16, 500
+
+
+def make_keys(keys: Sequence[Key], *, between: Callable[[], object] | None = None) -> dict[UUID, KeyInfo | KeyBackendError]:
+    """Beat 2: have each key made or rotated, or find the one that this very claim made before a crash. No transaction may be open.
+
+    One result for each key: what was made, or the error that says whether to try again. Raises nothing of a backend's.
+    `between` is called after each part of a long batch, so that the caller can renew its lease (PROTOCOLS 1).
+    """
+    if connection.in_atomic_block:
+        raise RuntimeError("make_keys() talks to a key backend and must not be called inside a transaction.")
+    results: dict[UUID, KeyInfo | KeyBackendError] = {}
+    ended = _ended(keys)
+    for part in _parts([key for key in keys if key.pk not in ended]):
+        results |= _make_in(part[0].backend, part)
+        if between is not None:
+            between()
+    # Looked up again: what was destroyed while we made it has to be destroyed once more; the new time tells beat 3 of that.
+    late = _ended(keys) - ended
+    if late:
+        Key.objects.filter(pk__in=late).update(state=Key.State.DESTROYING, made_at=database_now())
+    return results | {key.pk: _destroyed(key) for key in keys if key.pk in ended | late}
+
+
+def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Of one backend each, and no longer than a lease lasts."""
+    for alias in sorted({key.backend for key in keys}):
+        ours = [key for key in keys if key.backend == alias]
+        slow = [key for key in ours if KeySpec(key.spec).family == "rsa"]
+        quick = [key for key in ours if KeySpec(key.spec).family != "rsa"]
+        for group, size in ((slow, SLOW_AT_ONCE), (quick, AT_ONCE)):
+            for first in range(0, len(group), size):
+                yield group[first : first + size]
+
+
+def _ended(keys: Sequence[Key]) -> set[UUID]:
+    return set(Key.objects.filter(pk__in=[key.pk for key in keys], state__in=Key.ENDED).values_list("pk", flat=True))
+
+
+def _destroyed(key: Key) -> KeyOperationRefused:
+    return KeyOperationRefused(f"The key {key} was destroyed; none is made under its claim.", next_step="Make a new request.")
+
+
+def _make_in(alias: str, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackendError]:
+    try:
+        backend = get_key_backend(alias)
+    except KeyBackendNotConfigured as exc:
+        return {key.pk: exc for key in keys}
+    results: dict[UUID, KeyInfo | KeyBackendError] = {}
+    absent: list[Key] = []
+    for key, found in zip(keys, backend.find_many([(key.name, key.pk) for key in keys]), strict=True):
+        if isinstance(found, KeyBackendError):
+            results[key.pk] = found
+        elif found is None or found.ref.version < key.version:
+            absent.append(key)
+        else:
+            results[key.pk] = _judged(key, found, _adopted)
+    _note_absence(absent)
+    return results | _create(backend, [key for key in absent if key.version == 1]) | _rotate(backend, [k for k in absent if k.version > 1])
+
+
+def _create(backend: KeyBackend, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackendError]:
+    created = backend.create_many([(key.name, KeySpec(key.spec), key.pk) for key in keys]) if keys else []
+    return {key.pk: _judged(key, result, _checked) for key, result in zip(keys, created, strict=True)}
+
+
+def _rotate(backend: KeyBackend, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackendError]:
+    rotated = backend.rotate_many([(_followed(key), key.version - 1, key.pk) for key in keys]) if keys else []
+    return {key.pk: _judged(key, result, _checked) for key, result in zip(keys, rotated, strict=True)}
+
+
+def _followed(key: Key) -> KeyRef:
+    """The version before, of the same name."""
+    assert key.follows_id is not None  # the claim of a later version says whose
+    return KeyRef(key.backend, key.name, key.version - 1, f"{key.backend}/{key.name}", key.follows_id)
+
+
+def _judged(key: Key, result: KeyInfo | KeyBackendError, judge: Callable[[Key, KeyInfo], KeyInfo]) -> KeyInfo | KeyBackendError:
+    if isinstance(result, KeyBackendError):
+        return result
+    try:
+        return judge(key, result)
+    except KeyMismatch as exc:
+        return exc
+
+
+def _note_absence(keys: Sequence[Key]) -> None:
+    """Written down before the first create: a key found later under this claim is ours only if it is younger than this."""
+    fresh = [key.pk for key in keys if key.absent_seen_at is None]
+    if not fresh:
+        return
+    now = database_now()
+    Key.objects.filter(pk__in=fresh, absent_seen_at__isnull=True).update(absent_seen_at=now)
+    for key in keys:
+        key.absent_seen_at = key.absent_seen_at or now
+
+
+def _adopted(key: Key, found: KeyInfo) -> KeyInfo:
+    """A key that is there already: ours only after a crash of our own (PROTOCOLS 4). Raises KeyMismatch."""
+    if key.state == Key.State.ACTIVE and key.spki_sha256 == spki_sha256(found.public_key):
+        return found
+    if key.absent_seen_at is None or (found.created_at and found.created_at < key.absent_seen_at - CLOCK_TOLERANCE):
+        raise KeyMismatch(
+            f"A key named {key.name} (version {found.ref.version}) is in the backend {key.backend}, but this portal did not make it; "
+            "it is not used.",
+            next_step="Find out whose it is. The request can be made again; it will claim another name.",
+        )
+    return _checked(key, found)
+
+
+def _checked(key: Key, found: KeyInfo) -> KeyInfo:
+    if found.spec != key.spec or found.ref.version != key.version:
+        raise KeyMismatch(
+            f"The key {found.ref.locator} is {found.spec} version {found.ref.version}, not {key.spec} version {key.version}.",
+            next_step="Find out who made it.",
+        )
+    if key.spki_sha256 and key.spki_sha256 != spki_sha256(found.public_key):
+        raise KeyMismatch(
+            f"The key {found.ref.locator} version {found.ref.version} is not the one on record for {key.name}; it was replaced.",
+            next_step="Find out who replaced it in the backend before anything is signed with it.",
+        )
+    return found
+
+
+def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
+    """Beat 3: write down what was made. Needs an open transaction; the event is the caller's, under its own subject.
+
+    Raises KeyMismatch when another public key is on record for a claim: what was recorded once never changes.
+    """
+    keys = {key.pk: key for key in Key.objects.select_for_update().filter(pk__in=made).order_by("pk")}
+    for key_id, info in made.items():
+        _confirm(keys[key_id], info, now)
+    blocked = blocked_keys(key.spki_sha256 for key in keys.values())
+    for key in keys.values():
+        if key.state == Key.State.ACTIVE and key.spki_sha256 in blocked:  # reported before we knew it for ours
+            key.state = Key.State.COMPROMISED
+    update_keys(list(keys.values()), ["locator", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
+    return [keys[key_id] for key_id in made]
+
+
+def _confirm(key: Key, info: KeyInfo, now: datetime) -> None:
+    der = spki_der(info.public_key)
+    if info.ref.version != key.version or (key.spki_sha256 and key.spki_sha256 != spki_sha256(der)):
+        raise KeyMismatch(
+            f"The key {info.ref.locator} version {info.ref.version} is not the one on record for {key.name} version {key.version}.",
+            next_step="Find out who replaced it in the backend before anything is signed with it.",
+        )
+    key.locator, key.spki_der, key.spki_sha256 = info.ref.locator, der, spki_sha256(der)
+    key.evidence, key.made_at = dict(info.evidence), key.made_at or now
+    if key.state == Key.State.CLAIMED:  # one that was blocked meanwhile stays so
+        key.state = Key.State.ACTIVE

@@ -1,0 +1,150 @@
+"""Calls that share a batch: each caller gets its own result or its own exception, whatever becomes of the others'."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from celery import current_app
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import connections
+
+from certs import fault_points
+from certs.access.permissions import Authority
+from certs.bulk import dispatch
+from certs.bulk.chunk import issue_chunk
+from certs.bulk.submit import submit_order
+from certs.enums import RequestState as S
+from certs.issuance.batcher import Caller, Joiner
+from certs.issuance.synchronous import Call, issue_now
+from certs.models import Attempt, Certificate, CertificateRequest
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from certs.x509.csr.build import build_csr
+from keys.spec import spki_der
+from tests.certs.bulk.orders import drafted
+from tests.portal.fixtures import Portal
+from tests.twins.ca import TwinCAClient
+
+MakeSpec = Callable[..., CertificateSpec]
+on_both = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+def brought(make_spec: MakeSpec, name: str) -> CertificateSpec:
+    key = ec.generate_private_key(ec.SECP256R1())
+    spec, csr = make_spec(name), build_csr(key, common_name=name, dns_names=(name,), ip_addresses=())
+    return CertificateSpec(
+        spec.common_name, spec.dns_names, (), "ec-p256", spec.validity_days, spec.profile, csr_der=csr, spki_der=spki_der(key.public_key())
+    )
+
+
+def run(items: Sequence[str]) -> list[str | Exception]:
+    if "breaks" in items:
+        raise OSError("this batch broke")
+    if "short" in items:
+        return []
+    return [ValueError(item) if item == "bad" else item.upper() for item in items]
+
+
+@pytest.mark.parametrize("other", ["breaks", "short"])
+def test_batch_of_others_that_breaks_does_not_reach_the_caller_whose_thread_ran_it(other: str) -> None:
+    joiner = Joiner(run, most=1)
+    theirs = Caller(other)
+    joiner._waiting.append(theirs)
+    assert joiner("good") == "GOOD"
+    assert isinstance(theirs.answer, OSError | ValueError)
+    assert joiner._waiting == []
+
+
+def test_each_gets_its_own() -> None:
+    joiner = Joiner(run, most=3)
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(joiner, "bad" if n % 5 == 0 else f"n{n}") for n in range(100)]
+        for n, future in enumerate(futures):
+            assert str(future.exception(30) or future.result(30)) == ("bad" if n % 5 == 0 else f"N{n}")
+
+
+def test_a_stopped_thread_takes_its_item_along() -> None:
+    def stop(items: Sequence[str]) -> list[str | Exception]:
+        if "stop" in items:
+            raise SystemExit
+        return list(items)
+
+    joiner = Joiner(stop, most=1)
+    theirs = Caller("stop")
+    joiner._waiting.append(theirs)
+    with pytest.raises(SystemExit):
+        joiner("mine")
+    assert isinstance(theirs.answer, RuntimeError)
+    assert joiner._waiting == []
+
+
+@pytest.fixture
+def observed() -> Iterator[Callable[[fault_points.Observer], None]]:
+    yield fault_points.observe
+    fault_points.observe(None)
+
+
+class TestCalls:
+    pytestmark = on_both
+
+    def test_same_key_at_once_is_one_request_and_another_content_is_refused(self, portal: Portal, make_spec: MakeSpec) -> None:
+        first, second = brought(make_spec, "a.example.com"), brought(make_spec, "b.example.com")
+        asking = portal.requester(idempotency_scope="token:1", idempotency_key="k")
+        other = portal.requester(idempotency_scope="token:2", idempotency_key="k")
+        together = threading.Barrier(6)
+
+        def call(spec: CertificateSpec, requester: Requester) -> Any:
+            try:
+                together.wait(20)
+                return issue_now(Call(spec, requester)).public_id
+            except Exception as exc:  # noqa: BLE001 - is looked at below
+                return exc
+            finally:
+                connections.close_all()
+
+        calls = [(first, asking), (first, asking), (first, asking), (first, asking), (second, other), (second, other)]
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda one: call(*one), calls))
+        assert len(set(answers[:4])) == len(set(answers[4:])) == 1
+        assert (CertificateRequest.objects.count(), Certificate.objects.count()) == (2, 2)
+        assert "used for another request" in str(call_error(second, asking))
+
+    def test_caller_hears_where_a_request_stands_that_is_on_record_though_its_batch_broke(
+        self, portal: Portal, make_spec: MakeSpec, observed: Callable[[fault_points.Observer], None]
+    ) -> None:
+        def broken(step: str, beat: str) -> None:
+            if (step, beat) == ("submit", "ca answered"):
+                raise ConnectionError("the database went away")
+
+        observed(broken)
+        request = issue_now(Call(brought(make_spec, "a.example.com"), portal.requester()))
+        request.refresh_from_db()
+        assert (request.state, Attempt.objects.get().closed_at) == (S.CSR_CREATED, None)  # the sweeper takes it from here
+
+    def test_what_a_bulk_chunk_missed_stays_in_the_bulk_lane(
+        self, twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec, settings: Any
+    ) -> None:
+        settings.CELERY_TASK_ALWAYS_EAGER = False
+        order = submit_order(drafted([brought(make_spec, "a.example.com")], twin_portal), authority=Authority(twin_portal.actor))
+        dispatch.dispatch()
+        twin_ca.reachable = False
+        before = waiting_for_the_ca()
+        ids = issue_chunk(order.chunks.get().pk)
+        assert CertificateRequest.objects.get(pk__in=ids).state == S.CSR_CREATED
+        assert waiting_for_the_ca() == before
+
+
+def call_error(spec: CertificateSpec, requester: Requester) -> Exception:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - its text is what matters
+        issue_now(Call(spec, requester))
+    return caught.value
+
+
+def waiting_for_the_ca() -> int:
+    with current_app.connection_for_write() as connection:
+        size: int = connection.default_channel._size("ca")
+        return size
