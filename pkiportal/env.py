@@ -134,14 +134,17 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in env_str(name, default).split(",") if item.strip()]
 
 
-def env_networks(name: str) -> list[IPv4Network | IPv6Network]:
-    """Addresses and networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas."""
+def env_networks(name: str, *, trusted: bool = True) -> list[IPv4Network | IPv6Network]:
+    """Addresses and networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas.
+
+    `trusted`: what is there is believed, so the whole internet (0.0.0.0/0) is refused.
+    """
     expected = "must list addresses or networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas."
     try:
         networks = [ip_network(item) for item in env_list(name)]
     except ValueError:
         raise refused(name, f"{expected} A network has no bits set behind its prefix.") from None
-    if any(not network.prefixlen for network in networks):
+    if trusted and any(not network.prefixlen for network in networks):
         raise refused(name, f"{expected} Not the whole internet: anybody could then claim any address.")
     if any(network.version == 6 and network.network_address.ipv4_mapped for network in networks):
         raise refused(name, f"{expected} Write IPv4 addresses in IPv4 form.")

@@ -223,7 +223,7 @@ PKI_PORTAL_URL = env_address("PKI_PORTAL_URL", schemes=["https", "http"], exampl
 PKI_METRICS_TOKEN = env_token("PKI_METRICS_TOKEN", at_least=16)
 PKI_OPERATOR_EMAILS = env_emails("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
 # Networks to which teams may send webhooks; empty: none. Loopback and link-local networks only where they are named themselves.
-PKI_WEBHOOK_NETWORKS = env_networks("PKI_WEBHOOK_NETWORKS")
+PKI_WEBHOOK_NETWORKS = env_networks("PKI_WEBHOOK_NETWORKS", trusted=False)
 PKI_WEBHOOK_ALLOW_HTTP = env_bool("PKI_WEBHOOK_ALLOW_HTTP", default=False)
 # Who gets the weekly compliance report besides the security team: an auditor's address, say.
 PKI_REPORT_EMAILS = env_emails("PKI_REPORT_EMAILS", least=0)

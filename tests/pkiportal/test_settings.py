@@ -120,6 +120,8 @@ BAD: dict[str, tuple[str, ...]] = {
         "https://",
     ),
     "PKI_OPERATOR_EMAILS": ("a@example.com;zz@example.com", "a@example.com zz@example.com", "zz", "zz@", ",", "zz@example.com\nBcc: a@b.c"),
+    "PKI_REPORT_EMAILS": ("a@example.com;zz@example.com", "zz", "zz@", "zz@example.com\nBcc: a@b.c"),
+    "PKI_WEBHOOK_NETWORKS": ("proxy.zz", "10.0.0.300", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "::ffff:10.0.0.0/104"),
     "PKI_FROM_EMAIL": ("zz", "zz@", "Portal <zz>", "zz@example.com\nBcc: a@b.c", "<zz@example.com", "zz@example.com, a@b.example"),
     "PKI_METRICS_TOKEN": ("zzshort", *TOKENS),
     "PKI_REST_CA_TOKEN": TOKENS,
@@ -148,7 +150,16 @@ BAD: dict[str, tuple[str, ...]] = {
     "PKI_HOME": ("/dev/null/zz", "zz\nzz"),
 }
 BAD |= dict.fromkeys(
-    ("PKI_DEBUG", "PKI_SINGLE_OFFICER", "PKI_ALLOW_LOCAL_KEYS", "PKI_BEHIND_PROXY", "PKI_CA_API_INLINE", "PKI_SSL_REDIRECT"), SWITCHES
+    (
+        "PKI_DEBUG",
+        "PKI_SINGLE_OFFICER",
+        "PKI_ALLOW_LOCAL_KEYS",
+        "PKI_BEHIND_PROXY",
+        "PKI_CA_API_INLINE",
+        "PKI_SSL_REDIRECT",
+        "PKI_WEBHOOK_ALLOW_HTTP",
+    ),
+    SWITCHES,
 )
 BAD |= dict.fromkeys(
     (
