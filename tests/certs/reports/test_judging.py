@@ -20,7 +20,7 @@ from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
 from policy.rules import ruleset_from_dict
 
-pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _LABELS = st.sampled_from(["www", "shop", "deep", "*"])
 _BASES = st.sampled_from(["example.com", "shop.example.com", "deep.shop.example.com", "other.test", "unknown.test", "test"])
@@ -28,7 +28,7 @@ _NAMES = st.builds(lambda label, base: f"{label}.{base}", _LABELS, _BASES) | _BA
 
 
 @pytest.fixture
-def domains(db: None) -> dict[str, Team]:
+def domains(transactional_db: None) -> dict[str, Team]:
     """`other` owns a domain beneath one of `web`, so that wildcards and hosts cross a border."""
     now, actor = database_now(), Actor("command", "test")
     publish_version(draft_version("default", DEFAULT_V2_3, actor=actor, now=now), actor=actor, now=now)
