@@ -98,25 +98,32 @@ def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()
     listed = io.StringIO()
     csv.writer(listed).writerow(LIST_HEADER)
     horizon = Week.of(now).plus(WEEKS_AHEAD).start
-    for certificate, judged in active_certificates(now):
-        total += 1
-        expiring += certificate.not_after < this_month
-        if certificate.not_after < horizon:
-            ends[Week.of(certificate.not_after)] += 1
-        try:
-            failing = judge.failing_rules(judged)
-        except INTERRUPTIONS:
-            raise
-        except Exception:
-            log.exception("%s cannot be judged", certificate.cert_id)
-            unjudged.append(certificate)
-            continue
-        if failing:
+    for page in active_certificates(now):
+        failing: dict[int, tuple[Judged, frozenset[str]]] = {}
+        broken: list[int] = []
+        for pk, judged in page:
+            total += 1
+            expiring += judged.not_after < this_month
+            if judged.not_after < horizon:
+                ends[Week.of(judged.not_after)] += 1
+            try:
+                refused_by = judge.failing_rules(judged)
+            except INTERRUPTIONS:
+                raise
+            except Exception:
+                log.exception("certificate %d cannot be judged", pk)
+                broken.append(pk)
+                continue
+            if refused_by:
+                failing[pk] = judged, refused_by
+        certificates = _rows([*failing, *broken])
+        unjudged += [certificates[pk] for pk in broken]
+        for pk, (judged, refused_by) in failing.items():
             fails += 1
-            for rule in failing:
-                rules.setdefault(rule, _Rule()).add(certificate, judged)
+            for rule in refused_by:
+                rules.setdefault(rule, _Rule()).add(certificates[pk], judged)
             if fails <= LIST_MOST:
-                csv.writer(listed).writerow(list_row(certificate, judged, judge))
+                csv.writer(listed).writerow(list_row(certificates[pk], judged, judge))
     fails += len(unjudged)
     facts = {
         "schema": SCHEMA,
@@ -215,33 +222,43 @@ def _history_entry(week: Week, version: PolicyVersion, *, total: int, fails: int
     return {"week": str(week), "percent": percent_complying(total, fails), "policy_version": version.version}
 
 
-def active_certificates(now: datetime) -> Iterator[tuple[Certificate, Judged]]:
-    """Every active certificate with its names, in pages by key: flat memory, and no long transaction."""
-    rows = active(Certificate.objects.all(), now=now).select_related("team", "owner").order_by("pk")
+_COLUMNS = ("pk", "team_id", "profile", "key_type", "common_name", "not_before", "not_after")
+
+
+def active_certificates(now: datetime) -> Iterator[list[tuple[int, Judged]]]:
+    """Every active certificate with its names, in pages by key: flat memory, and no long transaction.
+
+    Only what the policy looks at is read; the row itself is fetched for what does not comply.
+    """
+    rows = active(Certificate.objects.all(), now=now).order_by("pk").values_list(*_COLUMNS)
     after = 0
     while page := list(rows.filter(pk__gt=after)[:_PAGE]):
-        after = page[-1].pk
-        names: dict[int, dict[str, list[str]]] = {}
-        found = CertificateName.objects.filter(certificate__in=[one.pk for one in page]).order_by("pk")
+        after = page[-1][0]
+        dns: dict[int, list[str]] = {}
+        ips: dict[int, list[str]] = {}
+        found = CertificateName.objects.filter(certificate__in=[row[0] for row in page]).order_by("pk")
         for pk, kind, name in found.values_list("certificate_id", "kind", "name"):
-            names.setdefault(pk, {"dns": [], "ip": []})[kind].append(name)
-        for one in page:
-            own = names.get(one.pk, {"dns": [], "ip": []})
-            yield one, judged_of(one, dns_names=own["dns"], ip_addresses=own["ip"])
+            (dns if kind == "dns" else ips).setdefault(pk, []).append(name)
+        yield [
+            (
+                pk,
+                Judged(
+                    team_id=team_id,
+                    profile=profile,
+                    key_type=key_type,
+                    common_name=common_name,
+                    dns_names=tuple(dns.get(pk, ())),
+                    ip_addresses=tuple(ips.get(pk, ())),
+                    not_before=not_before,
+                    not_after=not_after,
+                ),
+            )
+            for pk, team_id, profile, key_type, common_name, not_before, not_after in page
+        ]
 
 
-def judged_of(certificate: Certificate, *, dns_names: Sequence[str], ip_addresses: Sequence[str]) -> Judged:
-    """Return what of a certificate the policy looks at."""
-    return Judged(
-        team_id=certificate.team_id,
-        profile=certificate.profile,
-        key_type=certificate.key_type,
-        common_name=certificate.common_name,
-        dns_names=tuple(dns_names),
-        ip_addresses=tuple(ip_addresses),
-        not_before=certificate.not_before,
-        not_after=certificate.not_after,
-    )
+def _rows(ids: Sequence[int]) -> dict[int, Certificate]:
+    return Certificate.objects.select_related("team", "owner").in_bulk(ids)
 
 
 def list_row(certificate: Certificate, judged: Judged, judge: Judge) -> tuple[str, ...]:
@@ -265,9 +282,11 @@ def list_lines(*, now: datetime) -> Iterator[str]:
     """The whole CSV of what does not comply now, line by line."""
     judge = Judge(version_in_force(settings.PKI_DEFAULT_POLICY, now).ruleset, on=now.date())
     yield _line(LIST_HEADER)
-    for certificate, judged in active_certificates(now):
-        if judge.failing_rules(judged):
-            yield _line(list_row(certificate, judged, judge))
+    for page in active_certificates(now):
+        failing = {pk: judged for pk, judged in page if judge.failing_rules(judged)}
+        certificates = _rows(list(failing))
+        for pk, judged in failing.items():
+            yield _line(list_row(certificates[pk], judged, judge))
 
 
 def _line(cells: Sequence[str]) -> str:
