@@ -19,13 +19,13 @@ from policy.rules import ruleset_digest, ruleset_from_dict, ruleset_to_dict
 
 # The same order as PolicyVersionQuerySet.in_force: this is asked several times a certificate, and the ORM costs more than the answer.
 _IN_FORCE = (
-    "SELECT v.id, v.digest FROM policy_policyversion v JOIN policy_policy p ON p.id = v.policy_id "
+    "SELECT v.id, v.digest, CAST(v.published_at AS varchar(40)) FROM policy_policyversion v JOIN policy_policy p ON p.id = v.policy_id "
     "WHERE p.name = %s AND v.state = 'published' AND v.effective_from <= %s "
     "ORDER BY v.effective_from DESC, v.published_at DESC, v.id DESC LIMIT 1"
 )
 # As Django stores times: on SQLite as text, which compares like the times.
 _CLOCK = {"postgresql": "clock_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
-_read: dict[tuple[int, str], PolicyVersion] = {}
+_read: dict[tuple[int, str, str], PolicyVersion] = {}
 _MOST_READ = 64
 PUBLISH = "policy.publish_policyversion"
 
@@ -134,7 +134,7 @@ def version_query(policy_name: str, at: datetime | None = None) -> Query:
     return _IN_FORCE, [policy_name, connection.ops.adapt_datetimefield_value(at)]
 
 
-def version_found(rows: Sequence[tuple[int, str]], policy_name: str) -> PolicyVersion:
+def version_found(rows: Sequence[tuple[int, str, str]], policy_name: str) -> PolicyVersion:
     """Raises PolicyMissing."""
     found = rows[0] if rows else None
     if found is None:

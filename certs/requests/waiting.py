@@ -97,7 +97,7 @@ def release_held(
             rows = rows.filter(issuer=issuer)
         if backend is not None:
             rows = rows.filter(key_backend=backend)
-        return release(list(rows.order_by("held_since")[:limit]), actor=actor)
+        return release(list(rows.order_by("held_since", "pk")[:limit]), actor=actor)
 
 
 def release(requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
