@@ -103,14 +103,14 @@ def dispatch_bulk() -> int:
     return dispatch.dispatch_or_finish()
 
 
-@shared_task(bind=True)
-def make_chunk(self: Any, chunk: int) -> Sequence[int]:
-    return _or_end(self, chunk, chunks.make_chunk(chunk))
+@shared_task
+def make_chunk(chunk: int) -> Sequence[int]:
+    return chunks.make_chunk(chunk)
 
 
-@shared_task(bind=True)
-def issue_chunk(self: Any, chunk: int) -> Sequence[int]:
-    return _or_end(self, chunk, chunks.issue_chunk(chunk))
+@shared_task
+def issue_chunk(chunk: int) -> Sequence[int]:
+    return chunks.issue_chunk(chunk)
 
 
 @shared_task
@@ -298,16 +298,6 @@ def send_notifications() -> int:
 def deliver_webhooks() -> int:
     """Deliver the messages of webhooks that are due."""
     return _each_alone(("webhooks", deliver.deliver_due))
-
-
-def _or_end(task: Any, chunk: int, ids: Sequence[int]) -> Sequence[int]:
-    """A chunk that has nothing left to do ends here: the rest of its chain would find nothing, and each of its tasks costs a worker
-    some milliseconds of waiting for the broker.
-    """
-    if not ids:
-        task.request.chain = None
-        dispatch.end_chunk(chunk)
-    return ids
 
 
 def _with_key_retries(task: Any, ids: Sequence[int], step: Any) -> Sequence[int]:

@@ -127,15 +127,15 @@ _remembered: dict[bytes, KeyFacts] = {}
 
 
 def facts_of_spki(spki: bytes) -> KeyFacts | None:
-    """`facts_of` the key in a SubjectPublicKeyInfo, which is decoded once however many look at it. Raises ValueError (pyca's) and
+    """Return `facts_of` the key in a SubjectPublicKeyInfo. Raises ValueError (pyca's) and
     UnsupportedAlgorithm for one that cannot be decoded.
+
+    The most recent ones are remembered: the gate, the policy and the CA look at the same key.
     """
-    return _remembered.get(spki) or remember_facts(spki, serialization.load_der_public_key(spki))
-
-
-def remember_facts(spki: bytes, public_key: PublicKeyTypes) -> KeyFacts | None:
-    """`facts_of` a key of which `spki` is the SubjectPublicKeyInfo, and remember it for who will meet those octets next."""
-    facts = facts_of(public_key)
+    known = _remembered.get(spki)
+    if known is not None:
+        return known
+    facts = facts_of(serialization.load_der_public_key(spki))
     if facts is not None:
         if len(_remembered) >= _MOST_REMEMBERED:
             _remembered.clear()

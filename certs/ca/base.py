@@ -266,10 +266,6 @@ class BookkeepingCA(CAClient):
     """
 
     @abstractmethod
-    def may_sign_here(self, issuer: Issuer) -> bool:
-        """Whether this process has the backend of the issuer's key; whether that answers shows when it signs."""
-
-    @abstractmethod
     def note_alone(self, orders: Sequence[Order]) -> Noted:
         """`note` in a transaction of its own, for attempts that are on record: what kills a process here is counted against them."""
 

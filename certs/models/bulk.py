@@ -124,9 +124,6 @@ class BulkChunk(models.Model):
     retry = models.BooleanField(
         default=False, db_default=False, help_text="Its failed lines go on from where they stopped when it begins next."
     )
-    begun = models.BooleanField(
-        default=False, db_default=False, help_text="A worker has begun it. Who finds that so works in small steps: the first may be lost."
-    )
     queued_at = models.DateTimeField(null=True, blank=True)
     done_at = models.DateTimeField(null=True, blank=True)
 

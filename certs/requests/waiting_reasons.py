@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
+from django.db.models import Exists, OuterRef
+
 from certs.ca.registry import is_remote
 from certs.enums import RequestState as S
 from certs.models import Attempt, BulkChunk, BulkOrder, CertificateRequest
@@ -74,8 +76,14 @@ def waits_for_worker(queues: Iterable[str]) -> str:
 
 
 def _chunks_nobody_took_up(order: BulkOrder) -> list[BulkChunk]:
-    published = order.chunks.filter(state=BulkChunk.State.QUEUED, begun=False, queued_at__lt=database_now() - AT_WORK)
-    return list(published.order_by("queued_at", "first"))
+    """Return chunks that were published some time ago and have no requests yet."""
+    published = order.chunks.filter(state=BulkChunk.State.QUEUED, queued_at__lt=database_now() - AT_WORK)
+    begun = CertificateRequest.objects.filter(
+        bulk_item__order=order,
+        bulk_item__number__gte=OuterRef("first"),
+        bulk_item__number__lte=OuterRef("last"),
+    )
+    return list(published.exclude(Exists(begun)).order_by("queued_at", "first"))
 
 
 def _without_chunk_worker(chunk: BulkChunk) -> str:

@@ -158,36 +158,6 @@ class KeyBackend(ABC):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A key that was made and is not stored yet. `signer` is a pyca private key as `KeyBackend.private_key` answers one; what is to
-    be stored is the backend's own business.
-    """
-
-    key_id: UUID
-    spec: KeySpec
-    spki_der: bytes
-    evidence: Mapping[str, Any]
-    signer: Any = field(repr=False)
-    sealed: Any = field(repr=False)
-
-
-class DrawingKeyBackend(KeyBackend):
-    """A backend whose keys are rows of the portal's own database. They can be made first and stored in the transaction that writes
-    down whose they are, so that a crash leaves none behind (PROTOCOLS 4).
-    """
-
-    drawable: frozenset[KeySpec]  # made in so little time that no worker's life depends on it
-
-    @abstractmethod
-    def draw(self, specs: Sequence[KeySpec]) -> list[Drawn]:
-        """Keys of these kinds, all `drawable`. No transaction need be open."""
-
-    @abstractmethod
-    def store(self, drawn: Sequence[Drawn], names: Sequence[str], *, now: datetime) -> list[KeyRef]:
-        """Write them down under names that the caller has claimed, as the only version. Needs an open transaction."""
-
-
 def check_latest(latest: KeyInfo | None, ref: KeyRef, from_version: int) -> None:
     """Raises KeyNotFound or KeyMismatch unless the latest version of a name is the one that a rotation starts from."""
     if latest is None:

@@ -7,11 +7,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -20,17 +19,16 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key, load_der_public_key
 from django.db import IntegrityError, transaction
 
-from audit.unit_of_work import insert_later
 from db.backend import on_postgresql
 from db.clock import database_now
 from db.sql import Query, Rows, ask, insert_together
-from keys.backends.base import Capabilities, DrawingKeyBackend, Drawn, KeyInfo, KeyRef, check_latest
+from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
 from keys.backends.kek import KeyEncryptionKey
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
 from keys.signing import ecdsa_with, sign_digest, sign_message
-from keys.spec import KeySpec, facts_of, remember_facts, spki_der
+from keys.spec import KeySpec, facts_of, spki_der
 
 CACHED_KEYS = 256
 _CURVES: dict[KeySpec, ec.EllipticCurve] = {
@@ -40,13 +38,12 @@ _CURVES: dict[KeySpec, ec.EllipticCurve] = {
 }
 
 
-class LocalKeyBackend(DrawingKeyBackend):
+class LocalKeyBackend(KeyBackend):
     """`kek_file`: 32 bytes in base64, made by `set_up` (mode 0600); or `kek`: the same text from the environment."""
 
     capabilities = Capabilities(
         specs=frozenset({KeySpec.RSA_2048, KeySpec.RSA_3072, KeySpec.RSA_4096, *_CURVES, KeySpec.ED25519}), rotates=True
     )
-    drawable = frozenset({*_CURVES, KeySpec.ED25519})
 
     def __init__(self, alias: str, *, kek_file: str | Path = "", kek: str = "") -> None:
         self.alias = alias
@@ -97,21 +94,6 @@ class LocalKeyBackend(DrawingKeyBackend):
                     self._info(names[row.key_id], kept) if kept else KeyMismatch(f"{names[row.key_id]} was rotated already.")
                 )
         return results
-
-    def draw(self, specs: Sequence[KeySpec]) -> list[Drawn]:
-        self._check_kek()
-        return [self._drawn(spec, uuid4()) for spec in specs]
-
-    def _drawn(self, spec: KeySpec, key_id: UUID) -> Drawn:
-        private_key = _generate(spec)
-        sealed = self._encrypted(key_id, 1, private_key, follows=None)
-        signer, public = _remote(private_key), sealed["public_key_der"]
-        remember_facts(public, signer.public_key())
-        return Drawn(key_id, spec, public, {"encrypted_under": sealed["kek_id"]}, signer, sealed)
-
-    def store(self, drawn: Sequence[Drawn], names: Sequence[str], *, now: datetime) -> list[KeyRef]:
-        insert_later(Rows(_TABLE, ", ".join(_COLUMNS), [_of_columns({**one.sealed, "created_at": now}) for one in drawn]))
-        return [self._ref(name, one.key_id, 1) for one, name in zip(drawn, names, strict=True)]
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         row = next(iter(_readable([key_id])), None)

@@ -8,8 +8,7 @@
 
 New keys and rotated ones go through the same three calls and may stand in one batch. The events are the caller's, under its
 own subject: `key:generated` for `key.version == 1`, `key:rotated` for a later one (data as for the former, with
-`from_version`, which is `key.version - 1`). How a key is destroyed, in three beats as well: keys.lifecycle.destroy. How one that the
-portal's own database holds is made in a single transaction: keys.lifecycle.drawing.
+`from_version`, which is `key.version - 1`). How a key is destroyed, in three beats as well: keys.lifecycle.destroy.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from keys.lifecycle.destroy import (
     intend_destruction,
     standing_destructions,
 )
-from keys.lifecycle.drawing import draw_keys, drawable_at, record_drawn
 from keys.lifecycle.names import key_name
 from keys.public_keys import (
     RecordedAs,
@@ -52,8 +50,6 @@ __all__ = [
     "confirm_keys",
     "destroy_key",
     "destroy_made",
-    "draw_keys",
-    "drawable_at",
     "finish_destructions",
     "intend_destruction",
     "key_name",
@@ -63,7 +59,6 @@ __all__ = [
     "private_key_for",
     "private_keys_for",
     "public_keys_queries",
-    "record_drawn",
     "record_new_keys",
     "record_public_keys",
     "recorded_as",

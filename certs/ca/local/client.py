@@ -7,7 +7,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce
@@ -66,9 +65,6 @@ class LocalCAClient(BookkeepingCA):
         outcomes = self.sign(noted)
         self._keep_alone([outcome for outcome in outcomes if isinstance(outcome, Issued)], noted)
         return [self._as_kept(outcome) for outcome in outcomes]
-
-    def may_sign_here(self, issuer: Issuer) -> bool:
-        return issuer.key_id is not None and self._key(issuer).backend in settings.KEY_BACKENDS
 
     def note_alone(self, orders: Sequence[Order], tries: int = 3) -> Noted:
         try:

@@ -73,16 +73,6 @@ def carry_out(work: Work, *, complete: bool = False) -> dict[int, str]:
     return unavailable
 
 
-def signs_here(issuer: Issuer) -> bool:
-    """Whether this process may have a certificate signed by that CA at once: the CA's book and its key are here, and it issues.
-    Else its orders are for the workers that have the CA's role.
-    """
-    if ended_unasked(issuer, ()) is not None:
-        return False
-    own = own_ca(issuer.alias)
-    return own is not None and own.may_sign_here(issuer)
-
-
 @transaction.atomic
 def _note_intents(ids: Sequence[int]) -> list[Work]:
     """Beat 1 for the requests that are ready."""

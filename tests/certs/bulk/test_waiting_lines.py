@@ -74,3 +74,13 @@ def test_page_asks_for_its_table_again_when_a_reason_appears(portal: Portal, ord
     since = database_now() - timedelta(seconds=5)
     BulkChunk.objects.filter(order=order).update(queued_at=since)
     assert alice.get(path, {"said": key})["HX-Trigger"] == "order-moved"
+
+
+def test_chunk_whose_requests_are_finished_waits_for_no_worker(portal: Portal, order: BulkOrder) -> None:
+    """Only its last task, which closes it, is still to come."""
+    for chunk in order.chunks.all():
+        begin(chunk.pk)
+    since = database_now() - timedelta(seconds=5)
+    BulkChunk.objects.filter(order=order).update(queued_at=since)
+    CertificateRequest.objects.update(state="completed", state_changed_at=since)
+    assert shown(order, portal) == [""] * 5

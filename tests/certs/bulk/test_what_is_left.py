@@ -13,12 +13,13 @@ from certs.bulk import chunk as chunks
 from certs.bulk import dispatch
 from certs.bulk.export import file_of
 from certs.bulk.submit import submit_order
+from certs.issuance import steps
 from certs.issuance.synchronous import Call, issue_now
 from certs.models import BulkChunk, Certificate
 from certs.spec import CertificateSpec
 from certs.x509.csr.build import build_csr
 from keys.spec import spki_der
-from tests.certs.bulk.orders import drafted
+from tests.certs.bulk.orders import drafted, work_off_all
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -60,7 +61,7 @@ def brought(name: str) -> CertificateSpec:
     return CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=csr, spki_der=spki_der(key.public_key()))
 
 
-@pytest.mark.parametrize("kind", ["brought", "drawn"])
+@pytest.mark.parametrize("kind", ["brought", "made here"])
 def test_of_a_chunk_nothing_is_left(
     portal: Portal, make_spec: Callable[[str], CertificateSpec], garbage: Callable[[], Counter[str]], kind: str
 ) -> None:
@@ -70,7 +71,7 @@ def test_of_a_chunk_nothing_is_left(
     garbage()
     for chunk in BulkChunk.objects.filter(state="queued"):
         ids = chunks.issue_chunk(chunk.pk) if kind == "brought" else chunks.make_chunk(chunk.pk)
-        assert ids == []
+        steps.submit_to_ca(ids, complete=True)
     left = garbage()
     assert Certificate.objects.count() == 60
     assert {name: count for name, count in left.items() if count >= 60} == {}
@@ -90,8 +91,7 @@ def test_of_a_download_nothing_is_left(
     order = submit_order(
         drafted([make_spec(f"n{n}.example.com") for n in range(30)], portal.requester()), authority=portal.requester().authority
     )
-    dispatch.dispatch()
-    chunks.make_chunk(order.chunks.get().pk)
+    work_off_all()
     for form in ("certificates.zip", "inventory.csv"):
         garbage()
         assert sum(1 for _ in file_of(order, form, authority=portal.requester().authority).parts) >= 30

@@ -8,17 +8,16 @@ import uuid
 from pathlib import Path
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from db.clock import database_now
 from keys.backends.base import KeyInfo
 from keys.backends.kek import KeyEncryptionKey
 from keys.backends.local import LocalKeyBackend
 from keys.errors import KeyBackendUnavailable, KeyMismatch, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
 from keys.signing import sign_message
-from keys.spec import KeySpec, spki_der, spki_sha256
+from keys.spec import KeySpec, spki_sha256
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 FAST = KeySpec.EC_P256
@@ -68,22 +67,6 @@ def test_worker_that_comes_second_answers_with_the_first_ones_key(backend: Local
     assert isinstance(third, KeyInfo)
     assert second.public_key == first.public_key
     assert backend.private_key(third.ref).public_key() == third.public_key
-
-
-def test_drawn_key_is_there_when_its_transaction_is(backend: LocalKeyBackend) -> None:
-    (drawn,) = backend.draw([FAST])
-    assert not LocalKeyMaterial.objects.exists()
-    with transaction.atomic():
-        backend.store([drawn], ["k"], now=database_now())
-        transaction.set_rollback(True)
-    assert backend.find("k", key_id=drawn.key_id) is None
-    with transaction.atomic():
-        (ref,) = backend.store([drawn], ["k"], now=database_now())
-    found = backend.find("k", key_id=drawn.key_id)
-    assert found is not None
-    assert (found.ref, spki_der(found.public_key), found.evidence) == (ref, drawn.spki_der, drawn.evidence)
-    assert backend.private_key(ref).public_key() == drawn.signer.public_key() == found.public_key
-    assert backend.rotate(ref, from_version=1, key_id=uuid.uuid4()).ref.version == 2
 
 
 def test_rotation_that_comes_second_is_refused(backend: LocalKeyBackend) -> None:
