@@ -10,7 +10,7 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - as above
     from django.core.management import execute_from_command_line  # noqa: PLC0415 - settings module must be named first
 
-    from pkiportal.console import be_robust  # noqa: PLC0415 - as above
+    from pkiportal.processes.console import be_robust  # noqa: PLC0415 - as above
 
     be_robust()
     try:
@@ -18,7 +18,7 @@ def main() -> None:
     except ImproperlyConfigured as error:  # it names the setting; a traceback would only hide that
         sys.exit(f"These settings cannot be used. {error}")
     except Exception as error:
-        from pkiportal.outages import report_outage  # noqa: PLC0415 - as above
+        from pkiportal.processes.outages import report_outage  # noqa: PLC0415 - as above
 
         if not report_outage(error, as_json="--json" in sys.argv):
             raise

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from django.db.models import QuerySet
 
-from audit.canonical import as_bytes
 from audit.models import AuditEvent
+from audit.transparency.canonical import as_bytes
 
 BATCH = 2000
 

@@ -22,7 +22,7 @@ from bench.portal import requester, workers
 from certs.access.permissions import Authority
 from certs.bulk import dispatch
 from certs.bulk.chunk import make_chunk
-from certs.bulk.draft import draft
+from certs.bulk.drafting.draft import draft
 from certs.bulk.progress import counts
 from certs.bulk.submit import submit_order
 from certs.ca.local.setup import ensure_own_ca

@@ -17,7 +17,7 @@ from bench.http import web_server
 from bench.machine import row
 from bench.portal import requester, workers
 from certs.access.api_tokens import create_token
-from certs.bulk.draft import draft
+from certs.bulk.drafting.draft import draft
 from certs.models import BulkOrder, Team
 
 SMALL = 1_000

@@ -13,14 +13,16 @@ from kombu.exceptions import OperationalError
 from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
 from certs.bulk import chunk as chunks
-from certs.bulk import dispatch, draft
+from certs.bulk import dispatch
+from certs.bulk.drafting import draft
 from certs.ca.registry import is_remote
 from certs.enums import RequestState
 from certs.inventory import figures
 from certs.issuance import recovery, slots, steps
 from certs.issuance.steps.key import KeysUnavailable
 from certs.models import CertificateRequest, Issuer
-from certs.notifications import alerts, deliver, digests, mail
+from certs.notifications import alerts, digests
+from certs.notifications.delivery import deliver, mail
 from certs.pipeline import queue_of, room_in, start_remote
 from certs.reconciliation import each_ca, nightly
 from certs.renewal import expiry

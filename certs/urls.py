@@ -3,25 +3,13 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from certs.views import (
-    alerts,
-    ca_certificates,
-    certificate_actions,
-    certificates,
-    description,
-    login,
-    machinery,
-    mails,
-    register,
-    reports,
-    request_form,
-    requests,
-    tokens,
-    webhooks,
-)
+from certs.views.account import login, mails, tokens, webhooks
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
+from certs.views.certificate import ca_certificates, certificate_actions, certificates, description
+from certs.views.request import request_form, requests
+from certs.views.security import alerts, machinery, register, reports
 
 urlpatterns = [
     path("login/", login.SignIn.as_view(), name="login"),

@@ -16,8 +16,8 @@ from celery.signals import (
 )
 from django.db import close_old_connections
 
-from pkiportal.garbage import collect_seldom, collect_young
-from pkiportal.worker_progress import Progress
+from pkiportal.processes.garbage import collect_seldom, collect_young
+from pkiportal.processes.worker_progress import Progress
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
 

@@ -361,7 +361,7 @@ def env_smtp(name: str) -> dict[str, Any]:
     if url.path.strip("/") or url.query:
         raise refused(name, f"must have neither path nor query, as in {example}. {_ENCODE}")
     return {
-        "EMAIL_BACKEND": "certs.notifications.smtp.PatientEmailBackend",
+        "EMAIL_BACKEND": "certs.notifications.delivery.smtp.PatientEmailBackend",
         "EMAIL_HOST": url.hostname,
         "EMAIL_PORT": port,
         "EMAIL_HOST_USER": unquote(url.username or ""),

@@ -4,8 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 
 from certs.api import api
-from certs.views.login import admin_door, change_password
-from pkiportal.error_pages import no_address
+from certs.views.account.login import admin_door, change_password
+from pkiportal.web.error_pages import no_address
 
 urlpatterns = [
     path("api/v1", no_address),
@@ -17,7 +17,7 @@ urlpatterns = [
     path("", include("certs.urls")),
 ]
 
-handler400 = "pkiportal.error_pages.bad_request"
-handler403 = "pkiportal.error_pages.forbidden"
-handler404 = "pkiportal.error_pages.not_found"
-handler500 = "pkiportal.error_pages.server_error"
+handler400 = "pkiportal.web.error_pages.bad_request"
+handler403 = "pkiportal.web.error_pages.forbidden"
+handler404 = "pkiportal.web.error_pages.not_found"
+handler500 = "pkiportal.web.error_pages.server_error"

@@ -10,11 +10,11 @@ _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402
 
-from pkiportal.chunked_bodies import ChunkedBodies  # noqa: E402
-from pkiportal.garbage import collect_seldom  # noqa: E402
-from pkiportal.missed_run_alarm import MissedRunAlarm  # noqa: E402
-from pkiportal.served import STATUS_PATHS, Serve, serves  # noqa: E402
-from pkiportal.status_information import StatusInformation  # noqa: E402 - the apps are loaded now
+from pkiportal.monitoring.missed_run_alarm import MissedRunAlarm  # noqa: E402
+from pkiportal.processes.garbage import collect_seldom  # noqa: E402
+from pkiportal.web.chunked_bodies import ChunkedBodies  # noqa: E402
+from pkiportal.web.served import STATUS_PATHS, Serve, serves  # noqa: E402
+from pkiportal.web.status_information import StatusInformation  # noqa: E402 - the apps are loaded now
 
 _served = StatusInformation(_django) if serves(Serve(settings.PKI_SERVE), STATUS_PATHS) else _django
 # The processes that people's pages come from reach the broker and the mail server, which the watch needs.

@@ -10,11 +10,11 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from audit.canonical import CONTENT, as_bytes, content_of
 from audit.events import Actor, EventType, Value
 from audit.log import record, unsealed_macs
 from audit.models import Checkpoint, SealedLeaf
 from audit.sinks import get_sinks
+from audit.transparency.canonical import CONTENT, as_bytes, content_of
 from audit.transparency.checkpoint import NoteRefused, Statement, Verifier, names_its_key_after_the_log
 from audit.transparency.merkle import CompactRange, leaf_hash
 from audit.transparency.signing_key import Signer, announce_epoch, get_signer

@@ -10,8 +10,8 @@ from typing import Any
 
 from django.db import connection
 
-from audit.canonical import CONTENT, as_bytes, content_of
 from audit.log import unsealed_macs
+from audit.transparency.canonical import CONTENT, as_bytes, content_of
 from audit.verification.findings import Findings
 from db.backend import on_postgresql
 

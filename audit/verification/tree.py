@@ -9,9 +9,9 @@ from typing import Any
 
 from django.db import connection
 
-from audit.canonical import CONTENT, CONTENT_WIDTH, as_bytes, content_of
 from audit.events import EventType
 from audit.models import Checkpoint
+from audit.transparency.canonical import CONTENT, CONTENT_WIDTH, as_bytes, content_of
 from audit.transparency.checkpoint import NoteRefused, Statement, Verifier
 from audit.transparency.merkle import CompactRange, leaf_hash
 from audit.verification.findings import Findings

@@ -15,7 +15,7 @@ from certs.access.membership import members_among, teams_of
 from certs.errors import NotFound, NotPermitted
 from certs.models import BulkOrder, Certificate, CertificateRequest, Team
 from certs.models.certificate import CertificateQuerySet
-from certs.models.permission import Permission, holders_of, holds, teams_seen_by
+from certs.models.people.permission import Permission, holders_of, holds, teams_seen_by
 
 __all__ = ["Authority", "Permission", "holders_of", "holds", "is_officer"]
 

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.contrib.auth.models import Permission as DjangoPermission
 from django.db.models import Q
 
-from certs.models.permission import Permission
+from certs.models.people.permission import Permission
 
 P = Permission
 _VIEW, _EDIT = ("view",), ("add", "change", "view")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from ninja import NinjaAPI
 
 from certs.api import bulk, ca, certificates, lifecycle, requests
-from certs.api.auth import TokenAuth
-from certs.api.bodies import ApiParser
-from certs.api.problems import add_problem_handlers
+from certs.api.http.auth import TokenAuth
+from certs.api.http.bodies import ApiParser
+from certs.api.http.problems import add_problem_handlers
 
 api = NinjaAPI(
     title="PKI Portal",

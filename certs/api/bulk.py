@@ -11,17 +11,17 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from ninja import File, Form, Query, Router, Status, UploadedFile
 
-from certs.api.auth import authority_of, requester_for, require_scope
 from certs.api.bulk_schemas import BulkOrdered, Item, ItemPage, Judged, Options, OrderStatus, UploadOptions
-from certs.api.responses import REFUSALS
+from certs.api.http.auth import authority_of, requester_for, require_scope
+from certs.api.http.responses import REFUSALS
 from certs.api.schemas import IdempotencyKey
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
-from certs.bulk.draft import lines_of
+from certs.bulk.drafting.draft import lines_of
+from certs.bulk.drafting.upload import lines_of_items, read_complete_lines
 from certs.bulk.export import download, file_of
 from certs.bulk.line_pages import SeenLine, Show, Sort, lines_page
 from certs.bulk.order_now import Wish, judge_lines, order_at_once
 from certs.bulk.progress import as_json, progress
-from certs.bulk.upload import lines_of_items, read_complete_lines
 from certs.errors import InputRefused
 from certs.models import BulkOrder
 from certs.requests.plan import plan_words

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
-from certs.api.responses import REFUSALS
+from certs.api.http.responses import REFUSALS
 from certs.ca.base import CAUnreachable
 from certs.ca.registry import get_ca_client
 from certs.errors import PortalError

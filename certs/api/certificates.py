@@ -13,10 +13,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.http import urlencode
 from ninja import Query, Router, Status
 
-from certs.api.auth import authority_of, idempotency_scope, requester_for, require_scope, scopes_of_replaced_tokens
-from certs.api.paging import Cursor, Limit, page_at
-from certs.api.problems import problem
-from certs.api.responses import REFUSALS
+from certs.api.http.auth import authority_of, idempotency_scope, requester_for, require_scope, scopes_of_replaced_tokens
+from certs.api.http.paging import Cursor, Limit, page_at
+from certs.api.http.problems import problem
+from certs.api.http.responses import REFUSALS
 from certs.api.schemas import (
     Accepted,
     CertificateList,
@@ -33,8 +33,8 @@ from certs.inventory import CertificateFilter, filter_certificates, listed_state
 from certs.inventory.download import content_of, take
 from certs.issuance.synchronous import Call, issue_now
 from certs.models import ApiToken, Certificate, CertificateRequest, Revocation
-from certs.requests.advice import shortened
 from certs.requests.description import Changes, describe
+from certs.requests.facts.advice import shortened
 from certs.requests.plan import plan_csr
 from certs.requests.representation import certificate_answer, is_settled, wait
 from certs.requests.submit import submit_many

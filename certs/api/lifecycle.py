@@ -8,8 +8,8 @@ from django.http import Http404, HttpRequest
 from ninja import Router, Status
 
 from certs.access.permissions import Authority
-from certs.api.auth import authority_of, require_scope
-from certs.api.responses import REFUSALS
+from certs.api.http.auth import authority_of, require_scope
+from certs.api.http.responses import REFUSALS
 from certs.api.schemas import (
     KeyChallenge,
     Released,

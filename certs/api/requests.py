@@ -7,9 +7,9 @@ from typing import Any
 from django.http import Http404, HttpRequest
 from ninja import Router, Status
 
-from certs.api.auth import authority_of, requester_for, require_scope
-from certs.api.paging import Cursor, Limit, Sought, page_at
-from certs.api.responses import REFUSALS
+from certs.api.http.auth import authority_of, requester_for, require_scope
+from certs.api.http.paging import Cursor, Limit, Sought, page_at
+from certs.api.http.responses import REFUSALS
 from certs.api.schemas import IdempotencyKey, Plan, RequestAsForm, RequestInWords, RequestList, RequestStatus, Submitted
 from certs.enums import RequestState
 from certs.errors import InputRefused

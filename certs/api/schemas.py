@@ -52,7 +52,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 # What a client sends is of these types: JSON's own, without conversions between them. A field says
-# its length or range; tests/certs/api/test_hostile_input.py holds every schema to this.
+# its length or range; tests/certs/api/http/test_hostile_input.py holds every schema to this.
 Text = Annotated[str, Strict(), AfterValidator(storable)]
 Name = Annotated[Text, Field(max_length=253)]
 # The gate of CSRs refuses a NUL itself, and puts the refusal on record.

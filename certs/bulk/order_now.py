@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
-from certs.bulk.draft import discard, judged, open_draft, outcome_counts
+from certs.bulk.drafting.draft import discard, judged, open_draft, outcome_counts
 from certs.bulk.line_pages import SeenLine, Show, lines_page
 from certs.bulk.submit import submit_order
 from certs.errors import InputRefused, PortalError

@@ -13,8 +13,8 @@ from audit.unit_of_work import gathering
 from certs.access.membership import members_query
 from certs.models import Attempt, CertificateRequest, IssuanceIntent, Issuer
 from certs.models.rows import locked
+from certs.requests.facts.policy_facts import facts_queries
 from certs.requests.lineage import claimed_keys_query
-from certs.requests.policy_facts import facts_queries
 from certs.requests.submit import Requester, active_among, admitted, issuers_shared, make_rows
 from certs.spec import CertificateSpec
 from db.clock import now_query, time_of

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from django.core.management import CommandError
 
 from certs.models import Team
+from certs.requests.facts.policy_facts import Asked, evaluate_many
 from certs.requests.plan import defaults_for
-from certs.requests.policy_facts import Asked, evaluate_many
 from certs.spec import CertificateSpec
 from certs.x509.csr.gate import CSRFacts
 from db.clock import database_now

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from certs.bulk.draft import lines_of
+from certs.bulk.drafting.draft import lines_of
 from certs.bulk.line_pages import Show, lines_page
 from certs.bulk.order_now import Wish, order_at_once, problem_of
 from certs.bulk.progress import Progress, as_json, progress

@@ -1,19 +1,22 @@
 """The rows behind requests, certificates and issuers; one module a subject."""
 
-from certs.models.api_token import ApiToken, token_sha256
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
 from certs.models.figure import StateFigure
 from certs.models.issuer import Chain, IssuanceIntent, Issuer
-from certs.models.notification import (
+from certs.models.notices.notification import (
     DigestEntry,
     MailAttachment,
     MailChoice,
     OperatorAlert,
     OutgoingMail,
 )
-from certs.models.permission import Permission, PortalRights, holders_of, holds, teams_seen_by
-from certs.models.reminder import ExpiryReminder
+from certs.models.notices.reminder import ExpiryReminder
+from certs.models.notices.webhook import Webhook, WebhookDelivery
+from certs.models.people.api_token import ApiToken, token_sha256
+from certs.models.people.permission import Permission, PortalRights, holders_of, holds, teams_seen_by
+from certs.models.people.sign_in import SessionsEnded, SignInCounter
+from certs.models.people.team import Domain, Team
 from certs.models.report import ComplianceReport
 from certs.models.request import (
     Approval,
@@ -27,10 +30,7 @@ from certs.models.request import (
 )
 from certs.models.revocation import Revocation
 from certs.models.schedule import BeatLease, QueueProgress, ScheduledJob
-from certs.models.sign_in import SessionsEnded, SignInCounter
 from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
-from certs.models.team import Domain, Team
-from certs.models.webhook import Webhook, WebhookDelivery
 
 __all__ = [
     "CRL",

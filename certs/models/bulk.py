@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
-from certs.models.permission import team_seen_by
+from certs.models.people.permission import team_seen_by
 from db.primary_key import IdIsKey
 
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import models
 
 from certs.enums import RequestState
-from certs.models.permission import team_seen_by
+from certs.models.people.permission import team_seen_by
 from certs.validity import Validity
 from db.primary_key import IdIsKey
 from keys.spec import KeyFacts

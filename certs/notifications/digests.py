@@ -18,7 +18,7 @@ from certs.inventory.filters import CertificateFilter
 from certs.models import Certificate, DigestEntry, Webhook
 from certs.models.rows import insert_models, new
 from certs.notifications.audience import Audience, owner_and_team, owner_of, to_addresses
-from certs.notifications.deliveries import queue_deliveries
+from certs.notifications.delivery.deliveries import queue_deliveries
 from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, days_left, name_of, short_day, so_many

@@ -17,9 +17,9 @@ from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Team, Webhook, WebhookDelivery
 from certs.notifications.alerts import close_alerts
 from certs.notifications.audience import team_of
-from certs.notifications.deliveries import new_delivery
+from certs.notifications.delivery.deliveries import new_delivery
+from certs.notifications.delivery.targets import check_target
 from certs.notifications.notices import tell
-from certs.notifications.targets import check_target
 from certs.notifications.topics import Topic
 from db.clock import database_now
 

@@ -23,7 +23,7 @@ from certs.enums import RevocationReason
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, Issuer, QuarantinedCertificate, UnknownCertificate
 from certs.notifications.alerts import ca_cause, close_alerts, close_circuit, raise_alert
-from certs.requests.refused_secrets import refuse_secrets
+from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.states import WORKER
 from certs.revocation.request import begin_telling, request_revocation
 from db.clock import database_now

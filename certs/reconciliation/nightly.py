@@ -6,10 +6,10 @@ from django.db import transaction
 
 from audit.verification.verify import Report, record_verified, verify
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.reconciliation.comparison import Comparison
-from certs.reconciliation.missing import compare_events
-from certs.reconciliation.power import compare_power
-from certs.reconciliation.states import compare_states
+from certs.reconciliation.records.comparison import Comparison
+from certs.reconciliation.records.missing import compare_events
+from certs.reconciliation.records.power import compare_power
+from certs.reconciliation.records.states import compare_states
 from db.clock import database_now
 
 KIND = "verification_failed"

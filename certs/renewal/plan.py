@@ -15,10 +15,10 @@ from django.conf import settings
 
 from certs.ca.lifetime import ending_of
 from certs.models import Certificate, CertificateRequest, Issuer
-from certs.requests.advice import advice_on
-from certs.requests.inherited_approvals import approvals_for
+from certs.requests.approvals.inherited_approvals import approvals_for
+from certs.requests.facts.advice import advice_on
+from certs.requests.facts.policy_facts import Asked, evaluate_many
 from certs.requests.lineage import stops_lineage
-from certs.requests.policy_facts import Asked, evaluate_many
 from certs.requests.submit import latest_issuer, request_digest
 from certs.spec import CertificateSpec
 from keys.lifecycle import blocked_keys

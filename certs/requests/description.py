@@ -17,7 +17,7 @@ from certs.access.membership import is_member
 from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused
 from certs.models import Certificate, RenewalBlocked
-from certs.requests.refused_secrets import refuse_secrets
+from certs.requests.exposure.refused_secrets import refuse_secrets
 from db.clock import database_now
 
 _LENGTHS = {"purpose": 200, "renewal_off_reason": 300}  # as the columns

@@ -25,7 +25,7 @@ from certs.language.grammar import parse
 from certs.language.kept_csr import kept_csr
 from certs.language.secret_scan import find_secret
 from certs.models import Team
-from certs.requests.refused_secrets import ADVICE, refuse_secrets, report_secret
+from certs.requests.exposure.refused_secrets import ADVICE, refuse_secrets, report_secret
 from certs.requests.submit import Preview, Requester, preview
 from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan
 from certs.uploads.formats.validity_cell import read_validity

@@ -7,7 +7,7 @@ from typing import Any
 
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest
-from certs.requests.advice import shortened
+from certs.requests.facts.advice import shortened
 from certs.requests.waiting_reasons import waiting_reason
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.serial import format_serial

@@ -22,9 +22,9 @@ from certs.language.secret_scan import find_secret
 from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
 from certs.models.rows import insert_models, instances, new, select_query
 from certs.pipeline import start_on_commit
-from certs.requests.advice import advice_on, schedule_notes
-from certs.requests.policy_facts import Asked, evaluate_many, facts_queries
-from certs.requests.refused_secrets import refuse_secrets
+from certs.requests.exposure.refused_secrets import refuse_secrets
+from certs.requests.facts.advice import advice_on, schedule_notes
+from certs.requests.facts.policy_facts import Asked, evaluate_many, facts_queries
 from certs.spec import CertificateSpec
 from certs.x509.certificate.profiles import PROFILE_NAMES
 from db.backend import on_postgresql

@@ -18,7 +18,7 @@ from audit.log import Actor, record
 from certs.enums import RevocationReason
 from certs.errors import Conflict
 from certs.models import Certificate, IssuanceIntent, Issuer
-from certs.requests.key_blocks import alert_block
+from certs.requests.exposure.key_blocks import alert_block
 from db.clock import database_now
 from keys.public_keys import block_public_key
 from keys.spec import spki_sha256

@@ -19,19 +19,19 @@ from django.db import transaction
 
 from audit.events import EventType
 from audit.log import record
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.access.permissions import Authority
 from certs.enums import RevocationReason
 from certs.errors import InputRefused
 from certs.inventory import sharing_key
 from certs.models import Certificate, Revocation
 from certs.notifications.alerts import raise_alert
-from certs.requests.key_blocks import block_key
-from certs.requests.refused_secrets import refuse_secrets
+from certs.requests.exposure.key_blocks import block_key
+from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.revocation.key_destruction import order_destruction
 from certs.revocation.request import begin_telling, request_revocation
 from certs.x509.certificate.serial import format_serial
 from db.clock import database_now
+from db.tolerance import CLOCK_TOLERANCE
 from keys.lifecycle import blocked_keys
 from keys.models import Key
 from keys.spec import blocked_names

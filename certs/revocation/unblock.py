@@ -13,7 +13,7 @@ from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Certificate, IssuanceIntent
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import security_team
-from certs.requests.refused_secrets import refuse_secrets
+from certs.requests.exposure.refused_secrets import refuse_secrets
 from db.clock import database_now
 from keys.lifecycle import unblock_public_key
 from keys.models import PublicKey

@@ -16,7 +16,7 @@ from django.db import transaction
 
 from certs.models import BeatLease, OperatorAlert
 from certs.notifications.alerts import REOPEN, close_alerts, open_alert, raise_alert
-from certs.notifications.mail import send_at_once
+from certs.notifications.delivery.mail import send_at_once
 from certs.schedules.leader import ONLY_ROW
 from certs.schedules.machinery import UNSEALED_AFTER, JobStatus, Machinery, machinery
 

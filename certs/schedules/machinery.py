@@ -14,7 +14,7 @@ from django_celery_beat.models import PeriodicTask
 
 from audit.models import AuditUnsealed, Checkpoint
 from certs.models import Attempt, BeatLease, CertificateRequest, Issuer, ScheduledJob
-from certs.notifications.mail import waiting as waiting_mails
+from certs.notifications.delivery.mail import waiting as waiting_mails
 from certs.renewal.budget import EVERY
 from certs.requests.lineage import SCHEDULE_DOOR
 from certs.requests.states import UNFINISHED

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django.db import connection
 
-from audit.tolerance import CLOCK_TOLERANCE
 from db.clock import database_now
+from db.tolerance import CLOCK_TOLERANCE
 from keys.backends.base import KeyBackend, KeyInfo, KeyRef
 from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyMismatch, KeyOperationRefused
 from keys.lifecycle.rows import update_keys

@@ -23,7 +23,7 @@ from pkiportal.env import (
     env_token,
 )
 from pkiportal.logs import LEVELS, logging_settings
-from pkiportal.served import Serve
+from pkiportal.web.served import Serve
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -47,22 +47,22 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "pkiportal.middleware.OnePolicy",
-    "pkiportal.machine_endpoints.MachineEndpoints",
-    "pkiportal.machine_endpoints.OwnPaths",
+    "pkiportal.web.middleware.OnePolicy",
+    "pkiportal.monitoring.machine_endpoints.MachineEndpoints",
+    "pkiportal.monitoring.machine_endpoints.OwnPaths",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "pkiportal.middleware.ApiMethods",
-    "pkiportal.middleware.RefuseHuge",
-    "pkiportal.middleware.PageSessions",
+    "pkiportal.web.middleware.ApiMethods",
+    "pkiportal.web.middleware.RefuseHuge",
+    "pkiportal.web.middleware.PageSessions",
     "django.middleware.common.CommonMiddleware",
-    "pkiportal.middleware.RefuseNul",
+    "pkiportal.web.middleware.RefuseNul",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "pkiportal.middleware.PageUsers",
-    "pkiportal.middleware.PageMessages",
+    "pkiportal.web.middleware.PageUsers",
+    "pkiportal.web.middleware.PageMessages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "pkiportal.middleware.Outages",
+    "pkiportal.web.middleware.Outages",
 ]
 
 ROOT_URLCONF = "pkiportal.urls"
@@ -79,7 +79,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "certs.views.login.navigation",
+                "certs.views.account.login.navigation",
             ],
         },
     },
@@ -141,7 +141,7 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "pkiportal.beat.LeaderScheduler"
+CELERY_BEAT_SCHEDULER = "pkiportal.processes.beat.LeaderScheduler"
 CELERY_TASK_DEFAULT_QUEUE = "workflow"
 # A worker looks at its queues in this order, so whatever is in a bulk queue waits for everything else.
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"queue_order_strategy": "priority"}
@@ -288,9 +288,9 @@ PKI_ALARM_EVERY_SECONDS = env_int("PKI_ALARM_EVERY_SECONDS", 15, minimum=0, maxi
 # A worker whose slots are occupied for so long while no task runs ends itself; what it touches as long as it can take messages.
 PKI_WORKER_STUCK_SECONDS = env_int("PKI_WORKER_STUCK_SECONDS", 30, minimum=5, maximum=86_400)
 PKI_WORKER_PROGRESS_FILE = env_path("PKI_WORKER_PROGRESS_FILE", f"{tempfile.gettempdir()}/worker-progress")
-# Which paths this process answers: all, portal, ca or status (`pkiportal.served`).
+# Which paths this process answers: all, portal, ca or status (`pkiportal.web.served`).
 PKI_SERVE = env_choice("PKI_SERVE", "all", choices=[str(serve) for serve in Serve])
 PKI_EMBEDDED = False
 PKI_SINGLE_OFFICER = False  # one person approves and publishes alone; only the embedded settings can allow it
-PKI_TEXT_CHECK = "certs.requests.refused_secrets.problem_with_text"  # by dotted path: audit and policy may not import certs
-PKI_EMBEDDED_WORKER = "pkiportal.embedded.start"  # by dotted path: certs may not import pkiportal
+PKI_TEXT_CHECK = "certs.requests.exposure.refused_secrets.problem_with_text"  # by dotted path: audit and policy may not import certs
+PKI_EMBEDDED_WORKER = "pkiportal.processes.embedded.start"  # by dotted path: certs may not import pkiportal

@@ -74,7 +74,7 @@ SESSION_COOKIE_AGE = 12 * 3600
 STATIC_ROOT = env_folder("PKI_STATIC_ROOT", str(BASE_DIR / "staticfiles"))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "pkiportal.static_files.GzippedStaticFiles"},
+    "staticfiles": {"BACKEND": "pkiportal.web.static_files.GzippedStaticFiles"},
 }
 
 _VAULT = {

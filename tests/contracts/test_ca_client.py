@@ -16,7 +16,7 @@ from django.contrib.auth import get_user_model
 
 from audit.log import Actor
 from certs.access.api_tokens import create_token
-from certs.api.auth import forget_tokens
+from certs.api.http.auth import forget_tokens
 from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, NotSent, Order, RevocationOrder, Unknown
 from certs.ca.local.client import LocalCAClient
 from certs.ca.local.setup import ensure_own_ca

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pkiportal.served import Serve
+from pkiportal.web.served import Serve
 from tests.deploy.compose import HOST, REQUIRED, VariableMissing, compose
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -26,7 +26,7 @@ from audit.verification.verify import verify
 from bench.csrs import make_csr
 from certs.access.permissions import Authority
 from certs.bulk import dispatch
-from certs.bulk.draft import draft
+from certs.bulk.drafting.draft import draft
 from certs.bulk.progress import counts
 from certs.bulk.submit import submit_order
 from certs.ca.local.setup import ensure_own_ca

@@ -18,7 +18,7 @@ from audit.models import AuditEvent
 from certs.enums import RequestState as S
 from certs.issuance import recovery
 from certs.models import Attempt, CertificateRequest, OperatorAlert, OutgoingMail, RequestCSR
-from certs.notifications.mail import send_due
+from certs.notifications.delivery.mail import send_due
 from certs.requests.representation import answer, wait
 from certs.requests.submit import Requester, submit
 from certs.spec import CertificateSpec

@@ -18,7 +18,7 @@ from django.test import Client
 
 from certs.enums import RequestState as S
 from certs.models import CertificateRequest
-from certs.notifications.mail import send_due
+from certs.notifications.delivery.mail import send_due
 from certs.requests.plan import plan_words
 from certs.requests.representation import wait
 from certs.requests.submit import submit

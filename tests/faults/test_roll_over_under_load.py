@@ -31,7 +31,7 @@ from audit.transparency.signing_key import ensure_sealing_key
 from audit.verification.verify import verify
 from bench.csrs import make_csr
 from certs.access.api_tokens import create_token
-from certs.api.auth import forget_tokens
+from certs.api.http.auth import forget_tokens
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest, Issuer
 from certs.requests.submit import Requester

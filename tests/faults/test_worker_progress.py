@@ -17,7 +17,7 @@ from celery import Celery
 from celery.worker import state
 from kombu import Connection, Consumer, Queue
 
-from pkiportal.worker_progress import EXIT_CODE, Progress, show_progress
+from pkiportal.processes.worker_progress import EXIT_CODE, Progress, show_progress
 from tests.deploy.compose import compose
 from tests.faults.resets import ResettingProxy
 from tests.faults.slow_app import NAME

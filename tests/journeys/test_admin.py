@@ -17,7 +17,7 @@ from django.urls import reverse
 from audit.admin import PortalAdmin
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
-from certs.bulk.draft import draft, lines_of
+from certs.bulk.drafting.draft import draft, lines_of
 from certs.bulk.submit import submit_order
 from certs.issuance import steps
 from certs.models import ApiToken, BulkChunk, BulkItem, BulkOrder, Certificate, CertificateRequest
@@ -98,7 +98,7 @@ def test_no_filter_in_an_address_is_a_fault_of_ours(root: Client, caplog: pytest
             response = root.get(address, {f"{field.name}__{lookup}": value})
             assert response.status_code in (200, 302, 400), (address, field.name, lookup, value)
     assert len(fields) > 8
-    assert not [record for record in caplog.records if record.name == "certs.api.failures"]
+    assert not [record for record in caplog.records if record.name == "certs.api.http.failures"]
 
 
 @pytest.mark.parametrize("model", [model for model in OURS if model.__name__ not in CHANGEABLE], ids=lambda model: model.__name__)

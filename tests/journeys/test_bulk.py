@@ -20,7 +20,7 @@ from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.bulk.control import pause
-from certs.bulk.draft import draft, lines_of
+from certs.bulk.drafting.draft import draft, lines_of
 from certs.bulk.submit import submit_order
 from certs.models import BulkOrder, Certificate, CertificateRequest
 from certs.requests.plan import plan_words

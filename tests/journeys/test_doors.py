@@ -14,11 +14,11 @@ from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.issuance import steps
 from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest, OperatorAlert
-from certs.requests.approval import cancel
+from certs.requests.approvals.approval import cancel
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit
-from certs.views.plan_token import SALT
-from certs.views.timeline import timeline
+from certs.views.request.plan_token import SALT
+from certs.views.request.timeline import timeline
 from db.clock import database_now
 from tests.certs.x509.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import PASSWORD, SYSTEM, Portal

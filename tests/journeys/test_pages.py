@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from playwright.sync_api import expect
 
-from certs.bulk.draft import draft, lines_of
+from certs.bulk.drafting.draft import draft, lines_of
 from certs.models import BulkItem, CertificateRequest, OperatorAlert, Team
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit

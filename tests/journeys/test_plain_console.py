@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pkiportal.console import escaped
+from pkiportal.processes.console import escaped
 from tests.journeys.test_embedded import ROOT
 
 OURS = ("audit", "certs", "keys", "pkiportal", "policy")

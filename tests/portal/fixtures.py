@@ -16,7 +16,7 @@ from django.contrib.auth.models import Group
 
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
-from certs.api.auth import forget_tokens
+from certs.api.http.auth import forget_tokens
 from certs.ca.local.setup import ensure_own_ca
 from certs.ca.registry import forget_clients
 from certs.models import Certificate, Domain, Team

@@ -11,7 +11,6 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce
 
-from audit.tolerance import CLOCK_TOLERANCE
 from audit.unit_of_work import Afterwards
 from certs.ca.base import (
     BookkeepingCA,
@@ -39,6 +38,7 @@ from certs.x509.certificate.tbs import UnsignedCertificate, assemble
 from db.backend import dialect, on_postgresql
 from db.clock import database_now, machine_now
 from db.sql import Query, among_ids, ask, id_list, text_list
+from db.tolerance import CLOCK_TOLERANCE
 from keys.errors import KeyBackendError
 from keys.lifecycle import may_sign, sign_many_with
 from keys.models import Key

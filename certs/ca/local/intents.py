@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from cryptography import x509
 
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.ca.base import Order, Refused
 from certs.ca.lifetime import loaded, too_short
 from certs.ca.urls import certificate_url, crl_url, ocsp_url
@@ -19,6 +18,7 @@ from certs.x509.certificate.lint import lint
 from certs.x509.certificate.profiles import profile_named
 from certs.x509.certificate.serial import new_serial
 from certs.x509.certificate.template import Addresses, Subject, splice_tbs
+from db.tolerance import CLOCK_TOLERANCE
 from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)

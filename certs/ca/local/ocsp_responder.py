@@ -14,13 +14,13 @@ from django.db import transaction
 
 from audit.events import EventType
 from audit.log import Actor, record
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.ca.local.client import LocalCAClient
 from certs.ca.local.setup import ensure_key
 from certs.models import IssuanceIntent, Issuer, ResponderCertificate
 from certs.x509.certificate.ocsp_responder import LONGEST_LIFE, build_responder_tbs, lint_responder
 from certs.x509.certificate.serial import new_serial
 from db.clock import database_now
+from db.tolerance import CLOCK_TOLERANCE
 from keys.models import Key
 from keys.spec import KeySpec
 

@@ -23,10 +23,10 @@ from certs.issuance.steps.ca_record import record_answers
 from certs.issuance.steps.policy import approved_digests, keep_evaluations, refusal
 from certs.models import CertificateRequest, Issuer, RequestCSR
 from certs.models.rows import locked
+from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
+from certs.requests.facts.policy_facts import asked_by, evaluate_many
 from certs.requests.lineage import lock_renewed, stopped_lineages
 from certs.requests.outcomes import ASK_AGAIN, KEY_BLOCKED, reject_many, worn_out
-from certs.requests.policy_facts import asked_by, evaluate_many
-from certs.requests.requesters import ASK_A_MEMBER, requesters_who_left
 from certs.requests.states import WORKER, lock_ready, note_reasons
 from db.clock import database_now
 from keys.lifecycle import blocked_keys

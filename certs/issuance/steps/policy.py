@@ -13,8 +13,8 @@ from certs.enums import RequestState as S
 from certs.issuance.steps.external_csr import KeyRows, advance_brought
 from certs.models import Approval, CertificateRequest, PolicyEvaluation
 from certs.models.rows import insert_models, new
-from certs.requests.inherited_approvals import inherit_approvals
-from certs.requests.policy_facts import asked_by, evaluate_many
+from certs.requests.approvals.inherited_approvals import inherit_approvals
+from certs.requests.facts.policy_facts import asked_by, evaluate_many
 from certs.requests.states import WORKER, Move, lock_ready, transition_many
 from db.clock import database_now
 from policy.engine import Decision, Outcome
@@ -38,7 +38,7 @@ def evaluate_and_move(
     keys: KeyRows | None = None,
 ) -> Mapping[int, Decision]:
     """Judge requests that are `submitted` and locked, and move each where its decision leads. Answers the decisions by request id.
-    `read`: as for `certs.requests.policy_facts.evaluate_many`. `keys`: as for `advance_brought`.
+    `read`: as for `certs.requests.facts.policy_facts.evaluate_many`. `keys`: as for `advance_brought`.
     """
     version, decisions = evaluate_many([asked_by(request) for request in requests], at=now, read=read)
     keep_evaluations(requests, decisions, now=now)

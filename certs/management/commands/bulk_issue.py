@@ -12,12 +12,12 @@ from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
-from certs.bulk.draft import apply_suggestions, draft, lines_of, outcome_counts
+from certs.bulk.drafting.draft import apply_suggestions, draft, lines_of, outcome_counts
+from certs.bulk.drafting.upload import read_lines
 from certs.bulk.line_pages import Show, all_lines
 from certs.bulk.order_now import planned_line, problem_of
 from certs.bulk.progress import as_json, progress
 from certs.bulk.submit import submit_order
-from certs.bulk.upload import read_lines
 from certs.errors import InputRefused
 from certs.management.order_watching import watch
 from certs.management.portal_command import PortalCommand, begin_working

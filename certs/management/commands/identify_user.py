@@ -12,7 +12,7 @@ from audit.changes import attribute
 from audit.log import Actor
 from certs.errors import InputRefused
 from certs.management.portal_command import PortalCommand
-from certs.requests.refused_secrets import refuse_secrets
+from certs.requests.exposure.refused_secrets import refuse_secrets
 from policy.models import Person
 
 ACTOR = Actor("command", "identify_user")

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from certs.management.portal_command import PortalCommand
-from certs.reconciliation.comparison import Comparison
-from certs.reconciliation.links import compare_links
-from certs.reconciliation.missing import compare_events
-from certs.reconciliation.power import compare_power
-from certs.reconciliation.states import compare_states
+from certs.reconciliation.records.comparison import Comparison
+from certs.reconciliation.records.links import compare_links
+from certs.reconciliation.records.missing import compare_events
+from certs.reconciliation.records.power import compare_power
+from certs.reconciliation.records.states import compare_states
 
 
 class Command(PortalCommand):

@@ -19,7 +19,6 @@ from django.db import transaction
 
 from audit.events import EventType
 from audit.log import Actor, Value, record
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.ca.lifetime import end_of, has_ended
 from certs.enums import RevocationReason
 from certs.errors import Conflict
@@ -28,6 +27,7 @@ from certs.status.crl.points import idp_url, take_number
 from certs.status.crl.segments import BooksDisagree, Snapshot, changed, take_snapshot
 from certs.x509.crl import REASON_CODES, CRLFrame, crl_around, read_entries
 from db.clock import database_now
+from db.tolerance import CLOCK_TOLERANCE
 from keys.models import Key
 from keys.signing import signing_hash
 from keys.use import sign_digest_with, sign_many_with

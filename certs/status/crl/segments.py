@@ -20,10 +20,10 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.models import CRL, Certificate, CRLPoint, CRLSegment
 from certs.x509.crl import encode_entries
 from db.backend import on_postgresql
+from db.tolerance import CLOCK_TOLERANCE
 
 RANGE = 16_384  # ids; some 800 kB of entries when all are revoked
 Source = CRLSegment.Source

@@ -14,7 +14,6 @@ import psycopg
 from django.conf import settings
 from django.db import Error, close_old_connections
 
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.status.ocsp.lookup import Found, clock, look_up
 from certs.status.ocsp.nonce_limit import nonces
 from certs.status.ocsp.signers import NobodySpeaks, NoResponder, Signer, forget_signers, signer_for
@@ -29,6 +28,7 @@ from certs.x509.ocsp import (
     response_data,
     successful,
 )
+from db.tolerance import CLOCK_TOLERANCE
 from keys.errors import KeyBackendError
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from certs.access.membership import teams_of
-from certs.bulk.draft import draft, lines_of
-from certs.bulk.upload import read_lines
+from certs.bulk.drafting.draft import draft, lines_of
+from certs.bulk.drafting.upload import read_lines
 from certs.enums import RefusalClass
 from certs.errors import Busy, InputRefused, NotUnderstood
 from certs.models import BulkOrder

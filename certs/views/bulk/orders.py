@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
-from certs.bulk.draft import apply_suggestions, outcome_counts
+from certs.bulk.drafting.draft import apply_suggestions, outcome_counts
 from certs.bulk.line_pages import Show, Sort, hidden_lines, lines_page
 from certs.bulk.progress import Progress, Tally, counts, progress
 from certs.bulk.submit import submit_order

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.x509.asn1.writer import der_length
 from certs.x509.certificate.profiles import Profile
 from certs.x509.certificate.serial import new_serial
+from db.tolerance import CLOCK_TOLERANCE
 from keys.signing import signing_hash
 from keys.spec import facts_of
 

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import SignatureAlgorithmOID
 
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.errors import SignerMismatch
 from certs.x509.asn1.reader import SEQUENCE, inside
 from certs.x509.asn1.writer import bit_string, tlv
 from certs.x509.certificate.decoded import Reading, reading_of
 from certs.x509.certificate.profiles import EKU_NAMES
+from db.tolerance import CLOCK_TOLERANCE
 from keys.interruptions import INTERRUPTIONS
 from keys.signing import ecdsa_with
 from keys.spec import KeyFacts, facts_of, facts_of_spki, spki_sha256

@@ -30,7 +30,7 @@ class Command(BaseCommand):
                 "Choose an empty folder: PKI_HOME=var-demo manage.py demo_data",
                 returncode=1,
             )
-        from pkiportal.demo_estate import DemoEstate  # noqa: PLC0415 - imports models of an app registry that is ready
+        from pkiportal.demo.estate import DemoEstate  # noqa: PLC0415 - imports models of an app registry that is ready
 
         def tell(line: str) -> None:
             if not options["json"]:

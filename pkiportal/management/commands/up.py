@@ -68,7 +68,7 @@ class Command(BaseCommand):
             told = f"Certificates name {settings.PKI_BASE_URL} for CRL, OCSP and the CA's certificate, which this server is not."
             self.stdout.write(f"  note: {told} Serve at that address: what is issued names it for good.")
         self.stdout.flush()
-        from pkiportal.serving import serve_embedded  # noqa: PLC0415 - gunicorn is needed only here
+        from pkiportal.processes.serving import serve_embedded  # noqa: PLC0415 - gunicorn is needed only here
 
         serve_embedded(host, port, threads)
 

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import connection, transaction
 from pytest_django import Settings
 
-from audit.canonical import as_bytes
 from audit.models import AuditEvent, AuditUnsealed, Checkpoint, SealedLeaf
 from audit.sinks import FileSink
 from audit.tasks import seal as seal_task
+from audit.transparency.canonical import as_bytes
 from audit.transparency.checkpoint import Statement, Verifier, key_hash, split_notes
 from audit.transparency.merkle import root_of
 from audit.transparency.sealer import EventAltered, TreeRefused, seal, start_epoch

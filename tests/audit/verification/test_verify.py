@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from audit.canonical import CONTENT, content_of
 from audit.models import AuditEvent, Checkpoint, SealedLeaf
+from audit.transparency.canonical import CONTENT, content_of
 from audit.transparency.checkpoint import Statement, Verifier, sign_note
 from audit.transparency.merkle import leaf_hash
 from audit.transparency.sealer import seal

@@ -1,6 +1,6 @@
 import pytest
 
-from certs.api.auth import forget_tokens
+from certs.api.http.auth import forget_tokens
 from tests.certs.access.cast import cast
 from tests.certs.access.matrix import things
 

@@ -11,7 +11,7 @@ import pytest
 
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
-from certs.bulk.draft import draft
+from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
 from certs.models import CertificateRequest, OperatorAlert, Team
 from certs.notifications.webhooks import add_webhook, send_test

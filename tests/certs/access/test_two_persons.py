@@ -16,11 +16,11 @@ from django.test import Client
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
-from certs.bulk.draft import draft
+from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
 from certs.errors import Conflict, NotPermitted
 from certs.models import Approval, Certificate, CertificateRequest
-from certs.requests import approval
+from certs.requests.approvals import approval
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line

@@ -14,7 +14,7 @@ from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
-from certs.bulk.draft import apply_suggestions, draft
+from certs.bulk.drafting.draft import apply_suggestions, draft
 from certs.bulk.export import download
 from certs.bulk.submit import submit_order
 from certs.enums import RevocationReason as R
@@ -23,7 +23,8 @@ from certs.inventory.download import take
 from certs.models import BulkOrder, CertificateRequest, OperatorAlert, Revocation
 from certs.notifications.alerts import close_by_hand
 from certs.renewal.renew import plan_renewal, renew
-from certs.requests import approval, waiting
+from certs.requests import waiting
+from certs.requests.approvals import approval
 from certs.requests.submit import Requester, submit_many
 from certs.revocation.deliver import process_revocations
 from certs.revocation.request import request_release

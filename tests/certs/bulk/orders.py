@@ -10,7 +10,7 @@ from django.db import transaction
 
 from certs.bulk import chunk as chunks
 from certs.bulk import dispatch
-from certs.bulk.draft import draft
+from certs.bulk.drafting.draft import draft
 from certs.issuance import steps
 from certs.issuance.steps.key import KeysUnavailable
 from certs.issuance.steps.policy import evaluate_and_move

@@ -14,7 +14,7 @@ from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.bulk import dispatch
 from certs.bulk.control import cancel_rest, go_on, pause
-from certs.bulk.draft import draft
+from certs.bulk.drafting.draft import draft
 from certs.bulk.export import download
 from certs.bulk.line_pages import Show, Sort, hidden_lines, lines_page
 from certs.bulk.progress import counts

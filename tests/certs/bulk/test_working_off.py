@@ -22,7 +22,7 @@ from certs.errors import Conflict
 from certs.issuance import recovery, steps
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Domain, OutgoingMail, Team
 from certs.requests import waiting
-from certs.requests.approval import cancel
+from certs.requests.approvals.approval import cancel
 from certs.requests.outcomes import fail_many
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec

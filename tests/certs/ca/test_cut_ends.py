@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from certs.bulk.draft import draft, lines_of
+from certs.bulk.drafting.draft import draft, lines_of
 from certs.ca.lifetime import end_of
 from certs.models import Certificate
 from certs.renewal.plan import RELATED, plan_renewals

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from certs import tasks
-from certs.bulk import draft
+from certs.bulk.drafting import draft
 from certs.models import OperatorAlert
 from certs.schedules import clean_up
 

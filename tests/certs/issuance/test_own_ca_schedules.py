@@ -16,7 +16,7 @@ from certs.enums import RequestState as S
 from certs.errors import InputRefused
 from certs.issuance import recovery, steps
 from certs.models import Attempt, Certificate, CertificateRequest, IssuanceIntent, UnclaimedResult
-from certs.requests import approval
+from certs.requests.approvals import approval
 from certs.requests.representation import is_settled
 from certs.requests.submit import submit_many
 from certs.revocation.deliver import process_revocations

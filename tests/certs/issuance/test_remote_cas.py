@@ -16,7 +16,7 @@ from django.contrib.auth import get_user_model
 
 from certs import tasks
 from certs.access.api_tokens import create_token
-from certs.api.auth import forget_tokens
+from certs.api.http.auth import forget_tokens
 from certs.ca.base import Issued, Order, Pending
 from certs.ca.registry import get_ca_client
 from certs.enums import RequestState as S

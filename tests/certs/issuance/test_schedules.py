@@ -19,7 +19,7 @@ from certs.enums import RequestState as S
 from certs.issuance import recovery, steps
 from certs.issuance.steps.key import KeysUnavailable
 from certs.models import Attempt, CertificateRequest
-from certs.requests import approval
+from certs.requests.approvals import approval
 from certs.requests.representation import is_settled
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec

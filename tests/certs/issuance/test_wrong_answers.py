@@ -26,7 +26,7 @@ from certs.models import (
     UnknownCertificate,
 )
 from certs.reconciliation.ca import reconcile_ca
-from certs.requests import approval
+from certs.requests.approvals import approval
 from certs.requests.submit import Requester
 from db.clock import database_now
 from tests.certs.books import assert_balanced

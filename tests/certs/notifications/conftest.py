@@ -67,7 +67,7 @@ class MailServer:
 @pytest.fixture
 def mail_server(settings: Any) -> Iterator[MailServer]:
     server = MailServer(port=free_port())
-    settings.EMAIL_BACKEND = "certs.notifications.smtp.PatientEmailBackend"
+    settings.EMAIL_BACKEND = "certs.notifications.delivery.smtp.PatientEmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
     settings.EMAIL_TIMEOUT = 5
     server.start()

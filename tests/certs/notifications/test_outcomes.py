@@ -9,14 +9,14 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
-from certs.bulk.draft import draft
+from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
 from certs.enums import RevocationReason
 from certs.models import CertificateRequest, DigestEntry, OutgoingMail
 from certs.notifications.choices import choose
 from certs.notifications.digests import announce, write_due_digests
 from certs.notifications.topics import Topic
-from certs.requests.approval import approve, reject
+from certs.requests.approvals.approval import approve, reject
 from certs.requests.submit import Requester, submit
 from certs.revocation.request import request_revocation
 from certs.spec import CertificateSpec

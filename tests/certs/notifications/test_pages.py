@@ -12,7 +12,7 @@ from django.urls import reverse
 from certs.models import MailChoice, Webhook, WebhookDelivery
 from certs.notifications import webhooks
 from certs.notifications.choices import unwanted_by
-from certs.notifications.deliver import deliver_due
+from certs.notifications.delivery.deliver import deliver_due
 from certs.notifications.topics import Topic
 from tests.certs.notifications.receivers import receiving
 from tests.portal.fixtures import Portal

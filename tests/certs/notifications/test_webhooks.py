@@ -18,12 +18,13 @@ from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.models import Certificate, DigestEntry, OperatorAlert, OutgoingMail, Team, Webhook, WebhookDelivery
-from certs.notifications import deliver, webhooks
+from certs.notifications import webhooks
 from certs.notifications.audience import to_addresses
-from certs.notifications.deliver import deliver_due
+from certs.notifications.delivery import deliver
+from certs.notifications.delivery.deliver import deliver_due
+from certs.notifications.delivery.targets import check_target, is_allowed, parse_target
 from certs.notifications.digests import announce, note_for_digest
 from certs.notifications.notices import tell
-from certs.notifications.targets import check_target, is_allowed, parse_target
 from certs.notifications.topics import Topic
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
@@ -252,7 +253,7 @@ def test_connection_goes_to_the_address_that_was_checked(
         asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr("certs.notifications.targets.socket.getaddrinfo", look_up)
+    monkeypatch.setattr("certs.notifications.delivery.targets.socket.getaddrinfo", look_up)
     hook = add(f"http://hooks.example.com:{port}/hook")
     webhooks.send_test(hook, authority=authority)
     assert deliver_due() == 1

@@ -17,12 +17,12 @@ from certs.bulk.control import pause
 from certs.bulk.submit import submit_order
 from certs.enums import RevocationReason as R
 from certs.models import Issuer, Team
-from certs.reconciliation.comparison import Comparison
-from certs.reconciliation.links import compare_links
-from certs.reconciliation.missing import compare_events
-from certs.reconciliation.power import compare_power
-from certs.reconciliation.states import compare_states
-from certs.requests.approval import approve, cancel, reject
+from certs.reconciliation.records.comparison import Comparison
+from certs.reconciliation.records.links import compare_links
+from certs.reconciliation.records.missing import compare_events
+from certs.reconciliation.records.power import compare_power
+from certs.reconciliation.records.states import compare_states
+from certs.requests.approvals.approval import approve, cancel, reject
 from certs.requests.submit import Requester, submit_many
 from certs.revocation.deliver import process_revocations
 from certs.revocation.request import request_release

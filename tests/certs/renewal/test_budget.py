@@ -14,7 +14,7 @@ from certs.enums import RequestState as S
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer
 from certs.models.certificate import RenewalBlocked
 from certs.renewal import budget, due, expiry
-from certs.requests import approval
+from certs.requests.approvals import approval
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now

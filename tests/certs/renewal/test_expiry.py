@@ -14,7 +14,7 @@ from certs.enums import RevocationReason as R
 from certs.models import Certificate, CertificateRequest, DigestEntry, Issuer, OperatorAlert, OutgoingMail
 from certs.renewal import expiry
 from certs.renewal.renew import renew
-from certs.requests import approval
+from certs.requests.approvals import approval
 from certs.requests.submit import Requester, submit_many
 from certs.revocation.revoke import revoke
 from certs.spec import CertificateSpec

@@ -21,7 +21,7 @@ from certs.errors import Conflict, NotFound, NotPermitted, PolicyRefused
 from certs.models import Certificate, CertificateRequest, Issuer, Team
 from certs.renewal.plan import KeyWish
 from certs.renewal.renew import plan_renewal, renew
-from certs.requests import approval
+from certs.requests.approvals import approval
 from certs.requests.lineage import lineage_of
 from certs.requests.submit import Requester, submit_many
 from certs.revocation.revoke import revoke

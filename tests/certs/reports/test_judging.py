@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from audit.log import Actor
 from certs.models import Domain, Team
 from certs.reports.judging import Judge, Judged
-from certs.requests.policy_facts import Asked, evaluate_many
+from certs.requests.facts.policy_facts import Asked, evaluate_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from policy.models import Profile

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.test import Client
 
 from certs.models import ComplianceReport, OperatorAlert, OutgoingMail
-from certs.notifications.mail import send_due
+from certs.notifications.delivery.mail import send_due
 from certs.reports import keeping
 from certs.reports.documents import FORMATS
 from certs.reports.keeping import keep_report, mail_report, weekly_report

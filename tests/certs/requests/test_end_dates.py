@@ -12,13 +12,13 @@ from django.contrib.auth.models import Group
 
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
-from certs.bulk.draft import apply_suggestions, draft, lines_of
+from certs.bulk.drafting.draft import apply_suggestions, draft, lines_of
 from certs.bulk.lines import spec_of
 from certs.enums import RequestState as S
 from certs.errors import Conflict
 from certs.models import Certificate, CertificateRequest
 from certs.renewal.renew import renew
-from certs.requests import approval
+from certs.requests.approvals import approval
 from certs.requests.plan import Fields, describe, plan_fields, plan_words
 from certs.requests.submit import Requester, request_digest, submit_many
 from certs.requests.waiting import hold_for_ca, resume

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.core.management import call_command
 from django.test import Client
 
-from certs.bulk.draft import draft
-from certs.bulk.upload import lines_of_items, read_lines
+from certs.bulk.drafting.draft import draft
+from certs.bulk.drafting.upload import lines_of_items, read_lines
 from certs.errors import CSRRefused
 from certs.models import BulkItem, CertificateRequest
 from certs.requests.plan import plan_csr

@@ -20,7 +20,7 @@ from certs.enums import RequestState as S
 from certs.issuance import recovery, steps
 from certs.issuance.steps.key import KeysUnavailable
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, QuarantinedCertificate
-from certs.requests import approval
+from certs.requests.approvals import approval
 from certs.requests.submit import Requester, submit_many
 from certs.requests.waiting import hold_for_ca, hold_for_keys, release_held, resume
 from certs.spec import CertificateSpec

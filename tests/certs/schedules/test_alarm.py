@@ -21,7 +21,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from audit.events import EventType
 from audit.log import Actor, record
 from certs.models import BeatLease, CertificateRequest, OperatorAlert, OutgoingMail, QueueProgress, ScheduledJob
-from certs.notifications.mail import AT_ONCE_LEASE, send_due
+from certs.notifications.delivery.mail import AT_ONCE_LEASE, send_due
 from certs.requests.submit import Requester, submit_many
 from certs.schedules import queues
 from certs.schedules.alarm import check
@@ -29,7 +29,7 @@ from certs.schedules.due import follow_schedules
 from certs.schedules.machinery import machinery
 from db.clock import database_now
 from pkiportal.celery import app
-from pkiportal.missed_run_alarm import look
+from pkiportal.monitoring.missed_run_alarm import look
 from tests.faults.processes import free_port
 from tests.portal.fixtures import Portal
 from tests.portal.threads import in_thread
@@ -314,7 +314,7 @@ def test_without_a_database_there_is_one_log_line_and_no_mail(monkeypatch: pytes
         for _ in range(3):
             answered = look(answered=answered)
     assert not answered
-    assert len([line for line in caplog.records if line.name == "pkiportal.missed_run_alarm"]) == 1
+    assert len([line for line in caplog.records if line.name == "pkiportal.monitoring.missed_run_alarm"]) == 1
     assert not mail.outbox
     assert look(answered=False)
 

@@ -20,8 +20,8 @@ from certs.schedules.due import send_due
 from certs.schedules.periods import next_after
 from certs.schedules.setup import ensure_schedules, restore_schedules
 from db.clock import database_now
-from pkiportal.beat import LeaderScheduler
 from pkiportal.celery import app
+from pkiportal.processes.beat import LeaderScheduler
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

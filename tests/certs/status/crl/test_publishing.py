@@ -11,7 +11,6 @@ import pytest
 from cryptography import x509
 
 from audit.models import AuditEvent
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.access.permissions import Authority
 from certs.enums import RevocationReason
 from certs.models import CRL, CRLPoint, CRLSegment, OperatorAlert, Revocation
@@ -21,6 +20,7 @@ from certs.status.maintenance import keep_status_information
 from certs.status.publishing import ALARM_BEFORE, open_next_shard, refresh_point
 from certs.status.watch import watch
 from db.clock import database_now
+from db.tolerance import CLOCK_TOLERANCE
 from pkiportal.settings import base
 from tests.certs.status.crl.lists import number_of, point, serials
 from tests.portal.authority import issue, publish_everything, published, revoke

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from django.db import connection, connections
 
-from audit.tolerance import CLOCK_TOLERANCE
 from certs.access.permissions import Authority
 from certs.models import Certificate, IssuanceIntent, Issuer, OperatorAlert, ResponderCertificate, Revocation
 from certs.revocation.deliver import process_revocations
@@ -31,6 +30,7 @@ from certs.status.watch import watch
 from certs.x509.certificate.serial import new_serial
 from certs.x509.ocsp import Unsuccessful
 from db.clock import database_now
+from db.tolerance import CLOCK_TOLERANCE
 from tests.certs.relying_parties import Files, gnutls_ocsp, lint, openssl_ocsp, openssl_ocsp_get, pyhanko_refuses
 from tests.certs.status.ocsp.questions import SHA1, SHA256, request_for, said, word
 from tests.certs.x509.chains import issuer_of

@@ -20,7 +20,7 @@ from certs.models import Certificate, ResponderCertificate
 from certs.status.ocsp.nonce_limit import nonces
 from certs.status.ocsp.respond import answer
 from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
-from pkiportal.status_information import StatusInformation
+from pkiportal.web.status_information import StatusInformation
 from tests.certs.status.ocsp.questions import request_for, word
 from tests.portal.authority import issue, publish_everything, served
 from tests.portal.fixtures import Portal

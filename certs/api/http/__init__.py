@@ -1,0 +1,1 @@
+"""HTTP matters that all operations share: authentication, bodies, paging, problem documents."""

@@ -1,0 +1,1 @@
+"""Teams, permissions, API tokens and sign-ins."""

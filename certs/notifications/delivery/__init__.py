@@ -1,0 +1,1 @@
+"""How notices leave the portal: by mail and by webhook."""

@@ -1,0 +1,1 @@
+"""Compare the tables with the audit log, one module for each kind of row."""

@@ -1,0 +1,126 @@
+"""What the comparisons share: their result, pages in one snapshot each, and the events of a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Model, QuerySet
+
+from audit.changes import subject_of
+from audit.models import AuditEvent
+from certs.reconciliation.records.explained import Told
+from db.backend import on_postgresql
+
+PAGE = 1000
+MOST = 100  # then it is plain, and the list stays readable
+
+
+@dataclass(frozen=True, slots=True)
+class Unexplained:
+    """One state without its event, or one event without its state."""
+
+    kind: str
+    name: str
+    problem: str
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What was compared, by kind, and the first problems."""
+
+    compared: Counter[str] = field(default_factory=Counter)
+    problems: list[Unexplained] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, kind: str, name: str, problem: str) -> None:
+        self.total += 1
+        if len(self.problems) < MOST:
+            self.problems.append(Unexplained(kind, name, problem))
+
+    def expect(self, kind: str, name: str, what: str, *, stored: Any, told: Any) -> None:
+        """Add a problem unless what is stored is what the log says."""
+        if stored != told:
+            self.add(kind, name, but(what, stored, told))
+
+
+def but(what: str, stored: Any, told: Any) -> str:
+    """The sentence of a difference."""
+    return f"{what} is {_shown(stored)}, but the log says {_shown(told, 'no event')}"
+
+
+def _shown(value: Any, nothing: str = "none") -> str:
+    return f"({nothing})" if value is None or value == "" else str(value)
+
+
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """Read everything within as of one moment (SQLite: nobody writes in the meantime)."""
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if outermost and on_postgresql():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
+def pages(rows: QuerySet[Any], compare: Callable[[list[Any]], None]) -> None:
+    """Give the rows to `compare` page by page, in the order of their keys.
+
+    Without `select_related` for what must be there: its join would leave out a row that points at
+    nothing, which is the very row to be named.
+    """
+    last: Any = None
+    while True:
+        with one_moment():
+            after = rows if last is None else rows.filter(pk__gt=last)
+            page = list(after.order_by("pk")[:PAGE])
+            if page:
+                compare(page)
+        if len(page) < PAGE:
+            return
+        last = page[-1].pk
+
+
+def events_of(subjects: Iterable[str], types: Sequence[str]) -> dict[str, list[Told]]:
+    """Return the events of these types by subject, each in their order.
+
+    Fields that were made unreadable count as missing, so that the rows beside them are compared.
+    """
+    found: dict[str, list[Told]] = {subject: [] for subject in sorted(set(subjects))}
+    rows = AuditEvent.objects.filter(subject__in=list(found), event__in=types)
+    rows = rows.order_by("subject", "subject_seq")
+    for subject, event, data, actor, at in rows.values_list("subject", "event", "data", "actor_name", "at"):
+        found[subject].append(Told(event, data if isinstance(data, dict) else {}, actor, at))
+    return found
+
+
+def rows_named(model: type[Model], keys: Iterable[Any]) -> dict[Any, Any]:
+    """The rows of these keys that there are."""
+    return QuerySet(model).in_bulk({key for key in keys if key is not None})
+
+
+def names_over_time(rows: Iterable[Any], field_name: str, events: Sequence[str]) -> dict[Any, set[str]]:
+    """By key of recorded rows: what a field of each is, and was according to the events of its changes.
+
+    An event names a person as that person was called then.
+    """
+    given = list(rows)
+    told = events_of([subject_of(row) for row in given], events)
+    found: dict[Any, set[str]] = {}
+    for row in given:
+        names = {str(getattr(row, field_name))}
+        for one in told[subject_of(row)]:
+            value = one.data.get(field_name)
+            names.update(map(str, value) if isinstance(value, list) else () if value is None else (str(value),))
+        found[row.pk] = names
+    return found
+
+
+def accounts_over_time(rows: Iterable[Any]) -> dict[Any, set[str]]:
+    """By key of accounts: the names that each has and had."""
+    return names_over_time(rows, "username", ("user:created", "user:changed"))

@@ -1,0 +1,128 @@
+"""A person's word on a request that the policy does not allow by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from audit.events import EventType
+from audit.log import Actor, Value
+from certs.access.permissions import Authority, Permission, holds
+from certs.enums import RequestState as S
+from certs.errors import Conflict, InputRefused, NotPermitted
+from certs.models import Approval, CertificateRequest
+from certs.pipeline import start_on_commit
+from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
+from certs.requests.exposure.refused_secrets import refuse_secrets
+from certs.requests.states import Move, transition_many
+from db.clock import database_now
+from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
+
+
+def may_approve(user: Any, request: CertificateRequest) -> bool:
+    """Whether the account may decide the request now; `check_may_decide` says why not."""
+    try:
+        check_may_decide(user, request)
+    except NotPermitted:
+        return False
+    return True
+
+
+def check_may_decide(user: Any, request: CertificateRequest) -> bool:
+    """Raise NotPermitted unless the account may decide the request: an approver, and another person (PROTOCOLS 6).
+
+    Requester, drafter and submitter are compared with the approver as persons. Returns whether one person decides alone,
+    as PKI_SINGLE_OFFICER allows.
+    """
+    if not holds(user, Permission.DECIDE_REQUESTS):
+        raise NotPermitted("Only approvers decide requests.", next_step="Ask a member of the security team.")
+    others = _persons_behind(request)
+    same = any(is_same_person(user, other) for other in others)
+    unknown = [one for one in (user, *others) if not is_identified(one)]
+    if not same and not unknown:
+        return False
+    if one_person_is_enough():
+        return True
+    if same:
+        raise NotPermitted("Nobody decides a request that the same person drafted, submitted or requested.", next_step=ALONE)
+    raise NotPermitted(
+        f"It is not known which person {unknown[0]} is, so nobody can tell whether two persons decide here.",
+        next_step=f"Ask an administrator to run `manage.py identify_user {unknown[0]}`.",
+    )
+
+
+def _persons_behind(request: CertificateRequest) -> list[Any]:
+    """The accounts of its requester, and of who drafted and who submitted the order of which it is a line."""
+    order = request.bulk_item.order if request.bulk_item is not None else None
+    accounts = [request.requester, *((order.requester, order.submitter) if order is not None else ())]
+    return [account for account in accounts if account is not None]
+
+
+def approve(request: CertificateRequest, *, user: Any, digest: str, comment: str = "") -> CertificateRequest:
+    """awaiting_approval -> approved, for exactly the content whose digest was shown. The chain goes on by itself."""
+    return _decide(request, user=user, digest=digest, comment=comment, granted=True)
+
+
+def reject(request: CertificateRequest, *, user: Any, digest: str, comment: str) -> CertificateRequest:
+    """awaiting_approval -> rejected; the comment is the reason that the requester reads."""
+    if not comment.strip():
+        raise InputRefused("A rejection needs a reason.", field="comment", next_step="Say what the requester should do instead.")
+    return _decide(request, user=user, digest=digest, comment=comment, granted=False)
+
+
+def _decide(request: CertificateRequest, *, user: Any, digest: str, comment: str, granted: bool) -> CertificateRequest:
+    check_may_decide(user, request)
+    # before the transaction: the refusal would roll back its own record
+    actor = Actor("user", user.get_username())
+    refuse_secrets(comment, actor=actor, team=request.team.slug, field="comment")
+    return _record_decision(request, user=user, digest=digest, comment=comment, granted=granted)
+
+
+@transaction.atomic
+def _record_decision(request: CertificateRequest, *, user: Any, digest: str, comment: str, granted: bool) -> CertificateRequest:
+    request = CertificateRequest.objects.select_for_update(of=("self",)).select_related("requester", "team").get(pk=request.pk)
+    alone = check_may_decide(user, request)
+    if request.digest != digest:
+        raise Conflict("What you were shown is not this request's content.", next_step="Open the page again and decide on what it shows.")
+    if request.state != S.AWAITING_APPROVAL:
+        raise Conflict(f"{request.public_id} does not wait for approval any more (it is {request.state}).")
+    left = requesters_who_left([request])
+    if granted and left:
+        raise Conflict(f"{left[request.pk]}, so an approval has no effect.", next_step=f"Reject it. {ASK_A_MEMBER}")
+    now, actor = database_now(), Actor("user", user.get_username())
+    if granted and request.validity.days_left(now) < 1:
+        raise Conflict(
+            f"The end date of {request.public_id}, {request.not_after}, is over, or almost over.",
+            field="not_after",
+            next_step="Reject it with that reason; the requester can ask again with a later end date.",
+        )
+    data: dict[str, Value] = {"digest": digest, "approver": user.get_username()} | ({"single_officer": True} if alone else {})
+    Approval.objects.create(request=request, approver=user, digest=digest, granted=granted, comment=comment[:500], decided_at=now)
+    event = EventType.REQUEST_APPROVED if granted else EventType.REQUEST_REJECTED
+    fields = {} if granted else {"error": f"Rejected by {user.get_username()}: {comment}"[:1000]}
+    move = Move(request, (S.APPROVED if granted else S.REJECTED,), ((event, data),), fields)
+    transition_many([move], source=S.AWAITING_APPROVAL, actor=actor, now=now)
+    if granted:
+        start_on_commit([request.pk], at=S.APPROVED)
+    return request
+
+
+@transaction.atomic
+def cancel(request: CertificateRequest, *, authority: Authority) -> CertificateRequest:
+    """End a request that has no certificate yet. What an attempt under way brings home is revoked by the reaper.
+
+    Raises NotFound, NotPermitted; Conflict for a request that has a certificate or has ended.
+    """
+    authority.check_may_act(request)
+    request = CertificateRequest.objects.select_for_update().get(pk=request.pk)
+    state = S(request.state)
+    if state not in (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED):
+        raise Conflict(f"{request.public_id} cannot be cancelled any more (it is {state}).")
+    transition_many(
+        [Move(request, (S.CANCELLED,), ((EventType.REQUEST_CANCELLED, {"state": str(state)}),), {"held_since": None, "error": ""})],
+        source=state,
+        actor=authority.actor,
+        now=database_now(),
+    )
+    return request

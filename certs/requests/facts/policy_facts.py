@@ -1,0 +1,154 @@
+"""What the policy engine is told about requests: facts read now, for a whole batch at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+
+from certs.enums import RequestState
+from certs.models import CertificateRequest, Team
+from certs.requests.facts.domain_ownership import domains_query, requesters_for
+from certs.requests.facts.duplicates import FirstAsked, Waiting, content_of, living_duplicates, one_at_a_time, requests_under_way
+from certs.requests.facts.key_use import UNUSED, KeyUse, key_use
+from certs.spec import CertificateSpec
+from db.sql import Query, ask
+from keys.spec import KeyFacts
+from policy.engine import Decision, Outcome, evaluate
+from policy.facts import RequesterFacts, RequestFacts
+from policy.models import PolicyVersion
+from policy.publishing import version_found, version_query
+from policy.rules.names import Duplicates
+from policy.rules.ruleset import RuleSet
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request's policy-relevant content, whether it is a row yet or not."""
+
+    spec: CertificateSpec
+    team: Team
+    renewal: bool = False
+    key_reused: bool = False
+    spki_sha256: str = ""  # of the key that is used again
+    judged_first: bool = False  # a request that the policy has not let pass yet
+    request_id: int | None = None
+    called: str = "another line"  # how people call it
+
+
+def asked_by(request: CertificateRequest) -> Asked:
+    spec = CertificateSpec(
+        common_name=request.common_name,
+        dns_names=tuple(request.dns_names),
+        ip_addresses=tuple(request.ip_addresses),
+        key=request.key_type,
+        validity_days=request.validity_days,
+        not_after=request.not_after,
+        profile=request.profile,
+        csr_der=b"" if request.csr_brought else None,
+    )
+    return Asked(
+        spec,
+        request.team,
+        renewal=request.renewed_from_id is not None,
+        key_reused=request.key_reused,
+        spki_sha256=request.spki_sha256 if request.key_reused else "",
+        judged_first=request.state == RequestState.SUBMITTED,
+        request_id=request.pk,
+        called=f"request {request.public_id}",
+    )
+
+
+def facts_queries(asked: Sequence[tuple[CertificateSpec, Team]], at: datetime | None = None) -> tuple[Query, Query, Query]:
+    """What `evaluate_many` reads first, for who asks more than that in one `db.sql.ask`."""
+    return version_query(settings.PKI_DEFAULT_POLICY, at), domains_query(asked), ("SELECT name, ekus FROM policy_profile", [])
+
+
+def evaluate_many(
+    asked: Sequence[Asked], *, at: datetime, asked_before: FirstAsked | None = None, read: Sequence[Sequence[Any]] | None = None
+) -> tuple[PolicyVersion, list[Decision]]:
+    """Evaluate under the version in force at `at`, with ownership of domains as it is now.
+
+    `asked_before`: what earlier parts of the same order asked for, where the policy wants to know; this part is added to it.
+    `read`: what `facts_queries` answered in this transaction.
+    """
+    owned = [(one.spec, one.team) for one in asked]
+    in_force, domains, profiles = read or ask(*facts_queries(owned, at))
+    version = version_found(in_force, settings.PKI_DEFAULT_POLICY)
+    ruleset = version.ruleset
+    requesters = requesters_for(owned, domains)
+    ekus = {name: tuple(json.loads(known) if isinstance(known, str) else known) for name, known in profiles}
+    uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
+    facts = [request_facts(one, ekus.get(one.spec.profile, ()), at=at, use=uses.get(one.spki_sha256, UNUSED)) for one in asked]
+    if _twins_matter(ruleset):
+        return version, _evaluate_in_turn(ruleset, asked, facts, requesters, {} if asked_before is None else asked_before, at)
+    return version, [evaluate(ruleset, one, requester, on=at.date()) for one, requester in zip(facts, requesters, strict=True)]
+
+
+def _twins_matter(ruleset: RuleSet) -> bool:
+    """Duplicates are looked for only where the policy does not allow a second certificate anyway."""
+    rule = ruleset.rule(Duplicates)
+    return rule is not None and rule.inventory != "allow"
+
+
+def _evaluate_in_turn(
+    ruleset: RuleSet,
+    asked: Sequence[Asked],
+    facts: Sequence[RequestFacts],
+    requesters: Sequence[RequesterFacts],
+    first: FirstAsked,
+    at: datetime,
+) -> list[Decision]:
+    """One after another, for of several that ask for the same only the first that is not refused may have it. Never a renewal."""
+    contents = [content_of(one.spec, one.team) for one in asked]
+    if any(one.request_id is not None for one in asked):
+        one_at_a_time(contents)
+    fresh = {content for one, content in zip(asked, contents, strict=True) if not one.renewal}
+    living = living_duplicates(fresh, at=at)
+    under_way, passed = requests_under_way(fresh, judged={one.request_id for one in asked if one.request_id is not None})
+    decisions = []
+    for one, content, fact, requester in zip(asked, contents, facts, requesters, strict=True):
+        if not one.renewal:
+            twin = first.get(content, "") or _earlier(under_way.get(content), passed.get(content), one)
+            fact = replace(fact, duplicate_of=living.get(content, ""), also_asked_by=twin)  # noqa: PLW2901 - the same fact, completed
+        decision = evaluate(ruleset, fact, requester, on=at.date())
+        if not one.renewal and decision.outcome is not Outcome.DENY:
+            first.setdefault(content, one.called)
+        decisions.append(decision)
+    return decisions
+
+
+def _earlier(other: Waiting | None, passed: Waiting | None, one: Asked) -> str:
+    """Of two requests the older one has it, so that neither refuses the other; but one that is judged for the first time comes too
+    late when another has passed, for that may be on its way to the CA.
+    """
+    if passed is not None and one.judged_first:
+        return f"request {passed[1]}"
+    if other is None or (one.request_id is not None and one.request_id < other[0]):
+        return ""
+    return f"request {other[1]}"
+
+
+def request_facts(asked: Asked, ekus: tuple[str, ...], *, at: datetime, use: KeyUse = UNUSED) -> RequestFacts:
+    """What the policy engine judges. `at`: the time of the evaluation, from which the days to an end date are counted."""
+    spec, key = asked.spec, KeyFacts.from_name(asked.spec.key)
+    return RequestFacts(
+        profile=spec.profile,
+        common_name=spec.common_name,
+        dns_names=spec.dns_names,
+        ip_addresses=spec.ip_addresses,
+        key_family=key.family,
+        key_bits=key.bits,
+        validity_days=spec.validity.days_left(at),
+        not_after=spec.not_after,
+        ekus=ekus,
+        renewal=asked.renewal,
+        key_reused=asked.key_reused,
+        csr_brought=spec.csr_der is not None,
+        key_age_days=use.age_days,
+        key_certificates=use.certificates,
+    )

@@ -1,0 +1,1 @@
+"""Pages of the signed-in person: sign-in, tokens, mails and webhooks."""

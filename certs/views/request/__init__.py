@@ -1,0 +1,1 @@
+"""Pages of requests: the request form, the plan, the list and the progress of one request."""

@@ -1,0 +1,143 @@
+"""Requests: the list, one request with its steps live, and what people may do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+from zlib import crc32
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from audit.models import AuditEvent
+from certs.ca.lifetime import ending_of
+from certs.enums import RequestState as S
+from certs.errors import Conflict
+from certs.inventory import page_of, search_requests, state_of
+from certs.models import Certificate, CertificateRequest, PolicyEvaluation
+from certs.requests.approvals import approval
+from certs.requests.approvals.requesters import requesters_who_left
+from certs.requests.representation import is_settled
+from certs.requests.waiting import resume as resume_request
+from certs.requests.waiting_reasons import waiting_reason
+from certs.views.access import authority_of, page
+from certs.views.request.timeline import timeline
+from db.clock import database_now
+
+UNSIGNED = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
+CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED)
+
+
+@page
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    text, state = request.GET.get("q", "").strip()[:253], request.GET.get("state", "")
+    before = request.GET.get("before", "0")
+    found = page_of(
+        search_requests(request.user, text=text, state=state if state in list(S) else ""), before=int(before) if before.isdecimal() else 0
+    )
+    states = [(s.value, s.value.replace("_", " ")) for s in S]
+    return render(request, "portal/requests.html", {"page": found, "q": text, "state": state, "states": states})
+
+
+def _mine(request: HttpRequest, public_id: str) -> CertificateRequest:
+    rows = CertificateRequest.objects.visible_to(request.user).select_related("team", "requester", "issuer", "key")
+    row = rows.filter(public_id=public_id).first()
+    if row is None:
+        raise Http404
+    return row
+
+
+def _last_event(public_id: str) -> int:
+    """Rises with everything that happens to a request, for everything is an event."""
+    events = AuditEvent.objects.filter(subject=f"request:{public_id}").order_by("-subject_seq")
+    return events.values_list("subject_seq", flat=True).first() or 0
+
+
+def _version(last_event: int, why: str) -> str:
+    """Of the page: it changes with each event, and with the reason to wait, which has none."""
+    return f"{last_event}{crc32(why.encode()):010d}"
+
+
+def _context(request: HttpRequest, row: CertificateRequest, version: str, why: str) -> dict[str, Any]:
+    events = list(AuditEvent.objects.filter(subject=row.subject).order_by("subject_seq"))
+    evaluation = PolicyEvaluation.objects.filter(request=row).order_by("-pk").first()
+    authority = authority_of(request)
+    certificate = Certificate.objects.select_related("issuer").filter(request=row).first() if row.state == S.COMPLETED else None
+    return {
+        "row": row,
+        "version": version,
+        "why": why,
+        "every": _every(row),
+        "steps": timeline(row, events),
+        "events": events,
+        "certificate": certificate,
+        # A request stays completed whatever becomes of its certificate.
+        "certificate_state": state_of(certificate, database_now()) if certificate else "",
+        "evaluation": evaluation,
+        "ending": ending_of(row.issuer, row.validity, now=database_now()) if row.state in UNSIGNED else None,
+        "decided_alone": any(event.data.get("single_officer") for event in events),
+        "requester_left": requesters_who_left([row]).get(row.pk, "") if row.state == S.AWAITING_APPROVAL else "",
+        "may_approve": row.state == S.AWAITING_APPROVAL and approval.may_approve(request.user, row),
+        "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED) and authority.may_operate(row),
+        "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),
+    }
+
+
+def _every(row: CertificateRequest) -> str:
+    """How often the page asks: seldom while it waits for a person or an outage, never once nothing more can happen."""
+    if row.state == S.AWAITING_APPROVAL or row.held_since is not None:
+        return "5s"
+    return "" if is_settled(row) else "1s"
+
+
+@page
+@require_safe
+def detail(request: HttpRequest, public_id: str) -> HttpResponse:
+    last_event = _last_event(public_id)  # read before the row, so that no change between the two is missed
+    row = _mine(request, public_id)
+    why = waiting_reason(row)
+    return render(request, "portal/request.html", _context(request, row, _version(last_event, why), why))
+
+
+@page
+@require_safe
+def steps(request: HttpRequest, public_id: str) -> HttpResponse:
+    """What of the page changed since `seen`; nothing (204) when nothing did, so that no focus and no half-typed comment is lost."""
+    last_event = _last_event(public_id)
+    row = _mine(request, public_id)
+    why = waiting_reason(row)
+    version = _version(last_event, why)
+    if request.GET.get("seen") == version:
+        return HttpResponse(status=204)
+    return render(request, "portal/request_moved.html", _context(request, row, version, why))
+
+
+@page
+@require_POST
+def resume(request: HttpRequest, public_id: str) -> HttpResponse:
+    row = _mine(request, public_id)
+    authority_of(request).check_may_operate(row)
+    if not row.resume_id:
+        raise Conflict(f"{row.public_id} does not wait to be resumed.", next_step="Look at its page: nothing is left to do there.")
+    resume_request(row.resume_id, authority=authority_of(request))
+    messages.success(request, "It goes on from where it stopped.")
+    return redirect("request", public_id)
+
+
+@page
+@require_POST
+def decide(request: HttpRequest, public_id: str) -> HttpResponse:
+    row = _mine(request, public_id)
+    act = approval.approve if request.POST.get("decision") == "approve" else approval.reject
+    act(row, user=request.user, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", ""))
+    return redirect("request", public_id)
+
+
+@page
+@require_POST
+def cancel(request: HttpRequest, public_id: str) -> HttpResponse:
+    row = _mine(request, public_id)
+    approval.cancel(row, authority=authority_of(request))
+    return redirect("request", public_id)

@@ -1,0 +1,1 @@
+"""Security pages: alerts, machinery, register and compliance reports."""

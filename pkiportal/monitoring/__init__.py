@@ -1,0 +1,1 @@
+"""For the operator's monitoring: liveness, readiness, metrics and the missed-run alarm."""

@@ -1,0 +1,1 @@
+"""Processes of the portal: workers, beat, the embedded server, and the output of commands."""

@@ -1,0 +1,57 @@
+"""What a management command reports when a part of the portal is away: one line, no traceback."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from django.db import ProgrammingError
+from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
+
+from certs.api.http.failures import is_outage
+from certs.ca.base import CAUnreachable
+from certs.errors import PortalError
+from keys.errors import KeyBackendError
+
+_AGAIN = "then run the command again."
+_DATABASE = f"See that it runs and that DATABASE_URL is right; {_AGAIN} If this is a new installation, run `manage.py bootstrap` first."
+
+
+def outage_of(exc: BaseException) -> tuple[str, str] | None:
+    """Return what is away and the next step; None for a fault of the command itself.
+
+    Only the first line of a database's or broker's error is used: the others quote statements.
+    """
+    cause = str(exc).partition("\n")[0][:200]
+    match exc:
+        case KeyBackendError():
+            return str(exc), exc.next_step or f"See that the key backend works; {_AGAIN}"
+        case PortalError():
+            return exc.message, exc.next_step or "The log of the portal has more."
+        case CAUnreachable():
+            return f"The CA cannot be used: {exc}.", f"See that the CA works; {_AGAIN}"
+        case BrokerError() | RedisError():
+            return (
+                f"The message broker cannot be used: {cause}.",
+                f"See that Redis runs and that its URL is right; {_AGAIN}",
+            )
+        case ProgrammingError():  # no tables yet
+            return f"The database cannot be used: {cause}.", _DATABASE
+    return (f"The database cannot be used: {cause}.", _DATABASE) if is_outage(exc) else None
+
+
+def report_outage(exc: BaseException, *, as_json: bool) -> bool:
+    """Print the outage: one JSON object on standard output, or one line on standard error. Returns
+    False, and prints nothing, for a fault of the command itself.
+    """
+    found = outage_of(exc)
+    if found is None:
+        return False
+    error, next_step = found
+    if as_json:
+        answer = {"success": False, "error": error, "next_step": next_step}
+        sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stderr.write(f"{error} {next_step}\n")
+    return True
