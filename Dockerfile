@@ -17,4 +17,4 @@ COPY static/ static/
 RUN groupadd --system --gid 10001 portal && useradd --system --uid 10001 --gid 10001 portal && mkdir -p /srv/static /srv/audit && chown portal /srv/static /srv/audit
 USER portal
 EXPOSE 8000
-CMD ["gunicorn", "pkiportal.wsgi:application", "--bind", "0.0.0.0:8000", "--worker-class", "pkiportal.even_worker.EvenWorker", "--workers", "2", "--threads", "8", "--keep-alive", "65"]
+CMD ["gunicorn", "pkiportal.wsgi:application", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--workers", "2", "--threads", "8", "--keep-alive", "65"]

@@ -63,7 +63,7 @@ def web_server(application: str = "pkiportal.wsgi:application", *, processes: in
         "-w",
         str(processes),
         "-k",
-        "pkiportal.even_worker.EvenWorker",
+        "gthread",
         "--threads",
         str(THREADS),
         "--log-level",
