@@ -1,13 +1,11 @@
-"""A certificate's parts, each decoded once however many checks look at it. Pure.
+"""A certificate's parts, each decoded once for all checks of one reader. Pure.
 
-What the own CA signs is looked at twice: by the linter before it is signed, and by the verification of what came back. Both
-judge for themselves, but bytes that are the same need not be decoded twice.
+The linter reads what is about to be signed, the verifier what a CA returned: each for itself, so that
+neither relies on what the other has read.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +15,6 @@ from cryptography.x509.oid import NameOID
 
 from certs.x509.asn1.reader import inside
 
-MOST_KEPT = 512  # a batch of one CA
 _VERSION = 0xA0
 
 
@@ -51,23 +48,3 @@ class Reading:
         """The value of an extension, None where there is none."""
         extension = self.extensions.get(kind.oid)
         return extension.value if extension is not None else None
-
-
-_kept: OrderedDict[bytes, Reading] = OrderedDict()
-_lock = threading.Lock()
-
-
-def keep(reading: Reading) -> Reading:
-    """Remember a reading until its signed certificate comes back."""
-    with _lock:
-        _kept[reading.tbs] = reading
-        while len(_kept) > MOST_KEPT:
-            _kept.popitem(last=False)
-    return reading
-
-
-def reading_of(certificate: x509.Certificate, tbs: bytes) -> tuple[Reading, bool]:
-    """The reading of its TBSCertificate, and whether it is one that was remembered."""
-    with _lock:
-        kept = _kept.pop(tbs, None)
-    return kept or Reading(certificate, tbs), kept is not None

@@ -10,7 +10,7 @@ from functools import lru_cache
 from cryptography import x509
 
 from certs.x509.asn1.reader import key_identifier
-from certs.x509.certificate.decoded import Reading, keep
+from certs.x509.certificate.decoded import Reading
 from certs.x509.certificate.profiles import EKU_NAMES, EKU_OIDS
 from certs.x509.certificate.tbs import UnsignedCertificate, assemble
 from certs.x509.dns_names import is_dns_name
@@ -24,7 +24,7 @@ SMALLEST_RSA = 2048
 
 def lint(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -> list[str]:
     """Every defect found; an empty list lets the TBS be signed."""
-    read = keep(Reading(x509.load_der_x509_certificate(assemble(unsigned, b"\x00")), unsigned.tbs))
+    read = Reading(x509.load_der_x509_certificate(assemble(unsigned, b"\x00")), unsigned.tbs)
     parts = _parts(issuer)
     return [
         *_serial(read.serial_number),

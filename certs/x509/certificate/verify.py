@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from certs.errors import SignerMismatch
-from certs.x509.asn1.reader import SEQUENCE, inside
-from certs.x509.asn1.writer import bit_string, tlv
-from certs.x509.certificate.decoded import Reading, reading_of
+from certs.x509.asn1.reader import inside
+from certs.x509.certificate.decoded import Reading
 from certs.x509.certificate.profiles import EKU_NAMES
 from db.tolerance import CLOCK_TOLERANCE
 from keys.interruptions import INTERRUPTIONS
@@ -70,10 +69,8 @@ def verify_issued(
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
         tbs, algorithm, _ = inside(certificate_der)
-        read, linted = reading_of(certificate, tbs)
-        # A TBS that was linted here was written here, in DER: only what stands around it can be in another form.
-        same = tlv(SEQUENCE, tbs, algorithm, bit_string(certificate.signature)) if linted else certificate.public_bytes(Encoding.DER)
-        if same != certificate_der:
+        read = Reading(certificate, tbs)
+        if certificate.public_bytes(Encoding.DER) != certificate_der:
             raise ValueError("not the DER that was sent")  # noqa: TRY301 - the fence below is for this too
         facts = _facts(read, certificate_der, expectation.spki_sha256)
     except INTERRUPTIONS:
