@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from certs.enums import RefusalClass
 from certs.errors import CSRRefused
 from certs.language.secret_scan import find_secret
-from certs.x509.csr.private_keys import find_exposed_keys, holds_secret
+from certs.x509.csr.private_keys import find_exposed_keys, find_private_key
 
 ADVICE = "Treat it as exposed and replace it, take it out and upload again. Nobody at the portal ever needs a private key or token."
 # The scanners look at so much at a time; windows overlap by more than any key is long, so none hides at a seam.
@@ -23,8 +23,8 @@ def refuse_secrets(text: str) -> None:
     """For text that nothing else looks through. Raises CSRRefused(secret_pasted) for the whole upload, without a word of the text."""
     for window in _windows(text):
         octets = window.encode("utf-8", "replace")
-        if holds_secret(octets):
-            raise secret_in_upload("private key", find_exposed_keys(octets))
+        if found := find_private_key(octets):
+            raise secret_in_upload(found.kind, find_exposed_keys(octets))
     refuse_secrets_around_requests(text)
 
 
@@ -39,8 +39,8 @@ def refuse_secrets_around_requests(text: str) -> None:
 
 def refuse_secret_bytes(data: bytes) -> None:
     """Key files and keystores, in text or binary. Raises CSRRefused(secret_pasted)."""
-    if holds_secret(data):
-        raise secret_in_upload("private key", find_exposed_keys(data))
+    if found := find_private_key(data):
+        raise secret_in_upload(found.kind, find_exposed_keys(data))
 
 
 def secret_in_upload(kind: str, exposed_keys: tuple[str, ...] = ()) -> CSRRefused:

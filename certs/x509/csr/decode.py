@@ -16,7 +16,7 @@ from certs.errors import CSRRefused
 from certs.x509.asn1.reader import NotDER, length_of
 from certs.x509.csr.mending import mend
 from certs.x509.csr.other_objects import JWK, SPKAC, SSH_PUBLIC_KEY, OtherObject, by_label, recognised
-from certs.x509.csr.private_keys import find_exposed_keys, holds_secret
+from certs.x509.csr.private_keys import find_exposed_keys, find_private_key
 
 CSR_LABELS = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}
 _WHOLE = "It was damaged on its way: copy or send it again, whole, as the tool wrote it, from its BEGIN line to its END line."
@@ -26,7 +26,8 @@ REPLACE_KEY = "Treat that key as exposed and make a new one; send only the CSR. 
 _BLOCK = re.compile(rb"-----BEGIN ([^\r\n]*?)-----(.*?)-----END ([^\r\n]*?)-----", re.DOTALL)
 _BEGIN, _END = re.compile(rb"-----BEGIN ([^\r\n]*?)-----"), re.compile(rb"-----END ([^\r\n]*?)-----")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
-_SSH_PUBLIC = re.compile(rb"^\s*(\S+ )?(ssh-(rsa|dss|ed25519)|ecdsa-sha2-\S+|sk-(ssh|ecdsa)\S+) AAAA", re.MULTILINE)
+# Blanks only, no line ends: `^\s*` costs the square of the number of empty lines.
+_SSH_PUBLIC = re.compile(rb"^[ \t]*(\S+ )?(ssh-(rsa|dss|ed25519)|ecdsa-sha2-\S+|sk-(ssh|ecdsa)\S+) AAAA", re.MULTILINE)
 _SSH2_PUBLIC = b"BEGIN SSH2 PUBLIC KEY"
 _MOST_BLOCKS = 100  # more BEGIN lines than anybody pastes; matching ends to them takes time
 _TYPOGRAPHIC = re.compile("[\u2010-\u2015\u2212]{2,}\\s*(?:BEGIN|END) ")
@@ -76,7 +77,7 @@ def _from_der(data: bytes) -> Unpacked:
 
 def refuse_secret(data: bytes) -> None:
     """Private keys, whatever else is pasted with them and however broken they are. Raises CSRRefused(secret_pasted)."""
-    if holds_secret(data):
+    if find_private_key(data) is not None:
         raise CSRRefused(
             R.SECRET_PASTED, "A private key was pasted in place of a CSR.", next_step=REPLACE_KEY, exposed_keys=find_exposed_keys(data)
         )

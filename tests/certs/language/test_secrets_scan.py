@@ -16,7 +16,11 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509.oid import NameOID
 
+from certs.enums import RefusalClass
+from certs.errors import CSRRefused
 from certs.language.secret_scan import find_secret
+from certs.x509.csr.gate import read_csr
+from tests.certs.x509.test_pasted_secrets import SECRETS
 
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 RSA_KEY = rsa.generate_private_key(65537, 2048)
@@ -129,6 +133,24 @@ def test_disguised_secret_is_found(disguise: str) -> None:
     assert find_secret(DISGUISED[disguise]) is not None
 
 
+KEYS = ["base64 of PEM", "Kubernetes", "URL-safe", "behind a long name", "hexadecimal", "hexadecimal with colons", "PKCS#12"]
+
+
+@pytest.mark.parametrize("disguise", KEYS)
+def test_disguised_key_in_place_of_a_csr_is_refused_as_a_secret(disguise: str) -> None:
+    with pytest.raises(CSRRefused) as caught:
+        read_csr(DISGUISED[disguise].encode(), domains=("example.test",))
+    assert caught.value.refusal is RefusalClass.SECRET_PASTED
+
+
+AS_TEXT = sorted(kind for kind, (data, _) in SECRETS.items() if data.isascii() or kind == "with typographic dashes")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in AS_TEXT if kind != "inside an attribute, in base64"])
+def test_key_pasted_in_place_of_a_csr_is_found_in_any_text(kind: str) -> None:
+    assert find_secret(SECRETS[kind][0].decode()) is not None
+
+
 HARMLESS = [
     "",
     "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity",
@@ -148,6 +170,10 @@ HARMLESS = [
     "the password is required at the next sign-in",
     "token: the one of the CI server, secret: none",
     "100%25 of api.example.com",
+    "begin with a new private key",
+    "End of the private key's life: renew it",
+    "certificate for the front-end private key",
+    "FRONT-END PRIVATE KEY",
     json.dumps({"kty": "EC", "crv": "P-256", "x": "a" * 43, "y": "b" * 43}),
 ]
 

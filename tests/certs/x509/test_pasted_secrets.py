@@ -160,8 +160,27 @@ def test_public_key_is_another_object_and_no_secret(data: bytes) -> None:
         b"\x30\x83\x0d\xbb\xa0\x06\x83\x0d\xbb\x9b" + b"\x81" * 900_000,
         b" " * 1_000_000 + b"x",
         b"A\n" * 400_000,
+        b"-" * 900_000 + b"private key",
+        b"\n" * 900_000 + b"private key",
+        b"--begin " * 100_000 + b"private key",
+        b"30" * 400_000,
     ],
-    ids=["begins", "csr begins", "open begins", "base64", "key heads", "json", "brackets", "endless identifier", "spaces", "lines"],
+    ids=[
+        "begins",
+        "csr begins",
+        "open begins",
+        "base64",
+        "key heads",
+        "json",
+        "brackets",
+        "endless identifier",
+        "spaces",
+        "lines",
+        "dashes",
+        "line ends",
+        "labels",
+        "hexadecimal",
+    ],
 )
 def test_large_paste_is_answered_in_time(data: bytes) -> None:
     began = time.perf_counter()
