@@ -91,14 +91,13 @@ def _close_connections() -> None:
 
 def _forget_what_is_cached() -> None:
     """What this process and the queues remember is of another copy of the database."""
-    from certs.api.http.auth import forget_tokens  # noqa: PLC0415 - after setup
-    from certs.ca.registry import forget_clients  # noqa: PLC0415
+    from certs.ca.registry import forget_clients  # noqa: PLC0415 - after setup
     from certs.status.ocsp.respond import forget_answers  # noqa: PLC0415
     from certs.status.ocsp.signers import forget_signers  # noqa: PLC0415
     from keys.registry import forget_backends  # noqa: PLC0415
     from pkiportal.celery import app  # noqa: PLC0415
 
-    for forget in (forget_tokens, forget_clients, forget_backends, forget_signers, forget_answers):
+    for forget in (forget_clients, forget_backends, forget_signers, forget_answers):
         forget()
     app.control.purge()
 

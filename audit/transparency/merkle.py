@@ -1,4 +1,4 @@
-"""Merkle trees of RFC 9162 section 2.1 with SHA-256: hashes, roots, proofs, and a tree that grows at its right edge. Pure.
+"""Merkle trees of RFC 9162 section 2.1 with SHA-256: hashes, roots, inclusion proofs, and a tree that grows at its right edge. Pure.
 
 Only `CompactRange` keeps state: the roots of the perfect subtrees that a tree of n leaves falls into, at most log2(n) + 1 of them.
 """
@@ -107,58 +107,6 @@ def verify_inclusion(*, leaf: bytes, index: int, size: int, proof: Sequence[byte
         position, last = position >> 1, last >> 1
     if last != 0 or node != root:
         raise ProofRefused("The inclusion proof does not lead to the root.")
-
-
-def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
-    """PROOF(old_size, leaves), RFC 9162 2.1.4.1: that the first `old_size` leaves are the beginning of this tree."""
-    if not 0 < old_size <= len(leaves):
-        raise ProofRefused(f"A tree of {len(leaves)} has no earlier tree of {old_size}.")
-    proof: list[bytes] = []
-    start, end, whole = 0, len(leaves), True
-    while old_size - start < end - start:
-        middle = start + _split(end - start)
-        if old_size <= middle:
-            proof.append(root_of(leaves[middle:end]))
-            end = middle
-        else:
-            proof.append(root_of(leaves[start:middle]))
-            start, whole = middle, False
-    if not whole:
-        proof.append(root_of(leaves[start:end]))
-    return proof[::-1]
-
-
-def verify_consistency(  # noqa: C901 - step for step as the RFC tells it
-    *, old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]
-) -> None:
-    """RFC 9162 2.1.4.2: raise `ProofRefused` unless the tree of `size` leaves begins with the tree of `old_size`."""
-    if not 0 < old_size <= size:
-        raise ProofRefused(f"A tree of {size} has no earlier tree of {old_size}.")
-    if old_size == size:
-        if proof or old_root != root:
-            raise ProofRefused("Two trees of one size have different roots.")
-        return
-    path = list(proof)
-    if old_size.bit_count() == 1:
-        path.insert(0, old_root)
-    if not path:
-        raise ProofRefused("The consistency proof is empty.")
-    position, last = old_size - 1, size - 1
-    while position & 1:
-        position, last = position >> 1, last >> 1
-    old_node = new_node = path[0]
-    for step in path[1:]:
-        if last == 0:
-            raise ProofRefused("The consistency proof is too long.")
-        if position & 1 or position == last:
-            old_node, new_node = node_hash(step, old_node), node_hash(step, new_node)
-            while position and not position & 1:
-                position, last = position >> 1, last >> 1
-        else:
-            new_node = node_hash(new_node, step)
-        position, last = position >> 1, last >> 1
-    if last != 0 or old_node != old_root or new_node != root:
-        raise ProofRefused("The consistency proof does not lead to both roots.")
 
 
 def _split(size: int) -> int:

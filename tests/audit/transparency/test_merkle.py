@@ -13,12 +13,10 @@ from audit.transparency.merkle import (
     EMPTY_ROOT,
     CompactRange,
     ProofRefused,
-    consistency_proof,
     inclusion_proof,
     leaf_hash,
     node_hash,
     root_of,
-    verify_consistency,
     verify_inclusion,
 )
 
@@ -113,28 +111,6 @@ def test_inclusion_proof_holds_for_its_leaf_alone(size: int, data: st.DataObject
             verify_inclusion(**{**right, **wrong})
 
 
-@given(SIZES, st.data())
-def test_consistency_proof_holds_for_its_trees_alone(size: int, data: st.DataObject) -> None:
-    leaves = some_leaves(size)
-    old_size = data.draw(st.integers(1, size))
-    proof, old_root, root = consistency_proof(leaves, old_size), naive_root(leaves[:old_size]), naive_root(leaves)
-    verify_consistency(old_size=old_size, old_root=old_root, size=size, root=root, proof=proof)
-    right: dict[str, Any] = {"old_size": old_size, "old_root": old_root, "size": size, "root": root, "proof": proof}
-    wrongs: list[dict[str, Any]] = [
-        {"old_root": leaf_hash(b"other")},
-        {"root": leaf_hash(b"other")},
-        {"proof": [*proof, bytes(32)]},
-        {"old_size": size + 1},
-    ]
-    if proof:
-        wrongs.append({"proof": proof[:-1]})
-    for wrong in wrongs:
-        with pytest.raises(ProofRefused):
-            verify_consistency(**{**right, **wrong})
-
-
 def test_proofs_of_what_is_not_there_are_refused() -> None:
     with pytest.raises(ProofRefused):
         inclusion_proof(LEAVES, 8)
-    with pytest.raises(ProofRefused):
-        consistency_proof(LEAVES, 0)

@@ -16,7 +16,6 @@ from django.contrib.auth import get_user_model
 
 from certs import tasks
 from certs.access.api_tokens import create_token
-from certs.api.http.auth import forget_tokens
 from certs.ca.base import Issued, Order, Pending
 from certs.ca.registry import get_ca_client
 from certs.enums import RequestState as S
@@ -213,7 +212,6 @@ def test_order_for_a_remote_ca_over_the_ca_endpoint_is_left_to_the_workers_of_it
 ) -> None:
     """F6: `ca-api` asked it inside the request, beside the workers and beyond PKI_CA_PARALLEL."""
     settings.PKI_CA_API_INLINE, settings.PKI_CA_API_WAIT_SECONDS = True, 0
-    forget_tokens()
     user = get_user_model().objects.create_user("machine")
     twin_portal.team.members.add(user)
     scopes = ["certificates:issue"]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from certs.enums import RevocationReason
 from certs.errors import NotUnderstood
 from certs.language.grammar import parse
-from certs.language.spell import spell
 from certs.spec import CertificateSpec, IssuePlan, RenewPlan, RevokePlan
 from keys.spec import KeySpec
 from tests.certs.language.examples import DEFAULTS, issued, understood
+from tests.certs.language.sentences import spell
 
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
 NAME = st.builds(
