@@ -79,14 +79,15 @@ class FileSigner:
 
     def sign(self, statement: Statement) -> str:
         """The signed checkpoint; opened again with audit.pub, so that a key of another installation is noticed at once."""
-        note = sign_note(statement, self._private_key())
+        note = sign_note(statement, self.private_key())
         try:
             self.verifier().open(note)
         except NoteRefused as exc:
             raise SealingKeyUnusable("audit.key and audit.pub do not belong together. Put back the pair from a backup.") from exc
         return note
 
-    def _private_key(self) -> Ed25519PrivateKey:
+    def private_key(self) -> Ed25519PrivateKey:
+        """Raises SealingKeyUnusable."""
         try:
             key = load_pem_private_key(self.key_file.read_bytes(), password=None)
         except FileNotFoundError as exc:
@@ -121,7 +122,7 @@ def ensure_sealing_key() -> bool:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(pem)
     if not signer.public_file.exists():
-        public_key = signer._private_key().public_key()  # noqa: SLF001 - the maker of the pair
+        public_key = signer.private_key().public_key()
         _write_public(signer, Verifier(_log_name(), public_key, epoch=1))
     return made
 

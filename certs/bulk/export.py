@@ -7,15 +7,16 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 
 from audit.events import EventType
 from audit.log import Value, record
 from certs.access.permissions import Authority
-from certs.bulk.line_pages import SeenLine, Show, Teams, all_lines, lines_of_teams
+from certs.bulk.line_pages import SeenLine, Show, Teams, all_lines, line_batches, lines_of_teams
 from certs.errors import NotFound
-from certs.models import BulkOrder, Certificate
+from certs.models import BulkOrder, Certificate, CertificateBody
 from certs.uploads.formats.cells import safe_cell
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.chain import intermediates_of, root_of
@@ -35,17 +36,21 @@ def certificates_zip(order: BulkOrder, teams: Teams) -> Iterator[bytes]:
     """Each certificate in force, followed by its intermediates, in a PEM file of its own; and each root once, as
     `root.pem` (`root-2.pem`, ... of other CAs). A certificate that is revoked is not handed out.
     """
-    sink, roots = _Sink(), dict[str, Certificate]()
+    sink, roots, chains = _Sink(), dict[str, Certificate](), dict[Any, str]()
     with zipfile.ZipFile(sink, "w", compression=zipfile.ZIP_DEFLATED) as archive:
-        for line in all_lines(order, Show.ISSUED, teams=teams, bodies=True):
-            certificate = line.certificate
-            if certificate is None or certificate.status != Certificate.Status.GOOD:
-                continue
-            chain = certificate.chain.pem
-            entry = _entry(file_name(line), certificate)
-            archive.writestr(entry, pem_of(bytes(certificate.body.der)) + intermediates_of(chain))
-            roots.setdefault(root_of(chain), certificate)
-            yield from sink.taken()
+        for lines in line_batches(order, Show.ISSUED, teams=teams):
+            good = [(line, one) for line in lines if (one := line.certificate) is not None and one.status == Certificate.Status.GOOD]
+            # Bytes and chains are read apart: a certificate and its body that refer to each other would
+            # stay in memory until the garbage collector finds them.
+            bodies = CertificateBody.objects.filter(certificate__in=[one.pk for _, one in good])
+            ders = dict(bodies.values_list("certificate_id", "der"))
+            for line, certificate in good:
+                if certificate.chain_id not in chains:
+                    chains[certificate.chain_id] = certificate.chain.pem
+                pem = chains[certificate.chain_id]
+                archive.writestr(_entry(file_name(line), certificate), pem_of(bytes(ders[certificate.pk])) + intermediates_of(pem))
+                roots.setdefault(root_of(pem), certificate)
+                yield from sink.taken()
         roots.pop("", None)  # a CA that does not hand out its root
         for number, (root, certificate) in enumerate(roots.items(), start=1):
             name = f"root-{number}.pem" if number > 1 else "root.pem"

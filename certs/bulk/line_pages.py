@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -153,14 +154,19 @@ def lines_page(
     return LinePage(_seen(order, found[:size]), found[size - 1].number if len(found) > size else 0)
 
 
-def all_lines(order: BulkOrder, show: Show = Show.ALL, *, teams: Teams, bodies: bool = False) -> Iterator[SeenLine]:
-    """All of them, by number, a batch at a time: memory stays flat. `bodies`: with each certificate's bytes and chain."""
+def all_lines(order: BulkOrder, show: Show = Show.ALL, *, teams: Teams) -> Iterator[SeenLine]:
+    """Return the lines that `show` names, by number."""
+    return chain.from_iterable(line_batches(order, show, teams=teams))
+
+
+def line_batches(order: BulkOrder, show: Show, *, teams: Teams) -> Iterator[list[SeenLine]]:
+    """Return the same lines a batch at a time, so that memory stays flat."""
     after = 0
     while True:
         rows = list(lines_of_teams(order, teams).filter(_which(order, show), number__gt=after).order_by("number").defer("csr_der")[:BATCH])
         if not rows:
             return
-        yield from _seen(order, rows, bodies=bodies)
+        yield _seen(order, rows)
         after = rows[-1].number
 
 
@@ -218,14 +224,11 @@ def _behind(order: BulkOrder, column: str, number: int, *, down: bool) -> Q:
     return Q(**{f"{column}__{beyond}": value or ""}) | Q(**{column: value or "", f"number__{beyond}": number})
 
 
-def _seen(order: BulkOrder, items: Sequence[BulkItem], *, bodies: bool = False) -> list[SeenLine]:
+def _seen(order: BulkOrder, items: Sequence[BulkItem]) -> list[SeenLine]:
     made = CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items])
     requests = {row.bulk_item_id: row for row in made.select_related("key", "issuer")}
-    related = ("issuer", "team", *(("body", "chain") if bodies else ()))
     issued = [row.pk for row in requests.values() if row.state == S.COMPLETED]
-    certificates = {row.request_id: row for row in Certificate.objects.filter(request__in=issued).select_related(*related)}
-    for certificate in certificates.values() if bodies else ():  # else the two would know each other, and wait for the collector
-        certificate.body._state.fields_cache.pop("certificate", None)  # noqa: SLF001 - as the field's own descriptor does
+    certificates = {row.request_id: row for row in Certificate.objects.filter(request__in=issued).select_related("issuer", "team")}
     by_request = waiting_reasons(requests.values())
     begun = {item.number for item in items if item.pk in requests or item.outcome not in chosen_outcomes(order)}
     by_line = waiting_reasons_of_lines(order, {item.number for item in items} - begun) if order.state == BulkOrder.State.RUNNING else {}

@@ -21,6 +21,7 @@ from django.db import IntegrityError, transaction
 
 from audit.log import Actor
 from certs.access.permissions import Authority
+from certs.alone import Alone
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason
 from certs.errors import Conflict
@@ -46,7 +47,6 @@ from certs.renewal.renew import Renewal, begin_renewals, living_renewals
 from certs.requests.lineage import SCHEDULE_DOOR
 from certs.revocation.request import begin_telling, request_revocation
 from db.clock import database_now
-from keys.interruptions import INTERRUPTIONS
 from policy.engine import Outcome
 
 log = logging.getLogger(__name__)
@@ -212,22 +212,22 @@ def _check_apart(certificates: Sequence[Certificate], done: Checked, budget: Bud
     """Check a page together; or, when that fails, each certificate alone, so that one bad
     certificate stops neither the others nor the run. It is logged and alerted.
     """
-    try:
+    with Alone() as outcome:
         _check(certificates, done, budget, now=now, begin=begin)
-    except INTERRUPTIONS:
-        raise
-    except Exception as exc:
-        if len(certificates) > 1:
-            for certificate in certificates:
-                _check_apart([certificate], done, budget, now=now, begin=begin)
-            return
-        (certificate,) = certificates
-        if isinstance(exc, Conflict):  # revoked, or its key blocked, since it was read: nothing is due
-            return
-        if isinstance(exc, IntegrityError) and living_renewals([certificate.pk]):  # another caller was first
-            return
-        log.exception("%s could not be renewed", certificate.cert_id)
-        _alert_failed(certificate, exc, now=now)
+    error = outcome.error
+    if error is None:
+        return
+    if len(certificates) > 1:
+        for certificate in certificates:
+            _check_apart([certificate], done, budget, now=now, begin=begin)
+        return
+    (certificate,) = certificates
+    if isinstance(error, Conflict):  # revoked, or its key blocked, since it was read: nothing is due
+        return
+    if isinstance(error, IntegrityError) and living_renewals([certificate.pk]):  # another caller was first
+        return
+    log.error("%s could not be renewed", certificate.cert_id, exc_info=error)
+    _alert_failed(certificate, error, now=now)
 
 
 @transaction.atomic
@@ -361,24 +361,22 @@ def retire_superseded(*, now: datetime) -> int:
 def _alone(name: str, part: Callable[[Checked, datetime], None], done: Checked, *, now: datetime) -> None:
     """Run one part of the night. One that fails is logged and alerted, and stops no other."""
     cause = f"expiry:{name}"
-    try:
+    with Alone() as outcome:
         part(done, now)
-    except INTERRUPTIONS:
-        raise
-    except Exception as exc:
-        log.exception("expiry check: %s failed", name)
-        with transaction.atomic():
-            raise_alert(
-                kind="expiry_check_failed",
-                cause=cause,
-                # The error's text may quote anything, so only its type is in the mail.
-                message=f"The expiry check could not finish one of its parts ({name}): {type(exc).__name__}.",
-                next_step="The worker's log has the traceback. Run `manage.py check_expiry` when the cause is removed; "
-                "else the next night tries again.",
-                now=now,
-            )
-    else:
+    if outcome.error is None:
         close_alerts(kind="expiry_check_failed", cause=cause, now=now)
+        return
+    log.error("expiry check: %s failed", name, exc_info=outcome.error)
+    with transaction.atomic():
+        raise_alert(
+            kind="expiry_check_failed",
+            cause=cause,
+            # The error's text may quote anything, so only its type is in the mail.
+            message=f"The expiry check could not finish one of its parts ({name}): {type(outcome.error).__name__}.",
+            next_step="The worker's log has the traceback. Run `manage.py check_expiry` when the cause is removed; "
+            "else the next night tries again.",
+            now=now,
+        )
 
 
 def _retire(done: Checked, now: datetime) -> None:

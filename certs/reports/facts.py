@@ -21,13 +21,13 @@ from django.conf import settings
 from django.db.models import Count, QuerySet
 from django.db.models.functions import TruncWeek
 
+from certs.alone import Alone
 from certs.inventory import active
 from certs.inventory.filters import CertificateFilter, StateGroup
 from certs.models import Certificate, CertificateName, Revocation
 from certs.reports import machinery, persons
 from certs.reports.judging import Judge, Judged
 from certs.reports.weeks import Week, month_end
-from keys.interruptions import INTERRUPTIONS
 from keys.spec import KeyFacts
 from policy.models import PolicyVersion
 from policy.publishing import version_in_force
@@ -106,15 +106,13 @@ def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()
             expiring += judged.not_after < this_month
             if judged.not_after < horizon:
                 ends[Week.of(judged.not_after)] += 1
-            try:
+            refused_by: frozenset[str] = frozenset()
+            with Alone() as outcome:
                 refused_by = judge.failing_rules(judged)
-            except INTERRUPTIONS:
-                raise
-            except Exception:
-                log.exception("certificate %d cannot be judged", pk)
+            if outcome.error is not None:
+                log.error("certificate %d cannot be judged", pk, exc_info=outcome.error)
                 broken.append(pk)
-                continue
-            if refused_by:
+            elif refused_by:
                 failing[pk] = judged, refused_by
         certificates = _rows([*failing, *broken])
         unjudged += [certificates[pk] for pk in broken]

@@ -13,12 +13,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models, transaction
 from django.db.models import F, Q
 
+from certs.alone import Alone
 from certs.ca.base import CAClient, CAUnreachable
 from certs.ca.registry import get_ca_client
 from certs.models import Issuer
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
 from db.clock import database_now
-from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -109,16 +109,14 @@ def run_parts(parts: Iterable[tuple[str, Callable[[Turn], int]]], turn: Turn) ->
     told: dict[str, int | str] = {}
     for name, part in parts:
         turn.start_part()
-        try:
+        with Alone() as outcome:
             told[name] = part(turn)
-        except INTERRUPTIONS:
-            raise
-        except Exception as exc:
-            log.exception("sweeper: %s failed", name)
-            told[name] = "failed"
-            _alert_failure(f"sweep:{name}", f"The sweeper could not do one of its parts ({name})", exc)
-        else:
+        if outcome.error is None:
             close_alerts(kind="sweep_failed", cause=f"sweep:{name}", now=database_now())
+        else:
+            log.error("sweeper: %s failed", name, exc_info=outcome.error)
+            told[name] = "failed"
+            _alert_failure(f"sweep:{name}", f"The sweeper could not do one of its parts ({name})", outcome.error)
     return told
 
 
@@ -142,13 +140,11 @@ def each_alone(what: str, ids: Iterable[int], act: Callable[[int], bool]) -> int
     """
     done, failed = 0, {}
     for pk in ids:
-        try:
+        with Alone() as outcome:
             done += act(pk)
-        except INTERRUPTIONS:
-            raise
-        except Exception as exc:
-            log.exception("%s %s failed", what, pk)
-            failed[pk] = exc
+        if outcome.error is not None:
+            log.error("%s %s failed", what, pk, exc_info=outcome.error)
+            failed[pk] = outcome.error
     cause = f"each:{what}"
     if failed:
         first, error = next(iter(failed.items()))
@@ -196,14 +192,12 @@ def _claim(free: models.QuerySet[Row], row: Row) -> bool:
 def _alone(rows: models.QuerySet[Row], row: Row, turn: Turn, act: Callable[[Row, Turn], bool]) -> bool:
     kind = type(row)
     cause = f"sweep:{kind.__name__}:{row.pk}"
-    try:
+    settled = False
+    with Alone() as outcome:
         settled = act(row, turn)
-    except INTERRUPTIONS:
-        raise
-    except Exception as exc:
-        log.exception("sweeper: %s %s failed", kind.__name__, row.pk)
-        _alert_failure(cause, f"{kind._meta.verbose_name} {row.pk} cannot be settled", exc)
-        settled = False
+    if outcome.error is not None:
+        log.error("sweeper: %s %s failed", kind.__name__, row.pk, exc_info=outcome.error)
+        _alert_failure(cause, f"{kind._meta.verbose_name} {row.pk} cannot be settled", outcome.error)
     if not settled:  # free again, behind all that were not tried since
         rows.filter(pk=row.pk).update(lease_until=database_now())
     return settled

@@ -17,6 +17,7 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 
 from audit.events import EventType
 from audit.log import record
+from certs.alone import Alone
 from certs.ca.base import CAClient, CAUnreachable, RevocationOrder
 from certs.enums import RevocationReason
 from certs.errors import NotFound
@@ -25,7 +26,6 @@ from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
 from certs.requests.states import WORKER
 from certs.requests.turn import Turn
 from db.clock import database_now
-from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -72,22 +72,19 @@ def _told(revocation: Revocation, turn: Turn) -> bool:
     client = turn.client(issuer) if turn.serves(issuer) else None
     if client is None or not _claim(revocation):
         return False
-    try:
+    with Alone() as outcome:
         _tell(revocation, client)
-    except CAUnreachable as exc:
-        turn.not_served(issuer, exc)
-        _count_failure(revocation, str(exc))
-        return False
-    except NotFound as exc:
-        _count_failure(revocation, str(exc))
-        return False
-    except INTERRUPTIONS:
-        raise
-    except Exception as exc:  # whatever it is, it is this revocation's: the next ones must not wait for it
-        log.exception("revocation of %s not delivered", revocation.certificate)
-        _count_failure(revocation, type(exc).__name__)
-        return False
-    return _confirm(revocation)
+    error = outcome.error
+    if error is None:
+        return _confirm(revocation)
+    if isinstance(error, CAUnreachable):
+        turn.not_served(issuer, error)
+    if isinstance(error, CAUnreachable | NotFound):
+        _count_failure(revocation, str(error))
+    else:  # its text may quote anything
+        log.error("revocation of %s not delivered", revocation.certificate, exc_info=error)
+        _count_failure(revocation, type(error).__name__)
+    return False
 
 
 def _claim(revocation: Revocation) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 
+from certs.alone import Alone
 from certs.ca.base import CAUnreachable
 from certs.errors import PortalError
 from certs.notifications.alerts import close_alerts, raise_alert
@@ -39,16 +39,15 @@ class Failures:
 
         A time limit of the worker and exhausted memory concern the whole run and pass through.
         """
-        try:
+        with Alone() as outcome:
             yield
-        except (SoftTimeLimitExceeded, MemoryError):
-            raise
-        except _FOR_PEOPLE as exc:
-            log.warning("%s: %s failed: %s", self.name, step, exc)
-            self.found.append(f"{step}: {exc}")
-        except Exception as exc:
-            log.exception("%s: %s failed", self.name, step)
-            self.found.append(f"{step}: {type(exc).__name__}")
+        error = outcome.error
+        if isinstance(error, _FOR_PEOPLE):
+            log.warning("%s: %s failed: %s", self.name, step, error)
+            self.found.append(f"{step}: {error}")
+        elif error is not None:
+            log.error("%s: %s failed", self.name, step, exc_info=error)
+            self.found.append(f"{step}: {type(error).__name__}")
 
     @transaction.atomic
     def report(self) -> None:

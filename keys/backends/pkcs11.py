@@ -15,7 +15,6 @@ from uuid import UUID
 import pkcs11
 import pkcs11.exceptions as p11
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
@@ -40,11 +39,6 @@ _PKCS1 = {
     "sha256": pkcs11.Mechanism.SHA256_RSA_PKCS,
     "sha384": pkcs11.Mechanism.SHA384_RSA_PKCS,
     "sha512": pkcs11.Mechanism.SHA512_RSA_PKCS,
-}
-_PSS = {
-    "sha256": (pkcs11.Mechanism.SHA256_RSA_PKCS_PSS, pkcs11.Mechanism.SHA256, pkcs11.MGF.SHA256),
-    "sha384": (pkcs11.Mechanism.SHA384_RSA_PKCS_PSS, pkcs11.Mechanism.SHA384, pkcs11.MGF.SHA384),
-    "sha512": (pkcs11.Mechanism.SHA512_RSA_PKCS_PSS, pkcs11.Mechanism.SHA512, pkcs11.MGF.SHA512),
 }
 _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")  # DigestInfo around a SHA-256
 _EVIDENCE = {
@@ -106,7 +100,7 @@ class PKCS11KeyBackend(KeyBackend):
         """As in a new process: no session, and no lock that another thread held when this process was forked."""
         self._lock = threading.RLock()
         self._forget()
-        with contextlib.suppress(Exception):  # a library that was never loaded here has nothing to forget
+        with contextlib.suppress(p11.PKCS11Error, OSError):  # a library that was never loaded here has nothing to forget
             pkcs11.lib(self._module).reinitialize()
 
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
@@ -180,10 +174,10 @@ class PKCS11KeyBackend(KeyBackend):
         if found is None:
             raise KeyNotFound(f"The token has no key {ref.locator}.")
 
-        def sign(message: bytes, padding: Any, algorithm: Any) -> bytes:
+        def sign(message: bytes, _padding: Any, algorithm: Any) -> bytes:
             with self._using() as session:
                 key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, id=ref.key_id.bytes)
-                return _sign(key, message, padding, algorithm)
+                return _sign(key, message, algorithm)
 
         return remote_private_key(found.public_key, sign)
 
@@ -342,13 +336,10 @@ def _rsa_spki(key: Any) -> bytes:
     return spki_der(numbers.public_key())
 
 
-def _sign(key: Any, message: bytes, padding: Any, algorithm: Any) -> bytes:
+def _sign(key: Any, message: bytes, algorithm: Any) -> bytes:
     if key.key_type == pkcs11.KeyType.EC_EDWARDS:
         return bytes(key.sign(message, mechanism=pkcs11.Mechanism.EDDSA))
     if key.key_type == pkcs11.KeyType.RSA:
-        if isinstance(padding, paddings.PSS):
-            mechanism, digest, mask = _PSS[algorithm.name]
-            return bytes(key.sign(message, mechanism=mechanism, mechanism_param=(digest, mask, algorithm.digest_size)))
         return bytes(key.sign(message, mechanism=_PKCS1[algorithm.name]))
     # Not every token hashes for ECDSA (SoftHSM does not), so the digest is made here.
     return _ecdsa(key, hashlib.new(algorithm.name, message).digest())

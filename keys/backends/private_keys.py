@@ -25,7 +25,7 @@ def _refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
 def _refused_scheme(what: str) -> KeyOperationRefused:
     return KeyOperationRefused(
         f"Keys in a backend do not sign with {what}.",
-        next_step="Use SHA-256, SHA-384 or SHA-512 with ECDSA, PKCS#1 v1.5, or PSS with a salt as long as the digest.",
+        next_step="Use SHA-256, SHA-384 or SHA-512 with ECDSA or PKCS#1 v1.5.",
     )
 
 
@@ -35,17 +35,12 @@ def _check_hash(algorithm: Any) -> None:
         raise _refused_scheme(getattr(algorithm, "name", type(algorithm).__name__))
 
 
-def _check_padding(scheme: Any, algorithm: hashes.HashAlgorithm) -> None:
-    """PKCS#1 v1.5, or PSS as X.509 knows it: MGF1 with the same hash, a salt as long as the digest (RFC 4055 3.1)."""
-    if isinstance(scheme, padding.PKCS1v15):
-        return
-    if not isinstance(scheme, padding.PSS):
+def _check_padding(scheme: Any) -> None:
+    """PKCS#1 v1.5, which X.509 needs. pyca does not say publicly how a PSS scheme is set up, and Vault and
+    tokens sign with some of its salts and masks only, so PSS is refused (docs/decisions/0036).
+    """
+    if not isinstance(scheme, padding.PKCS1v15):
         raise _refused_scheme(getattr(scheme, "name", type(scheme).__name__))
-    salt = scheme._salt_length  # noqa: SLF001 - pyca has no public name for it, nor for the hash of the mask
-    if salt is not padding.PSS.DIGEST_LENGTH and salt != algorithm.digest_size:
-        raise _refused_scheme("PSS with a salt of another length than the digest")
-    if not isinstance(scheme.mgf, padding.MGF1) or scheme.mgf._algorithm.name != algorithm.name:  # noqa: SLF001
-        raise _refused_scheme("PSS whose mask is made with another hash")
 
 
 class _Remote:
@@ -76,7 +71,7 @@ class RemoteRSAPrivateKey(_Remote, rsa.RSAPrivateKey):
 
     def sign(self, data: Any, padding: Any, algorithm: Any) -> bytes:
         _check_hash(algorithm)
-        _check_padding(padding, algorithm)
+        _check_padding(padding)
         return self._signer(bytes(data), padding, algorithm)
 
 

@@ -217,8 +217,6 @@ def _rsa_options(padding: Any) -> dict[str, Any]:
     """Transit signs RSA with PSS unless told otherwise."""
     if padding is None:
         return {}
-    if isinstance(padding, paddings.PSS):
-        return {"signature_algorithm": "pss", "salt_length": "hash"}
     return {"signature_algorithm": "pkcs1v15"}
 
 

@@ -21,7 +21,6 @@ import requests
 
 from keys.bounded import BoundedCalls, BoundedSession
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyLoginRefused, KeyNotFound, KeyNotPermitted, KeyOperationRefused
-from keys.interruptions import INTERRUPTIONS
 
 T = TypeVar("T")
 
@@ -31,6 +30,8 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 15.0  # seconds
 # Of one call, however slowly Vault sends; well below an attempt's lease. More than both of the
 # others together, so that a connection that cannot be made is reported as such: nothing was sent.
 TOTAL_TIMEOUT = 20.0
+# What hvac, requests and the reading of an answer that is none of Vault's may raise.
+FAILURES = (hvac.exceptions.VaultError, requests.RequestException, OSError, ValueError, LookupError, TypeError, AttributeError)
 MOST_HANGING = 64  # calls that a Vault may leave without a complete answer at once, per process
 RENEW_AT = 2 / 3
 # After a refused login the next one waits, longer each time: Vault locks a role for 15 minutes after five wrong secret ids, and
@@ -85,7 +86,9 @@ class VaultSession:
         self._login_again_at, self._login_pause = 0.0, FIRST_LOGIN_PAUSE
 
     def call(self, act: Callable[[hvac.Client], T]) -> T:
-        """Run `act` with a logged-in client. Raises KeyBackendError and nothing else."""
+        """Run `act` with a logged-in client. Raises KeyBackendError for whatever Vault or the network does,
+        also for an answer that cannot be read.
+        """
         try:
             token = self._valid_token()
             try:
@@ -94,9 +97,7 @@ class VaultSession:
                 if self._lives(token):
                     raise
             return act(self._client(self._token_after(token)))
-        except INTERRUPTIONS:
-            raise
-        except Exception as exc:
+        except FAILURES as exc:
             raise translated(exc, self.url) from exc
 
     def may_write(self, *paths: str) -> bool:

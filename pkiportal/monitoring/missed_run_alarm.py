@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error, connection
 
+from certs.alone import Alone
 from certs.schedules.alarm import check
 from db.clock import database_now
 
@@ -66,15 +67,16 @@ def wait(seconds: float) -> bool:
 
 def look(*, answered: bool) -> bool:
     """Check once. Returns whether the database answered; one that stopped answering is one log line."""
-    try:
-        check(database_now())
-    except Error as exc:
+    with Alone() as outcome:
+        try:
+            check(database_now())
+        finally:
+            connection.close()  # a few milliseconds each time, and none is held in between
+    error = outcome.error
+    if isinstance(error, Error):
         if answered:
-            log.warning("the missed-run alarm waits for the database: %s", type(exc).__name__)
+            log.warning("the missed-run alarm waits for the database: %s", type(error).__name__)
         return False
-    except Exception:
-        log.exception("the missed-run alarm could not look; it tries again")  # a thread that ended would watch nothing
-        return True
-    finally:
-        connection.close()  # a few milliseconds each time, and none is held in between
+    if error is not None:  # a thread that ended would watch nothing
+        log.error("the missed-run alarm could not look; it tries again", exc_info=error)
     return True

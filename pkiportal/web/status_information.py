@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 from django.db import close_old_connections
 
 from certs.access.login_limits import network_of
+from certs.alone import Alone
 from certs.api.http.failures import log_without_request
 from certs.status.crl.serve import ServedCRL, published_crl
 from certs.status.ocsp import Reply, answer
@@ -62,13 +63,15 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
         return _plain(start_response, 405, "OCSP is asked by GET or POST (RFC 6960 A.1).", [("Allow", "GET, HEAD, POST")])
     slug, rest = match.groups()
     data = _posted(environ) if method == "POST" else _from_path(rest or "")
-    try:
-        reply = answer(slug, data, client=network_of(address_in(environ))) if data else Reply(Unsuccessful.MALFORMED_REQUEST)
-    except UnknownIssuer:
-        return _plain(start_response, 404, "There is no such CA here.")
-    except Exception as exc:  # noqa: BLE001 - a client that gets no answer asks again and again
-        log_without_request(f"an OCSP request for {slug} failed", exc)
-        reply = Reply(Unsuccessful.INTERNAL_ERROR)
+    reply = Reply(Unsuccessful.MALFORMED_REQUEST)
+    if data:
+        with Alone() as outcome:
+            reply = answer(slug, data, client=network_of(address_in(environ)))
+        if isinstance(outcome.error, UnknownIssuer):
+            return _plain(start_response, 404, "There is no such CA here.")
+        if outcome.error is not None:  # a client that gets no answer asks again and again
+            log_without_request(f"an OCSP request for {slug} failed", outcome.error)
+            reply = Reply(Unsuccessful.INTERNAL_ERROR)
     headers = [("Content-Type", "application/ocsp-response"), *_SAFE]
     if method != "POST" and reply.max_age:
         return _cacheable(environ, start_response, reply, headers)
@@ -131,10 +134,11 @@ def _crl(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
     if method not in ("GET", "HEAD"):
         return _plain(start_response, 405, "A CRL is fetched by GET.", [("Allow", "GET, HEAD")])
     close_old_connections()
-    try:
+    crl: ServedCRL | None = None
+    with Alone() as outcome:
         crl = published_crl(match[1], int(match[2] or 0)) if match else None
-    except Exception as exc:  # noqa: BLE001 - as above
-        log_without_request("a CRL could not be read", exc)
+    if outcome.error is not None:
+        log_without_request("a CRL could not be read", outcome.error)
         return _plain(start_response, 503, "The CRL cannot be read now. Try again in a minute.", [("Retry-After", "60")])
     if crl is None:
         return _plain(start_response, 404, "No CRL is published here.")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 
+from certs.alone import Alone
 from certs.ca.base import Order, Refused
 from certs.ca.lifetime import loaded, too_short
 from certs.ca.urls import certificate_url, crl_url, ocsp_url
@@ -19,7 +20,6 @@ from certs.x509.certificate.profiles import profile_named
 from certs.x509.certificate.serial import new_serial
 from certs.x509.certificate.template import Addresses, Subject, splice_tbs
 from db.tolerance import CLOCK_TOLERANCE
-from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +30,16 @@ def prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[di
     refused: dict[str, Refused] = {}
     fresh: dict[str, IssuanceIntent] = {}
     for order in orders:
-        try:
+        with Alone() as tried:
             outcome = _prepare(signing, order)
-        except INTERRUPTIONS:
-            raise
-        except Exception as exc:  # whatever it is, it is this order's: the others of its batch must not stand still for it
-            log.exception("no certificate can be made for %s", order.order_ref)
-            refused[order.order_ref] = Refused(order.order_ref, "lint", f"no certificate can be made of it ({type(exc).__name__})")
-            continue
-        if isinstance(outcome, Refused):
-            refused[order.order_ref] = outcome
-        else:
-            fresh[order.order_ref] = outcome
+            if isinstance(outcome, Refused):
+                refused[order.order_ref] = outcome
+            else:
+                fresh[order.order_ref] = outcome
+        if tried.error is not None:
+            log.error("no certificate can be made for %s", order.order_ref, exc_info=tried.error)
+            reason = f"no certificate can be made of it ({type(tried.error).__name__})"
+            refused[order.order_ref] = Refused(order.order_ref, "lint", reason)
     return refused, fresh
 
 

@@ -201,7 +201,6 @@ def _insert(segment: CRLSegment) -> None:
         statement = f"INSERT INTO certs_crlsegment ({names}) VALUES ({marks}) RETURNING id"  # noqa: S608 - our own columns
         cursor.execute(statement, [getattr(segment, one.attname) for one in fields])
         (segment.pk,) = cursor.fetchone() or (None,)
-    segment._state.adding = False  # noqa: SLF001 - what save() would have noted
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -34,13 +35,11 @@ def read_in_process(data: bytes, rules: Rules) -> Sequence[Line]:
     limits = rules.limits
     answer_bytes = 2 * limits.max_unzipped_bytes + 16 * MB
     command = [sys.executable, "-m", f"{__package__}.child", str(limits.seconds), str(limits.memory_bytes), str(answer_bytes)]
-    answer = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the lines in it
-    try:
+    with contextlib.ExitStack() as unless_read:
+        answer = unless_read.enter_context(tempfile.TemporaryFile())
         code = _told(command, rules_to_wire(rules) + data, answer, limits)
         lines = _believed(answer, code, limits)
-    except BaseException:
-        answer.close()
-        raise
+        unless_read.pop_all()  # the file lives as long as the lines in it
     logger.info("upload read: %d bytes, %d lines in %.2f s", len(data), len(lines), monotonic() - began)
     return lines
 

@@ -1,4 +1,4 @@
-"""Verifying what a CA sent: every difference between the certificate and the order is named. Pure."""
+"""Verify what a CA returned: every difference between the certificate and the order is named. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from certs.errors import SignerMismatch
 from certs.x509.asn1.reader import inside
 from certs.x509.certificate.decoded import Reading
 from certs.x509.certificate.profiles import EKU_NAMES
+from certs.x509.unreadable import UNREADABLE
 from db.tolerance import CLOCK_TOLERANCE
-from keys.interruptions import INTERRUPTIONS
 from keys.signing import ecdsa_with
 from keys.spec import KeyFacts, facts_of, facts_of_spki, spki_sha256
 
@@ -62,32 +62,38 @@ class CertificateFacts(NamedTuple):
 def verify_issued(
     certificate_der: bytes, chain_der: tuple[bytes, ...], expectation: Expectation, *, now: datetime, trusted_roots: tuple[bytes, ...] = ()
 ) -> CertificateFacts:
-    """Believe a certificate only after its signature, chain, key, names, dates, purposes and serial were checked.
+    """Verify a certificate that a CA returned against what was ordered: encoding, key, names, dates,
+    purposes and serial number, then signature and chain (RFC 5280 6.1). The CA is not trusted: it may be
+    compromised, or configured to change what it is asked for.
 
-    Raises SignerMismatch with every difference found.
+    Args:
+        chain_der: the issuing CA first.
+        trusted_roots: roots pinned for this CA. Empty for the own CA, whose chain is its own.
+
+    Returns what the certificate says. Raises SignerMismatch with every difference found.
     """
+    # 1. Decode all of it, each part once. What cannot be decoded is no certificate, whatever else is true.
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
-        tbs, algorithm, _ = inside(certificate_der)
+        tbs, algorithm_der, _ = inside(certificate_der)
         read = Reading(certificate, tbs)
+        # Another encoding of the same values has another fingerprint, and other programs may refuse it.
         if certificate.public_bytes(Encoding.DER) != certificate_der:
-            raise ValueError("not the DER that was sent")  # noqa: TRY301 - the fence below is for this too
+            raise ValueError("not the DER that was sent")
         facts = _facts(read, certificate_der, expectation.spki_sha256)
-    except INTERRUPTIONS:
-        raise
-    except Exception as exc:  # a hostile answer may break the parser in any way; whatever it is, it is no certificate
+    except UNREADABLE as exc:
         raise SignerMismatch([f"it is not a readable certificate ({type(exc).__name__})"]) from exc
+    # 2. Compare it with the order.
+    wrong = _differences(facts, expectation, now)
+    # 3. Look for rights that nobody ordered: a CA certificate in the wrong hands signs for every name.
+    wrong += _extension_problems(read, expectation)
+    # 4. Verify the signature and the chain. Extensions of the chain are decoded here for the first time.
     try:
-        reasons = [
-            *_differences(read, facts, expectation, now),
-            *_chain_problems(_Signed(certificate, read, algorithm), chain_der, trusted_roots, now),
-        ]
-    except INTERRUPTIONS:
-        raise
-    except Exception as exc:  # the same fence for the chain: one bad answer must not take its whole batch with it
+        wrong += _chain_problems(certificate, read, algorithm_der, chain_der, trusted_roots, now)
+    except UNREADABLE as exc:
         raise SignerMismatch([f"its chain cannot be judged ({type(exc).__name__})"]) from exc
-    if reasons:
-        raise SignerMismatch(reasons)
+    if wrong:
+        raise SignerMismatch(wrong)
     return facts
 
 
@@ -127,7 +133,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
     return [*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))]
 
 
-def _differences(read: Reading, facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
+def _differences(facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
     wrong: list[str] = []
     if facts.spki_sha256 != expected.spki_sha256:
         wrong.append("it certifies another public key")
@@ -137,11 +143,10 @@ def _differences(read: Reading, facts: CertificateFacts, expected: Expectation, 
         wrong.append(f"IP addresses are {', '.join(facts.ip_addresses) or 'none'}")
     if facts.common_name and facts.common_name != expected.common_name:
         wrong.append(f"the common name is {facts.common_name}")
-    wrong += _date_problems(facts, expected, now)
-    wrong += _extension_problems(read, expected)
+    # Predictable serial numbers let an attacker prepare a collision; longer ones are not of RFC 5280 4.1.2.2.
     if not 0 < facts.serial_number < 1 << 159 or facts.serial_number.bit_length() < 64:
         wrong.append("the serial number is not between 64 and 159 bits")
-    return wrong
+    return wrong + _date_problems(facts, expected, now)
 
 
 def _date_problems(facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
@@ -152,6 +157,7 @@ def _date_problems(facts: CertificateFacts, expected: Expectation, now: datetime
         wrong.append(f"notBefore {facts.not_before:%Y-%m-%dT%H:%M:%SZ} is in the future")
     if facts.not_after <= now:
         wrong.append(f"it expired at {facts.not_after:%Y-%m-%dT%H:%M:%SZ}")
+    # Both ends belong to the validity (RFC 5280 4.1.2.5), hence the second.
     life = facts.not_after - facts.not_before + timedelta(seconds=1)
     if expected.not_after_max is not None and facts.not_after > expected.not_after_max:
         wrong.append(f"it ends at {facts.not_after:%Y-%m-%dT%H:%M:%SZ}, after the {expected.not_after_max:%Y-%m-%dT%H:%M:%SZ} ordered")
@@ -179,66 +185,61 @@ def _extension_problems(read: Reading, expected: Expectation) -> list[str]:
     return wrong
 
 
-class _Signed(NamedTuple):
-    """A certificate, its reading, and the AlgorithmIdentifier that stands outside of what is signed."""
+def _chain_problems(
+    certificate: x509.Certificate,
+    read: Reading,
+    algorithm_der: bytes,
+    chain_der: tuple[bytes, ...],
+    roots: tuple[bytes, ...],
+    now: datetime,
+) -> list[str]:
+    """Return what is wrong between the certificate and a root.
 
-    certificate: x509.Certificate
-    read: Reading
-    algorithm_der: bytes
-
-
-def _chain_problems(signed: _Signed, chain_der: tuple[bytes, ...], roots: tuple[bytes, ...], now: datetime) -> list[str]:
+    `algorithm_der` is the AlgorithmIdentifier outside of what is signed.
+    """
     if not chain_der:
         return ["no chain came with it"]
+    # 1. The links among themselves: signatures, CA bits, path lengths. The same for every certificate beneath them.
     chain = _chain(chain_der)
     wrong = [*chain.wrong]
     if chain.issuer is None:
         return [*wrong, "its issuer's certificate cannot be read"]
-    if not _is_signed_by(signed, chain.issuer):
+    # 2. The signature of the issuing CA. Without it nothing else means anything.
+    if not _is_signed_by(certificate, read, algorithm_der, chain.issuer):
         wrong.append("it is not signed by the CA's certificate")
+    digest = certificate.signature_hash_algorithm
+    if digest is not None and digest.name not in _STRONG_HASHES:
+        wrong.append(f"it is signed with {digest.name}")
+    # 3. Clients build chains by key identifiers (RFC 5280 4.2.1.1): a wrong one hides a right signature from them.
+    aki = read.value(x509.AuthorityKeyIdentifier)
+    ski = chain.issuer.key_identifier
+    if isinstance(aki, x509.AuthorityKeyIdentifier) and ski is not None and aki.key_identifier != ski:
+        wrong.append("its authority key identifier is not its issuer's")
+    # 4. What the links say about time and names.
     for not_before, not_after, name in chain.validities:
         if not not_before - CLOCK_TOLERANCE <= now <= not_after:
             wrong.append(f"the chain's {name} is not valid now")
-    wrong += _issuer_problems(signed, chain)
+    names = [str(name) for kind, name in read.names if kind in (x509.DNSName, x509.IPAddress)]
+    for constraints, link_name in chain.name_constraints:
+        wrong += [f"{name} is outside what {link_name} may certify" for name in names if not _permits(constraints, name)]
+    # 5. The root that was pinned when the CA was added: a chain to any other root proves nothing.
     if roots and chain_der[-1] not in roots:
         wrong.append("the chain does not end in the root pinned for this CA")
     return wrong
 
 
-def _is_signed_by(signed: _Signed, issuer: _Issuer) -> bool:
+def _is_signed_by(certificate: x509.Certificate, read: Reading, algorithm_der: bytes, issuer: _Issuer) -> bool:
+    digest = certificate.signature_hash_algorithm if certificate.signature_algorithm_oid in _ECDSA else None
+    same = (read.algorithm_der, read.issuer_der) == (algorithm_der, issuer.subject_der)
     try:
-        if not _has_ecdsa_signature(signed, issuer):
-            signed.certificate.verify_directly_issued_by(issuer.certificate)
+        if same and issuer.ec_key is not None and digest is not None:
+            # What pyca's method checks, with a key that is not loaded anew for each certificate.
+            issuer.ec_key.verify(certificate.signature, read.tbs, ecdsa_with(digest))
+        else:
+            certificate.verify_directly_issued_by(issuer.certificate)
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
-
-
-def _has_ecdsa_signature(signed: _Signed, issuer: _Issuer) -> bool:
-    """What pyca's `verify_directly_issued_by` checks, for a CA's EC key that is not loaded anew each time. False when it is for pyca
-    to say. Raises InvalidSignature.
-    """
-    certificate, read = signed.certificate, signed.read
-    digest = certificate.signature_hash_algorithm if certificate.signature_algorithm_oid in _ECDSA else None
-    if issuer.ec_key is None or digest is None or read.algorithm_der != signed.algorithm_der or read.issuer_der != issuer.subject_der:
-        return False
-    issuer.ec_key.verify(certificate.signature, read.tbs, ecdsa_with(digest))
-    return True
-
-
-def _issuer_problems(signed: _Signed, chain: _Chain) -> list[str]:
-    """What ties a certificate to its issuer beside the signature: key identifiers, a strong hash, the names that the chain permits."""
-    wrong = []
-    aki = signed.read.value(x509.AuthorityKeyIdentifier)
-    ski = chain.issuer.key_identifier if chain.issuer else None
-    if isinstance(aki, x509.AuthorityKeyIdentifier) and ski is not None and aki.key_identifier != ski:
-        wrong.append("its authority key identifier is not its issuer's")
-    digest = signed.certificate.signature_hash_algorithm
-    if digest is not None and digest.name not in _STRONG_HASHES:
-        wrong.append(f"it is signed with {digest.name}")
-    for constraints, link_name in chain.name_constraints:
-        wrong += [f"{name} is outside what {link_name} may certify" for name in _texts(signed.read) if not _permits(constraints, name)]
-    return wrong
 
 
 class _Issuer(NamedTuple):
@@ -287,10 +288,6 @@ def _issuer(certificate: x509.Certificate) -> _Issuer:
     return _Issuer(certificate, read.subject_der, key, ski.digest if ski is not None else None)
 
 
-def _texts(read: Reading) -> list[str]:
-    return [str(name) for kind, name in read.names if kind in (x509.DNSName, x509.IPAddress)]
-
-
 def _permits(found: x509.NameConstraints, name: str) -> bool:
     """Name constraints for DNS names (RFC 5280 4.2.1.10)."""
 
@@ -307,7 +304,7 @@ def _permits(found: x509.NameConstraints, name: str) -> bool:
 def _loaded(der: bytes) -> x509.Certificate | None:
     try:
         return x509.load_der_x509_certificate(der)
-    except (ValueError, x509.InvalidVersion):
+    except UNREADABLE:
         return None
 
 

@@ -56,6 +56,10 @@ _PUTTY = re.compile(
 )
 
 
+# What pyca, gmpy2 and the readers below raise for octets of another format.
+_NOT_THIS_FORMAT = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, UnsupportedAlgorithm)
+
+
 def proven_keys(file: bytes) -> set[str]:
     """Return the names (`keys.spec.blocked_names`) of the public keys whose private key is in `file`.
 
@@ -74,15 +78,14 @@ def _opened(file: bytes) -> Iterator[PublicKeyTypes]:
     for open_file in (_from_pem, _from_ssh, _from_der, _from_pkcs12, _from_putty):
         try:
             public_key = _checked(open_file(file))
-        except Exception:  # noqa: BLE001, S112 - hostile bytes in five parsers: any error of theirs
-            # means "not this format", and its text may quote the key
+        except _NOT_THIS_FORMAT:  # the text of the error may quote the key
             continue
         if public_key is not None:
             yield public_key
     for jwk in _jwks(file):
         try:
             public_key = _checked(_from_jwk(jwk))
-        except (KeyError, TypeError, ValueError, AttributeError, UnsupportedAlgorithm):
+        except _NOT_THIS_FORMAT:
             continue
         if public_key is not None:
             yield public_key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from typing import Any
 
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     pkcs12,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from certs.x509.asn1.reader import parse
 from certs.x509.asn1.writer import der_length
@@ -200,3 +203,30 @@ def test_keystore_with_endless_iterations_is_not_opened() -> None:
     began = time.perf_counter()
     assert proven_keys(seq(*pfx)) == set()
     assert time.perf_counter() - began < 1
+
+
+FILES = [
+    *(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for key in KEYS.values()),
+    *(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()) for key in KEYS.values()),
+    RSA.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+    EC.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+    ED.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+    EC.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+    pkcs12.serialize_key_and_certificates(b"n", EC, None, None, NoEncryption()),
+    json.dumps(ec_jwk(EC.public_key(), EC.private_numbers().private_value)).encode(),
+    json.dumps(rsa_jwk(RSA.public_key(), RSA.private_numbers().d)).encode(),
+]
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_damaged_key_file_is_no_error(data: st.DataObject) -> None:
+    file = bytearray(data.draw(st.sampled_from(FILES)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(file) - 1))
+        if data.draw(st.booleans()):
+            file[place] = data.draw(st.integers(0, 255))
+        else:
+            del file[place : place + data.draw(st.integers(1, 8))]
+    found = proven_keys(bytes(file))
+    assert all(re.fullmatch("[0-9a-f]{64}", name) for name in found)

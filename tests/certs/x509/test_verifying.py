@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from certs.errors import SignerMismatch
 from certs.x509.asn1.reader import parse
@@ -210,3 +212,20 @@ def test_signature_algorithm_that_is_not_the_one_used_is_not_believed(inner: byt
     tbs = tlv(0x30, *parts)
     signature = ISSUER.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
     assert "it is not signed by the CA's certificate" in reasons(tlv(0x30, tbs, outer, tlv(0x03, b"\x00" + signature)))
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_changed_octets_of_certificate_or_chain_are_a_mismatch_and_no_other_error(data: st.DataObject) -> None:
+    """What a hostile CA may return: one octet changed anywhere, or a piece left out."""
+    chain = [leaf(ISSUER), *ISSUER.chain]
+    number = data.draw(st.integers(0, len(chain) - 1))
+    der = bytearray(chain[number])
+    place = data.draw(st.integers(0, len(der) - 1))
+    if data.draw(st.booleans()):
+        der[place] = data.draw(st.integers(0, 255).filter(lambda octet: octet != der[place]))
+    else:
+        del der[place : place + data.draw(st.integers(1, 8))]
+    chain[number] = bytes(der)
+    with pytest.raises(SignerMismatch):
+        verify_issued(chain[0], tuple(chain[1:]), ORDERED, now=NOW, trusted_roots=(ROOT_DER,))
