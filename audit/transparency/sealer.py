@@ -1,6 +1,8 @@
-"""The sealer: gives committed events their place in the Merkle tree, signs a checkpoint and sends it outside.
+"""The sealer: gives committed events their place in the Merkle tree (RFC 9162 2.1), signs a checkpoint (C2SP
+tlog-checkpoint) and publishes it outside the database.
 
-One sealer at a time (advisory lock on PostgreSQL, the write lock on SQLite); writers of events never wait for it.
+One sealer at a time (advisory lock on PostgreSQL, the write lock on SQLite); writers of events never wait
+for it.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _RESTORED = (
 
 
 class TreeRefused(RuntimeError):
-    """The tree in the database is smaller than, or another than, the one that was signed. Nothing was sealed; events wait."""
+    """The tree in the database is smaller than the signed one, or another. Nothing was sealed; events wait."""
 
 
 class EventAltered(RuntimeError):
@@ -48,26 +50,38 @@ class EventAltered(RuntimeError):
 
 
 def seal(*, limit: int = SEAL_LIMIT) -> int:
-    """Seal up to `limit` committed events in the order of their ids; how many were sealed. 0 when another sealer is at work.
+    """Seal up to `limit` committed events in the order of their ids. Returns how many were sealed, 0 while
+    another sealer is at work.
 
-    Raises `TreeRefused`, `EventAltered` (after the others were sealed), `SealingKeyUnusable`, and what a sink raises; a checkpoint that
-    a sink did not take is sent again next time, before anything more is sealed.
+    Effects: leaves, one checkpoint, and the checkpoint in every sink, in a transaction of its own.
+
+    Raises TreeRefused (nothing was sealed), EventAltered (all other events were sealed),
+    SealingKeyUnusable, and what a sink raises: the next run publishes that checkpoint again before it
+    seals anything more.
     """
     signer = get_signer()
     with transaction.atomic(durable=True):
+        # 1. One sealer at a time: two would give the same leaf index to different events.
         if not _lock():
             return 0
+        # 2. The tree as last signed, which must lead to its own root and be no smaller than any sink has
+        #    seen: sealing on top of a shortened log would hide what is missing.
         epoch, tree = _tip()
         _compare_with_sinks(signer.verifier(), epoch, tree)
-        begun = ""
+        # 3. An installation of an earlier release signs under a key name that is not the log's origin. It
+        #    begins a new epoch, once (see audit.transparency.checkpoint).
+        first_note = ""
         if _signed_by_an_earlier_release():
-            # The key's name is the origin only from the next epoch on, see audit.transparency.checkpoint.
             actor, at = Actor("system", "sealer"), database_now()
-            epoch, tree, begun = _begin_epoch(signer, actor=actor, at=at)
-        leaves, altered = _waiting(limit)
+            epoch, tree, first_note = _begin_epoch(signer, actor=actor, at=at)
+        # 4. Events whose MAC is still the one that the writer made. An altered event is left out and
+        #    reported, and the others are sealed all the same: one changed row must not stop the log.
+        leaves, altered = _unsealed(limit)
         note = _append(signer, epoch, tree, leaves) if leaves else ""
-    if begun:
-        _publish(begun)
+    # 5. Publish after the commit: a checkpoint outside that the database may still roll back would look like
+    #    a shortened log. After a crash in between, step 2 of the next run publishes it.
+    if first_note:
+        _publish(first_note)
     if note:
         _publish(note)
         announce_epoch(epoch)
@@ -77,9 +91,10 @@ def seal(*, limit: int = SEAL_LIMIT) -> int:
 
 
 def start_epoch(*, actor: Actor, at: datetime) -> int:
-    """Begin a new tree after the database was restored; its number. The first leaf names the old tree, inside and outside.
+    """Begin a new tree after the database was restored. Its first leaf names the old tree, as the database
+    and as the sinks know it. Returns the number of the epoch.
 
-    For the command `seal_audit --new-epoch` only. Raises `TreeRefused` while another sealer is at work.
+    For the command `seal_audit --new-epoch` only. Raises TreeRefused while another sealer is at work.
     """
     signer = get_signer()
     with transaction.atomic(durable=True):
@@ -92,7 +107,7 @@ def start_epoch(*, actor: Actor, at: datetime) -> int:
 
 
 def _begin_epoch(signer: Signer, *, actor: Actor, at: datetime) -> tuple[int, CompactRange, str]:
-    """Write the first leaf of a new epoch; its number, its tree and the note to publish."""
+    """Write the first leaf of a new epoch. Returns the epoch's number, its tree and the note to publish."""
     tip = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
     outside = _outside(signer.verifier())
     epoch = max([tip.epoch if tip else 0, *(statement.epoch for statement in outside)]) + 1
@@ -107,7 +122,7 @@ def _begin_epoch(signer: Signer, *, actor: Actor, at: datetime) -> tuple[int, Co
     }
     subject = f"audit:epoch-{epoch}"
     record(EventType.AUDIT_EPOCH_STARTED, subject=subject, actor=actor, at=at, data=data)
-    leaves, _ = _waiting(1, subject=subject)
+    leaves, _ = _unsealed(1, subject=subject)
     tree = CompactRange()
     return epoch, tree, _append(signer, epoch, tree, leaves)
 
@@ -118,7 +133,7 @@ def _signed_by_an_earlier_release() -> bool:
 
 
 def _lock() -> bool:
-    """Whether this transaction is the only sealer. SQLite has one writer at a time anyway: its transactions begin IMMEDIATE."""
+    """Return whether this transaction is the only sealer. SQLite has one writer at a time: its transactions begin IMMEDIATE."""
     if not on_postgresql():
         return True
     with connection.cursor() as cursor:
@@ -127,7 +142,7 @@ def _lock() -> bool:
 
 
 def _tip() -> tuple[int, CompactRange]:
-    """The epoch and its tree as last signed. Raises `TreeRefused` when leaves, frontier and root do not agree."""
+    """Return the epoch and its tree as last signed. Raises TreeRefused when leaves, frontier and root do not agree."""
     tip = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
     epoch = tip.epoch if tip else 1
     last = SealedLeaf.objects.order_by("-epoch", "-leaf_index").values_list("epoch", "leaf_index").first()
@@ -146,7 +161,7 @@ def _tip() -> tuple[int, CompactRange]:
 
 
 def _outside(verifier: Verifier) -> list[Statement]:
-    """What each sink saw last; sinks that cannot be read back are left out."""
+    """Return the last statement in each sink; sinks that cannot be read back are left out. Raises TreeRefused."""
     notes = [note for sink in get_sinks() if (note := sink.last()) is not None]
     try:
         return [verifier.open(note) for note in notes]
@@ -157,7 +172,7 @@ def _outside(verifier: Verifier) -> list[Statement]:
 
 
 def _compare_with_sinks(verifier: Verifier, epoch: int, tree: CompactRange) -> None:
-    """Refuse a smaller or forked tree; send the newest checkpoint to a sink that missed it."""
+    """Refuse a smaller or forked tree; publish the newest checkpoint again, for a sink that missed it. Raises TreeRefused."""
     for statement in _outside(verifier):
         if (statement.epoch, statement.size) > (epoch, tree.size):
             raise TreeRefused(
@@ -175,8 +190,8 @@ def _root_at(epoch: int, size: int) -> bytes | None:
     return None if root is None else as_bytes(root)
 
 
-def _waiting(limit: int, *, subject: str = "") -> tuple[list[tuple[int, bytes]], list[int]]:
-    """Unsealed events as (id, leaf hash), and the ids of those whose content does not match its MAC (or is gone)."""
+def _unsealed(limit: int, *, subject: str = "") -> tuple[list[tuple[int, bytes]], list[int]]:
+    """Return unsealed events as (id, leaf hash), and the ids of those whose content is gone or does not match its MAC."""
     chosen = "WHERE e.subject = %s" if subject else ""
     params: list[str | int] = [subject, limit] if subject else [limit]
     with connection.cursor() as cursor:
@@ -198,7 +213,7 @@ def _waiting(limit: int, *, subject: str = "") -> tuple[list[tuple[int, bytes]],
 
 
 def _append(signer: Signer, epoch: int, tree: CompactRange, leaves: list[tuple[int, bytes]]) -> str:
-    """Write leaves and checkpoint, take the events off the waiting list; the signed note."""
+    """Write leaves and checkpoint, and delete the events from the list of unsealed ones. Returns the signed note."""
     rows = []
     for event_id, leaf in leaves:
         rows.append((event_id, epoch, tree.size, leaf))

@@ -1,8 +1,4 @@
-"""Making the next CRL of a point: take a number, look, sign, check against what is public, publish (PROTOCOLS 9).
-
-The number is taken and committed before anything is looked at. So of two builders at once the one with the higher number looked
-at the inventory after its number existed, and whoever comes second with a lower one gives up.
-"""
+"""Publish the next CRL of a distribution point (RFC 5280 5): number, snapshot, signature, publication (PROTOCOLS 9)."""
 
 from __future__ import annotations
 
@@ -33,17 +29,17 @@ from keys.signing import signing_hash
 from keys.use import sign_digest_with, sign_many_with
 
 MARK_AT_ONCE = 5_000
-KEPT_FOR = timedelta(hours=1)  # who began to read a CRL, or to make one, ends within this
+KEPT_FOR = timedelta(hours=1)  # a reader or builder of a CRL ends within this
 _SECOND = timedelta(seconds=1)
 _HOLD = REASON_CODES[RevocationReason.CERTIFICATE_HOLD]
 
 
 class CRLWithheld(Exception):
-    """What was built must not be published: it would take back what the public CRL says, or the books disagree."""
+    """The new CRL must not be published: it would take back what the public CRL says, or rows contradict each other."""
 
 
 def needs_new_crl(point: CRLPoint, *, now: datetime) -> bool:
-    """Nothing published yet, something changed, or it is time."""
+    """Return whether nothing is published yet, something changed, or the published CRL is old enough."""
     published = point.published
     if published is None or published.distribution_point != idp_url(point):
         return True
@@ -52,30 +48,14 @@ def needs_new_crl(point: CRLPoint, *, now: datetime) -> bool:
 
 
 def publish_crl(point: CRLPoint, *, actor: Actor, validity: timedelta | None = None) -> CRL | None:
-    """Build, sign and publish; None when another builder published a later one meanwhile. No transaction may be open in production.
+    """Build, sign and publish a CRL. Returns None when another builder published a later one in the meantime.
 
-    Raises Conflict after the CA's end, CRLWithheld, and keys.errors.KeyBackendError when the issuer's key cannot be used.
+    Effects: the CRL, its segments, `crl:published` in the audit log, and the number of its first CRL in
+    each revocation. No transaction may be open in production: the key may be in Vault or an HSM.
+
+    Raises Conflict after the CA's end, CRLWithheld, and KeyBackendError when the issuer's key cannot be used.
     """
-    _check_not_ended(point)
-    number = take_number(point)
-    point.refresh_from_db(fields=["published"])
-    _wait_for_the_next_second(point)
-    now = database_now()
-    try:
-        snapshot = take_snapshot(point, now=now)
-    except BooksDisagree as exc:
-        raise CRLWithheld(str(exc)) from exc
-    _check_nothing_vanished(point, snapshot, now=now)
-    crl = _signed(point, number, snapshot, now=now, validity=validity or timedelta(hours=settings.PKI_CRL_VALID_HOURS))
-    if not _publish(point, crl, snapshot, actor=actor):
-        return None
-    _mark(snapshot.fresh[MARK_AT_ONCE:], crl.number)
-    _clear_up(point, crl, now=now)
-    return crl
-
-
-def _check_not_ended(point: CRLPoint) -> None:
-    """A CRL signed after the CA's notAfter would end before it begins. Raises Conflict."""
+    # 1. A CRL signed after the CA's notAfter would end before it begins.
     issuer = point.issuer
     if has_ended(issuer, now=database_now()):
         raise Conflict(
@@ -83,18 +63,33 @@ def _check_not_ended(point: CRLPoint) -> None:
             "No CRL can be signed for it any more.",
             next_step="Nothing is to be done for it: its last CRL stays public. Are certificates needed, roll over to another CA.",
         )
-
-
-def _wait_for_the_next_second(point: CRLPoint) -> None:
-    """ThisUpdate and Last-Modified have whole seconds: of two CRLs in one second a cache would keep the older (RFC 9110 8.8.2.2).
-
-    At most a second, and only where the last CRL is that young because of a revocation.
-    """
-    if point.published is None:
-        return
-    missing = point.published.this_update + _SECOND - database_now()
-    if timedelta(0) < missing <= _SECOND:
-        sleep(missing.total_seconds())
+    # 2. The number, committed before any row is read. So of two builders at once the one with the higher number
+    #    has read the inventory later, and the other one gives up in step 7: no revocation is ever taken back.
+    number = take_number(point)
+    point.refresh_from_db(fields=["published"])
+    # 3. thisUpdate and Last-Modified have whole seconds: of two CRLs in one second a cache would keep the older one
+    #    (RFC 9110 8.8.2.2). At most a second, and only behind a CRL that is that young because of a revocation.
+    if point.published is not None:
+        missing = point.published.this_update + _SECOND - database_now()
+        if timedelta(0) < missing <= _SECOND:
+            sleep(missing.total_seconds())
+    # 4. Encode the ranges of serial numbers that changed, and take over the others as they are.
+    now = database_now()
+    try:
+        snapshot = take_snapshot(point, now=now)
+    except BooksDisagree as exc:
+        raise CRLWithheld(str(exc)) from exc
+    # 5. Every unexpired entry of the public CRL is in the new one, whatever the tables say by now.
+    _check_nothing_vanished(point, snapshot, now=now)
+    # 6. Sign, outside of any transaction.
+    crl = _signed(point, number, snapshot, now=now, validity=validity or timedelta(hours=settings.PKI_CRL_VALID_HOURS))
+    # 7. Publish: compare and set, with its event.
+    if not _publish(point, crl, snapshot, actor=actor):
+        return None
+    # 8. What need not be in that transaction. After a crash here the next CRL does it.
+    _mark(snapshot.fresh[MARK_AT_ONCE:], crl.number)
+    _clear_up(point, crl, now=now)
+    return crl
 
 
 def this_update_of(now: datetime, snapshot: Snapshot, before: CRL | None) -> datetime:
@@ -112,7 +107,7 @@ def this_update_of(now: datetime, snapshot: Snapshot, before: CRL | None) -> dat
 
 
 def _check_nothing_vanished(point: CRLPoint, snapshot: Snapshot, *, now: datetime) -> None:
-    """Every unexpired serial of the published CRL is in the new one; a certificate that was on hold may have been released."""
+    """Compare with the published CRL; an entry for a hold may leave when the certificate was released. Raises CRLWithheld."""
     new: dict[tuple[str, int], set[str]] = {}
     replaced_keys = {(one.source, one.number) for one in snapshot.replaced}
     for segment in snapshot.segments:
@@ -146,7 +141,9 @@ def _unexplained(point: CRLPoint, vanished: dict[str, int], *, now: datetime) ->
 
 
 def _signed(point: CRLPoint, number: int, snapshot: Snapshot, *, now: datetime, validity: timedelta) -> CRL:
-    """The TBS goes by in pieces: hashed, never held whole, unless the key's scheme wants the whole message."""
+    """Return the signed CRL, not saved. The TBSCertList is hashed in pieces and never in memory as a whole, unless the key's scheme
+    needs the whole message.
+    """
     assert point.issuer.key is not None
     certificate = x509.load_der_x509_certificate(bytes(point.issuer.certificate_der or b""))
     this_update = this_update_of(now, snapshot, point.published)
@@ -174,13 +171,13 @@ def _signed(point: CRLPoint, number: int, snapshot: Snapshot, *, now: datetime, 
 
 
 def entries_of(segments: Sequence[int]) -> Iterator[bytes]:
-    """The entries of each segment, in that order, one segment in memory at a time. Raises CRLSegment.DoesNotExist."""
+    """Return the entries of each segment, in that order, one segment in memory at a time. Raises CRLSegment.DoesNotExist."""
     for pk in segments:
         yield bytes(CRLSegment.objects.values_list("entries", flat=True).get(pk=pk))
 
 
 def _sign(key: Key, public_key: Any, pieces: Iterable[bytes]) -> tuple[bytes, str]:
-    """Signature, and the SHA-256 of what was signed. A CA whose key was reported as compromised goes on saying what is revoked."""
+    """Return the signature and the SHA-256 of what was signed. A CA whose key was reported as compromised still signs CRLs."""
     algorithm = signing_hash(public_key)
     if algorithm is None:
         message = b"".join(pieces)
@@ -196,7 +193,7 @@ def _sign(key: Key, public_key: Any, pieces: Iterable[bytes]) -> tuple[bytes, st
 
 @transaction.atomic
 def _publish(point: CRLPoint, crl: CRL, snapshot: Snapshot, *, actor: Actor) -> bool:
-    """Compare and set: only a higher number replaces what is published. Row, event and first numbers are one transaction."""
+    """Replace the published CRL if this one has a higher number; return whether it did. Row, event and first numbers are one transaction."""
     # Locked first and read then: a join in the locking statement would show the list of before the wait.
     row = CRLPoint.objects.select_for_update().get(pk=point.pk)
     if row.published_id is not None and CRL.objects.filter(pk=row.published_id, number__gte=crl.number).exists():
@@ -219,14 +216,14 @@ def _publish(point: CRLPoint, crl: CRL, snapshot: Snapshot, *, actor: Actor) -> 
 
 
 def _mark(certificates: Sequence[int], number: int) -> None:
-    """These revocations have been on a CRL now. After a crash in between the next CRL marks them, with its own number."""
+    """Note the number of the first CRL of these revocations. After a crash in between the next CRL notes its own number."""
     for first in range(0, len(certificates), MARK_AT_ONCE):
         part = list(certificates[first : first + MARK_AT_ONCE])
         Revocation.objects.filter(pk__in=part, first_crl_number__isnull=True).update(first_crl_number=number)
 
 
 def _clear_up(point: CRLPoint, crl: CRL, *, now: datetime) -> None:
-    """Segments that no recent CRL has go; rows of old CRLs stay as history."""
+    """Delete segments that no recent CRL has; rows of old CRLs stay as history."""
     recent = CRL.objects.filter(point=point, published_at__gte=now - KEPT_FOR).values_list("segments", flat=True)
     needed = set(crl.segments).union(*recent)
     CRLSegment.objects.filter(point=point, created_at__lt=now - KEPT_FOR).exclude(pk__in=needed).delete()

@@ -1,4 +1,6 @@
-"""From an OCSP request to its answer: parse, look up, and sign or take what was signed before for the same version of the row."""
+"""Answer OCSP requests (RFC 6960, RFC 9919): parse, look the status up, then sign a response or send the one that was
+signed before for the same version of the row.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,6 @@ from certs.x509.ocsp import (
     Answer,
     CertID,
     MalformedRequest,
-    OCSPRequest,
     Unsuccessful,
     parse_request,
     response_data,
@@ -33,26 +34,26 @@ from keys.errors import KeyBackendError
 
 log = logging.getLogger(__name__)
 
-KEPT = 20_000  # answers of about 800 octets
-LONGEST_MAX_AGE = 60  # seconds, whatever nextUpdate says: caches on the way must not hide a revocation
+KEPT = 20_000  # responses of about 800 octets
+LONGEST_MAX_AGE = 60  # seconds, whatever nextUpdate says: caches must not hide a revocation
 UNKNOWN_FOR = timedelta(minutes=5)  # an unknown serial may be issued in the next second
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An OCSPResponse, and for how long and since when it may be kept on the way (`max_age` 0: not at all)."""
+    """An OCSPResponse, and for how long and since when caches may keep it (`max_age` 0: not at all)."""
 
     body: bytes
     max_age: int = 0
     produced_at: datetime | None = None
     next_update: datetime | None = None
-    etag: str = ""  # made once for all who are given the same bytes
+    etag: str = ""  # made once for all clients that get the same octets
     last_modified: str = ""
 
 
 @dataclass(slots=True)
 class _Kept:
-    """An answer without nonce about one certificate of ours, and what it was true of."""
+    """A response without nonce about one certificate of ours, and the version of the row it was made of."""
 
     signer: Signer
     serial: str
@@ -67,16 +68,19 @@ os.register_at_fork(after_in_child=_kept.clear)
 
 
 def answer(slug: str, data: bytes, *, client: str) -> Reply:
-    """The answer to a request that came for the CA of that name. Raises certs.status.ocsp.signers.UnknownIssuer; nothing else.
+    """Return the response to a request for the CA of that name.
 
-    `client` is who asks, for the limit on answers with a nonce.
+    Args:
+        client: the network of the requester, for the limit on responses with a nonce.
+
+    Raises UnknownIssuer for a CA that is not one of ours, and LookupError for rows that contradict each other.
     """
     try:
-        return _again(slug, data) or _answer(slug, data, client)
+        return _kept_reply(slug, data) or _new_reply(slug, data, client)
     except MalformedRequest:
         return Reply(Unsuccessful.MALFORMED_REQUEST)
     except NobodySpeaks:
-        return Reply(Unsuccessful.UNAUTHORIZED)  # RFC 6960 2.3: not authoritative; trying later would not help
+        return Reply(Unsuccessful.UNAUTHORIZED)  # RFC 6960 2.3: not authoritative; a retry would not help
     except (psycopg.Error, Error, KeyBackendError, NoResponder) as exc:
         log.warning("an OCSP request for %s cannot be answered now: %s", slug, exc)
         forget_signers()
@@ -84,57 +88,63 @@ def answer(slug: str, data: bytes, *, client: str) -> Reply:
         return Reply(Unsuccessful.TRY_LATER)
 
 
-def _again(slug: str, data: bytes) -> Reply | None:
-    """What was answered to the same bytes before, if the row is still of that version and the answer young enough."""
+def _kept_reply(slug: str, data: bytes) -> Reply | None:
+    """Return the response to the same octets, if the row is still of that version and the response young enough."""
     kept = _kept.get((slug, data))
     if kept is None:
         return None
     now = clock.now()
+    # The row is read each time: a kept response must never outlive a revocation, not even by a second.
     if now >= kept.until or look_up(kept.signer.issuer_id, kept.serial).version != kept.version:
-        with _lock:  # `_keep` looks for the oldest, which fails when the dictionary changes meanwhile
+        with _lock:  # `_keep` looks for the oldest, which fails when the dictionary changes in the meantime
             _kept.pop((slug, data), None)
         return None
     return kept.reply
 
 
-def _answer(slug: str, data: bytes, client: str) -> Reply:
+def _new_reply(slug: str, data: bytes, client: str) -> Reply:
+    # 1. The time is the database's, like that of every signature, and the responder is one that is valid now.
     now = clock.now()
     signer = signer_for(slug, now=now)
     request = parse_request(data)
+    # 2. A request that names no certificate of this CA is refused (RFC 6960 2.3); one that names others too gets
+    #    `unknown` for those.
     ours = [one.issuer in signer.hashes for one in request.certificates]
     if not any(ours):
         return Reply(Unsuccessful.UNAUTHORIZED)
+    # 3. A response with a nonce is signed for one client and cannot be kept, so each network has a limit of them.
+    #    Beyond it the nonce is left out, and a kept response will do.
     nonce, key = None, data
     if request.nonce is not None:
         nonce = request.nonce if nonces.allowed(client, now) else None
         key = b"without its nonce" + b"".join(one.raw for one in request.certificates)
-        if nonce is None and (kept := _again(slug, key)):
+        if nonce is None and (kept := _kept_reply(slug, key)):
             return kept
+    # 4. Statuses. Never heard of is unknown, never good: the CA may not have issued it.
     found = [look_up(signer.issuer_id, one.serial) if mine else None for one, mine in zip(request.certificates, ours, strict=True)]
-    reply = _sign(signer, request, found, nonce=nonce, now=now)
-    (first, *others) = found
-    if nonce is None and not others and first is not None and reply.max_age:
-        _keep(slug, key, signer, request.certificates[0], first, reply, now)
-    return reply
-
-
-def _sign(signer: Signer, request: OCSPRequest, found: list[Found | None], *, nonce: bytes | None, now: datetime) -> Reply:
-    produced_at = now.replace(microsecond=0)
     statuses = [UNKNOWN if one is None else one.status for one in found]
+    # 5. Sign. An unknown serial may be issued in the next second, so such a response is short-lived; none
+    #    outlives the responder's certificate.
+    produced_at = now.replace(microsecond=0)
     lifetime = UNKNOWN_FOR if UNKNOWN in statuses else timedelta(minutes=settings.PKI_OCSP_VALID_MINUTES)
     next_update = min(produced_at + lifetime, signer.not_after)
     answers = [
         Answer(certificate, status, _this_update(one, produced_at))
         for certificate, status, one in zip(request.certificates, statuses, found, strict=True)
     ]
-    data = response_data(answers, key_hash=signer.key_hash, produced_at=produced_at, next_update=next_update, nonce=nonce)
-    body = successful(data, signer.sign(data), algorithm=signer.algorithm, certificate_der=signer.certificate_der)
+    tbs = response_data(answers, key_hash=signer.key_hash, produced_at=produced_at, next_update=next_update, nonce=nonce)
+    body = successful(tbs, signer.sign(tbs), algorithm=signer.algorithm, certificate_der=signer.certificate_der)
+    # 6. What caches may keep, and what is kept here: nothing for one client only, nothing that is unknown.
     keepable = nonce is None and UNKNOWN not in statuses
     max_age = max(0, min(LONGEST_MAX_AGE, int((next_update - now).total_seconds()))) if keepable else 0
     if not max_age:
         return Reply(body, 0, produced_at, next_update)
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    return Reply(body, max_age, produced_at, next_update, etag, format_datetime(produced_at, usegmt=True))
+    reply = Reply(body, max_age, produced_at, next_update, etag, format_datetime(produced_at, usegmt=True))
+    (first, *others) = found
+    if first is not None and not others:
+        _keep(slug, key, signer, request.certificates[0], first, reply, now)
+    return reply
 
 
 def _this_update(found: Found | None, produced_at: datetime) -> datetime:
@@ -150,7 +160,7 @@ def _this_update(found: Found | None, produced_at: datetime) -> datetime:
 
 
 def _keep(slug: str, key: bytes, signer: Signer, certificate: CertID, found: Found, reply: Reply, now: datetime) -> None:
-    """Until half its validity is over; the oldest makes room."""
+    """Keep a response until half its validity is over; the oldest one makes room."""
     assert reply.next_update is not None
     until = now + (reply.next_update - now) / 2
     with _lock:

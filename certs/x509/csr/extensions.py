@@ -41,7 +41,7 @@ _CA_USAGE_BITS = (5, 6)  # keyCertSign, cRLSign (RFC 5280 4.2.1.3)
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Requested:
     """`san`: the SubjectAltName's GeneralNames, None when there is none; `stripped`: what is left
     behind, `notes`: what was read although it is not in DER, in words.
     """
@@ -52,7 +52,7 @@ class Wishes:
     has_password: bool
 
 
-def read_wishes(attributes: list[Node]) -> Wishes:
+def read_requested(attributes: list[Node]) -> Requested:
     """Judge the attributes of a request (RFC 2986 4.1). Raises CSRRefused, or NotDER for malformed ones."""
     stripped: dict[str, None] = {}
     seen: dict[str, bytes] = {}
@@ -72,7 +72,7 @@ def read_wishes(attributes: list[Node]) -> Wishes:
         if seen.setdefault(kind, values.raw) != values.raw:
             raise _twice()
     san, more, notes = _extensions(requested)
-    return Wishes(san, (*stripped, *more), tuple(notes), _CHALLENGE_PASSWORD in seen)
+    return Requested(san, (*stripped, *more), tuple(notes), _CHALLENGE_PASSWORD in seen)
 
 
 def _extension_list(values: Node) -> list[Node]:

@@ -1,7 +1,7 @@
-"""The gate: every CSR from outside goes through `read_csr`, at every door, before anything else sees it. Pure.
+"""The gate: every external CSR passes `read_csr`, at every channel, before any other code sees it. Pure.
 
-Cheap checks come first, and the strict DER walk before any library: of 136 requests that must be refused, a good parser alone
-accepted 89 (RELIABILITY 0.4).
+Cheap checks come first, and the strict DER reader before any library: of 136 requests that must be
+refused, a good parser alone accepted 89.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from certs.enums import RefusalClass as R
 from certs.errors import CSRRefused
 from certs.x509.asn1.reader import NULL, PRINTABLE_DEVIATION, SEQUENCE, Node, NotDER, bits, dotted, in_set_order, integer, read
-from certs.x509.csr.decode import WANTED, Unpacked, unpack
-from certs.x509.csr.extensions import read_wishes
+from certs.x509.csr.decode import WANTED, unpack
+from certs.x509.csr.extensions import Requested, read_requested
 from certs.x509.csr.names import read_names, too_many
-from certs.x509.csr.public_key import judge_public_key
+from certs.x509.csr.public_key import check_public_key
 from certs.x509.csr.signature import check_signature
 from certs.x509.csr.subject import read_subject
 from keys.interruptions import INTERRUPTIONS
@@ -48,11 +47,11 @@ _PSS_HASHES = {"2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.1
 
 @dataclass(frozen=True, slots=True)
 class CSRFacts:
-    """What a CSR that passed asks for, in normal form. `storable` is False when its bytes hold a challenge password.
+    """What a CSR that passed requests, in normal form.
 
-    In words: `stripped` is what is left behind, `repairs` where its octets or its text are not as the
-    standards want although they mean one thing only, `notes` the repairs and the names that were
-    brought into their normal form.
+    For people: `stripped` names what is left out of the certificate, `repairs` where the octets or the text
+    differ from the standards although they have one meaning only, `notes` the repairs and the names that
+    were normalised. `storable` is False when the CSR has a challenge password.
     """
 
     der: bytes
@@ -78,26 +77,73 @@ class CSRFacts:
 
 
 def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_bytes: int = 64 * 1024) -> CSRFacts:
-    """Judge what came in place of a CSR. `max_bytes` bounds it as it came (PEM or DER). Raises CSRRefused and nothing else."""
-    if len(data) > LARGEST_LOOKED_INTO:
-        raise _too_large(len(data), max_bytes)
+    """Check what was sent as a CSR and return what it requests.
+
+    Args:
+        domains: those of the team, which complete a bare label.
+        max_bytes: of what was sent, PEM or DER.
+
+    Raises CSRRefused with the class of the refusal and the next step, and nothing else. No text of an
+    error quotes what was sent.
+    """
     try:
-        unpacked = unpack(data)
-        request = _Request(unpacked.der)
-        if len(data) > max_bytes:
-            _refuse_large(request, len(data), max_names, max_bytes)
-        return _judge(request, unpacked, domains=domains, max_names=max_names)
+        return _read(data, domains=domains, max_names=max_names, max_bytes=max_bytes)
     except NotDER as exc:
         raise CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", next_step=WANTED) from exc
-    except CSRRefused:
+    except (CSRRefused, KeyboardInterrupt, SystemExit, GeneratorExit, *INTERRUPTIONS):
         raise
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except INTERRUPTIONS:
-        raise
-    except BaseException as exc:  # hostile bytes in third-party parsers: whatever they raise (a panic of Rust code is no
-        # Exception), the sender gets a clean refusal
+    except BaseException as exc:
+        # Hostile octets in parsers of others: whatever these raise (a panic of Rust code is no Exception),
+        # the sender gets a refusal, and the worker lives (docs/decisions/0036).
         raise CSRRefused(R.MALFORMED, "It cannot be read as a PKCS#10 request.", next_step=WANTED) from exc
+
+
+def _read(data: bytes, *, domains: Sequence[str], max_names: int, max_bytes: int) -> CSRFacts:
+    # 1. Find the one object in what was sent: PEM, base64 or DER, with the repairs that have one meaning only.
+    #    Private keys are refused here, before a word about the rest; beyond the limit nothing is looked at.
+    if len(data) > LARGEST_LOOKED_INTO:
+        raise _too_large(len(data), max_bytes)
+    unpacked = unpack(data)
+    # 2. Read the DER strictly. A lenient parser and the CA may otherwise see two different requests in one.
+    request = _Request(unpacked.der)
+    # 3. A request that is too large because of its names is refused for its names: that can be mended.
+    if len(data) > max_bytes:
+        _check_count(read_requested(request.attributes), max_names)
+        raise _too_large(len(data), max_bytes)
+    # 4. The public key: a kind that the portal certifies, not weak, not known to be compromised. From the DER, for a
+    #    library may refuse to load the very keys whose fault should be named; only then by the library.
+    key = check_public_key(request.spki)
+    # 5. The signature's hash, before the signature is verified: a weak one would prove nothing.
+    _check_signature_algorithm(request.algorithm)
+    try:
+        public_key = load_der_public_key(request.spki.raw)
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise NotDER("its public key is not a point of its curve or not a key at all") from exc
+    # 6. The requested extensions. Names are counted here, for counting is cheap and a signature is not.
+    requested = read_requested(request.attributes)
+    _check_count(requested, max_names)
+    # 7. Proof of possession of the private key (RFC 2986 4.2), over the octets that were sent.
+    check_signature(public_key, request.algorithm, request.info.raw, request.signature)
+    # 8. The names, in normal form. A common name must be one of them.
+    subject = read_subject(request.subject)
+    names = read_names(requested.san, subject.common_names, domains=domains, max_names=max_names)
+    repairs = tuple(dict.fromkeys((*unpacked.notes, *request.notes, *requested.notes)))
+    notes = [*repairs, *names.notes]
+    if not subject.common_names:
+        notes.append("the subject has no common name; the first name takes its place")
+    return CSRFacts(
+        der=unpacked.der,
+        spki_der=request.spki.raw,
+        spki_sha256=spki_sha256(request.spki.raw),
+        key=key,
+        common_name=names.dns_names[0] if names.dns_names else "",
+        dns_names=names.dns_names,
+        ip_addresses=names.ip_addresses,
+        stripped=(*requested.stripped, *subject.stripped),
+        repairs=repairs,
+        notes=tuple(notes),
+        storable=not requested.has_password,
+    )
 
 
 class _Request:
@@ -135,46 +181,19 @@ def _too_large(size: int, max_bytes: int) -> CSRRefused:
     )
 
 
-def _refuse_large(request: _Request, size: int, max_names: int, max_bytes: int) -> None:
-    """Too many names is the better reason, where it is the reason."""
-    san = read_wishes(request.attributes).san
-    if san is not None and len(san.children) > max_names:
-        raise too_many(len(san.children), max_names)
-    raise _too_large(size, max_bytes)
+def _check_count(requested: Requested, max_names: int) -> None:
+    if requested.san is not None and len(requested.san.children) > max_names:
+        raise too_many(len(requested.san.children), max_names)
 
 
-def _judge(request: _Request, unpacked: Unpacked, *, domains: Sequence[str], max_names: int) -> CSRFacts:
-    key = judge_public_key(request.spki)
-    _check_signature_hash(request.algorithm)
-    public_key = _loaded(request.spki.raw)
-    wishes = read_wishes(request.attributes)
-    if wishes.san is not None and len(wishes.san.children) > max_names:
-        raise too_many(len(wishes.san.children), max_names)  # before the signature: counting is cheap
-    check_signature(public_key, request.algorithm, request.info.raw, request.signature)
-    subject = read_subject(request.subject)
-    names = read_names(wishes.san, subject.common_names, domains=domains, max_names=max_names)
-    repairs = tuple(dict.fromkeys((*unpacked.notes, *request.notes, *wishes.notes)))
-    notes = [*repairs, *names.notes]
-    if not subject.common_names:
-        notes.append("the subject has no common name; the first name takes its place")
-    return CSRFacts(
-        der=unpacked.der,
-        spki_der=request.spki.raw,
-        spki_sha256=spki_sha256(request.spki.raw),
-        key=key,
-        common_name=names.dns_names[0] if names.dns_names else "",
-        dns_names=names.dns_names,
-        ip_addresses=names.ip_addresses,
-        stripped=(*wishes.stripped, *subject.stripped),
-        repairs=repairs,
-        notes=tuple(notes),
-        storable=not wishes.has_password,
-    )
-
-
-def _check_signature_hash(algorithm: Node) -> None:
-    kind = dotted(algorithm.child(0))
-    _check_signature_parameters(kind, algorithm.children[1:])
+def _check_signature_algorithm(algorithm: Node) -> None:
+    """Raises CSRRefused for a weak hash, NotDER for parameters that do not belong to the algorithm."""
+    kind, parameters = dotted(algorithm.child(0)), algorithm.children[1:]
+    # None for ECDSA, EdDSA and ML-DSA; NULL or none for RSA (RFC 4055 5, RFC 5758 3.2, RFC 8410 3, RFC 9881 2).
+    if len(parameters) > 1 or (kind.startswith(_NO_PARAMETERS) and parameters):
+        raise NotDER("the signature's algorithm has parameters that do not belong to it")
+    if kind.startswith(_PKCS1) and kind != _PSS and parameters and parameters[0].tag != NULL:
+        raise NotDER("the signature's algorithm has parameters other than NULL")
     weak = _WEAK_SIGNATURES.get(kind)
     if weak is None and kind == _PSS and not _pss_hash_is_strong(algorithm):
         weak = "SHA-1 or another weak hash in PSS"
@@ -182,14 +201,6 @@ def _check_signature_hash(algorithm: Node) -> None:
         raise CSRRefused(
             R.WEAK_SIGNATURE_HASH, f"It is signed with {weak}.", field="signature", next_step="Sign it with SHA-256 or better."
         )
-
-
-def _check_signature_parameters(kind: str, parameters: list[Node]) -> None:
-    """None for ECDSA, EdDSA and ML-DSA; NULL or none for RSA (RFC 4055 5, RFC 5758 3.2, RFC 8410 3, RFC 9881 2). Raises NotDER."""
-    if len(parameters) > 1 or (kind.startswith(_NO_PARAMETERS) and parameters):
-        raise NotDER("the signature's algorithm has parameters that do not belong to it")
-    if kind.startswith(_PKCS1) and kind != _PSS and parameters and parameters[0].tag != NULL:
-        raise NotDER("the signature's algorithm has parameters other than NULL")
 
 
 def _pss_hash_is_strong(algorithm: Node) -> bool:
@@ -202,11 +213,3 @@ def _pss_hash_is_strong(algorithm: Node) -> bool:
     digest = dotted(parameters[0xA0].child(0).child(0))
     mask = dotted(parameters[0xA1].child(0).child(1).child(0))
     return digest in _PSS_HASHES and mask in _PSS_HASHES
-
-
-def _loaded(spki: bytes) -> PublicKeyTypes:
-    """A point off its curve, a key that is no key: NotDER."""
-    try:
-        return load_der_public_key(spki)
-    except (ValueError, UnsupportedAlgorithm) as exc:
-        raise NotDER("its public key is not a point of its curve or not a key at all") from exc

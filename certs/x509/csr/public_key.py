@@ -55,7 +55,7 @@ _PUBLISHED = {
 }
 
 
-def judge_public_key(spki: Node) -> KeyFacts:
+def check_public_key(spki: Node) -> KeyFacts:
     """The facts of a SubjectPublicKeyInfo that may be certified. Raises CSRRefused, or NotDER for a malformed one."""
     if spki_sha256(spki.raw) in _PUBLISHED:
         raise _compromised("Its key is a published test key; anyone has its private key.")

@@ -295,7 +295,7 @@ def test_outdated_answer_is_dropped_only_when_nobody_looks_for_the_oldest(portal
     answer(issuer.slug, data, client="a")
     past = database_now() - timedelta(minutes=1)
     kept = {key: replace(one, until=past) for key, one in respond._kept.items()}
-    again = partial(respond._again, issuer.slug, data)
+    again = partial(respond._kept_reply, issuer.slug, data)
     monkeypatch.setattr(respond, "_kept", Interrupted(kept, again))
     monkeypatch.setattr(respond, "KEPT", 1)
     assert word(said(new)) == "good"
