@@ -20,7 +20,7 @@ from certs.enums import RevocationReason
 from certs.errors import Conflict
 from certs.models import CRL, Certificate, CRLPoint, CRLSegment, IssuanceIntent, Revocation
 from certs.status.crl.points import idp_url, take_number
-from certs.status.crl.segments import BooksDisagree, Snapshot, changed, take_snapshot
+from certs.status.crl.segments import RowsContradict, Snapshot, changed, take_snapshot
 from certs.x509.crl import REASON_CODES, CRLFrame, crl_around, read_entries
 from db.clock import database_now
 from db.tolerance import CLOCK_TOLERANCE
@@ -77,7 +77,7 @@ def publish_crl(point: CRLPoint, *, actor: Actor, validity: timedelta | None = N
     now = database_now()
     try:
         snapshot = take_snapshot(point, now=now)
-    except BooksDisagree as exc:
+    except RowsContradict as exc:
         raise CRLWithheld(str(exc)) from exc
     # 5. Every unexpired entry of the public CRL is in the new one, whatever the tables say by now.
     _check_nothing_vanished(point, snapshot, now=now)
@@ -193,7 +193,7 @@ def _sign(key: Key, public_key: Any, pieces: Iterable[bytes]) -> tuple[bytes, st
 
 @transaction.atomic
 def _publish(point: CRLPoint, crl: CRL, snapshot: Snapshot, *, actor: Actor) -> bool:
-    """Replace the published CRL if this one has a higher number; return whether it did. Row, event and first numbers are one transaction."""
+    """Replace the published CRL if this one has a higher number; return whether it did. One transaction with the event."""
     # Locked first and read then: a join in the locking statement would show the list of before the wait.
     row = CRLPoint.objects.select_for_update().get(pk=point.pk)
     if row.published_id is not None and CRL.objects.filter(pk=row.published_id, number__gte=crl.number).exists():

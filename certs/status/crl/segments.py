@@ -45,7 +45,7 @@ def _on_crl(source: Source, point: CRLPoint) -> str:
     return _ON_CRL[source].format(shard=" AND x.crl_shard = %(shard)s" if point.shard else "")
 
 
-class BooksDisagree(Exception):
+class RowsContradict(Exception):
     """A certificate is revoked but nothing says since when and why: no CRL is made of that."""
 
 
@@ -167,7 +167,7 @@ def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot:
     """A new segment of one range, and which of its revocations have never been on a CRL."""
     source, number = key
     if row.rows < expected:
-        raise BooksDisagree(
+        raise RowsContradict(
             f"{expected - row.rows} of {point.issuer.name}'s revoked certificates have no revocation on record ({source} {number})."
         )
     entries = encode_entries(line.split(",") for line in row.lines.split(";")) if row.lines else b""  # type: ignore[misc]

@@ -15,7 +15,7 @@ from certs.enums import RevocationReason
 from certs.models import CRL, Certificate, CRLSegment, IssuanceIntent, OperatorAlert, Revocation
 from certs.revocation.deliver import process_revocations
 from certs.status.crl import CRLWithheld, publish_crl
-from certs.status.crl.segments import BooksDisagree, take_snapshot
+from certs.status.crl.segments import RowsContradict, take_snapshot
 from certs.status.publishing import abandon_old_intents, refresh_point
 from db.clock import database_now
 from tests.certs.status.crl.lists import point, serials
@@ -166,7 +166,7 @@ def test_revoked_certificate_without_a_revocation_stops_the_crl(portal: Portal) 
     (certificate,) = issue(portal, 1)
     publish_everything()
     Certificate.objects.filter(pk=certificate.pk).update(status="revoked", status_version=7)
-    with pytest.raises(BooksDisagree):
+    with pytest.raises(RowsContradict):
         take_snapshot(point(), now=database_now())
     with pytest.raises(CRLWithheld):
         publish_crl(point(), actor=SYSTEM)
