@@ -1,4 +1,6 @@
-"""The security team's desk: policies, profiles, and versions that are drafted here, published once and read-only ever after."""
+"""Policies, profiles and policy versions in the admin: a version is drafted here, published once,
+and read-only from then on.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Errors of the policy room; each says what is safe and what to do next."""
+"""Errors of the policy package; each says what is safe and what to do next."""
 
 from __future__ import annotations
 
 
 class PolicyError(Exception):
-    """Base of this room's errors."""
+    """Base of this package's errors."""
 
 
 class PolicyMissing(PolicyError):

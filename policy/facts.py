@@ -1,4 +1,4 @@
-"""All that the policy engine may see: frozen facts about a request and about who asks. Pure: no Django, no keys, no certs.
+"""All that the policy engine may see: frozen facts about a request and its requester. Pure: no Django, no keys, no certs.
 
 Names are already in their normal form (lower case A-labels, canonical IP text): the engine compares, it does not parse.
 """
@@ -11,10 +11,10 @@ from datetime import date
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """What is asked for. `key_bits` are modulus bits (rsa), field bits (ec, ed25519 = 255) or the ML-DSA number.
+    """The request. `key_bits` are modulus bits (rsa), field bits (ec, ed25519 = 255) or the ML-DSA number.
 
     `key_age_days` and `key_certificates` (made with this key so far) matter only where `key_reused`. `duplicate_of` is
-    the id of a living certificate of the same names and profile, `also_asked_by` what else asks for them (such as "request
+    the id of a living certificate of the same names and profile, `also_asked_by` what else requests them (such as "request
     req-..."), where the caller looked for them. `validity_days` are the days
     that are left when an end date was named, which is `not_after` then.
     """
@@ -43,7 +43,7 @@ class RequestFacts:
 
 @dataclass(frozen=True, slots=True)
 class RequesterFacts:
-    """Who asks. `foreign_domains` are domains of other teams at, above or beneath the names asked for (callers look
+    """The requester. `foreign_domains` are domains of other teams at, above or beneath the requested names (callers look
     them up; the engine needs no others).
     """
 

@@ -35,7 +35,7 @@ class Profile(models.Model):
 
 
 class Policy(models.Model):
-    """A named line of versions; which of them is in force depends on the moment asked about."""
+    """A named policy with its versions; which of them is in force depends on the moment."""
 
     name = models.SlugField(max_length=64, unique=True)
     description = models.CharField(max_length=200, blank=True)

@@ -1,7 +1,7 @@
 """Persons behind accounts, for decisions that need two of them (PROTOCOLS 6).
 
 A person is an account's person id, else its verified e-mail address. An account with neither decides nothing: nobody could
-tell whether it belongs to the person who asked.
+tell whether it belongs to the person who requested it.
 """
 
 from __future__ import annotations

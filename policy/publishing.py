@@ -17,7 +17,8 @@ from policy.models import Policy, PolicyVersion
 from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
 from policy.rules import ruleset_digest, ruleset_from_dict, ruleset_to_dict
 
-# The same order as PolicyVersionQuerySet.in_force: this is asked several times a certificate, and the ORM costs more than the answer.
+# The same order as PolicyVersionQuerySet.in_force: this query runs several times a certificate, and
+# the ORM costs more than the query.
 _IN_FORCE = (
     "SELECT v.id, v.digest, CAST(v.published_at AS varchar(40)) FROM policy_policyversion v JOIN policy_policy p ON p.id = v.policy_id "
     "WHERE p.name = %s AND v.state = 'published' AND v.effective_from <= %s "
@@ -33,7 +34,7 @@ PUBLISH = "policy.publish_policyversion"
 def draft_version(policy_name: str, rules: Mapping[str, Any], *, actor: Actor, now: datetime) -> PolicyVersion:
     """Store a draft under the version that the rules name. Makes the policy when it is new.
 
-    A draft of the same version is replaced by a new row, so that whoever publishes the row that was shown publishes what was
+    A draft of the same version is replaced by a new row, so that publishing the row that was shown publishes what was
     shown. Raises RuleSetInvalid for rules that cannot be read, PolicyConflict when that version is published already.
     """
     ruleset = ruleset_from_dict(rules)
@@ -123,7 +124,9 @@ def _publish(
 
 
 def version_in_force(policy_name: str, at: datetime) -> PolicyVersion:
-    """The published version that counts at that moment; asked anew each time, read and parsed once a process. Raises PolicyMissing."""
+    """Return the version in force at that moment: looked up each time, read and parsed once a
+    process. Raises PolicyMissing.
+    """
     return version_found(ask(version_query(policy_name, at))[0], policy_name)
 
 

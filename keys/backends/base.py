@@ -38,7 +38,7 @@ R = TypeVar("R")
 
 
 def attempt(act: Callable[[T], R], item: T) -> R | KeyBackendError:
-    """What `act` answers for the item, or the KeyBackendError that it raises."""
+    """Return what `act` returns for the item, or the KeyBackendError that it raises."""
     try:
         return act(item)
     except KeyBackendError as exc:
@@ -107,13 +107,15 @@ class KeyBackend(ABC):
         return [attempt(act, item) for item in items]
 
     def presence_query(self, ref: KeyRef) -> Query | None:
-        """What the portal's own database must answer, a row, as long as the key exists; asked together with the key's state."""
+        """Return a query that finds a row in the portal's own database as long as the key exists;
+        sent together with the query for the key's state.
+        """
         return None
 
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes], *, present: bool = False) -> list[bytes]:
         """Signatures over several messages with one key, in the scheme that certificates use.
 
-        No messages: only checks that the key could be used. `present`: what `presence_query` asks was answered a moment ago.
+        No messages: only checks that the key could be used. `present`: `presence_query` found its row a moment ago.
         """
         key = self.private_key(ref)
         return [sign_message(key, message) for message in messages]
@@ -148,13 +150,15 @@ class KeyBackend(ABC):
         """Drop what this process keeps of a key that must not be used any more. Never raises."""
 
     def set_up(self) -> str:
-        """Make what an installation must have before its first key, by whoever sets it up; answers what was made, "" for nothing."""
+        """Make what an installation must have before its first key. Returns what was made in words,
+        "" for nothing.
+        """
         return ""
 
     @abstractmethod
     def is_working(self) -> bool:
-        """Whether a key could be made and used now, as far as can be seen without making one: asks
-        what the work asks (the login, the mount, the rights), not a health page. Never raises.
+        """Return whether a key could be made and used now, as far as can be seen without making one: checks
+        what the work needs (the login, the mount, the rights), not a health page. Never raises.
         """
 
 

@@ -42,7 +42,7 @@ class KeyEncryptionKey:
         self._bytes = None
 
     def make(self, *, key_exists: bool) -> bool:
-        """Make the file of a new installation; answers whether it did. Raises KeyBackendUnavailable when it cannot be written.
+        """Make the file of a new installation. Returns whether it did. Raises KeyBackendUnavailable when it cannot be written.
 
         `key_exists`: keys are in the database already, so a missing one is lost or offline (the root's, PROTOCOLS 3), not new.
         """

@@ -346,7 +346,7 @@ def _sign(key: Any, message: bytes, algorithm: Any) -> bytes:
 
 
 def _ecdsa(key: Any, digest: bytes) -> bytes:
-    """DER of what the token answers: raw r and s, each half."""
+    """Return the DER of what the token returns: raw r and s, each half."""
     raw = bytes(key.sign(digest, mechanism=pkcs11.Mechanism.ECDSA))
     half = len(raw) // 2
     return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))

@@ -63,7 +63,9 @@ class _Remote:
 
 
 class RemoteRSAPrivateKey(_Remote, rsa.RSAPrivateKey):
-    """RSA: `sign(data, padding, hash)`. Raises KeyOperationRefused for a scheme that not every backend has, before any is asked."""
+    """RSA: `sign(data, padding, hash)`. Raises KeyOperationRefused for a scheme that not every
+    backend has, before any backend is called.
+    """
 
     @property
     def key_size(self) -> int:
@@ -76,7 +78,7 @@ class RemoteRSAPrivateKey(_Remote, rsa.RSAPrivateKey):
 
 
 class RemoteECPrivateKey(_Remote, ec.EllipticCurvePrivateKey):
-    """ECDSA: `sign(data, ECDSA(hash))`, answered as DER (r, s)."""
+    """ECDSA: `sign(data, ECDSA(hash))` returns the DER of r and s."""
 
     @property
     def curve(self) -> ec.EllipticCurve:

@@ -45,7 +45,8 @@ _TYPES: dict[KeySpec, str] = {
 }
 _SPECS = {name: spec for spec, name in _TYPES.items()}
 _HASHES = {"sha256": "sha2-256", "sha384": "sha2-384", "sha512": "sha2-512"}
-# What must be false of a key that never leaves and is no copy: exported, backed up, brought from outside, or one of many derived.
+# What must be false of a key that never leaves and is no copy: exported, backed up, imported, or
+# one of many derived.
 _FORBIDDEN = ("exportable", "allow_plaintext_backup", "imported_key", "derived")
 MAX_BATCH = 500
 PROBE = "portal_probe"  # a name that no host has; whether there is such a key does not matter
@@ -66,7 +67,9 @@ class VaultKeyBackend(KeyBackend):
         self._pool_lock, self._pool_owner = threading.Lock(), 0
 
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
-        """Vault answers a second create with silence and the old key, also for another type: so it is read back and compared."""
+        """Create the key, read it back and compare: to a second create Vault returns the old key
+        without an error, also for another type.
+        """
         if spec not in _TYPES:
             raise UnsupportedKeySpec(f"Vault's transit engine makes no {spec.label} keys.", next_step="Ask for RSA, ECDSA or Ed25519.")
         self._session.call(lambda c: c.secrets.transit.create_key(name, key_type=_TYPES[spec], exportable=False, mount_point=self.mount))
@@ -164,7 +167,7 @@ class VaultKeyBackend(KeyBackend):
         return True
 
     def is_working(self) -> bool:
-        """Reads a key that nobody makes, and asks whether our token may make one and sign with it.
+        """Read a key that nobody makes, and ask Vault whether our token may make one and sign with it.
 
         Not `sys/health`: that knows nothing of a namespace, of standbys and of our rights.
         """

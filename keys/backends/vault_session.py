@@ -37,10 +37,10 @@ RENEW_AT = 2 / 3
 # After a refused login the next one waits, longer each time: Vault locks a role for 15 minutes after five wrong secret ids, and
 # several processes share one. A new secret id comes with a restart, so waiting delays nothing but a cure at Vault's own end.
 FIRST_LOGIN_PAUSE, LONGEST_LOGIN_PAUSE = 300.0, 900.0
-# Answered with 500 although no retry will help: the version was trimmed or is below the minimum.
+# Vault returns 500 although no retry will help: the version was trimmed or is below the minimum.
 _LASTING_500 = ("no such key version", "key version", "version is too old")
 _WRITING = {"create", "update", "root", "sudo"}
-# Answers with which Vault turns a login away. All else says nothing of the credential.
+# Status codes by which Vault refuses a login. Every other code says nothing about the credential.
 _LOGIN_REFUSED = (
     hvac.exceptions.InvalidRequest,
     hvac.exceptions.Unauthorized,
@@ -150,7 +150,9 @@ class VaultSession:
             return self._token
 
     def _log_in(self) -> None:
-        """Raises KeyLoginRefused for a credential that Vault does not take; asked again after a pause that grows, not at each call."""
+        """Raises KeyLoginRefused for a credential that Vault refuses; it is tried again after
+        growing pauses, not at each call.
+        """
         if self._login_refusal is not None and time.monotonic() < self._login_again_at:
             raise KeyLoginRefused(str(self._login_refusal), next_step=self._login_refusal.next_step)
         try:
@@ -246,7 +248,9 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def _turned_away(exc: hvac.exceptions.VaultError) -> bool:
-    """The credential is not taken. For a wrong secret id Vault 1.13 answers 500 and later ones 400; 403 for a role that is locked."""
+    """Return whether the credential is refused. For a wrong secret id Vault 1.13 returns 500 and
+    later ones 400; 403 for a role that is locked.
+    """
     return isinstance(exc, _LOGIN_REFUSED) or (isinstance(exc, hvac.exceptions.InternalServerError) and "invalid secret id" in _reason(exc))
 
 
@@ -255,14 +259,16 @@ def _reason(exc: Exception) -> str:
 
 
 def translated(exc: Exception, url: str) -> KeyBackendError:
-    """The key room's error for one of hvac's or requests'. Vault's texts name paths and reasons, never secrets."""
+    """Return the KeyBackendError for an error of hvac or requests. Vault's texts name paths and
+    reasons, never secrets.
+    """
     if isinstance(exc, KeyBackendError):
         return exc
     reason = _reason(exc)
     match exc:
         case hvac.exceptions.VaultDown() | hvac.exceptions.VaultNotInitialized():
             return KeyBackendUnavailable(
-                f"Vault at {url} is sealed or not initialised.", next_step="Unseal it; what waits goes on by itself."
+                f"Vault at {url} is sealed or not initialised.", next_step="Unseal it; requests that wait continue automatically."
             )
         case hvac.exceptions.InvalidPath() if "no handler for route" in reason:  # not a key that is absent: the whole engine is
             return KeyBackendUnavailable(
@@ -273,7 +279,7 @@ def translated(exc: Exception, url: str) -> KeyBackendError:
         case hvac.exceptions.Forbidden() | hvac.exceptions.Unauthorized():
             return KeyNotPermitted(
                 f"Vault at {url} does not permit this. {reason}".strip(),
-                next_step="Compare the role's policy with docs/vault/; what waits goes on by itself.",
+                next_step="Compare the role's policy with docs/vault/; requests that wait continue automatically.",
             )
         case hvac.exceptions.InternalServerError() if any(words in reason for words in _LASTING_500):
             return KeyNotFound(f"Vault at {url}: {reason}")
@@ -289,5 +295,5 @@ def translated(exc: Exception, url: str) -> KeyBackendError:
                 next_step="See that it runs and that VAULT_ADDR and VAULT_CACERT are right.",
             )
     return KeyBackendUnavailable(
-        f"Vault at {url} answered something unreadable ({type(exc).__name__}).", next_step="See that VAULT_ADDR is a Vault or OpenBao."
+        f"Vault at {url} sent something unreadable ({type(exc).__name__}).", next_step="See that VAULT_ADDR is a Vault or OpenBao."
     )

@@ -56,7 +56,9 @@ class Repair:
 
 
 class Rule(ABC):
-    """One rule of a policy: parsed from JSON, asked with a case, able to say what would satisfy it. Instances are frozen dataclasses."""
+    """One rule of a policy: parsed from JSON, checked against a case, able to suggest what would
+    satisfy it. Instances are frozen dataclasses.
+    """
 
     name: ClassVar[str]
 
@@ -74,7 +76,9 @@ class Rule(ABC):
         """At least one check, passed or not."""
 
     def repairs(self, case: Case) -> Iterator[Repair]:
-        """Changes that would satisfy this rule, smallest first; none by default. Only asked when a check failed."""
+        """Changes that would satisfy this rule, smallest first; none by default. Only called when a
+        check failed.
+        """
         return iter(())
 
     def advice(self, case: Case) -> str:
@@ -92,7 +96,9 @@ class Rule(ABC):
 
 
 class Params:
-    """A JSON object read field by field; `done()` refuses what nobody asked for, so that a misspelt limit cannot be silently ignored."""
+    """A JSON object read field by field; `done()` refuses fields that nothing has read, so that a
+    misspelt limit cannot be silently ignored.
+    """
 
     def __init__(self, where: str, data: Any) -> None:
         if not isinstance(data, Mapping):

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Self
 from policy.facts import RequestFacts
 from policy.rules.base import Case, Check, Params, Repair, Rule, RuleSetInvalid, listed
 
-# What the portal makes itself; a suggestion never names another size. The `keys` room spells the same list as KeySpec
-# and neither room knows the other: tests/policy/test_rules.py holds the two together.
+# What the portal makes itself; a suggestion never names another size. The package `keys` has the
+# same list as KeySpec
+# and neither package imports the other: tests/policy/test_rules.py holds the two together.
 OFFERED: dict[str, tuple[int, ...]] = {"rsa": (2048, 3072, 4096), "ec": (256, 384, 521), "ed25519": (255,), "ml-dsa": (44, 65, 87)}
 _ANOTHER_FAMILY_COST = 10
 

@@ -144,7 +144,7 @@ class AllowedNames(Rule):
         above = name.startswith("*.") and any(domain.endswith("." + base_domain(name)) for domain in foreign)
         if ours and len(theirs) < len(ours) and not above:
             return ""
-        # One text for the three reasons: a refusal that differed would tell what others own.
+        # One text for the three reasons: a refusal that differed would reveal what others own.
         allowed = f" ({', '.join(owned[:_SHOWN])})" if owned else ""
         return f"Name {name} is outside the team's domains{allowed}"
 
