@@ -39,7 +39,7 @@ class Capabilities:
 
 
 class Order(NamedTuple):
-    """One certificate to be signed. `order_ref` is unique per issuer for ever: the CA signs it at most once.
+    """One certificate to be signed. `order_ref` is unique per issuer permanently: the CA signs it at most once.
 
     `validity_days` or `not_after` (the last day, UTC) is set. `longest_days`: the policy's maximum, where the order was evaluated.
     """
@@ -54,7 +54,7 @@ class Order(NamedTuple):
     profile: str
     validity_days: int | None
     policy_version: str
-    intended_at: datetime  # database time at which the attempt was noted
+    intended_at: datetime  # database time at which the attempt was written
     organization: str = ""
     not_after: date | None = None
     longest_days: int | None = None

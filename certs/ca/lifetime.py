@@ -79,7 +79,7 @@ def ending_of(issuer: Issuer, validity: Validity, *, now: datetime) -> Ending | 
 
 
 def cut_note(end: datetime, validity: Validity, *, now: datetime, issuer: Issuer) -> str:
-    """Return the sentence that tells people why a certificate ends earlier than requested."""
+    """Return the sentence for people about why a certificate ends earlier than requested."""
     days = max((end - now).days, 0)
     return (
         f"The certificate ends on {end:%d %b %Y %H:%M} UTC, in {days} days, not as requested ({validity.text}): "

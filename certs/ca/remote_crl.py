@@ -1,4 +1,6 @@
-"""The CRLs of a CA elsewhere, fetched from where its certificates say and believed only when that CA has signed them."""
+"""The CRLs of a CA elsewhere, fetched from the addresses in its certificates and used only when
+that CA has signed them.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def revoked_on_crls(alias: str) -> Iterator[RevokedThere] | None:
     """
     good = Certificate.objects.filter(issuer__alias=alias, status=Certificate.Status.GOOD, not_after__gt=database_now())
     places: dict[str, x509.Certificate] = {}
-    # One certificate of each chain and share tells the address; reading all of them would tell no other.
+    # One certificate of each chain and share has the address; all others have the same.
     for chain, shard in good.order_by().values_list("chain", "crl_shard").distinct():
         example = good.filter(chain=chain, crl_shard=shard).select_related("body", "chain").order_by("-pk")[:1]
         for certificate in example:

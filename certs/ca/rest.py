@@ -143,10 +143,12 @@ class RestCAClient(CAClient):
         if response.status_code != 200:
             raise self._not_served(response, "to the release of a hold")
         if _problem(response).get("status") != "good":
-            raise CAUnreachable(f"{self.url} took the release of a hold and has not done it yet", answered=True)
+            raise CAUnreachable(f"{self.url} accepted the release of a hold and has not done it yet", answered=True)
 
     def unknown_certificates(self) -> Iterable[bytes] | None:
-        """What was ordered with our token's team and is alive there; a CA whose API has no such list answers 404."""
+        """Return what was ordered with our token's team and is valid there; a CA whose API has no
+        such list answers 404.
+        """
         first = self._page(0)
         return None if first is None else self._unknown(first)
 
@@ -162,7 +164,7 @@ class RestCAClient(CAClient):
                 raise CAUnreachable(f"{self.url} sent an unreadable list of certificates") from exc
             for certificate in unknown:
                 yield certificate.public_bytes(Encoding.DER)
-            page = self._page(after) if after > seen else None  # else a CA that repeats itself would keep us for ever
+            page = self._page(after) if after > seen else None  # else a CA that repeats a page would keep us permanently
             seen = after
 
     def _page(self, after: int) -> dict[str, Any] | None:

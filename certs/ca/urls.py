@@ -1,4 +1,6 @@
-"""The addresses that own CAs write into certificates: plain http, and for ever (RFC 5280 4.2.1.13, 4.2.2.1)."""
+"""The addresses that own CAs write into certificates: plain http, and permanent (RFC 5280 4.2.1.13,
+4.2.2.1).
+"""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ class VaultPKIClient(CAClient):
                 try:
                     certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
                     is_ca = _is_ca(certificate)
-                except ValueError:  # the others are told all the same
+                except ValueError:  # the others are reported all the same
                     log.warning("%s lists %s, which cannot be read", self.mount, text)
                     continue
                 if not is_ca:
@@ -254,7 +254,9 @@ class VaultPKIClient(CAClient):
             raise CAUnreachable(str(exc)) from exc
 
     def revoked_certificates(self) -> Iterable[RevokedThere]:
-        """The engine's list of the revoked, which is not as late as its CRL. It tells no reason."""
+        """Return the engine's list of revoked certificates, which is newer than its CRL and has no
+        reasons.
+        """
         try:
             by_hex = self._listed("certs/revoked")
             good = Certificate.objects.filter(issuer__alias=self.alias, status=Certificate.Status.GOOD, serial_number__in=by_hex)

@@ -20,7 +20,8 @@ from keys.errors import KeyBackendError
 log = logging.getLogger(__name__)
 
 KIND = "status_failed"
-# Their texts are written for people and hold no secret; of every other error only the type is told.
+# Their texts are written for people and hold no secret; of every other error only the type is
+# reported.
 _FOR_PEOPLE = (PortalError, KeyBackendError, CAUnreachable, CRLWithheld)
 
 

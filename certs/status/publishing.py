@@ -38,7 +38,9 @@ def own_roots() -> list[Issuer]:
 
 
 def refresh_point(point: CRLPoint, *, force: bool = False, actor: Actor = WORKER) -> CRL | None:
-    """Publish while there is something to say; answers the last CRL made. A CRL that must be withheld alarms and answers None."""
+    """Publish CRLs until nothing has changed. Returns the last CRL made, None for none. A CRL that
+    must be withheld raises an alert.
+    """
     made = None
     for _ in range(ROUNDS):
         point.refresh_from_db()

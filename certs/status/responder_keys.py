@@ -28,7 +28,9 @@ _WHY = "no answer of this OCSP responder can be valid any more"
 
 @transaction.atomic
 def destroy_old_responder_keys() -> int:
-    """Have them destroyed, by the worker that may; answers how many were begun. Safe to run twice at once."""
+    """Have old responder keys destroyed, by the worker that may. Returns how many were begun. Safe
+    to run twice at once.
+    """
     now = database_now()
     speaking = ResponderCertificate.objects.filter(key=OuterRef("pk"), not_after__gt=now - KEPT_ON)
     # The claim's name has an index, the purpose has none. A claim as young as this may be getting its certificate just now.

@@ -35,7 +35,7 @@ def ensure_own_ca(
     tell: Callable[[str], None],
     organization: str = "",
 ) -> tuple[Issuer, list[str]]:
-    """The issuing CA of that name, made with its root if missing; answers what was made. Safe to run again after a crash.
+    """Make the issuing CA of that name, and its root, if they are missing. Returns what was made. Safe to run again after a crash.
 
     `organization` says whose CA it is, in the names of root and issuing CA. Without one they get a unique name, so that
     the CAs of two portals never have the same (RFC 5280 4.1.2.4: issuer and serial number identify a certificate).
@@ -110,7 +110,9 @@ def _make_issuing(name: str, root: Issuer, spec: KeySpec, actor: Actor) -> Issue
 
 
 def ensure_key(claimed_for: str, name: str, spec: KeySpec, *, backend: str, purpose: str, actor: Actor) -> Key:
-    """One key for that claim, whoever asks again. Three beats, like every key."""
+    """Return the key for that claim; the same claim always gets the same key. Claimed, made and
+    recorded like every key.
+    """
     with transaction.atomic():
         wanted = KeyWanted(claimed_for=claimed_for, base_name=key_name(name), spec=spec, backend=backend, purpose=purpose)
         (key,) = claim_keys([wanted], now=database_now())

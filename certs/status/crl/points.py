@@ -30,7 +30,9 @@ def points_of(issuer: Issuer) -> list[CRLPoint]:
 
 @transaction.atomic
 def take_number(point: CRLPoint) -> int:
-    """The next CRL number, for ever used up. Never below the clock, so that a restored database stays above what is public."""
+    """Return the next CRL number, which is never used again. Never below the clock, so that a
+    restored database stays above what is public.
+    """
     row = CRLPoint.objects.select_for_update().get(pk=point.pk)
     row.last_number = max(row.last_number + 1, int(database_now().timestamp()))
     row.save(update_fields=["last_number"])

@@ -1,7 +1,7 @@
 """The entries of a CRL, encoded range by range of row ids and kept as long as nothing in a range changes.
 
 Which ranges changed is seen from the rows themselves: every change of a certificate's status raises its `status_version`, so the
-number of revoked rows in a range, the sum of their ids and the sum of id times version tell. A range is encoded after its
+number of revoked rows in a range, the sum of their ids and the sum of id times version show it. A range is encoded after its
 fingerprint was taken: a change in between leaves an older fingerprint on newer entries and only has the range encoded again.
 """
 

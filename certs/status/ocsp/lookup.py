@@ -1,4 +1,4 @@
-"""What the inventory says of a serial number now. Asked before every answer, also before one that is kept (PROTOCOLS 9).
+"""The status of a serial number in the inventory now. Read before every response, also before one that is kept (PROTOCOLS 9).
 
 On PostgreSQL each thread has a connection of its own with two prepared statements: five times the rate of the ORM, and no
 transaction is ever open on it. On SQLite, and inside a test's transaction, Django's connection serves.
@@ -40,7 +40,7 @@ _EPOCH = "CAST(floor(extract(epoch FROM {})) AS bigint)"  # cut off, as in CRLs,
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A status, and what tells whether it is still the same: the row's words and version."""
+    """A status, and what shows whether it is still the same: the row's values and version."""
 
     status: Status
     version: tuple[str, ...]
@@ -174,7 +174,7 @@ def _connected() -> psycopg.Connection[Any]:
 
 
 def forget_connection() -> None:
-    """This thread's connection is closed; the next question opens another."""
+    """Close this thread's connection; the next look-up opens another."""
     if _connections.one is not None:
         _connections.one.close()
     _connections.one = None

@@ -1,4 +1,6 @@
-"""How many answers with a nonce a client gets: each costs a signature, and none can be served from a cache."""
+"""Limit the responses with a nonce for each client: each costs a signature, and none can be served
+from a cache.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _load(slug: str, *, now: datetime) -> Signer:
     responder = newest_responder(issuer)
     if responder is None or responder.not_after <= now:
         if issuer.state == Issuer.State.DISTRUSTED or has_ended(issuer, now=now):
-            raise NobodySpeaks(f"{issuer.name} has ended or is distrusted, and nobody signs answers for it")
+            raise NobodySpeaks(f"{issuer.name} has ended or is distrusted, and nobody signs responses for it")
         raise NoResponder(f"{issuer.name} has no OCSP responder whose certificate is valid now")
     if responder.key.backend not in settings.KEY_BACKENDS:
         raise NoResponder(f"this process has no login to the key backend {responder.key.backend}; the service `status` has")
