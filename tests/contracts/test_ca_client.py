@@ -16,7 +16,6 @@ from django.contrib.auth import get_user_model
 
 from audit.log import Actor
 from certs.access.api_tokens import create_token
-from certs.api.http.auth import forget_tokens
 from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, NotSent, Order, RevocationOrder, Unknown
 from certs.ca.local.client import LocalCAClient
 from certs.ca.local.setup import ensure_own_ca
@@ -71,7 +70,6 @@ def _rest(request: pytest.FixtureRequest) -> Subject:
     """This portal is the CA: the same API that it serves to others, on a real socket."""
     team, settings, server = (request.getfixturevalue(name) for name in ("portal", "settings", "live_server"))
     settings.PKI_CA_API_INLINE = True
-    forget_tokens()
     user = get_user_model().objects.create_user("other-portal")
     team.members.add(user)
     scopes = ["certificates:issue", "certificates:read", "certificates:revoke"]

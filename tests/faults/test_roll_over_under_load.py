@@ -31,7 +31,6 @@ from audit.transparency.signing_key import ensure_sealing_key
 from audit.verification.verify import verify
 from bench.csrs import make_csr
 from certs.access.api_tokens import create_token
-from certs.api.http.auth import forget_tokens
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest, Issuer
 from certs.requests.submit import Requester
@@ -155,7 +154,6 @@ def assert_addresses_answer(certificates: Sequence[Certificate], issuer: Issuer)
 def test_roll_over_under_load(requester: Requester, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inline: str) -> None:
     """`inline`: whether the web processes sign themselves, as `ca-api`, or leave it to the workers."""
     app.control.purge()
-    forget_tokens()
     forget_signers()
     forget_answers()
     user = get_user_model().objects.create_user("machine")

@@ -16,7 +16,6 @@ from django.contrib.auth.models import Group
 
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
-from certs.api.http.auth import forget_tokens
 from certs.ca.local.setup import ensure_own_ca
 from certs.ca.registry import forget_clients
 from certs.models import Certificate, Domain, Team
@@ -53,7 +52,6 @@ class Portal:
 def portal(db: None, settings: Any) -> Iterator[Portal]:
     """Whatever a test issues here is judged at its end by three programs that did not make it."""
     settings.PKI_CA_API_INLINE, settings.PKI_EMBEDDED = True, False  # commands use the test's worker, not one of their own
-    forget_tokens()
     forget_clients()
     forget_backends()
     now = database_now()

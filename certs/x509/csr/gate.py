@@ -90,7 +90,9 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
         return _read(data, domains=domains, max_names=max_names, max_bytes=max_bytes)
     except NotDER as exc:
         raise CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", next_step=WANTED) from exc
-    except (CSRRefused, KeyboardInterrupt, SystemExit, GeneratorExit, *INTERRUPTIONS):
+    except (CSRRefused, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except INTERRUPTIONS:
         raise
     except BaseException as exc:
         # Hostile octets in parsers of others: whatever these raise (a panic of Rust code is no Exception),

@@ -17,6 +17,7 @@ from certs.bulk import dispatch
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S
 from certs.issuance import steps
+from certs.issuance.steps import key as key_step
 from certs.models import Attempt, BulkChunk, BulkOrder, Certificate, CertificateRequest
 from certs.requests.submit import Requester, submit
 from certs.spec import CertificateSpec
@@ -112,7 +113,7 @@ def order_requests(order: BulkOrder) -> list[str]:
 def test_two_workers_with_one_chunk_make_each_key_once(requester: Requester, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one comes while the first has its keys in hand and not recorded."""
     order, chunk = queued([make_spec(f"n{n}.example.com") for n in range(4)], requester)
-    real, second = chunks.record_keys, list[list[int]]()
+    real, second = key_step.record_keys, list[list[int]]()
 
     def overtaken(*args: Any) -> Any:
         if not second:
