@@ -77,16 +77,13 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
     requester.authority.check_profiles(survey.profiles)
     order = _begun(requester, target, title, survey.digest, notes, total=len(lines))
     if order.state == State.JUDGING:
-        with contextlib.ExitStack() as broken_off:
-            broken_off.callback(_discard_if_possible, order)
+        try:
             _judge_all(order, lines, _teams(survey.owners, requester))
-            broken_off.pop_all()
+        except Exception:
+            with contextlib.suppress(DatabaseError):  # then the sweeper does it
+                discard(order)
+            raise
     return order
-
-
-def _discard_if_possible(order: BulkOrder) -> None:
-    with contextlib.suppress(DatabaseError):  # then the sweeper does it
-        discard(order)
 
 
 def _begun(requester: Requester, issuer: Issuer, title: str, content: str, notes: Sequence[str], *, total: int) -> BulkOrder:
