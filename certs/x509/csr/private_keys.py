@@ -57,7 +57,7 @@ _BLOCK = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}-----[A-Za-z0-9+/=\s:,.]{1,4000
 # Base64 of a SEQUENCE, of an OpenSSH key, of a PEM block once more (as Kubernetes keeps it), of a Java
 # keystore; also in the URL-safe alphabet.
 _BASE64_START = re.compile(rb"(?<![A-Za-z0-9+/])(?:M|b3BlbnNzaC1rZXktdjE|LS0tLS1CRUdJTi|[/_]u3[+-]7)[A-Za-z0-9+/_-]{15,}")
-_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/_\s-]+={0,2}")
+_BASE64_RUN = re.compile(rb"(?:[A-Za-z0-9+/_\s]|-(?!-))+={0,2}")  # two hyphens begin an END line
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _HEX_DER = re.compile(rb"(?i)(?<![0-9a-f])30(?:[\s:]?[0-9a-f]{2}){47,}")
 _KEYSTORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")  # Java: JKS, JCEKS
