@@ -8,6 +8,7 @@ class CertsConfig(AppConfig):
 
     def ready(self) -> None:
         # Models exist only from here on.
+        from certs.access.account import connect_session_ends  # noqa: PLC0415
         from certs.access.changes_of_power import record_changes_of_power  # noqa: PLC0415
         from certs.access.leaving import connect_receivers  # noqa: PLC0415
         from certs.access.roles import ensure_roles  # noqa: PLC0415
@@ -19,3 +20,4 @@ class CertsConfig(AppConfig):
         post_migrate.connect(ensure_roles, sender=self, dispatch_uid="certs.access.roles")
         connect_receivers()
         connect_signals()
+        connect_session_ends()

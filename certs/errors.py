@@ -96,6 +96,20 @@ class Busy(PortalError):
         self.retry_after = retry_after
 
 
+class TooMany(PortalError):
+    """A limit on how often this may be done is reached; it may be done again after `retry_after` seconds."""
+
+    problem = "rateLimited"
+    status = 429
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: int, field: str = "") -> None:
+        number, unit = (retry_after, "second") if retry_after < 60 else (-(-retry_after // 60), "minute")
+        wait = f"{number} {unit}{'' if number == 1 else 's'}"
+        super().__init__(message, field=field, next_step=f"Try again in {wait}.")
+        self.retry_after = retry_after
+
+
 class SignerMismatch(PortalError):
     """A CA answered with something other than what was ordered; `reasons` lists every difference."""
 

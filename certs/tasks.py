@@ -17,11 +17,12 @@ from certs.bulk import dispatch
 from certs.bulk.drafting import draft
 from certs.ca.registry import is_remote
 from certs.enums import RequestState
+from certs.installation import looking
 from certs.inventory import figures
 from certs.issuance import recovery, slots, steps
 from certs.issuance.steps.key import KeysUnavailable
 from certs.models import CertificateRequest, Issuer
-from certs.notifications import alerts, digests
+from certs.notifications import alerts, digests, token_ends
 from certs.notifications.delivery import deliver, mail
 from certs.pipeline import queue_of, room_in, start_remote
 from certs.reconciliation import each_ca, nightly
@@ -33,6 +34,7 @@ from certs.revocation import deliver as revoking
 from certs.revocation import key_destruction
 from certs.schedules import clean_up as cleaning
 from certs.status import maintenance
+from certs.trust import subscriptions
 from db.clock import database_now
 
 log = logging.getLogger(__name__)
@@ -290,6 +292,7 @@ def send_notifications() -> int:
     return _each_alone(
         ("messages for webhooks", digests.announce),
         ("digests", digests.write_due_digests),
+        ("API tokens that end", token_ends.tell_ending),
         ("outages that are over", lambda: alerts.notify_ends(database_now())),
         ("mails", mail.send_due),
         ("mails that are late", mail.watch),
@@ -300,6 +303,24 @@ def send_notifications() -> int:
 def deliver_webhooks() -> int:
     """Deliver the messages of webhooks that are due."""
     return _each_alone(("webhooks", deliver.deliver_due))
+
+
+@shared_task
+def look_at_place(pk: int) -> None:
+    """Look at a place that a person asked for."""
+    looking.look_at(pk)
+
+
+@shared_task
+def look_again() -> int:
+    """Look at known places: after a renewal, and while the old certificate is served."""
+    return looking.look_again()
+
+
+@shared_task
+def tell_trust_changes() -> int:
+    """Notify subscribers of changes of the roots."""
+    return subscriptions.tell_changes()
 
 
 def _with_key_retries(task: Any, ids: Sequence[int], step: Any) -> Sequence[int]:
@@ -340,6 +361,7 @@ def clean_up() -> int:
         ("old mails", cleaning.delete_old_mails),
         ("messages to webhooks", cleaning.delete_old_deliveries),
         ("old alerts", cleaning.delete_old_alerts),
+        ("old counters", cleaning.delete_old_counters),
     )
 
 

@@ -3,16 +3,18 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from certs.views.account import login, mails, tokens, webhooks
+from certs.views.account import account, login, mails, send_again, tokens, webhooks
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
-from certs.views.certificate import ca_certificates, certificate_actions, certificates, description
+from certs.views.certificate import ca_certificates, certificate_actions, certificates, description, live_check
+from certs.views.help import api_guide, trust
 from certs.views.request import request_form, requests
 from certs.views.security import alerts, machinery, register, reports
 
 urlpatterns = [
     path("login/", login.SignIn.as_view(), name="login"),
+    path("send-again/", send_again.send_again, name="send-again"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", request_form.home, name="home"),
     path("plan/", request_form.plan, name="plan"),
@@ -42,6 +44,7 @@ urlpatterns = [
     path("certificates/<str:cert_id>/release/", certificate_actions.release_page, name="certificate-release"),
     path("certificates/<str:cert_id>/describe/", description.form, name="certificate-describe"),
     path("certificates/<str:cert_id>/reviewed/", description.reviewed, name="certificate-reviewed"),
+    path("certificates/<str:cert_id>/live/", live_check.live_check, name="live-check"),
     path("certificates/<str:cert_id>/<str:form>", certificates.download, name="download"),
     path("machinery/", machinery.index, name="machinery"),
     path("register/", register.index, name="register"),
@@ -54,9 +57,15 @@ urlpatterns = [
     path("alerts/<int:pk>/close/", alerts.close, name="alert-close"),
     path("tokens/", tokens.index, name="tokens"),
     path("tokens/<int:pk>/revoke/", tokens.revoke, name="token-revoke"),
+    path("tokens/<int:pk>/rotate/", tokens.rotate, name="token-rotate"),
+    path("guide/api/", api_guide.guide, name="api-guide"),
+    path("account/", account.index, name="account"),
     path("account/mails/", mails.index, name="mails"),
     path("teams/<slug:slug>/webhooks/", webhooks.index, name="webhooks"),
     path("teams/<slug:slug>/webhooks/<int:pk>/", webhooks.detail, name="webhook"),
     path("teams/<slug:slug>/webhooks/<int:pk>/<str:verb>/", webhooks.act, name="webhook-act"),
+    path("trust/", trust.index, name="trust"),
+    path("trust/mails/<str:verb>/<str:text>/", trust.mails, name="trust-mails"),
+    path("trust/<slug:slug>.<str:form>", trust.file, name="trust-file"),
     path("pki/ca/<slug:slug>.crt", ca_certificates.ca_certificate, name="ca-certificate"),
 ]

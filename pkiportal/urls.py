@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from certs.api import api
 from certs.views.account.login import admin_door, change_password
@@ -9,6 +10,7 @@ from pkiportal.web.error_pages import no_address
 
 urlpatterns = [
     path("api/v1", no_address),
+    path("api/v1/guide", RedirectView.as_view(pattern_name="api-guide")),
     path("api/v1/", api.urls),  # first, because programs ask most often
     # One door: the portal's sign-in counts wrong passwords and writes the audit log, the admin's own would not.
     path("admin/login/", admin_door),

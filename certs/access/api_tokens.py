@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import InternalError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit.changes import attribute, digest_of
@@ -19,7 +20,7 @@ from audit.events import EventType
 from audit.log import Actor, record
 from certs.access.membership import is_member
 from certs.access.permissions import Authority, Permission
-from certs.errors import InputRefused, NotFound, NotPermitted
+from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.language.secret_scan import find_secret
 from certs.models import ApiToken, Team, token_sha256
 from db.backend import dialect
@@ -28,7 +29,21 @@ from db.sql import ask_first
 
 MOST_DAYS = 397  # as long as a certificate: whoever renews one renews the other
 CLOCK_TOLERANCE = timedelta(minutes=5)  # the caller added the days to a clock of its own
-SCOPES = ("certificates:issue", "certificates:read", "certificates:revoke")
+# What a token may do, in words: the first for a list, the second for the choice.
+SCOPE_WORDS = {
+    "certificates:issue": (
+        "request and renew",
+        "Request and renew certificates of the team, and change what is written about them.",
+    ),
+    "certificates:read": ("read", "Read and download certificates of the team, and follow its requests."),
+    "certificates:revoke": (
+        "revoke",
+        "Revoke certificates of the team. Programs that use them fail then, so give it to few.",
+    ),
+}
+SCOPES = tuple(SCOPE_WORDS)
+LONGEST_OVERLAP = timedelta(days=30)  # of an old token and the one that replaces it
+USED_TO_WITHIN = timedelta(minutes=10)  # `last_used_at` is written no more often
 SYSTEM = Actor("system", "access")
 LEFT = "Its user left the team or was deactivated."
 PASSWORD = "The password of its user was changed."  # noqa: S105 - a reason
@@ -101,6 +116,60 @@ def create_token(
         }
         record(EventType.TOKEN_CREATED, subject=f"token:{token.pk}", actor=actor, at=now, data=data)
     return token, secret
+
+
+@transaction.atomic
+def rotate_token(token: ApiToken, *, overlap: timedelta, authority: Authority) -> tuple[ApiToken, str]:
+    """Make a token that takes over from one: same name, team, scopes, profiles and length of life.
+
+    The old one works for `overlap` longer, or until its own end, so that the program that uses it
+    can be given the new one in between. Returns the new row and its secret.
+    Effects: the new row and `token:created`; the old row's end and `token:changed`, or
+    `token:revoked` without an overlap. Raises NotFound for a token of another person, Conflict for
+    one that has ended, InputRefused for an overlap that is too long.
+    """
+    if authority.user is None or authority.user.pk != token.user_id:
+        raise NotFound("There is no such token.")
+    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        days = LONGEST_OVERLAP.days
+        raise InputRefused(f"The old token works for {days} days at most.", field="overlap", next_step="Choose from the list.")
+    now = database_now()
+    old = ApiToken.objects.select_for_update(of=("self",)).select_related("user", "team").get(pk=token.pk)
+    if old.revoked_at is not None or old.expires_at <= now:
+        raise Conflict(f"The token {old.name} has ended already.", next_step="Make a new token.")
+    life = min(old.expires_at - old.created_at, timedelta(days=MOST_DAYS))
+    new, secret = create_token(
+        user=authority.user,
+        team=old.team,
+        name=old.name,
+        scopes=old.scopes,
+        profiles=old.profiles,
+        expires_at=now + life,
+        actor=authority.actor,
+    )
+    if overlap:
+        old.expires_at = min(old.expires_at, now + overlap)
+        attribute(old, authority.actor)
+        old.save(update_fields=["expires_at"])
+    else:
+        because = f"{authority.actor.name} replaced it by {new.prefix}…"
+        end_tokens(ApiToken.objects.filter(pk=old.pk), because=because, actor=authority.actor)
+    return new, secret
+
+
+def note_use(token: ApiToken) -> None:
+    """Write down that a token is used, at most once in USED_TO_WITHIN.
+
+    A database that takes no writes refuses it, and the call goes on: it is about the token's owner
+    knowing, not about rights.
+    """
+    now = database_now()
+    if token.last_used_at is not None and now - token.last_used_at < USED_TO_WITHIN:
+        return
+    stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USED_TO_WITHIN)
+    with suppress(InternalError):  # read_only_sql_transaction
+        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+    token.last_used_at = now
 
 
 def good_token(secret: str) -> int | None:

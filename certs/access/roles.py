@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.auth.models import Permission as DjangoPermission
 from django.db.models import Q
@@ -14,6 +15,8 @@ from django.db.models import Q
 from certs.models.people.permission import Permission
 
 P = Permission
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+MOST_NAMED = 5
 _VIEW, _EDIT = ("view",), ("add", "change", "view")
 _ADMIN_APPS = ("certs", "policy", "keys", "audit")
 _APPROVER = frozenset({P.SEE_EVERY_TEAM, P.DECIDE_REQUESTS})
@@ -55,6 +58,13 @@ def ensure_roles(**_signal: Any) -> list[str]:
             ignore_conflicts=True,
         )
     return missing
+
+
+def people_who_give_roles() -> list[str]:
+    """Return the names of active accounts that may change accounts and their groups; a few of them."""
+    holders = get_user_model().objects.with_perm("auth.change_user", backend=BACKEND)
+    staff = holders.filter(is_staff=True).order_by("username")[:MOST_NAMED]
+    return [user.get_full_name() or user.get_username() for user in staff]
 
 
 def _permissions_of(role: str) -> list[int]:

@@ -49,6 +49,7 @@ def user_of_session(request: HttpRequest, user: Any) -> Any:
 
 
 def _note_sign_in(request: HttpRequest, **_signal: Any) -> None:
+    request.session.set_expiry(None)  # a form kept for a person who was signed out had a short one
     request.session[SIGNED_IN_AT] = database_now().isoformat()
 
 

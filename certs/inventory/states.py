@@ -2,7 +2,8 @@
 
 The rule is written twice, in Python for one certificate and as conditions for the database. A
 property test holds the two together. Precedence, the first that applies: revocation (with its
-three states), expired, renewed, renewing, needs you, renew soon, valid.
+three states), expired, needs you because it was renewed and is still served, renewed, renewing,
+needs you, renew soon, valid.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, Tex
 
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason
-from certs.models import Certificate, CertificateRequest, Issuer
+from certs.models import Certificate, CertificateRequest, InstalledPlace, Issuer, PlaceOutcome
 
 # Of a renewal under way. An issued one has its certificate, which then decides.
 UNDER_WAY = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
@@ -37,8 +38,8 @@ class CertificateState(TextChoices):
 def state_of(certificate: Certificate, now: datetime) -> CertificateState:
     """Return the state of one certificate at `now`.
 
-    Up to four small queries: the revocation, the issuer and the renewals, as far as the answer
-    depends on them. Lists use `with_state`.
+    Up to four small queries: the revocation, the issuer, the renewals and the places where it was
+    seen, as far as the answer depends on them. Lists use `with_state`.
     """
     if certificate.status != Certificate.Status.GOOD:
         if certificate.revocation.reason == RevocationReason.CERTIFICATE_HOLD:
@@ -48,7 +49,8 @@ def state_of(certificate: Certificate, now: datetime) -> CertificateState:
     if certificate.not_after < now:
         return CertificateState.EXPIRED
     if certificate.renewals.filter(status=Certificate.Status.GOOD).exists():
-        return CertificateState.RENEWED
+        is_served = _OLD_ONES.filter(served=certificate).exists()
+        return CertificateState.NEEDS_YOU if is_served else CertificateState.RENEWED
     if certificate.renewal_requests.filter(state__in=UNDER_WAY).exists():
         return CertificateState.RENEWING
     if not _is_due(certificate, now):
@@ -82,11 +84,11 @@ def in_state(rows: QuerySet[Certificate], state: CertificateState, now: datetime
         case CertificateState.EXPIRED:
             return rows.filter(status=Certificate.Status.GOOD, not_after__lt=now)
         case CertificateState.RENEWED:
-            return in_force(rows, now=now).filter(is_replaced())
+            return in_force(rows, now=now).filter(is_replaced()).exclude(_still_served())
         case CertificateState.RENEWING:
             return active(rows, now=now).filter(_is_under_way())
         case CertificateState.NEEDS_YOU:
-            return needing_action(rows, now=now).filter(_BY_A_PERSON)
+            return _needing_a_person(rows, now)
         case CertificateState.RENEW_SOON:
             return needing_action(rows, now=now).exclude(_BY_A_PERSON)
     alone = active(rows, now=now).exclude(_is_under_way())
@@ -114,12 +116,30 @@ def needing_action(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Ce
     return due.exclude(_is_under_way())
 
 
+def _needing_a_person(rows: QuerySet[Certificate], now: datetime) -> QuerySet[Certificate]:
+    due = needing_action(rows, now=now).filter(_BY_A_PERSON)
+    found = list(still_served(rows, now=now).values_list("pk", flat=True))
+    # Two conditions joined by OR have no common index: with none of the second kind, the first stays as it is.
+    return rows.filter(Q(pk__in=due.order_by().values("pk")) | Q(pk__in=found)) if found else due
+
+
+def still_served(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
+    """Return those that were renewed and that a place still served when the portal last looked."""
+    return in_force(rows, now=now).filter(_still_served()).filter(is_replaced())
+
+
+def _still_served() -> Q:
+    """Condition on certificates. By id, and they are few: every other list keeps its index."""
+    return Q(pk__in=list(_OLD_ONES.values_list("served", flat=True).distinct()))
+
+
 def is_replaced() -> Exists:
     """Condition on certificates: a renewal of it is in the inventory and good."""
     renewals = Certificate.objects.filter(renewed_from=OuterRef("pk"))
     return Exists(renewals.filter(status=Certificate.Status.GOOD))
 
 
+_OLD_ONES = InstalledPlace.objects.filter(outcome=PlaceOutcome.OLD, served__isnull=False)
 _BY_A_PERSON = ~Q(renewal_blocked="") | ~Q(renewal_off_reason="")
 
 
@@ -159,6 +179,7 @@ def _first_that_applies(now: datetime) -> list[tuple[CertificateState, Q | Exist
         (CertificateState.BEING_REVOKED, Q(status=Certificate.Status.REVOCATION_PENDING)),
         (CertificateState.REVOKED, Q(status=Certificate.Status.REVOKED)),
         (CertificateState.EXPIRED, Q(not_after__lt=now)),
+        (CertificateState.NEEDS_YOU, Q(is_replaced()) & Q(Exists(_OLD_ONES.filter(served=OuterRef("pk"))))),
         (CertificateState.RENEWED, is_replaced()),
         (CertificateState.RENEWING, _is_under_way()),
         (CertificateState.NEEDS_YOU, due & _BY_A_PERSON),

@@ -3,6 +3,7 @@
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
 from certs.models.figure import StateFigure
+from certs.models.installation import InstalledPlace, PlaceOutcome, StartTLS
 from certs.models.issuer import Chain, IssuanceIntent, Issuer
 from certs.models.notices.notification import (
     DigestEntry,
@@ -13,10 +14,13 @@ from certs.models.notices.notification import (
 )
 from certs.models.notices.reminder import ExpiryReminder
 from certs.models.notices.webhook import Webhook, WebhookDelivery
+from certs.models.people.account import PersonSettings, SignedInSession
 from certs.models.people.api_token import ApiToken, token_sha256
 from certs.models.people.permission import Permission, PortalRights, holders_of, holds, teams_seen_by
+from certs.models.people.rate import RateCounter
 from certs.models.people.sign_in import SessionsEnded, SignInCounter
 from certs.models.people.team import Domain, Team
+from certs.models.people.trust import TrustSubscription
 from certs.models.report import ComplianceReport
 from certs.models.request import (
     Approval,
@@ -52,6 +56,7 @@ __all__ = [
     "DigestEntry",
     "Domain",
     "ExpiryReminder",
+    "InstalledPlace",
     "IssuanceIntent",
     "Issuer",
     "MailAttachment",
@@ -59,10 +64,13 @@ __all__ = [
     "OperatorAlert",
     "OutgoingMail",
     "Permission",
+    "PersonSettings",
+    "PlaceOutcome",
     "PolicyEvaluation",
     "PortalRights",
     "QuarantinedCertificate",
     "QueueProgress",
+    "RateCounter",
     "RenewalBlocked",
     "RequestCSR",
     "ResponderCertificate",
@@ -70,8 +78,11 @@ __all__ = [
     "ScheduledJob",
     "SessionsEnded",
     "SignInCounter",
+    "SignedInSession",
+    "StartTLS",
     "StateFigure",
     "Team",
+    "TrustSubscription",
     "UnclaimedResult",
     "UnknownCertificate",
     "Webhook",

@@ -22,6 +22,8 @@ class Topic(StrEnum):
     POWER = "power"
     MACHINERY = "machinery"
     REPORT = "report"
+    TRUST = "trust"
+    TOKENS = "tokens"
 
     @property
     def about(self) -> About:
@@ -104,5 +106,14 @@ ABOUT: dict[Topic, About] = {
     Topic.REPORT: About(
         "Weekly compliance report",
         "The state of all certificates, on Mondays. Sent to the security team.",
+    ),
+    Topic.TOKENS: About(
+        "API tokens that end",
+        "An API token of yours ends in 14 days, and in 3 days.",
+    ),
+    Topic.TRUST: About(
+        "Changes of the root certificates",
+        "A root certificate is added, removed or ends. Sent to people who subscribed.",
+        "You subscribe and end it on the page How to trust this CA.",
     ),
 }

@@ -13,6 +13,8 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from certs.access.account import forget_dead_sessions
+from certs.access.rates import forget_old
 from certs.enums import RequestState
 from certs.models import Attempt, OperatorAlert, OutgoingMail, UnclaimedResult, WebhookDelivery
 from certs.requests.states import FINAL
@@ -26,7 +28,9 @@ _OPEN_AT_CA = ("lost", "unknown", "pending", "mismatch", "found")
 
 def delete_expired_sessions() -> int:
     """Delete sessions that nobody can use any more. Returns how many."""
-    return delete_in_batches(Session.objects.filter(expire_date__lt=database_now()))
+    deleted = delete_in_batches(Session.objects.filter(expire_date__lt=database_now()))
+    forget_dead_sessions()
+    return deleted
 
 
 def delete_old_attempts() -> int:
@@ -55,6 +59,11 @@ def delete_old_deliveries() -> int:
 def delete_old_alerts() -> int:
     """Delete alerts PKI_KEEP_ALERTS_DAYS after they were closed. Returns how many."""
     return delete_in_batches(OperatorAlert.objects.filter(closed_at__lt=_days_ago(settings.PKI_KEEP_ALERTS_DAYS)))
+
+
+def delete_old_counters() -> int:
+    """Delete counters of limits whose window has ended."""
+    return forget_old(database_now())
 
 
 def delete_in_batches(rows: QuerySet[Any]) -> int:

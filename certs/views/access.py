@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from audit.log import Actor
 from certs.access.membership import teams_of
 from certs.access.permissions import Authority
-from certs.errors import NotFound, PortalError
+from certs.errors import Busy, NotFound, PortalError, TooMany
 from certs.requests.submit import Requester
+from certs.views.kept_forms import form_of, keep_for_sign_in
 from keys.errors import KeyBackendError
 from policy.errors import PolicyError
 
@@ -28,9 +30,13 @@ def page(view: View) -> View:
 
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not request.user.is_authenticated and request.headers.get("HX-Request"):
-            # a part of a page that asks for itself: the whole page goes to the sign-in, not the sign-in into the part
-            return HttpResponse(headers={"HX-Redirect": settings.LOGIN_URL})
+        if not request.user.is_authenticated:
+            if request.headers.get("HX-Request"):
+                # a part of a page that asks for itself: the whole page goes to the sign-in, not the sign-in into the part
+                page_of_part = urlsplit(request.headers.get("HX-Current-URL", "")).path
+                return HttpResponse(headers={"HX-Redirect": _sign_in(page_of_part or reverse("home"))})
+            if request.method == "POST" and keep_for_sign_in(request):
+                return redirect(_sign_in(reverse("send-again")))
         response = signed_in(request, *args, **kwargs)
         response.headers.setdefault("Cache-Control", "private, no-store")
         return response
@@ -42,12 +48,36 @@ def page(view: View) -> View:
         except NotFound as exc:
             raise Http404 from exc
         except PortalError as exc:
-            return render(request, "portal/refused.html", {"error": exc}, status=exc.status)
+            return refused(request, exc)
         except (KeyBackendError, PolicyError) as exc:
-            refused = PortalError(str(exc), next_step=getattr(exc, "next_step", ""))
-            return render(request, "portal/refused.html", {"error": refused}, status=503)
+            error = PortalError(str(exc), next_step=getattr(exc, "next_step", ""))
+            error.status = 503
+            return refused(request, error)
 
     return wrapped
+
+
+_HEADINGS = {
+    403: "You may not do this",
+    409: "This cannot be done now",
+    429: "Too many in a short time",
+    503: "This cannot be done at the moment",
+}
+
+
+def refused(request: HttpRequest, error: PortalError) -> HttpResponse:
+    """Return the page of a refusal: what happened, what to do, and what was typed."""
+    context: dict[str, Any] = {"error": error, "heading": _HEADINGS.get(error.status, "This was not done")}
+    if request.method == "POST":
+        context["kept"] = form_of(request)
+    response = render(request, "portal/refused.html", context, status=error.status)
+    if isinstance(error, Busy | TooMany):
+        response["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _sign_in(following: str) -> str:
+    return f"{reverse('login')}?{urlencode({'next': following})}"
 
 
 def actor_of(request: HttpRequest) -> Actor:

@@ -80,6 +80,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "certs.views.account.login.navigation",
+                "certs.views.account.account.reader",
             ],
         },
     },
@@ -122,6 +123,7 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "pkiportal.web.error_pages.too_old"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # above every corpus of hostile CSRs, so that the gate can say why
 
 LOGGING = logging_settings(env_choice("PKI_LOG_LEVEL", "WARNING", choices=LEVELS))
@@ -171,6 +173,10 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.count_states": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
     "certs.tasks.deliver_webhooks": {"queue": "mail"},
+    # Like webhooks: from the workers whose network leads out, never from the web process.
+    "certs.tasks.look_at_place": {"queue": "mail"},
+    "certs.tasks.look_again": {"queue": "mail"},
+    "certs.tasks.tell_trust_changes": {"queue": "mail"},
     "audit.tasks.*": {"queue": "audit"},
     "certs.tasks.verify_records": {"queue": "audit"},  # its worker has the checkpoints' files
 }
@@ -197,6 +203,14 @@ PKI_SCHEDULES = {
     "database: delete what is not needed any more": {"task": "certs.tasks.clean_up", "every_seconds": 3600},
     "inventory: count the states": {"task": "certs.tasks.count_states", "every_seconds": 300},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
+    "certificates: look whether renewals are installed": {
+        "task": "certs.tasks.look_again",
+        "every_seconds": 900,
+    },
+    "notifications: changes of the root certificates": {
+        "task": "certs.tasks.tell_trust_changes",
+        "every_seconds": 3600,
+    },
     "notifications: deliver webhooks": {"task": "certs.tasks.deliver_webhooks", "every_seconds": 10},
 }
 PKI_CRONTABS: dict[str, dict[str, Any]] = {
@@ -225,6 +239,9 @@ PKI_OPERATOR_EMAILS = env_emails("PKI_OPERATOR_EMAILS", "pki-operators@example.c
 # Networks to which teams may send webhooks; empty: none. Loopback and link-local networks only where they are named themselves.
 PKI_WEBHOOK_NETWORKS = env_networks("PKI_WEBHOOK_NETWORKS", trusted=False)
 PKI_WEBHOOK_ALLOW_HTTP = env_bool("PKI_WEBHOOK_ALLOW_HTTP", default=False)
+# Networks in which the portal may look at TLS servers ("check that it is live"); empty: it looks at none. Loopback, link-local and
+# metadata addresses only where a network names them alone.
+PKI_LIVE_NETWORKS = env_networks("PKI_LIVE_NETWORKS", trusted=False)
 # Who gets the weekly compliance report besides the security team: an auditor's address, say.
 PKI_REPORT_EMAILS = env_emails("PKI_REPORT_EMAILS", least=0)
 DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", "pki-portal@example.com")

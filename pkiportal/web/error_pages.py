@@ -1,7 +1,8 @@
 """Pages and problem documents for what goes wrong outside a view; named in `pkiportal.urls`.
 
 Django calls these for an exception in a middleware, an address that is none, or an error of another
-page of this module. They read no session and no table, for the database may be what is away.
+page of this module. They read no session and no table, for the database may be what is away; only the pages for a
+person who may not do something do.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import sys
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.log import log_response
 from django.views import defaults
 
 from certs.api.http.failures import RETRY_AFTER, failure_of, log_failure
 from certs.api.http.problems import failure_problem, not_found_problem, problem
+from certs.views.kept_forms import form_of, is_from_here, keep_for_sign_in
 
 
 def failure_page(request: HttpRequest, exc: BaseException) -> HttpResponse:
@@ -41,6 +47,21 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _is_api(request):
         return problem(403, "unauthorized", "This is not permitted.")
     return defaults.permission_denied(request, exception)
+
+
+def too_old(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's CSRF_FAILURE_VIEW: the page's token is not the browser's any more.
+
+    A form that a page of this portal sent is offered for sending again. It goes through the
+    sign-in first where nobody is signed in.
+    """
+    foreign = not is_from_here(request)
+    if not foreign and not request.user.is_authenticated and request.path != reverse("login") and keep_for_sign_in(request):
+        return redirect(f"{reverse('login')}?{urlencode({'next': reverse('send-again')})}")
+    context = {"foreign": foreign, "kept": None if foreign else form_of(request)}
+    response = render(request, "403_csrf.html", context, status=403)
+    log_response("Forbidden (%s): %s", reason, request.path[:200], response=response, request=request, level="warning")
+    return response
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from ninja.security import HttpBearer
 
 from audit.log import Actor
-from certs.access.api_tokens import good_token, tokens_replaced_by
+from certs.access.api_tokens import good_token, note_use, tokens_replaced_by
 from certs.access.permissions import Authority
 from certs.errors import NotPermitted
 from certs.models import ApiToken
@@ -36,6 +36,7 @@ def _row(pk: int, token: str) -> ApiToken:
         return remembered[1]
     row = ApiToken.objects.select_related("user", "team").get(pk=pk)
     row.team.remembered_domains = row.team.domain_names()
+    note_use(row)
     if len(_known) > _MOST_KNOWN:
         _known.clear()
     _known[key] = (time.monotonic() + REMEMBER_SECONDS, row)

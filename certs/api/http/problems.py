@@ -13,7 +13,7 @@ from ninja.errors import AuthenticationError, AuthorizationError, HttpError, Val
 
 from certs.api.http.failures import RETRY_AFTER, failure_of, log_failure
 from certs.bulk.order_now import LinesRefused
-from certs.errors import Busy, NotUnderstood, PolicyRefused, PortalError
+from certs.errors import Busy, NotUnderstood, PolicyRefused, PortalError, TooMany
 from certs.language.secret_scan import find_secret
 from policy.errors import PolicyError
 
@@ -63,7 +63,7 @@ def add_problem_handlers(api: NinjaAPI) -> None:
 
 def _portal_error(_request: HttpRequest, exc: PortalError) -> HttpResponse:
     response = problem(exc.status, exc.problem, exc.message, field=exc.field, next_step=exc.next_step, **_more(exc))
-    if isinstance(exc, Busy):
+    if isinstance(exc, Busy | TooMany):
         response["Retry-After"] = str(exc.retry_after)
     return response
 

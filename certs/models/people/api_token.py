@@ -20,6 +20,7 @@ class ApiToken(models.Model):
     profiles = models.JSONField(default=list, help_text="Profiles it may ask for; empty for all.")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To within some minutes.")
     revoked_at = models.DateTimeField(null=True, blank=True)
     ended_because = models.CharField(max_length=200, blank=True, db_default="", help_text="Why it was revoked.")
 

@@ -6,16 +6,15 @@ databases, metadata services, its own loopback (server-side request forgery).
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 
+from certs.access.networks import Address, addresses_of, is_allowed
 from certs.errors import InputRefused
 
-Address = IPv4Address | IPv6Address
 LONGEST = 500
 
 
@@ -73,11 +72,11 @@ def check_target(url: str) -> None:
     """
     target = parse_target(url)
     try:
-        address = _plain(ip_address(target.host))
+        address = ip_address(target.host)
     except ValueError:
         usable = bool(settings.PKI_WEBHOOK_NETWORKS)
     else:
-        usable = is_allowed(address)
+        usable = is_allowed(address, settings.PKI_WEBHOOK_NETWORKS)
     if not usable:
         raise _not_allowed(target)
 
@@ -95,29 +94,10 @@ def resolve(target: Target) -> Address:
     Raises InputRefused where the name has no address, or none in PKI_WEBHOOK_NETWORKS.
     """
     try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        addresses = addresses_of(target.host, target.port)
     except (OSError, UnicodeError):
         raise _refused(f"{target.host} has no address in the DNS.", "Check the spelling of the host name.") from None
-    addresses = [_plain(ip_address(entry[4][0])) for entry in found]
-    allowed = [address for address in addresses if is_allowed(address)]
+    allowed = [address for address in addresses if is_allowed(address, settings.PKI_WEBHOOK_NETWORKS)]
     if not allowed:
         raise _not_allowed(target)
     return allowed[0]
-
-
-def _plain(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address only wraps."""
-    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
-
-
-def is_allowed(address: Address) -> bool:
-    """Whether the address is in PKI_WEBHOOK_NETWORKS.
-
-    Loopback, link-local (metadata services of clouds), multicast and unspecified addresses are
-    allowed only by a network that holds nothing else: a wide network does not mean them.
-    """
-    special = ("is_loopback", "is_link_local", "is_multicast", "is_unspecified")
-    for network in settings.PKI_WEBHOOK_NETWORKS:
-        if address.version == network.version and address in network:
-            return all(getattr(network, kind) or not getattr(address, kind) for kind in special)
-    return False

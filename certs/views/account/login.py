@@ -10,16 +10,19 @@ from django.contrib.auth.forms import UsernameField
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 
 from certs.access import login_limits
+from certs.access.account import note_session
 from certs.access.permissions import Permission, holds
 from certs.errors import Busy
 from certs.inventory import open_alerts
 from certs.schedules.alarm import KINDS
+from certs.views.access import refused
 from certs.views.client_ip import client_address
+from certs.views.kept_forms import kept_for
 
 LOCKED = (
     "Too many wrong passwords. You cannot sign in with this name from here now. "
@@ -32,6 +35,10 @@ class SignIn(LoginView):
 
     template_name = "registration/login.html"
     redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context_data(**kwargs)
+        return context | {"kept": kept_for(self.request)}
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         name = _name(request)
@@ -52,6 +59,7 @@ class SignIn(LoginView):
             return _unprocessable(self.form_invalid(form))
         device = login_limits.succeeded(tried)
         response = self.form_valid(form)
+        note_session(request, request.user, address=client_address(request))
         response.set_cookie(
             login_limits.DEVICE_COOKIE,
             device,
@@ -88,12 +96,14 @@ def change_password(request: HttpRequest) -> HttpResponse:
     name = request.user.get_username()
     tried = login_limits.attempt(name, client_address(request), device=device)
     if tried is None:
-        refused = Busy(
+        locked = Busy(
             "Too many wrong passwords. Your password was not changed.",
             retry_after=int(login_limits.PLACE.window.total_seconds()),
             next_step="Wait 15 minutes, or ask an administrator to set a new password.",
         )
-        return render(request, "portal/refused.html", {"error": refused}, status=429)
+        response = refused(request, locked)
+        response.status_code = 429
+        return response
     response = page(request)
     form = getattr(response, "context_data", {}).get("form")
     if form is not None and "old_password" in form.errors:

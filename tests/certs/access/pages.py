@@ -65,6 +65,7 @@ def decision(word: str) -> Callable[[Things, str], dict[str, Any]]:
 
 PAGES: dict[str, list[Page]] = {
     "login": [Page(everybody, once=True, public=True)],
+    "send-again": [Page(everybody, once=True), Page(everybody, data=nothing, once=True)],
     "logout": [Page(everybody, data=nothing, once=True, public=True)],
     "home": [Page(everybody, once=True)],
     "plan": [Page(ask_for, data=words)],
@@ -97,6 +98,10 @@ PAGES: dict[str, list[Page]] = {
     "certificate-release": [Page(act, of("certificates")), Page(act, of("certificates"), nothing)],
     "certificate-describe": [Page(act, of("certificates")), Page(act, of("certificates"), nothing)],
     "certificate-reviewed": [Page(act, of("certificates"), nothing)],
+    "live-check": [
+        Page(see, of("certificates")),
+        Page(act, of("certificates"), lambda _t, _w: {"place": "127.0.0.1:1"}),
+    ],
     "download": [Page(see, of("certificates", "cert.pem"))],
     "register": [Page(everybody, once=True)],
     "register-csv": [Page(everybody, once=True)],
@@ -109,6 +114,9 @@ PAGES: dict[str, list[Page]] = {
     "alert-close": [Page(close_alerts, lambda things, _w: [things.alert], nothing, once=True)],
     "tokens": [Page(everybody, once=True), Page(ask_for, data=token_form)],
     "token-revoke": [Page(own, of("tokens"), nothing)],
+    "token-rotate": [Page(own, of("tokens"), lambda _t, _w: {"overlap": "24"})],
+    "api-guide": [Page(everybody, once=True, public=True)],
+    "account": [Page(everybody, once=True), Page(everybody, data=lambda _t, _w: {"do": "zone", "time_zone": "UTC"}, once=True)],
     "mails": [Page(everybody, once=True), Page(everybody, data=nothing, once=True)],
     "webhooks": [
         Page(see, lambda _t, whose: [TEAM[whose] or "nowhere"]),
@@ -119,5 +127,11 @@ PAGES: dict[str, list[Page]] = {
         *(Page(act, of_webhook(verb), nothing) for verb in ("test", "enable", "remove")),
         Page(act, of_webhook("again"), lambda things, whose: {"message": things.messages[whose]}),
     ],
+    "trust": [Page(everybody, once=True, public=True), Page(everybody, data=nothing, once=True)],
+    "trust-mails": [
+        Page(no_own_ca, lambda _t, _w: ["confirm", "nonsense"], once=True, public=True),
+        Page(no_own_ca, lambda _t, _w: ["end", "nonsense"], nothing, once=True, public=True),
+    ],
+    "trust-file": [Page(no_own_ca, lambda _t, _w: ["none", "pem"], once=True, public=True)],
     "ca-certificate": [Page(no_own_ca, lambda _t, _w: ["twin-ca"], once=True, public=True)],
 }

@@ -1,0 +1,45 @@
+"""`{% when moment %}`: one way to write a moment on pages, in the reader's time zone.
+
+The context's `reader_zone` (`certs.views.account.account.reader`) returns the zone; without it, as in mails, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, tzinfo
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from certs.templatetags.certificates import relative
+
+register = template.Library()
+
+_FORMS = {"": "{day} {0:%b %Y} {0:%H:%M} {0:%Z}", "day": "{day} {0:%b %Y}", "second": "{day} {0:%b %Y} {0:%H:%M:%S} {0:%Z}"}
+
+
+@register.simple_tag(takes_context=True)
+def when(context: dict[str, Any], moment: datetime | None, form: str = "") -> SafeString | str:
+    """Write a moment with the distance from now: "28 Nov 2026 15:02 CET, in 28 days". UTC is in the title.
+
+    `form`: `day` without the time, `second` with seconds. Nothing for no moment.
+    """
+    if moment is None:
+        return ""
+    now = context.get("now") or timezone.now()
+    return format_html('{} <span class="quiet text-nowrap">({})</span>', at(context, moment, form), relative(moment, now))
+
+
+@register.simple_tag(takes_context=True)
+def at(context: dict[str, Any], moment: datetime | None, form: str = "") -> SafeString | str:
+    """Write a moment without its distance, for tables of what happened."""
+    if moment is None:
+        return ""
+    reader_zone: Callable[[], tzinfo] = context.get("reader_zone") or timezone.get_default_timezone
+    local = moment.astimezone(reader_zone())
+    text = _FORMS[form].format(local, day=local.day)
+    exact = f"{moment.astimezone(timezone.get_default_timezone()):%Y-%m-%d %H:%M:%S} UTC"
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(timespec="seconds"), exact, text)

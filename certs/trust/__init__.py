@@ -1,0 +1,1 @@
+"""What clients need to trust the CAs of this portal: their roots, how to install them, and mails before they change."""

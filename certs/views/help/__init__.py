@@ -1,0 +1,1 @@
+"""Public pages that explain: the API guide, and how to trust the CAs."""
