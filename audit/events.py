@@ -63,6 +63,8 @@ class EventType(StrEnum):
     CERTIFICATE_RENEWED = "certificate:renewed"
     CERTIFICATE_REVOCATION_REQUESTED = "certificate:revocation_requested"
     CERTIFICATE_RENEWAL_REFUSED = "certificate:renewal_refused"
+    CERTIFICATE_REVOCATION_PLANNED = "certificate:revocation_planned"
+    CERTIFICATE_REVOCATION_WITHDRAWN = "certificate:revocation_withdrawn"
     CERTIFICATE_REVOKED = "certificate:revoked"
     CERTIFICATE_RELEASE_REQUESTED = "certificate:release_requested"
     CERTIFICATE_RELEASED = "certificate:released"

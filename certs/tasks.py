@@ -26,7 +26,7 @@ from certs.notifications import alerts, digests, token_ends
 from certs.notifications.delivery import deliver, mail
 from certs.pipeline import queue_of, room_in, start_remote
 from certs.reconciliation import each_ca, nightly
-from certs.renewal import expiry
+from certs.renewal import expiry, planned_revocation
 from certs.reports import keeping
 from certs.requests import lineage, waiting
 from certs.requests.turn import Turn, claim_ca, let_go_of_ca, run_parts
@@ -144,6 +144,7 @@ def sweep_bulk() -> int:
 def sweep() -> int:
     return _each_alone(
         ("orphaned tokens", end_orphaned_tokens),
+        ("planned revocations", planned_revocation.revoke_replaced),
         ("requests that stand still", recovery.restart_standing),
     )
 

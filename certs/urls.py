@@ -3,11 +3,21 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
+from certs.views import home
 from certs.views.account import account, login, mails, send_again, tokens, webhooks
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
-from certs.views.certificate import ca_certificates, certificate_actions, certificates, description, live_check
+from certs.views.certificate import (
+    ca_certificates,
+    certificate_actions,
+    certificate_page,
+    certificate_renew,
+    certificate_revoke,
+    certificates,
+    description,
+    live_check,
+)
 from certs.views.help import api_guide, trust
 from certs.views.request import request_form, requests
 from certs.views.security import alerts, machinery, register, reports
@@ -16,7 +26,8 @@ urlpatterns = [
     path("login/", login.SignIn.as_view(), name="login"),
     path("send-again/", send_again.send_again, name="send-again"),
     path("logout/", LogoutView.as_view(), name="logout"),
-    path("", request_form.home, name="home"),
+    path("", home.index, name="home"),
+    path("new/", request_form.new, name="new"),
     path("plan/", request_form.plan, name="plan"),
     path("confirm/", request_form.confirm, name="confirm"),
     path("words/", request_form.words, name="words"),
@@ -35,12 +46,18 @@ urlpatterns = [
     path("bulk/<str:public_id>/live/", bulk.live, name="bulk-live"),
     path("bulk/<str:public_id>/submit/", bulk.submit, name="bulk-submit"),
     path("bulk/<str:public_id>/suggestions/", bulk.suggestions, name="bulk-suggestions"),
+    path("bulk/<str:public_id>/lines/<int:number>/", bulk.line, name="bulk-line"),
     path("bulk/<str:public_id>/act/<str:verb>/", bulk.act, name="bulk-act"),
     path("bulk/<str:public_id>/<str:form>", bulk_downloads.take, name="bulk-file"),
     path("certificates/", certificates.index, name="certificates"),
-    path("certificates/<str:cert_id>/", certificates.detail, name="certificate"),
-    path("certificates/<str:cert_id>/renew/", certificate_actions.renew_page, name="certificate-renew"),
-    path("certificates/<str:cert_id>/revoke/", certificate_actions.revoke_page, name="certificate-revoke"),
+    path("certificates/<str:cert_id>/", certificate_page.overview, name="certificate"),
+    path("certificates/<str:cert_id>/install/", certificate_page.install, name="certificate-install"),
+    path("certificates/<str:cert_id>/renewals/", certificate_page.renewals, name="certificate-renewals"),
+    path("certificates/<str:cert_id>/history/", certificate_page.history, name="certificate-history"),
+    path("certificates/<str:cert_id>/technical/", certificate_page.technical, name="certificate-technical"),
+    path("certificates/<str:cert_id>/renew/", certificate_renew.renew_page, name="certificate-renew"),
+    path("certificates/<str:cert_id>/revoke/", certificate_revoke.revoke_page, name="certificate-revoke"),
+    path("certificates/<str:cert_id>/withdraw/", certificate_revoke.withdraw_page, name="certificate-withdraw"),
     path("certificates/<str:cert_id>/release/", certificate_actions.release_page, name="certificate-release"),
     path("certificates/<str:cert_id>/describe/", description.form, name="certificate-describe"),
     path("certificates/<str:cert_id>/reviewed/", description.reviewed, name="certificate-reviewed"),

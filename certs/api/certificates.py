@@ -200,6 +200,9 @@ def _described(certificate: Certificate) -> dict[str, Any]:
     return {
         "owner": certificate.owner.get_username() if certificate.owner else None,
         "purpose": certificate.purpose,
+        "notes": certificate.notes,
+        "tags": certificate.tag_list,
+        "runbook": certificate.runbook,
         "critical_function": certificate.critical_function,
         "last_review": certificate.last_review,
         "renewal": renewal_of(certificate).value,
@@ -267,9 +270,10 @@ class Format(StrEnum):
     CHAIN = "chain"
     ROOT = "root"
     DER = "der"
+    PKCS7 = "p7b"
 
 
-_FILES = {one: "cert.der" if one is Format.DER else f"{one}.pem" for one in Format}
+_FILES = {one: f"{one}.pem" for one in Format} | {Format.DER: "cert.der", Format.PKCS7: "chain.p7b"}
 
 
 @router.get("/{cert_id}/pem", response={200: None, **REFUSALS}, operation_id="download_certificate")
@@ -277,7 +281,8 @@ def download(request: HttpRequest, cert_id: str, format: Format = Format.FULLCHA
     """A file of the certificate; 409 when it is not in force any more. Each download is in the audit log.
 
     `fullchain`: the certificate and its intermediates, for a TLS server. `cert`: the certificate
-    alone. `chain`: everything above it, the root included. `root`: the root. `der`: the certificate in DER.
+    alone. `chain`: everything above it, the root included. `root`: the root. `der`: the certificate
+    in DER. `p7b`: the certificate and its intermediates as PKCS #7 (RFC 2315), for Windows and Java.
     """
     require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
     certificate = _mine(request).filter(cert_id=cert_id).first()

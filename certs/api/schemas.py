@@ -279,6 +279,7 @@ class CertificateQuery(Schema):
     revoked_before: EndDate = Field(default=None, description="Revoked before this day.")
     reviewed_before: EndDate = Field(default=None, description="Last reviewed before this day, or never.")
     owner: Text = Field(default="", max_length=150, description="Account name; `none` for those without owner.")
+    tag: Text = Field(default="", max_length=32, description="Has this tag.")
     issuer: Text = Field(default="", max_length=64, description="Short name of the CA, as in its addresses.")
     profile: Text = Field(default="", max_length=64)
     key: Text = Field(default="", max_length=253, description="Key types, separated by commas: rsa-2048,rsa-3072.")
@@ -298,6 +299,9 @@ class Describe(Closed):
 
     owner: Text | None = Field(default=None, max_length=150, description="Account name of a member of the team; empty for nobody.")
     purpose: Text | None = Field(default=None, max_length=200)
+    notes: Text | None = Field(default=None, max_length=1000, description="Several lines are kept.")
+    tags: list[Text] | None = Field(default=None, max_length=50, description="All of them; an empty list removes them.")
+    runbook: Text | None = Field(default=None, max_length=500, description="An https:// or http:// address.")
     critical_function: bool | None = Field(default=None, description="Supports a critical or important function (DORA).")
     last_review: EndDate = Field(default=None, description="Day of the last review; today or before.")
     renewal_off_reason: Text | None = Field(
@@ -314,6 +318,9 @@ class Described(Schema):
     state: str
     owner: str | None
     purpose: str
+    notes: str
+    tags: list[str]
+    runbook: str
     critical_function: bool
     last_review: date | None
     renewal: str
@@ -338,6 +345,9 @@ class CertificateSummary(Schema):
     state: str = Field(description="One of `state` of the list's filter.")
     owner: str | None = Field(description="The account that answers for it, also where the person has left.")
     purpose: str
+    notes: str
+    tags: list[str]
+    runbook: str
     critical_function: bool
     last_review: date | None
     renewal: str = Field(description="One of `renewal` of the list's filter.")

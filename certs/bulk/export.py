@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,10 @@ from audit.events import EventType
 from audit.log import Value, record
 from certs.access.permissions import Authority
 from certs.bulk.line_pages import SeenLine, Show, Teams, all_lines, line_batches, lines_of_teams
+from certs.enums import RequestState
 from certs.errors import NotFound
-from certs.models import BulkOrder, Certificate, CertificateBody
+from certs.models import BulkOrder, Certificate, CertificateBody, CertificateRequest
+from certs.notifications.wording import so_many
 from certs.uploads.formats.cells import safe_cell
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.chain import intermediates_of, root_of
@@ -51,11 +54,46 @@ def certificates_zip(order: BulkOrder, teams: Teams) -> Iterator[bytes]:
                 archive.writestr(_entry(file_name(line), certificate), pem_of(bytes(ders[certificate.pk])) + intermediates_of(pem))
                 roots.setdefault(root_of(pem), certificate)
                 yield from sink.taken()
+        archive.writestr(_entry_now("README.txt"), readme(order, teams))
         roots.pop("", None)  # a CA that does not hand out its root
         for number, (root, certificate) in enumerate(roots.items(), start=1):
             name = f"root-{number}.pem" if number > 1 else "root.pem"
             archive.writestr(_entry(name, certificate), root)
     yield from sink.taken()
+
+
+def readme(order: BulkOrder, teams: Teams) -> str:
+    """What the ZIP holds and what it does not: the text of its README, and of the page of the order."""
+    tally = Counter(
+        CertificateRequest.objects.filter(bulk_item__in=lines_of_teams(order, teams), state=RequestState.COMPLETED)
+        .order_by()
+        .values_list("csr_brought", flat=True)
+    )
+    lines = [
+        f"Certificates of the order {order.public_id}",
+        "",
+        "In this file",
+        "- One file for each certificate in force: the certificate and its intermediates, for a TLS server.",
+        "- root.pem: what clients must trust.",
+        "",
+        "Not in this file",
+        "- No private key is in this file.",
+    ]
+    if tally[True]:
+        lines.append(f"- {so_many(tally[True], 'private key')}: made by those who sent the CSRs, and only there.")
+    if tally[False]:
+        lines.append(
+            f"- {so_many(tally[False], 'private key')}: in the key store of the portal, and cannot be downloaded. "
+            "Programs sign through the key store; a plain web server cannot use these certificates."
+        )
+    lines.append("- No certificate that was revoked, and no line that was refused, left out or failed: see problems.csv of the order.")
+    return "\n".join(lines) + "\n"
+
+
+def _entry_now(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, date_time=database_now().timetuple()[:6])
+    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    return entry
 
 
 def _entry(name: str, certificate: Certificate) -> zipfile.ZipInfo:

@@ -1,10 +1,12 @@
-"""A certificate taken home, from the portal or over REST: one in force only, and each time on record.
+"""Files of a certificate, downloaded from the portal or over REST: of one in force only, and each time on record.
 
-Reading a certificate (its page, its JSON, by order) is not taking it: those say its status beside it, so nobody can take it for
+Reading a certificate (its page, its JSON, by order) is not a download: those say its status beside it, so nobody can take it for
 good when it is not. A file says nothing of the kind once it is saved.
 """
 
 from __future__ import annotations
+
+import re
 
 from django.db import transaction
 
@@ -14,13 +16,25 @@ from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate
 from certs.x509.asn1.pem import pem_of
-from certs.x509.certificate.chain import intermediates_of, root_of
+from certs.x509.certificate.chain import intermediates_of, pkcs7_of, root_of
 from db.clock import database_now
 
 # What a server needs first. `chain.pem` is everything above the certificate, the root included, for
 # programs that verify; `root.pem` is what clients are to trust.
-FORMS = ("fullchain.pem", "cert.pem", "chain.pem", "root.pem", "cert.der")
-_TYPES = {"pem": "application/pem-certificate-chain", "der": "application/pkix-cert"}
+FORMS = ("fullchain.pem", "cert.pem", "chain.pem", "root.pem", "cert.der", "chain.p7b")
+_TYPES = {
+    "pem": "application/pem-certificate-chain",
+    "der": "application/pkix-cert",
+    "p7b": "application/x-pkcs7-certificates",
+}
+_UNSAFE = re.compile(r"[^a-z0-9.-]")
+_STEM_CHARS = 120  # with an ending below the 255 octets of most file systems
+
+
+def file_stem(certificate: Certificate) -> str:
+    """Return how the files of a certificate begin: its first name, of characters that need no quoting in any shell."""
+    name = certificate.first_name.lower().replace("*", "wildcard")
+    return _UNSAFE.sub("_", name)[:_STEM_CHARS].lstrip(".-") or certificate.cert_id
 
 
 def take(certificate: Certificate, form: str, *, authority: Authority) -> tuple[bytes, str]:
@@ -51,6 +65,7 @@ def content_of(certificate: Certificate, form: str, *, authority: Authority) -> 
         "fullchain.pem": (pem_of(der) + intermediates_of(chain)).encode(),
         "root.pem": root_of(chain).encode(),
         "cert.der": der,
+        "chain.p7b": pkcs7_of(pem_of(der) + intermediates_of(chain)),
     }[form]
     if not content:
         raise NotFound(

@@ -107,6 +107,7 @@ class CertificateFilter:
     revoked_before: date | None = None
     reviewed_before: date | None = None  # or never reviewed
     team: str = ""  # slug
+    tag: str = ""
     owner: str = ""  # account name, or `none`: nobody who is active and in the team
     issuer: str = ""  # slug
     profile: str = ""
@@ -217,6 +218,9 @@ def _facts(sought: CertificateFilter) -> Q:
     found = Q(**{name: value for name, value in given.items() if value})
     if sought.revoked_after or sought.revoked_before:
         found &= Q(status__in=Certificate.SAYS_REVOKED)  # a released hold keeps its row
+    if sought.tag:
+        # The first part is said for the index of those that have any.
+        found &= ~Q(tags="") & Q(tags__contains=f" {sought.tag.lower()} ")
     if sought.reviewed_before:
         found &= Q(last_review__isnull=True) | Q(last_review__lt=sought.reviewed_before)
     if sought.critical:

@@ -118,6 +118,9 @@ def inherit_description(certificate: Certificate, before: Certificate) -> None:
     """
     certificate.owner_id = before.owner_id
     certificate.purpose = before.purpose
+    certificate.notes = before.notes
+    certificate.tags = before.tags
+    certificate.runbook = before.runbook
     certificate.critical_function = before.critical_function
     certificate.last_review = before.last_review
     certificate.renewal_off_reason = before.renewal_off_reason

@@ -32,7 +32,7 @@ from certs.models.request import (
     UnclaimedResult,
     new_public_id,
 )
-from certs.models.revocation import Revocation
+from certs.models.revocation import PlannedRevocation, Revocation
 from certs.models.schedule import BeatLease, QueueProgress, ScheduledJob
 from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
 
@@ -66,6 +66,7 @@ __all__ = [
     "Permission",
     "PersonSettings",
     "PlaceOutcome",
+    "PlannedRevocation",
     "PolicyEvaluation",
     "PortalRights",
     "QuarantinedCertificate",

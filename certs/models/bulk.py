@@ -94,6 +94,10 @@ class BulkItem(IdIsKey, models.Model):
     spec = models.JSONField(null=True, help_text="Names, key, validity and profile; null for a line that cannot be read.")
     csr_der = models.BinaryField(default=b"")
     spki_der = models.BinaryField(default=b"")
+    given = models.JSONField(
+        null=True,
+        help_text="The cells of a line that cannot be read, by column, so that a person can correct them.",
+    )
     notes = models.JSONField(default=list)
     outcome = models.CharField(max_length=16, choices=Outcome)
     reason = models.CharField(max_length=1000, blank=True)

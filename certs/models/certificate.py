@@ -78,6 +78,27 @@ class Certificate(IdIsKey, models.Model):
         help_text="The person who answers for it; by default the person who requested it.",
     )
     purpose = models.CharField(max_length=200, blank=True, default="", db_default="")
+    notes = models.CharField(
+        max_length=1000,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What whoever looks after it should know.",
+    )
+    tags = models.CharField(
+        max_length=340,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Each between spaces, so that one is found by a comparison: ' production web '.",
+    )
+    runbook = models.CharField(
+        max_length=500,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Address of the instructions for its service.",
+    )
     critical_function = models.BooleanField(
         default=False,
         db_default=False,
@@ -142,10 +163,29 @@ class Certificate(IdIsKey, models.Model):
                 condition=~models.Q(renewal_off_reason=""),
                 name="certificate_renewal_off",
             ),
+            # The tags of each are in it: a rare tag is found without a look at the rows.
+            models.Index(
+                fields=["-id"],
+                include=["tags"],
+                condition=~models.Q(tags=""),
+                name="certificate_tagged",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.cert_id
+
+    @property
+    def first_name(self) -> str:
+        """The name by which people know it. Reads the request where the subject has no common name,
+        which holds up to 64 characters (RFC 5280 A.1).
+        """
+        return self.common_name or next(iter(self.request.names), self.cert_id)
+
+    @property
+    def tag_list(self) -> list[str]:
+        """The tags, in the order in which they were written."""
+        return self.tags.split()
 
     @property
     def key_label(self) -> str:

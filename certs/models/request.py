@@ -112,6 +112,11 @@ class CertificateRequest(IdIsKey, models.Model):
                 condition=models.Q(state__in=["submitted", "approved", "key_ready", "csr_created", "issued"]),
                 name="request_unfinished",
             ),
+            models.Index(
+                fields=["-id"],
+                condition=models.Q(state="awaiting_approval"),
+                name="request_awaiting_approval",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 
 from certs.enums import RevocationReason
@@ -42,3 +43,48 @@ class Revocation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.certificate_id}: {self.reason}"
+
+
+class PlannedRevocation(models.Model):
+    """A certificate that is revoked as soon as its replacement is issued, or at a deadline.
+
+    The row outlives every process, so the revocation happens whatever becomes of the replacement.
+    One open plan for a certificate; an ended one stays as a record.
+    """
+
+    class Outcome(models.TextChoices):
+        REVOKED = "revoked", "revoked"
+        WITHDRAWN = "withdrawn", "withdrawn"
+
+    certificate = models.ForeignKey("certs.Certificate", on_delete=models.PROTECT, related_name="planned_revocations")
+    replacement = models.ForeignKey("certs.CertificateRequest", on_delete=models.PROTECT, related_name="planned_revocations")
+    reason = models.CharField(max_length=24, choices=[(r.value, r.value) for r in RevocationReason])
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        db_index=False,
+    )
+    requested_by = models.CharField(max_length=150)
+    requested_at = models.DateTimeField()
+    when_issued = models.BooleanField(help_text="Revoked once the replacement is issued; else at the deadline only.")
+    deadline = models.DateTimeField(help_text="Revoked then, whatever became of the replacement.")
+    spared = models.JSONField(default=list, help_text="Ids of certificates on the same key that are not revoked with it.")
+    invalidity_date = models.DateTimeField(null=True, blank=True)
+    comment = models.CharField(max_length=500, blank=True)
+    proven = models.BooleanField(default=False, help_text="The requester signed a challenge with the key.")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["certificate"],
+                condition=models.Q(ended_at__isnull=True),
+                name="planned_revocation_open_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.certificate_id}: {self.reason} by {self.deadline:%Y-%m-%d %H:%M} UTC"

@@ -33,7 +33,7 @@ def days_left(moment: datetime, now: datetime) -> str:
 
 def name_of(certificate: Certificate) -> str:
     """Return the name by which people know a certificate."""
-    return certificate.common_name or certificate.cert_id
+    return certificate.first_name
 
 
 def count_of(names: Sequence[str], total: int | None = None) -> str:

@@ -25,7 +25,8 @@ def csr_command(plan: RenewalPlan) -> str:
     first = plan.spec.common_name or names[0].partition(":")[2]
     file = re.sub(r"[^A-Za-z0-9.-]", "_", first.replace("*", "wildcard"))
     # A subject is `/type=value` each; a slash in the value would begin another one.
-    subject = "/CN=" + first.replace("\\", "\\\\").replace("/", "\\/").replace("+", "\\+")
+    # A common name holds up to 64 characters (RFC 5280 A.1); a longer name is in the subjectAltName alone.
+    subject = "/" if len(first) > 64 else "/CN=" + first.replace("\\", "\\\\").replace("/", "\\/").replace("+", "\\+")
     # Lines that a mail program need not break.
     return " \\\n  ".join(
         (

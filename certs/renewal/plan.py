@@ -14,6 +14,8 @@ from enum import StrEnum
 from django.conf import settings
 
 from certs.ca.lifetime import ending_of
+from certs.errors import InputRefused
+from certs.language.kept_csr import kept_csr
 from certs.models import Certificate, CertificateRequest, Issuer
 from certs.requests.approvals.inherited_approvals import approvals_for
 from certs.requests.facts.advice import advice_on
@@ -21,6 +23,7 @@ from certs.requests.facts.policy_facts import Asked, evaluate_many
 from certs.requests.lineage import stops_lineage
 from certs.requests.submit import latest_issuer, request_digest
 from certs.spec import CertificateSpec
+from certs.x509.csr.gate import CSRFacts
 from keys.lifecycle import blocked_keys
 from keys.models import Key
 from policy.engine import Decision, Outcome
@@ -82,6 +85,38 @@ def plan_renewals(
     blocked = blocked_keys({c.spki_sha256 for c in certificates})
     asked = {issuer.pk: issuer_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
     drafts = [_draft(c, wish, user, asked[c.issuer_id], blocked=c.spki_sha256 in blocked, at=at) for c in certificates]
+    return _finished(drafts, wish, user, at=at)
+
+
+def plan_with_csr(certificate: Certificate, csr: CSRFacts, *, user: object = None, at: datetime) -> RenewalPlan:
+    """The plan of one renewal with the key of another CSR, which must ask for the certificate's names.
+
+    Raises InputRefused where the CSR asks for other names: it would be another certificate.
+    """
+    _check_names(certificate, csr)
+    wish = KeyWish.NEW if csr.spki_sha256 != certificate.spki_sha256 else KeyWish.KEEP
+    blocked = bool(blocked_keys({csr.spki_sha256}))
+    draft = _draft(certificate, wish, user, issuer_now(certificate.issuer), blocked=blocked, at=at, csr=csr)
+    (plan,) = _finished([draft], wish, user, at=at)
+    return plan
+
+
+def _check_names(certificate: Certificate, csr: CSRFacts) -> None:
+    asked, held = {*csr.dns_names, *csr.ip_addresses}, set(certificate.request.names)
+    if asked == held:
+        return
+    missing, extra = sorted(held - asked), sorted(asked - held)
+    said = [f"the CSR lacks {', '.join(missing[:5])}"] if missing else []
+    said += [f"the CSR also asks for {', '.join(extra[:5])}"] if extra else []
+    raise InputRefused(
+        f"The names of the CSR are not those of {certificate.first_name}: {' and '.join(said)}.",
+        field="csr",
+        next_step="Make the CSR with the command on this page, or request a new certificate for other names.",
+    )
+
+
+def _finished(drafts: Sequence[RenewalPlan], wish: KeyWish, user: object, *, at: datetime) -> list[RenewalPlan]:
+    """Judge drafts, adapt those that the policy would let pass in another form, and look for approvals that they inherit."""
     first = _judged(drafts, at=at)
     adapted = [_adapted(plan, wish, user) for plan in first]
     again = [number for number, (before, after) in enumerate(zip(first, adapted, strict=True)) if before is not after]
@@ -99,8 +134,18 @@ def issuer_now(issuer: Issuer) -> Issuer:
     return issuer if default is None else latest_issuer(default)
 
 
-def _draft(certificate: Certificate, wish: KeyWish, user: object, issuer: Issuer, *, blocked: bool, at: datetime) -> RenewalPlan:
-    request, notes = certificate.request, []
+def _draft(
+    certificate: Certificate,
+    wish: KeyWish,
+    user: object,
+    issuer: Issuer,
+    *,
+    blocked: bool,
+    at: datetime,
+    csr: CSRFacts | None = None,
+) -> RenewalPlan:
+    """`csr`: of the key to use. `blocked`: whether that key, else the certificate's, is blocked."""
+    request, notes = certificate.request, list[str]()
     spec = CertificateSpec(
         common_name=request.common_name,
         dns_names=tuple(request.dns_names),
@@ -111,6 +156,9 @@ def _draft(certificate: Certificate, wish: KeyWish, user: object, issuer: Issuer
         csr_der=bytes(request.csr.der) if request.csr_brought else None,
         spki_der=bytes(request.csr.spki_der) if request.csr_brought else None,
     )
+    if csr is not None:
+        spec = replace(spec, key=csr.key.name, csr_der=kept_csr(csr), spki_der=csr.spki_der)
+        notes += [f"Not taken over from the CSR: {what}." for what in csr.stripped]
     if request.not_after is not None:
         notes.append(
             f"{certificate.cert_id} was requested until {request.not_after.isoformat()}; the new certificate is valid for the same "
@@ -132,7 +180,14 @@ def _draft(certificate: Certificate, wish: KeyWish, user: object, issuer: Issuer
         reason = ending.refusal or f"A new certificate would end no later than {certificate.cert_id}. {ending.note}"
         return replace(plan, verdict=Verdict.REFUSED, reason=reason, advice="An operator rolls it over with `manage.py roll_over_ca`.")
     notes += advice_on(spec, issuer, now=at)
-    plan = _with_key(plan, wish, notes, blocked=blocked)
+    if csr is None:
+        plan = _with_key(plan, wish, notes, blocked=blocked)
+    elif blocked:
+        reason, advice = "The key of this CSR is blocked as compromised.", "Make a new key pair and send a new CSR."
+        return replace(plan, verdict=Verdict.NEEDS_CSR, reason=reason, advice=advice)
+    else:
+        # An approval counts for one key, so what follows from another CSR is asked for anew.
+        plan = replace(plan, new_key=wish is KeyWish.NEW, changed=plan.changed or wish is KeyWish.NEW)
     return replace(plan, digest=_digest(plan, user), notes=tuple(notes))
 
 

@@ -178,7 +178,7 @@ def _what_to_do(one: Unreplaced, stage: int) -> tuple[str, str]:
         case RenewalBlocked.NEEDS_CSR:
             return (
                 "Its renewal needs a new key and CSR.",
-                "Make a new key and CSR for the same names on its server, and request a certificate with the CSR.",
+                "Make a new key and CSR for the same names on its server, and renew the certificate with the CSR.",
             )
         case RenewalBlocked.POLICY:
             return "The policy refuses its renewal.", "Open the certificate: its page says which change would pass."

@@ -19,13 +19,15 @@ from certs.models import Certificate, CertificateRequest, RequestCSR, new_public
 from certs.models.rows import insert_models, new
 from certs.pipeline import start_on_commit
 from certs.renewal.due import DEAD
-from certs.renewal.plan import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals
+from certs.renewal.plan import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals, plan_with_csr
 from certs.requests.lineage import SCHEDULE_DOOR, newest_of, stops_lineage
+from certs.requests.plan import gate
 from certs.requests.representation import answer
 from certs.requests.states import Move, transition_many
-from certs.requests.submit import MOST_IN_A_CHAIN, validity_data
+from certs.requests.submit import MOST_IN_A_CHAIN, Requester, validity_data
 from db.clock import database_now
 from keys.lifecycle import blocked_keys
+from keys.spec import spki_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,47 @@ def _check_option(certificate: Certificate, existing: CertificateRequest | None,
         field=asked,
         next_step=cure,
     )
+
+
+def plan_renewal_with_csr(certificate: Certificate, data: bytes, *, authority: Authority, channel: str) -> RenewalPlan:
+    """What `renew_with_csr` would do now. Raises what it raises, and CSRRefused for a CSR that the gate refuses."""
+    authority.check_may_act(certificate)
+    certificate = _fresh(certificate)
+    if stops_lineage(certificate):
+        raise _stopped(certificate)
+    existing = living_renewals([certificate.pk]).get(certificate.pk)
+    if existing is not None:
+        raise Conflict(
+            f"{certificate.cert_id} is renewed already, by {existing.public_id}. Nothing was changed.",
+            field="csr",
+            next_step=f"Look at {existing.public_id}; renew the certificate that it brings.",
+        )
+    # An officer who is no member acts for the team: the gate records refusals for it.
+    member = authority.user if authority.belongs_to(certificate.team) else None
+    csr = gate(data, requester=Requester(authority.actor, certificate.team, channel, user=member))
+    plan = plan_with_csr(certificate, csr, user=authority.user, at=database_now())
+    authority.check_profiles((plan.spec.profile,))
+    return plan
+
+
+def renew_with_csr(certificate: Certificate, data: bytes, *, authority: Authority, channel: str) -> Renewal:
+    """Renew one certificate with the key of another CSR.
+
+    Raises NotFound, NotPermitted, CSRRefused; InputRefused for a CSR with other names; Conflict for
+    a certificate that is revoked or renewed already; PolicyRefused where the policy of now says no.
+    """
+    plan = plan_renewal_with_csr(certificate, data, authority=authority, channel=channel)
+    if not plan.may_begin:
+        _note_refusal(plan, actor=authority.actor)
+        raise refusal_of(plan)
+    (renewal,) = begin_renewals([plan], actor=authority.actor, user=authority.user, door=channel)
+    if renewal.already and renewal.request.spki_sha256 != _spki(plan):
+        raise Conflict(
+            f"{certificate.cert_id} was renewed by {renewal.request.public_id} just now, with another key.",
+            field="csr",
+            next_step=f"Look at {renewal.request.public_id}.",
+        )
+    return renewal
 
 
 def refusal_of(plan: RenewalPlan) -> PolicyRefused | Conflict:
@@ -224,12 +267,19 @@ def _row(plan: RenewalPlan, user: Any, door: str, now: datetime) -> CertificateR
         key_reused=not plan.new_key,
         validity_days=spec.validity_days,
         csr_brought=plan.brought,
-        spki_sha256="" if plan.new_key else certificate.spki_sha256,
+        spki_sha256=_spki(plan),
         digest=plan.digest,
         renewed_from=certificate,
         created_at=now,
         state_changed_at=now,
     )
+
+
+def _spki(plan: RenewalPlan) -> str:
+    """The public key, as far as it is known before the key is made."""
+    if plan.spec.spki_der is not None:
+        return spki_sha256(plan.spec.spki_der)
+    return "" if plan.new_key else plan.certificate.spki_sha256
 
 
 def _backend(certificate: Certificate, *, new_key: bool) -> str:

@@ -5,13 +5,17 @@ The description belongs to the newest certificate of a lineage; a renewal inheri
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, TypedDict
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.core.validators import URLValidator
 from django.db import transaction
 
-from audit.events import EventType
+from audit.events import EventType, recordable
 from audit.log import Event, Value, record_many
 from certs.access.membership import is_member
 from certs.access.permissions import Authority
@@ -20,7 +24,11 @@ from certs.models import Certificate, RenewalBlocked
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from db.clock import database_now
 
-_LENGTHS = {"purpose": 200, "renewal_off_reason": 300}  # as the columns
+_LENGTHS = {"purpose": 200, "notes": 1000, "runbook": 500, "renewal_off_reason": 300}  # as the columns
+MOST_TAGS = 10
+_TAG = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,31}")
+_ADDRESS = URLValidator(schemes=["https", "http"])
+_RECORDED = 300  # characters of a text that its event holds
 
 
 class Changes(TypedDict, total=False):
@@ -28,6 +36,9 @@ class Changes(TypedDict, total=False):
 
     owner: str  # account name; empty: nobody
     purpose: str
+    notes: str  # may have several lines
+    tags: list[str]
+    runbook: str  # https:// or http:// address, or empty
     critical_function: bool
     last_review: date | None
     renewal_off_reason: str  # empty: renewed automatically
@@ -70,16 +81,26 @@ def describe(certificate: Certificate, changes: Changes, *, authority: Authority
 
 
 def _checked_texts(changes: Changes, *, authority: Authority, team: str, channel: str) -> dict[str, str]:
-    """The texts as one line. Before the transaction: a refusal of a secret has its own record."""
-    texts = {name: " ".join(str(changes.get(name, "")).split()) for name in _LENGTHS if name in changes}
+    """The texts without needless spaces, notes line by line, tags between spaces.
+
+    Before the transaction: a refusal of a secret has its own record.
+    """
+    given = {name: str(changes.get(name, "")) for name in _LENGTHS if name in changes}
+    texts = {name: " ".join(text.split()) for name, text in given.items() if name != "notes"}
+    if "notes" in given:
+        texts["notes"] = "\n".join(" ".join(line.split()) for line in given["notes"].splitlines()).strip()
+    if "tags" in changes:
+        texts["tags"] = _checked_tags(changes["tags"])
+    if texts.get("runbook"):
+        _check_address(texts["runbook"])
     for name, text in texts.items():
-        if len(text) > _LENGTHS[name]:
+        if name != "tags" and len(text) > _LENGTHS[name]:
             raise InputRefused(
                 f"This text has {len(text)} characters; at most {_LENGTHS[name]} are kept.",
                 field=name,
                 next_step="Shorten the text.",
             )
-        if not text.isprintable():
+        if not text.replace("\n", "").isprintable():
             raise InputRefused(
                 "This text contains a control character.",
                 field=name,
@@ -87,6 +108,37 @@ def _checked_texts(changes: Changes, *, authority: Authority, team: str, channel
             )
         refuse_secrets(text, actor=authority.actor, team=team, field=name, channel=channel)
     return texts
+
+
+def _checked_tags(tags: Sequence[str]) -> str:
+    """Return tags as the column holds them: lower case, each once, between spaces. Raises InputRefused."""
+    found = list(dict.fromkeys(tag.strip().lower() for tag in tags if tag.strip()))
+    wrong = next((tag for tag in found if not _TAG.fullmatch(tag)), None)
+    if wrong is not None:
+        raise InputRefused(
+            f"{wrong[:40]!r} cannot be a tag.",
+            field="tags",
+            next_step="A tag has up to 32 letters, digits and the signs . _ : / - and no space, as in production or cost:4711.",
+        )
+    if len(found) > MOST_TAGS:
+        raise InputRefused(
+            f"{len(found)} tags are more than {MOST_TAGS}.",
+            field="tags",
+            next_step="Take out those that nobody looks for.",
+        )
+    return f" {' '.join(found)} " if found else ""
+
+
+def _check_address(text: str) -> None:
+    """Raise InputRefused for what a page must not offer as a link, such as javascript:."""
+    try:
+        _ADDRESS(text)
+    except ValidationError as exc:
+        raise InputRefused(
+            "The runbook is no web address.",
+            field="runbook",
+            next_step="Write it in full, as in https://wiki.example.com/shop-certificate.",
+        ) from exc
 
 
 def _apply(row: Certificate, changes: Changes, texts: dict[str, str], *, now: datetime) -> None:
@@ -129,6 +181,9 @@ def _written(row: Certificate) -> dict[str, Any]:
     return {
         "owner": row.owner,
         "purpose": row.purpose,
+        "notes": row.notes,
+        "tags": row.tags,
+        "runbook": row.runbook,
         "critical_function": row.critical_function,
         "last_review": row.last_review,
         "renewal_off_reason": row.renewal_off_reason,
@@ -145,7 +200,7 @@ def _events(
     now: datetime,
 ) -> list[Event]:
     def value(one: Any) -> Value:
-        return one if one is None or isinstance(one, bool) else str(one)
+        return one if one is None or isinstance(one, bool) else recordable(str(one).strip(), most=_RECORDED)
 
     def event(kind: EventType, data: dict[str, Value]) -> Event:
         return Event(kind, f"certificate:{row.cert_id}", authority.actor, now, data)

@@ -12,12 +12,13 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from audit.events import EventType
 from audit.log import Event, record_many
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason
-from certs.models import Certificate, CertificateRequest
+from certs.models import Certificate, CertificateRequest, PlannedRevocation
 from certs.models.rows import locked
 from certs.notifications.digests import TOPICS, note_for_digest
 from certs.notifications.topics import Topic
@@ -88,7 +89,16 @@ def stopped_lineages(renewed: Mapping[int, Certificate]) -> dict[int, Revocation
         return {}
     revoked = Certificate.objects.filter(pk__in=doubtful).select_related("revocation")
     reasons = {row.pk: RevocationReason(row.revocation.reason) for row in revoked if stops_lineage(row)}
-    return {pk: reasons[row.pk] for pk, row in renewed.items() if row.pk in reasons}
+    stopped = {pk: reasons[row.pk] for pk, row in renewed.items() if row.pk in reasons}
+    # A replacement with a new key was requested together with the revocation, and outlives it.
+    wanted = set(_replacements().filter(pk__in=stopped).values_list("pk", flat=True))
+    return {pk: reason for pk, reason in stopped.items() if pk not in wanted}
+
+
+def _replacements() -> QuerySet[CertificateRequest]:
+    """Requests that replace a certificate which is revoked by plan: the revocation does not stop them."""
+    plans = PlannedRevocation.objects.exclude(outcome=PlannedRevocation.Outcome.WITHDRAWN)
+    return CertificateRequest.objects.filter(pk__in=plans.values("replacement"), key_reused=False)
 
 
 def reasons_for_results(requests: Sequence[CertificateRequest], renewed: Mapping[int, Certificate]) -> dict[int, RevocationReason]:
@@ -165,6 +175,7 @@ def cancel_stopped_renewals(certificate: Certificate | None = None) -> int:
     open_ones = CertificateRequest.objects.filter(renewed_from__isnull=False, state__in=[s for s in CANCELLABLE if s is not S.FAILED])
     open_ones = open_ones.exclude(renewed_from__status=Certificate.Status.GOOD)
     open_ones = open_ones.exclude(renewed_from__revocation__reason=RevocationReason.SUPERSEDED)
+    open_ones = open_ones.exclude(pk__in=_replacements())
     if certificate is not None:
         open_ones = open_ones.filter(renewed_from=certificate)
     return sum(_cancel(pk) for pk in open_ones.order_by("pk").values_list("pk", flat=True)[:CHUNK])

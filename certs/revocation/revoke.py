@@ -37,6 +37,8 @@ from keys.models import Key
 from keys.spec import blocked_names
 
 COMPROMISE = RevocationReason.KEY_COMPROMISE
+# They say something about a CA or an attribute authority (RFC 5280 5.3.1), not about one certificate.
+CA_REASONS = (RevocationReason.CA_COMPROMISE, RevocationReason.AA_COMPROMISE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,12 @@ def revoke(
     The public key's row is locked before the certificates', as everywhere.
     """
     authority.check_may_act(certificate)
+    if reason in CA_REASONS and not authority.is_officer:
+        raise InputRefused(
+            f"Only the security team revokes a certificate as {reason}, which says that an authority is not trusted any more.",
+            field="reason",
+            next_step="If somebody else may have the private key, use keyCompromise.",
+        )
     # before the transaction: the refusal would roll back its own record
     refuse_secrets(comment, actor=authority.actor, team=certificate.team.slug, field="comment")
     with transaction.atomic():

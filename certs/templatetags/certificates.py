@@ -25,6 +25,7 @@ _LOOKS = {
     CertificateState.BEING_REVOKED: ("is-bad", "✕"),
     CertificateState.REVOKED: ("is-bad", "✕"),
 }
+_USES = {"tls-server": "servers (TLS server)", "tls-client": "programs and devices that log in (TLS client)"}
 _BEFORE_RENEWAL = (
     CertificateState.VALID,
     CertificateState.RENEW_SOON,
@@ -51,6 +52,23 @@ def ends(not_after: datetime, now: datetime) -> SafeString:
     return format_html(text, not_after.isoformat(), exact, day, relative(not_after, now))
 
 
+@register.simple_tag
+def days_bar(certificate: Certificate, state: str, now: datetime) -> SafeString:
+    """Draw how much of the validity is left, as an SVG that needs no style and no script."""
+    life = (certificate.not_after - certificate.not_before).total_seconds()
+    left = min(max((certificate.not_after - now).total_seconds() / life, 0), 1) if life > 0 else 0
+    look, _ = _LOOKS[CertificateState(state)]
+    title = f"{left:.0%} of its validity is left: it ends {relative(certificate.not_after, now)}"
+    return format_html(
+        '<svg class="days-bar" viewBox="0 0 100 6" width="100" height="6" preserveAspectRatio="none" role="img">'
+        '<title>{}</title><rect class="track" width="100" height="6" rx="3"></rect>'
+        '<rect class="left {}" width="{}" height="6" rx="3"></rect></svg>',
+        title,
+        look,
+        f"{100 * left:.1f}",
+    )
+
+
 @register.filter(name="distance")
 def relative(moment: datetime, now: datetime) -> str:
     """Return the distance in whole days, or hours below two days: "in 28 days", "5 hours ago"."""
@@ -60,6 +78,12 @@ def relative(moment: datetime, now: datetime) -> str:
     if number == 0:
         return "within the hour" if seconds >= 0 else "less than an hour ago"
     return f"in {distance}" if seconds >= 0 else f"{distance} ago"
+
+
+@register.filter
+def usage(profile: str) -> str:
+    """Return what a certificate of the profile is used for; the profile itself where it is not one of the usual ones."""
+    return _USES.get(profile, profile)
 
 
 @register.filter

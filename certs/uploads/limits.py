@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from certs.spec import IntakeDefaults
+from certs.uploads.formats.columns import Mapped
 
 MB = 1024 * 1024
 
@@ -37,9 +38,11 @@ class Rules:
     """What one upload is read by: the gaps' defaults, the team's domains for the gate of CSRs, and the limits.
 
     `label` is what a single CSR is called in the answer: the file's name as it may be shown.
+    `mapped`: what a person said the titles of the table mean.
     """
 
     defaults: IntakeDefaults
     domains: tuple[str, ...]
     limits: Limits
     label: str = ""
+    mapped: Mapped = field(default_factory=dict)

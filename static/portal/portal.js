@@ -8,7 +8,7 @@
     const root = document.documentElement;
     const show = () => {
       const dark = root.dataset.bsTheme === "dark";
-      button.textContent = dark ? "Light" : "Dark";
+      button.textContent = dark ? "Light theme" : "Dark theme";
       button.setAttribute("aria-label", dark ? "Switch to the light theme" : "Switch to the dark theme");
     };
     show();
@@ -21,6 +21,34 @@
         // storage is blocked: it holds for this page
       }
       show();
+    });
+  }
+
+  // One key moves to a field, unless a text is being typed.
+  function shortcuts() {
+    document.addEventListener("keydown", (event) => {
+      const typing = event.target.closest("input, textarea, select, [contenteditable]");
+      if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      const field = document.querySelector(`[data-shortcut="${CSS.escape(event.key)}"]`);
+      if (!field) return;
+      event.preventDefault();
+      field.focus();
+    });
+  }
+
+  // The menu closes by Escape and by a click elsewhere.
+  function menus() {
+    const close = (except) => {
+      document.querySelectorAll("details.menu[open]").forEach((menu) => {
+        if (menu !== except) menu.open = false;
+      });
+    };
+    document.addEventListener("click", (event) => close(event.target.closest("details.menu")));
+    document.addEventListener("keydown", (event) => {
+      const menu = event.key === "Escape" && document.querySelector("details.menu[open]");
+      if (!menu) return;
+      menu.open = false;
+      menu.querySelector("summary").focus();
     });
   }
 
@@ -69,6 +97,8 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     theme();
+    shortcuts();
+    menus();
     examples();
     onceOnly();
     copying();

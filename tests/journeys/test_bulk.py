@@ -36,7 +36,7 @@ WORDS = "Issue certificates for api-1 through api-3, all P-256, 30 days"
 
 
 def order_in_words(visitor: Visitor, text: str) -> None:
-    visitor.open("/bulk/new/")
+    visitor.open("/bulk/new/?keys=store")
     visitor.page.get_by_label("Your order in words").fill(text)
     visitor.follow(visitor.page.get_by_role("button", name="Show what would be issued"))
 
@@ -60,7 +60,8 @@ def test_words_become_a_draft_then_certificates_then_a_zip(visit: Visit) -> None
         alice.page.get_by_role("link", name="Certificates and chains (ZIP)").click()
     with zipfile.ZipFile(Path(downloading.value.path())) as archive:
         names = [f"0000{n}-api-{n}.example.com.pem" for n in (1, 2, 3)]
-        assert archive.namelist() == [*names, "root.pem"]
+        assert archive.namelist() == [*names, "README.txt", "root.pem"]
+        assert "No private key is in this file." in archive.read("README.txt").decode()
         leaf, *links = x509.load_pem_x509_certificates(archive.read("00002-api-2.example.com.pem"))
     leaf.verify_directly_issued_by(links[0])
     with alice.page.expect_download() as downloading:
@@ -73,8 +74,8 @@ def test_words_become_a_draft_then_certificates_then_a_zip(visit: Visit) -> None
     assert list(downloads) == [
         (BulkOrder.objects.get().subject, {"form": form, "certificates": 3}) for form in ("certificates.zip", "inventory.csv")
     ]
-    alice.open(f"/certificates/{rows[0]['cert_id']}/")
-    expect(alice.page.get_by_role("cell", name="certificate:downloaded")).to_have_count(2)
+    alice.open(f"/certificates/{rows[0]['cert_id']}/history/")
+    expect(alice.page.get_by_text("with the other certificates of its order")).to_have_count(2)
 
 
 def test_several_certificates_said_on_the_first_page_become_a_draft(visit: Visit) -> None:

@@ -22,8 +22,9 @@ from tests.portal.fixtures import Portal
 Visit = Callable[..., Visitor]
 PAGES = (
     "/",
-    "/?via=form",
-    "/?via=csr",
+    "/new/",
+    "/new/?via=form",
+    "/new/?via=csr",
     "/words/",
     "/requests/",
     "/certificates/",
@@ -104,6 +105,7 @@ def test_keyboard_alone_is_enough(visit: Visit) -> None:
 def test_theme_follows_the_system_and_can_be_changed(visit: Visit) -> None:
     alice = visit(dark=True)
     assert alice.page.evaluate("document.documentElement.dataset.bsTheme") == "dark"
+    alice.page.locator("details.menu summary").click()
     alice.page.get_by_role("button", name="Switch to the light theme").click()
     alice.open("/requests/")
     assert alice.page.evaluate("document.documentElement.dataset.bsTheme") == "light"

@@ -60,7 +60,7 @@ def test_words_that_are_not_understood_are_marked_and_kept(visit: Visit) -> None
 
 def test_pasted_csr_is_issued_without_a_key_step(visit: Visit) -> None:
     alice = visit()
-    alice.open("/?via=csr")
+    alice.open("/new/?via=csr")
     alice.page.get_by_label("or paste it").fill(pem_csr("own.example.com"))
     alice.page.get_by_role("button", name="Show the plan").click()
     alice.page.get_by_role("button", name="Issue it").click()
@@ -74,7 +74,7 @@ def test_pasted_csr_is_issued_without_a_key_step(visit: Visit) -> None:
 )
 def test_hostile_csr_is_refused_with_its_class(visit: Visit, name: str, expected: str) -> None:
     alice = visit()
-    alice.open("/?via=csr")
+    alice.open("/new/?via=csr")
     alice.page.get_by_label("CSR file").set_input_files(Path(__file__).resolve().parents[1] / "corpus" / "csr" / name)
     alice.page.get_by_role("button", name="Show the plan").click()
     expect(alice.page.get_by_role("alert").get_by_text(expected, exact=True)).to_be_visible()
@@ -83,7 +83,7 @@ def test_hostile_csr_is_refused_with_its_class(visit: Visit, name: str, expected
 
 def test_form_completes_a_bare_label_and_says_so(visit: Visit) -> None:
     alice = visit()
-    alice.open("/?via=form")
+    alice.open("/new/?via=form")
     alice.page.get_by_label("Name", exact=True).fill("intranet")
     alice.page.get_by_role("button", name="Show the plan").click()
     expect(alice.page.get_by_text("intranet was completed to intranet.example.com.")).to_be_visible()

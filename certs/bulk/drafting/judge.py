@@ -91,6 +91,7 @@ def _item(order: BulkOrder, number: int, line: Line, teams: Mapping[str, Team]) 
         spec=spec_to_json(spec),
         csr_der=(spec.csr_der or b"") if spec else b"",
         spki_der=(spec.spki_der or b"") if spec else b"",
+        given={column: recordable(text, most=2000) for column, text in line.given},
         notes=list(line.notes),
         outcome=BulkItem.Outcome.INVALID,
         reason=recordable(problem, most=1000),

@@ -14,7 +14,7 @@ from certs.requests.exposure.refused_secrets import refuse_secrets, report_secre
 from certs.requests.plan import defaults_for
 from certs.requests.submit import Requester
 from certs.uploads import Limits, read_upload
-from certs.uploads.formats.columns import COLUMNS
+from certs.uploads.formats.columns import COLUMNS, Mapped
 from certs.uploads.formats.table_rows import Row, row_line
 from certs.uploads.limits import Rules
 from certs.uploads.line import Line
@@ -24,9 +24,11 @@ from certs.x509.dns_names import name_from_text, parse_ip_address
 from db.clock import database_now
 
 
-def read_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[Line]:
-    """Raises InputRefused for a file that cannot be used at all; one line that cannot be used is told in its place. Busy when this
-    process reads PKI_BULK_READS_AT_ONCE others.
+def read_lines(data: bytes, *, filename: str, requester: Requester, mapped: Mapped | None = None) -> Sequence[Line]:
+    """Read an upload. `mapped`: what a person said the titles of a table mean.
+
+    Raises ColumnsNotKnown where only a person can say that, InputRefused for a file that cannot be used at all; one line that cannot
+    be used is told in its place. Busy when this process reads PKI_BULK_READS_AT_ONCE others.
 
     A private key or token anywhere in it refuses the whole file; that is audited, and the text is kept nowhere.
     """
@@ -34,7 +36,14 @@ def read_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[
     refuse_secrets(filename, actor=requester.actor, team=requester.team.slug, field="file", channel=requester.door)
     with turn(most=settings.PKI_BULK_READS_AT_ONCE), _secrets_on_record(requester, kind="secret in an upload", length=len(data)):
         rules = _rules(requester)
-        return read_upload(data, filename=filename, defaults=rules.defaults, domains=rules.domains, limits=rules.limits)
+        return read_upload(
+            data,
+            filename=filename,
+            defaults=rules.defaults,
+            domains=rules.domains,
+            limits=rules.limits,
+            mapped=mapped,
+        )
 
 
 class NameNotComplete(InputRefused):
@@ -75,6 +84,18 @@ def lines_of_items(items: Sequence[Mapping[str, str]], *, requester: Requester) 
     with _secrets_on_record(requester, kind="secret in a bulk order", length=len(text)):
         refuse_secrets_around_requests(text)
         return [_item_line(row, rules) for row in rows]
+
+
+def line_of_cells(number: int, cells: Mapping[str, str], *, requester: Requester) -> Line:
+    """Read one row that a person wrote on a page. Raises CSRRefused for a secret in it.
+
+    A bare label is completed as in a file: the page shows the name before anything is issued.
+    """
+    row = Row(number, tuple(cells.get(column, "").strip() for column in COLUMNS))
+    text = "\n".join(row.cells)
+    with _secrets_on_record(requester, kind="secret in a bulk order", length=len(text)):
+        refuse_secrets_around_requests(text)
+        return row_line(row, _rules(requester))
 
 
 def _item_line(row: Row, rules: Rules) -> Line:

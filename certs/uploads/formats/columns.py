@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -24,6 +24,31 @@ _SPELLINGS = {
 _PATTERNS = MappingProxyType({column: re.compile(pattern) for column, pattern in _SPELLINGS.items()})
 
 
+LEFT_OUT = "-"  # in a mapping: a column that is not read
+# What a person said of the titles of a table: (0-based place, title) -> one of COLUMNS, or LEFT_OUT.
+# With the title, so that a mapping made for another table does not silently apply.
+Mapped = Mapping[tuple[int, str], str]
+_TITLE_CHARS = 60
+MOST_TITLES = 100  # of a table whose columns a person is asked about
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """One title of a table; `column` is what it seems to mean, empty where that is not known."""
+
+    place: int
+    text: str
+    column: str
+
+
+class ColumnsNotKnown(InputRefused):
+    """The titles of a table do not say what its columns mean; a person can, title by title."""
+
+    def __init__(self, message: str, *, next_step: str, titles: Sequence[Title]) -> None:
+        super().__init__(message, field="file", next_step=next_step)
+        self.titles = tuple(titles)
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """`places` maps a column to its 0-based place; `unnamed` are places without a title, whose cells must be empty."""
@@ -39,31 +64,49 @@ def column_named(title: str) -> str:
     return next((column for column, pattern in _PATTERNS.items() if pattern.fullmatch(low)), "")
 
 
-def known_columns(cells: Sequence[str]) -> int:
-    return sum(bool(column_named(cell)) for cell in cells)
+def known_columns(cells: Sequence[str], mapped: Mapped) -> int:
+    """How many of the titles are known or mapped."""
+    return sum(bool(title.column) for title in titles_of(cells, mapped))
 
 
-def header_of(cells: Sequence[str]) -> Header:
-    """Raises InputRefused for titles that are unknown or stand twice, and when no column can name a certificate."""
+def titles_of(cells: Sequence[str], mapped: Mapped) -> list[Title]:
+    """Return the titles of a header with what they mean: as mapped, else as spelled."""
+    found = []
+    for place, cell in enumerate(cells):
+        text = shown_title(cell)
+        if text:
+            found.append(Title(place, text, mapped.get((place, text), column_named(cell))))
+    return found
+
+
+def shown_title(cell: str) -> str:
+    """Return a title as it is shown and mapped."""
+    return " ".join(cell.split())[:_TITLE_CHARS]
+
+
+def header_of(cells: Sequence[str], mapped: Mapped) -> Header:
+    """Raises ColumnsNotKnown for titles that are unknown or stand twice, and when no column can name a certificate."""
+    titles = titles_of(cells, mapped)
     places: dict[str, int] = {}
-    for place, title in enumerate(cells):
-        if not title.strip():
+    for title in titles:
+        if title.column == LEFT_OUT:
             continue
-        column = column_named(title)
-        if not column:
-            raise InputRefused(
-                f"There is no column {title.strip()[:60]!r}.",
-                field="file",
+        if not title.column:
+            raise ColumnsNotKnown(
+                f"There is no column {title.text!r}.",
                 next_step=f"Known columns: {', '.join(COLUMNS)}. Rename it or take it out.",
+                titles=titles,
             )
-        if column in places:
-            raise InputRefused(
-                f"Two columns mean {column}: {cells[places[column]].strip()[:60]!r} and {title.strip()[:60]!r}.",
-                field="file",
+        if title.column in places:
+            other = shown_title(cells[places[title.column]])
+            raise ColumnsNotKnown(
+                f"Two columns mean {title.column}: {other!r} and {title.text!r}.",
                 next_step="Keep one of them.",
+                titles=titles,
             )
-        places[column] = place
+        places[title.column] = title.place
     if not places.keys() & {"name", "sans", "csr"}:
-        raise InputRefused("No column says what to issue.", field="file", next_step=NEEDED)
-    unnamed = tuple(place for place in range(len(cells)) if place not in places.values())
+        raise ColumnsNotKnown("No column says what to issue.", next_step=NEEDED, titles=titles)
+    titled = {title.place for title in titles}
+    unnamed = tuple(place for place in range(len(cells)) if place not in titled)
     return Header(places, unnamed, len(cells))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from certs.errors import InputRefused
-from certs.uploads.formats.columns import COLUMNS, header_of, known_columns
+from certs.uploads.formats.columns import COLUMNS, MOST_TITLES, ColumnsNotKnown, Mapped, header_of, known_columns, titles_of
 from certs.uploads.formats.table_rows import Row, row_of
 from certs.uploads.limits import Limits
 
@@ -17,12 +17,34 @@ DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _ROOM_BESIDE_CSR = 64 * 1024  # characters of a line or cell, beyond the largest CSR
 # What a spreadsheet writes for a failed computation: not a remark, though it begins like one.
+_NAME = re.compile(r"(?:[a-z0-9_*-]{1,63}\.)+[a-z0-9-]{2,63}", re.IGNORECASE)
+_TITLE = re.compile(r"[^\W\d_][\w ()/-]{0,40}")
 _CELL_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!")
 
 
-def is_table(text: str) -> bool:
-    """Whether its first row has at least one title that the portal knows."""
-    return _delimited(text)[0] != ""
+def is_table(text: str, mapped: Mapped) -> bool:
+    """Whether its first row has at least one title that the portal knows, or that a person mapped."""
+    return _delimited(text, mapped)[0] != ""
+
+
+def refuse_unknown_table(text: str) -> None:
+    """Raise ColumnsNotKnown for what looks like a table of which no title is known.
+
+    It does where the first two rows have the same number of cells, two at least, or where a single
+    column has a name with a dot below its title.
+    """
+    named = _SEPARATOR_LINE.match(text)
+    table = text[named.end() :] if named else text
+    for delimiter in DELIMITERS:
+        first, second = _first_records(table, delimiter)
+        many = len(first) == len(second) and 2 <= len(first) <= MOST_TITLES
+        one = len(first) == len(second) == 1 and _NAME.fullmatch(second[0].strip()) is not None and _TITLE.fullmatch(first[0].strip())
+        if many or one:
+            raise ColumnsNotKnown(
+                "None of the table's titles is known.",
+                next_step="Say what its columns mean, or rename them: " + ", ".join(COLUMNS) + ".",
+                titles=titles_of(first, {}),
+            )
 
 
 def check_line_lengths(text: str, limits: Limits) -> None:
@@ -35,20 +57,20 @@ def check_line_lengths(text: str, limits: Limits) -> None:
             )
 
 
-def table_rows(text: str, limits: Limits) -> list[Row]:
+def table_rows(text: str, limits: Limits, mapped: Mapped) -> list[Row]:
     """All rows that say something. Raises InputRefused for what spoils the whole table."""
-    delimiter, table = _delimited(text)
-    return rows_of(_records(table, delimiter, limits), limits)
+    delimiter, table = _delimited(text, mapped)
+    return rows_of(_records(table, delimiter, limits), limits, mapped)
 
 
-def rows_of(records: Iterable[tuple[int, Sequence[str]]], limits: Limits) -> list[Row]:
+def rows_of(records: Iterable[tuple[int, Sequence[str]]], limits: Limits, mapped: Mapped) -> list[Row]:
     """Numbered rows -> those beneath the header; empty rows and remarks (a first cell with #) count, but say nothing."""
     header, rows = None, list[Row]()
     for number, cells in records:
         if not any(cell.strip() for cell in cells) or _is_remark(cells):
             continue
         if header is None:
-            header = header_of(cells)
+            header = header_of(cells, mapped)
         elif len(rows) == limits.max_lines:
             raise too_many_lines(limits)
         else:
@@ -71,7 +93,7 @@ def _is_remark(cells: Sequence[str]) -> bool:
     return first.startswith("#") and first.upper() not in _CELL_ERRORS
 
 
-def _delimited(text: str) -> tuple[str, str]:
+def _delimited(text: str, mapped: Mapped) -> tuple[str, str]:
     """The separator under which the header has most titles that the portal knows (in doubt the one that a line "sep=;" names), empty
     when none has any; and the table, without that line.
     """
@@ -79,20 +101,24 @@ def _delimited(text: str) -> tuple[str, str]:
     table = text[named.end() :] if named else text
     best, most = "", 0
     for delimiter in (named[1], *DELIMITERS) if named and named[1] not in '"\r\n' else DELIMITERS:
-        known = known_columns(_first_record(table, delimiter))
+        known = known_columns(_first_records(table, delimiter)[0], mapped)
         if known > most:
             best, most = delimiter, known
     return best, table
 
 
-def _first_record(text: str, delimiter: str) -> list[str]:
+def _first_records(text: str, delimiter: str) -> tuple[list[str], list[str]]:
+    """The first two rows that say something; empty where there is none."""
+    found: list[list[str]] = []
     try:
         for record in csv.reader(io.StringIO(text[:_ROOM_BESIDE_CSR], newline=""), delimiter=delimiter):
             if any(cell.strip() for cell in record) and not _is_remark(record):
-                return record
+                found.append(record)
+            if len(found) == 2:
+                break
     except csv.Error:
-        return []
-    return []
+        pass  # what was read before counts; a broken row is told where all rows are read
+    return (found[0] if found else []), (found[1] if len(found) == 2 else [])
 
 
 def _records(text: str, delimiter: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:

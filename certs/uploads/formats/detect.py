@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from certs.errors import InputRefused
 from certs.uploads.formats.columns import NEEDED
-from certs.uploads.formats.csv_table import check_line_lengths, is_table, table_rows, too_many_lines
+from certs.uploads.formats.csv_table import check_line_lengths, is_table, refuse_unknown_table, table_rows, too_many_lines
 from certs.uploads.formats.pem_bundle import RequestFound, count_objects, request_line, split_requests
 from certs.uploads.formats.table_rows import Row, row_line
 from certs.uploads.formats.zip_archive import MAGIC, open_archive, requests_in
@@ -41,11 +41,10 @@ def find(data: bytes, rules: Rules) -> list[Found]:
 
     Raises InputRefused for a file that is of no use as a whole, CSRRefused(secret_pasted) for one that holds a secret.
     """
-    limits = rules.limits
     if not data.strip(b"\x00\t\r\n\f\v \xef\xbb\xbf\xfe\xff"):
         raise InputRefused("The file is empty.", field="file", next_step=WANTED)
     if data.startswith(MAGIC):
-        return _from_zip(data, limits)
+        return _from_zip(data, rules)
     _refuse_other_kinds(data)
     if data[:1] == b"\x30" and not data.isascii():
         return [RequestFound(1, rules.label or "CSR 1", data)]
@@ -74,23 +73,24 @@ def too_large(size: int, limits: Limits) -> InputRefused:
     )
 
 
-def _from_zip(data: bytes, limits: Limits) -> list[Found]:
+def _from_zip(data: bytes, rules: Rules) -> list[Found]:
+    limits = rules.limits
     with open_archive(data, limits) as archive:
         names = set(archive.namelist())
         if "xl/workbook.xml" in names or "[Content_Types].xml" in names:
-            return _from_workbook(archive, names, limits)
+            return _from_workbook(archive, names, rules)
         if names & set(_OFFICE):
             raise InputRefused("It is an office document, but no XLSX workbook.", field="file", next_step="Save the table as XLSX or CSV.")
         return list(requests_in(archive, limits))
 
 
-def _from_workbook(archive: zipfile.ZipFile, names: set[str], limits: Limits) -> list[Found]:
+def _from_workbook(archive: zipfile.ZipFile, names: set[str], rules: Rules) -> list[Found]:
     if names & set(_OFFICE) or not any(name.startswith("xl/") for name in names):
         raise InputRefused("It is an office document, but no XLSX workbook.", field="file", next_step="Save the table as XLSX or CSV.")
     # openpyxl takes a quarter of a second to import, which only workbooks need
     from certs.uploads.formats.xlsx import workbook_rows  # noqa: PLC0415
 
-    return list(workbook_rows(archive, limits))
+    return list(workbook_rows(archive, rules.limits, rules.mapped))
 
 
 def _refuse_other_kinds(data: bytes) -> None:
@@ -132,13 +132,14 @@ def _encoding(data: bytes) -> str:
 
 def _from_text(text: str, rules: Rules) -> list[Found]:
     # In a cell the armour of a CSR stands between quotation marks; alone on its line it is PEM, even below "Certificate Request:".
-    if not _ARMOUR.search(text) and is_table(text):
+    if not _ARMOUR.search(text) and is_table(text, rules.mapped):
         check_line_lengths(text, rules.limits)
         refuse_secrets(text)
-        return list(table_rows(text, rules.limits))
+        return list(table_rows(text, rules.limits, rules.mapped))
     data = text.encode()
     if "-----BEGIN" not in text and not _may_be_one_request(text):
         refuse_secrets(text)
+        refuse_unknown_table(text)
         raise InputRefused("The file is neither a table nor CSRs.", field="file", next_step=f"{NEEDED} {WANTED}")
     refuse_secrets_around_requests(text)
     if count_objects(data) > rules.limits.max_lines:

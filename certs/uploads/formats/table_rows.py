@@ -24,6 +24,7 @@ from keys.spec import KeySpec
 _BUILT_IN_PROFILES = ("tls-server", "tls-client")
 _OWNER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAMES_SHOWN = 5
+_KEPT_CHARS = 2000  # of a cell that a person may correct
 _KEYS = "RSA 3072, RSA 4096, P-256, P-384, Ed25519"
 
 
@@ -65,7 +66,8 @@ def row_line(row: Row, rules: Rules) -> Line:
         return replace(refused_line(row.number, row.source, refused, owner=owner), notes=row.notes)
     except InputRefused as refused:
         problem = f"{refused.message} {refused.next_step}".strip()
-        return Line(row.number, row.source, None, owner=owner, notes=row.notes, problem=problem, field=refused.field)
+        given = tuple((column, text[:_KEPT_CHARS]) for column, text in cells.items() if text and column != "csr")
+        return Line(row.number, row.source, None, owner=owner, notes=row.notes, problem=problem, field=refused.field, given=given)
     return Line(row.number, row.source, spec, owner=owner, notes=(*row.notes, *notes), completed=completed)
 
 

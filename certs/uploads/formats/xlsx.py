@@ -18,6 +18,7 @@ from openpyxl.utils import get_column_letter
 from openpyxl.utils.exceptions import InvalidFileException
 
 from certs.errors import InputRefused
+from certs.uploads.formats.columns import Mapped
 from certs.uploads.formats.csv_table import rows_of
 from certs.uploads.formats.layout import WIDEST, layout_of
 from certs.uploads.formats.table_rows import Row
@@ -31,7 +32,7 @@ _XML = (".xml", ".rels", ".vml")
 _ENTITIES = (b"<!DOCTYPE", b"<!ENTITY")
 
 
-def workbook_rows(archive: zipfile.ZipFile, limits: Limits) -> list[Row]:
+def workbook_rows(archive: zipfile.ZipFile, limits: Limits, mapped: Mapped) -> list[Row]:
     """The rows of its one visible sheet, with notes on what is hidden there. `archive` was bounded by `open_archive`. Raises
     InputRefused, CSRRefused(secret_pasted).
     """
@@ -47,7 +48,7 @@ def workbook_rows(archive: zipfile.ZipFile, limits: Limits) -> list[Row]:
         sheet = _sheet(book.wb)
         parts = {one.name: part.target for one, part in book.parser.find_sheets()}
         layout = layout_of(archive, parts[sheet.title])
-        rows = rows_of(layout.merged(_records(sheet)), limits)  # first: it ends at the row that is too many
+        rows = rows_of(layout.merged(_records(sheet)), limits, mapped)  # first: it ends at the row that is too many
         hidden = [shown(other.title) for other in book.wb.worksheets if other.sheet_state != "visible" and _has_content(other)]
     _check_parts(archive)
     about_all = [*layout.hidden_columns_notes(), *(f"The hidden sheet {name!r} was not read." for name in hidden)]

@@ -16,10 +16,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from certs.access import login_limits
 from certs.access.account import note_session
-from certs.access.permissions import Permission, holds
 from certs.errors import Busy
-from certs.inventory import open_alerts
-from certs.schedules.alarm import KINDS
 from certs.views.access import refused
 from certs.views.client_ip import client_address
 from certs.views.kept_forms import kept_for
@@ -116,16 +113,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
 def admin_door(request: HttpRequest) -> HttpResponse:
     """The admin sends here whoever may not enter: to sign in, or, when signed in already, to be told so."""
     if request.user.is_authenticated:
-        if request.user.is_staff:
+        if admin.site.has_permission(request):
             return redirect("admin:index")
-        raise PermissionDenied("the admin is for staff")
+        raise PermissionDenied("the admin is for staff and for roles beyond a team")
     return redirect(f"{reverse('login')}?{request.META['QUERY_STRING']}")
-
-
-def navigation(request: HttpRequest) -> dict[str, Any]:
-    """For every page: whether alerts are this user's business, how many are open, and whether the machinery stands still."""
-    user = getattr(request, "user", None)
-    if user is None or not user.is_authenticated or not holds(user, Permission.SEE_EVERY_TEAM):
-        return {"may_see_alerts": False, "alert_count": 0, "machinery_alert": ""}
-    broken = open_alerts().filter(kind__in=KINDS).values_list("message", flat=True).first()
-    return {"may_see_alerts": True, "alert_count": open_alerts().count(), "machinery_alert": broken or ""}

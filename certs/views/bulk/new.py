@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from certs.access.membership import teams_of
@@ -19,11 +21,36 @@ from certs.requests.plan import defaults_for, plan_words
 from certs.requests.submit import Requester
 from certs.spec import IssuePlan
 from certs.uploads import template_csv, template_xlsx
-from certs.uploads.formats.columns import COLUMNS
+from certs.uploads.formats.columns import COLUMNS, LEFT_OUT, MOST_TITLES, ColumnsNotKnown
+from certs.uploads.line import Changed, Line
 from certs.views.access import page, requester_of
 from db.clock import database_now
 
-WAYS = (("words", "In words"), ("file", "Upload a file"), ("csrs", "Paste CSRs"))
+# Where the private keys will be decides what has to be sent, so it is asked first.
+OWN, STORE = "own", "store"
+KEYS = (
+    (OWN, "On our own servers", "Each server makes its key; you send the CSRs. For web servers, Java and devices."),
+    (
+        STORE,
+        "In the portal's key store",
+        "The portal makes the keys and never hands them out. For programs that sign through the key store.",
+    ),
+)
+WAYS = {
+    OWN: (("file", "Upload CSRs"), ("csrs", "Paste CSRs")),
+    STORE: (("words", "In words"), ("file", "Upload a table")),
+}
+_WAYS_OF_LINKS = {"csrs": OWN, "file": STORE, "words": STORE}  # for addresses that say only how
+_COLUMN_LABELS = {
+    "name": "Name",
+    "sans": "Further names",
+    "key": "Key type",
+    "validity_days": "Validity",
+    "profile": "Profile",
+    "owner": "Team",
+    "csr": "CSR",
+    LEFT_OUT: "(leave this column out)",
+}
 TEMPLATES = {
     "csv": (template_csv, "text/csv; charset=utf-8"),
     "xlsx": (template_xlsx, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
@@ -34,7 +61,7 @@ TEMPLATES = {
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
-        return _form(request, way=request.GET.get("via", "words"))
+        return _form(request, way=request.GET.get("via", ""))
     way = request.POST.get("via", "words")
     try:
         order = _drafted(request, way)
@@ -42,12 +69,17 @@ def new(request: HttpRequest) -> HttpResponse:
         text = request.POST.get("text", "")
         marked = {"before": text[: exc.position], "there": text[exc.position :][:1] or " ", "after": text[exc.position + 1 :]}
         return _form(request, way="words", status=exc.status, error=exc, **marked)
+    except ColumnsNotKnown as exc:
+        columns = [(column, _COLUMN_LABELS[column]) for column in (*COLUMNS, LEFT_OUT)]
+        return _form(request, way=way, status=exc.status, error=exc, titles=exc.titles, meanings=columns, left_out=LEFT_OUT)
     except InputRefused as exc:
         return _form(request, way=way, status=exc.status, error=exc)
     except Busy as exc:
         response = _form(request, way=way, status=exc.status, error=exc)
         response["Retry-After"] = str(exc.retry_after)
         return response
+    if request.headers.get("HX-Request"):
+        return HttpResponse(headers={"HX-Redirect": reverse("bulk-order", args=[order.public_id])})
     return redirect("bulk-order", order.public_id)
 
 
@@ -85,7 +117,27 @@ def _from_file(request: HttpRequest, requester: Requester) -> BulkOrder:
     # One octet more than is allowed tells a file that is too large, without reading all of it.
     data = upload.read(settings.PKI_BULK_MAX_BYTES + 1)
     name = str(upload.name or "")
-    return draft(read_lines(data, filename=name, requester=requester), requester=requester, title=name)
+    lines = read_lines(data, filename=name, requester=requester, mapped=_mapped(request))
+    wanted = Changed(lines, _with_csr_only) if request.POST.get("keys") == OWN else lines
+    return draft(wanted, requester=requester, title=name)
+
+
+def _mapped(request: HttpRequest) -> dict[tuple[int, str], str]:
+    """What the person said the titles of the table mean."""
+    given, found = request.POST, {}
+    for place in range(MOST_TITLES):
+        column, title = given.get(f"column-{place}", ""), given.get(f"title-{place}", "")
+        if column in _COLUMN_LABELS and title:
+            found[place, title] = column
+    return found
+
+
+def _with_csr_only(line: Line) -> Line:
+    """The same line; one without a CSR cannot be used where the keys are on the requester's servers."""
+    if line.spec is None or line.spec.spki_der is not None:
+        return line
+    problem = "csr: The row has no CSR, but the keys are on your own servers. Add the CSR, or order it with a key in the key store."
+    return replace(line, spec=None, problem=problem, field="csr")
 
 
 def drafted_plan(plan: IssuePlan, text: str, requester: Requester) -> BulkOrder:
@@ -98,9 +150,13 @@ def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> 
     if not teams:
         return render(request, "portal/no_team.html", status=status)
     chosen = next((team for team in teams if team.slug == request.POST.get("team")), teams[0])
+    keys = (request.POST if request.method == "POST" else request.GET).get("keys", _WAYS_OF_LINKS.get(way, ""))
+    ways = WAYS.get(keys, ())
     context = {
-        "ways": WAYS,
-        "way": way if way in dict(WAYS) else "words",
+        "keys": keys if ways else "",
+        "places": KEYS,
+        "ways": ways,
+        "way": way if way in dict(ways) else next(iter(dict(ways)), ""),
         "teams": teams,
         "team": chosen,
         "examples": (
@@ -117,4 +173,6 @@ def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> 
         # A pasted secret goes back to nobody, not even to the page that it was typed into.
         "given": {} if getattr(more.get("error"), "refusal", "") == RefusalClass.SECRET_PASTED else request.POST,
     }
+    if request.headers.get("HX-Request"):  # into the form that has the chosen file, which no page could give back
+        return render(request, "bulk/new_error.html", context | more)
     return render(request, "bulk/new.html", context | more, status=status)

@@ -8,13 +8,17 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
+from certs.bulk.drafting.correct import CELLS, cells_of, correct_line
 from certs.bulk.drafting.draft import apply_suggestions, outcome_counts
 from certs.bulk.line_pages import Show, Sort, hidden_lines, lines_page
+from certs.bulk.lines import suggestion_applies
 from certs.bulk.progress import Progress, Tally, counts, progress
 from certs.bulk.submit import submit_order
+from certs.enums import RefusalClass
+from certs.errors import InputRefused
 from certs.inventory import page_of
 from certs.models import BulkOrder, teams_seen_by
 from certs.views.access import authority_of, page
@@ -44,6 +48,8 @@ _ORDER_TABS = (
     (Show.LEFT_OUT, "Left out"),
 )
 FAST, SLOW = "2s", "10s"
+_LOOKED_AT = 1000  # refused lines
+_MOST_CHARACTERS = 4096  # of a cell
 
 
 @page
@@ -153,9 +159,15 @@ def _draft(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
         "all": sum(counted.values()),
         "bad": counted["deny"] + counted["invalid"],
         "is_open": order.state == State.DRAFT,
-        "suggested": order.items.filter(outcome="deny", suggestion__isnull=False).exists(),
+        "suggested": _has_suggestion(order),
         "may_act": authority_of(request).may_act_on(order),
     }
+
+
+def _has_suggestion(order: BulkOrder) -> bool:
+    """Whether the policy's suggestion can be applied to a line; looked for among the first refused ones."""
+    refused = order.items.filter(outcome="deny", suggestion__isnull=False).order_by("number")
+    return any(suggestion_applies(item) for item in refused[:_LOOKED_AT])
 
 
 def _took(seconds: float) -> str:
@@ -233,6 +245,33 @@ def suggestions(request: HttpRequest, public_id: str) -> HttpResponse:
     back = reverse("bulk-order", args=[public_id])
     show = request.POST.get("show", "")
     return redirect(f"{back}?show={show}" if show in list(Show) else back)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def line(request: HttpRequest, public_id: str, number: int) -> HttpResponse:
+    """The form that corrects one line of a draft; POST does it."""
+    order, authority = order_of(request, public_id), authority_of(request)
+    item = order.items.filter(number=number).first()
+    if item is None:
+        raise Http404
+    authority.check_may_act(order)
+    cells, error = cells_of(item), None
+    if request.method == "POST":
+        cells = {name: request.POST.get(name, "")[:_MOST_CHARACTERS] for name in CELLS}
+        try:
+            corrected = correct_line(order, number, cells, authority=authority)
+        except InputRefused as exc:
+            secret = getattr(exc, "refusal", "") == RefusalClass.SECRET_PASTED
+            cells, error = (cells_of(item) if secret else cells), exc
+        else:
+            said = "is corrected and will be issued" if corrected.outcome == "allow" else "was changed, and judged again"
+            messages.success(request, f"{item.source[:1].upper()}{item.source[1:]} {said}.")
+            back = reverse("bulk-order", args=[public_id])
+            show = request.POST.get("show", "")
+            return redirect(f"{back}?show={show}" if show in list(Show) else back)
+    context = {"order": order, "item": item, "cells": cells, "error": error}
+    return render(request, "bulk/line.html", context, status=error.status if error else 200)
 
 
 @page

@@ -1,4 +1,4 @@
-"""The owner, purpose, review and renewal switch of a certificate: the form, and the button for a review."""
+"""The owner, purpose, notes, tags, review and renewal switch of a certificate: the form, and the button for a review."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ def form(request: HttpRequest, cert_id: str) -> HttpResponse:
     changes: Changes = {
         "owner": given.get("owner", ""),
         "purpose": given.get("purpose", ""),
+        "notes": given.get("notes", ""),
+        "tags": given.get("tags", "").replace(",", " ").split(),
+        "runbook": given.get("runbook", ""),
         "critical_function": given.get("critical_function") == "on",
         "renewal_off_reason": reason if off else "",
     }
@@ -77,6 +80,9 @@ def _written(row: Certificate) -> dict[str, Any]:
     return {
         "owner": row.owner.get_username() if row.owner else "",
         "purpose": row.purpose,
+        "notes": row.notes,
+        "tags": row.tag_list,
+        "runbook": row.runbook,
         "critical_function": row.critical_function,
         "renewal_off": bool(row.renewal_off_reason),
         "renewal_off_reason": row.renewal_off_reason,
@@ -97,4 +103,4 @@ def _form(
         names.append(shown["owner"])
     left = row.owner is not None and current_owner(row) is None
     context = {"row": row, "members": names, "owner_left": left, "error": error} | shown
-    return render(request, "portal/describe.html", context, status=status)
+    return render(request, "certificate/describe.html", context, status=status)

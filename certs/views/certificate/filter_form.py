@@ -28,6 +28,7 @@ _WORDS = {
     "revoked_after": "revoked on {} or later",
     "revoked_before": "revoked before {}",
     "reviewed_before": "not reviewed since {}",
+    "tag": "tag {}",
     "spki": "public key {}",
     "blocked_key": "blocked key: {}",
     "critical": "critical function: {}",

@@ -34,7 +34,7 @@ EXAMPLES = (
 
 @page
 @require_safe
-def home(request: HttpRequest) -> HttpResponse:
+def new(request: HttpRequest) -> HttpResponse:
     return _form(request, way=request.GET.get("via", "words"))
 
 

@@ -135,6 +135,12 @@ def act(role: str, whose: str) -> str:
     return OK if role == "officer" or TEAM_OF.get(role) == TEAM[whose] else FORBIDDEN
 
 
+def act_on_plan(role: str, whose: str) -> str:
+    """The same; no revocation is planned here, so whoever may act finds none."""
+    found = act(role, whose)
+    return NOT_FOUND if found == OK else found
+
+
 def operate(role: str, whose: str) -> str:
     return OK if role == "operator" and _seen(role, whose) else act(role, whose)
 

@@ -30,6 +30,9 @@ def test_a_renewal_inherits_what_people_wrote(twin_portal: Requester, make_spec:
     written = {
         "owner": bob.pk,
         "purpose": "Shop front end",
+        "notes": "Reload both nodes.",
+        "tags": " web production ",
+        "runbook": "https://wiki.example.com/shop",
         "critical_function": True,
         "last_review": date(2026, 11, 1),
         "renewal_off_reason": "The product ends in March.",

@@ -42,6 +42,16 @@ def test_command_makes_a_csr_with_the_names_and_key_type_of_the_old_certificate(
     assert csr.subject.rfc4514_string() == "CN=shop.example.com"
 
 
+def test_name_above_64_characters_is_in_the_alternative_names_alone(twin_portal: Requester, tmp_path: Path) -> None:
+    name = f"{'a' * 60}.example.com"
+    certificate = issued(brought("own.example.com"), twin_portal)
+    (plan,) = plan_renewals([certificate], at=database_now())
+    csr = run(csr_command(replace(plan, spec=replace(plan.spec, common_name="", dns_names=(name,)))), tmp_path)
+    assert csr.subject.rfc4514_string() == ""
+    names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [name]
+
+
 def test_command_asks_for_the_key_type_that_the_policy_of_now_wants(twin_portal: Requester) -> None:
     certificate = issued(brought("own.example.com"), twin_portal)
     new_policy("v2.4", allowed_keys={"rsa": {"min_bits": 3072}, "ec": [384]})

@@ -95,6 +95,33 @@ def test_each_kind_of_change_is_recorded_with_what_was_before(certificate: Certi
     assert Certificate.objects.get().purpose == "Shop front"  # what was not sent stays
 
 
+def test_notes_tags_and_runbook_are_kept_and_recorded(certificate: Certificate, people: dict[str, Any]) -> None:
+    row = change(
+        certificate,
+        people["alice"],
+        notes="  Reload  both nodes.\r\nThen call the desk. ",
+        tags=["Production", "cost:4711", "production", ""],
+        runbook="https://wiki.example.com/shop",
+    )
+    assert (row.notes, row.tag_list, row.runbook) == (
+        "Reload both nodes.\nThen call the desk.",
+        ["production", "cost:4711"],
+        "https://wiki.example.com/shop",
+    )
+    ((event, actor, data),) = events_of(certificate)
+    assert (event, actor, data["tags"], data["tags_before"]) == ("certificate:described", "alice", "production cost:4711", "")
+    assert change(certificate, people["alice"], tags=[]).tag_list == []
+
+
+def test_rest_writes_and_finds_tags(twin_portal: Requester, certificate: Certificate, people: dict[str, Any]) -> None:
+    _, secret = create_token(user=people["alice"], team=twin_portal.team, name="t", scopes=SCOPES, actor=twin_portal.actor)
+    api = Api(secret)
+    status, told = api.send("patch", f"/certificates/{certificate.cert_id}", {"tags": ["web", "production"], "notes": "n", "runbook": ""})
+    assert (status, told["tags"], told["notes"]) == (200, ["web", "production"], "n")
+    found = {tag: len(api.get(f"/certificates?tag={tag}")[1]["certificates"]) for tag in ("production", "WEB", "prod", "b p")}
+    assert found == {"production": 1, "WEB": 1, "prod": 0, "b p": 0}
+
+
 @pytest.mark.parametrize(("name", "refused"), [("olga", None), ("audra", NotPermitted), ("dora", NotFound)])
 def test_members_and_officers_describe_and_auditors_may_not(
     certificate: Certificate, people: dict[str, Any], name: str, refused: type[Exception] | None
@@ -117,6 +144,13 @@ def test_members_and_officers_describe_and_auditors_may_not(
         ({"purpose": "a\u202eb"}, "purpose", "control character"),
         ({"purpose": "a\x00b"}, "purpose", "control character"),
         ({"last_review": date(2999, 1, 1)}, "last_review", "in the future"),
+        ({"notes": "x" * 1001}, "notes", "at most 1000"),
+        ({"notes": "a\u202eb"}, "notes", "control character"),
+        ({"tags": ["two words"]}, "tags", "cannot be a tag"),
+        ({"tags": ["x" * 33]}, "tags", "cannot be a tag"),
+        ({"tags": [f"t{n}" for n in range(11)]}, "tags", "more than 10"),
+        ({"runbook": "javascript:alert(1)"}, "runbook", "no web address"),
+        ({"runbook": "wiki/shop"}, "runbook", "no web address"),
     ],
     ids=str,
 )

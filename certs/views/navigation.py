@@ -1,0 +1,100 @@
+"""What the frame of every page shows: where a person can go, by team and role, and what waits there.
+
+Everything is computed when a template uses it, so a part of a page without the frame costs no query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+
+from certs.access.membership import teams_of
+from certs.access.permissions import Permission, holds
+from certs.inventory import open_alerts
+from certs.models import Team
+from certs.schedules.alarm import KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A place to go. `here`: the page shown is part of it; `count`: how many things wait there."""
+
+    label: str
+    url: str
+    here: bool
+    count: int = 0
+
+
+class Navigation:
+    """The links of the person who asks. Nobody signed in: none."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        self._user: Any = getattr(request, "user", None)
+
+    @cached_property
+    def teams(self) -> list[Team]:
+        """The teams for which the person may request certificates."""
+        return teams_of(self._user) if self._is_signed_in else []
+
+    @cached_property
+    def sees_every_team(self) -> bool:
+        """Whether the person has one of the roles beyond the teams."""
+        return self._is_signed_in and holds(self._user, Permission.SEE_EVERY_TEAM)
+
+    @cached_property
+    def alert_count(self) -> int:
+        """How many alerts are open; 0 for whom they do not concern."""
+        return open_alerts().count() if self.sees_every_team else 0
+
+    @cached_property
+    def machinery_alert(self) -> str:
+        """What stands still, where something does and it concerns the person."""
+        if not self.sees_every_team:
+            return ""
+        broken = open_alerts().filter(kind__in=KINDS).values_list("message", flat=True)
+        return broken.first() or ""
+
+    @cached_property
+    def links(self) -> list[Link]:
+        """The main navigation."""
+        if not self._is_signed_in:
+            return []
+        home = reverse("home")
+        found = [Link("Home", home, self._request.path == home)]
+        if self.sees_every_team:
+            found.append(self._to("alerts", "Alerts", count=self.alert_count))
+        found += [self._to("certificates", "Certificates"), self._to("requests", "Requests")]
+        if self.sees_every_team:
+            found += [self._to("reports", "Reports"), self._to("register", "Register")]
+        return found
+
+    @cached_property
+    def own_links(self) -> list[Link]:
+        """The menu of the person: what belongs to the account, and to the roles that keep the portal."""
+        if not self._is_signed_in:
+            return []
+        found = [self._to("mails", "Mails"), self._to("tokens", "API tokens"), self._to("bulk", "Bulk orders")]
+        if self.sees_every_team:
+            found.append(self._to("machinery", "Machinery"))
+        if admin.site.has_permission(self._request):
+            found.append(Link("Administration", reverse("admin:index"), here=False))
+        return found
+
+    @property
+    def _is_signed_in(self) -> bool:
+        return self._user is not None and self._user.is_authenticated
+
+    def _to(self, name: str, label: str, *, count: int = 0) -> Link:
+        url = reverse(name)
+        return Link(label, url, self._request.path.startswith(url), count)
+
+
+def navigation(request: HttpRequest) -> dict[str, Navigation]:
+    """Django's context processor of every page."""
+    return {"navigation": Navigation(request)}
