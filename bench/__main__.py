@@ -16,7 +16,7 @@ def main(names: list[str]) -> int:
         return 2
     machine.describe()
     with portal.prepared():
-        from bench import bulk, crl, http, memory, ocsp, peers, rates, report, single  # noqa: PLC0415 - Django must be set up first
+        from bench.parts import bulk, crl, http, memory, ocsp, peers, rates, report, single  # noqa: PLC0415 - Django must be set up first
 
         parts = {
             "single": single.run,

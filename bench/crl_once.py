@@ -1,4 +1,4 @@
-"""One process that publishes a CRL three times and serves it: `python -m bench.crl_once`, run by bench.crl."""
+"""One process that publishes a CRL three times and serves it: `python -m bench.crl_once`, run by bench.parts.crl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process that computes a report: `python -m bench.report_once`, run by bench.report."""
+"""One process that computes a report: `python -m bench.report_once`, run by bench.parts.report."""
 
 from __future__ import annotations
 

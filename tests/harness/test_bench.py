@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import PARTS
-from bench.http import PEERS
+from bench.parts.http import PEERS
 from tests.harness.plugin.parts import needed
 
 ROOT = Path(__file__).resolve().parents[2]

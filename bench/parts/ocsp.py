@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from django.conf import settings
 
-from bench.http import web_server
 from bench.inventory import fill
 from bench.machine import row
+from bench.parts.http import web_server
 from certs.models import Certificate, Issuer
 from certs.status.maintenance import keep_status_information
 

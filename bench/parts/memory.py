@@ -12,9 +12,9 @@ from django.contrib.auth import get_user_model
 from django.db import connections
 
 from audit.log import Actor
-from bench.bulk import line_of, make_csrs, worked_off
-from bench.http import web_server
 from bench.machine import row
+from bench.parts.bulk import line_of, make_csrs, worked_off
+from bench.parts.http import web_server
 from bench.portal import requester, workers
 from certs.access.api_tokens import create_token
 from certs.bulk.drafting.draft import draft
