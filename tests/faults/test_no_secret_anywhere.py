@@ -28,7 +28,7 @@ from keys.lifecycle import ref_of
 from keys.models import Key
 from keys.registry import get_key_backend
 from tests.certs.api.test_issue import Api, pem_csr
-from tests.certs.x509.test_pasted_secrets import SECRETS
+from tests.certs.x509.csr.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import PASSWORD, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)

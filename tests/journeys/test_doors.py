@@ -20,7 +20,7 @@ from certs.requests.submit import submit
 from certs.views.request.plan_token import SALT
 from certs.views.request.timeline import timeline
 from db.clock import database_now
-from tests.certs.x509.test_pasted_secrets import SECRETS
+from tests.certs.x509.csr.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import PASSWORD, SYSTEM, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)

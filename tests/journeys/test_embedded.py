@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.certs.api.test_issue import pem_csr
-from tests.certs.x509.checkers import assert_certificate_is_sound
+from tests.certs.x509.certificate.checkers import assert_certificate_is_sound
 
 # One worker of pytest-xdist sets this up once.
 pytestmark = pytest.mark.xdist_group("embedded")

@@ -27,7 +27,7 @@ from pkiportal.celery import app
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
-from tests.certs.x509.checkers import assert_certificate_is_sound
+from tests.certs.x509.certificate.checkers import assert_certificate_is_sound
 
 PASSWORD = "correct horse battery"
 SYSTEM = Actor("system", "test")

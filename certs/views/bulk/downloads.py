@@ -7,7 +7,7 @@ from django.views.decorators.http import require_safe
 
 from certs.bulk.export import download, file_of
 from certs.views.access import authority_of, page
-from certs.views.bulk.access import order_of
+from certs.views.bulk.order_access import order_of
 
 
 @page

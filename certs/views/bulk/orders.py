@@ -22,7 +22,7 @@ from certs.errors import InputRefused
 from certs.inventory import page_of
 from certs.models import BulkOrder, teams_seen_by
 from certs.views.access import authority_of, page
-from certs.views.bulk.access import number_of, order_of
+from certs.views.bulk.order_access import number_of, order_of
 from db.clock import database_now
 
 State = BulkOrder.State

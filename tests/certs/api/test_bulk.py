@@ -21,7 +21,7 @@ from certs.issuance import steps
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
 from certs.uploads.sandbox.concurrency import turn
 from tests.certs.api.test_issue import Api, pem_csr
-from tests.certs.x509.test_pasted_secrets import SECRETS
+from tests.certs.x509.csr.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

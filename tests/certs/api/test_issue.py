@@ -21,8 +21,8 @@ from certs.x509.csr.build import build_csr
 from db import lending
 from db.clock import database_now
 from keys.models import PublicKey
-from tests.certs.x509.test_corpus import CASES, content
-from tests.certs.x509.test_pasted_secrets import SECRETS
+from tests.certs.x509.csr.test_corpus import CASES, content
+from tests.certs.x509.csr.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -20,7 +20,7 @@ from certs.enums import RefusalClass
 from certs.errors import CSRRefused
 from certs.language.secret_scan import find_secret
 from certs.x509.csr.gate import read_csr
-from tests.certs.x509.test_pasted_secrets import SECRETS
+from tests.certs.x509.csr.test_pasted_secrets import SECRETS
 
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 RSA_KEY = rsa.generate_private_key(65537, 2048)

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from certs.management.commands.check_csr import MAX_UNPACKED
-from tests.certs.x509.requests import CN, GOOD_ATTRIBUTES, OU, pem, rdn, request, requested, san
+from tests.certs.x509.csr.requests import CN, GOOD_ATTRIBUTES, OU, pem, rdn, request, requested, san
 
 CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "csr"
 GOOD = CORPUS / "001_good_p256.pem"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 
 from tests.certs.uploads.examples import read, upload, zipped
-from tests.certs.x509.test_corpus import CASES, content
+from tests.certs.x509.csr.test_corpus import CASES, content
 
 FILES = {case["file"].removesuffix(".gz"): content(case) for case in CASES}
 # In a zip, what is no CSR by its ending and content is told so without the gate.

@@ -66,7 +66,7 @@ def test_more_csrs_than_the_limit_are_counted_before_any_is_judged() -> None:
 
 
 def test_what_is_stripped_is_told_and_a_challenge_password_is_not_kept() -> None:
-    from tests.certs.x509.test_corpus import CORPUS  # noqa: PLC0415 - the one file of the corpus that is needed
+    from tests.certs.x509.csr.test_corpus import CORPUS  # noqa: PLC0415 - the one file of the corpus that is needed
 
     line = one((CORPUS / "136_attr_challenge_password.pem").read_bytes())
     assert line.spec is not None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from certs.x509.asn1.writer import signature_algorithm
 from certs.x509.crl import REASON_CODES, CRLFrame, Entry, crl_around, encode_entries, read_entries, stamp
 from keys.signing import sign_message, signing_hash
-from tests.certs.x509.chains import ISSUER_KINDS, NOW, Issuer, issuer_of, key_of
+from tests.certs.x509.certificate.chains import ISSUER_KINDS, NOW, Issuer, issuer_of, key_of
 
 DATES = st.integers(631152000, 3786912000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))  # 1990 to 2089
 ENTRIES = st.lists(

@@ -32,7 +32,7 @@ from certs.x509.ocsp import (
     successful,
 )
 from keys.signing import sign_message
-from tests.certs.x509.chains import NOW, issuer_of, leaf
+from tests.certs.x509.certificate.chains import NOW, issuer_of, leaf
 
 ISSUER = issuer_of("p-256")
 LEAF = x509.load_der_x509_certificate(leaf(ISSUER))

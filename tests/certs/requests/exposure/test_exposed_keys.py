@@ -39,7 +39,7 @@ from keys.lifecycle import private_key_for
 from keys.models import Key, PublicKey
 from keys.spec import spki_sha256
 from tests.certs.api.test_issue import Api, pem_csr
-from tests.certs.x509.test_possession import ec_jwk, sealed_openssh
+from tests.certs.x509.csr.test_possession import ec_jwk, sealed_openssh
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

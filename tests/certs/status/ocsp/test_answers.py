@@ -33,7 +33,7 @@ from db.clock import database_now
 from db.tolerance import CLOCK_TOLERANCE
 from tests.certs.relying_parties import Files, gnutls_ocsp, lint, openssl_ocsp, openssl_ocsp_get, pyhanko_refuses
 from tests.certs.status.ocsp.questions import SHA1, SHA256, request_for, said, word
-from tests.certs.x509.chains import issuer_of
+from tests.certs.x509.certificate.chains import issuer_of
 from tests.portal.authority import issue, issuing_ca, publish_everything, revoke, served
 from tests.portal.fixtures import SYSTEM, Portal
 

@@ -20,7 +20,7 @@ from db.clock import database_now
 from keys.models import Key
 from keys.spec import spki_der
 from tests.certs.status.ocsp.questions import request_for
-from tests.certs.x509.chains import NOW, issuer_of, key_of
+from tests.certs.x509.certificate.chains import NOW, issuer_of, key_of
 from tests.portal.authority import issue, publish_everything
 from tests.portal.fixtures import SYSTEM, Portal
 

@@ -13,7 +13,7 @@ import pytest
 from certs.errors import CSRRefused
 from certs.x509.csr.gate import read_csr
 
-CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "csr"
+CORPUS = Path(__file__).resolve().parents[3] / "corpus" / "csr"
 CASES: list[dict[str, Any]] = json.loads((CORPUS / "cases.json").read_text())["cases"]
 DOMAINS = ("example.test",)
 MOST_SECONDS = 2.0

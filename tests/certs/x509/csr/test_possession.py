@@ -25,7 +25,7 @@ from certs.x509.asn1.reader import parse
 from certs.x509.asn1.writer import der_length
 from certs.x509.csr.possession import proven_keys
 from keys.spec import spki_sha256
-from tests.certs.x509.requests import seq
+from tests.certs.x509.csr.requests import seq
 
 EC, OTHER_EC = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 RSA, OTHER_RSA = rsa.generate_private_key(65537, 2048), rsa.generate_private_key(65537, 2048)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from certs.errors import CSRRefused
 from certs.x509.csr.gate import CSRFacts, read_csr
-from tests.certs.x509.requests import (
+from tests.certs.x509.csr.requests import (
     CN,
     COUNTRY,
     GOOD_ATTRIBUTES,
@@ -36,7 +36,7 @@ from tests.certs.x509.requests import (
     seq,
     tlv,
 )
-from tests.certs.x509.test_gate import CERTIFICATE
+from tests.certs.x509.csr.test_gate import CERTIFICATE
 
 FALSE = b"\x01\x01\x00"
 LIST = (extension(KU, b"\x03\x02\x05\xa0"), san("a.example.test"))

@@ -13,8 +13,8 @@ from certs.x509.certificate.lint import lint
 from certs.x509.certificate.profiles import TLS_CLIENT, TLS_SERVER, Profile
 from certs.x509.certificate.tbs import UnsignedCertificate
 from keys.spec import spki_der
-from tests.certs.x509.chains import HOST, ISSUER_KINDS, LEAF_KINDS, NOW, issuer_of, leaf, unsigned_leaf
-from tests.certs.x509.checkers import assert_certificate_is_sound, lint_findings
+from tests.certs.x509.certificate.chains import HOST, ISSUER_KINDS, LEAF_KINDS, NOW, issuer_of, leaf, unsigned_leaf
+from tests.certs.x509.certificate.checkers import assert_certificate_is_sound, lint_findings
 
 
 @pytest.mark.parametrize("leaf_kind", LEAF_KINDS)

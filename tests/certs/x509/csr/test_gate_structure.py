@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.certs.x509.requests import (
+from tests.certs.x509.csr.requests import (
     BC,
     CHALLENGE_PASSWORD,
     CN,

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from certs.errors import CSRRefused
 from certs.x509.csr.gate import read_csr
 from keys.spec import spki_sha256
-from tests.certs.x509.requests import GOOD_ATTRIBUTES, ORGANIZATION, attribute, judge, pem, rdn, request, tlv
+from tests.certs.x509.csr.requests import GOOD_ATTRIBUTES, ORGANIZATION, attribute, judge, pem, rdn, request, tlv
 
 EC_KEY = ec.generate_private_key(ec.SECP384R1())
 RSA_KEY = rsa.generate_private_key(65537, 2048)

@@ -22,7 +22,7 @@ from certs.x509.certificate.profiles import TLS_CLIENT
 from certs.x509.certificate.tbs import build_issuing_ca, build_root
 from certs.x509.certificate.verify import Expectation, verify_issued
 from keys.spec import spki_der, spki_sha256
-from tests.certs.x509.chains import HOST, ISSUER_KINDS, NOW, ROOT_DER, ROOT_KEY, issuer_of, key_of, leaf
+from tests.certs.x509.certificate.chains import HOST, ISSUER_KINDS, NOW, ROOT_DER, ROOT_KEY, issuer_of, key_of, leaf
 
 ISSUER = issuer_of("p-256")
 ORDERED = Expectation(

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certs.errors import CSRRefused
 from certs.x509.csr.public_key import _check_modulus, has_close_primes, has_roca_fingerprint
-from tests.certs.x509.requests import SPKI, judge, oid, request, seq, tlv
+from tests.certs.x509.csr.requests import SPKI, judge, oid, request, seq, tlv
 
 PRIMES = rsa.generate_private_key(65537, 2048).private_numbers()
 MODULUS = PRIMES.p * PRIMES.q

@@ -21,7 +21,7 @@ from certs.x509.csr.build import build_csr
 from keys.backends.private_keys import remote_private_key
 from keys.signing import sign_message, signing_hash
 from keys.spec import spki_der
-from tests.certs.x509.chains import ISSUER_KINDS, LEAF_KINDS, issuer_of, key_of
+from tests.certs.x509.certificate.chains import ISSUER_KINDS, LEAF_KINDS, issuer_of, key_of
 
 ADDRESSES = Addresses("http://pki.example.com/pki/crl/a.crl", "http://pki.example.com/pki/ocsp/a", "http://pki.example.com/pki/ca/a.crt")
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
