@@ -42,7 +42,9 @@ class Entry(NamedTuple):
 
 
 def stamp(moment: datetime) -> str:
-    """`20261124083015`, in UTC: how entries' times come, so that a database can write them too."""
+    """Return `20261124083015`, in UTC: the form in which entries have their times, so that a
+    database can write them too.
+    """
     return moment.astimezone(UTC).strftime("%Y%m%d%H%M%S")
 
 
@@ -67,7 +69,9 @@ def encode_entries(entries: Iterable[tuple[str, str, str, str]]) -> bytes:
 
 
 def _around(digits: int, negative: bool, this_century: bool, reason: str, invalidity_date: str) -> tuple[str, str, int, str]:  # noqa: FBT001
-    """What stands in hex before the serial's digits, between them and the time's, and behind; and where the time's digits begin."""
+    """Return the hex before the serial's digits, between them and those of the time, and behind;
+    and where the time's digits begin.
+    """
     # whole octets, and a zero octet where a positive INTEGER would begin with a one bit
     padding = ("0" if digits % 2 else "") + ("" if digits % 2 or not negative else "00")
     octets, extensions = (digits + len(padding)) // 2, _entry_extensions(reason, invalidity_date).hex()
@@ -100,7 +104,9 @@ def read_entries(run: bytes) -> Iterator[tuple[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class CRLFrame:
-    """What a list says besides its entries. `distribution_point` makes it a shard: its IDP is critical and names that URL (5.2.5)."""
+    """All of a list but its entries. `distribution_point` makes it a shard: its IDP is critical and
+    names that URL (5.2.5).
+    """
 
     issuer: x509.Certificate
     number: int

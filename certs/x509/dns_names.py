@@ -1,4 +1,4 @@
-"""DNS names and IP addresses: brought into their normal form, or refused with the reason; and whose they are. Pure."""
+"""DNS names and IP addresses: normalised, or refused with the reason; and their owners. Pure."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _bad(text: str, why: str, field: str) -> CSRRefused:
 
 
 def _shown(text: str) -> str:
-    """A name in a message: only when it cannot break the line, the page or the log that it stands in."""
+    """Return a name for a message, if it cannot break the line, the page or the log."""
     return text if 0 < len(text) <= 100 and re.fullmatch(r"[A-Za-z0-9.*_:/-]+", text) else "A name"
 
 
@@ -143,7 +143,7 @@ def looks_like_ip(text: str) -> bool:
 def parse_ip_address(text: str) -> str | None:
     """The canonical text of an IP address, or None when it is none."""
     text = without_prefix(text.strip(_BLANKS)).strip().strip("[]")
-    if "%" in text:  # a zone says which link of one host is meant (RFC 4007); a certificate cannot
+    if "%" in text:  # a zone names a link of one host (RFC 4007); a certificate cannot
         return None
     if ":" not in text and not text[-1:].isdigit():  # a host name, as nearly always; to have it refused below costs ten times more
         return None

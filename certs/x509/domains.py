@@ -1,4 +1,4 @@
-"""Domains that a team owns: brought into their normal form, or refused with the reason. Pure."""
+"""Domains that a team owns: normalised, or refused with the reason. Pure."""
 
 from __future__ import annotations
 

@@ -35,16 +35,20 @@ _HARMLESS = ("1.3.6.1.5.5.7.48.1.4", "1.3.6.1.5.5.7.48.1.8")  # AcceptableRespon
 
 
 class RawNonce(bytes):
-    """A nonce that came without its OCTET STRING and goes back likewise: its client compares octets."""
+    """A nonce that was sent without its OCTET STRING and is returned likewise: its client compares
+    octets.
+    """
 
 
 class MalformedRequest(ValueError):
-    """Not an OCSPRequest within the limits; the message says why, never the bytes."""
+    """Not an OCSPRequest within the limits; the message has the reason, never the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertID:
-    """Which certificate is asked for (RFC 6960 4.1.1). `raw` is echoed, so the answer speaks of it as it was asked."""
+    """The requested certificate (RFC 6960 4.1.1). `raw` is echoed, so that the response names it as
+    the request does.
+    """
 
     raw: bytes
     issuer: tuple[str, bytes, bytes]  # hash algorithm, hash of the issuer's name, hash of its key
@@ -120,13 +124,13 @@ def _asked(node: reader.Node) -> CertID:
         raise MalformedRequest("a hash algorithm has parameters")
     if number <= 0 or number.bit_length() > 167:
         raise MalformedRequest("a serial number is not positive, or longer than 20 octets")
-    # The answer repeats the CertID as it was asked, with or without NULL, in DER.
+    # The response repeats the CertID as it was requested, with or without NULL, in DER.
     oid = algorithm.child(0)
     hashed_with = tlv(0x30, tlv(reader.OID, oid.content), *(tlv(reader.NULL) for _ in parameters))
     raw = tlv(0x30, hashed_with, tlv(0x04, name_hash), tlv(0x04, key_hash), integer(number))
     name = _HASHES.get(tlv(oid.tag, oid.content), "")
     if not name:
-        reader.parse(raw)  # of all that was taken over, only an OID that is not known could be no DER
+        reader.parse(raw)  # of all that is copied, only an unknown OID could be no DER
     return CertID(raw, (name, name_hash, key_hash), f"{number:x}")
 
 
@@ -175,7 +179,9 @@ def _refuse_critical(extensions: dict[str, tuple[bool, bytes]]) -> None:
 
 
 def issuer_hashes(issuer: x509.Certificate) -> list[tuple[str, bytes, bytes]]:
-    """What CertIDs of this issuer's certificates carry, for each hash that may be asked with (RFC 6960 4.1.1)."""
+    """Return what CertIDs of this issuer's certificates have, for each hash that a request may use
+    (RFC 6960 4.1.1).
+    """
     name = issuer.subject.public_bytes()
     info = reader.parse(issuer.tbs_certificate_bytes)
     # SubjectPublicKeyInfo is the one before the extensions; its BIT STRING without the count of unused bits is what is hashed.
@@ -186,7 +192,7 @@ def issuer_hashes(issuer: x509.Certificate) -> list[tuple[str, bytes, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is said of a certificate: `good`, `revoked` (with its time and reason) or `unknown`."""
+    """The status of a certificate: `good`, `revoked` (with its time and reason) or `unknown`."""
 
     word: str
     revoked_at: datetime | None = None
@@ -246,7 +252,7 @@ def successful(data: bytes, signature: bytes, *, algorithm: bytes, certificate_d
 
 
 class Unsuccessful:
-    """The unsigned answers (RFC 6960 2.3)."""
+    """The unsigned responses (RFC 6960 2.3)."""
 
     MALFORMED_REQUEST = bytes.fromhex("30030a0101")
     INTERNAL_ERROR = bytes.fromhex("30030a0102")

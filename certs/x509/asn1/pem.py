@@ -32,7 +32,9 @@ def serial_of(der: bytes) -> int | None:
 
 
 def tbs_of(der: bytes) -> bytes:
-    """The TBSCertificate of what may be a certificate: all but its signature. What cannot be parsed is answered as it is."""
+    """Return the TBSCertificate of what may be a certificate: all but its signature. What cannot be
+    parsed is returned as it is.
+    """
     try:
         return x509.load_der_x509_certificate(der).tbs_certificate_bytes
     except (ValueError, x509.InvalidVersion):

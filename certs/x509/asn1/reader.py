@@ -24,7 +24,9 @@ class NotDER(ValueError):
 
 @dataclass(slots=True)
 class Node:
-    """One element: its identifier octet, where it stands, its content, and its children when it is constructed."""
+    """One element: its identifier octet, its place, its content, and its children when it is
+    constructed.
+    """
 
     tag: int
     raw: bytes

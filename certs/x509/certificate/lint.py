@@ -1,4 +1,6 @@
-"""Our own linter, run over the TBS before anything is signed: the defects that no other tool sees, and the house's promises. Pure."""
+"""The linter that every TBSCertificate passes before it is signed: defects that no other tool
+finds, and the portal's own rules. Pure.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ SMALLEST_RSA = 2048
 
 
 def lint(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -> list[str]:
-    """Every defect found; an empty list lets the TBS be signed."""
+    """Return every defect found. Only a TBSCertificate without defects is signed."""
     read = Reading(x509.load_der_x509_certificate(assemble(unsigned, b"\x00")), unsigned.tbs)
     parts = _parts(issuer)
     return [
@@ -91,7 +93,9 @@ def _dates(read: Reading, issuer: _IssuerParts) -> list[str]:
 
 
 def _addresses(read: Reading) -> list[str]:
-    """CRL, OCSP and CA addresses are plain http with a host (BR 7.1.2.11.2): who fetches a CRL over https needs another one first."""
+    """CRL, OCSP and CA addresses are plain http with a host (BR 7.1.2.11.2): to verify an https
+    server a client needs a CRL first.
+    """
     urls = [description.access_location.value for description in read.value(x509.AuthorityInformationAccess) or ()]
     urls += [name.value for point in read.value(x509.CRLDistributionPoints) or () for name in point.full_name or ()]
     return [f"address: {url!r} is not http://host/path" for url in urls if not re.fullmatch(r"http://[^/\s]+/\S*", url)]

@@ -28,7 +28,7 @@ def format_serial(serial: int) -> str:
 
 
 def parse_serial(text: str) -> int:
-    """A serial number in a spelling that can mean one number only; `serial_readings` says which spellings there are.
+    """A serial number in a spelling that can mean one number only; `serial_readings` lists the spellings.
 
     Digits alone may be decimal or hex, so they must be marked. Raises InputRefused.
     """

@@ -36,7 +36,9 @@ def _refuse(*_args: Any, **_kwargs: Any) -> Any:
 
 
 def _recorder(base: type, public_key: Any, placeholder: bytes) -> Any:
-    """A private key object of the issuer's kind whose `sign` answers a placeholder: pyca's builder then encodes the TBS."""
+    """Return a private key object of the issuer's kind whose `sign` returns a placeholder: pyca's
+    builder then encodes the TBS.
+    """
     members: dict[str, Any] = dict.fromkeys(base.__abstractmethods__, _refuse)  # type: ignore[attr-defined]
     members |= {"public_key": lambda self: public_key, "sign": lambda self, *a, **k: placeholder}
     for name in ("key_size", "curve"):
@@ -153,7 +155,7 @@ def assemble(unsigned: UnsignedCertificate, signature: bytes) -> bytes:
 
 
 def _algorithm_of(certificate_der: bytes, tbs: bytes) -> bytes:
-    """The AlgorithmIdentifier's bytes: what stands between the TBS and the placeholder signature."""
+    """Return the octets of the AlgorithmIdentifier, between the TBS and the placeholder signature."""
     start = certificate_der.index(tbs) + len(tbs)
     length = certificate_der[start + 1]
     if length >= 0x80:

@@ -45,7 +45,7 @@ class Expectation(NamedTuple):
 
 
 class CertificateFacts(NamedTuple):
-    """What a verified certificate says."""
+    """The content of a verified certificate."""
 
     serial_number: int
     not_before: datetime
@@ -215,7 +215,7 @@ def _chain_problems(
     ski = chain.issuer.key_identifier
     if isinstance(aki, x509.AuthorityKeyIdentifier) and ski is not None and aki.key_identifier != ski:
         wrong.append("its authority key identifier is not its issuer's")
-    # 4. What the links say about time and names.
+    # 4. The validity and the name constraints of the links.
     for not_before, not_after, name in chain.validities:
         if not not_before - CLOCK_TOLERANCE <= now <= not_after:
             wrong.append(f"the chain's {name} is not valid now")
@@ -252,8 +252,8 @@ class _Issuer(NamedTuple):
 
 
 class _Chain(NamedTuple):
-    """What is the same for every certificate beneath a chain: who issues, what is wrong with the links, when they are valid (with
-    their names), and which of them say what may be certified.
+    """What is the same for every certificate beneath a chain: the issuer, what is wrong with the links, their validities (with
+    their names), and their name constraints.
     """
 
     issuer: _Issuer | None
@@ -264,7 +264,7 @@ class _Chain(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _chain(chain_der: tuple[bytes, ...]) -> _Chain:
-    """Read and judged once."""
+    """Decode and verify a chain once for all certificates beneath it."""
     links = [link for der in chain_der if (link := _loaded(der)) is not None]
     names = [link.subject.rfc4514_string() for link in links]
     issuer = _loaded(chain_der[0])
@@ -309,7 +309,9 @@ def _loaded(der: bytes) -> x509.Certificate | None:
 
 
 def _links_problems(chain_der: tuple[bytes, ...]) -> tuple[str, ...]:
-    """Signatures, CA bits and path lengths along a chain: the same for every certificate beneath it, so judged once."""
+    """Signatures, CA bits and path lengths along a chain: the same for every certificate beneath
+    it, so verified once.
+    """
     links = [_loaded(der) for der in chain_der]
     if any(link is None for link in links):
         return ("the chain cannot be read",)

@@ -19,15 +19,15 @@ from keys.spec import spki_der
 def build_csr(
     private_key: Any, *, common_name: str, dns_names: tuple[str, ...], ip_addresses: tuple[str, ...], spki: bytes | None = None
 ) -> bytes:
-    """A PKCS#10 request in DER, parsed again and compared with what was asked. Raises PortalError when they differ.
+    """Return a PKCS#10 request in DER, parsed again and compared with what was requested. Raises PortalError when they differ.
 
     `spki`: the key's SubjectPublicKeyInfo, where it is at hand.
     """
     public_key = private_key.public_key()
-    wanted = Subject(spki or spki_der(public_key), common_name, dns_names, ip_addresses, "")
-    info = splice_request_info(wanted)
+    subject = Subject(spki or spki_der(public_key), common_name, dns_names, ip_addresses, "")
+    info = splice_request_info(subject)
     der = tlv(SEQUENCE, info, signature_algorithm(public_key), bit_string(sign_message(private_key, info)))
-    if not _is_as_wanted(der, public_key, wanted):
+    if not _is_as_requested(der, public_key, subject):
         raise PortalError(
             "The CSR that was made is not the one asked for; it was thrown away.",
             next_step="The key backend may have signed with another key version; look there first.",
@@ -35,14 +35,14 @@ def build_csr(
     return der
 
 
-def _is_as_wanted(der: bytes, public_key: Any, wanted: Subject) -> bool:
+def _is_as_requested(der: bytes, public_key: Any, subject: Subject) -> bool:
     csr = x509.load_der_x509_csr(der)
     names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return (
         _is_signed_with(csr, public_key)
-        and inside(csr.tbs_certrequest_bytes)[2] == wanted.spki_der
-        and tuple(names.get_values_for_type(x509.DNSName)) == wanted.dns_names
-        and tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress)) == wanted.ip_addresses
+        and inside(csr.tbs_certrequest_bytes)[2] == subject.spki_der
+        and tuple(names.get_values_for_type(x509.DNSName)) == subject.dns_names
+        and tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress)) == subject.ip_addresses
     )
 
 

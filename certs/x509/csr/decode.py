@@ -42,7 +42,9 @@ class Unpacked:
 
 
 def unpack(data: bytes) -> Unpacked:
-    """Raises CSRRefused. Looked through for private keys as it came, and again inside its base64."""
+    """Return the DER of what was sent. Private keys are searched in it as it came, and again inside
+    its base64. Raises CSRRefused.
+    """
     refuse_secret(data)
     unpacked = _unpack(data)
     if unpacked.der is not data:
@@ -85,20 +87,20 @@ def refuse_secret(data: bytes) -> None:
 
 def _from_armour(text: bytes) -> bytes:
     if len(_BEGIN.findall(text)) > _MOST_BLOCKS:
-        raise CSRRefused(R.MULTIPLE_OBJECTS, "It holds more objects than anybody counts; one CSR is wanted.", next_step=WANTED)
+        raise CSRRefused(R.MULTIPLE_OBJECTS, "It holds far more than one object; send one CSR.", next_step=WANTED)
     blocks = list(_BLOCK.finditer(text))
     if not blocks or len(_BEGIN.findall(text)) != len(blocks) or len(_END.findall(text)) != len(blocks):
         raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines do not go together.", next_step=_WHOLE)
     labels = [block.group(1).decode("latin-1") for block in blocks]
     if len(blocks) > 1:
         what = "several CSRs" if set(labels) <= CSR_LABELS else "more than a CSR"
-        raise CSRRefused(R.MULTIPLE_OBJECTS, f"It holds {what}; one is wanted.", next_step="Send them one by one, or as a bulk order.")
+        raise CSRRefused(R.MULTIPLE_OBJECTS, f"It holds {what}; send one CSR.", next_step="Send them one by one, or as a bulk order.")
     (block,), (label,) = blocks, labels
     if block.group(3) != block.group(1):
         raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines name different things.", next_step=_WHOLE)
     if label not in CSR_LABELS:
         if label.strip() in CSR_LABELS:
-            raise CSRRefused(R.MALFORMED, "Its BEGIN line is not written as RFC 7468 wants.", next_step=WANTED)
+            raise CSRRefused(R.MALFORMED, "Its BEGIN line is not written as RFC 7468 requires.", next_step=WANTED)
         raise wrong_object(by_label(label, block.group(2)))
     _check_line_ends(text, block)
     der = _decoded(block.group(2))
@@ -117,7 +119,7 @@ def _check_line_ends(text: bytes, block: re.Match[bytes]) -> None:
 
 
 def wrong_object(other: OtherObject) -> CSRRefused:
-    """For what is certainly no CSR, with the cure for the one who has it."""
+    """Return the refusal of an object that is certainly no CSR, with the next step for its owner."""
     return CSRRefused(R.WRONG_OBJECT, f"It is {other.name}, not a CSR.", next_step=other.next_step)
 
 

@@ -1,4 +1,6 @@
-"""What a CSR asks for beside its key: attributes, extensions, names. Refused, granted by the profile anyway, or left behind. Pure."""
+"""What a CSR requests beside its key: attributes, extensions, names. Each is refused, granted by
+the profile anyway, or left out. Pure.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _FORBIDDEN = {
     "1.3.6.1.4.1.311.25.2": "a security identifier of its own choice, which would map it to an account",
     "1.3.6.1.4.1.11129.2.4.3": "a precertificate poison",
 }
-_LEFT_BEHIND = {
+_LEFT_OUT = {
     "2.5.29.14": "the subject key identifier",
     "2.5.29.35": "the authority key identifier",
     "2.5.29.31": "the CRL distribution points",
@@ -43,7 +45,7 @@ _CA_USAGE_BITS = (5, 6)  # keyCertSign, cRLSign (RFC 5280 4.2.1.3)
 @dataclass(frozen=True, slots=True)
 class Requested:
     """`san`: the SubjectAltName's GeneralNames, None when there is none; `stripped`: what is left
-    behind, `notes`: what was read although it is not in DER, in words.
+    out, `notes`: what was read although it is not in DER, in words.
     """
 
     san: Node | None
@@ -134,9 +136,9 @@ def _judge(kind: str, value: bytes, *, critical: bool) -> str | None:
         return _key_usage(value)
     if kind == _EKU:
         return _extended_key_usage(value)
-    if critical and kind not in _LEFT_BEHIND:
+    if critical and kind not in _LEFT_OUT:
         raise _forbidden("It asks for a critical extension that is not known here.")
-    return _LEFT_BEHIND.get(kind, f"the extension {kind}")
+    return _LEFT_OUT.get(kind, f"the extension {kind}")
 
 
 def _basic_constraints(value: bytes) -> str | None:
@@ -147,7 +149,7 @@ def _basic_constraints(value: bytes) -> str | None:
         raise NotDER("the basic constraints are malformed")
     if tags[:1] == [BOOLEAN] and node.child(0).content == b"\xff":
         raise _forbidden("It asks to be a CA.")
-    return _LEFT_BEHIND[_BASIC_CONSTRAINTS] if tags else None
+    return _LEFT_OUT[_BASIC_CONSTRAINTS] if tags else None
 
 
 def _key_usage(value: bytes) -> str | None:

@@ -149,7 +149,7 @@ def _read(data: bytes, *, domains: Sequence[str], max_names: int, max_bytes: int
 
 
 class _Request:
-    """CertificationRequest (RFC 2986 4), taken apart. Raises NotDER when it is something else."""
+    """The parts of a CertificationRequest (RFC 2986 4). Raises NotDER when it is something else."""
 
     def __init__(self, der: bytes) -> None:
         root, deviations = read(der)

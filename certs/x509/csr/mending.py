@@ -13,7 +13,7 @@ _ESCAPED_ARMOUR = re.compile(rb"-----\\+[nr]")  # a path such as C:\new in the t
 _ESCAPED_LINE_END = re.compile(rb"(?:\\+r)?\\+n|\\+r")
 # Settings files and forms that take one line only: a hyphen is no base64, so the border is certain
 _LOST_LINE_END = re.compile(rb"(?<=REQUEST-----)(?=M[A-I])|(?<=[A-Za-z0-9+/=])(?=-----END )")
-# "> ", ">> ", "| ", "# ": what stands before every line of a quoted mail or a comment
+# "> ", ">> ", "| ", "# ": before every line of a quoted mail or a comment
 _QUOTED_BEGIN = re.compile(rb"^[ \t]*([>|#*:]+(?:[ \t]*[>|#*:]+)*)[ \t]*-----BEGIN ", re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""The names that a CSR asks for: every one is checked, none is silently left out. Pure."""
+"""The names that a CSR requests: every one is checked, none is silently left out. Pure."""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ def _text(name: Node) -> str:
 
 
 def _from_common_name(common_names: Sequence[str]) -> list[tuple[bool, str]]:
-    """An old CSR without SAN: its common name is taken when it is a DNS name or an IP address."""
+    """Return the name of an old CSR without SAN: its common name, when it is a DNS name or an IP
+    address.
+    """
     if not common_names:
         raise CSRRefused(
             R.NO_IDENTITY,

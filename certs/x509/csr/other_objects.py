@@ -63,7 +63,9 @@ _CMC_WITHIN = 120  # octets: the signers of a CMC request stand behind its conte
 
 
 def by_label(label: str, body: bytes) -> OtherObject:
-    """What stands under that PEM label (RFC 7468), looking inside where the label is not enough."""
+    """Return the object under that PEM label (RFC 7468), looking inside where the label is not
+    enough.
+    """
     try:
         inside = recognised(base64.b64decode(b"".join(body.split()), validate=True))
     except binascii.Error:
@@ -72,7 +74,7 @@ def by_label(label: str, body: bytes) -> OtherObject:
 
 
 def recognised(der: bytes) -> OtherObject | None:
-    """What else the first elements say that it is; None when it may be a CSR."""
+    """Return what other object its first elements show it to be; None when it may be a CSR."""
     if der.startswith(_SSH_STARTS):
         return SSH_PUBLIC_KEY
     if der[:1] != b"\x30":

@@ -112,7 +112,9 @@ def _checked(key: Any) -> PublicKeyTypes | None:
 
 
 def _checked_rsa(n: int, e: int, d: int) -> PublicKeyTypes | None:
-    """(m^e)^d = m mod n for random m: whoever knows such a d can factor n. e = d = 1 would hold for every n."""
+    """(m^e)^d = m mod n for random m: with such a d one can factor n. e = d = 1 would hold for
+    every n.
+    """
     if n.bit_length() > _MOST_BITS or d.bit_length() > 2 * _MOST_BITS or e < 3 or d < 3:
         return None
     if e.bit_length() > n.bit_length():

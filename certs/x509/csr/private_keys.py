@@ -83,7 +83,7 @@ def find_private_key(data: bytes) -> PrivateKeyFound | None:
     # 3. A JWK with a private part (RFC 7517 9.2).
     if b"kty" in text and _PRIVATE_JWK.search(text) and (match := _PRIVATE_PART.search(text)):
         return PrivateKeyFound("private key (JWK)", len(match[0]))
-    # 4. DER without its BEGIN line, in base64 or hexadecimal: its first elements tell.
+    # 4. DER without its BEGIN line, in base64 or hexadecimal: its first elements show it.
     for length, _ in _private_runs(text):
         return PrivateKeyFound("private key (base64)", length)
     for match in _HEX_DER.finditer(text) if b"30" in text else ():

@@ -1,6 +1,6 @@
-"""Is this public key one that a certificate may be made of? Known kinds, sizes and weaknesses (BR 6.1.1.3, 6.1.5, 6.1.6). Pure.
+"""Check whether a public key may be certified: kinds, sizes and known weaknesses (BR 6.1.1.3, 6.1.5, 6.1.6). Pure.
 
-Judged from the DER itself: a library may refuse to load exactly those keys that must be named for what they are.
+From the DER itself: a library may refuse to load exactly those keys whose fault must be named.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from certs.errors import CSRRefused
 from certs.x509.asn1.reader import NULL, OID, SEQUENCE, Node, NotDER, bits, dotted, integer, parse
 from keys.spec import USUAL_EXPONENT, KeyFacts, spki_sha256
 
-# What every policy that is shipped accepts; where the policy in force is known, its own list takes the place of this.
+# What every shipped policy accepts; where the policy in force is known, its own list replaces this
+# one.
 NEW_KEY = "Make a new key: ECDSA P-256, P-384 or P-521, Ed25519, or RSA of at least 3072 bits."
 MIN_RSA, MAX_RSA = 2048, 8192
 FERMAT_ROUNDS = 100
@@ -48,7 +49,8 @@ _ED25519_SMALL_ORDER = {
 }
 
 
-# SHA-256 of the SubjectPublicKeyInfo of keys whose private half stands in a book: RFC 9500 2.1 (RSA 2048) and 2.3 (P-256)
+# SHA-256 of the SubjectPublicKeyInfo of keys whose private half is published: RFC 9500 2.1 (RSA
+# 2048) and 2.3 (P-256)
 _PUBLISHED = {
     "8fb6bad671cfe698393c453357da61b56d757ab8c0f3fb9c87f2849e63131878",
     "b2b04340cfaee616ec9c2c62d261b208e54bb197498df52e8cadede23ac0ba5e",
@@ -56,7 +58,9 @@ _PUBLISHED = {
 
 
 def check_public_key(spki: Node) -> KeyFacts:
-    """The facts of a SubjectPublicKeyInfo that may be certified. Raises CSRRefused, or NotDER for a malformed one."""
+    """Return the kind and size of a public key that may be certified. Raises CSRRefused, or NotDER
+    for a malformed one.
+    """
     if spki_sha256(spki.raw) in _PUBLISHED:
         raise _compromised("Its key is a published test key; anyone has its private key.")
     algorithm = spki.child(0, SEQUENCE)
@@ -127,7 +131,8 @@ def _check_modulus(modulus: int) -> None:
             "Its RSA modulus is a product of two primes that are close together (CVE-2022-26320); anyone can compute its private key."
         )
     if gmpy2.powmod(2, modulus - 1, modulus) == 1:
-        # Fermat's little theorem: a product of two large primes passes by chance never; whoever knows a prime n can sign for it.
+        # Fermat's little theorem: a product of two large primes never passes by chance; a prime n
+        # lets anybody sign for it.
         # GMP's power takes a ninth of the time of Python's, which was 150 ms for 4096 bits: most of what an RSA CSR cost.
         raise _weak("Its RSA modulus is a prime number, not a product of two.")
 
