@@ -126,7 +126,6 @@ def _sign_one(request: CertificateRequest, signers: Mapping[UUID, Any]) -> Signe
             common_name=request.common_name,
             dns_names=tuple(request.dns_names),
             ip_addresses=tuple(request.ip_addresses),
-            spki=public,
         )
     except PortalError as exc:
         return exc

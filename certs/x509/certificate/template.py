@@ -1,5 +1,4 @@
-"""The TBSCertificate of an end entity put together from parts that are the same for a whole profile and issuer, and what a CSR
-signs. Pure.
+"""The TBSCertificate of an end entity, put together from parts that are the same for a whole profile and issuer. Pure.
 
 pyca's builder makes the first one of its kind; from it come the parts that do not change. Only serial, validity, subject,
 public key, names and key identifier are written for each certificate, byte for byte as the builder would write them (a
@@ -25,7 +24,6 @@ from keys.spec import facts_of
 
 _SAN, _SKI = bytes.fromhex("0603551d11"), bytes.fromhex("0603551d0e")
 _COMMON_NAME, _ORGANIZATION = bytes.fromhex("0603550403"), bytes.fromhex("060355040a")
-_EXTENSION_REQUEST = bytes.fromhex("06092a864886f70d01090e")
 _UB_COMMON_NAME = 64
 
 
@@ -39,7 +37,7 @@ class Addresses:
 
 
 class Subject(NamedTuple):
-    """Whom a certificate names, and the public key it certifies."""
+    """The names of a certificate, and the public key that it certifies."""
 
     spki_der: bytes
     common_name: str
@@ -87,14 +85,6 @@ def splice_tbs(
         tlv(0xA3, tlv(reader.SEQUENCE, extensions)),
     )
     return UnsignedCertificate(tbs, signature_algorithm)
-
-
-def splice_request_info(subject: Subject) -> bytes:
-    """CertificationRequestInfo (RFC 2986 4.1) whose only attribute is an extensionRequest (RFC 2985 5.4.2) with the names."""
-    name = _name(subject)
-    san = extension(_SAN, _general_names(subject), critical=name == b"\x30\x00")
-    attribute = tlv(reader.SEQUENCE, _EXTENSION_REQUEST, tlv(reader.SET, tlv(reader.SEQUENCE, san)))
-    return tlv(reader.SEQUENCE, integer(0), name, subject.spki_der, tlv(0xA0, attribute))
 
 
 @lru_cache(maxsize=256)

@@ -1,60 +1,42 @@
-"""CSRs (RFC 2986) made here: signed with a key that may be elsewhere, parsed again and compared before they count. Pure."""
+"""CSRs (RFC 2986) that the portal makes: signed by a key that may be elsewhere, then parsed again and compared. Pure."""
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from certs.errors import PortalError
-from certs.x509.asn1.reader import SEQUENCE, inside
-from certs.x509.asn1.writer import bit_string, signature_algorithm, tlv
-from certs.x509.certificate.template import Subject, splice_request_info
-from keys.signing import ecdsa_with, sign_message
+from keys.signing import signing_hash
 from keys.spec import spki_der
 
+_UB_COMMON_NAME = 64  # RFC 5280 appendix A.1
 
-def build_csr(
-    private_key: Any, *, common_name: str, dns_names: tuple[str, ...], ip_addresses: tuple[str, ...], spki: bytes | None = None
-) -> bytes:
-    """Return a PKCS#10 request in DER, parsed again and compared with what was requested. Raises PortalError when they differ.
 
-    `spki`: the key's SubjectPublicKeyInfo, where it is at hand.
+def build_csr(private_key: Any, *, common_name: str, dns_names: tuple[str, ...], ip_addresses: tuple[str, ...]) -> bytes:
+    """Return a PKCS#10 request in DER. A common name of more than 64 characters is left out.
+
+    Raises PortalError for a request that does not verify or is not the one requested: a backend whose
+    key was replaced between two calls signs with another key than the one it has just shown.
     """
+    short = bool(common_name) and len(common_name) <= _UB_COMMON_NAME
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if short else [])
+    names = x509.SubjectAlternativeName([*map(x509.DNSName, dns_names), *(x509.IPAddress(ipaddress.ip_address(ip)) for ip in ip_addresses)])
     public_key = private_key.public_key()
-    subject = Subject(spki or spki_der(public_key), common_name, dns_names, ip_addresses, "")
-    info = splice_request_info(subject)
-    der = tlv(SEQUENCE, info, signature_algorithm(public_key), bit_string(sign_message(private_key, info)))
-    if not _is_as_requested(der, public_key, subject):
+    # The SAN is critical if and only if the subject is empty (RFC 5280 4.2.1.6).
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(names, critical=not short)
+    der = builder.sign(private_key, signing_hash(public_key)).public_bytes(Encoding.DER)
+    made = x509.load_der_x509_csr(der)
+    if (
+        not made.is_signature_valid
+        or spki_der(made.public_key()) != spki_der(public_key)
+        or made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value != names
+    ):
         raise PortalError(
             "The CSR that was made is not the one asked for; it was thrown away.",
             next_step="The key backend may have signed with another key version; look there first.",
         )
     return der
-
-
-def _is_as_requested(der: bytes, public_key: Any, subject: Subject) -> bool:
-    csr = x509.load_der_x509_csr(der)
-    names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return (
-        _is_signed_with(csr, public_key)
-        and inside(csr.tbs_certrequest_bytes)[2] == subject.spki_der
-        and tuple(names.get_values_for_type(x509.DNSName)) == subject.dns_names
-        and tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress)) == subject.ip_addresses
-    )
-
-
-def _is_signed_with(csr: x509.CertificateSigningRequest, public_key: Any) -> bool:
-    """For an EC key without loading it from the CSR anew."""
-    if not isinstance(public_key, ec.EllipticCurvePublicKey):
-        return csr.is_signature_valid
-    digest = csr.signature_hash_algorithm
-    if digest is None:
-        return False
-    try:
-        public_key.verify(csr.signature, csr.tbs_certrequest_bytes, ecdsa_with(digest))
-    except InvalidSignature:
-        return False
-    return True

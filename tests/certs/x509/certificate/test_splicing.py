@@ -5,21 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certs.errors import PortalError
-from certs.x509.asn1.reader import inside
 from certs.x509.certificate.profiles import TLS_CLIENT, TLS_SERVER
-from certs.x509.certificate.tbs import build_tbs, general_names
+from certs.x509.certificate.tbs import build_tbs
 from certs.x509.certificate.template import Addresses, Subject, splice_tbs
-from certs.x509.csr.build import build_csr
-from keys.backends.private_keys import remote_private_key
-from keys.signing import sign_message, signing_hash
 from keys.spec import spki_der
 from tests.certs.x509.certificate.chains import ISSUER_KINDS, LEAF_KINDS, issuer_of, key_of
 
@@ -78,35 +69,3 @@ def test_equals_the_builders(
         **dates,
     )
     assert spliced == built
-
-
-@settings(deadline=None)  # the first key of each kind is made inside
-@given(
-    kind=st.sampled_from([kind for kind in LEAF_KINDS if not kind.startswith("ml-dsa")]),
-    common_name=st.one_of(st.just(""), NAME, st.just("long." * 13 + "example.com")),
-    dns=st.lists(NAME, max_size=5).map(tuple),
-    ips=st.lists(st.ip_addresses().map(str), max_size=3).map(tuple),
-)
-def test_request_equals_the_builders(kind: str, common_name: str, dns: tuple[str, ...], ips: tuple[str, ...]) -> None:
-    """All of it but the signature, which differs each time for ECDSA and is good in both."""
-    key = key_of(kind)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name and len(common_name) <= 64 else [])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    builder = builder.add_extension(general_names(dns, ips), critical=not common_name or len(common_name) > 64)
-    built = builder.sign(key, signing_hash(key.public_key())).public_bytes(Encoding.DER)
-    made = build_csr(key, common_name=common_name, dns_names=dns, ip_addresses=ips)
-    assert inside(made)[:2] == inside(built)[:2]
-    assert x509.load_der_x509_csr(made).is_signature_valid
-
-
-@pytest.mark.parametrize("kind", ["p-256", "rsa-2048", "ed25519"])
-def test_request_signed_with_another_key_is_thrown_away(kind: str) -> None:
-    """As a backend would whose key was replaced between two calls."""
-    wanted, other = key_of(kind), key_of(kind, "other")
-
-    def signs_with_the_other(message: bytes, padding: Any, algorithm: Any) -> bytes:
-        return sign_message(other, message)
-
-    remote = remote_private_key(wanted.public_key(), signs_with_the_other)
-    with pytest.raises(PortalError, match="not the one asked for"):
-        build_csr(remote, common_name="a.example.com", dns_names=("a.example.com",), ip_addresses=())
