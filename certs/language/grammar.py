@@ -1,4 +1,6 @@
-"""Words -> plan, deterministically: an LALR(1) grammar over the words of the request. The only reader of sentences in the house. Pure."""
+"""Words -> plan, deterministically: an LALR(1) grammar over the words of the request. The only
+reader of request sentences. Pure.
+"""
 
 # ruff: noqa: SIM905 - lists of words read best as text
 from __future__ import annotations

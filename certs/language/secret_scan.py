@@ -1,7 +1,7 @@
 """Does a text hold a secret: a private key, a token, a password? Searched at every channel before the first
 write, log or message (PROTOCOLS 7). Private keys are found by `certs.x509.csr.private_keys`. Pure.
 
-A hit says what kind of secret and how long it is, never what it is. False alarms are cheap here (the person is asked to
+A hit has the kind and the length of the secret, never the secret. False alarms are cheap here (the person is asked to
 take it out), a private key in a log is not.
 """
 

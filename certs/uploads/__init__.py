@@ -28,7 +28,7 @@ def read_upload(
     """A CSV or XLSX table, a zip of CSRs, or CSRs in PEM or DER -> a line for each certificate asked for, usable or not. They stay in a
     file of their own, and each is read when it is asked for.
 
-    The kind is told by the content; `filename` only names a single CSR in the answer. `domains` are those that the gate lets CSRs
+    The kind is recognised by the content; `filename` only names a single CSR in the answer. `domains` are those that the gate lets CSRs
     ask for. `mapped`: what a person said the titles of the table mean. Raises ColumnsNotKnown where that has to be asked, else
     InputRefused (field "file") for a file that is of no use as a whole, and CSRRefused(secret_pasted) when a
     private key or token is anywhere in it.

@@ -10,10 +10,10 @@ from certs.spec import CertificateSpec
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One wanted certificate of an upload.
+    """One requested certificate of an upload.
 
     `number` counts rows as a person does (the header of a table is row 1), CSRs by position. `spec` is None for a line that
-    cannot be used; then `problem` says why and what would pass, `field` the column or "csr", `problem_class` the
+    cannot be used; then `problem` has the reason and what would pass, `field` the column or "csr", `problem_class` the
     RefusalClass of a refused CSR. `completed` are the names that got the team's default domain.
     `given`: the cells of a table's row that cannot be used, by column and without a CSR, so that a person can correct them.
     """

@@ -29,7 +29,9 @@ def refuse_secrets(text: str) -> None:
 
 
 def refuse_secrets_around_requests(text: str) -> None:
-    """For text whose CSRs all go through the gate: what stands around them. Raises CSRRefused(secret_pasted)."""
+    """For text whose CSRs all go through the gate: what is around them. Raises
+    CSRRefused(secret_pasted).
+    """
     for window in _windows(_REQUEST_BODY.sub(r"\1", text)):
         found = find_secret(window)
         if found is not None:

@@ -140,4 +140,4 @@ def _plainly(error: csv.Error) -> str:
         return "it opens a quotation mark that is never closed"
     if "field larger" in text:
         return "one of its cells is too long, or a quotation mark is not closed"
-    return "a quotation mark stands in the middle of a cell"
+    return "a quotation mark is in the middle of a cell"

@@ -1,4 +1,6 @@
-"""What is in an upload, told by its content and not by its name, and how each kind becomes lines. Pure; run it in a process of its own."""
+"""Recognise what an upload is by its content, not by its name, and turn each kind into lines. Pure;
+run it in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from certs.uploads.limits import MB, Limits, Rules
 from certs.uploads.line import Line
 from certs.uploads.secret_scan import refuse_secret_bytes, refuse_secrets, refuse_secrets_around_requests
 
-WANTED = "Send a CSV or XLSX table, a zip of CSRs, or CSRs in PEM one after another. The portal has a template to download."
+SEND = "Send a CSV or XLSX table, a zip of CSRs, or CSRs in PEM one after another. The portal has a template to download."
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _SEALED = "EncryptedPackage".encode("utf-16-le")
 _OTHER_KINDS = (
@@ -42,7 +44,7 @@ def find(data: bytes, rules: Rules) -> list[Found]:
     Raises InputRefused for a file that is of no use as a whole, CSRRefused(secret_pasted) for one that holds a secret.
     """
     if not data.strip(b"\x00\t\r\n\f\v \xef\xbb\xbf\xfe\xff"):
-        raise InputRefused("The file is empty.", field="file", next_step=WANTED)
+        raise InputRefused("The file is empty.", field="file", next_step=SEND)
     if data.startswith(MAGIC):
         return _from_zip(data, rules)
     _refuse_other_kinds(data)
@@ -100,7 +102,7 @@ def _refuse_other_kinds(data: bytes) -> None:
         raise InputRefused("It is a workbook of the old kind (.xls).", field="file", next_step="Save it as XLSX or CSV.")
     for magic, what in _OTHER_KINDS:
         if data.startswith(magic):
-            raise InputRefused(f"It is {what}.", field="file", next_step=WANTED)
+            raise InputRefused(f"It is {what}.", field="file", next_step=SEND)
 
 
 def _decoded(data: bytes) -> str:
@@ -112,10 +114,10 @@ def _decoded(data: bytes) -> str:
         raise InputRefused(
             "It is not text in UTF-8 or UTF-16, nor another kind of file that is read here.",
             field="file",
-            next_step="In a spreadsheet program choose 'CSV UTF-8' when saving. " + WANTED,
+            next_step="In a spreadsheet program choose 'CSV UTF-8' when saving. " + SEND,
         ) from error
     if "\x00" in text:
-        raise InputRefused("It has NUL characters in it, so it is no text.", field="file", next_step=WANTED)
+        raise InputRefused("It has NUL characters in it, so it is no text.", field="file", next_step=SEND)
     return text
 
 
@@ -131,7 +133,8 @@ def _encoding(data: bytes) -> str:
 
 
 def _from_text(text: str, rules: Rules) -> list[Found]:
-    # In a cell the armour of a CSR stands between quotation marks; alone on its line it is PEM, even below "Certificate Request:".
+    # In a cell the armour of a CSR is between quotation marks; alone on its line it is PEM, even
+    # below "Certificate Request:".
     if not _ARMOUR.search(text) and is_table(text, rules.mapped):
         check_line_lengths(text, rules.limits)
         refuse_secrets(text)
@@ -140,7 +143,7 @@ def _from_text(text: str, rules: Rules) -> list[Found]:
     if "-----BEGIN" not in text and not _may_be_one_request(text):
         refuse_secrets(text)
         refuse_unknown_table(text)
-        raise InputRefused("The file is neither a table nor CSRs.", field="file", next_step=f"{NEEDED} {WANTED}")
+        raise InputRefused("The file is neither a table nor CSRs.", field="file", next_step=f"{NEEDED} {SEND}")
     refuse_secrets_around_requests(text)
     if count_objects(data) > rules.limits.max_lines:
         raise too_many_lines(rules.limits)

@@ -1,6 +1,6 @@
 """What a workbook's sheet shows otherwise than its cells say: merged cells, hidden rows and columns. Pure.
 
-openpyxl's streaming mode does not tell of them, and its other mode holds every cell in memory.
+openpyxl's streaming mode does not report them, and its other mode holds every cell in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Layout:
     merges: list[tuple[int, int, int, int]] = field(default_factory=list)
     hidden_rows: set[int] = field(default_factory=set)
     hidden_columns: set[int] = field(default_factory=set)
-    filled_hidden: set[int] = field(default_factory=set)  # those in which something stands
+    filled_hidden: set[int] = field(default_factory=set)  # those with content
 
     def notes(self, number: int) -> tuple[str, ...]:
         """What a person should know of a row."""
@@ -39,9 +39,9 @@ class Layout:
         return [f"Column {get_column_letter(n)} is hidden in the workbook. It is read like the others." for n in sorted(self.filled_hidden)]
 
     def merged(self, records: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-        """The rows as a person reads them: cells merged over several rows count for each row in which something else stands.
+        """The rows as a person reads them: cells merged over several rows count for each row that has other content.
 
-        Raises InputRefused for cells that are merged over several columns, since nobody can tell for which.
+        Raises InputRefused for cells that are merged over several columns, since nobody knows for which.
         """
         beginning: dict[int, list[tuple[int, int, int, int]]] = {}
         for merge in self.merges:

@@ -20,7 +20,7 @@ _BEGIN = re.compile(rb"-----BEGIN [^\r\n-]{1,60}-----")
 
 @dataclass(frozen=True, slots=True)
 class RequestFound:
-    """What stands in the place of a CSR, not judged yet."""
+    """What is in the place of a CSR, not checked yet."""
 
     number: int
     source: str
@@ -45,7 +45,9 @@ def split_requests(data: bytes) -> list[bytes]:
 
 
 def judge_request(data: bytes, rules: Rules) -> CSRFacts:
-    """The gate of every door. Raises CSRRefused; a private key in place of a CSR refuses the whole upload."""
+    """The gate of every channel. Raises CSRRefused; a private key in place of a CSR refuses the
+    whole upload.
+    """
     if len(data) > LARGEST_LOOKED_INTO:
         refuse_secrets(data.decode("latin-1"))  # the gate turns it away unseen
     try:

@@ -30,7 +30,9 @@ _KEYS = "RSA 3072, RSA 4096, P-256, P-384, Ed25519"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row as it stands in the table, not judged yet. `cells` are in the order of COLUMNS; `extra` is what stands under no title."""
+    """A row of the table, not checked yet. `cells` are in the order of COLUMNS; `extra` are the
+    cells without a title.
+    """
 
     number: int
     cells: tuple[str, ...]
@@ -47,7 +49,7 @@ class Row:
 
 
 def row_of(number: int, cells: Sequence[str], header: Header) -> Row:
-    """The cells of a row brought into the order of COLUMNS; missing ones are empty."""
+    """Return the cells of a row in the order of COLUMNS; missing ones are empty."""
     given = {column: cells[place].strip() for column, place in header.places.items() if place < len(cells)}
     under_no_title = [cells[place] for place in header.unnamed if place < len(cells)] + list(cells[header.width :])
     return Row(number, tuple(given.get(column, "") for column in COLUMNS), next((cell for cell in under_no_title if cell.strip()), ""))
@@ -74,7 +76,7 @@ def row_line(row: Row, rules: Rules) -> Line:
 def _check_row(row: Row, owner: str) -> None:
     if row.extra:
         raise InputRefused(
-            "A cell stands under no title.", field="row", next_step="Give its column a title, or quote cells that hold the separator."
+            "A cell has no title.", field="row", next_step="Give its column a title, or quote cells that hold the separator."
         )
     if row.cells[COLUMNS.index("owner")] and not owner:
         raise InputRefused("This is no team.", field="owner", next_step="Write the team's short name: letters, digits, - and _.")
@@ -103,7 +105,7 @@ def _asked(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[s
 
 def _brought(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str], tuple[str, ...]]:
     """The same for the key of a CSR, whose names are complete; what the other cells say about names
-    and key must be what the CSR says.
+    and key must be those of the CSR.
     """
     facts = judge_request(cells["csr"].encode("utf-8", "replace"), rules)
     _check_agreement(cells, facts, rules)
@@ -125,7 +127,7 @@ def _check_agreement(cells: dict[str, str], facts: CSRFacts, rules: Rules) -> No
 
 def _disagrees(column: str, theirs: str) -> InputRefused:
     return InputRefused(
-        f"The CSR says {theirs}, this column something else.", field=column, next_step="Leave the column empty, or make a new CSR."
+        f"The CSR has {theirs}, this column something else.", field=column, next_step="Leave the column empty, or make a new CSR."
     )
 
 
@@ -169,10 +171,10 @@ def _key(text: str, defaults: IntakeDefaults, notes: list[str]) -> KeySpec:
         notes.append(f"Key {defaults.key.label}: the policy's default")
         return defaults.key
     try:
-        key, said = _key_words(text, defaults)
+        key, more = _key_words(text, defaults)
     except NotUnderstood as refused:
         raise InputRefused(f"{refused.message}.", field="key", next_step=f"For example {_KEYS}.") from refused
-    notes += said
+    notes += more
     return key
 
 
@@ -180,12 +182,12 @@ def _validity(text: str, defaults: IntakeDefaults, notes: list[str]) -> Validity
     if not text:
         notes.append(f"Validity {defaults.validity_days} days: the policy's default")
         return Validity(defaults.validity_days)
-    validity, said = read_validity(text, defaults)
-    notes += said
+    validity, more = read_validity(text, defaults)
+    notes += more
     return validity
 
 
-# A table says the same few keys and validities over and over.
+# A table has the same few keys and validities again and again.
 @lru_cache(maxsize=1024)
 def _key_words(text: str, defaults: IntakeDefaults) -> tuple[KeySpec, tuple[str, ...]]:
     return parse_key(f"{text} bits" if text.isdecimal() else text, defaults)

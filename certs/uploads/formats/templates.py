@@ -30,7 +30,8 @@ def template_csv() -> bytes:
 
 def template_xlsx() -> bytes:
     """The same table, with the titles in bold and held in sight."""
-    # openpyxl takes a quarter of a second to import, which only who asks for the template should wait for
+    # openpyxl takes a quarter of a second to import, which only the download of the template should
+    # wait for
     from openpyxl import Workbook  # noqa: PLC0415
     from openpyxl.styles import Alignment, Font  # noqa: PLC0415
     from openpyxl.utils import get_column_letter  # noqa: PLC0415

@@ -43,13 +43,13 @@ def workbook_rows(archive: zipfile.ZipFile, limits: Limits, mapped: Mapped) -> l
     assert openpyxl.DEFUSEDXML, "defusedxml is not in use"
     assert archive.fp is not None  # open until its `with` ends
     with _readable():
-        book = ExcelReader(archive.fp, read_only=True, keep_links=False)
-        book.read()
-        sheet = _sheet(book.wb)
-        parts = {one.name: part.target for one, part in book.parser.find_sheets()}
+        reader = ExcelReader(archive.fp, read_only=True, keep_links=False)
+        reader.read()
+        sheet = _sheet(reader.wb)
+        parts = {one.name: part.target for one, part in reader.parser.find_sheets()}
         layout = layout_of(archive, parts[sheet.title])
         rows = rows_of(layout.merged(_records(sheet)), limits, mapped)  # first: it ends at the row that is too many
-        hidden = [shown(other.title) for other in book.wb.worksheets if other.sheet_state != "visible" and _has_content(other)]
+        hidden = [shown(other.title) for other in reader.wb.worksheets if other.sheet_state != "visible" and _has_content(other)]
     _check_parts(archive)
     about_all = [*layout.hidden_columns_notes(), *(f"The hidden sheet {name!r} was not read." for name in hidden)]
     rows = [replace(row, notes=layout.notes(row.number)) for row in rows]
@@ -110,10 +110,10 @@ def _sheet(workbook: Any) -> Any:
     """The one sheet that people see something in. Raises InputRefused for none or several."""
     visible = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
     for sheet in visible:
-        sheet.reset_dimensions()  # what a file says about its own size is not believed
+        sheet.reset_dimensions()  # a file may be wrong about its own size
     filled = [sheet for sheet in visible if _has_content(sheet)]
     if len(filled) > 1:
-        raise _refused(f"The workbook has {len(filled)} sheets with content.", "Keep one, or upload each by itself.")
+        raise _refused(f"The workbook has {len(filled)} sheets with content.", "Keep one, or upload each alone.")
     if not filled:
         raise _refused("The workbook is empty.", "Fill in the template.")
     return filled[0]
@@ -125,7 +125,7 @@ def _has_content(sheet: Any) -> bool:
 
 def _texts(number: int, cells: Sequence[Any]) -> list[str]:
     if len(cells) > WIDEST:
-        raise _refused(f"Row {number} has a cell in column {get_column_letter(len(cells))}.", "Delete what stands right of the table.")
+        raise _refused(f"Row {number} has a cell in column {get_column_letter(len(cells))}.", "Delete what is right of the table.")
     return [_text(cell) for cell in cells]
 
 

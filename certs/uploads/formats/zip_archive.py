@@ -75,7 +75,9 @@ def _check_entries(entries: list[zipfile.ZipInfo], packed: int, limits: Limits) 
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Never more than its declared size, which was added up before. Raises InputRefused when it is not what the directory says."""
+    """Never more than its declared size, which was added up before. Raises InputRefused when it
+    differs from the directory.
+    """
     try:
         with archive.open(entry) as content:
             data = content.read(entry.file_size + 1)
@@ -87,11 +89,11 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 
 def _damaged() -> InputRefused:
-    return InputRefused("The zip is damaged, or not what it says it is.", field="file", next_step="Pack it again.")
+    return InputRefused("The zip is damaged, or its directory is wrong.", field="file", next_step="Pack it again.")
 
 
 def requests_in(archive: zipfile.ZipFile, limits: Limits) -> list[RequestFound | Line]:
-    """Every file of the zip in its order: a CSR, several, or a line that says why it is none. Folders, and files that an operating
+    """Every file of the zip in its order: a CSR, several, or a line with the reason why it is none. Folders, and files that an operating
     system put there without being asked, are no lines.
     """
     found: list[RequestFound | Line] = []
@@ -133,7 +135,7 @@ def _none(number: int, name: str, problem: str) -> Line:
 
 
 def _may_be_request(name: str, data: bytes) -> bool:
-    """By its ending, or by what stands in it under another."""
+    """Return whether it is one by its ending, or by its content under another ending."""
     binary = data[:1] == b"\x30" and not data.isascii()
     return binary or name.lower().endswith(_REQUEST_ENDINGS) or b"CERTIFICATE REQUEST-----" in data
 

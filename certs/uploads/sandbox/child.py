@@ -1,7 +1,7 @@
 """`python -m certs.uploads.sandbox.child SECONDS MEMORY_BYTES ANSWER_BYTES`: the process in which uploads are read.
 
-It limits itself before it reads a byte, has an empty environment, and answers in JSON lines (`wire`). Rules and data come on
-standard input. What the file holds never goes into an error: of a failure only its kind and place are told.
+It limits itself before it reads a byte, has an empty environment, and writes JSON lines (`protocol`). Rules and data come on
+standard input. What the file holds never goes into an error: of a failure only its kind and place are reported.
 """
 
 from __future__ import annotations
@@ -37,18 +37,20 @@ def main(seconds: int, memory_bytes: int, answer_bytes: int) -> int:
     answer = sys.stdout.buffer
     try:
         with redirect_stdout(None):  # openpyxl prints what it thinks of a style
-            for told in answers(sys.stdin.buffer.readline(), sys.stdin.buffer.read()):
-                answer.write(told)
+            for line in lines_of(sys.stdin.buffer.readline(), sys.stdin.buffer.read()):
+                answer.write(line)
     except MemoryError:
         answer.write(b'{"failed":"memory"}\n')
-    except Exception as error:  # noqa: BLE001 - the outermost door of this process; the text of an error may be the file's
+    except Exception as error:  # noqa: BLE001 - the last handler of this process; the text of an error may be the file's
         answer.write(_failure(error))
     answer.flush()
     return 0
 
 
-def answers(rules_line: bytes, data: bytes) -> Iterator[bytes]:
-    """The lines of the upload and their number; or a refusal, and then nothing that was told before it counts."""
+def lines_of(rules_line: bytes, data: bytes) -> Iterator[bytes]:
+    """Return the lines of the upload and their number, as JSON; or a refusal, and then no line
+    before it counts.
+    """
     rules = rules_from_wire(rules_line)
     try:
         found = find(data, rules)
@@ -86,7 +88,7 @@ def _judge_inherited(part: slice) -> bytes:
 
 
 def _judge_part(found: Sequence[Found], rules: Rules, part: slice) -> bytes:
-    """A refusal of the whole upload is an answer here, since it has to go through a pipe."""
+    """A refusal of the whole upload is returned here, since it has to go through a pipe."""
     try:
         return b"".join(line_to_wire(judge(one, rules)) for one in found[part])
     except InputRefused as refused:
@@ -108,8 +110,8 @@ def _limit(kind: int, most: int) -> None:
 
 def _failure(error: Exception) -> bytes:
     place = traceback.extract_tb(error.__traceback__)[-1]
-    told = f"{type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name, not a file to open
-    return json.dumps({"failed": told}).encode() + b"\n"
+    failed = f"{type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name, not a file to open
+    return json.dumps({"failed": failed}).encode() + b"\n"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ _reading = 0
 
 @contextmanager
 def turn(*, most: int) -> Iterator[None]:
-    """Raises Busy when `most` are being read: who waits in a thread would keep pages from being served, so nobody waits."""
+    """Raises Busy when `most` are being read: a caller that waits in a thread would keep pages from
+    being served, so nobody waits.
+    """
     global _reading  # noqa: PLW0603 - one count a process
     with _lock:
         if _reading >= most:

@@ -1,4 +1,4 @@
-"""Starts the process that reads an upload, and believes its answer only when it is whole."""
+"""Start the process that reads an upload, and use its output only when it is complete."""
 
 from __future__ import annotations
 
@@ -37,15 +37,17 @@ def read_in_process(data: bytes, rules: Rules) -> Sequence[Line]:
     command = [sys.executable, "-m", f"{__package__}.child", str(limits.seconds), str(limits.memory_bytes), str(answer_bytes)]
     with contextlib.ExitStack() as unless_read:
         answer = unless_read.enter_context(tempfile.TemporaryFile())
-        code = _told(command, rules_to_wire(rules) + data, answer, limits)
-        lines = _believed(answer, code, limits)
+        code = _run(command, rules_to_wire(rules) + data, answer, limits)
+        lines = _complete(answer, code, limits)
         unless_read.pop_all()  # the file lives as long as the lines in it
     logger.info("upload read: %d bytes, %d lines in %.2f s", len(data), len(lines), monotonic() - began)
     return lines
 
 
-def _told(command: Sequence[str], question: bytes, answer: IO[bytes], limits: Limits) -> int:
-    """Run the process to its end; answers its exit code. Raises InputRefused when it takes too long."""
+def _run(command: Sequence[str], question: bytes, answer: IO[bytes], limits: Limits) -> int:
+    """Run the process to its end. Returns its exit code. Raises InputRefused when it takes too
+    long.
+    """
     # Its own session, so that what it forks ends with it; no environment, since ours holds secrets.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=answer, stderr=subprocess.DEVNULL, cwd=ROOT, env={}, start_new_session=True
@@ -69,21 +71,21 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _believed(answer: IO[bytes], code: int, limits: Limits) -> KeptLines:
+def _complete(answer: IO[bytes], code: int, limits: Limits) -> KeptLines:
     answer.seek(0)
     places, place = array("Q"), 0
     for text in answer:
         try:
-            told = json.loads(text)
+            value = json.loads(text)
         except ValueError:
             break  # cut off in the middle
-        if isinstance(told, list):
+        if isinstance(value, list):
             places.append(place)
-        elif "refused" in told:
-            raise refusal_from_wire(told["refused"])
-        elif "failed" in told:
-            raise _failed(told["failed"], limits)
-        elif told["end"] == len(places):
+        elif "refused" in value:
+            raise refusal_from_wire(value["refused"])
+        elif "failed" in value:
+            raise _failed(value["failed"], limits)
+        elif value["end"] == len(places):
             return KeptLines(answer, places)
         place += len(text)
     raise _failed(f"exit code {code}", limits)

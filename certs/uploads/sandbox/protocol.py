@@ -36,28 +36,28 @@ def rules_to_wire(rules: Rules) -> bytes:
 
 
 def rules_from_wire(line: bytes) -> Rules:
-    told = json.loads(line)
-    defaults = told["defaults"]
+    values = json.loads(line)
+    defaults = values["defaults"]
     defaults |= {
         "key": KeySpec(defaults["key"]),
         "profiles": tuple(defaults["profiles"]),
         "today": date.fromisoformat(defaults["today"]) if defaults["today"] else None,
     }
-    mapped = {(place, title): column for place, title, column in told["mapped"]}
-    return Rules(IntakeDefaults(**defaults), tuple(told["domains"]), Limits(**told["limits"]), told["label"], mapped)
+    mapped = {(place, title): column for place, title, column in values["mapped"]}
+    return Rules(IntakeDefaults(**defaults), tuple(values["domains"]), Limits(**values["limits"]), values["label"], mapped)
 
 
 def line_to_wire(line: Line) -> bytes:
-    """One line of JSON, a list: its words are said ten thousand times."""
-    told = [
+    """Return one line as a JSON list: names of fields would be repeated ten thousand times."""
+    values = [
         *(line.number, line.source, line.owner, line.notes, line.problem, line.field),
         *(line.problem_class, line.completed, _spec_to_wire(line.spec), line.given),
     ]
-    return json.dumps(told, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
-def line_from_wire(told: list[Any]) -> Line:
-    number, source, owner, notes, problem, field, problem_class, completed, wire_spec, given = told
+def line_from_wire(values: list[Any]) -> Line:
+    number, source, owner, notes, problem, field, problem_class, completed, wire_spec, given = values
     spec = _spec_from_wire(wire_spec)
     cells = tuple((column, text) for column, text in given)
     return Line(number, source, spec, owner, tuple(notes), problem, field, problem_class, tuple(completed), cells)
@@ -71,10 +71,10 @@ def _spec_to_wire(spec: CertificateSpec | None) -> list[Any] | None:
     return [spec.common_name, spec.dns_names, spec.ip_addresses, spec.key, spec.validity_days, spec.profile, csr, spki, end]
 
 
-def _spec_from_wire(told: list[Any] | None) -> CertificateSpec | None:
-    if told is None:
+def _spec_from_wire(values: list[Any] | None) -> CertificateSpec | None:
+    if values is None:
         return None
-    common_name, dns_names, ip_addresses, key, days, profile, csr, spki, end = told
+    common_name, dns_names, ip_addresses, key, days, profile, csr, spki, end = values
     csr_der, spki_der = (None if der is None else b64decode(der) for der in (csr, spki))
     not_after = date.fromisoformat(end) if end else None
     return CertificateSpec(common_name, tuple(dns_names), tuple(ip_addresses), key, days, profile, csr_der, spki_der, not_after)
@@ -82,20 +82,20 @@ def _spec_from_wire(told: list[Any] | None) -> CertificateSpec | None:
 
 def refusal_to_wire(refused: InputRefused) -> bytes:
     """Of the whole upload."""
-    told: dict[str, Any] = {"message": refused.message, "field": refused.field, "next_step": refused.next_step}
+    values: dict[str, Any] = {"message": refused.message, "field": refused.field, "next_step": refused.next_step}
     if isinstance(refused, CSRRefused):
-        told |= {"refusal": str(refused.refusal), "exposed_keys": refused.exposed_keys}
+        values |= {"refusal": str(refused.refusal), "exposed_keys": refused.exposed_keys}
     if isinstance(refused, ColumnsNotKnown):
-        told["titles"] = [[title.place, title.text, title.column] for title in refused.titles]
-    return json.dumps({"refused": told}).encode() + b"\n"
+        values["titles"] = [[title.place, title.text, title.column] for title in refused.titles]
+    return json.dumps({"refused": values}).encode() + b"\n"
 
 
-def refusal_from_wire(told: dict[str, Any]) -> InputRefused:
-    field, next_step = told["field"], told["next_step"]
-    if "refusal" in told:
-        refusal, exposed = RefusalClass(told["refusal"]), tuple(told["exposed_keys"])
-        return CSRRefused(refusal, told["message"], field=field, next_step=next_step, exposed_keys=exposed)
-    if "titles" in told:
-        titles = [Title(place, text, column) for place, text, column in told["titles"]]
-        return ColumnsNotKnown(told["message"], next_step=next_step, titles=titles)
-    return InputRefused(told["message"], field=field, next_step=next_step)
+def refusal_from_wire(values: dict[str, Any]) -> InputRefused:
+    field, next_step = values["field"], values["next_step"]
+    if "refusal" in values:
+        refusal, exposed = RefusalClass(values["refusal"]), tuple(values["exposed_keys"])
+        return CSRRefused(refusal, values["message"], field=field, next_step=next_step, exposed_keys=exposed)
+    if "titles" in values:
+        titles = [Title(place, text, column) for place, text, column in values["titles"]]
+        return ColumnsNotKnown(values["message"], next_step=next_step, titles=titles)
+    return InputRefused(values["message"], field=field, next_step=next_step)

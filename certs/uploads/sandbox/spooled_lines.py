@@ -1,4 +1,6 @@
-"""The lines of an upload as its process told them, kept in the file that it wrote: fifty thousand of them fill no memory."""
+"""The lines of an upload, kept in the file that its process wrote: fifty thousand of them fill no
+memory.
+"""
 
 from __future__ import annotations
 
