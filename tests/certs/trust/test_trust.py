@@ -29,7 +29,7 @@ from certs.x509.certificate.chain import intermediates_of
 from db.clock import database_now
 from tests.certs.installation import servers
 from tests.certs.life import brought, issued
-from tests.certs.x509.chains import ROOT_DER
+from tests.certs.x509.certificate.chains import ROOT_DER
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
