@@ -168,7 +168,7 @@ def test_short_rows_and_a_trailing_separator_are_fine() -> None:
         (b"key,owner\nRSA,b\n", "No column says what to issue."),
         (b"name\n", "The table has no row beneath its titles."),
         (b'name,sans\napi,"a\n', "Row 2 cannot be read: it opens a quotation mark that is never closed."),
-        (b'name,sans\napi,\nwww,"a"b\n', "Row 3 cannot be read: a quotation mark stands in the middle of a cell."),
+        (b'name,sans\napi,\nwww,"a"b\n', "Row 3 cannot be read: a quotation mark is in the middle of a cell."),
         (b"hello\nworld\n", "The file is neither a table nor CSRs."),
         ("name\nbücher\n".encode("cp1252"), "It is not text in UTF-8 or UTF-16, nor another kind of file that is read here."),
         (b"name\nap\x00i\n", "It has NUL characters in it, so it is no text."),
@@ -215,9 +215,9 @@ def test_columns_beside_a_csr_may_agree(columns: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        (("name", "www"), "The CSR says api.example.com, this column something else."),
-        (("sans", "www more"), "The CSR says api.example.com, www.example.com, this column something else."),
-        (("key", "RSA 4096"), "The CSR says ECDSA P-256, this column something else."),
+        (("name", "www"), "The CSR has api.example.com, this column something else."),
+        (("sans", "www more"), "The CSR has api.example.com, www.example.com, this column something else."),
+        (("key", "RSA 4096"), "The CSR has ECDSA P-256, this column something else."),
     ],
 )
 def test_columns_beside_a_csr_that_say_something_else(columns: tuple[str, str], says: str) -> None:
