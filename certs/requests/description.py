@@ -86,6 +86,9 @@ def _checked_texts(changes: Changes, *, authority: Authority, team: str, channel
     Before the transaction: a refusal of a secret has its own record.
     """
     given = {name: str(changes.get(name, "")) for name in _LENGTHS if name in changes}
+    # First of all: other refusals may quote what was sent.
+    for name, text in (given | ({"tags": " ".join(changes["tags"])} if "tags" in changes else {})).items():
+        refuse_secrets(text, actor=authority.actor, team=team, field=name, channel=channel)
     texts = {name: " ".join(text.split()) for name, text in given.items() if name != "notes"}
     if "notes" in given:
         texts["notes"] = "\n".join(" ".join(line.split()) for line in given["notes"].splitlines()).strip()
@@ -106,7 +109,6 @@ def _checked_texts(changes: Changes, *, authority: Authority, team: str, channel
                 field=name,
                 next_step="Write it as plain text.",
             )
-        refuse_secrets(text, actor=authority.actor, team=team, field=name, channel=channel)
     return texts
 
 

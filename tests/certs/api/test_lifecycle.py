@@ -211,7 +211,7 @@ def test_page_of_a_revocation_that_waits_says_for_whom(portal: Portal, api: Api,
     client.force_login(portal.alice)
     page = " ".join(client.get(f"/certificates/{issued['cert_id']}/").content.decode().split())
     assert "Revocation is under way." in page
-    assert "Internal-CA-Prod has not confirmed it, tried 3 times: 503 Service Unavailable" in page
+    assert "Internal-CA-Prod has not confirmed the revocation, tried 3 times: 503 Service Unavailable" in page
     assert client.get(f"/certificates/{issued['cert_id']}/cert.pem").status_code == 409
 
 

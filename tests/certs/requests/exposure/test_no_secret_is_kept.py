@@ -28,6 +28,8 @@ from django.http import Http404
 from django.test import Client
 
 from audit.models import AuditEvent
+from certs.bulk.drafting.draft import draft
+from certs.bulk.drafting.upload import read_lines
 from certs.enums import RequestState as S
 from certs.errors import PortalError
 from certs.models import BulkItem, Certificate, CertificateRequest, OperatorAlert, RequestCSR
@@ -173,19 +175,28 @@ def by_page(portal: Portal, certificate: Certificate) -> dict[str, list[tuple[st
     """Where each text input is sent to, with a page full of other values."""
     form = {"via": "form", "team": "web", "common_name": "g.example.com"}
     words = {"via": "words", "team": "web"}
+    requester = portal.requester()
+    order = draft(read_lines(b"name\nl.example.org\n", filename="", requester=requester), requester=requester, title="t")
+    line = f"/bulk/{order.public_id}/lines/1/"
     return {
         "comment": [(f"/certificates/{certificate.cert_id}/revoke/", {"reason": "superseded"})],
         "purpose": [(f"/certificates/{certificate.cert_id}/describe/", {})],
+        "notes": [(f"/certificates/{certificate.cert_id}/describe/", {})],
+        "tags": [(f"/certificates/{certificate.cert_id}/describe/", {})],
+        "runbook": [(f"/certificates/{certificate.cert_id}/describe/", {})],
+        "place": [(f"/certificates/{certificate.cert_id}/live/", {})],
+        "key": [(line, {"name": "l.example.com"})],
+        "profile": [(line, {"name": "l.example.com"})],
         "renewal_off_reason": [(f"/certificates/{certificate.cert_id}/describe/", {"renewal": "off"})],
         "url": [("/teams/web/webhooks/", {"name": "n"})],
         "common_name": [("/plan/", form)],
         "sans": [("/plan/", form)],
         "validity_days": [("/plan/", form)],
         "text": [("/plan/", words), ("/bulk/new/", words)],
-        "csr": [("/plan/", {"via": "csr", "team": "web"})],
+        "csr": [("/plan/", {"via": "csr", "team": "web"}), (f"/certificates/{certificate.cert_id}/renew/", {"key": "csr"})],
         "csrs": [("/bulk/new/", {"via": "csrs", "team": "web"})],
         "signature": [(f"/certificates/{certificate.cert_id}/revoke/", {"reason": "keyCompromise"})],
-        "name": [("/tokens/", {"team": "web", "scopes": ["certificates:read"], "days": "9"})],
+        "name": [(line, {}), ("/tokens/", {"team": "web", "scopes": ["certificates:read"], "days": "9"})],
         "days": [("/tokens/", {"team": "web", "scopes": ["certificates:read"], "name": "n"})],
         "file": [("/bulk/new/", {"via": "file", "team": "web"}), ("/plan/", {"via": "csr", "team": "web"})],
         "q": [],  # a search: nothing is written
