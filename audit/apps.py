@@ -14,8 +14,8 @@ class AuditConfig(AppConfig):
     def ready(self) -> None:
         from audit.checks import check_triggers  # noqa: PLC0415 - models are ready only now
         from audit.triggers import install_after_migrate  # noqa: PLC0415
-        from db.pipeline import keep_plans  # noqa: PLC0415
+        from db.pipeline import prepare_statements  # noqa: PLC0415
 
         register(check_triggers, Tags.database)
-        connection_created.connect(keep_plans, dispatch_uid="db.pipeline")
+        connection_created.connect(prepare_statements, dispatch_uid="db.pipeline")
         post_migrate.connect(install_after_migrate, sender=self, dispatch_uid="audit.triggers")

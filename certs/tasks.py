@@ -16,11 +16,11 @@ from certs.bulk import chunk as chunks
 from certs.bulk import dispatch
 from certs.bulk.drafting import draft
 from certs.ca.registry import is_remote
-from certs.enums import RequestState
+from certs.enums import RequestState as S
 from certs.installation import looking
 from certs.inventory import figures
-from certs.issuance import recovery, slots, steps
-from certs.issuance.steps.key import KeysUnavailable
+from certs.issuance import recovery, slots
+from certs.issuance.advance import Unavailable, advance
 from certs.models import CertificateRequest, Issuer
 from certs.notifications import alerts, digests, token_ends
 from certs.notifications.delivery import deliver, mail
@@ -42,29 +42,30 @@ log = logging.getLogger(__name__)
 
 @shared_task
 def check_policy(ids: Sequence[int]) -> Sequence[int]:
-    return steps.check_policy(ids)
+    advance(ids, until=S.APPROVED)
+    return ids
 
 
 @shared_task(bind=True, max_retries=None)
 def ensure_keys(self: Any, ids: Sequence[int]) -> Sequence[int]:
-    return _with_key_retries(self, ids, steps.ensure_keys)
+    return _advance(self, ids, since=S.APPROVED, until=S.KEY_READY)
 
 
 @shared_task(bind=True, max_retries=None)
 def create_csrs(self: Any, ids: Sequence[int]) -> Sequence[int]:
-    return _with_key_retries(self, ids, steps.create_csrs)
+    return _advance(self, ids, since=S.KEY_READY, until=S.CSR_CREATED)
 
 
 @shared_task(bind=True, max_retries=None)
 def submit_to_ca(self: Any, ids: Sequence[int], *, complete: bool = False) -> Sequence[int]:
     """Submit to the own CAs. Requests for remote CAs are handed over to the queue `ca-remote`, so
-    that a CA that hangs delays nobody here.
+    that a CA that hangs delays nobody here. `complete`: the chain has no task for the inventory.
     """
-    rows = CertificateRequest.objects.filter(pk__in=ids, state=RequestState.CSR_CREATED, held_since__isnull=True)
+    rows = CertificateRequest.objects.filter(pk__in=ids, state=S.CSR_CREATED, held_since__isnull=True)
     remote = [(pk, item is not None) for pk, alias, item in rows.values_list("pk", "issuer__alias", "bulk_item") if is_remote(alias)]
     _start_remote(remote)
     away = {pk for pk, _ in remote}
-    return _submit(self, [pk for pk in ids if pk not in away], complete=complete)
+    return _advance(self, [pk for pk in ids if pk not in away], since=S.CSR_CREATED, until=S.COMPLETED if complete else S.ISSUED)
 
 
 @shared_task(bind=True, max_retries=None)
@@ -73,19 +74,27 @@ def submit_to_remote_ca(self: Any, ids: Sequence[int]) -> Sequence[int]:
     go on that waited for a place at the same CAs.
     """
     try:
-        return _submit(self, ids, complete=True)
+        return _advance(self, ids, since=S.CSR_CREATED, until=S.COMPLETED)
     finally:
         for issuer in Issuer.objects.filter(pk__in=CertificateRequest.objects.filter(pk__in=ids).values("issuer")):
             _start_remote(slots.waiting_for_place(issuer))
 
 
-def _submit(task: Any, ids: Sequence[int], *, complete: bool) -> Sequence[int]:
-    """A CA that does not take orders is tried again after 1, 2 and 4 seconds; then the requests are held and the operator told."""
+def _advance(task: Any, ids: Sequence[int], *, since: S, until: S) -> Sequence[int]:
+    """Advance, and try again after 1, 2 and 4 seconds what a CA or key backend did not take; then hold it and alert operators.
+
+    Celery's own retry, in the same place of the chain, with the pauses of PKI_CA_RETRY_SECONDS.
+    """
     try:
-        return steps.submit_to_ca(ids, complete=complete)
-    except steps.Unavailable as exc:
-        _retry(task, exc, ids)
-        waiting.hold_for_ca(exc.ids, exc.message)
+        advance(ids, since=since, until=until)
+    except Unavailable as exc:
+        pauses = settings.PKI_CA_RETRY_SECONDS
+        if task.request.retries < len(pauses):
+            raise task.retry(args=[list(ids)], countdown=pauses[task.request.retries], exc=exc) from exc
+        if exc.keys:
+            waiting.hold_for_keys(list(exc.keys), next(iter(exc.keys.values())))
+        if exc.ca:
+            waiting.hold_for_ca(list(exc.ca), next(iter(exc.ca.values())))
     return ids
 
 
@@ -99,7 +108,8 @@ def _start_remote(requests: Sequence[tuple[int, bool]]) -> None:
 
 @shared_task
 def record_inventory(ids: Sequence[int]) -> Sequence[int]:
-    return steps.record_inventory(ids)
+    advance(ids, since=S.ISSUED, until=S.COMPLETED)
+    return ids
 
 
 @shared_task
@@ -114,7 +124,7 @@ def make_chunk(chunk: int) -> Sequence[int]:
 
 @shared_task
 def issue_chunk(chunk: int) -> Sequence[int]:
-    return chunks.issue_chunk(chunk)
+    return chunks.make_chunk(chunk)
 
 
 @shared_task
@@ -322,23 +332,6 @@ def look_again() -> int:
 def tell_trust_changes() -> int:
     """Notify subscribers of changes of the roots."""
     return subscriptions.tell_changes()
-
-
-def _with_key_retries(task: Any, ids: Sequence[int], step: Any) -> Sequence[int]:
-    try:
-        done: Sequence[int] = step(ids)
-    except KeysUnavailable as exc:
-        _retry(task, exc, ids)
-        waiting.hold_for_keys(exc.ids, exc.message)
-        done = ids
-    return done
-
-
-def _retry(task: Any, exc: Exception, ids: Sequence[int]) -> None:
-    """Celery's own retry with the pauses of PKI_CA_RETRY_SECONDS, in the same place of the chain. Returns once they are used up."""
-    pauses = settings.PKI_CA_RETRY_SECONDS
-    if task.request.retries < len(pauses):
-        raise task.retry(args=[list(ids)], countdown=pauses[task.request.retries], exc=exc)
 
 
 @shared_task

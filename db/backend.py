@@ -1,4 +1,4 @@
-"""Which of the two databases this is. At the bottom of the house, because every room that writes SQL asks."""
+"""Which of the two databases this is. Asked only here in `db`, in migrations and in `audit.triggers`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def on_postgresql() -> bool:
     return connection.vendor == "postgresql"
 
 
-def dialect() -> str:
-    """`postgresql` or `sqlite`, as keys of the few statements that differ."""
-    return "postgresql" if on_postgresql() else "sqlite"
+def keeps_text_as_written() -> bool:
+    """Whether JSON and times are stored as the text that was written (SQLite), not as values (PostgreSQL)."""
+    return not on_postgresql()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from db.backend import on_postgresql
-from db.sql import Query, ask
+from db.sql import fetch
 
 _moved = timedelta()
 
@@ -25,16 +23,14 @@ def move_machine_clock(by: timedelta) -> None:
 
 def database_now() -> datetime:
     """The database's time now, aware, UTC: microseconds on PostgreSQL, milliseconds on SQLite. Goes on inside a transaction."""
-    return time_of(ask(now_query())[0])
-
-
-def now_query() -> Query:
-    """The same as one of several queries of an `ask`; `time_of` reads its rows."""
     if on_postgresql():
-        return "SELECT clock_timestamp()", []
-    return "SELECT strftime('%%Y-%%m-%%dT%%H:%%M:%%f', 'now')", []
+        ((now,),) = fetch("SELECT clock_timestamp()")
+        assert isinstance(now, datetime)
+        return now.astimezone(UTC)
+    ((text,),) = fetch("SELECT strftime('%%Y-%%m-%%dT%%H:%%M:%%f', 'now')")
+    return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
 
 
-def time_of(rows: Sequence[Any]) -> datetime:
-    (found,) = rows[0]
-    return found.astimezone(UTC) if isinstance(found, datetime) else datetime.fromisoformat(found).replace(tzinfo=UTC)
+def now_in_sql() -> str:
+    """The same time within a statement, to be compared with columns as Django stores them (on SQLite text that sorts like times)."""
+    return "clock_timestamp()" if on_postgresql() else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"

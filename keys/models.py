@@ -90,6 +90,11 @@ class PublicKey(models.Model):
     def __str__(self) -> str:
         return self.spki_sha256[:16]
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it was reported compromised and is refused."""
+        return self.blocked_at is not None
+
 
 class LocalKeyMaterial(models.Model):
     """A private key of the `local` backend: AES-256-GCM ciphertext under a data key that is wrapped by a key outside the database."""

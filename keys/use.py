@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from audit.unit_of_work import Afterwards, ask_afterwards
-from db.backend import dialect, on_postgresql
-from db.sql import Query, ask, text_list
+from db.rows import select
 from keys.backends.base import KeyRef
 from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyNotFound, KeyOperationRefused
 from keys.models import Key
@@ -59,25 +57,13 @@ def side_by_side(alias: str, items: Sequence[T], act: Callable[[T], R]) -> list[
     return backend.side_by_side(items, act)
 
 
-def may_sign(key: Key) -> Afterwards:
-    """Asks, when the open transaction is committed, what `sign_many_with` must know of a key. Raises KeyBackendNotConfigured."""
-    return ask_afterwards(_may_sign_queries(key))
+def sign_many_with(key: Key, messages: Sequence[bytes], *, for_status: bool = False) -> list[bytes]:
+    """Return signatures over several messages with one key, in one call where the backend can.
 
-
-def _may_sign_queries(key: Key) -> list[Query]:
-    presence = get_key_backend(key.backend).presence_query(ref_of(key))
-    return [_states_query([key]), *([presence] if presence else [])]
-
-
-def sign_many_with(key: Key, messages: Sequence[bytes], *, for_status: bool = False, asked: Afterwards | None = None) -> list[bytes]:
-    """Signatures over several messages with one key, in one call where the backend can. Raises KeyBackendError as `private_key_for`.
-
-    `asked`: what `may_sign` asked for this key.
+    No messages: only checks that the key could be used. Raises KeyBackendError as `private_key_for`.
     """
-    backend, ref = get_key_backend(key.backend), ref_of(key)
-    states, *present = asked.answers() if asked else ask(*_may_sign_queries(key))
-    _check(key, _by_id(states), for_status=for_status)
-    return backend.sign_many(ref, messages, present=any(present))
+    _check(key, _states([key]), for_status=for_status)
+    return get_key_backend(key.backend).sign_many(ref_of(key), messages)
 
 
 def sign_digest_with(key: Key, digest: bytes, *, for_status: bool = False) -> bytes:
@@ -88,23 +74,7 @@ def sign_digest_with(key: Key, digest: bytes, *, for_status: bool = False) -> by
 
 def _states(keys: Sequence[Key]) -> dict[UUID, str]:
     """As they are now in the database: the callers' rows may be older than a report of compromise."""
-    return _by_id(ask(_states_query(keys))[0])
-
-
-def _states_query(keys: Sequence[Key]) -> Query:
-    """(Asked at each signature: the ORM costs several times the answer.)"""
-    as_stored = [key.pk if on_postgresql() else key.pk.hex for key in keys]
-    return f"SELECT id, state FROM keys_key WHERE {_AMONG[dialect()]}", [text_list(map(str, as_stored))]  # noqa: S608 - constants
-
-
-def _by_id(rows: Iterable[tuple[Any, str]]) -> dict[UUID, str]:
-    return {UUID(str(pk)): state for pk, state in rows}
-
-
-_AMONG = {
-    "postgresql": "id = ANY(ARRAY(SELECT CAST(t AS uuid) FROM jsonb_array_elements_text(CAST(%s AS jsonb)) AS t))",
-    "sqlite": "id IN (SELECT value FROM json_each(%s))",
-}
+    return {key.pk: key.state for key in select(Key, id={key.pk for key in keys})}
 
 
 def _check(key: Key, states: Mapping[UUID, str], *, for_status: bool) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.db import transaction
 
 from audit.log import Actor, EventType, Value, record
-from db.backend import dialect
-from db.sql import Query, ask
+from db.sql import fetch, time_parameter
 from policy.errors import PolicyConflict, PolicyMissing, PublicationRefused
 from policy.models import Policy, PolicyVersion
 from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
@@ -24,8 +23,6 @@ _IN_FORCE = (
     "WHERE p.name = %s AND v.state = 'published' AND v.effective_from <= %s "
     "ORDER BY v.effective_from DESC, v.published_at DESC, v.id DESC LIMIT 1"
 )
-# As Django stores times: on SQLite as text, which compares like the times.
-_CLOCK = {"postgresql": "clock_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
 _read: dict[tuple[int, str, str], PolicyVersion] = {}
 _MOST_READ = 64
 PUBLISH = "policy.publish_policyversion"
@@ -124,24 +121,11 @@ def _publish(
 
 
 def version_in_force(policy_name: str, at: datetime) -> PolicyVersion:
-    """Return the version in force at that moment: looked up each time, read and parsed once a
-    process. Raises PolicyMissing.
-    """
-    return version_found(ask(version_query(policy_name, at))[0], policy_name)
-
-
-def version_query(policy_name: str, at: datetime | None = None) -> Query:
-    """The same as one of several queries of an `ask`, now or at a given moment; `version_found` reads its rows."""
-    if at is None:
-        return _IN_FORCE.replace("<= %s", f"<= {_CLOCK[dialect()]}"), [policy_name]
-    return _IN_FORCE, [policy_name, connection.ops.adapt_datetimefield_value(at)]
-
-
-def version_found(rows: Sequence[tuple[int, str, str]], policy_name: str) -> PolicyVersion:
-    """Raises PolicyMissing."""
-    found = rows[0] if rows else None
-    if found is None:
+    """The published version that counts at that moment; asked anew each time, read and parsed once a process. Raises PolicyMissing."""
+    rows = fetch(_IN_FORCE, [policy_name, time_parameter(at)])
+    if not rows:
         raise PolicyMissing(policy_name)
+    found: tuple[int, str, str] = rows[0]
     version = _read.get(found)
     if version is None:
         if len(_read) >= _MOST_READ:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from audit.events import Actor, ActorKind, Event, EventType, canonical_bytes, encode_data
-from db.backend import on_postgresql
+from db.backend import keeps_text_as_written
 
 # With the table's alias `e`, in the order that `content_of` takes.
 CONTENT = "e.id, e.event, e.subject, e.subject_seq, e.actor_kind, e.actor_name, e.at, e.data"
@@ -25,7 +25,7 @@ def content_of(row: Sequence[Any]) -> bytes | None:
     event_id, event, subject, subject_seq, kind, name, at, data = row
     try:
         decoded = json.loads(data)
-        if not on_postgresql() and data != encode_data(decoded):
+        if keeps_text_as_written() and data != encode_data(decoded):
             return None
         event = Event(cast("EventType", event), subject, Actor(cast("ActorKind", kind), name), _moment(at), decoded)
         return canonical_bytes(event_id=event_id, subject_seq=subject_seq, event=event)

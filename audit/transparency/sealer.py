@@ -20,9 +20,9 @@ from audit.transparency.canonical import CONTENT, as_bytes, content_of
 from audit.transparency.checkpoint import NoteRefused, Statement, Verifier, names_its_key_after_the_log
 from audit.transparency.merkle import CompactRange, leaf_hash
 from audit.transparency.signing_key import Signer, announce_epoch, get_signer
-from db.backend import on_postgresql
 from db.clock import database_now
-from db.sql import insert_rows
+from db.rows import NewRows, write_new
+from db.sql import among_ids, fetch, id_list, try_advisory_lock
 
 SEAL_LIMIT = 20_000
 # Any number that nothing else in this database locks.
@@ -133,12 +133,8 @@ def _signed_by_an_earlier_release() -> bool:
 
 
 def _lock() -> bool:
-    """Return whether this transaction is the only sealer. SQLite has one writer at a time: its transactions begin IMMEDIATE."""
-    if not on_postgresql():
-        return True
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-        return bool(cursor.fetchone()[0])
+    """Whether this transaction is the only sealer. SQLite has one writer at a time anyway: its transactions begin IMMEDIATE."""
+    return try_advisory_lock(_ADVISORY_LOCK)
 
 
 def _tip() -> tuple[int, CompactRange]:
@@ -218,15 +214,11 @@ def _append(signer: Signer, epoch: int, tree: CompactRange, leaves: list[tuple[i
     for event_id, leaf in leaves:
         rows.append((event_id, epoch, tree.size, leaf))
         tree.append(leaf)
-    insert_rows("audit_sealed_leaf", "event_id, epoch, leaf_index, leaf_hash", rows)
-    with connection.cursor() as cursor:
-        if on_postgresql():
-            cursor.execute("DELETE FROM audit_unsealed WHERE event_id = ANY(%s)", [[row[0] for row in rows]])
-        else:
-            cursor.executemany("DELETE FROM audit_unsealed WHERE event_id = %s", [(row[0],) for row in rows])
+    write_new([NewRows("audit_sealed_leaf", "event_id, epoch, leaf_index, leaf_hash", rows)])
+    fetch(f"DELETE FROM audit_unsealed WHERE {among_ids('event_id')}", [id_list([row[0] for row in rows])])  # noqa: S608 - constants
     note = signer.sign(Statement(signer.name, epoch, tree.size, tree.root()))
     checkpoint = (epoch, tree.size, tree.root(), tree.frontier(), note, database_now())
-    insert_rows("audit_checkpoint", "epoch, tree_size, root_hash, frontier, note, created_at", [checkpoint])
+    write_new([NewRows("audit_checkpoint", "epoch, tree_size, root_hash, frontier, note, created_at", [checkpoint])])
     return note
 
 

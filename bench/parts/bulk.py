@@ -26,7 +26,8 @@ from certs.bulk.drafting.draft import draft
 from certs.bulk.progress import counts
 from certs.bulk.submit import submit_order
 from certs.ca.local.setup import ensure_own_ca
-from certs.issuance import steps
+from certs.enums import RequestState as S
+from certs.issuance.advance import advance
 from certs.models import BulkOrder
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
@@ -138,7 +139,7 @@ def _vault_calls(order: BulkOrder) -> int:
     with patch.object(requests.Session, "send", counted):
         while dispatch.dispatch() or order.chunks.filter(state="queued").exists():
             for chunk in order.chunks.filter(state="queued"):
-                steps.submit_to_ca(make_chunk(chunk.pk), complete=True)
+                advance(make_chunk(chunk.pk), until=S.COMPLETED)
                 dispatch.end_chunk(chunk.pk)
     return sent
 

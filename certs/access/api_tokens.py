@@ -23,9 +23,8 @@ from certs.access.permissions import Authority, Permission
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.language.secret_scan import find_secret
 from certs.models import ApiToken, Team, token_sha256
-from db.backend import dialect
-from db.clock import database_now
-from db.sql import ask_first
+from db.clock import database_now, now_in_sql
+from db.sql import fetch_first
 
 MOST_DAYS = 397  # as long as a certificate: whoever renews one renews the other
 CLOCK_TOLERANCE = timedelta(minutes=5)  # the caller added the days to a clock of its own
@@ -48,7 +47,6 @@ SYSTEM = Actor("system", "access")
 LEFT = "Its user left the team or was deactivated."
 PASSWORD = "The password of its user was changed."  # noqa: S105 - a reason
 
-_CLOCK = {"postgresql": "clock_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"}
 # One row by a unique index, and two by primary keys: asked at every call, and the ORM costs three times the answer.
 _GOOD = (
     "SELECT t.id FROM certs_apitoken t JOIN auth_user u ON u.id = t.user_id WHERE t.sha256 = %s "
@@ -179,7 +177,7 @@ def good_token(secret: str) -> int | None:
     it must not be good again when the user comes back.
     """
     digest = token_sha256(secret)
-    rows = ask_first((_GOOD.format(now=_CLOCK[dialect()]), [digest]))[0]
+    rows = fetch_first(_GOOD.format(now=now_in_sql()), [digest])
     if rows:
         return int(rows[0][0])
     end_orphaned_tokens(Q(sha256=digest))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import connection
 
 from certs.models import Team
-from db.sql import Query, among_ids, id_list
+from db.sql import among_ids, fetch, id_list
 
 _MEMBERS = (
     "SELECT t.id, u.id FROM certs_team t CROSS JOIN {users} u WHERE {teams} AND {accounts} AND u.is_active "
@@ -17,22 +16,13 @@ _MEMBERS = (
 )
 
 
-def members_query(pairs: Iterable[tuple[int, int]]) -> Query:
-    """For `db.sql.ask`: rows (team id, user id) of those pairs whose user belongs to the team."""
-    wanted = set(pairs)
-    users = get_user_model()._meta.db_table
-    sql = _MEMBERS.format(users=users, teams=among_ids("t.id"), accounts=among_ids("u.id"))
-    return sql, [id_list(sorted({team for team, _ in wanted})), id_list(sorted({user for _, user in wanted}))]
-
-
 def members_among(pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Those of the (team id, user id) pairs whose user belongs to the team."""
+    """Return those of the (team id, user id) pairs whose user belongs to the team."""
     if not pairs:
         return set()
-    sql, parameters = members_query(pairs)
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return set(cursor.fetchall()) & set(pairs)
+    sql = _MEMBERS.format(users=get_user_model()._meta.db_table, teams=among_ids("t.id"), accounts=among_ids("u.id"))
+    teams, users = {team for team, _ in pairs}, {user for _, user in pairs}
+    return {(team, user) for team, user in fetch(sql, [id_list(sorted(teams)), id_list(sorted(users))])} & set(pairs)
 
 
 def is_member(user: Any, team: Team) -> bool:

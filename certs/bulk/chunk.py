@@ -1,106 +1,64 @@
-"""A chunk of lines is worked off: its requests are made and go as far as one process can take them, in few transactions."""
+"""A chunk of lines is worked off: its requests are made, and go as far as this process can take them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable
 
-from django.db import transaction
-
-from audit.log import Actor, together
-from certs.bulk.lines import read_items, spec_of
+from audit.log import Actor
+from audit.unit_of_work import UnitOfWork
+from certs.bulk.lines import items_of, spec_of
 from certs.enums import RequestState as S
-from certs.issuance.steps.csr import begin_csrs, record_csrs, sign
-from certs.issuance.steps.key import begin_keys, make, record_keys
-from certs.issuance.steps.policy import evaluate_and_move
-from certs.issuance.synchronous import issue_wanted
+from certs.issuance.advance import Unavailable, advance
+from certs.issuance.synchronous import furthest_here
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
-from certs.models.rows import locked, update_rows
 from certs.requests.states import UNFINISHED, WORKER
 from certs.requests.submit import Requester, Wanted, insert_requests, latest_issuer, request_digest
 from certs.requests.waiting import let_go_on
-from db.sql import among_ids, ask, id_list
+from db.clock import database_now
+from db.rows import Lock, select
 
 
 def make_chunk(chunk_id: int) -> list[int]:
-    """Make the requests of a chunk that it does not have yet, evaluate them, and create their keys
-    and CSRs. Safe to run again: the failed lines of a chunk that is tried again go on from where
-    they stopped. What cannot be done now is left to the next tasks of the chunk's chain.
+    """Make the requests of a chunk, those that it does not have yet, and take all of them forward.
 
-    Returns the ids of the requests that are not final.
+    They go as far as their certificates where this process may use the CA's key too; else the next
+    tasks of the chunk's chain go on. Returns the ids of all that have something left to do. Safe to
+    run again: of a chunk that is tried again the failed ones go on from where they stopped.
     """
-    # 1. The requests, the decision of the policy and the intent to create the keys share a
-    #    transaction: a worker that dies before its end leaves a chunk that was never begun.
-    with transaction.atomic():
-        made, missing = lines_of(chunk_id)
-        if not missing:
-            return made
-        with together():
-            rows, now, read = insert_requests(missing)
-            evaluate_and_move(rows, now=now, read=read)
-            approved = [row for row in rows if row.state == S.APPROVED]
-            keys = begin_keys(approved, now=now, fresh=True)
-    # 2. The keys, which the backend makes while no transaction is open; then the CSRs, in the same
-    #    way. The end of one step and the beginning of the next share a transaction.
-    if keys.attempts:
-        results = make(keys)
-        with transaction.atomic(), together():
-            ready, _, now = record_keys(keys, results)
-            csrs = begin_csrs(ready, now=now, fresh=True)
-        if csrs.attempts:
-            signed = sign(csrs)
-            with transaction.atomic(), together():
-                record_csrs(csrs, signed)
-    return _unfinished(made, rows)
+    # 1. The requests are on record first: what kills this process afterwards is counted against
+    #    them, not against the chunk, which would be begun again and again.
+    requests = make_requests(chunk_id)
+    if not requests:
+        return []
+    ids = [request.pk for request in requests]
+    # 2. What a CA or key backend cannot do now is left to the next tasks of the chain, which retry and hold.
+    with contextlib.suppress(Unavailable):
+        advance(ids, until=furthest_here(requests[0].issuer))
+    return sorted(CertificateRequest.objects.filter(pk__in=ids, state__in=UNFINISHED).values_list("pk", flat=True))
 
 
-def _unfinished(earlier: Sequence[int], rows: Sequence[CertificateRequest]) -> list[int]:
-    return sorted([*earlier, *(row.pk for row in rows if row.state in UNFINISHED)])
-
-
-def issue_chunk(chunk_id: int) -> list[int]:
-    """The same for brought CSRs, and on to their certificates where the CA takes the orders; the steps after it do the rest."""
-    made: list[int] = []
-
-    def lines() -> list[Wanted]:
-        there, missing = lines_of(chunk_id)
-        made.extend(there)
-        return missing
-
-    return _unfinished(made, issue_wanted(lines))
-
-
-def lines_of(chunk_id: int) -> tuple[list[int], list[Wanted]]:
-    """Ids of the requests that a chunk has, and what is wanted besides. Locks the chunk: needs an open transaction."""
-    chunk = _queued(chunk_id)
-    return _lines(chunk) if chunk is not None else ([], [])
-
-
-def _queued(chunk_id: int) -> BulkChunk | None:
-    """The chunk, locked, when it is to be worked on."""
-    return next(iter(locked(BulkChunk, [chunk_id], "state = 'queued'")), None)
-
-
-def _lines(chunk: BulkChunk) -> tuple[list[int], list[Wanted]]:
-    order = BulkOrder.objects.select_related("issuer", "team", "requester").get(pk=chunk.order_id)
-    order.issuer = latest_issuer(order.issuer)  # which may be another than when the order was submitted
-    items = read_items(order, chunk)
-    made = _requests_of([item.pk for item in items])
-    if chunk.retry:
-        _go_on_with_failed(chunk, list(made.values()))
-    requesters = _requesters(order, {item.team_id for item in items})
-    return list(made.values()), [_wanted(order, item, requesters[item.team_id]) for item in items if item.pk not in made]
-
-
-def _requests_of(items: Sequence[int]) -> dict[int, int]:
-    """Ids of the requests that were made of lines, by line."""
-    sql = f"SELECT bulk_item_id, id FROM certs_certificaterequest WHERE {among_ids('bulk_item_id')}"  # noqa: S608 - constants
-    return dict(ask((sql, [id_list(items)]))[0])
-
-
-def _go_on_with_failed(chunk: BulkChunk, ids: Sequence[int]) -> None:
-    update_rows(BulkChunk, {chunk.pk: {"retry": False}})
-    failed = CertificateRequest.objects.select_for_update().filter(pk__in=ids, state=S.FAILED).order_by("pk")
-    let_go_on(list(failed), actor=WORKER)
+def make_requests(chunk_id: int) -> list[CertificateRequest]:
+    """Return the requests of a chunk's lines, made where there are none; empty for a chunk that is not in the queue."""
+    with UnitOfWork() as work:
+        # 1. The chunk is locked: of two workers with the same message the second finds the requests.
+        chunk = next(iter(select(BulkChunk, lock=Lock.UPDATE, id=chunk_id, state=BulkChunk.State.QUEUED)), None)
+        if chunk is None:
+            return []
+        order = BulkOrder.objects.select_related("issuer", "team", "requester").get(pk=chunk.order_id)
+        order.issuer = latest_issuer(order.issuer)  # which may be another than when the order was submitted
+        items = list(items_of(order, chunk))
+        made = {row.bulk_item_id: row for row in select(CertificateRequest, bulk_item=[item.pk for item in items])}
+        # 2. Lines of which somebody asked to try them again.
+        if chunk.retry:
+            work.update(chunk, {"retry": False})
+            failed = select(CertificateRequest, lock=Lock.UPDATE, id={row.pk for row in made.values()}, state=S.FAILED)
+            let_go_on(work, failed, actor=WORKER)
+        # 3. Requests for the lines that have none.
+        requesters = _requesters(order, {item.team_id for item in items})
+        wanted = [_wanted(order, item, requesters[item.team_id]) for item in items if item.pk not in made]
+        fresh = insert_requests(work, wanted, now=database_now()) if wanted else []
+    return [*made.values(), *fresh]
 
 
 def _requesters(order: BulkOrder, teams: Iterable[int]) -> dict[int, Requester]:

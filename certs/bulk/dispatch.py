@@ -16,19 +16,19 @@ from datetime import datetime, timedelta
 from celery import chain, group, signature
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Count, QuerySet
 from kombu.exceptions import OperationalError
 
 from certs.bulk.ending import finish, finish_ready
 from certs.bulk.lines import items_of, lines_condition
 from certs.enums import RequestState as S
 from certs.models import BulkChunk, BulkOrder, CertificateRequest
-from certs.models.rows import instances, locked, select_query, update_rows
 from certs.pipeline import STEP_TASKS, first_task_of, in_lane, queue_of, room_in
 from certs.requests.states import UNFINISHED
 from certs.requests.turn import each_alone
-from db.backend import on_postgresql
-from db.clock import database_now, now_query, time_of
-from db.sql import ask
+from db.clock import database_now
+from db.rows import Lock, select, select_keys, update
+from db.sql import advisory_lock, fetch
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,20 @@ def _canvas(chunk: BulkChunk) -> chain:
 @transaction.atomic
 def _choose() -> list[BulkChunk]:
     """Waiting chunks that have a place: round robin by team, then by order; never more at once for a team, CA or key backend than set."""
-    orders, places, now = _standing()
-    waiting = _first_waiting(orders)
+    # 1. One dispatcher chooses at a time.
+    advisory_lock(_ADVISORY_LOCK)
+    # 2. Orders that have something to begin: running ones, and cancelled ones of which failed lines are to be tried again.
+    submitted = BulkOrder.objects.filter(submitted_at__isnull=False)
+    running = submitted.filter(state=BulkOrder.State.RUNNING)
+    again = BulkChunk.objects.filter(state=State.WAITING, retry=True).values("order")
+    orders = sorted([*running, *submitted.filter(state=BulkOrder.State.CANCELLED, pk__in=again)], key=_by_submission)
+    # 3. What is in the queue, and what was done.
+    queued = BulkChunk.objects.filter(state=State.QUEUED)
+    columns = ("order_id", "order__team_id", "order__issuer_id", "key_backend")
+    done = BulkChunk.objects.filter(state=State.DONE, order__state=BulkOrder.State.RUNNING).order_by().values_list("order__team")
+    places = _Places([_Queued(*row) for row in queued.values_list(*columns)], dict(done.annotate(count=Count("pk"))))
+    # 4. Of each order as many chunks as could have a place at once; then one after the other, as places are left.
+    waiting = {order.pk: list(_waiting(order)) for order in orders}
     chosen: list[BulkChunk] = []
     while True:
         turn = sorted(orders, key=places.turn)
@@ -98,41 +110,20 @@ def _choose() -> list[BulkChunk]:
             break
         chosen.append(waiting[order.pk].pop(0))
         places.take(_Queued(order.pk, order.team_id, order.issuer_id, chosen[-1].key_backend))
-    taken = update_rows(
-        BulkChunk, {chunk.pk: {"state": State.QUEUED, "queued_at": now} for chunk in chosen}, only_if={"state": State.WAITING}
-    )
-    return [chunk for chunk in chosen if chunk.pk in taken]
+    # 5. A chunk that was paused or cancelled in the meantime does not go.
+    now = database_now()
+    ids = set(select_keys(BulkChunk, lock=Lock.UPDATE, id={chunk.pk for chunk in chosen}, state=State.WAITING))
+    update(BulkChunk, {pk: {"state": State.QUEUED, "queued_at": now} for pk in ids})
+    return [chunk for chunk in chosen if chunk.pk in ids]
 
 
-# Each over an index of what is open, so the states stand in the text.
-_RUNNING = "state = 'running' AND submitted_at IS NOT NULL"
-_AGAIN = "state = 'cancelled' AND id IN (SELECT order_id FROM certs_bulkchunk WHERE state = 'waiting' AND retry)"
-_IN_QUEUE = (
-    "SELECT c.order_id, o.team_id, o.issuer_id, c.key_backend FROM certs_bulkchunk c JOIN certs_bulkorder o ON o.id = c.order_id "
-    "WHERE c.state = 'queued'"
-)
-_DONE = (
-    "SELECT o.team_id, count(*) FROM certs_bulkorder o JOIN certs_bulkchunk c ON c.order_id = o.id "
-    "WHERE o.state = 'running' AND c.state = 'done' GROUP BY o.team_id"
-)
+def _by_submission(order: BulkOrder) -> tuple[datetime, int]:
+    assert order.submitted_at is not None  # as asked for
+    return order.submitted_at, order.pk
 
 
-def _standing() -> tuple[list[BulkOrder], _Places, datetime]:
-    """Orders that have something to begin (running ones, and cancelled ones of which failed lines are to be tried again), what is in
-    the queue, and the time: one message, that waits for the only lock there is. On SQLite the transaction's write lock does it.
-    """
-    lock = [("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])] if on_postgresql() else []
-    read = [select_query(BulkOrder, _RUNNING, []), select_query(BulkOrder, _AGAIN, []), (_IN_QUEUE, []), (_DONE, [])]
-    running, again, queued, done, time = ask(*lock, *read, now_query())[len(lock) :]
-    orders = sorted(instances(BulkOrder, [*running, *again]), key=lambda order: (order.submitted_at, order.pk))
-    return orders, _Places([_Queued(*row) for row in queued], dict(done)), time_of(time)
-
-
-def _first_waiting(orders: Sequence[BulkOrder]) -> dict[int, list[BulkChunk]]:
-    """By order, as many as could have a place at once."""
-    condition = "order_id = %s AND state = 'waiting' ORDER BY \"first\" LIMIT %s"
-    rows = ask(*(select_query(BulkChunk, condition, [order.pk, settings.PKI_BULK_IN_FLIGHT]) for order in orders))
-    return {order.pk: instances(BulkChunk, found) for order, found in zip(orders, rows, strict=True)}
+def _waiting(order: BulkOrder) -> QuerySet[BulkChunk]:
+    return order.chunks.filter(state=State.WAITING).order_by("first")[: settings.PKI_BULK_IN_FLIGHT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +179,11 @@ def end_chunk(chunk_id: int) -> bool:
 
 @transaction.atomic
 def _close(chunk_id: int) -> BulkChunk | None:
-    chunk = next(iter(locked(BulkChunk, [chunk_id], "state = 'queued'")), None)
+    chunk = next(iter(select(BulkChunk, lock=Lock.UPDATE, id=chunk_id, state=State.QUEUED)), None)
     if chunk is None or _unsettled(chunk):
         return None
     closed = {"state": State.WAITING, "queued_at": None} if chunk.retry else {"state": State.DONE, "done_at": database_now()}
-    update_rows(BulkChunk, {chunk.pk: closed})
+    update(BulkChunk, {chunk.pk: closed})
     return chunk
 
 
@@ -203,7 +194,7 @@ def _unsettled(chunk: BulkChunk) -> bool:
     # Each request is looked up by its line, however few rows the planner thinks there are.
     state = "coalesce((SELECT r.state FROM certs_certificaterequest r WHERE r.bulk_item_id = i.id), 'submitted')"
     sql = f"SELECT EXISTS (SELECT 1 FROM certs_bulkitem i WHERE {condition} AND {state} IN ({open_states}))"  # noqa: S608 - constants
-    ((found,),) = ask((sql, parameters))[0]
+    ((found,),) = fetch(sql, parameters)
     return bool(found)
 
 
@@ -237,7 +228,7 @@ def _begin_again(queued: Sequence[BulkChunk]) -> None:
     for task in sorted({first_task_of(chunk) for chunk in never_began}):
         chosen += [chunk for chunk in never_began if first_task_of(chunk) == task][: room_in(queue_of(task, bulk=True))]
     if chosen:
-        update_rows(BulkChunk, {chunk.pk: {"queued_at": now} for chunk in chosen}, only_if={"state": State.QUEUED})
+        update(BulkChunk, {chunk.pk: {"queued_at": now} for chunk in chosen}, only_if={"state": State.QUEUED})
         publish(chosen)
 
 

@@ -8,13 +8,13 @@ from audit.events import EventType
 from audit.log import record
 from certs.bulk.progress import counts
 from certs.models import BulkChunk, BulkOrder
-from certs.models.rows import locked, update_rows
 from certs.notifications.audience import requester_of
 from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
 from certs.requests.states import WORKER
 from certs.requests.turn import each_alone
 from db.clock import database_now
+from db.rows import Lock, select, update
 
 State = BulkOrder.State
 OPEN_CHUNKS = (BulkChunk.State.WAITING, BulkChunk.State.QUEUED)
@@ -31,7 +31,8 @@ def finish_ready() -> int:
 @transaction.atomic
 def finish(order_id: int) -> bool:
     """Running -> done (a cancelled one stays cancelled), if nothing is left to do. Needs no caller to be sure of that."""
-    order = next(iter(locked(BulkOrder, [order_id], "finished_at IS NULL AND state IN ('running', 'cancelled')")), None)
+    found = select(BulkOrder, lock=Lock.UPDATE, id=order_id, finished_at=None, state=(State.RUNNING, State.CANCELLED))
+    order = next(iter(found), None)
     if order is None or order.chunks.filter(state__in=OPEN_CHUNKS).exists():
         return False
     tally = counts(order)
@@ -39,7 +40,7 @@ def finish(order_id: int) -> bool:
         return False
     now = database_now()
     state = State.DONE if order.state == State.RUNNING else State.CANCELLED
-    update_rows(BulkOrder, {order.pk: {"state": state, "finished_at": now}})
+    update(BulkOrder, {order.pk: {"state": state, "finished_at": now}})
     outcomes = ("issued", "refused", "failed", "invalid", "cancelled", "left_out")
     data = {"lines": tally.total} | {name: getattr(tally, name) for name in outcomes}
     record(EventType.BULK_COMPLETED, subject=order.subject, actor=WORKER, at=now, data=data)

@@ -6,10 +6,9 @@ from datetime import date
 from typing import Any
 
 from certs.models import BulkChunk, BulkItem, BulkOrder
-from certs.models.rows import instances, select_query
 from certs.spec import CertificateSpec
 from certs.validity import Validity
-from db.sql import among_texts, ask, text_list
+from db.sql import among_texts, text_list
 from keys.spec import KeyFacts
 
 ISSUABLE = (BulkItem.Outcome.ALLOW, BulkItem.Outcome.NEEDS_APPROVAL)
@@ -84,10 +83,3 @@ def lines_condition(order: BulkOrder, chunk: BulkChunk) -> tuple[str, list[Any]]
         f"order_id = %s AND number BETWEEN %s AND %s AND {among_texts('outcome')}",
         [order.pk, chunk.first, chunk.last, text_list(chosen_outcomes(order))],
     )
-
-
-def read_items(order: BulkOrder, chunk: BulkChunk) -> list[BulkItem]:
-    """The same as rows. (By the hundred, the ORM's way of making them costs more than the query.)"""
-    condition, parameters = lines_condition(order, chunk)
-    (rows,) = ask(select_query(BulkItem, f"{condition} ORDER BY number", parameters))
-    return instances(BulkItem, rows)

@@ -15,9 +15,9 @@ from certs.bulk.dispatch import dispatch_on_commit
 from certs.bulk.lines import chosen_outcomes
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.models import BulkChunk, BulkOrder, Team
-from certs.models.rows import insert_models
 from certs.requests.submit import Requester, active_issuer
 from db.clock import database_now
+from db.rows import insert
 
 State = BulkOrder.State
 
@@ -49,7 +49,7 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
     drafted_by, row.actor_kind, row.actor_name = row.actor_name, actor.kind, actor.name
     row.submitter = authority.user
     chunks = list(_chunks(row, costs))
-    insert_models(chunks)
+    insert(chunks)
     row.total = row.items.count()
     row.state, row.not_submitted, row.submitted_at = State.RUNNING, row.total - len(costs), now
     changed = ["state", "total", "not_submitted", "submitted_at", "with_refused", "issuer"]

@@ -15,10 +15,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from audit.events import recordable
+from audit.unit_of_work import UnitOfWork
 from certs.enums import RevocationReason
 from certs.models import Issuer
 from certs.validity import end_of_day
-from db.sql import Query
 
 
 class Lookup(StrEnum):
@@ -162,15 +162,14 @@ class RevocationOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
-    """Beat 1 of a CA whose book is in the portal's database: what it will sign for each order reference, or has signed already;
-    and how the others end. It answers for exactly these orders.
+class Prepared:
+    """What a CA with its ledger in the portal's database will sign for each order reference, or has signed already; and how
+    the other orders end. It stands for exactly these orders.
     """
 
     references: tuple[str, ...]
-    intents: Mapping[str, Any] = field(default_factory=dict)
+    records: Mapping[str, Any] = field(default_factory=dict)  # the CA's own, by order reference
     ended: Mapping[str, Refused | NotSent] = field(default_factory=dict)
-    may_sign: Any = None  # what was asked of the CA's key as the note was committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,41 +257,41 @@ class CAClient(ABC):
         """
 
 
-class BookkeepingCA(CAClient):
-    """A CA whose book is in the portal's own database: its first and last beat share the portal's transactions, so that an
-    order and what will be signed for it are on record together, and so are the certificate and its place in the inventory.
+class LedgerCA(CAClient):
+    """A CA whose ledger is in the portal's own database: an order and what will be signed for it are on record together, and so
+    are the certificate and its place in the inventory.
 
-    `issue_many` is these three in transactions of their own.
+    `issue_many` is `prepare`, `sign` and `record` in transactions of their own.
     """
 
     @abstractmethod
-    def note_alone(self, orders: Sequence[Order]) -> Noted:
-        """`note` in a transaction of its own, for attempts that are on record: what kills a process here is counted against them."""
+    def may_sign_here(self, issuer: Issuer) -> bool:
+        """Whether this process has the backend of the issuer's key; whether that answers shows when it signs."""
 
     @abstractmethod
-    def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None, fresh: bool = False) -> Noted:
-        """Beat 1, in the caller's transaction: each order's serial number and complete TBSCertificate, once for its reference.
+    def prepare(self, work: UnitOfWork, orders: Sequence[Order], *, now: datetime) -> Prepared:
+        """Add to `work` each order's serial number and complete TBSCertificate, once for its reference (PROTOCOLS 3).
 
-        The caller sees to it that nobody notes the same reference at the same time. `issuer`: its row, where the caller has read
-        and locked it in this transaction (FOR SHARE). `fresh`: the orders' requests are of this transaction, so none was noted
-        before. Raises nothing for an order's sake.
+        Raises nothing for an order's sake; IntegrityError at the end of `work` when another worker
+        prepared one of these orders at the same time.
         """
 
     @abstractmethod
-    def sign(self, noted: Noted) -> list[Outcome]:
-        """Beat 2, outside any transaction: one outcome for each order, in order. Nothing is written."""
+    def sign(self, prepared: Prepared) -> list[Outcome]:
+        """Return one outcome for each order, in order. No transaction is open, and nothing is written."""
 
     @abstractmethod
-    def standing(self, noted: Noted) -> Query:
-        """For `db.sql.ask`: the references of those orders whose note still stands, locked until the transaction ends. One
-        that was given up or revoked meanwhile must not be kept: its serial number is on the CRL.
+    def lock(self, prepared: Prepared) -> Mapping[str, Any]:
+        """Lock the records of these orders until the open transaction ends; return those that still count, by reference.
+
+        One that was abandoned or revoked in the meantime must not be recorded: its serial number is on the CRL.
         """
 
     @abstractmethod
-    def keep(self, outcomes: Iterable[Issued], noted: Noted, *, now: datetime) -> None:
-        """Beat 3, in the caller's transaction: what was signed in `sign`, for those orders whose attempt is still the caller's.
-        The caller has seen that their notes stand, and keeps their bytes in the same transaction (in the inventory, or in
-        quarantine).
+    def record(self, work: UnitOfWork, signed: Iterable[Issued], locked: Mapping[str, Any], *, now: datetime) -> None:
+        """Note in `work` that these orders were signed. `locked`: what `lock` returned in this transaction.
 
-        The same TBSCertificate signed twice gives certificates that differ at most in the signature; the first one kept stays.
+        The caller keeps the certificates' bytes in the same transaction, in the inventory or in
+        quarantine. The same TBSCertificate signed twice gives certificates that differ at most in
+        the signature; the first one recorded stays.
         """

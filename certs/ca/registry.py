@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from certs.ca.base import BookkeepingCA, CAClient, Capabilities, Lookup
+from certs.ca.base import CAClient, Capabilities, LedgerCA, Lookup
 from certs.ca.local.client import LocalCAClient
 from certs.models import Issuer
 
@@ -29,18 +29,18 @@ def get_ca_client(alias: str) -> CAClient:
     return client
 
 
-def own_ca(alias: str) -> BookkeepingCA | None:
-    """The client of a CA whose book is in this database, or None: also for a CA that is not
+def own_ca(alias: str) -> LedgerCA | None:
+    """The client of a CA whose ledger is in this database, or None: also for a CA that is not
     configured here. Builds no other client: that may log in over the network.
     """
     config: dict[str, Any] = settings.CA_CLIENTS.get(alias) or {}
     try:
-        if alias not in _clients and config and not issubclass(_class_of(alias, config), BookkeepingCA):
+        if alias not in _clients and config and not issubclass(_class_of(alias, config), LedgerCA):
             return None
         client = get_ca_client(alias)
     except ImproperlyConfigured:
         return None
-    return client if isinstance(client, BookkeepingCA) else None
+    return client if isinstance(client, LedgerCA) else None
 
 
 def is_remote(alias: str) -> bool:

@@ -1,7 +1,8 @@
 """Attempts: the note of an external act before it begins, with a lease; and what becomes of results that come too late.
 
-Beat 1 opens an attempt, beat 3 closes it. Both are compare-and-set on the attempt row, so of two workers that overlap
-exactly one may write its result; the other's is kept as an UnclaimedResult (PROTOCOLS 1).
+`reserve` opens an attempt, `record` closes it. Both compare the attempt's row under its lock, so of
+two workers that overlap exactly one may write its result; the other's is kept as an
+UnclaimedResult (PROTOCOLS 1).
 """
 
 from __future__ import annotations
@@ -10,161 +11,126 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, F
+from django.db.models import Count
 
 from audit.events import EventType
-from audit.log import Actor, Event, record_many, subjects_query
-from audit.unit_of_work import gathering
+from audit.log import Event
+from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
-from certs.models.rows import insert_models, instances, new, select_query, update_later, update_rows
-from certs.requests.states import ready_query
-from db.backend import on_postgresql
-from db.clock import database_now, now_query, time_of
-from db.sql import Query, among_ids, ask, id_list, ids_of, ids_query
+from certs.requests.outcomes import worn_out
+from certs.requests.states import WORKER
+from db.clock import database_now
+from db.rows import Lock, give_ids, select, select_keys
 
 MAX_LOSSES = 3
-NONE: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
     """`mine`: attempts opened now, by request id. `earlier`: outcomes of the attempts before, oldest first, by request id;
-    an empty outcome is a worker that was lost. `since`: when the first of those was opened. `worn_out`: requests whose workers
-    were lost too often to try again.
+    an empty outcome is a worker that was lost. `since`: when the first of those was opened.
     """
 
     mine: Mapping[int, Attempt]
     earlier: Mapping[int, list[str]]
     since: Mapping[int, datetime]
-    worn_out: tuple[CertificateRequest, ...]
 
 
-def open_attempts(requests: Sequence[CertificateRequest], step: str, *, now: datetime, fresh: bool = False) -> Claims:
-    """Claim a step for the requests that nobody works on. The caller's transaction holds the rows FOR UPDATE.
+def open_attempts(work: UnitOfWork, requests: Sequence[CertificateRequest], step: str, *, now: datetime) -> Claims:
+    """Claim a step for the requests that nobody works on. Their rows are locked, or new in `work`.
 
-    A request with an open attempt whose lease runs is left out: its worker lives. One whose lease ran out is taken over:
-    the old attempt is closed as lost and its request's losses are counted, before anything else is parsed or sent. Only
-    losses that it suffered alone tell against a request: in a batch another one may be to blame (PROTOCOLS 1).
-
-    `fresh`: the requests were made in this very transaction, so nobody can have tried before.
+    A request whose worker was lost too often ends here as `failed` (`worker_lost`).
     """
-    past = {} if fresh else _past(requests, step)
+    if not requests:
+        return Claims({}, {}, {})
+
+    # 1. Every attempt at this step so far, oldest first.
+    past: dict[int, list[Attempt]] = {}
+    for attempt in select(Attempt, request=[request.pk for request in requests], step=step):
+        past.setdefault(attempt.request_id, []).append(attempt)
     open_now = [attempt for attempts in past.values() for attempt in attempts if attempt.closed_at is None]
+
+    # 2. A request with an open attempt whose lease runs is left out: its worker lives.
     busy = {attempt.request_id for attempt in open_now if attempt.lease_until > now}
+
+    # 3. One whose lease ran out is taken over: the loss is counted before anything is parsed or sent.
     lost = [attempt for attempt in open_now if attempt.request_id not in busy]
-    if lost:
-        _close_lost(lost, now)
+    for attempt in lost:
+        work.update(attempt, {"closed_at": now, "outcome": "lost"}, was={"closed_at": None})
     lost_requests = {attempt.request_id for attempt in lost}
     for request in requests:
-        request.losses += request.pk in lost_requests
+        if request.pk in lost_requests:
+            work.update(request, {"losses": request.losses + 1})
+
+    # 4. Only losses that a request suffered alone tell against it: in a batch another may be to blame.
     free = [request for request in requests if request.pk not in busy]
-    to_blame = _to_blame([request for request in free if request.losses >= MAX_LOSSES])
+    to_blame = _to_blame([request for request in free if request.losses >= MAX_LOSSES], lost)
+    worn_out(work, [request for request in free if request.pk in to_blame], source=S(requests[0].state), now=now)
     claimed = [request for request in free if request.pk not in to_blame]
-    worn_out = tuple(request for request in free if request.pk in to_blame)
+
+    # 5. The others are ours until the lease ends.
+    until = now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
+    opened = [
+        Attempt(
+            request=request,
+            step=step,
+            number=past[request.pk][-1].number + 1 if request.pk in past else 1,
+            batch=len(claimed),
+            lease_until=until,
+            opened_at=now,
+        )
+        for request in claimed
+    ]
+    give_ids(opened)
+    work.insert(opened)
     earlier = {request.pk: [attempt.outcome for attempt in past[request.pk]] for request in claimed if request.pk in past}
     since = {pk: past[pk][0].opened_at for pk in earlier}
-    return Claims(mine=_insert(claimed, step, past, now), earlier=earlier, since=since, worn_out=worn_out)
+    return Claims({attempt.request_id: attempt for attempt in opened}, earlier, since)
 
 
-def _past(requests: Sequence[CertificateRequest], step: str) -> dict[int, list[Attempt]]:
-    """Every attempt at this step so far, oldest first, by request id."""
-    past: dict[int, list[Attempt]] = {}
-    condition = f"{among_ids('request_id')} AND step = %s ORDER BY number"
-    (rows,) = ask(select_query(Attempt, condition, [id_list([request.pk for request in requests]), step]))
-    for attempt in instances(Attempt, rows):
-        past.setdefault(attempt.request_id, []).append(attempt)
-    return past
-
-
-def _close_lost(lost: Sequence[Attempt], now: datetime) -> None:
-    update_rows(Attempt, {attempt.pk: {"closed_at": now, "outcome": "lost"} for attempt in lost})
-    CertificateRequest.objects.filter(pk__in=[attempt.request_id for attempt in lost]).update(losses=F("losses") + 1)
-    for attempt in lost:
-        attempt.outcome = "lost"
-
-
-def _to_blame(requests: Sequence[CertificateRequest]) -> set[int]:
+def _to_blame(requests: Sequence[CertificateRequest], lost_now: Sequence[Attempt]) -> set[int]:
     """Those whose worker was lost MAX_LOSSES times since they were last resumed, while it had nothing else in hand."""
     if not requests:
         return set()
     alone = Attempt.objects.filter(request__in=[request.pk for request in requests], outcome="lost", batch=1)
     counts = dict(alone.order_by().values_list("request").annotate(count=Count("pk")))
-    return {pk for pk, count in counts.items() if count >= MAX_LOSSES}
-
-
-def _insert(requests: Sequence[CertificateRequest], step: str, past: Mapping[int, list[Attempt]], now: datetime) -> dict[int, Attempt]:
-    until = now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
-    opened = [
-        new(
-            Attempt,
-            request_id=request.pk,
-            step=step,
-            number=past[request.pk][-1].number + 1 if request.pk in past else 1,
-            batch=len(requests),
-            lease_until=until,
-            opened_at=now,
-        )
-        for request in requests
-    ]
-    insert_models(opened)
-    return {attempt.request_id: attempt for attempt in opened}
+    for attempt in lost_now:  # not written yet
+        counts[attempt.request_id] = counts.get(attempt.request_id, 0) + (attempt.batch == 1)
+    return {request.pk for request in requests if counts.get(request.pk, 0) >= MAX_LOSSES}
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How things stand at the beginning of beat 3: the time, the requests whose claim held, those that are still in the state they
-    were in, and what else was asked. All of it is locked.
-    """
+class Claimed:
+    """What `record` finds under the locks: the time, the requests whose attempt is still ours, and those whose result counts."""
 
     now: datetime
-    claimed: frozenset[int]
-    ready: frozenset[int]
-    answers: tuple[Any, ...]
-
-    @property
-    def mine(self) -> frozenset[int]:
-        """The requests whose results count; those of the others come too late."""
-        return self.claimed & self.ready
+    attempts: frozenset[int]
+    mine: frozenset[int]
 
 
-def as_things_stand(
-    attempts: Collection[Attempt], state: S, *also: Query, requests: Iterable[CertificateRequest] = (), to_come: Mapping[str, int] = NONE
-) -> Standing:
-    """One message at the beginning of beat 3. Needs an open transaction; what the caller writes belongs to the same one.
+def lock_claimed(attempts: Collection[Attempt], state: S) -> Claimed:
+    """Lock the requests of these attempts, then the attempts; find out which results count. Needs an open transaction.
 
-    `requests`, and `to_come`, ids for new rows by table: what is known now need not be asked for at the end of `audit.log.together()`.
+    A result counts when the attempt is open and the request is in `state` and not held. The others come too late.
     """
-    lock = " FOR UPDATE" if on_postgresql() else ""
-    sql = f"SELECT request_id FROM certs_attempt WHERE {among_ids('id')} AND closed_at IS NULL ORDER BY id{lock}"  # noqa: S608 - constants
-    claims = (sql, [id_list(sorted(attempt.pk for attempt in attempts))])
-    subjects = [request.subject for request in requests]
-    numbers = [subjects_query(subjects), ids_query(*to_come.items())] if subjects else []  # ids are younger than the subjects' locks
-    ready, claimed, time, *answers = ask(
-        ready_query([attempt.request_id for attempt in attempts], state), claims, now_query(), *numbers, *also
-    )
-    if subjects:
-        last, ids, *answers = answers
-        gathering.foresee(dict(last), dict(zip(to_come, ids_of(ids, len(to_come)), strict=True)))
-    return Standing(time_of(time), frozenset(row[0] for row in claimed), frozenset(row[0] for row in ready), tuple(answers))
+    ids = {attempt.request_id for attempt in attempts}
+    ready = frozenset(select_keys(CertificateRequest, lock=Lock.UPDATE, id=ids, state=state, held_since=None))
+    open_now = select_keys(Attempt, lock=Lock.UPDATE, id={attempt.pk for attempt in attempts}, closed_at=None)
+    by_id = {attempt.pk: attempt.request_id for attempt in attempts}
+    ours = frozenset(by_id[pk] for pk in open_now)
+    return Claimed(database_now(), ours, ours & ready)
 
 
-def close_attempts(attempts: Iterable[Attempt], outcomes: Mapping[int, tuple[str, str]], standing: Standing) -> None:
-    """Close those whose claim held, with (outcome, detail) by request id."""
-    values = {}
+def close_attempts(work: UnitOfWork, attempts: Iterable[Attempt], outcomes: Mapping[int, tuple[str, str]], claimed: Claimed) -> None:
+    """Close those that are still ours, with (outcome, detail) by request id. What is left to clear up may be begun at once."""
     for attempt in attempts:
-        if attempt.request_id in standing.claimed:
+        if attempt.request_id in claimed.attempts:
             outcome, detail = outcomes[attempt.request_id]
-            values[attempt.pk] = {
-                "closed_at": standing.now,
-                "lease_until": standing.now,  # what is left to clear up may be begun at once
-                "outcome": outcome,
-                "detail": detail[:500],
-            }
-    update_later(Attempt, values)
+            closed = {"closed_at": claimed.now, "lease_until": claimed.now, "outcome": outcome, "detail": detail[:500]}
+            work.update(attempt, closed, was={"closed_at": None})
 
 
 class Lease:
@@ -184,11 +150,9 @@ class Lease:
         self._renewed = time.monotonic()
 
 
-def keep_unclaimed(results: Sequence[UnclaimedResult], *, actor: Actor, now: datetime) -> None:
+def keep_unclaimed(work: UnitOfWork, results: Sequence[UnclaimedResult], *, now: datetime) -> None:
     """Keep what losing attempts brought home, with an event each; the reaper decides what becomes of it."""
-    if not results:
-        return
-    UnclaimedResult.objects.bulk_create(results)
-    record_many(
-        [Event(EventType.RESULT_UNCLAIMED, r.request.subject, actor, now, {"kind": r.kind, "attempt": r.attempt.number}) for r in results]
+    work.insert(results)
+    work.record(
+        Event(EventType.RESULT_UNCLAIMED, r.request.subject, WORKER, now, {"kind": r.kind, "attempt": r.attempt.number}) for r in results
     )

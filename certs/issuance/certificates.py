@@ -1,9 +1,9 @@
-"""Writing verified certificates into the inventory, and the answer that a requester gets."""
+"""Writing verified certificates into the inventory."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -11,61 +11,58 @@ from typing import Any
 from django.conf import settings
 
 from audit.events import EventType
+from audit.unit_of_work import UnitOfWork
 from certs.ca.urls import shard_of
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason
 from certs.issuance.verify import Believed
-from certs.models import Certificate, CertificateBody, CertificateName, CertificateRequest, Chain, Issuer, Revocation, new_public_id
-from certs.models.rows import insert_models, new
+from certs.models import Certificate, CertificateBody, CertificateRequest, Chain, Issuer, Revocation, new_public_id
 from certs.requests.lineage import lock_renewed, note_succession, reasons_for_results
 from certs.requests.states import WORKER, Move, transition_many
 from certs.x509.certificate.serial import format_serial
-from db.sql import Query, among_texts, text_list
-from keys.lifecycle import blocked_among, shared_keys_query
+from db.rows import give_ids, select
+from keys.lifecycle import blocked_keys
 
 
 def record_certificates(
-    believed: Sequence[tuple[CertificateRequest, Believed]],
-    *,
-    issuer: Issuer,
-    now: datetime,
-    complete: bool,
-    read: Sequence[Sequence[Any]],
+    work: UnitOfWork, believed: Sequence[tuple[CertificateRequest, Believed]], *, issuer: Issuer, now: datetime
 ) -> list[Certificate]:
-    """csr_created -> issued, with the certificate's row, bytes and event in the same transaction; and on to completed with
-    `complete`, where nobody waits for the step between.
+    """Csr_created -> issued, with the certificate's row, bytes and event. The requests are locked and in csr_created.
 
     A certificate that came back for a key blocked meanwhile, or as the renewal of one revoked meanwhile, is recorded and its
-    revocation requested at once. The caller has locked the requests and found them at csr_created in this transaction;
-    `read` is what `record_queries` answered there.
+    revocation requested at once.
     """
     if not believed:
         return []
-    found, shared = read
-    chains, blocked = _chains({_sha256(b.chain_pem): b.chain_pem for _, b in believed}, found, issuer), blocked_among(shared)
     requests = [request for request, _ in believed]
+    # 1. The chain that came with them; nearly always it is on record.
+    chains = _chains({_sha256(b.chain_pem): b.chain_pem for _, b in believed}, issuer)
+    # 2. What must be revoked at once. The keys' rows are locked first, then the renewed certificates:
+    #    a revocation of either comes before this, and is seen, or after it.
+    blocked = blocked_keys(request.spki_sha256 for request in requests)
     renewed = lock_renewed(requests)
     fates: dict[int, RevocationReason] = reasons_for_results(requests, renewed)
-    fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request, _ in believed if request.spki_sha256 in blocked}
+    fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request in requests if request.spki_sha256 in blocked}
+    # 3. The rows. A renewal inherits what people wrote about the certificate before: its row is locked,
+    #    so a change of its description comes before this, or later and finds that it was renewed.
     certificates = [_row(request, b, issuer, chains[b.chain_pem], now, revoked=request.pk in fates) for request, b in believed]
     for certificate in certificates:
-        # The row of the renewed certificate is locked: a change of its description by a person
-        # comes before this and is inherited, or comes later and finds that it was renewed.
         if (before := renewed.get(certificate.request_id)) is not None:
             inherit_description(certificate, before)
-    bodies = [new(CertificateBody, certificate=c, der=b.der) for c, (_, b) in zip(certificates, believed, strict=True)]
-    revocations = [_revocation(c, fates[c.request_id], now) for c in certificates if c.request_id in fates]
-    names = [name for c in certificates for name in names_of(c)] if complete else []
-    insert_models(certificates, bodies, revocations)
-    insert_models(names, ids=False)
-    transition_many(
-        [_move(c, fates.get(c.request_id), complete=complete) for c in certificates],
-        source=S.CSR_CREATED,
-        actor=WORKER,
-        now=now,
-        seen=True,
+    give_ids(certificates)
+    work.insert(
+        certificates,
+        [CertificateBody(certificate=certificate, der=b.der) for certificate, (_, b) in zip(certificates, believed, strict=True)],
+        [
+            Revocation(certificate=certificate, reason=fates[certificate.request_id], requested_at=now, requested_by=WORKER.name)
+            for certificate in certificates
+            if certificate.request_id in fates
+        ],
     )
-    note_succession(certificates, now=now)
+    # 4. The requests go on, and the renewed certificates are told.
+    moves = [_move(certificate, fates.get(certificate.request_id)) for certificate in certificates]
+    transition_many(work, moves, source=S.CSR_CREATED, actor=WORKER, now=now)
+    note_succession(work, certificates, now=now)
     return certificates
 
 
@@ -83,8 +80,7 @@ def _alert_date(not_before: datetime, not_after: datetime, days: int) -> datetim
 
 def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, now: datetime, *, revoked: bool) -> Certificate:
     facts = believed.facts
-    return new(
-        Certificate,
+    return Certificate(
         cert_id=new_public_id("cert", now),
         request=request,
         issuer=issuer,
@@ -126,40 +122,9 @@ def inherit_description(certificate: Certificate, before: Certificate) -> None:
     certificate.renewal_off_reason = before.renewal_off_reason
 
 
-def _revocation(certificate: Certificate, reason: RevocationReason, now: datetime) -> Revocation:
-    return Revocation(certificate=certificate, reason=reason, requested_at=now, requested_by=WORKER.name)
-
-
-def names_of(certificate: Certificate) -> list[CertificateName]:
-    """The names people search by."""
-    request = certificate.request
-    dns = [
-        new(CertificateName, certificate=certificate, kind="dns", name=n, reversed_labels=".".join(reversed(n.split("."))))
-        for n in request.dns_names
-    ]
-    return dns + [new(CertificateName, certificate=certificate, kind="ip", name=n, reversed_labels="") for n in request.ip_addresses]
-
-
-def recorded_event(certificate: Certificate) -> tuple[EventType, dict[str, Any]]:
-    """That the certificate is in the inventory with all that people look for."""
-    alert_at = certificate.alert_at.isoformat() if certificate.alert_at else ""
-    data = {"cert_id": certificate.cert_id, "alert_at": alert_at, "owner": certificate.request.team.slug}
-    return EventType.CERTIFICATE_RECORDED, data
-
-
-def record_queries(believed: Sequence[tuple[CertificateRequest, Believed]]) -> tuple[Query, Query]:
-    """What `record_certificates` must know, for an `ask` after the requests are locked: chains, and blocked keys (locked too)."""
-    chains = {_sha256(b.chain_pem) for _, b in believed}
-    return _chains_query(chains), shared_keys_query(request.spki_sha256 for request, _ in believed)
-
-
-def _chains_query(wanted: Iterable[str]) -> Query:
-    return f"SELECT sha256, id FROM certs_chain WHERE {among_texts('sha256')}", [text_list(wanted)]  # noqa: S608 - constants
-
-
-def _chains(wanted: Mapping[str, str], rows: Iterable[tuple[str, int]], issuer: Issuer) -> dict[str, Chain]:
-    """The row of each chain, made when it is new. `wanted`: PEM by SHA-256."""
-    found = {wanted[sha256]: Chain(id=pk, sha256=sha256, issuer=issuer, pem=wanted[sha256]) for sha256, pk in rows}
+def _chains(wanted: Mapping[str, str], issuer: Issuer) -> dict[str, Chain]:
+    """The row of each chain by its PEM, made when it is new. `wanted`: PEM by SHA-256."""
+    found = {wanted[chain.sha256]: chain for chain in select(Chain, sha256=set(wanted))}
     for sha256, pem in wanted.items():
         if pem not in found:
             found[pem] = Chain.objects.get_or_create(sha256=sha256, defaults={"issuer": issuer, "pem": pem})[0]
@@ -171,7 +136,7 @@ def _sha256(pem: str) -> str:
     return hashlib.sha256(pem.encode()).hexdigest()
 
 
-def _move(certificate: Certificate, revoked_for: RevocationReason | None, *, complete: bool) -> Move:
+def _move(certificate: Certificate, revoked_for: RevocationReason | None) -> Move:
     data = {
         "cert_id": certificate.cert_id,
         "serial_number": format_serial(int(certificate.serial_number, 16)),
@@ -183,11 +148,5 @@ def _move(certificate: Certificate, revoked_for: RevocationReason | None, *, com
     events: list[tuple[EventType, dict[str, Any]]] = [(EventType.CERTIFICATE_ISSUED, data)]
     if revoked_for is not None:
         events.append((EventType.CERTIFICATE_REVOCATION_REQUESTED, {"cert_id": certificate.cert_id, "reason": str(revoked_for)}))
-    if complete:
-        events.append(recorded_event(certificate))
-    return Move(
-        certificate.request,
-        (S.ISSUED, S.COMPLETED) if complete else (S.ISSUED,),
-        tuple(events),
-        {"policy_version": certificate.policy_version, "error": "", "suggestion": "", "resume_id": None},
-    )
+    fields = {"policy_version": certificate.policy_version, "error": "", "suggestion": "", "resume_id": None}
+    return Move(certificate.request, (S.ISSUED,), tuple(events), fields)

@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit.events import EventType, recordable
 from audit.log import Event, record_many
+from audit.unit_of_work import UnitOfWork
 from certs.ca.base import CAUnreachable, Issued, Order, Pending
 from certs.ca.order import order_for
 from certs.enums import RequestState as S
@@ -347,12 +348,12 @@ def _go_on_with_found(attempt: Attempt, found: Issued, order: Order) -> bool:
         believe(found, order, request.issuer, now=database_now())
     except SignerMismatch as exc:
         return _mark_cleared(attempt, "cleared", f"the CA still answers with another certificate: {'; '.join(exc.reasons)}")
-    with transaction.atomic():
+    with UnitOfWork() as work:
         locked = CertificateRequest.objects.select_for_update().get(pk=request.pk)
         # Not "cleared": should the request end otherwise after all, the certificate is still to be revoked.
         done = _mark_cleared(attempt, "found", "its certificate was found at the CA; the request goes on")
         if done and locked.state == S.FAILED:
-            release([locked], actor=WORKER)
+            release(work, [locked], actor=WORKER)
     return done
 
 

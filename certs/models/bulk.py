@@ -8,7 +8,6 @@ from django.conf import settings
 from django.db import models
 
 from certs.models.people.permission import team_seen_by
-from db.primary_key import IdIsKey
 
 
 class BulkOrderQuerySet(models.QuerySet["BulkOrder"]):
@@ -77,7 +76,7 @@ class BulkOrder(models.Model):
         return f"bulk:{self.public_id}"
 
 
-class BulkItem(IdIsKey, models.Model):
+class BulkItem(models.Model):
     """One line: what it asks for, what the policy says to it, and (from the request's side) the request made of it."""
 
     class Outcome(models.TextChoices):

@@ -8,7 +8,6 @@ from django.conf import settings
 from django.db import models
 
 from certs.models.people.permission import team_seen_by
-from db.primary_key import IdIsKey
 from keys.spec import KeyFacts
 
 
@@ -31,7 +30,7 @@ class CertificateQuerySet(models.QuerySet["Certificate"]):
         return self.filter(team_seen_by(user))
 
 
-class Certificate(IdIsKey, models.Model):
+class Certificate(models.Model):
     """A certificate that was verified before it was believed. Renewal makes a new row; this one is never overwritten."""
 
     class Status(models.TextChoices):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from django.db import models
 
-from db.primary_key import IdIsKey
-
 
 class Issuer(models.Model):
     """A CA as the portal knows it. `alias` picks the client in settings.CA_CLIENTS; an own CA also has its certificate and key here."""
@@ -42,7 +40,7 @@ class Issuer(models.Model):
         return self.name
 
 
-class IssuanceIntent(IdIsKey, models.Model):
+class IssuanceIntent(models.Model):
     """What an own CA is about to sign, written before it signs: only these TBS bytes ever are (PROTOCOLS 3)."""
 
     class State(models.TextChoices):

@@ -13,7 +13,6 @@ from django.db import models
 from certs.enums import RequestState
 from certs.models.people.permission import team_seen_by
 from certs.validity import Validity
-from db.primary_key import IdIsKey
 from keys.spec import KeyFacts
 
 
@@ -33,7 +32,7 @@ class RequestQuerySet(models.QuerySet["CertificateRequest"]):
         return self.filter(team_seen_by(user))
 
 
-class CertificateRequest(IdIsKey, models.Model):
+class CertificateRequest(models.Model):
     """One wish for one certificate. What was asked for never changes; an edit is a new request. Kept narrow: bytes live elsewhere."""
 
     public_id = models.CharField(max_length=40, help_text="The audit reference.")
@@ -176,7 +175,7 @@ class Approval(models.Model):
     decided_at = models.DateTimeField()
 
 
-class Attempt(IdIsKey, models.Model):
+class Attempt(models.Model):
     """Intent of one external act, with a lease. At most one is open for a (request, step)."""
 
     request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="attempts", db_index=False)

@@ -16,13 +16,13 @@ from django.db import transaction
 from certs.enums import RevocationReason
 from certs.inventory.filters import CertificateFilter
 from certs.models import Certificate, DigestEntry, Webhook
-from certs.models.rows import insert_models, new
 from certs.notifications.audience import Audience, owner_and_team, owner_of, to_addresses
 from certs.notifications.delivery.deliveries import queue_deliveries
 from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, days_left, name_of, short_day, so_many
 from db.clock import database_now
+from db.rows import insert
 
 # UTC: after the renewals of the night, before people start to work.
 DAILY_AT = timedelta(hours=6)
@@ -81,8 +81,8 @@ def note_for_digest(topic: Topic, certificates: Sequence[Certificate], *, now: d
     """
     if not certificates:
         return
-    entries = [new(DigestEntry, topic=topic, certificate=one, at=now) for one in certificates]
-    insert_models(entries, ids=False)
+    entries = [DigestEntry(topic=topic, certificate=one, at=now) for one in certificates]
+    insert(entries)
 
 
 def announce() -> int:

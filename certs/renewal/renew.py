@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
 from audit.events import EventType
-from audit.log import Actor, Event, record, record_many
+from audit.log import Actor, record
+from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority
 from certs.enums import RequestState as S
 from certs.errors import Conflict, PolicyRefused
-from certs.models import Certificate, CertificateRequest, RequestCSR, new_public_id
-from certs.models.rows import insert_models, new
+from certs.models import Certificate, CertificateRequest
 from certs.pipeline import start_on_commit
 from certs.renewal.due import DEAD
 from certs.renewal.plan import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals, plan_with_csr
@@ -24,8 +23,9 @@ from certs.requests.lineage import SCHEDULE_DOOR, newest_of, stops_lineage
 from certs.requests.plan import gate
 from certs.requests.representation import answer
 from certs.requests.states import Move, transition_many
-from certs.requests.submit import MOST_IN_A_CHAIN, Requester, validity_data
+from certs.requests.submit import MOST_IN_A_CHAIN, RenewalOf, Requester, Wanted, insert_requests
 from db.clock import database_now
+from db.rows import Lock, select, select_keys
 from keys.lifecycle import blocked_keys
 from keys.spec import spki_sha256
 
@@ -164,41 +164,47 @@ def living_renewals(certificate_ids: Sequence[int]) -> dict[int, CertificateRequ
     return {row.renewed_from_id: row for row in rows.select_related("team", "issuer") if row.renewed_from_id is not None}
 
 
-@transaction.atomic
 def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = None, door: str, begin: bool = True) -> list[Renewal]:
     """One request for each plan whose certificate may still be renewed, in one transaction; then chains for them.
 
-    The certificates are locked in id order, so two callers agree: the second finds the first one's requests and answers
-    those. A certificate revoked or a key blocked since the plan was made is left out; for a single plan Conflict is raised.
+    Of two callers the second finds the first one's requests and returns those. A certificate
+    revoked or a key blocked since the plan was made is left out; for a single plan Conflict is raised.
     """
-    now = database_now()
-    blocked = blocked_keys({plan.certificate.spki_sha256 for plan in plans if not plan.new_key})
-    ids = sorted(plan.certificate.pk for plan in plans)
-    # 1. Lock: certificates in id order, so that two callers agree, then the renewals that failed.
-    list(Certificate.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
-    failed = _lock_failed(ids)
-    # 2. Only then read. A revocation or a resume that was committed while this transaction waited
-    #    is seen now; read together with the lock, a joined row would be the one before the wait.
-    locked = {c.pk: c for c in Certificate.objects.select_related("revocation").filter(pk__in=ids)}
-    existing = living_renewals(ids)
-    fresh = []
-    for plan in plans:
-        certificate = locked[plan.certificate.pk]
-        usable = plan.new_key or plan.certificate.spki_sha256 not in blocked
-        if certificate.pk not in existing and plan.may_begin and usable and not stops_lineage(certificate):
-            fresh.append(plan)
-        elif len(plans) == 1 and certificate.pk not in existing:
-            raise _stopped(certificate) if stops_lineage(certificate) else Conflict("Its key was blocked just now.", field="cert_id")
-    renewed = {plan.certificate.pk for plan in fresh}
-    _cancel_failed([request for request in failed if request.renewed_from_id in renewed], actor=actor, now=now)
-    requests = _insert(fresh, actor=actor, user=user, door=door, now=now)
-    if begin:
-        for first in range(0, len(requests), MOST_IN_A_CHAIN):
-            ids = [request.pk for request in requests[first : first + MOST_IN_A_CHAIN]]
-            start_on_commit(ids, bulk=door == SCHEDULE_DOOR)
+    with UnitOfWork() as work:
+        now = database_now()
+        blocked = blocked_keys({plan.certificate.spki_sha256 for plan in plans if not plan.new_key})
+        ids = sorted(plan.certificate.pk for plan in plans)
+        # 1. Lock: certificates in id order, so that two callers agree, then the renewals that failed:
+        #    nobody can resume them before this transaction ends.
+        select_keys(Certificate, lock=Lock.UPDATE, id=ids)
+        failed = select(CertificateRequest, lock=Lock.UPDATE, renewed_from=ids, state=S.FAILED)
+        # 2. Only then read. A revocation or a resume that was committed while this transaction waited
+        #    is seen now; read together with the lock, a joined row would be the one before the wait.
+        locked = {c.pk: c for c in Certificate.objects.select_related("revocation").filter(pk__in=ids)}
+        existing = living_renewals(ids)
+        # 3. Which of the plans may still begin.
+        fresh = []
+        for plan in plans:
+            certificate = locked[plan.certificate.pk]
+            usable = plan.new_key or plan.certificate.spki_sha256 not in blocked
+            if certificate.pk not in existing and plan.may_begin and usable and not stops_lineage(certificate):
+                fresh.append(plan)
+            elif len(plans) == 1 and certificate.pk not in existing:
+                raise _stopped(certificate) if stops_lineage(certificate) else Conflict("Its key was blocked just now.", field="cert_id")
+        # 4. A renewal that failed makes room for the new one: resumed later, there would be two.
+        renewed = {plan.certificate.pk for plan in fresh}
+        event = (EventType.REQUEST_CANCELLED, {"state": "failed", "because_of": "a new renewal"})
+        moves = [Move(request, (S.CANCELLED,), (event,), {"resume_id": None}) for request in failed if request.renewed_from_id in renewed]
+        transition_many(work, moves, source=S.FAILED, actor=actor, now=now)
+        # 5. The requests, as every other request is made, and their chains.
+        requests = insert_requests(work, [_wanted(plan, actor=actor, user=user, door=door) for plan in fresh], now=now) if fresh else []
+        if begin:
+            for first in range(0, len(requests), MOST_IN_A_CHAIN):
+                part = [request.pk for request in requests[first : first + MOST_IN_A_CHAIN]]
+                start_on_commit(part, bulk=door == SCHEDULE_DOOR)
     made = {plan.certificate.pk: Renewal(request, plan) for plan, request in zip(fresh, requests, strict=True)}
-    answers = [made.get(plan.certificate.pk) or _found(plan, existing) for plan in plans]
-    return [renewal for renewal in answers if renewal is not None]
+    results = [made.get(plan.certificate.pk) or _found(plan, existing) for plan in plans]
+    return [renewal for renewal in results if renewal is not None]
 
 
 def _found(plan: RenewalPlan, existing: dict[int, CertificateRequest]) -> Renewal | None:
@@ -206,73 +212,16 @@ def _found(plan: RenewalPlan, existing: dict[int, CertificateRequest]) -> Renewa
     return Renewal(request, plan, already=True) if request is not None else None
 
 
-def _lock_failed(certificate_ids: Sequence[int]) -> list[CertificateRequest]:
-    """Renewals of these certificates that failed. Nobody can resume them before this transaction ends."""
-    rows = CertificateRequest.objects.select_for_update().filter(renewed_from__in=certificate_ids, state=S.FAILED)
-    return list(rows.order_by("pk"))
-
-
-def _cancel_failed(failed: Sequence[CertificateRequest], *, actor: Actor, now: datetime) -> None:
-    """A renewal that failed makes room for a new one: it can no longer be resumed, or there could be two."""
-    moves = [
-        Move(
-            request,
-            (S.CANCELLED,),
-            ((EventType.REQUEST_CANCELLED, {"state": "failed", "because_of": "a new renewal"}),),
-            {"resume_id": None},
-        )
-        for request in failed
-    ]
-    transition_many(moves, source=S.FAILED, actor=actor, now=now)
-
-
-def _insert(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any, door: str, now: datetime) -> list[CertificateRequest]:
-    requests = [_row(plan, user, door, now) for plan in plans]
-    csrs = [
-        new(
-            RequestCSR,
-            request=request,
-            der=plan.spec.csr_der or b"",
-            spki_der=plan.spec.spki_der,
-            spki_sha256=request.spki_sha256,
-            created_at=now,
-        )
-        for request, plan in zip(requests, plans, strict=True)
-        if plan.spec.spki_der is not None
-    ]
-    insert_models(requests, csrs)
-    record_many(
-        [Event(EventType.REQUEST_SUBMITTED, r.subject, actor, now, _submitted(r, plan)) for r, plan in zip(requests, plans, strict=True)]
-    )
-    return requests
-
-
-def _row(plan: RenewalPlan, user: Any, door: str, now: datetime) -> CertificateRequest:
-    certificate, spec = plan.certificate, plan.spec
-    return new(
-        CertificateRequest,
-        public_id=new_public_id("req", now),
-        state=S.SUBMITTED,
-        team=certificate.team,
-        requester=user or certificate.requester,
-        door=door,
-        issuer=plan.issuer,
-        profile=spec.profile,
-        common_name=spec.common_name,
-        dns_names=list(spec.dns_names),
-        ip_addresses=list(spec.ip_addresses),
-        key_type=spec.key,
+def _wanted(plan: RenewalPlan, *, actor: Actor, user: Any, door: str) -> Wanted:
+    certificate = plan.certificate
+    requester = Requester(actor, certificate.team, door, user=user or certificate.requester)
+    renewal = RenewalOf(
+        certificate,
         key_backend="" if plan.brought else _backend(certificate, new_key=plan.new_key),
         key=None if plan.brought or plan.new_key else certificate.key,
-        key_reused=not plan.new_key,
-        validity_days=spec.validity_days,
-        csr_brought=plan.brought,
-        spki_sha256=_spki(plan),
-        digest=plan.digest,
-        renewed_from=certificate,
-        created_at=now,
-        state_changed_at=now,
+        keeps_key=not plan.new_key,
     )
+    return Wanted(plan.spec, requester, plan.issuer, plan.digest, renewal=renewal)
 
 
 def _spki(plan: RenewalPlan) -> str:
@@ -286,22 +235,6 @@ def _backend(certificate: Certificate, *, new_key: bool) -> str:
     """Where the key is; a new one is made there too, unless that backend is configured no more."""
     backend = certificate.key.backend if certificate.key is not None else settings.PKI_LEAF_KEY_BACKEND
     return settings.PKI_LEAF_KEY_BACKEND if new_key and backend not in settings.KEY_BACKENDS else str(backend)
-
-
-def _submitted(request: CertificateRequest, plan: RenewalPlan) -> dict[str, Any]:
-    return {
-        "door": request.door,
-        "team": request.team.slug,
-        "issuer": request.issuer.name,
-        "profile": request.profile,
-        "names": len(request.names),
-        "key": request.key_type,
-        "key_reused": request.key_reused,
-        **validity_data(request),
-        "csr_brought": request.csr_brought,
-        "digest": request.digest,
-        "renews": plan.certificate.cert_id,
-    }
 
 
 def renewal_answer(renewal: Renewal) -> dict[str, Any]:

@@ -11,22 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import QuerySet
 
 from audit.events import EventType
-from audit.log import Event, record_many
+from audit.log import Event
+from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason
 from certs.models import Certificate, CertificateRequest, PlannedRevocation
-from certs.models.rows import locked
 from certs.notifications.digests import TOPICS, note_for_digest
 from certs.notifications.topics import Topic
-from certs.requests.states import WORKER, Move, transition_many
+from certs.requests.states import CANCELLABLE, WORKER, Move, transition_many
 from db.clock import database_now
-from db.sql import Query, among_texts, text_list
+from db.rows import Lock, by_key, select
+from db.sql import among_texts, fetch, text_list
 
-CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED)
 LONGEST_LINEAGE = 200  # certificates followed when a history is shown
 CHUNK = 200
 SCHEDULE_DOOR = "schedule"  # of requests that no person made
@@ -74,7 +73,7 @@ def lock_renewed(requests: Iterable[CertificateRequest]) -> dict[int, Certificat
     renewed = {request.pk: request.renewed_from_id for request in requests if request.renewed_from_id is not None}
     if not renewed:
         return {}
-    rows = {row.pk: row for row in locked(Certificate, sorted(set(renewed.values())), share=True)}
+    rows = by_key(select(Certificate, lock=Lock.SHARE, id=set(renewed.values())))
     return {pk: rows[certificate] for pk, certificate in renewed.items()}
 
 
@@ -115,13 +114,16 @@ def reasons_for_results(requests: Sequence[CertificateRequest], renewed: Mapping
     }
 
 
-def claimed_keys_query(spkis: Iterable[str]) -> Query:
-    """For `ask`: keys whose own team said that they are compromised; refused to it from then on, whatever the officers decide."""
+def keys_reported_by_owner(spkis: Iterable[str]) -> set[str]:
+    """Return those keys whose own team said that they are compromised.
+
+    They are refused to that team from then on, whatever the officers decide about a block.
+    """
     sql = (
         "SELECT DISTINCT c.spki_sha256 FROM certs_revocation r JOIN certs_certificate c ON c.id = r.certificate_id "  # noqa: S608 - constants
         f"WHERE {among_texts('c.spki_sha256')} AND r.reason = %s AND r.released_at IS NULL"
     )
-    return sql, [text_list(spkis), RevocationReason.KEY_COMPROMISE.value]
+    return {row[0] for row in fetch(sql, [text_list(spkis), RevocationReason.KEY_COMPROMISE.value])}
 
 
 def keys_followed(requests: Sequence[CertificateRequest]) -> dict[int, UUID]:
@@ -133,7 +135,7 @@ def keys_followed(requests: Sequence[CertificateRequest]) -> dict[int, UUID]:
     return {pk: keys[certificate] for pk, certificate in renewed.items() if certificate in keys}
 
 
-def note_succession(certificates: Sequence[Certificate], *, now: datetime) -> None:
+def note_succession(work: UnitOfWork, certificates: Sequence[Certificate], *, now: datetime) -> None:
     """Write into the history of each renewed certificate what follows it, and note the new ones for the digests of their
     owners. Needs the transaction that recorded the new ones.
     """
@@ -143,11 +145,9 @@ def note_succession(certificates: Sequence[Certificate], *, now: datetime) -> No
     if not following:
         return
     before = Certificate.objects.filter(pk__in=following).order_by("pk").values_list("pk", "cert_id")
-    record_many(
-        [
-            Event(EventType.CERTIFICATE_RENEWED, f"certificate:{cert_id}", WORKER, now, {"renewed_by": following[pk].cert_id})
-            for pk, cert_id in before
-        ]
+    work.record(
+        Event(EventType.CERTIFICATE_RENEWED, f"certificate:{cert_id}", WORKER, now, {"renewed_by": following[pk].cert_id})
+        for pk, cert_id in before
     )
 
 
@@ -181,18 +181,18 @@ def cancel_stopped_renewals(certificate: Certificate | None = None) -> int:
     return sum(_cancel(pk) for pk in open_ones.order_by("pk").values_list("pk", flat=True)[:CHUNK])
 
 
-@transaction.atomic
 def _cancel(pk: int) -> bool:
-    now = database_now()
-    request = CertificateRequest.objects.select_for_update(of=("self",)).select_related("renewed_from").get(pk=pk)
-    state = S(request.state)
-    if state not in CANCELLABLE or request.renewed_from is None:
-        return False
-    why = f"{request.renewed_from.cert_id} was revoked, so nothing follows it."
-    move = Move(
-        request,
-        (S.CANCELLED,),
-        ((EventType.REQUEST_CANCELLED, {"state": str(state), "because_of": request.renewed_from.cert_id}),),
-        {"held_since": None, "error": why, "suggestion": "Ask for a new certificate if one is needed."},
-    )
-    return bool(transition_many([move], source=state, actor=WORKER, now=now))
+    with UnitOfWork() as work:
+        now = database_now()
+        request = CertificateRequest.objects.select_for_update(of=("self",)).select_related("renewed_from").get(pk=pk)
+        state = S(request.state)
+        if state not in CANCELLABLE or request.renewed_from is None:
+            return False
+        why = f"{request.renewed_from.cert_id} was revoked, so nothing follows it."
+        move = Move(
+            request,
+            (S.CANCELLED,),
+            ((EventType.REQUEST_CANCELLED, {"state": str(state), "because_of": request.renewed_from.cert_id}),),
+            {"held_since": None, "error": why, "suggestion": "Ask for a new certificate if one is needed."},
+        )
+        return bool(transition_many(work, [move], source=state, actor=WORKER, now=now))

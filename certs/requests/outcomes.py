@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from audit.events import EventType
+from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
 from certs.models import CertificateRequest
 from certs.requests.states import WORKER, Move, transition_many
@@ -19,7 +20,7 @@ def new_resume_id() -> str:
     return f"resume-{secrets.token_hex(8)}"
 
 
-def fail_many(failures: Iterable[tuple[CertificateRequest, str, str]], *, source: S, now: datetime) -> None:
+def fail_many(work: UnitOfWork, failures: Iterable[tuple[CertificateRequest, str, str]], *, source: S, now: datetime) -> None:
     """End requests as `failed` with (request, class, message), keeping where they stopped and a resume id."""
     moves = [
         Move(
@@ -30,10 +31,10 @@ def fail_many(failures: Iterable[tuple[CertificateRequest, str, str]], *, source
         )
         for request, problem, message in failures
     ]
-    transition_many(moves, source=source, actor=WORKER, now=now)
+    transition_many(work, moves, source=source, actor=WORKER, now=now)
 
 
-def reject_many(rejections: Iterable[tuple[CertificateRequest, str, str, str]], *, source: S, now: datetime) -> None:
+def reject_many(work: UnitOfWork, rejections: Iterable[tuple[CertificateRequest, str, str, str]], *, source: S, now: datetime) -> None:
     """End requests as `rejected` with (request, problem class, message, suggestion)."""
     moves = [
         Move(
@@ -44,12 +45,13 @@ def reject_many(rejections: Iterable[tuple[CertificateRequest, str, str, str]], 
         )
         for request, problem, message, suggestion in rejections
     ]
-    transition_many(moves, source=source, actor=WORKER, now=now)
+    transition_many(work, moves, source=source, actor=WORKER, now=now)
 
 
-def worn_out(requests: Iterable[CertificateRequest], *, source: S, now: datetime) -> None:
+def worn_out(work: UnitOfWork, requests: Iterable[CertificateRequest], *, source: S, now: datetime) -> None:
     """Requests whose workers were lost too often: end them, so that one bad item cannot take worker after worker."""
     fail_many(
+        work,
         [
             (request, "worker_lost", f"The worker was lost {request.losses} times at this step; resume it once the cause is known.")
             for request in requests

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from audit.events import EventType
-from audit.log import Actor, Event, record_many
+from audit.log import Actor, Event
+from audit.unit_of_work import UnitOfWork
 from certs.access.membership import members_among
 from certs.access.permissions import Authority
 from certs.ca.lifetime import Ending, ending_of
 from certs.enums import RequestState
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.language.secret_scan import find_secret
-from certs.models import CertificateRequest, Issuer, RequestCSR, Team, new_public_id
-from certs.models.rows import insert_models, instances, new, select_query
+from certs.models import Certificate, CertificateRequest, Issuer, RequestCSR, Team, new_public_id
 from certs.pipeline import start_on_commit
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.facts.advice import advice_on, schedule_notes
-from certs.requests.facts.policy_facts import Asked, evaluate_many, facts_queries
+from certs.requests.facts.policy_facts import Asked, evaluate_many
 from certs.spec import CertificateSpec
 from certs.x509.certificate.profiles import PROFILE_NAMES
-from db.backend import on_postgresql
-from db.clock import database_now, now_query, time_of
+from db.clock import database_now
 from db.json_text import json_encoder
-from db.sql import Query, among_ids, ask, id_list, ids_of, ids_query
+from db.rows import Lock, by_key, give_ids, select
+from keys.models import Key
 from keys.spec import spki_sha256
 from policy.engine import Decision
+from policy.models import Profile
 
 MOST_IN_A_CHAIN = 100
 _canonical = json_encoder(sort_keys=True)
@@ -62,17 +63,20 @@ class Requester:
 
     def check(self) -> None:
         """Raise NotPermitted unless the user's account is active and belongs to the team now."""
-        self.check_among(() if self.member is None else members_among([self.member]))
+        check_members([self])
 
-    def check_among(self, members: Collection[tuple[int, int]]) -> None:
-        """The same, for a caller that has asked `members_query` for several requesters at once."""
-        if self.member is None or self.member in members:
-            return
-        raise NotPermitted(
-            f"{self.user} is not a member of team {self.team.slug}.",
-            field="team",
-            next_step="Ask a member of that team to request it, or an administrator to add you.",
-        )
+
+def check_members(requesters: Sequence[Requester]) -> None:
+    """Raise NotPermitted unless each user's account is active and belongs to its team now: one query for all of them."""
+    asked = {one.member for one in requesters if one.member is not None}
+    members = members_among(asked)
+    for one in requesters:
+        if one.member is not None and one.member not in members:
+            raise NotPermitted(
+                f"{one.user} is not a member of team {one.team.slug}.",
+                field="team",
+                next_step="Ask a member of that team to request it, or an administrator to add you.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +114,29 @@ def submit(spec: CertificateSpec, *, requester: Requester, issuer: str | None = 
 
 
 def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[CertificateRequest]:
-    """Ask for certificates: one row and one `request:submitted` each, in one transaction, then the chain is started.
+    """Ask for certificates: one request each, then the chain of steps is started.
 
-    With an idempotency key the same call again answers the first requests; a different content under the same key is
-    refused. Raises NotPermitted, InputRefused.
+    With an idempotency key the same call again returns the first requests; another content under
+    the same key is refused. Effects, in one transaction: the rows of the requests and of their
+    external CSRs, and `request:submitted` each. Raises NotPermitted, InputRefused.
     """
+    # 1. Refuse what may not be asked for, before anything is written.
     check_idempotency_key(requester)
     wanted = admit(specs, requester=requester, issuer=issuer)
     try:
-        with transaction.atomic():
-            requests, _, _ = insert_requests(wanted)
-            _start([request.pk for request in requests])
-            return requests
-    except IntegrityError as exc:
+        with UnitOfWork() as work:
+            # 2. The rows and their events.
+            requests = insert_requests(work, wanted, now=database_now())
+            # 3. The chain begins when they are committed. More than a chain should carry goes in
+            #    several, on the bulk queue, so that they do not delay interactive requests.
+            ids = [request.pk for request in requests]
+            for first in range(0, len(ids), MOST_IN_A_CHAIN):
+                start_on_commit(ids[first : first + MOST_IN_A_CHAIN], bulk=len(ids) > MOST_IN_A_CHAIN)
+    except IntegrityError as exc:  # at the end of the unit: another call has used this idempotency key
         if not requester.idempotency_key:
             raise
         return replayed(wanted, conflict=exc)
+    return requests
 
 
 def check_idempotency_key(requester: Requester) -> None:
@@ -141,12 +152,6 @@ def check_idempotency_key(requester: Requester) -> None:
         )
 
 
-def _start(ids: Sequence[int]) -> None:
-    """More than a chain should carry goes in several, in the lane where nobody's single request waits behind them."""
-    for first in range(0, len(ids), MOST_IN_A_CHAIN):
-        start_on_commit(ids[first : first + MOST_IN_A_CHAIN], bulk=len(ids) > MOST_IN_A_CHAIN)
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A specification that its requester may submit, with what its row needs besides."""
@@ -157,6 +162,17 @@ class Wanted:
     digest: str
     idempotency_key: str = ""
     bulk_item_id: int | None = None
+    renewal: RenewalOf | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalOf:
+    """What the row of a renewal has besides: the certificate that it renews, and the key that it keeps or makes."""
+
+    certificate: Certificate
+    key_backend: str  # where its key is or will be; empty for an external CSR
+    key: Key | None  # the key of the portal that is used again
+    keeps_key: bool  # the old public key is used again, the portal's or that of an external CSR
 
 
 def admit(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[Wanted]:
@@ -167,18 +183,10 @@ def admit(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str
 def admit_all(
     asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], *, issuer: str | None = None
 ) -> list[Wanted]:
-    """The same for the wishes of several requesters at once."""
-    for requester in {id(requester): requester for _, requester in asked}.values():
-        requester.check()
-    issuers, profiles = ask(_issuer_query(issuer or settings.PKI_DEFAULT_CA), _PROFILES)
-    return admitted(asked, idempotency_keys, active_among(issuers, issuer or settings.PKI_DEFAULT_CA), profiles)
-
-
-def admitted(
-    asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], target: Issuer, profiles: Sequence[Sequence[str]]
-) -> list[Wanted]:
-    """`profiles`: rows that begin with the name of each that exists. Raises InputRefused."""
-    _check_profiles({spec.profile for spec, _ in asked}, profiles)
+    """The same for the specifications of several requesters at once."""
+    check_members([requester for _, requester in asked])
+    target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
+    check_profiles({spec.profile for spec, _ in asked})
     for spec, requester in asked:
         requester.authority.check_profiles((spec.profile,))
     return [
@@ -191,46 +199,36 @@ def _who(requester: Requester) -> str:
     return str(requester.user or requester.actor.name)
 
 
-def insert_requests(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], datetime, list[list[Any]]]:
-    """Rows, brought CSRs and events; answers the time too, and what `facts_queries` say for judging them. The CAs' rows stay as
-    they are until the open transaction ends, which is needed. Raises IntegrityError for an idempotency key used before.
+def insert_requests(work: UnitOfWork, wanted: Sequence[Wanted], *, now: datetime) -> list[CertificateRequest]:
+    """Add to `work` the rows of requests and of their external CSRs, and `request:submitted` each.
+
+    The CAs' rows stay as they are until the transaction ends. IntegrityError is raised at its end
+    for an idempotency key, a line of a bulk order or a certificate to be renewed that another
+    transaction has used.
     """
-    shared = issuers_shared(among_ids("id"), [id_list(sorted({one.issuer.pk for one in wanted}))])
-    facts = facts_queries([(one.spec, one.requester.team) for one in wanted])
-    time, ids, rows, *read = ask(now_query(), ids_query((CertificateRequest._meta.db_table, len(wanted))), shared, *facts)
-    now, issuers = time_of(time), {issuer.pk: issuer for issuer in instances(Issuer, rows)}
-    return make_rows(wanted, ids_of(ids)[0], issuers, now=now), now, read
-
-
-def issuers_shared(condition: str, parameters: Sequence[Any]) -> Query:
-    """For `ask`: issuers that meet a condition in SQL; they stay as they are until the open transaction ends."""
-    lock = " FOR SHARE" if on_postgresql() else ""
-    return select_query(Issuer, f"{condition} ORDER BY id{lock}", parameters)
-
-
-def make_rows(wanted: Sequence[Wanted], ids: Sequence[int], issuers: Mapping[int, Issuer], *, now: datetime) -> list[CertificateRequest]:
-    """The requests' rows with their brought CSRs and events. `issuers`: by id, as they are now."""
-    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, pk in zip(wanted, ids, strict=True)]
+    # 1. Of each CA the row as it is now: it must not be retired between here and the commit.
+    issuers = by_key(select(Issuer, lock=Lock.SHARE, id={one.issuer.pk for one in wanted}))
+    # 2. Requests; their CSRs, attempts and orders refer to them within this unit.
+    requests = [_row(one, issuers[one.issuer.pk], now) for one in wanted]
+    give_ids(requests)
+    # 3. External CSRs. One with a challenge password keeps no bytes, only its public key.
     csrs = [
-        new(RequestCSR, request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
+        RequestCSR(request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
         for r, one in zip(requests, wanted, strict=True)
         if one.spec.spki_der
     ]
-    insert_models(requests, csrs)
-    record_many(
-        [
-            Event(EventType.REQUEST_SUBMITTED, r.subject, one.requester.actor, now, _submitted_data(r))
-            for r, one in zip(requests, wanted, strict=True)
-        ]
+    work.insert(requests, csrs)
+    work.record(
+        Event(EventType.REQUEST_SUBMITTED, r.subject, one.requester.actor, now, _submitted_data(r, one))
+        for r, one in zip(requests, wanted, strict=True)
     )
     return requests
 
 
-def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateRequest:
-    spec, requester = wanted.spec, wanted.requester
-    return new(
-        CertificateRequest,
-        id=pk,
+def _row(wanted: Wanted, issuer: Issuer, now: datetime) -> CertificateRequest:
+    spec, requester, renewal = wanted.spec, wanted.requester, wanted.renewal
+    key_backend, spki = ("", spki_sha256(spec.spki_der)) if spec.spki_der else (settings.PKI_LEAF_KEY_BACKEND, "")
+    row = CertificateRequest(
         public_id=new_public_id("req", now),
         state=RequestState.SUBMITTED,
         team=requester.team,
@@ -242,11 +240,11 @@ def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateR
         dns_names=list(spec.dns_names),
         ip_addresses=list(spec.ip_addresses),
         key_type=spec.key,
-        key_backend="" if spec.spki_der else settings.PKI_LEAF_KEY_BACKEND,
+        key_backend=key_backend,
         validity_days=spec.validity_days,
         not_after=spec.not_after,
         csr_brought=spec.spki_der is not None,
-        spki_sha256=spki_sha256(spec.spki_der) if spec.spki_der else "",
+        spki_sha256=spki,
         digest=wanted.digest,
         idempotency_scope=requester.idempotency_scope,
         idempotency_key=wanted.idempotency_key,
@@ -254,9 +252,16 @@ def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateR
         created_at=now,
         state_changed_at=now,
     )
+    if renewal is not None:
+        row.renewed_from, row.key_backend, row.key = renewal.certificate, renewal.key_backend, renewal.key
+        row.key_reused = renewal.keeps_key
+        if renewal.keeps_key and not spki:
+            row.spki_sha256 = renewal.certificate.spki_sha256
+    return row
 
 
-def _submitted_data(request: CertificateRequest) -> dict[str, Any]:
+def _submitted_data(request: CertificateRequest, wanted: Wanted) -> dict[str, Any]:
+    renewal = wanted.renewal
     return {
         "door": request.door,
         "team": request.team.slug,
@@ -264,10 +269,12 @@ def _submitted_data(request: CertificateRequest) -> dict[str, Any]:
         "profile": request.profile,
         "names": len(request.names),
         "key": request.key_type,
+        **({"key_reused": request.key_reused} if renewal else {}),
         **validity_data(request),
         "csr_brought": request.csr_brought,
         "digest": request.digest,
         **({"bulk_item": request.bulk_item_id} if request.bulk_item_id is not None else {}),
+        **({"renews": renewal.certificate.cert_id} if renewal else {}),
     }
 
 
@@ -311,20 +318,11 @@ def _asks_the_same(one: Wanted, row: CertificateRequest) -> bool:
 
 def active_issuer(name: str) -> Issuer:
     """The issuer of that name, or the one that has taken over from it; it must be active. Raises InputRefused."""
-    return active_among(ask(_issuer_query(name))[0], name)
-
-
-def _issuer_query(name: str) -> Query:
-    return select_query(Issuer, "name = %s", [name])
-
-
-def active_among(rows: Sequence[Sequence[Any]], name: str) -> Issuer:
-    """The CA of that name among rows that were asked for, or the one that has taken over from it. Raises InputRefused."""
-    issuer = next(iter(instances(Issuer, rows)), None)
-    if issuer is None:
+    found = select(Issuer, name=name)
+    if not found:
         known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"
         raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.")
-    issuer = latest_issuer(issuer)
+    issuer = latest_issuer(found[0])
     if issuer.state != Issuer.State.ACTIVE or not issuer.alias:
         raise InputRefused(
             f"The CA {name} does not issue (it is {issuer.get_state_display()}).", field="issuer", next_step="Choose another CA."
@@ -339,16 +337,10 @@ def latest_issuer(issuer: Issuer) -> Issuer:
     return issuer
 
 
-_PROFILES: Query = ("SELECT name FROM policy_profile", [])
-
-
 def check_profiles(asked: Collection[str]) -> None:
     """Raises InputRefused for a profile that does not exist."""
-    _check_profiles(asked, ask(_PROFILES)[0])
-
-
-def _check_profiles(asked: Collection[str], known: Sequence[Sequence[str]]) -> None:
-    names = {row[0] for row in known} & PROFILE_NAMES  # an administrator may have named others, of which nobody makes certificates
+    # An administrator may have named others, of which nobody makes certificates.
+    names = {profile.name for profile in select(Profile)} & PROFILE_NAMES
     for name in sorted(set(asked) - names):
         raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(names))}.")
 

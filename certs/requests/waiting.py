@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.conf import settings
-from django.db import transaction
 
 from audit.events import EventType
-from audit.log import Actor, Event, record_many
+from audit.log import Actor, Event
+from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority
 from certs.enums import RequestState as S
 from certs.errors import Conflict, NotFound
@@ -20,49 +20,52 @@ from certs.models import CertificateRequest, Issuer
 from certs.notifications.alerts import ca_cause, raise_alert
 from certs.pipeline import start_on_commit
 from certs.requests.outcomes import new_resume_id
-from certs.requests.states import UNFINISHED, WORKER, Move, annotate_many, transition_many
+from certs.requests.states import UNFINISHED, WORKER, Move, transition_many
 from db.clock import database_now
+from db.rows import Lock, select
 
 AT_ONCE = 100  # requests in one chain
 GOES_ON = "Requests wait at {}; nothing is lost. They go on by themselves when {}, or with `manage.py resume RESUME_ID`."
 
 
-@transaction.atomic
 def hold_for_ca(ids: Sequence[int], reason: str) -> None:
-    """After the last retry: stay at csr_created with a resume id, alert the operator."""
+    """After the last retry: stay at csr_created with a resume id, and alert the operators."""
     message = f"CA unavailable after {len(settings.PKI_CA_RETRY_SECONDS)} retries"
-    requests = _hold(ids, S.CSR_CREATED, error=message, reason=reason, event=EventType.CA_UNAVAILABLE)
-    now = database_now()
-    for issuer in Issuer.objects.filter(pk__in={request.issuer_id for request in requests}):
-        raise_alert(
-            kind="ca_unavailable",
-            cause=ca_cause(issuer),
-            message=f"{issuer.name} is unavailable: {reason}",
-            next_step=GOES_ON.format("csr_created with their keys and CSRs", "the CA answers"),
-            now=now,
-        )
-
-
-@transaction.atomic
-def hold_for_keys(ids: Sequence[int], reason: str) -> None:
-    """The key backend did not come back in time: stay at approved or key_ready, alert the operator."""
-    for state in (S.APPROVED, S.KEY_READY):
-        requests = _hold(ids, state, error="Key backend unavailable", reason=reason, event=EventType.REQUEST_HELD)
-        for backend in sorted({request.key_backend for request in requests}):
+    with UnitOfWork() as work:
+        requests = _hold(work, ids, S.CSR_CREATED, error=message, reason=reason, event=EventType.CA_UNAVAILABLE)
+        now = database_now()
+        for issuer in Issuer.objects.filter(pk__in={request.issuer_id for request in requests}):
             raise_alert(
-                kind="keys_unavailable",
-                cause=f"keys:{backend}",
-                message=f"Key backend {backend} is unavailable: {reason}",
-                next_step="Unseal or restart it. " + GOES_ON.format("approved or key_ready", "it answers"),
-                now=database_now(),
+                kind="ca_unavailable",
+                cause=ca_cause(issuer),
+                message=f"{issuer.name} is unavailable: {reason}",
+                next_step=GOES_ON.format("csr_created with their keys and CSRs", "the CA answers"),
+                now=now,
             )
 
 
-def _hold(ids: Sequence[int], state: S, *, error: str, reason: str, event: EventType) -> list[CertificateRequest]:
+def hold_for_keys(ids: Sequence[int], reason: str) -> None:
+    """The key backend did not come back in time: stay at approved or key_ready, and alert the operators."""
+    for state in (S.APPROVED, S.KEY_READY):
+        with UnitOfWork() as work:
+            requests = _hold(work, ids, state, error="Key backend unavailable", reason=reason, event=EventType.REQUEST_HELD)
+            for backend in sorted({request.key_backend for request in requests}):
+                raise_alert(
+                    kind="keys_unavailable",
+                    cause=f"keys:{backend}",
+                    message=f"Key backend {backend} is unavailable: {reason}",
+                    next_step="Unseal or restart it. " + GOES_ON.format("approved or key_ready", "it answers"),
+                    now=database_now(),
+                )
+
+
+def _hold(work: UnitOfWork, ids: Sequence[int], state: S, *, error: str, reason: str, event: EventType) -> list[CertificateRequest]:
+    requests = select(CertificateRequest, lock=Lock.UPDATE, id=set(ids), state=state, held_since=None)
     now = database_now()
-    requests = list(CertificateRequest.objects.select_for_update().filter(pk__in=ids, state=state, held_since__isnull=True).order_by("pk"))
-    annotate_many(requests, {r.pk: {"held_since": now, "resume_id": r.resume_id or new_resume_id(), "error": error} for r in requests})
-    record_many([Event(event, r.subject, WORKER, now, {"state": str(state), "reason": reason[:500]}) for r in requests])
+    for request in requests:
+        resume_id = request.resume_id or new_resume_id()
+        work.update(request, {"held_since": now, "resume_id": resume_id, "error": error}, was={"state": state})
+    work.record(Event(event, r.subject, WORKER, now, {"state": str(state), "reason": reason[:500]}) for r in requests)
     return requests
 
 
@@ -71,7 +74,7 @@ def resume(resume_id: str, *, authority: Authority) -> CertificateRequest:
 
     Raises NotFound for an id that nobody has or that the actor may not see, NotPermitted, Conflict for a request that is not waiting.
     """
-    with transaction.atomic():
+    with UnitOfWork() as work:
         request = CertificateRequest.objects.select_for_update().filter(resume_id=resume_id).first()
         if request is None or not authority.may_see(request):
             raise NotFound(
@@ -79,7 +82,7 @@ def resume(resume_id: str, *, authority: Authority) -> CertificateRequest:
             )
         authority.check_may_operate(request)
         authority.check_profiles((request.profile,))
-        if not release([request], actor=authority.actor):
+        if not release(work, [request], actor=authority.actor):
             raise Conflict(
                 f"{request.public_id} is {request.state} and not waiting to be resumed.",
                 next_step=f"See what happened: /requests/{request.public_id}/",
@@ -91,21 +94,21 @@ def release_held(
     *, states: Sequence[S], issuer: Issuer | None = None, backend: str | None = None, limit: int, actor: Actor = WORKER
 ) -> int:
     """Let requests go on that were held for a CA or a key backend which answers again; oldest first, at most `limit`."""
-    with transaction.atomic():
+    with UnitOfWork() as work:
         rows = CertificateRequest.objects.select_for_update(skip_locked=True).filter(held_since__isnull=False, state__in=states)
         if issuer is not None:
             rows = rows.filter(issuer=issuer)
         if backend is not None:
             rows = rows.filter(key_backend=backend)
-        return release(list(rows.order_by("held_since", "pk")[:limit]), actor=actor)
+        return release(work, list(rows.order_by("held_since", "pk")[:limit]), actor=actor)
 
 
-def release(requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
+def release(work: UnitOfWork, requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
     """Let held and failed requests go on from where they stopped, each in the chain of the state that it is in; answers how many.
 
     The caller has locked them.
     """
-    released = let_go_on(requests, actor=actor)
+    released = let_go_on(work, requests, actor=actor)
     for state, bulk in {(r.state, r.bulk_item_id is not None) for r in released}:
         ids = [r.pk for r in released if r.state == state and (r.bulk_item_id is not None) == bulk]
         for first in range(0, len(ids), AT_ONCE):
@@ -113,14 +116,14 @@ def release(requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
     return len(released)
 
 
-def let_go_on(requests: Sequence[CertificateRequest], *, actor: Actor) -> list[CertificateRequest]:
+def let_go_on(work: UnitOfWork, requests: Sequence[CertificateRequest], *, actor: Actor) -> list[CertificateRequest]:
     """Put held and failed requests back where they stopped; answers those that can go on. Starts nothing: the caller does."""
     now = database_now()
     held = [r for r in requests if r.held_since is not None and r.state in UNFINISHED]
     failed = [r for r in requests if r.state == S.FAILED and r.stopped_at]
-    fresh = {"held_since": None, "error": "", "losses": 0}
-    annotate_many(held, {r.pk: fresh for r in held})
-    record_many([Event(EventType.REQUEST_RESUMED, r.subject, actor, now, {"state": r.state}) for r in held])
+    for request in held:
+        work.update(request, {"held_since": None, "error": "", "losses": 0}, was={"state": request.state})
+    work.record(Event(EventType.REQUEST_RESUMED, r.subject, actor, now, {"state": r.state}) for r in held)
     for state in {r.stopped_at for r in failed}:
         moves = [
             Move(
@@ -132,5 +135,5 @@ def let_go_on(requests: Sequence[CertificateRequest], *, actor: Actor) -> list[C
             for r in failed
             if r.stopped_at == state
         ]
-        transition_many(moves, source=S.FAILED, actor=actor, now=now)
+        transition_many(work, moves, source=S.FAILED, actor=actor, now=now)
     return held + failed

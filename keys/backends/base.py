@@ -11,7 +11,6 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from db.sql import Query
 from keys.errors import KeyBackendError, KeyMismatch, KeyNotFound, KeyOperationRefused
 from keys.signing import sign_message
 from keys.spec import KeySpec
@@ -106,16 +105,10 @@ class KeyBackend(ABC):
         """
         return [attempt(act, item) for item in items]
 
-    def presence_query(self, ref: KeyRef) -> Query | None:
-        """Return a query that finds a row in the portal's own database as long as the key exists;
-        sent together with the query for the key's state.
-        """
-        return None
-
-    def sign_many(self, ref: KeyRef, messages: Sequence[bytes], *, present: bool = False) -> list[bytes]:
+    def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
         """Signatures over several messages with one key, in the scheme that certificates use.
 
-        No messages: only checks that the key could be used. `present`: `presence_query` found its row a moment ago.
+        No messages: only checks that the key could be used.
         """
         key = self.private_key(ref)
         return [sign_message(key, message) for message in messages]

@@ -7,7 +7,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -19,15 +18,14 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key, load_der_public_key
 from django.db import IntegrityError, transaction
 
-from db.backend import on_postgresql
 from db.clock import database_now
-from db.sql import Query, Rows, ask, insert_together
+from db.rows import insert, select_keys
 from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, check_latest
 from keys.backends.kek import KeyEncryptionKey
 from keys.backends.private_keys import remote_private_key
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyMismatch, KeyNotFound, UnsupportedKeySpec
 from keys.models import LocalKeyMaterial
-from keys.signing import ecdsa_with, sign_digest, sign_message
+from keys.signing import ecdsa_with, sign_digest
 from keys.spec import KeySpec, facts_of, spki_der
 
 CACHED_KEYS = 256
@@ -116,14 +114,6 @@ class LocalKeyBackend(KeyBackend):
 
         return self.side_by_side(refs, opened)
 
-    def presence_query(self, ref: KeyRef) -> Query:
-        stored = ref.key_id if on_postgresql() else ref.key_id.hex
-        return "SELECT 1 FROM keys_localkeymaterial WHERE key_id = %s AND version = %s", [stored, ref.version]
-
-    def sign_many(self, ref: KeyRef, messages: Sequence[bytes], *, present: bool = False) -> list[bytes]:
-        key = _remote((self._kept(ref) if present else None) or self._load(ref))
-        return [sign_message(key, message) for message in messages]
-
     def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
         return sign_digest(self._load(ref), digest)
 
@@ -208,7 +198,7 @@ class LocalKeyBackend(KeyBackend):
     def _load(self, ref: KeyRef) -> Any:
         """From this process's memory, as long as the row is there: another process may have destroyed it."""
         key, place = self._kept(ref), (ref.key_id, ref.version)
-        if key is not None and ask(self.presence_query(ref))[0]:
+        if key is not None and select_keys(LocalKeyMaterial, key_id=ref.key_id, version=ref.version):
             return key
         with self._lock:
             self._loaded.pop(place, None)
@@ -250,16 +240,11 @@ def _readable(key_ids: Iterable[UUID]) -> list[LocalKeyMaterial]:
     return list(LocalKeyMaterial.objects.filter(key_id__in=list(key_ids)).defer("wrapped_dek", "nonce", "ciphertext"))
 
 
-_TABLE = LocalKeyMaterial._meta.db_table
-_COLUMNS = [str(field.column) for field in LocalKeyMaterial._meta.concrete_fields if not field.primary_key]
-_of_columns = itemgetter(*_COLUMNS)
-
-
 def _insert(rows: Sequence[LocalKeyMaterial]) -> bool:
     """True when all are stored by this call; else those are stored whose claim had none, one by one."""
     try:
         with transaction.atomic():
-            insert_together([Rows(_TABLE, ", ".join(_COLUMNS), [_of_columns(row.__dict__) for row in rows])])
+            insert(rows)
     except IntegrityError:
         LocalKeyMaterial.objects.bulk_create(rows, ignore_conflicts=True)
         return False

@@ -110,7 +110,7 @@ class VaultKeyBackend(KeyBackend):
         data = self._session.call(lambda c: c.secrets.transit.read_key(ref.name, mount_point=self.mount))["data"]
         return self._info(ref.name, data, ref.version, ref.key_id).public_key
 
-    def sign_many(self, ref: KeyRef, messages: Sequence[bytes], *, present: bool = False) -> list[bytes]:
+    def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
         """One call for up to 500 messages: eleven times the rate of single calls."""
         if not messages:
             self._check_usable(ref)

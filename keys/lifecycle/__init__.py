@@ -25,25 +25,18 @@ from keys.lifecycle.destroy import (
 )
 from keys.lifecycle.names import key_name
 from keys.public_keys import (
-    RecordedAs,
     block_public_key,
-    blocked_among,
     blocked_keys,
+    lock_public_keys,
     mark_compromised,
-    public_keys_queries,
-    record_new_keys,
     record_public_keys,
-    recorded_as,
-    shared_keys_query,
     unblock_public_key,
 )
-from keys.use import may_sign, private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
+from keys.use import private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
 
 __all__ = [
     "KeyWanted",
-    "RecordedAs",
     "block_public_key",
-    "blocked_among",
     "blocked_keys",
     "claim_keys",
     "confirm_destroyed",
@@ -53,17 +46,13 @@ __all__ = [
     "finish_destructions",
     "intend_destruction",
     "key_name",
+    "lock_public_keys",
     "make_keys",
     "mark_compromised",
-    "may_sign",
     "private_key_for",
     "private_keys_for",
-    "public_keys_queries",
-    "record_new_keys",
     "record_public_keys",
-    "recorded_as",
     "ref_of",
-    "shared_keys_query",
     "side_by_side",
     "sign_many_with",
     "standing_destructions",

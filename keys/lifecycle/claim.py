@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 from django.db.models import Exists, OuterRef
 
+from db.rows import insert_missing, select
 from keys.lifecycle.names import take_names
-from keys.lifecycle.rows import claimed_keys, insert_claims
 from keys.models import Key
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
@@ -40,17 +40,19 @@ def claim_keys(wanted: Sequence[KeyWanted], *, now: datetime) -> list[Key]:
     the other is not active (compromised, destroyed), is not the latest of its name, is of another type or backend, or when
     the backend does not rotate.
     """
-    claimed = claimed_keys(one.claimed_for for one in wanted)
-    missing = [one for one in wanted if one.claimed_for not in claimed]
-    while missing:
-        rows = {one.claimed_for: _row(one, place, now) for one, place in _places(missing)}
-        inserted = insert_claims(list(rows.values()))
-        claimed |= {claimed_for: rows[claimed_for] for claimed_for in inserted}
-        missing = [one for one in missing if one.claimed_for not in inserted]
-        if missing:  # a name, version or claim that another worker took meanwhile: look again
-            claimed |= claimed_keys(one.claimed_for for one in missing)
-            missing = [one for one in missing if one.claimed_for not in claimed]
+    claimed = _claimed(wanted)
+    while missing := [one for one in wanted if one.claimed_for not in claimed]:
+        # In the order of their names, so that two batches that want the same ones cannot wait for each other.
+        rows = [_row(one, place, now) for one, place in _places(missing)]
+        insert_missing(sorted(rows, key=lambda key: (key.backend, key.name, key.version)))
+        # A name, version or claim that another worker took in the meantime was not inserted: look again.
+        claimed |= _claimed(missing)
     return [claimed[one.claimed_for] for one in wanted]
+
+
+def _claimed(wanted: Sequence[KeyWanted]) -> dict[str, Key]:
+    """Keys that were claimed for the same already, by what they were claimed for."""
+    return {key.claimed_for: key for key in select(Key, claimed_for=[one.claimed_for for one in wanted])}
 
 
 def _row(one: KeyWanted, place: _Place, now: datetime) -> Key:

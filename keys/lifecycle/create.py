@@ -9,10 +9,10 @@ from uuid import UUID
 from django.db import connection
 
 from db.clock import database_now
+from db.rows import save_fields
 from db.tolerance import CLOCK_TOLERANCE
 from keys.backends.base import KeyBackend, KeyInfo, KeyRef
 from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyMismatch, KeyOperationRefused
-from keys.lifecycle.rows import update_keys
 from keys.models import Key
 from keys.public_keys import blocked_keys
 from keys.registry import get_key_backend
@@ -155,7 +155,7 @@ def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
     for key in keys.values():
         if key.state == Key.State.ACTIVE and key.spki_sha256 in blocked:  # reported before we knew it for ours
             key.state = Key.State.COMPROMISED
-    update_keys(list(keys.values()), ["locator", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
+    save_fields(list(keys.values()), ["locator", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
     return [keys[key_id] for key_id in made]
 
 

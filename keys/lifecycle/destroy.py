@@ -24,8 +24,8 @@ from django.db import connection, transaction
 from audit.events import EventType
 from audit.log import Actor, Event, Value, record_many
 from db.clock import database_now
+from db.rows import save_fields
 from keys.errors import KeyBackendError, KeyNotFound, KeyOperationRefused
-from keys.lifecycle.rows import update_keys
 from keys.models import Key
 from keys.registry import get_key_backend
 from keys.use import ref_of
@@ -64,7 +64,7 @@ def intend_destruction(
                 "intended_at": now.isoformat(),
             }
             begun.append(key)
-    update_keys(begun, ["state", "destruction"])
+    save_fields(begun, ["state", "destruction"])
     return results
 
 
@@ -120,7 +120,7 @@ def confirm_destroyed(destroyed: Sequence[Key], *, now: datetime) -> list[Key]:
     keys = [key for key in rows if key.made_at == seen[key.pk]]
     for key in keys:
         key.state, key.destroyed_at = Key.State.DESTROYED, now
-    update_keys(keys, ["state", "destroyed_at"])
+    save_fields(keys, ["state", "destroyed_at"])
     record_many([_receipt(key, now) for key in keys])
     return keys
 

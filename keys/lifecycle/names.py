@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-from django.db import connection
 from django.utils.text import slugify
 
-from db.backend import on_postgresql
+from db.rows import Lock, insert_missing, select, update
+from keys.models import KeyName
 
 MAX_NAME = 100
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")  # what slugify leaves as it is, which is nearly every host name
@@ -23,33 +22,20 @@ def key_name(common_name: str) -> str:
 
 
 def take_names(wanted: Sequence[tuple[str, str]]) -> list[str]:
-    """A name for each (backend, base name), in order: the base itself the first time, then -2, -3 and so on. Needs a transaction.
+    """Return a name for each (backend, base name), in order: the base itself the first time, then -2, -3 and so on.
 
-    One statement, whatever their number; others that want the same base wait for the end of this transaction. A name may still be
-    taken, by a base that ends in a number: whoever inserts it sees that, and asks again.
+    Needs an open transaction; others that want the same base wait for its end. A name may still be
+    taken, by a base that ends in a number: inserting it shows that, and the caller takes another one.
     """
     counts = Counter(wanted)
-    numbers = {pair: last - counts[pair] for pair, last in _advance(counts).items()}
+    # In one order, so that two batches cannot wait for each other; all inserts come before the locks.
+    insert_missing([KeyName(backend=backend, base=base, last_number=0) for backend, base in sorted(counts)])
+    found = select(KeyName, lock=Lock.UPDATE, backend={pair[0] for pair in counts}, base={pair[1] for pair in counts})
+    counters = {(row.backend, row.base): row for row in found if (row.backend, row.base) in counts}
     names = []
     for pair in wanted:
-        numbers[pair] += 1
-        names.append(pair[1] if numbers[pair] == 1 else f"{pair[1]}-{numbers[pair]}")
+        counters[pair].last_number += 1
+        number = counters[pair].last_number
+        names.append(pair[1] if number == 1 else f"{pair[1]}-{number}")
+    update(KeyName, {row.pk: {"last_number": row.last_number} for row in counters.values()})
     return names
-
-
-def _advance(counts: Counter[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Move each counter on; rows are locked in one order, so that two batches cannot wait for each other."""
-    if on_postgresql():
-        source = "SELECT x->>0, x->>1, CAST(x->>2 AS integer) FROM jsonb_array_elements(CAST(%s AS jsonb)) AS x ORDER BY 1, 2"
-    else:
-        # WHERE true: without it SQLite reads ON CONFLICT as a join condition.
-        picked = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(3))
-        source = f"SELECT {picked} FROM json_each(%s) WHERE true"  # noqa: S608 - constants of this function
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO keys_keyname (backend, base, last_number) {source} "
-            "ON CONFLICT (backend, base) DO UPDATE SET last_number = keys_keyname.last_number + excluded.last_number "
-            "RETURNING backend, base, last_number",
-            [json.dumps([[backend, base, count] for (backend, base), count in sorted(counts.items())])],
-        )
-        return {(backend, base): last for backend, base, last in cursor.fetchall()}

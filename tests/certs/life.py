@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
-from certs.issuance import steps
-from certs.issuance.steps.key import KeysUnavailable
+from certs.issuance.advance import Unavailable
 from certs.models import Approval, Certificate, CertificateRequest
 from certs.renewal.renew import Renewal, renew
 from certs.requests.submit import Requester, submit_many
@@ -22,6 +21,7 @@ from db.clock import database_now
 from keys.spec import spki_der
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
+from tests.certs import steps
 
 CHAIN = (steps.check_policy, steps.ensure_keys, steps.create_csrs, steps.submit_to_ca, steps.record_inventory)
 PORTAL = Authority(Actor("command", "test"))
@@ -33,7 +33,7 @@ def walk(ids: Sequence[int]) -> None:
     for step in CHAIN:
         try:
             step(ids)
-        except (KeysUnavailable, steps.Unavailable):
+        except Unavailable:
             continue
 
 

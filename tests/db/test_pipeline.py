@@ -1,12 +1,22 @@
-"""What comes first in a call finds out whether the connection that was kept still works."""
+"""Statements in one round trip, prepared once they are used often; lost connections are noticed and replaced."""
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import psycopg
 import pytest
-from django.db import DataError, OperationalError, connection, transaction
+from django.contrib.auth.models import Group
+from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from db.sql import Query, ask_first
+from db.pipeline import PREPARE_AFTER, Statement, run
+from db.sql import fetch_first
 from tests.portal.threads import in_thread
 
 pytestmark = [
@@ -14,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connection to lose"),
 ]
 
-SESSION: Query = ("SELECT pg_backend_pid()", [])
+SESSION = "SELECT pg_backend_pid()"
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +36,8 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def session() -> int:
-    ((row,),) = ask_first(SESSION)
-    return int(row[0])
+    ((pid,),) = fetch_first(SESSION)
+    return int(pid)
 
 
 def next_call() -> None:
@@ -76,8 +86,8 @@ def test_question_that_is_at_fault_is_asked_once() -> None:
         cursor.execute("CREATE TEMPORARY SEQUENCE times")
     next_call()
     with pytest.raises(DataError):
-        ask_first(("SELECT nextval('times') / 0", []))
-    assert ask_first(("SELECT nextval('times')", [])) == [[(2,)]]
+        fetch_first("SELECT nextval('times') / 0")
+    assert fetch_first("SELECT nextval('times')") == [(2,)]
 
 
 def test_connection_lost_in_a_transaction_fails() -> None:
@@ -89,3 +99,111 @@ def test_connection_lost_in_a_transaction_fails() -> None:
 def test_no_connection_yet_is_made() -> None:
     connection.close()
     assert session() > 0
+
+
+def name_of(number: int) -> Statement:
+    return "SELECT name FROM auth_group WHERE id = %s AND name <> 'of this test'", [number]
+
+
+def prepared() -> int:
+    """Statements that this session has prepared, other than this one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%of this test%%'")
+        return int(cursor.fetchone()[0])
+
+
+def test_statement_that_is_used_often_is_prepared_once() -> None:
+    for times in range(PREPARE_AFTER):
+        run([name_of(times)])
+    assert prepared() == 0
+    run([name_of(1), name_of(2)])
+    run([name_of(3)])
+    assert prepared() == 1
+
+
+def test_behind_a_pooler_nothing_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+    for times in range(3 * PREPARE_AFTER):
+        run([name_of(times)])
+    assert prepared() == 0
+
+
+def test_results_come_in_the_order_of_the_statements() -> None:
+    results = run(
+        [
+            ("INSERT INTO auth_group (name) VALUES (%s), (%s)", ["t-a", "t-it's 100% \\ sure"]),
+            ("SELECT name FROM auth_group WHERE name LIKE 't-%%' ORDER BY 1", []),
+        ]
+    )
+    assert results == [([], 2), ([("t-a",), ("t-it's 100% \\ sure",)], 2)]
+
+
+def test_first_fault_is_raised_as_djangos_and_spoils_nothing_after_it() -> None:
+    for times in range(2 * PREPARE_AFTER):  # prepared or not
+        with pytest.raises(ProgrammingError, match="no_such_column"):
+            run([name_of(times), ("SELECT no_such_column FROM auth_group", []), name_of(times)])
+        assert run([name_of(times)]) == [([], 0)]
+
+
+def test_fault_in_a_transaction_rolls_it_back() -> None:
+    insert: Statement = ("INSERT INTO auth_group (name) VALUES (%s)", ["t-a"])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        run([insert, insert])
+    assert not Group.objects.filter(name="t-a").exists()
+    assert not connection.in_atomic_block
+
+
+def test_parameter_that_cannot_be_written_spoils_nothing_after_it() -> None:
+    for times in range(2 * PREPARE_AFTER):
+        with pytest.raises((psycopg.DataError, DataError), match="NUL"):
+            run([name_of(times), ("SELECT name FROM auth_group WHERE name = %s", ["a\x00b"])])
+        assert run([name_of(times)]) == [([], 0)]
+
+
+class TimeIsUp(Exception):
+    pass
+
+
+@contextmanager
+def alarm_in(seconds: float) -> Iterator[None]:
+    def time_is_up(*_: Any) -> None:
+        raise TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, time_is_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("within_a_transaction", [False, True])
+@pytest.mark.parametrize("statements", [1, 2])
+def test_time_limit_while_the_server_works_spoils_nothing_after_it(*, within_a_transaction: bool, statements: int) -> None:
+    """As Celery's soft time limit does: an exception out of nowhere."""
+
+    def sleep() -> None:
+        with transaction.atomic() if within_a_transaction else nullcontext():
+            run([("INSERT INTO auth_group (name) VALUES (%s)", ["t-a"])])
+            run([("SELECT pg_sleep(%s)", [2])] * statements)
+
+    with pytest.raises(TimeIsUp), alarm_in(0.3):
+        sleep()
+    assert Group.objects.filter(name="t-a").exists() is not within_a_transaction
+    assert run([name_of(1)]) == [([], 0)]
+
+
+def test_more_than_the_sockets_hold_goes_both_ways_at_once() -> None:
+    long = "x" * 2_000_000
+    results = run([("SELECT CAST(%s AS text), %s", [long, n]) for n in range(20)])
+    assert [(row[0] == long, row[1]) for ((row,), _) in results] == [(True, n) for n in range(20)]
+
+
+def test_lost_connection_is_raised_and_opened_anew() -> None:
+    assert run([name_of(1)]) == [([], 0)]
+    with socket.socket(fileno=os.dup(connection.connection.fileno())) as ours:
+        ours.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(OperationalError):
+        run([name_of(1)])
+    assert run([name_of(1)]) == [([], 0)]

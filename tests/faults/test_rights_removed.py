@@ -9,11 +9,12 @@ import pytest
 from certs import tasks
 from certs.ca.registry import get_ca_client
 from certs.enums import RequestState as S
-from certs.issuance import recovery, steps
-from certs.issuance.steps.key import KeysUnavailable
+from certs.issuance import recovery
+from certs.issuance.advance import Unavailable
 from certs.models import CertificateRequest, Issuer, OperatorAlert
 from certs.requests.submit import Requester, submit_many
 from certs.requests.waiting import hold_for_ca, hold_for_keys
+from tests.certs import steps
 from tests.certs.issuance.test_schedules import walk
 from tests.certs.requests.test_outcomes import MakeSpec
 from tests.keys.backends.test_vault_policies import Mounts, mounts
@@ -49,7 +50,7 @@ def test_requests_wait_for_the_rights_of_the_keys_role(
     if right == "sign/+":
         steps.ensure_keys(ids)
     step = steps.create_csrs if right == "sign/+" else steps.ensure_keys
-    with pytest.raises(KeysUnavailable) as caught:
+    with pytest.raises(Unavailable) as caught:
         step(ids)
     hold_for_keys(caught.value.ids, caught.value.message)
     assert not CertificateRequest.objects.filter(state=S.FAILED).exists()
@@ -71,7 +72,7 @@ def test_requests_wait_for_the_rights_of_the_ca_role(twin_portal: Requester, mak
     for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs):
         step(ids)
     set_rights(mounts, "pki", without=f"{mounts.pki}/sign/portal")
-    with pytest.raises(steps.Unavailable) as caught:
+    with pytest.raises(Unavailable) as caught:
         steps.submit_to_ca(ids)
     hold_for_ca(caught.value.ids, caught.value.message)
     assert "docs/vault" in OperatorAlert.objects.get(kind="ca_unavailable").message

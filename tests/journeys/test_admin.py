@@ -19,10 +19,10 @@ from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.bulk.drafting.draft import draft, lines_of
 from certs.bulk.submit import submit_order
-from certs.issuance import steps
 from certs.models import ApiToken, BulkChunk, BulkItem, BulkOrder, Certificate, CertificateRequest
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit_many
+from tests.certs import steps
 from tests.portal.fixtures import SYSTEM, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,7 +12,6 @@ from django.test import Client
 
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
-from certs.issuance import steps
 from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest, OperatorAlert
 from certs.requests.approvals.approval import cancel
 from certs.requests.plan import plan_words
@@ -20,6 +19,7 @@ from certs.requests.submit import submit
 from certs.views.request.plan_token import SALT
 from certs.views.request.timeline import timeline
 from db.clock import database_now
+from tests.certs import steps
 from tests.certs.x509.csr.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import PASSWORD, SYSTEM, Portal
 

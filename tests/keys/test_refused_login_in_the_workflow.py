@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from certs.enums import RequestState as S
-from certs.issuance import recovery, steps
-from certs.issuance.steps.key import KeysUnavailable
+from certs.issuance import recovery
+from certs.issuance.advance import Unavailable
 from certs.models import OperatorAlert
 from certs.requests.submit import Requester, submit_many
 from certs.requests.waiting import hold_for_keys
 from certs.spec import CertificateSpec
 from keys.registry import forget_backends
+from tests.certs import steps
 from tests.certs.issuance.test_schedules import walk
 from tests.keys.backends.test_vault_policies import Mounts, mounts
 from tests.twins.ca import TwinCAClient
@@ -39,7 +40,7 @@ def test_wrong_secret_id_holds_the_request_until_it_is_renewed(
     start_with(secret_id="expired")
     request = submit_many([make_spec()], requester=twin_portal)[0]
     steps.check_policy([request.pk])
-    with pytest.raises(KeysUnavailable) as caught:
+    with pytest.raises(Unavailable) as caught:
         steps.ensure_keys([request.pk])
     hold_for_keys(caught.value.ids, caught.value.message)
     request.refresh_from_db()

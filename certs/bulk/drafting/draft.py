@@ -28,12 +28,12 @@ from certs.bulk.lines import spec_changed, spec_to_json, suggestion_applies
 from certs.errors import Conflict, InputRefused
 from certs.fault_points import pause
 from certs.models import BulkItem, BulkOrder, Issuer, Team, new_public_id
-from certs.models.rows import insert_models, update_rows
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.submit import Requester, active_issuer, check_idempotency_key, check_profiles
 from certs.spec import IssuePlan
 from certs.uploads.line import Line
 from db.clock import database_now
+from db.rows import insert, save_fields
 
 State = BulkOrder.State
 JUDGED_AT_ONCE = 1000
@@ -185,7 +185,7 @@ def _judge_all(order: BulkOrder, lines: Iterable[Line], teams: Mapping[str, Team
         pause("draft", "part judged")
         with transaction.atomic():
             _move(order, State.JUDGING)
-            insert_models(items)
+            insert(items)
 
 
 def _parts(numbered: Iterator[tuple[int, Line]]) -> Iterator[list[tuple[int, Line]]]:
@@ -248,8 +248,7 @@ def _change_as_suggested(items: Sequence[BulkItem]) -> int:
         item.spec = spec_changed(item.spec, (item.suggestion or {})["changes"])
         item.common_name = item.spec["common_name"] or item.common_name
     judge(items, Team.objects.in_bulk({item.team_id for item in items}))
-    fields = ("common_name", "spec", "notes", "outcome", "reason", "suggestion")
-    update_rows(BulkItem, {item.pk: {name: getattr(item, name) for name in fields} for item in items})
+    save_fields(items, ("common_name", "spec", "notes", "outcome", "reason", "suggestion"))
     return len(items)
 
 

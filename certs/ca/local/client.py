@@ -1,46 +1,44 @@
-"""The portal's own issuing CA: writes down what it is about to sign, signs exactly those bytes, keeps the result (PROTOCOLS 3)."""
+"""The portal's own issuing CA: records what it is about to sign, signs exactly those bytes, records the result (PROTOCOLS 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce
 
-from audit.unit_of_work import Afterwards
+from audit.unit_of_work import UnitOfWork
 from certs.ca.base import (
-    BookkeepingCA,
     Capabilities,
     CAUnreachable,
     Issued,
+    LedgerCA,
     Lookup,
-    Noted,
     NotSent,
     Order,
     Outcome,
     Pending,
+    Prepared,
     Refused,
     RevocationOrder,
     RevokedThere,
     Unknown,
 )
 from certs.ca.lifetime import loaded
-from certs.ca.local.intents import prepared
+from certs.ca.local.intents import prepare_intents
 from certs.enums import RequestState, RevocationReason
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
-from certs.models.rows import insert_models, instances, select_query, update_later, update_rows
 from certs.x509.certificate.tbs import UnsignedCertificate, assemble
-from db.backend import dialect, on_postgresql
 from db.clock import database_now, machine_now
-from db.sql import Query, among_ids, ask, id_list, text_list
+from db.rows import Lock, give_ids, select
 from db.tolerance import CLOCK_TOLERANCE
 from keys.errors import KeyBackendError
-from keys.lifecycle import may_sign, sign_many_with
+from keys.lifecycle import sign_many_with
 from keys.models import Key
 
 INTENT_LIFETIME = timedelta(hours=1)
@@ -49,7 +47,7 @@ _ENDED = (RequestState.COMPLETED, RequestState.REJECTED, RequestState.FAILED, Re
 Preparation = Callable[[Issuer, x509.Certificate, datetime], tuple[IssuanceIntent, list[str]]]
 
 
-class LocalCAClient(BookkeepingCA):
+class LocalCAClient(LedgerCA):
     """Signs with the issuer's key, which may be in any key backend."""
 
     capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=True, holds=True, batch_size=500)
@@ -61,73 +59,63 @@ class LocalCAClient(BookkeepingCA):
         self._kept_key: Key | None = None
 
     def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
-        noted = self.note_alone(orders)
-        outcomes = self.sign(noted)
-        self._keep_alone([outcome for outcome in outcomes if isinstance(outcome, Issued)], noted)
-        return [self._as_kept(outcome) for outcome in outcomes]
+        prepared = prepare_alone(self, orders)
+        outcomes = self.sign(prepared)
+        self._record_alone([outcome for outcome in outcomes if isinstance(outcome, Issued)], prepared)
+        return [self._as_recorded(outcome) for outcome in outcomes]
 
-    def note_alone(self, orders: Sequence[Order], tries: int = 3) -> Noted:
-        try:
-            with transaction.atomic():
-                return self.note(orders, now=database_now())
-        except IntegrityError:  # another worker noted one of these orders meanwhile: it is among the known ones now
-            if tries == 1:
-                raise
-            return self.note_alone(orders, tries - 1)
+    def may_sign_here(self, issuer: Issuer) -> bool:
+        return issuer.key_id is not None and self._key(issuer).backend in settings.KEY_BACKENDS
 
-    def note(self, orders: Sequence[Order], *, now: datetime, issuer: Issuer | None = None, fresh: bool = False) -> Noted:
+    def prepare(self, work: UnitOfWork, orders: Sequence[Order], *, now: datetime) -> Prepared:
         references = tuple(order.order_ref for order in orders)
+        # 1. The issuer as it is now; it stays so until the transaction ends.
         try:
-            issuer = _set_up(issuer) if issuer and issuer.name == self.issuer_name else self._issuer(share=True)
+            issuer = self._issuer(lock=Lock.SHARE)
             _check(issuer, now)
         except (CAUnreachable, _ClockDiffers) as exc:
-            return Noted(references, ended={ref: NotSent(ref, str(exc)) for ref in references})
+            return Prepared(references, ended={ref: NotSent(ref, str(exc)) for ref in references})
         except _Inactive as exc:
-            return Noted(references, ended={ref: Refused(ref, "issuer_inactive", str(exc)) for ref in references})
-        known = {} if fresh else self._usable_intents(issuer, references, now)
-        refused, noted = prepared(issuer, [order for order in orders if order.order_ref not in known], now)
-        insert_models(list(noted.values()))
-        return Noted(references, {**known, **noted}, refused, self._may_sign(issuer) if fresh and noted else None)
+            return Prepared(references, ended={ref: Refused(ref, "issuer_inactive", str(exc)) for ref in references})
+        # 2. What was prepared for these orders before is signed again, byte for byte.
+        known = self._usable_intents(issuer, references, now)
+        # 3. A serial number and a linted TBSCertificate for each of the others.
+        refused, fresh = prepare_intents(issuer, [order for order in orders if order.order_ref not in known], now)
+        give_ids(list(fresh.values()))
+        work.insert(list(fresh.values()))
+        return Prepared(references, {**known, **fresh}, refused)
 
-    def _may_sign(self, issuer: Issuer) -> Afterwards | None:
-        """Asked with the end of the transaction; whether the key's backend is there shows when it signs."""
-        with suppress(KeyBackendError):
-            return may_sign(self._key(issuer))
-        return None
-
-    def sign(self, noted: Noted) -> list[Outcome]:
-        unsigned = [intent for intent in noted.intents.values() if intent.state == State.INTENDED]
+    def sign(self, prepared: Prepared) -> list[Outcome]:
+        unsigned = [intent for intent in prepared.records.values() if intent.state == State.INTENDED]
         try:
-            self._sign(unsigned, asked=noted.may_sign)
+            self._sign(unsigned)
         except KeyBackendError as exc:
             ended = {intent.order_ref: _key_failed(intent.order_ref, exc) for intent in unsigned}
-            return [ended.get(ref) or self._ended_or_issued(ref, noted) for ref in noted.references]
-        return [self._ended_or_issued(ref, noted) for ref in noted.references]
+            return [ended.get(ref) or self._ended_or_issued(ref, prepared) for ref in prepared.references]
+        return [self._ended_or_issued(ref, prepared) for ref in prepared.references]
 
-    def _ended_or_issued(self, reference: str, noted: Noted) -> Outcome:
-        return noted.ended.get(reference) or self._issued(noted.intents[reference])
+    def _ended_or_issued(self, reference: str, prepared: Prepared) -> Outcome:
+        return prepared.ended.get(reference) or self._issued(prepared.records[reference])
 
-    def standing(self, noted: Noted) -> Query:
-        lock = " FOR UPDATE" if on_postgresql() else ""
-        condition = f"{among_ids('id')} AND state <> 'abandoned' AND revoked_at IS NULL ORDER BY id{lock}"
-        return (
-            f"SELECT order_ref FROM certs_issuanceintent WHERE {condition}",  # noqa: S608 - constants
-            [id_list(sorted(intent.pk for intent in noted.intents.values()))],
-        )
+    def lock(self, prepared: Prepared) -> dict[str, IssuanceIntent]:
+        ids = {intent.pk for intent in prepared.records.values()}
+        rows = select(IssuanceIntent, lock=Lock.UPDATE, unless={"state": State.ABANDONED}, id=ids, revoked_at=None)
+        return {row.order_ref: row for row in rows}
 
-    def keep(self, outcomes: Iterable[Issued], noted: Noted, *, now: datetime) -> None:
-        signed = {noted.intents[outcome.order_ref].pk: {"state": State.SIGNED, "signed_at": now} for outcome in outcomes}
-        update_later(IssuanceIntent, signed, only_if={"state": State.INTENDED})
+    def record(self, work: UnitOfWork, signed: Iterable[Issued], locked: Mapping[str, IssuanceIntent], *, now: datetime) -> None:
+        for outcome in signed:
+            intent = locked[outcome.order_ref]
+            if intent.state == State.INTENDED:
+                work.update(intent, {"state": State.SIGNED, "signed_at": now})
 
-    @transaction.atomic
-    def _keep_alone(self, outcomes: Iterable[Issued], noted: Noted) -> None:
+    def _record_alone(self, signed: Iterable[Issued], prepared: Prepared) -> None:
         """With the certificates' bytes, which nobody else keeps yet."""
-        now = database_now()
-        signed = {
-            noted.intents[outcome.order_ref].pk: {"certificate_der": outcome.certificate_der, "state": State.SIGNED, "signed_at": now}
-            for outcome in outcomes
-        }
-        update_rows(IssuanceIntent, signed, only_if={"state": State.INTENDED})
+        with UnitOfWork() as work:
+            locked, now = self.lock(prepared), database_now()
+            for outcome in signed:
+                intent = locked.get(outcome.order_ref)
+                if intent is not None and intent.state == State.INTENDED:
+                    work.update(intent, {"certificate_der": outcome.certificate_der, "state": State.SIGNED, "signed_at": now})
 
     def find(self, order: Order) -> Issued | Pending | None:
         intent = self._signed(order.order_ref)
@@ -156,7 +144,7 @@ class LocalCAClient(BookkeepingCA):
         return (_at_least_unsigned(intent) for intent in signed.iterator(chunk_size=500))
 
     def revoked_certificates(self) -> Iterable[RevokedThere]:
-        """Revoked in the book before it was recorded, and recorded all the same: the CRL would not say so of it."""
+        """Revoked in the ledger before it was recorded, and recorded all the same: the CRL would not say so of it."""
         recorded = Certificate.objects.filter(
             issuer=OuterRef("issuer"), serial_number=OuterRef("serial_number"), status=Certificate.Status.GOOD, not_after__gt=database_now()
         )
@@ -189,24 +177,22 @@ class LocalCAClient(BookkeepingCA):
             return False
         return issuer.state == Issuer.State.ACTIVE
 
-    def _issuer(self, *, share: bool = False) -> Issuer:
-        """The issuer as it is now; with `share` it stays so until the open transaction ends."""
-        lock = " FOR SHARE" if share and on_postgresql() else ""
-        (rows,) = ask(select_query(Issuer, f"name = %s{lock}", [self.issuer_name]))
-        issuer = next(iter(instances(Issuer, rows)), None)
-        if issuer is None:
+    def _issuer(self, *, lock: Lock = Lock.NONE) -> Issuer:
+        """The issuer as it is now."""
+        found = select(Issuer, lock=lock, name=self.issuer_name)
+        if not found or found[0].certificate_der is None or found[0].key_id is None:
             raise CAUnreachable(f"The own CA {self.issuer_name} is not set up; run `manage.py bootstrap`.")
-        return _set_up(issuer)
+        return found[0]
 
     def _key(self, issuer: Issuer) -> Key:
         """Where the issuer's key is, which never changes; whether it may be used is asked at each signature."""
         if self._kept_key is None or self._kept_key.pk != issuer.key_id:
             self._kept_key = issuer.key
-        assert self._kept_key is not None  # `_issuer` answers no issuer without a key
+        assert self._kept_key is not None  # `_issuer` returns no issuer without a key
         return self._kept_key
 
-    def _as_kept(self, outcome: Outcome) -> Outcome:
-        """As it stands in the book: what another worker signed first, and nothing that was abandoned while we signed."""
+    def _as_recorded(self, outcome: Outcome) -> Outcome:
+        """As it is in the ledger: what another worker signed first, and nothing that was abandoned while we signed."""
         if not isinstance(outcome, Issued):
             return outcome
         kept = self._signed(outcome.order_ref)
@@ -220,12 +206,12 @@ class LocalCAClient(BookkeepingCA):
         return Issued(intent.order_ref, bytes(intent.certificate_der or _kept_elsewhere(intent)), self.chain())
 
     def issue_internal(self, order_ref: str, prepare: Preparation) -> IssuanceIntent:
-        """A certificate of the CA's own, such as an OCSP responder's, through the same book; a retired CA makes them too.
+        """A certificate of the CA's own, such as an OCSP responder's, through the same ledger; a retired CA makes them too.
 
         Raises Conflict for what may not be signed, CAUnreachable, and keys.errors.KeyBackendError.
         """
         with transaction.atomic():
-            issuer = self._issuer(share=True)
+            issuer = self._issuer(lock=Lock.SHARE)
             now = database_now()
             if issuer.state == Issuer.State.DISTRUSTED:
                 raise Conflict(f"{issuer.name} is distrusted; nobody answers for it.", next_step="Roll over to another CA.")
@@ -242,7 +228,7 @@ class LocalCAClient(BookkeepingCA):
                 (intent,) = self._intents(issuer, [order_ref])
         if intent.state == State.INTENDED:
             self._sign([intent])
-            self._keep_alone([self._issued(intent)], Noted((order_ref,), {order_ref: intent}))
+            self._record_alone([self._issued(intent)], Prepared((order_ref,), {order_ref: intent}))
             intent.refresh_from_db()  # what another worker signed first stays
         return intent
 
@@ -262,36 +248,29 @@ class LocalCAClient(BookkeepingCA):
         return {row.order_ref: row for row in rows if row.pk not in {*old, *revoked}}
 
     def _intents(self, issuer: Issuer, order_refs: Sequence[str]) -> list[IssuanceIntent]:
-        (found,) = ask(select_query(IssuanceIntent, _OF_ORDERS[dialect()], [text_list(order_refs), issuer.pk]))
-        rows = instances(IssuanceIntent, found)
+        rows = select(IssuanceIntent, unless={"state": State.ABANDONED}, issuer=issuer.pk, order_ref=set(order_refs))
         for row in rows:
             row.issuer = issuer
         return rows
 
-    def _sign(self, intents: Sequence[IssuanceIntent], *, asked: Afterwards | None = None) -> None:
-        """Beat 2: the certificates of stored bytes; only `keep` says that they are signed."""
+    def _sign(self, intents: Sequence[IssuanceIntent]) -> None:
+        """The certificates of stored bytes; only `record` says that they are signed."""
         if not intents:
             return
-        signatures = sign_many_with(self._key(intents[0].issuer), [bytes(intent.tbs) for intent in intents], asked=asked)
+        signatures = sign_many_with(self._key(intents[0].issuer), [bytes(intent.tbs) for intent in intents])
         for intent, signature in zip(intents, signatures, strict=True):
             intent.certificate_der = assemble(UnsignedCertificate(bytes(intent.tbs), bytes(intent.signature_algorithm)), signature)
 
 
-# Each order is looked up by itself (OFFSET 0 keeps PostgreSQL from making one search of them): as long as it does not know how many
-# certificates an issuer has, it thinks that reading all of them is as cheap.
-_OF_ORDERS = {
-    "postgresql": (
-        "id = ANY(ARRAY(SELECT noted.id FROM jsonb_array_elements_text(CAST(%s AS jsonb)) AS wanted(ref), LATERAL (SELECT i.id "
-        "FROM certs_issuanceintent i WHERE i.issuer_id = %s AND i.order_ref = wanted.ref AND i.state <> 'abandoned' OFFSET 0) noted))"
-    ),
-    "sqlite": "order_ref IN (SELECT value FROM json_each(%s)) AND issuer_id = %s AND state <> 'abandoned'",
-}
-
-
-def _set_up(issuer: Issuer) -> Issuer:
-    if issuer.certificate_der is None or issuer.key_id is None:
-        raise CAUnreachable(f"The own CA {issuer.name} is not set up; run `manage.py bootstrap`.")
-    return issuer
+def prepare_alone(ca: LedgerCA, orders: Sequence[Order], tries: int = 3) -> Prepared:
+    """`prepare` in a transaction of its own, for attempts that are on record: what kills a process here is counted against them."""
+    try:
+        with UnitOfWork() as work:
+            return ca.prepare(work, orders, now=database_now())
+    except IntegrityError:  # another worker prepared one of these orders in the meantime: it is among the known ones now
+        if tries == 1:
+            raise
+        return prepare_alone(ca, orders, tries - 1)
 
 
 def _kept_elsewhere(intent: IssuanceIntent) -> bytes:

@@ -14,7 +14,6 @@ from certs.ca.base import Order, Refused
 from certs.ca.lifetime import loaded, too_short
 from certs.ca.urls import certificate_url, crl_url, ocsp_url
 from certs.models import IssuanceIntent, Issuer
-from certs.models.rows import new
 from certs.x509.certificate.lint import lint
 from certs.x509.certificate.profiles import profile_named
 from certs.x509.certificate.serial import new_serial
@@ -24,7 +23,7 @@ from db.tolerance import CLOCK_TOLERANCE
 log = logging.getLogger(__name__)
 
 
-def prepared(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[dict[str, Refused], dict[str, IssuanceIntent]]:
+def prepare_intents(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[dict[str, Refused], dict[str, IssuanceIntent]]:
     """An intent for each order that can be signed, by reference, and the others with what is wrong. Nothing is written."""
     signing = _signing(issuer, now)
     refused: dict[str, Refused] = {}
@@ -78,8 +77,7 @@ def _prepare(signing: _Signing, order: Order) -> Refused | IssuanceIntent:
         not_after=not_after,
         addresses=signing.addresses,
     )
-    intent = new(
-        IssuanceIntent,
+    intent = IssuanceIntent(
         issuer=signing.issuer,
         order_ref=order.order_ref,
         serial_number=f"{serial:x}",

@@ -1,7 +1,7 @@
-"""Beat 2 of step 4: a CA is asked to sign, and its answer believed only after it was verified.
+"""Step 4, execute: a CA is asked to sign, and its answer counts only after it was verified.
 
-What went wrong decides what may happen next (PROTOCOLS 2): an order that was certainly not sent may be sent again; one
-whose fate is unknown is looked up first.
+What went wrong decides what may happen next (PROTOCOLS 2): an order that was certainly not sent may
+be sent again; one whose fate is unknown is looked up first.
 """
 
 from __future__ import annotations
@@ -13,21 +13,8 @@ from datetime import datetime
 from django.core.exceptions import ImproperlyConfigured
 
 from audit.events import recordable
-from certs.ca.base import (
-    BookkeepingCA,
-    CAClient,
-    Found,
-    Issued,
-    Lookup,
-    Noted,
-    NotSent,
-    Order,
-    Outcome,
-    Pending,
-    Refused,
-    Unknown,
-    is_silent,
-)
+from certs.ca.base import CAClient, Found, Issued, LedgerCA, Lookup, NotSent, Order, Outcome, Pending, Prepared, Refused, Unknown, is_silent
+from certs.ca.local.client import prepare_alone
 from certs.ca.registry import get_ca_client, own_ca
 from certs.errors import SignerMismatch
 from certs.issuance.attempts import Lease
@@ -48,39 +35,50 @@ class Mismatch:
     instead: Believed | Unknown | None = None
 
 
+Result = Believed | Mismatch | Pending | Refused | NotSent | Unknown
+
+
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What beat 1 hands to beat 2: a CA's orders by request id, and which of them must be looked up before they are sent."""
+class Orders:
+    """What is ordered from one CA, by request id, and which orders must be looked up before they are sent."""
 
     issuer: Issuer
     requests: Mapping[int, CertificateRequest]
     orders: Mapping[int, Order]
     look_up: frozenset[int]
     attempts: Mapping[int, Attempt]
-    noted_at: datetime
-    noted: Noted | None  # where the CA's own book was written in the same transaction
+    reserved_at: datetime
 
 
-Result = Believed | Mismatch | Pending | Refused | NotSent | Unknown
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Results by request id; at the own CA also what it had prepared, to be recorded in its ledger."""
+
+    results: Mapping[int, Result]
+    prepared: Prepared | None = None
 
 
-def ask_ca(work: Work) -> dict[int, Result]:
-    """Beat 2: look up what may already be signed, send the rest, verify what comes back."""
-    stopped = ended_unasked(work.issuer, work.orders.values())
+def ask_ca(orders: Orders, prepared: Prepared | None) -> Answers:
+    """Have orders signed. `prepared`: what the own CA will sign, where that is on record already. No transaction is open."""
+    # 1. A CA that is stopped or retired is not asked at all.
+    stopped = ended_unasked(orders.issuer, orders.orders.values())
     if stopped is not None:
-        return dict(zip(work.orders, stopped, strict=True))
-    if work.noted is not None:
-        outcomes = dict(zip(work.orders, own_ca_of(work).sign(work.noted), strict=True))
-        return {pk: _verified(work, pk, outcome, work.noted_at) for pk, outcome in outcomes.items()}
+        return Answers(dict(zip(orders.orders, stopped, strict=True)))
+    # 2. The own CA signs what is in its ledger.
+    own = own_ca(orders.issuer.alias)
+    if own is not None:
+        return _signed_by_own_ca(own, orders, prepared or prepare_alone(own, list(orders.orders.values())))
+    # 3. A CA elsewhere: look up what may be signed already, send the rest, verify what comes back.
     try:
-        client = get_ca_client(work.issuer.alias)
+        client = get_ca_client(orders.issuer.alias)
     except ImproperlyConfigured as exc:  # its requests wait; those of other CAs are not touched
-        return {pk: NotSent(order.order_ref, str(exc)) for pk, order in work.orders.items()}
-    lease = Lease(work.attempts.values())
-    outcomes = _asked(client, work, lease)
+        return Answers({pk: NotSent(order.order_ref, str(exc)) for pk, order in orders.orders.items()})
+    lease = Lease(orders.attempts.values())
+    outcomes = _asked(client, orders, lease)
     now = database_now()
-    results = {pk: _verified(work, pk, outcome, now) for pk, outcome in outcomes.items()}
-    return results | _asked_again(client, work, results, lease)
+    results = {pk: _verified(orders, pk, outcome, now) for pk, outcome in outcomes.items()}
+    # 4. Of a wrong certificate: does the CA have the right one too?
+    return Answers(results | _asked_again(client, orders, results, lease))
 
 
 def ended_unasked(issuer: Issuer, orders: Iterable[Order]) -> list[NotSent | Refused] | None:
@@ -93,13 +91,53 @@ def ended_unasked(issuer: Issuer, orders: Iterable[Order]) -> list[NotSent | Ref
     return None
 
 
-def own_ca_of(work: Work) -> BookkeepingCA:
-    own = own_ca(work.issuer.alias)
-    assert own is not None  # only such a one has noted anything
-    return own
+def signs_here(issuer: Issuer) -> bool:
+    """Whether this process may have a certificate signed by that CA at once: the CA's ledger and its key are here, and it issues.
+    Else its orders are for the workers that have the CA's role.
+    """
+    if ended_unasked(issuer, ()) is not None:
+        return False
+    own = own_ca(issuer.alias)
+    return own is not None and own.may_sign_here(issuer)
 
 
-def _asked_again(client: CAClient, work: Work, results: Mapping[int, Result], lease: Lease) -> dict[int, Mismatch]:
+def _signed_by_own_ca(own: LedgerCA, orders: Orders, prepared: Prepared) -> Answers:
+    outcomes = zip(orders.orders, own.sign(prepared), strict=True)
+    return Answers({pk: _verified(orders, pk, outcome, orders.reserved_at) for pk, outcome in outcomes}, prepared)
+
+
+def _asked(client: CAClient, orders: Orders, lease: Lease) -> dict[int, Outcome]:
+    """Look up what an earlier attempt may have had signed, then send the rest. The lease of the
+    attempts is renewed between the calls of the CA.
+    """
+    doubtful = [pk for pk in orders.orders if pk in orders.look_up]
+    found = client.find_many([orders.orders[pk] for pk in doubtful], between=lease.renew)
+    outcomes: dict[int, Outcome] = {pk: one for pk, one in zip(doubtful, found, strict=True) if one is not None}
+    unsent = [pk for pk in orders.orders if pk not in outcomes]
+    if is_silent(found):
+        silence = next(one.message for one in found if isinstance(one, Unknown))
+        return outcomes | {pk: NotSent(orders.orders[pk].order_ref, silence) for pk in unsent}
+    return outcomes | _sent(client, orders, unsent, lease)
+
+
+def _sent(client: CAClient, orders: Orders, unsent: Sequence[int], lease: Lease) -> dict[int, Outcome]:
+    """Send orders part by part. A CA that answers none of a part is not sent the next ones: it is away for all of them."""
+    outcomes: dict[int, Outcome] = {}
+    away: NotSent | Unknown | None = None
+    for first in range(0, len(unsent), client.capabilities.batch_size):
+        part = unsent[first : first + client.capabilities.batch_size]
+        if away is not None:
+            outcomes |= {pk: NotSent(orders.orders[pk].order_ref, away.message) for pk in part}
+            continue
+        lease.renew()
+        answers = client.issue_many([orders.orders[pk] for pk in part])
+        outcomes |= dict(zip(part, answers, strict=True))
+        if is_silent(answers):
+            away = next(answer for answer in answers if isinstance(answer, NotSent | Unknown))
+    return outcomes
+
+
+def _asked_again(client: CAClient, orders: Orders, results: Mapping[int, Result], lease: Lease) -> dict[int, Mismatch]:
     """Wrong certificates once more, each with what a look-up of its order says: the certificate
     that was ordered may be at the CA all the same, and nobody would ask for it once the request
     has failed.
@@ -107,56 +145,25 @@ def _asked_again(client: CAClient, work: Work, results: Mapping[int, Result], le
     wrong = {pk: result for pk, result in results.items() if isinstance(result, Mismatch)}
     if not wrong or client.capabilities.lookup is Lookup.NONE:
         return {}
-    found = client.find_many([work.orders[pk] for pk in wrong], between=lease.renew)
+    found = client.find_many([orders.orders[pk] for pk in wrong], between=lease.renew)
     now = database_now()
-    return {pk: replace(wrong[pk], instead=_instead(work, pk, one, now)) for pk, one in zip(wrong, found, strict=True)}
+    return {pk: replace(wrong[pk], instead=_instead(orders, pk, one, now)) for pk, one in zip(wrong, found, strict=True)}
 
 
-def _instead(work: Work, pk: int, found: Found, now: datetime) -> Believed | Unknown | None:
+def _instead(orders: Orders, pk: int, found: Found, now: datetime) -> Believed | Unknown | None:
     if isinstance(found, Pending):
         return Unknown(found.order_ref, "the CA still works on the order")
     if isinstance(found, Issued):
-        looked_up = _verified(work, pk, found, now)
+        looked_up = _verified(orders, pk, found, now)
         return looked_up if isinstance(looked_up, Believed) else None
     return found
 
 
-def _asked(client: CAClient, work: Work, lease: Lease) -> dict[int, Outcome]:
-    """Look up what an earlier attempt may have had signed, then send the rest. The lease of the
-    attempts is renewed between the calls of the CA.
-    """
-    doubtful = [pk for pk in work.orders if pk in work.look_up]
-    found = client.find_many([work.orders[pk] for pk in doubtful], between=lease.renew)
-    outcomes: dict[int, Outcome] = {pk: one for pk, one in zip(doubtful, found, strict=True) if one is not None}
-    unsent = [pk for pk in work.orders if pk not in outcomes]
-    if is_silent(found):
-        silence = next(one.message for one in found if isinstance(one, Unknown))
-        return outcomes | {pk: NotSent(work.orders[pk].order_ref, silence) for pk in unsent}
-    return outcomes | _sent(client, work, unsent, lease)
-
-
-def _sent(client: CAClient, work: Work, unsent: Sequence[int], lease: Lease) -> dict[int, Outcome]:
-    """Send orders part by part. A CA that answers none of a part is not sent the next ones: it is away for all of them."""
-    outcomes: dict[int, Outcome] = {}
-    away: NotSent | Unknown | None = None
-    for first in range(0, len(unsent), client.capabilities.batch_size):
-        part = unsent[first : first + client.capabilities.batch_size]
-        if away is not None:
-            outcomes |= {pk: NotSent(work.orders[pk].order_ref, away.message) for pk in part}
-            continue
-        lease.renew()
-        answers = client.issue_many([work.orders[pk] for pk in part])
-        outcomes |= dict(zip(part, answers, strict=True))
-        if is_silent(answers):
-            away = next(answer for answer in answers if isinstance(answer, NotSent | Unknown))
-    return outcomes
-
-
-def _verified(work: Work, pk: int, outcome: Outcome, now: datetime) -> Result:
+def _verified(orders: Orders, pk: int, outcome: Outcome, now: datetime) -> Result:
     if not isinstance(outcome, Issued):
         return outcome
     try:
-        return believe(outcome, work.orders[pk], work.issuer, now=now)
+        return believe(outcome, orders.orders[pk], orders.issuer, now=now)
     except SignerMismatch as exc:
         # They quote the certificate, which may say anything, at any length.
         return Mismatch(outcome.certificate_der, tuple(recordable(reason) for reason in exc.reasons))

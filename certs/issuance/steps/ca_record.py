@@ -1,76 +1,84 @@
-"""Beat 3 of step 4: what a CA answered is recorded, for those requests whose attempt is still ours.
+"""Step 4, record: what a CA answered is written down, for those requests whose attempt is still ours.
 
 A wrong certificate is kept apart, revoked, and stops the CA until that is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from audit.events import EventType, recordable
-from audit.log import Event, record_many
+from audit.log import Event
+from audit.unit_of_work import UnitOfWork
 from certs.ca.base import Issued, NotSent, Pending, Refused, Unknown
+from certs.ca.registry import own_ca
 from certs.enums import RequestState as S
 from certs.errors import SignerMismatch
-from certs.issuance.attempts import as_things_stand, close_attempts, keep_unclaimed
-from certs.issuance.certificates import record_certificates, record_queries
-from certs.issuance.steps.ca_call import Mismatch, Result, Work, own_ca_of
+from certs.issuance.attempts import close_attempts, keep_unclaimed, lock_claimed
+from certs.issuance.certificates import record_certificates
+from certs.issuance.steps.act import Recorded
+from certs.issuance.steps.ca_call import Answers, Mismatch, Orders, Result
 from certs.issuance.unwanted import owner_of, what_to_do
 from certs.issuance.verify import Believed
-from certs.models import Certificate, CertificateRequest, QuarantinedCertificate, UnclaimedResult
+from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
 from certs.notifications.alerts import open_circuit
 from certs.requests.outcomes import fail_many
 from certs.requests.states import WORKER, note_reasons
 from certs.x509.asn1.pem import serial_of
 
 
-def record_answers(work: Work, results: dict[int, Result], *, complete: bool) -> dict[int, str]:
-    """Beat 3: compare and set, for the requests whose claim held. Answers what to try again. Needs an open transaction."""
-    wrong = {pk: result for pk, result in results.items() if isinstance(result, Mismatch)}
-    # A look-up that found the certificate ordered, or got no reply, decides what becomes of the request.
-    results = results | {pk: result.instead for pk, result in wrong.items() if result.instead is not None}
-    chains, keys = record_queries([(work.requests[pk], result) for pk, result in results.items() if isinstance(result, Believed)])
-    noted = [own_ca_of(work).standing(work.noted)] if work.noted is not None else []
-    to_come = {"audit_event": (2 if complete else 1) * len(results), Certificate._meta.db_table: len(results)}
-    standing = as_things_stand(
-        work.attempts.values(), S.CSR_CREATED, chains, keys, *noted, requests=work.requests.values(), to_come=to_come
-    )
-    now, read = standing.now, standing.answers[:2]
-    if noted:
-        given_up = _given_up(work, results, {row[0] for row in standing.answers[2]})
-        results, wrong = results | given_up, {pk: result for pk, result in wrong.items() if pk not in given_up}
-    close_attempts(work.attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, standing)
-    counts = standing.mine
-    late = [pk for pk in results if pk not in counts]
-    brought = [(pk, results[pk]) for pk in late] + [(pk, wrong[pk]) for pk in late if pk in wrong and results[pk] is not wrong[pk]]
-    keep_unclaimed([u for pk, result in brought for u in _unclaimed(work, pk, result, now)], actor=WORKER, now=now)
-    mine = {pk: (work.requests[pk], result) for pk, result in results.items() if pk in counts}
-    believed = [(request, r) for request, r in mine.values() if isinstance(r, Believed)]
-    if work.noted is not None:
-        signed = [Issued(request.public_id, r.der, ()) for request, r in mine.values() if isinstance(r, Believed | Mismatch)]
-        own_ca_of(work).keep(signed, work.noted, now=now)
-    record_certificates(believed, issuer=work.issuer, now=now, complete=complete, read=read)
-    _quarantine(work, [(work.requests[pk], result) for pk, result in wrong.items() if pk in counts], now=now)
-    fail_many(
-        [(request, r.problem, f"{work.issuer.name} refused: {r.message}") for request, r in mine.values() if isinstance(r, Refused)],
-        source=S.CSR_CREATED,
-        now=now,
-    )
-    unavailable = {pk: r.message for pk, (_, r) in mine.items() if isinstance(r, NotSent | Unknown)}
-    waits = {pk: f"{work.issuer.name} has not issued it: {message}. It is tried again." for pk, message in unavailable.items()}
-    waits |= {pk: f"{work.issuer.name} works on it: {r.message}" for pk, (_, r) in mine.items() if isinstance(r, Pending)}
-    note_reasons([request for request, _ in mine.values()], waits)
-    return unavailable
+def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Recorded:
+    """Csr_created -> issued | failed, or the request waits and is tried again.
 
+    Effects: certificates with what belongs to them, the CA's ledger, quarantine, circuit and alert,
+    states, attempts, unclaimed results, and the events of all that.
+    """
+    issuer, requests, attempts = orders.issuer, orders.requests, orders.attempts
+    wrong = {pk: result for pk, result in answers.results.items() if isinstance(result, Mismatch)}
+    # 1. A look-up that found the certificate ordered, or got no reply, decides what becomes of the request.
+    results = {**answers.results, **{pk: result.instead for pk, result in wrong.items() if result.instead is not None}}
 
-def _given_up(work: Work, results: Mapping[int, Result], standing: Collection[str]) -> dict[int, Result]:
-    """A certificate whose note in the own CA's book was given up while it was being signed is on the CRL already: try again."""
-    return {
-        pk: Unknown(work.orders[pk].order_ref, "the intent was abandoned while it was being signed")
-        for pk, result in results.items()
-        if isinstance(result, Believed | Mismatch) and work.orders[pk].order_ref not in standing
-    }
+    # 2. Lock: the requests and the attempts, then the own CA's ledger. An order that was abandoned or
+    #    revoked while it was being signed is on the CRL: it is tried again.
+    claimed = lock_claimed(attempts.values(), S.CSR_CREATED)
+    now = claimed.now
+    own = own_ca(issuer.alias) if answers.prepared is not None else None
+    ledger = own.lock(answers.prepared) if own is not None and answers.prepared is not None else {}
+    if own is not None:
+        for pk, result in list(results.items()):
+            if isinstance(result, Believed | Mismatch) and orders.orders[pk].order_ref not in ledger:
+                results[pk] = Unknown(orders.orders[pk].order_ref, "the intent was abandoned while it was being signed")
+                wrong.pop(pk, None)
+
+    # 3. The attempts that are ours end here.
+    close_attempts(work, attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, claimed)
+
+    # 4. A certificate that comes too late is kept for the reaper, which adopts or revokes it; so is a
+    #    wrong one beside it.
+    late = [(pk, result) for pk, result in results.items() if pk not in claimed.mine]
+    late += [(pk, wrong[pk]) for pk, result in late if pk in wrong and result is not wrong[pk]]
+    keep_unclaimed(work, [one for pk, result in late for one in _unclaimed(attempts[pk], result, now)], now=now)
+
+    # 5. The certificates that are ours: in the CA's ledger, in the inventory, or in quarantine.
+    mine = {pk: (requests[pk], result) for pk, result in results.items() if pk in claimed.mine}
+    if own is not None:
+        signed = [Issued(r.public_id, result.der, ()) for r, result in mine.values() if isinstance(result, Believed | Mismatch)]
+        own.record(work, signed, ledger, now=now)
+    believed = [(request, result) for request, result in mine.values() if isinstance(result, Believed)]
+    record_certificates(work, believed, issuer=issuer, now=now)
+    _quarantine(work, issuer, [(requests[pk], result) for pk, result in wrong.items() if pk in claimed.mine], now=now)
+
+    # 6. A refusal is final; all else waits with its reason and is tried again.
+    refused = [(request, result) for request, result in mine.values() if isinstance(result, Refused)]
+    failures = [(request, result.problem, f"{issuer.name} refused: {result.message}") for request, result in refused]
+    fail_many(work, failures, source=S.CSR_CREATED, now=now)
+    unavailable = {pk: result.message for pk, (_, result) in mine.items() if isinstance(result, NotSent | Unknown)}
+    waits = [(requests[pk], f"{issuer.name} has not issued it: {message}. It is tried again.") for pk, message in unavailable.items()]
+    pending = [(request, result) for request, result in mine.values() if isinstance(result, Pending)]
+    waits += [(request, f"{issuer.name} works on it: {result.message}") for request, result in pending]
+    note_reasons(work, waits)
+    return Recorded(now, ready=[request for request, _ in believed], ca_unavailable=unavailable)
 
 
 def _outcome(result: Result) -> tuple[str, str]:
@@ -89,35 +97,22 @@ def _outcome(result: Result) -> tuple[str, str]:
             return ("unknown", result.message)
 
 
-def _unclaimed(work: Work, pk: int, result: Result, now: datetime) -> list[UnclaimedResult]:
-    attempt = work.attempts[pk]
-    match result:
-        case Believed():
-            return [
-                UnclaimedResult(
-                    request=attempt.request,
-                    attempt=attempt,
-                    kind="certificate",
-                    payload=result.der,
-                    chain=result.chain_pem.encode(),
-                    brought_at=now,
-                )
-            ]
-        case Mismatch():
-            return [UnclaimedResult(request=attempt.request, attempt=attempt, kind="certificate", payload=result.der, brought_at=now)]
-        case _:
-            return []
+def _unclaimed(attempt: Attempt, result: Result, now: datetime) -> list[UnclaimedResult]:
+    if not isinstance(result, Believed | Mismatch):
+        return []
+    chain = result.chain_pem.encode() if isinstance(result, Believed) else b""
+    return [UnclaimedResult(request=attempt.request, attempt=attempt, kind="certificate", payload=result.der, chain=chain, brought_at=now)]
 
 
-def _quarantine(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]], *, now: datetime) -> None:
+def _quarantine(work: UnitOfWork, issuer: Issuer, wrong: Sequence[tuple[CertificateRequest, Mismatch]], *, now: datetime) -> None:
     """Keep wrong certificates apart, stop the CA, end the requests: nothing is sent again before they are revoked."""
     if not wrong:
         return
-    QuarantinedCertificate.objects.bulk_create(
+    work.insert(
         [
             QuarantinedCertificate(
                 request=request,
-                issuer=work.issuer,
+                issuer=issuer,
                 order_ref=request.public_id,
                 der=result.der,
                 serial_number=f"{serial_of(result.der) or 0:x}"[:64],
@@ -127,32 +122,32 @@ def _quarantine(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]]
             for request, result in wrong
         ]
     )
-    record_many(
-        [
-            Event(EventType.CA_QUARANTINED, request.subject, WORKER, now, {"issuer": work.issuer.name, "reasons": _in_short(result)})
-            for request, result in wrong
-        ]
+    work.record(
+        Event(EventType.CA_QUARANTINED, request.subject, WORKER, now, {"issuer": issuer.name, "reasons": _in_short(result)})
+        for request, result in wrong
     )
-    _stop_ca(work, wrong, now=now)
+    _stop_ca(issuer, wrong, now=now)
+    ended = [(request, result) for request, result in wrong if result.instead is None]
     fail_many(
-        [(request, "signer_mismatch", str(SignerMismatch(list(result.reasons)))) for request, result in wrong if result.instead is None],
+        work,
+        [(request, "signer_mismatch", str(SignerMismatch(list(result.reasons)))) for request, result in ended],
         source=S.CSR_CREATED,
         now=now,
     )
 
 
-def _stop_ca(work: Work, wrong: Sequence[tuple[CertificateRequest, Mismatch]], *, now: datetime) -> None:
+def _stop_ca(issuer: Issuer, wrong: Sequence[tuple[CertificateRequest, Mismatch]], *, now: datetime) -> None:
     """Open the CA's circuit. What belongs to somebody here is never revoked by itself, so then a person must let orders go on."""
     reason = "it answered with a certificate that was not ordered (signer_mismatch)"
     next_step = (
         "Requests wait at csr_created; nothing is lost. The quarantined certificate is in the admin; once it is revoked, orders go on."
     )
     for request, result in wrong:
-        owner = owner_of(work.issuer, result.der, besides=request)
+        owner = owner_of(issuer, result.der, besides=request)
         if owner:
             reason = f"it answered {request.public_id} with a certificate that belongs to {owner}"
             next_step = what_to_do(f"{serial_of(result.der) or 0:x}", owner)
-    open_circuit(work.issuer, reason, next_step=next_step, now=now)
+    open_circuit(issuer, reason, next_step=next_step, now=now)
 
 
 def _in_short(wrong: Mismatch) -> list[str]:

@@ -1,6 +1,6 @@
-"""A CSR brought by its requester needs no key and no signature of ours: its public key is recorded and it goes on to the CA.
+"""Requests that need no new key: an external CSR, and a renewal on the key that it had.
 
-Nobody waits on the states between, so they share one transaction with what came before, each with its event.
+Nobody waits in the states between, so they share one transaction with what came before, each with its event.
 """
 
 from __future__ import annotations
@@ -10,70 +10,80 @@ from datetime import datetime
 from typing import Any
 
 from audit.events import EventType
+from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
 from certs.models import CertificateRequest
-from certs.requests.lineage import claimed_keys_query
+from certs.requests.lineage import keys_reported_by_owner
+from certs.requests.outcomes import reject_many
 from certs.requests.states import WORKER, Move, transition_many
-from db.sql import ask
-from keys.lifecycle import RecordedAs, public_keys_queries, record_new_keys, recorded_as
+from db.rows import by_key, select
+from keys.lifecycle import record_public_keys
+from keys.models import Key, PublicKey
 
 Events = tuple[tuple[EventType, Mapping[str, Any]], ...]
 _PATHS = {S.SUBMITTED: (S.APPROVED, S.KEY_READY, S.CSR_CREATED), S.APPROVED: (S.KEY_READY, S.CSR_CREATED)}
 
 
-KeyRows = tuple[Sequence[Any], Sequence[Any]]  # what shared_keys_query and claimed_keys_query answered
-
-
-def advance_brought(
-    requests: Sequence[CertificateRequest],
-    *,
-    source: S,
-    now: datetime,
-    before: Mapping[int, Events] | None = None,
-    keys: KeyRows | None = None,
+def accept_external(
+    work: UnitOfWork, requests: Sequence[CertificateRequest], *, source: S, now: datetime, before: Mapping[int, Events] | None = None
 ) -> None:
-    """Submitted or approved -> csr_created, after the events in `before`. A public key of another team, or one that is
-    blocked, ends the request (PROTOCOLS 5). Needs an open transaction.
+    """Submitted or approved -> csr_created, after the events in `before`: an external CSR needs no key and no signature of ours.
 
-    `keys`: was asked in it already, under `audit.log.together()`. One that another transaction records meanwhile raises
-    IntegrityError at the end then.
+    A public key of another team, or one that is blocked, ends the request (PROTOCOLS 5).
     """
     if not requests:
         return
     # Of two teams that show the same key at once, the one whose request is older has it.
     owners = {request.spki_sha256: request.team.slug for request in reversed(requests)}
-    _, rows, claimed = (None, *keys) if keys else ask(*public_keys_queries(owners, now=now), claimed_keys_query(owners))
-    recorded = recorded_as(rows)
-    if keys:
-        recorded |= record_new_keys({spki: team for spki, team in owners.items() if spki not in recorded}, now=now)
-    recorded |= {spki: RecordedAs(recorded[spki].team, blocked=True) for (spki,) in claimed if spki in owners}
-    moves = [_move(request, recorded[request.spki_sha256], source, (before or {}).get(request.pk, ())) for request in requests]
-    transition_many(moves, source=source, actor=WORKER, now=now)
+    recorded = record_public_keys(owners, now=now)
+    reported = keys_reported_by_owner(owners)
+    moves = []
+    for request in requests:
+        spki, events = {"spki_sha256": request.spki_sha256}, (before or {}).get(request.pk, ())
+        refused = _key_refusal(request, recorded[request.spki_sha256], reported=request.spki_sha256 in reported)
+        if refused is None:
+            events = (*events, (EventType.KEY_RECORDED, spki), (EventType.CSR_CREATED, {"brought": True, **spki}))
+            moves.append(Move(request, _PATHS[source], events, {"policy_version": request.policy_version}))
+        else:
+            problem, message, suggestion = refused
+            data = {"problem": problem, "reason": message, "policy_version": request.policy_version}
+            fields = {"policy_version": request.policy_version, "error": message, "suggestion": suggestion}
+            moves.append(Move(request, (S.REJECTED,), (*events, (EventType.REQUEST_REJECTED, data)), fields))
+    transition_many(work, moves, source=source, actor=WORKER, now=now)
 
 
-def _move(request: CertificateRequest, owner: RecordedAs, source: S, before: Events) -> Move:
-    fields: dict[str, Any] = {"policy_version": request.policy_version}
-    refused = key_refusal(request, owner)
-    if refused:
-        problem, message, suggestion = refused
-        data = {"problem": problem, "reason": message, "policy_version": request.policy_version}
-        return Move(
-            request, (S.REJECTED,), (*before, (EventType.REQUEST_REJECTED, data)), fields | {"error": message, "suggestion": suggestion}
-        )
-    spki = {"spki_sha256": request.spki_sha256}
-    events: Events = (*before, (EventType.KEY_RECORDED, spki), (EventType.CSR_CREATED, {"brought": True, **spki}))
-    return Move(request, _PATHS[source], events, fields)
+def accept_reused(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> None:
+    """Approved -> key_ready: a renewal that keeps its key; or rejected when the key was blocked or destroyed in the meantime."""
+    if not requests:
+        return
+    recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
+    keys = by_key(select(Key, id={request.key_id for request in requests if request.key_id}))
+    moves, rejections = [], []
+    for request in requests:
+        key = keys.get(request.key_id) if request.key_id else None
+        refused = _key_refusal(request, recorded[request.spki_sha256], reported=False)
+        if refused is not None:
+            rejections.append((request, *refused))
+        elif key is None or key.state != Key.State.ACTIVE:
+            state = key.get_state_display() if key else "unknown"
+            rejections.append((request, "key_gone", f"The key to be used again is {state}.", "Renew with a new key."))
+        else:
+            request.key = key
+            data = {"key": key.locator, "version": key.version, "backend": key.backend, "spki_sha256": key.spki_sha256, "reused": True}
+            moves.append(Move(request, (S.KEY_READY,), ((EventType.KEY_RECORDED, data),)))
+    transition_many(work, moves, source=S.APPROVED, actor=WORKER, now=now)
+    reject_many(work, rejections, source=S.APPROVED, now=now)
 
 
-def key_refusal(request: CertificateRequest, owner: RecordedAs) -> tuple[str, str, str] | None:
+def _key_refusal(request: CertificateRequest, recorded: PublicKey, *, reported: bool) -> tuple[str, str, str] | None:
     """(problem class, message, suggestion), or None when the key may be used."""
-    if owner.blocked:
+    if recorded.is_blocked or reported:
         return (
             "key_compromised",
             "This public key is blocked: its private key was reported compromised.",
             "Make a new key pair and a new CSR.",
         )
-    if owner.team != request.team.slug:
+    if recorded.team != request.team.slug:
         return (
             "key_of_another_team",
             "This public key belongs to another team.",

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from django.db import transaction
+from django.db.models import prefetch_related_objects
 
-from audit.log import together
+from audit.events import EventType
+from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
-from certs.issuance.certificates import names_of, recorded_event
-from certs.models import Certificate
-from certs.models.rows import insert_models
-from certs.requests.states import WORKER, Move, lock_ready, transition_many
-from db.clock import database_now
+from certs.models import CertificateName, CertificateRequest
+from certs.requests.states import WORKER, Move, transition_many
 
 
-@transaction.atomic
-def record_inventory(ids: Sequence[int]) -> Sequence[int]:
-    """Issued -> completed."""
-    requests = {request.pk: request for request in lock_ready(ids, S.ISSUED)}
+def complete(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> None:
+    """Issued -> completed. Effects: the names of the certificates, states, `certificate:recorded`."""
     if not requests:
-        return ids
-    certificates = list(Certificate.objects.filter(request__in=list(requests)))
-    for certificate in certificates:
-        certificate.request = requests[certificate.request_id]
-    with together():
-        insert_models([name for certificate in certificates for name in names_of(certificate)])
-        moves = [Move(certificate.request, (S.COMPLETED,), (recorded_event(certificate),)) for certificate in certificates]
-        transition_many(moves, source=S.ISSUED, actor=WORKER, now=database_now())
-    return ids
+        return
+    prefetch_related_objects(requests, "certificate")  # but for those that were recorded in this unit
+    moves, names = [], []
+    for request in requests:
+        certificate = request.certificate
+        names += [
+            CertificateName(certificate=certificate, kind="dns", name=name, reversed_labels=".".join(reversed(name.split("."))))
+            for name in request.dns_names
+        ]
+        names += [CertificateName(certificate=certificate, kind="ip", name=name, reversed_labels="") for name in request.ip_addresses]
+        alert_at = certificate.alert_at.isoformat() if certificate.alert_at else ""
+        data = {"cert_id": certificate.cert_id, "alert_at": alert_at, "owner": request.team.slug}
+        moves.append(Move(request, (S.COMPLETED,), ((EventType.CERTIFICATE_RECORDED, data),)))
+    work.insert(names)
+    transition_many(work, moves, source=S.ISSUED, actor=WORKER, now=now)

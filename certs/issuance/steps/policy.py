@@ -6,53 +6,41 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-
 from audit.events import EventType
+from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
-from certs.issuance.steps.external_csr import KeyRows, advance_brought
+from certs.issuance.steps.external_csr import accept_external
 from certs.models import Approval, CertificateRequest, PolicyEvaluation
-from certs.models.rows import insert_models, new
 from certs.requests.approvals.inherited_approvals import inherit_approvals
 from certs.requests.facts.policy_facts import asked_by, evaluate_many
-from certs.requests.states import WORKER, Move, lock_ready, transition_many
-from db.clock import database_now
+from certs.requests.states import WORKER, Move, transition_many
 from policy.engine import Decision, Outcome
 
 
-def check_policy(ids: Sequence[int]) -> Sequence[int]:
-    """Submitted -> approved | awaiting_approval | rejected."""
-    with transaction.atomic():
-        now = database_now()
-        requests = lock_ready(ids, S.SUBMITTED)
-        if requests:
-            evaluate_and_move(requests, now=now)
-    return ids
+def decide(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> Mapping[int, Decision]:
+    """Submitted -> approved | awaiting_approval | rejected; an external CSR that is allowed goes on to csr_created.
 
-
-def evaluate_and_move(
-    requests: Sequence[CertificateRequest],
-    *,
-    now: datetime,
-    read: Sequence[Sequence[Any]] | None = None,
-    keys: KeyRows | None = None,
-) -> Mapping[int, Decision]:
-    """Judge requests that are `submitted` and locked, and move each where its decision leads. Answers the decisions by request id.
-    `read`: as for `certs.requests.facts.policy_facts.evaluate_many`. `keys`: as for `advance_brought`.
+    Returns the decisions by request id. Effects: the evaluations, states, `policy:evaluated` and what follows from it.
     """
-    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now, read=read)
-    keep_evaluations(requests, decisions, now=now)
-    judged = list(zip(requests, decisions, strict=True))
-    straight_on = [(request, decision) for request, decision in judged if request.csr_brought and decision.outcome is Outcome.ALLOW]
+    if not requests:
+        return {}
+    # 1. Evaluate under the version in force now.
+    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
+    decided = list(zip(requests, decisions, strict=True))
+    keep_evaluations(work, decided, now=now)
+    # 2. An external CSR that the policy allows has nobody to wait for.
+    straight_on = [(request, decision) for request, decision in decided if request.csr_brought and decision.outcome is Outcome.ALLOW]
     for request, decision in straight_on:
         request.policy_version = decision.policy_version
     evaluated = {request.pk: ((EventType.POLICY_EVALUATED, evaluation_data(decision)),) for request, decision in straight_on}
-    advance_brought([request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated, keys=keys)
-    asking = [request for request, decision in judged if decision.outcome is Outcome.NEEDS_APPROVAL]
+    accept_external(work, [request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
+    # 3. A renewal of the same content may inherit its approval (PROTOCOLS 6).
+    asking = [request for request, decision in decided if decision.outcome is Outcome.NEEDS_APPROVAL]
     inherited = inherit_approvals(asking, valid_days=version.ruleset.approval_valid_days, at=now) if asking else {}
-    moves = [_move(request, decision, inherited.get(request.pk)) for request, decision in judged if request.pk not in evaluated]
-    transition_many(moves, source=S.SUBMITTED, actor=WORKER, now=now)
-    return {request.pk: decision for request, decision in judged}
+    # 4. Each of the others goes where its decision leads.
+    moves = [_move(request, decision, inherited.get(request.pk)) for request, decision in decided if request.pk not in evaluated]
+    transition_many(work, moves, source=S.SUBMITTED, actor=WORKER, now=now)
+    return {request.pk: decision for request, decision in decided}
 
 
 def _move(request: CertificateRequest, decision: Decision, inherited: Approval | None) -> Move:
@@ -89,23 +77,22 @@ def evaluation_data(decision: Decision) -> dict[str, Any]:
     }
 
 
-def keep_evaluations(requests: Sequence[CertificateRequest], decisions: Sequence[Decision], *, now: datetime) -> None:
-    insert_models(
-        [
-            new(
-                PolicyEvaluation,
+def keep_evaluations(work: UnitOfWork, decided: Sequence[tuple[CertificateRequest, Decision]], *, now: datetime) -> None:
+    """Keep what each evaluation said, check by check."""
+    rows = []
+    for request, decision in decided:
+        content = decision.to_dict()
+        rows.append(
+            PolicyEvaluation(
                 request=request,
                 policy_version=decision.policy_version,
                 outcome=str(decision.outcome),
-                checks=judged["checks"],
-                suggestion=judged["suggestion"],
+                checks=content["checks"],
+                suggestion=content["suggestion"],
                 evaluated_at=now,
             )
-            for request, decision in zip(requests, decisions, strict=True)
-            for judged in (decision.to_dict(),)
-        ],
-        ids=False,
-    )
+        )
+    work.insert(rows)
 
 
 def approved_digests(requests: Sequence[CertificateRequest]) -> set[int]:

@@ -14,7 +14,7 @@ from django.db.models import Model, QuerySet
 from audit.changes import subject_of
 from audit.models import AuditEvent
 from certs.reconciliation.records.explained import Told
-from db.backend import on_postgresql
+from db.sql import repeatable_read
 
 PAGE = 1000
 MOST = 100  # then it is plain, and the list stays readable
@@ -62,9 +62,8 @@ def one_moment() -> Iterator[None]:
     """Read everything within as of one moment (SQLite: nobody writes in the meantime)."""
     outermost = not connection.in_atomic_block
     with transaction.atomic():
-        if outermost and on_postgresql():
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if outermost:
+            repeatable_read()
         yield
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
-
 from audit.events import EventType
 from audit.log import Actor, Value
+from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority, Permission, holds
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused, NotPermitted
@@ -15,7 +14,7 @@ from certs.models import Approval, CertificateRequest
 from certs.pipeline import start_on_commit
 from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
 from certs.requests.exposure.refused_secrets import refuse_secrets
-from certs.requests.states import Move, transition_many
+from certs.requests.states import CANCELLABLE, Move, transition_many
 from db.clock import database_now
 from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
 
@@ -76,11 +75,13 @@ def _decide(request: CertificateRequest, *, user: Any, digest: str, comment: str
     # before the transaction: the refusal would roll back its own record
     actor = Actor("user", user.get_username())
     refuse_secrets(comment, actor=actor, team=request.team.slug, field="comment")
-    return _record_decision(request, user=user, digest=digest, comment=comment, granted=granted)
+    with UnitOfWork() as work:
+        return _record_decision(work, request, user=user, digest=digest, comment=comment, granted=granted)
 
 
-@transaction.atomic
-def _record_decision(request: CertificateRequest, *, user: Any, digest: str, comment: str, granted: bool) -> CertificateRequest:
+def _record_decision(
+    work: UnitOfWork, request: CertificateRequest, *, user: Any, digest: str, comment: str, granted: bool
+) -> CertificateRequest:
     request = CertificateRequest.objects.select_for_update(of=("self",)).select_related("requester", "team").get(pk=request.pk)
     alone = check_may_decide(user, request)
     if request.digest != digest:
@@ -102,27 +103,24 @@ def _record_decision(request: CertificateRequest, *, user: Any, digest: str, com
     event = EventType.REQUEST_APPROVED if granted else EventType.REQUEST_REJECTED
     fields = {} if granted else {"error": f"Rejected by {user.get_username()}: {comment}"[:1000]}
     move = Move(request, (S.APPROVED if granted else S.REJECTED,), ((event, data),), fields)
-    transition_many([move], source=S.AWAITING_APPROVAL, actor=actor, now=now)
+    transition_many(work, [move], source=S.AWAITING_APPROVAL, actor=actor, now=now)
     if granted:
         start_on_commit([request.pk], at=S.APPROVED)
     return request
 
 
-@transaction.atomic
 def cancel(request: CertificateRequest, *, authority: Authority) -> CertificateRequest:
     """End a request that has no certificate yet. What an attempt under way brings home is revoked by the reaper.
 
     Raises NotFound, NotPermitted; Conflict for a request that has a certificate or has ended.
     """
-    authority.check_may_act(request)
-    request = CertificateRequest.objects.select_for_update().get(pk=request.pk)
-    state = S(request.state)
-    if state not in (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED):
-        raise Conflict(f"{request.public_id} cannot be cancelled any more (it is {state}).")
-    transition_many(
-        [Move(request, (S.CANCELLED,), ((EventType.REQUEST_CANCELLED, {"state": str(state)}),), {"held_since": None, "error": ""})],
-        source=state,
-        actor=authority.actor,
-        now=database_now(),
-    )
+    with UnitOfWork() as work:
+        authority.check_may_act(request)
+        request = CertificateRequest.objects.select_for_update().get(pk=request.pk)
+        state = S(request.state)
+        if state not in CANCELLABLE:
+            raise Conflict(f"{request.public_id} cannot be cancelled any more (it is {state}).")
+        event = (EventType.REQUEST_CANCELLED, {"state": str(state)})
+        move = Move(request, (S.CANCELLED,), (event,), {"held_since": None, "error": ""})
+        transition_many(work, [move], source=state, actor=authority.actor, now=database_now())
     return request

@@ -14,7 +14,7 @@ from certs.enums import RequestState
 from certs.models import Certificate, CertificateName, CertificateRequest, Team
 from certs.requests.states import UNFINISHED
 from certs.spec import CertificateSpec
-from db.backend import on_postgresql
+from db.sql import advisory_lock
 
 Content = tuple[int, str, frozenset[str]]  # team, profile, names
 FirstAsked = dict[Content, str]  # who asked for it first, as people call that line or request
@@ -55,12 +55,11 @@ def one_at_a_time(contents: Iterable[Content]) -> None:
 
     Locks are taken in order, so that two batches cannot wait for each other; on SQLite one transaction writes at a time anyway.
     """
-    if not on_postgresql() or not connection.in_atomic_block:
+    if not connection.in_atomic_block:
         return
     numbers = {zlib.crc32(repr((team, profile, sorted(names))).encode()) % _LOCKS for team, profile, names in contents}
-    with connection.cursor() as cursor:
-        for number in sorted(numbers):
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, number])
+    for number in sorted(numbers):
+        advisory_lock(_LOCK_SPACE, number)
 
 
 Waiting = tuple[int, str]  # id and public id of a request

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from django.conf import settings
+from django.db.models import Count, Q
 
 from certs.enums import RequestState
-from certs.models import CertificateRequest, Team
-from certs.requests.facts.domain_ownership import domains_query, requesters_for
+from certs.models import Certificate, CertificateRequest, Domain, Team
 from certs.requests.facts.duplicates import FirstAsked, Waiting, content_of, living_duplicates, one_at_a_time, requests_under_way
-from certs.requests.facts.key_use import UNUSED, KeyUse, key_use
 from certs.spec import CertificateSpec
-from db.sql import Query, ask
+from db.rows import select
+from keys.models import PublicKey
 from keys.spec import KeyFacts
 from policy.engine import Decision, Outcome, evaluate
 from policy.facts import RequesterFacts, RequestFacts
-from policy.models import PolicyVersion
-from policy.publishing import version_found, version_query
+from policy.models import PolicyVersion, Profile
+from policy.publishing import version_in_force
 from policy.rules.names import Duplicates
 from policy.rules.ruleset import RuleSet
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """Whole days since the public key was first recorded here, and certificates in the inventory that carry it."""
+
+    age_days: int
+    certificates: int
+
+
+UNUSED = KeyUse(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +72,15 @@ def asked_by(request: CertificateRequest) -> Asked:
     )
 
 
-def facts_queries(asked: Sequence[tuple[CertificateSpec, Team]], at: datetime | None = None) -> tuple[Query, Query, Query]:
-    """What `evaluate_many` reads first, for who asks more than that in one `db.sql.ask`."""
-    return version_query(settings.PKI_DEFAULT_POLICY, at), domains_query(asked), ("SELECT name, ekus FROM policy_profile", [])
-
-
-def evaluate_many(
-    asked: Sequence[Asked], *, at: datetime, asked_before: FirstAsked | None = None, read: Sequence[Sequence[Any]] | None = None
-) -> tuple[PolicyVersion, list[Decision]]:
-    """Evaluate under the version in force at `at`, with ownership of domains as it is now.
+def evaluate_many(asked: Sequence[Asked], *, at: datetime, asked_before: FirstAsked | None = None) -> tuple[PolicyVersion, list[Decision]]:
+    """Evaluate under the version in force at `at`, with facts as they are now.
 
     `asked_before`: what earlier parts of the same order asked for, where the policy wants to know; this part is added to it.
-    `read`: what `facts_queries` answered in this transaction.
     """
-    owned = [(one.spec, one.team) for one in asked]
-    in_force, domains, profiles = read or ask(*facts_queries(owned, at))
-    version = version_found(in_force, settings.PKI_DEFAULT_POLICY)
+    version = version_in_force(settings.PKI_DEFAULT_POLICY, at)
     ruleset = version.ruleset
-    requesters = requesters_for(owned, domains)
-    ekus = {name: tuple(json.loads(known) if isinstance(known, str) else known) for name, known in profiles}
+    requesters = requesters_for([(one.spec, one.team) for one in asked])
+    ekus = {profile.name: tuple(profile.ekus) for profile in select(Profile)}
     uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
     facts = [request_facts(one, ekus.get(one.spec.profile, ()), at=at, use=uses.get(one.spki_sha256, UNUSED)) for one in asked]
     if _twins_matter(ruleset):
@@ -152,3 +151,41 @@ def request_facts(asked: Asked, ekus: tuple[str, ...], *, at: datetime, use: Key
         key_age_days=use.age_days,
         key_certificates=use.certificates,
     )
+
+
+def key_use(spkis: Collection[str], *, at: datetime) -> dict[str, KeyUse]:
+    """By SPKI hash, in two queries for a whole batch. Every certificate counts, revoked and expired ones too."""
+    if not spkis:
+        return {}
+    rows = Certificate.objects.filter(spki_sha256__in=spkis).order_by().values_list("spki_sha256")
+    counts = dict(rows.annotate(count=Count("pk")))
+    since = dict(PublicKey.objects.filter(pk__in=spkis).values_list("spki_sha256", "recorded_at"))
+    return {spki: KeyUse((at - since[spki]).days if spki in since else 0, counts.get(spki, 0)) for spki in spkis}
+
+
+def requesters_for(asked: Sequence[tuple[CertificateSpec, Team]]) -> list[RequesterFacts]:
+    """Return for each request its team's domains, and those of other teams at, above or beneath the names asked for."""
+    names = {name for spec, _ in asked for name in spec.dns_names}
+    owners = {domain.name: domain.team_id for domain in select(Domain, team={team.pk for _, team in asked})}
+    owners |= {domain.name: domain.team_id for domain in select(Domain, name={near for name in names for near in _ancestors(name)})}
+    beneath = [Q(name__endswith=name[1:]) for name in names if name.startswith("*.")]
+    if beneath:
+        owners |= dict(Domain.objects.filter(Q(*beneath, _connector=Q.OR)).values_list("name", "team_id"))
+    owned: dict[int, list[str]] = {}
+    for domain, team_id in sorted(owners.items()):
+        owned.setdefault(team_id, []).append(domain)
+    own = {team_id: tuple(domains) for team_id, domains in owned.items()}
+    return [RequesterFacts(team.slug, own.get(team.pk, ()), _foreign(spec, team, owners)) for spec, team in asked]
+
+
+def _foreign(spec: CertificateSpec, team: Team, owners: Mapping[str, int]) -> tuple[str, ...]:
+    near = {domain for name in spec.dns_names for domain in _ancestors(name) if domain in owners}
+    for name in spec.dns_names:
+        if name.startswith("*."):
+            near |= {domain for domain in owners if domain.endswith(name[1:])}
+    return tuple(sorted(domain for domain in near if owners[domain] != team.pk))
+
+
+def _ancestors(name: str) -> list[str]:
+    labels = name.removeprefix("*.").split(".")
+    return [".".join(labels[n:]) for n in range(len(labels))]

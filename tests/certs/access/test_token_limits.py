@@ -14,7 +14,6 @@ from django.test import Client
 from certs.access.api_tokens import SCOPES, create_token, revoke_token
 from certs.bulk.control import pause
 from certs.bulk.submit import submit_order
-from certs.issuance.steps import check_policy
 from certs.models import ApiToken, BulkOrder, CertificateRequest
 from certs.requests.submit import submit_many
 from certs.requests.waiting import hold_for_keys
@@ -23,6 +22,7 @@ from policy.models import Profile
 from tests.certs.access.cast import Cast
 from tests.certs.bulk.orders import drafted
 from tests.certs.life import issued
+from tests.certs.steps import check_policy
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 

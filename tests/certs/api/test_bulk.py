@@ -17,9 +17,9 @@ from django.test import Client
 from audit.models import AuditEvent
 from certs.bulk import dispatch
 from certs.bulk.chunk import make_chunk
-from certs.issuance import steps
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
 from certs.uploads.sandbox.concurrency import turn
+from tests.certs import steps
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.x509.csr.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import Portal

@@ -10,15 +10,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from audit.models import AuditEvent
 from certs.api.schemas import IssuedCertificate
 from certs.models import Certificate, CertificateRequest, Issuer
 from certs.x509.csr.build import build_csr
-from db import lending
 from db.clock import database_now
 from keys.models import PublicKey
 from tests.certs.x509.csr.test_corpus import CASES, content
@@ -64,22 +61,6 @@ def test_csr_is_answered_with_its_certificate(api: Api) -> None:
     assert f"{certificate.serial_number:X}" == told["serial_number"].replace(":", "").lstrip("0")
     assert {"certificate", "serial_number", "not_before", "not_after"} <= told.keys()
     assert len(told["chain"]) == 2
-
-
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite a question costs no round trip")
-def test_call_asks_the_database_five_times(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once for the facts about the token, and twice in each of two transactions."""
-    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 60)  # as in production: a new connection says more
-    monkeypatch.setattr(lending, "_lent", lending._Lent())
-    body = {"validity_days": 30, "profile": "tls-server"}
-    api.post("/certificates/issue", body | {"csr": pem_csr("a.example.com")})
-    shared = lending._lent.wrapper
-    with CaptureQueriesContext(connection) as own, CaptureQueriesContext(shared) as together:
-        assert api.post("/certificates/issue", body | {"csr": pem_csr("b.example.com")})[0] == 200
-    shared.close()
-    # Django notes a bare BEGIN and COMMIT too, which go with the messages.
-    messages = [one["sql"] for one in together if one["sql"] not in ("BEGIN", "COMMIT")]
-    assert (len(own), len(messages)) == (1, 4)
 
 
 def test_same_idempotency_key_is_the_same_certificate(api: Api) -> None:

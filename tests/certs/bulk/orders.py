@@ -6,19 +6,15 @@ import contextlib
 from collections.abc import Sequence
 from functools import partial
 
-from django.db import transaction
-
 from certs.bulk import chunk as chunks
 from certs.bulk import dispatch
 from certs.bulk.drafting.draft import draft
-from certs.issuance import steps
-from certs.issuance.steps.key import KeysUnavailable
-from certs.issuance.steps.policy import evaluate_and_move
+from certs.issuance.advance import Unavailable
 from certs.models import BulkChunk, BulkOrder
-from certs.requests.submit import Requester, insert_requests
+from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
-from db.clock import database_now
+from tests.certs import steps
 
 
 def lines_for(specs: Sequence[CertificateSpec]) -> list[Line]:
@@ -29,13 +25,11 @@ def drafted(specs: Sequence[CertificateSpec], requester: Requester, title: str =
     return draft(lines_for(specs), requester=requester, title=title)
 
 
-@transaction.atomic
 def begin(chunk_id: int) -> list[int]:
-    """A chunk whose worker died, or was stopped, as soon as its requests were made."""
-    made, missing = chunks.lines_of(chunk_id)
-    rows, now, read = insert_requests(missing) if missing else ([], database_now(), None)
-    evaluate_and_move(rows, now=now, read=read)
-    return sorted(made + [row.pk for row in rows])
+    """A chunk whose worker died, or was stopped, as soon as its requests were evaluated."""
+    ids = sorted(request.pk for request in chunks.make_requests(chunk_id))
+    steps.check_policy(ids)
+    return ids
 
 
 def work_off(chunk: BulkChunk) -> bool:
@@ -46,9 +40,9 @@ def work_off(chunk: BulkChunk) -> bool:
 
 def issue_lines(chunk: BulkChunk) -> None:
     """All of the chain but its last task, as when that one's message is lost."""
-    ids = chunks.make_chunk(chunk.pk) if chunk.key_backend else chunks.issue_chunk(chunk.pk)
+    ids = chunks.make_chunk(chunk.pk)
     for step in (steps.ensure_keys, steps.create_csrs, partial(steps.submit_to_ca, complete=True)):
-        with contextlib.suppress(KeysUnavailable, steps.Unavailable):
+        with contextlib.suppress(Unavailable):
             step(ids)
 
 

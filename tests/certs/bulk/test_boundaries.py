@@ -26,7 +26,7 @@ from certs.requests.submit import Requester, admit
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
 from tests.certs.bulk.orders import begin, drafted, work_off, work_off_all
-from tests.certs.issuance.test_batcher import brought
+from tests.certs.issuance.test_synchronous import brought
 
 MakeSpec = Callable[..., CertificateSpec]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

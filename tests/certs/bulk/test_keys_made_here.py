@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,12 @@ import pytest
 from cryptography import x509
 
 from audit.models import AuditEvent
+from certs import fault_points
 from certs.access.permissions import Authority
 from certs.bulk import chunk as chunks
 from certs.bulk import dispatch
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S
-from certs.issuance import steps
-from certs.issuance.steps import key as key_step
 from certs.models import Attempt, BulkChunk, BulkOrder, Certificate, CertificateRequest
 from certs.requests.submit import Requester, submit
 from certs.spec import CertificateSpec
@@ -27,6 +26,7 @@ from keys.models import Key, LocalKeyMaterial, PublicKey
 from keys.registry import get_key_backend
 from keys.signing import sign_message
 from keys.spec import spki_der, spki_sha256
+from tests.certs import steps
 from tests.certs.bulk.orders import drafted, work_off, work_off_all
 
 MakeSpec = Callable[..., CertificateSpec]
@@ -110,17 +110,24 @@ def order_requests(order: BulkOrder) -> list[str]:
     return list(CertificateRequest.objects.filter(bulk_item__order=order).values_list("public_id", flat=True))
 
 
-def test_two_workers_with_one_chunk_make_each_key_once(requester: Requester, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def observed() -> Iterator[Callable[[fault_points.Observer], None]]:
+    yield fault_points.observe
+    fault_points.observe(None)
+
+
+def test_two_workers_with_one_chunk_make_each_key_once(
+    requester: Requester, make_spec: MakeSpec, observed: Callable[[fault_points.Observer], None]
+) -> None:
     """The second one comes while the first has its keys in hand and not recorded."""
     order, chunk = queued([make_spec(f"n{n}.example.com") for n in range(4)], requester)
-    real, second = key_step.record_keys, list[list[int]]()
+    second: list[list[int]] = []
 
-    def overtaken(*args: Any) -> Any:
-        if not second:
+    def overtaken(step: str, phase: str) -> None:
+        if (step, phase) == ("key", "executed") and not second:
             second.append(chunks.make_chunk(chunk.pk))
-        return real(*args)
 
-    monkeypatch.setattr(chunks, "record_keys", overtaken)
+    observed(overtaken)
     assert chunks.make_chunk(chunk.pk) == second[0]
     assert states() == {"csr_created": 4}
     assert Key.objects.count() == LocalKeyMaterial.objects.count() == PublicKey.objects.count() == 4

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import connections
 
 from audit.models import AuditEvent
+from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority
 from certs.bulk import dispatch
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
@@ -19,7 +20,7 @@ from certs.bulk.progress import counts, progress
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S
 from certs.errors import Conflict
-from certs.issuance import recovery, steps
+from certs.issuance import recovery
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Domain, OutgoingMail, Team
 from certs.requests import waiting
 from certs.requests.approvals.approval import cancel
@@ -28,6 +29,7 @@ from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.models import Key
+from tests.certs import steps
 from tests.certs.bulk.orders import begin, drafted, work_off, work_off_all
 from tests.twins.ca import TwinCAClient
 
@@ -195,8 +197,8 @@ def test_failed_lines_are_tried_again_from_where_they_stopped(twin_portal: Reque
     dispatch.dispatch()
     chunk = order.chunks.get()
     unlucky = list(CertificateRequest.objects.filter(pk__in=begin(chunk.pk)[:2]))
-    with transaction.atomic():
-        fail_many([(request, "worker_lost", "lost") for request in unlucky], source=S.APPROVED, now=database_now())
+    with UnitOfWork() as work:
+        fail_many(work, [(request, "worker_lost", "lost") for request in unlucky], source=S.APPROVED, now=database_now())
     work_off(chunk)
     order.refresh_from_db()
     assert (order.state, counts(order).issued, counts(order).failed) == ("done", 1, 2)
@@ -218,8 +220,8 @@ def failed_order(requester: Requester, make_spec: MakeSpec, count: int) -> BulkO
         for chunk in queued:
             begun = CertificateRequest.objects.filter(pk__in=begin(chunk.pk))
             steps.ensure_keys([row.pk for row in begun])
-            with transaction.atomic():
-                fail_many([(row, "worker_lost", "lost") for row in begun.all()], source=S.KEY_READY, now=database_now())
+            with UnitOfWork() as work:
+                fail_many(work, [(row, "worker_lost", "lost") for row in begun.all()], source=S.KEY_READY, now=database_now())
             dispatch.end_chunk(chunk.pk)
     order.refresh_from_db()
     assert (order.state, counts(order).failed) == ("done", count)
@@ -265,8 +267,8 @@ def test_a_chunk_in_the_queue_whose_lines_failed_comes_round_again(twin_portal: 
     dispatch.dispatch()
     chunk = order.chunks.get()
     unlucky = CertificateRequest.objects.get(pk=begin(chunk.pk)[0])
-    with transaction.atomic():
-        fail_many([(unlucky, "worker_lost", "lost")], source=S.APPROVED, now=database_now())
+    with UnitOfWork() as work:
+        fail_many(work, [(unlucky, "worker_lost", "lost")], source=S.APPROVED, now=database_now())
     assert retry_failed(order, authority=Authority(twin_portal.actor)) == 1  # while the two others are under way
     work_off_all()
     order.refresh_from_db()

@@ -8,13 +8,12 @@ from typing import Any, NoReturn
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.db import transaction
 
+from audit.unit_of_work import UnitOfWork
 from certs.ca.base import Issued, Order, Outcome
-from certs.ca.local.intents import prepared
+from certs.ca.local.intents import prepare_intents
 from certs.enums import RequestState as S
-from certs.issuance import steps
-from certs.issuance.steps.ca_submit import note_intents
+from certs.issuance.steps import ca_submit
 from certs.issuance.synchronous import finish
 from certs.issuance.verify import believe
 from certs.models import CertificateRequest, Issuer
@@ -25,6 +24,7 @@ from certs.x509.csr.gate import read_csr
 from db.clock import database_now
 from keys.backends.vault_session import VaultSession
 from keys.spec import spki_der, spki_sha256
+from tests.certs import steps
 from tests.portal.fixtures import Portal
 from tests.twins.ca import TwinCAClient
 
@@ -76,7 +76,7 @@ def test_interruption_while_the_own_ca_prepares_is_no_refusal(
     order = an_order()
     issuer = Issuer.objects.get(name="Internal-CA-Prod")
     with pytest.raises(interruption):
-        prepared(issuer, [order._replace(dns_names=interrupted(interruption))], database_now())
+        prepare_intents(issuer, [order._replace(dns_names=interrupted(interruption))], database_now())
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
@@ -119,10 +119,11 @@ def test_interruption_while_a_chunk_is_issued_ends_the_task(
         step([request.pk])
     settings.CA_CLIENTS = {"Twin-CA": {"CLIENT": "tests.certs.issuance.test_interruptions.InterruptedCA"}}
     InterruptedCA.interruption = interruption
-    with transaction.atomic():
-        works = note_intents(list(CertificateRequest.objects.select_related("issuer", "team")), now=database_now())
+    with UnitOfWork() as work:
+        requests = list(CertificateRequest.objects.select_related("issuer", "team").select_for_update(of=("self",)))
+        acts = ca_submit.reserve(work, requests, decided={}, now=database_now())
     with pytest.raises(interruption):
-        finish(works)
+        finish(acts)
     request.refresh_from_db()
     assert request.state == S.CSR_CREATED
 

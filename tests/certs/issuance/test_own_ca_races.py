@@ -12,7 +12,6 @@ from certs.ca.base import RevocationOrder
 from certs.ca.registry import get_ca_client
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason
-from certs.issuance.steps import check_policy, submit_to_ca
 from certs.issuance.synchronous import Call, issue_now
 from certs.models import Certificate, CertificateRequest, IssuanceIntent
 from certs.requests.submit import submit_many
@@ -20,6 +19,7 @@ from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.spec import spki_der
 from tests.certs.life import new_policy
+from tests.certs.steps import check_policy, submit_to_ca
 from tests.portal.fixtures import Portal
 from tests.portal.threads import in_thread
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -14,7 +16,8 @@ from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.enums import RequestState as S
 from certs.errors import InputRefused
-from certs.issuance import recovery, steps
+from certs.issuance import recovery
+from certs.issuance.advance import Unavailable, advance
 from certs.models import Attempt, Certificate, CertificateRequest, IssuanceIntent, UnclaimedResult
 from certs.requests.approvals import approval
 from certs.requests.representation import is_settled
@@ -27,6 +30,7 @@ from db.clock import database_now
 from keys.lifecycle import mark_compromised
 from keys.spec import spki_der
 from policy.models import Profile
+from tests.certs import steps
 from tests.certs.lanes import Lane, conduct, dismiss
 from tests.portal.fixtures import SYSTEM, Portal
 
@@ -47,13 +51,14 @@ def lanes() -> Iterator[tuple[Lane, Lane]]:
     dismiss()
 
 
-def walk(ids: list[int]) -> None:
-    steps.check_policy(ids)
-    try:
-        steps.submit_to_ca(ids)
-    except steps.Unavailable:
-        return
-    steps.record_inventory(ids)
+CHAIN = (steps.check_policy, steps.submit_to_ca, steps.record_inventory)
+WAYS = ("chain", "at once")  # as Celery's tasks, and as a process that has every login
+
+
+def walk(ids: list[int], way: str = "chain") -> None:
+    for step in CHAIN if way == "chain" else (partial(advance, until=S.COMPLETED),):
+        with suppress(Unavailable):
+            step(ids)
 
 
 def let_leases_end() -> None:
@@ -76,13 +81,13 @@ def spki() -> bytes:
     return spki_der(ec.generate_private_key(ec.SECP256R1()).public_key())
 
 
-def run(schedule: Schedule, portal: Portal, lanes: tuple[Lane, Lane], name: str) -> CertificateRequest:
+def run(schedule: Schedule, portal: Portal, lanes: tuple[Lane, Lane], name: str, way: str = "chain") -> CertificateRequest:
     at, how, between, b = schedule
     first, second = lanes
     spec = CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=b"", spki_der=spki())
     (request,) = submit_many([spec], requester=portal.requester())
     ids = [request.pk]
-    where = first.start(lambda: walk(ids))
+    where = first.start(lambda: walk(ids, way))
     for _ in range(at):
         where = first.go_on() if where else None
     if how == "crash" and first.at:
@@ -90,7 +95,7 @@ def run(schedule: Schedule, portal: Portal, lanes: tuple[Lane, Lane], name: str)
     interfere(request, between)
     if how != "stall, lease runs":
         let_leases_end()
-    where = second.start(lambda: walk(ids))
+    where = second.start(lambda: walk(ids, way))
     for _ in range(b or 0):
         where = second.go_on() if where else None
     if b is not None and second.at:
@@ -101,7 +106,7 @@ def run(schedule: Schedule, portal: Portal, lanes: tuple[Lane, Lane], name: str)
         request.refresh_from_db()
         if not is_settled(request):
             let_leases_end()
-            walk(ids)
+            walk(ids, way)
         if not recovery.settle_unclaimed() + recovery.clear_after_the_end() + process_revocations() and is_settled(request):
             break
     request.refresh_from_db()
@@ -138,10 +143,11 @@ def problems(request: CertificateRequest) -> list[str]:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.both_databases
 @pytest.mark.parametrize("between", BETWEEN)
-def test_own_cas_book_and_the_inventory_agree(between: str, portal: Portal, lanes: tuple[Lane, Lane]) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_own_cas_book_and_the_inventory_agree(between: str, way: str, portal: Portal, lanes: tuple[Lane, Lane]) -> None:
     for number, (at, how, b) in enumerate(itertools.product(range(BOUNDARIES), HOWS, (None, 0, 1, 2))):
         schedule = (at, how, between, b)
-        request = run(schedule, portal, lanes, f"{between.replace(' ', '')}{number}.example.com")
+        request = run(schedule, portal, lanes, f"{between.replace(' ', '')}{number}.example.com", way)
         assert (schedule, problems(request)) == (schedule, [])
 
 

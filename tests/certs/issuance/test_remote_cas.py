@@ -19,12 +19,14 @@ from certs.access.api_tokens import create_token
 from certs.ca.base import Issued, Order, Pending
 from certs.ca.registry import get_ca_client
 from certs.enums import RequestState as S
-from certs.issuance import recovery, steps
+from certs.issuance import recovery
+from certs.issuance.advance import Unavailable
 from certs.models import Attempt, CertificateRequest, Issuer
 from certs.requests.submit import Requester, submit_many
 from certs.requests.turn import claim_ca
 from db.clock import database_now
 from pkiportal.celery import app
+from tests.certs import steps
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.issuance.test_recovery import waiting
 from tests.certs.issuance.test_schedules import walk
@@ -131,7 +133,7 @@ def test_request_says_why_it_waits_from_the_first_failed_try_on(twin_portal: Req
     """Issue item 9: the reason came with the hold, after all retries."""
     ids = ready(twin_portal, make_spec, "down")
     twin_ca.faults = [Fault.DOWN]
-    with pytest.raises(steps.Unavailable):
+    with pytest.raises(Unavailable):
         steps.submit_to_ca(ids)
     assert errors(ids) == ["Twin-CA has not issued it: 503 Service Unavailable. It is tried again."]
     walk(ids)
@@ -198,7 +200,7 @@ def test_batch_at_a_ca_that_hangs_ends_within_one_time_out(
         ids = ready(portal.requester(), make_spec, *(f"h{n}" for n in range(12)), issuer="Upstream")
         wire.decide = lambda method, _path: WireFault(hold=30) if method == "POST" else None
         began = time.monotonic()
-        with pytest.raises(steps.Unavailable):
+        with pytest.raises(Unavailable):
             steps.submit_to_ca(ids)
         assert time.monotonic() - began < 4
         assert wire.count("POST", "/issue") == 4
@@ -235,7 +237,7 @@ def test_lease_is_renewed_while_a_ca_is_slow_to_look_up(
     """K3: attempts were lost to the sweeper while their worker asked order by order."""
     ids = ready(twin_portal, make_spec, "a", "b", "c")
     twin_ca.faults = [Fault.ANSWER_LOST]
-    with pytest.raises(steps.Unavailable):
+    with pytest.raises(Unavailable):
         steps.submit_to_ca(ids)
     settings.PKI_ATTEMPT_LEASE_SECONDS = 1
     left: list[timedelta] = []

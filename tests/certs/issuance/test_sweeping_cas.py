@@ -10,7 +10,8 @@ import pytest
 from certs import tasks
 from certs.ca.registry import get_ca_client
 from certs.enums import RequestState as S
-from certs.issuance import recovery, steps
+from certs.issuance import recovery
+from certs.issuance.advance import Unavailable
 from certs.models import (
     Attempt,
     CertificateRequest,
@@ -23,6 +24,7 @@ from certs.requests.submit import Requester, submit_many
 from certs.requests.turn import Turn, run_parts
 from certs.requests.waiting import hold_for_ca, hold_for_keys
 from db.clock import database_now
+from tests.certs import steps
 from tests.certs.issuance.test_schedules import walk
 from tests.certs.requests.test_outcomes import MakeSpec
 from tests.twins.ca import Fault, TwinCAClient
@@ -152,7 +154,7 @@ def test_order_for_a_ca_that_is_not_configured_waits_with_the_reason(
     (lost,), (good,) = (at_ca(twin_portal, make_spec, name) for name in NAMES[:2])
     settings.CA_CLIENTS = {name: settings.CA_CLIENTS[name] for name in NAMES[1:]}
     Issuer.objects.filter(name="Second-CA").update(trust_anchor_der=get_ca_client("Second-CA").chain()[-1])
-    with pytest.raises(steps.Unavailable, match="no entry 'Twin-CA'") as caught:
+    with pytest.raises(Unavailable, match="no entry 'Twin-CA'") as caught:
         steps.submit_to_ca([lost.pk, good.pk])
     assert caught.value.ids == [lost.pk]
     good.refresh_from_db()

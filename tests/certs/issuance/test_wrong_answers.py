@@ -14,7 +14,8 @@ from certs.access.permissions import Authority
 from certs.ca.base import Lookup
 from certs.ca.order import order_for
 from certs.enums import RequestState as S
-from certs.issuance import recovery, steps
+from certs.issuance import recovery
+from certs.issuance.advance import Unavailable
 from certs.models import (
     Attempt,
     Certificate,
@@ -29,6 +30,7 @@ from certs.reconciliation.ca import reconcile_ca
 from certs.requests.approvals import approval
 from certs.requests.submit import Requester
 from db.clock import database_now
+from tests.certs import steps
 from tests.certs.books import assert_balanced
 from tests.certs.issuance.test_schedules import walk
 from tests.certs.requests.test_outcomes import MakeSpec, ask
@@ -108,7 +110,7 @@ def test_certificate_that_another_order_waits_for_is_not_revoked(
     for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs):
         step([first.pk, second.pk])
     twin_ca.faults = [Fault.ANSWER_LOST]
-    with pytest.raises(steps.Unavailable):
+    with pytest.raises(Unavailable):
         steps.submit_to_ca([first.pk])  # signed, but its reply is lost
     twin_ca.faults = [Fault.ANOTHERS]
     steps.submit_to_ca([second.pk])

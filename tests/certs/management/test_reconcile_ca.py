@@ -19,7 +19,6 @@ from certs.ca.base import Issued, Order
 from certs.ca.registry import forget_clients, get_ca_client
 from certs.ca.rest import RestCAClient
 from certs.ca.vault_pki import VaultPKIClient
-from certs.issuance.steps import submit_to_ca
 from certs.issuance.synchronous import issue_admitted
 from certs.models import Certificate, Chain, IssuanceIntent, Issuer, OperatorAlert, Revocation, UnknownCertificate
 from certs.requests.submit import admit
@@ -31,6 +30,7 @@ from certs.x509.certificate.serial import new_serial
 from certs.x509.csr.build import build_csr
 from db.clock import database_now
 from keys.spec import spki_der, spki_sha256
+from tests.certs.steps import submit_to_ca
 from tests.harness.plugin.parts import VaultAccess, connect
 from tests.harness.vault import Vault
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from certs.issuance import steps
+from certs.issuance.advance import Unavailable
 from certs.issuance.recovery import release_for_answering_cas
-from certs.issuance.steps import Unavailable
 from certs.models import Certificate, CertificateRequest
 from certs.renewal import expiry
 from certs.renewal.budget import EVERY
@@ -19,6 +18,7 @@ from certs.renewal.due import unrenewed
 from certs.requests import waiting as holding
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
+from tests.certs import steps
 from tests.certs.life import issued, walk
 from tests.twins.ca import TwinCAClient
 from tests.twins.clock import MovedClock, moved_clock, tomorrow_at

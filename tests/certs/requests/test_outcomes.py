@@ -17,8 +17,8 @@ from certs.access.permissions import Authority
 from certs.ca.base import Lookup
 from certs.ca.order import order_for
 from certs.enums import RequestState as S
-from certs.issuance import recovery, steps
-from certs.issuance.steps.key import KeysUnavailable
+from certs.issuance import recovery
+from certs.issuance.advance import Unavailable
 from certs.models import Attempt, Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, QuarantinedCertificate
 from certs.requests.approvals import approval
 from certs.requests.submit import Requester, submit_many
@@ -30,6 +30,7 @@ from keys.models import Key
 from keys.spec import KeySpec
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
+from tests.certs import steps
 from tests.certs.issuance.test_schedules import let_leases_end, walk
 from tests.certs.life import new_policy
 from tests.twins.ca import Fault, TwinCAClient
@@ -110,7 +111,7 @@ def test_certificate_of_a_lost_answer_is_taken_though_the_look_up_comes_late(
     for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs):
         step([request.pk])
     twin_ca.faults = [Fault.ANSWER_LOST]
-    with pytest.raises(steps.Unavailable):
+    with pytest.raises(Unavailable):
         steps.submit_to_ca([request.pk])
     outage = timedelta(hours=2)
     Attempt.objects.filter(step="submit").update(opened_at=database_now() - outage)
@@ -156,7 +157,7 @@ def test_sealed_key_store_holds_the_request_and_it_goes_on_when_unsealed(
     request = ask(twin_portal, make_spec())
     steps.check_policy([request.pk])
     twin_keys.reachable = False
-    with pytest.raises(KeysUnavailable) as caught:
+    with pytest.raises(Unavailable) as caught:
         steps.ensure_keys([request.pk])
     hold_for_keys(caught.value.ids, caught.value.message)
     request.refresh_from_db()

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from certs.issuance import steps
 from certs.models import Attempt, CertificateRequest
 from certs.requests.representation import answer
 from certs.requests.submit import submit_many
 from db.clock import database_now
 from pkiportal.celery import app
+from tests.certs import steps
 from tests.certs.requests.test_outcomes import MakeSpec
 from tests.journeys.test_doors import signed_in
 from tests.portal.fixtures import Portal

@@ -14,11 +14,11 @@ from certs.ca.base import CAUnreachable, Unknown
 from certs.ca.order import order_for
 from certs.ca.rest import RestCAClient
 from certs.enums import RequestState as S
-from certs.issuance import steps
 from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from tests.certs import steps
 from tests.certs.issuance.test_schedules import walk
 from tests.twins.ca import Fault, TwinCAClient
 

@@ -34,6 +34,7 @@ def order(spec: KeySpec = FAST) -> tuple[str, KeySpec, uuid.UUID]:
     return (f"k-{uuid.uuid4().hex[:8]}", spec, uuid.uuid4())
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite rows go by the ORM, which writes them in parts")
 def test_batch_costs_as_many_statements_as_a_small_one(backend: LocalKeyBackend) -> None:
     costs = []
     backend.create_many([order() for _ in range(200)])  # the first COPY asks for the columns' types

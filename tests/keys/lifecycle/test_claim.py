@@ -52,6 +52,7 @@ def test_base_that_ends_in_a_number_does_not_share_a_name(twin: TwinKeyBackend) 
     assert len({*names(first), *names(second)}) == 5
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite rows go by the ORM, which writes them in parts")
 def test_claims_of_a_batch_cost_as_many_statements_as_one(twin: TwinKeyBackend) -> None:
     one = count_queries(lambda: claim(wanted("a", "a")))
     many = count_queries(lambda: claim(*(wanted(f"many-{n}", f"host-{n}-example-com") for n in range(300))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,10 +15,9 @@ from django.db import connections
 from certs import fault_points
 from certs.access.permissions import Authority
 from certs.bulk import dispatch
-from certs.bulk.chunk import issue_chunk
+from certs.bulk.chunk import make_chunk
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S
-from certs.issuance.batcher import Caller, Joiner
 from certs.issuance.synchronous import Call, issue_now
 from certs.models import Attempt, Certificate, CertificateRequest
 from certs.requests.submit import Requester
@@ -39,47 +38,6 @@ def brought(make_spec: MakeSpec, name: str) -> CertificateSpec:
     return CertificateSpec(
         spec.common_name, spec.dns_names, (), "ec-p256", spec.validity_days, spec.profile, csr_der=csr, spki_der=spki_der(key.public_key())
     )
-
-
-def run(items: Sequence[str]) -> list[str | Exception]:
-    if "breaks" in items:
-        raise OSError("this batch broke")
-    if "short" in items:
-        return []
-    return [ValueError(item) if item == "bad" else item.upper() for item in items]
-
-
-@pytest.mark.parametrize("other", ["breaks", "short"])
-def test_batch_of_others_that_breaks_does_not_reach_the_caller_whose_thread_ran_it(other: str) -> None:
-    joiner = Joiner(run, most=1)
-    theirs = Caller(other)
-    joiner._waiting.append(theirs)
-    assert joiner("good") == "GOOD"
-    assert isinstance(theirs.answer, OSError | ValueError)
-    assert joiner._waiting == []
-
-
-def test_each_gets_its_own() -> None:
-    joiner = Joiner(run, most=3)
-    with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(joiner, "bad" if n % 5 == 0 else f"n{n}") for n in range(100)]
-        for n, future in enumerate(futures):
-            assert str(future.exception(30) or future.result(30)) == ("bad" if n % 5 == 0 else f"N{n}")
-
-
-def test_a_stopped_thread_takes_its_item_along() -> None:
-    def stop(items: Sequence[str]) -> list[str | Exception]:
-        if "stop" in items:
-            raise SystemExit
-        return list(items)
-
-    joiner = Joiner(stop, most=1)
-    theirs = Caller("stop")
-    joiner._waiting.append(theirs)
-    with pytest.raises(SystemExit):
-        joiner("mine")
-    assert isinstance(theirs.answer, RuntimeError)
-    assert joiner._waiting == []
 
 
 @pytest.fixture
@@ -117,7 +75,7 @@ class TestCalls:
         self, portal: Portal, make_spec: MakeSpec, observed: Callable[[fault_points.Observer], None]
     ) -> None:
         def broken(step: str, beat: str) -> None:
-            if (step, beat) == ("submit", "ca answered"):
+            if (step, beat) == ("submit", "executed"):
                 raise ConnectionError("the database went away")
 
         observed(broken)
@@ -133,7 +91,7 @@ class TestCalls:
         dispatch.dispatch()
         twin_ca.reachable = False
         before = waiting_for_the_ca()
-        ids = issue_chunk(order.chunks.get().pk)
+        ids = make_chunk(order.chunks.get().pk)
         assert CertificateRequest.objects.get(pk__in=ids).state == S.CSR_CREATED
         assert waiting_for_the_ca() == before
 
