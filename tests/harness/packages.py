@@ -11,6 +11,8 @@ from collections.abc import Callable
 from tests.harness import postgres, softhsm
 from tests.harness.console import HarnessError, say
 
+_SERVERS = f"{os.environ.get('PATH', '')}:/usr/sbin"
+
 
 def _command(name: str) -> Callable[[], bool]:
     return lambda: shutil.which(name) is not None
@@ -23,13 +25,18 @@ def _system_python_makes_environments() -> bool:
 
 
 PACKAGES: dict[str, Callable[[], bool]] = {
+    "apache2-bin": lambda: _server("apache2"),
+    "caddy": lambda: _server("caddy"),
     "chromium": lambda: chromium() is not None,
     "curl": _command("curl"),
+    "dovecot-imapd": lambda: _server("dovecot"),
     "faketime": _command("faketime"),
     "git": _command("git"),
     "gnutls-bin": _command("certtool"),
+    "haproxy": lambda: _server("haproxy"),
     "nginx-light": lambda: nginx() is not None,
     "openssl": _command("openssl"),
+    "postfix": lambda: _server("postfix"),
     "postgresql": lambda: postgres.binary("initdb") is not None and postgres.binary("postgres") is not None,
     "python3-venv": lambda: importlib.util.find_spec("ensurepip") is not None and _system_python_makes_environments(),
     "redis-server": _command("redis-server"),
@@ -43,7 +50,12 @@ def chromium() -> str | None:
 
 
 def nginx() -> str | None:
-    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    return shutil.which("nginx", path=_SERVERS)
+
+
+def _server(name: str) -> bool:
+    """Whether a server program is there: an ordinary user's PATH has none of their folders."""
+    return shutil.which(name, path=_SERVERS) is not None
 
 
 def missing() -> list[str]:
