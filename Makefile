@@ -35,7 +35,7 @@ bench: ## The benchmarks on private servers (ARGS=... are theirs)
 
 lock: ## Pin requirements*.in anew, with hashes
 	@$(PYTHON) tools/venv.py requirements-dev.txt
-	@for name in requirements requirements-pdf requirements-dev; do \
+	@for name in requirements requirements-pdf requirements-assistant requirements-dev; do \
 		.venv/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command "make lock" $(ARGS) $$name.in -o $$name.txt || exit 1; \
 	done

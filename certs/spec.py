@@ -51,10 +51,16 @@ class IntakeDefaults:
 
 @dataclass(frozen=True, slots=True)
 class IssuePlan:
-    """`notes` says every assumption in plain words: a completed bare label, a default taken from the policy."""
+    """`notes` says every assumption in plain words: a completed bare label, a default taken from the policy.
+
+    `place` is where the certificates are used (a `certs.servers.kinds.Place`) and `server` the slug
+    of the server software, as far as a request sentence named them.
+    """
 
     specs: tuple[CertificateSpec, ...]
     notes: tuple[str, ...] = ()
+    place: str = ""
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)

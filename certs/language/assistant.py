@@ -21,6 +21,7 @@ INSTRUCTIONS = """Rewrite the request between the tags into exactly one sentence
 Issue certificate for HOST, HOST with RSA 4096, valid for 90 days
 Issue certificates for api-1 through api-10, ECDSA P-256, valid for 90 days   (plural: one certificate for each name)
 Issue TLS client certificate for HOST
+Issue certificate for HOST on nginx   (or on apache, haproxy, caddy, tomcat, iis, postfix, postgresql, my server; or in the vault)
 Renew CERT-ID with a new key | Renew CERT-ID keeping the key
 Revoke CERT-ID - reason: key compromise | superseded | cessation of operation | affiliation changed | privilege withdrawn | on hold
 Keep every host name, number, id and reason as written. Leave out what the request does not say; never add a name, a size, a
@@ -52,31 +53,43 @@ class Rewritten:
 
 
 class AnthropicProvider(Provider):
-    """Needs the extra requirement `anthropic` and its key in ANTHROPIC_API_KEY; the client library reads the key, the portal never does."""
+    """Needs the extra requirement `anthropic` (requirements-assistant.txt) and its key in ANTHROPIC_API_KEY.
+
+    The client library reads the key and the address from the environment; the portal never does.
+    Sent are the instructions and the text, nothing of the person, the team or the portal.
+    """
 
     MODEL = "claude-haiku-4-5"
-    TIMEOUT_SECONDS = 15.0
+    MOST_TOKENS = 1024  # a sentence with a hundred names
 
     def __init__(self) -> None:
         try:
             self._library: Any = import_module("anthropic")
         except ImportError as error:
             message = "The language helper is set to 'anthropic', but that package is not installed"
-            raise AssistantUnavailable(message, next_step="Run `pip install anthropic`, or unset PKI_NL_PROVIDER.") from error
+            how = "Run `pip install -r requirements-assistant.txt`, or unset PKI_NL_PROVIDER."
+            raise AssistantUnavailable(message, next_step=how) from error
 
     def rewrite(self, instructions: str, text: str) -> str:
         try:
-            client = self._library.Anthropic(timeout=self.TIMEOUT_SECONDS, max_retries=1)
+            # Without its own retries: a person waits, and the box takes a sentence at any time.
+            client = self._library.Anthropic(timeout=settings.PKI_NL_TIMEOUT_SECONDS, max_retries=0)
             answer = client.messages.create(
-                model=self.MODEL,
-                max_tokens=1024,
+                model=settings.PKI_NL_MODEL or self.MODEL,
+                max_tokens=self.MOST_TOKENS,
                 system=instructions,
                 messages=[{"role": "user", "content": f"<request>{text}</request>"}],
             )
+            return "".join(block.text for block in answer.content if block.type == "text")
         except self._library.AnthropicError as error:
-            message = "The language helper did not answer. Nothing was requested"
-            raise AssistantUnavailable(message, next_step=f"Write the request as in: {EXAMPLE}") from error
-        return "".join(block.text for block in answer.content if block.type == "text")
+            raise _no_answer() from error
+        except (TypeError, AttributeError, ValueError) as error:  # an answer in another form than the library's
+            raise _no_answer() from error
+
+
+def _no_answer() -> AssistantUnavailable:
+    message = "The language helper did not answer. Nothing was requested"
+    return AssistantUnavailable(message, next_step=f"Write the request as in: {EXAMPLE}")
 
 
 _PROVIDERS: dict[str, type[Provider]] = {"anthropic": AnthropicProvider}
@@ -105,4 +118,6 @@ def rewrite(text: str, defaults: IntakeDefaults, *, model: Provider | None = Non
     sentence = (model or provider()).rewrite(INSTRUCTIONS, text).strip()
     if not sentence or sentence == "NONE":
         raise NotUnderstood("The request is none that the portal knows", position=0, example=EXAMPLE)
+    if find_secret(sentence):
+        raise NotUnderstood("The language helper wrote something that is no request", position=0, example=EXAMPLE)
     return Rewritten(sentence, parse(sentence, defaults))

@@ -8,6 +8,7 @@ from certs.errors import NotUnderstood
 from certs.language.hosts import Host, Pattern, host_of, pattern_of, range_of
 from certs.language.spans import validity_of
 from certs.language.words import EXAMPLE, Word
+from certs.servers.kinds import Place
 from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan
 from certs.validity import Validity
 from keys.spec import KeySpec, key_label
@@ -19,6 +20,11 @@ EACH_EXAMPLE = "Issue certificates for api-1 through api-10, all RSA 4096, 90 da
 _BUILT_IN_PROFILES = ("tls-server", "tls-client")
 _FAMILIES = {"rsa": "rsa", "ml-dsa": "ml-dsa", "mldsa": "ml-dsa"}
 _NAMES_SHOWN = 5
+_ASKS_FOR_ONE = frozenset(("CERT", "CERTS", "ISSUE", "TLS", "MTLS", "PLACE"))  # one of these, and the names, say enough
+KEY_ELSEWHERE = (
+    "A server needs its private key in a file. A key that the portal makes stays in the vault: "
+    "make the key and a CSR on the server, and send the CSR instead"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +50,14 @@ class _Asked:
     sizes: list[tuple[int, Word]] = field(default_factory=list)
     lives: list[Word] = field(default_factory=list)
     profiles: list[tuple[str, Word]] = field(default_factory=list)
+    places: list[tuple[str, Word]] = field(default_factory=list)
     marks: dict[str, Word] = field(default_factory=dict)
 
 
 def issue_plan(parts: list[Part], defaults: IntakeDefaults, end: int) -> IssuePlan:
     """Judge the parts together. `end` is the length of the text, the position of what is missing."""
-    if not {part.kind for part in parts} & {"CERT", "CERTS", "ISSUE"}:
-        raise NotUnderstood("Say what to do: issue, renew or revoke", position=0, example=EXAMPLE)
+    if not {part.kind for part in parts} & _ASKS_FOR_ONE:
+        raise NotUnderstood("Say what to do: issue, renew or revoke", position=0, example=_example_for(parts))
     asked = _gather(parts)
     notes: list[str] = []
     groups = _grouped(asked, defaults, end, notes)
@@ -68,7 +75,25 @@ def issue_plan(parts: list[Part], defaults: IntakeDefaults, end: int) -> IssuePl
         )
         for hosts in groups
     )
-    return IssuePlan(specs, tuple(notes))
+    place, server = _place(asked)
+    if place in (Place.SERVER, Place.JAVA):
+        notes.append(KEY_ELSEWHERE)
+    return IssuePlan(specs, tuple(notes), place, server)
+
+
+def _example_for(parts: list[Part]) -> str:
+    """A sentence with the first host that was typed; the usual example where there is none."""
+    name = next((part.words[0].text for part in parts if part.kind == "name" and "." in part.words[0].text), "")
+    return f"Issue certificate for {name}" if name and not set(name) & set("{}") else EXAMPLE
+
+
+def _place(asked: _Asked) -> tuple[str, str]:
+    """Where the certificate is used, and the server software; "" where the sentence does not say it."""
+    # "on my server with nginx": the one that names its software says more.
+    places = [one for one in asked.places if one[0] != f"{Place.SERVER}/"] or asked.places
+    _refuse_two(places, "places")
+    place, _, server = places[0][0].partition("/") if places else ("", "", "")
+    return place, server
 
 
 def key_of(parts: list[Part], defaults: IntakeDefaults) -> tuple[KeySpec, tuple[str, ...]]:
@@ -103,6 +128,8 @@ def _gather(parts: list[Part]) -> _Asked:
                 asked.lives.append(word)
             case "profile_name" | "profile_named":
                 asked.profiles.append((part.words[-1].text.lower(), part.words[-1]))
+            case "PLACE":
+                asked.places.append((str(word.value), word))
             case "server" | "client":
                 lists.refuse_profile_in_list(word)
                 asked.profiles.append((f"tls-{part.kind}", word))

@@ -14,6 +14,8 @@ from datetime import date
 
 from certs.errors import InputRefused, NotUnderstood
 from certs.language.days import day_in_digits, without_time
+from certs.servers.kinds import PLACE_WORDS, Place, place_of_word
+from certs.x509.dns_names import host_from_url
 
 MAX_CHARS = 4096
 MAX_DIGITS = 6
@@ -87,6 +89,11 @@ _MONTHS = {
     m: n for n, m in enumerate("january february march april may june july august september october november december".split(), start=1)
 }
 _MONTHS |= {name[:3]: number for name, number in _MONTHS.items() if name != "may"} | {"sept": 9}
+
+# "on my own nginx web server": words before and after the one that names the place.
+_BEFORE_A_PLACE = frozenset("on in inside through thru via behind under with using running".split())
+_OF_THE_REQUESTER = frozenset("own".split())
+_AFTER_A_PLACE = frozenset("server servers webserver box host machine proxy instance cluster keystore".split())
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "«": "»", "`": "`"}
 _PIECE = re.compile(r"(?:\{[^{}]*\}|[^\s,;()\"“”„«»{}`])+")
@@ -248,7 +255,8 @@ def _thing(low: str, text: str, at: int) -> Word:
         return Word("PROFILENAME", text, at, low)
     if _CERT_ID.fullmatch(low):
         return Word("CERTID", text, at, low)
-    return Word("NAME" if _HOST_CHARS.fullmatch(text) else "UNKNOWN", text, at, text)
+    host = host_from_url(text)
+    return Word("NAME" if _HOST_CHARS.fullmatch(host) else "UNKNOWN", host, at, host)
 
 
 def small_int(digits: str, at: int) -> int:
@@ -260,6 +268,7 @@ def small_int(digits: str, at: int) -> int:
 
 def issue_words(words: list[Word]) -> list[Word]:
     """The tokens of a request: neighbours that mean one thing are folded, fillers dropped (after "a year" was seen)."""
+    words = _with_places(words)
     result: list[Word] = []
     at = 0
     while at < len(words):
@@ -267,6 +276,55 @@ def issue_words(words: list[Word]) -> list[Word]:
         result += [word] if word else []
         at += used
     return result
+
+
+def _with_places(words: list[Word]) -> list[Word]:
+    """The words with each place where a certificate is used as one PLACE token.
+
+    "on my nginx server", "for tomcat", "in the vault". After "for", and alone before "certificate",
+    such a word names a place only where the sentence has a host besides: `certificate for nginx` is
+    for a host of that name.
+    """
+    hosts = sum(word.kind in ("NAME", "QUOTED") and word.text.lower() not in PLACE_WORDS for word in words)
+    result: list[Word] = []
+    at = 0
+    while at < len(words):
+        end, place = _place_at(words, at, has_host=hosts > 0)
+        if place:
+            result.append(place)
+            at = end
+        else:
+            result.append(words[at])
+            at += 1
+    return result
+
+
+def _place_at(words: list[Word], at: int, *, has_host: bool) -> tuple[int, Word | None]:
+    """The PLACE that begins at this word, and the index after its last word."""
+    low = words[at].text.lower()
+    introduced = low in _BEFORE_A_PLACE or (low == "for" and has_host)
+    here = at + 1 if introduced else at
+    while introduced and here < len(words) and _is_small(words[here]):
+        here += 1
+    if here == len(words) or words[here].kind == "QUOTED":
+        return at, None
+    named = words[here].text.lower()
+    end = here + 1
+    while end < len(words) and (words[end].text.lower() in _AFTER_A_PLACE or _is_web_server(words, end)):
+        end += 1
+    if named in PLACE_WORDS and (introduced or (has_host and end < len(words) and words[end].kind in ("CERT", "CERTS", "TLS"))):
+        return end, Word("PLACE", words[here].text, words[here].at, "/".join(place_of_word(named)))
+    if low == "on" and (named in ("server", "webserver") or _is_web_server(words, here)):
+        return end, Word("PLACE", words[here].text, words[here].at, f"{Place.SERVER}/")
+    return at, None
+
+
+def _is_small(word: Word) -> bool:
+    return word.kind == "FILLER" or word.text.lower() in _OF_THE_REQUESTER
+
+
+def _is_web_server(words: list[Word], at: int) -> bool:
+    return words[at].text.lower() == "web" and at + 1 < len(words) and words[at + 1].kind == "SERVER"
 
 
 def _fold(words: list[Word], at: int, before: list[Word]) -> tuple[Word | None, int]:

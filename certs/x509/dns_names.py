@@ -61,6 +61,9 @@ def parse_dns_name(text: str, *, allow_unicode: bool = False, field: str = "san"
     return DNSName(name, wildcard)
 
 
+_URL = re.compile(r"(?i)https?://([^\s/:@?#]+)(?::\d{1,5})?(?:[/?#]\S*)?")
+
+
 def name_from_text(text: str) -> str:
     """The name that a person means: in lower case, without blanks around it, without the kind that OpenSSL
     and keytool write before it (`DNS:`, `DNS=`, `dNSName=`), and without the dot of the root (RFC 1034 3.1).
@@ -74,6 +77,16 @@ def name_from_text(text: str) -> str:
 def without_prefix(text: str) -> str:
     """Without the kind of name that some tools write before the name itself."""
     return text[match.end() :] if (match := _PREFIX.match(text)) else text
+
+
+def host_from_url(text: str) -> str:
+    """The host of an `https://` address, which people paste for the name; any other text as it is.
+
+    For what a person typed: a CSR or a table of names that holds an address was made for something
+    else.
+    """
+    match = _URL.fullmatch(text.strip(_BLANKS))
+    return match[1] if match else text
 
 
 def is_dns_name(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from certs.enums import RevocationReason
+from certs.servers.kinds import SERVERS, Place
 from certs.spec import CertificateSpec, IssuePlan, Plan, RenewPlan, RevokePlan
 from keys.spec import KeySpec
 
@@ -30,7 +31,7 @@ def spell(plan: Plan) -> str:
         case RevokePlan():
             return f"Revoke {_target(plan)} - reason: {_REASONS[plan.reason]}{' and destroy the key' if plan.destroy_key else ''}"
         case IssuePlan():
-            return _spell_issue(plan.specs)
+            return " ".join(filter(None, (_spell_issue(plan.specs), words_of_place(plan.place, plan.server))))
 
 
 def _target(plan: RenewPlan | RevokePlan) -> str:
@@ -55,3 +56,10 @@ def _spell_issue(specs: tuple[CertificateSpec, ...]) -> str:
 def _names(spec: CertificateSpec) -> tuple[str, ...]:
     names = spec.dns_names + spec.ip_addresses
     return (spec.common_name, *(name for name in names if name != spec.common_name))
+
+
+def words_of_place(place: str, server: str) -> str:
+    """Words that name the place, or nothing."""
+    word = next((one.words[0] for one in SERVERS if one.slug == server), "")
+    plain = {Place.SERVER: "my server", Place.AUTOMATIC: "kubernetes", Place.JAVA: "a device", Place.VAULT: "vault"}
+    return f"on {word or plain[Place(place)]}" if word or place else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from pytest_django import Settings
 
@@ -56,8 +58,9 @@ def test_unknown_provider_is_named(settings: Settings) -> None:
         provider()
 
 
-def test_missing_package_is_named(settings: Settings) -> None:
+def test_missing_package_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.PKI_NL_PROVIDER = "anthropic"
+    monkeypatch.setitem(sys.modules, "anthropic", None)
     with pytest.raises(AssistantUnavailable, match="not installed") as refused:
         provider()
-    assert refused.value.next_step == "Run `pip install anthropic`, or unset PKI_NL_PROVIDER."
+    assert refused.value.next_step == "Run `pip install -r requirements-assistant.txt`, or unset PKI_NL_PROVIDER."

@@ -82,7 +82,7 @@ REFUSED = [
     ("mTLS certificate for api", "mTLS", "mTLS has two sides"),
     ("Issue certificate for api with profile email", "email", "There is no profile 'email'; there are tls-server, tls-client"),
     # names
-    ("Issue certificate for https://api.example.com/", "https", "is not a host name: leave out the scheme, port, path or user"),
+    ("Issue certificate for ftp://api.example.com/", "ftp", "is not a host name: leave out the scheme, port, path or user"),
     ("Issue certificate for api.example.com:443", "api.example.com:443", "is not a host name: leave out the scheme"),
     ("Issue certificate for ada@example.com", "ada@", "is not a host name"),
     ("Issue certificate for -api.example.com", "-api", "is not a host name (-api.example.com: a name is labels of letters"),
