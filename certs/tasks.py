@@ -356,6 +356,7 @@ def clean_up() -> int:
         ("messages to webhooks", cleaning.delete_old_deliveries),
         ("old alerts", cleaning.delete_old_alerts),
         ("old counters", cleaning.delete_old_counters),
+        ("old drafts of requests", cleaning.delete_old_request_drafts),
     )
 
 

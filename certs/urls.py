@@ -19,7 +19,10 @@ from certs.views.certificate import (
     live_check,
 )
 from certs.views.help import api_guide, trust
-from certs.views.request import request_form, requests
+from certs.views.new import draft as new_draft
+from certs.views.new import plan as new_plan
+from certs.views.new import start as new_start
+from certs.views.request import requests
 from certs.views.security import alerts, machinery, register, reports
 
 urlpatterns = [
@@ -27,10 +30,14 @@ urlpatterns = [
     path("send-again/", send_again.send_again, name="send-again"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", home.index, name="home"),
-    path("new/", request_form.new, name="new"),
-    path("plan/", request_form.plan, name="plan"),
-    path("confirm/", request_form.confirm, name="confirm"),
-    path("words/", request_form.words, name="words"),
+    path("new/", new_start.new, name="new"),
+    path("new/csr/", new_start.with_csr, name="new-csr"),
+    path("new/automatic/", new_start.automatic, name="new-automatic"),
+    path("new/<str:public_id>/", new_draft.draft_page, name="new-draft"),
+    path("new/<str:public_id>/csr/", new_draft.csr, name="new-draft-csr"),
+    path("new/<str:public_id>/plan/", new_plan.plan, name="new-draft-plan"),
+    path("new/<str:public_id>/submit/", new_plan.submit, name="new-draft-submit"),
+    path("words/", new_start.words, name="words"),
     path("requests/", requests.index, name="requests"),
     path("requests/<str:public_id>/", requests.detail, name="request"),
     path("requests/<str:public_id>/steps/", requests.steps, name="request-steps"),

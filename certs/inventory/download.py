@@ -6,8 +6,6 @@ good when it is not. A file says nothing of the kind once it is saved.
 
 from __future__ import annotations
 
-import re
-
 from django.db import transaction
 
 from audit.events import EventType
@@ -15,6 +13,7 @@ from audit.log import Actor, record
 from certs.access.permissions import Authority
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate
+from certs.servers.files import FileNames
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.chain import intermediates_of, pkcs7_of, root_of
 from db.clock import database_now
@@ -27,14 +26,11 @@ _TYPES = {
     "der": "application/pkix-cert",
     "p7b": "application/x-pkcs7-certificates",
 }
-_UNSAFE = re.compile(r"[^a-z0-9.-]")
-_STEM_CHARS = 120  # with an ending below the 255 octets of most file systems
 
 
 def file_stem(certificate: Certificate) -> str:
     """Return how the files of a certificate begin: its first name, of characters that need no quoting in any shell."""
-    name = certificate.first_name.lower().replace("*", "wildcard")
-    return _UNSAFE.sub("_", name)[:_STEM_CHARS].lstrip(".-") or certificate.cert_id
+    return FileNames.of((certificate.first_name,), otherwise=certificate.cert_id).stem
 
 
 def take(certificate: Certificate, form: str, *, authority: Authority) -> tuple[bytes, str]:

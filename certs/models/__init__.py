@@ -32,6 +32,7 @@ from certs.models.request import (
     UnclaimedResult,
     new_public_id,
 )
+from certs.models.request_draft import RequestDraft
 from certs.models.revocation import PlannedRevocation, Revocation
 from certs.models.schedule import BeatLease, QueueProgress, ScheduledJob
 from certs.models.status import CRL, CRLPoint, CRLSegment, ResponderCertificate, UnknownCertificate
@@ -74,6 +75,7 @@ __all__ = [
     "RateCounter",
     "RenewalBlocked",
     "RequestCSR",
+    "RequestDraft",
     "ResponderCertificate",
     "Revocation",
     "ScheduledJob",

@@ -18,6 +18,7 @@ from certs.inventory.filters import CertificateFilter
 from certs.models import Certificate, DigestEntry, Webhook
 from certs.notifications.audience import Audience, owner_and_team, owner_of, to_addresses
 from certs.notifications.delivery.deliveries import queue_deliveries
+from certs.notifications.installing import installation_of
 from certs.notifications.notices import tell
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, days_left, name_of, short_day, so_many
@@ -29,6 +30,7 @@ DAILY_AT = timedelta(hours=6)
 LINES = 50  # certificates that a mail lists; it counts the others
 # More certificates than a CA signs in the ten seconds between two runs.
 ANNOUNCED_AT_ONCE, BATCHES_A_RUN = 1000, 20
+_TO_INSTALL = (Topic.ISSUED, Topic.RENEWED)
 TOPICS = (Topic.ISSUED, Topic.ISSUED_BY_PROGRAM, Topic.RENEWED, Topic.REVOKED)
 
 
@@ -196,6 +198,7 @@ def _tell(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now: date
             "total": part.total,
             "more": part.total - len(lines),
             "deadline": deadline,
+            "installation": installation_of(lines[0].cert_id) if part.total == 1 and topic in _TO_INSTALL else None,
             "now": now,
             "on_hold": _are_on_hold(lines),
             "list_url": _list(topic, part.since),

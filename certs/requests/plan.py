@@ -31,7 +31,7 @@ from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan
 from certs.uploads.formats.validity_cell import read_validity
 from certs.validity import Validity, check_days, check_end_date
 from certs.x509.csr.gate import CSRFacts, read_csr
-from certs.x509.dns_names import name_from_text, parse_dns_name, parse_ip_address
+from certs.x509.dns_names import host_from_url, name_from_text, parse_dns_name, parse_ip_address
 from db.clock import database_now
 from keys.spec import KeySpec
 from policy.engine import Outcome
@@ -230,7 +230,7 @@ def _names(fields: Fields, defaults: IntakeDefaults, *, complete: bool) -> tuple
         if address is not None:
             ips += [address] if address not in ips else []
             continue
-        full = name_from_text(text)
+        full = name_from_text(host_from_url(text) if complete else text)
         if complete and "." not in full and defaults.domain:
             full = f"{full}.{defaults.domain}"
             notes.append(f"{text} was completed to {full}.")

@@ -16,7 +16,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from certs.access.account import forget_dead_sessions
 from certs.access.rates import forget_old
 from certs.enums import RequestState
-from certs.models import Attempt, OperatorAlert, OutgoingMail, UnclaimedResult, WebhookDelivery
+from certs.models import Attempt, OperatorAlert, OutgoingMail, RequestDraft, UnclaimedResult, WebhookDelivery
 from certs.requests.states import FINAL
 from db.clock import database_now
 
@@ -64,6 +64,15 @@ def delete_old_alerts() -> int:
 def delete_old_counters() -> int:
     """Delete counters of limits whose window has ended."""
     return forget_old(database_now())
+
+
+def delete_old_request_drafts() -> int:
+    """Delete drafts of requests PKI_REQUEST_DRAFT_DAYS after their last change.
+
+    One whose request is still under way stays: it says why the certificate is needed.
+    """
+    rows = RequestDraft.objects.filter(expires_at__lt=database_now())
+    return delete_in_batches(rows.filter(Q(request__isnull=True) | Q(request__state__in=FINAL)))
 
 
 def delete_in_batches(rows: QuerySet[Any]) -> int:

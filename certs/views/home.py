@@ -14,7 +14,6 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from certs.access.permissions import Permission, holds
@@ -67,7 +66,7 @@ class Figure:
 def index(request: HttpRequest) -> HttpResponse:
     """The home of the signed-in person, by teams and roles."""
     if way := request.GET.get("via"):  # links of earlier releases, in mails and bookmarks
-        return redirect(f"{reverse('new')}?{urlencode({'via': way})}")
+        return redirect("new-csr" if way == "csr" else "new")
     navigation, now = Navigation(request), database_now()
     teams = navigation.teams
     if not teams and not navigation.sees_every_team:

@@ -19,6 +19,7 @@ from pkiportal.env import (
     env_networks,
     env_path,
     env_sender,
+    env_str,
     env_suffixes,
     env_token,
 )
@@ -277,6 +278,7 @@ PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
 # How many days what is no longer needed is kept: attempts of requests that ended, mails, closed alerts.
 PKI_KEEP_ATTEMPTS_DAYS = env_int("PKI_KEEP_ATTEMPTS_DAYS", 90, minimum=30, maximum=36_500)
 PKI_KEEP_MAILS_DAYS = env_int("PKI_KEEP_MAILS_DAYS", 180, minimum=90, maximum=36_500)
+PKI_REQUEST_DRAFT_DAYS = env_int("PKI_REQUEST_DRAFT_DAYS", 30, minimum=1, maximum=3660)  # after its last change
 PKI_KEEP_ALERTS_DAYS = env_int("PKI_KEEP_ALERTS_DAYS", 365, minimum=30, maximum=36_500)
 # Days after a renewal at which the old certificate is revoked as superseded; 0 lets it expire.
 PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0, maximum=3660)
@@ -297,7 +299,10 @@ PKI_BULK_PER_CA = env_int("PKI_BULK_PER_CA", 8, minimum=1)
 PKI_BULK_PER_KEY_BACKEND = env_int("PKI_BULK_PER_KEY_BACKEND", 8, minimum=1)
 PKI_MAX_CSR_BYTES = 64 * 1024
 PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
+# The optional language helper (requirements-assistant.txt): who rewrites free text into a request sentence; empty: nobody.
 PKI_NL_PROVIDER = env_choice("PKI_NL_PROVIDER", "", choices=["", "anthropic"])
+PKI_NL_MODEL = env_str("PKI_NL_MODEL")  # empty: the provider's default
+PKI_NL_TIMEOUT_SECONDS = env_int("PKI_NL_TIMEOUT_SECONDS", 8, minimum=1, maximum=30)
 # Addresses or networks of the proxies before the portal, whose X-Forwarded-For is believed (who signs in from where).
 PKI_TRUSTED_PROXIES = env_networks("PKI_TRUSTED_PROXIES")
 # How often each web process looks whether jobs, queues and workers do what they must; 0: never.

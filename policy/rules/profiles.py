@@ -58,7 +58,8 @@ class AllowedProfiles(Rule):
         if allowed:
             kept = tuple(eku for eku in case.facts.ekus if eku in allowed) or allowed
             yield Repair(f"Use extended key usage {', '.join(kept)}", replace(case.facts, ekus=kept))
+        # Never another purpose: a certificate for servers is no answer to a request for a client's.
         for rank, (profile, ekus) in enumerate(self.profiles):
-            if profile != case.facts.profile:
-                facts = replace(case.facts, profile=profile, ekus=ekus)
+            if profile != case.facts.profile and set(ekus) == set(case.facts.ekus):
+                facts = replace(case.facts, profile=profile)
                 yield Repair(f"Use profile {profile}", facts, cost=_ANOTHER_PROFILE_COST + rank)

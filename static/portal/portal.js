@@ -63,6 +63,48 @@
     });
   }
 
+  // A chip of a domain completes the name that is being typed; without this script the server does it.
+  function domains() {
+    document.querySelectorAll("[data-domain]").forEach((chip) => {
+      chip.addEventListener("click", (event) => {
+        event.preventDefault();
+        const box = document.getElementById("id_names");
+        const names = box.value.split(/[\s,]+/).filter(Boolean);
+        const last = names.length - 1;
+        if (last >= 0 && !names[last].includes(".")) names[last] += "." + chip.dataset.domain;
+        else if (!names.includes(chip.dataset.domain)) names.push(chip.dataset.domain);
+        box.value = names.join("\n");
+        box.focus();
+        box.dispatchEvent(new Event("input", { bubbles: true }));
+      });
+    });
+  }
+
+  // A file that is dropped on the field is chosen there; nothing is sent.
+  function dropping() {
+    document.querySelectorAll("[data-drop]").forEach((area) => {
+      const mark = (on) => (event) => {
+        event.preventDefault();
+        area.classList.toggle("is-over", on);
+      };
+      area.addEventListener("dragover", mark(true));
+      area.addEventListener("dragleave", mark(false));
+      area.addEventListener("drop", (event) => {
+        mark(false)(event);
+        if (event.dataTransfer.files.length) area.querySelector("input[type=file]").files = event.dataTransfer.files;
+      });
+    });
+  }
+
+  // Ctrl+Enter in the box sends its form.
+  function submitting() {
+    document.querySelectorAll("[data-submit]").forEach((box) => {
+      box.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) box.form.requestSubmit(box.form.querySelector(".btn-primary"));
+      });
+    });
+  }
+
   // A second click on the same button sends nothing; the server would answer with the same request anyway.
   function onceOnly() {
     document.querySelectorAll("form[data-once]").forEach((form) => {
@@ -100,6 +142,9 @@
     shortcuts();
     menus();
     examples();
+    domains();
+    dropping();
+    submitting();
     onceOnly();
     copying();
   });

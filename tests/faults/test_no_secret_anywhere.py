@@ -74,7 +74,7 @@ def test_nothing_secret_is_left_behind(
         text = secret.decode("latin-1")
         api.post("/certificates/issue", {"csr": text})
         api.post("/requests/words", {"text": text[:4000]})
-        pages += client.post("/plan/", {"via": "csr", "team": "web", "csr": text}).content
+        pages += client.post("/new/", {"place": "csr", "team": "web", "csr": text}).content
     plan = plan_words("Issue certificates for k-1 through k-3, P-256, 30 days", requester=portal.requester())
     rows = [wait(submit(spec, requester=portal.requester()), seconds=30) for spec in plan.specs]  # type: ignore[union-attr]
     assert {row.state for row in rows} == {S.COMPLETED}

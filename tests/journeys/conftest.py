@@ -42,8 +42,14 @@ class Visitor:
         self.page.goto(self.base + path)
 
     def ask(self, text: str) -> None:
-        self.open("/")
-        self.page.get_by_label("Your request in words").fill(text)
+        """Say it in the box of the first page, and go on to where it leads."""
+        self.open("/new/")
+        self.page.get_by_label("Or say it").fill(text)
+        self.follow(self.page.get_by_role("button", name="Go on"))
+
+    def plan(self, text: str) -> None:
+        """Ask for a certificate whose key is made in the vault, up to its plan."""
+        self.ask(f"{text}, key in the vault")
         self.follow(self.page.get_by_role("button", name="Show the plan"))
 
     def follow(self, target: Locator) -> None:

@@ -74,10 +74,10 @@ def test_what_the_demo_serves_issues_and_seals(demo: Demo) -> None:
     browser.trust_env = False
     browser.get(f"{demo.url}/login/", timeout=30)
     assert post(browser, f"{demo.url}/login/", username="demo", password=demo.password).url == f"{demo.url}/"
-    plan = post(browser, f"{demo.url}/plan/", via="words", text="Certificate for shown.example.com, P-256, 30 days")
-    token = re.search(r'action="/confirm/".*?name="plan" value="([^"]+)"', plan.text, re.DOTALL)
-    assert token is not None
-    page = post(browser, f"{demo.url}/confirm/", plan=token[1]).url
+    draft = post(browser, f"{demo.url}/new/", text="Certificate for shown.example.com in the vault, P-256, 30 days").url
+    shown = re.search(r'name="shown" value="([^"]+)"', browser.get(f"{draft}plan/", timeout=30).text)
+    assert shown is not None
+    page = post(browser, f"{draft}submit/", shown=shown[1]).url
     within(lambda: "/certificates/cert-" in browser.get(page, timeout=30).text)
     within(lambda: demo.home.json("verify_audit")[1]["sealed"] > 0)
     # Mails that commands of other processes write link to where this one serves.

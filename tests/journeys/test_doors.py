@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.core import signing
 from django.test import Client
 
 from audit.models import AuditEvent
@@ -16,7 +15,6 @@ from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest, O
 from certs.requests.approvals.approval import cancel
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit
-from certs.views.request.plan_token import SALT
 from certs.views.request.timeline import timeline
 from db.clock import database_now
 from tests.certs import steps
@@ -37,10 +35,10 @@ def waiting_request(portal: Portal) -> CertificateRequest:
     return submit(plan.specs[0], requester=portal.requester())
 
 
-@pytest.mark.parametrize(("via", "field"), [("words", "text"), ("form", "common_name"), ("form", "sans"), ("csr", "csr")])
-def test_pasted_secret_does_not_come_back_in_the_page(portal: Portal, via: str, field: str) -> None:
+@pytest.mark.parametrize(("place", "field"), [("", "text"), ("server", "names"), ("csr", "csr"), ("csr", "validity")])
+def test_pasted_secret_does_not_come_back_in_the_page(portal: Portal, place: str, field: str) -> None:
     secret = SECRETS["pkcs8"][0].decode()
-    response = signed_in("alice").post("/plan/", {"via": via, "team": "web", field: secret})
+    response = signed_in("alice").post("/new/", {"place": place, "team": "web", "csr": "x"} | {field: secret})
     assert response.status_code == 422
     assert secret.splitlines()[1] not in response.content.decode()
     assert "no-store" in response["Cache-Control"]
@@ -57,48 +55,44 @@ def test_auditor_sees_everything_and_changes_nothing(portal: Portal) -> None:
 
 def test_plan_confirmed_thrice_is_made_once(portal: Portal) -> None:
     alice = signed_in("alice")
-    token = shown_plan(alice, "Certificate for a.example.com, P-256, 30 days")
-    assert [alice.post("/confirm/", {"plan": token}).status_code for _ in range(3)] == [302, 302, 302]
-    assert CertificateRequest.objects.count() == 1
+    address, shown = shown_plan(alice, "Certificate for a.example.com in the vault, P-256, 30 days")
+    assert {alice.post(f"{address}submit/", {"shown": shown})["Location"] for _ in range(3)} == {
+        f"/requests/{CertificateRequest.objects.get().public_id}/"
+    }
+    assert alice.get(address)["Location"] == f"/requests/{CertificateRequest.objects.get().public_id}/"
 
 
-def shown_plan(client: Client, text: str) -> str:
-    page = client.post("/plan/", {"via": "words", "team": "web", "text": text}).content.decode()
-    return str(re.findall(r'name="plan" value="([^"]+)"', page)[-1])
+def shown_plan(client: Client, text: str) -> tuple[str, str]:
+    """The address of the draft, and the digest of its plan as the page shows it."""
+    address = client.post("/new/", {"team": "web", "text": text})["Location"]
+    page = client.get(f"{address}plan/").content.decode()
+    return address, str(re.findall(r'name="shown" value="([^"]+)"', page)[0])
 
 
 def test_several_certificates_in_words_become_a_draft_order(portal: Portal) -> None:
-    response = signed_in("alice").post(
-        "/plan/", {"via": "words", "team": "web", "text": "Certificates for a-1 through a-3, P-256, 30 days"}
-    )
+    response = signed_in("alice").post("/new/", {"team": "web", "text": "Certificates for a-1 through a-3, P-256, 30 days"})
     order = BulkOrder.objects.get()
     assert (response["Location"], order.state, order.items.count()) == (f"/bulk/{order.public_id}/", "draft", 3)
 
 
-def test_plan_that_another_release_signed_is_refused_with_what_to_do(portal: Portal) -> None:
-    token = signing.dumps(
-        {"kind": "words", "team": "web", "text": "x", "specs": [], "notes": [], "colour": "red"}, salt=SALT, compress=True
-    )
-    for path in ("/plan/", "/confirm/"):
-        response = signed_in("alice").post(path, {"plan": token})
-        assert response.status_code == 422
-        assert "Ask again; nothing was made." in response.content.decode()
-
-
-def test_notes_of_a_plan_outlive_its_suggestion(portal: Portal) -> None:
+def test_suggestion_is_a_button_that_says_what_it_changes(portal: Portal) -> None:
     alice = signed_in("alice")
-    refused = alice.post("/plan/", {"via": "words", "team": "web", "text": "Certificate for api with RSA 2048"}).content.decode()
-    token = re.findall(r'name="plan" value="([^"]+)"', refused)[0]
-    page = alice.post("/plan/", {"plan": token}).content.decode()
-    assert "Completed with the default domain example.com: api" in page
-    assert "Changed as the policy suggested: Use RSA key size ≥ 3072 bits" in page
-    assert "Issue it" not in refused
-    assert "Issue it" in page
+    draft = alice.post("/new/", {"team": "web", "text": "Certificate for api with RSA 2048 in the vault"})["Location"]
+    refused = alice.get(draft).content.decode()
+    assert "Completed with the default domain example.com: api" in refused
+    assert "Use RSA key size ≥ 3072 bits</button>" in refused
+    assert "Get the certificate" not in alice.get(f"{draft}plan/").content.decode()
+    assert alice.post(draft, {"go": "apply"})["Location"] == draft
+    page = alice.get(f"{draft}plan/").content.decode()
+    assert "RSA 3072" in page
+    assert "Get the certificate" in page
 
 
-def test_altered_or_strange_plan_is_refused(portal: Portal) -> None:
+def test_plan_that_changed_since_it_was_shown_is_not_requested(portal: Portal) -> None:
     alice = signed_in("alice")
-    assert [alice.post("/confirm/", {"plan": text}).status_code for text in ("", "nonsense", "a:b:c")] == [422, 422, 422]
+    address, shown = shown_plan(alice, "Certificate for a.example.com in the vault, P-256, 30 days")
+    alice.post(address, {"names": "b.example.com", "go": "save"})
+    assert [alice.post(f"{address}submit/", {"shown": text}).status_code for text in (shown, "", "nonsense")] == [409] * 3
     assert CertificateRequest.objects.count() == 0
 
 
@@ -128,10 +122,11 @@ def test_nonsense_in_addresses_is_never_a_server_error(portal: Portal, path: str
     ("path", "body"),
     [
         ("/login/", {"username": "a\x00b", "password": "x"}),
-        ("/plan/", {"via": "form", "team": "web", "common_name": "a\x00.example.com"}),
-        ("/plan/", {"via": "form", "team": "web", "common_name": "a.example.com", "validity_days": "²"}),
-        ("/plan/", {"via": "form", "team": "web", "common_name": "a.example.com", "key": "rsa-1"}),
-        ("/plan/", {"via": "nothing", "team": "web"}),
+        ("/new/", {"place": "server", "team": "web", "names": "a\x00.example.com"}),
+        ("/new/", {"place": "server", "team": "web", "server": "abacus"}),
+        ("/new/", {"place": "moon", "team": "web"}),
+        ("/new/", {"place": "csr", "team": "web"}),
+        ("/new/", {"team": "web", "text": ""}),
         ("/tokens/", {"name": "x", "team": "web", "days": "²", "scopes": ["certificates:read"]}),
         ("/tokens/", {"name": "x", "team": "web", "days": "0000011000000", "scopes": ["certificates:read"]}),
         ("/tokens/", {"name": "x", "team": "web", "days": "9", "scopes": ["everything"]}),
@@ -149,10 +144,6 @@ def test_enter_in_the_approvers_comment_decides_nothing(portal: Portal) -> None:
     page = signed_in("carol").get(f"/requests/{request.public_id}/").content.decode()
     form = page[page.index('name="digest"') :]
     assert form.index("disabled") < form.index('value="approve"')
-
-
-def test_signing_in_again_after_a_lost_form_leads_home(portal: Portal) -> None:
-    assert [signed_in("alice").get(path)["Location"] for path in ("/plan/", "/confirm/")] == ["/", "/"]
 
 
 def test_part_of_a_page_sends_the_whole_page_to_the_sign_in(portal: Portal) -> None:
@@ -196,7 +187,7 @@ def test_page_asks_again_as_often_as_something_may_happen(portal: Portal, state:
 
 def test_cancelled_request_shows_where_it_stopped(portal: Portal) -> None:
     request = waiting_request(portal)
-    for state, title in (("submitted", "Policy"), ("awaiting_approval", "Policy"), ("approved", "Key"), ("csr_created", "CA")):
+    for state, title in (("submitted", "Policy"), ("awaiting_approval", "Approval"), ("approved", "Key"), ("csr_created", "Signed")):
         CertificateRequest.objects.filter(pk=request.pk).update(state=state)
         events = [event_of("request:submitted"), event_of("policy:evaluated"), event_of("request:cancelled", state=state)]
         request.refresh_from_db()

@@ -31,9 +31,9 @@ def alice(visit: Visit) -> Visitor:
 
 
 def issue(visitor: Visitor, sentence: str) -> None:
-    visitor.ask(sentence)
-    visitor.page.get_by_role("button", name="Issue it").click()
-    expect(visitor.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    visitor.plan(sentence)
+    visitor.page.get_by_role("button", name="Get the certificate").click()
+    expect(visitor.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     visitor.follow(visitor.page.get_by_role("link", name="cert-").first)
 
 
@@ -46,7 +46,7 @@ def revoke_because(visitor: Visitor, cause: str) -> None:
 def renew(visitor: Visitor) -> None:
     visitor.page.get_by_role("link", name="Renew", exact=True).click()
     visitor.page.get_by_role("button", name="Renew certificate").click()
-    expect(visitor.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    expect(visitor.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
 
 
 def test_renewal_shows_its_plan_and_links_old_and_new(alice: Visitor) -> None:
@@ -55,7 +55,7 @@ def test_renewal_shows_its_plan_and_links_old_and_new(alice: Visitor) -> None:
     expect(alice.page.get_by_role("row", name="Key ECDSA P-256, in the key store as before")).to_be_visible()
     assert Certificate.objects.count() == 1
     alice.page.get_by_role("button", name="Renew certificate").click()
-    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     expect(alice.page.get_by_text("used again, kept in")).to_be_visible()
     new = Certificate.objects.get(renewed_from=old)
     alice.open(f"/certificates/{old.cert_id}/")
@@ -73,7 +73,7 @@ def test_renewal_with_a_new_key_is_said_and_done(alice: Visitor) -> None:
     alice.follow(alice.page.get_by_role("link", name="New key The portal makes it"))
     expect(alice.page.get_by_text("new ECDSA P-256, in the key store")).to_be_visible()
     alice.page.get_by_role("button", name="Renew certificate").click()
-    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     assert Certificate.objects.values_list("spki_sha256", flat=True).distinct().count() == 2
 
 
@@ -213,11 +213,11 @@ def test_keyboard_alone_revokes(alice: Visitor) -> None:
 
 def test_owner_of_a_brought_key_proves_the_compromise_on_the_page(visit: Visit) -> None:
     key, alice = ec.generate_private_key(ec.SECP256R1()), visit(width=360, height=740)
-    alice.open("/new/?via=csr")
-    alice.page.get_by_label("or paste it").fill(pem_csr("own.example.com", key=key))
+    alice.open("/new/csr/")
+    alice.page.get_by_label("or paste its text").fill(pem_csr("own.example.com", key=key))
     alice.page.get_by_role("button", name="Show the plan").click()
-    alice.page.get_by_role("button", name="Issue it").click()
-    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    alice.page.get_by_role("button", name="Get the certificate").click()
+    expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     alice.open(f"/certificates/{Certificate.objects.get().cert_id}/revoke/?reason=keyCompromise")
     alice.page.get_by_text("prove that you have the private key").click()
     assert alice.axe() == []

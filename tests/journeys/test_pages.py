@@ -23,8 +23,8 @@ Visit = Callable[..., Visitor]
 PAGES = (
     "/",
     "/new/",
-    "/new/?via=form",
-    "/new/?via=csr",
+    "/new/csr/",
+    "/new/automatic/",
     "/words/",
     "/requests/",
     "/certificates/",
@@ -49,9 +49,9 @@ def test_pages_have_no_accessibility_fault(visit: Visit, dark: bool) -> None:
     for sentence in ("Issue TLS certificate for api.example.com with RSA 2048", "nonsense"):
         alice.ask(sentence)
         faults[sentence] = alice.axe()
-    alice.ask("Issue TLS certificate for api.example.com with P-256")
-    alice.page.get_by_role("button", name="Issue it").click()
-    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    alice.plan("Issue TLS certificate for api.example.com with P-256")
+    alice.page.get_by_role("button", name="Get the certificate").click()
+    expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     faults["request"] = alice.axe()
     alice.follow(alice.page.get_by_role("link", name="cert-").first)
     faults["certificate"] = alice.axe()
@@ -69,10 +69,10 @@ def test_phone_of_360_pixels_scrolls_in_one_direction(visit: Visit) -> None:
     for path in PAGES:
         alice.open(path)
         widths[path] = alice.width()
-    alice.ask("Certificate for a-very-long-name-of-a-service-somewhere.department.example.com and b.example.com, P-256")
+    alice.plan("Certificate for a-very-long-name-of-a-service-somewhere.department.example.com and b.example.com, P-256")
     widths["plan"] = alice.width()
-    alice.page.get_by_role("button", name="Issue it").click()
-    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    alice.page.get_by_role("button", name="Get the certificate").click()
+    expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     widths["request"] = alice.width()
     alice.follow(alice.page.get_by_role("link", name="cert-").first)
     widths["certificate"] = alice.width()
@@ -84,21 +84,27 @@ def test_phone_of_360_pixels_scrolls_in_one_direction(visit: Visit) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_keyboard_alone_is_enough(visit: Visit) -> None:
     alice = visit()
-    alice.open("/")
+    alice.open("/words/")
     alice.page.keyboard.press("Tab")
     expect(alice.page.get_by_text("Skip to the content")).to_be_focused()
     alice.page.keyboard.press("Enter")
-    for _ in range(20):
-        alice.page.keyboard.press("Tab")
-        if alice.page.evaluate("document.activeElement.id") == "id_text":
-            break
-    alice.page.keyboard.type("Issue TLS certificate for keys.example.com with P-256")
-    for _ in range(10):
-        alice.page.keyboard.press("Tab")
-        if alice.page.evaluate("document.activeElement.textContent").strip() == "Show the plan":
-            break
+    alice.open("/new/")
+    expect(alice.page.get_by_label("Or say it")).to_be_focused()
+    alice.page.keyboard.type("Issue TLS certificate for keys.example.com with P-256, key in the vault")
+    tab_to(alice, "Go on")
+    alice.page.keyboard.press("Enter")
+    expect(alice.page.get_by_label("Names")).to_be_focused()
+    tab_to(alice, "Show the plan")
     alice.page.keyboard.press("Enter")
     expect(alice.page.get_by_role("heading", name="The plan")).to_be_visible()
+
+
+def tab_to(visitor: Visitor, text: str) -> None:
+    for _ in range(25):
+        visitor.page.keyboard.press("Tab")
+        if visitor.page.evaluate("document.activeElement.textContent").strip() == text:
+            return
+    raise AssertionError(f"{text} is not reached")
 
 
 @pytest.mark.django_db(transaction=True)

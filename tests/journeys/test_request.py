@@ -23,14 +23,14 @@ SENTENCE = "Issue TLS certificate for api.example.com and www.example.com with P
 
 def test_words_become_a_certificate_that_can_be_downloaded(visit: Visit) -> None:
     alice = visit()
-    alice.ask(SENTENCE)
+    alice.plan(SENTENCE)
     expect(alice.page.get_by_text("Nothing has been made yet")).to_be_visible()
-    expect(alice.page.get_by_text("ECDSA P-256", exact=True)).to_be_visible()
+    expect(alice.page.get_by_text("ECDSA P-256, made in the vault, where it stays")).to_be_visible()
     assert CertificateRequest.objects.count() == 0
-    alice.page.get_by_role("button", name="Issue it").click()
-    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    alice.page.get_by_role("button", name="Get the certificate").click()
+    expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     with alice.page.expect_download() as downloading:
-        alice.page.get_by_role("link", name="Certificate and chain (PEM)").click()
+        alice.page.get_by_role("link", name="Download api.example.com-fullchain.pem").click()
     chain = x509.load_pem_x509_certificates(Path(downloading.value.path()).read_bytes())
     names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
     assert (names, len(chain)) == (["api.example.com", "www.example.com"], 2)
@@ -40,13 +40,14 @@ def test_words_become_a_certificate_that_can_be_downloaded(visit: Visit) -> None
 
 def test_refusal_names_reason_and_version_and_its_suggestion_passes(visit: Visit) -> None:
     alice = visit()
-    alice.ask("Issue TLS certificate for api.example.com with RSA 2048, 90 days")
-    expect(alice.page.get_by_text("Policy violation: Key size 2048 below minimum 3072")).to_be_visible()
-    expect(alice.page.get_by_text("Use RSA key size ≥ 3072 bits")).to_be_visible()
-    expect(alice.page.get_by_role("button", name="Issue it")).to_have_count(0)
-    alice.page.get_by_role("button", name="Apply the suggestion").click()
-    expect(alice.page.get_by_text("RSA 3072", exact=True)).to_be_visible()
-    expect(alice.page.get_by_role("button", name="Issue it")).to_be_visible()
+    alice.plan("Issue TLS certificate for api.example.com with RSA 2048, 90 days")
+    expect(alice.page.get_by_text("Key size 2048 below minimum 3072")).to_be_visible()
+    expect(alice.page.get_by_text("under policy v2.3").first).to_be_visible()
+    expect(alice.page.get_by_role("button", name="Get the certificate")).to_have_count(0)
+    alice.page.get_by_role("button", name="Use RSA key size ≥ 3072 bits").click()
+    alice.page.get_by_role("button", name="Show the plan").click()
+    expect(alice.page.get_by_text("RSA 3072, made in the vault")).to_be_visible()
+    expect(alice.page.get_by_role("button", name="Get the certificate")).to_be_visible()
     assert CertificateRequest.objects.count() == 0
 
 
@@ -55,16 +56,16 @@ def test_words_that_are_not_understood_are_marked_and_kept(visit: Visit) -> None
     alice.ask("Issue TLS certificate for api.example.com with a banana")
     expect(alice.page.locator("mark.here")).to_be_visible()
     expect(alice.page.get_by_text("Try:")).to_be_visible()
-    expect(alice.page.get_by_label("Your request in words")).to_have_value("Issue TLS certificate for api.example.com with a banana")
+    expect(alice.page.get_by_label("Or say it")).to_have_value("Issue TLS certificate for api.example.com with a banana")
 
 
 def test_pasted_csr_is_issued_without_a_key_step(visit: Visit) -> None:
     alice = visit()
-    alice.open("/new/?via=csr")
-    alice.page.get_by_label("or paste it").fill(pem_csr("own.example.com"))
+    alice.open("/new/csr/")
+    alice.page.get_by_label("or paste its text").fill(pem_csr("own.example.com"))
     alice.page.get_by_role("button", name="Show the plan").click()
-    alice.page.get_by_role("button", name="Issue it").click()
-    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    alice.page.get_by_role("button", name="Get the certificate").click()
+    expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     assert Certificate.objects.get().key is None
 
 
@@ -74,7 +75,7 @@ def test_pasted_csr_is_issued_without_a_key_step(visit: Visit) -> None:
 )
 def test_hostile_csr_is_refused_with_its_class(visit: Visit, name: str, expected: str) -> None:
     alice = visit()
-    alice.open("/new/?via=csr")
+    alice.open("/new/csr/")
     alice.page.get_by_label("CSR file").set_input_files(Path(__file__).resolve().parents[1] / "corpus" / "csr" / name)
     alice.page.get_by_role("button", name="Show the plan").click()
     expect(alice.page.get_by_role("alert").get_by_text(expected, exact=True)).to_be_visible()
@@ -83,20 +84,21 @@ def test_hostile_csr_is_refused_with_its_class(visit: Visit, name: str, expected
 
 def test_form_completes_a_bare_label_and_says_so(visit: Visit) -> None:
     alice = visit()
-    alice.open("/new/?via=form")
-    alice.page.get_by_label("Name", exact=True).fill("intranet")
+    alice.open("/new/")
+    alice.page.get_by_role("button", name="Software that signs through Vault").click()
+    alice.page.get_by_label("Names").fill("intranet")
     alice.page.get_by_role("button", name="Show the plan").click()
+    alice.page.get_by_text("Assumed for you").click()
     expect(alice.page.get_by_text("intranet was completed to intranet.example.com.")).to_be_visible()
 
 
 def test_double_click_is_one_request(visit: Visit) -> None:
     alice = visit()
-    alice.ask(SENTENCE)
-    token = alice.page.locator("form[data-once] input[name=plan]").get_attribute("value")
+    alice.plan(SENTENCE)
+    shown = alice.page.locator("form[data-once] input[name=shown]").get_attribute("value")
+    address = alice.page.url.replace("/plan/", "/submit/")
     answers = [
-        alice.page.request.post(
-            alice.base + "/confirm/", form={"plan": token or "", "csrfmiddlewaretoken": _csrf(alice)}, headers={"Referer": alice.base}
-        )
+        alice.page.request.post(address, form={"shown": shown or "", "csrfmiddlewaretoken": _csrf(alice)}, headers={"Referer": alice.base})
         for _ in range(3)
     ]
     assert {answer.url for answer in answers} == {answers[0].url}
@@ -109,24 +111,27 @@ def _csrf(visitor: Visitor) -> str:
 
 def test_wildcard_waits_for_another_persons_approval(visit: Visit) -> None:
     alice = visit()
-    alice.ask("Issue TLS certificate for *.apps.example.com with P-256")
-    alice.page.get_by_role("button", name="Submit for approval").click()
-    expect(alice.page.get_by_text("It waits for the security team")).to_be_visible(timeout=20_000)
+    alice.plan("Issue TLS certificate for *.apps.example.com with P-256")
+    alice.page.get_by_label("Why do you need it?").fill("One certificate for the review apps")
+    alice.page.get_by_role("button", name="Ask for approval").click()
+    expect(alice.page.get_by_text("Waiting for the security team")).to_be_visible(timeout=20_000)
+    expect(alice.page.get_by_text("carol", exact=True)).to_be_visible()
     request = CertificateRequest.objects.get()
     expect(alice.page.get_by_role("button", name="Approve")).to_have_count(0)
     carol = visit("carol")
     carol.open(f"/requests/{request.public_id}/")
+    expect(carol.page.get_by_text("One certificate for the review apps")).to_be_visible()
     carol.page.get_by_role("button", name="Approve").click()
-    expect(carol.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    expect(carol.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     request.refresh_from_db()
     assert request.state == S.COMPLETED
 
 
 def test_outsider_gets_404_for_what_is_not_theirs(visit: Visit, portal: Portal) -> None:
     alice = visit()
-    alice.ask(SENTENCE)
-    alice.page.get_by_role("button", name="Issue it").click()
-    expect(alice.page.get_by_text("Your certificate is ready")).to_be_visible(timeout=20_000)
+    alice.plan(SENTENCE)
+    alice.page.get_by_role("button", name="Get the certificate").click()
+    expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     request, certificate = CertificateRequest.objects.get(), Certificate.objects.get()
     bob = visit("bob")
     paths = (

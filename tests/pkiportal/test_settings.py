@@ -143,6 +143,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "PKI_PRIVATE_SUFFIXES": ("10.0.0.1", ".zz", "zz;corp", "zz corp", "zzä"),
     "PKI_LOG_LEVEL": ("zz", ""),
     "PKI_NL_PROVIDER": ("zz",),
+    "PKI_NL_MODEL": ("zz\nzz",),
     "PKI_SERVE": ("zz", ""),
     "PKI_AUDIT_HOME": ("zz\nzz", "zz", "", "/etc/passwd"),
     "PKI_STATIC_ROOT": ("zz\nzz", "zz", "", "/etc/passwd"),

@@ -82,10 +82,10 @@ REFUSALS = [
         {"dns_names": ["api.example.com"]},
     ),
     (
-        replace(GOOD, profile="tls-client", ekus=("clientAuth",)),
-        "Profile tls-client is not allowed; allowed: tls-server",
+        replace(GOOD, profile="old-servers"),
+        "Profile old-servers is not allowed; allowed: tls-server",
         "Use profile tls-server",
-        {"profile": "tls-server", "ekus": ["serverAuth"]},
+        {"profile": "tls-server"},
     ),
     (
         replace(GOOD, ekus=("serverAuth", "clientAuth")),
@@ -100,6 +100,13 @@ REFUSALS = [
         {"ekus": ["serverAuth"]},
     ),
 ]
+
+
+def test_no_suggestion_changes_the_purpose() -> None:
+    """B9: one click would give a certificate that cannot do what was asked for."""
+    decision = judge(replace(GOOD, profile="tls-client", ekus=("clientAuth",)))
+    assert (decision.outcome, decision.suggestion) == (Outcome.DENY, None)
+    assert decision.advice == "Ask the security team for an exception or another policy."
 
 
 @pytest.mark.parametrize(("facts", "reason", "text", "changes"), REFUSALS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from zlib import crc32
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -14,15 +15,20 @@ from audit.models import AuditEvent
 from certs.ca.lifetime import ending_of
 from certs.enums import RequestState as S
 from certs.errors import Conflict
+from certs.installation.places import places_of
 from certs.inventory import page_of, search_requests, state_of
-from certs.models import Certificate, CertificateRequest, PolicyEvaluation
+from certs.models import Certificate, CertificateRequest, PlaceOutcome, PolicyEvaluation, RequestDraft
 from certs.requests.approvals import approval
 from certs.requests.approvals.requesters import requesters_who_left
 from certs.requests.representation import is_settled
 from certs.requests.waiting import resume as resume_request
 from certs.requests.waiting_reasons import waiting_reason
+from certs.servers.files import FileNames
+from certs.servers.kinds import server_named
+from certs.servers.signing import sign_call
 from certs.views.access import authority_of, page
-from certs.views.request.timeline import timeline
+from certs.views.request.timeline import Installed, first_download, timeline
+from certs.views.request.waits import wait_of
 from db.clock import database_now
 
 UNSIGNED = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
@@ -65,12 +71,18 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
     evaluation = PolicyEvaluation.objects.filter(request=row).order_by("-pk").first()
     authority = authority_of(request)
     certificate = Certificate.objects.select_related("issuer").filter(request=row).first() if row.state == S.COMPLETED else None
+    draft = RequestDraft.objects.filter(request=row).first()
     return {
         "row": row,
         "version": version,
         "why": why,
         "every": _every(row),
-        "steps": timeline(row, events),
+        "steps": timeline(row, events, _installed(certificate) if certificate else None),
+        "wait": wait_of(row, why),
+        "draft": draft,
+        "server": server_named(draft.server if draft else ""),
+        "files": FileNames.of(tuple(row.names)),
+        "sign_call": _sign_call(row) if certificate and row.key else "",
         "events": events,
         "certificate": certificate,
         # A request stays completed whatever becomes of its certificate.
@@ -81,8 +93,29 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
         "requester_left": requesters_who_left([row]).get(row.pk, "") if row.state == S.AWAITING_APPROVAL else "",
         "may_approve": row.state == S.AWAITING_APPROVAL and approval.may_approve(request.user, row),
         "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED) and authority.may_operate(row),
+        "may_act": authority.may_act_on(row),
         "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),
     }
+
+
+def _installed(certificate: Certificate) -> Installed:
+    """What is known of the certificate on its server."""
+    events = AuditEvent.objects.filter(subject=f"certificate:{certificate.cert_id}", event="certificate:downloaded")
+    seen = next((place for place in places_of(certificate) if place.outcome == PlaceOutcome.SERVED), None)
+    return Installed(
+        certificate,
+        downloaded_at=first_download(events),
+        seen_at=seen.seen_at if seen else None,
+        seen_where=str(seen) if seen else "",
+    )
+
+
+def _sign_call(row: CertificateRequest) -> str:
+    """The command with which a program signs with the request's key, where one can."""
+    if row.key is None:
+        return ""
+    backend = str(settings.KEY_BACKENDS.get(row.key.backend, {}).get("BACKEND", "")).rpartition(".")[2]
+    return sign_call(backend, locator=str(row.key), name=row.key.name, version=row.key.version, key_type=row.key_type)
 
 
 def _every(row: CertificateRequest) -> str:

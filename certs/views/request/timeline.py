@@ -1,28 +1,26 @@
-"""A request's way as people read it: six steps, each with its time and what came of it, taken from the audit log."""
+"""A request's way as people read it: from the question to the padlock, each step with its time and what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from audit.models import AuditEvent
 from certs.enums import RequestState as S
-from certs.models import CertificateRequest
+from certs.models import Certificate, CertificateRequest
 
-# (title, the event that completes it)
+# (title, the event that completes it, the states in which a request is at it)
 _STEPS = (
-    ("Submitted", "request:submitted"),
-    ("Policy", "policy:evaluated"),
-    ("Key", "key:generated"),
-    ("CSR", "csr:created"),
-    ("CA", "certificate:issued"),
-    ("Inventory", "certificate:recorded"),
+    ("Asked", "request:submitted", ()),
+    ("Policy", "policy:evaluated", (S.SUBMITTED,)),
+    ("Approval", "request:approved", (S.AWAITING_APPROVAL,)),
+    ("Key", "csr:created", (S.APPROVED, S.KEY_READY)),
+    ("Signed", "certificate:recorded", (S.CSR_CREATED, S.ISSUED)),
 )
-_RUNNING = {S.SUBMITTED: 1, S.AWAITING_APPROVAL: 1, S.APPROVED: 2, S.KEY_READY: 3, S.CSR_CREATED: 4, S.ISSUED: 5}
-
-_STAND_AT_POLICY = (S.REJECTED, S.AWAITING_APPROVAL, S.CANCELLED)
+_KEY_EVENTS = ("key:generated", "key:recorded", "key:rotated")
+_FULLCHAIN = ("fullchain.pem", "cert.pem", "cert.der", "chain.p7b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +33,87 @@ class Step:
     detail: str
 
 
-def timeline(request: CertificateRequest, events: Sequence[AuditEvent]) -> list[Step]:
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What is known of the certificate on its server: when its files were downloaded, when it was seen there."""
+
+    certificate: Certificate
+    downloaded_at: datetime | None = None
+    seen_at: datetime | None = None
+    seen_where: str = ""
+
+
+def timeline(request: CertificateRequest, events: Sequence[AuditEvent], installed: Installed | None = None) -> list[Step]:
+    """Return the steps of a request, the one of an approval only where it needs one."""
     by_name: dict[str, AuditEvent] = {}
     for one in events:
         if one.event == "policy:evaluated":
             by_name[one.event] = one  # asked again before the CA is: the last word counts
-            continue
-        by_name.setdefault("key:generated" if one.event in ("key:recorded", "key:rotated") else one.event, one)
-    current = _current(request, by_name)
+        else:
+            by_name.setdefault("key" if one.event in _KEY_EVENTS else one.event, one)
+    here = _state_at(request, by_name)
     stopped = request.state in (S.REJECTED, S.FAILED, S.CANCELLED) or request.held_since is not None
     steps = []
-    for number, (title, name) in enumerate(_STEPS):
-        event: AuditEvent | None = by_name.get(name)
+    for title, name, states in _STEPS:
+        event = by_name.get(name)
+        is_here = here in states
+        if title == "Approval" and event is None and not is_here:
+            continue
         state = "done" if event else "ahead"
-        if number == current == 1 and request.state in _STAND_AT_POLICY and "key:generated" not in by_name:
-            state = "now" if request.state == S.AWAITING_APPROVAL else "stopped"
-        elif event is None and number == current and request.state != S.COMPLETED:
+        if is_here and (event is None or title in ("Policy", "Approval")) and request.state != S.COMPLETED:
             state = "stopped" if stopped else "now"
-        steps.append(Step(title, state, event.at if event else None, _detail(name, event.data if event else {})))
-    return steps
+        steps.append(Step(title, state, event.at if event else None, _shown(title, by_name, event)))
+    return [*steps, *_after_signing(request, installed)]
 
 
-def _current(request: CertificateRequest, by_name: dict[str, AuditEvent]) -> int:
-    """The number of the step that a request is at, or stopped at."""
+def _after_signing(request: CertificateRequest, installed: Installed | None) -> list[Step]:
+    """What people do with it: the portal knows of it by downloads, and by looking at the server."""
+    if installed is None:
+        return [Step("Installed", "ahead", None, ""), Step("Seen live", "ahead", None, "")]
+    seen = Step("Seen live", "done" if installed.seen_at else "ahead", installed.seen_at, installed.seen_where)
+    if request.key_id is not None:
+        return [Step("Installed", "done", None, "nothing to install: programs sign through the vault"), seen]
+    if installed.seen_at:
+        return [Step("Installed", "done", None, ""), seen]
+    detail = "the files were downloaded" if installed.downloaded_at else "two files and one reload, see below"
+    return [Step("Installed", "now", installed.downloaded_at, detail), seen]
+
+
+def first_download(events: Iterable[AuditEvent]) -> datetime | None:
+    """Return when the certificate was downloaded first, from the events of its certificate."""
+    found = (one.at for one in events if one.event == "certificate:downloaded" and one.data.get("form") in _FULLCHAIN)
+    return min(found, default=None)
+
+
+def _state_at(request: CertificateRequest, by_name: dict[str, AuditEvent]) -> str:
+    """The state that the request is in, or in which it ended."""
     state: str = request.state
     if state == S.CANCELLED and "request:cancelled" in by_name:
-        state = str(by_name["request:cancelled"].data.get("state", state))
-    if state in _RUNNING:
-        return _RUNNING[S(state)]
-    return _RUNNING.get(S(request.stopped_at), 1) if request.stopped_at else 1
+        return str(by_name["request:cancelled"].data.get("state", S.SUBMITTED))
+    if state in (S.FAILED, S.CANCELLED):
+        return request.stopped_at or S.SUBMITTED
+    if state == S.REJECTED:
+        return _where_rejected(by_name)
+    return state
+
+
+def _where_rejected(by_name: dict[str, AuditEvent]) -> str:
+    """By an approver, by the policy at first, or by the policy's last look before the CA is asked."""
+    rejected = by_name.get("request:rejected")
+    if rejected is not None and "approver" in rejected.data:
+        return S.AWAITING_APPROVAL
+    if "csr:created" in by_name:
+        return S.CSR_CREATED
+    return S.APPROVED if "key" in by_name else S.SUBMITTED
+
+
+def _shown(title: str, by_name: dict[str, AuditEvent], event: AuditEvent | None) -> str:
+    key = by_name.get("key")
+    if title == "Key" and key is not None:
+        return _detail("key:generated", key.data)
+    if title == "Signed" and "certificate:issued" in by_name:
+        return f"signed by {by_name['certificate:issued'].data.get('issuer')}, verified"
+    return _detail(event.event, event.data) if event else ""
 
 
 def _detail(name: str, data: dict[str, Any]) -> str:
@@ -77,15 +127,17 @@ def _detail(name: str, data: dict[str, Any]) -> str:
             return f"{told.get(str(data.get('outcome')), '')} under policy {data.get('policy_version')}"
         case "key:generated":
             if "key" not in data:
-                return "the requester's own key; only its public half is known here"
+                return "your own; only its public half is known here"
             how = "used again, kept in" if data.get("reused") else "rotated and kept in" if "from_version" in data else "made and kept in"
             return f"{data['key']} version {data['version']}, {how} {data['backend']}"
+        case "request:approved":
+            return f"approved by {data.get('approver')}"
         case "csr:created":
-            return "brought by the requester, checked at the gate" if data.get("brought") else "signed where the key is"
+            return "your own; its CSR was checked" if data.get("brought") else "signed where the key is"
         case "certificate:issued":
             return f"signed by {data.get('issuer')}, verified, serial {data.get('serial_number')}"
         case "certificate:recorded":
-            return f"{data.get('cert_id')}, reminder on {str(data.get('alert_at'))[:10]}"
+            return f"{data.get('cert_id')}, renews from {str(data.get('alert_at'))[:10]} on"
     return ""
 
 

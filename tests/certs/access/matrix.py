@@ -17,6 +17,7 @@ from certs.models import CertificateRequest, OperatorAlert, Team
 from certs.notifications.webhooks import add_webhook, send_test
 from certs.reports.keeping import keep_report
 from certs.reports.weeks import Week
+from certs.requests.drafts import DraftFields, begin
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
@@ -43,6 +44,7 @@ class Things:
     serials: Mapping[str, str]
     keys: Mapping[str, str]
     drafts: Mapping[str, str]
+    request_drafts: Mapping[str, str]
     orders: Mapping[str, str]
     tokens: Mapping[str, int]
     secrets: Mapping[str, str]
@@ -79,6 +81,8 @@ def things(cast: Cast, settings: Any) -> Things:
         found["keys"][whose] = certificate.spki_sha256
         order = draft([Line(1, "row 1", spec(f"bulk.{domain}"))], requester=requester, title=name)
         found["drafts"][whose] = order.public_id
+        form = begin(DraftFields(place="vault", names=f"draft.{domain}"), requester=requester)
+        found["request_drafts"][whose] = form.public_id
         running = draft([Line(1, "row 1", spec(f"bulk.{domain}"))], requester=requester, title=name)
         found["orders"][whose] = submit_order(running, authority=requester.authority).public_id
         token, found["secrets"][whose] = create_token(user=cast[name], team=team, name=name, scopes=SCOPES, actor=requester.actor)
@@ -103,6 +107,7 @@ def things(cast: Cast, settings: Any) -> Things:
         "serials": "abcdef",
         "keys": "0" * 64,
         "drafts": "bulk-0",
+        "request_drafts": "draft-0",
         "orders": "bulk-0",
         "tokens": 0,
         "webhooks": 0,

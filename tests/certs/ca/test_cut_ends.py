@@ -69,8 +69,8 @@ def test_dry_run_and_plan_page_show_it(ending: Portal) -> None:
     assert_tells(" ".join(told["notes"]))
     client = Client()
     assert client.login(username="alice", password=PASSWORD)
-    sent = {"via": "form", "common_name": "a.example.com", "validity_days": "390", "team": "web"}
-    page = client.post("/plan/", sent)
+    draft = client.post("/new/", {"text": "Certificate for a.example.com in the vault, 390 days", "team": "web"})
+    page = client.get(f"{draft['Location']}plan/")
     assert page.status_code == 200, page
     assert_tells(page.content.decode())
 

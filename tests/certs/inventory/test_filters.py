@@ -257,7 +257,7 @@ def test_the_badge_is_the_state_on_list_and_page(estate: Estate, client: Client)
         assert badge in page.content.decode()
         assert row in in_state(Certificate.objects.all(), CertificateState(state), now)
         request = client.get(f"/requests/{row.request.public_id}/").content.decode()
-        assert ("Your certificate is ready" in request) == (state == "renewing")  # B7
+        assert ("Signed. " in request) == (state == "renewing")  # B7
         assert api_of(alice).get(f"/certificates/{row.cert_id}")[1]["state"] == state
 
 

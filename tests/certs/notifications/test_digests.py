@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.utils.html import escape
 
+from audit.log import Actor
 from certs.models import Certificate, DigestEntry, MailChoice, OutgoingMail
 from certs.notifications import digests
 from certs.notifications.digests import announce, note_for_digest, write_due_digests
 from certs.notifications.topics import Topic
+from certs.requests.drafts import DraftFields, attach_csr, begin, plan_of, submit_draft
+from certs.requests.plan import plan_digest
 from certs.requests.submit import Requester
+from certs.servers.kinds import server_named
+from certs.servers.snippets import snippet
 from certs.spec import CertificateSpec
 from db.clock import database_now
-from tests.certs.life import issued
+from tests.certs.api.test_issue import pem_csr
+from tests.certs.life import issued, walk
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]
@@ -126,3 +134,20 @@ def test_topic_that_a_person_switched_off_is_not_mailed_to_that_person(
     clock(now + timedelta(days=1))
     compose()
     assert set(OutgoingMail.objects.values_list("recipient", flat=True)) == {"bob@example.com"}
+
+
+def test_mail_about_one_certificate_has_the_steps_of_its_server(twin_portal: Requester, alice: Any) -> None:
+    """The same text as on the page of the request."""
+    requester = replace(twin_portal, user=alice, actor=Actor("user", "alice"))
+    fields = DraftFields(place="server", server="haproxy", names="shop.example.com")
+    draft = attach_csr(begin(fields, requester=requester), pem_csr("shop.example.com").encode(), requester=requester)
+    shown = plan_digest(plan_of(draft, requester=requester).specs)
+    request = submit_draft(draft, shown=shown, why="", requester=requester)
+    walk([request.pk])
+    assert compose() == 1
+    mail = OutgoingMail.objects.get(topic=Topic.ISSUED)
+    server = server_named("haproxy")
+    assert server is not None
+    for step in snippet(server, ["shop.example.com"]).steps:
+        assert step.text in mail.body
+        assert escape(step.text) in mail.html

@@ -48,8 +48,8 @@ def by_rest(portal: Portal, name: str, _folder: Path) -> list[str]:
 def by_form(portal: Portal, name: str, _folder: Path) -> list[str]:
     client = Client()
     client.force_login(portal.alice)
-    response = client.post("/plan/", {"via": "form", "team": "web", "common_name": name})
-    spec = response.context["row"]["spec"]
+    draft = client.post("/new/", {"place": "vault", "team": "web", "names": name})
+    spec = client.get(f"{draft['Location']}plan/").context["judged"].spec
     return [*spec.dns_names, *spec.ip_addresses]
 
 

@@ -39,9 +39,9 @@ def compromised(request: pytest.FixtureRequest, portal: Portal) -> str:
 def by_form(portal: Portal, csr: str, _folder: Path) -> None:
     client = Client()
     client.force_login(portal.alice)
-    page = client.post("/plan/", {"via": "csr", "team": "web", "csr": csr}).content.decode()
-    token = page.split('name="plan" value="')[-1].split('"')[0]
-    client.post("/confirm/", {"plan": token})
+    plan = client.post("/new/", {"place": "csr", "team": "web", "csr": csr})["Location"]
+    shown = client.get(plan).context["shown"]
+    client.post(plan.replace("/plan/", "/submit/"), {"shown": shown})
 
 
 def by_rest(portal: Portal, csr: str, _folder: Path) -> None:

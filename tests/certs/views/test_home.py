@@ -120,7 +120,7 @@ def test_person_of_no_team_and_no_role_is_told_whom_to_ask(portal: Portal) -> No
 def test_links_of_earlier_releases_lead_to_the_form(portal: Portal) -> None:
     client = Client()
     client.force_login(portal.alice)
-    assert client.get("/?via=csr")["Location"] == "/new/?via=csr"
+    assert client.get("/?via=csr")["Location"] == "/new/csr/"
 
 
 def test_number_of_queries_does_not_grow_with_the_inventory(portal: Portal, certificate: Certificate) -> None:

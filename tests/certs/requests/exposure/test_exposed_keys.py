@@ -73,7 +73,7 @@ def by_words(portal: Portal, text: str) -> None:
 def by_form(portal: Portal, text: str) -> None:
     client = Client()
     client.force_login(portal.alice)
-    assert client.post("/plan/", {"via": "csr", "team": "web", "csr": text}).status_code == 422
+    assert client.post("/new/", {"place": "csr", "team": "web", "csr": text}).status_code == 422
 
 
 def by_upload(portal: Portal, text: str) -> None:

@@ -34,6 +34,7 @@ from certs.enums import RequestState as S
 from certs.errors import PortalError
 from certs.models import BulkItem, Certificate, CertificateRequest, OperatorAlert, RequestCSR
 from certs.requests.approvals.approval import approve
+from certs.requests.drafts import DraftFields, begin
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.portal.fixtures import Portal
 
@@ -173,11 +174,12 @@ def text_inputs() -> set[str]:
 
 def by_page(portal: Portal, certificate: Certificate) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     """Where each text input is sent to, with a page full of other values."""
-    form = {"via": "form", "team": "web", "common_name": "g.example.com"}
     words = {"via": "words", "team": "web"}
     requester = portal.requester()
     order = draft(read_lines(b"name\nl.example.org\n", filename="", requester=requester), requester=requester, title="t")
     line = f"/bulk/{order.public_id}/lines/1/"
+    form = begin(DraftFields(place="vault", names="g.example.com"), requester=requester)
+    address = f"/new/{form.public_id}/"
     return {
         "comment": [(f"/certificates/{certificate.cert_id}/revoke/", {"reason": "superseded"})],
         "purpose": [(f"/certificates/{certificate.cert_id}/describe/", {})],
@@ -189,16 +191,22 @@ def by_page(portal: Portal, certificate: Certificate) -> dict[str, list[tuple[st
         "profile": [(line, {"name": "l.example.com"})],
         "renewal_off_reason": [(f"/certificates/{certificate.cert_id}/describe/", {"renewal": "off"})],
         "url": [("/teams/web/webhooks/", {"name": "n"})],
-        "common_name": [("/plan/", form)],
-        "sans": [("/plan/", form)],
-        "validity_days": [("/plan/", form)],
-        "text": [("/plan/", words), ("/bulk/new/", words)],
-        "csr": [("/plan/", {"via": "csr", "team": "web"}), (f"/certificates/{certificate.cert_id}/renew/", {"key": "csr"})],
+        "names": [("/new/", {"place": "server", "team": "web"}), (address, {})],
+        "validity": [("/new/", {"place": "csr", "team": "web", "csr": pem_csr("h.example.com")}), (address, {})],
+        "why": [(f"{address}submit/", {"shown": "x"})],
+        "text": [("/new/", {"team": "web"}), ("/bulk/new/", words)],
+        "csr": [
+            ("/new/", {"place": "csr", "team": "web"}),
+            (f"{address}csr/", {}),
+            (f"/certificates/{certificate.cert_id}/renew/", {"key": "csr"}),
+        ],
+        "sans": [(line, {"name": "l.example.com"})],
+        "validity_days": [(line, {"name": "l.example.com"})],
         "csrs": [("/bulk/new/", {"via": "csrs", "team": "web"})],
         "signature": [(f"/certificates/{certificate.cert_id}/revoke/", {"reason": "keyCompromise"})],
         "name": [(line, {}), ("/tokens/", {"team": "web", "scopes": ["certificates:read"], "days": "9"})],
         "days": [("/tokens/", {"team": "web", "scopes": ["certificates:read"], "name": "n"})],
-        "file": [("/bulk/new/", {"via": "file", "team": "web"}), ("/plan/", {"via": "csr", "team": "web"})],
+        "file": [("/bulk/new/", {"via": "file", "team": "web"}), ("/new/", {"place": "csr", "team": "web"})],
         "q": [],  # a search: nothing is written
         "username": [],  # the sign-in writes down no names of accounts that do not exist: tests/certs/access
         "password": [],

@@ -91,12 +91,12 @@ def test_sentence_that_names_a_certificate_by_its_name_leads_to_the_page_of_its_
     """O9"""
     alice = browser(portal.alice)
     for sentence, page in (("Renew A.example.com.", "renew"), ("Revoke a.example.com - superseded", "revoke")):
-        shown = alice.post("/plan/", {"via": "words", "team": portal.team.slug, "text": sentence}, follow=True)
+        shown = alice.post("/new/", {"team": portal.team.slug, "text": sentence}, follow=True)
         assert (shown.status_code, shown.redirect_chain[-1][0].split("?")[0]) == (200, f"{path}/{page}/")
         assert "a.example.com is the name of cert-" in text_of(shown)
-    unknown = alice.post("/plan/", {"via": "words", "team": portal.team.slug, "text": "Renew b.example.com"})
+    unknown = alice.post("/new/", {"team": portal.team.slug, "text": "Renew b.example.com"})
     assert (unknown.status_code, "No certificate in force that you may see has the name b.example.com" in text_of(unknown)) == (422, True)
     assert Api(portal.token()).post("/certificates/issue", {"csr": pem_csr("a.example.com")})[0] == 200
-    several = alice.post("/plan/", {"via": "words", "team": portal.team.slug, "text": "Revoke a.example.com - superseded"})
+    several = alice.post("/new/", {"team": portal.team.slug, "text": "Revoke a.example.com - superseded"})
     assert several.status_code == 422
     assert all(one.cert_id in text_of(several) for one in Certificate.objects.all())

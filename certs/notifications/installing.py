@@ -1,0 +1,19 @@
+"""How to install one certificate, for the mail that says that it is ready or renewed."""
+
+from __future__ import annotations
+
+from certs.inventory.servers import server_of
+from certs.models import Certificate
+from certs.servers.snippets import Snippet, snippet
+
+
+def installation_of(cert_id: str) -> Snippet | None:
+    """Return the steps for the server that the requester named, as the page of the request shows them.
+
+    None for a key in the vault, which is nothing to install, and where no server was named.
+    """
+    certificate = Certificate.objects.select_related("renewed_from").filter(cert_id=cert_id, key__isnull=True).first()
+    server = server_of(certificate) if certificate else None
+    if certificate is None or server is None:
+        return None
+    return snippet(server, list(certificate.names.order_by("pk").values_list("name", flat=True)))

@@ -1,0 +1,223 @@
+"""Drafts of requests: begun, changed, completed by a CSR and submitted by any member of the team.
+
+A draft keeps what was typed, so that Back, a reload, a new sign-in or a colleague finds it again.
+Texts are searched for secrets before anything is kept.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from certs.access.membership import teams_of
+from certs.errors import Conflict, InputRefused, NotFound
+from certs.language.kept_csr import kept_csr
+from certs.models import CertificateRequest, RequestDraft
+from certs.models.request_draft import MAX_NAMES_TEXT
+from certs.requests.exposure.refused_secrets import refuse_secrets
+from certs.requests.plan import (
+    Fields,
+    gate,
+    plan_digest,
+    plan_fields,
+    typed_validity,
+)
+from certs.requests.submit import Requester, submit
+from certs.servers.kinds import Place, server_named
+from certs.spec import CertificateSpec, IssuePlan
+from db.clock import database_now
+from keys.spec import KeySpec
+
+# Places at which the key is made by the requester, so that a CSR has to come.
+WITH_CSR = frozenset((Place.SERVER, Place.JAVA, Place.CLIENT, Place.CSR))
+# Characters, as the columns hold them.
+_LONGEST = {"place": 16, "server": 16, "names": MAX_NAMES_TEXT, "key": 16, "profile": 64, "validity": 40, "why": 500}
+
+
+@dataclass(frozen=True, slots=True)
+class DraftFields:
+    """What a person fills in, as typed. Empty: the policy's default, or not said."""
+
+    place: str
+    server: str = ""
+    names: str = ""
+    key: str = ""
+    profile: str = ""
+    validity: str = ""
+    why: str = ""
+
+
+def draft_of(user: Any, public_id: str) -> RequestDraft:
+    """Return a draft of one of the user's teams. Raises NotFound for any other."""
+    draft = RequestDraft.objects.of_teams(teams_of(user)).filter(public_id=public_id).first()
+    if draft is None:
+        raise NotFound("There is no such draft.")
+    return draft
+
+
+def begin(
+    fields: DraftFields, *, requester: Requester, sentence: str = "", notes: Sequence[str] = (), csr: bytes | None = None
+) -> RequestDraft:
+    """Keep a new draft for the requester's team.
+
+    Raises NotPermitted for a person outside the team, CSRRefused for a secret in a text and for a CSR
+    that the gate refuses, InputRefused for a place, server or key type that does not exist.
+    Effects: one row; a refused CSR is recorded in the audit log as at every channel.
+    """
+    requester.check()
+    _check(fields, sentence, requester=requester)
+    of_csr = _read(csr, requester=requester) if csr is not None else {}
+    now = database_now()
+    return RequestDraft.objects.create(
+        public_id=f"draft-{now:%Y%m%d%H%M%S}-{secrets.token_hex(8)}",
+        team=requester.team,
+        owner=requester.user,
+        sentence=sentence,
+        notes=list(notes),
+        created_at=now,
+        **_dated(now),
+        **asdict(fields),
+        **of_csr,
+    )
+
+
+def change(draft: RequestDraft, fields: DraftFields, *, requester: Requester) -> RequestDraft:
+    """Keep what was changed. Raises what `begin` raises, and Conflict for a draft that was submitted."""
+    requester.check()
+    _check(fields, requester=requester)
+    now = database_now()
+    values: dict[str, Any] = asdict(fields) | _dated(now)
+    if any(getattr(draft, name) != value for name, value in asdict(fields).items() if name in ("names", "key", "validity")):
+        values["notes"] = []  # they were about the sentence, which this draft does not follow any more
+    _write(draft, values)
+    return draft
+
+
+def attach_csr(draft: RequestDraft, data: bytes, *, requester: Requester) -> RequestDraft:
+    """Judge a CSR at the gate and keep what it asks for.
+
+    Raises CSRRefused with the field and what would pass. Effects: the row; a refusal is recorded in
+    the audit log as at every channel.
+    """
+    _write(draft, _read(data, requester=requester) | _dated(database_now()))
+    return draft
+
+
+def _read(data: bytes, *, requester: Requester) -> dict[str, Any]:
+    facts = gate(data, requester=requester)
+    notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
+    notes += [f"Changed while the CSR was read: {what}." for what in facts.repairs]
+    content = {
+        "common_name": facts.common_name,
+        "dns_names": list(facts.dns_names),
+        "ip_addresses": list(facts.ip_addresses),
+        "key": facts.key.name,
+        "notes": notes,
+    }
+    return {"csr_facts": content, "csr_der": kept_csr(facts), "csr_spki": facts.spki_der}
+
+
+def drop_csr(draft: RequestDraft) -> RequestDraft:
+    """Forget the CSR, for another one. Raises Conflict for a draft that was submitted."""
+    _write(draft, {"csr_facts": None, "csr_der": b"", "csr_spki": b""} | _dated(database_now()))
+    return draft
+
+
+def plan_of(draft: RequestDraft, *, requester: Requester) -> IssuePlan:
+    """Return the plan of one certificate; nothing is made.
+
+    Without a CSR the plan of a key that the requester will make has an empty CSR: the policy judges
+    it as such. Raises InputRefused naming the field and what would pass.
+    """
+    days, not_after = typed_validity(draft.validity, requester=requester)
+    if draft.has_csr:
+        return _plan_of_csr(draft, days, not_after, requester)
+    names = tuple(name for name in draft.names.replace(",", "\n").replace(";", "\n").split() if name)
+    fields = Fields(sans=names, key=draft.key, validity_days=days, profile=draft.profile, not_after=not_after)
+    plan = plan_fields(fields, requester=requester)
+    if draft.place in WITH_CSR:
+        plan = replace(plan, specs=tuple(replace(spec, csr_der=b"") for spec in plan.specs))
+    return replace(plan, notes=tuple(dict.fromkeys((*draft.notes, *plan.notes))))
+
+
+def _plan_of_csr(draft: RequestDraft, days: int, not_after: date | None, requester: Requester) -> IssuePlan:
+    facts: dict[str, Any] = draft.csr_facts or {}
+    names = (*facts["dns_names"], *facts["ip_addresses"])
+    asked = Fields(sans=names, key="", validity_days=days, profile=draft.profile, not_after=not_after)
+    plan = plan_fields(asked, requester=requester)
+    (spec,) = plan.specs
+    made = CertificateSpec(
+        common_name=facts["common_name"],
+        dns_names=tuple(facts["dns_names"]),
+        ip_addresses=tuple(facts["ip_addresses"]),
+        key=facts["key"],
+        validity_days=spec.validity_days,
+        not_after=spec.not_after,
+        profile=spec.profile,
+        csr_der=bytes(draft.csr_der),
+        spki_der=bytes(draft.csr_spki),
+    )
+    notes = [note for note in plan.notes if not note.startswith("Key ")]
+    return IssuePlan((made,), (*facts["notes"], *notes))
+
+
+def submit_draft(draft: RequestDraft, *, shown: str, why: str, requester: Requester) -> CertificateRequest:
+    """Submit the draft as it was shown, once: the same again returns the same request.
+
+    `shown`: the digest of the plan on the page. Raises Conflict where the plan has changed since, or
+    where a CSR is missing; NotPermitted, InputRefused as `submit` does. Effects: the request with its
+    event, and the draft names it, in one transaction.
+    """
+    requester.check()
+    refuse_secrets(why, actor=requester.actor, team=requester.team.slug, field="why", channel=requester.door)
+    with transaction.atomic():
+        draft = RequestDraft.objects.select_for_update(of=("self",)).select_related("team", "owner").get(pk=draft.pk)
+        if draft.request is not None:
+            return draft.request
+        plan = plan_of(draft, requester=requester)
+        if plan_digest(plan.specs) != shown:
+            raise Conflict(
+                "What would be requested changed since this plan was shown; nothing was requested.",
+                next_step="Look at the plan again, and confirm that one.",
+            )
+        (spec,) = plan.specs
+        if draft.place in WITH_CSR and not draft.has_csr:
+            raise Conflict("The CSR is missing.", field="csr", next_step="Send the CSR first.")
+        draft.request = submit(spec, requester=requester)
+        draft.why = why.strip()[:500]
+        draft.save(update_fields=["request", "why"])
+        return draft.request
+
+
+def _check(fields: DraftFields, *texts: str, requester: Requester) -> None:
+    for name, text in asdict(fields).items():
+        refuse_secrets(text, actor=requester.actor, team=requester.team.slug, field=name, channel=requester.door)
+    refuse_secrets(*texts, actor=requester.actor, team=requester.team.slug, field="text", channel=requester.door)
+    if fields.place not in list(Place):
+        raise InputRefused(f"There is no place {fields.place!r}.", field="place", next_step="Choose one of the tiles.")
+    if fields.server and server_named(fields.server) is None:
+        raise InputRefused(f"There is no server {fields.server!r}.", field="server", next_step="Choose one of the list.")
+    if fields.key and fields.key not in list(KeySpec):
+        raise InputRefused(f"There is no key type {fields.key!r}.", field="key", next_step=f"Key types: {', '.join(KeySpec)}.")
+    for name, text in asdict(fields).items():
+        most = _LONGEST[name]
+        if len(text) > most:
+            raise InputRefused(f"This text has {len(text)} characters, more than {most}.", field=name, next_step="Shorten it.")
+
+
+def _write(draft: RequestDraft, values: dict[str, Any]) -> None:
+    """Write the values unless the draft was submitted. Raises Conflict then."""
+    if not RequestDraft.objects.filter(pk=draft.pk, request__isnull=True).update(**values):
+        raise Conflict("This draft was submitted; it cannot be changed any more.", next_step="Open its request, or begin anew.")
+    for name, value in values.items():
+        setattr(draft, name, value)
+
+
+def _dated(now: datetime) -> dict[str, datetime]:
+    return {"changed_at": now, "expires_at": now + timedelta(days=settings.PKI_REQUEST_DRAFT_DAYS)}

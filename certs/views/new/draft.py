@@ -1,0 +1,156 @@
+"""One draft at its address: what is known of it, changed while typing or by a button, completed by a CSR."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST
+
+from certs.enums import RefusalClass
+from certs.errors import InputRefused, PortalError
+from certs.models import RequestDraft
+from certs.requests.drafts import DraftFields, attach_csr, change, draft_of, drop_csr
+from certs.requests.submit import Requester
+from certs.servers.kinds import Place, servers_of
+from certs.views.access import page, requester_of
+from certs.views.new.judged import Judged, judge
+from certs.views.new.offers import LABELS, keys, profile_for
+from certs.views.new.start import uploaded_csr
+from db.clock import database_now
+
+HEADINGS = {
+    Place.SERVER: "A certificate for a web server",
+    Place.JAVA: "A certificate for Java, Windows or a device",
+    Place.CLIENT: "A client certificate",
+    Place.VAULT: "A certificate for software that signs through Vault",
+    Place.CSR: "A certificate for your CSR",
+}
+
+
+def opened(request: HttpRequest, public_id: str) -> tuple[RequestDraft, Requester]:
+    """Return the draft and who works on it, for the draft's team. Raises NotFound."""
+    draft = draft_of(request.user, public_id)
+    return draft, requester_of(request, draft.team.slug)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def draft_page(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Show the draft; a POST keeps what was typed first. htmx gets the part that depends on it alone."""
+    draft, requester = opened(request, public_id)
+    if draft.request is not None:
+        return redirect("request", draft.request.public_id)
+    if request.method != "POST":
+        return _shown(request, judge(draft, requester=requester, now=database_now()))
+    typing = bool(request.headers.get("HX-Request"))
+    try:
+        draft = change(draft, _typed(request, draft), requester=requester)
+    except InputRefused as exc:
+        if typing:
+            return render(request, "new/live.html", {"judged": Judged(draft, error=exc), "draft": draft})
+        return _shown(request, judge(draft, requester=requester, now=database_now()), refused=exc, status=exc.status)
+    judged = judge(draft, requester=requester, now=database_now())
+    if typing:
+        return render(request, "new/live.html", {"judged": judged, "draft": draft})
+    return _after_button(request, judged, requester)
+
+
+def _after_button(request: HttpRequest, judged: Judged, requester: Requester) -> HttpResponse:
+    draft, go = judged.draft, request.POST.get("go", "")
+    here = redirect("new-draft", draft.public_id)
+    if go == "apply" and judged.suggestion and judged.decision and judged.decision.suggestion:
+        change(draft, _with_changes(draft, judged.decision.suggestion.changes), requester=requester)
+    elif go == "plan":
+        if judged.error is not None:
+            return _shown(request, judged, status=judged.error.status)
+        if not judged.needs_csr:
+            return redirect("new-draft-plan", draft.public_id)
+        here["Location"] += "#csr"
+    return here
+
+
+def _typed(request: HttpRequest, draft: RequestDraft) -> DraftFields:
+    """The fields of the form over those of the draft: a page shows only those of its place."""
+    given = request.POST
+    place, server = given.get("place", draft.place), given.get("server", draft.server)
+    # htmx sends the button that was clicked last with everything that is typed afterwards.
+    go, _, value = ("" if request.headers.get("HX-Request") else given.get("go", "")).partition(":")
+    if go == "place":
+        place = value
+    if server not in {one.slug for one in servers_of(place)}:
+        server = ""
+    names = given.get("names", draft.names)
+    profile = draft.profile
+    if place != draft.place:
+        profile = profile_for(place, now=database_now()) or ("tls-client" if place == Place.CLIENT else "")
+    return DraftFields(
+        place=place,
+        server=server,
+        names=_completed(names, value) if go == "add" else names,
+        key=given.get("key", draft.key),
+        profile=profile,
+        validity=given.get("validity", draft.validity),
+        why=draft.why,
+    )
+
+
+def _completed(names: str, domain: str) -> str:
+    """The names with the last bare label completed by a domain, or with the domain itself as one more."""
+    lines = names.replace(",", "\n").split()
+    if lines and "." not in lines[-1]:
+        lines[-1] = f"{lines[-1]}.{domain}"
+    elif domain not in lines:
+        lines.append(domain)
+    return "\n".join(lines)
+
+
+def _with_changes(draft: RequestDraft, changes: dict[str, Any]) -> DraftFields:
+    validity = f"{changes['validity_days']} days" if "validity_days" in changes else draft.validity
+    return DraftFields(
+        place=draft.place,
+        server=draft.server,
+        names=draft.names,
+        key=str(changes.get("key", draft.key)),
+        profile=draft.profile,
+        validity=validity,
+        why=draft.why,
+    )
+
+
+def _shown(request: HttpRequest, judged: Judged, *, refused: PortalError | None = None, status: int = 200) -> HttpResponse:
+    draft, now = judged.draft, database_now()
+    secret = getattr(refused, "refusal", "") == RefusalClass.SECRET_PASTED
+    context = {
+        "judged": judged,
+        "draft": draft,
+        "heading": HEADINGS[Place(draft.place)],
+        "servers": servers_of(draft.place) if draft.place != Place.CLIENT else (),
+        "keys": keys(draft.team, now=now),
+        "places": [(place, LABELS[place]) for place in HEADINGS if place not in (draft.place, Place.CSR)],
+        "refused": refused,
+        "of_csr": refused is not None and not secret and refused.field not in ("names", "validity", "validity_days", "key"),
+        "address": request.build_absolute_uri(reverse("new-draft", args=[draft.public_id])),
+    }
+    return render(request, "new/draft.html", context, status=status)
+
+
+@page
+@require_POST
+def csr(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Take the CSR, or forget the one that came; then on to the plan."""
+    draft, requester = opened(request, public_id)
+    if request.POST.get("go") == "drop":
+        drop_csr(draft)
+        messages.info(request, "The CSR was forgotten. Send another one.")
+        return redirect("new-draft", draft.public_id)
+    try:
+        draft = attach_csr(draft, uploaded_csr(request), requester=requester)
+    except InputRefused as exc:
+        return _shown(request, judge(draft, requester=requester, now=database_now()), refused=exc, status=exc.status)
+    if judge(draft, requester=requester, now=database_now()).key_is_refused:
+        return redirect("new-draft", draft.public_id)
+    return redirect("new-draft-plan", draft.public_id)

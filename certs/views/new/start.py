@@ -1,0 +1,206 @@
+"""Where will the certificate be used? The tiles, the sentence box, and the draft that they begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from certs.access.membership import teams_of
+from certs.enums import RefusalClass
+from certs.errors import InputRefused, NotUnderstood, PortalError
+from certs.language.assistant import AssistantUnavailable, rewrite
+from certs.language.meaning import KEY_ELSEWHERE
+from certs.models import RequestDraft
+from certs.requests.drafts import DraftFields, begin
+from certs.requests.exposure.refused_secrets import refuse_secrets
+from certs.requests.plan import defaults_for, plan_words
+from certs.requests.submit import Requester
+from certs.servers.kinds import Place
+from certs.spec import CertificateSpec, IssuePlan
+from certs.views.access import page, requester_of
+from certs.views.bulk.new import drafted_plan
+from certs.views.certificate.certificate_actions import from_words
+from certs.views.new.offers import profile_for, tiles
+from certs.x509.certificate.profiles import profile_named
+from db.clock import database_now
+
+EXAMPLES = (
+    "https for shop.{domain} on nginx",
+    "Certificate for api.{domain} and www.{domain}, P-256, 90 days",
+    "Certificates for api-1 through api-5, 60 days",
+)
+MAX_CSR_UPLOAD = 1024 * 1024
+MOST_DRAFTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A text that did not lead to a draft, for the page that shows it again."""
+
+    error: PortalError
+    text: str = ""
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    """The first page. A POST begins a draft and leads to its address."""
+    if request.method != "POST":
+        return _page(request, "new/start.html")
+    given = request.POST
+    try:
+        if given.get("go") == "rewrite":
+            return _rewritten(request)
+        if "text" in given and not given.get("place"):
+            return _from_sentence(request, given["text"])
+        if given.get("place") == Place.CSR:
+            return _from_csr(request)
+        return redirect("new-draft", _from_tile(request).public_id)
+    except InputRefused as exc:
+        tried = Tried(exc, given.get("text", ""))
+        template = "new/csr.html" if given.get("place") == Place.CSR else "new/start.html"
+        return _page(request, template, tried=tried, status=exc.status)
+
+
+@page
+@require_safe
+def with_csr(request: HttpRequest) -> HttpResponse:
+    """A CSR that is there already: send it."""
+    return _page(request, "new/csr.html")
+
+
+@page
+@require_safe
+def automatic(request: HttpRequest) -> HttpResponse:
+    """How a program requests and renews without a person."""
+    return _page(request, "new/automatic.html")
+
+
+@page
+@require_safe
+def words(request: HttpRequest) -> HttpResponse:
+    """The language of requests, for people."""
+    return render(request, "portal/words.html")
+
+
+def _page(
+    request: HttpRequest, template: str, *, tried: Tried | None = None, typed: dict[str, Any] | None = None, status: int = 200
+) -> HttpResponse:
+    teams = teams_of(request.user)
+    if not teams:
+        return render(request, "portal/no_team.html", status=status)
+    now = database_now()
+    chosen = next((team for team in teams if team.slug == request.POST.get("team")), teams[0])
+    context: dict[str, Any] = {
+        "teams": teams,
+        "team": chosen,
+        "tiles": tiles(now),
+        "examples": [example.format(domain=chosen.example_domain) for example in EXAMPLES],
+        "defaults": defaults_for(chosen, now=now),
+        "helper": bool(settings.PKI_NL_PROVIDER),
+        "base_url": settings.PKI_PORTAL_URL,
+        "drafts": RequestDraft.objects.unfinished(request.user, teams)[:MOST_DRAFTS],
+        "name": f"shop.{chosen.example_domain}",
+    }
+    if tried is not None:
+        context |= _what_was_typed(tried)
+    context |= typed or {}
+    return render(request, template, context, status=status)
+
+
+def _what_was_typed(tried: Tried) -> dict[str, Any]:
+    """The text again with the place that was not understood; a pasted secret goes back to nobody."""
+    error, text = tried.error, tried.text
+    if getattr(error, "refusal", "") == RefusalClass.SECRET_PASTED:
+        return {"error": error}
+    shown: dict[str, Any] = {"error": error, "text": text}
+    if isinstance(error, NotUnderstood) and text:
+        at = error.position
+        shown |= {"marked": True, "before": text[:at], "there": text[at:][:1] or " ", "after": text[at + 1 :], "example": error.example}
+    return shown
+
+
+def _from_sentence(request: HttpRequest, text: str) -> HttpResponse:
+    """A sentence leads to a draft, to a draft order, or to the page that renews or revokes."""
+    requester = requester_of(request, request.POST.get("team", ""))
+    plan = plan_words(text, requester=requester)
+    if not isinstance(plan, IssuePlan):
+        return from_words(request, plan)
+    return _to_draft(plan, text, requester)
+
+
+def _to_draft(plan: IssuePlan, text: str, requester: Requester) -> HttpResponse:
+    if len(plan.specs) > 1:
+        return redirect("bulk-order", drafted_plan(plan, text, requester).public_id)
+    if plan.place == Place.AUTOMATIC:
+        return redirect("new-automatic")
+    (spec,) = plan.specs
+    notes = [note for note in plan.notes if note != KEY_ELSEWHERE]
+    draft = begin(_fields_of(plan, spec), requester=requester, sentence=text, notes=notes)
+    return redirect("new-draft", draft.public_id)
+
+
+def _fields_of(plan: IssuePlan, spec: CertificateSpec) -> DraftFields:
+    place = Place.CLIENT if _is_client(spec.profile) else plan.place or Place.SERVER
+    return DraftFields(
+        place=place,
+        server=plan.server if place != Place.CLIENT else "",
+        names="\n".join((*spec.dns_names, *spec.ip_addresses)),
+        key=spec.key,
+        profile=spec.profile,
+        validity=spec.not_after.isoformat() if spec.not_after else f"{spec.validity_days} days",
+    )
+
+
+def _is_client(profile: str) -> bool:
+    try:
+        return profile_named(profile).ekus == ("clientAuth",)
+    except KeyError:
+        return False
+
+
+def _from_tile(request: HttpRequest) -> RequestDraft:
+    given = request.POST
+    requester = requester_of(request, given.get("team", ""))
+    place = given.get("place", "")
+    fields = DraftFields(
+        place=place,
+        server=given.get("server", ""),
+        names=given.get("names", ""),
+        profile=profile_for(place, now=database_now()) or ("tls-client" if place == Place.CLIENT else ""),
+    )
+    return begin(fields, requester=requester)
+
+
+def _from_csr(request: HttpRequest) -> HttpResponse:
+    requester = requester_of(request, request.POST.get("team", ""))
+    fields = DraftFields(place=Place.CSR, validity=request.POST.get("validity", ""), profile=request.POST.get("profile", ""))
+    draft = begin(fields, requester=requester, csr=uploaded_csr(request))
+    return redirect("new-draft-plan", draft.public_id)
+
+
+def uploaded_csr(request: HttpRequest) -> bytes:
+    """The CSR of a form: a file, else the pasted text. Raises InputRefused where there is neither."""
+    upload = request.FILES.get("file")
+    data = upload.read(MAX_CSR_UPLOAD + 1) if upload else request.POST.get("csr", "").encode()
+    if not data.strip():
+        raise InputRefused("There is no CSR yet.", field="csr", next_step="Choose the file that ends in .csr, or paste its text.")
+    return bytes(data)
+
+
+def _rewritten(request: HttpRequest) -> HttpResponse:
+    """Ask the language helper for a sentence, and show it in the box: the person reads it and sends it, or writes another."""
+    requester, text = requester_of(request, request.POST.get("team", "")), request.POST.get("text", "")
+    refuse_secrets(text, actor=requester.actor, team=requester.team.slug, field="text", channel=requester.door)
+    try:
+        found = rewrite(text, defaults_for(requester.team, now=database_now()))
+    except NotUnderstood as exc:  # of the helper's sentence: its position says nothing about this text
+        raise InputRefused("The language helper found no request in this text.", field="text", next_step=exc.next_step) from exc
+    except AssistantUnavailable as exc:
+        return _page(request, "new/start.html", tried=Tried(exc, text), status=exc.status)
+    return _page(request, "new/start.html", typed={"text": found.sentence, "rewritten": True})
