@@ -351,6 +351,7 @@ def clean_up() -> int:
     """Delete what nobody needs any more; how long each kind is kept is a setting."""
     return _each_alone(
         ("expired sessions", cleaning.delete_expired_sessions),
+        ("sessions that have ended", cleaning.delete_ended_sessions),
         ("old attempts", cleaning.delete_old_attempts),
         ("old mails", cleaning.delete_old_mails),
         ("messages to webhooks", cleaning.delete_old_deliveries),

@@ -99,14 +99,13 @@ def end_other_sessions(request: HttpRequest) -> None:
 
 def browser_of(text: str) -> str:
     """Return a browser and its system in two or three words, from what it says of itself."""
-    browser = next((name for word, name in _BROWSERS if re.search(rf"\b{word}[A-Za-z]*/", text)), "")
+    browser = next((name for word, name in _BROWSERS if re.search(rf"{word}[A-Za-z]*/", text)), "")
     system = next((name for word, name in _SYSTEMS if word in text), "")
     if browser and system:
         return f"{browser} on {system}"
     return browser or system or "An unknown program"
 
 
-def forget_dead_sessions() -> int:
-    """Delete what was written down about sessions that are gone. Returns how many."""
-    living = Session.objects.values("session_key")
-    return SignedInSession.objects.exclude(key__in=living).delete()[0]
+def of_ended_sessions() -> QuerySet[SignedInSession]:
+    """Return what was written down about sessions that are gone."""
+    return SignedInSession.objects.exclude(key__in=Session.objects.values("session_key"))

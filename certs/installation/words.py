@@ -77,7 +77,7 @@ def _sentences(place: InstalledPlace, outcome: PlaceOutcome, now: datetime) -> t
         case PlaceOutcome.NOT_ALLOWED:
             return place.detail, "Ask an administrator to add the network to PKI_LIVE_NETWORKS, or check it with the command below."
     return (
-        f"Not reachable from here. {place.detail}",
+        place.detail,
         "That can be right: a firewall may let only other machines through. Check it from one of them with the command below.",
     )
 

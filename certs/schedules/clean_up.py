@@ -13,7 +13,7 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from certs.access.account import forget_dead_sessions
+from certs.access.account import of_ended_sessions
 from certs.access.rates import forget_old
 from certs.enums import RequestState
 from certs.models import Attempt, OperatorAlert, OutgoingMail, RequestDraft, UnclaimedResult, WebhookDelivery
@@ -28,9 +28,12 @@ _OPEN_AT_CA = ("lost", "unknown", "pending", "mismatch", "found")
 
 def delete_expired_sessions() -> int:
     """Delete sessions that nobody can use any more. Returns how many."""
-    deleted = delete_in_batches(Session.objects.filter(expire_date__lt=database_now()))
-    forget_dead_sessions()
-    return deleted
+    return delete_in_batches(Session.objects.filter(expire_date__lt=database_now()))
+
+
+def delete_ended_sessions() -> int:
+    """Delete what was written down about sessions that are gone. Returns how many."""
+    return delete_in_batches(of_ended_sessions())
 
 
 def delete_old_attempts() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django import template
 from django.utils.html import format_html
@@ -10,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from certs.inventory import CertificateState, Renewal, renewal_of
 from certs.models import Certificate
+from certs.templatetags.when import at, relative
 
 register = template.Library()
 
@@ -43,47 +45,13 @@ def state_badge(state: str) -> SafeString:
     return format_html(badge, look, sign, meant.label)
 
 
-@register.simple_tag
-def ends(not_after: datetime, now: datetime) -> SafeString:
+@register.simple_tag(takes_context=True)
+def ends(context: dict[str, Any], not_after: datetime, now: datetime) -> SafeString:
     """Write an end date with the time until it, or since it."""
-    exact = f"{not_after:%d %b %Y %H:%M:%S} UTC"
-    text = '<time datetime="{}" title="{}">{}</time> <span class="form-text text-nowrap">{}</span>'
-    day = f"{not_after.day} {not_after:%b %Y}"
-    return format_html(text, not_after.isoformat(), exact, day, relative(not_after, now))
+    return format_html('{} <span class="form-text text-nowrap">{}</span>', at(context, not_after, "day"), relative(not_after, now))
 
 
-@register.simple_tag
-def days_bar(certificate: Certificate, state: str, now: datetime) -> SafeString:
-    """Draw how much of the validity is left, as an SVG that needs no style and no script."""
-    life = (certificate.not_after - certificate.not_before).total_seconds()
-    left = min(max((certificate.not_after - now).total_seconds() / life, 0), 1) if life > 0 else 0
-    look, _ = _LOOKS[CertificateState(state)]
-    title = f"{left:.0%} of its validity is left: it ends {relative(certificate.not_after, now)}"
-    return format_html(
-        '<svg class="days-bar" viewBox="0 0 100 6" width="100" height="6" preserveAspectRatio="none" role="img">'
-        '<title>{}</title><rect class="track" width="100" height="6" rx="3"></rect>'
-        '<rect class="left {}" width="{}" height="6" rx="3"></rect></svg>',
-        title,
-        look,
-        f"{100 * left:.1f}",
-    )
-
-
-@register.filter(name="distance")
-def relative(moment: datetime, now: datetime) -> str:
-    """Return the distance in whole days, or hours below two days: "in 28 days", "5 hours ago"."""
-    seconds = (moment - now).total_seconds()
-    number, unit = (abs(seconds) // 86400, "day") if abs(seconds) >= 172800 else (abs(seconds) // 3600, "hour")
-    distance = f"{number:.0f} {unit}{'' if number == 1 else 's'}"
-    if number == 0:
-        return "within the hour" if seconds >= 0 else "less than an hour ago"
-    return f"in {distance}" if seconds >= 0 else f"{distance} ago"
-
-
-@register.filter
-def usage(profile: str) -> str:
-    """Return what a certificate of the profile is used for; the profile itself where it is not one of the usual ones."""
-    return _USES.get(profile, profile)
+register.filter("distance", relative)
 
 
 @register.filter

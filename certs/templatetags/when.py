@@ -14,10 +14,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from certs.templatetags.certificates import relative
-
 register = template.Library()
 
+# From so many seconds on, the unit in which a distance is written.
+_UNITS = ((172_800, 86_400, "day"), (3600, 3600, "hour"), (0, 60, "minute"))
 _FORMS = {"": "{day} {0:%b %Y} {0:%H:%M} {0:%Z}", "day": "{day} {0:%b %Y}", "second": "{day} {0:%b %Y} {0:%H:%M:%S} {0:%Z}"}
 
 
@@ -43,3 +43,13 @@ def at(context: dict[str, Any], moment: datetime | None, form: str = "") -> Safe
     text = _FORMS[form].format(local, day=local.day)
     exact = f"{moment.astimezone(timezone.get_default_timezone()):%Y-%m-%d %H:%M:%S} UTC"
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(timespec="seconds"), exact, text)
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """Return the distance in whole days, hours below two days, or minutes below an hour: "in 28 days", "5 minutes ago"."""
+    seconds = (moment - now).total_seconds()
+    number, unit = next((int(abs(seconds) // size), name) for least, size, name in _UNITS if abs(seconds) >= least)
+    if number == 0:
+        return "in less than a minute" if seconds >= 0 else "just now"
+    distance = f"{number} {unit}{'' if number == 1 else 's'}"
+    return f"in {distance}" if seconds >= 0 else f"{distance} ago"

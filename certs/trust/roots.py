@@ -48,6 +48,11 @@ class Root:
         return _pairs(self.sha256)
 
     @property
+    def fingerprint_groups(self) -> list[str]:
+        """Return the fingerprint in four parts, as people compare it."""
+        return [self.fingerprint[at : at + 24] for at in range(0, len(self.fingerprint), 24)]
+
+    @property
     def sha1(self) -> str:
         """Return the SHA-1 fingerprint, by which Windows lists certificates. Nothing relies on it."""
         return _pairs(self.certificate.fingerprint(hashes.SHA1()).hex())  # noqa: S303 - shown, not relied on

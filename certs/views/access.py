@@ -33,8 +33,7 @@ def page(view: View) -> View:
         if not request.user.is_authenticated:
             if request.headers.get("HX-Request"):
                 # a part of a page that asks for itself: the whole page goes to the sign-in, not the sign-in into the part
-                page_of_part = urlsplit(request.headers.get("HX-Current-URL", "")).path
-                return HttpResponse(headers={"HX-Redirect": _sign_in(page_of_part or reverse("home"))})
+                return HttpResponse(headers={"HX-Redirect": _sign_in(urlsplit(request.headers.get("HX-Current-URL", "")).path)})
             if request.method == "POST" and keep_for_sign_in(request):
                 return redirect(_sign_in(reverse("send-again")))
         response = signed_in(request, *args, **kwargs)
@@ -77,7 +76,7 @@ def refused(request: HttpRequest, error: PortalError) -> HttpResponse:
 
 
 def _sign_in(following: str) -> str:
-    return f"{reverse('login')}?{urlencode({'next': following})}"
+    return f"{reverse('login')}?{urlencode({'next': following})}" if following else reverse("login")
 
 
 def actor_of(request: HttpRequest) -> Actor:

@@ -35,7 +35,7 @@ def certificate(portal: Portal, key: Any, settings: Any) -> Certificate:
 def test_server_is_checked_and_checked_again_after_its_reload(visit: Visit, certificate: Certificate, key: Any) -> None:
     switch = servers.Switch(*servers.stranger("shop.example.com"))
     alice = visit()
-    alice.open(f"/certificates/{certificate.cert_id}/")
+    alice.open(f"/certificates/{certificate.cert_id}/install/")
     with servers.listening(switch) as port:
         alice.page.get_by_label("Server", exact=True).fill(f"127.0.0.1:{port}")
         alice.page.get_by_role("button", name="Check", exact=True).click()
@@ -52,7 +52,7 @@ def test_pages_are_sound_on_phones_and_in_the_dark(visit: Visit, certificate: Ce
     portal.token()
     alice = visit(width=width, dark=dark)
     faults, widths = {}, {}
-    for path in ("/trust/", "/account/", "/tokens/", "/guide/api/", "/nowhere/", f"/certificates/{certificate.cert_id}/"):
+    for path in ("/trust/", "/account/", "/tokens/", "/guide/api/", "/nowhere/", f"/certificates/{certificate.cert_id}/install/"):
         alice.open(path)
         faults[path], widths[path] = alice.axe(), alice.width()
     assert {path: found for path, found in faults.items() if found} == {}

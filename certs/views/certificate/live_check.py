@@ -78,4 +78,4 @@ def _back(request: HttpRequest, wanted: str, certificate: Certificate) -> str:
     """Return the page to go back to: the given path of this portal, else the certificate's."""
     if wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}):
         return wanted
-    return reverse("certificate", args=[certificate.cert_id])
+    return reverse("certificate-install", args=[certificate.cert_id])

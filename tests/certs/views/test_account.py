@@ -10,8 +10,9 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from audit.models import AuditEvent
-from certs.access.account import browser_of, forget_dead_sessions
+from certs.access.account import browser_of
 from certs.models import ApiToken, SignedInSession
+from certs.schedules.clean_up import delete_ended_sessions
 from db.clock import database_now
 from tests.portal.fixtures import PASSWORD, Portal
 
@@ -133,7 +134,7 @@ def test_session_is_forgotten_when_its_person_signs_out_or_it_expires(portal: Po
     assert not SignedInSession.objects.exists()
     client = signed_in()
     client.session.delete()
-    assert forget_dead_sessions() == 1
+    assert delete_ended_sessions() == 1
 
 
 @pytest.mark.parametrize(

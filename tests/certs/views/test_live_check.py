@@ -63,7 +63,7 @@ def test_without_javascript_the_answer_is_on_the_page_it_came_from(
     alice = client_of(portal.alice)
     with servers.serving(fullchain(certificate), key) as port:
         answer = alice.post(address(certificate), {"place": f"127.0.0.1:{port}", "back": "//evil.example/"})
-    page = reverse("certificate", args=[certificate.cert_id])
+    page = reverse("certificate-install", args=[certificate.cert_id])
     assert (answer.status_code, answer["Location"]) == (302, f"{page}#live-check")
     assert "with its whole chain" in alice.get(page).content.decode()
 
@@ -87,7 +87,7 @@ def test_too_many_looks_are_said_with_the_time_to_wait(certificate: Certificate,
 
 def test_portal_that_may_not_look_says_so_and_shows_a_command(certificate: Certificate, portal: Portal, settings: Any) -> None:
     settings.PKI_LIVE_NETWORKS = []
-    text = client_of(portal.alice).get(reverse("certificate", args=[certificate.cert_id])).content.decode()
+    text = client_of(portal.alice).get(reverse("certificate-install", args=[certificate.cert_id])).content.decode()
     assert "openssl s_client -connect shop.example.com:443 -servername shop.example.com" in text
     assert 'name="place"' not in text
     assert client_of(portal.alice).post(address(certificate), {"place": "shop.example.com"}).status_code == 409
@@ -97,7 +97,7 @@ def test_person_who_may_only_see_gets_places_without_a_form(certificate: Certifi
     alice = client_of(portal.alice)
     alice.post(address(certificate), {"place": "127.0.0.1:1"}, headers=HTMX)
     portal.bob.groups.add(*_group("auditor"))
-    text = client_of(portal.bob).get(reverse("certificate", args=[certificate.cert_id])).content.decode()
+    text = client_of(portal.bob).get(reverse("certificate-install", args=[certificate.cert_id])).content.decode()
     assert "127.0.0.1:1" in text
     assert 'name="place"' not in text
     assert client_of(portal.bob).post(address(certificate), {"place": "127.0.0.1:1"}).status_code == 403
@@ -124,7 +124,7 @@ def test_page_of_a_renewed_certificate_that_is_still_served_says_what_to_do(cert
     with servers.serving(fullchain(certificate), key) as port:
         alice.post(address(certificate), {"place": f"127.0.0.1:{port}"}, headers=HTMX)
         look_at(InstalledPlace.objects.get().pk)
-    text = alice.get(reverse("certificate", args=[certificate.cert_id])).content.decode()
+    text = alice.get(reverse("certificate-install", args=[certificate.cert_id])).content.decode()
     assert "a server still uses it" in text
     assert "needs you" in text
     assert "Did you reload the server?" in text
