@@ -51,7 +51,30 @@ def ends(context: dict[str, Any], not_after: datetime, now: datetime) -> SafeStr
     return format_html('{} <span class="form-text text-nowrap">{}</span>', at(context, not_after, "day"), relative(not_after, now))
 
 
+@register.simple_tag
+def days_bar(certificate: Certificate, state: str, now: datetime) -> SafeString:
+    """Draw how much of the validity is left, as an SVG that needs no style and no script."""
+    life = (certificate.not_after - certificate.not_before).total_seconds()
+    left = min(max((certificate.not_after - now).total_seconds() / life, 0), 1) if life > 0 else 0
+    look, _ = _LOOKS[CertificateState(state)]
+    title = f"{left:.0%} of its validity is left: it ends {relative(certificate.not_after, now)}"
+    return format_html(
+        '<svg class="days-bar" viewBox="0 0 100 6" width="100" height="6" preserveAspectRatio="none" role="img">'
+        '<title>{}</title><rect class="track" width="100" height="6" rx="3"></rect>'
+        '<rect class="left {}" width="{}" height="6" rx="3"></rect></svg>',
+        title,
+        look,
+        f"{100 * left:.1f}",
+    )
+
+
 register.filter("distance", relative)
+
+
+@register.filter
+def usage(profile: str) -> str:
+    """Return what a certificate of the profile is used for; the profile itself where it is not one of the usual ones."""
+    return _USES.get(profile, profile)
 
 
 @register.filter

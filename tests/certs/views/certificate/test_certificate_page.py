@@ -137,7 +137,7 @@ def test_replace_then_revoke_is_planned_shown_and_withdrawn(portal: Portal, cert
     plan = PlannedRevocation.objects.get()
     assert (done.status_code, done["Location"]) == (302, f"/requests/{plan.replacement.public_id}/")
     text = page(portal, certificate)
-    assert f"on {plan.deadline.day} {plan.deadline:%b %Y %H:%M} UTC" in text
+    assert f">{plan.deadline.day} {plan.deadline:%b %Y %H:%M} UTC</time>" in text
     assert "Withdraw the revocation" in text
     assert browser(portal.alice).post(f"/certificates/{certificate.cert_id}/withdraw/").status_code == 302
     assert "Withdraw the revocation" not in page(portal, certificate)
