@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from typing import Any
 
 from celery.beat import EmbeddedService
+from celery.concurrency.thread import TaskPool
 from celery.worker import WorkController
 
 from pkiportal.celery import app
@@ -21,20 +23,27 @@ _started = threading.Lock()
 _started_in = 0  # process id
 
 
+class _Threads(TaskPool):  # type: ignore[misc] # celery has no types
+    """Celery's pool of threads, in a process that ends with its command."""
+
+    def on_apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a task. Once the command has ended no thread can be started: its unfinished work is in the
+        rows, and the sweeper of the next worker continues it.
+        """
+        try:
+            return super().on_apply(*args, **kwargs)
+        except RuntimeError:
+            if threading.main_thread().is_alive():
+                raise
+            return None
+
+
 class _EmbeddedWorker(WorkController):  # type: ignore[misc] # celery has no types
-    """Tells when it takes messages. Unlike `celery.apps.worker.Worker` it installs no signal handlers, so a thread may run it."""
+    """Shows when it takes messages. Unlike `celery.apps.worker.Worker` it installs no signal handlers, so a thread may run it."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         self.takes_messages = threading.Event()
         super().__init__(*args, **kwargs)
-
-    def _process_task(self, req: object) -> None:
-        try:
-            super()._process_task(req)
-        except RuntimeError:
-            if threading.main_thread().is_alive():
-                raise
-            # A command has ended: what it left in its queue is in the rows, and the sweeper of the next worker does it.
 
     def on_consumer_ready(self, _consumer: object) -> None:
         self.takes_messages.set()
@@ -52,7 +61,7 @@ def start(*, concurrency: int = 4, beat: bool = False) -> None:
     _started_in = os.getpid()
     worker = _EmbeddedWorker(
         app=app,
-        pool_cls="threads",
+        pool_cls=_Threads,
         concurrency=concurrency,
         hostname="embedded@local",
         loglevel="WARNING",
