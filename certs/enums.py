@@ -20,6 +20,15 @@ class RequestState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Channel(StrEnum):
+    """By which channel a request came (`door` in rows and JSON). The schedule requests renewals, in no person's name."""
+
+    PORTAL = "portal"
+    API = "api"
+    COMMAND = "command"
+    SCHEDULE = "schedule"
+
+
 class RevocationReason(StrEnum):
     """CRLReason, RFC 5280 5.3.1. `removeFromCRL` is left out: the portal writes no delta CRL."""
 
@@ -32,6 +41,63 @@ class RevocationReason(StrEnum):
     CERTIFICATE_HOLD = "certificateHold"
     PRIVILEGE_WITHDRAWN = "privilegeWithdrawn"
     AA_COMPROMISE = "aACompromise"
+
+
+class AlertKind(StrEnum):
+    """What an alert for operators is about. The values are in rows; one open alert for each kind and cause."""
+
+    # A CA or a key backend
+    CA_UNAVAILABLE = "ca_unavailable"
+    CA_STOPPED = "ca_stopped"
+    CA_MISCONFIGURED = "ca_misconfigured"
+    CA_ENDS = "ca_ends"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+
+    # What a CA issued or revoked
+    CERTIFICATE_OF_ANOTHER = "certificate_of_another"
+    QUARANTINE_NOT_REVOKED = "quarantine_not_revoked"
+    UNKNOWN_CERTIFICATE = "unknown_certificate"
+    REVOKED_ELSEWHERE = "revoked_elsewhere"
+    REVOCATION_PENDING = "revocation_pending"
+
+    # Public keys
+    KEY_CLAIMED = "key_claimed"
+    KEY_BLOCKED = "key_blocked"
+    KEY_UNBLOCKED = "key_unblocked"
+    AUTHORITY_KEY_EXPOSED = "authority_key_exposed"
+    KEY_NOT_DESTROYED = "key_not_destroyed"
+    SECRET_PASTED = "secret_pasted"  # noqa: S105 - a kind of alert
+
+    # Renewal
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+    RENEWAL_FAILED = "renewal_failed"
+    EXPIRY_CHECK_FAILED = "expiry_check_failed"
+    PLANNED_REVOCATION_FAILED = "planned_revocation_failed"
+
+    # CRLs and OCSP
+    STATUS_FAILED = "status_failed"
+    CRL_WITHHELD = "crl_withheld"
+    CRL_LATE = "crl_late"
+    ROOT_CRL_BEHIND = "root_crl_behind"
+    RESPONDER_LATE = "responder_late"
+
+    # Mails, webhooks, reports
+    MAIL_REFUSED = "mail_refused"
+    MAIL_LATE = "mail_late"
+    MAIL_GIVEN_UP = "mail_given_up"
+    WEBHOOK_DISABLED = "webhook_disabled"
+    REPORT_FAILED = "report_failed"
+
+    # Schedules, queues, audit log
+    SCHEDULE_OFF = "schedule_off"
+    SWEEP_FAILED = "sweep_failed"
+    VERIFICATION_FAILED = "verification_failed"
+    BEAT_DEAD = "beat_dead"
+    JOB_MISSED = "job_missed"
+    QUEUE_STUCK = "queue_stuck"
+    REQUEST_STUCK = "request_stuck"
+    AUDIT_UNSEALED = "audit_unsealed"
 
 
 class RefusalClass(StrEnum):

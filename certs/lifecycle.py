@@ -8,7 +8,7 @@ from certs.access.permissions import Authority
 from certs.enums import RevocationReason
 from certs.inventory import find_by_serial, find_certificate
 from certs.models import Certificate
-from certs.renewal.plan import KeyWish
+from certs.renewal.plan import KeyOption
 from certs.renewal.renew import describe_plan, living_renewals, plan_renewal
 from certs.revocation.revoke import on_same_key
 from certs.spec import RenewPlan, RevokePlan
@@ -27,8 +27,8 @@ def certificate_of(plan: RenewPlan | RevokePlan, *, authority: Authority) -> tup
     return certificate, ((note,) if note else ()) + plan.notes
 
 
-def wish_of(plan: RenewPlan) -> KeyWish:
-    return KeyWish.NEW if plan.new_key else KeyWish.KEEP if plan.keep_key else KeyWish.DEFAULT
+def key_option_of(plan: RenewPlan) -> KeyOption:
+    return KeyOption.NEW if plan.new_key else KeyOption.KEEP if plan.keep_key else KeyOption.DEFAULT
 
 
 def describe_words(plan: RenewPlan | RevokePlan, *, authority: Authority) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def describe_words(plan: RenewPlan | RevokePlan, *, authority: Authority) -> dic
     certificate, notes = certificate_of(plan, authority=authority)
     authority.check_may_act(certificate)
     if isinstance(plan, RenewPlan):
-        told = describe_plan(plan_renewal(certificate, authority=authority, wish=wish_of(plan)))
+        told = describe_plan(plan_renewal(certificate, authority=authority, key_option=key_option_of(plan)))
         existing = living_renewals([certificate.pk]).get(certificate.pk)
         return told | {"notes": [*notes, *told["notes"]], "already": existing.public_id if existing else None}
     compromised = plan.reason is RevocationReason.KEY_COMPROMISE

@@ -42,9 +42,9 @@ PROFILES = (("tls-server", ("serverAuth",), "TLS servers"), ("tls-client", ("cli
 class Bootstrap:
     """Each step looks first and makes only what is missing."""
 
-    def __init__(self, *, ca_key: str, tell: Callable[[str], None], organization: str = "") -> None:
+    def __init__(self, *, ca_key: str, report: Callable[[str], None], organization: str = "") -> None:
         self.ca_key = KeySpec(ca_key)
-        self.tell = tell
+        self.report = report
         self.organization = organization
         self.made: list[str] = []
 
@@ -80,7 +80,7 @@ class Bootstrap:
 
     def _made(self, what: str) -> None:
         self.made.append(what)
-        self.tell(f"made {what}")
+        self.report(f"made {what}")
 
     @transaction.atomic
     def _ensure(self, model: type[Model], *, name: str, **fields: Any) -> bool:
@@ -93,7 +93,7 @@ class Bootstrap:
         return True
 
     def groups(self) -> None:
-        """`migrate` makes them; an installation that deleted one gets it back."""
+        """Make the groups that were deleted; `migrate` makes them at first."""
         for name in ensure_roles():
             self._made(f"group {name}")
 
@@ -133,7 +133,7 @@ class Bootstrap:
             name=settings.PKI_DEFAULT_CA,
             spec=self.ca_key,
             actor=ACTOR,
-            tell=self.tell,
+            tell=self.report,
             organization=self.organization or settings.PKI_CA_ORGANIZATION,
         )
         for what in made:
@@ -141,7 +141,7 @@ class Bootstrap:
         return issuer
 
     def status_information(self) -> None:
-        """The root's CRL, which only this command can make, and the first CRL and OCSP responder of each issuing CA."""
+        """Publish the root's CRL, which only this command can make, and the first CRL and OCSP responder of each issuing CA."""
         for root in (one for one in own_roots() if not has_ended(one, now=database_now())):
             for point in points_of(root):
                 if point.published is None:
@@ -157,15 +157,20 @@ class Bootstrap:
                     self._made(f"CRL of {point}")
 
     def schedules(self) -> None:
-        """The schedules of the settings. One that an operator deleted stays deleted."""
+        """Write the schedules of the settings. One that an operator deleted stays deleted."""
         for name in ensure_schedules(actor=ACTOR, now=database_now()):
             self._made(f"schedule «{name}»")
 
     def demo_login(self) -> dict[str, str] | None:
-        """A superuser `demo` in the first team. Its password exists only in this answer."""
+        """Make a superuser `demo` in the first team. Returns the login; None where it was made before.
+
+        Its password exists only in this output.
+        """
         users = get_user_model()
         if users.objects.filter(username="demo").exists():
-            self.tell("login: demo   (its password was printed the first time; a new one: .venv/bin/python manage.py changepassword demo)")
+            self.report(
+                "login: demo   (its password was printed the first time; a new one: .venv/bin/python manage.py changepassword demo)"
+            )
             return None
         password = secrets.token_urlsafe(12)
         user = users(username="demo", email="demo@example.com", is_staff=True, is_superuser=True)
@@ -179,5 +184,5 @@ class Bootstrap:
             attribute(team, ACTOR)
             team.members.add(user)
         self._made("login demo")
-        self.tell(f"login: demo   password: {password}   (printed this once)")
+        self.report(f"login: demo   password: {password}   (printed this once)")
         return {"username": "demo", "password": password}

@@ -23,8 +23,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
 
 app = Celery("pkiportal", task_cls="certs.schedules.runs:PortalTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# Celery's Django fixup closes the database connection before and after each task, whatever CONN_MAX_AGE says. A new one costs
-# two logins' worth of hashing and a server process that knows no table yet: more than most tasks. So it is told to do that
+# Celery's Django fixup closes the database connection before and after each task, whatever CONN_MAX_AGE is. A new one costs
+# two logins' worth of hashing and a server process that knows no table yet: more than most tasks. So it is configured to do that
 # every thousand tasks only, and Django's own rule decides before each (age, errors, health check).
 app.conf.update({"CELERY_DB_REUSE_MAX": 1000})
 app.autodiscover_tasks()
@@ -40,7 +40,7 @@ task_prerun.connect(_drop_old_connections)
 
 
 def _stamp(headers: dict[str, Any] | None = None, **_signal: Any) -> None:
-    """Say in each message when it was published, so that the age of a queue can be read from its oldest one."""
+    """Write into each message when it was published, so that the age of a queue can be read from its oldest one."""
     if headers is not None:
         headers.setdefault("published_at", time.time())
 
@@ -49,7 +49,7 @@ before_task_publish.connect(_stamp)
 
 
 def _end_logins(**_signal: Any) -> None:
-    """A child of the prefork pool ends without running atexit: its login to Vault ends here."""
+    """End the login to Vault of a child of the prefork pool, which does not run atexit."""
     from keys.backends.vault_session import revoke_tokens  # noqa: PLC0415 - hvac is loaded by those who use it
 
     revoke_tokens()

@@ -25,7 +25,7 @@ _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE)
-# What is not printable cannot be stored (octets that are no UTF-8) or is seen by nobody who looks for the mistake.
+# What is not printable cannot be stored (octets that are no UTF-8) or is invisible to a person who looks for the mistake.
 _PRINTABLE = "must be one line of printable text in UTF-8."
 _ENCODE = "In a user name or password write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25."
 
@@ -42,12 +42,12 @@ _WRONG_PORT = {
 
 
 def refused(name: str, expected: str) -> ImproperlyConfigured:
-    """The error for a bad value: the setting's name and what is accepted, without the value."""
+    """Return the error for a bad value: the setting's name and what is accepted, without the value."""
     return ImproperlyConfigured(f"{name} {expected}")
 
 
 def is_host(text: str) -> bool:
-    """Whether this is a DNS name in A-label form or an IP address (IPv6 in brackets), without a port."""
+    """Return whether this is a DNS name in A-label form or an IP address (IPv6 in brackets), without a port."""
     if text.startswith("["):
         return text.endswith("]") and _is_address(text[1:-1], version=6)
     if re.fullmatch(r"[0-9.]+", text):
@@ -64,7 +64,7 @@ def _is_address(text: str, *, version: int) -> bool:
 
 
 def env_str(name: str, default: str = "") -> str:
-    """A line of text."""
+    """Return a line of text."""
     value = os.environ.get(name, default).strip()
     if not value.isprintable():
         raise refused(name, _PRINTABLE)
@@ -72,7 +72,7 @@ def env_str(name: str, default: str = "") -> str:
 
 
 def env_name(name: str, default: str = "") -> str:
-    """A name of at most 64 characters, as X.509 limits a common name (RFC 5280 A.1); not empty where there is a default."""
+    """Return a name of at most 64 characters, as X.509 limits a common name (RFC 5280 A.1); not empty where there is a default."""
     value = env_str(name, default)
     if len(value) > 64 or (default and not value):
         raise refused(name, "must be a name of 1 to 64 characters.")
@@ -80,7 +80,7 @@ def env_name(name: str, default: str = "") -> str:
 
 
 def env_other_name(name: str, default: str, *, taken: Collection[str]) -> str:
-    """As `env_name`, and a name that something else has is refused."""
+    """Return what `env_name` does; a name that something else has is refused."""
     value = env_name(name, default)
     if value in taken:
         raise refused(name, "must differ from the names of the other CAs.")
@@ -88,7 +88,7 @@ def env_other_name(name: str, default: str, *, taken: Collection[str]) -> str:
 
 
 def env_vault_path(name: str, default: str = "") -> str:
-    """The path of a mount or namespace in Vault; may be empty where there is no default."""
+    """Return the path of a mount or namespace in Vault; may be empty where there is no default."""
     value = env_str(name, default).strip("/")
     if (value or default) and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value, re.ASCII):
         raise refused(name, f"must be a path in Vault, such as {default or 'team/pki'}.")
@@ -96,7 +96,7 @@ def env_vault_path(name: str, default: str = "") -> str:
 
 
 def env_vault_role(name: str) -> str:
-    """The name of a role in Vault, or empty."""
+    """Return the name of a role in Vault, or empty."""
     value = env_str(name)
     if value and not re.fullmatch(r"\w[\w.-]{0,63}", value, re.ASCII):
         raise refused(name, "must be the name of a role in Vault: letters, digits, dots, hyphens and underscores.")
@@ -104,7 +104,7 @@ def env_vault_role(name: str) -> str:
 
 
 def env_bool(name: str, *, default: bool = False) -> bool:
-    """True or false; an empty value is the default."""
+    """Return true or false; an empty value is the default."""
     value = os.environ.get(name, "").strip().lower()
     if value in _TRUE | _FALSE:
         return value in _TRUE
@@ -121,7 +121,7 @@ def env_int(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31 -
 
 
 def env_choice(name: str, default: str, *, choices: Sequence[str]) -> str:
-    """One of `choices`, whatever its case."""
+    """Return one of `choices`, whatever its case."""
     value = os.environ.get(name, default).strip().casefold()
     for choice in choices:
         if choice.casefold() == value:
@@ -130,14 +130,14 @@ def env_choice(name: str, default: str, *, choices: Sequence[str]) -> str:
 
 
 def env_list(name: str, default: str = "") -> list[str]:
-    """Items separated by commas."""
+    """Return items separated by commas."""
     return [item.strip() for item in env_str(name, default).split(",") if item.strip()]
 
 
 def env_networks(name: str, *, trusted: bool = True) -> list[IPv4Network | IPv6Network]:
-    """Addresses and networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas.
+    """Return addresses and networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas.
 
-    `trusted`: what is there is believed, so the whole internet (0.0.0.0/0) is refused.
+    `trusted`: addresses in it are trusted, so the whole internet (0.0.0.0/0) is refused.
     """
     expected = "must list addresses or networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas."
     try:
@@ -152,7 +152,7 @@ def env_networks(name: str, *, trusted: bool = True) -> list[IPv4Network | IPv6N
 
 
 def env_hosts(name: str, default: str = "") -> list[str]:
-    """Host names for Django's ALLOWED_HOSTS, separated by commas; `.example.com` stands for all names beneath it."""
+    """Return host names for Django's ALLOWED_HOSTS, separated by commas; `.example.com` means all names beneath it."""
     hosts = env_list(name, default)
     # Django takes the final dot off the Host header before it compares, so a name with one would match nothing.
     if not all(host == "*" or (is_host(host.removeprefix(".")) and not host.endswith(".")) for host in hosts):
@@ -162,7 +162,7 @@ def env_hosts(name: str, default: str = "") -> list[str]:
 
 
 def env_domains(name: str, default: str) -> list[str]:
-    """DNS domains, separated by commas; at least one."""
+    """Return DNS domains, separated by commas; at least one."""
     domains = [domain.lower() for domain in env_list(name, default)]
     if not domains or not all(_is_domain(domain) and "." in domain for domain in domains):
         raise refused(name, "must list at least one DNS domain, such as example.com, separated by commas.")
@@ -170,7 +170,7 @@ def env_domains(name: str, default: str) -> list[str]:
 
 
 def env_suffixes(name: str) -> list[str]:
-    """Names above which nobody else has a domain, such as `internal` or `corp`, separated by commas."""
+    """Return names above which nobody else has a domain, such as `internal` or `corp`, separated by commas."""
     suffixes = [suffix.lower() for suffix in env_list(name)]
     if not all(_is_domain(suffix) for suffix in suffixes):
         raise refused(name, "must list names, such as internal or corp.example, separated by commas, without a leading dot.")
@@ -182,7 +182,7 @@ def _is_domain(text: str) -> bool:
 
 
 def env_origins(name: str) -> list[str]:
-    """Origins for Django's CSRF_TRUSTED_ORIGINS, separated by commas: scheme, host and a port that is not the usual one.
+    """Return origins for Django's CSRF_TRUSTED_ORIGINS, separated by commas: scheme, host and a port that is not the usual one.
 
     In the form in which browsers send them (RFC 6454 6.2), for they are compared as text.
     """
@@ -203,7 +203,7 @@ def env_emails(name: str, default: str = "", *, least: int = 1) -> list[str]:
 
 
 def env_sender(name: str, default: str) -> str:
-    """One mail address, with or without a name before it: `PKI Portal <pki@example.com>`."""
+    """Return one mail address, with or without a name before it: `PKI Portal <pki@example.com>`."""
     value = env_str(name, default)
     address = parseaddr(value)[1]
     # The parser forgives what a mail server does not: a bracket that is not closed, a second address.
@@ -222,12 +222,12 @@ def _is_email(address: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL as Django's ALLOWED_HOSTS writes it: without a port or final dot, IPv6 in brackets."""
+    """Return the host of a URL as Django's ALLOWED_HOSTS writes it: without a port or final dot, IPv6 in brackets."""
     return re.sub(r":[0-9]+$", "", urlsplit(url).netloc).rstrip(".")
 
 
 def env_address(name: str, default: str = "", *, schemes: Sequence[str], example: str) -> str:
-    """The address of a server that has no path, without a slash at its end; an empty value is the default."""
+    """Return the address of a server that has no path, without a slash at its end; an empty value is the default."""
     value = env_str(name) or default
     if value:
         url = _split(name, value, schemes, example=example)
@@ -237,7 +237,7 @@ def env_address(name: str, default: str = "", *, schemes: Sequence[str], example
 
 
 def env_endpoint(name: str, *, example: str) -> str:
-    """The address of a service elsewhere, with or without a path; "" where it is not set. Credentials are a setting of their own."""
+    """Return the address of a service elsewhere, with or without a path; "" where it is not set. Credentials are a setting of their own."""
     value = env_str(name)
     if value:
         url = _split(name, value, ("https", "http"), example=example)
@@ -247,7 +247,7 @@ def env_endpoint(name: str, *, example: str) -> str:
 
 
 def env_certificates(name: str) -> str:
-    """The path of a PEM file of certificates that this process can read; "" where it is not set."""
+    """Return the path of a PEM file of certificates that this process can read; "" where it is not set."""
     value = env_str(name)
     if value:
         try:
@@ -259,7 +259,7 @@ def env_certificates(name: str) -> str:
 
 
 def env_folder(name: str, default: str) -> str:
-    """The absolute path of a folder, which need not exist."""
+    """Return the absolute path of a folder, which need not exist."""
     value = env_path(name, default)
     if Path(value).exists() and not Path(value).is_dir():
         raise refused(name, "must be the path of a folder; something else is there.")
@@ -267,7 +267,7 @@ def env_folder(name: str, default: str) -> str:
 
 
 def env_path(name: str, default: str) -> str:
-    """An absolute path, of something that need not exist."""
+    """Return an absolute path, of something that need not exist."""
     value = env_str(name, default)
     if not Path(value).is_absolute():
         raise refused(name, "must be an absolute path.")
@@ -275,7 +275,7 @@ def env_path(name: str, default: str) -> str:
 
 
 def env_secret(name: str, default: str = "", *, at_least: int = 0) -> str:
-    """The value of NAME, or the contents of the file that NAME_FILE names. Both set is refused: one of them is stale.
+    """Return the value of NAME, or the contents of the file that NAME_FILE names. Both set is refused: one of them is stale.
 
     `at_least`: the length in characters below which a value is refused, as one that can be guessed.
     """
@@ -297,7 +297,7 @@ def env_secret(name: str, default: str = "", *, at_least: int = 0) -> str:
 
 
 def env_token(name: str, *, at_least: int = 0) -> str:
-    """A secret that is sent in a header (RFC 9110 5.5), so of visible ASCII characters."""
+    """Return a secret that is sent in a header (RFC 9110 5.5), so of visible ASCII characters."""
     secret = env_secret(name, at_least=at_least)
     if not re.fullmatch(r"[!-~]*", secret):
         raise refused(name, "must have letters, digits and signs of ASCII only, without blanks.")
@@ -305,7 +305,7 @@ def env_token(name: str, *, at_least: int = 0) -> str:
 
 
 def needed(name: str, value: str, *, example: str) -> str:
-    """`value`, which must not be empty."""
+    """Return `value`, which must not be empty."""
     if not value:
         raise ImproperlyConfigured(f"{name} (or {name}_FILE, where it is a secret) must be set in production, for example {example}.")
     return value
@@ -331,7 +331,7 @@ def env_database(name: str) -> dict[str, Any]:
 
 
 def env_redis(name: str) -> str:
-    """The URL of the broker."""
+    """Return the URL of the broker."""
     example = "redis://portal:password@redis:6379/0"
     value = needed(name, env_secret(name), example=example)
     url = _split(name, value, ("redis", "rediss"), example=example)
@@ -371,7 +371,7 @@ def env_smtp(name: str) -> dict[str, Any]:
 
 
 def _split(name: str, value: str, schemes: Sequence[str], *, example: str) -> SplitResult:
-    """The parts of a URL whose scheme, host and port are sound. The parser's own errors repeat the value, so they end here."""
+    """Return the parts of a URL whose scheme, host and port are sound. The parser's own errors repeat the value, so they end here."""
     scheme, separator, _ = value.partition("://")
     if not separator or scheme.lower() not in schemes:
         raise refused(name, f"must start with {' or '.join(f'{one}://' for one in schemes)}, as in {example}.")

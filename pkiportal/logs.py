@@ -18,7 +18,7 @@ _SECRETS = re.compile(
 
 
 def redacted(text: str) -> str:
-    """Private keys, Vault and portal tokens, and passwords in URLs are cut out: the last net, not the first."""
+    """Return a text without private keys, tokens of Vault and the portal, and passwords in URLs: the last net, not the first."""
     return _SECRETS.sub("[redacted]", text)
 
 
@@ -38,15 +38,15 @@ class JSONFormatter(logging.Formatter):
     """For machines: one object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return redacted(json.dumps(told, ensure_ascii=False))
+            entry["exception"] = self.formatException(record.exc_info)
+        return redacted(json.dumps(entry, ensure_ascii=False))
 
 
 class OneLineAMinute(logging.Filter):
@@ -108,7 +108,7 @@ def logging_settings(level: str) -> dict[str, Any]:
         "filters": {"one line a minute": {"()": "pkiportal.logs.OneLineAMinute"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "portal"}},
         "root": {"handlers": ["stderr"], "level": level},
-        # A task that ended well is no news; one that was tried again is told by the alert.
+        # A task that succeeded is not logged; one that was tried again has an alert.
         "loggers": {
             "celery": {"level": "WARNING"},
             "kombu": {"level": "ERROR"},  # it warns that memory:// has no host name

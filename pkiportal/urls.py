@@ -1,4 +1,4 @@
-"""Every address the portal answers, but for machine endpoints, CRL and OCSP, which are answered before Django's routes."""
+"""Every address of the portal, but for machine endpoints, CRL and OCSP, which are served before Django's routes."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -11,8 +11,8 @@ from pkiportal.web.error_pages import no_address
 urlpatterns = [
     path("api/v1", no_address),
     path("api/v1/guide", RedirectView.as_view(pattern_name="api-guide")),
-    path("api/v1/", api.urls),  # first, because programs ask most often
-    # One door: the portal's sign-in counts wrong passwords and writes the audit log, the admin's own would not.
+    path("api/v1/", api.urls),  # first, because programs call it most often
+    # One sign-in: the portal's own counts wrong passwords and writes the audit log, the admin's own would not.
     path("admin/login/", admin_door),
     path("admin/password_change/", change_password),
     path("admin/", admin.site.urls),

@@ -31,12 +31,12 @@ _NAME = re.compile(r"[^\s+]{1,200}")
 
 
 class NoteRefused(ValueError):
-    """A note, or a verifier key, is not what the format says, or its signature does not hold."""
+    """A note, or a verifier key, does not have the format, or its signature is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a checkpoint says: the tree of `epoch` had `size` leaves and this root."""
+    """The statement of a checkpoint: the tree of `epoch` had `size` leaves and this root."""
 
     log: str
     epoch: int
@@ -83,7 +83,7 @@ class Verifier:
         return f"{name}+{key_hash(name, raw).hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
 
     def open(self, note: str) -> Statement:
-        """The statement in the note. Raises `NoteRefused` unless this key signed it for this log."""
+        """Return the statement in the note. Raises `NoteRefused` unless this key signed it for this log."""
         text, signatures = _split(note)
         raw = self.public_key.public_bytes_raw()
         for name, blob in signatures:
@@ -104,12 +104,12 @@ class Verifier:
 
 
 def key_hash(name: str, raw_public_key: bytes) -> bytes:
-    """The first 4 bytes of SHA-256(name || newline || 0x01 || key), C2SP signed-note."""
+    """Return the first 4 bytes of SHA-256(name || newline || 0x01 || key), C2SP signed-note."""
     return hashlib.sha256(name.encode() + b"\n" + _ED25519 + raw_public_key).digest()[:4]
 
 
 def sign_note(statement: Statement, key: Ed25519PrivateKey) -> str:
-    """The signed checkpoint. Raises `NoteRefused` for a log name with spaces or a plus sign."""
+    """Return the signed checkpoint. Raises `NoteRefused` for a log name with spaces or a plus sign."""
     if not _NAME.fullmatch(statement.log):
         raise NoteRefused("A log name has no spaces and no plus sign, and at most 200 characters.")
     text = statement.text()
@@ -125,7 +125,7 @@ def names_its_key_after_the_log(note: str) -> bool:
 
 
 def read_statement(note: str) -> Statement:
-    """What the note says, its signature not looked at. Raises `NoteRefused`."""
+    """Return the statement of a note without verifying its signature. Raises `NoteRefused`."""
     lines = _split(note)[0].split("\n")
     origin = _ORIGIN.fullmatch(lines[0])
     if not origin or len(lines) < 4 or not re.fullmatch(r"0|[1-9]\d{0,18}", lines[1]):
@@ -137,7 +137,7 @@ def read_statement(note: str) -> Statement:
 
 
 def split_notes(lines: Iterable[str]) -> Iterator[str]:
-    """The notes of a file that holds many, one after the other, each followed by an empty line (as the file sink writes them).
+    """Yield the notes of a file that holds many, one after the other, each followed by an empty line (as the file sink writes them).
 
     An origin line begins a new note, also where a full disk cut the note before it.
     """

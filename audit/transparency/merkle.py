@@ -14,16 +14,16 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
 class ProofRefused(ValueError):
-    """A proof does not show what it was said to show."""
+    """A proof does not prove its statement."""
 
 
 def leaf_hash(content: bytes) -> bytes:
-    """SHA-256(0x00 || content), RFC 9162 2.1.1."""
+    """Return SHA-256(0x00 || content), RFC 9162 2.1.1."""
     return hashlib.sha256(b"\x00" + content).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """SHA-256(0x01 || left || right), RFC 9162 2.1.1."""
+    """Return SHA-256(0x01 || left || right), RFC 9162 2.1.1."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
@@ -36,7 +36,7 @@ class CompactRange:
 
     @classmethod
     def from_bytes(cls, size: int, frontier: bytes) -> CompactRange:
-        """The state that `frontier()` wrote. Raises ValueError when it cannot belong to a tree of that size."""
+        """Return the state that `frontier()` wrote. Raises ValueError when it cannot belong to a tree of that size."""
         if size < 0 or len(frontier) != size.bit_count() * HASH_BYTES:
             raise ValueError(
                 f"A tree of {size} leaves has {max(size, 0).bit_count()} perfect subtrees; {len(frontier)} bytes do not hold them."
@@ -56,7 +56,7 @@ class CompactRange:
         self.size += 1
 
     def root(self) -> bytes:
-        """The tree's root: subtrees are hashed together from the right."""
+        """Return the tree's root: subtrees are hashed together from the right."""
         if not self.roots:
             return EMPTY_ROOT
         node = self.roots[-1]
@@ -66,7 +66,7 @@ class CompactRange:
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
-    """Root over leaf hashes."""
+    """Return the root over leaf hashes."""
     tree = CompactRange()
     for leaf in leaves:
         tree.append(leaf)
@@ -74,7 +74,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(index, leaves), RFC 9162 2.1.3.1: the hashes that lead from one leaf to the root, from the bottom."""
+    """Return PATH(index, leaves), RFC 9162 2.1.3.1: the hashes that lead from one leaf to the root, from the bottom."""
     if not 0 <= index < len(leaves):
         raise ProofRefused(f"There is no leaf {index} in a tree of {len(leaves)}.")
     proof: list[bytes] = []
@@ -91,7 +91,7 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def verify_inclusion(*, leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """RFC 9162 2.1.3.2: raise `ProofRefused` unless the leaf hash stands at `index` in the tree of `size` leaves with that root."""
+    """Verify (RFC 9162 2.1.3.2): raise `ProofRefused` unless the leaf hash is at `index` in the tree of `size` leaves with that root."""
     if not 0 <= index < size:
         raise ProofRefused(f"There is no leaf {index} in a tree of {size}.")
     position, last, node = index, size - 1, leaf
@@ -110,5 +110,5 @@ def verify_inclusion(*, leaf: bytes, index: int, size: int, proof: Sequence[byte
 
 
 def _split(size: int) -> int:
-    """The largest power of two below `size`."""
+    """Return the largest power of two below `size`."""
     return 1 << (size - 1).bit_length() - 1

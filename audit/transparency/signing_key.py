@@ -1,7 +1,7 @@
 """Who signs checkpoints: the sealing key. By default a file of mode 0600 under PKI_HOME that only the sealer needs to read.
 
 `settings.AUDIT_SIGNER` names another class by dotted path. It is made without arguments and offers `name`, `sign(statement)` and
-`verifier()`, as `Signer` says.
+`verifier()`, the interface of `Signer`.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Signer(Protocol):
 
 
 def get_signer() -> Signer:
-    """The signer that the settings name."""
+    """Return the signer that the settings name."""
     return cast("Signer", import_string(getattr(settings, "AUDIT_SIGNER", "audit.transparency.signing_key.FileSigner"))())
 
 
 def get_verifier() -> Verifier:
-    """The public half of the sealing key. Raises `SealingKeyUnusable`."""
+    """Return the public half of the sealing key. Raises `SealingKeyUnusable`."""
     return get_signer().verifier()
 
 
 def audit_home() -> Path:
-    """Where the sealing key and the checkpoint file are kept: AUDIT_HOME, or else PKI_HOME."""
+    """Return where the sealing key and the checkpoint file are kept: AUDIT_HOME, or else PKI_HOME."""
     home = getattr(settings, "AUDIT_HOME", None) or getattr(settings, "PKI_HOME", None)
     if not home:
         raise ImproperlyConfigured("Set AUDIT_HOME to a folder of the sealer's own: audit.key and checkpoints.log are kept there.")
@@ -78,7 +78,7 @@ class FileSigner:
             raise SealingKeyUnusable("audit.pub cannot be read. Put it back from a backup; it is not a secret.") from exc
 
     def sign(self, statement: Statement) -> str:
-        """The signed checkpoint; opened again with audit.pub, so that a key of another installation is noticed at once."""
+        """Return the signed checkpoint; opened again with audit.pub, so that a key of another installation is noticed at once."""
         note = sign_note(statement, self.private_key())
         try:
             self.verifier().open(note)
@@ -93,7 +93,7 @@ class FileSigner:
         except FileNotFoundError as exc:
             raise SealingKeyUnusable(
                 "The sealing key audit.key is not there. On a new installation run `manage.py bootstrap`; "
-                "else put it back from a backup. Events are recorded meanwhile and sealed afterwards."
+                "else put it back from a backup. In the meantime events are recorded, and they are sealed afterwards."
             ) from exc
         except (OSError, ValueError, TypeError):
             # Not chained: a parser's message may quote what it read.
@@ -104,7 +104,7 @@ class FileSigner:
 
 
 def ensure_sealing_key() -> bool:
-    """Make the file signer's key if there is none; whether one was made. For `bootstrap` only. Another signer's key is its own matter.
+    """Make the file signer's key if there is none. Returns whether one was made. For `bootstrap` only; other signers make their own keys.
 
     The key's file is made first and never overwritten (O_EXCL), so of two starts at once one wins. A lost audit.pub is written anew.
     """
@@ -147,11 +147,11 @@ def _write_public(signer: FileSigner, verifier: Verifier) -> None:
     new = signer.public_file.with_suffix(".pub.new")
     new.touch(mode=0o600)
     new.write_text(f"{verifier}\n", encoding="utf-8")
-    if signer.public_file.exists():  # whoever could read the old one reads the new one
+    if signer.public_file.exists():  # the same readers as before
         new.chmod(stat.S_IMODE(signer.public_file.stat().st_mode))
     new.replace(signer.public_file)
 
 
 def _log_name() -> str:
-    """AUDIT_LOG_NAME, or the portal's host. Kept in audit.pub, so a later change of address does not fork the log."""
+    """Return AUDIT_LOG_NAME, or the portal's host. Kept in audit.pub, so a later change of address does not fork the log."""
     return getattr(settings, "AUDIT_LOG_NAME", "") or f"{urlsplit(settings.PKI_BASE_URL).netloc}/audit"

@@ -19,7 +19,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Findings:
-    """Problems prove a change; alarms ask for an operator."""
+    """Problems prove a change; alarms need an operator."""
 
     problems: list[Problem] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Findings:
             self.problems.append(Problem(problem, event_id, subject))
 
     def in_order(self) -> list[Problem]:
-        """By event, those that name a row before those that name only a subject, those before the rest."""
+        """Return the problems by event, those that name a row before those that name only a subject, those before the rest."""
         return sorted(self.problems, key=lambda p: (p.event_id is None, p.event_id or 0, not p.subject))
 
     def first(self) -> Problem | None:

@@ -82,9 +82,7 @@ def _numbers(findings: Findings, subject: str, highest: int, last_seq: int | Non
     elif last_seq > highest:
         findings.add(f"Events {highest + 1} to {last_seq} of the subject are missing (or its counter was raised).", subject=subject)
     else:
-        findings.add(
-            f"The counter of the subject says {last_seq}, its events go up to {highest}: the counter was changed.", subject=subject
-        )
+        findings.add(f"The counter of the subject is {last_seq}, its events go up to {highest}: the counter was changed.", subject=subject)
 
 
 def _waiting(findings: Findings) -> None:

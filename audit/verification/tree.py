@@ -43,7 +43,7 @@ _EPOCH_STARTS = (
 
 
 class TreeExaminer:
-    """One pass over the leaves of every epoch. Events are hashed anew; nothing is believed because a leaf row says so."""
+    """One pass over the leaves of every epoch. Events are hashed anew; no leaf row is trusted."""
 
     def __init__(
         self,
@@ -89,8 +89,8 @@ class TreeExaminer:
             return
         number, size, root = self.tip
         for event_id, event, subject, data in _fetch(_FIRST_LEAF, [epoch]):
-            said = json.loads(data) if event == EventType.AUDIT_EPOCH_STARTED else {}
-            named = (said.get("old_epoch"), said.get("old_size"), said.get("old_root"))
+            content = json.loads(data) if event == EventType.AUDIT_EPOCH_STARTED else {}
+            named = (content.get("old_epoch"), content.get("old_size"), content.get("old_root"))
             if (subject, *named[:2]) == (f"audit:epoch-{epoch}", number, size) and root in (
                 "",
                 named[2],
@@ -120,7 +120,7 @@ class TreeExaminer:
         self.before = checkpoint
 
     def _checkpoint(self, walk: _Walk, checkpoint: Checkpoint) -> None:
-        """Signature, row and tree agree. Believed as a place to go on from only when all three do."""
+        """Return whether signature, row and tree agree. Only then the pass continues from this checkpoint."""
         self.newest_size = checkpoint.tree_size
         self._in_order(checkpoint)
         root = as_bytes(checkpoint.root_hash)
@@ -131,7 +131,7 @@ class TreeExaminer:
                 self.findings.add(f"The checkpoint of {checkpoint.tree_size} leaves (epoch {walk.epoch}) does not hold: {exc}")
                 return
             if (statement.epoch, statement.size, statement.root) != (walk.epoch, checkpoint.tree_size, root):
-                self.findings.add(f"The checkpoint of {checkpoint.tree_size} leaves (epoch {walk.epoch}) says other than its signed note.")
+                self.findings.add(f"The checkpoint of {checkpoint.tree_size} leaves (epoch {walk.epoch}) differs from its signed note.")
                 root = statement.root
         if walk.agrees_with(root, f"the signed checkpoint of {checkpoint.tree_size} leaves") and walk.tree.frontier() != as_bytes(
             checkpoint.frontier
@@ -168,7 +168,7 @@ class TreeExaminer:
             )
 
     def _skip_unknown_epochs(self, *, before: int | None) -> None:
-        """Notes from outside that nothing in the database reached: the tail was cut."""
+        """Report the notes from outside that nothing in the database reached: the tail was cut."""
         while self.expected is not None and (before is None or self.expected.epoch < before):
             last = self.expected
             while (following := next(self.outside, None)) is not None and following.epoch == last.epoch:
@@ -181,13 +181,17 @@ class TreeExaminer:
                 )
 
     def _declared_lost(self, last: Statement) -> bool:
-        """Whether a later epoch began, openly, because a restore lost the end of this one: it is an alarm then, told each time."""
+        """Return whether a later epoch began on record because a restore lost the end of this one.
+
+        Each verification reports that as an alarm.
+        """
         for (data,) in _fetch(_EPOCH_STARTS, [last.epoch, str(EventType.AUDIT_EPOCH_STARTED)]):
-            said = json.loads(data)
-            if (said.get("outside_epoch"), said.get("outside_size"), said.get("outside_root")) == (last.epoch, last.size, last.root.hex()):
+            content = json.loads(data)
+            outside = (content.get("outside_epoch"), content.get("outside_size"), content.get("outside_root"))
+            if outside == (last.epoch, last.size, last.root.hex()):
                 self.findings.alarms.append(
-                    f"Epoch {last.epoch} had {last.size} leaves; those above {said.get('old_size')} were lost in a restore, as the first "
-                    "leaf of a later epoch says."
+                    f"Epoch {last.epoch} had {last.size} leaves; those above {content.get('old_size')} were lost in a restore, "
+                    "according to the first leaf of a later epoch."
                 )
                 return True
         return False
@@ -203,7 +207,7 @@ class TreeExaminer:
 
 
 class _Walk:
-    """Where the pass over one epoch stands. A stretch is what lies between two checkpoints; one seal wrote it in the order of ids."""
+    """The state of the pass over one epoch. A stretch is what lies between two checkpoints; one seal wrote it in the order of ids."""
 
     def __init__(self, epoch: int, findings: Findings) -> None:
         self.epoch = epoch
@@ -247,7 +251,7 @@ class _Walk:
         self.next_index = index + 1
 
     def agrees_with(self, root: bytes, what: str) -> bool:
-        """Whether the tree so far has this root. The first difference is told, with the stretch in which it must lie."""
+        """Return whether the tree so far has this root. The first difference is reported with the stretch in which it must lie."""
         if self.broken or self.tree.root() == root:
             return not self.broken
         if not self.named:

@@ -1,6 +1,6 @@
 """Examines the whole ledger and names the first bad row: what was changed, removed, slipped in or swapped behind the portal's back.
 
-Reads in batches, in flat memory, and writes nothing. Every comparison is one statement, so that events recorded and sealed meanwhile
+Reads in batches, in flat memory, and writes nothing. Every comparison is one statement, so that events recorded and sealed in the meantime
 are no false alarm. What the result proves and what not: docs/audit.md.
 """
 
@@ -44,7 +44,7 @@ class Report:
         return not self.findings.problems
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON of `verify_audit --json`."""
+        """Return the JSON of `verify_audit --json`."""
         first = self.findings.first()
         return {
             "success": self.success,
@@ -62,7 +62,7 @@ def verify(*, now: datetime, checkpoints: Iterable[str] | None = None, verifier:
     """Examine every row. `checkpoints` are the lines of a file of signed notes kept outside, `verifier` the key that signed them.
 
     Without them every note of each sink is compared, under the key in audit.pub. With them nothing that the database, the sinks
-    or audit.pub say is believed: the tree is computed from the events and must be the one of every note in the file.
+    or audit.pub hold is trusted: the tree is computed from the events and must be the one of every note in the file.
     """
     findings = Findings()
     if missing := missing_triggers(connection):
@@ -99,7 +99,7 @@ def record_verified(report: Report, *, by: str) -> None:
 
 
 def _from_sinks(findings: Findings) -> tuple[Iterator[Statement], Verifier | None]:
-    """The notes of the sinks, up to what is the newest of each before the database is read: the database may only be ahead."""
+    """Return the notes of the sinks, up to what is the newest of each before the database is read: the database may only be ahead."""
     try:
         verifier = get_verifier()
     except SealingKeyUnusable as exc:
@@ -115,7 +115,7 @@ def _place(statement: Statement) -> tuple[int, int]:
 
 
 def _from_file(lines: Iterable[str], verifier: Verifier, findings: Findings) -> Iterator[Statement]:
-    """Every note of the file, in its order, which must rise. An empty file proves nothing and is a problem."""
+    """Yield every note of the file, in its order, which must rise. An empty file proves nothing and is a problem."""
     empty = True
     for statement in _rising(_opened(split_notes(lines), verifier, findings), findings):
         empty = False

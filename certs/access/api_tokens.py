@@ -1,7 +1,7 @@
-"""API tokens: made, shown once and kept as a hash; who a token stands for now, and when it ends.
+"""API tokens: made, shown once and kept as a hash; which user a token acts for, and when it ends.
 
-A token stands for one member of one team. It is good while it is neither revoked nor expired, its user's account is
-active and belongs to the team. All of that is asked of the database at every call; nothing about rights is remembered.
+A token acts for one member of one team. It is good while it is neither revoked nor expired, its user's account is
+active and belongs to the team. Every call reads all of that from the database; no right is cached.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from certs.models import ApiToken, Team, token_sha256
 from db.clock import database_now, now_in_sql
 from db.sql import fetch_first
 
-MOST_DAYS = 397  # as long as a certificate: whoever renews one renews the other
+MOST_DAYS = 397  # as long as a certificate: both are replaced together
 CLOCK_TOLERANCE = timedelta(minutes=5)  # the caller added the days to a clock of its own
 # What a token may do, in words: the first for a list, the second for the choice.
 SCOPE_WORDS = {
@@ -47,7 +47,7 @@ SYSTEM = Actor("system", "access")
 LEFT = "Its user left the team or was deactivated."
 PASSWORD = "The password of its user was changed."  # noqa: S105 - a reason
 
-# One row by a unique index, and two by primary keys: asked at every call, and the ORM costs three times the answer.
+# One row by a unique index and two by primary keys, read at every call: the ORM would cost three times the query.
 _GOOD = (
     "SELECT t.id FROM certs_apitoken t JOIN auth_user u ON u.id = t.user_id WHERE t.sha256 = %s "
     "AND t.revoked_at IS NULL AND t.expires_at > {now} AND u.is_active AND (u.is_superuser OR EXISTS "

@@ -45,7 +45,7 @@ def after_account_saved(instance: Any, update_fields: Collection[str] | None, **
 class EndTokensOfOldPassword:
     """A password validator that accepts every password. Django calls it when a new password is in force.
 
-    Whoever knew the old password may have made tokens with it. A stronger hash of the same password, which Django
+    A person who knew the old password may have made tokens with it. A stronger hash of the same password, which Django
     stores at a sign-in, is no new password and ends nothing.
     """
 

@@ -3,7 +3,7 @@
 A view calls `attempt` before it looks at a password, and then `succeeded` or `failed`. Nothing here
 knows the view, so the same three functions serve another sign-in, such as django-allauth's.
 
-Four limits hold at once (docs/decisions/0024-sign-in-limits.md says why these):
+Four limits hold at once (docs/decisions/0024-sign-in-limits.md has the reasons):
 
 - an account from one place: 5 wrong passwords in 15 minutes, 20 in a day;
 - an account from all places where nobody has signed in to it: 100 wrong passwords in a day;
@@ -75,7 +75,7 @@ class Attempt:
         return [_key(limit.kind, self.value(limit)) for limit in self.limits]
 
     def value(self, limit: Limit) -> str:
-        """What the limit counts by."""
+        """Return what the limit counts by."""
         if limit is ADDRESS:
             return self.network
         return self.account if limit is ACCOUNT else f"{self.account}\n{self.place}"
@@ -140,7 +140,7 @@ def succeeded(tried: Attempt) -> str:
 
 
 def confirmed(tried: Attempt) -> None:
-    """The right password of somebody who is signed in already: as `succeeded`, without its event."""
+    """Record the right password of a person who is signed in already: as `succeeded`, without its event."""
     with transaction.atomic():
         _give_back(tried)
 
@@ -165,25 +165,25 @@ def _give_back(tried: Attempt) -> dict[str, Value]:
 def close_windows() -> int:
     """Write the summaries of windows that ended, and delete their rows. Returns how many.
 
-    One event for each account and address with more than its first event tells; one event for all
+    One event for each account and address with more than its first event holds; one event for all
     unknown names together, however many names and addresses there were.
     """
     now = database_now()
     with transaction.atomic():
         ended = list(SignInCounter.objects.select_for_update(skip_locked=True).filter(ends_at__lte=now).order_by("pk")[:5000])
-        open_to_tell = [row for row in ended if _unrecorded(row)]
-        for row in open_to_tell:
+        unrecorded = [row for row in ended if _unrecorded(row)]
+        for row in unrecorded:
             if row.name:
                 event = EventType.LOGIN_LOCKED if row.refused else EventType.LOGIN_FAILED
                 _record(event, row.name, now, _counts([row]) | {"limit": row.kind})
-        if strangers := [row for row in open_to_tell if not row.name]:
+        if strangers := [row for row in unrecorded if not row.name]:
             _record(EventType.LOGIN_FAILED, "", now, _counts(strangers))
         SignInCounter.objects.filter(pk__in=[row.pk for row in ended]).delete()
     return len(ended)
 
 
 def network_of(address: str) -> str:
-    """What counts as one address: an IPv4 address, the /64 of an IPv6 one (RFC 6177 2)."""
+    """Return what counts as one address: an IPv4 address, the /64 of an IPv6 one (RFC 6177 2)."""
     try:
         read = ip_address(address)
     except ValueError:
@@ -211,7 +211,7 @@ def _attempt(name: str, address: str, device: str, now: datetime) -> Attempt:
 
 
 def _device_of(cookie: str, account: str) -> str:
-    """The id of the device, where the cookie was made here for this account; otherwise nothing."""
+    """Return the id of the device, where the cookie was made here for this account; otherwise nothing."""
     try:
         owner, device = signing.loads(cookie, salt=_SALT, max_age=KNOWN_FOR)
     except (signing.BadSignature, ValueError):
@@ -225,7 +225,7 @@ def _is_known(account: str, network: str, now: datetime) -> bool:
 
 
 def _key(kind: str, value: str) -> str:
-    """Keyed, so that a reader of the table cannot try words against it."""
+    """Return the keyed hash of a value, so that a reader of the table cannot try words against it."""
     text = f"{kind}\n{value}".encode("utf-8", "surrogatepass")
     return salted_hmac(_SALT, text, algorithm="sha256").hexdigest()
 
@@ -239,7 +239,7 @@ def _count(limit: Limit, tried: Attempt, now: datetime) -> None:
 
 
 def _locked(limit: Limit, tried: Attempt, now: datetime) -> SignInCounter:
-    """The counter's row in its present window, locked until the transaction ends."""
+    """Return the counter's row in its present window, locked until the transaction ends."""
     key = _key(limit.kind, tried.value(limit))
     named = "" if limit is ADDRESS else tried.name
     where = "" if limit is ACCOUNT else tried.network
@@ -278,7 +278,7 @@ def _refused(reached: _LimitReached, now: datetime) -> None:
 
 
 def _room_for_stranger(now: datetime) -> bool:
-    """Whether another event about strangers may be written now. Counts it."""
+    """Return whether another event about strangers may be written now. Counts it."""
     try:
         _count(STRANGER_EVENTS, Attempt("", "", "", "", (STRANGER_EVENTS,)), now)
     except _LimitReached:
@@ -287,7 +287,7 @@ def _room_for_stranger(now: datetime) -> bool:
 
 
 def _unrecorded(row: SignInCounter) -> int:
-    """Tries of a row that no event tells of. Each try is counted at several limits and told at one."""
+    """Return the tries of a row that no event holds. Each try is counted at several limits and recorded at one."""
     tries = row.tries if row.kind == PLACE.kind else 0
     return max(0, tries + row.refused - row.recorded) if row.kind != _KNOWN else 0
 

@@ -26,12 +26,12 @@ def members_among(pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
 
 
 def is_member(user: Any, team: Team) -> bool:
-    """Whether the account is active and belongs to the team."""
+    """Return whether the account is active and belongs to the team."""
     return user.pk is not None and bool(members_among([(team.pk, user.pk)]))
 
 
 def teams_of(user: Any) -> list[Team]:
-    """The teams for which the user may request certificates, by name."""
+    """Return the teams for which the user may request certificates, by name."""
     fresh = get_user_model().objects.filter(pk=user.pk, is_active=True).first()
     if fresh is None:
         return []

@@ -1,4 +1,4 @@
-"""Whether a person answers for a certificate now.
+"""The owner of a certificate: the person who is responsible for it now.
 
 An owner counts while the account is active and belongs to the certificate's team. The
 certificates of a person who left are without owner from that moment on; the row keeps the name.
@@ -24,7 +24,7 @@ def current_owner(certificate: Certificate) -> Any:
 
 
 def has_owner() -> Exists:
-    """Condition on certificates: the same for the database."""
+    """Return the condition on certificates that have an owner: the same rule for the database."""
     member = Team.members.through.objects.filter(team_id=OuterRef(OuterRef("team_id")), user_id=OuterRef("pk"))
     accounts = get_user_model().objects.filter(pk=OuterRef("owner_id"), is_active=True)
     return Exists(accounts.filter(Q(is_superuser=True) | Exists(member)))

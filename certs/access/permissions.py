@@ -1,6 +1,6 @@
 """Who may do what, from facts of now: active account, membership of a team, named permission.
 
-Every channel and every use case asks here. A rule that is written anywhere else is a fault.
+Every channel and every use case checks here. A rule about rights anywhere else is a fault.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Authority", "Permission", "holders_of", "holds", "is_officer"]
 
 
 def is_officer(user: Any) -> bool:
-    """Whether the account may act on the certificates, requests and orders of every team."""
+    """Return whether the account may act on the certificates, requests and orders of every team."""
     return holds(user, Permission.ACT_FOR_EVERY_TEAM)
 
 
@@ -52,53 +52,53 @@ class Authority:
             )
 
     def holds(self, permission: Permission) -> bool:
-        """Whether the actor holds a permission that reaches beyond the actor's own teams."""
+        """Return whether the actor holds a permission that reaches beyond the actor's own teams."""
         if self.team is not None:
             return False
         return self.user is None or holds(self.user, permission)
 
     @property
     def is_officer(self) -> bool:
-        """Whether the actor may act for every team."""
+        """Return whether the actor may act for every team."""
         return self.holds(Permission.ACT_FOR_EVERY_TEAM)
 
     @property
     def operates_for_every_team(self) -> bool:
-        """Whether the actor may pause and resume for every team: officers and operators."""
+        """Return whether the actor may pause and resume for every team: officers and operators."""
         return self.is_officer or self.holds(Permission.OPERATE)
 
     @property
     def may_decide_keys(self) -> bool:
-        """Whether the actor may block a public key permanently, and undo a block."""
+        """Return whether the actor may block a public key permanently, and undo a block."""
         return self.holds(Permission.DECIDE_KEYS)
 
     def visible(self) -> CertificateQuerySet:
-        """The certificates whose existence this actor may learn."""
+        """Return the certificates whose existence this actor may learn."""
         rows = Certificate.objects.select_related("team", "issuer", "request", "key", "revocation")
         if self.user is not None:
             rows = rows.visible_to(self.user)
         return rows if self.team is None else rows.filter(team=self.team)
 
     def sees(self) -> frozenset[int] | None:
-        """Ids of the teams whose requests, orders and certificates the actor may see; None for every team."""
+        """Return ids of the teams whose requests, orders and certificates the actor may see; None for every team."""
         teams = None if self.user is None else teams_seen_by(self.user)
         if self.team is None:
             return teams
         return frozenset({self.team.pk} if teams is None or self.team.pk in teams else ())
 
     def acts_for(self) -> frozenset[int] | None:
-        """Ids of the teams on whose certificates the actor may act; None for every team."""
+        """Return ids of the teams on whose certificates the actor may act; None for every team."""
         if self.is_officer:
             return None
         own = {self.team.pk} if self.team is not None else {team.pk for team in teams_of(self.user)}
         return frozenset(team for team in own if self.belongs_to_every({team}))
 
     def belongs_to(self, team: Team) -> bool:
-        """Whether the actor is a member of the team now, or the portal itself."""
+        """Return whether the actor is a member of the team now, or the portal itself."""
         return self.belongs_to_every({team.pk})
 
     def belongs_to_every(self, teams: AbstractSet[int]) -> bool:
-        """The same for several teams, by id."""
+        """Return the same for several teams, by id."""
         if self.team is not None and teams != {self.team.pk}:
             return False
         if self.user is None:
@@ -106,18 +106,18 @@ class Authority:
         return len(members_among([(team, self.user.pk) for team in teams])) == len(teams)
 
     def may_act_on(self, row: Certificate | CertificateRequest | BulkOrder) -> bool:
-        """Whether the actor may renew, revoke, submit or cancel it: members of its team, and officers.
+        """Return whether the actor may renew, revoke, submit or cancel it: members of its team, and officers.
 
         The lines of a bulk order can belong to several teams: then a member of all of them, and officers.
         """
         return self.belongs_to_every(_teams_of(row)) or self.is_officer
 
     def may_operate(self, row: CertificateRequest | BulkOrder) -> bool:
-        """Whether the actor may pause and resume it: those who may act on it, and operators."""
+        """Return whether the actor may pause and resume it: those who may act on it, and operators."""
         return self.may_act_on(row) or self.holds(Permission.OPERATE)
 
     def may_resume(self, order: BulkOrder) -> bool:
-        """Whether the actor may resume a paused order: those who may operate it, unless the security team paused it."""
+        """Return whether the actor may resume a paused order: those who may operate it, unless the security team paused it."""
         return self.operates_for_every_team or (not order.paused_by_security_team and self.may_operate(order))
 
     def check_may_operate(self, row: CertificateRequest | BulkOrder) -> None:
@@ -143,7 +143,7 @@ class Authority:
         )
 
     def may_see(self, row: Certificate | CertificateRequest | BulkOrder) -> bool:
-        """Whether the actor may learn of its existence."""
+        """Return whether the actor may learn of its existence."""
         teams = self.sees()
         return teams is None or row.team_id in teams
 

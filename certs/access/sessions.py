@@ -18,7 +18,7 @@ SIGNED_IN_AT = "signed_in_at"
 
 
 def connect_signals() -> None:
-    """Called once, when the app is ready."""
+    """Connect the receivers. For `AppConfig.ready()`."""
     user_logged_in.connect(_note_sign_in, dispatch_uid="certs.access.sessions")
     post_save.connect(_end_with_the_account, sender=get_user_model(), dispatch_uid="certs.access.sessions")
 
@@ -29,7 +29,7 @@ def end_sessions(user: Any) -> None:
 
 
 def user_of_session(request: HttpRequest, user: Any) -> Any:
-    """The session's user, or nobody when the session has ended; an ended session is deleted.
+    """Return the session's user, or an anonymous one when the session has ended; an ended session is deleted.
 
     `user` is what Django reads from the session: nobody for a deactivated account. Its session is
     deleted too, so that it does not come back with the account.

@@ -9,9 +9,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from certs.enums import Channel
 from certs.inventory import CertificateFilter, StateGroup, filter_certificates
 from certs.inventory import CertificateState as State
-from certs.requests.lineage import SCHEDULE_DOOR
 from db.clock import database_now
 
 
@@ -62,6 +62,6 @@ class CertificateState(admin.SimpleListFilter):
         return filter_certificates(queryset, CertificateFilter(state=state), now=database_now())
 
 
-Door = one_of("door", ("portal", "api", "command", SCHEDULE_DOOR))
+Door = one_of("door", tuple(Channel))
 AttemptStep = one_of("step", ("key", "csr", "submit"))
 AttemptOutcome = one_of("outcome", ("done", "lost", "refused", "mismatch", "pending", "not_sent", "unknown", "cleared"))

@@ -25,11 +25,11 @@ from certs.api.schemas import (
 from certs.errors import InputRefused
 from certs.inventory import find_by_serial
 from certs.models import Certificate
-from certs.renewal.plan import KeyWish
-from certs.renewal.renew import describe_plan, plan_renewal, renew, renewal_answer
+from certs.renewal.plan import KeyOption
+from certs.renewal.renew import describe_plan, plan_renewal, renew, renewal_result
 from certs.revocation.key_proof import HOW, challenge_for, check_proof
 from certs.revocation.request import request_release
-from certs.revocation.revoke import revoke, revoked_answer
+from certs.revocation.revoke import revocation_result, revoke
 from certs.x509.certificate.serial import serial_readings
 
 router = Router()
@@ -84,10 +84,10 @@ def renew_by_id(request: HttpRequest, cert_id: str, order: Renew) -> Any:
     certificate = _certificate(authority, cert_id)
     if order.new_key and order.keep_key:
         raise InputRefused("The key is either kept or new.", field="keep_key", next_step="Send one of new_key and keep_key.")
-    wish = KeyWish.NEW if order.new_key else KeyWish.KEEP if order.keep_key else KeyWish.DEFAULT
+    key_option = KeyOption.NEW if order.new_key else KeyOption.KEEP if order.keep_key else KeyOption.DEFAULT
     if order.plan_only:
-        return Status(200, describe_plan(plan_renewal(certificate, authority=authority, wish=wish)))
-    return Status(202, renewal_answer(renew(certificate, authority=authority, door="api", wish=wish)))
+        return Status(200, describe_plan(plan_renewal(certificate, authority=authority, key_option=key_option)))
+    return Status(202, renewal_result(renew(certificate, authority=authority, door="api", key_option=key_option)))
 
 
 def _authority(request: Any, scope: str) -> Authority:
@@ -113,7 +113,7 @@ def _revoked(certificate: Certificate, order: Revoke, authority: Authority, *, p
         destroy_key=order.destroy_key,
         proven=proven,
     )
-    return revoked_answer(done)
+    return revocation_result(done)
 
 
 def _released(certificate: Certificate, authority: Authority) -> dict[str, Any]:

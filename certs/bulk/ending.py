@@ -9,7 +9,7 @@ from audit.log import record
 from certs.bulk.progress import counts
 from certs.models import BulkChunk, BulkOrder
 from certs.notifications.audience import requester_of
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.requests.states import WORKER
 from certs.requests.turn import each_alone
@@ -44,7 +44,7 @@ def finish(order_id: int) -> bool:
     outcomes = ("issued", "refused", "failed", "invalid", "cancelled", "left_out")
     data = {"lines": tally.total} | {name: getattr(tally, name) for name in outcomes}
     record(EventType.BULK_COMPLETED, subject=order.subject, actor=WORKER, at=now, data=data)
-    tell(
+    notify(
         Topic.ISSUED,
         key=f"bulk:{order.public_id}:{now:%Y%m%d%H%M%S}",
         audience=requester_of(order),

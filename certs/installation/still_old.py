@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
+from certs.inventory.states import state_of
 from certs.models import Certificate, InstalledPlace, PlaceOutcome
 from certs.notifications.audience import Audience, owner_and_team, owner_of
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.wording import days_left, name_of, short_day
 
@@ -43,7 +44,7 @@ def _tell(old: Certificate, places: list[InstalledPlace], now: datetime) -> int:
     if len(places) > 3:
         where = f"{where} and {len(places) - 3} more"
     ended = old.not_after <= now
-    return tell(
+    return notify(
         Topic.RENEWED,
         key=f"still-old:{old.cert_id}:{stage}",
         audience=_audience(certificate, old, now),
@@ -53,6 +54,8 @@ def _tell(old: Certificate, places: list[InstalledPlace], now: datetime) -> int:
         context={
             "certificate": certificate,
             "old": old,
+            "state": state_of(certificate, now),
+            "old_state": state_of(old, now),
             "places": places,
             "where": where,
             "ended": ended,

@@ -1,7 +1,7 @@
 """Files of a certificate, downloaded from the portal or over REST: of one in force only, and each time on record.
 
-Reading a certificate (its page, its JSON, by order) is not a download: those say its status beside it, so nobody can take it for
-good when it is not. A file says nothing of the kind once it is saved.
+Reading a certificate (its page, its JSON) is no download: both show its state beside it. A saved file does not, so a
+revoked certificate is not downloaded.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def content_of(certificate: Certificate, form: str, *, authority: Authority) -> 
     if certificate.status != Certificate.Status.GOOD:
         revoked = certificate.status == Certificate.Status.REVOKED
         how = "is revoked" if revoked else "is being revoked, its CA has not confirmed it yet,"
-        raise Conflict(f"{certificate.cert_id} {how} and not handed out any more.", next_step="Ask for a new certificate.")
+        raise Conflict(f"{certificate.cert_id} {how} so it cannot be downloaded.", next_step="Request a new certificate.")
     der, chain = bytes(certificate.body.der), certificate.chain.pem
     content = {
         "cert.pem": pem_of(der).encode(),

@@ -123,7 +123,7 @@ class CertificateFilter:
         """Read URL parameters; others than the fields are ignored.
 
         Raises InputRefused, which names the parameter, for a value that no filter has: a list
-        without the filter would look like the answer.
+        without the filter would look like its result.
         """
         read: dict[str, Any] = {}
         for field in fields(cls):
@@ -157,7 +157,7 @@ class CertificateFilter:
         return reverse("certificates") + (f"?{query}" if query else "")
 
     def __bool__(self) -> bool:
-        """Whether it restricts anything."""
+        """Return whether the filter restricts anything."""
         return bool(self.to_query())
 
 
@@ -199,7 +199,7 @@ def filter_certificates(rows: QuerySet[Certificate], sought: CertificateFilter, 
 
 
 def _facts(sought: CertificateFilter) -> Q:
-    """The conditions on columns of the certificate and of rows that it refers to."""
+    """Return the conditions on columns of the certificate and of rows that it refers to."""
     given = {
         "not_after__gte": _start(sought.ends_after),
         "not_after__lt": _start(sought.ends_before),

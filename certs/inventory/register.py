@@ -1,4 +1,4 @@
-"""The register that auditors ask for: each certificate, and where its private key is kept.
+"""The register for auditors: each certificate, and where its private key is kept.
 
 For Commission Delegated Regulation (EU) 2024/1774 (DORA RTS) Article 7 and PCI DSS 4.2.1.1. CA
 certificates come first, then all others, newest first. Nothing is loaded as a whole.
@@ -195,7 +195,7 @@ def _row(row: Certificate, names: Sequence[str]) -> Sequence[object]:
 
 
 def has_current_owner(row: Certificate) -> bool:
-    """Whether the owner of a row of `register_rows` is active and in the team."""
+    """Return whether the owner of a row of `register_rows` is active and in the team."""
     return bool(vars(row)["owned"])
 
 

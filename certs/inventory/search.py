@@ -35,7 +35,7 @@ class Page(Generic[Row]):
 
 
 def page_of(rows: QuerySet[Row], *, before: int = 0, size: int = PAGE) -> Page[Row]:
-    """Newest first, beginning below the id `before` (0: at the top). A keyset page: no counting, no offset."""
+    """Return a page, newest first, beginning below the id `before` (0: at the top). A keyset page: no counting, no offset."""
     if before:
         rows = rows.filter(pk__lt=before)
     found = list(rows.order_by("-pk")[: size + 1])
@@ -43,13 +43,13 @@ def page_of(rows: QuerySet[Row], *, before: int = 0, size: int = PAGE) -> Page[R
 
 
 def search_requests(user: Any, *, text: str = "", state: str = "") -> QuerySet[CertificateRequest]:
-    """Requests that the user may see, by id or any name they ask for."""
+    """Return the requests that the user may see, by id or any requested name."""
     rows = CertificateRequest.objects.visible_to(user).select_related("team", "requester")
     return filter_requests(rows, text=text, state=state)
 
 
 def filter_requests(rows: QuerySet[CertificateRequest], *, text: str = "", state: str = "") -> QuerySet[CertificateRequest]:
-    """The requests among `rows` of that state, with that id or any name they ask for."""
+    """Return the requests among `rows` in that state, with that id or requested name."""
     if state:
         rows = rows.filter(state=state)
     if text.strip():
@@ -63,10 +63,10 @@ def filter_requests(rows: QuerySet[CertificateRequest], *, text: str = "", state
 
 
 def find_certificate(rows: QuerySet[Certificate], text: str) -> tuple[Certificate, str]:
-    """The one certificate among `rows` of that id, serial number in any spelling, or name; and a note where the text could be
+    """Return the one certificate among `rows` of that id, serial number in any spelling, or name; and a note where the text could be
     read in more than one way.
 
-    A name stands for the active certificate that carries it. Raises NotFound; Conflict where a serial number means more than
+    A name means the active certificate that has it. Raises NotFound; Conflict where a serial number means more than
     one certificate (two CAs, or decimal and hexadecimal), or a name is carried by several.
     """
     cleaned = text.strip()
@@ -103,13 +103,13 @@ def _find_by_name(rows: QuerySet[Certificate], text: str) -> tuple[Certificate, 
         raise Conflict(
             f"{len(found)} certificates in force have the name {name}: {named}.",
             field="cert_id",
-            next_step="Say which one by its id.",
+            next_step="Name one of them by its id.",
         )
     return found[0], f"{name} is the name of {found[0].cert_id}."
 
 
 def name_sought(text: str) -> str:
-    """A name as certificates hold it: lower case, A-labels (RFC 5890), no final dot, canonical IP text.
+    """Return a name as certificates hold it: lower case, A-labels (RFC 5890), no final dot, canonical IP text.
 
     Takes what people paste: a URL, `DNS:name` and `CN = name` of OpenSSL, parts of a name.
     """
@@ -125,7 +125,7 @@ def name_sought(text: str) -> str:
 
 
 def _a_label(label: str) -> str:
-    """The label in ASCII; as it is where it is no international name, which no certificate has."""
+    """Return the label in ASCII; as it is where it is no international name, which no certificate has."""
     if label.isascii():
         return label
     try:
@@ -135,7 +135,7 @@ def _a_label(label: str) -> str:
 
 
 def find_by_serial(rows: QuerySet[Certificate], *readings: int) -> tuple[Certificate, str]:
-    """`find_certificate` for a serial number already read, in one or two ways."""
+    """Return what `find_certificate` does, for a serial number already read, in one or two ways."""
     found = list(_with_serial(rows, readings).order_by("pk")[:10])
     if not found:
         raise NotFound("No certificate that you may see has this serial number.", field="serial_number", next_step=_spellings(readings))
@@ -144,7 +144,7 @@ def find_by_serial(rows: QuerySet[Certificate], *readings: int) -> tuple[Certifi
         raise Conflict(
             f"This serial number means {len(found)} certificates: {named}.",
             field="serial_number",
-            next_step="Say which one by its cert_id, or write 0x before a hexadecimal number.",
+            next_step="Name it by its cert_id, or write 0x before a hexadecimal number.",
         )
     if len(readings) == 1:
         return found[0], ""
@@ -159,13 +159,13 @@ def _spellings(readings: Sequence[int]) -> str:
 
 
 def sharing_key(certificate: Certificate) -> QuerySet[Certificate]:
-    """Every other certificate in the whole inventory on the same public key (SPKI SHA-256), oldest first."""
+    """Return every other certificate in the whole inventory on the same public key (SPKI SHA-256), oldest first."""
     rows = Certificate.objects.filter(spki_sha256=certificate.spki_sha256).exclude(pk=certificate.pk)
     return rows.select_related("team", "issuer").order_by("pk")
 
 
 def certificates_named(rows: QuerySet[Certificate], text: str) -> QuerySet[CertificateName, int] | list[int]:
-    """Ids of the certificates among `rows` that this text names: by id, fingerprint, public key, serial number or the id of their
+    """Return ids of the certificates among `rows` that this text names: by id, fingerprint, public key, serial number or the id of their
     request, and only otherwise by a part of a name.
 
     Each looked up in an index of its own: as alternatives beside a part of a name they would have every row looked at.
@@ -185,13 +185,13 @@ def certificates_named(rows: QuerySet[Certificate], text: str) -> QuerySet[Certi
 
 
 def _with_serial(rows: QuerySet[Certificate], readings: Sequence[int]) -> QuerySet[Certificate]:
-    """The index on serial numbers begins with the issuer, so all issuers are named."""
+    """Return those with a serial number. The index begins with the issuer, so all issuers are named."""
     issuers = list(Issuer.objects.values_list("pk", flat=True))
     return rows.filter(issuer__in=issuers, serial_number__in=[f"{number:x}" for number in readings])
 
 
 def _named(text: str) -> QuerySet[CertificateName, int]:
-    """Certificates with a name of which this is a part; the common name is always one of the names (RFC 9525, BR 7.1.4.3).
+    """Return certificates with a name of which this is a part; the common name is always one of the names (RFC 9525, BR 7.1.4.3).
 
     A part in the middle is in no index, but the table of names is narrow: a quarter of a second for a million. Not a join, which
     takes fifty times as long.

@@ -8,6 +8,7 @@ needs you, renew soon, valid.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -22,7 +23,7 @@ UNDER_WAY = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CR
 
 
 class CertificateState(TextChoices):
-    """What a certificate's badge says."""
+    """The states of a certificate, with the words of its badge."""
 
     VALID = "valid", "valid"
     RENEW_SOON = "renew_soon", "renew soon"
@@ -39,7 +40,7 @@ def state_of(certificate: Certificate, now: datetime) -> CertificateState:
     """Return the state of one certificate at `now`.
 
     Up to four small queries: the revocation, the issuer, the renewals and the places where it was
-    seen, as far as the answer depends on them. Lists use `with_state`.
+    seen, as far as the state depends on them. Lists use `with_state`.
     """
     if certificate.status != Certificate.Status.GOOD:
         if certificate.revocation.reason == RevocationReason.CERTIFICATE_HOLD:
@@ -71,6 +72,12 @@ def listed_state(row: Certificate) -> CertificateState:
     return CertificateState(vars(row)["state_now"])
 
 
+def states_of(ids: Collection[int], now: datetime) -> dict[int, CertificateState]:
+    """Return the state of each of these certificates, by key, in one query."""
+    rows = with_state(Certificate.objects.filter(pk__in=ids), now).only("pk").order_by()
+    return {row.pk: listed_state(row) for row in rows}
+
+
 def in_state(rows: QuerySet[Certificate], state: CertificateState, now: datetime) -> QuerySet[Certificate]:
     """Return the certificates among `rows` that are in the state at `now`."""
     hold = Q(revocation__reason=RevocationReason.CERTIFICATE_HOLD)
@@ -96,22 +103,22 @@ def in_state(rows: QuerySet[Certificate], state: CertificateState, now: datetime
 
 
 def in_force(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
-    """Neither revoked, nor about to be, nor expired (`notAfter` belongs to the life, RFC 5280 4.1.2.5)."""
+    """Return those that are neither revoked, nor being revoked, nor expired (`notAfter` belongs to the life, RFC 5280 4.1.2.5)."""
     return rows.filter(status=Certificate.Status.GOOD, not_after__gte=now)
 
 
 def active(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
-    """In force, and not replaced by a renewal that is good."""
+    """Return those that are in force and not replaced by a renewal that is good."""
     return in_force(rows, now=now).exclude(is_replaced())
 
 
 def expiring(rows: QuerySet[Certificate], *, days: int, now: datetime) -> QuerySet[Certificate]:
-    """Active, with an end within that many days."""
+    """Return the active certificates that end within so many days."""
     return active(rows, now=now).filter(not_after__lte=now + timedelta(days=days))
 
 
 def needing_action(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
-    """Active and due for renewal, without a renewal under way: `renew soon` and `needs you`."""
+    """Return the active certificates that are due for renewal, without a renewal under way: `renew soon` and `needs you`."""
     due = active(rows, now=now).filter(_is_due_condition(now, _distrusted()))
     return due.exclude(_is_under_way())
 
@@ -134,7 +141,7 @@ def _still_served() -> Q:
 
 
 def is_replaced() -> Exists:
-    """Condition on certificates: a renewal of it is in the inventory and good."""
+    """Return the condition that a renewal of the certificate is in the inventory and good."""
     renewals = Certificate.objects.filter(renewed_from=OuterRef("pk"))
     return Exists(renewals.filter(status=Certificate.Status.GOOD))
 
@@ -160,14 +167,14 @@ def _is_due(certificate: Certificate, now: datetime) -> bool:
 
 
 def _is_due_condition(now: datetime, distrusted: Q) -> Q:
-    """The same for the database. The bound on the end finds them in an index of their ends."""
+    """Return the same rule for the database. The bound on the end lets it use an index."""
     until = now + timedelta(days=settings.PKI_RENEW_BEFORE_DAYS)
     reached = Q(alert_at__lte=now) | Q(alert_at__isnull=True)
     return (Q(not_after__lte=until) & reached) | distrusted
 
 
 def _distrusted() -> Q:
-    """Certificates of distrusted CAs. By id: beside a join or a subquery no index would be used."""
+    """Return the condition for certificates of distrusted CAs. By id: beside a join or a subquery no index would be used."""
     return Q(issuer__in=list(Issuer.objects.filter(state=Issuer.State.DISTRUSTED).values_list("pk", flat=True)))
 
 

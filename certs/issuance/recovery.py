@@ -20,8 +20,8 @@ from audit.log import Event, record_many
 from audit.unit_of_work import UnitOfWork
 from certs.ca.base import CAUnreachable, Issued, Order, Pending
 from certs.ca.order import order_for
+from certs.enums import AlertKind, RevocationReason
 from certs.enums import RequestState as S
-from certs.enums import RevocationReason
 from certs.errors import SignerMismatch
 from certs.issuance.unwanted import BelongsHere, alert_kept, revoke_unwanted, what_to_do
 from certs.issuance.verify import believe
@@ -34,7 +34,16 @@ from certs.models import (
     QuarantinedCertificate,
     UnclaimedResult,
 )
-from certs.notifications.alerts import ca_cause, close_alerts, close_circuit, may_try, open_alert, open_circuit, raise_alert
+from certs.notifications.alerts import (
+    ca_cause,
+    close_alerts,
+    close_circuit,
+    may_try,
+    open_alert,
+    open_circuit,
+    quarantine_cause,
+    raise_alert,
+)
 from certs.pipeline import STEP_TASKS, queue_of, room_in, start
 from certs.requests.states import UNFINISHED, WORKER
 from certs.requests.turn import Turn, each_due, run_parts
@@ -109,7 +118,7 @@ def release_for_answering_cas(turn: Turn | None = None) -> int:
             turn.leave_out(issuer)
             continue
         certificates = Certificate.objects.filter(issuer=issuer)
-        limit = _how_many(held.filter(issuer=issuer), certificates, "ca_unavailable", ca_cause(issuer))
+        limit = _how_many(held.filter(issuer=issuer), certificates, AlertKind.CA_UNAVAILABLE, ca_cause(issuer))
         released += release_held(states=[S.CSR_CREATED], issuer=issuer, limit=limit)
     _close_alerts_of_working_cas(turn)
     return released
@@ -122,7 +131,7 @@ def _close_alerts_of_working_cas(turn: Turn) -> None:
     """
     ordering = CertificateRequest.objects.filter(state=S.CSR_CREATED)
     for issuer in Issuer.objects.filter(pk__in=turn.issuers).order_by("pk"):
-        alert = open_alert("ca_unavailable", ca_cause(issuer))
+        alert = open_alert(AlertKind.CA_UNAVAILABLE, ca_cause(issuer))
         if alert is None or turn.is_over():
             continue
         newest = Certificate.objects.filter(issuer=issuer).order_by("-pk").values_list("issued_at", flat=True).first()
@@ -131,13 +140,13 @@ def _close_alerts_of_working_cas(turn: Turn) -> None:
             client = turn.client(issuer)
             works = client is not None and client.is_working()
         if works:
-            close_alerts(kind="ca_unavailable", cause=ca_cause(issuer), now=database_now())
+            close_alerts(kind=AlertKind.CA_UNAVAILABLE, cause=ca_cause(issuer), now=database_now())
 
 
 def release_for_answering_keys() -> int:
     """Resume what was held for a key backend, for each that works again. Needs the keys role."""
     held = _held_for_keys().order_by("key_backend").values_list("key_backend", flat=True).distinct()
-    alerts = OperatorAlert.objects.filter(kind="keys_unavailable", closed_at=None)
+    alerts = OperatorAlert.objects.filter(kind=AlertKind.KEYS_UNAVAILABLE, closed_at=None)
     backends = sorted({*held, *(cause.partition(":")[2] for cause in alerts.values_list("cause", flat=True))})
     parts = [(f"keys:{backend}", partial(_release_for_backend, backend)) for backend in backends]
     return sum(told for told in run_parts(parts, Turn([])).values() if isinstance(told, int))
@@ -151,11 +160,11 @@ def _release_for_backend(backend: str, _turn: Turn) -> int:
     if not is_answering(backend):
         return 0
     held, cause = _held_for_keys().filter(key_backend=backend), f"keys:{backend}"
-    limit = _how_many(held, Certificate.objects.filter(request__key_backend=backend), "keys_unavailable", cause)
+    limit = _how_many(held, Certificate.objects.filter(request__key_backend=backend), AlertKind.KEYS_UNAVAILABLE, cause)
     released = release_held(states=[S.APPROVED, S.KEY_READY], backend=backend, limit=limit)
-    alert = open_alert("keys_unavailable", cause)
+    alert = open_alert(AlertKind.KEYS_UNAVAILABLE, cause)
     if alert is not None and _has_used_keys(backend, since=alert.last_seen_at):
-        close_alerts(kind="keys_unavailable", cause=cause, now=database_now())
+        close_alerts(kind=AlertKind.KEYS_UNAVAILABLE, cause=cause, now=database_now())
     return released
 
 
@@ -170,7 +179,7 @@ def _has_used_keys(backend: str, *, since: datetime) -> bool:
     return not requests.filter(state__in=(S.APPROVED, S.KEY_READY)).exists()
 
 
-def _how_many(held: QuerySet[CertificateRequest], certificates: QuerySet[Certificate], kind: str, cause: str) -> int:
+def _how_many(held: QuerySet[CertificateRequest], certificates: QuerySet[Certificate], kind: AlertKind, cause: str) -> int:
     """How many held requests go on now. A probe is no proof that the work succeeds; a certificate
     made since the last request was held is one, and then all of them go on at once.
 
@@ -234,7 +243,7 @@ def _settle_quarantined(wrong: QuarantinedCertificate, *, note: str) -> bool:
     if settled:
         data: dict[str, str | bool] = {"quarantined": True, "issuer": wrong.issuer.name, "note": note}
         record_many([Event(EventType.CERTIFICATE_REVOKED, wrong.request.subject, WORKER, now, data)])
-        close_alerts(kind="quarantine_not_revoked", cause=f"quarantine:{wrong.pk}", now=now)
+        close_alerts(kind=AlertKind.QUARANTINE_NOT_REVOKED, cause=quarantine_cause(wrong.pk), now=now)
     return bool(settled)
 
 
@@ -244,8 +253,8 @@ def _count_failed_revocation(wrong: QuarantinedCertificate, error: str) -> None:
     QuarantinedCertificate.objects.filter(pk=wrong.pk).update(revocation_tries=tries, revocation_error=error[:500])
     if tries == REVOCATION_TRIES_BEFORE_ALARM:
         raise_alert(
-            kind="quarantine_not_revoked",
-            cause=f"quarantine:{wrong.pk}",
+            kind=AlertKind.QUARANTINE_NOT_REVOKED,
+            cause=quarantine_cause(wrong.pk),
             message=f"A wrong certificate from {wrong.issuer.name} could not be revoked {tries} times: {error}",
             next_step=(
                 "Revoke it by hand at the CA, then `manage.py reconcile_ca --settle "

@@ -13,8 +13,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from certs.ca.base import CAClient, RevocationOrder
+from certs.enums import AlertKind, RevocationReason
 from certs.enums import RequestState as S
-from certs.enums import RevocationReason
 from certs.errors import NotFound
 from certs.models import Certificate, CertificateRequest, Issuer
 from certs.notifications.alerts import raise_alert
@@ -77,7 +77,7 @@ def revoke_unwanted(client: CAClient, issuer: Issuer, der: bytes, reason: Revoca
 def alert_kept(issuer: Issuer, owner: str, *, request: CertificateRequest) -> None:
     """Tell operators that a certificate which came for another order was not revoked."""
     raise_alert(
-        kind="certificate_of_another",
+        kind=AlertKind.CERTIFICATE_OF_ANOTHER,
         cause=f"{request.public_id}:{owner}"[:128],
         message=f"{issuer.name} sent the certificate of {owner} for {request.public_id}. It is good and was not revoked.",
         next_step="Find out why the CA mixes up orders before you rely on its replies.",

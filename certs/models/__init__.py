@@ -12,7 +12,7 @@ from certs.models.notices.notification import (
     OperatorAlert,
     OutgoingMail,
 )
-from certs.models.notices.reminder import ExpiryReminder
+from certs.models.notices.reminder import ExpiryReminder, RenewalNotice
 from certs.models.notices.webhook import Webhook, WebhookDelivery
 from certs.models.people.account import PersonSettings, SignedInSession
 from certs.models.people.api_token import ApiToken, token_sha256
@@ -74,6 +74,7 @@ __all__ = [
     "QueueProgress",
     "RateCounter",
     "RenewalBlocked",
+    "RenewalNotice",
     "RequestCSR",
     "RequestDraft",
     "ResponderCertificate",

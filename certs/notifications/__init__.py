@@ -1,1 +1,1 @@
-"""What people are told, and how."""
+"""Notices: mails, alerts and webhooks, and who receives them."""

@@ -10,10 +10,11 @@ from django.db.models import Exists, F, OuterRef, Q
 from audit.events import EventType
 from audit.log import record
 from certs.access.permissions import Authority, Permission
+from certs.enums import AlertKind
 from certs.errors import NotPermitted
 from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.audience import NOBODY, Audience, operators
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from db.clock import database_now
 
@@ -21,14 +22,19 @@ from db.clock import database_now
 REOPEN = timedelta(minutes=10)
 # Between two trials of work that failed: doubled after each.
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=7.5), timedelta(minutes=2)
-# Alerts of these kinds have an end of which operators are notified; not if it was so long ago.
-OUTAGES = ("ca_unavailable", "keys_unavailable", "ca_stopped")
+# Alerts that are open exactly while something is away, with its name in reports. Operators are
+# notified of their end, unless it was longer than FORGOTTEN ago.
+OUTAGES = {
+    AlertKind.CA_UNAVAILABLE: "CA",
+    AlertKind.CA_STOPPED: "CA, stopped",
+    AlertKind.KEYS_UNAVAILABLE: "Key backend",
+}
 FORGOTTEN = timedelta(days=1)
 
 
 def raise_alert(
     *,
-    kind: str,
+    kind: AlertKind,
     cause: str,
     message: str,
     next_step: str,
@@ -56,7 +62,7 @@ def raise_alert(
     if not opened:  # by another transaction, between the two statements
         _continue(kind, cause, message=message, now=now)
         return
-    tell(
+    notify(
         Topic.MACHINERY,
         key=f"alert:{alert.pk}",
         audience=operators() | also_to,
@@ -67,7 +73,7 @@ def raise_alert(
     )
 
 
-def _continue(kind: str, cause: str, *, message: str, now: datetime) -> bool:
+def _continue(kind: AlertKind, cause: str, *, message: str, now: datetime) -> bool:
     """Count up the alert that is open for the cause, or was until REOPEN ago. Returns whether there
     is one. An alert that a person closed is over.
     """
@@ -83,16 +89,16 @@ def _continue(kind: str, cause: str, *, message: str, now: datetime) -> bool:
     return True
 
 
-def open_alert(kind: str, cause: str) -> OperatorAlert | None:
+def open_alert(kind: AlertKind, cause: str) -> OperatorAlert | None:
     """Return the open alert for the cause."""
     return OperatorAlert.objects.filter(kind=kind, cause=cause, closed_at=None).first()
 
 
-def may_try(kind: str, cause: str, *, now: datetime) -> int | None:
+def may_try(kind: AlertKind, cause: str, *, now: datetime) -> int | None:
     """Decide whether the work that an alert is about is tried again now: with growing pauses.
 
     Returns the number of trials before this one, or None while it is too early. Without an open
-    alert there is nothing to pause for: 0. One UPDATE decides between two workers.
+    alert no pause is needed: 0. One UPDATE decides between two workers.
     """
     alert = open_alert(kind, cause)
     if alert is None:
@@ -121,7 +127,7 @@ def notify_ends(now: datetime) -> int:
         alert.end_notified_at = now
         alert.save(update_fields=["end_notified_at"])
         name = alert.cause.partition(":")[2]
-        tell(
+        notify(
             Topic.MACHINERY,
             key=f"alert:{alert.pk}:over",
             audience=operators(),
@@ -133,19 +139,19 @@ def notify_ends(now: datetime) -> int:
     return len(alerts)
 
 
-def close_alerts(*, kind: str, cause: str, now: datetime) -> int:
-    """Close what the alert was about, once it is over; answers how many were open."""
+def close_alerts(*, kind: AlertKind, cause: str, now: datetime) -> int:
+    """Close the open alert for a cause that is over. Returns how many were open."""
     return OperatorAlert.objects.filter(kind=kind, cause=cause, closed_at__isnull=True).update(closed_at=now)
 
 
 @transaction.atomic
 def close_by_hand(pk: int, *, authority: Authority) -> bool:
-    """Close an alert that a person has dealt with. Returns whether it was open. Who said so is on record.
+    """Close an alert that a person has dealt with. Returns whether it was open. The audit log has the person.
 
     Raises NotPermitted unless the actor may operate the portal.
     """
     if not authority.holds(Permission.OPERATE):
-        raise NotPermitted("Only operators close alerts.", next_step="Tell an operator what you have done about it.")
+        raise NotPermitted("Only operators close alerts.", next_step="Report to an operator what you have done about it.")
     now = database_now()
     alert = OperatorAlert.objects.select_for_update().filter(pk=pk, closed_at__isnull=True).first()
     if alert is None:
@@ -157,7 +163,23 @@ def close_by_hand(pk: int, *, authority: Authority) -> bool:
 
 
 def ca_cause(issuer: Issuer) -> str:
+    """Return the cause of alerts about a CA."""
     return f"ca:{issuer.name}"
+
+
+def key_cause(spki: str) -> str:
+    """Return the cause of alerts about a public key, by its SPKI SHA-256."""
+    return f"key:{spki}"
+
+
+def quarantine_cause(pk: int) -> str:
+    """Return the cause of the alert about a quarantined certificate that could not be revoked."""
+    return f"quarantine:{pk}"
+
+
+def webhook_cause(pk: int) -> str:
+    """Return the cause of the alert about a webhook that was disabled."""
+    return f"webhook:{pk}"
 
 
 def open_circuit(issuer: Issuer, reason: str, *, next_step: str, now: datetime) -> None:
@@ -168,7 +190,7 @@ def open_circuit(issuer: Issuer, reason: str, *, next_step: str, now: datetime) 
     # close that was decided before this mismatch changes nothing.
     Issuer.objects.filter(pk=issuer.pk).update(circuit_opened_at=now, circuit_reason=reason[:300])
     raise_alert(
-        kind="ca_stopped",
+        kind=AlertKind.CA_STOPPED,
         cause=ca_cause(issuer),
         message=f"{issuer.name} was stopped: {reason}.",
         next_step=next_step,
@@ -185,5 +207,5 @@ def close_circuit(issuer: Issuer, *, now: datetime) -> bool:
     same = Issuer.objects.filter(pk=issuer.pk, circuit_opened_at=issuer.circuit_opened_at)
     closed = same.filter(~Exists(unsettled)).update(circuit_opened_at=None, circuit_reason="")
     if closed:
-        close_alerts(kind="ca_stopped", cause=ca_cause(issuer), now=now)
+        close_alerts(kind=AlertKind.CA_STOPPED, cause=ca_cause(issuer), now=now)
     return bool(closed)

@@ -45,7 +45,7 @@ class Audience:
             people = {pk: address for pk, address in people.items() if pk not in unwanted}
         by_spelling: dict[str, str] = {}
         for address in sorted({*self.addresses, *people.values()}):
-            # Domains ignore case, and no provider in use tells local parts apart by it.
+            # Domains ignore case, and no provider in use distinguishes local parts by it.
             by_spelling.setdefault(address.casefold(), address)
         return sorted(by_spelling.values())
 

@@ -1,7 +1,7 @@
 """Notices about changes of power: rights of a person, a team that loses a domain, a job that is off.
 
-Receivers of signals, so they run at every channel, in the transaction of the change. What nobody
-is named for (a shell, a script) is in the audit log as unattributed and mailed to no person.
+Receivers of signals, so they run at every channel, in the transaction of the change. A change
+without a named person (a shell, a script) is in the audit log as unattributed and not mailed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from audit.changes import UNATTRIBUTED, Change, actor_of, change_recorded
 from audit.log import Actor
+from certs.enums import AlertKind
 from certs.models import ApiToken, Domain, Team
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import Audience, team_of, to_addresses, to_user
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.x509.dns_names import owning_domain
 from db.clock import database_now
@@ -61,7 +62,7 @@ def _account_changed(change: Change, **_: Any) -> None:
     if what:
         # To the old address too: a new one may be the thief's.
         audience = to_addresses([before.email, after.email])
-        _tell_power(f"Your account was changed: {', '.join(what)}", audience, change.actor)
+        _notify_of_power(f"Your account was changed: {', '.join(what)}", audience, change.actor)
 
 
 def _roles_changed(
@@ -79,7 +80,7 @@ def _roles_changed(
     pairs = [(other, [instance]) for other in others] if reverse else [(instance, others)]
     for user, groups in pairs:
         names = ", ".join(str(group) for group in groups)
-        _tell_power(f"Your role was {verb}: {names}", to_user(user), actor_of(instance))
+        _notify_of_power(f"Your role was {verb}: {names}", to_user(user), actor_of(instance))
 
 
 def _members_changed(
@@ -98,23 +99,23 @@ def _members_changed(
     for team, user in pairs:
         audience = to_user(user) | to_addresses([team.email])
         what = f"{user} was {verb} as a member of team {team.name}"
-        _tell_power(what, audience, actor_of(instance))
+        _notify_of_power(what, audience, actor_of(instance))
 
 
-def tell_token_made(token: ApiToken, *, actor: Actor) -> None:
+def notify_of_token(token: ApiToken, *, actor: Actor) -> None:
     """Notify the user of a token, who may not be the one who made it. Needs the transaction that made it."""
     what = f"An API token was made for your account: {token.name} ({token.prefix}…), team {token.team.name}"
-    _tell_power(what, to_user(token.user), actor)
+    _notify_of_power(what, to_user(token.user), actor)
 
 
 _VERBS = {"post_add": "added", "post_remove": "removed"}
 
 
-def _tell_power(what: str, audience: Audience, actor: Actor) -> None:
+def _notify_of_power(what: str, audience: Audience, actor: Actor) -> None:
     if not audience:
         return
     now = database_now()
-    tell(
+    notify(
         Topic.POWER,
         key=f"power:{what[:80]}:{now.isoformat()}",
         audience=audience,
@@ -128,14 +129,14 @@ def _tell_power(what: str, audience: Audience, actor: Actor) -> None:
 def _domain_changed(change: Change, **_: Any) -> None:
     before, after = change.before, change.after
     if before is not None and (after is None or _moved(before, after)):
-        _tell_loss(before.team, before.name, before, change)
+        _notify_of_loss(before.team, before.name, before, change)
     if after is not None and (before is None or _moved(before, after)):
         # A longer domain takes its part out of the domain above it.
         rows = Domain.objects.filter(name__in=_above(after.name)).select_related("team")
         above = {domain.name: domain.team for domain in rows}
         parent = owning_domain(after.name, above)
         if parent is not None and above[parent] != after.team:
-            _tell_loss(above[parent], after.name, after, change)
+            _notify_of_loss(above[parent], after.name, after, change)
 
 
 def _moved(before: Domain, after: Domain) -> bool:
@@ -147,8 +148,8 @@ def _above(name: str) -> list[str]:
     return [".".join(labels[n:]) for n in range(1, len(labels))]
 
 
-def _tell_loss(team: Team, name: str, domain: Domain, change: Change) -> None:
-    tell(
+def _notify_of_loss(team: Team, name: str, domain: Domain, change: Change) -> None:
+    notify(
         Topic.POWER,
         key=f"domain:lost:{domain.pk}:{team.pk}:{change.at.isoformat()}",
         audience=team_of(team),
@@ -190,10 +191,10 @@ def _check(task: str, change: Change) -> None:
     cause = f"schedule:{task}"
     rows = PeriodicTask.objects.filter(task=task).select_related("interval", "crontab")
     if any(_runs(row, portal_tasks()[task]) for row in rows):
-        close_alerts(kind="schedule_off", cause=cause, now=change.at)
+        close_alerts(kind=AlertKind.SCHEDULE_OFF, cause=cause, now=change.at)
         return
     raise_alert(
-        kind="schedule_off",
+        kind=AlertKind.SCHEDULE_OFF,
         cause=cause,
         message=f"{change.actor.name} changed the schedules so that {task} does not run as it must",
         next_step="Put the schedule back in the admin under Periodic tasks, or run "

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from certs.enums import RevocationReason
 from certs.inventory.filters import CertificateFilter
+from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, DigestEntry, Webhook
 from certs.notifications.audience import Audience, owner_and_team, owner_of, to_addresses
 from certs.notifications.delivery.deliveries import queue_deliveries
 from certs.notifications.installing import installation_of
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, days_left, name_of, short_day, so_many
 from db.clock import database_now
@@ -37,25 +38,27 @@ TOPICS = (Topic.ISSUED, Topic.ISSUED_BY_PROGRAM, Topic.RENEWED, Topic.REVOKED)
 @dataclass(frozen=True, slots=True)
 class Line:
     """One certificate in a digest. `old_ends`: the end of the one that it replaces. `reason`, `by`:
-    of its revocation.
+    of its revocation. `state`: as pages show it, when the mail is written.
     """
 
+    pk: int
     cert_id: str
     name: str
     ends: datetime
     old_ends: datetime | None
     reason: str = ""
     by: str = ""
+    state: CertificateState = CertificateState.VALID
 
     @property
     def deadline(self) -> datetime:
-        """The time by which the certificate must be installed: then what is in use ends."""
+        """Return the time by which the certificate must be installed: then what is in use ends."""
         return self.old_ends or self.ends
 
 
 @dataclass(slots=True)
 class _Part:
-    """What one recipient is told. Holds the LINES most urgent certificates, counts all."""
+    """The digest of one recipient: holds the LINES most urgent certificates, counts all."""
 
     since: datetime
     lines: list[Line] = field(default_factory=list)
@@ -77,7 +80,7 @@ class _Part:
 
 
 def note_for_digest(topic: Topic, certificates: Sequence[Certificate], *, now: datetime) -> None:
-    """Let the certificates be in the next digest of the topic. Webhooks are notified within seconds.
+    """Put the certificates into the next digest of the topic. Webhooks are notified within seconds.
 
     Needs the transaction that recorded them, and costs it one row for each certificate.
     """
@@ -140,10 +143,9 @@ def _write(topic: Topic, *, before: datetime, now: datetime) -> int:
     due = DigestEntry.objects.filter(topic=topic, at__lte=before, announced=True, batch=None)
     if not due.update(batch=batch):
         return 0
-    taken = DigestEntry.objects.filter(batch=batch)
     parts = _by_recipient(topic, batch)
-    taken.delete()
-    return sum(_tell(topic, recipient, part, batch, now) for recipient, part in parts.items())
+    DigestEntry.objects.filter(batch=batch).delete()
+    return sum(_write_mail(topic, recipient, part, batch, now) for recipient, part in parts.items())
 
 
 def _by_recipient(topic: Topic, batch: uuid.UUID) -> dict[str, _Part]:
@@ -160,6 +162,7 @@ def _by_recipient(topic: Topic, batch: uuid.UUID) -> dict[str, _Part]:
         old = one.renewed_from
         revocation = getattr(one, "revocation", None) if topic is Topic.REVOKED else None
         line = Line(
+            one.pk,
             one.cert_id,
             name_of(one),
             one.not_after,
@@ -177,8 +180,10 @@ def _audience(topic: Topic, certificate: Certificate) -> Audience:
     return owner_of(certificate)
 
 
-def _tell(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now: datetime) -> int:
-    lines = part.finished()
+def _write_mail(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now: datetime) -> int:
+    finished = part.finished()
+    states = states_of([line.pk for line in finished], now)
+    lines = [replace(line, state=states[line.pk]) for line in finished]
     names = count_of([line.name for line in lines], part.total)
     deadline = lines[0].deadline
     by_when = f"Install by {short_day(deadline)}: {names} ({days_left(deadline, now)})"
@@ -186,7 +191,7 @@ def _tell(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now: date
         Topic.RENEWED: (by_when, "renewed"),
         Topic.REVOKED: (_revoked_subject(lines, names), "revoked"),
     }.get(topic, (f"Ready: {names}", "issued"))
-    return tell(
+    return notify(
         topic,
         key=f"digest:{batch}",
         # Choices were applied when the recipients were found.

@@ -27,7 +27,7 @@ class Attachment:
     content_id: str = ""
 
 
-def tell(
+def notify(
     topic: Topic,
     *,
     key: str,
@@ -44,7 +44,7 @@ def tell(
 
     A recipient who has a mail of the same `key` already gets no second one. Needs the transaction
     of what the notice is about. `certificates` are those that it is about: they go to the webhooks
-    of their teams, whoever gets mails.
+    of their teams, independently of the mails.
 
     Effects: rows of OutgoingMail, MailAttachment and WebhookDelivery; no network call.
     """

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from audit.log import Actor
+from certs.enums import Channel
 from certs.enums import RequestState as S
 from certs.models import BulkOrder, CertificateRequest
 from certs.notifications.audience import approvers_of, approvers_of_order, requester_of
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of
-
-# Renewals that no person requested have notices of their own: see certs.renewal.
-SCHEDULE = "schedule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +37,12 @@ def notify_outcomes(outcomes: Sequence[Outcome], *, actor: Actor, now: datetime)
     """
     lines_waiting = []
     for outcome in outcomes:
-        notify = _NOTICES.get((outcome.source, outcome.state)) or _NOTICES.get((None, outcome.state))
-        if notify is None or outcome.request.door == SCHEDULE:
+        write = _NOTICES.get((outcome.source, outcome.state)) or _NOTICES.get((None, outcome.state))
+        # Renewals that no person requested have notices of their own: see certs.renewal.
+        if write is None or outcome.request.door == Channel.SCHEDULE:
             continue
         if outcome.request.bulk_item_id is None:
-            notify(outcome.request, actor, now)
+            write(outcome.request, actor, now)
         elif outcome.state is S.AWAITING_APPROVAL:
             lines_waiting.append(outcome.request.bulk_item_id)
     orders = BulkOrder.objects.filter(items__in=lines_waiting) if lines_waiting else ()
@@ -56,7 +55,7 @@ def _names(request: CertificateRequest) -> str:
 
 
 def _waits(request: CertificateRequest, _actor: Actor, now: datetime) -> None:
-    tell(
+    notify(
         Topic.APPROVAL,
         key=f"approval:{request.public_id}",
         audience=approvers_of(request),
@@ -69,7 +68,7 @@ def _waits(request: CertificateRequest, _actor: Actor, now: datetime) -> None:
 
 
 def _order_waits(order: BulkOrder, now: datetime) -> None:
-    tell(
+    notify(
         Topic.APPROVAL,
         key=f"approval:{order.public_id}",
         audience=approvers_of_order(order),
@@ -82,19 +81,19 @@ def _order_waits(order: BulkOrder, now: datetime) -> None:
 
 
 def _approved(request: CertificateRequest, actor: Actor, now: datetime) -> None:
-    _tell_requester(request, f"Approved: {_names(request)}", "request_approved", actor, now)
+    _notify_requester(request, f"Approved: {_names(request)}", "request_approved", actor, now)
 
 
 def _refused(request: CertificateRequest, actor: Actor, now: datetime) -> None:
-    _tell_requester(request, f"Refused: {_names(request)}", "request_refused", actor, now)
+    _notify_requester(request, f"Refused: {_names(request)}", "request_refused", actor, now)
 
 
 def _failed(request: CertificateRequest, actor: Actor, now: datetime) -> None:
-    _tell_requester(request, f"Failed: {_names(request)}", "request_failed", actor, now)
+    _notify_requester(request, f"Failed: {_names(request)}", "request_failed", actor, now)
 
 
-def _tell_requester(request: CertificateRequest, subject: str, template: str, actor: Actor, now: datetime) -> None:
-    tell(
+def _notify_requester(request: CertificateRequest, subject: str, template: str, actor: Actor, now: datetime) -> None:
+    notify(
         Topic.DECISION,
         key=f"{template}:{request.public_id}:{now:%Y%m%d%H%M%S}",
         audience=requester_of(request),

@@ -1,4 +1,4 @@
-"""The text and the HTML part of a mail, from two templates that say the same.
+"""The text and the HTML part of a mail, from two templates with the same content.
 
 Mail programs ignore much of a style sheet, so its rules are inlined. The media queries (phone, dark
 mode) stay in a `<style>` element. Nothing is loaded from elsewhere.

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from certs.models import ApiToken, OutgoingMail
 from certs.notifications.audience import to_user
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.wording import days_left
 from db.clock import database_now
@@ -50,7 +50,7 @@ def _key(token: ApiToken, now: datetime) -> str:
 
 @transaction.atomic
 def _tell(key: str, token: ApiToken, now: datetime) -> int:
-    return tell(
+    return notify(
         Topic.TOKENS,
         key=key,
         audience=to_user(token.user),

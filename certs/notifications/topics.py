@@ -32,13 +32,13 @@ class Topic(StrEnum):
 
     @property
     def is_optional(self) -> bool:
-        """Whether a person may switch the mails of the topic off."""
+        """Return whether a person may switch the mails of the topic off."""
         return not ABOUT[self].why_always
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """`title` names the topic in lists and mail filters; `text` says when a mail is sent and to
+    """`title` names the topic in lists and mail filters; `text` has when a mail is sent and to
     whom; `why_always` is the reason why it cannot be switched off, empty where it can.
     """
 

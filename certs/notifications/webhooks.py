@@ -1,4 +1,4 @@
-"""Webhooks of a team: added, removed, switched on again; and who may do that."""
+"""Webhooks of a team: added, removed, enabled again; and who may do that."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from django.utils.crypto import salted_hmac
 
 from audit.changes import attribute
 from certs.access.permissions import Authority
+from certs.enums import AlertKind
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Team, Webhook, WebhookDelivery
-from certs.notifications.alerts import close_alerts
+from certs.notifications.alerts import close_alerts, webhook_cause
 from certs.notifications.audience import team_of
 from certs.notifications.delivery.deliveries import new_delivery
 from certs.notifications.delivery.targets import check_target
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from db.clock import database_now
 
@@ -59,7 +60,7 @@ def find_team(slug: str, authority: Authority) -> Team:
 
 
 def may_manage(team: Team, authority: Authority) -> bool:
-    """Whether the actor may change the team's webhooks: its members, and officers."""
+    """Return whether the actor may change the team's webhooks: its members, and officers."""
     return authority.belongs_to(team) or authority.is_officer
 
 
@@ -147,11 +148,11 @@ def enable_webhook(hook: Webhook, *, authority: Authority) -> None:
     hook.disabled_at = hook.failing_since = None
     attribute(hook, authority.actor)
     hook.save(update_fields=["disabled_at", "failing_since"])
-    close_alerts(kind="webhook_disabled", cause=f"webhook:{hook.pk}", now=database_now())
+    close_alerts(kind=AlertKind.WEBHOOK_DISABLED, cause=webhook_cause(hook.pk), now=database_now())
 
 
 def send_again(hook: Webhook, message_id: str, *, authority: Authority) -> None:
-    """Send a message once more, with the same id: receivers can tell that they have it already.
+    """Send a message once more, with the same id: receivers recognise that they have it already.
 
     Raises NotPermitted, NotFound, Conflict for a disabled webhook.
     """
@@ -163,7 +164,7 @@ def send_again(hook: Webhook, message_id: str, *, authority: Authority) -> None:
 
 
 def send_test(hook: Webhook, *, authority: Authority) -> None:
-    """Send a message that says nothing, so that the receiver can be tried.
+    """Send a message without content, to try the receiver.
 
     Raises NotPermitted, Conflict for a disabled webhook.
     """
@@ -189,7 +190,7 @@ def _waiting(hook: Webhook) -> QuerySet[WebhookDelivery]:
 
 def _notify_team(hook: Webhook, what: str, authority: Authority) -> None:
     now = database_now()
-    tell(
+    notify(
         Topic.POWER,
         key=f"webhook:{what}:{hook.pk}:{now:%Y%m%d%H%M%S}",
         audience=team_of(hook.team),

@@ -7,6 +7,9 @@ from datetime import datetime
 
 from certs.models import Certificate
 
+# A subject line: a phone shows about 40 characters, other programs about 80.
+MOST_NAMES, NAMES_LENGTH = 3, 60
+
 
 def day(moment: datetime) -> str:
     """Return a date as people write it: 28 Nov 2026."""
@@ -37,9 +40,19 @@ def name_of(certificate: Certificate) -> str:
 
 
 def count_of(names: Sequence[str], total: int | None = None) -> str:
-    """Return the first name and how many more there are: "shop.example.com and 3 more"."""
-    more = (len(names) if total is None else total) - 1
-    return f"{names[0]} and {more} more" if more > 0 else names[0]
+    """Return up to three names, as far as a subject line has room, and how many more there are.
+
+    "a.example.com", "a.example.com and b.example.com", "a.example.com, b.example.com and 3 more".
+    """
+    count = len(names) if total is None else total
+    shown = [names[0]]
+    for name in dict.fromkeys(names[1:]):
+        if len(shown) == MOST_NAMES or len(", ".join((*shown, name))) > NAMES_LENGTH:
+            break
+        if name not in shown:
+            shown.append(name)
+    last = f"{count - len(shown)} more" if count > len(shown) else shown.pop() if len(shown) > 1 else ""
+    return f"{', '.join(shown)} and {last}" if last else shown[0]
 
 
 def so_many(number: int, noun: str) -> str:

@@ -1,6 +1,6 @@
-"""Does a CA have certificates that nobody here knows, or has it revoked some behind our back? Asked daily (PROTOCOLS 2).
+"""Compare each CA, daily, with the inventory: certificates that the portal does not know, and revocations that it did not request.
 
-What is unknown becomes a row and an alarm, and a person settles it. What was revoked there is revoked here too, at once.
+An unknown certificate becomes a row and an alert, and a person settles it. What was revoked at the CA is revoked here too.
 """
 
 from __future__ import annotations
@@ -19,63 +19,68 @@ from audit.log import Actor, record
 from certs.access.permissions import Authority
 from certs.ca.base import CAClient, CAUnreachable, RevocationOrder, RevokedThere
 from certs.ca.registry import get_ca_client
-from certs.enums import RevocationReason
+from certs.enums import AlertKind, RevocationReason
 from certs.errors import Conflict, NotFound
+from certs.inventory.states import listed_state, with_state
 from certs.models import Certificate, CertificateRequest, Issuer, QuarantinedCertificate, UnknownCertificate
-from certs.notifications.alerts import ca_cause, close_alerts, close_circuit, raise_alert
+from certs.notifications.alerts import ca_cause, close_alerts, close_circuit, quarantine_cause, raise_alert
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.states import WORKER
-from certs.revocation.request import begin_telling, request_revocation
+from certs.revocation.request import request_revocation, start_delivery
 from db.clock import database_now
 from keys.spec import spki_sha256
 
 GRACE = timedelta(hours=1)  # a certificate this young may still be on its way into the inventory
-NAMED = 3  # serial numbers in an alarm; all are in the admin and in the answer
+NAMED = 3  # serial numbers in an alert; all are in the admin and in the result
 RECONCILER = Actor("system", "reconcile_ca")
 
 
 def reconcile_ca(issuer: Issuer) -> dict[str, Any]:
-    """What the CA has and nobody here knows, and what it has revoked without us. Raises nothing: a CA that cannot be asked, or
-    falls silent in the middle, is said, and what was found until then is kept.
+    """Return what the CA has that the portal does not know, and what it revoked without the portal.
+
+    Raises nothing: the result names a CA that does not answer, or stops in the middle, and keeps what was found until then.
     """
-    told: dict[str, Any] = {"issuer": issuer.name, "listed": True, "found": [], "revoked": []}
+    logged: dict[str, Any] = {"issuer": issuer.name, "listed": True, "found": [], "revoked": []}
     now = database_now()
     try:
         client = get_ca_client(issuer.alias)
-        _look_for_unknown(client, issuer, told, now=now)
-        _look_for_revoked(client, issuer, told, now=now)
+        _look_for_unknown(client, issuer, logged, now=now)
+        _look_for_revoked(client, issuer, logged, now=now)
     except CAUnreachable as exc:
-        told |= {"listed": False, "error": f"{issuer.name} cannot be asked: {exc}"}
+        logged |= {"listed": False, "error": f"{issuer.name} does not answer: {exc}"}
     except ImproperlyConfigured as exc:
-        told |= {"listed": False, "error": str(exc)}
-    if told["revoked"]:
-        begin_telling()
+        logged |= {"listed": False, "error": str(exc)}
+    if logged["revoked"]:
+        start_delivery()
     _alarm_unknown(issuer, now=now)
-    _alarm_revoked(issuer, told["revoked"], now=now)
-    return told
+    _alarm_revoked(issuer, logged["revoked"], now=now)
+    return logged
 
 
-def _look_for_unknown(client: CAClient, issuer: Issuer, told: dict[str, Any], *, now: datetime) -> None:
+def _look_for_unknown(client: CAClient, issuer: Issuer, logged: dict[str, Any], *, now: datetime) -> None:
     unknown = client.unknown_certificates()
     if unknown is None:
-        told |= {"listed": False, "note": "This CA cannot be asked for a list of what it issued."}
+        logged |= {"listed": False, "note": "This CA cannot list what it issued."}
         return
     for der in unknown:
         row = _found(issuer, der, now=now)
         if row is not None:
-            told["found"].append(row.serial_number)
+            logged["found"].append(row.serial_number)
 
 
-def _look_for_revoked(client: CAClient, issuer: Issuer, told: dict[str, Any], *, now: datetime) -> None:
+def _look_for_revoked(client: CAClient, issuer: Issuer, logged: dict[str, Any], *, now: datetime) -> None:
     for there in client.revoked_certificates() or ():
         cert_id = _revoked_too(issuer, there, now=now)
         if cert_id is not None:
-            told["revoked"].append(cert_id)
+            logged["revoked"].append(cert_id)
 
 
 @transaction.atomic
 def _found(issuer: Issuer, der: bytes, *, now: datetime) -> UnknownCertificate | None:
-    """The row, unless a person has settled it. What has expired already harms nobody; what is young may be on its way to us."""
+    """Return the row of an unknown certificate, unless a person has settled it.
+
+    An expired certificate is harmless, and a new one may still be on its way to the portal.
+    """
     certificate = x509.load_der_x509_certificate(der)
     if certificate.not_valid_before_utc > now - GRACE or certificate.not_valid_after_utc < now:
         return None
@@ -97,7 +102,7 @@ def _found(issuer: Issuer, der: bytes, *, now: datetime) -> UnknownCertificate |
 
 
 def _alarm_unknown(issuer: Issuer, *, now: datetime) -> None:
-    """One alarm for what was found in one run, however much that was; a later find opens, and mails, another."""
+    """Raise one alert for what one run found, however much that was; a later find opens, and mails, another."""
     open_ones = UnknownCertificate.objects.filter(issuer=issuer, settled_at__isnull=True)
     for found_at in open_ones.order_by("found_at").values_list("found_at", flat=True).distinct():
         together = open_ones.filter(found_at=found_at).order_by("pk")
@@ -107,17 +112,17 @@ def _alarm_unknown(issuer: Issuer, *, now: datetime) -> None:
         what = "a certificate" if count == 1 else f"{count} certificates"
         with transaction.atomic():
             raise_alert(
-                kind="unknown_certificate",
+                kind=AlertKind.UNKNOWN_CERTIFICATE,
                 cause=_cause(issuer, found_at),
                 message=f"{issuer.name} issued {what} without a record here: {named}{' and more' if count > NAMED else ''}.",
-                next_step="Find out who asked. If nobody did: `manage.py reconcile_ca --revoke SERIAL --because ...`, and look for "
+                next_step="Find out who ordered it. If nobody did: `manage.py reconcile_ca --revoke SERIAL --because ...`, and look for "
                 "who can use the CA's key. If it is in order: `--settle SERIAL --because ...`.",
                 now=now,
             )
 
 
 def _orders_of(issuer: Issuer, rows: Sequence[UnknownCertificate]) -> dict[int, str]:
-    """Which request ordered each certificate, as text: the newest at that CA with its public key."""
+    """Return which request ordered each certificate, as text: the newest at that CA with its public key."""
     keys = {row.pk: _key_of(bytes(row.der)) for row in rows}
     found = CertificateRequest.objects.filter(issuer=issuer, spki_sha256__in=set(keys.values()) - {""}).order_by("pk")
     by_key = {request.spki_sha256: request for request in found}
@@ -136,7 +141,7 @@ def _cause(issuer: Issuer, found_at: datetime) -> str:
 
 
 def _revoked_too(issuer: Issuer, there: RevokedThere, *, now: datetime) -> str | None:
-    """The certificate's id when this call has revoked it; None when nobody relies on it any more, or somebody was faster."""
+    """Return the id of the certificate that this call revoked; None where it has expired or was revoked in the meantime."""
     serial = f"{there.serial_number:x}"
     certificate = Certificate.objects.filter(issuer=issuer, serial_number=serial, status=Certificate.Status.GOOD, not_after__gt=now).first()
     if certificate is None:
@@ -157,11 +162,13 @@ def _revoked_too(issuer: Issuer, there: RevokedThere, *, now: datetime) -> str |
 def _alarm_revoked(issuer: Issuer, cert_ids: list[str], *, now: datetime) -> None:
     if not cert_ids:
         return
-    named = ", ".join(cert_ids[:NAMED]) + (" and more" if len(cert_ids) > NAMED else "")
+    rows = with_state(Certificate.objects.filter(cert_id__in=cert_ids[:NAMED]).order_by("pk"), now)
+    named = ", ".join(f"{row.cert_id} ({listed_state(row).label})" for row in rows)
+    named += " and more" if len(cert_ids) > NAMED else ""
     raise_alert(
-        kind="revoked_elsewhere",
+        kind=AlertKind.REVOKED_ELSEWHERE,
         cause=_cause(issuer, now),
-        message=f"{issuer.name} has revoked {len(cert_ids)} certificate(s) that the inventory had as good: {named}.",
+        message=f"{issuer.name} has revoked {len(cert_ids)} certificate(s) that were not revoked here: {named}.",
         next_step="They are revoked here too. Ask who revoked them and why; if a key is compromised, revoke as keyCompromise once more.",
         now=now,
     )
@@ -187,14 +194,14 @@ def _settle_quarantined(serial: str, settlement: str, *, actor: Actor) -> bool:
         row.save(update_fields=["revoked_at", "revocation_error"])
         data = {"serial_number": serial, "settlement": settlement[:200], "issuer": row.issuer.name}
         record(EventType.CA_RECONCILED, subject=row.request.subject, actor=actor, at=now, data=data)
-        close_alerts(kind="quarantine_not_revoked", cause=f"quarantine:{row.pk}", now=now)
+        close_alerts(kind=AlertKind.QUARANTINE_NOT_REVOKED, cause=quarantine_cause(row.pk), now=now)
     for issuer in Issuer.objects.filter(pk__in={row.issuer_id for row in rows}):
         close_circuit(issuer, now=now)
     return bool(rows)
 
 
 def revoke_unknown(serial: str, because: str, *, actor: Actor) -> UnknownCertificate:
-    """Nobody asked for it: revoke it at its CA, and settle it. Raises NotFound, Conflict when the CA cannot be told."""
+    """Revoke a certificate that nobody ordered at its CA, and settle it. Raises NotFound; Conflict where the CA cannot be reached."""
     refuse_secrets(because, actor=actor, team="", field="because")
     row = _unsettled(serial)
     recorded = Certificate.objects.filter(issuer=row.issuer, serial_number=serial).first()
@@ -208,7 +215,8 @@ def revoke_unknown(serial: str, because: str, *, actor: Actor) -> UnknownCertifi
         get_ca_client(row.issuer.alias).revoke(order)
     except (CAUnreachable, ImproperlyConfigured) as exc:
         raise Conflict(
-            f"{row.issuer.name} cannot be told: {exc}", next_step="Try again once it answers, or revoke it there by hand."
+            f"{row.issuer.name} could not revoke it: {exc}",
+            next_step="Try again once the CA works, or revoke the certificate there by hand.",
         ) from exc
     return _settle(row, f"revoked: {because}", actor=actor)
 
@@ -216,7 +224,7 @@ def revoke_unknown(serial: str, because: str, *, actor: Actor) -> UnknownCertifi
 def _unsettled(serial: str) -> UnknownCertificate:
     found = list(UnknownCertificate.objects.select_related("issuer").filter(serial_number=serial)[:2])
     if not found:
-        raise NotFound(f"No unknown certificate has the serial number {serial}.", next_step="Copy it from the answer of reconcile_ca.")
+        raise NotFound(f"No unknown certificate has the serial number {serial}.", next_step="Copy it from the result of reconcile_ca.")
     (row, *others) = found
     if others or row.settled_at is not None:
         raise Conflict(f"{serial} is settled already, or two CAs gave that serial number.", next_step="Look at it in the admin.")
@@ -233,5 +241,5 @@ def _settle(row: UnknownCertificate, settlement: str, *, actor: Actor) -> Unknow
     data = {"serial_number": row.serial_number, "settlement": row.settlement}
     record(EventType.CA_RECONCILED, subject=f"issuer:{row.issuer.slug}", actor=actor, at=now, data=data)
     if not UnknownCertificate.objects.filter(issuer=row.issuer, found_at=row.found_at, settled_at__isnull=True).exists():
-        close_alerts(kind="unknown_certificate", cause=_cause(row.issuer, row.found_at), now=now)
+        close_alerts(kind=AlertKind.UNKNOWN_CERTIFICATE, cause=_cause(row.issuer, row.found_at), now=now)
     return row

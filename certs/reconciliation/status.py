@@ -1,4 +1,4 @@
-"""Do CRL, OCSP and inventory say the same of each certificate of the own CAs?"""
+"""Compare CRL, OCSP and inventory for each certificate of the own CAs."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _SHA256 = bytes.fromhex("300b0609608648016503040201")
 
 
 @dataclass(slots=True)
-class Books:
+class StatusComparison:
     """What a reconciliation of one CA's certificates found."""
 
     issuer: str
     compared: int = 0
     differences: list[str] = field(default_factory=list)
-    count: int = 0  # of differences; only the first are told one by one
+    count: int = 0  # of differences; only the first are listed one by one
 
     def differ(self, serial: str, what: str) -> None:
         self.count += 1
@@ -47,30 +47,30 @@ class Books:
             self.differences.append(f"{serial}: {what}")
 
 
-def reconcile_status(*, actor: Actor) -> list[Books]:
+def reconcile_status(*, actor: Actor) -> list[StatusComparison]:
     """Compare inventory, CRL and OCSP for every certificate of every own CA that has not expired."""
     found = []
     for issuer in own_issuing_cas():
-        books = Books(issuer.name)
+        comparison = StatusComparison(issuer.name)
         now = database_now()
         if has_ended(issuer, now=now):
             continue
-        listed = _listed(issuer, books, now=now)
+        listed = _listed(issuer, comparison, now=now)
         for part in _chunks(_expected(issuer, now=now)):
-            _compare_crl(part, listed, books, now=now)
-            _compare_ocsp(issuer, part, books)
+            _compare_crl(part, listed, comparison, now=now)
+            _compare_ocsp(issuer, part, comparison)
         for serial in _still_listed(issuer, listed, now=now):
-            books.differ(serial, "on the CRL, but the inventory does not say revoked")
-        found.append(books)
+            comparison.differ(serial, "on the CRL, but the inventory does not say revoked")
+        found.append(comparison)
         with transaction.atomic():
-            data = {"compared": books.compared, "differences": books.count}
+            data = {"compared": comparison.compared, "differences": comparison.count}
             record(EventType.STATUS_RECONCILED, subject=f"issuer:{issuer.slug}", actor=actor, at=database_now(), data=data)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """What the inventory says of a serial: `good`, `revoked` or `unknown`, and where it should be found."""
+    """The status of a serial in the inventory: `good`, `revoked` or `unknown`, and where it should be found."""
 
     serial: str
     word: str
@@ -106,20 +106,20 @@ def _chunks(rows: Iterable[_Expected]) -> Iterator[list[_Expected]]:
         yield part
 
 
-def _listed(issuer: Issuer, books: Books, *, now: datetime) -> dict[str, tuple[tuple[int, ...], int]]:
-    """Serial -> (shards, reason code) of what is public, each CRL's signature and dates checked."""
+def _listed(issuer: Issuer, comparison: StatusComparison, *, now: datetime) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Return shards and reason code by serial of what the CRLs list. The signature and dates of each CRL are checked."""
     authority = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
     listed: dict[str, tuple[tuple[int, ...], int]] = {}
     for point in points_of(issuer):
         served = published_crl(issuer.slug, point.shard)
         if served is None:
-            books.differ(f"shard {point.shard}", "no CRL is published")
+            comparison.differ(f"shard {point.shard}", "no CRL is published")
             continue
         crl = x509.load_der_x509_crl(b"".join(served.pieces()))
         if not crl.is_signature_valid(authority.public_key()):  # type: ignore[arg-type]
-            books.differ(f"shard {point.shard}", "the published CRL's signature is wrong")
+            comparison.differ(f"shard {point.shard}", "the published CRL's signature is wrong")
         if crl.next_update_utc is None or crl.next_update_utc <= now:
-            books.differ(f"shard {point.shard}", "the published CRL has expired")
+            comparison.differ(f"shard {point.shard}", "the published CRL has expired")
         for entry in crl:
             serial = f"{entry.serial_number:x}"
             others, _ = listed.get(serial, ((), 0))
@@ -134,21 +134,23 @@ def _reason_code(entry: x509.RevokedCertificate) -> int:
         return 0
 
 
-def _compare_crl(part: list[_Expected], listed: dict[str, tuple[tuple[int, ...], int]], books: Books, *, now: datetime) -> None:
+def _compare_crl(
+    part: list[_Expected], listed: dict[str, tuple[tuple[int, ...], int]], comparison: StatusComparison, *, now: datetime
+) -> None:
     for one in part:
-        books.compared += 1
+        comparison.compared += 1
         entry = listed.pop(one.serial, None)
         if one.word == "good" and entry is not None:
-            books.differ(one.serial, "good in the inventory, on the CRL")
+            comparison.differ(one.serial, "good in the inventory, on the CRL")
         elif one.word == "revoked" and entry is None:
             if one.since is None or one.since < now - CRL_GRACE:
-                books.differ(one.serial, "revoked in the inventory, not on the CRL")
+                comparison.differ(one.serial, "revoked in the inventory, not on the CRL")
         elif entry is not None and entry != (_shards(one), REASON_CODES[one.reason] if one.reason else 0):
-            books.differ(one.serial, "on another CRL, or for another reason, than the inventory says")
+            comparison.differ(one.serial, "on another CRL, or for another reason, than the inventory says")
 
 
 def _still_listed(issuer: Issuer, listed: dict[str, tuple[tuple[int, ...], int]], *, now: datetime) -> list[str]:
-    """What remains is right only for certificates that expired since, or never came into the inventory and are revoked."""
+    """Return the listed serials that nothing explains: neither expired since, nor revoked without being in the inventory."""
     rest = list(listed)
     fine: set[str] = set()
     for first in range(0, len(rest), 1000):
@@ -160,38 +162,38 @@ def _still_listed(issuer: Issuer, listed: dict[str, tuple[tuple[int, ...], int]]
     return sorted(set(rest) - fine)
 
 
-def _compare_ocsp(issuer: Issuer, part: list[_Expected], books: Books) -> None:
-    """Our own responder, asked as a relying party asks, its signature checked."""
+def _compare_ocsp(issuer: Issuer, part: list[_Expected], comparison: StatusComparison) -> None:
+    """Compare with the own responder: a request as of a relying party, and its signature verified."""
     authority = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
-    asked = _request(authority, [one.serial for one in part])
-    reply = ocsp.load_der_ocsp_response(answer(issuer.slug, asked, client="reconcile_status").body)
+    request = _request(authority, [one.serial for one in part])
+    reply = ocsp.load_der_ocsp_response(answer(issuer.slug, request, client="reconcile_status").body)
     if reply.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         for one in part:
-            books.differ(one.serial, f"OCSP answers {reply.response_status.name.lower()}")
+            comparison.differ(one.serial, f"OCSP answers {reply.response_status.name.lower()}")
         return
-    _check_signature(reply, authority, books)
-    said = {f"{single.serial_number:x}": single for single in reply.responses}
+    _check_signature(reply, authority, comparison)
+    replied = {f"{single.serial_number:x}": single for single in reply.responses}
     for one in part:
-        single = said.get(one.serial)
+        single = replied.get(one.serial)
         word = single.certificate_status.name.lower() if single else "nothing"
         reason = single.revocation_reason.value if single and single.revocation_reason else "unspecified"
         wrong_reason = one.word == "revoked" and REASON_CODES[reason] != REASON_CODES[one.reason or "unspecified"]
         if word != one.word or wrong_reason:
-            books.differ(one.serial, f"{one.word} in the inventory, OCSP says {word} ({reason})")
+            comparison.differ(one.serial, f"{one.word} in the inventory, OCSP says {word} ({reason})")
 
 
-def _check_signature(reply: ocsp.OCSPResponse, authority: x509.Certificate, books: Books) -> None:
+def _check_signature(reply: ocsp.OCSPResponse, authority: x509.Certificate, comparison: StatusComparison) -> None:
     (responder,) = reply.certificates
     key: Any = responder.public_key()
     try:
         responder.verify_directly_issued_by(authority)
         key.verify(reply.signature, reply.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError) as exc:
-        books.differ("responder", f"its signature or certificate is wrong ({type(exc).__name__})")
+        comparison.differ("responder", f"its signature or certificate is wrong ({type(exc).__name__})")
 
 
 def _request(authority: x509.Certificate, serials: list[str]) -> bytes:
-    """OCSPRequest for several certificates of one issuer (RFC 6960 4.1.1); pyca's builder takes one."""
+    """Return an OCSPRequest for several certificates of one issuer (RFC 6960 4.1.1); pyca's builder takes one."""
     name, key = next((name, key) for algorithm, name, key in issuer_hashes(authority) if algorithm == "sha256")
-    asked = [tlv(0x30, tlv(0x30, _SHA256, tlv(0x04, name), tlv(0x04, key), integer(int(serial, 16)))) for serial in serials]
-    return tlv(0x30, tlv(0x30, tlv(0x30, *asked)))
+    requests = [tlv(0x30, tlv(0x30, _SHA256, tlv(0x04, name), tlv(0x04, key), integer(int(serial, 16)))) for serial in serials]
+    return tlv(0x30, tlv(0x30, tlv(0x30, *requests)))

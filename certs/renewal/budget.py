@@ -1,7 +1,7 @@
 """How many renewals one run may begin at each CA, so that renewals never take all that a CA can do.
 
-A CA's rate is measured from its own answers: how long the last batches took. No extra row is
-written for it, and a CA that is slow today is asked for less today.
+A CA's rate is measured by how long its last batches took. No extra row is written for it, and a CA
+that is slow today gets fewer renewals today.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ UNMEASURED = 120  # renewals a minute where too little was issued to measure
 
 
 class Budget:
-    """What is left of a run's budget, by the CA that will be asked."""
+    """The rest of a run's budget, by the CA that signs."""
 
     def __init__(self, left: dict[int, int], targets: dict[int, int]) -> None:
         self._left = left
         self._targets = targets
 
     def has_room(self, issuer_id: int) -> bool:
-        """Return whether the CA that now renews what `issuer_id` issued may be asked for more."""
+        """Return whether the CA that now renews what `issuer_id` issued has budget left."""
         return self._left.get(self._targets.get(issuer_id, issuer_id), 0) > 0
 
     def is_spent(self) -> bool:
-        """Return whether no CA may be asked for more."""
+        """Return whether no CA has budget left."""
         return not any(self._left.values())
 
     def take(self, issuer_id: int) -> bool:
@@ -73,7 +73,7 @@ def measured_rates() -> dict[int, float]:
     """Return certificates a minute, by issuer id, of the CAs that issued enough lately.
 
     The time that a batch took is shared by its certificates, so the figure does not depend on how
-    much was asked for. Batches that several workers submit at once are not added up: the figure is
+    much was requested. Batches that several workers submit at once are not added up: the figure is
     what one worker reaches.
     """
     newest = Attempt.objects.aggregate(newest=Max("pk"))["newest"] or 0

@@ -36,18 +36,18 @@ class Candidate:
     issuer_id: int
     alert_at: datetime
     not_after: datetime
-    is_worthless: bool  # its CA is distrusted: nobody is to rely on it, though it has not expired
+    is_worthless: bool  # its CA is distrusted: no program should rely on it, though it has not expired
 
     @property
     def window(self) -> timedelta:
-        """The time between the alert date and the end."""
+        """Return the time between the alert date and the end."""
         return self.not_after - self.alert_at
 
     def is_due(self, now: datetime) -> bool:
         return self.alert_at <= now or self.is_worthless
 
     def is_near(self, now: datetime) -> bool:
-        """Return whether an approval that its renewal needs is to be requested by now."""
+        """Return whether it is time to request an approval that its renewal needs."""
         return self.is_due(now) or self.not_after - self.window * APPROVAL_LEAD <= now
 
     def slot(self) -> datetime:

@@ -22,12 +22,14 @@ from django.db import IntegrityError, transaction
 from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.alone import Alone
+from certs.enums import AlertKind, Channel, RevocationReason
 from certs.enums import RequestState as S
-from certs.enums import RevocationReason
 from certs.errors import Conflict
+from certs.inventory.states import state_of
 from certs.models import Approval, Certificate, CertificateRequest, Issuer, Team
 from certs.models.certificate import RenewalBlocked
 from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.wording import day, name_of
 from certs.renewal.budget import Budget, budget_of_run
 from certs.renewal.due import (
     Candidate,
@@ -40,19 +42,18 @@ from certs.renewal.due import (
     waits_for_slot,
 )
 from certs.renewal.expiry_alerts import keep_expiry_alerts
-from certs.renewal.expiry_mail import tell_approvers, tell_failed, tell_owners
+from certs.renewal.expiry_mail import note_approvals, note_failures, note_obstacles, write_mails
 from certs.renewal.plan import RELATED, RenewalPlan, Verdict, plan_renewals
 from certs.renewal.reminders import remind
 from certs.renewal.renew import Renewal, begin_renewals, living_renewals
-from certs.requests.lineage import SCHEDULE_DOOR
-from certs.revocation.request import begin_telling, request_revocation
+from certs.revocation.request import request_revocation, start_delivery
 from db.clock import database_now
 from policy.engine import Outcome
 
 log = logging.getLogger(__name__)
 
 CHUNK = 500
-LISTED = 1000  # in a run's answer
+LISTED = 1000  # in the result of a run
 RUN_SECONDS = 200.0  # below CELERY_TASK_SOFT_TIME_LIMIT; the next run goes on where this one ended
 ONE_NIGHT = timedelta(days=1)
 LONGEST_PAUSE = timedelta(days=1)  # between two tries of a renewal that fails
@@ -63,7 +64,7 @@ SCHEDULE = Actor("system", "renewal schedule")
 class Checked:
     """What one run did.
 
-    `asking`: renewals that wait for an approval; `needs_csr`: what only the owner can go on with;
+    `asking`: renewals that wait for an approval; `needs_csr`: those for which only the owner can make a CSR;
     `left`: due, and left to the next run because the budget of its CA was spent. The lists hold
     the first LISTED of each, so that memory stays flat; `counts` has the totals by their names.
     """
@@ -85,18 +86,18 @@ class Checked:
             kept = getattr(self, name)
             kept += items[: LISTED - len(kept)]
 
-    def answer(self) -> dict[str, Any]:
-        """As `check_expiry --json` prints it, with the certificates that there are by now."""
+    def result(self) -> dict[str, Any]:
+        """Return what `check_expiry --json` prints, with the new certificates that exist by now."""
         requests = CertificateRequest.objects.in_bulk([renewal.request.pk for renewal in self.renewed])
         following = dict(Certificate.objects.filter(request__in=requests).values_list("request_id", "cert_id"))
-        asked = [_told(plan, "csr") for plan in self.needs_csr]
-        asked += [_told(one.plan, "approval") | {"audit_reference": one.request.public_id} for one in self.asking]
+        waiting = [_listed(plan, "csr") for plan in self.needs_csr]
+        waiting += [_listed(one.plan, "approval") | {"audit_reference": one.request.public_id} for one in self.asking]
         return {
             "success": True,
             "checked": self.checked,
             "renewed": [_renewed(one, requests[one.request.pk], following.get(one.request.pk)) for one in self.renewed],
-            "refused": [_told(plan, "") for plan in self.refused],
-            "asked": asked,
+            "refused": [_listed(plan, "") for plan in self.refused],
+            "asked": waiting,
             "totals": {
                 "renewed": self.counts["renewed"],
                 "refused": self.counts["refused"],
@@ -119,15 +120,15 @@ def _renewed(renewal: Renewal, request: CertificateRequest, renewed_by: str | No
     }
 
 
-def _told(plan: RenewalPlan, wanted: str) -> dict[str, Any]:
-    told = {"cert_id": plan.certificate.cert_id, "reason": plan.reason, "suggestion": plan.advice, "policy_version": plan.policy_version}
-    return told | ({"for": wanted} if wanted else {})
+def _listed(plan: RenewalPlan, wanted: str) -> dict[str, Any]:
+    listed = {"cert_id": plan.certificate.cert_id, "reason": plan.reason, "suggestion": plan.advice, "policy_version": plan.policy_version}
+    return listed | ({"for": wanted} if wanted else {})
 
 
 def check_expiry(*, begin: bool = True) -> Checked:
     """Renew what is due, request approvals ahead, notify. Return what was done.
 
-    Running it again, or twice at once, renews nothing twice and notifies nobody twice. Effects:
+    A second run, also at the same time, renews nothing twice and notifies no person twice. Effects:
     requests with their chains, mails, alerts, `renewal_blocked` of certificates, audit events.
     """
     done, now = Checked(), database_now()
@@ -164,6 +165,7 @@ def renew_due(*, begin: bool = True) -> Checked:
         fresh = [one for one in candidates if not _pauses(one, last.get(one.pk), now)]
         done.checked += len(fresh)
         _check_apart(_read(fresh), done, budget, now=now, begin=begin)
+    _alone("notices", _notify, done, now=now)
     return done
 
 
@@ -232,12 +234,12 @@ def _check_apart(certificates: Sequence[Certificate], done: Checked, budget: Bud
 
 @transaction.atomic
 def _alert_failed(certificate: Certificate, exc: Exception, *, now: datetime) -> None:
-    """The error's text may quote anything, so only its type is told."""
+    """Alert operators to a renewal that failed in an unforeseen way. The error's text may quote anything, so only its type is named."""
     raise_alert(
-        kind="renewal_failed",
+        kind=AlertKind.RENEWAL_FAILED,
         cause=f"certificate:{certificate.cert_id}",
-        message=f"{certificate.cert_id} ({certificate.common_name}) could not be renewed: "
-        f"{type(exc).__name__}. It expires on {certificate.not_after:%d %b %Y} UTC.",
+        message=f"{name_of(certificate)} could not be renewed: {type(exc).__name__}. {certificate.cert_id} "
+        f"({state_of(certificate, now).label}) ends on {day(certificate.not_after)} UTC.",
         next_step=f"The log has the traceback. Renew it by hand: `manage.py renew {certificate.cert_id}`. The next run tries again.",
         now=now,
     )
@@ -246,26 +248,26 @@ def _alert_failed(certificate: Certificate, exc: Exception, *, now: datetime) ->
 def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *, now: datetime, begin: bool) -> None:
     # 1. What the last renewals came to, which the people concerned are to know.
     last = _last_renewals([c.pk for c in certificates])
-    tell_failed([(last[c.pk], c) for c in certificates if c.pk in last and last[c.pk].state == S.FAILED], now=now)
+    note_failures([(last[c.pk], c) for c in certificates if c.pk in last and last[c.pk].state == S.FAILED], now=now)
     # 2. Plan all but those whose last renewal a person stopped.
     stopped = {c.pk: why for c in certificates if (why := _stopped_by_a_person(last.get(c.pk)))}
     plans = plan_renewals([c for c in certificates if c.pk not in stopped], at=now)
     # 3. Begin what may begin, as far as the budget of its CA goes. An approval costs the CA nothing.
     due = [plan for plan in plans if _is_due(plan.certificate, now)]
-    asked = [plan for plan in plans if plan.verdict is Verdict.NEEDS_APPROVAL]
+    need_approval = [plan for plan in plans if plan.verdict is Verdict.NEEDS_APPROVAL]
     ready = [plan for plan in due if plan.verdict is Verdict.GO]
     affordable = [plan for plan in ready if budget.take(plan.issuer.pk)]
     done.left += len(ready) - len(affordable)
-    renewals = begin_renewals([*affordable, *asked], actor=SCHEDULE, door=SCHEDULE_DOOR, begin=begin)
+    renewals = begin_renewals([*affordable, *need_approval], actor=SCHEDULE, door=Channel.SCHEDULE, begin=begin)
     begun = [renewal for renewal in renewals if not renewal.already]
     asking = [renewal for renewal in begun if renewal.plan.verdict is Verdict.NEEDS_APPROVAL]
-    # 4. Notify, and keep for lists and figures what needs a person.
+    # 4. Note of what people are notified, and keep for lists and figures what needs a person.
     #    A night looks a day ahead: the next one would be late.
     soon = [plan for plan in plans if _is_due(plan.certificate, now + ONE_NIGHT)]
     refused = [plan for plan in soon if plan.verdict is Verdict.REFUSED]
     needs_csr = [plan for plan in soon if plan.verdict is Verdict.NEEDS_CSR]
-    tell_owners([*refused, *needs_csr], actor=SCHEDULE, now=now)
-    tell_approvers(asking, now=now)
+    note_obstacles([*refused, *needs_csr], actor=SCHEDULE, now=now)
+    note_approvals(asking, now=now)
     note_blocked(certificates, {plan.certificate.pk: _blocked_by(plan) for plan in plans} | stopped, last)
     done.add(
         renewed=[renewal for renewal in begun if renewal not in asking],
@@ -350,11 +352,11 @@ def retire_superseded(*, now: datetime) -> int:
     for certificate in rows.order_by("pk")[:1000]:
         try:
             request_revocation(certificate, reason=RevocationReason.SUPERSEDED, authority=Authority(SCHEDULE), begin=False)
-        except Conflict:  # somebody was faster, with another reason
+        except Conflict:  # revoked in the meantime, for another reason
             continue
         count += 1
     if count:
-        transaction.on_commit(begin_telling)
+        transaction.on_commit(start_delivery)
     return count
 
 
@@ -364,12 +366,12 @@ def _alone(name: str, part: Callable[[Checked, datetime], None], done: Checked, 
     with Alone() as outcome:
         part(done, now)
     if outcome.error is None:
-        close_alerts(kind="expiry_check_failed", cause=cause, now=now)
+        close_alerts(kind=AlertKind.EXPIRY_CHECK_FAILED, cause=cause, now=now)
         return
     log.error("expiry check: %s failed", name, exc_info=outcome.error)
     with transaction.atomic():
         raise_alert(
-            kind="expiry_check_failed",
+            kind=AlertKind.EXPIRY_CHECK_FAILED,
             cause=cause,
             # The error's text may quote anything, so only its type is in the mail.
             message=f"The expiry check could not finish one of its parts ({name}): {type(outcome.error).__name__}.",
@@ -377,6 +379,10 @@ def _alone(name: str, part: Callable[[Checked, datetime], None], done: Checked, 
             "else the next night tries again.",
             now=now,
         )
+
+
+def _notify(_done: Checked, now: datetime) -> None:
+    write_mails(now=now)
 
 
 def _retire(done: Checked, now: datetime) -> None:
@@ -394,5 +400,7 @@ def _remind(done: Checked, now: datetime) -> None:
 _NIGHTLY: tuple[tuple[str, Callable[[Checked, datetime], None]], ...] = (
     ("superseded certificates", _retire),
     ("alerts", _alert),
+    # Before the reminders: what was mailed about a certificate counts as one.
+    ("notices", _notify),
     ("reminders", _remind),
 )

@@ -1,6 +1,6 @@
 """Alerts for certificates that end or have ended and that nothing replaces, one for each team.
 
-Their mail goes out when they open. Whoever joins an open alert is in the reminders of the same
+Their mail goes out when they open. A certificate that joins an open alert is in the reminders of the same
 night (`certs.renewal.reminders`), which go to the operators too.
 """
 
@@ -11,11 +11,14 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Max, QuerySet
 
+from certs.enums import AlertKind
+from certs.inventory.states import states_of
 from certs.models import Certificate, OperatorAlert, Team
 from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.wording import name_of
 from certs.renewal.attention import unreplaced
 
-LAST_DAYS = 7  # from here on operators are told of what is not renewed
+LAST_DAYS = 7  # from here on operators are alerted to what is not renewed
 LOOK_BACK = timedelta(days=30)  # an expiry is found that late after an outage of the portal
 NAMED = 10  # certificates that a message names
 
@@ -37,32 +40,32 @@ def keep_expiry_alerts(*, now: datetime) -> None:
 def _keep_expiring(team: Team, rows: QuerySet[Certificate], *, now: datetime) -> None:
     count, named = _count(rows, now)
     if not count:
-        close_alerts(kind="expiring", cause=_cause(team), now=now)
+        close_alerts(kind=AlertKind.EXPIRING, cause=_cause(team), now=now)
         return
     raise_alert(
-        kind="expiring",
+        kind=AlertKind.EXPIRING,
         cause=_cause(team),
-        message=f"{count} certificate(s) of {team.name} end within {LAST_DAYS} days and are not renewed; first {_listed(named)}.",
-        next_step="Their pages say what is missing: an approval, a new CSR, or a content that the policy allows.",
+        message=f"{count} certificate(s) of {team.name} end within {LAST_DAYS} days and are not renewed; first {_listed(named, now)}.",
+        next_step="Their pages name what is missing: an approval, a new CSR, or a content that the policy allows.",
         now=now,
     )
 
 
 @transaction.atomic
 def _keep_expired(team: Team, rows: QuerySet[Certificate], *, now: datetime) -> None:
-    alerts = OperatorAlert.objects.filter(kind="expired", cause=_cause(team))
+    alerts = OperatorAlert.objects.filter(kind=AlertKind.EXPIRED, cause=_cause(team))
     opened = alerts.filter(closed_at__isnull=True).values_list("raised_at", flat=True).first()
     settled = alerts.filter(closed_by__isnull=False).aggregate(last=Max("closed_at"))["last"]
     since = (opened or now) - LOOK_BACK
     rows = rows.filter(not_after__gt=max(since, settled) if settled else since)
     count, named = _count(rows, now)
     if not count:
-        close_alerts(kind="expired", cause=_cause(team), now=now)
+        close_alerts(kind=AlertKind.EXPIRED, cause=_cause(team), now=now)
         return
     raise_alert(
-        kind="expired",
+        kind=AlertKind.EXPIRED,
         cause=_cause(team),
-        message=f"{count} certificate(s) of {team.name} expired without replacement; first {_listed(named)}.",
+        message=f"{count} certificate(s) of {team.name} expired without replacement; first {_listed(named, now)}.",
         next_step="Request new certificates for their names. If a name is no longer used, switch the renewal of its "
         "certificate off, or close this alert.",
         now=now,
@@ -82,5 +85,6 @@ def _count(rows: QuerySet[Certificate], now: datetime) -> tuple[int, list[Certif
     return count, named
 
 
-def _listed(certificates: list[Certificate]) -> str:
-    return ", ".join(f"{one.common_name or one.cert_id} on {one.not_after:%Y-%m-%d}" for one in certificates)
+def _listed(certificates: list[Certificate], now: datetime) -> str:
+    states = states_of([one.pk for one in certificates], now)
+    return ", ".join(f"{name_of(one)} on {one.not_after:%Y-%m-%d} ({states[one.pk].label})" for one in certificates)

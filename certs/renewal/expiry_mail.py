@@ -1,75 +1,114 @@
-"""Notices of the expiry check: to owners of what cannot be renewed, to approvers of what waits for them.
+"""Notices of the expiry check: what cannot be renewed, what failed, what waits for an approval.
 
-Each mail has a key of its own, so that runs every quarter of an hour notify of each thing once. Where
-many certificates of a team are concerned, as after a new policy version, each person has them in the
-one digest of the day (`certs.renewal.reminders`) and gets no mail for each.
+The check notes each obstacle in the transaction that found it, once for each certificate and cause.
+At the end of the run `write_mails` composes one mail for each recipient and topic, however many
+certificates it is about. A run that breaks off loses nothing: the next one writes its mails.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
+from typing import Any
 
 from django.db import transaction
+from django.urls import reverse
 
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
-from certs.models import Certificate, CertificateRequest, OutgoingMail
-from certs.notifications.audience import approvers_of, operators, owner_and_team
-from certs.notifications.notices import tell
+from certs.enums import RequestState
+from certs.inventory.filters import CertificateFilter
+from certs.inventory.states import CertificateState, states_of
+from certs.models import Certificate, CertificateRequest, RenewalNotice
+from certs.notifications.audience import approvers_of, operators, owner_and_team, to_addresses
+from certs.notifications.delivery.deliveries import queue_deliveries
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import name_of, short_day
+from certs.notifications.wording import count_of, days_left, name_of, short_day, so_many
 from certs.renewal.new_csr import csr_command
 from certs.renewal.plan import RenewalPlan, Verdict
-from certs.renewal.reminders import note_told
+from certs.renewal.reminders import count_as_reminder, stage_of
 from certs.renewal.renew import Renewal
 
-ALONE = 5  # certificates of one team for which each has a mail of its own
+LINES = 50  # certificates that a mail lists; it counts the others
+AT_ONCE = 1000  # certificates in one call for webhooks, so that memory stays flat
+Kind = RenewalNotice.Kind
 
 
 @transaction.atomic
-def tell_owners(plans: Sequence[RenewalPlan], *, actor: Actor, now: datetime) -> None:
-    """Notify owners and teams of certificates that cannot be renewed as they are, with the one thing to do.
+def note_obstacles(plans: Sequence[RenewalPlan], *, actor: Actor, now: datetime) -> None:
+    """Note certificates that cannot be renewed as they are, with the one thing that their owners can do.
 
-    Once for each policy version, and once for a CSR that is needed. The mail counts as the reminder
-    of the stage that the certificate is at. Effects: mails, `certificate:renewal_refused` events.
+    Once for each policy version that refuses the renewal, and once for a CSR that is needed.
+    Effects: rows of RenewalNotice, `certificate:renewal_refused` events.
     """
-    keys = {_key(plan): plan for plan in plans}
-    known = set(OutgoingMail.objects.filter(dedup_key__in=keys).values_list("dedup_key", flat=True))
-    fresh = {key: plan for key, plan in keys.items() if key not in known}
-    of_team = Counter(plan.certificate.team_id for plan in fresh.values())
-    alone = {key: plan for key, plan in fresh.items() if of_team[plan.certificate.team_id] <= ALONE}
-    # Of the others no mail says that they are known: the mark of the last run does.
-    in_digest = [plan for key, plan in fresh.items() if key not in alone and not plan.certificate.renewal_blocked]
-    record_many([_refused(plan, actor, now) for plan in (*alone.values(), *in_digest)])
-    for key, plan in alone.items():
-        certificate = plan.certificate
+    notices = {}
+    for plan in plans:
         needs_csr = plan.verdict is Verdict.NEEDS_CSR
-        subject = "needs a new CSR" if needs_csr else "cannot be renewed as it is"
-        audience = owner_and_team(certificate)
-        tell(
-            Topic.RENEWAL_FAILED,
-            key=key,
-            audience=audience,
-            subject=f"{name_of(certificate)} {subject}",
-            template="renewal_refused",
-            context={
-                "plan": plan,
-                "certificate": certificate,
-                "command": csr_command(plan) if needs_csr else "",
-                "now": now,
-            },
-            now=now,
-            certificates=[certificate],
+        notice = RenewalNotice(
+            certificate=plan.certificate,
+            kind=Kind.NEEDS_CSR if needs_csr else Kind.REFUSED,
+            cause="" if needs_csr else plan.policy_version,
+            reason=plan.reason,
+            advice=plan.advice or "Ask the security team.",
+            command=csr_command(plan) if needs_csr else "",
+            noted_at=now,
         )
-        note_told(certificate, audience.recipients(Topic.RENEWAL_FAILED), now=now)
+        notices[plan.certificate.pk] = notice
+    fresh = {notice.certificate_id for notice in _insert(list(notices.values()))}
+    record_many([_refused(plan, actor, now) for plan in plans if plan.certificate.pk in fresh])
 
 
-def _key(plan: RenewalPlan) -> str:
-    kind = "csr" if plan.verdict is Verdict.NEEDS_CSR else f"refused:{plan.policy_version}"
-    return f"renewal:{kind}:{plan.certificate.cert_id}"
+@transaction.atomic
+def note_failures(failed: Sequence[tuple[CertificateRequest, Certificate]], *, now: datetime) -> None:
+    """Note why renewals failed, which are now tried again. Once for each cause of a certificate."""
+    _insert(
+        [
+            RenewalNotice(
+                certificate=certificate,
+                request=request,
+                kind=Kind.FAILED,
+                cause=hashlib.sha256(request.error.encode()).hexdigest()[:16],
+                reason=request.error,
+                advice="Nothing now. The portal tries again; the page of the certificate shows the result.",
+                noted_at=now,
+            )
+            for request, certificate in failed
+        ]
+    )
+
+
+@transaction.atomic
+def note_approvals(renewals: Sequence[Renewal], *, now: datetime) -> None:
+    """Note renewals that wait for an approval, once each."""
+    _insert(
+        [
+            RenewalNotice(
+                certificate=renewal.plan.certificate,
+                request=renewal.request,
+                kind=Kind.APPROVAL,
+                cause=renewal.request.public_id,
+                reason=" ".join((renewal.plan.reason, *renewal.plan.notes)),
+                advice="Approve or reject the renewal.",
+                noted_at=now,
+            )
+            for renewal in renewals
+        ]
+    )
+
+
+def _insert(notices: Sequence[RenewalNotice]) -> list[RenewalNotice]:
+    """Insert those that are not known yet, and return them."""
+    rows = RenewalNotice.objects.filter(certificate__in={one.certificate_id for one in notices})
+    known = set(rows.values_list("certificate_id", "kind", "cause"))
+    fresh = [one for one in notices if (one.certificate_id, one.kind, one.cause) not in known]
+    # Another run may have inserted the same since: the constraint decides.
+    RenewalNotice.objects.bulk_create(fresh, batch_size=AT_ONCE, ignore_conflicts=True)
+    return fresh
 
 
 def _refused(plan: RenewalPlan, actor: Actor, now: datetime) -> Event:
@@ -77,42 +116,152 @@ def _refused(plan: RenewalPlan, actor: Actor, now: datetime) -> Event:
     return Event(EventType.CERTIFICATE_RENEWAL_REFUSED, f"certificate:{plan.certificate.cert_id}", actor, now, data)
 
 
-@transaction.atomic
-def tell_approvers(renewals: Sequence[Renewal], *, now: datetime) -> None:
-    """One mail for each renewal that waits for an approval, to the security team."""
-    for renewal in renewals:
-        ends = renewal.plan.certificate.not_after
-        tell(
-            Topic.APPROVAL,
-            key=f"renewal:approval:{renewal.request.public_id}",
-            audience=approvers_of(renewal.request),
-            subject=f"Approve by {short_day(ends)}: renewal of {name_of(renewal.plan.certificate)}",
-            template="renewal_approval",
-            context={"request": renewal.request, "plan": renewal.plan, "now": now},
-            now=now,
-            reply_to=renewal.request.team.email,
-        )
+@dataclass(slots=True)
+class _Part:
+    """What one recipient learns about one topic: counts all, holds the LINES nearest ends.
 
-
-@transaction.atomic
-def tell_failed(failed: Sequence[tuple[CertificateRequest, Certificate]], *, now: datetime) -> None:
-    """Notify owners, teams and operators why a renewal failed, which is now tried anew.
-
-    Once for each cause: what fails for the same reason every night is in the reminders, and so are
-    many of one team.
+    `noted`: what counts as a reminder too, as certificate and stage.
     """
-    of_team = Counter(certificate.team_id for _, certificate in failed)
-    for request, certificate in failed:
-        if of_team[certificate.team_id] > ALONE:
-            continue
-        cause = hashlib.sha256(request.error.encode()).hexdigest()[:16]
-        tell(
-            Topic.RENEWAL_FAILED,
-            key=f"renewal:failed:{certificate.cert_id}:{cause}",
-            audience=owner_and_team(certificate) | operators(),
-            subject=f"Renewal of {name_of(certificate)} failed",
-            template="renewal_failed",
-            context={"request": request, "certificate": certificate, "now": now},
-            now=now,
-            certificates=[certificate],
-        )
+
+    lines: list[RenewalNotice] = field(default_factory=list)
+    total: int = 0
+    noted: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, notice: RenewalNotice, stage: int | None) -> None:
+        self.total += 1
+        if len(self.lines) < LINES:  # they come in the order of their ends
+            self.lines.append(notice)
+        if stage is not None and notice.kind in (Kind.NEEDS_CSR, Kind.REFUSED):
+            self.noted.append((notice.certificate_id, stage))
+
+
+@transaction.atomic
+def write_mails(*, now: datetime) -> int:
+    """Write one mail for each recipient and topic about what was noted since the last call.
+
+    Returns the number of mails. A mail that a certificate cannot be renewed
+    counts as the reminder of the stage that the certificate is at. Effects: mails, messages for
+    webhooks, rows of ExpiryReminder.
+    """
+    batch = uuid.uuid4()
+    # Two runs at once: the UPDATE of the second waits for the first, and then finds nothing.
+    if not RenewalNotice.objects.filter(batch=None).update(batch=batch):
+        return 0
+    parts: dict[tuple[Topic, str], _Part] = {}
+    known: dict[tuple[Any, ...], list[str]] = {}
+    for notice in _noted(batch):
+        certificate = notice.certificate
+        topic = _topic(notice)
+        person = notice.request.requester_id if notice.kind == Kind.APPROVAL and notice.request else None
+        whose = (topic, notice.kind == Kind.FAILED, certificate.team_id, certificate.owner_id, person)
+        if whose not in known:
+            known[whose] = _recipients(notice)
+        for recipient in known[whose]:
+            parts.setdefault((topic, recipient), _Part()).add(notice, stage_of(certificate.not_after, now))
+    _queue_for_webhooks(batch, now)
+    return sum(_write(topic, recipient, part, batch, now) for (topic, recipient), part in sorted(parts.items()))
+
+
+def _queue_for_webhooks(batch: uuid.UUID, now: datetime) -> None:
+    concerned = (one.certificate for one in _noted(batch) if one.kind != Kind.APPROVAL)
+    while certificates := list(islice(concerned, AT_ONCE)):
+        summary = f"{so_many(len(certificates), 'certificate')} not renewed"
+        key = f"{batch}:{certificates[0].pk}"
+        queue_deliveries(Topic.RENEWAL_FAILED, key=key, certificates=certificates, subject=summary, now=now)
+
+
+def _noted(batch: uuid.UUID) -> Iterator[RenewalNotice]:
+    rows = RenewalNotice.objects.filter(batch=batch).order_by("certificate__not_after", "pk")
+    return rows.select_related("certificate__team", "certificate__owner", "request").iterator(chunk_size=AT_ONCE)
+
+
+def _topic(notice: RenewalNotice) -> Topic:
+    return Topic.APPROVAL if notice.kind == Kind.APPROVAL else Topic.RENEWAL_FAILED
+
+
+def _recipients(notice: RenewalNotice) -> list[str]:
+    if notice.kind == Kind.APPROVAL and notice.request is not None:
+        return approvers_of(notice.request).recipients(Topic.APPROVAL)
+    audience = owner_and_team(notice.certificate)
+    if notice.kind == Kind.FAILED:
+        audience |= operators()
+    return audience.recipients(Topic.RENEWAL_FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One certificate of a mail, with its state and the one thing to do."""
+
+    notice: RenewalNotice
+    state: CertificateState
+
+    @property
+    def certificate(self) -> Certificate:
+        return self.notice.certificate
+
+    @property
+    def name(self) -> str:
+        return name_of(self.notice.certificate)
+
+    @property
+    def what(self) -> str:
+        """Return what happened, as the rest of a sentence that begins with the name."""
+        return {
+            Kind.NEEDS_CSR: "needs a new CSR",
+            Kind.REFUSED: "cannot be renewed as it is",
+            Kind.FAILED: "was not renewed: the renewal failed",
+        }.get(Kind(self.notice.kind), "waits for an approval")
+
+
+def _write(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now: datetime) -> int:
+    count_as_reminder(part.noted, recipient, now=now)
+    states = states_of([one.certificate_id for one in part.lines], now)
+    lines = [Line(one, states[one.certificate_id]) for one in part.lines]
+    if topic is Topic.APPROVAL:
+        subject, template = _approval_subject(lines, part.total), "renewal_approval"
+        list_path = f"{reverse('requests')}?state={RequestState.AWAITING_APPROVAL}"
+    else:
+        subject, template = _subject(lines, part.total, now), "renewal_stopped"
+        list_path = CertificateFilter(state=CertificateState.NEEDS_YOU.value).url()
+    only = lines[0].notice.request if part.total == 1 else None
+    return notify(
+        topic,
+        key=f"renewal:{batch}",
+        audience=to_addresses([recipient]),  # choices were applied when the recipients were found
+        subject=subject,
+        template=template,
+        context={
+            "lines": lines,
+            "total": part.total,
+            "more": part.total - len(lines),
+            "deadline": lines[0].certificate.not_after,
+            "failed_only": _failed_only(lines),
+            "commands": any(line.notice.command for line in lines),
+            "list_path": list_path,
+            "now": now,
+        },
+        now=now,
+        reply_to=only.team.email if topic is Topic.APPROVAL and only is not None else "",
+    )
+
+
+def _failed_only(lines: Sequence[Line]) -> bool:
+    return all(line.notice.kind == Kind.FAILED for line in lines)
+
+
+def _approval_subject(lines: Sequence[Line], total: int) -> str:
+    what = "renewal" if total == 1 else "renewals"
+    return f"Approve by {short_day(lines[0].certificate.not_after)}: {what} of {_names(lines, total)}"
+
+
+def _subject(lines: Sequence[Line], total: int, now: datetime) -> str:
+    ends = lines[0].certificate.not_after
+    names, when = _names(lines, total), days_left(ends, now)
+    if _failed_only(lines):
+        return f"Renewal failed: {names} ({'ends' if total == 1 else 'first ends'} {when})"
+    what = lines[0].what if total == 1 else "cannot be renewed as they are"
+    return f"Act by {short_day(ends)}: {names} {what} ({when})"
+
+
+def _names(lines: Sequence[Line], total: int) -> str:
+    return count_of([line.name for line in lines], total)

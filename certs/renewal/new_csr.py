@@ -10,8 +10,8 @@ from certs.servers.kinds import Tool
 def csr_command(plan: RenewalPlan, tool: Tool = Tool.OPENSSL) -> str:
     """Return the command for a CSR with the names of the plan and a key of its type.
 
-    Where the policy of now asks for another key type, it is that one. "" where the tool makes no
-    such key.
+    The key type is the one that the policy in force requires. "" where the tool cannot make such a
+    key.
     """
     suggestion = plan.decision.suggestion if plan.decision else None
     spec = plan.spec

@@ -1,7 +1,7 @@
 """What renewing certificates would mean today: the same content as before, judged by the policy of now. Nothing is made here.
 
 Where the policy became stricter, a plan is shortened if that alone makes it pass, and given a new key where the old one has
-served its time; both are said. Anything else is refused with the policy's own reason.
+served its time; the plan notes both. Anything else is refused with the policy's own reason.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ RELATED = ("team", "issuer", "request__csr", "requester", "key", "revocation")
 _ADOPTABLE = frozenset({"validity_days", "new_key"})
 
 
-class KeyWish(StrEnum):
-    """What was said about the key. By default it is kept, unless the policy or its state forbid that."""
+class KeyOption(StrEnum):
+    """The option for the key. By default the key is kept, unless the policy or the key's state forbid that."""
 
     DEFAULT = "default"
     KEEP = "keep"
@@ -52,7 +52,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RenewalPlan:
-    """One certificate's renewal. `notes` say every difference from the certificate renewed; `reason` and `advice` why not."""
+    """One certificate's renewal. `notes` hold every difference from the old certificate; `reason` and `advice` why it cannot be renewed."""
 
     certificate: Certificate
     spec: CertificateSpec
@@ -68,7 +68,7 @@ class RenewalPlan:
     changed: bool = False  # content other than the key differs from the certificate's
 
     @property
-    def brought(self) -> bool:
+    def has_external_key(self) -> bool:
         return self.spec.spki_der is not None
 
     @property
@@ -77,15 +77,15 @@ class RenewalPlan:
 
 
 def plan_renewals(
-    certificates: Sequence[Certificate], *, wish: KeyWish = KeyWish.DEFAULT, user: object = None, at: datetime
+    certificates: Sequence[Certificate], *, key_option: KeyOption = KeyOption.DEFAULT, user: object = None, at: datetime
 ) -> list[RenewalPlan]:
-    """A plan for each certificate, in order; two evaluations of the policy for the whole batch. `user`: who renews, None for
+    """Return a plan for each certificate, in order; two evaluations of the policy for the whole batch. `user`: who renews, None for
     the portal itself, which renews in the name of the first requester. Select RELATED with the certificates.
     """
     blocked = blocked_keys({c.spki_sha256 for c in certificates})
-    asked = {issuer.pk: issuer_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
-    drafts = [_draft(c, wish, user, asked[c.issuer_id], blocked=c.spki_sha256 in blocked, at=at) for c in certificates]
-    return _finished(drafts, wish, user, at=at)
+    targets = {issuer.pk: issuer_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
+    drafts = [_draft(c, key_option, user, targets[c.issuer_id], blocked=c.spki_sha256 in blocked, at=at) for c in certificates]
+    return _finished(drafts, key_option, user, at=at)
 
 
 def plan_with_csr(certificate: Certificate, csr: CSRFacts, *, user: object = None, at: datetime) -> RenewalPlan:
@@ -94,10 +94,10 @@ def plan_with_csr(certificate: Certificate, csr: CSRFacts, *, user: object = Non
     Raises InputRefused where the CSR asks for other names: it would be another certificate.
     """
     _check_names(certificate, csr)
-    wish = KeyWish.NEW if csr.spki_sha256 != certificate.spki_sha256 else KeyWish.KEEP
+    key_option = KeyOption.NEW if csr.spki_sha256 != certificate.spki_sha256 else KeyOption.KEEP
     blocked = bool(blocked_keys({csr.spki_sha256}))
-    draft = _draft(certificate, wish, user, issuer_now(certificate.issuer), blocked=blocked, at=at, csr=csr)
-    (plan,) = _finished([draft], wish, user, at=at)
+    draft = _draft(certificate, key_option, user, issuer_now(certificate.issuer), blocked=blocked, at=at, csr=csr)
+    (plan,) = _finished([draft], key_option, user, at=at)
     return plan
 
 
@@ -115,10 +115,10 @@ def _check_names(certificate: Certificate, csr: CSRFacts) -> None:
     )
 
 
-def _finished(drafts: Sequence[RenewalPlan], wish: KeyWish, user: object, *, at: datetime) -> list[RenewalPlan]:
+def _finished(drafts: Sequence[RenewalPlan], key_option: KeyOption, user: object, *, at: datetime) -> list[RenewalPlan]:
     """Judge drafts, adapt those that the policy would let pass in another form, and look for approvals that they inherit."""
     first = _judged(drafts, at=at)
-    adapted = [_adapted(plan, wish, user) for plan in first]
+    adapted = [_adapted(plan, key_option, user) for plan in first]
     again = [number for number, (before, after) in enumerate(zip(first, adapted, strict=True)) if before is not after]
     for number, plan in zip(again, _judged([adapted[number] for number in again], at=at), strict=True):
         adapted[number] = plan
@@ -126,7 +126,7 @@ def _finished(drafts: Sequence[RenewalPlan], wish: KeyWish, user: object, *, at:
 
 
 def issuer_now(issuer: Issuer) -> Issuer:
-    """The CA that renews what this one issued: itself, the one that has taken over from it, or else the default CA."""
+    """Return the CA that renews what this one issued: itself, the one that has taken over from it, or else the default CA."""
     latest = latest_issuer(issuer)
     if latest.state == Issuer.State.ACTIVE:
         return latest
@@ -136,7 +136,7 @@ def issuer_now(issuer: Issuer) -> Issuer:
 
 def _draft(
     certificate: Certificate,
-    wish: KeyWish,
+    key_option: KeyOption,
     user: object,
     issuer: Issuer,
     *,
@@ -166,14 +166,14 @@ def _draft(
         )
     old = certificate.issuer
     if issuer.pk != old.pk:
-        why = "has been succeeded" if old.state == Issuer.State.ACTIVE else f"does not issue any more ({old.get_state_display()})"
-        notes.append(f"{old.name} {why}; {issuer.name} is asked instead.")
+        why = "has been succeeded" if old.state == Issuer.State.ACTIVE else f"no longer issues ({old.get_state_display()})"
+        notes.append(f"{old.name} {why}; {issuer.name} issues instead.")
     plan = RenewalPlan(certificate, spec, issuer, new_key=False, digest="", changed=issuer.pk != old.pk or request.not_after is not None)
     if stops_lineage(certificate):
         reason = f"{certificate.cert_id} is revoked ({certificate.revocation.reason}), so nothing follows it."
-        return replace(plan, verdict=Verdict.STOPPED, reason=reason, advice="Ask for a new certificate if one is needed.")
+        return replace(plan, verdict=Verdict.STOPPED, reason=reason, advice="Request a new certificate if one is needed.")
     if issuer.state != Issuer.State.ACTIVE:
-        reason = f"{old.name} does not issue any more ({old.get_state_display()}), and no CA has taken over from it."
+        reason = f"{old.name} no longer issues ({old.get_state_display()}), and no CA has taken over from it."
         return replace(plan, verdict=Verdict.REFUSED, reason=reason, advice="An operator rolls it over with `manage.py roll_over_ca`.")
     ending = ending_of(issuer, spec.validity, now=at)
     if ending and (ending.refusal or (ending.note and ending.at <= certificate.not_after)):
@@ -181,43 +181,45 @@ def _draft(
         return replace(plan, verdict=Verdict.REFUSED, reason=reason, advice="An operator rolls it over with `manage.py roll_over_ca`.")
     notes += advice_on(spec, issuer, now=at)
     if csr is None:
-        plan = _with_key(plan, wish, notes, blocked=blocked)
+        plan = _with_key(plan, key_option, notes, blocked=blocked)
     elif blocked:
         reason, advice = "The key of this CSR is blocked as compromised.", "Make a new key pair and send a new CSR."
         return replace(plan, verdict=Verdict.NEEDS_CSR, reason=reason, advice=advice)
     else:
         # An approval counts for one key, so what follows from another CSR is asked for anew.
-        plan = replace(plan, new_key=wish is KeyWish.NEW, changed=plan.changed or wish is KeyWish.NEW)
+        plan = replace(plan, new_key=key_option is KeyOption.NEW, changed=plan.changed or key_option is KeyOption.NEW)
     return replace(plan, digest=_digest(plan, user), notes=tuple(notes))
 
 
 def renewal_days(request: CertificateRequest) -> int:
-    """The days of a certificate that renews one of this request: as many, or as many as lay between its submission and its end date."""
+    """Return the days of a certificate that renews one of this request: as many as before, or as many
+    as were between its submission and its end date.
+    """
     if request.not_after is None:
         return request.validity_days or 0
     return max((request.not_after - request.created_at.date()).days, 1)
 
 
-def _with_key(plan: RenewalPlan, wish: KeyWish, notes: list[str], *, blocked: bool) -> RenewalPlan:
-    """Which key: the old one, unless a new one is wished for or the old one cannot be used any more."""
+def _with_key(plan: RenewalPlan, key_option: KeyOption, notes: list[str], *, blocked: bool) -> RenewalPlan:
+    """Choose the key: the old one, unless a new one is requested or the old one cannot be used."""
     key = plan.certificate.key
     gone = (
         "is blocked as compromised" if blocked else "" if key is None or key.state == Key.State.ACTIVE else f"is {key.get_state_display()}"
     )
-    if plan.brought:
-        if wish is KeyWish.NEW or gone:
+    if plan.has_external_key:
+        if key_option is KeyOption.NEW or gone:
             why = f"The key {gone}." if gone else "The key is its owner's own: the portal cannot make a new one."
             return replace(plan, verdict=Verdict.NEEDS_CSR, reason=why, advice="Make a new key pair and send a new CSR.")
         return plan
-    if gone and wish is KeyWish.KEEP:
+    if gone and key_option is KeyOption.KEEP:
         return replace(plan, verdict=Verdict.REFUSED, reason=f"The key cannot be kept: it {gone}.", advice="Renew with a new key.")
     if gone:
         notes.append(f"A new key is made: the old one {gone}.")
-    return replace(plan, new_key=bool(gone) or wish is KeyWish.NEW)
+    return replace(plan, new_key=bool(gone) or key_option is KeyOption.NEW)
 
 
 def _digest(plan: RenewalPlan, user: object) -> str:
-    """The first request's own digest where nothing but the key differs and the requester is the same, else a new one."""
+    """Return the first request's own digest where nothing but the key differs and the requester is the same, else a new one."""
     certificate = plan.certificate
     same_person = user is None or getattr(user, "pk", None) == certificate.requester_id
     if same_person and not plan.changed:
@@ -249,7 +251,11 @@ def _decided(plan: RenewalPlan, decision: Decision, version: str) -> RenewalPlan
             return replace(plan, verdict=Verdict.NEEDS_APPROVAL, reason=decision.reason)
     before = plan.certificate.policy_version
     since = f" (issued under {before}, refused under {version})" if before != version else ""
-    needs_csr = plan.brought and decision.suggestion is not None and set(decision.suggestion.changes) - {"validity_days", "profile", "ekus"}
+    needs_csr = (
+        plan.has_external_key
+        and decision.suggestion is not None
+        and set(decision.suggestion.changes) - {"validity_days", "profile", "ekus"}
+    )
     return replace(
         plan,
         verdict=Verdict.NEEDS_CSR if needs_csr else Verdict.REFUSED,
@@ -258,12 +264,12 @@ def _decided(plan: RenewalPlan, decision: Decision, version: str) -> RenewalPlan
     )
 
 
-def _adapted(plan: RenewalPlan, wish: KeyWish, user: object) -> RenewalPlan:
-    """The same plan where the policy allows it; shortened or with a new key where only that is missing."""
+def _adapted(plan: RenewalPlan, key_option: KeyOption, user: object) -> RenewalPlan:
+    """Return the same plan where the policy allows it; shortened or with a new key where only that is missing."""
     suggestion = plan.decision.suggestion if plan.decision and plan.verdict is Verdict.REFUSED else None
     if suggestion is None or not set(suggestion.changes) <= _ADOPTABLE:
         return plan
-    if "new_key" in suggestion.changes and wish is KeyWish.KEEP:
+    if "new_key" in suggestion.changes and key_option is KeyOption.KEEP:
         return plan
     before = plan.spec.validity_days or 0  # a renewal has days, never an end date
     notes, days = list(plan.notes), suggestion.changes.get("validity_days", before)
@@ -289,7 +295,7 @@ def _adapted(plan: RenewalPlan, wish: KeyWish, user: object) -> RenewalPlan:
 
 
 def _with_approvals(plans: Sequence[RenewalPlan], *, at: datetime) -> list[RenewalPlan]:
-    """Plans that need an approval which they inherit may go."""
+    """Return the plans; those that inherit the approval that they need may begin."""
     asking = {plan.digest for plan in plans if plan.verdict is Verdict.NEEDS_APPROVAL}
     if not asking:
         return list(plans)

@@ -18,12 +18,12 @@ from django.db.models import Q, QuerySet
 from audit.events import EventType
 from audit.log import Actor, Value, record
 from certs.access.permissions import Authority, Permission, holds
+from certs.enums import AlertKind, RevocationReason
 from certs.enums import RequestState as S
-from certs.enums import RevocationReason
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.models import Certificate, CertificateRequest, PlannedRevocation
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.renewal.plan import KeyWish
+from certs.renewal.plan import KeyOption
 from certs.renewal.renew import living_renewals, renew, renew_with_csr
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.lineage import newest_of
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 HOURS = (1, 4, 24)  # until the deadline
 CHUNK = 100
-ALERT = "planned_revocation_failed"
 Outcome = PlannedRevocation.Outcome
 
 
@@ -124,7 +123,7 @@ def _replacement(certificate: Certificate, csr: bytes, *, authority: Authority, 
         return existing
     if csr:
         return renew_with_csr(certificate, csr, authority=authority, channel=channel).request
-    return renew(certificate, authority=authority, door=channel, wish=KeyWish.NEW).request
+    return renew(certificate, authority=authority, door=channel, key_option=KeyOption.NEW).request
 
 
 def open_plan(certificate: Certificate) -> PlannedRevocation | None:
@@ -198,7 +197,7 @@ def _carry_out(pk: int) -> bool:
     )
     plan.ended_at, plan.outcome = now, Outcome.REVOKED
     plan.save(update_fields=["ended_at", "outcome"])
-    close_alerts(kind=ALERT, cause=f"certificate:{certificate.cert_id}", now=now)
+    close_alerts(kind=AlertKind.PLANNED_REVOCATION_FAILED, cause=f"certificate:{certificate.cert_id}", now=now)
     return True
 
 
@@ -229,7 +228,7 @@ def _alert(pk: int, exc: Exception) -> None:
     """The error's text may quote anything, so only its type is told."""
     plan = PlannedRevocation.objects.select_related("certificate").get(pk=pk)
     raise_alert(
-        kind=ALERT,
+        kind=AlertKind.PLANNED_REVOCATION_FAILED,
         cause=f"certificate:{plan.certificate.cert_id}",
         message=f"The planned revocation of {plan.certificate.cert_id} failed: {type(exc).__name__}. It is tried again.",
         next_step=f"Revoke the certificate by hand: `manage.py revoke {plan.certificate.cert_id} --reason {plan.reason}`.",

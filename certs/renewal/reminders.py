@@ -7,7 +7,7 @@ too at 7, the security team too at 3, 1 and 0 days and once the certificate has 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -15,10 +15,11 @@ from django.db.models import Q, QuerySet
 
 from certs.enums import RequestState as S
 from certs.inventory.filters import CertificateFilter
+from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, ExpiryReminder, OutgoingMail
 from certs.models.certificate import RenewalBlocked
 from certs.notifications.audience import Audience, operators, owner_of, security_team, team_of, to_addresses
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, days_left, name_of
 from certs.renewal.attention import Unreplaced, unreplaced
@@ -26,7 +27,7 @@ from certs.renewal.attention import Unreplaced, unreplaced
 STAGES = (30, 14, 7, 3, 1, 0)  # days before the end
 EXPIRED = -1
 TEAM_FROM, SECURITY_FROM = 7, 3
-CATCH_UP = timedelta(days=30)  # an expiry is told of that late after an outage of the portal
+CATCH_UP = timedelta(days=30)  # an expiry is still mailed so late after an outage of the portal
 UNTIL_NEXT = timedelta(days=1)
 LINES = 50  # certificates that a digest lists; it counts the others
 
@@ -39,6 +40,7 @@ class Line:
     stage: int
     what: str
     to_do: str
+    state: CertificateState = CertificateState.NEEDS_YOU
 
     @property
     def name(self) -> str:
@@ -53,7 +55,7 @@ class Line:
 class Digest:
     """What one recipient is reminded of: counts all, holds the LINES nearest ends.
 
-    `for_webhooks`: certificates of which nobody was told at this stage before. One digest of the
+    `for_webhooks`: certificates of which no mail was written at this stage before. One digest of the
     run carries each to its team's webhooks.
     """
 
@@ -79,16 +81,14 @@ def _key(now: datetime) -> str:
     return f"reminder:{now:%Y-%m-%d}"
 
 
-def note_told(certificate: Certificate, recipients: Iterable[str], *, now: datetime) -> None:
-    """Count another notice as the reminder of the present stage, where only the owner has one.
+def count_as_reminder(noted: Iterable[tuple[int, int]], recipient: str, *, now: datetime) -> None:
+    """Count another notice as the reminder of each certificate (by key) at its stage.
 
-    Needs the transaction of that notice. From TEAM_FROM days on the digest says it again.
+    Needs the transaction of that notice. From TEAM_FROM days on the digest names the certificate again.
     """
-    stage = stage_of(certificate.not_after, now)
-    if stage is None or stage <= TEAM_FROM:
-        return
     ExpiryReminder.objects.bulk_create(
-        [ExpiryReminder(certificate=certificate, stage=stage, recipient=one, told_at=now) for one in recipients],
+        [ExpiryReminder(certificate_id=pk, stage=stage, recipient=recipient, told_at=now) for pk, stage in noted if stage > TEAM_FROM],
+        batch_size=1000,
         ignore_conflicts=True,
     )
 
@@ -96,7 +96,7 @@ def note_told(certificate: Certificate, recipients: Iterable[str], *, now: datet
 def remind(*, now: datetime) -> int:
     """Write the day's digests. Returns the number of mails.
 
-    Each stage of a certificate is told to each recipient once. A recipient who had a digest today
+    Each recipient is reminded once of each stage of a certificate. A recipient who had a digest today
     is reminded of the rest tomorrow. Effects: mails and their `ExpiryReminder` rows, in one
     transaction for each recipient.
     """
@@ -109,7 +109,7 @@ def _digests(now: datetime) -> dict[str, Digest]:
     circles: dict[tuple[int, int | None, int], list[str]] = {}
     digests: dict[str, Digest] = {}
     for page in unreplaced(_near(now), now=now):
-        told = _told([one.certificate for one in page])
+        reminded = _reminded([one.certificate for one in page])
         for one in page:
             certificate = one.certificate
             stage = stage_of(certificate.not_after, now)
@@ -120,7 +120,7 @@ def _digests(now: datetime) -> dict[str, Digest]:
                 topic = Topic.EXPIRED if stage == EXPIRED else Topic.EXPIRING
                 circles[whose] = _circle(certificate, stage).recipients(topic)
             line = Line(certificate, stage, *_what_to_do(one, stage))
-            known = told.get((certificate.pk, stage), set())
+            known = reminded.get((certificate.pk, stage), set())
             fresh = [recipient for recipient in circles[whose] if recipient not in known | had_one]
             for recipient in fresh:
                 digests.setdefault(recipient, Digest()).add(line)
@@ -130,7 +130,7 @@ def _digests(now: datetime) -> dict[str, Digest]:
 
 
 def _near(now: datetime) -> QuerySet[Certificate]:
-    """Certificates whose end is near or was passed not long ago."""
+    """Return certificates whose end is near or was passed not long ago."""
     # The next reminders are a day away, so a day is added to what is due.
     due = Q(alert_at__isnull=True) | Q(alert_at__lte=now + UNTIL_NEXT)
     rows = Certificate.objects.filter(
@@ -138,17 +138,17 @@ def _near(now: datetime) -> QuerySet[Certificate]:
         not_after__gt=now - CATCH_UP,
         not_after__lt=now + timedelta(days=STAGES[0] + 1),
     )
-    # A person who switched the renewal off decided that it may end: told before the end, not after.
+    # A person who switched the renewal off decided that it may end: reminders come before the end, not after it.
     return rows.filter(Q(renewal_off_reason="") | Q(not_after__gt=now)).select_related("team", "owner")
 
 
-def _told(certificates: Sequence[Certificate]) -> dict[tuple[int, int], set[str]]:
-    """Return who was told of which stage of which certificate."""
+def _reminded(certificates: Sequence[Certificate]) -> dict[tuple[int, int], set[str]]:
+    """Return who was reminded of which stage of which certificate."""
     rows = ExpiryReminder.objects.filter(certificate__in=[one.pk for one in certificates])
-    told: dict[tuple[int, int], set[str]] = {}
+    found: dict[tuple[int, int], set[str]] = {}
     for pk, stage, recipient in rows.values_list("certificate_id", "stage", "recipient"):
-        told.setdefault((pk, stage), set()).add(recipient)
-    return told
+        found.setdefault((pk, stage), set()).add(recipient)
+    return found
 
 
 def _circle(certificate: Certificate, stage: int) -> Audience:
@@ -181,7 +181,7 @@ def _what_to_do(one: Unreplaced, stage: int) -> tuple[str, str]:
                 "Make a new key and CSR for the same names on its server, and renew the certificate with the CSR.",
             )
         case RenewalBlocked.POLICY:
-            return "The policy refuses its renewal.", "Open the certificate: its page says which change would pass."
+            return "The policy refuses its renewal.", "Open the certificate: its page names the change that would pass."
         case RenewalBlocked.APPROVAL:
             return "The approval of its renewal was refused or is missing.", "Ask the security team, or request another certificate."
         case RenewalBlocked.FAILED:
@@ -193,7 +193,9 @@ def _what_to_do(one: Unreplaced, stage: int) -> tuple[str, str]:
 
 @transaction.atomic
 def _send(recipient: str, digest: Digest, now: datetime) -> int:
-    lines, total = digest.lines, len(digest.stages)
+    states = states_of([line.certificate.pk for line in digest.lines], now)
+    lines = [replace(line, state=states[line.certificate.pk]) for line in digest.lines]
+    total = len(digest.stages)
     first = lines[0]
     expired = first.stage == EXPIRED
     names = count_of([line.name for line in lines], total)
@@ -202,7 +204,7 @@ def _send(recipient: str, digest: Digest, now: datetime) -> int:
         batch_size=1000,
         ignore_conflicts=True,
     )
-    return tell(
+    return notify(
         Topic.EXPIRED if expired else Topic.EXPIRING,
         key=_key(now),
         audience=to_addresses([recipient]),  # choices were applied when the circles were made

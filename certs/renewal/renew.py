@@ -13,13 +13,14 @@ from audit.events import EventType
 from audit.log import Actor, record
 from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority
+from certs.enums import Channel
 from certs.enums import RequestState as S
 from certs.errors import Conflict, PolicyRefused
 from certs.models import Certificate, CertificateRequest
 from certs.pipeline import start_on_commit
 from certs.renewal.due import DEAD
-from certs.renewal.plan import RELATED, KeyWish, RenewalPlan, Verdict, plan_renewals, plan_with_csr
-from certs.requests.lineage import SCHEDULE_DOOR, newest_of, stops_lineage
+from certs.renewal.plan import RELATED, KeyOption, RenewalPlan, Verdict, plan_renewals, plan_with_csr
+from certs.requests.lineage import newest_of, stops_lineage
 from certs.requests.plan import gate
 from certs.requests.representation import answer
 from certs.requests.states import Move, transition_many
@@ -39,44 +40,53 @@ class Renewal:
     already: bool = False
 
 
-def plan_renewal(certificate: Certificate, *, authority: Authority, wish: KeyWish = KeyWish.DEFAULT) -> RenewalPlan:
-    """What `renew` would do now. Raises NotFound, NotPermitted; Conflict as `renew` does for an option that was not met."""
+def plan_renewal(certificate: Certificate, *, authority: Authority, key_option: KeyOption = KeyOption.DEFAULT) -> RenewalPlan:
+    """Return what `renew` would do now. Raises NotFound, NotPermitted; Conflict as `renew` does for an option that was not met."""
     authority.check_may_act(certificate)
-    _check_option(certificate, living_renewals([certificate.pk]).get(certificate.pk), wish)
-    (plan,) = plan_renewals([_fresh(certificate)], wish=wish, user=authority.user, at=database_now())
+    _check_option(certificate, living_renewals([certificate.pk]).get(certificate.pk), key_option)
+    (plan,) = plan_renewals([_fresh(certificate)], key_option=key_option, user=authority.user, at=database_now())
     authority.check_profiles((plan.spec.profile,))
     return plan
 
 
-def renew(certificate: Certificate, *, authority: Authority, door: str, wish: KeyWish = KeyWish.DEFAULT, begin: bool = True) -> Renewal:
-    """Renew one certificate; a second call answers the first one's request.
+def renew(
+    certificate: Certificate, *, authority: Authority, door: str, key_option: KeyOption = KeyOption.DEFAULT, begin: bool = True
+) -> Renewal:
+    """Renew one certificate; a second call returns the first one's request.
+
+    Effects, in one transaction: a request with its event, and renewals that failed are cancelled;
+    after the commit its chain starts. A refusal is `certificate:renewal_refused`.
 
     Raises NotFound, NotPermitted; Conflict for a lineage that was revoked, or where the first call's request has another key
-    than `wish` asks for; PolicyRefused with what would pass, where the policy of now says no.
+    than `key_option` requests; PolicyRefused, with what would pass, where the policy in force refuses it.
     """
+    # 1. Nothing may replace a certificate whose key or owner is in doubt: the newest one of its
+    #    lineage decides, not the one that the caller has in hand.
     authority.check_may_act(certificate)
     certificate = _fresh(certificate)
     newest = newest_of(certificate)
     if stops_lineage(newest):
         raise _stopped(newest)
+    # 2. Plan: the same content, evaluated by the policy in force.
     existing = living_renewals([certificate.pk]).get(certificate.pk)
-    plan = plan_renewal(certificate, authority=authority, wish=wish)
+    plan = plan_renewal(certificate, authority=authority, key_option=key_option)
     if existing is not None:
         return Renewal(existing, plan, already=True)
     if not plan.may_begin:
         _note_refusal(plan, actor=authority.actor)
         raise refusal_of(plan)
+    # 3. Insert under locks: of two callers at once the second one gets the first one's request.
     (renewal,) = begin_renewals([plan], actor=authority.actor, user=authority.user, door=door, begin=begin)
-    if renewal.already:  # somebody else's, begun since this one was planned
-        _check_option(certificate, renewal.request, wish)
+    if renewal.already:  # another caller began it since this one was planned
+        _check_option(certificate, renewal.request, key_option)
     return renewal
 
 
-def _check_option(certificate: Certificate, existing: CertificateRequest | None, wish: KeyWish) -> None:
-    """Raise Conflict where a renewal exists whose key is not the one asked for: to answer it would claim a success."""
-    if existing is None or wish is KeyWish.DEFAULT or existing.key_reused == (wish is KeyWish.KEEP):
+def _check_option(certificate: Certificate, existing: CertificateRequest | None, key_option: KeyOption) -> None:
+    """Raise Conflict where a renewal exists whose key is not the requested one: to return it would claim a success."""
+    if existing is None or key_option is KeyOption.DEFAULT or existing.key_reused == (key_option is KeyOption.KEEP):
         return
-    done, asked = ("the same key", "new_key") if existing.key_reused else ("a new key", "keep_key")
+    done, requested = ("the same key", "new_key") if existing.key_reused else ("a new key", "keep_key")
     newest = newest_of(certificate)
     if newest == certificate:
         cure = f"Wait until {existing.public_id} has ended, and renew its certificate."
@@ -84,7 +94,7 @@ def _check_option(certificate: Certificate, existing: CertificateRequest | None,
         cure = f"Renew {newest.cert_id} instead, which has taken its place."
     raise Conflict(
         f"{certificate.cert_id} is renewed already, by {existing.public_id} and with {done}. Nothing was changed.",
-        field=asked,
+        field=requested,
         next_step=cure,
     )
 
@@ -131,7 +141,7 @@ def renew_with_csr(certificate: Certificate, data: bytes, *, authority: Authorit
 
 
 def refusal_of(plan: RenewalPlan) -> PolicyRefused | Conflict:
-    """A plan that may not begin, as an error for a door."""
+    """Return the error for a plan that may not begin."""
     if plan.verdict is Verdict.STOPPED:
         return _stopped(plan.certificate)
     return PolicyRefused(plan.reason, policy_version=plan.policy_version, next_step=plan.advice, field="cert_id")
@@ -143,7 +153,7 @@ def _stopped(certificate: Certificate) -> Conflict:
         field="cert_id",
         next_step="Release the hold first."
         if certificate.revocation.reason == "certificateHold"
-        else "Ask for a new certificate if one is needed.",
+        else "Request a new certificate if one is needed.",
     )
 
 
@@ -159,13 +169,13 @@ def _fresh(certificate: Certificate) -> Certificate:
 
 
 def living_renewals(certificate_ids: Sequence[int]) -> dict[int, CertificateRequest]:
-    """By certificate id: the one request that renews it, finished or under way."""
+    """Return by certificate id the one request that renews it, finished or under way."""
     rows = CertificateRequest.objects.filter(renewed_from__in=certificate_ids).exclude(state__in=DEAD)
     return {row.renewed_from_id: row for row in rows.select_related("team", "issuer") if row.renewed_from_id is not None}
 
 
 def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = None, door: str, begin: bool = True) -> list[Renewal]:
-    """One request for each plan whose certificate may still be renewed, in one transaction; then chains for them.
+    """Insert one request for each plan whose certificate may still be renewed, in one transaction, and start their chains.
 
     Of two callers the second finds the first one's requests and returns those. A certificate
     revoked or a key blocked since the plan was made is left out; for a single plan Conflict is raised.
@@ -201,7 +211,7 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
         if begin:
             for first in range(0, len(requests), MOST_IN_A_CHAIN):
                 part = [request.pk for request in requests[first : first + MOST_IN_A_CHAIN]]
-                start_on_commit(part, bulk=door == SCHEDULE_DOOR)
+                start_on_commit(part, bulk=door == Channel.SCHEDULE)
     made = {plan.certificate.pk: Renewal(request, plan) for plan, request in zip(fresh, requests, strict=True)}
     results = [made.get(plan.certificate.pk) or _found(plan, existing) for plan in plans]
     return [renewal for renewal in results if renewal is not None]
@@ -217,8 +227,8 @@ def _wanted(plan: RenewalPlan, *, actor: Actor, user: Any, door: str) -> Wanted:
     requester = Requester(actor, certificate.team, door, user=user or certificate.requester)
     renewal = RenewalOf(
         certificate,
-        key_backend="" if plan.brought else _backend(certificate, new_key=plan.new_key),
-        key=None if plan.brought or plan.new_key else certificate.key,
+        key_backend="" if plan.has_external_key else _backend(certificate, new_key=plan.new_key),
+        key=None if plan.has_external_key or plan.new_key else certificate.key,
         keeps_key=not plan.new_key,
     )
     return Wanted(plan.spec, requester, plan.issuer, plan.digest, renewal=renewal)
@@ -232,15 +242,14 @@ def _spki(plan: RenewalPlan) -> str:
 
 
 def _backend(certificate: Certificate, *, new_key: bool) -> str:
-    """Where the key is; a new one is made there too, unless that backend is configured no more."""
+    """Return the backend of the key; a new one is made there too, unless that backend is no longer configured."""
     backend = certificate.key.backend if certificate.key is not None else settings.PKI_LEAF_KEY_BACKEND
     return settings.PKI_LEAF_KEY_BACKEND if new_key and backend not in settings.KEY_BACKENDS else str(backend)
 
 
-def renewal_answer(renewal: Renewal) -> dict[str, Any]:
-    """DESIGN 3's answer, and what was renewed, on which key, with every difference from before."""
-    told = answer(renewal.request)
-    return told | {
+def renewal_result(renewal: Renewal) -> dict[str, Any]:
+    """Return the JSON result of a renewal: the request, the renewed certificate, the key and every difference."""
+    return answer(renewal.request) | {
         "renewed_from": renewal.plan.certificate.cert_id,
         "key": "new" if not renewal.request.key_reused else "kept",
         "validity_days": renewal.request.validity_days,
@@ -250,7 +259,7 @@ def renewal_answer(renewal: Renewal) -> dict[str, Any]:
 
 
 def describe_plan(plan: RenewalPlan) -> dict[str, Any]:
-    """What would happen, as `ask` and `plan_only` print it."""
+    """Return what would happen, as `ask` and `plan_only` print it."""
     decisions = {Verdict.GO: "allow", Verdict.NEEDS_APPROVAL: "needs_approval"}
     return {
         "action": "renew",

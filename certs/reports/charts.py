@@ -15,7 +15,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 26
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A rectangle; `kind` is its series (a CSS class), `title` what a pointer or a screen reader is told."""
+    """A rectangle; `kind` is its series (a CSS class), `title` the text for pointers and screen readers."""
 
     x: float
     y: float
@@ -59,12 +59,12 @@ class Chart:
 
 
 def charts(facts: dict[str, Any]) -> list[Chart]:
-    """The three charts of a report, from its stored facts."""
+    """Return the three charts of a report, from its stored facts."""
     return [ends(facts), movements(facts), compliance(facts)]
 
 
 def ends(facts: dict[str, Any]) -> Chart:
-    """How many active certificates end in each of the next 53 weeks."""
+    """Return how many active certificates end in each of the next 53 weeks."""
     weeks = [Week.parse(row["week"]) for row in facts["ends"]]
     values = [row["count"] for row in facts["ends"]]
     most = max(values, default=0)
@@ -86,7 +86,7 @@ def ends(facts: dict[str, Any]) -> Chart:
 
 
 def movements(facts: dict[str, Any]) -> Chart:
-    """What was issued, renewed and revoked in each week."""
+    """Return what was issued, renewed and revoked in each week."""
     rows = facts["movements"]
     weeks = [Week.parse(row["week"]) for row in rows]
     series = [(name, name, [row[name] for row in rows]) for name in ("issued", "renewed", "revoked")]
@@ -106,7 +106,7 @@ def movements(facts: dict[str, Any]) -> Chart:
 
 
 def compliance(facts: dict[str, Any]) -> Chart:
-    """Compliance in the weeks that have a report; the others are gaps."""
+    """Return the compliance in the weeks that have a report; the others are gaps."""
     last = Week.parse(facts["week"])
     weeks = [last.plus(number - 25) for number in range(26)]
     known = {row["week"]: row for row in facts["history"] if row["percent"] is not None}
@@ -174,7 +174,7 @@ def _upwards(most: int) -> list[Tick]:
 
 
 def _round_up(most: int) -> int:
-    """The next of 1, 2, 5, 10, 20, 50 and so on."""
+    """Return the next of 1, 2, 5, 10, 20, 50 and so on."""
     for power in range(1, 12):
         for digit in (1, 2, 5):
             if most <= digit * 10 ** (power - 1):

@@ -18,22 +18,22 @@ from certs.reports.words import sentence
 
 
 def as_json(row: ComplianceReport) -> bytes:
-    """The stored facts."""
+    """Return the stored facts."""
     return (json.dumps(row.facts, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def as_html(row: ComplianceReport) -> bytes:
-    """One file with its styles and its charts in it; its links lead to the portal."""
+    """Return one file with its styles and its charts in it; its links lead to the portal."""
     return render_to_string("reports/document.html", page_context(row) | {"base": settings.PKI_PORTAL_URL}).encode()
 
 
 def has_pdf() -> bool:
-    """Whether WeasyPrint is installed."""
+    """Return whether WeasyPrint is installed."""
     return importlib.util.find_spec("weasyprint") is not None
 
 
 def as_pdf(row: ComplianceReport) -> bytes:
-    """The HTML document as PDF/UA. Fetches nothing. Raises InputRefused where WeasyPrint is not installed."""
+    """Return the HTML document as PDF/UA. Fetches nothing. Raises InputRefused where WeasyPrint is not installed."""
     if not has_pdf():
         raise InputRefused(
             "PDF needs WeasyPrint, which is not installed.",
@@ -57,5 +57,5 @@ FORMATS: dict[str, Callable[[ComplianceReport], bytes]] = {".html": as_html, ".j
 
 
 def page_context(row: ComplianceReport) -> dict[str, Any]:
-    """What the templates of page and document need; `base` stands before each link."""
+    """Return the context of page and document; `base` is put before each link."""
     return {"report": row, "facts": row.facts, "sentence": sentence(row.facts), "charts": charts(row.facts), "base": ""}

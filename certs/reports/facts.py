@@ -20,10 +20,12 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, QuerySet
 from django.db.models.functions import TruncWeek
+from django.urls import reverse
 
 from certs.alone import Alone
 from certs.inventory import active
 from certs.inventory.filters import CertificateFilter, StateGroup
+from certs.inventory.states import states_of
 from certs.models import Certificate, CertificateName, Revocation
 from certs.reports import machinery, persons
 from certs.reports.judging import Judge, Judged
@@ -31,6 +33,7 @@ from certs.reports.weeks import Week, month_end
 from keys.spec import KeyFacts
 from policy.models import PolicyVersion
 from policy.publishing import version_in_force
+from policy.rules import RULES
 
 SCHEMA = 1
 WORST = 20
@@ -42,18 +45,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 log = logging.getLogger(__name__)
 
-RULE_LABELS = {
-    "allowed_keys": "Key type or size",
-    "key_reuse_at_renewal": "Use of the same key again",
-    "max_validity": "Validity",
-    "allowed_profiles": "Purpose (profile and extended key usage)",
-    "require_san": "Subject alternative name",
-    "allowed_names": "Names outside the team's domains",
-    "ip_addresses": "IP addresses",
-    "wildcards": "Wildcards",
-    "max_names": "Number of names",
-    "duplicates": "Names listed twice",
-}
+RULE_LABELS = {rule.name: rule.label for rule in RULES}
 LIST_HEADER = ("cert_id", "common_name", "team", "owner", "ends", "key", "validity_days", "rules", "reasons")
 
 
@@ -83,7 +75,7 @@ class Computed:
 
 
 def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()) -> Computed:
-    """Compute the report of a week from what the database says at `now`.
+    """Compute the report of a week from the database as of `now`.
 
     `history`: weeks of earlier reports with their compliance (`week`, `percent`, `policy_version`),
     oldest first. Raises PolicyMissing where no policy is in force.
@@ -138,8 +130,8 @@ def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()
             "total": total,
             "fails": fails,
             "listed": min(fails, LIST_MOST),
-            "unjudged": [persons.line(one, why="It could not be judged; the log says why.") for one in unjudged[:WORST]],
-            "rules": _by_rule(rules, judge),
+            "unjudged": _unjudged(unjudged[:WORST], now),
+            "rules": _by_rule(rules, judge, now),
         },
         "ends": [{"week": str(one), "count": ends[one]} for one in (Week.of(now).plus(n) for n in range(WEEKS_AHEAD))],
         "movements": movements(week),
@@ -151,8 +143,14 @@ def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()
     return Computed(facts, listed.getvalue())
 
 
-def _by_rule(rules: dict[str, _Rule], judge: Judge) -> list[dict[str, Any]]:
-    """The rules that refuse something, the one that refuses most first."""
+def _unjudged(certificates: Sequence[Certificate], now: datetime) -> list[dict[str, Any]]:
+    states = states_of([one.pk for one in certificates], now)
+    return [persons.line(one, states[one.pk], why="It could not be judged; the log has the reason.") for one in certificates]
+
+
+def _by_rule(rules: dict[str, _Rule], judge: Judge, now: datetime) -> list[dict[str, Any]]:
+    """Return the rules that refuse something, the one that refuses most first."""
+    states = states_of({pk for found in rules.values() for _, pk, _, _ in found.worst}, now)
     ordered = sorted(rules.items(), key=lambda item: (-item[1].count, item[0]))
     return [
         {
@@ -160,8 +158,8 @@ def _by_rule(rules: dict[str, _Rule], judge: Judge) -> list[dict[str, Any]]:
             "label": RULE_LABELS.get(name, name),
             "count": found.count,
             "worst": [
-                persons.line(certificate, why=_reason(judge, judged, name))
-                for _, _, certificate, judged in sorted(found.worst, key=lambda entry: entry[:2], reverse=True)
+                persons.line(certificate, states[pk], why=_reason(judge, judged, name))
+                for _, pk, certificate, judged in sorted(found.worst, key=lambda entry: entry[:2], reverse=True)
             ],
         }
         for name, found in ordered
@@ -173,7 +171,7 @@ def _reason(judge: Judge, judged: Judged, rule: str) -> str:
 
 
 def percent_complying(total: int, fails: int) -> float | None:
-    """Per cent with one decimal, never rounded up: 100.0 means every one. None without certificates."""
+    """Return the percentage with one decimal, never rounded up: 100.0 means every one. None without certificates."""
     return (total - fails) * 1000 // total / 10 if total else None
 
 
@@ -194,7 +192,7 @@ def _by_week(rows: QuerySet[Any], column: str) -> Counter[Week]:
 
 
 def _revoked(start: datetime, end: datetime) -> QuerySet[Revocation]:
-    """Revocations asked for in that time whose certificate is revoked or about to be; no released holds."""
+    """Return the revocations requested in that time whose certificate is revoked or about to be; no released holds."""
     rows = Revocation.objects.filter(requested_at__gte=start, requested_at__lt=end)
     return rows.filter(certificate__status__in=Certificate.SAYS_REVOKED)
 
@@ -208,7 +206,14 @@ def _figures(week: Week, now: datetime, *, total: int, expiring: int, fails: int
         _figure("active", "Active certificates", total, CertificateFilter(state=StateGroup.ACTIVE.value).url()),
         _figure("expiring", f"Expiring this month ({now:%B})", expiring, ending.url()),
         _figure("revoked", "Revoked this week", revoked, gone.url()),
-        {"key": "compliance", "label": "Policy compliance", "value": percent, "unit": "%", "url": "#compliance"},
+        {
+            "key": "compliance",
+            "label": "Policy compliance",
+            "value": percent,
+            "unit": "%",
+            # What does not comply is no state of the inventory: the report lists it. A mail needs the whole address.
+            "url": f"{reverse('report', args=[str(week)])}#compliance",
+        },
     ]
 
 
@@ -224,7 +229,7 @@ _COLUMNS = ("pk", "team_id", "profile", "key_type", "common_name", "not_before",
 
 
 def active_certificates(now: datetime) -> Iterator[list[tuple[int, Judged]]]:
-    """Every active certificate with its names, in pages by key: flat memory, and no long transaction.
+    """Yield every active certificate with its names, in pages by key: flat memory, and no long transaction.
 
     Only what the policy looks at is read; the row itself is fetched for what does not comply.
     """
@@ -260,7 +265,7 @@ def _rows(ids: Sequence[int]) -> dict[int, Certificate]:
 
 
 def list_row(certificate: Certificate, judged: Judged, judge: Judge) -> tuple[str, ...]:
-    """One line of the CSV, as LIST_HEADER names its columns. No cell begins a formula of a spreadsheet."""
+    """Return one line of the CSV, as LIST_HEADER names its columns. No cell begins a formula of a spreadsheet."""
     checks = judge.failures(judged)
     cells = (
         certificate.cert_id,
@@ -277,7 +282,7 @@ def list_row(certificate: Certificate, judged: Judged, judge: Judge) -> tuple[st
 
 
 def list_lines(*, now: datetime) -> Iterator[str]:
-    """The whole CSV of what does not comply now, line by line."""
+    """Yield the whole CSV of what does not comply now, line by line."""
     judge = Judge(version_in_force(settings.PKI_DEFAULT_POLICY, now).ruleset, on=now.date())
     yield _line(LIST_HEADER)
     for page in active_certificates(now):

@@ -1,4 +1,4 @@
-"""Does a certificate comply with the policy in force: judged as if its content were asked for today.
+"""Whether a certificate complies with the policy in force, evaluated as if its content were requested today.
 
 A large inventory has few kinds of certificates: the same profile, key and life, names inside the
 domains of its team. The policy is evaluated once for each kind and the verdict is used again.
@@ -40,7 +40,7 @@ class Judged:
 
     @property
     def days(self) -> int:
-        """Complete days of its life, at least 1: what was asked for, whatever the seconds are."""
+        """Return complete days of its life, at least 1: what was requested, whatever the seconds are."""
         return max(1, int((self.not_after - self.not_before).total_seconds()) // _SECONDS_OF_A_DAY)
 
 
@@ -60,7 +60,7 @@ class Judge:
 
     @property
     def kinds(self) -> int:
-        """How many evaluations there were."""
+        """Return how many evaluations there were."""
         return len(self._verdicts)
 
     def failing_rules(self, certificate: Judged) -> frozenset[str]:
@@ -107,7 +107,7 @@ class Judge:
         )
 
     def _place(self, name: str, team_id: int) -> tuple[str, bool, bool]:
-        """Where a DNS name stands: the nearest domain that anybody owns, whether the name is a
+        """Return the place of a DNS name: the nearest domain that anybody owns, whether the name is a
         wildcard directly before it, and whether it is a wildcard above a domain of another team.
         """
         base = base_domain(name)
@@ -116,7 +116,7 @@ class Judge:
         return nearest, wildcard and nearest == base, wildcard and self._above_others(base, team_id)
 
     def _foreign(self, certificate: Judged) -> tuple[str, ...]:
-        """The domains of other teams at, above or beneath its names."""
+        """Return the domains of other teams at, above or beneath its names."""
         near: set[str] = set()
         for name in certificate.dns_names:
             base = base_domain(name)
@@ -131,7 +131,7 @@ class Judge:
 
     @cached_property
     def _by_parent(self) -> dict[str, list[str]]:
-        """The owned domains beneath each name that stands above one."""
+        """Return the owned domains beneath each name above one."""
         found: dict[str, list[str]] = {}
         for domain in self._owners:
             for parent in _upwards(domain.partition(".")[2]):
@@ -140,6 +140,6 @@ class Judge:
 
 
 def _upwards(name: str) -> Sequence[str]:
-    """`a.b.c` -> `a.b.c`, `b.c`, `c`."""
+    """Return a name and the names above it: `a.b.c`, `b.c`, `c`."""
     labels = name.split(".")
     return [".".join(labels[start:]) for start in range(len(labels))]

@@ -9,10 +9,11 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from certs.enums import AlertKind
 from certs.models import ComplianceReport
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import security_team, to_addresses
-from certs.notifications.notices import Attachment, tell
+from certs.notifications.notices import Attachment, notify
 from certs.notifications.topics import Topic
 from certs.reports.charts import charts
 from certs.reports.facts import WEEKS_BACK, compute
@@ -24,7 +25,6 @@ from db.clock import database_now
 log = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=30)
-ALERT = "report_failed"
 
 
 def weekly_report() -> bool:
@@ -48,7 +48,7 @@ def weekly_report() -> bool:
 
 @transaction.atomic
 def _claim(week: Week, *, now: datetime) -> datetime | None:
-    """Claim a week that is not mailed yet. Returns the end of the lease; None where nothing is to be done."""
+    """Claim a week that is not mailed yet. Returns the end of the lease; None where nothing has to be done."""
     row, _ = ComplianceReport.objects.select_for_update().get_or_create(week=str(week))
     if row.mailed_at is not None or (row.lease_until is not None and row.lease_until > now):
         return None
@@ -75,7 +75,7 @@ def keep_report(week: Week, *, lease: datetime | None = None) -> ComplianceRepor
 
 
 def history_before(week: Week) -> list[dict[str, Any]]:
-    """The compliance that earlier reports stated, oldest first. Weeks without a report are left out."""
+    """Return the compliance that earlier reports stated, oldest first. Weeks without a report are left out."""
     first, last = str(week.plus(1 - WEEKS_BACK)), str(week.plus(-1))
     rows = ComplianceReport.objects.filter(week__gte=first, week__lte=last, as_of__isnull=False).order_by("week")
     return [
@@ -94,13 +94,13 @@ def mail_report(week: Week) -> int:
     written = write_mails(row, key=f"report:{row.week}", now=now)
     row.mailed_at, row.lease_until = now, None
     row.save(update_fields=["mailed_at", "lease_until"])
-    close_alerts(kind=ALERT, cause=f"report:{row.week}", now=now)
+    close_alerts(kind=AlertKind.REPORT_FAILED, cause=f"report:{row.week}", now=now)
     return written
 
 
 def write_mails(row: ComplianceReport, *, key: str, now: datetime) -> int:
     """Write the mails of a report to the security team. Returns how many. Needs an open transaction."""
-    return tell(
+    return notify(
         Topic.REPORT,
         key=key,
         audience=security_team() | to_addresses(settings.PKI_REPORT_EMAILS),
@@ -121,13 +121,13 @@ def _attachments(row: ComplianceReport) -> list[Attachment]:
 
 @transaction.atomic
 def _alert(week: Week, exc: Exception) -> None:
-    """The error's text may quote anything, so only its type is told."""
+    """Alert operators to a report that failed. The error's text may quote anything, so only its type is named."""
     ComplianceReport.objects.filter(week=str(week)).update(error=type(exc).__name__, lease_until=None)
     raise_alert(
-        kind=ALERT,
+        kind=AlertKind.REPORT_FAILED,
         cause=f"report:{week}",
         message=f"The compliance report of {week} could not be computed or mailed: {type(exc).__name__}.",
-        next_step="The log has the traceback. It is tried again automatically; `manage.py compliance_report "
+        next_step="The log has the traceback. The portal tries again automatically; `manage.py compliance_report "
         f"--week {week} --email` does it at once.",
         now=database_now(),
     )

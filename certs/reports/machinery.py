@@ -1,4 +1,4 @@
-"""What the report says of the portal itself: the audit log, CRLs and OCSP, and how long CAs and key backends were away."""
+"""The facts of the report about the portal itself: the audit log, CRLs and OCSP, and how long CAs and key backends were away."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from audit.events import EventType
 from audit.models import AuditEvent, Checkpoint
 from certs.ca.lifetime import has_ended
 from certs.ca.local.ocsp_responder import newest_responder
+from certs.enums import AlertKind
 from certs.models import OperatorAlert
+from certs.notifications.alerts import OUTAGES
 from certs.reports.weeks import Week
 from certs.status.crl import points_of
 from certs.status.publishing import own_issuing_cas, own_roots
 
-RECORDS_CHANGED = "verification_failed"  # the alert of `certs.reconciliation.nightly`
 VERIFIED_WITHIN = timedelta(days=2)
-# Alerts that are open exactly while something is away, with what the report calls it.
-OUTAGES = {"ca_unavailable": "CA", "ca_stopped": "CA, stopped", "keys_unavailable": "Key backend"}
 
 
 def audit_facts(*, now: datetime) -> dict[str, Any]:
-    """The newest verification of the audit log and the newest checkpoint.
+    """Return the newest verification of the audit log and the newest checkpoint.
 
     The checkpoint's note is signed: a mail that carries it is a witness outside the portal.
     """
     verified = AuditEvent.objects.filter(event=EventType.AUDIT_VERIFIED, at__lte=now).order_by("-pk").first()
     newest = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
-    broken = OperatorAlert.objects.filter(kind=RECORDS_CHANGED, closed_at__isnull=True).order_by("pk").first()
+    broken = OperatorAlert.objects.filter(kind=AlertKind.VERIFICATION_FAILED, closed_at=None).order_by("pk").first()
     return {
         "verified_at": verified.at.isoformat() if verified else "",
         "problem": broken.message if broken else "",
@@ -42,7 +41,7 @@ def audit_facts(*, now: datetime) -> dict[str, Any]:
 
 
 def status_facts(*, now: datetime) -> list[dict[str, Any]]:
-    """For each own CA that has not ended: until when its CRL and its OCSP responder are good."""
+    """Return for each own CA that has not ended until when its CRL and its OCSP responder are good."""
     found = []
     for issuer in [*own_issuing_cas(), *own_roots()]:
         if has_ended(issuer, now=now):
@@ -65,10 +64,10 @@ def status_facts(*, now: datetime) -> list[dict[str, Any]]:
 
 
 def availability(week: Week, *, now: datetime) -> list[dict[str, Any]]:
-    """How long CAs and key backends were away in the week, from the alerts that stood open.
+    """Return how long CAs and key backends were away in the week, from the alerts that were open.
 
     An alert opens after the third try of a request that could not be served, and closes when the
-    work works again: an outage in which nothing was asked is not seen.
+    work works again: an outage during which nothing was requested is not seen.
     """
     end = min(week.end, now)
     if end <= week.start:
@@ -78,7 +77,7 @@ def availability(week: Week, *, now: datetime) -> list[dict[str, Any]]:
     by_cause: dict[str, list[tuple[datetime, datetime]]] = {}
     for alert in rows.order_by("raised_at"):
         span = (max(alert.raised_at, week.start), min(alert.closed_at or end, end))
-        by_cause.setdefault(f"{OUTAGES[alert.kind]} {alert.cause.partition(':')[2] or alert.cause}", []).append(span)
+        by_cause.setdefault(f"{OUTAGES[AlertKind(alert.kind)]} {alert.cause.partition(':')[2] or alert.cause}", []).append(span)
     whole = end - week.start
     return [
         {"name": name, "away_seconds": int(away.total_seconds()), "percent": _percent(whole - away, whole), "outages": len(spans)}
@@ -88,7 +87,7 @@ def availability(week: Week, *, now: datetime) -> list[dict[str, Any]]:
 
 
 def union(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
-    """The time that at least one of the spans covers."""
+    """Return the time that at least one of the spans covers."""
     total, reached = timedelta(), None
     for start, end in sorted(spans):
         if reached is None or start > reached:
@@ -99,5 +98,5 @@ def union(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
 
 
 def _percent(part: timedelta, whole: timedelta) -> float:
-    """Per cent with two decimals, never rounded up."""
+    """Return the percentage with two decimals, never rounded up."""
     return int(part / whole * 10_000) / 100

@@ -1,4 +1,4 @@
-"""What needs a person: certificates and requests that nothing will mend by itself, with the worst of each kind."""
+"""What needs a person: certificates and requests that the portal cannot repair, with the worst of each kind."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from django.urls import reverse
 from certs.enums import RequestState
 from certs.inventory import active, in_state
 from certs.inventory.filters import CertificateFilter, Renewal, StateGroup, YesNo, filter_certificates
-from certs.inventory.states import CertificateState, is_replaced
+from certs.inventory.states import CertificateState, is_replaced, states_of
 from certs.models import Certificate, CertificateRequest, RenewalBlocked
 from policy.rules.keys import AllowedKeys, key_from_name
 from policy.rules.ruleset import RuleSet
 
 WORST = 20
 WINDOW = timedelta(days=30)
-# Older ends are history: nobody serves a certificate that ended a quarter of a year ago.
+# Older ends are history: no server has a certificate that ended a quarter of a year ago.
 EXPIRED_WITHIN = timedelta(days=90)
 OVERDUE = timedelta(days=1)
 
@@ -30,7 +30,7 @@ def what_needs_a_person(ruleset: RuleSet, *, now: datetime) -> list[dict[str, An
         _certificates(
             "renewal_failed",
             "Renewals that failed",
-            "The portal tried and could not. It tries again each night; the certificate's page says why.",
+            "The portal tried and could not. It tries again each night; the certificate's page has the reason.",
             CertificateFilter(state=CertificateState.NEEDS_YOU.value, renewal=Renewal.BLOCKED.value),
             now,
         ),
@@ -46,7 +46,7 @@ def what_needs_a_person(ruleset: RuleSet, *, now: datetime) -> list[dict[str, An
         _certificates(
             "no_owner",
             "Without an owner",
-            "Nobody who is active and in the team answers for them. Name an owner on the certificate's page.",
+            "No active member of the team is their owner. Name an owner on the certificate's page.",
             CertificateFilter(state=StateGroup.ACTIVE.value, owner="none"),
             now,
         ),
@@ -63,12 +63,13 @@ def what_needs_a_person(ruleset: RuleSet, *, now: datetime) -> list[dict[str, An
     return [kind for kind in found if kind["count"]]
 
 
-def line(certificate: Certificate, *, why: str = "") -> dict[str, Any]:
-    """One certificate of a list: which, whose, until when and why."""
+def line(certificate: Certificate, state: CertificateState, *, why: str = "") -> dict[str, Any]:
+    """Return one certificate of a list: which, whose, in which state, until when and why."""
     return {
         "cert_id": certificate.cert_id,
         "name": certificate.common_name or certificate.cert_id,
         "team": certificate.team.name,
+        "state": state.value,
         "ends": certificate.not_after.isoformat(),
         "url": reverse("certificate", args=[certificate.cert_id]),
         "why": why,
@@ -91,12 +92,14 @@ def _certificates(
     rows = filter_certificates(Certificate.objects.all(), sought, now=now)
     if among is not None:
         rows = among(rows)
-    return _kind(key, label, advice, rows.count(), sought.url(), _worst(rows))
+    return _kind(key, label, advice, rows.count(), sought.url(), _worst(rows, now))
 
 
-def _worst(rows: QuerySet[Certificate]) -> list[dict[str, Any]]:
-    """Those that end first."""
-    return [line(one, why=_why(one)) for one in rows.select_related("team").order_by("not_after", "pk")[:WORST]]
+def _worst(rows: QuerySet[Certificate], now: datetime) -> list[dict[str, Any]]:
+    """Return those that end first."""
+    found = list(rows.select_related("team").order_by("not_after", "pk")[:WORST])
+    states = states_of([one.pk for one in found], now)
+    return [line(one, states[one.pk], why=_why(one)) for one in found]
 
 
 def _why(certificate: Certificate) -> str:
@@ -107,7 +110,7 @@ def _why(certificate: Certificate) -> str:
 
 
 def _not_blocked(rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
-    """Needs a CSR or is switched off: what the portal did not try."""
+    """Return those that the portal did not try to renew: they need a CSR, or renewal is switched off."""
     tried = (RenewalBlocked.POLICY, RenewalBlocked.APPROVAL, RenewalBlocked.FAILED)
     return rows.exclude(renewal_off_reason="", renewal_blocked__in=tried)
 
@@ -123,15 +126,16 @@ def _expired(now: datetime) -> dict[str, Any]:
     return _kind(
         "expired",
         "Expired without replacement in the last 90 days",
-        "Whoever still serves one shows an error to every client. Request a new one, or tell the portal that it is not used any more.",
+        "A server that still uses one shows an error to every client. Request a new one, or switch its renewal off "
+        "if it is no longer used.",
         rows.count(),
         sought.url(),
-        _worst(rows),
+        _worst(rows, now),
     )
 
 
 def _weak_keys(ruleset: RuleSet, now: datetime) -> dict[str, Any]:
-    """Active certificates on keys that the policy in force would not allow any more."""
+    """Return active certificates on keys that the policy in force does not allow."""
     rule = ruleset.rule(AllowedKeys)
     present = active(Certificate.objects.all(), now=now).order_by().values_list("key_type", flat=True).distinct()
     weak = sorted(one for one in present if rule is not None and not _allowed(rule, one))
@@ -139,7 +143,7 @@ def _weak_keys(ruleset: RuleSet, now: datetime) -> dict[str, Any]:
     rows = filter_certificates(Certificate.objects.all(), sought, now=now) if weak else Certificate.objects.none()
     label = "On keys that the policy does not allow"
     advice = "Renew them with a new key that the policy allows."
-    return _kind("weak_keys", label, advice, rows.count(), sought.url(), _worst(rows))
+    return _kind("weak_keys", label, advice, rows.count(), sought.url(), _worst(rows, now))
 
 
 def _allowed(rule: AllowedKeys, key_type: str) -> bool:
@@ -157,6 +161,7 @@ def _overdue_approvals(now: datetime) -> dict[str, Any]:
             "cert_id": one.public_id,
             "name": one.common_name or one.public_id,
             "team": one.team.name,
+            "state": "",
             "ends": "",
             "url": reverse("request", args=[one.public_id]),
             "why": f"waits since {one.state_changed_at:%Y-%m-%d %H:%M} UTC",

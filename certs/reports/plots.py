@@ -20,7 +20,7 @@ _INK = "#33464e"
 
 
 def plots(facts: dict[str, Any]) -> dict[str, bytes]:
-    """PNG by name: `ends`, `movements`, `compliance`. Each 720 x 220 px at twice the density."""
+    """Return PNG files by name: `ends`, `movements`, `compliance`. Each 720 x 220 px at twice the density."""
     return {"ends": _ends(facts), "movements": _movements(facts), "compliance": _compliance(facts)}
 
 

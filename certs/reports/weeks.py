@@ -45,17 +45,17 @@ class Week:
 
     @property
     def start(self) -> datetime:
-        """Its first moment."""
+        """Return the first moment of the week."""
         return datetime.combine(self.monday, time(), UTC)
 
     @property
     def end(self) -> datetime:
-        """The first moment after it."""
+        """Return the first moment after the week."""
         return self.start + timedelta(days=7)
 
     @property
     def sunday(self) -> date:
-        """Its last day."""
+        """Return the last day of the week."""
         return self.monday + timedelta(days=6)
 
     def plus(self, weeks: int) -> Week:

@@ -8,7 +8,7 @@ from certs.reports.weeks import Week
 
 
 def sentence(facts: dict[str, Any]) -> str:
-    """Say whether anything needs a person."""
+    """Return the first sentence: whether anything needs a person."""
     things = [f"{kind['count']:,} {_small(kind['label'])}" for kind in facts["needs"]] + _machinery(facts)
     if not things:
         return "Nothing needs a person."
@@ -16,7 +16,7 @@ def sentence(facts: dict[str, Any]) -> str:
 
 
 def subject(facts: dict[str, Any]) -> str:
-    """The mail's subject: the figure that matters first."""
+    """Return the mail's subject: the figure that matters first."""
     week = Week.parse(facts["week"])
     wanted = sum(kind["count"] for kind in facts["needs"]) + len(_machinery(facts))
     first = f"{wanted:,} need a person" if wanted else "nothing needs a person"

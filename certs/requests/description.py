@@ -214,7 +214,7 @@ def _events(
             day = {"last_review": value(after[name]), "last_review_before": value(before[name])}
             events.append(event(EventType.CERTIFICATE_REVIEWED, day))
         elif name == "renewal_off_reason":
-            switch: dict[str, Value] = {"renewal": "off" if after[name] else "on", "reason": after[name]}
+            switch: dict[str, Value] = {"renewal": "off" if after[name] else "on", "reason": after[name], "reason_before": before[name]}
             events.append(event(EventType.CERTIFICATE_RENEWAL_SWITCHED, switch))
         else:
             described |= {name: value(after[name]), f"{name}_before": value(before[name])}

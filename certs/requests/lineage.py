@@ -16,8 +16,8 @@ from django.db.models import QuerySet
 from audit.events import EventType
 from audit.log import Event
 from audit.unit_of_work import UnitOfWork
+from certs.enums import Channel, RevocationReason
 from certs.enums import RequestState as S
-from certs.enums import RevocationReason
 from certs.models import Certificate, CertificateRequest, PlannedRevocation
 from certs.notifications.digests import TOPICS, note_for_digest
 from certs.notifications.topics import Topic
@@ -28,7 +28,6 @@ from db.sql import among_texts, fetch, text_list
 
 LONGEST_LINEAGE = 200  # certificates followed when a history is shown
 CHUNK = 200
-SCHEDULE_DOOR = "schedule"  # of requests that no person made
 
 
 def stops_lineage(certificate: Certificate) -> bool:
@@ -151,11 +150,11 @@ def note_succession(work: UnitOfWork, certificates: Sequence[Certificate], *, no
     )
 
 
-_TOPICS = {
-    SCHEDULE_DOOR: Topic.RENEWED,
-    "api": Topic.ISSUED_BY_PROGRAM,
-    "portal": Topic.ISSUED,
-    "command": Topic.ISSUED,
+_TOPICS: dict[str, Topic] = {
+    Channel.SCHEDULE: Topic.RENEWED,
+    Channel.API: Topic.ISSUED_BY_PROGRAM,
+    Channel.PORTAL: Topic.ISSUED,
+    Channel.COMMAND: Topic.ISSUED,
 }
 
 

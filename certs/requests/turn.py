@@ -16,6 +16,7 @@ from django.db.models import F, Q
 from certs.alone import Alone
 from certs.ca.base import CAClient, CAUnreachable
 from certs.ca.registry import get_ca_client
+from certs.enums import AlertKind
 from certs.models import Issuer
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
 from db.clock import database_now
@@ -69,7 +70,7 @@ class Turn:
             log.error("%s is not configured: %s", issuer.name, exc)  # noqa: TRY400 - the text says it all
             _alert_configuration(issuer, str(exc))
             return None
-        close_alerts(kind="ca_misconfigured", cause=ca_cause(issuer), now=database_now())
+        close_alerts(kind=AlertKind.CA_MISCONFIGURED, cause=ca_cause(issuer), now=database_now())
         return client
 
     def not_served(self, issuer: Issuer, error: CAUnreachable) -> None:
@@ -94,7 +95,7 @@ def let_go_of_ca(issuer_id: int) -> None:
 @transaction.atomic
 def _alert_configuration(issuer: Issuer, error: str) -> None:
     raise_alert(
-        kind="ca_misconfigured",
+        kind=AlertKind.CA_MISCONFIGURED,
         cause=ca_cause(issuer),
         message=f"{issuer.name} cannot be used: {error}",
         next_step="Correct CA_CLIENTS or its environment variables where this CA's workers run, and restart them. Its requests wait.",
@@ -112,7 +113,7 @@ def run_parts(parts: Iterable[tuple[str, Callable[[Turn], int]]], turn: Turn) ->
         with Alone() as outcome:
             told[name] = part(turn)
         if outcome.error is None:
-            close_alerts(kind="sweep_failed", cause=f"sweep:{name}", now=database_now())
+            close_alerts(kind=AlertKind.SWEEP_FAILED, cause=f"sweep:{name}", now=database_now())
         else:
             log.error("sweeper: %s failed", name, exc_info=outcome.error)
             told[name] = "failed"
@@ -124,7 +125,7 @@ def run_parts(parts: Iterable[tuple[str, Callable[[Turn], int]]], turn: Turn) ->
 def _alert_failure(cause: str, what: str, exc: Exception) -> None:
     """The error's text may quote anything, so only its type is told."""
     raise_alert(
-        kind="sweep_failed",
+        kind=AlertKind.SWEEP_FAILED,
         cause=cause,
         message=f"{what}: {type(exc).__name__}.",
         next_step="The worker's log has the traceback. The sweeper tries again every few seconds; all else goes on.",
@@ -150,7 +151,7 @@ def each_alone(what: str, ids: Iterable[int], act: Callable[[int], bool]) -> int
         first, error = next(iter(failed.items()))
         _alert_failure(cause, f"{what}: {len(failed)} failed, first {first}", error)
     else:
-        close_alerts(kind="sweep_failed", cause=cause, now=database_now())
+        close_alerts(kind=AlertKind.SWEEP_FAILED, cause=cause, now=database_now())
     return done
 
 

@@ -14,6 +14,7 @@ from audit.events import EventType
 from audit.log import Actor, Event
 from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority
+from certs.enums import AlertKind
 from certs.enums import RequestState as S
 from certs.errors import Conflict, NotFound
 from certs.models import CertificateRequest, Issuer
@@ -36,7 +37,7 @@ def hold_for_ca(ids: Sequence[int], reason: str) -> None:
         now = database_now()
         for issuer in Issuer.objects.filter(pk__in={request.issuer_id for request in requests}):
             raise_alert(
-                kind="ca_unavailable",
+                kind=AlertKind.CA_UNAVAILABLE,
                 cause=ca_cause(issuer),
                 message=f"{issuer.name} is unavailable: {reason}",
                 next_step=GOES_ON.format("csr_created with their keys and CSRs", "the CA answers"),
@@ -51,7 +52,7 @@ def hold_for_keys(ids: Sequence[int], reason: str) -> None:
             requests = _hold(work, ids, state, error="Key backend unavailable", reason=reason, event=EventType.REQUEST_HELD)
             for backend in sorted({request.key_backend for request in requests}):
                 raise_alert(
-                    kind="keys_unavailable",
+                    kind=AlertKind.KEYS_UNAVAILABLE,
                     cause=f"keys:{backend}",
                     message=f"Key backend {backend} is unavailable: {reason}",
                     next_step="Unseal or restart it. " + GOES_ON.format("approved or key_ready", "it answers"),

@@ -1,15 +1,14 @@
-"""Telling the CAs what was revoked or released, until each has confirmed it.
+"""Deliver revocations and releases to the CAs, until each CA has confirmed them.
 
-One worker at a time speaks to a CA about a certificate (a lease on the revocation's row), so that a late hold cannot overtake
-its own release. "Already revoked" and "not revoked any more" are success.
+A lease on the revocation's row lets one worker at a time send about a certificate, so that a late
+hold cannot overtake its own release. "Already revoked" and "not revoked any more" are success.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -18,9 +17,10 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from audit.events import EventType
 from audit.log import record
 from certs.alone import Alone
-from certs.ca.base import CAClient, CAUnreachable, RevocationOrder
-from certs.enums import RevocationReason
+from certs.ca.base import CAUnreachable, RevocationOrder
+from certs.enums import AlertKind, RevocationReason
 from certs.errors import NotFound
+from certs.inventory.states import state_of
 from certs.models import Certificate, Issuer, Revocation
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
 from certs.requests.states import WORKER
@@ -34,90 +34,89 @@ MOST_SECONDS = 120.0  # of one run
 TRIES_BEFORE_ALARM = 5
 
 
-def untold() -> QuerySet[Revocation]:
-    """Revocations and releases that a CA has not confirmed."""
-    return Revocation.objects.filter(Q(confirmed_at__isnull=True) | Q(release_requested_at__isnull=False, released_at__isnull=True))
+def undelivered() -> QuerySet[Revocation]:
+    """Return the revocations and releases that a CA has not confirmed."""
+    releasing = Q(release_requested_at__isnull=False, released_at__isnull=True)
+    return Revocation.objects.filter(Q(confirmed_at__isnull=True) | releasing)
 
 
 def process_revocations(turn: Turn | None = None) -> int:
-    """Deliver revocations and releases to the CAs of `turn` (default: all CAs). Returns how many
-    were confirmed. Safe to run twice at once.
+    """Deliver revocations and releases to the CAs of `turn` (default: all CAs).
 
-    A CA that does not answer, or is not configured, is left alone for the rest of the turn. What
-    is left when the time is over is begun again by the sweeper.
+    Returns how many were confirmed. Safe to run twice at once. A CA that does not answer, or is not
+    configured, is left alone for the rest of the turn. The sweeper starts the next run for what is
+    left after MOST_SECONDS.
     """
     turn = turn or Turn()
     confirmed, until = 0, time.monotonic() + MOST_SECONDS
-    seen: set[int] = set()
+    tried: set[int] = set()
     while time.monotonic() < until:
-        page = _free(turn, seen)
+        # The least tried first: a revocation that a CA refuses each time delays no other.
+        free = undelivered().filter(_is_free(database_now()), certificate__issuer__in=turn.issuers)
+        free = free.exclude(pk__in=tried).select_related("certificate__issuer", "certificate__body")
+        page = list(free.order_by("tries", "requested_at", "pk")[:CHUNK])
         if not page:
             break
-        seen.update(one.pk for one in page)
-        confirmed += sum(_told(one, turn) for one in page)
+        tried.update(one.pk for one in page)
+        confirmed += sum(_deliver(one, turn) for one in page)
     if confirmed:
         _close_alerts_that_are_over()
     return confirmed
 
 
-def _free(turn: Turn, seen: Collection[int]) -> list[Revocation]:
-    """Those that nobody delivers and this run has not tried, the longest untried first."""
-    free = untold().filter(Q(lease_until__isnull=True) | Q(lease_until__lt=database_now()), certificate__issuer__in=turn.issuers)
-    free = free.exclude(pk__in=seen).select_related("certificate__issuer", "certificate__body")
-    return list(free.order_by("tries", "requested_at", "pk")[:CHUNK])
-
-
-def _told(revocation: Revocation, turn: Turn) -> bool:
-    issuer = revocation.certificate.issuer
-    client = turn.client(issuer) if turn.serves(issuer) else None
-    if client is None or not _claim(revocation):
+def _deliver(revocation: Revocation, turn: Turn) -> bool:
+    """Send one revocation or release to its CA. Returns whether the CA confirmed it."""
+    certificate = revocation.certificate
+    client = turn.client(certificate.issuer) if turn.serves(certificate.issuer) else None
+    if client is None:
         return False
+    # 1. Claim the row, if it still is what was read. No other worker sends about this certificate then.
+    now = database_now()
+    releasing = revocation.release_requested_at is not None
+    same = undelivered().filter(_is_free(now), pk=revocation.pk, reason=revocation.reason)
+    same = same.filter(release_requested_at__isnull=not releasing)
+    if not same.update(lease_until=now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)):
+        return False
+    # 2. Send it. No transaction is open: the reply of a CA may take a minute.
     with Alone() as outcome:
-        _tell(revocation, client)
+        serial = int(certificate.serial_number, 16)
+        if releasing:
+            client.release(serial)
+        else:
+            reason, der = RevocationReason(revocation.reason), bytes(certificate.body.der)
+            client.revoke(RevocationOrder(serial, reason, revocation.requested_at, der))
     error = outcome.error
     if error is None:
+        # 3. Record the confirmation, unless a person changed the revocation while it was sent.
         return _confirm(revocation)
     if isinstance(error, CAUnreachable):
-        turn.not_served(issuer, error)
+        turn.not_served(certificate.issuer, error)
     if isinstance(error, CAUnreachable | NotFound):
         _count_failure(revocation, str(error))
     else:  # its text may quote anything
-        log.error("revocation of %s not delivered", revocation.certificate, exc_info=error)
+        log.error("revocation of %s not delivered", certificate, exc_info=error)
         _count_failure(revocation, type(error).__name__)
     return False
 
 
-def _claim(revocation: Revocation) -> bool:
-    """Compare and set: nobody else speaks of this certificate meanwhile, and it still says what was read."""
-    now = database_now()
-    free = untold().filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now), pk=revocation.pk, reason=revocation.reason)
-    same = free.filter(release_requested_at__isnull=revocation.release_requested_at is None)
-    return bool(same.update(lease_until=now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)))
-
-
-def _tell(revocation: Revocation, client: CAClient) -> None:
-    """No transaction is open here. Raises CAUnreachable, NotFound."""
-    certificate = revocation.certificate
-    serial = int(certificate.serial_number, 16)
-    if revocation.release_requested_at is not None:
-        client.release(serial)
-        return
-    reason = RevocationReason(revocation.reason)
-    client.revoke(RevocationOrder(serial, reason, revocation.requested_at, bytes(certificate.body.der)))
-
-
 @transaction.atomic
-def _confirm(told: Revocation) -> bool:
-    """False when it says something else by now than what the CA was told: then it is told again."""
+def _confirm(sent: Revocation) -> bool:
+    """Record that the CA confirmed what was sent. Returns False where the row changed since: the CA
+    gets the new version in the next run.
+
+    Effects: the revocation, the certificate's status and `status_version` (which dates its place in
+    CRLs and OCSP replies), an audit event.
+    """
     now = database_now()
-    certificate = Certificate.objects.select_for_update(of=("self",)).select_related("issuer").get(pk=told.pk)
-    revocation = Revocation.objects.select_for_update().get(pk=told.pk)
-    changed = (revocation.reason, revocation.release_requested_at) != (told.reason, told.release_requested_at)
-    settled = revocation.released_at is not None or (revocation.confirmed_at is not None and revocation.release_requested_at is None)
-    if changed or settled:
-        Revocation.objects.filter(pk=told.pk).update(lease_until=None)
-        return False
+    # The certificate's row before the revocation's, as in every writer of both: no deadlock.
+    certificate = Certificate.objects.select_for_update(of=("self",)).select_related("issuer").get(pk=sent.pk)
+    revocation = Revocation.objects.select_for_update().get(pk=sent.pk)
     releasing = revocation.release_requested_at is not None
+    changed = (revocation.reason, revocation.release_requested_at) != (sent.reason, sent.release_requested_at)
+    settled = revocation.released_at is not None or (revocation.confirmed_at is not None and not releasing)
+    if changed or settled:
+        Revocation.objects.filter(pk=sent.pk).update(lease_until=None)
+        return False
     revocation.tries, revocation.last_error, revocation.lease_until = revocation.tries + 1, "", None
     if releasing:
         revocation.released_at = now
@@ -132,25 +131,31 @@ def _confirm(told: Revocation) -> bool:
     return True
 
 
+def _is_free(now: datetime) -> Q:
+    return Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+
+
 @transaction.atomic
 def _count_failure(revocation: Revocation, error: str) -> None:
+    """Keep the error and end the lease; alert operators when a CA failed too often."""
     Revocation.objects.filter(pk=revocation.pk).update(tries=F("tries") + 1, last_error=error[:300], lease_until=None)
-    issuer = revocation.certificate.issuer
-    # Each run tries another one first, so the tries of all count.
-    all_of_it = untold().filter(certificate__issuer=issuer).aggregate(waiting=Count("pk"), tries=Sum("tries"))
+    issuer, now = revocation.certificate.issuer, database_now()
+    # Each run begins with another revocation, so the tries of all of them count.
+    all_of_it = undelivered().filter(certificate__issuer=issuer).aggregate(waiting=Count("pk"), tries=Sum("tries"))
     if (all_of_it["tries"] or 0) < TRIES_BEFORE_ALARM:
         return
     raise_alert(
-        kind="revocation_pending",
+        kind=AlertKind.REVOCATION_PENDING,
         cause=ca_cause(issuer),
-        message=f"{all_of_it['waiting']} revocation(s) wait for {issuer.name}, {revocation.certificate.cert_id} among them: {error}",
+        message=f"{all_of_it['waiting']} revocation(s) wait for {issuer.name}, {revocation.certificate.cert_id}"
+        f" ({state_of(revocation.certificate, now).label}) among them: {error}",
         next_step="The portal treats them as revoked and keeps trying; revoke at the CA by hand if it stays down.",
-        now=database_now(),
+        now=now,
     )
 
 
 @transaction.atomic
 def _close_alerts_that_are_over() -> None:
     now = database_now()
-    for issuer in Issuer.objects.exclude(pk__in=untold().values("certificate__issuer")):
-        close_alerts(kind="revocation_pending", cause=ca_cause(issuer), now=now)
+    for issuer in Issuer.objects.exclude(pk__in=undelivered().values("certificate__issuer")):
+        close_alerts(kind=AlertKind.REVOCATION_PENDING, cause=ca_cause(issuer), now=now)

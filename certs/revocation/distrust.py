@@ -1,8 +1,8 @@
-"""An own issuing CA is not to be relied on any more: its key is in the wrong hands, or it is given up for good.
+"""Distrust an own issuing CA: its key is in the wrong hands, or the CA is given up for good.
 
-That is said where relying parties look: on the CRL of the root that certified it (RFC 5280 3.3), and by OCSP, which reports every
+Relying parties learn it from the CRL of the root that certified the CA (RFC 5280 3.3), and from OCSP, which reports every
 certificate of the CA as revoked for as long as the last responder is valid (RFC 6960 2.7). No CRL and no responder is made for the
-CA from then on: its key could sign the opposite as credibly. Its certificates are due for renewal at once.
+CA from then on: somebody else could sign the opposite with its key. Its certificates are due for renewal at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from db.clock import database_now
 from keys.public_keys import block_public_key
 from keys.spec import spki_sha256
 
-# What may be said of a CA's certificate (RFC 5280 5.3.1): a hold has no place there, and keyCompromise is for its certificates.
+# Reasons for the certificate of a CA (RFC 5280 5.3.1): no hold; keyCompromise is for certificates of subscribers.
 REASONS = (
     RevocationReason.CA_COMPROMISE,
     RevocationReason.CESSATION_OF_OPERATION,
@@ -35,15 +35,17 @@ REASONS = (
 
 @transaction.atomic
 def distrust(issuer: Issuer, *, reason: RevocationReason, actor: Actor) -> IssuanceIntent:
-    """Final. Answers the entry of its root's book, from which the root's CRL is made; asking again answers it once more.
+    """Distrust an own issuing CA, permanently. Returns the entry in the ledger of its root, from which the root's CRL is made.
 
-    Raises Conflict for what is no own issuing CA, or is distrusted for another reason already.
+    The same call again returns the same entry. Effects, in one transaction: state of the issuer, entry of the ledger,
+    `issuer:state_changed`; for cACompromise its key is blocked. Raises Conflict for what is no own issuing CA, or is
+    distrusted for another reason already.
     """
     row = Issuer.objects.select_for_update(of=("self",)).select_related("parent", "key").get(pk=issuer.pk)
     if row.parent is None or row.key is None or row.certificate_der is None:
         raise Conflict(
             f"{row.name} is not an own issuing CA, so no root of ours can revoke it.",
-            next_step="A root is not revoked: whoever trusts it has to remove it. For a CA elsewhere ask its operator.",
+            next_step="A root cannot be revoked: remove it from the trust stores. For a CA elsewhere ask its operator.",
         )
     now = database_now()
     entry = _entry(row, row.parent, now)
@@ -69,13 +71,13 @@ def distrust(issuer: Issuer, *, reason: RevocationReason, actor: Actor) -> Issua
 
 
 def living_certificates(issuer: Issuer) -> int:
-    """How many of its certificates somebody may still rely on, and nobody should."""
+    """Return how many certificates of the CA are still valid and not revoked."""
     good = Certificate.objects.filter(issuer=issuer, status=Certificate.Status.GOOD, not_after__gt=database_now())
     return good.count()
 
 
 def _entry(issuer: Issuer, root: Issuer, now: datetime) -> IssuanceIntent:
-    """What the root's book says of the CA's certificate, written down when it is first needed."""
+    """Return the entry of the CA's certificate in the ledger of its root, made when it is first needed."""
     certificate = x509.load_der_x509_certificate(bytes(issuer.certificate_der or b""))
     entry, _ = IssuanceIntent.objects.get_or_create(
         issuer=root,

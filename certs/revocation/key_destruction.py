@@ -1,6 +1,6 @@
-"""Destroying a key whose certificates are all revoked or over: asked for by people, done by the one worker that may.
+"""Destroy a key whose certificates are all revoked or expired: requested by people, done by the one worker that may.
 
-The intent is written with the revocation, the deed is done by a process whose login may destroy (queue `destroy`), and the
+The order is written with the revocation. A process whose login may destroy (queue `destroy`) carries it out, and the
 receipt in the audit log names the key, its backend and every certificate that it served.
 """
 
@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from audit.events import EventType
 from audit.log import Value, record
 from certs.access.permissions import Authority
+from certs.enums import AlertKind
 from certs.models import Certificate
 from certs.notifications.alerts import close_alerts, raise_alert
 from db.clock import database_now
@@ -29,9 +30,10 @@ _SHOWN = 5
 
 
 def order_destruction(certificate: Certificate, *, authority: Authority, now: datetime) -> str:
-    """Have the certificate's key destroyed. Answers why not, or an empty text when it is on its way. Needs an open transaction.
+    """Order the destruction of the certificate's key. Returns why it is not possible, or an empty text.
 
-    A refusal is no error: whoever revokes in a hurry must not fail to revoke because a key cannot be destroyed.
+    Needs an open transaction. A refusal is no error: the revocation must not fail because a key cannot be destroyed.
+    Effects: the key's row, `key:destruction_requested`; after the commit the task of the queue `destroy`.
     """
     key = certificate.key
     if key is None:
@@ -65,17 +67,17 @@ def begin_destroying() -> None:
 
 
 def process_destructions() -> int:
-    """Destroy whatever stands to be destroyed; answers how many keys were. Safe to run twice at once."""
+    """Destroy the keys whose destruction was ordered. Returns how many were destroyed. Safe to run twice at once."""
     results = finish_destructions()
     with transaction.atomic():
         now = database_now()
         for key_id, error in results.items():
             cause = f"key:{key_id}"
             if error is None:
-                close_alerts(kind="key_not_destroyed", cause=cause, now=now)
+                close_alerts(kind=AlertKind.KEY_NOT_DESTROYED, cause=cause, now=now)
                 continue
             raise_alert(
-                kind="key_not_destroyed",
+                kind=AlertKind.KEY_NOT_DESTROYED,
                 cause=cause,
                 message=f"A key could not be destroyed: {error}",
                 next_step="Nothing is signed with it, and it is tried again. See that the worker of the queue `destroy` has its login, "

@@ -1,6 +1,6 @@
 """Proof that somebody has a private key: a signature over a challenge that this portal made within the last hour (PROTOCOLS 5).
 
-With it an owner may have a key of their own refused for ever, without waiting for an officer.
+With it an owner can have an own key blocked permanently, without waiting for an officer.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ HOW = (
 
 
 def challenge_for(certificate: Certificate) -> str:
-    """What is to be signed: ASCII, without a line end. It names the key, so it proves nothing about another one."""
+    """Return the text to sign: ASCII, without a line end. It names the key, so it proves nothing about another one."""
     content = {"spki": certificate.spki_sha256, "nonce": secrets.token_hex(16)}
     return PREFIX + signing.dumps(content, salt=SALT)
 
 
 def check_proof(certificate: Certificate, *, challenge: str, signature: str) -> None:
-    """Raises InputRefused, naming what is wrong. The signature is base64; RSA (PKCS #1 v1.5), ECDSA or Ed25519, with SHA-256."""
+    """Verify the signature: base64; RSA (PKCS #1 v1.5) or ECDSA with SHA-256, or Ed25519. Raises InputRefused with the reason."""
     again = "Ask for a new challenge and sign exactly that."
     try:
         content = _content(challenge)
@@ -48,7 +48,7 @@ def check_proof(certificate: Certificate, *, challenge: str, signature: str) -> 
 
 
 def _content(challenge: str) -> dict[str, str]:
-    """Raises BadSignature. The prefix is required: it separates what is signed here from a text that
+    """Return the content of a challenge. Raises BadSignature. The prefix is required: it separates what is signed here from a text that
     its owner signs for another purpose.
     """
     prefix, signed = challenge[: len(PREFIX)], challenge[len(PREFIX) :]

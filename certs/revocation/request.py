@@ -1,7 +1,8 @@
-"""Revocation is a durable intent: written first, told to the CA then, and tried again until the CA has done it (PROTOCOLS 9).
+"""Request revocations and releases: written first, delivered to the CA afterwards, until the CA has confirmed.
 
-From the moment it is written the portal treats the certificate as revoked: no download, no renewal, and the own CRL and OCSP
-say so. `certs.revocation.deliver` tells the CAs.
+From the moment at which the request is written the portal treats the certificate as revoked: no
+download, no renewal, and the own CRL and OCSP report it as revoked. `certs.revocation.deliver`
+sends it to the CAs.
 """
 
 from __future__ import annotations
@@ -41,24 +42,58 @@ def request_revocation(
     comment: str = "",
     begin: bool = True,
 ) -> Revocation:
-    """From good to revocation_pending. The caller has checked that the actor may.
+    """Request the revocation of a certificate, or another reason for the one that there is.
 
-    A hold by an officer, or by the portal itself, is the security team's: only an officer releases it.
+    The caller has checked that the actor may. With `begin` the delivery starts at the commit. A hold
+    by an officer, or by the portal itself, is the security team's: only an officer releases it.
 
-    Asking again for the same reason answers the revocation there is. Another reason raises Conflict, with two exceptions: a
-    hold may become final, and keyCompromise may always be added, also to what is superseded or expired: whoever relies on the
-    certificate must learn it. Anything else about an expired certificate raises Conflict.
+    The same request again returns the revocation that there is. Another reason raises Conflict, with
+    two exceptions: a hold may become final, and keyCompromise may always be added, also to what is
+    superseded or expired, because relying parties must learn it. Any other reason for an expired
+    certificate raises Conflict, and so does a hold at a CA that cannot release one.
+
+    Effects: the revocation, status and `status_version` of the certificate, an entry of the digest,
+    `certificate:revocation_requested`; after the commit its open renewals are cancelled.
     """
+    # 1. Lock the certificate before its revocation, as every writer of both does.
     row = Certificate.objects.select_for_update().get(pk=certificate.pk)
     now = database_now()
     earlier = Revocation.objects.select_for_update().filter(certificate=row).first()
-    if earlier is not None and earlier.released_at is None:
-        revocation = _again(row, earlier, reason, authority=authority, invalidity_date=invalidity_date, comment=comment, now=now)
+    current = earlier if earlier is not None and earlier.released_at is None else None
+    if current is None or current.reason != reason or _changes_hold(current, authority):
+        # 2. Refuse what cannot follow. The row of a released hold is written anew: what it said is
+        #    in the audit log.
+        revocation = earlier or Revocation(certificate=row)
+        data: dict[str, Value] = {"cert_id": row.cert_id, "reason": str(reason)}
+        if current is None:
+            _check_revocable(row, reason, now=now)
+            row.status = Certificate.Status.REVOCATION_PENDING
+            revocation.requested_at, revocation.requested_by = now, authority.actor.name
+            revocation.invalidity_date, revocation.comment = invalidity_date, comment
+            revocation.by_security_team = reason is HOLD and authority.is_officer
+            revocation.released_at = revocation.lease_until = revocation.first_crl_number = None
+            revocation.last_error = ""
+        else:
+            _check_may_follow(row, current, reason)
+            data["earlier_reason"] = current.reason
+            # The time of the revocation stays the first one: CRL and OCSP have reported it.
+            revocation.invalidity_date = invalidity_date or current.invalidity_date
+            revocation.comment = comment or current.comment
+            revocation.by_security_team = reason is HOLD and (current.by_security_team or authority.is_officer)
+        # 3. Write it as not confirmed: the CA receives the new reason too.
+        revocation.reason, revocation.confirmed_at, revocation.tries = str(reason), None, 0
+        revocation.release_requested_at, revocation.release_requested_by = None, ""
+        revocation.save()
+        Certificate.objects.filter(pk=row.pk).update(status=row.status, status_version=F("status_version") + 1)
+        note_for_digest(Topic.REVOKED, [row], now=now)
+        data |= _terms(revocation)
+        subject = f"certificate:{row.cert_id}"
+        record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=subject, actor=authority.actor, at=now, data=data)
     else:
-        _check_revocable(row, reason, now=now)
-        revocation = _first(row, earlier, reason, authority=authority, invalidity_date=invalidity_date, comment=comment, now=now)
+        revocation = current
+    # 4. After the commit: deliver, and stop what would replace a certificate that nobody may use.
     if begin:
-        transaction.on_commit(begin_telling)
+        transaction.on_commit(start_delivery)
     if reason is not RevocationReason.SUPERSEDED:
         transaction.on_commit(lambda: cancel_stopped_renewals(row))
     return revocation
@@ -67,82 +102,39 @@ def request_revocation(
 def _check_revocable(row: Certificate, reason: RevocationReason, *, now: datetime) -> None:
     if row.not_after < now and reason is not COMPROMISE:
         raise Conflict(
-            f"{row.cert_id} expired on {row.not_after:%Y-%m-%d %H:%M} UTC, so nobody relies on it any more.",
+            f"{row.cert_id} expired on {row.not_after:%Y-%m-%d %H:%M} UTC, so no program relies on it.",
             field="cert_id",
             next_step="Only keyCompromise is recorded for an expired certificate.",
         )
     if reason is HOLD and not capabilities_of(row.issuer.alias).holds:
         raise Conflict(
-            f"{row.issuer.name} cannot take a revocation back, so a hold there would be final.",
+            f"{row.issuer.name} cannot release a hold, so a hold there would be final.",
             field="reason",
             next_step="Revoke it for another reason, or leave it.",
         )
 
 
-def _first(
-    row: Certificate,
-    released: Revocation | None,
-    reason: RevocationReason,
-    *,
-    authority: Authority,
-    invalidity_date: datetime | None,
-    comment: str,
-    now: datetime,
-) -> Revocation:
-    """`released`: the row of a hold that was taken back; it is written anew, what it said is in the audit log."""
-    revocation = released or Revocation(certificate=row)
-    revocation.reason, revocation.requested_at, revocation.requested_by = str(reason), now, authority.actor.name
-    revocation.invalidity_date, revocation.comment = invalidity_date, comment
-    revocation.by_security_team = reason is HOLD and authority.is_officer
-    revocation.confirmed_at = revocation.released_at = revocation.release_requested_at = revocation.lease_until = (
-        revocation.first_crl_number
-    ) = None
-    revocation.release_requested_by, revocation.tries, revocation.last_error = "", 0, ""
-    revocation.save()
-    Certificate.objects.filter(pk=row.pk).update(status=Certificate.Status.REVOCATION_PENDING, status_version=F("status_version") + 1)
-    note_for_digest(Topic.REVOKED, [row], now=now)
-    data = {"cert_id": row.cert_id, "reason": str(reason)} | _terms(revocation)
-    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=authority.actor, at=now, data=data)
-    return revocation
-
-
-def _again(
-    row: Certificate,
-    earlier: Revocation,
-    reason: RevocationReason,
-    *,
-    authority: Authority,
-    invalidity_date: datetime | None,
-    comment: str,
-    now: datetime,
-) -> Revocation:
-    """The CA is told the new reason too: `confirmed_at` is empty until it was. The time of revocation stays the first."""
-    if earlier.reason == reason and not _is_placed_again(earlier, authority):
-        return earlier
-    if reason is not COMPROMISE and earlier.reason != HOLD:
-        more = "Nothing more is needed." if earlier.reason == COMPROMISE else "Only keyCompromise may be added later."
-        raise Conflict(f"{row.cert_id} is revoked already, as {earlier.reason}.", field="reason", next_step=more)
-    before = earlier.reason
-    earlier.reason, earlier.confirmed_at, earlier.tries = str(reason), None, 0
-    earlier.invalidity_date, earlier.comment = invalidity_date or earlier.invalidity_date, comment or earlier.comment
-    earlier.release_requested_at, earlier.release_requested_by = None, ""
-    earlier.by_security_team = reason is HOLD and (earlier.by_security_team or authority.is_officer)
-    earlier.save()
-    Certificate.objects.filter(pk=row.pk).update(status_version=F("status_version") + 1)
-    note_for_digest(Topic.REVOKED, [row], now=now)
-    data = {"cert_id": row.cert_id, "reason": str(reason), "earlier_reason": before} | _terms(earlier)
-    record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=f"certificate:{row.cert_id}", actor=authority.actor, at=now, data=data)
-    return earlier
+def _check_may_follow(row: Certificate, current: Revocation, reason: RevocationReason) -> None:
+    if reason is COMPROMISE or current.reason == HOLD:
+        return
+    raise Conflict(
+        f"{row.cert_id} is revoked already, as {current.reason}.",
+        field="reason",
+        next_step="Nothing more is needed." if current.reason == COMPROMISE else "Only keyCompromise may be added later.",
+    )
 
 
 def _terms(revocation: Revocation) -> dict[str, Value]:
-    """What else the event says, so that `verify_states` finds a date or the owner of a hold that SQL changed."""
+    """Return what else the event holds, so that `verify_states` finds a date or a hold's owner that SQL changed."""
     date = revocation.invalidity_date
     return {"invalidity_date": date.astimezone(UTC).isoformat() if date else "", "by_security_team": revocation.by_security_team}
 
 
-def _is_placed_again(hold: Revocation, authority: Authority) -> bool:
-    """Whether asking for the same hold changes it: it is on its way to be released, or it becomes the security team's."""
+def _changes_hold(hold: Revocation, authority: Authority) -> bool:
+    """Return whether the request for a hold changes the hold that there is.
+
+    It does where the hold is being released, or where it becomes the security team's.
+    """
     if hold.reason != HOLD:
         return False
     return hold.release_requested_at is not None or (authority.is_officer and not hold.by_security_team)
@@ -150,10 +142,13 @@ def _is_placed_again(hold: Revocation, authority: Authority) -> bool:
 
 @transaction.atomic
 def request_release(certificate: Certificate, *, authority: Authority, begin: bool = True) -> Revocation:
-    """Take a hold back. It stays revoked until its CA has confirmed that; from any other reason there is no way back.
+    """Request the release of a hold. The certificate stays revoked until its CA has confirmed the release.
 
-    Raises NotFound, NotPermitted also where the security team placed the hold and the actor is no officer, Conflict.
-    Asking again answers the release there is.
+    The same request again returns the release that there is. Raises NotFound; NotPermitted, also
+    where the security team placed the hold and the actor is no officer; Conflict for any other
+    reason, which is final, and for a hold that the CA has not confirmed.
+
+    Effects: the revocation, `certificate:release_requested`.
     """
     authority.check_may_act(certificate)
     Certificate.objects.select_for_update().get(pk=certificate.pk)
@@ -164,13 +159,13 @@ def request_release(certificate: Certificate, *, authority: Authority, begin: bo
         raise Conflict(
             f"{certificate.cert_id} is revoked as {revocation.reason}, and that is final.",
             field="cert_id",
-            next_step="Ask for a new certificate; only a hold can be released.",
+            next_step="Request a new certificate; only a hold can be released.",
         )
     if revocation.by_security_team and not authority.is_officer:
         raise NotPermitted(
             f"The security team placed this hold on {certificate.cert_id}, so only the security team releases it.",
             field="cert_id",
-            next_step="Ask the security team, and say why the hold is no longer needed.",
+            next_step="Ask the security team, with the reason why the hold is no longer needed.",
         )
     if revocation.confirmed_at is None:
         raise Conflict(
@@ -187,12 +182,12 @@ def request_release(certificate: Certificate, *, authority: Authority, begin: bo
             EventType.CERTIFICATE_RELEASE_REQUESTED, subject=f"certificate:{certificate.cert_id}", actor=authority.actor, at=now, data=data
         )
     if begin:
-        transaction.on_commit(begin_telling)
+        transaction.on_commit(start_delivery)
     return revocation
 
 
-def begin_telling() -> None:
-    """Start the task that tells the CAs. Without a broker the sweeper does it."""
+def start_delivery() -> None:
+    """Start the task that sends revocations to the CAs. Without a broker the sweeper does it."""
     try:
         signature("certs.tasks.process_revocations").apply_async(retry=False)
     except (OperationalError, OSError) as exc:

@@ -1,9 +1,10 @@
-"""Revoking as people ask for it: one certificate, or for a compromised key every certificate on it.
+"""Revoke one certificate, or for a compromised key every certificate on it.
 
-A key is blocked for ever by a security officer, by the portal's own commands, by whoever signs a challenge with it, or where its
-private key never was anywhere but in the portal's backend, so that nobody else can have a right to it. An owner's bare word about
-a key that was brought revokes that team's certificates and opens a case: a CSR can be copied, and nobody may have another team's
-key refused (PROTOCOLS 5).
+A key is blocked permanently by a security officer, by the portal's own commands, by a signature of
+that key over a challenge, or where the private key never left the portal's backend, so that nobody
+else can have a right to it. The statement of an owner about an external key revokes the
+certificates of that team and opens a case: a CSR can be copied, and no team may have the key of
+another team blocked.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from django.db import transaction
 from audit.events import EventType
 from audit.log import record
 from certs.access.permissions import Authority
-from certs.enums import RevocationReason
+from certs.enums import AlertKind, RevocationReason
 from certs.errors import InputRefused
 from certs.inventory import sharing_key
+from certs.inventory.states import CertificateState
 from certs.models import Certificate, Revocation
-from certs.notifications.alerts import raise_alert
+from certs.notifications.alerts import key_cause, raise_alert
 from certs.requests.exposure.key_blocks import block_key
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.revocation.key_destruction import order_destruction
-from certs.revocation.request import begin_telling, request_revocation
+from certs.revocation.request import request_revocation, start_delivery
 from certs.x509.certificate.serial import format_serial
 from db.clock import database_now
 from db.tolerance import CLOCK_TOLERANCE
@@ -43,9 +45,11 @@ CA_REASONS = (RevocationReason.CA_COMPROMISE, RevocationReason.AA_COMPROMISE)
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """What a revocation did. `left`: certificates on the same key that it did not touch; `key_blocked`: whether the key is
-    refused from now on; `case_opened`: whether an officer was asked to decide that; `destroying`: whether its key is on the way
-    to be destroyed, and else, where that was wanted, why not.
+    """What a revocation did.
+
+    `also`, `left`: the other certificates on the same key that were, and were not, revoked.
+    `key_blocked`: the key is refused from now on. `case_opened`: an officer decides about the key.
+    `destroying`: the key will be destroyed; `not_destroyed_because`: why not, where that was requested.
     """
 
     certificate: Certificate
@@ -59,8 +63,9 @@ class Revoked:
 
 
 def on_same_key(certificate: Certificate, *, authority: Authority, now: datetime) -> list[Certificate]:
-    """The other certificates on its key that this actor may revoke and that a compromise concerns: those not expired and not
-    yet revoked for it. Found over the whole inventory.
+    """Return the other certificates on its key that a compromise concerns and that the actor may revoke.
+
+    Those in the whole inventory that have not expired and are not revoked as keyCompromise yet.
     """
     rows = sharing_key(certificate).filter(not_after__gt=now).exclude(revocation__reason=COMPROMISE, revocation__released_at__isnull=True)
     teams = authority.acts_for()
@@ -79,12 +84,18 @@ def revoke(
     proven: bool = False,
     begin: bool = True,
 ) -> Revoked:
-    """Revoke a certificate; for keyCompromise also the others on its key. `only` names (by cert_id) which of those: None for
-    all of them, empty for none. `proven`: the caller has checked a signature by the key (certs.revocation.key_proof).
-    Raises NotFound, NotPermitted, Conflict, InputRefused; CSRRefused for a comment that holds a secret.
+    """Revoke a certificate; for keyCompromise also the others on its key.
 
-    The public key's row is locked before the certificates', as everywhere.
+    `only` names those others by cert_id: None for all of them, empty for none. `proven`: the caller
+    has verified a signature by the key (`certs.revocation.key_proof`). With `begin` the delivery to
+    the CA starts at the commit.
+
+    Effects, in one transaction: those of `request_revocation` for each certificate; for
+    keyCompromise a blocked key or an open case; with `destroy_key` the order to destroy the key.
+
+    Raises NotFound, NotPermitted, Conflict, InputRefused; CSRRefused for a comment that holds a secret.
     """
+    # 1. Before the transaction: the refusal of a secret has a record, which a rollback would remove.
     authority.check_may_act(certificate)
     if reason in CA_REASONS and not authority.is_officer:
         raise InputRefused(
@@ -92,23 +103,25 @@ def revoke(
             field="reason",
             next_step="If somebody else may have the private key, use keyCompromise.",
         )
-    # before the transaction: the refusal would roll back its own record
     refuse_secrets(comment, actor=authority.actor, team=certificate.team.slug, field="comment")
     with transaction.atomic():
         now = database_now()
         if invalidity_date is not None:
             if invalidity_date > now + CLOCK_TOLERANCE:
                 raise InputRefused(
-                    "The date since when it is not to be trusted lies in the future.", field="revocation_date", next_step="Use now."
+                    "The date since when the certificate is not to be trusted lies in the future.",
+                    field="revocation_date",
+                    next_step="Use now.",
                 )
             invalidity_date = min(invalidity_date, now)
+        # 2. The key. Its row is locked before those of certificates, as everywhere.
         blocked = case = False
         others: Sequence[Certificate] = ()
         if reason is COMPROMISE:
-            blocked, case = _block_or_ask(certificate, authority=authority, proven=proven, now=now)
+            blocked, case = _block_or_open_case(certificate, authority=authority, proven=proven, now=now)
             others = on_same_key(certificate, authority=authority, now=now)
+        # 3. The certificates, in the order of their keys: two such revocations at once cannot deadlock.
         chosen = [one for one in others if only is None or one.cert_id in only]
-        taken = {one.pk for one in chosen}
         revocations = {
             one.pk: request_revocation(
                 one, reason=reason, authority=authority, invalidity_date=invalidity_date, comment=comment, begin=False
@@ -116,30 +129,41 @@ def revoke(
             for one in sorted([certificate, *chosen], key=lambda one: one.pk)
         }
         if begin:
-            transaction.on_commit(begin_telling)
-        left = tuple(one for one in others if one.pk not in taken)
+            transaction.on_commit(start_delivery)
+        # 4. Destroy the key last: what still serves on it is known now.
         refusal = order_destruction(certificate, authority=authority, now=now) if destroy_key else ""
-        destroying = destroy_key and not refusal
-        return Revoked(certificate, revocations[certificate.pk], tuple(chosen), left, blocked, case, destroying, refusal)
+        return Revoked(
+            certificate,
+            revocations[certificate.pk],
+            also=tuple(chosen),
+            left=tuple(one for one in others if one.pk not in revocations),
+            key_blocked=blocked,
+            case_opened=case,
+            destroying=destroy_key and not refusal,
+            not_destroyed_because=refusal,
+        )
 
 
-def _block_or_ask(certificate: Certificate, *, authority: Authority, proven: bool, now: datetime) -> tuple[bool, bool]:
-    """(the key is blocked, a case was opened)"""
+def _block_or_open_case(certificate: Certificate, *, authority: Authority, proven: bool, now: datetime) -> tuple[bool, bool]:
+    """Block the key, or open a case for an officer. Returns whether the key is blocked, and whether a case was opened."""
     spki, team = certificate.spki_sha256, certificate.team.slug
     if authority.may_decide_keys or proven or certificate.key_id is not None:
         how = ", proved by a signature" if proven else ""
-        reason = f"{certificate.cert_id} revoked as keyCompromise{how}"
+        reason = f"{certificate.cert_id} is being revoked as keyCompromise{how}"
         names = blocked_names(_public_key(certificate))
-        blocked = [block_key(name, team=team, reason=reason, now=now, actor=authority.actor) for name in sorted(names)]
+        blocked = [
+            block_key(name, team=team, reason=reason, now=now, actor=authority.actor, revoking=certificate.pk) for name in sorted(names)
+        ]
         return all(blocked), False
     if spki in blocked_keys({spki}):
         return True, False
     raise_alert(
-        kind="key_claimed",
-        cause=f"key:{spki}",
-        message=f"Team {certificate.team.name} says that its own key, that of {certificate.cert_id}, is compromised.",
+        kind=AlertKind.KEY_CLAIMED,
+        cause=key_cause(spki),
+        message=f"Team {certificate.team.name} reports that its own key is compromised: that of {certificate.cert_id}"
+        f" ({CertificateState.BEING_REVOKED.label}).",
         next_step=f"Their certificates on it are revoked. If it is true, revoke {certificate.cert_id} as keyCompromise yourself: "
-        "that refuses the key for ever.",
+        "that blocks the key permanently.",
         now=now,
     )
     data = {"spki_sha256": spki, "cert_id": certificate.cert_id}
@@ -151,11 +175,11 @@ def _public_key(certificate: Certificate) -> PublicKeyTypes:
     return x509.load_der_x509_certificate(bytes(certificate.body.der)).public_key()
 
 
-def revoked_answer(done: Revoked) -> dict[str, Any]:
-    """One JSON answer, the same at every door."""
+def revocation_result(done: Revoked) -> dict[str, Any]:
+    """Return the JSON result, the same on every channel."""
     certificate = Certificate.objects.select_related("key").get(pk=done.certificate.pk)
     revocation = Revocation.objects.get(pk=done.revocation.pk)
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "success": True,
         "cert_id": certificate.cert_id,
         "serial_number": format_serial(int(certificate.serial_number, 16)),
@@ -165,17 +189,17 @@ def revoked_answer(done: Revoked) -> dict[str, Any]:
         "confirmed": revocation.confirmed_at is not None,
     }
     if revocation.last_error:
-        told["waiting_for_ca"] = revocation.last_error
+        result["waiting_for_ca"] = revocation.last_error
     if revocation.reason == COMPROMISE:
-        told |= {
+        result |= {
             "key_blocked": done.key_blocked,
             "case_opened": done.case_opened,
             "also_revoked": [one.cert_id for one in done.also],
             "left_on_same_key": [one.cert_id for one in done.left],
         }
     if done.destroying or done.not_destroyed_because:
-        told |= _destruction(certificate, done)
-    return told
+        result |= _destruction(certificate, done)
+    return result
 
 
 def _destruction(certificate: Certificate, done: Revoked) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from django.db import transaction
 from django.db.models import Q
 
 from certs.access.permissions import Authority
-from certs.enums import RevocationReason
+from certs.enums import AlertKind, RevocationReason
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Certificate, IssuanceIntent
-from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.alerts import close_alerts, key_cause, raise_alert
 from certs.notifications.audience import security_team
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from db.clock import database_now
@@ -29,25 +29,25 @@ def unblock_key(named: str, *, reason: str, authority: Authority) -> dict[str, A
     Raises NotPermitted for anybody but a security officer, NotFound, InputRefused for an empty
     reason, CSRRefused for one that holds a secret, and Conflict for a key that is not blocked, or
     of which a certificate was revoked as keyCompromise or whose CA is distrusted as cACompromise:
-    relying parties were told, so it stays refused permanently.
+    relying parties learned it, so the key stays blocked permanently.
     """
     if not authority.may_decide_keys:
         raise NotPermitted(
             "Only a security officer may unblock a key.",
-            next_step="Ask the security team, and tell them why the block is wrong.",
+            next_step="Ask the security team, with the reason why the block is wrong.",
         )
     why = " ".join(reason.split())
     if not why:
         raise InputRefused(
             "Unblocking a key needs a reason.",
             field="reason",
-            next_step="Say why the block was wrong; the reason is kept in the audit log.",
+            next_step="Write why the block was wrong; the reason is kept in the audit log.",
         )
     if len(why) > MOST_REASON:
         raise InputRefused(
             f"The reason has {len(why)} characters, more than {MOST_REASON}.",
             field="reason",
-            next_step="Say it shorter; the reason is kept in the audit log.",
+            next_step="Shorten the reason; it is kept in the audit log.",
         )
     refuse_secrets(why, actor=authority.actor, team="", field="reason")
     with transaction.atomic():
@@ -55,7 +55,7 @@ def unblock_key(named: str, *, reason: str, authority: Authority) -> dict[str, A
 
 
 def _spki(named: str) -> str:
-    """Raises NotFound."""
+    """Return the SPKI SHA-256 of a key or certificate. Raises NotFound."""
     text = named.strip()
     certificate = Certificate.objects.filter(Q(cert_id=text) | Q(spki_sha256=text.lower())).first()
     spki = certificate.spki_sha256 if certificate else text.lower().replace(":", "")
@@ -97,11 +97,11 @@ def _unblock(spki: str, reason: str, authority: Authority) -> dict[str, Any]:
             field="key",
             next_step="Nothing is to be done.",
         )
-    for kind in ("key_blocked", "key_claimed", "authority_key_exposed"):
-        close_alerts(kind=kind, cause=f"key:{spki}", now=now)
+    for kind in (AlertKind.KEY_BLOCKED, AlertKind.KEY_CLAIMED, AlertKind.AUTHORITY_KEY_EXPOSED):
+        close_alerts(kind=kind, cause=key_cause(spki), now=now)
     raise_alert(
-        kind="key_unblocked",
-        cause=f"key:{spki}",
+        kind=AlertKind.KEY_UNBLOCKED,
+        cause=key_cause(spki),
         message=f"Public key {spki[:16]}… was unblocked by {authority.actor.name}: {reason}",
         next_step="Check that the reason is right, then close this alert.",
         now=now,

@@ -14,15 +14,20 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
+from certs.enums import AlertKind
 from certs.models import BeatLease, OperatorAlert
 from certs.notifications.alerts import REOPEN, close_alerts, open_alert, raise_alert
 from certs.notifications.delivery.mail import send_at_once
 from certs.schedules.leader import ONLY_ROW
 from certs.schedules.machinery import UNSEALED_AFTER, JobStatus, Machinery, machinery
 
-BEAT_DEAD, JOB_MISSED, QUEUE_STUCK = "beat_dead", "job_missed", "queue_stuck"
-REQUEST_STUCK, AUDIT_UNSEALED = "request_stuck", "audit_unsealed"
-KINDS = (BEAT_DEAD, JOB_MISSED, QUEUE_STUCK, REQUEST_STUCK, AUDIT_UNSEALED)
+KINDS = (
+    AlertKind.BEAT_DEAD,
+    AlertKind.JOB_MISSED,
+    AlertKind.QUEUE_STUCK,
+    AlertKind.REQUEST_STUCK,
+    AlertKind.AUDIT_UNSEALED,
+)
 
 SEEN_EVERY = timedelta(minutes=1)  # every process looks every few seconds; an open alert is counted up once a minute
 
@@ -31,7 +36,7 @@ SEEN_EVERY = timedelta(minutes=1)  # every process looks every few seconds; an o
 class Problem:
     """One thing that a person must look at. `kind` and `cause` are those of its alert."""
 
-    kind: str
+    kind: AlertKind
     cause: str
     message: str
     next_step: str
@@ -60,7 +65,7 @@ def find_problems(found: Machinery) -> Iterable[Problem]:
     now = found.now
     if found.beat.dead and found.beat.silent_since is not None:
         yield Problem(
-            BEAT_DEAD,
+            AlertKind.BEAT_DEAD,
             "beat",
             f"Beat has given no sign of life since {found.beat.silent_since:%d %b %Y %H:%M:%S} UTC, so nothing that runs on a schedule"
             f" runs: renewals, CRLs, the audit log's seal, mails.",
@@ -71,7 +76,7 @@ def find_problems(found: Machinery) -> Iterable[Problem]:
     for queue in stuck:
         last = f"since {queue.finished_at:%d %b %Y %H:%M:%S} UTC" if queue.finished_at else "yet"
         yield Problem(
-            QUEUE_STUCK,
+            AlertKind.QUEUE_STUCK,
             f"queue:{queue.name}",
             f"{queue.length} message(s) wait in the queue {queue.name}, the oldest since {queue.oldest_at:%H:%M:%S} UTC,"
             f" and no worker has finished anything from there {last}.",
@@ -84,7 +89,7 @@ def find_problems(found: Machinery) -> Iterable[Problem]:
     waiting = found.stuck_requests
     if waiting.count and waiting.oldest_at is not None and not stuck:
         yield Problem(
-            REQUEST_STUCK,
+            AlertKind.REQUEST_STUCK,
             "requests",
             f"{waiting.count} request(s) do not move and wait for nothing that is known, the oldest since"
             f" {waiting.oldest_at:%d %b %Y %H:%M:%S} UTC.",
@@ -95,7 +100,7 @@ def find_problems(found: Machinery) -> Iterable[Problem]:
         newest = found.newest_checkpoint_at
         sealed = f"The newest checkpoint is of {newest:%d %b %Y %H:%M:%S} UTC." if newest else "It was never sealed."
         yield Problem(
-            AUDIT_UNSEALED,
+            AlertKind.AUDIT_UNSEALED,
             "audit",
             f"The audit log is not sealed: {found.unsealed_events.count} event(s) wait, the oldest since"
             f" {oldest:%d %b %Y %H:%M:%S} UTC. {sealed}",
@@ -108,15 +113,15 @@ def _missed(job: JobStatus) -> Problem:
     expected = f"{job.expected_at:%d %b %Y %H:%M} UTC" if job.expected_at else "its time"
     last = f"The last run began {job.started_at:%d %b %Y %H:%M} UTC and ended as: {job.state}." if job.started_at else "It has never run."
     return Problem(
-        JOB_MISSED,
+        AlertKind.JOB_MISSED,
         f"job:{job.name}"[:128],
         f"The job “{job.name}” should have run at {expected} and has not succeeded since. {last} {job.error}".strip(),
-        f"Look at the log of the worker that runs {job.task}. The job is tried again by itself; /machinery/ shows each run.",
+        f"Look at the log of the worker that runs {job.task}. The job is tried again automatically; /machinery/ shows each run.",
     )
 
 
 def _first_sign_of_life(now: datetime) -> None:
-    """Where no beat ever led, the time until one is missed begins now."""
+    """Begin the time until a beat is missed, where no beat ever led."""
     if not BeatLease.objects.filter(pk=ONLY_ROW).exists():
         BeatLease.objects.bulk_create([BeatLease(pk=ONLY_ROW, holder="", host="", since=now, until=now)], ignore_conflicts=True)
 
@@ -138,7 +143,7 @@ def _raise(problem: Problem, now: datetime) -> None:
 def _close_others(problems: Iterable[Problem], now: datetime, *, queues_known: bool) -> None:
     """Close what is over. What cannot be seen while the broker is away stays open."""
     current = {(problem.kind, problem.cause) for problem in problems}
-    kinds = [kind for kind in KINDS if queues_known or kind != QUEUE_STUCK]
+    kinds = [kind for kind in KINDS if queues_known or kind != AlertKind.QUEUE_STUCK]
     for kind, cause in OperatorAlert.objects.filter(kind__in=kinds, closed_at=None).values_list("kind", "cause"):
         if (kind, cause) not in current:
-            close_alerts(kind=kind, cause=cause, now=now)
+            close_alerts(kind=AlertKind(kind), cause=cause, now=now)

@@ -16,7 +16,7 @@ def begin(name: str, period: datetime, *, run_id: str, limit: timedelta) -> bool
     """Claim a period for this run. Returns whether the run may go on.
 
     It may when the period is newer than the last one begun (a recorded time in the future is not
-    believed), when the broker delivers the same message again because its worker was killed, and
+    trusted), when the broker delivers the same message again because its worker was killed, and
     when beat has given the last run up or it failed.
     """
     now = database_now()

@@ -1,4 +1,4 @@
-"""What is deleted when nobody needs it any more, and when: each part in batches, so that none holds others up for long.
+"""Delete what is no longer needed: each part in batches, so that none delays others for long.
 
 Certificates, requests, approvals, policy evaluations and the audit log are never deleted.
 """
@@ -22,17 +22,17 @@ from db.clock import database_now
 
 BATCH = 1000
 PART_SECONDS = 20.0  # a part that is not done by then goes on at the next run
-# A cancelled or rejected request of which an order may still be at the CA: `recovery` asks by its attempts.
+# A cancelled or rejected request of which an order may still be at the CA: `recovery` looks it up by its attempts.
 _OPEN_AT_CA = ("lost", "unknown", "pending", "mismatch", "found")
 
 
 def delete_expired_sessions() -> int:
-    """Delete sessions that nobody can use any more. Returns how many."""
+    """Delete sessions that have ended. Returns how many."""
     return delete_in_batches(Session.objects.filter(expire_date__lt=database_now()))
 
 
 def delete_ended_sessions() -> int:
-    """Delete what was written down about sessions that are gone. Returns how many."""
+    """Delete the facts about sessions that are gone. Returns how many."""
     return delete_in_batches(of_ended_sessions())
 
 

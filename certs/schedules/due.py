@@ -1,6 +1,6 @@
 """The due table: what is due is sent once for each period, by whichever beat comes first.
 
-A row of `PeriodicTask` says how often a job runs (editable in the admin), its `ScheduledJob` when
+A row of `PeriodicTask` holds how often a job runs (editable in the admin), its `ScheduledJob` when
 it is due next. A compare-and-set on `due_at` claims a period before its message is published, and
 `runs.begin` claims it again where the message arrives. So two beats, a beat that wakes up late, and
 a message that comes twice run a period once; a message that was lost is sent again.
@@ -27,7 +27,7 @@ from certs.schedules.periods import first_due, is_frequent, last_period, next_af
 
 log = logging.getLogger(__name__)
 
-# A message that nobody took up for so long was lost, or its workers are away: it is sent again.
+# A message that no worker began for so long was lost, or its workers are away: it is sent again.
 RESEND_AFTER = timedelta(seconds=60)
 RETRY_AFTER = timedelta(minutes=10)
 MOST_STARTS = 3  # runs of one period: what kills its worker each time is left until the next period
@@ -69,7 +69,7 @@ def _enabled() -> list[PeriodicTask]:
 
 
 def follow_schedules(tasks: dict[str, PeriodicTask], now: datetime) -> None:
-    """Make the due table say what the schedules say: rows for new ones, new times for changed ones."""
+    """Bring the due table up to date with the schedules: rows for new ones, new times for changed ones."""
     jobs = {job.name: job for job in ScheduledJob.objects.all()}
     for name, task in tasks.items():
         if name not in jobs:
@@ -85,7 +85,7 @@ def add_job(task: PeriodicTask, now: datetime) -> None:
     """Put a schedule into the due table, unless it is there.
 
     A job at a time of day counts from its last run before there was a due table, so that a missed
-    day is caught up. A recorded time in the future is not believed.
+    day is caught up. A recorded time in the future is not trusted.
     """
     known = [at for at in (task.last_run_at, task.date_changed) if at is not None and at <= now]
     since = max(known, default=now) if task.crontab is not None else now
@@ -140,7 +140,7 @@ def _is_over(job: ScheduledJob) -> bool:
 
 
 def _in_flight(job: ScheduledJob, task: PeriodicTask, now: datetime) -> bool:
-    """Whether the last message, or its run, is still waited for. Times in the future are not believed."""
+    """Return whether the last message, or its run, has not ended. Times in the future are not trusted."""
     if job.sent_period is None or _is_over(job):
         return False
     if is_frequent(task):
@@ -152,7 +152,7 @@ def _in_flight(job: ScheduledJob, task: PeriodicTask, now: datetime) -> bool:
 
 
 def _to_repeat(job: ScheduledJob, task: PeriodicTask, now: datetime) -> bool:
-    """Whether the same period is sent again: its message or its run was lost, or it failed."""
+    """Return whether the same period is sent again: its message or its run was lost, or it failed."""
     if job.due_at is None or job.sent_period is None or is_frequent(task) or _in_flight(job, task, now):
         return False
     if job.started_period != job.sent_period:

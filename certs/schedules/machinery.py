@@ -1,4 +1,4 @@
-"""What runs while nobody looks, as it is now: beat, jobs, queues, CAs that are stopped, mails and requests that wait.
+"""The state of what runs unattended: beat, jobs, queues, CAs that are stopped, mails and requests that wait.
 
 One reading for the page `/machinery/`, `manage.py schedules`, `/readyz`, `/metrics` and the alarm.
 """
@@ -13,10 +13,10 @@ from django.db.models import Count, Exists, Min, OuterRef, Q
 from django_celery_beat.models import PeriodicTask
 
 from audit.models import AuditUnsealed, Checkpoint
+from certs.enums import Channel
 from certs.models import Attempt, BeatLease, CertificateRequest, Issuer, ScheduledJob
 from certs.notifications.delivery.mail import waiting as waiting_mails
 from certs.renewal.budget import EVERY
-from certs.requests.lineage import SCHEDULE_DOOR
 from certs.requests.states import UNFINISHED
 from certs.requests.waiting_reasons import WAITS_FOR_WORKER
 from certs.schedules.leader import ONLY_ROW
@@ -66,7 +66,7 @@ class JobStatus:
 
     @property
     def seconds(self) -> float | None:
-        """How long the last run took; None while it goes on."""
+        """Return how long the last run took; None while it goes on."""
         if self.started_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.started_at).total_seconds()
@@ -92,7 +92,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
-    """The machinery at one moment. `queues` is None while the broker does not say what waits."""
+    """The machinery at one moment. `queues` is None while the broker does not answer."""
 
     now: datetime
     beat: BeatStatus
@@ -110,12 +110,12 @@ class Machinery:
 
     @property
     def waiting_queues(self) -> tuple[QueueState, ...]:
-        """Queues in which messages wait."""
+        """Return queues in which messages wait."""
         return tuple(queue for queue in self.queues or () if queue.length)
 
     @property
     def stuck_queues(self) -> tuple[QueueState, ...]:
-        """Queues whose messages wait while no task of theirs has ended for a minute."""
+        """Return queues whose messages wait while no task of theirs has ended for a minute."""
         return tuple(queue for queue in self.queues or () if is_stuck(queue, self.now))
 
 
@@ -197,7 +197,7 @@ def beat_status(now: datetime) -> BeatStatus:
 
 
 def is_stuck(queue: QueueState, now: datetime) -> bool:
-    """Whether messages wait and nothing has been finished for too long."""
+    """Return whether messages wait and nothing has been finished for too long."""
     limit = BULK_QUEUE_STUCK_AFTER if queue.name.endswith("-bulk") else QUEUE_STUCK_AFTER
     if not queue.length or queue.oldest_at is None or now - queue.oldest_at <= limit:
         return False
@@ -205,16 +205,16 @@ def is_stuck(queue: QueueState, now: datetime) -> bool:
 
 
 def stuck_requests(now: datetime) -> Waiting:
-    """Requests that are open, wait for nothing that is known, and do not move. Lines of bulk orders wait for their turn.
+    """Return requests that are open, wait for nothing that is known, and do not move. Lines of bulk orders wait for their turn.
 
     Renewals of the schedule wait behind everybody else's requests: they may take as long as it is
     until the next run but one.
     """
     at_work = Attempt.objects.filter(request=OuterRef("pk"), closed_at__isnull=True, lease_until__gt=now)
     moving = CertificateRequest.objects.filter(state__in=UNFINISHED, held_since__isnull=True, bulk_item__isnull=True)
-    # A CA that works on an order says so in `error`; so does the sweeper about a worker that is away.
+    # `error` holds that a CA works on the order, or, from the sweeper, that a worker is away.
     idle = moving.filter(~Exists(at_work), Q(error="") | Q(error__startswith=WAITS_FOR_WORKER))
-    late = Q(state_changed_at__lt=now - REQUEST_STUCK_AFTER) & ~Q(door=SCHEDULE_DOOR)
+    late = Q(state_changed_at__lt=now - REQUEST_STUCK_AFTER) & ~Q(door=Channel.SCHEDULE)
     late |= Q(state_changed_at__lt=now - RENEWAL_STUCK_AFTER)
     found = idle.filter(late).aggregate(count=Count("pk"), at=Min("state_changed_at"))
     return Waiting(found["count"], found["at"])

@@ -77,7 +77,7 @@ def rule_of(task: PeriodicTask) -> str:
 
 
 def is_frequent(task: PeriodicTask) -> bool:
-    """Whether the job runs at least once a minute."""
+    """Return whether the job runs at least once a minute."""
     return task.interval is not None and task.interval.schedule.run_every <= FREQUENT
 
 

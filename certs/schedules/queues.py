@@ -30,7 +30,7 @@ _recording = threading.Lock()
 
 
 class BrokerUnreachable(Exception):
-    """The broker does not say what waits in its queues."""
+    """The broker does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def task_ended(queue: str) -> None:
         _last_recorded[queue] = moment
     try:
         now = database_now()
-        # Another process may have recorded a moment ago; a time in the future is not believed.
+        # Another process may have recorded a moment ago; a time in the future is not trusted.
         stale = Q(finished_at__lt=now - timedelta(seconds=RECORD_EVERY_SECONDS / 2)) | Q(finished_at__gt=now)
         if not QueueProgress.objects.filter(stale, name=queue).update(finished_at=now):
             QueueProgress.objects.bulk_create([QueueProgress(name=queue, finished_at=now)], ignore_conflicts=True)
@@ -78,19 +78,22 @@ def queue_states() -> list[QueueState]:
 
 
 def _in_redis(names: Sequence[str]) -> list[tuple[int, datetime | None]]:
-    """A queue is a list of that name, whose oldest message is the last one (kombu, "Redis transport")."""
+    """Return length and time of the oldest message of each queue.
+
+    A queue is a list of that name, whose oldest message is the last one (kombu, "Redis transport").
+    """
     broker = redis.Redis.from_url(settings.CELERY_BROKER_URL, socket_timeout=BROKER_TIMEOUT, socket_connect_timeout=BROKER_TIMEOUT)
     try:
         with broker.pipeline(transaction=False) as pipeline:
             for name in names:
                 pipeline.llen(name)
                 pipeline.lindex(name, -1)
-            told = pipeline.execute()
+            replies = pipeline.execute()
     except (redis.RedisError, OSError) as exc:
         raise BrokerUnreachable(type(exc).__name__) from exc
     finally:
         broker.close()
-    return [(int(length), _published_at(message)) for length, message in zip(told[::2], told[1::2], strict=True)]
+    return [(int(length), _published_at(message)) for length, message in zip(replies[::2], replies[1::2], strict=True)]
 
 
 def _published_at(message: bytes | None) -> datetime | None:

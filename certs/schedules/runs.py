@@ -41,7 +41,7 @@ class PortalTask(Task):  # type: ignore[misc] # celery has no types
             _end(name, period, task_id, "")
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """The error's text may quote anything, so only its type is recorded."""
+        """Record the failure. The error's text may quote anything, so only its type is kept."""
         name, period = _of_schedule(self.request)
         if period is not None:
             _end(name, period, task_id, f"{type(exc).__name__}; the worker's log has the traceback.")

@@ -45,7 +45,7 @@ def restore_schedules(*, actor: Actor) -> list[str]:
 
 
 def _write(name: str, actor: Actor) -> PeriodicTask:
-    """Write one schedule in an open transaction; the audit log says by whom."""
+    """Write one schedule in an open transaction; the audit log holds by whom."""
     crontabs: dict[str, Any] = settings.PKI_CRONTABS
     rule: dict[str, Any]
     if name in crontabs:

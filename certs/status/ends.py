@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from certs.ca.lifetime import end_of
+from certs.enums import AlertKind
 from certs.models import Issuer, OperatorAlert
 from certs.notifications.alerts import close_alerts, raise_alert
 
-KIND = "ca_ends"
 STAGES = (365, 90, 30, 7, 0)  # days before the end; each stage is an alert and a mail of its own
 
 
@@ -34,11 +34,11 @@ def watch_end(issuer: Issuer, *, now: datetime) -> None:
     reached = stage_of(issuer, now=now)
     for days in STAGES:
         if days != reached:
-            close_alerts(kind=KIND, cause=_cause(issuer, days), now=now)
+            close_alerts(kind=AlertKind.CA_ENDS, cause=_cause(issuer, days), now=now)
     if reached is None or _was_closed_by_hand(issuer, reached):
         return
     raise_alert(
-        kind=KIND,
+        kind=AlertKind.CA_ENDS,
         cause=_cause(issuer, reached),
         message=_message(issuer, now=now),
         next_step=_next_step(issuer),
@@ -52,7 +52,7 @@ def _cause(issuer: Issuer, days: int) -> str:
 
 def _was_closed_by_hand(issuer: Issuer, days: int) -> bool:
     cause = _cause(issuer, days)
-    closed = OperatorAlert.objects.filter(kind=KIND, cause=cause, closed_by__isnull=False)
+    closed = OperatorAlert.objects.filter(kind=AlertKind.CA_ENDS, cause=cause, closed_by__isnull=False)
     return closed.exists()
 
 

@@ -11,6 +11,7 @@ from django.db import transaction
 
 from certs.alone import Alone
 from certs.ca.base import CAUnreachable
+from certs.enums import AlertKind
 from certs.errors import PortalError
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.status.crl import CRLWithheld
@@ -19,7 +20,6 @@ from keys.errors import KeyBackendError
 
 log = logging.getLogger(__name__)
 
-KIND = "status_failed"
 # Their texts are written for people and hold no secret; of every other error only the type is
 # reported.
 _FOR_PEOPLE = (PortalError, KeyBackendError, CAUnreachable, CRLWithheld)
@@ -55,10 +55,10 @@ class Failures:
         """Raise one alert for the failed steps, or close the alert of an earlier run."""
         now = database_now()
         if not self.found:
-            close_alerts(kind=KIND, cause=self.cause, now=now)
+            close_alerts(kind=AlertKind.STATUS_FAILED, cause=self.cause, now=now)
             return
         raise_alert(
-            kind=KIND,
+            kind=AlertKind.STATUS_FAILED,
             cause=self.cause,
             message=f"{self.name}: {self.missing} is not up to date. {'; '.join(self.found)}",
             next_step="What is published stays valid until its nextUpdate, but newer revocations may be "

@@ -14,7 +14,7 @@ from audit.events import EventType
 from audit.log import Actor, record, record_many
 from audit.log import Event as AuditEvent
 from certs.ca.local.client import INTENT_LIFETIME
-from certs.enums import RequestState
+from certs.enums import AlertKind, RequestState
 from certs.fault_points import pause
 from certs.models import CRL, CRLPoint, IssuanceIntent, Issuer
 from certs.notifications.alerts import close_alerts, raise_alert
@@ -55,7 +55,7 @@ def refresh_point(point: CRLPoint, *, force: bool = False, actor: Actor = WORKER
         force = False
     if made is not None:
         with transaction.atomic():
-            for kind in ("crl_withheld", "crl_late"):
+            for kind in (AlertKind.CRL_WITHHELD, AlertKind.CRL_LATE):
                 close_alerts(kind=kind, cause=crl_cause(point), now=database_now())
     return made
 
@@ -68,7 +68,7 @@ def crl_cause(point: CRLPoint) -> str:
 @transaction.atomic
 def _alarm_withheld(point: CRLPoint, reason: str) -> None:
     raise_alert(
-        kind="crl_withheld",
+        kind=AlertKind.CRL_WITHHELD,
         cause=crl_cause(point),
         message=f"The next CRL of {point} is not published: {reason}",
         next_step="The last one stays public until its nextUpdate. Find what changed those rows; the audit log names every revocation.",

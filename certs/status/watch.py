@@ -8,6 +8,7 @@ from django.db import transaction
 
 from certs.ca.lifetime import end_of, has_ended
 from certs.ca.local.ocsp_responder import newest_responder
+from certs.enums import AlertKind
 from certs.models import CRLPoint, Issuer
 from certs.notifications.alerts import ca_cause, close_alerts, raise_alert
 from certs.status.crl import changed, points_of
@@ -48,7 +49,7 @@ def _watch_lateness(issuer: Issuer, *, now: datetime) -> None:
         if point.published is None or point.published.next_update < needed_until:
             _alert_late(point, root=root, now=now)
         else:
-            close_alerts(kind="crl_late", cause=crl_cause(point), now=now)
+            close_alerts(kind=AlertKind.CRL_LATE, cause=crl_cause(point), now=now)
     if root:
         _watch_root(issuer, now=now)
     else:
@@ -58,8 +59,8 @@ def _watch_lateness(issuer: Issuer, *, now: datetime) -> None:
 def _close_lateness(issuer: Issuer, *, now: datetime) -> None:
     """Close what nobody can mend any more; the alert on the CA's end stays."""
     for point in points_of(issuer):
-        close_alerts(kind="crl_late", cause=crl_cause(point), now=now)
-    for kind in ("root_crl_behind", "responder_late"):
+        close_alerts(kind=AlertKind.CRL_LATE, cause=crl_cause(point), now=now)
+    for kind in (AlertKind.ROOT_CRL_BEHIND, AlertKind.RESPONDER_LATE):
         close_alerts(kind=kind, cause=ca_cause(issuer), now=now)
 
 
@@ -70,7 +71,7 @@ def _alert_late(point: CRLPoint, *, root: bool, now: datetime) -> None:
     by_person = f"Bring the root's key online and run `manage.py publish_crl --issuer {point.issuer.slug}`."
     by_worker = "Is a worker of the queue `ca` running, and does the CA's key backend answer? Then a new CRL is published automatically."
     raise_alert(
-        kind="crl_late",
+        kind=AlertKind.CRL_LATE,
         cause=crl_cause(point),
         message=f"The CRL of {point} {ends} and no newer one is published.",
         next_step=by_person if root else by_worker,
@@ -82,10 +83,10 @@ def _alert_late(point: CRLPoint, *, root: bool, now: datetime) -> None:
 def _watch_root(root: Issuer, *, now: datetime) -> None:
     """Alert while the root's CRL does not list a distrusted CA: no worker can sign that CRL."""
     if not any(changed(point) for point in points_of(root)):
-        close_alerts(kind="root_crl_behind", cause=ca_cause(root), now=now)
+        close_alerts(kind=AlertKind.ROOT_CRL_BEHIND, cause=ca_cause(root), now=now)
         return
     raise_alert(
-        kind="root_crl_behind",
+        kind=AlertKind.ROOT_CRL_BEHIND,
         cause=ca_cause(root),
         message=f"The CRL of {root.name} does not say yet that a CA beneath it is revoked: relying parties still trust that CA.",
         next_step=f"Bring the root's key online and run `manage.py publish_crl --issuer {root.slug}`.",
@@ -97,10 +98,10 @@ def _watch_root(root: Issuer, *, now: datetime) -> None:
 def _watch_responder(issuer: Issuer, *, needed_until: datetime, now: datetime) -> None:
     newest = newest_responder(issuer)
     if newest is not None and newest.not_after >= needed_until:
-        close_alerts(kind="responder_late", cause=ca_cause(issuer), now=now)
+        close_alerts(kind=AlertKind.RESPONDER_LATE, cause=ca_cause(issuer), now=now)
         return
     raise_alert(
-        kind="responder_late",
+        kind=AlertKind.RESPONDER_LATE,
         cause=ca_cause(issuer),
         message=f"The OCSP responder of {issuer.name} has no certificate for the next 24 hours.",
         next_step="Is a worker of the queue `ca` running, and may it make keys in "

@@ -7,6 +7,7 @@ from typing import Any
 
 from django import template
 
+from certs.inventory.states import CertificateState
 from certs.reports.words import sentence as sentence_of
 
 register = template.Library()
@@ -28,6 +29,12 @@ def day(text: str) -> str:
 def last_day(text: str) -> str:
     """The last day of a time that ends at this moment."""
     return f"{datetime.fromisoformat(text) - timedelta(seconds=1):%d %b %Y}"
+
+
+@register.filter
+def state_word(state: str) -> str:
+    """Return the word of a certificate's state, as on its badge."""
+    return CertificateState(state).label
 
 
 @register.filter

@@ -15,7 +15,7 @@ from certs.access.rates import Limit, use
 from certs.errors import InputRefused
 from certs.models import TrustSubscription
 from certs.notifications.audience import to_addresses
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.trust.roots import Root, roots, set_digest
 from db.clock import database_now
@@ -41,7 +41,7 @@ def subscribe(user: Any, *, now: datetime) -> TrustSubscription:
     if row.confirmed_at is None or row.address != address:
         row.address, row.confirmed_at, row.created_at = address, None, now
         row.save(update_fields=["address", "confirmed_at", "created_at"])
-        tell(
+        notify(
             Topic.TRUST,
             key=f"trust:confirm:{row.pk}:{now.isoformat()}",
             audience=to_addresses([address]),
@@ -100,7 +100,7 @@ def _tell_change(pk: int, present: list[Root], digest: str, now: datetime) -> in
         return 0
     row.told = digest
     row.save(update_fields=["told"])
-    return tell(
+    return notify(
         Topic.TRUST,
         key=f"trust:changed:{row.pk}:{digest[:16]}:{now:%Y%m%d}",
         audience=to_addresses([row.address]),
@@ -113,7 +113,7 @@ def _tell_change(pk: int, present: list[Root], digest: str, now: datetime) -> in
 
 @transaction.atomic
 def _tell_end(row: TrustSubscription, root: Root, stage: int, now: datetime) -> int:
-    return tell(
+    return notify(
         Topic.TRUST,
         key=f"trust:ends:{row.pk}:{root.sha256[:16]}:{stage}",
         audience=to_addresses([row.address]),

@@ -2,7 +2,7 @@
 
 A certificate's dates are signed, and the audit log compares what is stored with what happened. So an
 estate that looks a year old cannot be written afterwards; it is made by the real workflow while the
-clocks say that it is a year ago.
+clocks are a year behind.
 """
 
 from __future__ import annotations

@@ -74,16 +74,16 @@ _LIVES = (30, 60, 90, 90, 90, 180, 365)
 
 @dataclass
 class DemoEstate:
-    """Makes the estate; `tell` gets a line of progress."""
+    """Makes the estate; `report` gets lines of progress."""
 
     certificates: int
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     chance: random.Random = field(default_factory=lambda: random.Random(2305))  # noqa: S311 - the same estate each time
     teams: list[Team] = field(default_factory=list)
     people: dict[str, list[Any]] = field(default_factory=dict)
 
     def make(self) -> dict[str, Any]:
-        """Make the year that ends now. Returns what there is then."""
+        """Make the year that ends now. Returns what was made."""
         clock, now = DemoClock(), database_now()
         try:
             begin_working()
@@ -126,7 +126,7 @@ class DemoEstate:
         return user
 
     def _per_week(self) -> Iterator[int]:
-        """More towards the end: estates grow."""
+        """Yield how many begin in each week: more towards the end, as estates grow."""
         weights = [1 + number / WEEKS for number in range(WEEKS)]
         done = 0
         for number in range(WEEKS):
@@ -154,7 +154,7 @@ class DemoEstate:
         self._settle()
         send_notifications()
         call_command("seal_audit", json=True, stdout=_Nowhere())
-        self.tell(f"week {number + 1} of {WEEKS}: {Certificate.objects.count()} certificates")
+        self.report(f"week {number + 1} of {WEEKS}: {Certificate.objects.count()} certificates")
 
     def _issue(self, count: int, number: int) -> None:
         for team in self.teams:
@@ -177,7 +177,7 @@ class DemoEstate:
                     specs = plan.specs  # type: ignore[union-attr]
                 submit_many(specs, requester=requester)
             except PortalError as exc:
-                self.tell(f"left out {host}: {exc.message}")
+                self.report(f"left out {host}: {exc.message}")
 
     def _revoke(self, number: int) -> None:
         if number % 3:
@@ -193,7 +193,7 @@ class DemoEstate:
         end = time.monotonic() + _WAIT
         while self._is_busy():
             if time.monotonic() > end:
-                raise TimeoutError("The worker does not finish; the log above says why.")
+                raise TimeoutError("The worker does not finish; the log above has the reason.")
             time.sleep(0.02)
 
     def _is_busy(self) -> bool:
@@ -202,7 +202,7 @@ class DemoEstate:
         return requests.exists() or Revocation.objects.filter(confirmed_at__isnull=True).exists()
 
     def _end(self) -> None:
-        """Today: one person has left, two requests wait, one renewal is switched off."""
+        """Make the end of the year: one person has left, two requests wait, one renewal is switched off."""
         keep_status_information()
         leaver = self.people["mobile"][0]
         attribute(leaver, ACTOR)
@@ -243,7 +243,7 @@ class _Nowhere:
 
 
 def _csr(host: str) -> bytes:
-    """A CSR as a server makes it; its private key is thrown away."""
+    """Return a CSR as a server makes it; its private key is thrown away."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName([x509.DNSName(host)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]))

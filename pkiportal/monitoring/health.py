@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 
 from audit.models import AuditUnsealed
 from certs.ca.registry import get_ca_client
+from certs.enums import AlertKind
 from certs.models import Issuer, OperatorAlert, OutgoingMail
 from certs.schedules.machinery import beat_status, is_stuck, jobs, stuck_requests
 from certs.schedules.queues import BrokerUnreachable, queue_states
@@ -36,15 +37,15 @@ UNKNOWN = "not known, because the database does not answer"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that the portal stands on.
+    """One part that the portal depends on.
 
     Attributes:
         problem: Returns what is wrong in a few words, "" when the part works. Raises nothing but
             database errors, and those only where `in_database` is set.
         needed_by: The processes (`PKI_SERVE`) that cannot do their work without this part.
         effect: What stops and what still works while the part is missing.
-        in_database: The answer is a query, so it is not known while the database is away.
-        used_by: The processes that ask for it; it is no part of the others' readiness.
+        in_database: The check is a query, so its result is not known while the database is away.
+        used_by: The processes that use it; it is no part of the others' readiness.
     """
 
     problem: Callable[[], str]
@@ -55,7 +56,7 @@ class Part:
 
 
 def healthz(_request: HttpRequest) -> JsonResponse:
-    """The process answers. No part is asked: a restart of this process would not repair one."""
+    """The process is alive. No part is checked: a restart of this process would not repair one."""
     return JsonResponse({"status": "ok"})
 
 
@@ -130,9 +131,9 @@ def _connects() -> str:
 
 
 def _keys() -> str:
-    """Ask for what this process itself signs with, as its work asks; for other processes see `_workers_keys`.
+    """Check what this process itself signs with, as its work does; for other processes see `_workers_keys`.
 
-    A process without a login (VAULT_ADDR not set) has no backend to ask.
+    A process without a login (VAULT_ADDR not set) has no backend to check.
     """
     serve, here = Serve(settings.PKI_SERVE), settings.KEY_BACKENDS
     silent: list[str] = []
@@ -157,17 +158,17 @@ def _answers_ocsp(issuer: Issuer) -> bool:
 
 
 def _workers_keys() -> str:
-    return _open_alerts("keys_unavailable")
+    return _open_alerts(AlertKind.KEYS_UNAVAILABLE)
 
 
 def _cas() -> str:
     stopped = Issuer.objects.exclude(alias="").filter(circuit_opened_at__isnull=False)
     names = [f"{name} is stopped" for name in stopped.order_by("name").values_list("name", flat=True)]
-    return ", ".join(filter(None, [*names, _open_alerts("ca_unavailable")]))
+    return ", ".join(filter(None, [*names, _open_alerts(AlertKind.CA_UNAVAILABLE)]))
 
 
-def _open_alerts(kind: str) -> str:
-    """What workers reported and is not over."""
+def _open_alerts(kind: AlertKind) -> str:
+    """Return what workers reported and has not ended."""
     alerts = OperatorAlert.objects.filter(kind=kind, closed_at__isnull=True).order_by("pk")
     return ", ".join(f"{cause} does not answer" for cause in alerts.values_list("cause", flat=True)[:5])
 
@@ -199,7 +200,7 @@ def _queues() -> str:
     try:
         stuck = [queue.name for queue in queue_states() if is_stuck(queue, now)]
     except BrokerUnreachable:
-        return ""  # the part `broker` says so
+        return ""  # the part `broker` reports that
     return f"nothing is finished in: {', '.join(stuck)}" if stuck else ""
 
 
@@ -212,7 +213,7 @@ _EVERYONE = frozenset(Serve)
 _WRITERS = frozenset({Serve.ALL, Serve.PORTAL, Serve.CA})
 
 PARTS: dict[str, Part] = {
-    "database_read": Part(_database_read, _EVERYONE, "Nothing works but OCSP and CRL answers that a cache holds."),
+    "database_read": Part(_database_read, _EVERYONE, "Nothing works but OCSP replies and CRLs that a cache holds."),
     "database_write": Part(
         _database_write,
         _WRITERS,

@@ -1,6 +1,6 @@
 """`/healthz`, `/readyz` and `/metrics`: the first middleware, before Django's host and HTTPS rules.
 
-An orchestrator asks a container by its address and monitoring by a service name, over plain HTTP;
+An orchestrator calls a container by its address and monitoring by a service name, over plain HTTP;
 neither is in ALLOWED_HOSTS, and a redirect to https would lead outside, where these are closed.
 """
 
@@ -24,7 +24,7 @@ ENDPOINTS: dict[str, Callable[[HttpRequest], HttpResponse]] = {
 
 
 class MachineEndpoints:
-    """Answer the machine endpoints under any Host header. Everything else goes on."""
+    """Serve the machine endpoints under any Host header. Other requests pass on."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -39,7 +39,7 @@ class MachineEndpoints:
 
 
 class OwnPaths:
-    """404 for paths that another service answers (`PKI_SERVE`), before a session or a form is read."""
+    """404 for paths that another service serves (`PKI_SERVE`), before a session or a form is read."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

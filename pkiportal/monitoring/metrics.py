@@ -1,7 +1,7 @@
 """`/metrics`: the gauges that an operator's monitoring watches, in Prometheus' exposition formats.
 
-Every number is one query over a small or partial index; nothing here counts a large table. They are read when somebody scrapes, so
-each process of the service returns the same ones. PKI_METRICS_TOKEN says who may read them. Without it they are closed: a proxy on the
+Every number is one query over a small or partial index; nothing here counts a large table. They are read at each scrape, so
+each process of the service returns the same ones. PKI_METRICS_TOKEN is what a reader sends. Without it they are closed: a proxy on the
 same host makes every client look like this machine. Only the embedded default, one process on a person's own machine, then answers
 that machine.
 """
@@ -38,7 +38,7 @@ from db.clock import database_now
 log = logging.getLogger(__name__)
 
 CLOSED = "Metrics are closed: set PKI_METRICS_TOKEN (or PKI_METRICS_TOKEN_FILE), and send it as Authorization: Bearer TOKEN.\n"
-NO_DATABASE = "The metrics cannot be read, because the database does not answer. /readyz says which parts work.\n"
+NO_DATABASE = "The metrics cannot be read, because the database does not answer. /readyz shows which parts work.\n"
 _TEXT = "text/plain; charset=utf-8"
 _LOOPBACK = ("127.0.0.1", "::1")
 _PROXIED = {f"HTTP_{name}" for name in ("X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "X_REAL_IP", "FORWARDED", "VIA")}
@@ -90,7 +90,10 @@ def _has_token(request: HttpRequest, token: str) -> bool:
 
 
 def _from_this_machine(request: HttpRequest) -> bool:
-    """Whether a local address asks, under a local name (a page elsewhere whose name was pointed here has another one), through no proxy."""
+    """Return whether the request comes from a local address, under a local name and through no proxy.
+
+    A page elsewhere whose name was pointed here (DNS rebinding) has another name.
+    """
     try:
         host = urlsplit(f"//{request.META.get('HTTP_HOST', '')}").hostname
     except ValueError:
@@ -99,11 +102,11 @@ def _from_this_machine(request: HttpRequest) -> bool:
 
 
 def samples() -> Iterator[Sample]:
-    """The gauges, read now."""
+    """Yield the gauges, read now."""
     now = database_now()
     yield from _requests()
     open_alerts = OperatorAlert.objects.filter(closed_at__isnull=True)
-    yield Sample("pki_alerts_open", "Operator alerts that nobody closed yet.", open_alerts.count())
+    yield Sample("pki_alerts_open", "Operator alerts that are open.", open_alerts.count())
     pending = Revocation.objects.filter(confirmed_at__isnull=True)
     yield Sample("pki_revocations_pending", "Revocations that a CA has not confirmed.", pending.count())
     certificates = Certificate.objects.all()
@@ -174,7 +177,7 @@ def _machinery(now: datetime) -> Iterator[Sample]:
 
 
 def _ends() -> Iterator[Sample]:
-    """When own CAs, their CRLs and OCSP responders run out, as Prometheus' time() counts."""
+    """Yield when own CAs, their CRLs and OCSP responders run out, as Prometheus' time() counts."""
     for issuer in [*own_roots(), *own_issuing_cas()]:
         label = ("issuer", issuer.name)
         try:
@@ -188,7 +191,7 @@ def _ends() -> Iterator[Sample]:
             name, ends = "pki_ocsp_responder_not_after_timestamp_seconds", responder.not_after.timestamp()
             yield Sample(name, "When an OCSP responder ends; alarm a day ahead.", ends, label)
     for point in CRLPoint.objects.filter(published__isnull=False).select_related("issuer", "published"):
-        assert point.published is not None  # as asked for
+        assert point.published is not None  # as filtered
         name, ends = "pki_crl_next_update_timestamp_seconds", point.published.next_update.timestamp()
         yield Sample(name, "When a published CRL ends; alarm a day ahead.", ends, ("crl", str(point)))
 

@@ -66,7 +66,7 @@ def wait(seconds: float) -> bool:
 
 
 def look(*, answered: bool) -> bool:
-    """Check once. Returns whether the database answered; one that stopped answering is one log line."""
+    """Check once. Returns whether the database answered; one that stopped is one log line."""
     with Alone() as outcome:
         try:
             check(database_now())

@@ -34,7 +34,7 @@ class LeaderScheduler(Scheduler):  # type: ignore[misc] # celery has no types
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Nothing: the schedules are in the database, and Celery's default entry is for a result backend."""
+        """Set up nothing: the schedules are in the database, and Celery's default entry is for a result backend."""
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due if this beat leads. Returns the seconds until the next pass."""
@@ -59,5 +59,5 @@ class LeaderScheduler(Scheduler):  # type: ignore[misc] # celery has no types
         try:
             resign(self.holder)
         except Error as exc:
-            log.warning("the lease of this beat ends by itself: %s", type(exc).__name__)
+            log.warning("the lease of this beat was not ended, it runs out: %s", type(exc).__name__)
         super().close()

@@ -1,4 +1,4 @@
-"""Standard output that cannot say every letter (LANG=C, an ASCII pipe) says it by its number instead of ending the program."""
+"""Standard output without every letter (LANG=C, an ASCII pipe) writes escapes instead of ending the program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HANDLER = "json-escapes"
 
 
 def escaped(error: UnicodeError) -> tuple[str, int]:
-    r"""What cannot be encoded as JSON writes it, such as \u2265: then `--json` is JSON, and the same JSON, in any encoding."""
+    r"""Replace what cannot be encoded as JSON writes it, such as \u2265: then `--json` is JSON, and the same JSON, in any encoding."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     octets = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
@@ -18,7 +18,7 @@ def escaped(error: UnicodeError) -> tuple[str, int]:
 
 
 def be_robust() -> None:
-    """For this process's standard output and error."""
+    """Write escapes on standard output and error of this process."""
     codecs.register_error(HANDLER, escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,6 +1,6 @@
 """A Celery worker, and beat if wanted, inside this process: the same tasks and canvas as in production, without a broker.
 
-The memory queue dies with the process; that is allowed, because every request is a row and the sweeper starts what stands
+The memory queue dies with the process; that is allowed, because every request is a row and the sweeper starts what stopped
 still. Exactly one web process may run this way.
 """
 
@@ -39,7 +39,7 @@ class _Threads(TaskPool):  # type: ignore[misc] # celery has no types
 
 
 class _EmbeddedWorker(WorkController):  # type: ignore[misc] # celery has no types
-    """Shows when it takes messages. Unlike `celery.apps.worker.Worker` it installs no signal handlers, so a thread may run it."""
+    """Signals when it accepts messages. Unlike `celery.apps.worker.Worker` it installs no signal handlers, so a thread may run it."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         self.takes_messages = threading.Event()

@@ -4,7 +4,7 @@ import gc
 
 
 def collect_seldom() -> None:
-    """After everything is imported. A batch makes some ten thousand objects that die by themselves; with Python's defaults each
+    """After everything is imported. A batch makes some ten thousand objects that reference counting frees; with Python's defaults each
     batch has all modules and models walked through several times, which took a seventh of the time of a bulk order.
     """
     gc.collect()

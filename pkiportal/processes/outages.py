@@ -50,8 +50,8 @@ def report_outage(exc: BaseException, *, as_json: bool) -> bool:
         return False
     error, next_step = found
     if as_json:
-        answer = {"success": False, "error": error, "next_step": next_step}
-        sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
+        result = {"success": False, "error": error, "next_step": next_step}
+        sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stderr.write(f"{error} {next_step}\n")
     return True

@@ -1,4 +1,4 @@
-"""A worker that cannot take messages any more ends itself, and shows that it makes progress as long as it does.
+"""End a worker that can no longer accept messages, and show that a worker makes progress as long as it does.
 
 kombu 5.7 forgets a message's prefetch slot only after the acknowledgement reached the broker. When it did not (the
 connection was reset), the error is logged and the slot stays occupied. With all slots occupied a worker lives on, answers
@@ -42,7 +42,7 @@ class Progress(bootsteps.StartStopStep):  # type: ignore[misc] # celery has no t
         self._stuck_since: float | None = None
 
     def include_if(self, consumer: Any) -> bool:
-        """The embedded worker's queue is in its own memory: nothing can be reset there, and nobody restarts a thread."""
+        """The embedded worker's queue is in its own memory: nothing can be reset there, and a thread is not restarted."""
         return not str(consumer.app.conf.broker_url).startswith("memory:")
 
     def start(self, consumer: Any) -> None:

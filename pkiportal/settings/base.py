@@ -125,12 +125,12 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "pkiportal.web.error_pages.too_old"
-DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # above every corpus of hostile CSRs, so that the gate can say why
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # above every corpus of hostile CSRs, so that the CSR gate can name the reason
 
 LOGGING = logging_settings(env_choice("PKI_LOG_LEVEL", "WARNING", choices=LEVELS))
 
 # --- Celery: at least once, one message at a time, no results (progress is read from the database) ---
-# JSON only: whoever can write to the broker must not be able to run code by a pickle, in a message or elsewhere.
+# JSON only: write access to the broker must not run code by a pickle, in a message or elsewhere.
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
 CELERY_TASK_ACKS_LATE = True
@@ -160,7 +160,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.make_chunk": {"queue": "keys"},
     "certs.tasks.submit_to_ca": {"queue": "ca"},
     "certs.tasks.issue_chunk": {"queue": "ca"},
-    # CAs that are asked over the network have workers of their own: one that hangs delays no own CA.
+    # CAs that are called over the network have workers of their own: one that hangs delays no own CA.
     "certs.tasks.submit_to_remote_ca": {"queue": "ca-remote"},
     "certs.tasks.sweep_remote_ca": {"queue": "ca-remote"},
     "certs.tasks.reconcile_remote_ca": {"queue": "ca-remote"},
@@ -184,7 +184,7 @@ CELERY_TASK_ROUTES = {
 # Written to the database by `bootstrap`, where the security team may change them in the admin.
 PKI_SCHEDULES = {
     "audit: seal new events": {"task": "audit.tasks.seal", "every_seconds": 5},
-    # What a dead worker had in hand goes on within PKI_ATTEMPT_LEASE_SECONDS and this, which is to be less than a minute.
+    # The work of a dead worker goes on within PKI_ATTEMPT_LEASE_SECONDS and this, which is to be less than a minute.
     "workflow: start again what stands still": {"task": "certs.tasks.sweep", "every_seconds": 5},
     "workflow: bulk orders": {"task": "certs.tasks.sweep_bulk", "every_seconds": 10},
     "workflow: forget old drafts": {"task": "certs.tasks.forget_old_drafts", "every_seconds": 3600},
@@ -228,12 +228,12 @@ PKI_CRONTABS: dict[str, dict[str, Any]] = {
 SILENCED_SYSTEM_CHECKS = ["models.W040"]
 
 # --- The portal ---
-# The address in certificates and CRLs (CRL, OCSP, CA certificate), permanently. Plain http: whoever checks a certificate cannot check
-# the server's own first (RFC 5280 8). RFC 5280 4.2.1.6 wants a full domain name or an IP address there, so not "localhost".
+# The address in certificates and CRLs (CRL, OCSP, CA certificate), permanently. Plain http: a client that verifies a certificate cannot
+# verify the server's own first (RFC 5280 8). RFC 5280 4.2.1.6 wants a full domain name or an IP address there, so not "localhost".
 PKI_BASE_URL = env_address("PKI_BASE_URL", "http://127.0.0.1:8000", schemes=["http"], example="http://pki.example.com")
 # The address of the portal's pages and API: the base of links in mails. It may change at any time.
 PKI_PORTAL_URL = env_address("PKI_PORTAL_URL", schemes=["https", "http"], example="https://pki.example.com") or PKI_BASE_URL
-# Who may read /metrics: whoever sends this bearer token (PKI_METRICS_TOKEN or PKI_METRICS_TOKEN_FILE). Without one nobody may, but
+# Who may read /metrics: clients that send this bearer token (PKI_METRICS_TOKEN or PKI_METRICS_TOKEN_FILE). Without one nobody may, but
 # on the embedded default a program on this very machine.
 PKI_METRICS_TOKEN = env_token("PKI_METRICS_TOKEN", at_least=16)
 PKI_OPERATOR_EMAILS = env_emails("PKI_OPERATOR_EMAILS", "pki-operators@example.com")
@@ -248,7 +248,7 @@ PKI_REPORT_EMAILS = env_emails("PKI_REPORT_EMAILS", least=0)
 DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", "pki-portal@example.com")
 PKI_LEAF_KEY_BACKEND = env_name("PKI_LEAF_KEY_BACKEND", "local")
 PKI_DEFAULT_CA = env_name("PKI_DEFAULT_CA", "Internal-CA-Prod")
-# Organization (O) in the names of the root and its issuing CAs, permanently; `bootstrap` asks for it. Empty: a unique name.
+# Organization (O) in the names of the root and its issuing CAs, permanently; `bootstrap` asks on a terminal. Empty: a unique name.
 PKI_CA_ORGANIZATION = env_name("PKI_CA_ORGANIZATION")
 # An own CA issues nothing that its end would cut to less than so many days.
 PKI_CA_LEAST_DAYS = env_int("PKI_CA_LEAST_DAYS", 7, minimum=1, maximum=397)
@@ -264,11 +264,11 @@ PKI_CA_RETRY_SECONDS = (1, 2, 4)
 PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", default=False)
 PKI_CA_API_WAIT_SECONDS = env_int("PKI_CA_API_WAIT_SECONDS", 10, maximum=50)
 PKI_RENEW_BEFORE_DAYS = env_int("PKI_RENEW_BEFORE_DAYS", 30, minimum=1, maximum=397)
-# Renewals that one CA is asked for in a minute; 0: half of what it was measured to do.
+# Renewals that one CA signs in a minute; 0: half of what it was measured to do.
 PKI_RENEW_BUDGET = env_int("PKI_RENEW_BUDGET", 0)
 # CRLs of own CAs: how long one may be relied on, how often a new one is made though nothing changed,
 # how many certificates share one (0: all of a CA's; few clients can use CRL shards, see
-# docs/operations/crl-and-ocsp.md). OCSP answers may be kept for the minutes; caches keep them for one.
+# docs/operations/crl-and-ocsp.md). OCSP replies may be kept for the minutes; caches keep them for one.
 PKI_CRL_VALID_HOURS = env_int("PKI_CRL_VALID_HOURS", 96, minimum=48, maximum=8784)
 PKI_CRL_EVERY_HOURS = env_int("PKI_CRL_EVERY_HOURS", 12, minimum=1, maximum=PKI_CRL_VALID_HOURS - 1)
 PKI_ROOT_CRL_VALID_DAYS = env_int("PKI_ROOT_CRL_VALID_DAYS", 365, minimum=31, maximum=3660)
@@ -286,14 +286,14 @@ PKI_DEFAULT_DOMAINS = env_domains("PKI_DEFAULT_DOMAINS", "example.com,example.te
 # Names at or above a public suffix that the organisation runs itself and that a team may own, such as `internal` or `corp`.
 PKI_PRIVATE_SUFFIXES = env_suffixes("PKI_PRIVATE_SUFFIXES")
 PKI_MAX_NAMES = 100
-PKI_ORDER_FROM = env_int("PKI_ORDER_FROM", 6, minimum=2)  # so many certificates asked for in one sentence at a command are a bulk order
+PKI_ORDER_FROM = env_int("PKI_ORDER_FROM", 6, minimum=2)  # so many certificates in one sentence of a command are a bulk order
 # Bulk orders. A chunk is cut when its lines cost PKI_BULK_CHUNK together; a cost of 1 is one or two milliseconds of a core.
 PKI_BULK_MAX_LINES = env_int("PKI_BULK_MAX_LINES", 50_000, minimum=1)
 PKI_BULK_MAX_BYTES = env_int("PKI_BULK_MAX_BYTES", 20 * 1024 * 1024, minimum=1024)
 PKI_BULK_READS_AT_ONCE = env_int("PKI_BULK_READS_AT_ONCE", 2, minimum=1, maximum=128)  # uploads in one web process, each takes a thread
 PKI_BULK_CHUNK = env_int("PKI_BULK_CHUNK", 500, minimum=1)
 PKI_BULK_COSTS = {"brought": 1, "rsa-2048": 50, "rsa-3072": 160, "rsa-4096": 500}
-PKI_BULK_DRAFT_DAYS = env_int("PKI_BULK_DRAFT_DAYS", 7, minimum=1, maximum=3660)  # then a draft that nobody submitted is forgotten
+PKI_BULK_DRAFT_DAYS = env_int("PKI_BULK_DRAFT_DAYS", 7, minimum=1, maximum=3660)  # then a draft that was not submitted is deleted
 PKI_BULK_IN_FLIGHT = env_int("PKI_BULK_IN_FLIGHT", 4, minimum=1)  # chunks of a team in the queue at once
 PKI_BULK_PER_CA = env_int("PKI_BULK_PER_CA", 8, minimum=1)
 PKI_BULK_PER_KEY_BACKEND = env_int("PKI_BULK_PER_KEY_BACKEND", 8, minimum=1)
@@ -301,16 +301,20 @@ PKI_MAX_CSR_BYTES = 64 * 1024
 PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
 # The optional language helper (requirements-assistant.txt): who rewrites free text into a request sentence; empty: nobody.
 PKI_NL_PROVIDER = env_choice("PKI_NL_PROVIDER", "", choices=["", "anthropic"])
+<<<<<<< HEAD
 PKI_NL_MODEL = env_str("PKI_NL_MODEL")  # empty: the provider's default
 PKI_NL_TIMEOUT_SECONDS = env_int("PKI_NL_TIMEOUT_SECONDS", 8, minimum=1, maximum=30)
 # Addresses or networks of the proxies before the portal, whose X-Forwarded-For is believed (who signs in from where).
+=======
+# Addresses or networks of the proxies before the portal, whose X-Forwarded-For is trusted (who signs in from where).
+>>>>>>> eab6932 (Mails show the state of each certificate, one mail a run about what is not renewed, kinds of alerts in one place; plain words)
 PKI_TRUSTED_PROXIES = env_networks("PKI_TRUSTED_PROXIES")
 # How often each web process looks whether jobs, queues and workers do what they must; 0: never.
 PKI_ALARM_EVERY_SECONDS = env_int("PKI_ALARM_EVERY_SECONDS", 15, minimum=0, maximum=3600)
 # A worker whose slots are occupied for so long while no task runs ends itself; what it touches as long as it can take messages.
 PKI_WORKER_STUCK_SECONDS = env_int("PKI_WORKER_STUCK_SECONDS", 30, minimum=5, maximum=86_400)
 PKI_WORKER_PROGRESS_FILE = env_path("PKI_WORKER_PROGRESS_FILE", f"{tempfile.gettempdir()}/worker-progress")
-# Which paths this process answers: all, portal, ca or status (`pkiportal.web.served`).
+# Which paths this process serves: all, portal, ca or status (`pkiportal.web.served`).
 PKI_SERVE = env_choice("PKI_SERVE", "all", choices=[str(serve) for serve in Serve])
 PKI_EMBEDDED = False
 PKI_SINGLE_OFFICER = False  # one person approves and publishes alone; only the embedded settings can allow it

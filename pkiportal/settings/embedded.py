@@ -41,7 +41,7 @@ def _kept_secret(path: Path) -> str:
 
 
 SECRET_KEY = _GIVEN_SECRET_KEY or _kept_secret(PKI_HOME / "secret_key")
-# The address that certificates name, kept by the first `manage.py up`: every process of this PKI_HOME must say the same one.
+# The address that certificates name, kept by the first `manage.py up`: every process of this PKI_HOME must use the same one.
 PKI_BASE_URL_FILE = PKI_HOME / "base_url"
 if not os.environ.get("PKI_BASE_URL") and PKI_BASE_URL_FILE.exists():
     PKI_BASE_URL = PKI_BASE_URL_FILE.read_text(encoding="ascii").strip()

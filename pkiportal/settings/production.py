@@ -31,7 +31,7 @@ PKI_EMBEDDED = False
 AUDIT_HOME = env_folder("PKI_AUDIT_HOME", str(BASE_DIR / "var"))  # the sealing key and the checkpoints; only the sealer reads the key
 DEBUG = False
 SECRET_KEY = needed("SECRET_KEY", env_secret("SECRET_KEY", at_least=32), example="50 random characters")
-# Defaults that are right for a trial would stand in certificates permanently, or send every alert to nobody.
+# Defaults that are right for a trial would be in certificates permanently, or send every alert nowhere.
 needed("PKI_BASE_URL", env_str("PKI_BASE_URL"), example="http://pki.example.com")
 needed("PKI_OPERATOR_EMAILS", env_str("PKI_OPERATOR_EMAILS"), example="pki-operators@example.com")
 _HOSTS = env_hosts("PKI_ALLOWED_HOSTS")
@@ -55,7 +55,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS |= {
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "socket_keepalive": True,
-    # Without a socket time-out a publish on a dead connection waits for ever, the web request with it.
+    # Without a socket time-out a publish on a dead connection waits permanently, the web request with it.
     "socket_timeout": 5,
     "socket_connect_timeout": 3,
 }
@@ -104,7 +104,7 @@ if _VAULT["url"]:
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
         "OPTIONS": {**_VAULT, "mount": env_vault_path("PKI_VAULT_ROOT_MOUNT", "transit-root")},
     }
-    # Keys of OCSP responders: made by workers of the CA role, used by whoever answers.
+    # Keys of OCSP responders: made by workers of the CA role, used by the processes that reply.
     KEY_BACKENDS["vault-ocsp"] = {
         "BACKEND": "keys.backends.vault.VaultKeyBackend",
         "OPTIONS": {**_VAULT, "mount": env_vault_path("PKI_VAULT_OCSP_MOUNT", "transit-ocsp")},

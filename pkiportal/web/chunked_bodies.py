@@ -1,4 +1,4 @@
-"""Bodies sent in chunks (RFC 9112 7.1), which say no length: read before Django, which would take them for empty."""
+"""Bodies sent in chunks (RFC 9112 7.1), which have no length: read before Django, which would treat them as empty."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ChunkedBodies:
 
     The server in front (gunicorn) has taken the chunks apart. A proxy usually does the same, and
     sends a length; this is for clients that reach the portal directly. No more is read than the
-    largest upload: one octet more makes the length say so, and the request is refused as any other
+    largest upload: one octet more shows in the length, and the request is refused as any other
     that is too large.
     """
 
@@ -40,7 +40,7 @@ class ChunkedBodies:
                 return _refuse(start_response)
             body.seek(0)
             environ |= {"wsgi.input": body, "CONTENT_LENGTH": str(length)}
-            # The whole answer is made while the file is open: a view has read its body by then.
+            # The whole response is made while the file is open: a view has read its body by then.
             return self._behind(environ, start_response)
 
 

@@ -23,7 +23,7 @@ from certs.views.kept_forms import form_of, is_from_here, keep_for_sign_in
 
 
 def failure_page(request: HttpRequest, exc: BaseException) -> HttpResponse:
-    """The page, or under /api/ the problem document, for an unforeseen exception; logs it once."""
+    """Return the page, or under /api/ the problem document, for an unforeseen exception; logs it once."""
     if _is_api(request):
         return failure_problem(request, exc)
     failure = failure_of(exc)
@@ -36,14 +36,14 @@ def failure_page(request: HttpRequest, exc: BaseException) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler400."""
+    """Serve Django's handler400."""
     if _is_api(request):
         return problem(400, "malformed", "The request could not be read.")
     return defaults.bad_request(request, exception)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler403."""
+    """Serve Django's handler403."""
     if _is_api(request):
         return problem(403, "unauthorized", "This is not permitted.")
     return defaults.permission_denied(request, exception)
@@ -65,17 +65,17 @@ def too_old(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler404."""
+    """Serve Django's handler404."""
     return not_found_problem() if _is_api(request) else defaults.page_not_found(request, exception)
 
 
 def no_address(_request: HttpRequest) -> HttpResponse:
-    """The answer of `/api/v1`, which would otherwise be redirected to the same with a slash."""
+    """Return the response of `/api/v1`, which would otherwise be redirected to the same with a slash."""
     return not_found_problem()
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500, called while the exception is handled."""
+    """Serve Django's handler500, called while the exception is handled."""
     exc = sys.exc_info()[1]
     return failure_page(request, exc or RuntimeError("an error without an exception"))
 

@@ -31,7 +31,7 @@ _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 class OnePolicy(MiddlewareMixin):
-    """What holds for every answer, those of the middlewares behind it too, unless a view says otherwise.
+    """Headers of every response, also of the middlewares behind it, unless a view sets them.
 
     The settings' Content-Security-Policy, which is the same for all (no page has a nonce); no guessing of types;
     and no copy in any cache. HEAD has no content (RFC 9110 9.3.2); a server that drops it logs a line for each.
@@ -86,7 +86,7 @@ class ApiMethods:
             return self.get_response(request)
         head = request.method == "HEAD"
         if head:
-            request.method = "GET"  # request.META keeps HEAD: what is only asked about is not recorded
+            request.method = "GET"  # request.META keeps HEAD: a look at the headers is not recorded
         response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
             response = self._not_allowed(request, response["Allow"].split(", "))
@@ -104,7 +104,7 @@ class ApiMethods:
         return response
 
     def _without_content(self, response: HttpResponseBase) -> HttpResponse:
-        """The same status and headers (RFC 9110 9.3.2)."""
+        """Return the same status and headers (RFC 9110 9.3.2)."""
         headers = dict(response.items())
         if isinstance(response, HttpResponse):
             headers.setdefault("Content-Length", str(len(response.content)))
@@ -139,7 +139,7 @@ class RefuseNul:
     def _has_nul(self, request: HttpRequest) -> bool:
         if "\x00" in request.path or "\x00" in unquote(request.META.get("QUERY_STRING", "")):
             return True
-        if request.path_info.startswith("/api/"):  # the API's own types say so for each field
+        if request.path_info.startswith("/api/"):  # the API's own types check each field
             return False
         if request.method == "POST" and request.content_type in _FORMS:
             return any("\x00" in name or any("\x00" in value for value in values) for name, values in request.POST.lists())

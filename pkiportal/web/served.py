@@ -1,6 +1,6 @@
 """What one process serves (`PKI_SERVE`): everything, or the paths of one service of the compose file.
 
-A service that holds a login to the key backend answers as few paths as it can: a fault in a portal
+A service that holds a login to the key backend serves as few paths as it can: a fault in a portal
 page or in signing in must not be reachable in the process that may use the CA's key.
 """
 
@@ -21,7 +21,7 @@ STATUS_PATHS = "/pki/"
 
 
 def serves(serve: Serve, path: str) -> bool:
-    """Whether a process of that kind answers this path. Machine endpoints are not asked for here."""
+    """Return whether a process of that kind serves this path; not for machine endpoints."""
     match serve:
         case Serve.CA:
             return path.startswith(CA_PATHS)

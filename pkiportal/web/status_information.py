@@ -1,4 +1,4 @@
-"""CRLs and OCSP in front of Django, for they are asked thousands of times a second by programs and need nothing of a page.
+"""CRLs and OCSP in front of Django: programs request them thousands of times a second and need nothing of a page.
 
 Public, by plain HTTP, without cookies or sessions (RFC 5280 8, RFC 9919 5 and 6). Everything else goes on to Django.
 """
@@ -27,7 +27,7 @@ from certs.x509.asn1.ber import is_whole
 from certs.x509.ocsp import MAX_REQUEST, Unsuccessful
 
 OCSP, CRL = "/pki/ocsp/", "/pki/crl/"
-CRL_MAX_AGE = 300  # seconds; a new list may be there in seconds, and asking again with an ETag costs little
+CRL_MAX_AGE = 300  # seconds; a new list may exist in seconds, and a request with an ETag costs little
 _CRL_PATH = re.compile(r"/pki/crl/([-a-zA-Z0-9_]+)(?:/([1-9][0-9]{0,8}))?\.crl")
 _OCSP_PATH = re.compile(r"/pki/ocsp/+([-a-zA-Z0-9_]+)(?:/(.*))?", re.DOTALL)
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)  # RFC 9110 8.6, and a number that is read in no time
@@ -40,7 +40,7 @@ Application = Callable[[Environ, Any], Iterable[bytes]]
 
 
 class StatusInformation:
-    """A WSGI application that answers beneath /pki/crl/ and /pki/ocsp/ and hands everything else to another."""
+    """A WSGI application that serves /pki/crl/ and /pki/ocsp/ and passes everything else to another."""
 
     def __init__(self, behind: Application) -> None:
         self._behind = behind
@@ -60,7 +60,7 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
     if match is None:
         return _plain(start_response, 404, "There is no such CA here.")
     if method not in ("GET", "HEAD", "POST"):
-        return _plain(start_response, 405, "OCSP is asked by GET or POST (RFC 6960 A.1).", [("Allow", "GET, HEAD, POST")])
+        return _plain(start_response, 405, "OCSP requests are GET or POST (RFC 6960 A.1).", [("Allow", "GET, HEAD, POST")])
     slug, rest = match.groups()
     data = _posted(environ) if method == "POST" else _from_path(rest or "")
     reply = Reply(Unsuccessful.MALFORMED_REQUEST)
@@ -69,7 +69,7 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
             reply = answer(slug, data, client=network_of(address_in(environ)))
         if isinstance(outcome.error, UnknownIssuer):
             return _plain(start_response, 404, "There is no such CA here.")
-        if outcome.error is not None:  # a client that gets no answer asks again and again
+        if outcome.error is not None:  # a client without a reply repeats its request
             log_without_request(f"an OCSP request for {slug} failed", outcome.error)
             reply = Reply(Unsuccessful.INTERNAL_ERROR)
     headers = [("Content-Type", "application/ocsp-response"), *_SAFE]
@@ -79,7 +79,7 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
 
 
 def _cacheable(environ: Environ, start_response: Any, reply: Reply, headers: Headers) -> Iterable[bytes]:
-    """An answer to a GET, with what lets caches on the way keep it for a minute (RFC 9919 6.2)."""
+    """Return the reply to a GET, with the headers that let caches keep it for a minute (RFC 9919 6.2)."""
     headers += [
         ("Cache-Control", f"public, max-age={reply.max_age}, no-transform, must-revalidate"),
         ("ETag", reply.etag),
@@ -91,7 +91,7 @@ def _cacheable(environ: Environ, start_response: Any, reply: Reply, headers: Hea
 
 
 def _posted(environ: Environ) -> bytes:
-    """The body of a POST, or nothing when it is none, too long or cut off."""
+    """Return the body of a POST, or nothing when it is none, too long or cut off."""
     length: str = environ.get("CONTENT_LENGTH") or ""
     if not _LENGTH.fullmatch(length) or int(length) > MAX_REQUEST:
         return b""
@@ -161,7 +161,7 @@ def _send_crl(environ: Environ, start_response: Any, crl: ServedCRL, *, head: bo
 
 
 def _not_modified(environ: Environ, crl: ServedCRL) -> bool:
-    """If-None-Match decides where it is given, else If-Modified-Since (RFC 9110 13.2.2).
+    """Return whether the client has this CRL: If-None-Match decides where it is given, else If-Modified-Since (RFC 9110 13.2.2).
 
     Only the very date that was sent with this CRL counts: after a wrong clock was put right, a date
     that lies later may belong to an older CRL.

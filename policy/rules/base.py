@@ -56,11 +56,14 @@ class Repair:
 
 
 class Rule(ABC):
-    """One rule of a policy: parsed from JSON, checked against a case, able to suggest what would
-    satisfy it. Instances are frozen dataclasses.
+    """One rule of a policy: parsed from JSON, evaluated for a case, able to propose what would satisfy it.
+
+    Subclasses are frozen dataclasses, listed in `policy.rules.ruleset.RULES`. `name` is its name in
+    JSON, `label` what people read above the certificates that it refuses.
     """
 
     name: ClassVar[str]
+    label: ClassVar[str]
 
     @classmethod
     @abstractmethod

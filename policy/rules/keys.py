@@ -48,6 +48,7 @@ class AllowedKeys(Rule):
     ml_dsa: tuple[int, ...]
 
     name: ClassVar[str] = "allowed_keys"
+    label: ClassVar[str] = "Key type or size"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -142,6 +143,7 @@ class KeyReuseAtRenewal(Rule):
     max_certificates: int | None = None
 
     name: ClassVar[str] = "key_reuse_at_renewal"
+    label: ClassVar[str] = "Use of the same key again"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:

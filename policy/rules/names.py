@@ -62,6 +62,7 @@ class RequireSAN(Rule):
     """At least one subjectAltName, and the common name among them (RFC 9525: clients look at nothing else)."""
 
     name: ClassVar[str] = "require_san"
+    label: ClassVar[str] = "Subject alternative name"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -104,6 +105,7 @@ class AllowedNames(Rule):
     """
 
     name: ClassVar[str] = "allowed_names"
+    label: ClassVar[str] = "Names outside the team's domains"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -157,6 +159,7 @@ class Wildcards(Rule):
     whole_domain: str
 
     name: ClassVar[str] = "wildcards"
+    label: ClassVar[str] = "Wildcards"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -203,6 +206,7 @@ class MaxNames(Rule):
     maximum: int
 
     name: ClassVar[str] = "max_names"
+    label: ClassVar[str] = "Number of names"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -239,6 +243,7 @@ class IPAddresses(Rule):
     networks: tuple[str, ...]
 
     name: ClassVar[str] = "ip_addresses"
+    label: ClassVar[str] = "IP addresses"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -287,6 +292,7 @@ class Duplicates(Rule):
     inventory: str
 
     name: ClassVar[str] = "duplicates"
+    label: ClassVar[str] = "Names listed twice"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:

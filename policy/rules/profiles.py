@@ -20,6 +20,7 @@ class AllowedProfiles(Rule):
     profiles: tuple[tuple[str, tuple[str, ...]], ...]
 
     name: ClassVar[str] = "allowed_profiles"
+    label: ClassVar[str] = "Purpose (profile and extended key usage)"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:

@@ -20,6 +20,7 @@ class MaxValidity(Rule):
     schedule: tuple[tuple[date, int], ...] = ()
 
     name: ClassVar[str] = "max_validity"
+    label: ClassVar[str] = "Validity"
 
     @classmethod
     def from_params(cls, params: Params) -> Self:

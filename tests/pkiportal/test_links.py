@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db import transaction
 
 from certs.ca.urls import crl_url
+from certs.enums import AlertKind
 from certs.models import OutgoingMail
 from certs.notifications.alerts import raise_alert
 from db.clock import database_now
@@ -24,7 +25,7 @@ def test_links_in_mails_lead_to_the_portal_and_not_to_the_address_in_certificate
     """M6"""
     settings.PKI_BASE_URL, settings.PKI_PORTAL_URL = "http://crl.example.com", "https://pki.example.com:8443"
     with transaction.atomic():
-        raise_alert(kind="x", cause="x", message="x", next_step="x", now=database_now())
+        raise_alert(kind=AlertKind.MAIL_LATE, cause="x", message="x", next_step="x", now=database_now())
     body = OutgoingMail.objects.get().body
     assert "https://pki.example.com:8443/" in body
     assert "crl.example.com" not in body

@@ -314,7 +314,7 @@ def test_bootstrap_refuses_a_key_backend_that_is_not_there(name: str, settings: 
     """M3: every request would wait for its key."""
     setattr(settings, name, "zz")
     with pytest.raises(ImproperlyConfigured, match=f"^{name} "):
-        Bootstrap(ca_key="ec-p256", tell=print).check_settings()
+        Bootstrap(ca_key="ec-p256", report=print).check_settings()
 
 
 def test_origins_are_compared_in_the_form_that_browsers_send(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,16 +8,16 @@ from django.conf import settings
 from django.core.management import CommandParser
 
 from certs.access.permissions import Authority
-from certs.lifecycle import certificate_of, describe_words, wish_of
+from certs.lifecycle import certificate_of, describe_words, key_option_of
 from certs.management.order_watching import issue_in_order
 from certs.management.portal_command import PortalCommand, begin_working
 from certs.management.waiting import wait_for_ca
 from certs.models import Team
-from certs.renewal.renew import Renewal, renew, renewal_answer
+from certs.renewal.renew import Renewal, renew, renewal_result
 from certs.requests.plan import describe, plan_words
 from certs.requests.representation import answer, wait
 from certs.requests.submit import Requester, submit_many
-from certs.revocation.revoke import revoke, revoked_answer
+from certs.revocation.revoke import revocation_result, revoke
 from certs.spec import IssuePlan, Plan, RenewPlan, RevokePlan
 
 
@@ -67,14 +67,14 @@ class Command(PortalCommand):
                 return self._issued(plan, requester, seconds)
             case RenewPlan():
                 certificate, notes = certificate_of(plan, authority=authority)
-                made = renew(certificate, authority=authority, door="command", wish=wish_of(plan))
-                told = renewal_answer(Renewal(wait(made.request, seconds=seconds), made.plan, already=made.already))
+                made = renew(certificate, authority=authority, door="command", key_option=key_option_of(plan))
+                told = renewal_result(Renewal(wait(made.request, seconds=seconds), made.plan, already=made.already))
                 return told | {"notes": [*notes, *told["notes"]]}
             case RevokePlan():
                 certificate, notes = certificate_of(plan, authority=authority)
                 done = revoke(certificate, reason=plan.reason, authority=authority, destroy_key=plan.destroy_key)
                 wait_for_ca([done.certificate.pk, *(one.pk for one in done.also)], seconds=min(seconds, 30))
-                return revoked_answer(done) | {"notes": list(notes)}
+                return revocation_result(done) | {"notes": list(notes)}
 
     def _issued(self, plan: IssuePlan, requester: Requester, seconds: float) -> dict[str, Any]:
         answers = [answer(wait(row, seconds=seconds)) for row in submit_many(plan.specs, requester=requester)]

@@ -27,4 +27,4 @@ class Command(PortalCommand):
         deadline = time.monotonic() + options["wait"]
         for renewal in done.renewed:
             wait(renewal.request, seconds=max(0.0, deadline - time.monotonic()))
-        return done.answer()
+        return done.result()

@@ -8,8 +8,8 @@ from django.core.management import CommandParser
 
 from certs.inventory import find_certificate
 from certs.management.portal_command import PortalCommand, begin_working
-from certs.renewal.plan import KeyWish
-from certs.renewal.renew import Renewal, describe_plan, plan_renewal, renew, renewal_answer
+from certs.renewal.plan import KeyOption
+from certs.renewal.renew import Renewal, describe_plan, plan_renewal, renew, renewal_result
 from certs.requests.representation import wait
 
 
@@ -31,10 +31,10 @@ class Command(PortalCommand):
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
         authority = self.authority(options)
         certificate, note = find_certificate(authority.visible(), options["certificate"])
-        wish = KeyWish.NEW if options["new_key"] else KeyWish.KEEP if options["keep_key"] else KeyWish.DEFAULT
+        key_option = KeyOption.NEW if options["new_key"] else KeyOption.KEEP if options["keep_key"] else KeyOption.DEFAULT
         if options["dry_run"]:
-            return {"success": True, "plan": [describe_plan(plan_renewal(certificate, authority=authority, wish=wish))]}
+            return {"success": True, "plan": [describe_plan(plan_renewal(certificate, authority=authority, key_option=key_option))]}
         begin_working()
-        made = renew(certificate, authority=authority, door="command", wish=wish)
-        told = renewal_answer(Renewal(wait(made.request, seconds=options["wait"]), made.plan, already=made.already))
+        made = renew(certificate, authority=authority, door="command", key_option=key_option)
+        told = renewal_result(Renewal(wait(made.request, seconds=options["wait"]), made.plan, already=made.already))
         return told | ({"notes": [note, *told["notes"]]} if note else {})

@@ -17,7 +17,7 @@ from certs.management.portal_command import PortalCommand, begin_working
 from certs.management.waiting import wait_for_ca
 from certs.models import Certificate
 from certs.revocation.request import request_release
-from certs.revocation.revoke import revoke, revoked_answer
+from certs.revocation.revoke import revocation_result, revoke
 
 
 class Command(PortalCommand):
@@ -54,7 +54,7 @@ class Command(PortalCommand):
             destroy_key=options["destroy_key"],
         )
         wait_for_ca([done.certificate.pk, *(one.pk for one in done.also)], seconds=options["wait"])
-        return revoked_answer(done)
+        return revocation_result(done)
 
     def _release(self, certificate: Certificate, authority: Authority, options: dict[str, Any]) -> dict[str, Any]:
         request_release(certificate, authority=authority)

@@ -19,12 +19,13 @@ from django.db.models import Q, QuerySet
 
 from audit.changes import attribute
 from audit.log import Actor
+from certs.enums import AlertKind
 from certs.errors import InputRefused
 from certs.models import Issuer, Webhook, WebhookDelivery
-from certs.notifications.alerts import raise_alert
+from certs.notifications.alerts import raise_alert, webhook_cause
 from certs.notifications.audience import team_of
 from certs.notifications.delivery.targets import parse_target, resolve
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.webhooks import secret_of
 from db.clock import database_now
@@ -32,19 +33,19 @@ from keys.bounded import BoundedCalls
 
 log = logging.getLogger(__name__)
 
-SECONDS = 10.0  # for one message in all, however slowly the receiver answers
+SECONDS = 10.0  # for one message in all, however slow the receiver is
 LEASE = timedelta(seconds=60)
 RUN_SECONDS = 20.0  # no further message is begun after this
 # The pauses of standardwebhooks.com; then the message is given up. It can be sent again by hand.
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400))
 DISABLE_AFTER = timedelta(days=5)
-GONE = 410  # a receiver's way to say that it wants no more messages
+GONE = 410  # a receiver that wants no more messages (RFC 9110 15.5.11)
 SYSTEM = Actor("system", "webhooks")
 _calls = BoundedCalls(most=16)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """The status of a reply, or why there is none."""
 
     status: int | None
@@ -52,7 +53,7 @@ class Answer:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the receiver has the message."""
+        """Return whether the receiver has the message."""
         return self.status is not None and 200 <= self.status < 300
 
 
@@ -88,21 +89,21 @@ def _claim_next() -> WebhookDelivery | None:
     return delivery
 
 
-def send(delivery: WebhookDelivery) -> Answer:
+def send(delivery: WebhookDelivery) -> Reply:
     """Send one message to the address of its webhook. Raises nothing that the receiver can cause."""
     trust = _trust()  # read here: the thread of the call must not open a database connection
     try:
         status = _calls.run(lambda: _post(delivery, trust), seconds=SECONDS)
     except InputRefused as exc:
-        return Answer(None, exc.message)
+        return Reply(None, exc.message)
     except requests.exceptions.Timeout:
-        return Answer(None, f"no complete reply within {SECONDS:g} seconds")
+        return Reply(None, f"no complete reply within {SECONDS:g} seconds")
     except (urllib3.exceptions.HTTPError, OSError) as exc:
         # The text may quote addresses of the inside; the kind of error is enough to act on.
-        return Answer(None, f"the connection failed ({type(exc).__name__})")
+        return Reply(None, f"the connection failed ({type(exc).__name__})")
     if 300 <= status < 400:
-        return Answer(status, "redirects are not followed")
-    return Answer(status, "" if Answer(status, "").is_accepted else f"it answered {status}")
+        return Reply(status, "redirects are not followed")
+    return Reply(status, "" if Reply(status, "").is_accepted else f"it returned status {status}")
 
 
 def _post(delivery: WebhookDelivery, trust: ssl.SSLContext) -> int:
@@ -139,7 +140,7 @@ def _post(delivery: WebhookDelivery, trust: ssl.SSLContext) -> int:
             redirect=False,
             preload_content=False,
         )
-        response.close()  # what it says besides the status is of no use here
+        response.close()  # only the status is of use here
         return response.status
 
 
@@ -155,7 +156,7 @@ def signature_headers(delivery: WebhookDelivery) -> dict[str, str]:
 
 
 def _trust() -> ssl.SSLContext:
-    """The system's roots, and the portal's own: receivers inside often have its certificates."""
+    """Return the system's roots, and the portal's own: receivers inside often have its certificates."""
     context = ssl.create_default_context()
     for issuer in Issuer.objects.filter(trust_anchor_der__isnull=False).only("trust_anchor_der"):
         root = x509.load_der_x509_certificate(bytes(issuer.trust_anchor_der or b""))
@@ -164,7 +165,7 @@ def _trust() -> ssl.SSLContext:
 
 
 @transaction.atomic
-def _record(delivery: WebhookDelivery, answer: Answer) -> bool:
+def _record(delivery: WebhookDelivery, reply: Reply) -> bool:
     now = database_now()
     mine = WebhookDelivery.objects.filter(pk=delivery.pk, lease_until=delivery.lease_until)
     hook = Webhook.objects.select_for_update(of=("self",)).select_related("team").get(pk=delivery.webhook_id)
@@ -172,11 +173,11 @@ def _record(delivery: WebhookDelivery, answer: Answer) -> bool:
     values: dict[str, Any] = {
         "tries": tries,
         "last_tried_at": now,
-        "last_status": answer.status,
-        "last_error": answer.error[:300],
+        "last_status": reply.status,
+        "last_error": reply.error[:300],
         "lease_until": None,
     }
-    if answer.is_accepted:
+    if reply.is_accepted:
         mine.update(**values, delivered_at=now)
         if hook.failing_since is not None:
             hook.failing_since = None
@@ -187,28 +188,28 @@ def _record(delivery: WebhookDelivery, answer: Answer) -> bool:
     # The others of this receiver wait as long, and in their order.
     waiting().filter(webhook=hook, not_before__lt=again).update(not_before=again)
     hook.failing_since = hook.failing_since or now
-    if answer.status == GONE or hook.failing_since <= now - DISABLE_AFTER:
-        _disable(hook, answer, now)
+    if reply.status == GONE or hook.failing_since <= now - DISABLE_AFTER:
+        _disable(hook, reply, now)
     hook.save(update_fields=["failing_since", "disabled_at"])
     return False
 
 
-def _disable(hook: Webhook, answer: Answer, now: datetime) -> None:
+def _disable(hook: Webhook, reply: Reply, now: datetime) -> None:
     hook.disabled_at = now
     attribute(hook, SYSTEM)
     raise_alert(
-        kind="webhook_disabled",
-        cause=f"webhook:{hook.pk}",
-        message=f"The webhook {hook.name} of team {hook.team.name} was disabled: {answer.error}.",
+        kind=AlertKind.WEBHOOK_DISABLED,
+        cause=webhook_cause(hook.pk),
+        message=f"The webhook {hook.name} of team {hook.team.name} was disabled: {reply.error}.",
         next_step="The team was notified. Its members repair the receiver and enable the webhook on its page.",
         now=now,
     )
-    tell(
+    notify(
         Topic.POWER,
         key=f"webhook:disabled:{hook.pk}:{now:%Y%m%d%H%M%S}",
         audience=team_of(hook.team),
         subject=f"Webhook {hook.name} of team {hook.team.name} was disabled",
         template="webhook_disabled",
-        context={"hook": hook, "answer": answer, "since": hook.failing_since},
+        context={"hook": hook, "reply": reply, "since": hook.failing_since},
         now=now,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, CertificateRequest, Webhook, WebhookDelivery
 from certs.notifications.topics import Topic
 
@@ -33,7 +34,7 @@ def queue_deliveries(topic: Topic, *, key: str, certificates: Sequence[Certifica
     if not wanted:
         return 0
     concerned = [one for hook in wanted for one in by_team[hook.team_id]]
-    names = _names_of(concerned)
+    names, states = _names_of(concerned), states_of([one.pk for one in concerned], now)
     made = []
     for hook in wanted:
         rows = by_team[hook.team_id]
@@ -46,7 +47,7 @@ def queue_deliveries(topic: Topic, *, key: str, certificates: Sequence[Certifica
                     "topic": str(topic),
                     "team": hook.team.slug,
                     "summary": subject,
-                    "certificates": [_as_json(one, names[one.request_id]) for one in group],
+                    "certificates": [_as_json(one, names[one.request_id], states[one.pk]) for one in group],
                 },
             }
             one = new_delivery(hook, topic=topic, document=document, now=now)
@@ -79,12 +80,13 @@ def _names_of(certificates: Sequence[Certificate]) -> dict[int, list[str]]:
     return {pk: [*dns_names, *ip_addresses] for pk, dns_names, ip_addresses in rows.values_list("pk", "dns_names", "ip_addresses")}
 
 
-def _as_json(certificate: Certificate, names: Sequence[str]) -> dict[str, Any]:
+def _as_json(certificate: Certificate, names: Sequence[str], state: CertificateState) -> dict[str, Any]:
     return {
         "cert_id": certificate.cert_id,
         "common_name": certificate.common_name,
         "names": list(names[:NAMES_A_CERTIFICATE]),
         "names_total": len(names),
+        "state": state.value,
         "status": certificate.status,
         "serial_number": certificate.serial_number,
         "not_after": certificate.not_after.isoformat(timespec="seconds"),

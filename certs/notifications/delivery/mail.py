@@ -22,6 +22,7 @@ from django.core.mail.message import SafeMIMEMultipart
 from django.db import transaction
 from django.db.models import Q
 
+from certs.enums import AlertKind
 from certs.models import OutgoingMail
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.delivery.smtp import ANSWER_SECONDS
@@ -147,13 +148,13 @@ def _send(mail: OutgoingMail, connection: Any) -> bool:
     else:
         claimed.update(sent_at=database_now(), tries=mail.tries + 1, lease_until=None, last_error="")
         with transaction.atomic():
-            close_alerts(kind="mail_refused", cause=_cause(mail.recipient), now=database_now())
+            close_alerts(kind=AlertKind.MAIL_REFUSED, cause=_cause(mail.recipient), now=database_now())
         return True
     return False
 
 
 def _reopen(connection: Any) -> None:
-    """Begin a new conversation: after an error the server may not know where the old one stands."""
+    """Begin a new conversation: after an error the server may not know the state of the old one."""
     _close(connection)
     connection.open()
 
@@ -235,7 +236,7 @@ def _failed(mail: OutgoingMail, error: str, *, refused: bool) -> None:
     log.warning("mail %s not sent (try %d), again in %d min: %s", mail.dedup_key, mail.tries + 1, wait, error)
     if refused:
         raise_alert(
-            kind="mail_refused",
+            kind=AlertKind.MAIL_REFUSED,
             cause=_cause(mail.recipient),
             message=f"Mails to {mail.recipient} cannot be sent: {error}",
             next_step="Correct the address: of the account or the team in the admin, or in "
@@ -261,28 +262,28 @@ def watch() -> int:
     count: int = old.count()
     if count and not OutgoingMail.objects.filter(sent_at__gt=now - LATE_AFTER).exists():
         raise_alert(
-            kind="mail_late",
+            kind=AlertKind.MAIL_LATE,
             cause="mail",
             message=f"No mail could be sent for an hour; {so_many(count, 'mail')} wait.",
             next_step="Look at the mail server and at EMAIL_URL. Mails wait for seven days; nothing is lost until then.",
             now=now,
         )
     elif not count:
-        close_alerts(kind="mail_late", cause="mail", now=now)
+        close_alerts(kind=AlertKind.MAIL_LATE, cause="mail", now=now)
     return count
 
 
 @transaction.atomic
 def give_up_old() -> int:
-    """Give up the mails that could not be sent for GIVE_UP_AFTER. Returns how many; an alert says
-    how many there are. Mails about alerts included: the alert itself stays in the portal.
+    """Give up the mails that could not be sent for GIVE_UP_AFTER. Returns how many; an alert names
+    the number. Mails about alerts included: the alert itself stays in the portal.
     """
     now = database_now()
     old = waiting().filter(written_at__lt=now - GIVE_UP_AFTER)
     count: int = old.update(given_up_at=now, lease_until=None)
     if count:
         raise_alert(
-            kind="mail_given_up",
+            kind=AlertKind.MAIL_GIVEN_UP,
             cause="mail",
             message=f"{count} mail(s) could not be sent for {GIVE_UP_AFTER.days} days and were given up.",
             next_step="Repair the mail server. The admin lists the mails with the last error; inform their recipients yourself.",

@@ -1,4 +1,4 @@
-"""Django's SMTP backend with the patience that RFC 5321 asks of a client.
+"""Django's SMTP backend with the time-outs that RFC 5321 requires of a client.
 
 A client that hangs up before the server has confirmed a mail does not know whether it was accepted,
 and sends it again: the recipient gets it twice.

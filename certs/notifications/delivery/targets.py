@@ -29,7 +29,7 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The value of the header Host."""
+        """Return the value of the header Host."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         usual = {"https": 443, "http": 80}[self.scheme]
         return host if self.port == usual else f"{host}:{self.port}"
@@ -43,7 +43,7 @@ def parse_target(url: str) -> Target:
     """Return the parts of the URL. Raises InputRefused for one that no webhook may have.
 
     A user name, a password and a query are refused: they would be secrets in a row and in the
-    audit log. The signature tells a receiver who sends.
+    audit log. The signature proves to a receiver who sends.
     """
     example = "For example https://hooks.example.com/pki."
     if len(url) > LONGEST or not url.isascii() or not url.isprintable() or " " in url:

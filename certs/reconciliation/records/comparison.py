@@ -13,7 +13,7 @@ from django.db.models import Model, QuerySet
 
 from audit.changes import subject_of
 from audit.models import AuditEvent
-from certs.reconciliation.records.explained import Told
+from certs.reconciliation.records.explained import Logged
 from db.sql import repeatable_read
 
 PAGE = 1000
@@ -42,15 +42,15 @@ class Comparison:
         if len(self.problems) < MOST:
             self.problems.append(Unexplained(kind, name, problem))
 
-    def expect(self, kind: str, name: str, what: str, *, stored: Any, told: Any) -> None:
+    def expect(self, kind: str, name: str, what: str, *, stored: Any, logged: Any) -> None:
         """Add a problem unless what is stored is what the log says."""
-        if stored != told:
-            self.add(kind, name, but(what, stored, told))
+        if stored != logged:
+            self.add(kind, name, but(what, stored, logged))
 
 
-def but(what: str, stored: Any, told: Any) -> str:
-    """The sentence of a difference."""
-    return f"{what} is {_shown(stored)}, but the log says {_shown(told, 'no event')}"
+def but(what: str, stored: Any, logged: Any) -> str:
+    """Return the sentence of a difference."""
+    return f"{what} is {_shown(stored)}, but the log says {_shown(logged, 'no event')}"
 
 
 def _shown(value: Any, nothing: str = "none") -> str:
@@ -85,35 +85,36 @@ def pages(rows: QuerySet[Any], compare: Callable[[list[Any]], None]) -> None:
         last = page[-1].pk
 
 
-def events_of(subjects: Iterable[str], types: Sequence[str]) -> dict[str, list[Told]]:
+def events_of(subjects: Iterable[str], types: Sequence[str]) -> dict[str, list[Logged]]:
     """Return the events of these types by subject, each in their order.
 
     Fields that were made unreadable count as missing, so that the rows beside them are compared.
     """
-    found: dict[str, list[Told]] = {subject: [] for subject in sorted(set(subjects))}
+    found: dict[str, list[Logged]] = {subject: [] for subject in sorted(set(subjects))}
     rows = AuditEvent.objects.filter(subject__in=list(found), event__in=types)
     rows = rows.order_by("subject", "subject_seq")
-    for subject, event, data, actor, at in rows.values_list("subject", "event", "data", "actor_name", "at"):
-        found[subject].append(Told(event, data if isinstance(data, dict) else {}, actor, at))
+    columns = ("subject", "event", "data", "actor_name", "at", "pk")
+    for subject, event, data, actor, at, pk in rows.values_list(*columns):
+        found[subject].append(Logged(event, data if isinstance(data, dict) else {}, actor, at, pk))
     return found
 
 
 def rows_named(model: type[Model], keys: Iterable[Any]) -> dict[Any, Any]:
-    """The rows of these keys that there are."""
+    """Return the rows with these keys, by key."""
     return QuerySet(model).in_bulk({key for key in keys if key is not None})
 
 
 def names_over_time(rows: Iterable[Any], field_name: str, events: Sequence[str]) -> dict[Any, set[str]]:
-    """By key of recorded rows: what a field of each is, and was according to the events of its changes.
+    """Return by key of recorded rows what a field of each is, and was according to the events of its changes.
 
     An event names a person as that person was called then.
     """
     given = list(rows)
-    told = events_of([subject_of(row) for row in given], events)
+    logged = events_of([subject_of(row) for row in given], events)
     found: dict[Any, set[str]] = {}
     for row in given:
         names = {str(getattr(row, field_name))}
-        for one in told[subject_of(row)]:
+        for one in logged[subject_of(row)]:
             value = one.data.get(field_name)
             names.update(map(str, value) if isinstance(value, list) else () if value is None else (str(value),))
         found[row.pk] = names
@@ -121,5 +122,5 @@ def names_over_time(rows: Iterable[Any], field_name: str, events: Sequence[str])
 
 
 def accounts_over_time(rows: Iterable[Any]) -> dict[Any, set[str]]:
-    """By key of accounts: the names that each has and had."""
+    """Return by key of accounts the names that each has and had."""
     return names_over_time(rows, "username", ("user:created", "user:changed"))

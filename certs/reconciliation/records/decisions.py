@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 
 from certs.models import Approval, CertificateRequest
 from certs.reconciliation.records.comparison import Comparison, accounts_over_time, events_of, rows_named
-from certs.reconciliation.records.explained import Told
+from certs.reconciliation.records.explained import Logged
 
 _DECIDED = ("request:approved", "request:rejected")
 
@@ -18,8 +18,8 @@ def approvals(page: list[Approval], comparison: Comparison) -> None:
     """Add approvals and rejections that nobody gave, gave for another content, or gave at another time."""
     requests = rows_named(CertificateRequest, [row.request_id for row in page])
     names = accounts_over_time(rows_named(get_user_model(), [row.approver_id for row in page]).values())
-    told = events_of([one.subject for one in requests.values()], _DECIDED)
-    first = _first_decisions(told)
+    logged = events_of([one.subject for one in requests.values()], _DECIDED)
+    first = _first_decisions(logged)
     there = Counter(
         Approval.objects.filter(request__in=requests).values_list("request", "digest", "granted"),
     )
@@ -29,7 +29,7 @@ def approvals(page: list[Approval], comparison: Comparison) -> None:
         if request is None:  # the comparison of links names it
             continue
         event = "request:approved" if row.granted else "request:rejected"
-        same = [e for e in told[request.subject] if e.event == event and e.data.get("digest") == row.digest and e.data.get("approver")]
+        same = [e for e in logged[request.subject] if e.event == event and e.data.get("digest") == row.digest and e.data.get("approver")]
         mine = [e for e in same if e.data["approver"] in names.get(row.approver_id, ())]
         if not mine or there[row.request_id, row.digest, row.granted] > len(same):
             name = min(names.get(row.approver_id, {"an unknown account"}))
@@ -39,16 +39,16 @@ def approvals(page: list[Approval], comparison: Comparison) -> None:
             comparison.add("approval", request.public_id, "it was decided at another time than the log says")
 
 
-def _first_decisions(told: dict[str, list[Told]]) -> dict[tuple[str, Any], Any]:
-    """By request and digest: when the approvals were decided that requests of the page inherit.
+def _first_decisions(logged: dict[str, list[Logged]]) -> dict[tuple[str, Any], Any]:
+    """Return by request and digest when the approvals were decided that requests of the page inherit.
 
-    An inherited approval keeps the time of the first decision; its row is compared by itself.
+    An inherited approval keeps the time of the first decision; its row is compared on its own.
     """
-    sources = {str(e.data["inherited_from"]) for events in told.values() for e in events if e.data.get("inherited_from")}
+    sources = {str(e.data["inherited_from"]) for events in logged.values() for e in events if e.data.get("inherited_from")}
     rows = Approval.objects.filter(request__public_id__in=sources, granted=True)
     return {(public_id, digest): at for public_id, digest, at in rows.values_list("request__public_id", "digest", "decided_at")}
 
 
-def _decided_at(event: Told, row: Approval, first: dict[tuple[str, Any], Any]) -> Any:
+def _decided_at(event: Logged, row: Approval, first: dict[tuple[str, Any], Any]) -> Any:
     source = event.data.get("inherited_from")
     return event.at if source is None else first.get((str(source), row.digest))

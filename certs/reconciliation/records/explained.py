@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 from certs.enums import RequestState as S
 
 
-class Told(NamedTuple):
-    """One event of the log: its type, its fields, who did it and when."""
+class Logged(NamedTuple):
+    """One event of the log: its type, its fields, who did it and when. `pk` orders events of several subjects."""
 
     event: str
     data: Mapping[str, Any]
     actor: str = ""
     at: datetime | None = None
+    pk: int = 0
 
 
 REQUEST_EVENTS = (
@@ -40,7 +41,12 @@ CERTIFICATE_EVENTS = (
     "certificate:revoked",
     "certificate:release_requested",
     "certificate:released",
+    "certificate:described",
+    "certificate:reviewed",
+    "certificate:renewal_switched",
 )
+# What people write about a certificate, and how the events call it.
+DESCRIPTION = ("owner", "purpose", "critical_function", "last_review", "renewal_off_reason")
 _AFTER = {
     "request:submitted": S.SUBMITTED,
     "request:approved": S.APPROVED,
@@ -54,10 +60,11 @@ _AFTER = {
 _AFTER_POLICY = {"allow": S.APPROVED, "needs_approval": S.AWAITING_APPROVAL}
 
 
-def request_state(events: Iterable[Told]) -> str:
+def request_state(events: Iterable[Logged]) -> str:
     """Return the state in which the events leave a request; empty when none of them begins it."""
     state = ""
-    for event, data, _, _ in events:
+    for logged in events:
+        event, data = logged.event, logged.data
         if event == "policy:evaluated":
             # Later evaluations, before each submission to the CA, move a request only by a
             # rejection, which has an event of its own.
@@ -90,19 +97,19 @@ class RevocationState:
     by_security_team: bool | None = None
 
 
-def revocation_state(events: Iterable[Told]) -> RevocationState:
+def revocation_state(events: Iterable[Logged]) -> RevocationState:
     """Return the status in which the events leave a certificate that was issued."""
     state = RevocationState()
-    for told in events:
-        event, data = told.event, told.data
+    for logged in events:
+        event, data = logged.event, logged.data
         if event == "certificate:revocation_requested":
             # Another reason later keeps the time of the first request, and its requester.
             goes_on = state.reason != "" and not state.released
             state = RevocationState(
                 "revocation_pending" if state.status == "good" else state.status,
                 str(data.get("reason")),
-                state.requested_by if goes_on else told.actor,
-                state.requested_at if goes_on else told.at,
+                state.requested_by if goes_on else logged.actor,
+                state.requested_at if goes_on else logged.at,
                 invalidity_date=_text(data.get("invalidity_date")),
                 by_security_team=None if "by_security_team" not in data else bool(data["by_security_team"]),
             )
@@ -113,6 +120,46 @@ def revocation_state(events: Iterable[Told]) -> RevocationState:
         elif event == "certificate:released":
             state = replace(state, status="good", confirmed=True, releasing=True, released=True)
     return state
+
+
+def description(start: Mapping[str, Any], events: Iterable[Logged]) -> dict[str, Any]:
+    """Return the description in which the events leave a certificate that began with `start`."""
+    state = dict(start)
+    for logged in events:
+        state |= _described(logged)
+    return state
+
+
+def description_at(stored: Mapping[str, Any], events: Iterable[Logged], *, before: int) -> dict[str, Any]:
+    """Return the description that a certificate had before the event `before`, which a renewal inherited.
+
+    `stored` is its description now. The first later change of a value names the value before it.
+    """
+    earlier: dict[str, Any] = {}
+    later: dict[str, Any] = {}
+    for logged in events:
+        if logged.pk < before:
+            earlier |= _described(logged)
+        else:
+            later = _described_before(logged) | later
+    return dict(stored) | later | earlier
+
+
+def _described(logged: Logged) -> dict[str, Any]:
+    """Return the values that an event gave a certificate."""
+    if logged.event == "certificate:renewal_switched":
+        return {"renewal_off_reason": logged.data.get("reason")}
+    if logged.event in ("certificate:described", "certificate:reviewed"):
+        return {name: logged.data[name] for name in DESCRIPTION if name in logged.data}
+    return {}
+
+
+def _described_before(logged: Logged) -> dict[str, Any]:
+    """Return the values that a certificate had before an event; events of an earlier release do not name each."""
+    if logged.event not in ("certificate:described", "certificate:reviewed", "certificate:renewal_switched"):
+        return {}
+    names = {name: "reason_before" if name == "renewal_off_reason" else f"{name}_before" for name in DESCRIPTION}
+    return {name: logged.data[field] for name, field in names.items() if field in logged.data}
 
 
 def _text(value: Any) -> str | None:

@@ -20,19 +20,19 @@ def compare_keys(comparison: Comparison) -> None:
 
 
 def _blocks(page: list[PublicKey], comparison: Comparison) -> None:
-    told = events_of([f"public_key:{row.pk}" for row in page], BLOCKS)
+    logged = events_of([f"public_key:{row.pk}" for row in page], BLOCKS)
     for row in page:
         comparison.compared["blocked keys"] += 1
-        events = told[f"public_key:{row.pk}"]
+        events = logged[f"public_key:{row.pk}"]
         if not events or events[-1].event != "key:compromised":
             comparison.add("key block", row.pk, "no event says that it was blocked")
             continue
-        comparison.expect("key block", row.pk, "blocked_reason", stored=row.blocked_reason, told=events[-1].data.get("reason"))
-        comparison.expect("key block", row.pk, "blocked_at", stored=row.blocked_at, told=events[-1].at)
+        comparison.expect("key block", row.pk, "blocked_reason", stored=row.blocked_reason, logged=events[-1].data.get("reason"))
+        comparison.expect("key block", row.pk, "blocked_at", stored=row.blocked_at, logged=events[-1].at)
 
 
 def _own_keys(page: list[Key], comparison: Comparison) -> None:
-    """A key that is active signs, so it must not be one whose public key is blocked."""
+    """Compare own keys: an active key signs, so its public key must not be blocked."""
     blocked = set(PublicKey.objects.filter(pk__in=[row.spki_sha256 for row in page], blocked_at__isnull=False).values_list("pk", flat=True))
     for row in page:
         if row.state == Key.State.ACTIVE and row.spki_sha256 in blocked:
@@ -42,7 +42,7 @@ def _own_keys(page: list[Key], comparison: Comparison) -> None:
 
 
 def _owners(page: list[Certificate], comparison: Comparison) -> None:
-    """Only the team to which a public key belongs gets certificates for it."""
+    """Compare the teams of public keys: only the team of a key gets certificates for it."""
     owners = dict(PublicKey.objects.filter(pk__in=[row.spki_sha256 for row in page]).values_list("pk", "team"))
     teams = rows_named(Team, [row.team_id for row in page])
     names = names_over_time(teams.values(), "slug", ("team:created", "team:changed"))
@@ -55,7 +55,7 @@ def _owners(page: list[Certificate], comparison: Comparison) -> None:
 
 
 def _csrs(page: list[RequestCSR], comparison: Comparison) -> None:
-    """The CA certifies the key of the CSR, so it must be that of the request, which the log names."""
+    """Compare the keys of CSRs: the CA certifies them, so they must be those of the requests, which the log names."""
     requests = rows_named(CertificateRequest, [row.request_id for row in page])
     for row in page:
         comparison.compared["CSRs"] += 1
@@ -65,7 +65,7 @@ def _csrs(page: list[RequestCSR], comparison: Comparison) -> None:
 
 
 def _keys_of(row: RequestCSR) -> set[str]:
-    """The hashes of the public key beside the CSR and of the one within (RFC 2986 4.1)."""
+    """Return the hashes of the public key beside the CSR and of the one within (RFC 2986 4.1)."""
     found = {spki_sha256(bytes(row.spki_der))}
     if not row.der:  # one with a challenge password is not kept
         return found

@@ -26,7 +26,7 @@ def compare_links(comparison: Comparison) -> None:
 
 
 def _models() -> Iterator[type[Model]]:
-    """The portal's own tables, and those that say who may do what."""
+    """Yield the portal's own tables, and those of rights."""
     mine = {model for app in _APPS for model in apps.get_app_config(app).get_models(include_auto_created=True)}
     granting = {*watched(), get_user_model()}
     through = {getattr(model, f.name).through for model in granting for f in model._meta.many_to_many}

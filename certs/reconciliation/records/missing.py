@@ -1,4 +1,4 @@
-"""Events whose state is missing: what the log says was made or given, and is not there any more."""
+"""Events whose state is missing: the log says that a row was made, and the row is gone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _page(after: int) -> list[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """A list or an object can be looked up nowhere: in the fields compared here it is a forgery."""
+    """Return the value to look up. A list or an object in these fields is a forgery, which no row has."""
     return str(value) if isinstance(value, list | dict) else value
 
 
@@ -81,7 +81,7 @@ def _revocations(rows: list[Row]) -> Missing:
 
 
 def _approvals(rows: list[Row]) -> Iterator[tuple[Row, str, str]]:
-    """(A rejection by the policy has no approver and no row.)"""
+    """Yield approvals without their row. A rejection by the policy has no approver and no row."""
     by_person = [row for row in rows if "approver" in row.data]
     ids = [_tail(row.subject) for row in by_person]
     known = Approval.objects.filter(request__public_id__in=ids)

@@ -1,4 +1,4 @@
-"""Compare bulk orders that were submitted with their events: who submitted, what, and where it stands."""
+"""Compare bulk orders that were submitted with their events: who submitted what, and its state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 
 from certs.models import BulkOrder
 from certs.reconciliation.records.comparison import Comparison, accounts_over_time, events_of, rows_named
-from certs.reconciliation.records.explained import Told
+from certs.reconciliation.records.explained import Logged
 
 State = BulkOrder.State
 _AFTER = {
@@ -23,19 +23,19 @@ _AFTER = {
 
 def orders(page: list[BulkOrder], comparison: Comparison) -> None:
     """Add orders whose state, submitter or content no event explains."""
-    told = events_of([row.subject for row in page], tuple(_AFTER))
+    logged = events_of([row.subject for row in page], tuple(_AFTER))
     people = rows_named(get_user_model(), [key for row in page for key in (row.submitter_id, row.requester_id)])
     names = accounts_over_time(people.values())
     for row in page:
         comparison.compared["bulk orders"] += 1
-        events = told[row.subject]
+        events = logged[row.subject]
         submitted = next((e for e in events if e.event == "bulk:submitted"), None)
         if submitted is None:
             comparison.add("bulk order", row.public_id, "no event says that it was submitted")
             continue
-        comparison.expect("bulk order", row.public_id, "state", stored=row.state, told=order_state(events))
+        comparison.expect("bulk order", row.public_id, "state", stored=row.state, logged=order_state(events))
         comparison.expect(
-            "bulk order", row.public_id, "content_sha256", stored=row.content_sha256, told=submitted.data.get("content_sha256")
+            "bulk order", row.public_id, "content_sha256", stored=row.content_sha256, logged=submitted.data.get("content_sha256")
         )
         for account, name, did in (
             (row.submitter_id, submitted.actor, "submitted"),
@@ -47,14 +47,15 @@ def orders(page: list[BulkOrder], comparison: Comparison) -> None:
 
 
 def _is(actor: Any, names: set[str]) -> bool:
-    """Whether an actor is an account of these names: itself, or one of its tokens (`name:prefix`)."""
+    """Return whether an actor is an account of these names: itself, or one of its tokens (`name:prefix`)."""
     return str(actor) in names or str(actor).rpartition(":")[0] in names
 
 
-def order_state(events: list[Told]) -> str:
+def order_state(events: list[Logged]) -> str:
     """Return the state in which the events leave an order that was submitted."""
     state = ""
-    for event, _, _, _ in events:
+    for logged in events:
+        event = logged.event
         after = _AFTER[event]
         if event == "bulk:completed" and state == State.CANCELLED:
             continue  # what was under way is finished; the order stays cancelled
@@ -64,8 +65,8 @@ def order_state(events: list[Told]) -> str:
     return state
 
 
-def _owner_of_pause(row: BulkOrder, events: list[Told], comparison: Comparison) -> None:
+def _owner_of_pause(row: BulkOrder, events: list[Logged], comparison: Comparison) -> None:
     paused = [e for e in events if e.event == "bulk:paused"]
     if row.state == State.PAUSED and paused and "by_security_team" in paused[-1].data:
-        told = bool(paused[-1].data["by_security_team"])
-        comparison.expect("bulk order", row.public_id, "paused_by_security_team", stored=row.paused_by_security_team, told=told)
+        logged = bool(paused[-1].data["by_security_team"])
+        comparison.expect("bulk order", row.public_id, "paused_by_security_team", stored=row.paused_by_security_team, logged=logged)

@@ -37,12 +37,12 @@ def _types(what: Watched) -> list[str]:
 
 
 def _rows(page: list[Any], what: Watched, comparison: Comparison) -> None:
-    told = events_of([subject_of(row) for row in page], _types(what))
+    logged = events_of([subject_of(row) for row in page], _types(what))
     for row in page:
         comparison.compared["rows that give power"] += 1
         if isinstance(row, Group) and is_as_released(row):
             continue  # `migrate` gives a role its permissions, without an event
-        digests = [e.data.get("state_sha256") for e in told[subject_of(row)]]
+        digests = [e.data.get("state_sha256") for e in logged[subject_of(row)]]
         name = f"{row} ({subject_of(row)})"
         if not digests:
             comparison.add(what.kind, name, "no event says that it was created")
@@ -51,7 +51,7 @@ def _rows(page: list[Any], what: Watched, comparison: Comparison) -> None:
 
 
 def _gone(model: type[Model], what: Watched, comparison: Comparison) -> None:
-    """Name rows of which an event tells and none says that they were deleted."""
+    """Name rows that an event created, that are gone, and of which no event says that they were deleted."""
     prefix = f"{model._meta.label_lower}:"
     last = ""
     while True:
@@ -63,8 +63,8 @@ def _gone(model: type[Model], what: Watched, comparison: Comparison) -> None:
             subjects = [row[0] for row in cursor.fetchall()]
         keys = {subject.removeprefix(prefix): subject for subject in subjects}
         there = {str(pk) for pk in QuerySet(model).filter(pk__in=keys).values_list("pk", flat=True)}
-        told = events_of([keys[key] for key in keys.keys() - there], _types(what))
-        for subject, events in told.items():
+        logged = events_of([keys[key] for key in keys.keys() - there], _types(what))
+        for subject, events in logged.items():
             if events and events[-1].event != f"{what.kind}:{DELETED}":
                 name = f"{events[-1].data.get('name')} ({subject})"
                 comparison.add(what.kind, name, "it is gone, and no event says that it was deleted")

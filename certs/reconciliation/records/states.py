@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth import get_user_model
+
 from certs.models import Approval, BulkOrder, Certificate, CertificateBody, CertificateName, CertificateRequest, Revocation
-from certs.reconciliation.records.certificates import compare_content
-from certs.reconciliation.records.comparison import Comparison, events_of, pages, rows_named
+from certs.reconciliation.records.certificates import compare_content, compare_description
+from certs.reconciliation.records.comparison import Comparison, accounts_over_time, events_of, pages, rows_named
 from certs.reconciliation.records.decisions import approvals
 from certs.reconciliation.records.explained import (
     CERTIFICATE_EVENTS,
     REQUEST_EVENTS,
+    Logged,
     RevocationState,
-    Told,
     request_state,
     revocation_state,
 )
@@ -46,13 +48,16 @@ def _requests(page: list[CertificateRequest], comparison: Comparison) -> None:
     names: dict[int, set[str]] = {key: set() for key in keys}
     for certificate_id, name in CertificateName.objects.filter(certificate__in=keys).values_list("certificate", "name"):
         names[certificate_id].add(name)
-    told = events_of([row.subject for row in page], REQUEST_EVENTS)
-    later = events_of([f"certificate:{c.cert_id}" for c in certificates.values()], CERTIFICATE_EVENTS)
+    logged = events_of([row.subject for row in page], REQUEST_EVENTS)
     known = Known.of(page)
+    described = [*certificates.values(), *known.renewed.values()]
+    later = events_of([f"certificate:{one.cert_id}" for one in described], CERTIFICATE_EVENTS)
+    owners = rows_named(get_user_model(), [one.owner_id for one in described])
+    accounts = accounts_over_time(owners.values())
     for row in page:
         comparison.compared["requests"] += 1
-        events = told[row.subject]
-        comparison.expect("request", row.public_id, "state", stored=row.state, told=request_state(events))
+        events = logged[row.subject]
+        comparison.expect("request", row.public_id, "state", stored=row.state, logged=request_state(events))
         compare_submitted(row, events, known, comparison)
         certificate = certificates.get(row.pk)
         if certificate is None:
@@ -62,11 +67,28 @@ def _requests(page: list[CertificateRequest], comparison: Comparison) -> None:
         body = bodies.get(certificate.pk)
         der = bytes(body.der) if body is not None else None
         compare_content(certificate, row, der, names[certificate.pk], comparison)
+        issued = _issued_event(certificate, events)
+        if issued is None:  # named above
+            continue
+        old = known.renewed.get(certificate.renewed_from_id)
+        compare_description(
+            certificate,
+            later[f"certificate:{certificate.cert_id}"],
+            issued,
+            (old, later[f"certificate:{old.cert_id}"]) if old is not None else None,
+            accounts,
+            comparison,
+        )
 
 
-def _certificate(row: Certificate, of_request: list[Told], later: dict[str, list[Told]], comparison: Comparison) -> None:
-    issued = [e.data for e in of_request if e.event == "certificate:issued" and e.data.get("cert_id") == row.cert_id]
-    if not issued:
+def _issued_event(row: Certificate, of_request: list[Logged]) -> Logged | None:
+    found = [e for e in of_request if e.event == "certificate:issued" and e.data.get("cert_id") == row.cert_id]
+    return found[-1] if found else None
+
+
+def _certificate(row: Certificate, of_request: list[Logged], later: dict[str, list[Logged]], comparison: Comparison) -> None:
+    issued = _issued_event(row, of_request)
+    if issued is None:
         comparison.add("certificate", row.cert_id, "no event says that it was issued")
         return
     for name, stored in (
@@ -74,13 +96,13 @@ def _certificate(row: Certificate, of_request: list[Told], later: dict[str, list
         ("not_after", row.not_after.isoformat()),
         ("policy_version", row.policy_version),
     ):
-        comparison.expect("certificate", row.cert_id, name, stored=stored, told=issued[-1].get(name))
+        comparison.expect("certificate", row.cert_id, name, stored=stored, logged=issued.data.get(name))
     expected = _revocation_of(row.cert_id, of_request, later)
-    comparison.expect("certificate", row.cert_id, "status", stored=row.status, told=expected.status)
+    comparison.expect("certificate", row.cert_id, "status", stored=row.status, logged=expected.status)
 
 
-def _revocation_of(cert_id: str, of_request: list[Told], later: dict[str, list[Told]]) -> RevocationState:
-    """A certificate for a blocked key is revoked in the very phase that records it."""
+def _revocation_of(cert_id: str, of_request: list[Logged], later: dict[str, list[Logged]]) -> RevocationState:
+    """Return the state of a revocation. A certificate for a blocked key is revoked in the phase that records it."""
     at_once = [e for e in of_request if e.event == "certificate:revocation_requested" and e.data.get("cert_id") == cert_id]
     return revocation_state([*at_once, *later[f"certificate:{cert_id}"]])
 
@@ -115,6 +137,6 @@ def _revocation(row: Revocation, cert_id: str, expected: RevocationState, compar
         "by_security_team": row.by_security_team,
     }
     for name, stored in found.items():
-        told = getattr(expected, name)
-        if told is not None:  # events of an earlier release do not say it
-            comparison.expect("revocation", cert_id, name, stored=stored, told=told)
+        logged = getattr(expected, name)
+        if logged is not None:  # events of an earlier release do not say it
+            comparison.expect("revocation", cert_id, name, stored=stored, logged=logged)

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 
 from certs.models import Certificate, CertificateRequest, Issuer, Team
 from certs.reconciliation.records.comparison import Comparison, accounts_over_time, names_over_time, rows_named
-from certs.reconciliation.records.explained import Told
+from certs.reconciliation.records.explained import Logged
 from certs.requests.submit import content_digest
 from certs.spec import CertificateSpec
 
@@ -41,7 +41,7 @@ class Known:
         )
 
 
-def compare_submitted(row: CertificateRequest, events: list[Told], known: Known, comparison: Comparison) -> None:
+def compare_submitted(row: CertificateRequest, events: list[Logged], known: Known, comparison: Comparison) -> None:
     """Add each difference between the row and the event of its submission."""
     submitted = next((one for one in events if one.event == "request:submitted"), None)
     if submitted is None:
@@ -63,26 +63,26 @@ def compare_submitted(row: CertificateRequest, events: list[Told], known: Known,
     }
     for field_name, value in stored.items():
         if field_name in data or (field_name == "renews" and value is not None):
-            comparison.expect("request", name, field_name, stored=value, told=data.get(field_name))
+            comparison.expect("request", name, field_name, stored=value, logged=data.get(field_name))
     if not _is_what_the_digest_covers(row, submitted, known):
         comparison.add("request", name, ALTERED)
     keys = [str(one.data["spki_sha256"]) for one in events if one.data.get("spki_sha256")]
     if keys:
-        comparison.expect("request", name, "spki_sha256", stored=row.spki_sha256, told=keys[-1])
+        comparison.expect("request", name, "spki_sha256", stored=row.spki_sha256, logged=keys[-1])
 
 
 def _cert_id(certificate: Any) -> str | None:
     return None if certificate is None else str(certificate.cert_id)
 
 
-def _is_what_the_digest_covers(row: CertificateRequest, submitted: Told, known: Known) -> bool:
-    """Whether the content of the row has the digest that it was submitted with."""
+def _is_what_the_digest_covers(row: CertificateRequest, submitted: Logged, known: Known) -> bool:
+    """Return whether the content of the row has the digest that it was submitted with."""
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (row.dns_names, row.ip_addresses)):
         return False  # no content that a request can have
     renewed = known.renewed.get(row.renewed_from_id)
     before = known.before.get(renewed.request_id) if renewed is not None else None
     if before is not None and before.digest == row.digest:
-        # A renewal of the same content has the digest of the request before it, which is compared by itself.
+        # A renewal of the same content has the digest of the request before it, which is compared on its own.
         return _content(row) == _content(before)
     spec = CertificateSpec(
         common_name=row.common_name,
@@ -102,8 +102,8 @@ def _is_what_the_digest_covers(row: CertificateRequest, submitted: Told, known: 
     return row.digest in digests
 
 
-def _requesters(row: CertificateRequest, submitted: Told, before: Any, known: Known) -> Iterable[str]:
-    """The names under which its requester may stand in the digest."""
+def _requesters(row: CertificateRequest, submitted: Logged, before: Any, known: Known) -> Iterable[str]:
+    """Return the names of its requester that the digest may contain."""
     if row.requester_id is not None:
         return sorted(known.accounts.get(row.requester_id, ()))
     return [submitted.actor, *([before.door] if before is not None else [])]
@@ -117,5 +117,5 @@ def _content(row: CertificateRequest) -> tuple[Any, ...]:
 
 
 def _in_order(names: Any) -> list[str]:
-    """In the order of the digest; what SQL put in the place of a list is compared as text."""
+    """Return names in the order of the digest; what SQL put in the place of a list is compared as text."""
     return sorted(map(str, names)) if isinstance(names, list) else [str(names)]

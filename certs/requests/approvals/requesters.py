@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from certs.access.membership import members_among
+from certs.enums import Channel
 from certs.models import CertificateRequest
-from certs.requests.lineage import SCHEDULE_DOOR
 
 ASK_A_MEMBER = "Ask a member of the team to request the certificate again."
 
@@ -28,4 +28,4 @@ def requesters_who_left(requests: Sequence[CertificateRequest]) -> dict[int, str
 
 
 def _is_the_teams(request: CertificateRequest) -> bool:
-    return request.renewed_from_id is not None and request.door in ("command", SCHEDULE_DOOR)
+    return request.renewed_from_id is not None and request.door in (Channel.COMMAND, Channel.SCHEDULE)

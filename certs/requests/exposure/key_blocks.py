@@ -8,20 +8,24 @@ from datetime import datetime
 from cryptography import x509
 
 from audit.log import Actor
+from certs.enums import AlertKind
 from certs.inventory.filters import CertificateFilter
+from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, Chain, Issuer, ResponderCertificate, Team
-from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.alerts import close_alerts, key_cause, raise_alert
 from certs.notifications.audience import security_team, team_of
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import so_many
+from certs.notifications.wording import count_of, name_of
 from keys.lifecycle import block_public_key
 from keys.models import Key, PublicKey
 from keys.spec import blocked_names
 
 
-def block_key(spki: str, *, team: str, reason: str, now: datetime, actor: Actor) -> bool:
+def block_key(spki: str, *, team: str, reason: str, now: datetime, actor: Actor, revoking: int | None = None) -> bool:
     """Refuse a public key permanently, at every channel. The caller has the proof.
+
+    `revoking` is the key of a certificate that the caller revokes in the same transaction.
 
     Returns whether the key is blocked: False for a key of a CA, a root or an OCSP responder, which
     is never blocked here; for such a key an alert of the highest level is raised instead.
@@ -33,8 +37,8 @@ def block_key(spki: str, *, team: str, reason: str, now: datetime, actor: Actor)
         _alert_authority_key(spki, authority, reason=reason, now=now, actor=actor)
         return False
     if block_public_key(spki, team=team, reason=reason, now=now, actor=actor):
-        alert_block(spki, team=team, reason=reason, now=now, actor=actor)
-    close_alerts(kind="key_claimed", cause=f"key:{spki}", now=now)
+        alert_block(spki, team=team, reason=reason, now=now, actor=actor, revoking=revoking)
+    close_alerts(kind=AlertKind.KEY_CLAIMED, cause=key_cause(spki), now=now)
     return True
 
 
@@ -67,8 +71,8 @@ def _authority_certificates() -> Iterator[tuple[str, list[x509.Certificate]]]:
 
 def _alert_authority_key(spki: str, authority: str, *, reason: str, now: datetime, actor: Actor) -> None:
     raise_alert(
-        kind="authority_key_exposed",
-        cause=f"key:{spki}",
+        kind=AlertKind.AUTHORITY_KEY_EXPOSED,
+        cause=key_cause(spki),
         message=f"CRITICAL: the private key of {authority} is exposed ({reason}; {actor.name}).",
         next_step="The key was not blocked: that would stop the CA without protecting anybody. Treat"
         " the CA as compromised now: `manage.py distrust_ca NAME --reason cACompromise` and a new CA.",
@@ -77,7 +81,7 @@ def _alert_authority_key(spki: str, authority: str, *, reason: str, now: datetim
     )
 
 
-def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Actor) -> None:
+def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Actor, revoking: int | None = None) -> None:
     """Open the officers' case about a key that was just blocked: it stays open until one of them closes it.
 
     Needs the transaction of the block.
@@ -85,23 +89,28 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
     owner = PublicKey.objects.get(pk=spki).team
     whose = f"a key of team {owner}" if owner else "a key"
     by = f", team {team}" if team and team != owner else ""
-    living = Certificate.objects.filter(spki_sha256=spki, not_after__gt=now, status=Certificate.Status.GOOD)
+    living = Certificate.objects.filter(spki_sha256=spki, not_after__gt=now, status=Certificate.Status.GOOD).order_by("pk")
+    count, named = living.count(), list(living[:20])
     raise_alert(
-        kind="key_blocked",
-        cause=f"key:{spki}",
-        message=f"Public key {spki[:16]}…, {whose}, was blocked: {reason} ({actor.name}{by})."
-        f" {living.count()} valid certificates are on it.",
+        kind=AlertKind.KEY_BLOCKED,
+        cause=key_cause(spki),
+        message=f"Public key {spki[:16]}…, {whose}, was blocked: {reason} ({actor.name}{by}). {count} valid certificates are on it.",
         next_step="Revoke the certificates on it as keyCompromise and tell their owners. If the block"
         f" is wrong: `manage.py unblock_key {spki} --reason TEXT --as USER`.",
         now=now,
         also_to=security_team(),
     )
+    states = states_of([one.pk for one in named], now)
+    if revoking in states:
+        states[revoking] = CertificateState.BEING_REVOKED
     for one in Team.objects.filter(slug=owner):
-        tell(
+        notify(
             Topic.KEY_BLOCKED,
             key=f"key:blocked:{spki}:{now:%Y%m%d%H%M%S}",
             audience=team_of(one),
-            subject=f"Replace now: {so_many(living.count(), 'certificate')} of {one.name} on a blocked key",
+            subject=f"Replace now: {count_of([name_of(each) for each in named], count)} (key blocked)"
+            if named
+            else f"A key of team {one.name} was blocked",
             template="key_blocked",
             context={
                 "spki": spki,
@@ -110,8 +119,9 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
                 "reason": reason,
                 "by": actor.name,
                 "at": now,
-                "living": living[:20],
-                "count": living.count(),
+                "living": [(each, states[each.pk]) for each in named],
+                "count": count,
+                "more": count - len(named),
             },
             now=now,
         )

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from audit.events import EventType
 from audit.log import Actor, Value, record
-from certs.enums import RefusalClass
+from certs.enums import AlertKind, RefusalClass
 from certs.errors import CSRRefused
 from certs.language.secret_scan import find_secret
 from certs.notifications.alerts import raise_alert
@@ -74,7 +74,7 @@ def report_secret(
         block_key(spki, team=team, reason="its private key was sent to the portal", now=now, actor=actor)
     if not exposed_keys:
         raise_alert(
-            kind="secret_pasted",
+            kind=AlertKind.SECRET_PASTED,
             cause=f"team:{team}",
             message=f"{actor.name} sent a secret to the portal ({kind}); nothing was kept or blocked.",
             next_step="Ask the sender what it was. If a private key or token was exposed, have it"

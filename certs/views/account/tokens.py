@@ -14,7 +14,7 @@ from certs.access.api_tokens import MOST_DAYS, SCOPE_WORDS, create_token, revoke
 from certs.access.membership import teams_of
 from certs.errors import InputRefused, NotFound
 from certs.models import ApiToken
-from certs.notifications.changes_of_power import tell_token_made
+from certs.notifications.changes_of_power import notify_of_token
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.views.access import actor_of, authority_of, page, requester_of
 from db.clock import database_now
@@ -78,7 +78,7 @@ def _made(request: HttpRequest) -> tuple[ApiToken, str]:
         token, secret = create_token(
             user=request.user, team=team, name=name, scopes=given.getlist("scopes"), expires_at=expires, actor=actor
         )
-        tell_token_made(token, actor=actor)
+        notify_of_token(token, actor=actor)
     return token, secret
 
 
@@ -92,7 +92,7 @@ def rotate(request: HttpRequest, pk: int) -> HttpResponse:
         raise InputRefused("Choose when the old token stops.", field="overlap", next_step="Choose from the list.")
     with transaction.atomic():
         new, secret = rotate_token(old, overlap=timedelta(hours=int(hours)), authority=authority_of(request))
-        tell_token_made(new, actor=actor_of(request))
+        notify_of_token(new, actor=actor_of(request))
     old.refresh_from_db()
     return _show(request, secret=secret, made=new, replaced=old)
 

@@ -13,7 +13,7 @@ from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.lifecycle import certificate_of
 from certs.models import Certificate
-from certs.renewal.plan import KeyWish
+from certs.renewal.plan import KeyOption
 from certs.revocation.request import request_release
 from certs.spec import RenewPlan, RevokePlan
 from certs.views.access import authority_of, page
@@ -38,8 +38,8 @@ def from_words(request: HttpRequest, plan: RenewPlan | RevokePlan) -> HttpRespon
     for note in notes:
         messages.info(request, note)
     if isinstance(plan, RenewPlan):
-        wish = KeyWish.NEW if plan.new_key else KeyWish.KEEP if plan.keep_key else KeyWish.DEFAULT
-        return redirect(f"{reverse('certificate-renew', args=[certificate.cert_id])}?{urlencode({'key': wish})}")
+        key_option = KeyOption.NEW if plan.new_key else KeyOption.KEEP if plan.keep_key else KeyOption.DEFAULT
+        return redirect(f"{reverse('certificate-renew', args=[certificate.cert_id])}?{urlencode({'key': key_option})}")
     asked = {"reason": plan.reason} | ({"destroy_key": "on"} if plan.destroy_key else {})
     return redirect(f"{reverse('certificate-revoke', args=[certificate.cert_id])}?{urlencode(asked)}")
 

@@ -17,13 +17,13 @@ from certs.enums import RefusalClass
 from certs.errors import InputRefused
 from certs.models import Certificate
 from certs.renewal.new_csr import csr_command
-from certs.renewal.plan import KeyWish, RenewalPlan, Verdict, renewal_days
+from certs.renewal.plan import KeyOption, RenewalPlan, Verdict, renewal_days
 from certs.renewal.renew import living_renewals, plan_renewal, plan_renewal_with_csr, renew, renew_with_csr
 from certs.views.access import page
 from certs.views.certificate.certificate_actions import certificate_to_act_on
 from keys.spec import KeyFacts
 
-CSR = "csr"  # the choice that needs a CSR, beside those of KeyWish
+CSR = "csr"  # the choice that needs a CSR, beside those of KeyOption
 _MOST_BYTES = 1024 * 1024
 
 
@@ -59,14 +59,14 @@ def renew_page(request: HttpRequest, cert_id: str) -> HttpResponse:
     given = request.POST if request.method == "POST" else request.GET
     if given.get("key") == CSR:
         return _with_csr(request, certificate, authority)
-    wish = KeyWish(given["key"]) if given.get("key") in list(KeyWish) else KeyWish.DEFAULT
+    key_option = KeyOption(given["key"]) if given.get("key") in list(KeyOption) else KeyOption.DEFAULT
     if request.method == "POST":
-        made = renew(certificate, authority=authority, door="portal", wish=wish)
+        made = renew(certificate, authority=authority, door="portal", key_option=key_option)
         if made.already:
             messages.success(request, "It is renewed already: this is the request that did it.")
         return redirect("request", made.request.public_id)
-    plan = plan_renewal(certificate, authority=authority, wish=wish)
-    return _shown(request, certificate, str(wish), plan)
+    plan = plan_renewal(certificate, authority=authority, key_option=key_option)
+    return _shown(request, certificate, str(key_option), plan)
 
 
 def _with_csr(request: HttpRequest, certificate: Certificate, authority: Authority) -> HttpResponse:
@@ -127,22 +127,22 @@ def _shown(
 def _choices(certificate: Certificate, chosen: str) -> list[Choice]:
     if certificate.request.csr_brought:
         kept = "Its server keeps the key that it has. You install one new file."
-        offered = [(KeyWish.DEFAULT.value, "Keep the key", kept), (CSR, "New key", "You make it on your server with one command.")]
+        offered = [(KeyOption.DEFAULT.value, "Keep the key", kept), (CSR, "New key", "You make it on your server with one command.")]
     else:
         kept = "The key in the key store is used again."
         offered = [
-            (KeyWish.DEFAULT.value, "Keep the key", kept),
-            (KeyWish.NEW.value, "New key", "The portal makes it in the key store."),
+            (KeyOption.DEFAULT.value, "Keep the key", kept),
+            (KeyOption.NEW.value, "New key", "The portal makes it in the key store."),
             (CSR, "New key on your server", "You make it with one command; the portal never has it."),
         ]
-    shown = KeyWish.DEFAULT.value if chosen == KeyWish.KEEP else chosen
+    shown = KeyOption.DEFAULT.value if chosen == KeyOption.KEEP else chosen
     return [Choice(label, meaning, f"?key={value}", value == shown) for value, label, meaning in offered]
 
 
 def _differences(certificate: Certificate, plan: RenewalPlan) -> list[Difference]:
     """The content field by field. What the policy or the CA changed stands out on the page."""
     request, spec = certificate.request, plan.spec
-    place = "on your server" if plan.brought else "in the key store"
+    place = "on your server" if plan.has_external_key else "in the key store"
     held = "on your server" if request.csr_brought else "in the key store"
     label = KeyFacts.from_name(spec.key).label
     before = f"{certificate.key_label}, {held}"

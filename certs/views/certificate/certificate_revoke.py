@@ -24,7 +24,7 @@ from certs.errors import Conflict, InputRefused, PolicyRefused, PortalError
 from certs.language.reasons import reason_named
 from certs.models import Certificate
 from certs.renewal.new_csr import csr_command
-from certs.renewal.plan import KeyWish
+from certs.renewal.plan import KeyOption
 from certs.renewal.planned_revocation import HOURS, open_plan, replace_then_revoke, to_replace, withdraw
 from certs.renewal.renew import plan_renewal
 from certs.revocation.key_proof import HOW, challenge_for, check_proof
@@ -159,16 +159,16 @@ def _replacement(certificate: Certificate, authority: Authority, now: datetime) 
     if plan is not None or newest is None or not living:
         return {"plan": plan, "replaceable": False}
     try:
-        renewal = plan_renewal(newest, authority=authority, wish=KeyWish.NEW)
+        renewal = plan_renewal(newest, authority=authority, key_option=KeyOption.NEW)
     except Conflict as exc:
         return {"plan": None, "replaceable": False, "not_replaceable_because": exc.message}
     return {
         "plan": None,
-        "replaceable": renewal.brought or renewal.may_begin,
-        "not_replaceable_because": "" if renewal.brought or renewal.may_begin else renewal.reason,
-        "needs_csr": renewal.brought,
+        "replaceable": renewal.has_external_key or renewal.may_begin,
+        "not_replaceable_because": "" if renewal.has_external_key or renewal.may_begin else renewal.reason,
+        "needs_csr": renewal.has_external_key,
         "needs_approval": renewal.verdict == "needs_approval",
-        "command": csr_command(renewal) if renewal.brought else "",
+        "command": csr_command(renewal) if renewal.has_external_key else "",
         "choices_of_hours": HOURS,
     }
 

@@ -25,14 +25,14 @@ class Command(BaseCommand):
             "--organization",
             default="",
             help="organization in the names of root and issuing CA when they are made, permanently "
-            "(default: PKI_CA_ORGANIZATION; else asked for on a terminal; else a unique name)",
+            "(default: PKI_CA_ORGANIZATION; else a question on a terminal; else a unique name)",
         )
         parser.add_argument(
             "--no-input",
             "--noinput",
             action="store_false",
             dest="interactive",
-            help="ask for nothing",
+            help="ask no question",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         quiet = 0 if as_json else 1
         bootstrap = Bootstrap(
             ca_key=options["ca_key"],
-            tell=(lambda line: None) if as_json else self._tell,
+            report=(lambda line: None) if as_json else self._report,
             organization=_checked(options["organization"]),
         )
         bootstrap.check_settings()
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         elif quiet:
             self.stdout.write(self.style.SUCCESS("bootstrap: ready"))
 
-    def _tell(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         self.stdout.write(f"  {line}")
         self.stdout.flush()
 
@@ -68,7 +68,7 @@ def _checked(organization: str) -> str:
 
 
 def _asked_for() -> str:
-    """Ask whose CA it is, before it is made; an empty answer means a unique name."""
+    """Ask for the organization of the CA before it is made; an empty line means a unique name."""
     if settings.PKI_CA_ORGANIZATION or Issuer.objects.filter(name=settings.PKI_DEFAULT_CA).exists():
         return ""
     question = "Organization in the CA's name, permanently (Enter: a unique name): "

@@ -32,12 +32,12 @@ class Command(BaseCommand):
             )
         from pkiportal.demo.estate import DemoEstate  # noqa: PLC0415 - imports models of an app registry that is ready
 
-        def tell(line: str) -> None:
+        def report(line: str) -> None:
             if not options["json"]:
                 self.stdout.write(f"  {line}")
                 self.stdout.flush()
 
-        made = DemoEstate(options["certificates"], tell).make()
+        made = DemoEstate(options["certificates"], report).make()
         if options["json"]:
             self.stdout.write(json.dumps({"success": True, **made}))
             return

@@ -21,11 +21,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--demo", action="store_true", help="bootstrap with a demo login and issue the README's certificate first")
-        parser.add_argument("--no-serve", action="store_true", help="stop after the preparation (with --demo: after the answer)")
+        parser.add_argument("--no-serve", action="store_true", help="stop after the preparation (with --demo: after the request)")
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=0, help="default: 8000, or the next free one")
         parser.add_argument("--threads", type=int, default=8)
-        parser.add_argument("--json", action="store_true", help="with --no-serve: print only the answer's JSON")
+        parser.add_argument("--json", action="store_true", help="with --no-serve: print only the JSON of the result")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not getattr(settings, "PKI_EMBEDDED", False):
@@ -50,7 +50,7 @@ class Command(BaseCommand):
         out = open("/dev/null", "w", encoding="ascii") if options["json"] else self.stdout  # noqa: SIM115, PTH123 - lives as long as the process
         print("Setting up (SQLite, local encrypted keys, own CA) ...", file=out, flush=True)
         call_command("bootstrap", demo=True, stdout=out)
-        print(f"Asking for: {DEMO_SENTENCE}", file=out, flush=True)
+        print(f"Request: {DEMO_SENTENCE}", file=out, flush=True)
         self._issue(options)
 
     def _issue(self, options: dict[str, Any]) -> None:
@@ -65,8 +65,8 @@ class Command(BaseCommand):
     def _serve(self, host: str, port: int, threads: int) -> None:
         self.stdout.write(self.style.SUCCESS(f"\nPortal: http://{host}:{port}/   admin: http://{host}:{port}/admin/   (Ctrl-C stops it)"))
         if urlsplit(settings.PKI_BASE_URL).port != port:
-            told = f"Certificates name {settings.PKI_BASE_URL} for CRL, OCSP and the CA's certificate, which this server is not."
-            self.stdout.write(f"  note: {told} Serve at that address: what is issued names it for good.")
+            addresses = f"Certificates name {settings.PKI_BASE_URL} for CRL, OCSP and the CA's certificate, which this server is not."
+            self.stdout.write(f"  note: {addresses} Serve at that address: what is issued names it for good.")
         self.stdout.flush()
         from pkiportal.processes.serving import serve_embedded  # noqa: PLC0415 - gunicorn is needed only here
 
@@ -96,7 +96,7 @@ def _link_to(address: str) -> None:
 
 
 def free_port(host: str) -> int:
-    """The port that certificates name (8000 at first) if it is free, else one from 8000 on. Raises CommandError after a hundred."""
+    """Return the port that certificates name (8000 at first) if it is free, else one from 8000 on. Raises CommandError after a hundred."""
     ports: list[int] = [urlsplit(str(settings.PKI_BASE_URL)).port or 8000, *range(8000, 8100)]
     for port in ports:
         with socket.socket() as probe:

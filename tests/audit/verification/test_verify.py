@@ -257,9 +257,9 @@ def test_log_built_anew_by_somebody_with_the_database_and_another_key_is_found_o
     ("change", "words"),
     [
         ("note = 'x'", "does not hold"),
-        ("root_hash = (SELECT leaf_hash FROM audit_sealed_leaf WHERE leaf_index = 0)", "says other than its signed note"),
+        ("root_hash = (SELECT leaf_hash FROM audit_sealed_leaf WHERE leaf_index = 0)", "differs from its signed note"),
         ("frontier = root_hash", "frontier"),
-        ("tree_size = 4", "says other than its signed note"),
+        ("tree_size = 4", "differs from its signed note"),
     ],
 )
 def test_altered_intermediate_checkpoint_is_told(change: str, words: str) -> None:

@@ -170,6 +170,6 @@ def test_migration_normalises_old_rows_and_takes_away_what_has_no_normal_form(be
 def test_bootstrap_refuses_a_public_suffix_before_it_makes_anything(settings: Any, domain: str) -> None:
     settings.PKI_DEFAULT_DOMAINS = ["example.com", domain]
     with pytest.raises(ImproperlyConfigured, match="PKI_DEFAULT_DOMAINS"):
-        Bootstrap(ca_key="ec-p256", tell=print).check_settings()
+        Bootstrap(ca_key="ec-p256", report=print).check_settings()
     settings.PKI_PRIVATE_SUFFIXES = [domain]
-    Bootstrap(ca_key="ec-p256", tell=print).check_settings()
+    Bootstrap(ca_key="ec-p256", report=print).check_settings()

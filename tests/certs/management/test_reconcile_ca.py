@@ -391,6 +391,6 @@ def test_ca_that_cannot_be_asked_anything_says_so(portal: Portal, elsewhere: Iss
             "listed": False,
             "found": [],
             "revoked": [],
-            "note": "This CA cannot be asked for a list of what it issued.",
+            "note": "This CA cannot list what it issued.",
         },
     )

@@ -215,7 +215,7 @@ def test_certificate_of_the_old_ca_is_renewed_by_the_new_one(portal: Portal) -> 
         Issuer.objects.filter(pk=old.pk).update(state=state)
         plan = plan_renewal(certificate, authority=Authority(SYSTEM))
         assert (plan.verdict, plan.issuer.name) == ("go", f"{old.name}-G2")
-        assert f"{old.name}-G2 is asked instead." in plan.notes[0]
+        assert f"{old.name}-G2 issues instead." in plan.notes[0]
 
 
 def test_roll_over_twice_makes_the_third_generation(portal: Portal) -> None:

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
+from certs.enums import AlertKind
 from certs.models import OperatorAlert, OutgoingMail
 from certs.notifications import alerts
 from certs.notifications.alerts import close_alerts, may_try, notify_ends, raise_alert
@@ -17,13 +18,13 @@ NOW = datetime.fromisoformat("2026-11-29T12:00:00+00:00")
 MINUTE = timedelta(minutes=1)
 
 
-def trouble(now: datetime, kind: str = "ca_unavailable") -> None:
+def trouble(now: datetime, kind: AlertKind = AlertKind.CA_UNAVAILABLE) -> None:
     with transaction.atomic():
         raise_alert(kind=kind, cause="ca:X", message="X is down", next_step="Wait.", now=now)
 
 
 def over(now: datetime) -> None:
-    close_alerts(kind="ca_unavailable", cause="ca:X", now=now)
+    close_alerts(kind=AlertKind.CA_UNAVAILABLE, cause="ca:X", now=now)
 
 
 def mails() -> list[str]:
@@ -72,14 +73,16 @@ def test_end_of_an_outage_is_mailed_once_and_only_when_it_lasts() -> None:
 
 
 def test_end_of_what_was_no_outage_is_not_mailed() -> None:
-    trouble(NOW, kind="key_blocked")
-    close_alerts(kind="key_blocked", cause="ca:X", now=NOW + MINUTE)
+    trouble(NOW, kind=AlertKind.KEY_BLOCKED)
+    close_alerts(kind=AlertKind.KEY_BLOCKED, cause="ca:X", now=NOW + MINUTE)
     assert notify_ends(NOW + 60 * MINUTE) == 0
 
 
 def test_work_that_fails_is_tried_with_growing_pauses() -> None:
     """N5: 27 audit events for one request in a minute."""
-    assert may_try("ca_unavailable", "ca:X", now=NOW) == 0  # no alert: nothing to pause for
+    assert may_try(AlertKind.CA_UNAVAILABLE, "ca:X", now=NOW) == 0  # no alert: nothing to pause for
     trouble(NOW)
-    tried = [second for second in range(0, 600, 15) if may_try("ca_unavailable", "ca:X", now=NOW + timedelta(seconds=second)) is not None]
+    tried = [
+        second for second in range(0, 600, 15) if may_try(AlertKind.CA_UNAVAILABLE, "ca:X", now=NOW + timedelta(seconds=second)) is not None
+    ]
     assert tried == [0, 15, 45, 105, 225, 345, 465, 585]

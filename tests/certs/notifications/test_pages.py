@@ -81,7 +81,7 @@ def test_log_shows_deliveries_and_sends_them_again(alice: Client) -> None:
         alice.post(act[0])
         assert deliver_due() == 0
         page = alice.get(reverse("webhook", args=["web", hook.pk])).content.decode()
-        assert "it answered 500" in page
+        assert "it returned status 500" in page
         receiver.status = 200
         alice.post(act[1], {"message": WebhookDelivery.objects.get().message_id})
         assert deliver_due() == 1

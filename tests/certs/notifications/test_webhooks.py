@@ -24,7 +24,7 @@ from certs.notifications.delivery import deliver
 from certs.notifications.delivery.deliver import deliver_due
 from certs.notifications.delivery.targets import check_target, parse_target
 from certs.notifications.digests import announce, note_for_digest
-from certs.notifications.notices import tell
+from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
@@ -70,7 +70,7 @@ def add(twin_portal: Requester, authority: Authority) -> Add:
 def notice(certificate: Certificate, topic: Topic = Topic.RENEWED) -> None:
     now = database_now()
     with transaction.atomic():
-        tell(
+        notify(
             topic,
             key=f"test:{certificate.pk}",
             audience=to_addresses(["ann@example.com"]),
@@ -96,7 +96,7 @@ def test_notice_about_a_certificate_arrives_signed_with_its_names_and_link(
     (message,) = receiver.verified(webhooks.secret_of(hook))
     assert (message["type"], message["data"]["team"]) == ("certificate.renewed", "web")
     (one,) = message["data"]["certificates"]
-    assert (one["cert_id"], one["names"]) == (certificate.cert_id, ["shop.example.com"])
+    assert (one["cert_id"], one["names"], one["state"]) == (certificate.cert_id, ["shop.example.com"], "valid")
     assert one["link"].endswith(f"/certificates/{certificate.cert_id}/")
     assert deliver_due() == 0
 
@@ -150,7 +150,7 @@ def test_receiver_that_fails_gets_the_same_message_again_and_holds_up_no_other(
         assert (len(broken.bodies), len(receiver.bodies)) == (1, 2)
         waits = WebhookDelivery.objects.filter(webhook=bad).order_by("pk")
         first, second = waits
-        assert (first.tries, first.last_status, first.last_error) == (1, 500, "it answered 500")
+        assert (first.tries, first.last_status, first.last_error) == (1, 500, "it returned status 500")
         assert min(first.not_before, second.not_before) > database_now()
         assert Webhook.objects.filter(failing_since__isnull=False).get() == bad
         broken.status = 200

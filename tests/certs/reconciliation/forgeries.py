@@ -106,7 +106,17 @@ FORGERIES: list[tuple[str, str]] = [
             f"requester_id = {BOB}",
             f"team_id = {OTHER}",
             f"renewed_from_id = {CERT.format('revoked')}",
+            # What people write about a certificate.
+            f"owner_id = {BOB}",
+            "purpose = 'x'",
+            "critical_function = true",
+            "last_review = '2026-01-01'",
+            "renewal_off_reason = 'x'",
         )
+    ),
+    *(
+        ("certificate", f"UPDATE certs_certificate SET {change} {REQUEST.format('renewed')}")
+        for change in ("owner_id = NULL", "purpose = ''", "critical_function = false", "last_review = NULL", "renewal_off_reason = ''")
     ),
     ("certificate", f"UPDATE certs_certificatebody SET der = {{AB}} {OF.format('revoked')}"),
     ("certificate", f"DELETE FROM certs_certificatebody {OF.format('revoked')}"),

@@ -16,13 +16,14 @@ from certs.access.changes_of_power import wholly_recorded
 from certs.bulk.control import pause
 from certs.bulk.submit import submit_order
 from certs.enums import RevocationReason as R
-from certs.models import Issuer, Team
+from certs.models import Certificate, Issuer, Team
 from certs.reconciliation.records.comparison import Comparison
 from certs.reconciliation.records.links import compare_links
 from certs.reconciliation.records.missing import compare_events
 from certs.reconciliation.records.power import compare_power
 from certs.reconciliation.records.states import compare_states
 from certs.requests.approvals.approval import approve, cancel, reject
+from certs.requests.description import Changes, describe
 from certs.requests.submit import Requester, submit_many
 from certs.revocation.deliver import process_revocations
 from certs.revocation.request import request_release
@@ -72,6 +73,18 @@ def compared_until_named(kind: str) -> None:
         compare(comparison)
 
 
+def _described_and_renewed(certificate: Certificate) -> None:
+    """Describe a certificate, renew it, describe the renewal, and revoke that: then the first one may be described again."""
+    today = database_now().date()
+    first: Changes = {"owner": "alice", "purpose": "shop", "critical_function": True, "last_review": today, "renewal_off_reason": "moves"}
+    describe(certificate, first, authority=PORTAL, channel="command")
+    following = renewed(certificate)
+    describe(following, {"purpose": "old shop"}, authority=PORTAL, channel="command")
+    revoke(following, reason=R.PRIVILEGE_WITHDRAWN, authority=PORTAL, begin=False)
+    process_revocations()
+    describe(certificate, {"owner": "", "purpose": "new shop", "renewal_off_reason": ""}, authority=PORTAL, channel="command")
+
+
 def fill(requester: Requester, make_spec: MakeSpec) -> None:
     """One of everything, made by the portal: issued, renewed, approved, revoked, held, ordered in bulk."""
     with transaction.atomic():
@@ -83,7 +96,7 @@ def fill(requester: Requester, make_spec: MakeSpec) -> None:
         token, _ = create_token(user=who["alice"], team=requester.team, name=name, scopes=["certificates:read"], actor=SYSTEM)
     revoke_token(token, authority=PORTAL)
     issued(make_spec("good.example.com"), requester)
-    renewed(issued(make_spec("renewed.example.com"), requester))
+    _described_and_renewed(issued(make_spec("renewed.example.com"), requester))
     issued(brought("external.example.com"), requester)
     for name, reason in (
         ("revoked.example.com", R.SUPERSEDED),

@@ -38,7 +38,7 @@ def test_a_run_begins_no_more_than_its_ca_is_to_do_until_the_next(
     certificates = due_ones(make_spec, twin_portal, 5)
     first = expiry.check_expiry(begin=False)
     assert [one.plan.certificate.pk for one in first.renewed] == [one.pk for one in certificates[:2]]
-    assert (first.left, first.answer()["left_for_next_run"]) == (3, 3)
+    assert (first.left, first.result()["left_for_next_run"]) == (3, 3)
     assert expiry.renew_due(begin=False).renewed == []  # the first two are not done yet
     walk([one.request.pk for one in first.renewed])
     second = expiry.renew_due(begin=False)

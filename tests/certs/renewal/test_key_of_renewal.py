@@ -11,7 +11,7 @@ from cryptography import x509
 from audit.models import AuditEvent
 from certs.enums import RevocationReason as R
 from certs.models import Certificate
-from certs.renewal.plan import KeyWish
+from certs.renewal.plan import KeyOption
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit
 from certs.revocation.key_destruction import process_destructions
@@ -46,7 +46,7 @@ def csr_of(certificate: Certificate) -> x509.CertificateSigningRequest:
 
 def test_rotated_key_signs_its_own_csr_and_the_old_version_lives_on(certificate: Certificate) -> None:
     assert certificate.key is not None
-    new = renewed(certificate, wish=KeyWish.NEW)
+    new = renewed(certificate, key_option=KeyOption.NEW)
     kept = renewed(new)
     assert new.key is not None
     rotates = certificate.key.backend != "pkcs11"
@@ -71,7 +71,7 @@ def test_destroyed_key_signs_no_renewal_and_leaves_a_receipt(certificate: Certif
 
 
 def test_version_is_not_destroyed_while_another_serves(certificate: Certificate, vault_client: hvac.Client) -> None:
-    new = renewed(certificate, wish=KeyWish.NEW)
+    new = renewed(certificate, key_option=KeyOption.NEW)
     assert certificate.key is not None
     assert new.key is not None
     done = revoke(certificate, reason=R.KEY_COMPROMISE, authority=PORTAL, destroy_key=True, begin=False)

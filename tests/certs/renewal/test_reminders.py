@@ -13,16 +13,16 @@ from audit.events import EventType
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.enums import RevocationReason
-from certs.models import Certificate, OperatorAlert, OutgoingMail, Team
+from certs.models import Certificate, OperatorAlert, OutgoingMail, RenewalNotice, Team
 from certs.notifications.alerts import close_by_hand
 from certs.renewal import expiry
 from certs.renewal.expiry_alerts import keep_expiry_alerts
-from certs.renewal.expiry_mail import ALONE
 from certs.requests.submit import Requester
 from certs.revocation.request import request_revocation
 from certs.spec import CertificateSpec
 from tests.certs.life import SYSTEM, brought, issued, new_policy, renewed, walk
 from tests.certs.renewal.test_renew import people
+from tests.twins.ca import TwinCAClient
 from tests.twins.clock import MovedClock, moved_clock, tomorrow_at
 
 pytestmark = pytest.mark.django_db(transaction=True)  # the clock is PostgreSQL's
@@ -86,7 +86,7 @@ def test_circle_widens_as_the_end_comes_nearer(twin_portal: Requester, alice: An
     assert told["web@example.com"] == [7, 3, 1, 0, -1]
     assert told[OPERATORS] == [7, 3, 1, 0, -1]
     assert told["carol@example.com"] == [3, 1, 0, -1]
-    (mail,) = OutgoingMail.objects.filter(dedup_key__startswith="renewal:csr:", recipient="alice@example.com")
+    (mail,) = OutgoingMail.objects.filter(topic="renewal-failed", recipient="alice@example.com")
     assert "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes" in mail.body
     assert "DNS:own.example.com" in mail.body
     assert "openssl req -new" in mail.html
@@ -116,24 +116,62 @@ def test_one_digest_for_each_person_and_day(twin_portal: Requester, make_spec: M
     assert sorted(mail.recipient for mail in reminders()) == sorted({"alice@example.com", "web@example.com", OPERATORS})
     for mail in reminders():
         assert [f"n{number}.example.com" in mail.body for number in range(3)] == [True] * 3
-        assert mail.subject == "Ends in 7 days: n0.example.com and 2 more"
+        assert mail.subject == "Ends in 7 days: n0.example.com, n1.example.com and n2.example.com"
     owned_by(alice, issued(make_spec("late.example.com", days=1), twin_portal))
     Certificate.objects.filter(common_name="late.example.com").update(renewal_off_reason="a test", alert_at=clock.now)
     expiry.check_expiry(begin=False)
     assert len(reminders()) == 4  # the security team's first; the others had theirs today
 
 
-def test_many_of_a_team_that_the_policy_stops_are_one_mail_a_person(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
-    """A new policy version that concerned 10,000 certificates would have been 20,000 mails."""
-    many = [owned_by(alice, issued(brought(f"host-{number}.example.com"), twin_portal)) for number in range(ALONE + 1)]
+@pytest.mark.parametrize("count", [2, 6])
+def test_certificates_that_the_policy_stops_are_one_mail_a_person(
+    twin_portal: Requester, alice: Any, clock: MovedClock, count: int
+) -> None:
+    """A new policy version that concerned 10,000 certificates would have been 20,000 mails; five were ten mails."""
+    many = [owned_by(alice, issued(brought(f"host-{number}.example.com"), twin_portal)) for number in range(count)]
     new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
     to_night(clock, 60)
     nights(clock, 2)
     (mail,) = OutgoingMail.objects.filter(recipient="alice@example.com", topic__in=("renewal-failed", "expiring"))
+    assert mail.subject.startswith(f"Act by {many[0].not_after:%-d %b}: host-0.example.com")
     for certificate in many:
         assert certificate.common_name in mail.body
+        assert f"DNS:{certificate.common_name}" in mail.body  # each with its own command
+        assert f"DNS:{certificate.common_name}" in mail.html
     refusals = AuditEvent.objects.filter(event=EventType.CERTIFICATE_RENEWAL_REFUSED)
     assert refusals.count() == len(many)
+
+
+def test_runs_of_a_day_mail_what_is_new_and_nothing_twice(
+    twin_portal: Requester, make_spec: MakeSpec, alice: Any, twin_ca: TwinCAClient, clock: MovedClock
+) -> None:
+    """The same failure at each run of the quarter of an hour is one mail; another cause is another."""
+    certificate = owned_by(alice, issued(make_spec("shop.example.com"), twin_portal))
+    to_night(clock, 61)
+    for reason in ("not in this mood", "not in this mood", "another reason"):
+        twin_ca.refuses = ("ca_refused", reason)
+        for _ in range(2):
+            done = expiry.check_expiry(begin=False)
+            walk([renewal.request.pk for renewal in done.renewed])
+            clock.move(timedelta(minutes=15))
+    expiry.renew_due(begin=False)
+    mails = OutgoingMail.objects.filter(topic="renewal-failed", recipient="alice@example.com").order_by("pk")
+    assert ["not in this mood" in mail.body for mail in mails] == [True, False]
+    assert {mail.subject for mail in mails} == {"Renewal failed: shop.example.com (ends in 29 days)"}
+    assert RenewalNotice.objects.filter(certificate=certificate).count() == 2
+
+
+def test_run_that_broke_off_before_its_mails_loses_none(twin_portal: Requester, alice: Any, clock: MovedClock, monkeypatch: Any) -> None:
+    owned_by(alice, issued(brought("own.example.com"), twin_portal))
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 61)
+    with monkeypatch.context() as killed:
+        killed.setattr(expiry, "_NIGHTLY", ())
+        expiry.check_expiry(begin=False)
+    assert not OutgoingMail.objects.filter(topic="renewal-failed").exists()
+    expiry.renew_due(begin=False)
+    expiry.check_expiry(begin=False)
+    assert OutgoingMail.objects.filter(topic="renewal-failed", recipient="alice@example.com").count() == 1
 
 
 def test_certificates_that_the_portal_renews_remind_nobody(

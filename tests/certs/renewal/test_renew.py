@@ -19,7 +19,7 @@ from certs.enums import RequestState as S
 from certs.enums import RevocationReason as R
 from certs.errors import Conflict, NotFound, NotPermitted, PolicyRefused
 from certs.models import Certificate, CertificateRequest, Issuer, Team
-from certs.renewal.plan import KeyWish
+from certs.renewal.plan import KeyOption
 from certs.renewal.renew import plan_renewal, renew
 from certs.requests.approvals import approval
 from certs.requests.lineage import lineage_of
@@ -66,29 +66,29 @@ def test_renewing_twice_answers_the_first(certificate: Certificate) -> None:
 
 def test_an_option_that_was_not_met_is_refused_and_never_a_success(certificate: Certificate) -> None:
     """O6: `renew --new-key` after a renewal answered `success: true, "key": "kept"`."""
-    first = renew(certificate, authority=PORTAL, door="command", wish=KeyWish.KEEP, begin=False)
+    first = renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.KEEP, begin=False)
     for plan_or_do in (
-        lambda: renew(certificate, authority=PORTAL, door="command", wish=KeyWish.NEW, begin=False),
-        lambda: plan_renewal(certificate, authority=PORTAL, wish=KeyWish.NEW),
+        lambda: renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False),
+        lambda: plan_renewal(certificate, authority=PORTAL, key_option=KeyOption.NEW),
     ):
         with pytest.raises(Conflict, match="renewed already") as refused:
             plan_or_do()
         assert first.request.public_id in refused.value.next_step
     finished(first)
     with pytest.raises(Conflict) as refused:
-        renew(certificate, authority=PORTAL, door="command", wish=KeyWish.NEW, begin=False)
+        renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False)
     newest = lineage_of(certificate)[-1]
     assert newest.cert_id in refused.value.next_step
     assert Certificate.objects.count() == 2
-    assert renew(newest, authority=PORTAL, door="command", wish=KeyWish.NEW, begin=False).already is False
-    for wish in (KeyWish.KEEP, KeyWish.DEFAULT):
-        assert renew(certificate, authority=PORTAL, door="command", wish=wish, begin=False).already
+    assert renew(newest, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False).already is False
+    for key_option in (KeyOption.KEEP, KeyOption.DEFAULT):
+        assert renew(certificate, authority=PORTAL, door="command", key_option=key_option, begin=False).already
 
 
 def test_a_key_that_was_made_anew_is_not_kept(certificate: Certificate) -> None:
-    finished(renew(certificate, authority=PORTAL, door="command", wish=KeyWish.NEW, begin=False))
+    finished(renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False))
     with pytest.raises(Conflict, match="with a new key"):
-        renew(certificate, authority=PORTAL, door="command", wish=KeyWish.KEEP, begin=False)
+        renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.KEEP, begin=False)
 
 
 def test_two_renewals_at_once_are_one(certificate: Certificate) -> None:
@@ -111,7 +111,7 @@ def test_two_renewals_at_once_are_one(certificate: Certificate) -> None:
 
 
 def test_new_key_is_another_key_and_signs_its_own_csr(certificate: Certificate) -> None:
-    new = renewed(certificate, wish=KeyWish.NEW)
+    new = renewed(certificate, key_option=KeyOption.NEW)
     assert new.key is not None
     assert certificate.key is not None
     assert (new.key.name, new.key.version) == (certificate.key.name, certificate.key.version + 1)
@@ -168,7 +168,7 @@ def test_key_limit_counts_what_was_issued_since(certificate: Certificate) -> Non
 def test_wish_to_keep_the_key_is_refused_rather_than_ignored(certificate: Certificate) -> None:
     new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
     with pytest.raises(PolicyRefused) as refused:
-        renew(certificate, authority=PORTAL, door="command", wish=KeyWish.KEEP, begin=False)
+        renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.KEEP, begin=False)
     assert refused.value.next_step == "Use a new key"
 
 
@@ -182,7 +182,7 @@ def test_brought_csr_is_renewed_with_that_csr(twin_portal: Requester) -> None:
 def test_brought_csr_gets_no_new_key_from_us(twin_portal: Requester) -> None:
     certificate = issued(brought("own.example.com"), twin_portal)
     with pytest.raises(PolicyRefused, match="its owner's own") as refused:
-        renew(certificate, authority=PORTAL, door="command", wish=KeyWish.NEW, begin=False)
+        renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False)
     assert refused.value.next_step == "Make a new key pair and send a new CSR."
 
 
@@ -209,7 +209,7 @@ def test_ca_that_issues_no_more_gives_way_to_the_default(certificate: Certificat
         name="Next-CA", slug="next-ca", alias="Next-CA", trust_anchor_der=following.root_der, created_at=certificate.issued_at
     )
     renewal = renew(certificate, authority=PORTAL, door="command", begin=False)
-    assert "Next-CA is asked instead" in renewal.plan.notes[0]
+    assert "Next-CA issues instead" in renewal.plan.notes[0]
     assert finished(renewal).certificate.issuer.name == "Next-CA"
 
 

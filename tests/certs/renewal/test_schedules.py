@@ -16,7 +16,7 @@ from certs.enums import RequestState as S
 from certs.enums import RevocationReason as R
 from certs.issuance import recovery
 from certs.models import Certificate, CertificateRequest
-from certs.renewal.plan import KeyWish
+from certs.renewal.plan import KeyOption
 from certs.renewal.renew import renew
 from certs.requests.lineage import cancel_stopped_renewals
 from certs.requests.representation import is_settled
@@ -30,7 +30,7 @@ from tests.certs.lanes import Lane, conduct, dismiss
 from tests.certs.life import PORTAL, issued
 from tests.twins.ca import Fault, TwinCAClient
 
-BOUNDARIES = {KeyWish.KEEP: 6, KeyWish.NEW: 9}  # three in each of the steps that reach outside
+BOUNDARIES = {KeyOption.KEEP: 6, KeyOption.NEW: 9}  # three in each of the steps that reach outside
 HOWS = ("crash", "stall, lease runs", "stall, lease over")
 REASONS = {"revoke": R.CESSATION_OF_OPERATION, "compromise": R.KEY_COMPROMISE, "hold": R.CERTIFICATE_HOLD, "supersede": R.SUPERSEDED}
 
@@ -39,7 +39,7 @@ REASONS = {"revoke": R.CESSATION_OF_OPERATION, "compromise": R.KEY_COMPROMISE, "
 class Schedule:
     """Worker A stops at its boundary `a`; then something happens to the certificate that is being renewed; worker B goes on."""
 
-    wish: KeyWish
+    key_option: KeyOption
     fault: Fault | None
     a: int
     how: str
@@ -48,13 +48,13 @@ class Schedule:
 
 
 def schedules() -> Iterator[Schedule]:
-    for (wish, boundaries), how in itertools.product(BOUNDARIES.items(), HOWS):
+    for (key_option, boundaries), how in itertools.product(BOUNDARIES.items(), HOWS):
         for a in range(boundaries):
             for between in (*REASONS, "renew") if how == "stall, lease over" else ("revoke", "compromise"):
-                yield Schedule(wish, None, a, how, between, swept=True)
+                yield Schedule(key_option, None, a, how, between, swept=True)
             for between, fault in itertools.product(("revoke", "compromise"), (None, Fault.ANSWER_LOST, Fault.ANSWER_LATE)):
                 if fault is None or how != "stall, lease runs":
-                    yield Schedule(wish, fault, a, how, between, swept=False)
+                    yield Schedule(key_option, fault, a, how, between, swept=False)
 
 
 ALL = list(schedules())
@@ -63,7 +63,7 @@ PARTS = 6
 
 def interfere(certificate: Certificate, schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
     if schedule.between == "renew":
-        assert renew(certificate, authority=PORTAL, door="command", wish=schedule.wish, begin=False).already
+        assert renew(certificate, authority=PORTAL, door="command", key_option=schedule.key_option, begin=False).already
         return
     with monkeypatch.context() as patched:
         if not schedule.swept:
@@ -73,7 +73,7 @@ def interfere(certificate: Certificate, schedule: Schedule, monkeypatch: pytest.
 
 def run(schedule: Schedule, certificate: Certificate, lanes: tuple[Lane, Lane], ca: TwinCAClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = lanes
-    request = renew(certificate, authority=PORTAL, door="command", wish=schedule.wish, begin=False).request
+    request = renew(certificate, authority=PORTAL, door="command", key_option=schedule.key_option, begin=False).request
     ids = [request.pk]
     ca.faults = [schedule.fault] if schedule.fault else []
     where = first.start(lambda: walk(ids))

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from django.contrib.auth import get_user_model
 from django.http import QueryDict
+from django.urls import resolve
 
 from certs.bulk.submit import submit_order
 from certs.enums import RevocationReason
@@ -153,7 +154,9 @@ def test_the_time_away_is_what_alerts_cover_together(estate: Estate) -> None:
 
 
 def test_links_of_the_report_are_addresses_of_the_portal(estate: Estate) -> None:
-    facts = _facts(database_now())
+    now = database_now()
+    facts = _facts(now)
     for figure in facts["figures"]:
-        assert figure["url"].startswith(("/certificates/?", "#compliance"))
+        assert figure["url"].startswith(("/certificates/?", f"/reports/{Week.of(now)}/#compliance"))
+        resolve(urlsplit(figure["url"]).path)
         assert all(value for _, value in parse_qsl(urlsplit(figure["url"]).query, keep_blank_values=True))

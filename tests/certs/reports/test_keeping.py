@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -14,15 +15,19 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import Client
 
+from audit.events import EventType
+from audit.log import Actor, record
+from audit.transparency.sealer import seal
+from audit.transparency.signing_key import ensure_sealing_key
 from certs.models import ComplianceReport, OperatorAlert, OutgoingMail
 from certs.notifications.delivery.mail import send_due
-from certs.reports import keeping
 from certs.reports.documents import FORMATS
 from certs.reports.keeping import keep_report, mail_report, weekly_report
 from certs.reports.weeks import Week
 from db.clock import database_now
 from policy.errors import PolicyMissing
 from policy.models import Policy
+from tests.audit.ledger import forge
 from tests.certs.notifications.conftest import MailServer
 from tests.certs.notifications.conftest import mail_server as _mail_server
 from tests.portal.fixtures import PASSWORD, Portal
@@ -73,7 +78,7 @@ def test_a_report_that_fails_is_an_alert_which_closes_with_the_report(portal: Po
     Policy.objects.update(name="elsewhere")
     with pytest.raises(PolicyMissing):
         weekly_report()
-    alert = OperatorAlert.objects.get(kind=keeping.ALERT)
+    alert = OperatorAlert.objects.get(kind="report_failed")
     assert str(_last_week()) in alert.message
     assert "compliance_report --week" in alert.next_step
     assert ComplianceReport.objects.get().error == "PolicyMissing"
@@ -103,6 +108,54 @@ def test_the_mail_has_text_html_pictures_and_list(portal: Portal, mail_server: M
     assert html.get_content().count("alt=") == 3
     assert message["Auto-Submitted"] == "auto-generated"
     assert len(message.as_bytes()) < 1_000_000
+
+
+def test_first_screen_says_first_what_matters_most_in_mail_and_page(portal: Portal) -> None:
+    """One sentence, the four figures, what needs a person, what does not comply, then the rest."""
+    weekly_report()
+    mail, officer = OutgoingMail.objects.filter(topic="report")[0], Client()
+    assert officer.login(username="carol", password=PASSWORD)
+    page = officer.get(f"/reports/{_last_week()}/").content.decode()
+    in_order = (
+        "Nothing needs a person|This needs a person",
+        *("Active certificates", "Expiring this month", "Revoked this week", "Policy compliance"),
+        "What needs a person",
+        "What does not comply, and why",
+        "Over time",
+        "The portal itself",
+    )
+    for content in (mail.body, mail.html.partition("<h1")[2], page.partition("report-first")[2]):
+        places = [found.start() if (found := re.search(words, content, re.IGNORECASE)) else -1 for words in in_order]
+        assert -1 not in places, places
+        assert places == sorted(places)
+
+
+def test_checkpoint_in_the_mail_proves_that_nothing_before_it_was_changed(
+    portal: Portal, tmp_path: Path, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mail is a witness outside the portal: its reader needs the mail and the public key only."""
+    settings.AUDIT_HOME = tmp_path
+    ensure_sealing_key()
+    record_event_of_a_test()
+    seal()
+    keep_report(_last_week())
+    mail_report(_last_week())
+    lines = OutgoingMail.objects.get(topic="report").body.splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if line.startswith("Newest checkpoint.")) + 2
+    last = next(number for number, line in enumerate(lines) if line.startswith("\u2014 "))
+    kept = tmp_path / "from-the-mail.txt"
+    kept.write_text("".join(lines[first : last + 1]), encoding="utf-8")
+    arguments = ("verify_audit", "--checkpoint", str(kept), "--key", str(tmp_path / "audit.pub"))
+    call_command(*arguments)
+    forge("UPDATE audit_event SET actor_name = 'eve' WHERE event = 'team:created'")
+    with pytest.raises(SystemExit):
+        call_command(*arguments)
+    assert "First bad" in capsys.readouterr().out
+
+
+def record_event_of_a_test() -> None:
+    with transaction.atomic():
+        record(EventType.TEAM_CREATED, subject="certs.team:0", actor=Actor("system", "test"), at=database_now(), data={"name": "x"})
 
 
 def _command(*arguments: str) -> dict[str, Any]:

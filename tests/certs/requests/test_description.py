@@ -84,14 +84,18 @@ def test_each_kind_of_change_is_recorded_with_what_was_before(certificate: Certi
     }
     assert events_of(certificate) == [
         ("certificate:reviewed", "alice", {"last_review": today.isoformat(), "last_review_before": None}),
-        ("certificate:renewal_switched", "alice", {"renewal": "off", "reason": "Ends in March."}),
+        ("certificate:renewal_switched", "alice", {"renewal": "off", "reason": "Ends in March.", "reason_before": ""}),
         ("certificate:described", "alice", described),
     ]
     change(row, people["alice"], owner="bob", purpose="Shop front")
     assert len(events_of(certificate)) == 3  # nothing changed
     row = change(row, people["bob"], renewal_off_reason="")
     assert (renewal_of(row), row.renewal_blocked) == (Renewal.ITSELF, "")
-    assert events_of(certificate)[-1] == ("certificate:renewal_switched", "bob", {"renewal": "on", "reason": ""})
+    assert events_of(certificate)[-1] == (
+        "certificate:renewal_switched",
+        "bob",
+        {"renewal": "on", "reason": "", "reason_before": "Ends in March."},
+    )
     assert Certificate.objects.get().purpose == "Shop front"  # what was not sent stays
 
 

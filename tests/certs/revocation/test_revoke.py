@@ -17,14 +17,14 @@ from certs.enums import RequestState as S
 from certs.enums import RevocationReason as R
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
-from certs.renewal.plan import KeyWish
+from certs.renewal.plan import KeyOption
 from certs.renewal.renew import renew
 from certs.requests.lineage import cancel_stopped_renewals
 from certs.requests.submit import Requester, submit_many
 from certs.revocation.deliver import TRIES_BEFORE_ALARM, process_revocations
 from certs.revocation.key_destruction import process_destructions
 from certs.revocation.request import request_release
-from certs.revocation.revoke import Revoked, revoke, revoked_answer
+from certs.revocation.revoke import Revoked, revocation_result, revoke
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.models import Key, PublicKey
@@ -181,7 +181,7 @@ def test_hold_becomes_final_and_a_release_under_way_loses(certificate: Certifica
 
 def test_ca_without_a_way_back_takes_no_hold(certificate: Certificate, twin_ca: TwinCAClient) -> None:
     twin_ca.capabilities = Capabilities(lookup=Lookup.BY_ORDER_REF, explicit_names=True, holds=False)
-    with pytest.raises(Conflict, match="cannot take a revocation back"):
+    with pytest.raises(Conflict, match="cannot release a hold"):
         revoked(certificate, R.CERTIFICATE_HOLD)
     assert status_of(certificate) == Status.GOOD
 
@@ -260,13 +260,13 @@ def test_superseding_does_not_stop_the_renewal(certificate: Certificate) -> None
 
 
 @pytest.mark.parametrize("reason", [R.CESSATION_OF_OPERATION, R.KEY_COMPROMISE])
-@pytest.mark.parametrize("wish", [KeyWish.DEFAULT, KeyWish.NEW])
+@pytest.mark.parametrize("key_option", [KeyOption.DEFAULT, KeyOption.NEW])
 def test_result_of_a_renewal_under_way_is_revoked(
-    certificate: Certificate, twin_ca: TwinCAClient, reason: R, wish: KeyWish, monkeypatch: pytest.MonkeyPatch
+    certificate: Certificate, twin_ca: TwinCAClient, reason: R, key_option: KeyOption, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The CA signs, and before its answer is recorded the old certificate is revoked; nobody cancels the request meanwhile."""
     monkeypatch.setattr("certs.revocation.request.cancel_stopped_renewals", lambda _certificate: 0)
-    renewal = renew(certificate, authority=PORTAL, door="command", wish=wish, begin=False)
+    renewal = renew(certificate, authority=PORTAL, door="command", key_option=key_option, begin=False)
     signing = twin_ca.issue_many
 
     def sign_and_revoke(orders: Any) -> Any:
@@ -276,7 +276,7 @@ def test_result_of_a_renewal_under_way_is_revoked(
 
     monkeypatch.setattr(twin_ca, "issue_many", sign_and_revoke)
     request = finished(renewal)
-    expected = R.CESSATION_OF_OPERATION if wish is KeyWish.NEW else reason
+    expected = R.CESSATION_OF_OPERATION if key_option is KeyOption.NEW else reason
     assert (request.state, status_of(request.certificate)) == (S.COMPLETED, Status.REVOCATION_PENDING)
     assert request.certificate.revocation.reason == expected
     process_revocations()
@@ -338,7 +338,7 @@ def test_key_is_destroyed_with_a_receipt_that_names_what_it_served(certificate: 
     receipt = AuditEvent.objects.get(event="key:destroyed").data
     assert receipt["certificates"] == sorted([certificate.cert_id, second.cert_id])
     assert (receipt["backend"], receipt["key"]) == ("twin", certificate.key.locator)
-    told = revoked_answer(done)
+    told = revocation_result(done)
     assert (told["key_destroyed"], told["receipt"]["key"]) == (True, certificate.key.locator)
 
 

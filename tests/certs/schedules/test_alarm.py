@@ -20,7 +20,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from audit.events import EventType
 from audit.log import Actor, record
-from certs.models import BeatLease, CertificateRequest, OperatorAlert, OutgoingMail, QueueProgress, ScheduledJob
+from certs.models import BeatLease, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, QueueProgress, ScheduledJob
 from certs.notifications.delivery.mail import AT_ONCE_LEASE, send_due
 from certs.requests.submit import Requester, submit_many
 from certs.schedules import queues
@@ -347,6 +347,26 @@ def test_readyz_metrics_page_and_command_say_the_same(portal: Portal, client: Cl
     client.force_login(portal.alice)
     assert "See the machinery" not in client.get("/certificates/", secure=True).content.decode()
     assert client.get("/machinery/", secure=True).status_code == 404
+
+
+def test_page_and_command_show_stopped_cas_and_waiting_mails(portal: Portal, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    """The machinery is more than its jobs: circuit breakers, mails, and each job's duration and next run."""
+    now = database_now()
+    Issuer.objects.filter(alias="Internal-CA-Prod").update(circuit_opened_at=now, circuit_reason="it signed another name")
+    mail = {"topic": "issued", "subject": "x", "body": "x", "written_at": now - HOUR, "not_before": now - HOUR}
+    OutgoingMail.objects.create(dedup_key="a", recipient="a@example.com", **mail)
+    ScheduledJob.objects.filter(name="night").update(started_at=now - HOUR, finished_at=now - HOUR + 90 * SECOND, due_at=now + HOUR)
+    call_command("schedules", json=True)
+    shown = json.loads(capsys.readouterr().out)
+    (ca,) = shown["stopped_cas"]
+    assert (ca["name"], ca["reason"]) == ("Internal-CA-Prod", "it signed another name")
+    assert (shown["mails_waiting"]["count"], shown["mails_waiting"]["oldest_at"]) == (1, (now - HOUR).isoformat())
+    (night,) = [job for job in shown["jobs"] if job["name"] == "night"]
+    assert (night["seconds"], night["next_at"]) == (90.0, (now + HOUR).isoformat())
+    client.force_login(portal.carol)
+    page = client.get("/machinery/", secure=True).content.decode()
+    for text in ("Internal-CA-Prod", "it signed another name", "1, the oldest for 1", "90.0 s"):
+        assert text in page
 
 
 def test_command_for_people_and_restore(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -311,6 +312,23 @@ def test_a_deleted_schedule_stays_deleted_until_it_is_restored(settings: Any) ->
 def test_every_schedule_is_explained_to_operators(settings: Any) -> None:
     guide = (settings.BASE_DIR / "docs" / "operations" / "schedules.md").read_text()
     assert [name for name in {**settings.PKI_SCHEDULES, **settings.PKI_CRONTABS} if f"| {name} |" not in guide] == []
+
+
+def test_times_in_the_guide_are_those_of_the_schedules(settings: Any) -> None:
+    """Expiry at 02:00, report on Monday at 09:00, in UTC."""
+    rows = dict(
+        re.findall(r"^\| ([a-zA-Z:, -]+?) \| ([^|]+?) \|", (settings.BASE_DIR / "docs/operations/schedules.md").read_text(), re.MULTILINE)
+    )
+    for name, entry in settings.PKI_CRONTABS.items():
+        at = entry["crontab"]
+        time = f"{int(at['hour']):02}:{int(at['minute']):02}"
+        assert rows[name] == (f"Monday {time}" if at.get("day_of_week") == "1" else time)
+    assert rows["certificates: renew what is due"] == "02:00"
+    assert rows["reports: weekly compliance report"] == "Monday 09:00"
+    units = {5: "5 s", 10: "10 s", 15: "15 s", 60: "minute", 300: "5 min", 900: "15 min", 3600: "hour"}
+    for name, entry in settings.PKI_SCHEDULES.items():
+        assert rows[name] == f"every {units[entry['every_seconds']]}", name
+    assert settings.CELERY_TIMEZONE == settings.TIME_ZONE == "UTC"
 
 
 def test_every_schedule_has_a_task_that_workers_know(settings: Any) -> None:

@@ -16,7 +16,7 @@ from certs.models import OperatorAlert, OutgoingMail
 from certs.notifications.audience import to_addresses
 from certs.notifications.delivery import mail
 from certs.notifications.delivery.mail import send_due
-from certs.notifications.notices import Attachment, tell
+from certs.notifications.notices import Attachment, notify
 from certs.notifications.topics import Topic
 from db.clock import database_now
 from tests.certs.notifications.conftest import MailServer
@@ -32,7 +32,7 @@ def write(key: str, *recipients: str, topic: Topic = Topic.POWER, **more: Any) -
     now = database_now()
     context = {"team": {"name": "Web"}, "name": "example.com", "by": "carol", "at": now}
     with transaction.atomic():
-        tell(
+        notify(
             topic,
             key=key,
             audience=to_addresses(recipients),

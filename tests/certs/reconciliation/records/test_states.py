@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from certs.models import Certificate, Team
 from certs.reconciliation.records import comparison as shared
 from certs.reconciliation.records.comparison import Comparison
-from certs.reconciliation.records.explained import Told, request_state, revocation_state
+from certs.reconciliation.records.explained import Logged, request_state, revocation_state
 from certs.reconciliation.records.states import compare_states
 from certs.requests.submit import Requester
 from db.backend import on_postgresql
@@ -41,10 +41,10 @@ def test_every_state_written_or_removed_by_sql_is_named(monkeypatch: pytest.Monk
         small.setattr("certs.reconciliation.records.missing.PAGE", 3)
         assert compared().problems == []
     call_command("verify_states", "--json")
-    told = json.loads(capsys.readouterr().out)
-    assert (told["success"], told["problems"]) == (True, [])
-    assert told["compared"]["certificates"] == Certificate.objects.count() == 10
-    assert {"requests", "approvals", "revocations", "blocked keys", "tokens", "issuers", "bulk orders"} <= set(told["compared"])
+    logged = json.loads(capsys.readouterr().out)
+    assert (logged["success"], logged["problems"]) == (True, [])
+    assert logged["compared"]["certificates"] == Certificate.objects.count() == 10
+    assert {"requests", "approvals", "revocations", "blocked keys", "tokens", "issuers", "bulk orders"} <= set(logged["compared"])
     unnoticed = []
     for kind, statement in FORGERIES:
         with transaction.atomic():
@@ -167,13 +167,13 @@ def test_memory_does_not_grow_with_the_number_of_rows() -> None:
 )
 def test_state_of_a_request_follows_from_its_events(events: list[str], state: str) -> None:
     outcomes = ("allow", "needs_approval", "deny")
-    told = [Told("policy:evaluated", {"outcome": e}) if e in outcomes else Told(e, {}) for e in events]
-    assert request_state(told) == state
+    logged = [Logged("policy:evaluated", {"outcome": e}) if e in outcomes else Logged(e, {}) for e in events]
+    assert request_state(logged) == state
 
 
 def test_resumed_request_is_where_its_event_says() -> None:
-    failed = [Told("request:submitted", {}), Told("request:failed", {})]
-    assert request_state([*failed, Told("request:resumed", {"state": "key_ready"})]) == "key_ready"
+    failed = [Logged("request:submitted", {}), Logged("request:failed", {})]
+    assert request_state([*failed, Logged("request:resumed", {"state": "key_ready"})]) == "key_ready"
 
 
 @pytest.mark.parametrize(
@@ -188,5 +188,5 @@ def test_resumed_request_is_where_its_event_says() -> None:
     ],
 )
 def test_status_of_a_certificate_follows_from_its_events(events: list[str], status: str) -> None:
-    told: list[Any] = [Told(f"certificate:{event}", {"reason": "superseded"}) for event in events]
-    assert revocation_state(told).status == status
+    logged: list[Any] = [Logged(f"certificate:{event}", {"reason": "superseded"}) for event in events]
+    assert revocation_state(logged).status == status

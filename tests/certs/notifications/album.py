@@ -1,0 +1,325 @@
+"""Every mail that the portal writes, made by the use cases that write it: for tests of words and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import transaction
+
+from audit.changes import attribute
+from audit.log import Actor
+from certs.access.api_tokens import create_token
+from certs.access.permissions import Authority
+from certs.bulk.drafting.draft import draft
+from certs.bulk.submit import submit_order
+from certs.enums import AlertKind
+from certs.enums import RevocationReason as R
+from certs.installation.still_old import tell_owners
+from certs.models import (
+    ApiToken,
+    Certificate,
+    CertificateRequest,
+    DigestEntry,
+    Domain,
+    InstalledPlace,
+    Issuer,
+    OutgoingMail,
+    PlaceOutcome,
+    Team,
+    TrustSubscription,
+    Webhook,
+)
+from certs.notifications import webhooks
+from certs.notifications.alerts import ca_cause, close_alerts, notify_ends, raise_alert
+from certs.notifications.delivery.deliver import deliver_due
+from certs.notifications.digests import announce, note_for_digest, write_due_digests
+from certs.notifications.token_ends import tell_ending
+from certs.notifications.topics import Topic
+from certs.renewal import expiry
+from certs.reports.keeping import keep_report, write_mails
+from certs.reports.weeks import Week
+from certs.requests.approvals.approval import approve, reject
+from certs.requests.submit import Requester, submit
+from certs.revocation.revoke import revoke
+from certs.spec import CertificateSpec
+from certs.trust import subscriptions
+from certs.trust.roots import roots
+from certs.uploads.line import Line
+from db.clock import database_now
+from tests.certs.bulk.orders import work_off_all
+from tests.certs.life import brought, issued, new_policy, renewed, walk, years_later
+from tests.certs.notifications.receivers import receiving
+from tests.twins.ca import TwinCAClient
+
+MakeSpec = Callable[..., CertificateSpec]
+OPERATORS = "pki-operators@example.com"
+CAROL = Actor("user", "carol")
+
+
+@dataclass
+class Cast:
+    """Alice requests, Carol approves and decides about keys."""
+
+    requester: Requester
+    carol: Any
+    make_spec: MakeSpec
+    twin_ca: TwinCAClient
+
+    @property
+    def team(self) -> Team:
+        return self.requester.team
+
+    @property
+    def alice(self) -> Any:
+        return self.requester.user
+
+
+def cast_of(portal: Requester, make_spec: MakeSpec, twin_ca: TwinCAClient, settings: Any) -> Cast:
+    """Return the people of the album, with addresses."""
+    settings.PKI_OPERATOR_EMAILS = [OPERATORS]
+    settings.PKI_WEBHOOK_NETWORKS, settings.PKI_WEBHOOK_ALLOW_HTTP = [ip_network("127.0.0.0/8")], True
+    alice, carol = (get_user_model().objects.create_user(name, f"{name}@example.com", "x") for name in ("alice", "carol"))
+    portal.team.members.add(alice)
+    Team.objects.update(name="Web shop", email="web@example.com")
+    portal.team.refresh_from_db()
+    for role in ("approver", "security-team"):
+        carol.groups.add(Group.objects.get_or_create(name=role)[0])
+    return Cast(Requester(portal.actor, portal.team, "portal", user=alice), carol, make_spec, twin_ca)
+
+
+def pictures(cast: Cast) -> Iterator[tuple[str, list[OutgoingMail]]]:
+    """Yield the name of each scene with the mails that it wrote."""
+    for scene in SCENES:
+        OutgoingMail.objects.all().delete()
+        scene(cast)
+        mails = list(OutgoingMail.objects.order_by("pk"))
+        yield scene.__name__, mails
+
+
+def _waiting(cast: Cast, name: str) -> CertificateRequest:
+    request = submit(cast.make_spec(name), requester=cast.requester)
+    walk([request.pk])
+    return CertificateRequest.objects.get(pk=request.pk)
+
+
+def _compose() -> None:
+    """Write the digests as their tasks do, those of six o'clock too."""
+    DigestEntry.objects.update(at=database_now() - timedelta(days=1))
+    announce()
+    write_due_digests()
+
+
+def a_request_waits(cast: Cast) -> None:
+    _waiting(cast, "*.shop.example.com")
+
+
+def it_is_approved(cast: Cast) -> None:
+    request = CertificateRequest.objects.get(common_name="*.shop.example.com")
+    approve(request, user=cast.carol, digest=request.digest)
+    walk([request.pk])
+
+
+def it_is_refused(cast: Cast) -> None:
+    request = _waiting(cast, "*.pay.example.com")
+    reject(request, user=cast.carol, digest=request.digest, comment="Use single names: each payment service has its own.")
+
+
+def it_fails(cast: Cast) -> None:
+    cast.twin_ca.refuses = ("ca_refused", "The CA does not issue for this profile.")
+    request = submit(cast.make_spec("new.example.com"), requester=cast.requester)
+    walk([request.pk])
+    cast.twin_ca.refuses = None
+
+
+def one_is_issued(cast: Cast) -> None:
+    DigestEntry.objects.all().delete()
+    issued(cast.make_spec("shop.example.com"), cast.requester)
+    _compose()
+
+
+def some_are_renewed(cast: Cast) -> None:
+    first = years_later(Certificate.objects.get(common_name="shop.example.com"), days_left=28)
+    second = years_later(issued(cast.make_spec("www.example.com"), cast.requester), days_left=12)
+    new = [renewed(first), renewed(second)]
+    DigestEntry.objects.all().delete()
+    with transaction.atomic():
+        note_for_digest(Topic.RENEWED, new, now=database_now())
+    _compose()
+
+
+def one_is_revoked(cast: Cast) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = issued(brought("stolen.example.com", key=key), cast.requester)
+    issued(brought("twin.example.com", key=key), cast.requester)
+    DigestEntry.objects.all().delete()
+    revoke(certificate, reason=R.KEY_COMPROMISE, authority=Authority(CAROL, cast.carol), only=(), begin=False)
+    _compose()
+
+
+def one_is_on_hold(cast: Cast) -> None:
+    certificate = issued(cast.make_spec("held.example.com"), cast.requester)
+    DigestEntry.objects.all().delete()
+    revoke(certificate, reason=R.CERTIFICATE_HOLD, authority=Authority(CAROL, cast.carol), begin=False)
+    _compose()
+
+
+def one_needs_a_new_csr(cast: Cast) -> None:
+    years_later(issued(brought("single.example.com"), cast.requester), days_left=20)
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    expiry.check_expiry(begin=False)
+
+
+def some_cannot_be_renewed(cast: Cast) -> None:
+    years_later(issued(brought("own.example.com"), cast.requester), days_left=20)
+    years_later(issued(cast.make_spec("api.example.com"), cast.requester), days_left=25)
+    new_policy("v2.5", allowed_keys={"rsa": {"min_bits": 3072}, "ec": [384], "ed25519": True}, key_reuse_at_renewal={"allowed": False})
+    expiry.check_expiry(begin=False)
+
+
+def a_renewal_failed(cast: Cast) -> None:
+    certificate = years_later(issued(cast.make_spec("failing.example.com", key="ed25519"), cast.requester), days_left=15)
+    OutgoingMail.objects.all().delete()
+    cast.twin_ca.refuses = ("ca_refused", "The CA does not issue for this profile.")
+    done = expiry.check_expiry(begin=False)
+    walk([one.request.pk for one in done.renewed if one.plan.certificate == certificate])
+    cast.twin_ca.refuses = None
+    expiry.check_expiry(begin=False)
+
+
+def renewals_wait_for_approval(cast: Cast) -> None:
+    for name in ("*.a.example.com", "*.b.example.com"):
+        request = submit(cast.make_spec(name, key="ed25519", days=300), requester=cast.requester)
+        walk([request.pk])
+        request.refresh_from_db()
+        approve(request, user=cast.carol, digest=request.digest)
+        walk([request.pk])
+        years_later(Certificate.objects.get(request=request), days_left=40)
+    OutgoingMail.objects.all().delete()
+    new_policy("v2.6", allowed_keys={"rsa": {"min_bits": 3072}, "ec": [384], "ed25519": True}, max_validity={"days": 200})
+    expiry.check_expiry(begin=False)
+
+
+def reminders_are_due(cast: Cast) -> None:
+    Certificate.objects.filter(common_name__in=("own.example.com", "api.example.com")).update(renewal_off_reason="The service moves.")
+    years_later(Certificate.objects.get(common_name="own.example.com"), days_left=3)
+    years_later(Certificate.objects.get(common_name="api.example.com"), days_left=6)
+    years_later(Certificate.objects.get(common_name="single.example.com"), days_left=2)
+    expiry.check_expiry(begin=False)
+
+
+def one_expired(cast: Cast) -> None:
+    OutgoingMail.objects.all().delete()
+    years_later(Certificate.objects.get(common_name="single.example.com"), days_left=-1)
+    expiry.check_expiry(begin=False)
+
+
+def a_bulk_order_waits_and_another_ends(cast: Cast) -> None:
+    lines = [Line(1, "row 1", cast.make_spec("*.x.example.com", key="ed25519"))]
+    submit_order(draft(lines, requester=cast.requester, title="Wildcards of the shop"), authority=cast.requester.authority)
+    lines = [Line(n, f"row {n}", cast.make_spec(f"host-{n}.example.com", key="ed25519")) for n in (1, 2)]
+    submit_order(draft(lines, requester=cast.requester, title="Migration, part 2"), authority=cast.requester.authority)
+    work_off_all()
+
+
+def rights_change(cast: Cast) -> None:
+    with transaction.atomic():
+        attribute(cast.alice, CAROL)
+        cast.alice.groups.add(Group.objects.get(name="approver"))
+        other = Team.objects.create(slug="pay", name="Payments")
+        domain = Domain(name="pay.example.com", team=other)
+        attribute(domain, CAROL)
+        domain.save()
+
+
+def a_webhook_is_added_and_fails(cast: Cast) -> None:
+    authority = Authority(Actor("user", "alice"), cast.alice)
+    with receiving() as receiver:
+        receiver.status = 410
+        hook = webhooks.add_webhook(cast.team, name="chat", url=receiver.url, topics=(Topic.RENEWED,), authority=authority)
+        webhooks.send_test(hook, authority=authority)
+        deliver_due()
+    assert Webhook.objects.get().disabled_at is not None
+
+
+def a_ca_is_down_and_back(cast: Cast) -> None:
+    now, issuer = database_now(), Issuer.objects.get()
+    with transaction.atomic():
+        raise_alert(
+            kind=AlertKind.CA_UNAVAILABLE,
+            cause=ca_cause(issuer),
+            message=f"{issuer.name} is unavailable: connection refused. 12 requests wait.",
+            next_step="Repair the CA. Requests go on automatically.",
+            now=now,
+        )
+    close_alerts(kind=AlertKind.CA_UNAVAILABLE, cause=ca_cause(issuer), now=now + timedelta(minutes=25))
+    notify_ends(now + timedelta(minutes=36))
+
+
+def an_old_certificate_is_still_served(cast: Cast) -> None:
+    new = Certificate.objects.filter(common_name="shop.example.com", renewed_from__isnull=False).get()
+    Certificate.objects.filter(pk=new.pk).update(issued_at=database_now() - timedelta(days=4))
+    now = database_now()
+    InstalledPlace.objects.create(
+        certificate=new, host="shop.example.com", port=443, asked_at=now, seen_at=now, outcome=PlaceOutcome.OLD, served=new.renewed_from
+    )
+    tell_owners(now)
+
+
+def a_token_ends(cast: Cast) -> None:
+    scopes = ["certificates:read"]
+    token, _ = create_token(user=cast.alice, team=cast.team, name="deploy", scopes=scopes, actor=CAROL)
+    ApiToken.objects.filter(pk=token.pk).update(expires_at=database_now() + timedelta(days=10))
+    OutgoingMail.objects.all().delete()
+    tell_ending()
+
+
+def the_roots_change_and_end(cast: Cast) -> None:
+    now, (root, *_) = database_now(), roots()
+    row = subscriptions.subscribe(cast.alice, now=now)
+    subscriptions.confirm(row, now=now)
+    TrustSubscription.objects.update(told="of another root")
+    subscriptions.tell_changes()
+    with pytest.MonkeyPatch.context() as later:
+        later.setattr(subscriptions, "database_now", lambda: root.not_after - timedelta(days=29))
+        subscriptions.tell_changes()
+
+
+def the_report_of_a_week(_cast: Cast) -> None:
+    now = database_now()
+    row = keep_report(Week.of(now))
+    with transaction.atomic():
+        write_mails(row, key="report:album", now=now)
+
+
+SCENES: Sequence[Callable[[Cast], None]] = (
+    a_request_waits,
+    it_is_approved,
+    it_is_refused,
+    it_fails,
+    one_is_issued,
+    some_are_renewed,
+    one_is_revoked,
+    one_is_on_hold,
+    one_needs_a_new_csr,
+    some_cannot_be_renewed,
+    a_renewal_failed,
+    renewals_wait_for_approval,
+    reminders_are_due,
+    one_expired,
+    a_bulk_order_waits_and_another_ends,
+    rights_change,
+    a_webhook_is_added_and_fails,
+    a_ca_is_down_and_back,
+    an_old_certificate_is_still_served,
+    a_token_ends,
+    the_roots_change_and_end,
+    the_report_of_a_week,
+)
