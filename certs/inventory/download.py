@@ -52,7 +52,7 @@ def content_of(certificate: Certificate, form: str, *, authority: Authority) -> 
         raise NotFound(f"A certificate has no file {form}.", next_step=f"There are {', '.join(FORMS)}.")
     if certificate.status != Certificate.Status.GOOD:
         revoked = certificate.status == Certificate.Status.REVOKED
-        how = "is revoked" if revoked else "is being revoked, its CA has not confirmed it yet,"
+        how = "is revoked," if revoked else "is being revoked, its CA has not confirmed it yet,"
         raise Conflict(f"{certificate.cert_id} {how} so it cannot be downloaded.", next_step="Request a new certificate.")
     der, chain = bytes(certificate.body.der), certificate.chain.pem
     content = {

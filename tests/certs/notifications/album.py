@@ -276,7 +276,9 @@ def an_old_certificate_is_still_served(cast: Cast) -> None:
 def a_token_ends(cast: Cast) -> None:
     scopes = ["certificates:read"]
     token, _ = create_token(user=cast.alice, team=cast.team, name="deploy", scopes=scopes, actor=CAROL)
-    ApiToken.objects.filter(pk=token.pk).update(expires_at=database_now() + timedelta(days=10))
+    ApiToken.objects.filter(pk=token.pk).update(
+        created_at=database_now() - timedelta(days=80), expires_at=database_now() + timedelta(days=10)
+    )
     OutgoingMail.objects.all().delete()
     tell_ending()
 
