@@ -301,13 +301,9 @@ PKI_MAX_CSR_BYTES = 64 * 1024
 PKI_ALLOW_LOCAL_KEYS = env_bool("PKI_ALLOW_LOCAL_KEYS", default=False)
 # The optional language helper (requirements-assistant.txt): who rewrites free text into a request sentence; empty: nobody.
 PKI_NL_PROVIDER = env_choice("PKI_NL_PROVIDER", "", choices=["", "anthropic"])
-<<<<<<< HEAD
 PKI_NL_MODEL = env_str("PKI_NL_MODEL")  # empty: the provider's default
 PKI_NL_TIMEOUT_SECONDS = env_int("PKI_NL_TIMEOUT_SECONDS", 8, minimum=1, maximum=30)
-# Addresses or networks of the proxies before the portal, whose X-Forwarded-For is believed (who signs in from where).
-=======
 # Addresses or networks of the proxies before the portal, whose X-Forwarded-For is trusted (who signs in from where).
->>>>>>> eab6932 (Mails show the state of each certificate, one mail a run about what is not renewed, kinds of alerts in one place; plain words)
 PKI_TRUSTED_PROXIES = env_networks("PKI_TRUSTED_PROXIES")
 # How often each web process looks whether jobs, queues and workers do what they must; 0: never.
 PKI_ALARM_EVERY_SECONDS = env_int("PKI_ALARM_EVERY_SECONDS", 15, minimum=0, maximum=3600)
