@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("certs", "0037_requester_pages")]
+    dependencies = [("certs", "0038_request_drafts")]
 
     operations = [
         migrations.CreateModel(
