@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from django.core.management import call_command
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_FILE = 450
+MOST_MODULES = 12
+_EVERYTHING = re.compile(r"\b(?:Base)?Exception\b")
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|farm|home/[a-z]+)/")  # does not match itself
 # Put together here, so that this file does not contain what it looks for.
 REGISTRIES = re.compile("|".join(re.escape(".".join(parts)) for parts in (("pypi", "org"), ("registry", "npmjs"), ("proxy", "golang"))))
@@ -44,6 +48,43 @@ def test_no_file_is_too_long_to_read() -> None:
 def test_no_file_names(forbidden: re.Pattern[str]) -> None:
     texts = {path: path.read_bytes().decode("utf-8", "replace") for path in tracked()}
     assert _names([path for path, text in texts.items() if forbidden.search(text)]) == []
+
+
+def _product() -> list[Path]:
+    """The modules of the product and its benchmarks, without migrations."""
+    rooms = {"pkiportal", "certs", "keys", "policy", "audit", "db", "bench"}
+    code = [path for path in tracked() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in rooms]
+    return [path for path in code if "migrations" not in path.parts]
+
+
+def test_no_folder_has_more_than_twelve_modules() -> None:
+    modules = Counter(path.parent for path in _product() if path.name != "__init__.py" and path.parent.name != "commands")
+    assert _names([folder for folder, count in modules.items() if count > MOST_MODULES]) == []
+
+
+def test_no_two_modules_of_a_package_have_the_same_name() -> None:
+    """Of a package directly below `certs`, so that a name in a traceback or a search has one file."""
+    places: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    for path in _product():
+        parts = path.relative_to(ROOT).parts
+        if parts[0] == "certs" and len(parts) > 2 and path.name != "__init__.py":
+            places[parts[1], path.name].append(path)
+    assert [_names(paths) for paths in places.values() if len(paths) > 1] == []
+
+
+def _catches_everything(node: ast.AST) -> bool:
+    """An `except` for every error whose last statement is no `raise`, or `suppress` for every error."""
+    if isinstance(node, ast.ExceptHandler):
+        named = ast.unparse(node.type) if node.type else "BaseException"
+        return bool(_EVERYTHING.search(named)) and not isinstance(node.body[-1], ast.Raise)
+    return isinstance(node, ast.Call) and bool(re.search(r"suppress\(.*\bException\b", ast.unparse(node)))
+
+
+def test_every_error_is_caught_only_where_a_decision_says_why() -> None:
+    listed = re.findall(r"`([a-z_/]+\.py)`", (ROOT / "docs/decisions/0036-where-every-error-is-caught.md").read_text(encoding="utf-8"))
+    code = [*_product(), ROOT / "manage.py"]
+    found = {path for path in code for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if _catches_everything(node)}
+    assert sorted(set(_names(list(found))) - set(listed)) == []
 
 
 def _pins(name: str) -> dict[str, int]:

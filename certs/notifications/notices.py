@@ -11,7 +11,7 @@ from typing import Any
 from certs.models import Certificate, MailAttachment, OutgoingMail
 from certs.notifications.audience import Audience
 from certs.notifications.delivery.deliveries import queue_deliveries
-from certs.notifications.rendering import render
+from certs.notifications.delivery.rendering import render
 from certs.notifications.topics import Topic
 
 log = logging.getLogger(__name__)

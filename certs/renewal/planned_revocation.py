@@ -18,6 +18,7 @@ from django.db.models import Q, QuerySet
 from audit.events import EventType
 from audit.log import Actor, Value, record
 from certs.access.permissions import Authority, Permission, holds
+from certs.alone import Alone
 from certs.enums import AlertKind, RevocationReason
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused, NotFound
@@ -29,7 +30,6 @@ from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.lineage import newest_of
 from certs.revocation.revoke import on_same_key, revoke
 from db.clock import database_now
-from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -163,13 +163,11 @@ def revoke_replaced() -> int:
     """
     done = 0
     for pk in _ids(due_plans(database_now())):
-        try:
+        with Alone() as outcome:
             done += _carry_out(pk)
-        except INTERRUPTIONS:
-            raise
-        except Exception as exc:  # whatever it is, the next one must not wait for it
-            log.exception("planned revocation %d failed", pk)
-            _alert(pk, exc)
+        if outcome.error is not None:
+            log.error("planned revocation %d failed", pk, exc_info=outcome.error)
+            _alert(pk, outcome.error)
     return done
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certs.notifications.rendering import render
+from certs.notifications.delivery.rendering import render
 from certs.notifications.topics import Topic
 
 FOLDER = Path(__file__).resolve().parents[3] / "templates" / "email"
