@@ -16,6 +16,7 @@ from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.audience import NOBODY, Audience, operators
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
+from certs.notifications.wording import first_sentence
 from db.clock import database_now
 
 # What comes back within this time is the same trouble. It has had its mail.
@@ -66,7 +67,7 @@ def raise_alert(
         Topic.MACHINERY,
         key=f"alert:{alert.pk}",
         audience=operators() | also_to,
-        subject=message,
+        subject=first_sentence(message),
         template="alert",
         context={"alert": alert},
         now=now,

@@ -73,14 +73,14 @@ def _roles_changed(
     pk_set: Collection[int] | None,
     **_: Any,
 ) -> None:
-    verb = _VERBS.get(action)
-    if verb is None or not pk_set or actor_of(instance) == UNATTRIBUTED:
+    if action not in _VERBS or not pk_set or actor_of(instance) == UNATTRIBUTED:
         return
     others: list[Any] = list(QuerySet(model).filter(pk__in=pk_set).order_by("pk"))
     pairs = [(other, [instance]) for other in others] if reverse else [(instance, others)]
     for user, groups in pairs:
         names = ", ".join(str(group) for group in groups)
-        _notify_of_power(f"Your role was {verb}: {names}", to_user(user), actor_of(instance))
+        what = "You have a new role" if action == "post_add" else "You no longer have the role"
+        _notify_of_power(f"{what}: {names}", to_user(user), actor_of(instance))
 
 
 def _members_changed(

@@ -24,6 +24,7 @@ from certs.errors import Conflict, NotFound
 from certs.inventory.states import listed_state, with_state
 from certs.models import Certificate, CertificateRequest, Issuer, QuarantinedCertificate, UnknownCertificate
 from certs.notifications.alerts import ca_cause, close_alerts, close_circuit, quarantine_cause, raise_alert
+from certs.notifications.wording import so_many
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.states import WORKER
 from certs.revocation.request import request_revocation, start_delivery
@@ -168,7 +169,7 @@ def _alarm_revoked(issuer: Issuer, cert_ids: list[str], *, now: datetime) -> Non
     raise_alert(
         kind=AlertKind.REVOKED_ELSEWHERE,
         cause=_cause(issuer, now),
-        message=f"{issuer.name} has revoked {len(cert_ids)} certificate(s) that were not revoked here: {named}.",
+        message=f"{issuer.name} has revoked {so_many(len(cert_ids), 'certificate')} that the portal had not: {named}.",
         next_step="They are revoked here too. Ask who revoked them and why; if a key is compromised, revoke as keyCompromise once more.",
         now=now,
     )

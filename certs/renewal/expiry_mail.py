@@ -28,7 +28,7 @@ from certs.notifications.audience import approvers_of, operators, owner_and_team
 from certs.notifications.delivery.deliveries import queue_deliveries
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import count_of, days_left, name_of, short_day, so_many
+from certs.notifications.wording import count_of, days_left, name_of, sentence, short_day, so_many
 from certs.renewal.new_csr import csr_command
 from certs.renewal.plan import RenewalPlan, Verdict
 from certs.renewal.reminders import count_as_reminder, stage_of
@@ -92,7 +92,7 @@ def note_approvals(renewals: Sequence[Renewal], *, now: datetime) -> None:
                 request=renewal.request,
                 kind=Kind.APPROVAL,
                 cause=renewal.request.public_id,
-                reason=" ".join((renewal.plan.reason, *renewal.plan.notes)),
+                reason=" ".join(sentence(text) for text in (renewal.plan.reason, *renewal.plan.notes)),
                 advice="Approve or reject the renewal.",
                 noted_at=now,
             )

@@ -63,8 +63,8 @@ def test_role_that_was_given_and_taken(ann: Any, from_the_group: bool) -> None:
         ann.groups.add(group)
         ann.groups.remove(group)
     assert sorted(subject for _, subject in mails()) == [
-        "Your role was added: approver",
-        "Your role was removed: approver",
+        "You have a new role: approver",
+        "You no longer have the role: approver",
     ]
 
 
