@@ -41,8 +41,7 @@ def test_java_server_with_the_key_store_of_the_pages(visit: Visit, portal: Porta
     type_passwords(person.copied("Command for Java (keytool)"), person.folder)
     get_certificate(person, "shop.example.com.csr")
     person.download(person.page.get_by_role("link", name="Download shop.example.com-fullchain.pem"))
-    person.click(person.page.get_by_text("Other files"))
-    person.download(person.page.get_by_role("link", name="Root"))
+    person.download(person.page.get_by_role("link", name="Download shop.example.com-root.pem"))
     steps = person.copied("Tomcat, Java: Put the root and the certificate into the key store")
     for line in (
         steps.replace("sudo ", "").replace("-o tomcat -g tomcat ", "").replace("/etc/tomcat", str(tmp_path / "tomcat")).splitlines()

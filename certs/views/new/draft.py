@@ -51,12 +51,17 @@ def draft_page(request: HttpRequest, public_id: str) -> HttpResponse:
         draft = change(draft, _typed(request, draft), requester=requester)
     except InputRefused as exc:
         if typing:
-            return render(request, "new/live.html", {"judged": Judged(draft, error=exc), "draft": draft})
+            return _live(request, Judged(draft, error=exc))
         return _shown(request, judge(draft, requester=requester, now=database_now()), refused=exc, status=exc.status)
     judged = judge(draft, requester=requester, now=database_now())
     if typing:
-        return render(request, "new/live.html", {"judged": judged, "draft": draft})
+        return _live(request, judged)
     return _after_button(request, judged, requester)
+
+
+def _live(request: HttpRequest, judged: Judged) -> HttpResponse:
+    """The part that depends on what is typed, and one sentence of it for screen readers."""
+    return render(request, "new/live.html", {"judged": judged, "draft": judged.draft, "typing": True})
 
 
 def _after_button(request: HttpRequest, judged: Judged, requester: Requester) -> HttpResponse:

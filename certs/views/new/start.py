@@ -15,13 +15,14 @@ from certs.enums import RefusalClass
 from certs.errors import InputRefused, NotUnderstood, PortalError
 from certs.language.assistant import AssistantUnavailable, rewrite
 from certs.language.meaning import KEY_ELSEWHERE
+from certs.language.nearest import nearest_sentence
 from certs.models import RequestDraft
 from certs.requests.drafts import DraftFields, begin
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.plan import defaults_for, plan_words
 from certs.requests.submit import Requester
 from certs.servers.kinds import Place
-from certs.spec import CertificateSpec, IssuePlan
+from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan
 from certs.views.access import page, requester_of
 from certs.views.bulk.new import drafted_plan
 from certs.views.certificate.certificate_actions import from_words
@@ -108,12 +109,12 @@ def _page(
         "name": f"shop.{chosen.example_domain}",
     }
     if tried is not None:
-        context |= _what_was_typed(tried)
+        context |= _what_was_typed(tried, context["defaults"])
     context |= typed or {}
     return render(request, template, context, status=status)
 
 
-def _what_was_typed(tried: Tried) -> dict[str, Any]:
+def _what_was_typed(tried: Tried, defaults: IntakeDefaults) -> dict[str, Any]:
     """The text again with the place that was not understood; a pasted secret goes back to nobody."""
     error, text = tried.error, tried.text
     if getattr(error, "refusal", "") == RefusalClass.SECRET_PASTED:
@@ -121,7 +122,8 @@ def _what_was_typed(tried: Tried) -> dict[str, Any]:
     shown: dict[str, Any] = {"error": error, "text": text}
     if isinstance(error, NotUnderstood) and text:
         at = error.position
-        shown |= {"marked": True, "before": text[:at], "there": text[at:][:1] or " ", "after": text[at + 1 :], "example": error.example}
+        shown |= {"marked": True, "before": text[:at], "there": text[at:][:1] or " ", "after": text[at + 1 :]}
+        shown["example"] = nearest_sentence(text, defaults) or error.example
     return shown
 
 

@@ -10,12 +10,13 @@ from django.test import Client
 
 from certs import tasks
 from certs.access.membership import teams_of
-from certs.models import CertificateRequest, RequestDraft
+from certs.models import CertificateRequest, OutgoingMail, RequestDraft
+from certs.notifications.topics import Topic
 from certs.requests.drafts import DraftFields, begin
 from certs.servers.kinds import Place
 from db.clock import database_now
 from tests.certs.api.test_issue import pem_csr
-from tests.certs.life import brought, issued, new_policy
+from tests.certs.life import brought, issued, new_policy, walk
 from tests.journeys.test_doors import signed_in
 from tests.portal.fixtures import Portal
 
@@ -167,7 +168,10 @@ def test_wildcard_asks_why_and_the_approver_reads_it(portal: Portal) -> None:
     assert (missing.status_code, "need to know what the certificate is for" in text_of(missing)) == (422, True)
     alice.post(f"{draft}submit/", {"shown": shown, "why": "One for all review apps"})
     row = CertificateRequest.objects.get()
-    CertificateRequest.objects.filter(pk=row.pk).update(state="awaiting_approval")
+    walk([row.pk])
+    mail = OutgoingMail.objects.get(topic=Topic.APPROVAL)
+    assert "Why:          One for all review apps" in mail.body
+    assert "One for all review apps" in mail.html
     page = text_of(signed_in("carol").get(f"/requests/{row.public_id}/"))
     assert "One for all review apps" in page
     assert "<dt>Who</dt><dd>carol</dd>" in page

@@ -11,6 +11,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 from pkilint import loader
 from pkilint.bin import lint_pkix_signer_signee_cert_chain as chain_linter
@@ -43,13 +44,25 @@ def _written(folder: Path, certificates: list[x509.Certificate]) -> list[Path]:
     return files
 
 
+def _is_of_a_client(leaf: x509.Certificate) -> bool:
+    usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    return ExtendedKeyUsageOID.SERVER_AUTH not in usages
+
+
 def _pyca_verifies(leaf: x509.Certificate, chain: list[x509.Certificate], hostname: str, at: datetime) -> None:
-    verifier = PolicyBuilder().store(Store([chain[-1]])).time(at).build_server_verifier(x509.DNSName(hostname))
+    builder = PolicyBuilder().store(Store([chain[-1]])).time(at)
+    if _is_of_a_client(leaf):
+        verified = builder.build_client_verifier().verify(leaf, chain[:-1])
+        assert len(verified.chain) == 1 + len(chain)
+        assert x509.DNSName(hostname) in (verified.subjects or [])
+        return
+    verifier = builder.build_server_verifier(x509.DNSName(hostname))
     assert len(verifier.verify(leaf, chain[:-1])) == 1 + len(chain)
 
 
 def _openssl_verifies(files: list[Path], hostname: str, at: datetime) -> None:
-    command = ["openssl", "verify", "-x509_strict", "-auth_level", "2", "-purpose", "sslserver", "-verify_hostname", hostname]
+    purpose = "sslclient" if _is_of_a_client(x509.load_pem_x509_certificate(files[0].read_bytes())) else "sslserver"
+    command = ["openssl", "verify", "-x509_strict", "-auth_level", "2", "-purpose", purpose, "-verify_hostname", hostname]
     command += ["-attime", str(int(at.timestamp())), "-CAfile", str(files[-1])]
     for file in files[1:-1]:
         command += ["-untrusted", str(file)]
