@@ -6,9 +6,10 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from certs.errors import InputRefused
-from certs.uploads.formats.columns import COLUMNS, MOST_TITLES, ColumnsNotKnown, Mapped, header_of, known_columns, titles_of
+from certs.uploads.formats.columns import COLUMNS, MOST_TITLES, ColumnsNotKnown, Mapped, Title, header_of, known_columns, titles_of
 from certs.uploads.formats.table_rows import Row, row_of
 from certs.uploads.limits import Limits
 
@@ -43,7 +44,7 @@ def refuse_unknown_table(text: str) -> None:
             raise ColumnsNotKnown(
                 "None of the table's titles is known.",
                 next_step="Say what its columns mean, or rename them: " + ", ".join(COLUMNS) + ".",
-                titles=titles_of(first, {}),
+                titles=_guessed(titles_of(first, {}), second),
             )
 
 
@@ -55,6 +56,12 @@ def check_line_lengths(text: str, limits: Limits) -> None:
             raise InputRefused(
                 f"Line {number} of the file has more than {longest:,} characters.", field="file", next_step="Write one certificate a row."
             )
+
+
+def _guessed(titles: Sequence[Title], row: Sequence[str]) -> list[Title]:
+    """The first column with a host name in its first row is taken for the names; the person sees and corrects that."""
+    guess = next((one.place for one in titles if one.place < len(row) and _NAME.fullmatch(row[one.place].strip())), None)
+    return [replace(one, column="name") if one.place == guess else one for one in titles]
 
 
 def table_rows(text: str, limits: Limits, mapped: Mapped) -> list[Row]:

@@ -144,6 +144,7 @@ def test_person_is_asked_what_unknown_columns_mean(portal: Portal) -> None:
     text = text_of(asked)
     assert (asked.status_code, BulkOrder.objects.count()) == (422, 0)
     assert all(f'value="{title}"' in text for title in ("Server", "Ansprechpartner", "Schluessel"))
+    assert text.count('<option value="name" selected>') == 1  # the column that holds host names
     titles = {"title-0": "Server", "title-1": "Ansprechpartner", "title-2": "Schluessel"}
     done = send(portal, table, **titles, **{"column-0": "name", "column-1": "-", "column-2": "key"})
     assert done.status_code == 302
