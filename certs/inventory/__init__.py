@@ -30,6 +30,7 @@ from certs.inventory.states import (
     listed_state,
     needing_action,
     state_of,
+    states_of,
     still_served,
     with_state,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "search_requests",
     "sharing_key",
     "state_of",
+    "states_of",
     "still_served",
     "with_state",
 ]

@@ -73,7 +73,11 @@ def listed_state(row: Certificate) -> CertificateState:
 
 
 def states_of(ids: Collection[int], now: datetime) -> dict[int, CertificateState]:
-    """Return the state of each of these certificates, by key, in one query."""
+    """Return the state of each of these certificates, by key, in one query.
+
+    For the page of a list: in the query that looks for the page the planner would hash all renewals
+    and open requests each time (0.1 s with 100,000 certificates).
+    """
     rows = with_state(Certificate.objects.filter(pk__in=ids), now).only("pk").order_by()
     return {row.pk: listed_state(row) for row in rows}
 

@@ -18,3 +18,8 @@ def csr_command(plan: RenewalPlan, tool: Tool = Tool.OPENSSL) -> str:
     key = str((suggestion.changes if suggestion else {}).get("key", spec.key))
     names = (*spec.dns_names, *spec.ip_addresses)
     return compose(tool, Wanted(names, key, spec.profile, spec.common_name))
+
+
+def csr_commands(plan: RenewalPlan) -> list[tuple[Tool, str]]:
+    """Return the same for each tool that makes such a key, for pages that let people choose."""
+    return [(tool, text) for tool in Tool if (text := csr_command(plan, tool))]

@@ -25,7 +25,7 @@ from certs.inventory import (
     active,
     filter_certificates,
     open_alerts,
-    with_state,
+    states_of,
 )
 from certs.inventory.figures import state_figures
 from certs.inventory.states import still_served
@@ -99,9 +99,10 @@ def _certificates(request: HttpRequest, teams: Sequence[Team]) -> Any:
     return rows.filter(team__in=teams) if teams else rows.visible_to(request.user)
 
 
-def _by_end(rows: Any, now: datetime) -> list[Certificate]:
-    nearest = with_state(active(rows, now=now), now).order_by("not_after", "pk")
-    return list(nearest[:ROWS])
+def _by_end(rows: Any, now: datetime) -> list[tuple[Certificate, CertificateState]]:
+    nearest = list(active(rows, now=now).order_by("not_after", "pk")[:ROWS])
+    states = states_of([row.pk for row in nearest], now)
+    return [(row, states[row.pk]) for row in nearest]
 
 
 def _tasks(request: HttpRequest, rows: Any, *, acts: bool, now: datetime) -> tuple[list[Task], str]:

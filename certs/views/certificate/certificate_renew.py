@@ -16,7 +16,7 @@ from certs.access.permissions import Authority
 from certs.enums import RefusalClass
 from certs.errors import InputRefused
 from certs.models import Certificate
-from certs.renewal.new_csr import csr_command
+from certs.renewal.new_csr import csr_commands
 from certs.renewal.plan import KeyOption, RenewalPlan, Verdict, renewal_days
 from certs.renewal.renew import living_renewals, plan_renewal, plan_renewal_with_csr, renew, renew_with_csr
 from certs.views.access import page
@@ -71,9 +71,9 @@ def renew_page(request: HttpRequest, cert_id: str) -> HttpResponse:
 
 def _with_csr(request: HttpRequest, certificate: Certificate, authority: Authority) -> HttpResponse:
     template = plan_renewal(certificate, authority=authority)  # for names and key of the command
-    command = csr_command(template)
+    commands = csr_commands(template)
     if request.method != "POST":
-        return _shown(request, certificate, CSR, None, command=command)
+        return _shown(request, certificate, CSR, None, commands=commands)
     given, upload = request.POST, request.FILES.get("file")
     try:
         if given.get("confirmed"):
@@ -84,9 +84,9 @@ def _with_csr(request: HttpRequest, certificate: Certificate, authority: Authori
     except InputRefused as exc:
         # A pasted secret goes back to nobody, not even to the page that it was typed into.
         kept = "" if getattr(exc, "refusal", "") == RefusalClass.SECRET_PASTED else given.get("csr", "")
-        return _shown(request, certificate, CSR, None, command=command, csr=kept, error=exc)
+        return _shown(request, certificate, CSR, None, commands=commands, csr=kept, error=exc)
     confirmed = base64.b64encode(data).decode()
-    return _shown(request, certificate, CSR, plan, command=command, csr=given.get("csr", ""), confirmed=confirmed)
+    return _shown(request, certificate, CSR, plan, commands=commands, csr=given.get("csr", ""), confirmed=confirmed)
 
 
 def _sent(text: str, file: bytes) -> bytes:

@@ -23,7 +23,7 @@ from certs.enums import RefusalClass, RevocationReason
 from certs.errors import Conflict, InputRefused, PolicyRefused, PortalError
 from certs.language.reasons import reason_named
 from certs.models import Certificate
-from certs.renewal.new_csr import csr_command
+from certs.renewal.new_csr import csr_commands
 from certs.renewal.plan import KeyOption
 from certs.renewal.planned_revocation import HOURS, open_plan, replace_then_revoke, to_replace, withdraw
 from certs.renewal.renew import plan_renewal
@@ -168,7 +168,7 @@ def _replacement(certificate: Certificate, authority: Authority, now: datetime) 
         "not_replaceable_because": "" if renewal.has_external_key or renewal.may_begin else renewal.reason,
         "needs_csr": renewal.has_external_key,
         "needs_approval": renewal.verdict == "needs_approval",
-        "command": csr_command(renewal) if renewal.has_external_key else "",
+        "commands": csr_commands(renewal) if renewal.has_external_key else [],
         "choices_of_hours": HOURS,
     }
 

@@ -8,7 +8,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from certs.errors import InputRefused
-from certs.inventory import CertificateFilter, Page, page_of, search_certificates, with_state
+from certs.inventory import CertificateFilter, Page, page_of, search_certificates, states_of
 from certs.inventory.download import content_of, file_stem, take
 from certs.models import Certificate
 from certs.views.access import authority_of, page
@@ -31,11 +31,12 @@ def index(request: HttpRequest) -> HttpResponse:
     rows = search_certificates(request.user, sought, now=now).select_related("owner")
     found: Page[Certificate] = Page([], 0)
     if wrong is None:
-        found = page_of(with_state(rows, now), before=before)
+        found = page_of(rows, before=before)
+    states = states_of([row.pk for row in found.rows], now)
     form = filter_form(request, sought)
     shown = {"q", *(field.name for field in form)}
     context = {
-        "page": found,
+        "rows": [(row, states[row.pk]) for row in found.rows],
         "older": _address(sought, before=found.older) if found.older else "",
         "sought": sought,
         "wrong": wrong,
