@@ -12,7 +12,10 @@ from certs.api.http.problems import add_problem_handlers
 api = NinjaAPI(
     title="PKI Portal",
     version="1",
-    description="Certificates by request: in words, field by field, or from a CSR. Errors are problem documents (RFC 9457).",
+    description=(
+        "Certificates by request: in words, field by field, or from a CSR. Errors are problem documents (RFC 9457).\n\n"
+        "**[Begin with the guide](/guide/api/)**: a token, and the first certificate in three commands. [Back to the portal](/)"
+    ),
     urls_namespace="v1",
     auth=TokenAuth(),
     parser=ApiParser(),

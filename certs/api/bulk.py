@@ -11,7 +11,8 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from ninja import File, Form, Query, Router, Status, UploadedFile
 
-from certs.api.bulk_schemas import BulkOrdered, Item, ItemPage, Judged, Options, OrderStatus, UploadOptions
+from certs.api.answers import Judged, OrderStatus
+from certs.api.bulk_schemas import BulkOrdered, Item, ItemPage, Options, UploadOptions
 from certs.api.http.auth import authority_of, requester_for, require_scope
 from certs.api.http.responses import REFUSALS
 from certs.api.schemas import IdempotencyKey
@@ -34,7 +35,7 @@ router = Router()
 ORDERED: dict[int, Any] = {200: Judged, 202: OrderStatus, **REFUSALS}
 
 
-@router.post("", response=ORDERED, operation_id="order_bulk")
+@router.post("", response=ORDERED, exclude_unset=True, operation_id="order_bulk")
 def order(request: HttpRequest, wanted: BulkOrdered, idempotency_key: IdempotencyKey = "") -> Any:
     """Many certificates, in words or item by item. Judged by the policy and submitted together; with `plan_only` only judged."""
     requester = requester_for(request, "certificates:issue", idempotency_key=idempotency_key)
@@ -51,7 +52,7 @@ def order(request: HttpRequest, wanted: BulkOrdered, idempotency_key: Idempotenc
     return _ordered(lines_of(plan), requester, wanted, title=wanted.title or wanted.text, notes=plan.notes)
 
 
-@router.post("/upload", response=ORDERED, operation_id="order_bulk_by_upload")
+@router.post("/upload", response=ORDERED, exclude_unset=True, operation_id="order_bulk_by_upload")
 def upload(request: HttpRequest, file: File[UploadedFile], options: Form[UploadOptions], idempotency_key: IdempotencyKey = "") -> Any:
     """A CSV or XLSX table, a zip of CSRs, or CSRs in PEM one after another, as multipart/form-data."""
     requester = requester_for(request, "certificates:issue", idempotency_key=idempotency_key)
@@ -97,7 +98,7 @@ def _of_this_team(line: Line, *, requester: Requester) -> Line:
     return replace(line, owner="", spec=None, problem=problem, field="owner")
 
 
-@router.get("/{bulk_id}", response={200: OrderStatus, **REFUSALS}, operation_id="read_bulk")
+@router.get("/{bulk_id}", response={200: OrderStatus, **REFUSALS}, exclude_unset=True, operation_id="read_bulk")
 def read(request: HttpRequest, bulk_id: str) -> Any:
     """How far an order is, how fast, when it will end and why it waits."""
     return Status(200, _told(_mine(request, bulk_id, "certificates:read")))
@@ -118,25 +119,25 @@ def items(
     return Status(200, {"items": [_seen(line) for line in found.rows], "next_after": found.after or None})
 
 
-@router.post("/{bulk_id}/pause", response={200: OrderStatus, **REFUSALS}, operation_id="pause_bulk")
+@router.post("/{bulk_id}/pause", response={200: OrderStatus, **REFUSALS}, exclude_unset=True, operation_id="pause_bulk")
 def pause_order(request: HttpRequest, bulk_id: str) -> Any:
     """Begin nothing new; what is under way goes on."""
     return Status(200, _told(pause(_mine(request, bulk_id, "certificates:issue"), authority=authority_of(request))))
 
 
-@router.post("/{bulk_id}/resume", response={200: OrderStatus, **REFUSALS}, operation_id="resume_bulk")
+@router.post("/{bulk_id}/resume", response={200: OrderStatus, **REFUSALS}, exclude_unset=True, operation_id="resume_bulk")
 def resume_order(request: HttpRequest, bulk_id: str) -> Any:
     """Go on with a paused order."""
     return Status(200, _told(go_on(_mine(request, bulk_id, "certificates:issue"), authority=authority_of(request))))
 
 
-@router.post("/{bulk_id}/cancel", response={200: OrderStatus, **REFUSALS}, operation_id="cancel_bulk")
+@router.post("/{bulk_id}/cancel", response={200: OrderStatus, **REFUSALS}, exclude_unset=True, operation_id="cancel_bulk")
 def cancel_order(request: HttpRequest, bulk_id: str) -> Any:
     """What has not begun never will; what is under way is finished."""
     return Status(200, _told(cancel_rest(_mine(request, bulk_id, "certificates:issue"), authority=authority_of(request))))
 
 
-@router.post("/{bulk_id}/retry", response={200: OrderStatus, **REFUSALS}, operation_id="retry_bulk")
+@router.post("/{bulk_id}/retry", response={200: OrderStatus, **REFUSALS}, exclude_unset=True, operation_id="retry_bulk")
 def retry_order(request: HttpRequest, bulk_id: str) -> Any:
     """Let failed lines go on from where they stopped, with the keys and CSRs that they have."""
     row = _mine(request, bulk_id, "certificates:issue")

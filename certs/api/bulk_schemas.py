@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ninja import Schema
 from pydantic import Field
 
-from certs.api.schemas import Closed, Csr, EndDate, Flag, Name, Open, Text, Whole
+from certs.api.answers import CERT_ID, REQUEST
+from certs.api.schemas import Closed, Csr, EndDate, Flag, Name, Text, Whole, shown_as
 
 
 class Item(Closed):
@@ -39,48 +38,28 @@ class UploadOptions(Closed):
 class BulkOrdered(Options):
     """Exactly one of `text` (such as "Issue certificates for api-1 through api-10, all RSA 4096, 90 days") and `items`."""
 
+    model_config = shown_as({"items": [{"name": "api-1.example.com"}, {"name": "api-2.example.com"}], "plan_only": True})
+
     text: Text = Field(default="", max_length=4096)
     items: list[Item] = Field(default_factory=list)
     title: Text = Field(default="", max_length=200)
 
 
-class Judged(Schema):
-    """What would be done; `lines` and `problems` hold the first hundred. `notes`: what was assumed for all lines together."""
-
-    success: bool
-    total: int
-    outcomes: dict[str, int]
-    duplicates: int
-    notes: list[str] = []
-    lines: list[dict[str, Any]] = []
-    problems: list[dict[str, Any]]
-
-
-class OrderStatus(Open):
-    """How far an order is. `counts` by what became of its lines, `rate` in certificates a second, `ends_at` while it can be told."""
-
-    bulk_id: str
-    state: str
-    total: int
-    issued: int
-    failed: int
-
-
 class SeenItem(Schema):
-    line: int
-    source: str
-    common_name: str
-    sans: list[str]
-    key: str | None
-    validity_days: int | None
-    not_after: str | None
-    profile: str | None
-    state: str
-    reason: str
-    suggestion: str
-    duplicate: str
-    request: str | None
-    cert_id: str | None
+    line: int = Field(examples=[2])
+    source: str = Field(examples=["row 2"])
+    common_name: str = Field(examples=["api-1.example.com"])
+    sans: list[str] = Field(examples=[["api-1.example.com"]])
+    key: str | None = Field(examples=["ec-p256"])
+    validity_days: int | None = Field(examples=[90])
+    not_after: str | None = Field(examples=[None])
+    profile: str | None = Field(examples=["tls-server"])
+    state: str = Field(examples=["issued"])
+    reason: str = Field(examples=[""])
+    suggestion: str = Field(examples=[""])
+    duplicate: str = Field(examples=[""])
+    request: str | None = Field(examples=[REQUEST])
+    cert_id: str | None = Field(examples=[CERT_ID])
 
 
 class ItemPage(Schema):

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.http import urlencode
 from ninja import Query, Router, Status
 
+from certs.api.answers import CertificateDetail
 from certs.api.http.auth import authority_of, idempotency_scope, requester_for, require_scope, scopes_of_replaced_tokens
 from certs.api.http.paging import Cursor, Limit, page_at
 from certs.api.http.problems import problem
@@ -210,7 +211,7 @@ def _described(certificate: Certificate) -> dict[str, Any]:
     }
 
 
-@router.get("/{cert_id}", response={200: dict[str, Any], **REFUSALS}, operation_id="read_certificate")
+@router.get("/{cert_id}", response={200: CertificateDetail, **REFUSALS}, exclude_unset=True, operation_id="read_certificate")
 def read(request: HttpRequest, cert_id: str) -> Any:
     """One certificate of the token's team."""
     require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]

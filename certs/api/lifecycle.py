@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest
 from ninja import Router, Status
 
 from certs.access.permissions import Authority
+from certs.api.answers import RequestStatus, Revoked
 from certs.api.http.auth import authority_of, require_scope
 from certs.api.http.responses import REFUSALS
 from certs.api.schemas import (
@@ -15,11 +16,9 @@ from certs.api.schemas import (
     Released,
     Renew,
     RenewalPlanned,
-    RequestStatus,
     Revoke,
     RevokeByID,
     RevokeBySerial,
-    Revoked,
     Serial,
 )
 from certs.errors import InputRefused
@@ -35,7 +34,7 @@ from certs.x509.certificate.serial import serial_readings
 router = Router()
 
 
-@router.post("/revoke", response={200: Revoked, **REFUSALS}, operation_id="revoke_by_serial")
+@router.post("/revoke", response={200: Revoked, **REFUSALS}, exclude_unset=True, operation_id="revoke_by_serial")
 def revoke_by_serial(request: HttpRequest, order: RevokeBySerial) -> Any:
     """Revoke a certificate of the token's team by its serial number. Told to the CA at once, and again until it is done."""
     authority = _authority(request, "certificates:revoke")
@@ -53,7 +52,7 @@ def release_by_serial(request: HttpRequest, order: Serial) -> Any:
     return Status(200, _released(certificate, authority))
 
 
-@router.post("/{cert_id}/revoke", response={200: Revoked, **REFUSALS}, operation_id="revoke_certificate")
+@router.post("/{cert_id}/revoke", response={200: Revoked, **REFUSALS}, exclude_unset=True, operation_id="revoke_certificate")
 def revoke_by_id(request: HttpRequest, cert_id: str, order: RevokeByID) -> Any:
     """Revoke a certificate of the token's team."""
     authority = _authority(request, "certificates:revoke")
@@ -77,7 +76,9 @@ def release_by_id(request: HttpRequest, cert_id: str) -> Any:
     return Status(200, _released(_certificate(authority, cert_id), authority))
 
 
-@router.post("/{cert_id}/renew", response={200: RenewalPlanned, 202: RequestStatus, **REFUSALS}, operation_id="renew_certificate")
+@router.post(
+    "/{cert_id}/renew", response={200: RenewalPlanned, 202: RequestStatus, **REFUSALS}, exclude_unset=True, operation_id="renew_certificate"
+)
 def renew_by_id(request: HttpRequest, cert_id: str, order: Renew) -> Any:
     """Renew under the policy of today. A second call answers the first one's request; watch it at /api/v1/requests/."""
     authority = _authority(request, "certificates:issue")

@@ -7,10 +7,11 @@ from typing import Any
 from django.http import Http404, HttpRequest
 from ninja import Router, Status
 
+from certs.api.answers import RequestStatus, Submitted
 from certs.api.http.auth import authority_of, requester_for, require_scope
 from certs.api.http.paging import Cursor, Limit, Sought, page_at
 from certs.api.http.responses import REFUSALS
-from certs.api.schemas import IdempotencyKey, Plan, RequestAsForm, RequestInWords, RequestList, RequestStatus, Submitted
+from certs.api.schemas import IdempotencyKey, Plan, RequestAsForm, RequestInWords, RequestList
 from certs.enums import RequestState
 from certs.errors import InputRefused
 from certs.inventory import filter_requests
@@ -96,7 +97,7 @@ def _summary(row: CertificateRequest, error: str) -> dict[str, Any]:
     }
 
 
-@router.get("/{public_id}", response={200: RequestStatus, **REFUSALS}, operation_id="read_request")
+@router.get("/{public_id}", response={200: RequestStatus, **REFUSALS}, exclude_unset=True, operation_id="read_request")
 def read(request: HttpRequest, public_id: str) -> Any:
     """Where a request stands; once it is completed, its certificate."""
     require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
@@ -106,7 +107,7 @@ def read(request: HttpRequest, public_id: str) -> Any:
     return Status(200, answer(row))
 
 
-@router.post("/resume/{resume_id}", response={202: RequestStatus, **REFUSALS}, operation_id="resume_request")
+@router.post("/resume/{resume_id}", response={202: RequestStatus, **REFUSALS}, exclude_unset=True, operation_id="resume_request")
 def resume(request: HttpRequest, resume_id: str) -> Any:
     """Go on with a request that was held or failed, without a second key or CSR."""
     require_scope(request.auth, "certificates:issue")  # type: ignore[attr-defined]

@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 from ninja import Header, Schema
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, Strict
 
+from certs.api.answers import CERT_ID, MOMENT, PEM, REQUEST, SERIAL
 from certs.enums import RevocationReason
 from certs.inventory import CertificateState, Renewal, StateGroup, Status, YesNo
 
@@ -71,14 +72,18 @@ class Closed(Schema):
     model_config = ConfigDict(extra="forbid")
 
 
-class Open(BaseModel):
-    """An answer with further members besides those that it always has. Not a ninja Schema: that drops what it does not know."""
+def shown_as(example: dict[str, Any]) -> ConfigDict:
+    """Return the configuration of an input with an example of it."""
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [example]})
 
-    model_config = ConfigDict(extra="allow")
+
+CSR = "-----BEGIN CERTIFICATE REQUEST-----\nMIIB…\n-----END CERTIFICATE REQUEST-----\n"
 
 
 class IssueFromCSR(Closed):
     """The CA endpoint's order."""
+
+    model_config = shown_as({"csr": CSR, "validity_days": 90})
 
     csr: Csr = Field(description="PKCS#10 request in PEM (RFC 7468), at most 64 kB: the gate says what is wrong with a larger one.")
     validity_days: Whole | None = Field(default=None, ge=1, le=10_000, description="90 by default, unless not_after is given.")
@@ -89,21 +94,21 @@ class IssueFromCSR(Closed):
 class IssuedCertificate(Schema):
     """The CA endpoint's answer."""
 
-    certificate: str
-    serial_number: str
-    not_before: str
-    not_after: str
-    cert_id: str
-    chain: list[str]
+    certificate: str = Field(examples=[PEM])
+    serial_number: str = Field(examples=[SERIAL])
+    not_before: str = Field(examples=["2026-11-28T14:32:15Z"])
+    not_after: str = Field(examples=[MOMENT])
+    cert_id: str = Field(examples=[CERT_ID])
+    chain: list[str] = Field(examples=[[PEM, PEM]])
     notes: list[str] = Field(default=[], description="Why it ends earlier than requested, where it does.")
 
 
 class OrderedCertificate(Schema):
     """One of those that were ordered over this API."""
 
-    serial_number: str
-    status: str
-    certificate: str
+    serial_number: str = Field(examples=[SERIAL])
+    status: str = Field(examples=["good"])
+    certificate: str = Field(examples=[PEM])
 
 
 class OrderedCertificates(Schema):
@@ -116,9 +121,9 @@ class OrderedCertificates(Schema):
 class Accepted(Schema):
     """Taken, not finished: ask the order's address again."""
 
-    state: str
-    order: str
-    audit_reference: str
+    state: str = Field(examples=["awaiting_approval"])
+    order: str = Field(examples=[f"https://pki.example.com/api/v1/requests/{REQUEST}"])
+    audit_reference: str = Field(examples=[REQUEST])
 
 
 class Revoke(Closed):
@@ -137,39 +142,37 @@ class KeyProof(Closed):
 
 
 class RevokeByID(Revoke):
+    model_config = shown_as({"reason": "keyCompromise", "comment": "Laptop lost"})
+
     proof: KeyProof | None = Field(default=None, description="With keyCompromise, for a key that the portal did not make.")
 
 
 class KeyChallenge(Schema):
-    challenge: str
-    how: str
+    challenge: str = Field(examples=["pki-portal key challenge 7c1f…"])
+    how: str = Field(examples=["Sign the challenge with the private key."])
 
 
 class RevokeBySerial(Revoke):
+    model_config = shown_as({"serial_number": SERIAL, "reason": "superseded"})
+
     serial_number: Text = Field(max_length=80, description="Hex with or without colons or 0x, or decimal.")
 
 
 class Serial(Closed):
+    model_config = shown_as({"serial_number": SERIAL})
+
     serial_number: Text = Field(max_length=80, description="Hex with or without colons or 0x, or decimal.")
 
 
-class Revoked(Open):
-    """`confirmed`: the CA has done it; until then it is pending and tried again."""
-
-    cert_id: str
-    status: str
-    reason: str
-    revoked_at: str
-    confirmed: bool
-
-
 class Released(Schema):
-    cert_id: str
-    status: str
+    cert_id: str = Field(examples=[CERT_ID])
+    status: str = Field(examples=["good"])
 
 
 class Renew(Closed):
     """By default the key is kept where the policy allows that, and rotated where not."""
+
+    model_config = shown_as({"new_key": True})
 
     new_key: Flag = False
     keep_key: Flag = Field(default=False, description="Rather refuse than make a new key.")
@@ -177,16 +180,16 @@ class Renew(Closed):
 
 
 class RenewalPlanned(Schema):
-    action: str
-    cert_id: str
-    common_name: str
-    sans: list[str]
-    key: str
-    key_type: str
-    validity_days: int
-    issuer: str
+    action: str = Field(examples=["renew"])
+    cert_id: str = Field(examples=[CERT_ID])
+    common_name: str = Field(examples=["shop.example.com"])
+    sans: list[str] = Field(examples=[["shop.example.com"]])
+    key: str = Field(examples=["kept"])
+    key_type: str = Field(examples=["ec-p256"])
+    validity_days: int = Field(examples=[90])
+    issuer: str = Field(examples=["Internal-CA-Prod"])
     decision: Literal["allow", "deny", "needs_approval"]
-    policy_version: str
+    policy_version: str = Field(examples=["v2.3"])
     reason: str = ""
     suggestion: str | None = None
     notes: list[str] = []
@@ -195,12 +198,16 @@ class RenewalPlanned(Schema):
 class RequestInWords(Closed):
     """A request in words; or, with `plan_only`, what would be done."""
 
+    model_config = shown_as({"text": "TLS certificate for shop.example.com with P-256, 90 days", "plan_only": True})
+
     text: Text = Field(max_length=4096)
     plan_only: Flag = False
 
 
 class RequestAsForm(Closed):
     """One certificate, field by field. The key is made by the portal unless a CSR is given."""
+
+    model_config = shown_as({"common_name": "shop.example.com", "key": "ec-p256", "validity_days": 90})
 
     common_name: Text = Field(default="", max_length=253)
     sans: list[Name] = Field(default_factory=list, max_length=200)
@@ -212,42 +219,22 @@ class RequestAsForm(Closed):
 
 
 class PlannedCertificate(Schema):
-    common_name: str
-    sans: list[str]
-    key: str
-    validity_days: int | None
+    common_name: str = Field(examples=["shop.example.com"])
+    sans: list[str] = Field(examples=[["shop.example.com"]])
+    key: str = Field(examples=["ec-p256"])
+    validity_days: int | None = Field(examples=[90])
     not_after: str | None = Field(default=None, description="End date: as requested, or earlier where the CA ends before.")
     expires_at: str | None = Field(default=None, description="When it would end if it were signed now; own CAs only.")
-    profile: str
+    profile: str = Field(examples=["tls-server"])
 
 
 class Plan(Schema):
-    success: bool
+    success: bool = Field(examples=[True])
     plan: list[PlannedCertificate]
     decision: Literal["allow", "deny", "needs_approval"]
-    policy_version: str
+    policy_version: str = Field(examples=["v2.3"])
     suggestion: str | None = None
     notes: list[str] = []
-
-
-class Submitted(Schema):
-    """The requests made, each with the address at which it can be watched."""
-
-    requests: list[dict[str, Any]]
-
-
-class RequestStatus(Open):
-    success: bool
-    audit_reference: str
-
-
-class Problem(Open):
-    """RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
 
 
 _YES_NO: dict[str, Any] = {"enum": ["", *YesNo.values]}
@@ -297,6 +284,8 @@ class CertificateQuery(Schema):
 class Describe(Closed):
     """What changes; fields that are left out stay as they are."""
 
+    model_config = shown_as({"purpose": "web shop", "critical_function": True})
+
     owner: Text | None = Field(default=None, max_length=150, description="Account name of a member of the team; empty for nobody.")
     purpose: Text | None = Field(default=None, max_length=200)
     notes: Text | None = Field(default=None, max_length=1000, description="Several lines are kept.")
@@ -314,44 +303,44 @@ class Describe(Closed):
 class Described(Schema):
     """What people wrote about a certificate."""
 
-    cert_id: str
-    state: str
-    owner: str | None
-    purpose: str
-    notes: str
-    tags: list[str]
-    runbook: str
-    critical_function: bool
-    last_review: date | None
-    renewal: str
-    renewal_off_reason: str
+    cert_id: str = Field(examples=[CERT_ID])
+    state: str = Field(examples=["valid"])
+    owner: str | None = Field(examples=["alice"])
+    purpose: str = Field(examples=["web shop"])
+    notes: str = Field(examples=["Behind the load balancer lb-1."])
+    tags: list[str] = Field(examples=[["shop"]])
+    runbook: str = Field(examples=["https://wiki.example.com/shop"])
+    critical_function: bool = Field(examples=[True])
+    last_review: date | None = Field(examples=["2026-11-01"])
+    renewal: str = Field(examples=["automatic"])
+    renewal_off_reason: str = Field(examples=[""])
 
 
 class CertificateSummary(Schema):
     """A certificate in a list."""
 
-    cert_id: str
-    common_name: str
-    names: list[str]
-    serial_number: str
-    sha256_fingerprint: str
-    status: str
-    not_before: datetime
-    not_after: datetime
-    issuer: str
-    profile: str
-    key: str
-    audit_reference: str
+    cert_id: str = Field(examples=[CERT_ID])
+    common_name: str = Field(examples=["shop.example.com"])
+    names: list[str] = Field(examples=[["shop.example.com"]])
+    serial_number: str = Field(examples=[SERIAL])
+    sha256_fingerprint: str = Field(examples=["9f2c" * 16])
+    status: str = Field(examples=["good"])
+    not_before: datetime = Field(examples=["2026-11-28T14:32:15Z"])
+    not_after: datetime = Field(examples=[MOMENT])
+    issuer: str = Field(examples=["Internal-CA-Prod"])
+    profile: str = Field(examples=["tls-server"])
+    key: str = Field(examples=["ec-p256"])
+    audit_reference: str = Field(examples=[REQUEST])
     state: str = Field(description="One of `state` of the list's filter.")
     owner: str | None = Field(description="The account that answers for it, also where the person has left.")
-    purpose: str
-    notes: str
-    tags: list[str]
-    runbook: str
-    critical_function: bool
-    last_review: date | None
+    purpose: str = Field(examples=["web shop"])
+    notes: str = Field(examples=["Behind the load balancer lb-1."])
+    tags: list[str] = Field(examples=[["shop"]])
+    runbook: str = Field(examples=["https://wiki.example.com/shop"])
+    critical_function: bool = Field(examples=[False])
+    last_review: date | None = Field(examples=[None])
     renewal: str = Field(description="One of `renewal` of the list's filter.")
-    renewal_off_reason: str
+    renewal_off_reason: str = Field(examples=[""])
 
 
 class CertificateList(Schema):
@@ -364,15 +353,15 @@ class CertificateList(Schema):
 class RequestSummary(Schema):
     """A request in a list; its address is /api/v1/requests/{audit_reference}."""
 
-    audit_reference: str
-    state: str
-    common_name: str
-    names: list[str]
-    key: str
-    profile: str
-    created_at: datetime
-    error: str
-    cert_id: str | None
+    audit_reference: str = Field(examples=[REQUEST])
+    state: str = Field(examples=["completed"])
+    common_name: str = Field(examples=["shop.example.com"])
+    names: list[str] = Field(examples=[["shop.example.com"]])
+    key: str = Field(examples=["ec-p256"])
+    profile: str = Field(examples=["tls-server"])
+    created_at: datetime = Field(examples=["2026-11-28T14:32:14Z"])
+    error: str = Field(examples=[""])
+    cert_id: str | None = Field(examples=[CERT_ID])
 
 
 class RequestList(Schema):
