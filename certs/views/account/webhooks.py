@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from certs.errors import NotFound
+from certs.errors import Conflict, InputRefused, NotFound
 from certs.models import Team
 from certs.notifications import webhooks
 from certs.requests.exposure.refused_secrets import refuse_secrets
@@ -20,15 +22,27 @@ DELIVERIES = 50  # on a page
 @require_http_methods(["GET", "HEAD", "POST"])
 def index(request: HttpRequest, slug: str) -> HttpResponse:
     team = webhooks.find_team(slug, authority_of(request))
-    secret = _add(request, team) if request.method == "POST" else ""
+    if request.method != "POST":
+        return _show(request, team)
+    try:
+        secret = _add(request, team)
+    except (InputRefused, Conflict) as exc:
+        return _show(request, team, error=exc, typed=request.POST, status=exc.status)
+    return _show(request, team, secret=secret)
+
+
+def _show(request: HttpRequest, team: Team, *, status: int = 200, **more: Any) -> HttpResponse:
+    """The page. `secret`: of a webhook that was just added; `error` with `typed`: a form to be corrected."""
+    typed = more.get("typed")
+    chosen = typed.getlist("topics") if typed is not None else webhooks.TOPICS
     context = {
         "team": team,
         "rows": webhooks.webhooks_of(team),
-        "secret": secret,
-        "topics": webhooks.TOPICS,
+        "topics": [(topic, topic in chosen) for topic in webhooks.TOPICS],
         "may_manage": webhooks.may_manage(team, authority_of(request)),
+        **more,
     }
-    return render(request, "portal/webhooks.html", context)
+    return render(request, "portal/webhooks.html", context, status=status)
 
 
 def _add(request: HttpRequest, team: Team) -> str:

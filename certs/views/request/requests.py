@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from audit.models import AuditEvent
 from certs.ca.lifetime import ending_of
 from certs.enums import RequestState as S
-from certs.errors import Conflict
+from certs.errors import Conflict, InputRefused
 from certs.installation.places import places_of
 from certs.inventory import page_of, search_requests, state_of
 from certs.models import Certificate, CertificateRequest, PlaceOutcome, PolicyEvaluation, RequestDraft
@@ -27,6 +27,7 @@ from certs.servers.files import FileNames
 from certs.servers.kinds import server_named
 from certs.servers.signing import sign_call
 from certs.views.access import authority_of, page
+from certs.views.kept_forms import form_of
 from certs.views.request.timeline import Installed, first_download, timeline
 from certs.views.request.waits import wait_of
 from db.clock import database_now
@@ -164,7 +165,16 @@ def resume(request: HttpRequest, public_id: str) -> HttpResponse:
 def decide(request: HttpRequest, public_id: str) -> HttpResponse:
     row = _mine(request, public_id)
     act = approval.approve if request.POST.get("decision") == "approve" else approval.reject
-    act(row, user=request.user, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", ""))
+    try:
+        act(row, user=request.user, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", ""))
+    except InputRefused as exc:
+        if not approval.may_approve(request.user, row):
+            raise
+        # The decision stays on its page, with what was typed; a secret is not repeated.
+        why = waiting_reason(row)
+        context = _context(request, row, _version(_last_event(public_id), why), why)
+        typed = dict(form_of(request).fields).get("comment", "")
+        return render(request, "portal/request.html", context | {"decision_error": exc, "comment": typed}, status=exc.status)
     return redirect("request", public_id)
 
 

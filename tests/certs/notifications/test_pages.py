@@ -91,3 +91,13 @@ def test_log_shows_deliveries_and_sends_them_again(alice: Client) -> None:
     assert alice.post(reverse("webhook-act", args=["web", hook.pk, "explode"])).status_code == 404
     alice.post(reverse("webhook-act", args=["web", hook.pk, "remove"]))
     assert alice.get(reverse("webhook", args=["web", hook.pk])).status_code == 404
+
+
+def test_webhook_that_is_refused_keeps_what_was_typed(alice: Client) -> None:
+    answer = alice.post("/teams/web/webhooks/", {"name": "chat bot", "url": "ftp://x/", "topics": ["renewed"]})
+    text = answer.content.decode()
+    assert answer.status_code == 422
+    assert 'value="chat bot"' in text
+    assert 'value="ftp://x/"' in text
+    assert 'value="renewed" checked' in text
+    assert 'value="revoked" checked' not in text

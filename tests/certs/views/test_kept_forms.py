@@ -11,10 +11,13 @@ from django.test import Client, RequestFactory
 
 from certs.errors import TooMany
 from certs.models import ApiToken, RateCounter
+from certs.requests.submit import submit_many
+from certs.spec import CertificateSpec
 from certs.views import kept_forms
 from certs.views.access import page
 from certs.views.kept_forms import KEPT_FOR, MOST_CHARACTERS
 from tests.certs.installation.servers import pem_of_key
+from tests.certs.life import walk
 from tests.portal.fixtures import PASSWORD, Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -152,6 +155,25 @@ def test_refused_form_shows_what_was_typed_and_leads_back(portal: Portal, alice:
     answer = alice.post("/tokens/", FORM | {"days": "9999"}, headers={"Referer": "http://testserver/tokens/"})
     assert answer.status_code == 422
     assert "deploy &lt;pipeline&gt;" in answer.content.decode()
+
+
+def test_rejection_without_a_reason_stays_on_its_page_with_the_field_marked(portal: Portal, alice: Client) -> None:
+    """B20: it led to a page with one button, to ask for a certificate."""
+    spec = CertificateSpec("*.example.com", ("*.example.com",), (), "ec-p256", 90, "tls-server")
+    (row,) = submit_many([spec], requester=portal.requester())
+    walk([row.pk])
+    row.refresh_from_db()
+    carol = Client()
+    carol.force_login(portal.carol)
+    form = {"decision": "reject", "digest": row.digest, "comment": " "}
+    answer = carol.post(f"/requests/{row.public_id}/decide/", form)
+    text = answer.content.decode()
+    assert answer.status_code == 422
+    assert "A rejection needs a reason. Say what the requester should do instead." in text
+    assert 'name="decision" value="reject"' in text
+    assert 'aria-describedby="comment-error"' in text
+    assert alice.post(f"/requests/{row.public_id}/decide/", form).status_code == 422  # and shows no form to others
+    assert "Your decision" not in alice.post(f"/requests/{row.public_id}/decide/", form).content.decode()
 
 
 def test_page_that_is_asked_for_too_often_says_how_long_to_wait(portal: Portal) -> None:
