@@ -112,6 +112,17 @@ def test_what_is_tested_is_what_is_shipped() -> None:
     assert sorted(set(_pins("requirements.txt")) - set(_pins("requirements-dev.txt"))) == []
 
 
+@pytest.mark.parametrize("guide", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_that_a_guide_names_exist(guide: str) -> None:
+    """A newcomer follows these names. NAME stands for the reader's own file."""
+    text = (ROOT / guide).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:audit|certs|db|docs|keys|pkiportal|policy|templates|tests)/[\w./-]*)`", text))
+    linked = {(ROOT / guide).parent / name for name in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)}
+    assert named
+    assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
+    assert _names([path for path in linked if not path.exists()]) == []
+
+
 @pytest.mark.django_db
 def test_migrations_are_complete() -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)

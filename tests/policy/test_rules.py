@@ -20,7 +20,8 @@ def test_preset_survives_json_and_back(name: str) -> None:
     again = ruleset_from_dict(json.loads(json.dumps(ruleset_to_dict(ruleset))))
     assert again == ruleset
     assert ruleset_digest(again) == ruleset_digest(ruleset)
-    assert [rule.name for rule in ruleset.rules] == [kind.name for kind in RULES]
+    # In the order of evaluation; a preset need not have every rule.
+    assert [rule.name for rule in ruleset.rules] == [kind.name for kind in RULES if kind.name in PRESETS[name]["rules"]]
 
 
 def test_digest_knows_values_not_order() -> None:
