@@ -98,7 +98,7 @@ def end_other_sessions(request: HttpRequest) -> None:
 
 
 def browser_of(text: str) -> str:
-    """Return a browser and its system in two or three words, from what it says of itself."""
+    """Return a browser and its system in two or three words, from its User-Agent."""
     browser = next((name for word, name in _BROWSERS if re.search(rf"{word}[A-Za-z]*/", text)), "")
     system = next((name for word, name in _SYSTEMS if word in text), "")
     if browser and system:

@@ -56,7 +56,7 @@ def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def addresses_of(host: str, port: int) -> list[Address]:
-    """Return the addresses of a host: itself, or what the resolver says. Looks a name up.
+    """Return the addresses of a host: itself, or the result of the resolver. Looks a name up.
 
     Raises OSError or UnicodeError where the name has none. An address with a zone (`fe80::1%eth0`)
     is returned without it, and so cannot be connected to.

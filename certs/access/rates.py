@@ -1,6 +1,6 @@
 """Limits on how often something may be done, counted in the database so that every process counts together.
 
-(Guessing passwords has limits of its own, which count places and tell nothing: `login_limits`.)
+(Guessing passwords has limits of its own, which count places and reveal nothing: `login_limits`.)
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def _facts(sought: CertificateFilter) -> Q:
     if sought.revoked_after or sought.revoked_before:
         found &= Q(status__in=Certificate.SAYS_REVOKED)  # a released hold keeps its row
     if sought.tag:
-        # The first part is said for the index of those that have any.
+        # The first part lets the database use the index of those that have any.
         found &= ~Q(tags="") & Q(tags__contains=f" {sought.tag.lower()} ")
     if sought.reviewed_before:
         found &= Q(last_review__isnull=True) | Q(last_review__lt=sought.reviewed_before)

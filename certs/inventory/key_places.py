@@ -18,7 +18,7 @@ def kind_of(backend: str) -> str:
     """Return what kind of place a key backend is; its class where that is not one of ours."""
     config = settings.KEY_BACKENDS.get(backend)
     if config is None:
-        return "not configured any more"
+        return "no longer configured"
     backend_class = str(config["BACKEND"])
     return _KINDS.get(backend_class, backend_class.rpartition(".")[2])
 

@@ -1,4 +1,4 @@
-"""On which kind of server a certificate is installed, as its requester said."""
+"""The kind of server on which a certificate is installed, as its requester chose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from certs.servers.kinds import Server, server_named
 
 
 def server_of(certificate: Certificate) -> Server | None:
-    """Return the server that the draft of its request named; None where nobody said one.
+    """Return the server that the draft of its request named; None where none was chosen.
 
     A renewal goes where the certificate before it is. One query.
     """

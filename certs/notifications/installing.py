@@ -1,4 +1,4 @@
-"""How to install one certificate, for the mail that says that it is ready or renewed."""
+"""How to install one certificate, for the mail about a new or renewed certificate."""
 
 from __future__ import annotations
 

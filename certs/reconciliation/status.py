@@ -169,7 +169,7 @@ def _compare_ocsp(issuer: Issuer, part: list[_Expected], comparison: StatusCompa
     reply = ocsp.load_der_ocsp_response(answer(issuer.slug, request, client="reconcile_status").body)
     if reply.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         for one in part:
-            comparison.differ(one.serial, f"OCSP answers {reply.response_status.name.lower()}")
+            comparison.differ(one.serial, f"OCSP replies {reply.response_status.name.lower()}")
         return
     _check_signature(reply, authority, comparison)
     replied = {f"{single.serial_number:x}": single for single in reply.responses}

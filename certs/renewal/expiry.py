@@ -325,7 +325,7 @@ def _last_renewals(ids: Sequence[int]) -> dict[int, CertificateRequest]:
 def _stopped_by_a_person(last: CertificateRequest | None) -> str:
     """Return why no renewal is begun after one that a person stopped, "" where none was.
 
-    A person cancelled the last renewal (the portal itself says why when it cancels one), or
+    A person cancelled the last renewal (the portal records a reason when it cancels one), or
     refused its approval.
     """
     if last is None:

@@ -89,9 +89,9 @@ def plan_renewals(
 
 
 def plan_with_csr(certificate: Certificate, csr: CSRFacts, *, user: object = None, at: datetime) -> RenewalPlan:
-    """The plan of one renewal with the key of another CSR, which must ask for the certificate's names.
+    """Return the plan of one renewal with the key of another CSR, which must have the certificate's names.
 
-    Raises InputRefused where the CSR asks for other names: it would be another certificate.
+    Raises InputRefused where the CSR has other names: it would be another certificate.
     """
     _check_names(certificate, csr)
     key_option = KeyOption.NEW if csr.spki_sha256 != certificate.spki_sha256 else KeyOption.KEEP
@@ -102,21 +102,21 @@ def plan_with_csr(certificate: Certificate, csr: CSRFacts, *, user: object = Non
 
 
 def _check_names(certificate: Certificate, csr: CSRFacts) -> None:
-    asked, held = {*csr.dns_names, *csr.ip_addresses}, set(certificate.request.names)
-    if asked == held:
+    requested, held = {*csr.dns_names, *csr.ip_addresses}, set(certificate.request.names)
+    if requested == held:
         return
-    missing, extra = sorted(held - asked), sorted(asked - held)
-    said = [f"the CSR lacks {', '.join(missing[:5])}"] if missing else []
-    said += [f"the CSR also asks for {', '.join(extra[:5])}"] if extra else []
+    missing, extra = sorted(held - requested), sorted(requested - held)
+    differences = [f"the CSR lacks {', '.join(missing[:5])}"] if missing else []
+    differences += [f"the CSR also has {', '.join(extra[:5])}"] if extra else []
     raise InputRefused(
-        f"The names of the CSR are not those of {certificate.first_name}: {' and '.join(said)}.",
+        f"The names of the CSR are not those of {certificate.first_name}: {' and '.join(differences)}.",
         field="csr",
         next_step="Make the CSR with the command on this page, or request a new certificate for other names.",
     )
 
 
 def _finished(drafts: Sequence[RenewalPlan], key_option: KeyOption, user: object, *, at: datetime) -> list[RenewalPlan]:
-    """Judge drafts, adapt those that the policy would let pass in another form, and look for approvals that they inherit."""
+    """Evaluate drafts, adapt those that the policy would allow in another form, and look for approvals that they inherit."""
     first = _judged(drafts, at=at)
     adapted = [_adapted(plan, key_option, user) for plan in first]
     again = [number for number, (before, after) in enumerate(zip(first, adapted, strict=True)) if before is not after]
@@ -186,7 +186,7 @@ def _draft(
         reason, advice = "The key of this CSR is blocked as compromised.", "Make a new key pair and send a new CSR."
         return replace(plan, verdict=Verdict.NEEDS_CSR, reason=reason, advice=advice)
     else:
-        # An approval counts for one key, so what follows from another CSR is asked for anew.
+        # An approval counts for one key, so a renewal with another CSR needs a new one.
         plan = replace(plan, new_key=key_option is KeyOption.NEW, changed=plan.changed or key_option is KeyOption.NEW)
     return replace(plan, digest=_digest(plan, user), notes=tuple(notes))
 

@@ -177,7 +177,7 @@ def _ids(plans: QuerySet[PlannedRevocation]) -> Sequence[int]:
 
 @transaction.atomic
 def _carry_out(pk: int) -> bool:
-    """One plan. The row is locked first: a plan withdrawn meanwhile does nothing."""
+    """One plan. The row is locked first: a plan that was withdrawn in the meantime does nothing."""
     plans = PlannedRevocation.objects.select_for_update(of=("self",), skip_locked=True)
     plan = plans.select_related("certificate__team", "certificate__key", "requester").filter(pk=pk, ended_at__isnull=True).first()
     if plan is None:
@@ -203,7 +203,7 @@ def _authority(plan: PlannedRevocation) -> Authority:
     """The portal, for the certificate's team alone; as wide as an officer where the requester is one now.
 
     Only an officer's word blocks a key that the portal never had (PROTOCOLS 5), and a requester who
-    left meanwhile does not stop a revocation that was ordered for a theft.
+    left in the meantime does not stop a revocation that was ordered for a theft.
     """
     actor = Actor("system", f"plan of {plan.requested_by}"[:150])
     by_officer = plan.requester is not None and holds(plan.requester, Permission.DECIDE_KEYS)
@@ -223,7 +223,7 @@ def _note(event: EventType, plan: PlannedRevocation, actor: Actor, now: datetime
 
 @transaction.atomic
 def _alert(pk: int, exc: Exception) -> None:
-    """The error's text may quote anything, so only its type is told."""
+    """Alert operators to a plan that failed. The error's text may quote anything, so only its type is named."""
     plan = PlannedRevocation.objects.select_related("certificate").get(pk=pk)
     raise_alert(
         kind=AlertKind.PLANNED_REVOCATION_FAILED,
@@ -235,6 +235,6 @@ def _alert(pk: int, exc: Exception) -> None:
 
 
 def replacement_of(plan: PlannedRevocation) -> Certificate | None:
-    """Return the certificate that the replacement brought, once it is in the inventory."""
+    """Return the certificate of the replacement, once it is in the inventory."""
     request: CertificateRequest = plan.replacement
     return Certificate.objects.filter(request=request).first()

@@ -124,7 +124,7 @@ def renew_with_csr(certificate: Certificate, data: bytes, *, authority: Authorit
     """Renew one certificate with the key of another CSR.
 
     Raises NotFound, NotPermitted, CSRRefused; InputRefused for a CSR with other names; Conflict for
-    a certificate that is revoked or renewed already; PolicyRefused where the policy of now says no.
+    a certificate that is revoked or renewed already; PolicyRefused where the policy in force refuses it.
     """
     plan = plan_renewal_with_csr(certificate, data, authority=authority, channel=channel)
     if not plan.may_begin:

@@ -1,7 +1,7 @@
 """Deliver revocations and releases to the CAs, until each CA has confirmed them.
 
 A lease on the revocation's row lets one worker at a time send about a certificate, so that a late
-hold cannot overtake its own release. "Already revoked" and "not revoked any more" are success.
+hold cannot overtake its own release. "Already revoked" and "no longer revoked" are success.
 """
 
 from __future__ import annotations

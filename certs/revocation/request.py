@@ -61,8 +61,8 @@ def request_revocation(
     earlier = Revocation.objects.select_for_update().filter(certificate=row).first()
     current = earlier if earlier is not None and earlier.released_at is None else None
     if current is None or current.reason != reason or _changes_hold(current, authority):
-        # 2. Refuse what cannot follow. The row of a released hold is written anew: what it said is
-        #    in the audit log.
+        # 2. Refuse what cannot follow. The row of a released hold is written anew: its earlier
+        #    content is in the audit log.
         revocation = earlier or Revocation(certificate=row)
         data: dict[str, Value] = {"cert_id": row.cert_id, "reason": str(reason)}
         if current is None:

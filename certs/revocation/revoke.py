@@ -99,7 +99,7 @@ def revoke(
     authority.check_may_act(certificate)
     if reason in CA_REASONS and not authority.is_officer:
         raise InputRefused(
-            f"Only the security team revokes a certificate as {reason}, which says that an authority is not trusted any more.",
+            f"Only the security team revokes a certificate as {reason}, which means that an authority is no longer trusted.",
             field="reason",
             next_step="If somebody else may have the private key, use keyCompromise.",
         )

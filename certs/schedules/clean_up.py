@@ -72,7 +72,7 @@ def delete_old_counters() -> int:
 def delete_old_request_drafts() -> int:
     """Delete drafts of requests PKI_REQUEST_DRAFT_DAYS after their last change.
 
-    One whose request is still under way stays: it says why the certificate is needed.
+    One whose request is still under way stays: it holds why the certificate is needed.
     """
     rows = RequestDraft.objects.filter(expires_at__lt=database_now())
     return delete_in_batches(rows.filter(Q(request__isnull=True) | Q(request__state__in=FINAL)))

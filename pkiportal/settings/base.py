@@ -192,7 +192,7 @@ PKI_SCHEDULES = {
     "status: CRLs and OCSP responders": {"task": "certs.tasks.publish_status", "every_seconds": 15},
     "workflow: resume when keys are back": {"task": "certs.tasks.sweep_keys", "every_seconds": 15},
     "keys: destroy what is to be destroyed": {"task": "certs.tasks.destroy_keys", "every_seconds": 60},
-    # As often as `certs.renewal.budget.EVERY` says: a run begins what its CA is to do until the next.
+    # As often as `certs.renewal.budget.EVERY`: a run begins what its CA is to do until the next.
     "certificates: renew what cannot wait for the night": {
         "task": "certs.tasks.renew_due",
         "every_seconds": 900,
@@ -224,7 +224,7 @@ PKI_CRONTABS: dict[str, dict[str, Any]] = {
     },
 }
 
-# SQLite leaves out the covering columns of an index, and says so at each command.
+# SQLite leaves out the covering columns of an index, and reports that at each command.
 SILENCED_SYSTEM_CHECKS = ["models.W040"]
 
 # --- The portal ---

@@ -11,7 +11,7 @@ from certs.models.people.permission import Permission, holds
 
 
 class PortalAdmin(AdminSite):
-    """Whoever sees every team may enter; what is shown inside follows from the model permissions."""
+    """Let in people who see every team; what is shown inside follows from the model permissions."""
 
     def has_permission(self, request: HttpRequest) -> bool:
         user: Any = request.user

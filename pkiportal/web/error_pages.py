@@ -50,7 +50,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def too_old(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Django's CSRF_FAILURE_VIEW: the page's token is not the browser's any more.
+    """Django's CSRF_FAILURE_VIEW: the page's token is no longer the browser's.
 
     A form that a page of this portal sent is offered for sending again. It goes through the
     sign-in first where nobody is signed in.

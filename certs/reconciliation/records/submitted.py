@@ -1,4 +1,4 @@
-"""Compare what a request asks for with the event of its submission, whose digest covers the content."""
+"""Compare the content of a request with the event of its submission, whose digest covers the content."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_responder_that_cannot_answer_is_a_difference(portal: Portal) -> None:
     for point in points_of(issuing_ca()):
         publish_crl(point, actor=SYSTEM)
     code, answer = run("reconcile_status")
-    assert (code, answer["issuers"][0]["first"]) == (1, [f"{certificate.serial_number}: OCSP answers try_later"])
+    assert (code, answer["issuers"][0]["first"]) == (1, [f"{certificate.serial_number}: OCSP replies try_later"])
 
 
 def test_roll_over(portal: Portal, tmp_path: Path) -> None:
