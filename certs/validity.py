@@ -1,7 +1,7 @@
 """How long a certificate is asked for: a number of days counted from signing, or the last day named by a person. Pure.
 
 An end date stays a date through every wait (approval, CA outage, bulk order, renewal); a number of days begins to count when the
-certificate is signed. Both rules are in PROTOCOLS section 3, "Times".
+certificate is signed.
 """
 
 from __future__ import annotations

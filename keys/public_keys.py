@@ -1,4 +1,4 @@
-"""Whose a public key is: the first team that showed it owns it, and a blocked one is refused at every channel (PROTOCOLS 5)."""
+"""Whose a public key is: the first team that showed it owns it, and a blocked one is refused at every channel."""
 
 from __future__ import annotations
 

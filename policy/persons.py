@@ -1,4 +1,4 @@
-"""Persons behind accounts, for decisions that need two of them (PROTOCOLS 6).
+"""Persons behind accounts, for decisions that need two of them.
 
 A person is an account's person id, else its verified e-mail address. An account with neither decides nothing: nobody could
 tell whether it belongs to the person who requested it.

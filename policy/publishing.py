@@ -57,7 +57,7 @@ def draft_version(policy_name: str, rules: Mapping[str, Any], *, actor: Actor, n
 
 
 def publish_as(version: PolicyVersion, *, user: Any, now: datetime, effective_from: datetime | None = None) -> PolicyVersion:
-    """Publish a version as a person: an officer who is not the person who drafted it (PROTOCOLS 6).
+    """Publish a version as a person: an officer who is not the person who drafted it.
 
     Facts of now: the account is active, holds the permission, and it is known which person it belongs to. Otherwise raises
     PublicationRefused; also what `publish_version` raises. The drafter is read under the lock that publishes.

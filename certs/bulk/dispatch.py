@@ -1,4 +1,4 @@
-"""The dispatcher: only a few chunks of an order are in the queue, the database holds the rest (PROTOCOLS 7).
+"""The dispatcher: only a few chunks of an order are in the queue, the database holds the rest.
 
 A published group can be neither paused nor overtaken, so pausing, cancelling and fairness between teams happen here,
 where the next chunk is chosen. A chunk whose requests are held for a CA or key backend keeps its place: while something is

@@ -2,7 +2,7 @@
 
 A client never raises for what a CA said or failed to say about an order; it answers with one outcome for each order,
 in order, because a batch may end differently for each of its items. What the caller may do next is in the outcome's
-type (PROTOCOLS 2): `NotSent` may be sent again, `Unknown` may not until `find` has answered.
+type: `NotSent` may be sent again, `Unknown` may not until `find` has answered.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Order(NamedTuple):
     longest_days: int | None = None
 
     def last_second(self, *, signed_at: datetime, not_before: datetime) -> datetime:
-        """When the certificate ends at the latest (PROTOCOLS section 3): the issuer's own end may come before.
+        """When the certificate ends at the latest: the issuer's own end may come before.
 
         Back-dating does not shorten what was requested, and the whole period, back-dating included, stays within the policy.
         """
@@ -204,7 +204,7 @@ class CAClient(ABC):
         """One result of `find` for each order, in order; `Unknown` where it cannot be had now.
 
         A CA that does not answer is not asked again for the rest. `between` is called before each
-        call of the CA, so that the caller can renew its lease (PROTOCOLS 1). Raises nothing for
+        call of the CA, so that the caller can renew its lease. Raises nothing for
         an order's sake.
         """
         found: list[Found] = []
@@ -270,7 +270,7 @@ class LedgerCA(CAClient):
 
     @abstractmethod
     def prepare(self, work: UnitOfWork, orders: Sequence[Order], *, now: datetime) -> Prepared:
-        """Add to `work` each order's serial number and complete TBSCertificate, once for its reference (PROTOCOLS 3).
+        """Add to `work` each order's serial number and complete TBSCertificate, once for its reference.
 
         Raises nothing for an order's sake; IntegrityError at the end of `work` when another worker
         prepared one of these orders at the same time.

@@ -1,7 +1,7 @@
 """Vault's or OpenBao's PKI engine as CA, through `sign/<role>` with names said explicitly.
 
 The engine keeps no order references and signs the same CSR twice, so what became of an order is found by listing: serials
-that the portal does not know, read one by one, matched by public key, names and time (PROTOCOLS 2).
+that the portal does not know, read one by one, matched by public key, names and time.
 """
 
 from __future__ import annotations

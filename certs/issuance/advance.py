@@ -3,7 +3,7 @@
     submitted -> approved -> key_ready -> csr_created -> issued -> completed
 
 A step that calls Vault, an HSM or a CA has three phases: `reserve` in a transaction, `execute`
-outside of one, `record` in another (PROTOCOLS 1). The record of one step and the reserve of the next
+outside of one, `record` in another. The record of one step and the reserve of the next
 share a transaction, so that an act costs one. Celery's tasks advance by one step each, because
 their queues have different logins: there each task commits what it did.
 """

@@ -2,7 +2,7 @@
 
 `reserve` opens an attempt, `record` closes it. Both compare the attempt's row under its lock, so of
 two workers that overlap exactly one may write its result; the other's is kept as an
-UnclaimedResult (PROTOCOLS 1).
+UnclaimedResult.
 """
 
 from __future__ import annotations

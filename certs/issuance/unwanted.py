@@ -1,5 +1,5 @@
 """Certificates that came from a CA and that nobody here wants: revoked at the CA, unless they
-are somebody's here (PROTOCOLS 1 and 2). Every automatic revocation outside the inventory
+are somebody's here. Every automatic revocation outside the inventory
 goes through `revoke_unwanted`.
 """
 

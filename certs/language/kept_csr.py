@@ -15,7 +15,7 @@ def kept_csr(facts: CSRFacts) -> bytes:
     """Return the CSR, or nothing where it has a challenge password or another text that holds a secret.
 
     Only what is left behind can be such a text: names and key are read strictly. The request goes on
-    as one with a challenge password does (PROTOCOLS 7); its key, names and hash are kept.
+    as one with a challenge password does; its key, names and hash are kept.
     """
     if not facts.storable:
         return b""

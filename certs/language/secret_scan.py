@@ -1,5 +1,5 @@
 """Does a text hold a secret: a private key, a token, a password? Searched at every channel before the first
-write, log or message (PROTOCOLS 7). Private keys are found by `certs.x509.csr.private_keys`. Pure.
+write, log or message. Private keys are found by `certs.x509.csr.private_keys`. Pure.
 
 A hit has the kind and the length of the secret, never the secret. False alarms are cheap here (the person is asked to
 take it out), a private key in a log is not.

@@ -38,7 +38,7 @@ class Certificate(models.Model):
         REVOCATION_PENDING = "revocation_pending", "revocation pending"
         REVOKED = "revoked", "revoked"
 
-    # What own CRL and OCSP say revoked of: from the moment it is asked for, whatever the CA has done yet (PROTOCOLS 9).
+    # What own CRL and OCSP say revoked of: from the moment it is asked for, whatever the CA has done yet.
     SAYS_REVOKED = (Status.REVOCATION_PENDING, Status.REVOKED)
 
     cert_id = models.CharField(max_length=40)

@@ -41,7 +41,7 @@ class Issuer(models.Model):
 
 
 class IssuanceIntent(models.Model):
-    """What an own CA is about to sign, written before it signs: only these TBS bytes ever are (PROTOCOLS 3)."""
+    """What an own CA is about to sign, written before it signs: only these TBS bytes ever are."""
 
     class State(models.TextChoices):
         INTENDED = "intended", "intended"

@@ -202,7 +202,7 @@ def _carry_out(pk: int) -> bool:
 def _authority(plan: PlannedRevocation) -> Authority:
     """The portal, for the certificate's team alone; as wide as an officer where the requester is one now.
 
-    Only an officer's word blocks a key that the portal never had (PROTOCOLS 5), and a requester who
+    Only an officer's word blocks a key that the portal never had, and a requester who
     left in the meantime does not stop a revocation that was ordered for a theft.
     """
     actor = Actor("system", f"plan of {plan.requested_by}"[:150])

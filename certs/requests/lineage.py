@@ -1,4 +1,4 @@
-"""Lineages: a renewal follows the certificate that it renews, and what becomes of the one decides about the other (PROTOCOLS 9).
+"""Lineages: a renewal follows the certificate that it renews, and what becomes of the one decides about the other.
 
 The order between a revocation and a renewal is that of the lock on the renewed certificate's row. Revoked first: no renewal
 begins, an open one is cancelled, and a certificate that comes back all the same is recorded and revoked in one transaction.

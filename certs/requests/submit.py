@@ -346,7 +346,7 @@ def check_profiles(asked: Collection[str]) -> None:
 
 
 def request_digest(spec: CertificateSpec, *, team: Team, issuer: Issuer, requester: str) -> str:
-    """SHA-256 over the canonical content of a request; an approval counts only for the digest that was shown (PROTOCOLS 6).
+    """SHA-256 over the canonical content of a request; an approval counts only for the digest that was shown.
 
     It covers the days or the end date, whichever was given.
     """

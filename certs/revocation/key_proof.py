@@ -1,4 +1,4 @@
-"""Proof that somebody has a private key: a signature over a challenge that this portal made within the last hour (PROTOCOLS 5).
+"""Proof that somebody has a private key: a signature over a challenge that this portal made within the last hour.
 
 With it an owner can have an own key blocked permanently, without waiting for an officer.
 """

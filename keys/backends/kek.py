@@ -44,7 +44,7 @@ class KeyEncryptionKey:
     def make(self, *, key_exists: bool) -> bool:
         """Make the file of a new installation. Returns whether it did. Raises KeyBackendUnavailable when it cannot be written.
 
-        `key_exists`: keys are in the database already, so a missing one is lost or offline (the root's, PROTOCOLS 3), not new.
+        `key_exists`: keys are in the database already, so a missing one is lost or offline (the root's), not new.
         """
         if self._text or key_exists or self._file.exists():
             return False

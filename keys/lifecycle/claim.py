@@ -1,4 +1,4 @@
-"""A key is claimed: beat 1 takes its name in the database, before any backend is asked for anything (PROTOCOLS 4)."""
+"""A key is claimed: beat 1 takes its name in the database, before any backend is asked for anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A key is made: beat 2 asks the backend, beat 3 writes down what came of it (PROTOCOLS 4). Beat 1 is keys.lifecycle.claim."""
+"""A key is made: beat 2 asks the backend, beat 3 writes down what came of it. Beat 1 is keys.lifecycle.claim."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_keys(keys: Sequence[Key], *, between: Callable[[], object] | None = Non
     """Beat 2: have each key made or rotated, or find the one that this very claim made before a crash. No transaction may be open.
 
     One result for each key: what was made, or the error that says whether to try again. Raises nothing of a backend's.
-    `between` is called after each part of a long batch, so that the caller can renew its lease (PROTOCOLS 1).
+    `between` is called after each part of a long batch, so that the caller can renew its lease.
     """
     if connection.in_atomic_block:
         raise RuntimeError("make_keys() talks to a key backend and must not be called inside a transaction.")
@@ -117,7 +117,7 @@ def _note_absence(keys: Sequence[Key]) -> None:
 
 
 def _adopted(key: Key, found: KeyInfo) -> KeyInfo:
-    """A key that is there already: ours only after a crash of our own (PROTOCOLS 4). Raises KeyMismatch."""
+    """A key that is there already: ours only after a crash of our own. Raises KeyMismatch."""
     if key.state == Key.State.ACTIVE and key.spki_sha256 == spki_sha256(found.public_key):
         return found
     if key.absent_seen_at is None or (found.created_at and found.created_at < key.absent_seen_at - CLOCK_TOLERANCE):

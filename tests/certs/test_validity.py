@@ -50,7 +50,7 @@ def test_months_end_with_the_calendar_day_whenever_they_are_signed(asked: dateti
 
 @given(st.one_of(moments, near_midnight), st.integers(1, 825), st.integers(1, 825))
 def test_days_count_from_signing_and_stay_within_the_policy(signed: datetime, days: int, longest: int) -> None:
-    """PROTOCOLS 3: back-dating does not shorten a number of days, and the whole period stays within the maximum."""
+    """Back-dating does not shorten a number of days, and the whole period stays within the maximum."""
     not_before = (signed - BACKDATE).replace(microsecond=0)
     last = order(Validity(days), longest=longest).last_second(signed_at=signed, not_before=not_before)
     assert last - not_before + timedelta(seconds=1) <= timedelta(days=longest)

@@ -56,7 +56,7 @@ def authority_of(request: Any) -> Authority:
 
 
 def idempotency_scope(token: ApiToken) -> str:
-    """Whose idempotency keys the token's are: its own (PROTOCOLS 7)."""
+    """Whose idempotency keys the token's are: its own."""
     return f"token:{token.pk}"
 
 

@@ -1,4 +1,4 @@
-"""The portal's own issuing CA: records what it is about to sign, signs exactly those bytes, records the result (PROTOCOLS 3)."""
+"""The portal's own issuing CA: records what it is about to sign, signs exactly those bytes, records the result."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Act(ABC):
 
     @abstractmethod
     def record(self, work: UnitOfWork) -> Recorded:
-        """Lock and compare, then write the results of the requests whose attempt is still ours (PROTOCOLS 1)."""
+        """Lock and compare, then write the results of the requests whose attempt is still ours."""
 
     @abstractmethod
     def each(self) -> Sequence[Act]:

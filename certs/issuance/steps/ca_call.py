@@ -1,6 +1,6 @@
 """Step 4, execute: a CA is asked to sign, and its answer counts only after it was verified.
 
-What went wrong decides what may happen next (PROTOCOLS 2): an order that was certainly not sent may
+What went wrong decides what may happen next: an order that was certainly not sent may
 be sent again; one whose fate is unknown is looked up first.
 """
 

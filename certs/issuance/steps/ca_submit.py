@@ -78,7 +78,7 @@ def _prepared_at_once(work: UnitOfWork, orders: Orders) -> Prepared | None:
     """What the own CA will sign for requests that are new in this unit, in the same transaction.
 
     If preparing kills this process, nothing of such a request exists. For all others the attempt is
-    on record first, so that the loss is counted (PROTOCOLS 1), and preparing follows in `execute`.
+    on record first, so that the loss is counted, and preparing follows in `execute`.
     """
     if ended_unasked(orders.issuer, ()) is not None or not all(map(work.is_new, orders.requests.values())):
         return None

@@ -29,7 +29,7 @@ def accept_external(
 ) -> None:
     """Submitted or approved -> csr_created, after the events in `before`: an external CSR needs no key and no signature of ours.
 
-    A public key of another team, or one that is blocked, ends the request (PROTOCOLS 5).
+    A public key of another team, or one that is blocked, ends the request.
     """
     if not requests:
         return

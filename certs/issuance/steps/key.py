@@ -36,7 +36,7 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: da
     claimed = [one for one in wanting if one.pk in attempts]
     if not claimed:
         return []
-    # 3. A name for each key, before the backend is asked for anything (PROTOCOLS 4).
+    # 3. A name for each key, before the backend is asked for anything.
     followed = keys_followed(claimed)
     wanted = [
         KeyWanted(

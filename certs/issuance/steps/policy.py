@@ -34,7 +34,7 @@ def decide(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: dat
         request.policy_version = decision.policy_version
     evaluated = {request.pk: ((EventType.POLICY_EVALUATED, evaluation_data(decision)),) for request, decision in straight_on}
     accept_external(work, [request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
-    # 3. A renewal of the same content may inherit its approval (PROTOCOLS 6).
+    # 3. A renewal of the same content may inherit its approval.
     asking = [request for request, decision in decided if decision.outcome is Outcome.NEEDS_APPROVAL]
     inherited = inherit_approvals(asking, valid_days=version.ruleset.approval_valid_days, at=now) if asking else {}
     # 4. Each of the others goes where its decision leads.

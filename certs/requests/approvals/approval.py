@@ -29,7 +29,7 @@ def may_approve(user: Any, request: CertificateRequest) -> bool:
 
 
 def check_may_decide(user: Any, request: CertificateRequest) -> bool:
-    """Raise NotPermitted unless the account may decide the request: an approver, and another person (PROTOCOLS 6).
+    """Raise NotPermitted unless the account may decide the request: an approver, and another person.
 
     Requester, drafter and submitter are compared with the approver as persons. Returns whether one person decides alone,
     as PKI_SINGLE_OFFICER allows.

@@ -1,4 +1,4 @@
-"""A renewal of the same content inherits its approval, as long as that is younger than the policy allows (PROTOCOLS 6)."""
+"""A renewal of the same content inherits its approval, as long as that is younger than the policy allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way to block a public key: never a CA's key, and never without the security team knowing (PROTOCOLS 4)."""
+"""The one way to block a public key: never a CA's key, and never without the security team knowing."""
 
 from __future__ import annotations
 

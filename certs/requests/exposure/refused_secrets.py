@@ -1,4 +1,4 @@
-"""Secrets that people send by mistake: refused before the first write, recorded, reported (PROTOCOLS 7).
+"""Secrets that people send by mistake: refused before the first write, recorded, reported.
 
 Use cases call `refuse_secrets` for every text that a person sends and that the portal would keep. It
 must run before the use case opens its transaction: the refusal would roll back its own record.

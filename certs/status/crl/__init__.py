@@ -1,4 +1,4 @@
-"""CRLs of own CAs: built from the inventory, signed, published, served (RFC 5280 5; PROTOCOLS 9)."""
+"""CRLs of own CAs: built from the inventory, signed, published, served (RFC 5280 5)."""
 
 from certs.status.crl.points import points_of
 from certs.status.crl.publish import CRLWithheld, needs_new_crl, publish_crl

@@ -1,4 +1,4 @@
-"""Publish the next CRL of a distribution point (RFC 5280 5): number, snapshot, signature, publication (PROTOCOLS 9)."""
+"""Publish the next CRL of a distribution point (RFC 5280 5): number, snapshot, signature, publication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status of a serial number in the inventory now. Read before every response, also before one that is kept (PROTOCOLS 9).
+"""The status of a serial number in the inventory now. Read before every response, also before one that is kept.
 
 On PostgreSQL each thread has a connection of its own with two prepared statements: five times the rate of the ORM, and no
 transaction is ever open on it. On SQLite, and inside a test's transaction, Django's connection serves.

@@ -2,7 +2,7 @@
 
 A public key alone proves nothing, whatever stands beside it: a JWK with a made-up `d`, or an
 encrypted OpenSSH file, whose public half is in the clear, can be written by anybody who has seen a
-certificate. Only a key whose private numbers were checked here may be blocked (PROTOCOLS 4).
+certificate. Only a key whose private numbers were checked here may be blocked.
 """
 
 from __future__ import annotations

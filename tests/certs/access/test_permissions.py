@@ -41,7 +41,7 @@ def test_every_permission_has_a_holder_besides_administrators() -> None:
 
 
 def test_a_right_taken_away_is_gone_for_a_user_object_read_before(cast: Cast) -> None:
-    """A long-lived process keeps user objects; their cached permissions must not count (PROTOCOLS 7)."""
+    """A long-lived process keeps user objects; their cached permissions must not count."""
     officer: Any = get_user_model().objects.get(username="officer")
     assert officer.has_perm(P.ACT_FOR_EVERY_TEAM)  # fills the cache on the object
     officer.groups.clear()

@@ -1,4 +1,4 @@
-"""Approving and publishing need two persons, and a requester who still belongs to the team (PROTOCOLS 6)."""
+"""Approving and publishing need two persons, and a requester who still belongs to the team."""
 
 from __future__ import annotations
 

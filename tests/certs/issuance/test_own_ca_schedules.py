@@ -1,4 +1,4 @@
-"""Crashes, stalls and interference between the beats of the own CA, whose book shares the workflow's transactions (PROTOCOLS 3, 10)."""
+"""Crashes, stalls and interference between the beats of the own CA, whose book shares the workflow's transactions."""
 
 from __future__ import annotations
 

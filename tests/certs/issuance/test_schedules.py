@@ -1,4 +1,4 @@
-"""Every way in which a crash, a stall, a lost or late answer and an interference can fall between the beats (PROTOCOLS 10).
+"""Every way in which a crash, a stall, a lost or late answer and an interference can fall between the beats.
 
 The real step functions run on twins of CA and key backend. After each schedule the books must balance; a schedule that
 fails prints itself.

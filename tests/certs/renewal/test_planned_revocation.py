@@ -151,7 +151,7 @@ def test_twins_on_the_key_go_too_except_those_that_were_spared(
 
 
 def test_key_of_a_server_needs_a_csr_and_is_not_blocked_by_the_word_of_its_owner(twin_portal: Requester, alice: Any) -> None:
-    """PROTOCOLS 5: a CSR can be copied."""
+    """A CSR can be copied."""
     certificate = issued(brought("own.example.com"), twin_portal)
     with pytest.raises(PolicyRefused, match="its owner's own"):
         planned(certificate, alice)

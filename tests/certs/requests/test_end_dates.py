@@ -104,7 +104,7 @@ def test_end_date_that_passes_before_signing_is_refused(twin_portal: Requester, 
 
 
 def test_policy_judges_the_days_that_are_left(twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec) -> None:
-    """PROTOCOLS 6: 30 days ahead fit a maximum of 30, and the whole period does too."""
+    """30 days ahead fit a maximum of 30, and the whole period does too."""
     new_policy("v2.4", max_validity={"days": 30})
     end = until(30)
     certificate = issued(make_spec(until=end), twin_portal)

@@ -1,4 +1,4 @@
-"""A key that follows another: the next version of its name, or a name of its own; and what a crash in between leaves (PROTOCOLS 4)."""
+"""A key that follows another: the next version of its name, or a name of its own; and what a crash in between leaves."""
 
 from __future__ import annotations
 

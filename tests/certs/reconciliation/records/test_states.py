@@ -35,7 +35,7 @@ def world(twin_portal: Requester, make_spec: MakeSpec) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("world")
 def test_every_state_written_or_removed_by_sql_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """S6, and the state tables against the log (PROTOCOLS 8). Small pages: none is left out."""
+    """S6, and the state tables against the log. Small pages: none is left out."""
     with monkeypatch.context() as small:
         small.setattr(shared, "PAGE", 3)
         small.setattr("certs.reconciliation.records.missing.PAGE", 3)
