@@ -199,7 +199,7 @@ class NewRows:
 
 
 def new_rows(group: Sequence[models.Model]) -> NewRows:
-    """The content of new rows of one model. From here on the objects count as stored."""
+    """Return the content of new rows of one model."""
     columns = _columns(type(group[0]))
     numbered = group[0].pk is not None
     skip = 0 if numbered else 1  # the key comes first
@@ -212,8 +212,6 @@ def new_rows(group: Sequence[models.Model]) -> NewRows:
             for row in rows:
                 value = row[position - skip]
                 row[position - skip] = None if value is None else _encode(value)  # type: ignore[index]
-    for one in group:
-        one._state.adding, one._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - documented by Django
     return NewRows(columns.table, ", ".join(columns.key_first[skip:]), rows)
 
 

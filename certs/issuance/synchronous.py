@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from django.db import IntegrityError, connection
 
 from audit.unit_of_work import UnitOfWork
+from certs.alone import Alone
 from certs.enums import RequestState as S
 from certs.errors import PortalError
 from certs.issuance.advance import Unavailable, carry_out, reserve
@@ -29,7 +30,6 @@ from certs.pipeline import start
 from certs.requests.submit import Requester, Wanted, admit_all, check_idempotency_key, insert_requests, replayed
 from certs.spec import CertificateSpec
 from db.clock import database_now
-from keys.interruptions import INTERRUPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -116,16 +116,16 @@ def issue_batch(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exceptio
     """Return a request or an exception for each call, in order."""
     asked = [(call.spec, call.requester) for call in calls]
     keys = [call.requester.idempotency_key for call in calls]
-    try:
+    with Alone() as outcome:
         requests, acts = _begin(admit_all(asked, keys))
-    except INTERRUPTIONS:
-        raise
-    except Exception as exc:  # noqa: BLE001 - nothing of this batch was written, and each caller is told
-        if len(calls) > 1:  # whose fault it was shows when each runs alone
-            return [result for call in calls for result in issue_batch([call])]
-        return [_earlier(calls[0], exc) if isinstance(exc, IntegrityError) else _logged(exc)]
-    finish(acts)
-    return requests
+    if outcome.error is None:
+        finish(acts)
+        return requests
+    # Nothing of this batch was written, and each caller gets an answer of its own: which call was at fault
+    # shows when each runs alone.
+    if len(calls) > 1:
+        return [result for call in calls for result in issue_batch([call])]
+    return [_earlier(calls[0], outcome.error) if isinstance(outcome.error, IntegrityError) else _logged(outcome.error)]
 
 
 def _earlier(call: Call, conflict: IntegrityError) -> CertificateRequest | Exception:
@@ -176,14 +176,12 @@ def furthest_here(issuer: Issuer) -> S:
 def finish(acts: Sequence[Act]) -> None:
     """Carry out what was reserved. The requests are on record by now: whatever happens here, their callers get them as they are."""
     for act in acts:
-        try:
+        with Alone() as outcome:
             carry_out([act], until=S.COMPLETED)
-        except Unavailable as exc:
-            _hand_over(exc.ca)
-        except INTERRUPTIONS:
-            raise
-        except Exception:
-            log.exception("a batch broke off at the step %s; the sweeper goes on with it", act.step)
+        if isinstance(outcome.error, Unavailable):
+            _hand_over(outcome.error.ca)
+        elif outcome.error is not None:
+            log.error("a batch broke off at the step %s; the sweeper continues it", act.step, exc_info=outcome.error)
 
 
 def _hand_over(ids: Iterable[int]) -> None:
