@@ -303,7 +303,7 @@ def send_notifications() -> int:
     return _each_alone(
         ("messages for webhooks", digests.announce),
         ("digests", digests.write_due_digests),
-        ("API tokens that end", token_ends.tell_ending),
+        ("API tokens that end", token_ends.notify_ending),
         ("outages that are over", lambda: alerts.notify_ends(database_now())),
         ("mails", mail.send_due),
         ("mails that are late", mail.watch),
@@ -331,7 +331,7 @@ def look_again() -> int:
 @shared_task
 def tell_trust_changes() -> int:
     """Notify subscribers of changes of the roots."""
-    return subscriptions.tell_changes()
+    return subscriptions.notify_changes()
 
 
 @shared_task

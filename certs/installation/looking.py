@@ -16,7 +16,7 @@ from audit.events import EventType, Value
 from audit.log import Actor, record
 from certs.installation.places import STUCK_AFTER, expected_of
 from certs.installation.probe import NotSeen, Seen, Target, is_address, look
-from certs.installation.still_old import FIRST_LOOK, tell_owners
+from certs.installation.still_old import FIRST_LOOK, notify_owners
 from certs.installation.verdict import Expected, judge, lacking, served_by
 from certs.models import Certificate, InstalledPlace, PlaceOutcome, StartTLS
 from certs.requests.lineage import lineage_of
@@ -135,7 +135,7 @@ def look_again() -> int:
             claimed = InstalledPlace.objects.filter(pk=pk, asked_at=asked_at).update(asked_at=now, asked_by="")
             if claimed and look_at(pk) is not None:
                 looked += 1
-    tell_owners(database_now())
+    notify_owners(database_now())
     return looked
 
 

@@ -21,7 +21,7 @@ STAGES = (7, 1, 0)
 MOST_AT_ONCE = 500
 
 
-def tell_owners(now: datetime) -> int:
+def notify_owners(now: datetime) -> int:
     """Notify the owners of certificates that were renewed and are still served. Returns the number of mails.
 
     One mail for each old certificate, with all its places, when it is found and again 7 days and 1
@@ -33,11 +33,11 @@ def tell_owners(now: datetime) -> int:
     for place in rows.order_by("served__not_after", "host", "port")[:MOST_AT_ONCE]:
         if place.served is not None:
             by_old[place.served].append(place)
-    return sum(_tell(old, places, now) for old, places in by_old.items())
+    return sum(_notify(old, places, now) for old, places in by_old.items())
 
 
 @transaction.atomic
-def _tell(old: Certificate, places: list[InstalledPlace], now: datetime) -> int:
+def _notify(old: Certificate, places: list[InstalledPlace], now: datetime) -> int:
     certificate = places[0].certificate
     stage = _stage(old.not_after, now)
     name, where = name_of(certificate), ", ".join(str(place) for place in places[:3])

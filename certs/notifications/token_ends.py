@@ -17,7 +17,7 @@ STAGES = (14, 3)  # days before the end
 MOST_AT_ONCE = 500
 
 
-def tell_ending() -> int:
+def notify_ending() -> int:
     """Notify the users of tokens that end soon. Returns the number of mails.
 
     A token that lived for less than a stage from the beginning has no mail of that stage, and
@@ -28,7 +28,7 @@ def tell_ending() -> int:
     soon = soon.filter(user__is_active=True).select_related("user", "team").order_by("expires_at", "pk")
     due = {_key(token, now): token for token in soon[:MOST_AT_ONCE] if _stage(token, now) is not None}
     known = set(OutgoingMail.objects.filter(dedup_key__in=due).values_list("dedup_key", flat=True))
-    return sum(_tell(key, token, now) for key, token in due.items() if key not in known)
+    return sum(_notify(key, token, now) for key, token in due.items() if key not in known)
 
 
 def _stage(token: ApiToken, now: datetime) -> int | None:
@@ -49,7 +49,7 @@ def _key(token: ApiToken, now: datetime) -> str:
 
 
 @transaction.atomic
-def _tell(key: str, token: ApiToken, now: datetime) -> int:
+def _notify(key: str, token: ApiToken, now: datetime) -> int:
     return notify(
         Topic.TOKENS,
         key=key,

@@ -191,6 +191,16 @@ def _what_to_do(one: Unreplaced, stage: int) -> tuple[str, str]:
     return "Its renewal has not begun.", "Ask an operator whether the expiry check runs."
 
 
+def _subject(lines: Sequence[Line], digest: Digest, now: datetime) -> str:
+    total = len(digest.stages)
+    expired = sum(stage == EXPIRED for _, stage in digest.stages)
+    if not expired:
+        return f"Ends {days_left(lines[0].ends, now)}: {count_of([line.name for line in lines], total)}"
+    names = count_of([line.name for line in lines if line.stage == EXPIRED], expired)
+    more = total - expired
+    return f"Expired: {names}" + (f"; {more} more {'ends' if more == 1 else 'end'} soon" if more else "")
+
+
 @transaction.atomic
 def _send(recipient: str, digest: Digest, now: datetime) -> int:
     states = states_of([line.certificate.pk for line in digest.lines], now)
@@ -198,7 +208,6 @@ def _send(recipient: str, digest: Digest, now: datetime) -> int:
     total = len(digest.stages)
     first = lines[0]
     expired = first.stage == EXPIRED
-    names = count_of([line.name for line in lines], total)
     ExpiryReminder.objects.bulk_create(
         (ExpiryReminder(certificate_id=pk, stage=stage, recipient=recipient, told_at=now) for pk, stage in digest.stages),
         batch_size=1000,
@@ -208,7 +217,7 @@ def _send(recipient: str, digest: Digest, now: datetime) -> int:
         Topic.EXPIRED if expired else Topic.EXPIRING,
         key=_key(now),
         audience=to_addresses([recipient]),  # choices were applied when the circles were made
-        subject=f"Expired: {names}" if expired else f"Ends {days_left(first.ends, now)}: {names}",
+        subject=_subject(lines, digest, now),
         template="reminder",
         context={
             "lines": lines,

@@ -76,16 +76,16 @@ def end(row: TrustSubscription) -> None:
     row.delete()
 
 
-def tell_changes() -> int:
+def notify_changes() -> int:
     """Notify the subscribers of roots that were added or removed, and of roots that end. Returns the number of mails."""
     now, present = database_now(), roots()
     digest = set_digest(present)
-    sent = sum(_tell_change(pk, present, digest, now) for pk in _confirmed().exclude(told=digest).values_list("pk", flat=True))
+    sent = sum(_notify_change(pk, present, digest, now) for pk in _confirmed().exclude(told=digest).values_list("pk", flat=True))
     for root in present:
         days = (root.not_after.date() - now.date()).days
         stage = min((stage for stage in WARN_DAYS if days <= stage), default=None)
         if stage is not None and days >= 0:
-            sent += sum(_tell_end(row, root, stage, now) for row in _confirmed())
+            sent += sum(_notify_end(row, root, stage, now) for row in _confirmed())
     return sent
 
 
@@ -94,7 +94,7 @@ def _confirmed() -> Any:
 
 
 @transaction.atomic
-def _tell_change(pk: int, present: list[Root], digest: str, now: datetime) -> int:
+def _notify_change(pk: int, present: list[Root], digest: str, now: datetime) -> int:
     row = TrustSubscription.objects.select_for_update().filter(pk=pk).exclude(told=digest).first()
     if row is None:  # another run was first
         return 0
@@ -112,7 +112,7 @@ def _tell_change(pk: int, present: list[Root], digest: str, now: datetime) -> in
 
 
 @transaction.atomic
-def _tell_end(row: TrustSubscription, root: Root, stage: int, now: datetime) -> int:
+def _notify_end(row: TrustSubscription, root: Root, stage: int, now: datetime) -> int:
     return notify(
         Topic.TRUST,
         key=f"trust:ends:{row.pk}:{root.sha256[:16]}:{stage}",

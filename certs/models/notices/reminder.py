@@ -8,7 +8,7 @@ from django.db import models
 class ExpiryReminder(models.Model):
     """A recipient was reminded that a certificate ends, at one of the stages of `certs.renewal.reminders`.
 
-    Each stage is told to each recipient once, however often the expiry check runs. A new owner has
+    Each recipient is reminded once of each stage, however often the expiry check runs. A new owner has
     no row yet, and so learns of the present stage.
     """
 

@@ -22,7 +22,7 @@ from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
 from certs.enums import AlertKind
 from certs.enums import RevocationReason as R
-from certs.installation.still_old import tell_owners
+from certs.installation.still_old import notify_owners
 from certs.models import (
     ApiToken,
     Certificate,
@@ -41,7 +41,7 @@ from certs.notifications import webhooks
 from certs.notifications.alerts import ca_cause, close_alerts, notify_ends, raise_alert
 from certs.notifications.delivery.deliver import deliver_due
 from certs.notifications.digests import announce, note_for_digest, write_due_digests
-from certs.notifications.token_ends import tell_ending
+from certs.notifications.token_ends import notify_ending
 from certs.notifications.topics import Topic
 from certs.renewal import expiry
 from certs.reports.keeping import keep_report, write_mails
@@ -270,7 +270,7 @@ def an_old_certificate_is_still_served(cast: Cast) -> None:
     InstalledPlace.objects.create(
         certificate=new, host="shop.example.com", port=443, asked_at=now, seen_at=now, outcome=PlaceOutcome.OLD, served=new.renewed_from
     )
-    tell_owners(now)
+    notify_owners(now)
 
 
 def a_token_ends(cast: Cast) -> None:
@@ -280,7 +280,7 @@ def a_token_ends(cast: Cast) -> None:
         created_at=database_now() - timedelta(days=80), expires_at=database_now() + timedelta(days=10)
     )
     OutgoingMail.objects.all().delete()
-    tell_ending()
+    notify_ending()
 
 
 def the_roots_change_and_end(cast: Cast) -> None:
@@ -288,10 +288,10 @@ def the_roots_change_and_end(cast: Cast) -> None:
     row = subscriptions.subscribe(cast.alice, now=now)
     subscriptions.confirm(row, now=now)
     TrustSubscription.objects.update(told="of another root")
-    subscriptions.tell_changes()
+    subscriptions.notify_changes()
     with pytest.MonkeyPatch.context() as later:
         later.setattr(subscriptions, "database_now", lambda: root.not_after - timedelta(days=29))
-        subscriptions.tell_changes()
+        subscriptions.notify_changes()
 
 
 def the_report_of_a_week(_cast: Cast) -> None:

@@ -123,6 +123,19 @@ def test_one_digest_for_each_person_and_day(twin_portal: Requester, make_spec: M
     assert len(reminders()) == 4  # the security team's first; the others had theirs today
 
 
+def test_subject_of_a_digest_calls_expired_what_has_expired(
+    twin_portal: Requester, make_spec: MakeSpec, alice: Any, clock: MovedClock
+) -> None:
+    for days, name in ((30, "gone"), (32, "soon"), (33, "later")):
+        owned_by(alice, issued(brought(f"{name}.example.com", days=days), twin_portal))
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 31)
+    expiry.check_expiry(begin=False)
+    (mail,) = OutgoingMail.objects.filter(topic="expired", recipient="alice@example.com")
+    assert mail.subject == "Expired: gone.example.com; 2 more end soon"
+    assert all(f"{name}.example.com" in mail.body for name in ("gone", "soon", "later"))
+
+
 @pytest.mark.parametrize("count", [2, 6])
 def test_certificates_that_the_policy_stops_are_one_mail_a_person(
     twin_portal: Requester, alice: Any, clock: MovedClock, count: int

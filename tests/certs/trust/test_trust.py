@@ -22,7 +22,7 @@ from django.test import Client
 from certs.models import Certificate, Issuer, OutgoingMail, TrustSubscription
 from certs.trust import subscriptions
 from certs.trust.roots import Root, roots
-from certs.trust.subscriptions import tell_changes
+from certs.trust.subscriptions import notify_changes
 from certs.trust.systems import SYSTEMS, download_for, text_for
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.chain import intermediates_of
@@ -195,17 +195,17 @@ def test_subscription_is_confirmed_by_mail_and_ended_by_a_link(root: Root, alice
     alice.post("/trust/", {"do": "subscribe"})
     mail = OutgoingMail.objects.get()
     assert mail.recipient == "alice@example.com"
-    assert tell_changes() == 0  # not confirmed
+    assert notify_changes() == 0  # not confirmed
     anybody = Client()
     address = link("confirm", mail)
     assert "Confirm that alice@example.com" in anybody.get(address).content.decode()
     assert TrustSubscription.objects.get().confirmed_at is None  # GET changes nothing
     assert "You will be mailed" in anybody.post(address).content.decode()
-    assert tell_changes() == 0  # nothing has changed
+    assert notify_changes() == 0  # nothing has changed
 
     Issuer.objects.filter(parent__isnull=True).update(trust_anchor_der=None)
     Issuer.objects.create(name="New", slug="new", alias="New", trust_anchor_der=ROOT_DER, created_at=database_now())
-    assert (tell_changes(), tell_changes()) == (1, 0)
+    assert (notify_changes(), notify_changes()) == (1, 0)
     changed = OutgoingMail.objects.latest("pk")
     assert Root(ROOT_DER).fingerprint in changed.body
     assert root.fingerprint in changed.body
@@ -226,7 +226,7 @@ def test_root_that_ends_is_announced_once_at_each_stage(root: Root, alice: Clien
     alice.post("/trust/", {"do": "subscribe"})
     Client().post(link("confirm", OutgoingMail.objects.get()))
     monkeypatch.setattr(subscriptions, "database_now", lambda: root.not_after - timedelta(days=29))
-    assert (tell_changes(), tell_changes()) == (1, 0)
+    assert (notify_changes(), notify_changes()) == (1, 0)
     assert OutgoingMail.objects.latest("pk").subject.startswith(f"The root certificate {root.name} ends on ")
 
 

@@ -14,7 +14,7 @@ from certs.access.api_tokens import SCOPES, USED_TO_WITHIN, create_token, rotate
 from certs.api.http import auth
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.models import ApiToken, OutgoingMail
-from certs.notifications.token_ends import tell_ending
+from certs.notifications.token_ends import notify_ending
 from db.clock import database_now
 from tests.portal.fixtures import SYSTEM, Portal
 
@@ -147,10 +147,10 @@ def test_token_of_another_person_or_one_that_ended_is_not_replaced(portal: Porta
 
 def test_user_is_mailed_14_and_3_days_before_the_end(portal: Portal) -> None:
     token = made(portal, 90)
-    assert tell_ending() == 0
+    assert notify_ending() == 0
     for days, words in ((13.5, "in 1"), (2.5, "in ")):
         ApiToken.objects.update(created_at=database_now() - 80 * DAY, expires_at=database_now() + days * DAY)
-        assert (tell_ending(), tell_ending()) == (1, 0)
+        assert (notify_ending(), notify_ending()) == (1, 0)
         mail = OutgoingMail.objects.latest("pk")
         assert mail.recipient == "alice@example.com"
         assert mail.subject.startswith(f"API token pipeline ends {words}")
@@ -160,10 +160,10 @@ def test_user_is_mailed_14_and_3_days_before_the_end(portal: Portal) -> None:
 
 def test_token_that_is_revoked_replaced_or_short_lived_is_not_announced(portal: Portal) -> None:
     made(portal, 2)
-    assert tell_ending() == 0
+    assert notify_ending() == 0
     old = made(portal, 90)
     ApiToken.objects.filter(pk=old.pk).update(expires_at=database_now() + 2 * DAY)
     made(portal, 80)
-    assert tell_ending() == 0
+    assert notify_ending() == 0
     ApiToken.objects.update(revoked_at=database_now())
-    assert tell_ending() == 0
+    assert notify_ending() == 0
