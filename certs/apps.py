@@ -13,6 +13,7 @@ class CertsConfig(AppConfig):
         from certs.access.leaving import connect_receivers  # noqa: PLC0415
         from certs.access.roles import ensure_roles  # noqa: PLC0415
         from certs.access.sessions import connect_signals  # noqa: PLC0415
+        from certs.installation import checks  # noqa: F401, PLC0415 - registers the system check
         from certs.notifications.changes_of_power import connect_notices  # noqa: PLC0415
 
         record_changes_of_power()

@@ -192,7 +192,12 @@ def forget(place: InstalledPlace, *, authority: Authority) -> None:
 
 def places_of(certificate: Certificate) -> list[InstalledPlace]:
     """Return the known places of the certificate's lineage, by name."""
-    rows = InstalledPlace.objects.filter(certificate__in=lineage_of(certificate)).select_related("certificate", "served")
+    return places_among(lineage_of(certificate))
+
+
+def places_among(lineage: list[Certificate]) -> list[InstalledPlace]:
+    """Return the known places of a lineage, by name."""
+    rows = InstalledPlace.objects.filter(certificate__in=lineage).select_related("certificate", "served")
     return list(rows.order_by("host", "port"))
 
 

@@ -10,7 +10,7 @@ from django import template
 from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.errors import PortalError
-from certs.installation.places import BY_PORT, expected_of, first_guess, is_enabled, places_of, read_place
+from certs.installation.places import BY_PORT, expected_of, first_guess, is_enabled, places_among, read_place
 from certs.installation.words import Words, own_check, words_of
 from certs.models import Certificate, InstalledPlace, StartTLS
 from certs.requests.lineage import lineage_of
@@ -46,7 +46,8 @@ class Live:
 def live_check_of(certificate: Certificate, user: Any) -> Live:
     """Return what is known of the places of a certificate, as the user may see it."""
     now = database_now()
-    places = places_of(certificate)
+    lineage = lineage_of(certificate)
+    places = places_among(lineage)
     guess = first_guess(certificate)
     command = ""
     try:
@@ -56,7 +57,7 @@ def live_check_of(certificate: Certificate, user: Any) -> Live:
     else:
         command = own_check(where.host, where.port, where.starttls)
     return Live(
-        certificate=expected_of(lineage_of(certificate)),
+        certificate=expected_of(lineage),
         places=[(one, words_of(one, now) if one.outcome else None) for one in places],
         waits=any(one.is_being_looked_at for one in places),
         may_check=Authority(Actor("user", user.get_username()), user).may_act_on(certificate),

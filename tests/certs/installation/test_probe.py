@@ -16,6 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certs.installation.checks import check_openssl
 from certs.installation.probe import NotSeen, Target, look
 from certs.models import PlaceOutcome, StartTLS
 from tests.certs.installation import servers
@@ -242,3 +243,14 @@ def test_settings_of_this_machine_do_not_reach_the_client(server: tuple[bytes, i
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("OPENSSL_CONF", "/nowhere")
     assert look(target(server[1]), LOOPBACK).chain == (server[0],)
+
+
+def test_missing_openssl_is_said_at_the_start_and_at_a_look(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings.PKI_LIVE_NETWORKS = LOOPBACK
+    assert check_openssl(None) == []
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [one.id for one in check_openssl(None)] == ["certs.W001"]
+    found = refusal(free_port())
+    assert (found.outcome, "cannot run openssl" in str(found)) == (PlaceOutcome.UNREACHABLE, True)
+    settings.PKI_LIVE_NETWORKS = []
+    assert check_openssl(None) == []
