@@ -1,0 +1,112 @@
+"""The page of a request: the way to the padlock, and for each wait who, since when, until when and what to do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+
+from certs.enums import RequestState as S
+from certs.models import Certificate, CertificateRequest, InstalledPlace, PlaceOutcome
+from certs.requests.drafts import DraftFields, begin, plan_of, submit_draft
+from certs.requests.plan import plan_digest, plan_words
+from certs.requests.submit import submit
+from db.clock import database_now
+from tests.certs.life import brought, issued, walk
+from tests.journeys.test_doors import signed_in
+from tests.portal.fixtures import Portal
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+def page_of(request: CertificateRequest, name: str = "alice") -> Any:
+    return signed_in(name).get(f"/requests/{request.public_id}/")
+
+
+def text_of(response: Any) -> str:
+    return " ".join(response.content.decode().split())
+
+
+def steps_of(response: Any) -> dict[str, str]:
+    return {step.title: step.state for step in response.context["steps"]}
+
+
+def waiting(portal: Portal, state: str, **values: Any) -> CertificateRequest:
+    plan: Any = plan_words("Certificate for a.example.com, P-256", requester=portal.requester())
+    request = submit(plan.specs[0], requester=portal.requester())
+    CertificateRequest.objects.filter(pk=request.pk).update(state=state, **values)
+    request.refresh_from_db()
+    return request
+
+
+def test_certificate_of_a_server_waits_for_its_installation_until_it_is_seen_live(portal: Portal) -> None:
+    certificate = issued(brought("shop.example.com"), portal.requester())
+    request, alice = certificate.request, signed_in("alice")
+    page = page_of(request)
+    assert steps_of(page) == dict.fromkeys(("Asked", "Policy", "Key", "Signed"), "done") | {"Installed": "now", "Seen live": "ahead"}
+    assert "Signed. Now put it on your server: two files and one reload." in text_of(page)
+    assert "Download shop.example.com-fullchain.pem" in text_of(page)
+    assert "ssl_certificate /etc/nginx/tls/shop.example.com-fullchain.pem;" in text_of(page)
+    alice.get(f"/certificates/{certificate.cert_id}/fullchain.pem")
+    page = page_of(request)
+    assert (steps_of(page)["Installed"], "the files were downloaded" in text_of(page)) == ("now", True)
+    now = database_now()
+    InstalledPlace.objects.create(
+        certificate=certificate, host="shop.example.com", port=443, asked_at=now, seen_at=now, outcome=PlaceOutcome.SERVED
+    )
+    assert steps_of(page_of(request)) == dict.fromkeys(("Asked", "Policy", "Key", "Signed", "Installed", "Seen live"), "done")
+
+
+def test_key_in_the_vault_says_so_and_offers_another_way(portal: Portal) -> None:
+    """B1: before, in the draft, and after."""
+    fields = DraftFields(place="vault", names="signer.example.com", key="ec-p256")
+    draft = begin(fields, requester=portal.requester())
+    before = text_of(signed_in("alice").get(f"/new/{draft.public_id}/"))
+    assert "The key is made in the vault and cannot be downloaded." in before
+    shown = plan_digest(plan_of(draft, requester=portal.requester()).specs)
+    request = submit_draft(draft, shown=shown, why="", requester=portal.requester())
+    walk([request.pk])
+    certificate = Certificate.objects.get(request=request)
+    page = page_of(request)
+    assert "Signed. The key is in the vault and cannot be downloaded." in text_of(page)
+    assert f'href="/certificates/{certificate.cert_id}/renew/?key=csr">Make the key on my server instead' in text_of(page)
+    assert "two files" not in text_of(page)
+    assert steps_of(page)["Installed"] == "done"
+
+
+def test_approval_names_who_may_give_it_and_since_when(portal: Portal) -> None:
+    """B33, B2: whom, since when, what you need to do."""
+    request = waiting(portal, S.AWAITING_APPROVAL)
+    page = text_of(page_of(request))
+    assert "Waiting for the security team." in page
+    assert "<dt>Who</dt><dd>carol</dd>" in page
+    assert "Nothing. You can close this page: we mail you." in page
+    portal.carol.groups.clear()
+    page = text_of(page_of(request))
+    assert "nobody else can approve at present" in page
+    assert "Ask an administrator to give somebody the role of an approver." in page
+    Group.objects.get(name="security-team").user_set.add(portal.alice)
+    assert "nobody else can approve" in text_of(page_of(request))  # nobody approves a request of their own
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"), [(S.APPROVED, "Our key store does not answer"), (S.CSR_CREATED, "The CA Internal-CA-Prod does not answer")]
+)
+def test_outage_says_that_nothing_is_lost_and_nothing_need_be_done(portal: Portal, state: S, cause: str) -> None:
+    since = database_now() - timedelta(hours=1)
+    request = waiting(portal, state, held_since=since, resume_id="resume-1", error="Connection refused by vault:8200")
+    page = text_of(page_of(request))
+    assert f"{cause} since {since:%H:%M} UTC. Nothing is lost." in page
+    assert "the request then goes on by itself" in page
+    assert "Nothing. You can close this page: we mail you." in page
+    # For operators, folded.
+    assert "Connection refused by vault:8200 Resume id: <code>resume-1</code>" in page
+
+
+def test_refusal_and_its_place_on_the_way(portal: Portal) -> None:
+    request = waiting(portal, S.REJECTED, error="Key size 2048 below minimum 3072", suggestion="Use RSA key size ≥ 3072 bits")
+    page = page_of(request)
+    assert steps_of(page)["Policy"] == "stopped"
+    assert "Key size 2048 below minimum 3072" in text_of(page)
