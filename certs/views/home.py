@@ -186,7 +186,7 @@ def _open_requests(teams: Sequence[Team]) -> list[CertificateRequest]:
 
 def _with_reasons(requests: Sequence[CertificateRequest]) -> list[tuple[CertificateRequest, str]]:
     reasons = waiting_reasons(requests)
-    return [(row, reasons.get(row.pk, "")) for row in requests]
+    return [(row, reasons.get(row.pk, "").rstrip(".")) for row in requests]
 
 
 def _figures(counts: dict[CertificateState, int]) -> list[Figure]:

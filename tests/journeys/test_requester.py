@@ -54,7 +54,7 @@ def test_find_renew_install_and_revoke(visit: Visit, portal: Portal) -> None:
     alice.open(f"/certificates/{old.cert_id}/")
     alice.follow(alice.page.get_by_role("link", name="Install the new certificate"))
     with alice.page.expect_download() as downloading:
-        alice.page.get_by_role("link", name="shop.example.com-fullchain.pem").click()
+        alice.page.get_by_role("link", name="Download shop.example.com-fullchain.pem").click()
     leaf, *_ = x509.load_pem_x509_certificates(Path(downloading.value.path()).read_bytes())
     assert f"{leaf.serial_number:x}" == new.serial_number
     # Revoke for a theft: replaced with a new key first, and the old one with it, which is on the same key.

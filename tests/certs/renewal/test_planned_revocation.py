@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.db import connection, transaction
 
 from audit.log import Actor
 from audit.models import AuditEvent
@@ -19,10 +20,12 @@ from certs.models import Certificate, CertificateRequest, OperatorAlert, Planned
 from certs.renewal.planned_revocation import open_plan, replace_then_revoke, revoke_replaced, withdraw
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
+from certs.tasks import sweep
 from db.clock import database_now
 from keys.models import PublicKey
 from tests.certs.life import brought, events_of, issued, renewed, walk
 from tests.certs.renewal.test_renew_with_csr import csr_of
+from tests.portal.threads import in_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]
@@ -137,6 +140,24 @@ def test_crash_while_it_is_carried_out_leaves_the_plan_and_the_certificate_as_th
 
 def _crash(*_args: Any, **_kwargs: Any) -> None:
     raise RuntimeError("crash")
+
+
+def test_sweeper_carries_it_out(certificate: Certificate, alice: Any) -> None:
+    after_deadline(planned(certificate, alice))
+    sweep()
+    assert status_of(certificate) == Status.REVOCATION_PENDING
+
+
+def test_plan_that_is_being_withdrawn_is_not_carried_out(certificate: Certificate, alice: Any) -> None:
+    if connection.vendor == "sqlite":
+        return  # one writer at a time: nobody waits behind a row
+    after_deadline(planned(certificate, alice))
+    done: list[int] = []
+    with transaction.atomic():
+        withdraw(certificate, authority=by(alice))
+        thread = in_thread(lambda: done.append(revoke_replaced()))
+        thread.join(30)
+    assert (done, revoke_replaced(), status_of(certificate)) == ([0], 0, Status.GOOD)
 
 
 def test_twins_on_the_key_go_too_except_those_that_were_spared(
