@@ -79,7 +79,7 @@ def _run_on_postgresql(statements: Sequence[Statement]) -> list[tuple[list[Row],
     try:
         with database.wrap_database_errors:
             if len(statements) == 1:
-                return [_result(psycopg.Cursor(connection).execute(*statements[0]))]
+                return [_result(_executed(connection, statements[0]))]
             return _pipelined(connection, statements)
     except BaseException:
         # An exception out of nowhere, such as a task's time limit, leaves results to come for which
@@ -93,6 +93,18 @@ def _run_on_postgresql(statements: Sequence[Statement]) -> list[tuple[list[Row],
         if database.queries_logged:
             sql = "; ".join(text for text, _ in statements)  # without parameters
             database.queries_log.append({"sql": sql, "time": f"{time.monotonic() - began:.3f}"})
+
+
+def _executed(connection: Any, statement: Statement) -> Any:
+    try:
+        return psycopg.Cursor(connection).execute(*statement)
+    except psycopg.errors.FeatureNotSupported:
+        # "cached plan must not change result type": a migration has changed a column since the
+        # statement was prepared. In a transaction, its rollback discards the plans.
+        if connection.info.transaction_status is not TransactionStatus.IDLE:
+            raise
+        psycopg.Cursor(connection).execute("DEALLOCATE ALL")
+        return psycopg.Cursor(connection).execute(*statement)
 
 
 def _pipelined(connection: Any, statements: Sequence[Statement]) -> list[tuple[list[Row], int]]:

@@ -14,11 +14,13 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from django.db import IntegrityError
+from django.db import InterfaceError, OperationalError
 
 from audit.unit_of_work import UnitOfWork
+from certs.alone import Alone
 from certs.enums import RequestState as S
 from certs.fault_points import pause
+from certs.issuance.attempts import Lease
 from certs.issuance.steps import ca_submit, csr, inventory, key, policy
 from certs.issuance.steps.act import Act, Recorded
 from certs.models import CertificateRequest
@@ -28,6 +30,8 @@ from db.clock import database_now
 log = logging.getLogger(__name__)
 
 ORDER = (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED, S.COMPLETED)
+# A lost connection or a deadlock: it says nothing about the requests in hand.
+DATABASE_AWAY = (OperationalError, InterfaceError)
 
 
 class Unavailable(Exception):
@@ -53,13 +57,31 @@ def advance(ids: Collection[int], *, since: S = S.SUBMITTED, until: S) -> None:
 
     Raises Unavailable at the end for those that have to be tried again.
     """
-    if not ids:
-        return
+    if ids:
+        carry_out(_begin(ids, since=since, until=until), until=until)
+
+
+def _begin(ids: Collection[int], *, since: S, until: S) -> list[Act]:
+    """Lock the requests that are ready, and reserve. Where that fails, each request has a transaction
+    of its own, so that one that cannot be reserved stands in nobody's way.
+    """
     states = ORDER[ORDER.index(since) : ORDER.index(until)]
-    with UnitOfWork() as work:
-        requests = lock_ready(ids, states)
-        acts = reserve(work, requests, until=until, now=database_now())
-    carry_out(acts, until=until)
+    with Alone() as together, UnitOfWork() as work:
+        return reserve(work, lock_ready(ids, states), until=until, now=database_now())
+    assert together.error is not None  # or it had returned
+    if len(ids) == 1 or isinstance(together.error, DATABASE_AWAY):
+        raise together.error
+    acts: list[Act] = []
+    failed = []
+    for pk in sorted(ids):
+        with Alone() as alone:
+            acts += _begin([pk], since=since, until=until)
+        if alone.error is not None:
+            log.error("request %d cannot go on", pk, exc_info=alone.error)
+            failed.append(alone.error)
+    if len(failed) == len(ids):
+        raise failed[0]
+    return acts
 
 
 def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, until: S, now: datetime) -> list[Act]:
@@ -93,50 +115,82 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, until: 
 def carry_out(acts: Sequence[Act], *, until: S) -> None:
     """Execute and record what was reserved, and go on with the requests that moved, as far as `until`.
 
-    No transaction may be open. Raises Unavailable at the end.
+    An act that breaks off stops no other. No transaction may be open. Raises at the end Unavailable,
+    or else what the first act broke off with.
     """
     pending = list(acts)
+    lease = Lease()
+    for act in pending:
+        lease.hold(act.open_attempts)
     keys: dict[int, str] = {}
     ca: dict[int, str] = {}
+    broken: list[Exception] = []
     while pending:
-        # One act after the other, so that the results of one CA do not wait for another that is slow.
+        # One act after the other, so that the results of one CA do not wait for another that is
+        # slow; the lease of those that wait is renewed with that of the one under way.
         act = pending.pop(0)
-        pause(act.step, "reserved")
-        act.execute()
-        pause(act.step, "executed")
-        for recorded, following in _record(act, until=until):
-            keys |= recorded.keys_unavailable
-            ca |= recorded.ca_unavailable
+        with Alone() as alone:
+            lease.renew()
+            pause(act.step, "reserved")
+            act.execute(lease)
+            pause(act.step, "executed")
+            results, following = _record(act, lease, until=until)
+            for recorded in results:
+                keys |= recorded.keys_unavailable
+                ca |= recorded.ca_unavailable
+            for one in following:
+                lease.hold(one.open_attempts)
             pending += following
-        pause(act.step, "recorded")
+            pause(act.step, "recorded")
+        if alone.error is not None:
+            log.error("a batch broke off at the step %s; the sweeper goes on with it", act.step, exc_info=alone.error)
+            broken.append(alone.error)
     if keys or ca:
         raise Unavailable(keys, ca)
+    if broken:
+        raise broken[0]
 
 
-def _record(act: Act, *, until: S) -> list[tuple[Recorded, list[Act]]]:
-    """Record an act and reserve what follows, in one transaction.
+def _record(act: Act, lease: Lease, *, until: S) -> tuple[list[Recorded], list[Act]]:
+    """Record an act, and reserve what follows, in one transaction.
 
-    If the database refuses what one request brought, the batch is rolled back and recorded item by
-    item; what cannot be recorded even alone keeps its attempt open, and is lost when the lease ends.
+    Where that fails, the results are recorded one by one, and what follows is reserved for all
+    whose result was. A result that cannot be recorded even alone keeps its attempt open, and is
+    lost when the lease ends.
     """
-    try:
-        with UnitOfWork() as work:
-            recorded = act.record(work)
-            following = reserve(work, recorded.ready, until=until, now=recorded.now)
-    except IntegrityError:
-        parts = act.each()
-        if len(parts) == 1:
-            raise
-    else:
-        return [(recorded, following)]
-    results: list[tuple[Recorded, list[Act]]] = []
-    refused: IntegrityError | None = None
-    for part in parts:
-        try:
-            results += _record(part, until=until)
-        except IntegrityError as exc:
-            log.exception("the result of a request at the step %s cannot be recorded", act.step)
-            refused = exc
-    if refused is not None and not results:
-        raise refused
-    return results
+    with Alone() as together:
+        return _record_together(act, until=until)
+    # 1. A result is not lost with a connection: once more, on another one.
+    if isinstance(together.error, DATABASE_AWAY):
+        return _record_together(act, until=until)
+    # 2. One by one.
+    log.warning("results of the step %s are recorded one by one", act.step, exc_info=together.error)
+    results: list[Recorded] = []
+    failed: list[Exception] = []
+    for part in act.each():
+        lease.renew()
+        with Alone() as alone:
+            with UnitOfWork() as work:
+                recorded = part.record(work)
+            results.append(recorded)
+        if alone.error is not None:
+            log.error("the result of a request at the step %s cannot be recorded", act.step, exc_info=alone.error)
+            failed.append(alone.error)
+    if failed and not results:
+        raise failed[0]
+    # 3. What follows, for all of them together.
+    return results, _go_on([request for recorded in results for request in recorded.ready], until=until)
+
+
+def _record_together(act: Act, *, until: S) -> tuple[list[Recorded], list[Act]]:
+    with UnitOfWork() as work:
+        recorded = act.record(work)
+        following = reserve(work, recorded.ready, until=until, now=recorded.now)
+    return [recorded], following
+
+
+def _go_on(moved: Sequence[CertificateRequest], *, until: S) -> list[Act]:
+    """Reserve what follows for requests that have just moved, as far as they are still as they were."""
+    with UnitOfWork() as work:
+        ready = {(row.pk, row.state) for row in lock_ready({request.pk for request in moved}, ORDER)}
+        return reserve(work, [one for one in moved if (one.pk, one.state) in ready], until=until, now=database_now())

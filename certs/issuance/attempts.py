@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Count
 
 from audit.events import EventType
@@ -23,7 +24,7 @@ from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.requests.outcomes import worn_out
 from certs.requests.states import WORKER
 from db.clock import database_now
-from db.rows import Lock, give_ids, select, select_keys
+from db.rows import Lock, give_ids, select, select_keys, update
 
 MAX_LOSSES = 3
 
@@ -47,9 +48,9 @@ def open_attempts(work: UnitOfWork, requests: Sequence[CertificateRequest], step
     if not requests:
         return Claims({}, {}, {})
 
-    # 1. Every attempt at this step so far, oldest first.
+    # 1. Every attempt at this step so far, oldest first; locked, for its worker may be renewing the lease just now.
     past: dict[int, list[Attempt]] = {}
-    for attempt in select(Attempt, request=[request.pk for request in requests], step=step):
+    for attempt in select(Attempt, lock=Lock.UPDATE, request=[request.pk for request in requests], step=step):
         past.setdefault(attempt.request_id, []).append(attempt)
     open_now = [attempt for attempts in past.values() for attempt in attempts if attempt.closed_at is None]
 
@@ -134,19 +135,27 @@ def close_attempts(work: UnitOfWork, attempts: Iterable[Attempt], outcomes: Mapp
 
 
 class Lease:
-    """Tells the sweeper that the worker of these attempts lives. `renew` is called between the external calls of a long batch, and
-    writes only when a quarter of the lease is over.
+    """Tells the sweeper that the worker of these attempts lives.
+
+    One lease holds whatever a worker has in hand, what is under way and what waits for it.
     """
 
-    def __init__(self, attempts: Iterable[Attempt]) -> None:
-        self._ids = [attempt.pk for attempt in attempts]
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
         self._renewed = time.monotonic()
 
+    def hold(self, attempts: Iterable[Attempt]) -> None:
+        """Add attempts that were opened just now."""
+        self._ids.update(attempt.pk for attempt in attempts)
+
     def renew(self) -> None:
+        """Renew the attempts that are still open. Called between external calls; writes only when a quarter of the lease is over."""
         if time.monotonic() - self._renewed < settings.PKI_ATTEMPT_LEASE_SECONDS / 4:
             return
-        until = database_now() + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
-        Attempt.objects.filter(pk__in=self._ids, closed_at__isnull=True).update(lease_until=until)
+        with transaction.atomic():
+            self._ids = set(select_keys(Attempt, lock=Lock.UPDATE, id=self._ids, closed_at=None))
+            until = database_now() + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
+            update(Attempt, {pk: {"lease_until": until} for pk in self._ids})
         self._renewed = time.monotonic()
 
 

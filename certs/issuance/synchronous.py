@@ -22,7 +22,7 @@ from audit.unit_of_work import UnitOfWork
 from certs.alone import Alone
 from certs.enums import RequestState as S
 from certs.errors import PortalError
-from certs.issuance.advance import Unavailable, carry_out, reserve
+from certs.issuance.advance import DATABASE_AWAY, Unavailable, carry_out, reserve
 from certs.issuance.steps.act import Act
 from certs.issuance.steps.ca_call import signs_here
 from certs.models import CertificateRequest, Issuer
@@ -86,18 +86,19 @@ class IssuingThread:
                     batch.append(self._calls.get_nowait())
                 except Empty:
                     break
-            connection.close_if_unusable_or_obsolete()  # as Django does between two requests
-            try:
-                results: Sequence[CertificateRequest | Exception] = issue_batch([call for call, _ in batch])
-            except BaseException as exc:  # noqa: BLE001 - every caller raises it; the thread serves the next ones
-                for _, future in batch:
-                    future.set_exception(exc)
-                continue
-            for (_, future), result in zip(batch, results, strict=True):
-                if isinstance(result, Exception):
+            for (_, future), result in zip(batch, self._results([call for call, _ in batch]), strict=True):
+                if isinstance(result, BaseException):
                     future.set_exception(result)
                 else:
                     future.set_result(result)
+
+    def _results(self, calls: Sequence[Call]) -> Sequence[CertificateRequest | BaseException]:
+        """One for each call, whatever happens: a caller must not wait for a thread that has ended."""
+        try:
+            connection.close_if_unusable_or_obsolete()  # as Django does between two requests
+            return issue_batch(calls)
+        except BaseException as exc:  # noqa: BLE001 - every caller raises it; the thread serves the next ones
+            return [exc] * len(calls)
 
 
 _issuer_of_calls = IssuingThread()
@@ -116,13 +117,19 @@ def issue_batch(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exceptio
     """Return a request or an exception for each call, in order."""
     asked = [(call.spec, call.requester) for call in calls]
     keys = [call.requester.idempotency_key for call in calls]
+    session = None
     with Alone() as outcome:
+        connection.ensure_connection()
+        session = connection.connection
         requests, acts = _begin(admit_all(asked, keys))
     if outcome.error is None:
         finish(acts)
         return requests
-    # Nothing of this batch was written, and each caller gets an answer of its own: which call was at fault
-    # shows when each runs alone.
+    # Nothing of this batch was written, unless the connection was lost at the commit. Nobody knows
+    # then, so it is for the callers to ask again.
+    if isinstance(outcome.error, DATABASE_AWAY) and connection.connection is not session:
+        return [_logged(outcome.error)] * len(calls)
+    # Each caller gets an answer of its own: which call was at fault shows when each runs alone.
     if len(calls) > 1:
         return [result for call in calls for result in issue_batch([call])]
     return [_earlier(calls[0], outcome.error) if isinstance(outcome.error, IntegrityError) else _logged(outcome.error)]

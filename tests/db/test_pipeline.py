@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.contrib.auth.models import Group
-from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, transaction
+from django.db import DataError, IntegrityError, NotSupportedError, OperationalError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from db.pipeline import PREPARE_AFTER, Statement, run
@@ -207,3 +207,25 @@ def test_lost_connection_is_raised_and_opened_anew() -> None:
     with pytest.raises(OperationalError):
         run([name_of(1)])
     assert run([name_of(1)]) == [([], 0)]
+
+
+@pytest.mark.parametrize("place", [nullcontext, transaction.atomic], ids=["alone", "in a transaction"])
+def test_migration_that_changes_a_column_is_survived(place: Any) -> None:
+    """Prepared statements of connections that are kept know the column as it was; a transaction fails once, a read never."""
+
+    def change(sql: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+        connection.close()
+
+    in_thread(lambda: change("CREATE TABLE changing (name varchar(20))")).join(30)
+    try:
+        for _ in range(2 * PREPARE_AFTER):
+            fetch_first("SELECT name FROM changing")
+        in_thread(lambda: change("ALTER TABLE changing ALTER COLUMN name TYPE text")).join(30)
+        with pytest.raises(NotSupportedError) if place is transaction.atomic else nullcontext(), place():
+            assert fetch_first("SELECT name FROM changing") == []
+        with place():
+            assert fetch_first("SELECT name FROM changing") == []
+    finally:
+        in_thread(lambda: change("DROP TABLE changing")).join(30)

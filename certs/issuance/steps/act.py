@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
 from audit.unit_of_work import UnitOfWork
-from certs.models import CertificateRequest
+from certs.issuance.attempts import Lease
+from certs.models import Attempt, CertificateRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,14 @@ class Act(ABC):
 
     step: ClassVar[str]
 
+    @property
     @abstractmethod
-    def execute(self) -> None:
-        """Call Vault, HSM or CA and keep the results. No transaction is open."""
+    def open_attempts(self) -> Collection[Attempt]:
+        """The attempts that were opened for it."""
+
+    @abstractmethod
+    def execute(self, lease: Lease) -> None:
+        """Call Vault, HSM or CA and keep the results. `lease` is renewed between two calls. No transaction is open."""
 
     @abstractmethod
     def record(self, work: UnitOfWork) -> Recorded:

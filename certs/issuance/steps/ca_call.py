@@ -58,7 +58,7 @@ class Answers:
     prepared: Prepared | None = None
 
 
-def ask_ca(orders: Orders, prepared: Prepared | None) -> Answers:
+def ask_ca(orders: Orders, prepared: Prepared | None, lease: Lease) -> Answers:
     """Have orders signed. `prepared`: what the own CA will sign, where that is on record already. No transaction is open."""
     # 1. A CA that is stopped or retired is not asked at all.
     stopped = ended_unasked(orders.issuer, orders.orders.values())
@@ -73,7 +73,6 @@ def ask_ca(orders: Orders, prepared: Prepared | None) -> Answers:
         client = get_ca_client(orders.issuer.alias)
     except ImproperlyConfigured as exc:  # its requests wait; those of other CAs are not touched
         return Answers({pk: NotSent(order.order_ref, str(exc)) for pk, order in orders.orders.items()})
-    lease = Lease(orders.attempts.values())
     outcomes = _asked(client, orders, lease)
     now = database_now()
     results = {pk: _verified(orders, pk, outcome, now) for pk, outcome in outcomes.items()}

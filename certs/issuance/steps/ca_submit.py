@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar
@@ -16,13 +16,13 @@ from certs.ca.base import Prepared
 from certs.ca.order import order_for
 from certs.ca.registry import own_ca
 from certs.enums import RequestState as S
-from certs.issuance.attempts import open_attempts
+from certs.issuance.attempts import Lease, open_attempts
 from certs.issuance.slots import reason, without_place
 from certs.issuance.steps.act import Act, Recorded
 from certs.issuance.steps.ca_call import Answers, Orders, ask_ca, ended_unasked
 from certs.issuance.steps.ca_record import record_answers
 from certs.issuance.steps.policy import approved_digests, keep_evaluations, refusal
-from certs.models import CertificateRequest, Issuer
+from certs.models import Attempt, CertificateRequest, Issuer
 from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
 from certs.requests.facts.policy_facts import asked_by, evaluate_many
 from certs.requests.lineage import lock_renewed, stopped_lineages
@@ -95,8 +95,12 @@ class HaveSigned(Act):
     prepared: Prepared | None
     answers: Answers = field(default_factory=lambda: Answers({}))
 
-    def execute(self) -> None:
-        self.answers = ask_ca(self.orders, self.prepared)
+    @property
+    def open_attempts(self) -> Collection[Attempt]:
+        return self.orders.attempts.values()
+
+    def execute(self, lease: Lease) -> None:
+        self.answers = ask_ca(self.orders, self.prepared, lease)
 
     def record(self, work: UnitOfWork) -> Recorded:
         return record_answers(work, self.orders, self.answers)

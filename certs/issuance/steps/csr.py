@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar
@@ -49,10 +49,13 @@ class SignCSRs(Act):
     requests: Mapping[int, CertificateRequest]
     signed: Mapping[int, SignedCSR | KeyBackendError | PortalError] = field(default_factory=dict)
 
-    def execute(self) -> None:
+    @property
+    def open_attempts(self) -> Collection[Attempt]:
+        return self.attempts.values()
+
+    def execute(self, lease: Lease) -> None:
         keys = by_key(select(Key, id={request.key_id for request in self.requests.values()}))
         signers = private_keys_for(list(keys.values()))
-        lease = Lease(self.attempts.values())
         by_backend: dict[str, list[CertificateRequest]] = {}
         for request in self.requests.values():
             assert request.key_id is not None  # the state key_ready says so

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar
@@ -63,8 +63,12 @@ class MakeKeys(Act):
     keys: Mapping[int, Key]
     made: Mapping[UUID, KeyInfo | KeyBackendError] = field(default_factory=dict)
 
-    def execute(self) -> None:
-        self.made = make_keys(list(self.keys.values()), between=Lease(self.attempts.values()).renew)
+    @property
+    def open_attempts(self) -> Collection[Attempt]:
+        return self.attempts.values()
+
+    def execute(self, lease: Lease) -> None:
+        self.made = make_keys(list(self.keys.values()), between=lease.renew)
 
     def each(self) -> list[MakeKeys]:
         return [

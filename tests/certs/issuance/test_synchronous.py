@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.db import connections
+from django.db import OperationalError, connection, connections
 
 from certs import fault_points
 from certs.access.permissions import Authority
@@ -18,7 +18,7 @@ from certs.bulk import dispatch
 from certs.bulk.chunk import make_chunk
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S
-from certs.issuance.synchronous import Call, issue_now
+from certs.issuance.synchronous import Call, issue_batch, issue_now
 from certs.models import Attempt, Certificate, CertificateRequest
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
@@ -94,6 +94,36 @@ class TestCalls:
         ids = make_chunk(order.chunks.get().pk)
         assert CertificateRequest.objects.get(pk__in=ids).state == S.CSR_CREATED
         assert waiting_for_the_ca() == before
+
+
+class TestLostConnection:
+    pytestmark = [
+        pytest.mark.django_db(transaction=True),
+        pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connection to lose"),
+    ]
+
+    @pytest.fixture
+    def lost_at_commit(self) -> Iterator[None]:
+        """The first transaction that makes a request loses its connection at its end."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE SEQUENCE commits; "
+                "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                "IF nextval('commits') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(5); END IF; RETURN NULL; END $$; "
+                "CREATE CONSTRAINT TRIGGER lose AFTER INSERT ON certs_certificaterequest "
+                "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lose()"
+            )
+        yield
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER lose ON certs_certificaterequest; DROP FUNCTION lose; DROP SEQUENCE commits")
+
+    @pytest.mark.usefixtures("lost_at_commit")
+    def test_calls_whose_commit_was_not_answered_are_not_begun_again(self, portal: Portal, make_spec: MakeSpec) -> None:
+        """They may be on record: begun again, each would have two certificates."""
+        calls = [Call(brought(make_spec, f"{name}.example.com"), portal.requester()) for name in "ab"]
+        assert [type(result) for result in issue_batch(calls)] == [OperationalError, OperationalError]
+        assert not CertificateRequest.objects.exists()
+        assert [result.state for result in issue_batch(calls) if isinstance(result, CertificateRequest)] == [S.COMPLETED] * 2
 
 
 def call_error(spec: CertificateSpec, requester: Requester) -> Exception:
