@@ -6,7 +6,13 @@ import os
 
 from django.conf import settings
 
-pytest_plugins = ["tests.harness.plugin.parts", "tests.harness.plugin.databases", "tests.twins.fixtures", "tests.portal.fixtures"]
+pytest_plugins = [
+    "tests.harness.plugin.parts",
+    "tests.harness.plugin.databases",
+    "tests.cast",
+    "tests.twins.fixtures",
+    "tests.portal.fixtures",
+]
 
 
 def pytest_configure() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.contrib.auth import get_user_model
 
 from audit.log import Actor
 from certs.access.api_tokens import create_token
@@ -34,6 +33,7 @@ from keys.spec import KeySpec, spki_der, spki_sha256
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
+from tests.cast import person
 from tests.portal.elsewhere import pki_engine
 from tests.twins.ca import TwinCAClient
 
@@ -70,8 +70,7 @@ def _rest(request: pytest.FixtureRequest) -> Subject:
     """This portal is the CA: the same API that it serves to others, on a real socket."""
     team, settings, server = (request.getfixturevalue(name) for name in ("portal", "settings", "live_server"))
     settings.PKI_CA_API_INLINE = True
-    user = get_user_model().objects.create_user("other-portal")
-    team.members.add(user)
+    user = person("other-portal", team=team)
     scopes = ["certificates:issue", "certificates:read", "certificates:revoke"]
     _, secret = create_token(user=user, team=team, name="other portal", scopes=scopes, actor=SYSTEM)
     return Subject(RestCAClient("upstream", url=server.url, token=secret), RestCAClient("upstream", url="http://127.0.0.1:9", token=secret))

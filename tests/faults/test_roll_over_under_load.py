@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID
-from django.contrib.auth import get_user_model
 
 from audit.transparency.sealer import seal
 from audit.transparency.signing_key import ensure_sealing_key
@@ -41,6 +40,7 @@ from certs.status.ocsp.respond import forget_answers
 from certs.status.ocsp.signers import forget_signers
 from db.clock import database_now
 from pkiportal.celery import app
+from tests.cast import person
 from tests.faults.processes import Web, Worker, environment
 from tests.faults.test_bulk_faults import SHORT, SYSTEM, finished, ordered, requester
 from tests.portal.authority import issuing_ca, publish_everything
@@ -156,8 +156,7 @@ def test_roll_over_under_load(requester: Requester, settings: Any, tmp_path: Pat
     app.control.purge()
     forget_signers()
     forget_answers()
-    user = get_user_model().objects.create_user("machine")
-    requester.team.members.add(user)
+    user = person("machine", team=requester.team)
     scopes = ["certificates:issue", "certificates:read", "certificates:revoke"]
     _, token = create_token(user=user, team=requester.team, name="machine", scopes=scopes, actor=SYSTEM)
     ensure_sealing_key()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db import connection, transaction
 from django.test import TransactionTestCase
@@ -16,6 +15,7 @@ from audit.models import AuditEvent
 from audit.triggers import missing_triggers, remove_triggers
 from certs.access.roles import ROLES, is_as_released
 from certs.models import Domain, Team
+from tests.cast import person
 from tests.harness.plugin import emptying
 from tests.portal.fixtures import Portal
 
@@ -47,7 +47,7 @@ def test_what_was_written_is_gone_and_the_roles_are_there(portal: Portal) -> Non
     end_of_test()
     portal.team.pk = None
     portal.team.save()
-    portal.team.members.add(get_user_model().objects.create_user("dora"))
+    portal.team.members.add(person("dora"))
     Domain.objects.create(name="dora.test", team=portal.team)
     assert {"certs_team", "certs_team_members", "certs_domain", "auth_user", "audit_event"} <= set(left())
     permissions = list(Permission.objects.order_by("pk").values_list("pk", flat=True))

@@ -16,6 +16,7 @@ from policy.models import PolicyVersion
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version, version_in_force
 from policy.rules import RuleSetInvalid, ruleset_from_dict
+from tests.cast import person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -142,7 +143,7 @@ def test_admin_publishes_a_draft_and_then_only_shows_it(client: Client) -> None:
 
 
 def test_admin_is_closed_to_outsiders(client: Client) -> None:
-    client.force_login(get_user_model().objects.create_user("mallory"))
+    client.force_login(person("mallory"))
     draft = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
     client.post("/admin/policy/policyversion/", {"action": "publish_selected", "_selected_action": [draft.pk]})
     draft.refresh_from_db()

@@ -11,8 +11,6 @@ import pytest
 from celery.contrib.testing.worker import start_worker
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
@@ -27,6 +25,7 @@ from pkiportal.celery import app
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_version
+from tests.cast import person
 from tests.certs.x509.certificate.checkers import assert_certificate_is_sound
 
 PASSWORD = "correct horse battery"
@@ -58,13 +57,13 @@ def portal(db: None, settings: Any) -> Iterator[Portal]:
     publish_version(draft_version("default", DEFAULT_V2_3, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
     Profile.objects.create(name="tls-server", ekus=["serverAuth"])
     Profile.objects.create(name="tls-client", ekus=["clientAuth"])
-    users = get_user_model()
-    people = {name: users.objects.create_user(name, f"{name}@example.com", PASSWORD) for name in ("alice", "bob", "carol")}
-    people["carol"].groups.add(Group.objects.get_or_create(name="security-team")[0])
     web = Team.objects.create(slug="web", name="Web", default_domain="example.com", email="web@example.com")
-    web.members.add(people["alice"])
     other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
-    other.members.add(people["bob"])
+    people = {
+        "alice": person("alice", email="alice@example.com", team=web, password=PASSWORD),
+        "bob": person("bob", email="bob@example.com", team=other, password=PASSWORD),
+        "carol": person("carol", "security-team", email="carol@example.com", password=PASSWORD),
+    }
     Domain.objects.bulk_create(
         [Domain(name="example.com", team=web), Domain(name="example.test", team=web), Domain(name="other.test", team=other)]
     )

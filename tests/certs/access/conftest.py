@@ -1,4 +1,3 @@
-from tests.certs.access.cast import cast
 from tests.certs.access.matrix import things
 
-__all__ = ["cast", "things"]
+__all__ = ["things"]

@@ -22,7 +22,7 @@ from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
 from db.clock import database_now
-from tests.certs.access.cast import Cast
+from tests.cast import Cast
 from tests.certs.life import issued, walk
 
 OK, FORBIDDEN, NOT_FOUND, LOGIN, NO_TOKEN = "ok", "forbidden", "not found", "login", "no token"

@@ -24,6 +24,7 @@ from certs.models import ApiToken, Domain, Issuer, OperatorAlert, OutgoingMail, 
 from db.clock import database_now
 from policy.models import Person, Policy, PolicyVersion, Profile
 from policy.presets import DEFAULT_V2_3
+from tests.cast import person
 from tests.certs.access.upgrading import migration, models_before
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -109,7 +110,7 @@ def account(user: Any, **changed: Any) -> dict[str, Any]:
 
 
 def test_account_changed_in_the_admin_names_person_old_and_new_value(signed_in: Client, new: Any) -> None:
-    bob = get_user_model().objects.create_user("bob", "bob@example.com", PASSWORD)
+    bob = person("bob", email="bob@example.com", password=PASSWORD)
     group = Group.objects.get_or_create(name="auditor")[0]
     new()
     sent = account(bob, is_superuser="on", email="eve@example.com", groups=[group.pk])
@@ -127,7 +128,7 @@ def test_account_changed_in_the_admin_names_person_old_and_new_value(signed_in: 
 
 
 def test_password_set_by_somebody_else_is_recorded_without_it(signed_in: Client, new: Any) -> None:
-    bob = get_user_model().objects.create_user("bob", "bob@example.com", PASSWORD)
+    bob = person("bob", email="bob@example.com", password=PASSWORD)
     new()
     chosen = "another good pass phrase"
     sent = {"password1": chosen, "password2": chosen, "usable_password": "true"}
@@ -147,7 +148,7 @@ def test_sign_in_is_no_change_of_power(ann: Any, new: Any) -> None:
 
 
 def test_members_and_domains_changed_in_the_admin_are_recorded(signed_in: Client, team: Team, new: Any) -> None:
-    bob = get_user_model().objects.create_user("bob", "bob@example.com", PASSWORD)
+    bob = person("bob", email="bob@example.com", password=PASSWORD)
     domain = team.domains.get()
     new()
     sent = {
@@ -273,7 +274,7 @@ def test_change_at_every_other_channel_is_recorded_as_unattributed(team: Team, a
 
 
 def test_rows_that_lose_a_link_by_a_deletion_are_recorded(team: Team, new: Any) -> None:
-    bob = get_user_model().objects.create_user("bob", "bob@example.com", PASSWORD)
+    bob = person("bob", email="bob@example.com", password=PASSWORD)
     group = Group.objects.create(name="readers")
     bob.groups.add(group)
     team.members.add(bob)

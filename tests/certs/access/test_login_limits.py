@@ -6,13 +6,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 
 from audit.models import AuditEvent, AuditSubject
 from certs.access import login_limits
 from certs.access.login_limits import ACCOUNT, ADDRESS, PLACE, PLACE_DAY, attempt, close_windows
 from certs.models import SignInCounter
 from db.clock import database_now
+from tests.cast import person
 from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +21,7 @@ HOME, ELSEWHERE = "192.0.2.1", "198.51.100.{}"
 
 @pytest.fixture(autouse=True)
 def _alice(db: None) -> None:
-    get_user_model().objects.create_user("alice")
+    person("alice")
 
 
 def guess(name: str, address: str = HOME, *, device: str = "") -> bool:
@@ -126,7 +126,7 @@ def test_a_colleague_at_the_same_address_does_not_lock_the_owners_device() -> No
 def test_a_device_has_tries_of_its_own_and_only_for_its_account() -> None:
     device = sign_in()
     assert [guess("alice", device=device) for _ in range(6)] == [True] * 5 + [False]
-    get_user_model().objects.create_user("mallory")
+    person("mallory")
     other = sign_in("mallory")
     while guess("alice"):
         pass
@@ -135,7 +135,7 @@ def test_a_device_has_tries_of_its_own_and_only_for_its_account() -> None:
 
 
 def test_own_sign_ins_of_an_attacker_give_no_new_tries() -> None:
-    get_user_model().objects.create_user("mallory")
+    person("mallory")
     passed = 0
     for number in range(ADDRESS.most + 20):
         passed += guess(f"name-{number}")

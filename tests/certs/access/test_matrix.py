@@ -28,7 +28,7 @@ from certs import urls
 from certs.access.api_tokens import SCOPES, create_token
 from certs.api.app import api
 from certs.models import ApiToken, BulkOrder, Certificate, CertificateRequest
-from tests.certs.access.cast import Cast
+from tests.cast import Cast
 from tests.certs.access.matrix import (
     FORBIDDEN,
     LOGIN,

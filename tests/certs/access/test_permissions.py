@@ -14,7 +14,7 @@ from certs.access.membership import is_member, teams_of
 from certs.access.permissions import Authority, Permission, holders_of, holds, is_officer
 from certs.access.roles import ROLES, ensure_roles
 from certs.models import Certificate, teams_seen_by
-from tests.certs.access.cast import Cast
+from tests.cast import Cast
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 P = Permission

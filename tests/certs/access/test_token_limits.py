@@ -19,7 +19,7 @@ from certs.requests.submit import submit_many
 from certs.requests.waiting import hold_for_keys
 from certs.x509.csr.build import build_csr
 from policy.models import Profile
-from tests.certs.access.cast import Cast
+from tests.cast import Cast
 from tests.certs.bulk.orders import drafted
 from tests.certs.life import issued
 from tests.certs.steps import check_policy

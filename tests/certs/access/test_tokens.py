@@ -15,7 +15,7 @@ from audit.models import AuditEvent
 from certs.access.api_tokens import MOST_DAYS, SCOPES, create_token, end_orphaned_tokens, good_token, revoke_token
 from certs.errors import InputRefused, NotPermitted
 from certs.models import ApiToken, Team
-from tests.certs.access.cast import Cast
+from tests.cast import Cast
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

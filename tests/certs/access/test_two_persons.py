@@ -29,7 +29,7 @@ from policy.errors import PolicyConflict, PublicationRefused
 from policy.models import Person, PolicyVersion
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import draft_version, publish_as
-from tests.certs.access.cast import Cast
+from tests.cast import Cast, person
 from tests.certs.bulk.orders import work_off_all
 from tests.certs.life import walk
 
@@ -38,7 +38,7 @@ WILDCARD = CertificateSpec("*.apps.example.com", ("*.apps.example.com",), (), "e
 
 
 def account(name: str, email: str = "", *groups: str, person_id: str = "") -> Any:
-    user = get_user_model().objects.create_user(name, email)
+    user = person(name, email=email)
     user.groups.add(*Group.objects.filter(name__in=groups))
     if person_id:
         Person.objects.filter(user=user).update(person_id=person_id)

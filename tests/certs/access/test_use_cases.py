@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
 
@@ -31,7 +30,7 @@ from certs.revocation.request import request_release
 from certs.revocation.revoke import on_same_key, revoke
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
-from tests.certs.access.cast import Cast
+from tests.cast import Cast, person
 from tests.certs.life import issued
 
 MakeSpec = Callable[..., CertificateSpec]
@@ -186,8 +185,7 @@ def test_retry_and_download_of_an_order(cast: Cast) -> None:
 @pytest.mark.parametrize("verb", ORDER_VERBS)
 def test_lines_of_another_team_need_a_member_of_both(cast: Cast, verb: str) -> None:
     """S11: the order was drafted by somebody in both teams."""
-    both = get_user_model().objects.create_user("both", "both@example.org")
-    cast.web.members.add(both)
+    both = person("both", email="both@example.org", team=cast.web)
     cast.other.members.add(both)
     spec = CertificateSpec("a.example.com", ("a.example.com",), (), "ec-p256", 90, "tls-server")
     theirs = CertificateSpec("b.other.test", ("b.other.test",), (), "ec-p256", 90, "tls-server")

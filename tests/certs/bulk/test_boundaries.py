@@ -25,6 +25,7 @@ from certs.models import BulkOrder, Certificate, CertificateRequest, Domain, Iss
 from certs.requests.submit import Requester, admit
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
+from tests.cast import person
 from tests.certs.bulk.orders import begin, drafted, work_off, work_off_all
 from tests.certs.issuance.test_synchronous import brought
 
@@ -108,7 +109,7 @@ def test_draft_of_a_ca_that_was_retired_is_not_submitted(twin_portal: Requester,
 
 
 def test_draft_of_somebody_who_left_is_not_submitted_by_others(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    alice = get_user_model().objects.create_user("alice")
+    alice = person("alice")
     other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
     for team in (twin_portal.team, other):
         team.members.add(alice)
@@ -164,7 +165,7 @@ def test_of_two_teams_with_the_same_key_the_first_one_has_it(twin_portal: Reques
 
 
 def test_a_line_given_to_another_team_is_seen_by_its_members_alone(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    people = {name: get_user_model().objects.create_user(name) for name in ("both", "web")}
+    people = {name: person(name) for name in ("both", "web")}
     other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
     Domain.objects.create(name="other.test", team=other)
     twin_portal.team.members.add(*people.values())

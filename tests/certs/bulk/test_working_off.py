@@ -29,6 +29,7 @@ from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.models import Key
+from tests.cast import person
 from tests.certs import steps
 from tests.certs.bulk.orders import begin, drafted, work_off, work_off_all
 from tests.twins.ca import TwinCAClient
@@ -305,10 +306,7 @@ def test_a_line_cancelled_alone_does_not_keep_the_order_open(twin_portal: Reques
 
 
 def test_requester_is_told_when_the_order_has_ended(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    from django.contrib.auth import get_user_model  # noqa: PLC0415 - only here
-
-    user = get_user_model().objects.create_user("alice", "alice@example.com")
-    twin_portal.team.members.add(user)
+    user = person("alice", email="alice@example.com", team=twin_portal.team)
     running(names(make_spec, 2), Requester(twin_portal.actor, twin_portal.team, "portal", user=user))
     work_off_all()
     mail = OutgoingMail.objects.get(dedup_key__startswith="bulk:")

@@ -32,6 +32,7 @@ from certs.models import Certificate, Issuer, Team
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from keys.models import PublicKey
+from tests.cast import person
 from tests.certs.api.test_issue import Api
 from tests.certs.bulk.orders import drafted, work_off_all
 from tests.certs.inventory.estate import Estate
@@ -116,9 +117,7 @@ def estate(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) ->
     template.common_name = "z"
     template.not_after, template.alert_at, template.issued_at = NOW + 90 * DAY, NOW + 60 * DAY, NOW - 9 * DAY
     template.save()
-    users = get_user_model().objects
-    alice, left = users.create_user("alice"), users.create_user("left")
-    twin_portal.team.members.add(alice)
+    alice, left = person("alice", team=twin_portal.team), person("left")
     other = Team.objects.create(slug="other", name="Other")
     elsewhere = Issuer.objects.create(name="Elsewhere", slug="elsewhere", created_at=NOW)
     PublicKey.objects.create(spki_sha256="b" * 64, team="web", recorded_at=NOW, blocked_at=NOW)

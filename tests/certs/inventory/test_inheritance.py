@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import date
 
 import pytest
-from django.contrib.auth import get_user_model
 
 from certs.models import Certificate
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
+from tests.cast import person
 from tests.certs.life import issued, renewed
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -18,15 +18,14 @@ MakeSpec = Callable[..., CertificateSpec]
 
 
 def test_the_person_who_requests_a_certificate_owns_it(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    alice = get_user_model().objects.create_user("alice")
-    twin_portal.team.members.add(alice)
+    alice = person("alice", team=twin_portal.team)
     asked = Requester(actor=twin_portal.actor, team=twin_portal.team, door="portal", user=alice)
     assert issued(make_spec("a.example.com"), asked).owner == alice
     assert issued(make_spec("b.example.com"), twin_portal).owner is None  # a command, and no person
 
 
 def test_a_renewal_inherits_what_people_wrote(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    bob = get_user_model().objects.create_user("bob")
+    bob = person("bob")
     written = {
         "owner": bob.pk,
         "purpose": "Shop front end",

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -23,6 +22,7 @@ from certs.inventory import register as module
 from certs.inventory.register import COLUMNS, register_csv, register_filter
 from certs.models import Certificate, Issuer, Team
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.inventory.estate import Estate
 from tests.certs.inventory.test_filters import NOW, estate
 from tests.portal.fixtures import Portal
@@ -75,13 +75,9 @@ def test_ended_and_revoked_ones_are_included_on_request(estate: Estate) -> None:
 
 
 def test_who_sees_a_team_reads_its_register(estate: Estate) -> None:
-    users = get_user_model().objects
-    bob, audra = users.create_user("bob"), users.create_user("audra")
-    bob_team = Team.objects.get(slug="other")
-    bob_team.members.add(bob)
-    audra.groups.add(Group.objects.get(name="auditor"))
-    assert names(register(bob)) == "c"
-    assert names(register(audra)) == "abcdefgjz"
+    outsider, auditor = person("outsider", team=Team.objects.get(slug="other")), person("auditor", "auditor")
+    assert names(register(outsider)) == "c"
+    assert names(register(auditor)) == "abcdefgjz"
 
 
 def test_the_register_is_read_in_parts(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,21 +19,20 @@ from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from certs.x509.certificate.serial import format_serial
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.bulk.orders import drafted, work_off_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 
 @pytest.fixture
-def inventory(twin_portal: Requester, make_spec: Callable[..., CertificateSpec], django_user_model: type) -> list[object]:
+def inventory(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) -> list[object]:
     """A member of the team of three certificates, and somebody else."""
     submit_order(
         drafted([make_spec(f"{name}.example.com") for name in ("api", "api2", "db")], twin_portal), authority=twin_portal.authority
     )
     work_off_all()
-    people = [django_user_model.objects.create_user(name) for name in ("alice", "bob")]  # type: ignore[attr-defined]
-    twin_portal.team.members.add(people[0])
-    return people
+    return [person("alice", team=twin_portal.team), person("bob")]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 from django.conf import settings as django_settings
-from django.contrib.auth import get_user_model
 
 from certs import tasks
 from certs.access.api_tokens import create_token
@@ -26,6 +25,7 @@ from certs.requests.submit import Requester, submit_many
 from certs.requests.turn import claim_ca
 from db.clock import database_now
 from pkiportal.celery import app
+from tests.cast import person
 from tests.certs import steps
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.issuance.test_recovery import waiting
@@ -214,8 +214,7 @@ def test_order_for_a_remote_ca_over_the_ca_endpoint_is_left_to_the_workers_of_it
 ) -> None:
     """F6: `ca-api` asked it inside the request, beside the workers and beyond PKI_CA_PARALLEL."""
     settings.PKI_CA_API_INLINE, settings.PKI_CA_API_WAIT_SECONDS = True, 0
-    user = get_user_model().objects.create_user("machine")
-    twin_portal.team.members.add(user)
+    user = person("machine", team=twin_portal.team)
     scopes = ["certificates:issue"]
     _, secret = create_token(user=user, team=twin_portal.team, name="m", scopes=scopes, actor=SYSTEM)
     status, answer = Api(secret).post("/certificates/issue", {"csr": pem_csr("remote.example.com")})

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import transaction
 
@@ -54,6 +53,7 @@ from certs.trust import subscriptions
 from certs.trust.roots import roots
 from certs.uploads.line import Line
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.bulk.orders import work_off_all
 from tests.certs.life import brought, issued, new_policy, renewed, walk, years_later
 from tests.certs.notifications.receivers import receiving
@@ -86,12 +86,10 @@ def cast_of(portal: Requester, make_spec: MakeSpec, twin_ca: TwinCAClient, setti
     """Return the people of the album, with addresses."""
     settings.PKI_OPERATOR_EMAILS = [OPERATORS]
     settings.PKI_WEBHOOK_NETWORKS, settings.PKI_WEBHOOK_ALLOW_HTTP = [ip_network("127.0.0.0/8")], True
-    alice, carol = (get_user_model().objects.create_user(name, f"{name}@example.com", "x") for name in ("alice", "carol"))
-    portal.team.members.add(alice)
+    alice = person("alice", email="alice@example.com", team=portal.team)
+    carol = person("carol", "approver", "security-team", email="carol@example.com")
     Team.objects.update(name="Web shop", email="web@example.com")
     portal.team.refresh_from_db()
-    for role in ("approver", "security-team"):
-        carol.groups.add(Group.objects.get_or_create(name=role)[0])
     return Cast(Requester(portal.actor, portal.team, "portal", user=alice), carol, make_spec, twin_ca)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from certs.enums import AlertKind
 from certs.models import OperatorAlert, OutgoingMail
 from certs.notifications import alerts
 from certs.notifications.alerts import close_alerts, may_try, notify_ends, raise_alert
+from tests.cast import person
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 NOW = datetime.fromisoformat("2026-11-29T12:00:00+00:00")
@@ -51,7 +51,7 @@ def test_cause_that_comes_back_later_is_an_alert_of_its_own() -> None:
 
 def test_alert_that_a_person_closed_is_not_opened_again() -> None:
     trouble(NOW)
-    carol = get_user_model().objects.create_user("carol")
+    carol = person("carol")
     OperatorAlert.objects.update(closed_at=NOW + MINUTE, closed_by=carol)
     trouble(NOW + 2 * MINUTE)
     assert OperatorAlert.objects.count() == 2

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils.html import escape
 
@@ -24,6 +23,7 @@ from certs.servers.kinds import server_named
 from certs.servers.snippets import snippet
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.api.test_issue import pem_csr
 from tests.certs.life import issued, walk
 
@@ -33,9 +33,7 @@ MakeSpec = Callable[..., CertificateSpec]
 
 @pytest.fixture
 def alice(twin_portal: Requester) -> Any:
-    user = get_user_model().objects.create_user("alice", "alice@example.com")
-    twin_portal.team.members.add(user)
-    return user
+    return person("alice", email="alice@example.com", team=twin_portal.team)
 
 
 @pytest.fixture
@@ -125,7 +123,7 @@ def test_long_digest_lists_the_most_urgent_and_counts_the_others(
 def test_topic_that_a_person_switched_off_is_not_mailed_to_that_person(
     renewed: list[Certificate], alice: Any, clock: Callable[[datetime], None]
 ) -> None:
-    bob = get_user_model().objects.create_user("bob", "bob@example.com")
+    bob = person("bob", email="bob@example.com")
     renewed[0].team.members.add(bob)
     MailChoice.objects.create(user=alice, topic=Topic.RENEWED, wanted=False)
     now = database_now()

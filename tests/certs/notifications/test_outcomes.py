@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
 from certs.bulk.drafting.draft import draft
@@ -21,6 +20,7 @@ from certs.requests.submit import Requester, submit
 from certs.revocation.request import request_revocation
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
+from tests.cast import person
 from tests.certs.bulk.orders import work_off_all
 from tests.certs.life import issued, walk
 from tests.twins.ca import TwinCAClient
@@ -31,16 +31,13 @@ MakeSpec = Callable[..., CertificateSpec]
 
 @pytest.fixture
 def alice(twin_portal: Requester) -> Requester:
-    user = get_user_model().objects.create_user("alice", "alice@example.com")
-    twin_portal.team.members.add(user)
+    user = person("alice", email="alice@example.com", team=twin_portal.team)
     return Requester(twin_portal.actor, twin_portal.team, "portal", user=user)
 
 
 @pytest.fixture
 def carol(db: None) -> Any:
-    user = get_user_model().objects.create_user("carol", "carol@example.com")
-    user.groups.add(Group.objects.get(name="approver"))
-    return user
+    return person("carol", "approver", email="carol@example.com")
 
 
 def mails(topic: Topic) -> list[OutgoingMail]:

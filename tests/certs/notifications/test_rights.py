@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import transaction
 from django.test import Client
@@ -15,6 +14,7 @@ from audit.changes import attribute
 from audit.log import Actor
 from certs.models import MailChoice, OutgoingMail, Team
 from certs.notifications.topics import Topic
+from tests.cast import person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 CAROL = Actor("user", "carol")
@@ -22,7 +22,7 @@ CAROL = Actor("user", "carol")
 
 @pytest.fixture
 def ann(db: None) -> Any:
-    user = get_user_model().objects.create_user("ann", "ann@example.com", "old password")
+    user = person("ann", email="ann@example.com", password="old password")
     for topic in Topic:
         MailChoice.objects.create(user=user, topic=topic, wanted=False)
     attribute(user, CAROL)

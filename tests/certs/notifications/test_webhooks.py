@@ -9,7 +9,6 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import F
 
@@ -29,6 +28,7 @@ from certs.notifications.topics import Topic
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.life import issued
 from tests.certs.notifications.receivers import Receiver, receiving
 from tests.faults.dripping import dripping
@@ -51,8 +51,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def authority(twin_portal: Requester) -> Authority:
-    user = get_user_model().objects.create_user("alice", "alice@example.com")
-    twin_portal.team.members.add(user)
+    user = person("alice", email="alice@example.com", team=twin_portal.team)
     return Authority(Actor("user", "alice"), user)
 
 
@@ -325,7 +324,7 @@ def test_name_is_taken_once_and_strangers_change_nothing(add: Add, twin_portal: 
     hook = add("http://127.0.0.1/hook")
     with pytest.raises(Conflict):
         add("http://127.0.0.1/other")
-    bob = get_user_model().objects.create_user("bob")
+    bob = person("bob")
     stranger = Authority(Actor("user", "bob"), bob)
     for act in (
         lambda: webhooks.add_webhook(twin_portal.team, name="x", url="http://127.0.0.1/", topics=["renewed"], authority=stranger),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django.contrib.auth import get_user_model
 from django.db import transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
@@ -30,6 +29,7 @@ from certs.revocation.request import request_release
 from certs.revocation.revoke import revoke
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.bulk.orders import drafted
 from tests.certs.life import CHAIN, PORTAL, SYSTEM, brought, issued, renewed, walk
 from tests.certs.renewal.test_renew import people
@@ -128,4 +128,4 @@ def fill(requester: Requester, make_spec: MakeSpec) -> None:
     pause(order, authority=PORTAL)
     interval = IntervalSchedule.objects.create(every=5, period="seconds")
     PeriodicTask.objects.create(name="seal", task="audit.tasks.seal", interval=interval)
-    get_user_model().objects.create_user("dora", "dora@example.com", "x")
+    person("dora", email="dora@example.com", password="x")

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
@@ -23,6 +22,7 @@ from certs.spec import CertificateSpec
 from certs.tasks import sweep
 from db.clock import database_now
 from keys.models import PublicKey
+from tests.cast import person
 from tests.certs.life import brought, events_of, issued, renewed, walk
 from tests.certs.renewal.test_renew_with_csr import csr_of
 from tests.portal.threads import in_thread
@@ -34,9 +34,7 @@ Status = Certificate.Status
 
 @pytest.fixture
 def alice(twin_portal: Requester) -> Any:
-    user = get_user_model().objects.create_user("alice")
-    twin_portal.team.members.add(user)
-    return user
+    return person("alice", team=twin_portal.team)
 
 
 @pytest.fixture
@@ -205,9 +203,8 @@ def test_what_cannot_be_planned_is_refused(certificate: Certificate, alice: Any)
     with pytest.raises(CSRRefused):
         planned(certificate, alice, comment="token hvs.CAESIJx0bSe7Y2tVb1lRk3n9Zz")
     with pytest.raises(NotFound):
-        planned(certificate, get_user_model().objects.create_user("dora"))
-    auditor = get_user_model().objects.create_user("audra")
-    auditor.groups.add(Group.objects.get(name="auditor"))
+        planned(certificate, person("dora"))
+    auditor = person("audra", "auditor")
     with pytest.raises(NotPermitted):
         planned(certificate, auditor)
     renewed_with_new_key = planned(certificate, alice)

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 from django.db import connections
 
 from audit.log import Actor
@@ -18,7 +16,7 @@ from certs.access.permissions import Authority
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason as R
 from certs.errors import Conflict, NotFound, NotPermitted, PolicyRefused
-from certs.models import Certificate, CertificateRequest, Issuer, Team
+from certs.models import Certificate, CertificateRequest, Issuer
 from certs.renewal.plan import KeyOption
 from certs.renewal.renew import plan_renewal, renew
 from certs.requests.approvals import approval
@@ -29,6 +27,7 @@ from certs.spec import CertificateSpec
 from keys.lifecycle import private_key_for
 from keys.models import Key
 from keys.spec import spki_sha256
+from tests.cast import Cast
 from tests.certs.life import PORTAL, brought, events_of, finished, issued, new_policy, renewed, walk
 from tests.twins.ca import TwinCAClient
 
@@ -230,72 +229,59 @@ def test_lineage_counts_by_its_newest_certificate(certificate: Certificate) -> N
         renew(certificate, authority=PORTAL, door="command", begin=False)
 
 
-def people(team: Team) -> dict[str, Any]:
-    users = get_user_model()
-    made = {name: users.objects.create_user(name, f"{name}@example.com", "x") for name in ("alice", "bob", "carol", "ann")}
-    team.members.add(made["alice"])
-    made["carol"].groups.add(Group.objects.get_or_create(name="security-team")[0])
-    made["ann"].groups.add(Group.objects.get_or_create(name="auditors")[0])
-    return made
-
-
 def acting(user: Any) -> Authority:
     return Authority(Actor("user", user.username), user)
 
 
-def test_owner_and_security_team_may_renew_others_see_nothing(certificate: Certificate, twin_portal: Requester) -> None:
-    who = people(twin_portal.team)
-    for name, error in (("bob", NotFound), ("ann", NotPermitted)):
+def test_owner_and_security_team_may_renew_others_see_nothing(certificate: Certificate, cast: Cast) -> None:
+    for name, error in (("outsider", NotFound), ("auditor", NotPermitted)):
         with pytest.raises(error):
-            renew(certificate, authority=acting(who[name]), door="portal", begin=False)
+            renew(certificate, authority=acting(cast[name]), door="portal", begin=False)
     assert CertificateRequest.objects.count() == 1
-    assert renew(certificate, authority=acting(who["carol"]), door="portal", begin=False).already is False
-    assert renew(certificate, authority=acting(who["alice"]), door="portal", begin=False).already is True
+    assert renew(certificate, authority=acting(cast["veteran"]), door="portal", begin=False).already is False
+    assert renew(certificate, authority=acting(cast["requester"]), door="portal", begin=False).already is True
 
 
-def test_approval_is_inherited_by_the_same_content_only(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    who = people(twin_portal.team)
-    requester = Requester(Actor("user", "alice"), twin_portal.team, "portal", user=who["alice"])
+def test_approval_is_inherited_by_the_same_content_only(cast: Cast, make_spec: MakeSpec) -> None:
+    requester = cast.requester("requester")
     (request,) = submit_many([make_spec("*.apps.example.com", days=300)], requester=requester)
     walk([request.pk])
     request.refresh_from_db()
-    approval.approve(request, user=who["carol"], digest=request.digest)
+    approval.approve(request, user=cast["veteran"], digest=request.digest)
     walk([request.pk])
     certificate = Certificate.objects.get(request=request)
     by_portal = renew(certificate, authority=PORTAL, door="schedule", begin=False)
     assert finished(by_portal).state == S.COMPLETED
     approved = AuditEvent.objects.get(subject=by_portal.request.subject, event="request:approved")
-    assert (approved.data["inherited_from"], approved.data["approver"]) == (request.public_id, "carol")
+    assert (approved.data["inherited_from"], approved.data["approver"]) == (request.public_id, "veteran")
     new_policy("v2.4", max_validity={"days": 200})
     shortened = renew(by_portal.request.certificate, authority=PORTAL, door="schedule", begin=False)
     assert finished(shortened).state == S.AWAITING_APPROVAL
 
 
-def test_rejection_of_the_same_content_ends_the_approval_before_it(twin_portal: Requester, make_spec: MakeSpec) -> None:
+def test_rejection_of_the_same_content_ends_the_approval_before_it(cast: Cast, make_spec: MakeSpec) -> None:
     """S12: else the schedule would go on with what an officer has refused since."""
-    who = people(twin_portal.team)
-    requester = Requester(Actor("user", "alice"), twin_portal.team, "portal", user=who["alice"])
+    requester = cast.requester("requester")
     for decide in (approval.approve, approval.reject):
         (request,) = submit_many([make_spec("*.apps.example.com")], requester=requester)
         walk([request.pk])
         request.refresh_from_db()
-        decide(request, user=who["carol"], digest=request.digest, comment="seen")
+        decide(request, user=cast["veteran"], digest=request.digest, comment="seen")
         walk([request.pk])
     certificate = Certificate.objects.get()
     assert finished(renew(certificate, authority=PORTAL, door="schedule", begin=False)).state == S.AWAITING_APPROVAL
 
 
-def test_approval_older_than_the_policy_allows_is_asked_for_again(twin_portal: Requester, make_spec: MakeSpec) -> None:
+def test_approval_older_than_the_policy_allows_is_asked_for_again(cast: Cast, make_spec: MakeSpec) -> None:
     from datetime import timedelta  # noqa: PLC0415
 
     from certs.models import Approval  # noqa: PLC0415
 
-    who = people(twin_portal.team)
-    requester = Requester(Actor("user", "alice"), twin_portal.team, "portal", user=who["alice"])
+    requester = cast.requester("requester")
     (request,) = submit_many([make_spec("*.apps.example.com")], requester=requester)
     walk([request.pk])
     request.refresh_from_db()
-    approval.approve(request, user=who["carol"], digest=request.digest)
+    approval.approve(request, user=cast["veteran"], digest=request.digest)
     walk([request.pk])
     first = Certificate.objects.get(request=request)
     second = renewed(first)

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 
 from audit.log import Actor
 from certs.access.permissions import Authority
@@ -21,6 +19,7 @@ from certs.requests.submit import Requester
 from certs.revocation.revoke import revoke
 from certs.spec import CertificateSpec
 from certs.x509.csr.build import build_csr
+from tests.cast import person
 from tests.certs.life import PORTAL, brought, finished, issued, new_policy
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -103,8 +102,7 @@ def test_second_renewal_and_revoked_certificates_are_conflicts(twin_portal: Requ
 
 
 def test_officer_of_no_team_renews_and_is_told_why_a_csr_is_refused(twin_portal: Requester) -> None:
-    olga = get_user_model().objects.create_user("olga")
-    olga.groups.add(Group.objects.get(name="security officer"))
+    olga = person("olga", "security officer")
     old = issued(brought("own.example.com"), twin_portal)
     authority = Authority(Actor("user", "olga"), olga)
     with pytest.raises(CSRRefused):

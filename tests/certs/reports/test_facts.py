@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.http import QueryDict
 from django.urls import resolve
 
@@ -24,6 +23,7 @@ from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.models import PublicKey
+from tests.cast import person
 from tests.certs.bulk.orders import drafted, work_off_all
 from tests.certs.inventory.estate import Estate
 
@@ -54,8 +54,7 @@ def _value(facts: dict[str, Any], key: str) -> Any:
 
 def test_figures_count_what_they_say_and_link_to_what_they_count(estate: Estate) -> None:
     now = database_now()
-    alice = get_user_model().objects.create_user("owner")
-    estate.template.team.members.add(alice)
+    alice = person("owner", team=estate.template.team)
     estate.add(not_after=now + 200 * DAY, alert_at=now + 170 * DAY, owner=alice)
     estate.add(not_after=now + 20 * DAY, alert_at=now - DAY, renewal_blocked="needs_csr", owner=alice)
     estate.add(not_after=now + 20 * DAY, alert_at=now - DAY, renewal_blocked="failed", owner=alice)

@@ -7,8 +7,6 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
@@ -25,6 +23,7 @@ from certs.requests.waiting import hold_for_ca, resume
 from certs.spec import CertificateSpec, IssuePlan
 from certs.validity import end_of_day
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.life import PORTAL, finished, issued, new_policy, walk
 from tests.twins.ca import TwinCAClient
 
@@ -41,9 +40,7 @@ def ask(requester: Requester, spec: CertificateSpec) -> CertificateRequest:
 
 
 def officer() -> Any:
-    user = get_user_model().objects.create_user("officer", email="officer@example.org")
-    user.groups.add(Group.objects.get_or_create(name="security-team")[0])
-    return user
+    return person("officer", "security-team", email="officer@example.org")
 
 
 def test_end_date_survives_an_approval(twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -17,6 +16,7 @@ from certs.models import Certificate, CertificateRequest, OperatorAlert, Renewal
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.portal.fixtures import Portal
 
@@ -32,9 +32,7 @@ def home(user: Any) -> str:
 
 
 def with_role(name: str, role: str) -> Any:
-    user = get_user_model().objects.create_user(name, f"{name}@example.com")
-    user.groups.add(Group.objects.get(name=role))
-    return user
+    return person(name, role, email=f"{name}@example.com")
 
 
 @pytest.fixture
@@ -114,7 +112,7 @@ def test_role_is_enough_for_the_administration(portal: Portal) -> None:
 
 
 def test_person_of_no_team_and_no_role_is_told_whom_to_ask(portal: Portal) -> None:
-    assert "You are in no team yet" in home(get_user_model().objects.create_user("dora"))
+    assert "You are in no team yet" in home(person("dora"))
 
 
 def test_links_of_earlier_releases_lead_to_the_form(portal: Portal) -> None:

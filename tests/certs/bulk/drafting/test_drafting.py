@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth import get_user_model
 
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
@@ -20,6 +19,7 @@ from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.bulk.orders import drafted, lines_for, work_off_all
 
 MakeSpec = Callable[..., CertificateSpec]
@@ -66,8 +66,7 @@ def test_duplicates_are_pointed_out_within_and_against_the_inventory(twin_portal
 
 
 def test_owner_must_be_a_team_of_the_requester(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    user = get_user_model().objects.create_user("alice")
-    twin_portal.team.members.add(user)
+    user = person("alice", team=twin_portal.team)
     Team.objects.create(slug="other", name="Other", default_domain="other.test")
     alice = Requester(actor=twin_portal.actor, team=twin_portal.team, door="portal", user=user)
     order = draft([Line(2, "row 2", make_spec(), owner="other"), Line(3, "row 3", make_spec(), owner="web")], requester=alice, title="x")

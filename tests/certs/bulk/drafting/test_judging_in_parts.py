@@ -26,6 +26,7 @@ from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
 from certs.requests.submit import Requester, submit
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.bulk.orders import drafted, lines_for, work_off_all
 from tests.certs.issuance.test_schedules import walk
 from tests.certs.lanes import Crash
@@ -82,7 +83,7 @@ def test_others_write_between_two_parts(twin_portal: Requester, make_spec: MakeS
     def look() -> None:
         def write() -> None:
             try:
-                get_user_model().objects.create_user("meanwhile")
+                person("meanwhile")
                 found.append((connection.in_atomic_block, BulkItem.objects.count()))
             finally:
                 connections.close_all()
