@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
 @pytest.mark.parametrize("model", [AuditEvent, Checkpoint])
 def test_superuser_may_look_and_no_more(model: type[AuditEvent | Checkpoint]) -> None:
-    page = admin.site._registry[model]
+    page = admin.site.get_model_admin(model)
     request = RequestFactory().get("/")
     request.user = User(username="root", is_superuser=True, is_staff=True, is_active=True)
     assert page.get_model_perms(request) == {"add": False, "change": False, "delete": False, "view": True}
@@ -25,7 +25,7 @@ def test_superuser_may_look_and_no_more(model: type[AuditEvent | Checkpoint]) ->
 
 
 def test_account_without_the_permission_sees_nothing() -> None:
-    page = admin.site._registry[AuditEvent]
+    page = admin.site.get_model_admin(AuditEvent)
     request = RequestFactory().get("/")
     request.user = User.objects.create(username="staff", is_staff=True)
     assert not page.has_view_permission(request)

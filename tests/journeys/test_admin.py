@@ -23,6 +23,7 @@ from certs.models import ApiToken, BulkChunk, BulkItem, BulkOrder, Certificate, 
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit_many
 from tests.certs import steps
+from tests.portal.admin_pages import admin_pages
 from tests.portal.fixtures import SYSTEM, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,8 +31,9 @@ OURS = [
     model
     for label in ("certs", "keys", "policy", "audit")
     for model in apps.get_app_config(label).get_models()
-    if model in admin.site._registry
+    if admin.site.is_registered(model)
 ]
+FILTERED = [model for model in OURS if admin.site.get_model_admin(model).list_filter]
 CHANGEABLE = {"Team", "Profile", "Policy", "PolicyVersion"}
 
 
@@ -56,14 +58,14 @@ def address(model: Any, page: str, *arguments: Any) -> str:
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
 def test_list_search_and_row_open(root: Client, model: Any) -> None:
     assert root.get(address(model, "changelist")).status_code == 200
-    if admin.site._registry[model].search_fields:
+    if admin.site.get_model_admin(model).search_fields:
         assert root.get(address(model, "changelist"), {"q": "a.example.com ²"}).status_code == 200
     row = model._default_manager.first()
     if row is not None:
         assert root.get(address(model, "change", row.pk)).status_code == 200
 
 
-@pytest.mark.parametrize("model", [model for model in OURS if admin.site._registry[model].list_filter], ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", FILTERED, ids=lambda model: model.__name__)
 def test_filters_read_no_column_of_the_whole_table(root: Client, model: Any) -> None:
     with CaptureQueriesContext(connection) as queries:
         page = root.get(address(model, "changelist")).content.decode()
@@ -89,9 +91,9 @@ def test_no_filter_in_an_address_is_a_fault_of_ours(root: Client, caplog: pytest
 
     One field of each type; the rule is in the class of which all pages of the admin are.
     """
-    assert {type(one) for one in admin.site._registry.values() if not isinstance(one, PortalAdmin)} == set()
+    assert {type(one) for one in admin_pages().values() if not isinstance(one, PortalAdmin)} == set()
     root.raise_request_exception = False
-    fields = {type(field): (model, field) for model in admin.site._registry for field in model._meta.concrete_fields}
+    fields = {type(field): (model, field) for model in admin_pages() for field in model._meta.concrete_fields}
     for model, field in fields.values():
         address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         for lookup, value in product(("year", "gt", "regex"), ("9" * 30, "-1", "99999999999", "(")):

@@ -101,9 +101,9 @@ class TwinCAClient(CAClient):
             if fault is Fault.ANSWER_LATE:
                 self.book.pending.extend(orders)
                 return [Unknown(order.order_ref, "timed out") for order in orders]
-            answers: list[Outcome] = [self._issued(self._sign(order, fault)) for order in orders]
+            answers: list[Outcome] = [self.issued(self.sign(order, fault)) for order in orders]
             if fault is Fault.ANOTHERS:
-                return [self._issued(self.book.signed[0])._replace(order_ref=order.order_ref) for order in orders]
+                return [self.issued(self.book.signed[0])._replace(order_ref=order.order_ref) for order in orders]
             if fault is Fault.CUT:
                 return [one._replace(certificate_der=one.certificate_der[:99]) for one in answers if isinstance(one, Issued)]
             if fault is Fault.ANSWER_LOST:
@@ -117,7 +117,7 @@ class TwinCAClient(CAClient):
                 raise CAUnreachable("503 Service Unavailable")
             self._sign_pending()
             found = [one for one in self.book.signed if self._matches(one, order) and not one.revoked]
-            return self._issued(found[0]) if found else None
+            return self.issued(found[0]) if found else None
 
     def _matches(self, one: Signed, order: Order) -> bool:
         if self.capabilities.lookup is Lookup.BY_LISTING:
@@ -161,9 +161,9 @@ class TwinCAClient(CAClient):
         """A late answer: by the time anybody asks again, the CA has signed."""
         pending, self.book.pending = self.book.pending, []
         for order in pending:
-            self._sign(order)
+            self.sign(order)
 
-    def _sign(self, order: Order, fault: Fault = Fault.NONE) -> Signed:
+    def sign(self, order: Order, fault: Fault = Fault.NONE) -> Signed:
         if self.capabilities.lookup is Lookup.BY_ORDER_REF:
             for one in self.book.signed:
                 if one.order_ref == order.order_ref:
@@ -193,5 +193,5 @@ class TwinCAClient(CAClient):
         self.book.signed.append(one)
         return one
 
-    def _issued(self, one: Signed) -> Issued:
+    def issued(self, one: Signed) -> Issued:
         return Issued(one.order_ref, one.der, self.chain())

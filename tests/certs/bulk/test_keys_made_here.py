@@ -20,10 +20,9 @@ from certs.enums import RequestState as S
 from certs.models import Attempt, BulkChunk, BulkOrder, Certificate, CertificateRequest
 from certs.requests.submit import Requester, submit
 from certs.spec import CertificateSpec
-from keys.backends.local import LocalKeyBackend
 from keys.lifecycle import private_key_for
 from keys.models import Key, LocalKeyMaterial, PublicKey
-from keys.registry import get_key_backend
+from keys.registry import forget_backends, get_key_backend
 from keys.signing import sign_message
 from keys.spec import spki_der, spki_sha256
 from tests.certs import steps
@@ -153,9 +152,7 @@ def test_refused_line_has_no_key(requester: Requester, make_spec: MakeSpec) -> N
 def test_without_the_key_encryption_key_nothing_is_lost(requester: Requester, make_spec: MakeSpec, tmp_path: Path) -> None:
     order, chunk = queued([make_spec("api.example.com")], requester)
     (tmp_path / "kek").rename(tmp_path / "away")
-    backend = get_key_backend("own")
-    assert isinstance(backend, LocalKeyBackend)
-    backend._kek.forget()
+    forget_backends()
     work_off(chunk)
     assert states() == {"approved": 1}
     assert not LocalKeyMaterial.objects.exists()

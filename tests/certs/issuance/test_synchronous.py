@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from celery import current_app
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import OperationalError, connection, connections
 
@@ -25,6 +24,7 @@ from certs.spec import CertificateSpec
 from certs.x509.csr.build import build_csr
 from keys.spec import spki_der
 from tests.certs.bulk.orders import drafted
+from tests.portal.broker import messages
 from tests.portal.fixtures import Portal
 from tests.twins.ca import TwinCAClient
 
@@ -133,6 +133,4 @@ def call_error(spec: CertificateSpec, requester: Requester) -> Exception:
 
 
 def waiting_for_the_ca() -> int:
-    with current_app.connection_for_write() as connection:
-        size: int = connection.default_channel._size("ca")
-        return size
+    return messages().get("ca", 0)

@@ -139,7 +139,7 @@ class ForgetfulCA(TwinCAClient):
     """Answers each look-up with the first certificate that it ever signed."""
 
     def find(self, order: Any) -> Any:
-        return self._issued(self.book.signed[0])._replace(order_ref=order.order_ref)
+        return self.issued(self.book.signed[0])._replace(order_ref=order.order_ref)
 
 
 def test_look_up_with_anothers_certificate_revokes_nothing(
@@ -220,7 +220,7 @@ def test_reconciliation_names_the_request_that_ordered_an_unknown_certificate(
     for step in (steps.check_policy, steps.ensure_keys, steps.create_csrs):
         step([request.pk])
     request.refresh_from_db()
-    stray = twin_ca._sign(order_for(request, request.csr, now=database_now() - timedelta(hours=2)))
+    stray = twin_ca.sign(order_for(request, request.csr, now=database_now() - timedelta(hours=2)))
     approval.cancel(request, authority=Authority(SYSTEM))
     twin_ca.lists = True
     assert len(reconcile_ca(Issuer.objects.get())["found"]) == 1

@@ -214,7 +214,7 @@ def test_pages_change_the_description_and_keep_the_input(certificate: Certificat
     text = client.get(path).content.decode()
     assert "switched off: over" in text
     certificate.team.members.remove(cast["colleague"])
-    assert "bob has left the team" in client.get(path).content.decode()
+    assert "colleague has left the team" in client.get(path).content.decode()
     client.force_login(cast["auditor"])
     assert f"{path}describe/" not in client.get(path).content.decode()
 

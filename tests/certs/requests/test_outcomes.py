@@ -117,7 +117,7 @@ def test_certificate_of_a_lost_answer_is_taken_though_the_look_up_comes_late(
     Attempt.objects.filter(step="submit").update(opened_at=database_now() - outage)
     request.refresh_from_db()
     twin_ca.book.signed.clear()
-    signed = twin_ca._sign(order_for(request, request.csr, now=database_now() - outage))
+    signed = twin_ca.sign(order_for(request, request.csr, now=database_now() - outage))
     walk([request.pk])
     request.refresh_from_db()
     assert (request.state, QuarantinedCertificate.objects.count(), len(twin_ca.book.signed)) == (S.COMPLETED, 0, 1)

@@ -189,7 +189,7 @@ def test_a_private_key_sent_as_a_csr_blocks_the_key_and_says_what_to_do(cast: Ca
         gate(pem, requester=cast.requester("requester"))
     assert (refused.value.refusal, len(refused.value.exposed_keys)) == (RefusalClass.SECRET_PASTED, 1)
     assert "make a new one" in refused.value.next_step
-    assert AuditEvent.objects.filter(event="key:blocked").count() == 1
+    assert AuditEvent.objects.filter(event="key:compromised").count() == 1
     assert not AuditEvent.objects.filter(event="csr:refused").exists()
 
 

@@ -22,6 +22,7 @@ from db.clock import database_now
 from pkiportal.celery import app
 from tests.cast import Cast
 from tests.certs.bulk.orders import drafted
+from tests.portal.broker import messages
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]
@@ -46,14 +47,6 @@ def again(rows: list[CertificateRequest]) -> list[CertificateRequest]:
 
 def events(row: CertificateRequest, kind: str) -> list[AuditEvent]:
     return list(AuditEvent.objects.filter(subject=row.subject, event=kind).order_by("pk"))
-
-
-def messages() -> dict[str, int]:
-    """How many messages wait in each queue of the broker that has some."""
-    with app.connection_for_write() as connection:
-        channel = connection.default_channel
-        sizes = {queue.name: channel.queue_declare(queue=queue.name).message_count for queue in app.conf.task_queues}
-    return {name: size for name, size in sizes.items() if size}
 
 
 # Holding

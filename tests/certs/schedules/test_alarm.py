@@ -184,13 +184,14 @@ def test_queue_alarms_stay_open_while_the_broker_does_not_answer(settings: Any) 
     settings.CELERY_BROKER_URL = url
 
 
-def test_a_finished_task_is_recorded_for_its_queue_now_and_then() -> None:
-    queues._last_recorded.clear()
+def test_a_finished_task_is_recorded_for_its_queue_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "RECORD_EVERY_SECONDS", 0)
     queues.task_ended("keys")
+    monkeypatch.undo()
     first = QueueProgress.objects.get(name="keys").finished_at
     queues.task_ended("keys")
     assert QueueProgress.objects.get(name="keys").finished_at == first
-    queues._last_recorded.clear()
+    monkeypatch.setattr(queues, "RECORD_EVERY_SECONDS", 0)
     QueueProgress.objects.update(finished_at=database_now() + DAY)
     queues.task_ended("keys")
     assert QueueProgress.objects.get(name="keys").finished_at <= database_now(), "a time in the future is not believed"

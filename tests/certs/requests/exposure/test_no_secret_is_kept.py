@@ -20,7 +20,6 @@ from cryptography.x509.oid import NameOID
 from django import forms
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command, get_commands, load_command_class
@@ -36,6 +35,7 @@ from certs.models import BulkItem, Certificate, CertificateRequest, OperatorAler
 from certs.requests.approvals.approval import approve
 from certs.requests.drafts import DraftFields, begin
 from tests.certs.api.test_issue import Api, pem_csr
+from tests.portal.admin_pages import admin_pages
 from tests.portal.fixtures import Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -248,7 +248,7 @@ def test_no_field_of_an_admin_form_keeps_a_secret(portal: Portal) -> None:
     root = get_user_model().objects.create_superuser("root", "root@example.com", "pw")
     client, walked = Client(), set()
     client.force_login(root)
-    for model_admin in admin.site._registry.values():
+    for model_admin in admin_pages().values():
         meta = model_admin.model._meta
         address = f"/admin/{meta.app_label}/{meta.model_name}/add/"
         page = client.get(address)
