@@ -32,7 +32,6 @@ from db.clock import database_now
 from tests.cast import person
 from tests.certs.bulk.orders import drafted
 from tests.certs.life import CHAIN, PORTAL, SYSTEM, brought, issued, renewed, walk
-from tests.certs.renewal.test_renew import people
 
 MakeSpec = Callable[..., CertificateSpec]
 
@@ -91,9 +90,10 @@ def fill(requester: Requester, make_spec: MakeSpec) -> None:
         data = {"state_sha256": digest_of(Issuer.objects.get())}
         record(EventType.ISSUER_CREATED, subject="issuer:twin-ca", actor=SYSTEM, at=database_now(), data=data)
     Team.objects.create(slug="other", name="Other")
-    who = people(requester.team)
+    alice = person("alice", email="alice@example.com", team=requester.team)
+    carol = person("carol", "security-team", email="carol@example.com")
     for name in ("ci", "ended"):
-        token, _ = create_token(user=who["alice"], team=requester.team, name=name, scopes=["certificates:read"], actor=SYSTEM)
+        token, _ = create_token(user=alice, team=requester.team, name=name, scopes=["certificates:read"], actor=SYSTEM)
     revoke_token(token, authority=PORTAL)
     issued(make_spec("good.example.com"), requester)
     _described_and_renewed(issued(make_spec("renewed.example.com"), requester))
@@ -115,7 +115,7 @@ def fill(requester: Requester, make_spec: MakeSpec) -> None:
         (request,) = submit_many([make_spec(name)], requester=requester)
         walk([request.pk])
         request.refresh_from_db()
-        decide(request, user=who["carol"], digest=request.digest, comment="seen")
+        decide(request, user=carol, digest=request.digest, comment="seen")
     walk([request.pk for request in submit_many([make_spec(key="rsa-2048")], requester=requester)])
     submit_many([make_spec("waiting.example.com")], requester=requester)
     for stop in range(len(CHAIN)):  # one that is in each state

@@ -20,12 +20,18 @@ from certs.requests.submit import Requester, submit_many
 from certs.revocation.revoke import revoke
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.life import PORTAL, SYSTEM, brought, events_of, finished, issued, new_policy, renewed, walk, years_later
-from tests.certs.renewal.test_renew import acting, people
+from tests.certs.renewal.test_renew import acting
 from tests.twins.ca import TwinCAClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]
+
+
+def member(portal: Requester) -> Any:
+    """A member of the team."""
+    return person("alice", email="alice@example.com", team=portal.team)
 
 
 def nightly() -> expiry.Checked:
@@ -73,7 +79,7 @@ def test_expired_and_revoked_certificates_are_left_alone(twin_portal: Requester,
 
 def test_stricter_policy_is_told_to_the_owner_once_a_version(twin_portal: Requester, make_spec: MakeSpec) -> None:
     certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
-    people(twin_portal.team)
+    member(twin_portal)
     for version, curves in (("v2.4", [384]), ("v2.4", None), ("v2.5", [521])):
         if curves:
             new_policy(version, allowed_keys={"rsa": {"min_bits": 3072}, "ec": curves})
@@ -111,14 +117,14 @@ def test_brought_csr_is_renewed_or_asked_for_once(twin_portal: Requester) -> Non
 
 
 def test_approval_is_asked_45_days_ahead_and_only_where_none_is_inherited(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    who = people(twin_portal.team)
-    requester = Requester(SYSTEM, twin_portal.team, "portal", user=who["alice"])
+    carol = person("carol", "security-team", email="carol@example.com")
+    requester = Requester(SYSTEM, twin_portal.team, "portal", user=member(twin_portal))
     certificates = []
     for name in ("*.a.example.com", "*.b.example.com"):
         (request,) = submit_many([make_spec(name, days=300)], requester=requester)
         walk([request.pk])
         request.refresh_from_db()
-        approval.approve(request, user=who["carol"], digest=request.digest)
+        approval.approve(request, user=carol, digest=request.digest)
         walk([request.pk])
         certificates.append(years_later(Certificate.objects.get(request=request), days_left=44))
     new_policy("v2.4", max_validity={"days": 200})  # shortened, so another content: no approval is inherited
@@ -157,7 +163,7 @@ def test_ca_that_issues_no_more_and_has_no_successor_is_said_before_anything_is_
 
 def test_renewal_that_a_person_cancelled_is_not_begun_again(twin_portal: Requester, make_spec: MakeSpec) -> None:
     certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
-    renewal = renew(certificate, authority=acting(people(twin_portal.team)["alice"]), door="portal", begin=False)
+    renewal = renew(certificate, authority=acting(member(twin_portal)), door="portal", begin=False)
     approval.cancel(renewal.request, authority=Authority(SYSTEM))
     assert nightly().renewed == []
     assert finished(renew(certificate, authority=PORTAL, door="command", begin=False)).state == S.COMPLETED

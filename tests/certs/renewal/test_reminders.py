@@ -20,8 +20,8 @@ from certs.renewal.expiry_alerts import keep_expiry_alerts
 from certs.requests.submit import Requester
 from certs.revocation.request import request_revocation
 from certs.spec import CertificateSpec
+from tests.cast import person
 from tests.certs.life import SYSTEM, brought, issued, new_policy, renewed, walk
-from tests.certs.renewal.test_renew import people
 from tests.twins.ca import TwinCAClient
 from tests.twins.clock import MovedClock, moved_clock, tomorrow_at
 
@@ -41,7 +41,7 @@ def alice(twin_portal: Requester, settings: Any) -> Any:
     settings.PKI_OPERATOR_EMAILS = [OPERATORS]
     Team.objects.update(email="web@example.com")
     twin_portal.team.refresh_from_db()
-    return people(twin_portal.team)["alice"]
+    return person("alice", email="alice@example.com", team=twin_portal.team)
 
 
 def owned_by(user: Any, certificate: Certificate) -> Certificate:

@@ -285,7 +285,7 @@ def test_fields_are_planned_for_members_of_the_team_alone(cast: Cast, name: str)
 
 def test_a_member_who_left_plans_nothing_any_more(cast: Cast) -> None:
     leaver = cast.requester("leaver")
-    assert plan_fields(Fields(common_name="a.example.com"), requester=leaver)
+    assert plan_fields(Fields(common_name="a.example.com"), requester=leaver).specs
     cast["leaver"].is_active = False
     cast["leaver"].save()
     with pytest.raises(NotPermitted):
@@ -349,7 +349,7 @@ def test_a_suggestion_is_the_first_change_that_would_pass(twin_portal: Requester
 
 def test_a_plan_has_another_digest_with_any_other_content(make_spec: MakeSpec) -> None:
     spec = make_spec()
-    others = (
+    others: tuple[list[CertificateSpec], ...] = (
         [make_spec("b.example.com")],
         [make_spec(days=91)],
         [make_spec(key="ec-p384")],

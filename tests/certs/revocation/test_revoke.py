@@ -28,8 +28,9 @@ from certs.revocation.revoke import Revoked, revocation_result, revoke
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.models import Key, PublicKey
+from tests.cast import Cast
 from tests.certs.life import PORTAL, SYSTEM, brought, events_of, finished, issued, renewed, walk, years_later
-from tests.certs.renewal.test_renew import acting, people
+from tests.certs.renewal.test_renew import acting
 from tests.twins.ca import TwinCAClient
 from tests.twins.keys import TwinKeyBackend
 
@@ -186,14 +187,13 @@ def test_ca_without_a_way_back_takes_no_hold(certificate: Certificate, twin_ca: 
     assert status_of(certificate) == Status.GOOD
 
 
-def test_owner_and_security_team_may_revoke_others_see_nothing(certificate: Certificate, twin_portal: Requester) -> None:
-    who = people(twin_portal.team)
-    for name, error in (("bob", NotFound), ("ann", NotPermitted)):
+def test_owner_and_security_team_may_revoke_others_see_nothing(certificate: Certificate, twin_portal: Requester, cast: Cast) -> None:
+    for name, error in (("outsider", NotFound), ("auditor", NotPermitted)):
         with pytest.raises(error):
-            revoke(certificate, reason=R.SUPERSEDED, authority=acting(who[name]), begin=False)
+            revoke(certificate, reason=R.SUPERSEDED, authority=acting(cast[name]), begin=False)
     assert status_of(certificate) == Status.GOOD
-    revoke(certificate, reason=R.SUPERSEDED, authority=acting(who["alice"]), begin=False)
-    revoke(certificate, reason=R.KEY_COMPROMISE, authority=acting(who["carol"]), begin=False)
+    revoke(certificate, reason=R.SUPERSEDED, authority=acting(cast["requester"]), begin=False)
+    revoke(certificate, reason=R.KEY_COMPROMISE, authority=acting(cast["veteran"]), begin=False)
     assert Revocation.objects.get().reason == R.KEY_COMPROMISE
 
 
@@ -219,23 +219,22 @@ def test_other_certificates_on_the_key_can_be_left_and_are_named(certificate: Ce
     assert (done.also, [c.pk for c in done.left], status_of(second)) == ((), [second.pk], Status.GOOD)
 
 
-def test_owners_word_about_a_brought_key_revokes_and_opens_a_case(twin_portal: Requester) -> None:
-    who = people(twin_portal.team)
+def test_owners_word_about_a_brought_key_revokes_and_opens_a_case(twin_portal: Requester, cast: Cast) -> None:
     certificate = issued(brought("own.example.com"), twin_portal)
-    done = revoke(certificate, reason=R.KEY_COMPROMISE, authority=acting(who["alice"]), begin=False)
+    done = revoke(certificate, reason=R.KEY_COMPROMISE, authority=acting(cast["requester"]), begin=False)
     assert (done.key_blocked, done.case_opened, status_of(certificate)) == (False, True, Status.REVOCATION_PENDING)
     assert PublicKey.objects.get().blocked_at is None
     assert OperatorAlert.objects.get(kind="key_claimed").closed_at is None
-    done = revoke(certificate, reason=R.KEY_COMPROMISE, authority=acting(who["carol"]), begin=False)
+    done = revoke(certificate, reason=R.KEY_COMPROMISE, authority=acting(cast["veteran"]), begin=False)
     assert (done.key_blocked, done.case_opened) == (True, False)
     assert PublicKey.objects.get().blocked_at is not None
     assert OperatorAlert.objects.get(kind="key_claimed").closed_at is not None
 
 
-def test_key_of_a_claim_is_refused_to_the_team_that_claimed(twin_portal: Requester) -> None:
-    who, spec = people(twin_portal.team), brought("own.example.com")
+def test_key_of_a_claim_is_refused_to_the_team_that_claimed(twin_portal: Requester, cast: Cast) -> None:
+    spec = brought("own.example.com")
     certificate = issued(spec, twin_portal)
-    revoke(certificate, reason=R.KEY_COMPROMISE, authority=acting(who["alice"]), begin=False)
+    revoke(certificate, reason=R.KEY_COMPROMISE, authority=acting(cast["requester"]), begin=False)
     (request,) = submit_many([spec], requester=twin_portal)
     walk([request.pk])
     request.refresh_from_db()
