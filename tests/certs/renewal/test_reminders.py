@@ -41,6 +41,7 @@ def alice(twin_portal: Requester, settings: Any) -> Any:
     settings.PKI_OPERATOR_EMAILS = [OPERATORS]
     Team.objects.update(email="web@example.com")
     twin_portal.team.refresh_from_db()
+    person("carol", "security-team", email="carol@example.com")
     return person("alice", email="alice@example.com", team=twin_portal.team)
 
 
