@@ -91,7 +91,7 @@ def fill(requester: Requester, make_spec: MakeSpec) -> None:
         record(EventType.ISSUER_CREATED, subject="issuer:twin-ca", actor=SYSTEM, at=database_now(), data=data)
     Team.objects.create(slug="other", name="Other")
     alice = person("alice", email="alice@example.com", team=requester.team)
-    person("bob", "auditors", email="bob@example.com")
+    person("bob", email="bob@example.com")
     carol = person("carol", "security-team", email="carol@example.com")
     for name in ("ci", "ended"):
         token, _ = create_token(user=alice, team=requester.team, name=name, scopes=["certificates:read"], actor=SYSTEM)
