@@ -27,7 +27,7 @@ def when(context: dict[str, Any], moment: datetime | None, form: str = "") -> Sa
 
     `form`: `day` without the time, `second` with seconds. Nothing for no moment.
     """
-    if moment is None:
+    if not moment:
         return ""
     now = context.get("now") or timezone.now()
     return format_html('{} <span class="quiet text-nowrap">({})</span>', at(context, moment, form), relative(moment, now))
@@ -36,7 +36,7 @@ def when(context: dict[str, Any], moment: datetime | None, form: str = "") -> Sa
 @register.simple_tag(takes_context=True)
 def at(context: dict[str, Any], moment: datetime | None, form: str = "") -> SafeString | str:
     """Write a moment without its distance, for tables of what happened."""
-    if moment is None:
+    if not moment:
         return ""
     reader_zone: Callable[[], tzinfo] = context.get("reader_zone") or timezone.get_default_timezone
     local = moment.astimezone(reader_zone())
