@@ -79,7 +79,9 @@ class KeyName(models.Model):
 
 
 class PublicKey(models.Model):
-    """One row for each public key ever seen: the first team that showed it owns it; a blocked one is refused for ever."""
+    """One row for each public key ever seen: the first team that showed it owns it; a blocked one
+    is refused permanently.
+    """
 
     spki_sha256 = models.CharField(max_length=64, primary_key=True)
     team = models.CharField(max_length=64)

@@ -12,7 +12,7 @@ from keys.models import Key, PublicKey
 
 
 def record_public_keys(owners: Mapping[str, str], *, now: datetime) -> dict[str, PublicKey]:
-    """Note the team of each public key, by SPKI hash, unless one is recorded already; the first team that showed it owns it.
+    """Record the team of each public key, by SPKI hash, unless one is recorded already; the first team that showed it owns it.
 
     Returns the rows as recorded, locked FOR SHARE until the open transaction ends.
     """
@@ -32,7 +32,9 @@ def blocked_keys(spkis: Iterable[str]) -> set[str]:
 
 
 def mark_compromised(spki: str, reason: str, *, now: datetime, actor: Actor) -> bool:
-    """Refuse a recorded public key for ever, at every door. True when it was not blocked before. Needs an open transaction."""
+    """Refuse a recorded public key permanently, at every channel. Returns whether it was not
+    blocked before. Needs an open transaction.
+    """
     row = PublicKey.objects.select_for_update().filter(pk=spki).first()
     if row is None or row.blocked_at is not None:
         return False

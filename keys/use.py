@@ -30,7 +30,9 @@ def private_key_for(key: Key, *, for_status: bool = False) -> Any:
 
 
 def private_keys_for(keys: Sequence[Key]) -> dict[UUID, Any]:
-    """For each key, by its id, what `private_key_for` answers or the KeyBackendError that it raises; asked for all at once."""
+    """Return for each key, by its id, what `private_key_for` returns or the KeyBackendError that it
+    raises; looked up together.
+    """
     states = _states(keys)
     found: dict[UUID, Any] = {}
     for key in keys:

@@ -266,7 +266,9 @@ class LedgerCA(CAClient):
 
     @abstractmethod
     def may_sign_here(self, issuer: Issuer) -> bool:
-        """Whether this process has the backend of the issuer's key; whether that answers shows when it signs."""
+        """Whether this process has the backend of the issuer's key; whether that backend works
+        shows when it signs.
+        """
 
     @abstractmethod
     def prepare(self, work: UnitOfWork, orders: Sequence[Order], *, now: datetime) -> Prepared:

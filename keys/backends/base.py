@@ -134,7 +134,7 @@ class KeyBackend(ABC):
 
     @abstractmethod
     def destroy(self, ref: KeyRef) -> None:
-        """Destroy the key for ever, where names have versions all of them. A key that is gone already is success.
+        """Destroy the key permanently, and all its versions where a name has several. A key that is gone already is success.
 
         Nothing is judged first: a key that was made exportable behind our back is the one to destroy soonest.
         """

@@ -217,7 +217,7 @@ def _public_key(spec: KeySpec, text: str, locator: str) -> Any:
 
 
 def _rsa_options(padding: Any) -> dict[str, Any]:
-    """Transit signs RSA with PSS unless told otherwise."""
+    """Transit signs RSA with PSS by default."""
     if padding is None:
         return {}
     return {"signature_algorithm": "pkcs1v15"}

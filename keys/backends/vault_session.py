@@ -229,7 +229,7 @@ class VaultSession:
         try:
             self._client(token).auth.token.revoke_self()
         except (requests.RequestException, hvac.exceptions.VaultError):
-            return  # it expires by itself
+            return  # it expires on its own
 
 
 def revoke_tokens() -> None:

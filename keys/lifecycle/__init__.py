@@ -1,14 +1,14 @@
-"""A key's life: claimed, made, recorded, used, compromised, destroyed. Batch-wise, in the beats that its callers need.
+"""A key's life: claimed, made, recorded, used, compromised, destroyed. In batches, in the phases that its callers need.
 
-    with transaction.atomic():                                    # beat 1: the intent
+    with transaction.atomic():                                    # reserve: the intent
         keys = claim_keys([KeyWanted(...)], now=now)              # `follows=old_key.pk` in it asks for a rotation
-    made = make_keys(keys)                                        # beat 2: the backend; no transaction is open
-    with transaction.atomic():                                    # beat 3: what came of it
+    made = make_keys(keys)                                        # execute: the backend; no transaction is open
+    with transaction.atomic():                                    # record: the result
         confirm_keys({id: info for id, info in made.items() if isinstance(info, KeyInfo)}, now=now)
 
 New keys and rotated ones go through the same three calls and may stand in one batch. The events are the caller's, under its
 own subject: `key:generated` for `key.version == 1`, `key:rotated` for a later one (data as for the former, with
-`from_version`, which is `key.version - 1`). How a key is destroyed, in three beats as well: keys.lifecycle.destroy.
+`from_version`, which is `key.version - 1`). How a key is destroyed, in three phases as well: keys.lifecycle.destroy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A key is claimed: beat 1 takes its name in the database, before any backend is asked for anything."""
+"""Claim keys: the phase `reserve` takes their names in the database, before any backend is called."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keys.spec import KeySpec
 
 
 class KeyWanted(NamedTuple):
-    """A key to be claimed. `claimed_for` makes the claim idempotent: the same again answers the same row.
+    """A key to be claimed. `claimed_for` makes the claim idempotent: the same claim again returns the same row.
 
     `follows` is the id of the key that this one takes the place of (renewal with a new key): it becomes that key's next
     version under the same name where that can be, and a key of a new name where not (see `claim_keys`).
@@ -33,9 +33,9 @@ class KeyWanted(NamedTuple):
 
 
 def claim_keys(wanted: Sequence[KeyWanted], *, now: datetime) -> list[Key]:
-    """Beat 1: take a name and version for each key before the backend is asked for anything. Needs an open transaction.
+    """Take a name and version for each key before the backend is called (`reserve`). Needs an open transaction.
 
-    A name that is taken gets -2, -3 and so on; one that was destroyed counts as taken for ever. One that `follows` another key
+    A name that is taken gets -2, -3 and so on; one that was destroyed counts as taken permanently. One that `follows` another key
     gets the other's name and next version (row.version - 1 is the version that it rotates from), and a name of its own when
     the other is not active (compromised, destroyed), is not the latest of its name, is of another type or backend, or when
     the backend does not rotate.

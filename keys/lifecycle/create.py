@@ -1,4 +1,6 @@
-"""A key is made: beat 2 asks the backend, beat 3 writes down what came of it. Beat 1 is keys.lifecycle.claim."""
+"""Create keys: `execute` calls the backend, `record` writes the result. The phase `reserve` is
+keys.lifecycle.claim.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ SLOW_AT_ONCE, AT_ONCE = 16, 500
 
 
 def make_keys(keys: Sequence[Key], *, between: Callable[[], object] | None = None) -> dict[UUID, KeyInfo | KeyBackendError]:
-    """Beat 2: have each key made or rotated, or find the one that this very claim made before a crash. No transaction may be open.
+    """Have each key made or rotated (`execute`), or find the one that this very claim made before a crash. No transaction may be open.
 
     One result for each key: what was made, or the error that says whether to try again. Raises nothing of a backend's.
     `between` is called after each part of a long batch, so that the caller can renew its lease.
@@ -36,7 +38,8 @@ def make_keys(keys: Sequence[Key], *, between: Callable[[], object] | None = Non
         results |= _make_in(part[0].backend, part)
         if between is not None:
             between()
-    # Looked up again: what was destroyed while we made it has to be destroyed once more; the new time tells beat 3 of that.
+    # Looked up again: what was destroyed while we made it has to be destroyed once more; the new
+    # time shows that to `record`.
     late = _ended(keys) - ended
     if late:
         Key.objects.filter(pk__in=late).update(state=Key.State.DESTROYING, made_at=database_now())
@@ -144,7 +147,7 @@ def _checked(key: Key, found: KeyInfo) -> KeyInfo:
 
 
 def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
-    """Beat 3: write down what was made. Needs an open transaction; the event is the caller's, under its own subject.
+    """Write what was made (`record`). Needs an open transaction; the event is the caller's, under its own subject.
 
     Raises KeyMismatch when another public key is on record for a claim: what was recorded once never changes.
     """
@@ -168,5 +171,5 @@ def _confirm(key: Key, info: KeyInfo, now: datetime) -> None:
         )
     key.locator, key.spki_der, key.spki_sha256 = info.ref.locator, der, spki_sha256(der)
     key.evidence, key.made_at = dict(info.evidence), key.made_at or now
-    if key.state == Key.State.CLAIMED:  # one that was blocked meanwhile stays so
+    if key.state == Key.State.CLAIMED:  # one that was blocked in the meantime stays so
         key.state = Key.State.ACTIVE

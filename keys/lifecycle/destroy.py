@@ -39,7 +39,7 @@ _NAMED_IN_RECEIPT = 30  # certificates; an event's field holds 2,048 bytes
 def intend_destruction(
     ids: Collection[UUID], *, reason: str, certificates: Mapping[UUID, Sequence[str]], actor: Actor, now: datetime
 ) -> dict[UUID, Key | KeyBackendError]:
-    """Beat 1: note for each key that it is to be destroyed, or say why it must not be. Needs an open transaction.
+    """Write for each key that it is to be destroyed (`reserve`), or refuse. Needs an open transaction.
 
     `certificates`: ids of those that each key served; that none of them is living, or that it must die with its key, is for
     the caller to know. Refused are keys of a CA, and a name of which another version is not destroyed, unless that is in the
@@ -90,7 +90,7 @@ def _refusal(key: Key, in_use: Collection[tuple[str, str]]) -> KeyOperationRefus
 
 
 def destroy_made(keys: Sequence[Key]) -> dict[UUID, KeyBackendError | None]:
-    """Beat 2: destroy each key in its backend; None where it is gone for certain. No transaction may be open.
+    """Destroy each key in its backend (`execute`); None where it is gone for certain. No transaction may be open.
 
     Of a claim under which nothing was ever asked of the backend, nothing is destroyed: what is there is someone else's.
     """
@@ -110,7 +110,7 @@ def destroy_made(keys: Sequence[Key]) -> dict[UUID, KeyBackendError | None]:
 
 
 def confirm_destroyed(destroyed: Sequence[Key], *, now: datetime) -> list[Key]:
-    """Beat 3: each key is destroyed, with the receipt as an event of its own subject. Needs an open transaction.
+    """Record that each key is destroyed, with the receipt as an event of its own subject. Needs an open transaction.
 
     `destroyed`: the rows as beat 2 had them. One that was made once more meanwhile, by a worker that came late, is not confirmed
     and stays among the standing ones. Answers those that this call confirmed. Their names stay claimed for ever.
@@ -142,7 +142,9 @@ def _receipt(key: Key, now: datetime) -> Event:
 
 
 def destroy_key(key_id: UUID, *, reason: str, certificates: Sequence[str], actor: Actor) -> Key | None:
-    """The three beats for one key, where a person waits for it; None when it is destroyed already. Raises KeyBackendError."""
+    """Run the three phases for one key, for a person who waits; None when it is destroyed already.
+    Raises KeyBackendError.
+    """
     with transaction.atomic():
         intended = intend_destruction([key_id], reason=reason, certificates={key_id: certificates}, actor=actor, now=database_now())
     key = intended.get(key_id)
@@ -158,12 +160,14 @@ def destroy_key(key_id: UUID, *, reason: str, certificates: Sequence[str], actor
 
 
 def standing_destructions(*, limit: int) -> list[Key]:
-    """Keys whose destruction was begun and not confirmed, for a sweeper with a login that may destroy: beats 2 and 3 are safe to repeat."""
+    """Keys whose destruction was begun and not confirmed, for a sweeper with a login that may
+    destroy: both later phases are safe to repeat.
+    """
     return list(Key.objects.filter(state=Key.State.DESTROYING).order_by("pk")[:limit])
 
 
 def finish_destructions(*, most_seconds: float = MOST_SECONDS) -> dict[UUID, KeyBackendError | None]:
-    """Beats 2 and 3 for all that stands: None for each that is destroyed now, else why it is not. Needs a login that may destroy.
+    """Execute and record all open destructions: None for each that is destroyed now, else why it is not. Needs a login that may destroy.
 
     Every key has its turn, so one that cannot be destroyed is in nobody's way. A backend that does not answer is left alone for
     the rest of the run: one of its keys says why, the others are not in the answer.

@@ -123,7 +123,9 @@ class LocalCAClient(LedgerCA):
 
     @transaction.atomic
     def revoke(self, order: RevocationOrder) -> None:
-        """Under the lock of the note, which beat 3 of its order takes too: whether it is in the inventory is then decided."""
+        """Under the lock of the intent, which the phase `record` of its order takes too: then it is
+        decided whether it is in the inventory.
+        """
         known = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, serial_number=f"{order.serial_number:x}")
         if not list(known.select_for_update(of=("self",)).order_by("pk").values_list("pk")):
             raise NotFound(f"{self.issuer_name} never issued serial {order.serial_number:x}.")

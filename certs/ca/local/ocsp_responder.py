@@ -81,7 +81,7 @@ def _prepared(
 
 @transaction.atomic
 def _recorded(issuer: Issuer, key: Key, intent: IssuanceIntent, *, actor: Actor) -> ResponderCertificate:
-    """Beat 3, once: the row that answers are signed under, with its event."""
+    """Record the responder, once: the row for which responses are signed, with its event."""
     der = bytes(intent.certificate_der or b"")
     certificate = x509.load_der_x509_certificate(der)
     made, first = ResponderCertificate.objects.select_related("key").get_or_create(
