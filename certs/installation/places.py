@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 TASK = "certs.tasks.look_at_place"
 MOST_PLACES = 20  # of one certificate
+MOST_SHOWN = 10  # where a page only names them
 OF_PERSON, OF_TEAM = 30, 120  # looks in ten minutes
 WINDOW = timedelta(minutes=10)
 STUCK_AFTER = timedelta(seconds=30)  # a look that has not ended by then was lost
@@ -193,6 +195,15 @@ def forget(place: InstalledPlace, *, authority: Authority) -> None:
 def places_of(certificate: Certificate) -> list[InstalledPlace]:
     """Return the known places of the certificate's lineage, by name."""
     return places_among(lineage_of(certificate))
+
+
+def places_that_serve(certificate: Certificate, *, also: Collection[int] = ()) -> list[InstalledPlace]:
+    """Return the places of its lineage where it was served when the portal last looked.
+
+    `also`: ids of other certificates that count. At most MOST_SHOWN.
+    """
+    wanted = {certificate.pk, *also}
+    return [place for place in places_of(certificate) if place.served_id in wanted][:MOST_SHOWN]
 
 
 def places_among(lineage: list[Certificate]) -> list[InstalledPlace]:

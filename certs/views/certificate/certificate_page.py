@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 from certs.access.owners import current_owner
 from certs.ca.registry import capabilities_of
 from certs.enums import RevocationReason
+from certs.installation.places import places_that_serve
 from certs.inventory import CertificateState, Renewal, listed_state, renewal_of, state_of, with_state
 from certs.inventory.download import FORMS, file_stem
 from certs.inventory.key_places import place_of
@@ -102,6 +103,7 @@ def overview(request: HttpRequest, cert_id: str) -> HttpResponse:
         "key_place": place_of(row.key),
         "links": links_of(row.chain.pem),
         "owner": current_owner(row),
+        "places": places_that_serve(row),
     }
     return _tab(request, row, "certificate", now, more)
 

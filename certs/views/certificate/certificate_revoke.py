@@ -21,6 +21,7 @@ from certs.access.permissions import Authority
 from certs.ca.registry import capabilities_of
 from certs.enums import RefusalClass, RevocationReason
 from certs.errors import Conflict, InputRefused, PolicyRefused, PortalError
+from certs.installation.places import places_that_serve
 from certs.language.reasons import reason_named
 from certs.models import Certificate
 from certs.renewal.new_csr import csr_commands
@@ -131,6 +132,7 @@ def _form(
         "compromised": compromised,
         "hold": reason is R.CERTIFICATE_HOLD,
         "others": [(one, one.cert_id in chosen) for one in others],
+        "places": places_that_serve(certificate, also=[one.pk for one in others]),
         "names": certificate.request.names[:5],
         "more_names": certificate.request.names[5:],
         "destroy_key": bool(given.get("destroy_key")),

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from certs.models import Certificate, CertificateRequest, PlannedRevocation
+from certs.models import Certificate, CertificateRequest, InstalledPlace, PlannedRevocation
 from certs.requests.description import describe
+from db.clock import database_now
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.life import PORTAL, renewed
 from tests.certs.views.certificate.test_certificate_actions import browser, text_of
@@ -153,3 +154,19 @@ def test_only_officers_are_offered_the_reasons_of_a_ca_and_only_they_may_use_the
     assert (status, told["field"]) == (422, "reason")
     assert "cACompromise" in text_of(browser(portal.carol).get(path))
     assert browser(portal.carol).post(path, {"reason": "cACompromise"}).status_code == 302
+
+
+def test_pages_name_the_servers_that_use_the_certificate(portal: Portal, certificate: Certificate) -> None:
+    path = f"/certificates/{certificate.cert_id}/revoke/?reason=cessationOfOperation"
+    assert "does not know which servers use it" in text_of(browser(portal.alice).get(path))
+    now = database_now()
+    InstalledPlace.objects.create(
+        certificate=certificate, host="shop.example.com", port=443, asked_at=now, seen_at=now, outcome="served", served=certificate
+    )
+    InstalledPlace.objects.create(
+        certificate=certificate, host="away.example.com", port=443, asked_at=now, seen_at=now, outcome="unreachable"
+    )
+    text = text_of(browser(portal.alice).get(path))
+    assert "<strong>shop.example.com:443</strong>" in text
+    assert "away.example.com" not in text
+    assert "<dt>Served at</dt>" in page(portal, certificate)
