@@ -49,7 +49,7 @@ def zone_of(user: Any) -> tzinfo:
 def choose_zone(user: Any, name: str) -> None:
     """Keep the time zone of a person. Raises InputRefused for one that does not exist."""
     if name not in time_zones():
-        raise InputRefused(f"{name[:64]} is no time zone.", field="time_zone", next_step="Choose one of the list, such as Europe/Zurich.")
+        raise InputRefused("There is no such time zone.", field="time_zone", next_step="Choose one of the list, such as Europe/Zurich.")
     PersonSettings.objects.update_or_create(user=user, defaults={"time_zone": "" if name == "UTC" else name})
 
 

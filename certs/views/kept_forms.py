@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from certs.access.login_limits import network_of
@@ -71,6 +71,14 @@ def form_of(request: HttpRequest) -> Kept:
             else:
                 fields.append((name, value))
     return Kept(request.get_full_path(), _page_of(request), fields, without)
+
+
+def typed_of(request: HttpRequest) -> QueryDict:
+    """Return what was typed, to be shown again in its form: without passwords and secrets."""
+    typed = QueryDict(mutable=True)
+    for name, value in form_of(request).fields:
+        typed.appendlist(name, value)
+    return typed
 
 
 def keep_for_sign_in(request: HttpRequest) -> bool:

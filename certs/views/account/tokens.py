@@ -17,6 +17,7 @@ from certs.models import ApiToken
 from certs.notifications.changes_of_power import notify_of_token
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.views.access import actor_of, authority_of, page, requester_of
+from certs.views.kept_forms import typed_of
 from db.clock import database_now
 
 DEFAULT_SCOPES = ("certificates:issue", "certificates:read")
@@ -33,7 +34,7 @@ def index(request: HttpRequest) -> HttpResponse:
     try:
         token, secret = _made(request)
     except InputRefused as exc:
-        return _show(request, error=exc, typed=request.POST, status=exc.status)
+        return _show(request, error=exc, typed=typed_of(request), status=exc.status)
     return _show(request, secret=secret, made=token)
 
 

@@ -14,6 +14,7 @@ from certs.models import Team
 from certs.notifications import webhooks
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.views.access import actor_of, authority_of, page
+from certs.views.kept_forms import typed_of
 
 DELIVERIES = 50  # on a page
 
@@ -27,7 +28,7 @@ def index(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         secret = _add(request, team)
     except (InputRefused, Conflict) as exc:
-        return _show(request, team, error=exc, typed=request.POST, status=exc.status)
+        return _show(request, team, error=exc, typed=typed_of(request), status=exc.status)
     return _show(request, team, secret=secret)
 
 

@@ -14,7 +14,9 @@ from certs.errors import NotFound, NotPermitted, PortalError
 from certs.installation.places import BY_PORT, ask, forget, places_of, read_place
 from certs.installation.probe import SECONDS
 from certs.models import Certificate, InstalledPlace
+from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.views.access import authority_of, page
+from certs.views.kept_forms import typed_of
 
 # A browser without JavaScript shows what there is when it has waited so long.
 PATIENCE = SECONDS + 1
@@ -43,7 +45,8 @@ def live_check(request: HttpRequest, cert_id: str) -> HttpResponse:
         except (NotFound, NotPermitted):
             raise
         except PortalError as exc:
-            context |= {"error": exc, "typed": given.get("place", ""), "spoken": given.get("speaks", "")}
+            typed = typed_of(request)
+            context |= {"error": exc, "typed": typed.get("place", ""), "spoken": typed.get("speaks", "")}
             return render(request, PART if part else WHOLE, context, status=200 if part else exc.status)
     if part:
         return render(request, PART, context)
@@ -59,7 +62,9 @@ def _act(request: HttpRequest, certificate: Certificate, *, wait: bool) -> None:
             forget(known[number], authority=authority)
         return
     authority.check_may_act(certificate)
-    where = read_place(request.POST.get("place", ""), request.POST.get("speaks", BY_PORT))
+    text = request.POST.get("place", "")
+    refuse_secrets(text, actor=authority.actor, team=certificate.team.slug, field="place", channel="portal")
+    where = read_place(text, request.POST.get("speaks", BY_PORT))
     place = ask(certificate, where, authority=authority)
     if wait:
         _wait_for(place)

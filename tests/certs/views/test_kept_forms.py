@@ -17,7 +17,7 @@ from certs.views import kept_forms
 from certs.views.access import page
 from certs.views.kept_forms import KEPT_FOR, MOST_CHARACTERS
 from tests.certs.installation.servers import pem_of_key
-from tests.certs.life import walk
+from tests.certs.life import brought, issued, walk
 from tests.portal.fixtures import PASSWORD, Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -82,6 +82,16 @@ def test_passwords_secrets_and_files_are_not_kept(portal: Portal) -> None:
     assert "Passwords, secrets and files are not kept" in text
     assert "Web" not in text
     assert ">web<" in text
+
+
+@pytest.mark.parametrize("path", ["/tokens/", "/teams/web/webhooks/", "/certificates/{}/live/", "/account/"])
+def test_form_that_is_refused_repeats_no_secret(portal: Portal, alice: Client, path: str) -> None:
+    certificate = issued(brought("shop.example.com"), portal.requester())
+    secret = pem_of_key(ec.generate_private_key(ec.SECP256R1())).decode()
+    form = dict.fromkeys(("name", "url", "place", "time_zone"), secret) | {"team": "web", "do": "zone", "scopes": "certificates:read"}
+    text = alice.post(path.format(certificate.cert_id), form).content.decode()
+    assert secret.split()[4] not in text
+    assert "PRIVATE KEY" not in text
 
 
 def test_kept_form_is_forgotten_when_its_person_wants(portal: Portal) -> None:
