@@ -15,6 +15,8 @@ from django.core.management import call_command
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_FILE = 450
 MOST_MODULES = 12
+ROOMS = {"pkiportal", "certs", "keys", "policy", "audit", "db", "bench"}
+HELPERS = {"contracts", "corpus", "faults", "harness", "journeys", "portal", "twins", "vaultd"}
 _EVERYTHING = re.compile(r"\b(?:Base)?Exception\b")
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|farm|home/[a-z]+)/")  # does not match itself
 # Put together here, so that this file does not contain what it looks for.
@@ -39,6 +41,22 @@ def test_every_folder_of_tests_is_a_package() -> None:
     assert _names([folder for folder in folders if not (folder / "__init__.py").exists()]) == []
 
 
+def test_tests_stand_where_their_subject_stands() -> None:
+    """A folder of tests is one of the product; HELPERS hold what tests share and what concerns the whole product."""
+    folders = {
+        path.parent.relative_to(ROOT / "tests") for path in tracked() if path.is_relative_to(ROOT / "tests") and path.suffix == ".py"
+    }
+    of_subjects = {folder for folder in folders if folder.parts and folder.parts[0] not in HELPERS}
+    assert sorted(str(folder) for folder in of_subjects if not (ROOT / folder).is_dir()) == []
+
+
+def test_no_test_imports_a_private_name_of_the_product() -> None:
+    """What is tested alone has a name of its own, without an underscore."""
+    private = re.compile(rf"^\s*from (?:{'|'.join(sorted(ROOMS))})\b\S* import .*\b_[a-z]", re.MULTILINE)
+    tests = [path for path in tracked() if path.suffix == ".py" and path.is_relative_to(ROOT / "tests")]
+    assert _names([path for path in tests if private.search(path.read_text(encoding="utf-8"))]) == []
+
+
 def test_no_file_is_too_long_to_read() -> None:
     code = [path for path in tracked() if path.suffix == ".py" and "migrations" not in path.parts]
     assert _names([path for path in code if len(path.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE]) == []
@@ -52,8 +70,7 @@ def test_no_file_names(forbidden: re.Pattern[str]) -> None:
 
 def _product() -> list[Path]:
     """The modules of the product and its benchmarks, without migrations."""
-    rooms = {"pkiportal", "certs", "keys", "policy", "audit", "db", "bench"}
-    code = [path for path in tracked() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in rooms]
+    code = [path for path in tracked() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in ROOMS]
     return [path for path in code if "migrations" not in path.parts]
 
 

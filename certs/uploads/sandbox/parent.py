@@ -38,7 +38,7 @@ def read_in_process(data: bytes, rules: Rules) -> Sequence[Line]:
     with contextlib.ExitStack() as unless_read:
         answer = unless_read.enter_context(tempfile.TemporaryFile())
         code = _run(command, rules_to_wire(rules) + data, answer, limits)
-        lines = _complete(answer, code, limits)
+        lines = whole_answer(answer, code, limits)
         unless_read.pop_all()  # the file lives as long as the lines in it
     logger.info("upload read: %d bytes, %d lines in %.2f s", len(data), len(lines), monotonic() - began)
     return lines
@@ -71,7 +71,8 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _complete(answer: IO[bytes], code: int, limits: Limits) -> KeptLines:
+def whole_answer(answer: IO[bytes], code: int, limits: Limits) -> KeptLines:
+    """Return the lines that the child wrote. Raises InputRefused unless it says how many there are and all of them are there."""
     answer.seek(0)
     places, place = array("Q"), 0
     for text in answer:

@@ -97,7 +97,7 @@ def _rsa(algorithm: Node, key: bytes) -> KeyFacts:
         # team's, must not pass again with another exponent.
         shown = exponent if exponent < 1 << 32 else "unusually large"
         raise _weak(f"Its RSA exponent is {shown}; only {USUAL_EXPONENT}, which is the default of every common tool, is certified.")
-    _check_modulus(modulus)
+    check_modulus(modulus)
     return KeyFacts("rsa", modulus.bit_length())
 
 
@@ -116,8 +116,8 @@ def _check_rsa_size(size: int) -> None:
         raise _weak(f"Its RSA key has {size} bits, which 8 does not divide (BR 6.1.5).")
 
 
-def _check_modulus(modulus: int) -> None:
-    """Cheap tests first; the last takes some milliseconds at 2048 bits."""
+def check_modulus(modulus: int) -> None:
+    """Raise CSRRefused for an RSA modulus that somebody can factor. Cheap tests first; the last takes some milliseconds at 2048 bits."""
     if gcd(modulus, _small_primes_product()) != 1:
         raise _weak("Its RSA modulus has a small factor.")
     if gmpy2.is_power(modulus):  # before Fermat's method, which finds the square of a prime too

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.errors import InputRefused
 from certs.uploads import Limits
-from certs.uploads.sandbox.parent import ROOT, _complete
+from certs.uploads.sandbox.parent import ROOT, whole_answer
 from certs.uploads.sandbox.protocol import line_to_wire
 from tests.certs.uploads.examples import csr, one, read, refusal, upload
 
@@ -139,11 +139,11 @@ LINE = line_to_wire(one(b"name\napi\n"))
 )
 def test_an_answer_that_is_not_whole_is_not_complete(answer: list[bytes]) -> None:
     with pytest.raises(InputRefused) as caught:
-        _complete(io.BytesIO(b"".join(answer)), 0, Limits())
+        whole_answer(io.BytesIO(b"".join(answer)), 0, Limits())
     assert caught.value.message == CANNOT_BE_READ
 
 
 def test_a_whole_answer_is_complete() -> None:
-    lines = _complete(io.BytesIO(LINE + LINE + json.dumps({"end": 2}).encode()), 0, Limits())
+    lines = whole_answer(io.BytesIO(LINE + LINE + json.dumps({"end": 2}).encode()), 0, Limits())
     line = one(b"name\napi\n")
     assert (list(lines), list(lines), len(lines), lines[-1], lines[:1]) == ([line] * 2, [line] * 2, 2, line, [line])

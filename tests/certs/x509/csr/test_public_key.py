@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x448,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certs.errors import CSRRefused
-from certs.x509.csr.public_key import _check_modulus, has_close_primes, has_roca_fingerprint
+from certs.x509.csr.public_key import check_modulus, has_close_primes, has_roca_fingerprint
 from tests.certs.x509.csr.requests import SPKI, judge, oid, request, seq, tlv
 
 PRIMES = rsa.generate_private_key(65537, 2048).private_numbers()
@@ -107,7 +107,7 @@ def test_close_primes_fermat_finds_them_and_no_others() -> None:
 @pytest.mark.parametrize("exponent", [2, 3, 5, 7])
 def test_modulus_that_is_a_power_is_weak(exponent: int) -> None:
     with pytest.raises(CSRRefused, match="power of a single number"):
-        _check_modulus(_next_prime(1 << (2048 // exponent + 1)) ** exponent)
+        check_modulus(_next_prime(1 << (2048 // exponent + 1)) ** exponent)
 
 
 def _next_prime(start: int) -> int:
@@ -127,5 +127,5 @@ def test_prime_modulus_is_a_weak_key() -> None:
     start = (1 << 2047) + 2**1024 + 1
     prime = next(n for n in range(start, start + 40_000, 2) if n % 3 and n % 5 and n % 7 and pow(2, n - 1, n) == 1)
     with pytest.raises(CSRRefused) as caught:
-        _check_modulus(prime)
+        check_modulus(prime)
     assert caught.value.refusal == "weak_key"
