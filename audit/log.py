@@ -14,8 +14,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
-from db.rows import NewRows, take_ids, write_new
-from db.sql import counted_texts, fetch
+from db.pipeline import Row, Statement, run
+from db.rows import NewRows, ids_statements, take_ids, write_new
+from db.sql import counted_texts
 
 __all__ = [
     "Actor",
@@ -25,6 +26,7 @@ __all__ = [
     "NoTransaction",
     "Value",
     "numbered",
+    "raise_numbers",
     "record",
     "record_many",
     "unsealed_macs",
@@ -54,26 +56,30 @@ def record_many(events: Sequence[Event]) -> None:
     try:
         for event in events:
             check_event(event)
-        write_new(numbered(events))
+        if events:
+            write_new(numbered(events, [rows for rows, _ in run(raise_numbers(events))]))
     except BaseException:
         transaction.set_rollback(True)
         raise
 
 
-def numbered(events: Sequence[Event]) -> list[NewRows]:
-    """Take a number in its subject and an id for each event; return the rows to be written in this transaction.
+def raise_numbers(events: Sequence[Event]) -> list[Statement]:
+    """Statements that take what `numbered` needs: a number in its subject for each event, and on PostgreSQL an id.
 
     Subjects are sorted, so that two batches lock them in the same order and cannot wait for each other. Ids are taken after
     the subjects' rows are locked: within one subject, ids rise in the order of subject_seq.
     """
-    if not events:
-        return []
-    # 1. Raise the last number of each subject, which locks its row until the transaction ends.
     counts = Counter(event.subject for event in events)
-    numbers = {subject: last - counts[subject] for subject, last in fetch(_RAISE.format(source=counted_texts()), [_pairs(counts)])}
-    # 2. Take the ids.
-    ids = take_ids("audit_event", len(events))
-    # 3. Number the events in their order. The MAC shows a change that is made before an event is sealed.
+    return [(_RAISE.format(source=counted_texts()), [_pairs(counts)]), *ids_statements("audit_event", len(events))]
+
+
+def numbered(events: Sequence[Event], results: Sequence[Sequence[Row]]) -> list[NewRows]:
+    """Return the rows of events, to be written in this transaction. `results`: what the statements of `raise_numbers` returned."""
+    raised, *taken = results
+    counts = Counter(event.subject for event in events)
+    numbers = {subject: last - counts[subject] for subject, last in raised}
+    ids = [row[0] for row in taken[0]] if taken else take_ids("audit_event", len(events))
+    # The MAC shows a change that is made before an event is sealed.
     rows: list[tuple[Any, ...]] = []
     macs: list[tuple[int, bytes]] = []
     begun = hmac.new(_mac_keys()[0], digestmod="sha256")

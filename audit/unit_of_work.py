@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from audit.events import Event, check_event
-from audit.log import numbered
+from audit.log import numbered, raise_numbers
 from db import unit_of_work
 
 
@@ -28,4 +28,5 @@ class UnitOfWork(unit_of_work.UnitOfWork):
     def write(self) -> None:
         """Write rows and events. Subjects are locked, and their numbers taken, last: nobody waits for them for long."""
         events, self._events = self._events, []
-        self.write_with(numbered(events))
+        results = self.number(raise_numbers(events) if events else ())
+        self.write_with(numbered(events, results) if events else ())

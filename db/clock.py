@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from db.backend import on_postgresql
+from db.pipeline import Statement
 from db.sql import fetch
 
+CLOCK: Statement = ("SELECT clock_timestamp()", ())  # on PostgreSQL
 _moved = timedelta()
 
 
@@ -24,7 +26,7 @@ def move_machine_clock(by: timedelta) -> None:
 def database_now() -> datetime:
     """The database's time now, aware, UTC: microseconds on PostgreSQL, milliseconds on SQLite. Goes on inside a transaction."""
     if on_postgresql():
-        ((now,),) = fetch("SELECT clock_timestamp()")
+        ((now,),) = fetch(*CLOCK)
         assert isinstance(now, datetime)
         return now.astimezone(UTC)
     ((text,),) = fetch("SELECT strftime('%%Y-%%m-%%dT%%H:%%M:%%f', 'now')")

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 
 from db.backend import on_postgresql
 
@@ -69,6 +69,11 @@ def _result(cursor: Any) -> tuple[list[Row], int]:
     return (list(cursor.fetchall()) if cursor.description else [], cursor.rowcount)
 
 
+def _result_on_postgresql(cursor: Any) -> tuple[list[Row], int]:
+    """The same; `description` would make an object for each column, which takes longer than the rows."""
+    return (cursor.fetchall() if cursor.pgresult.nfields else [], cursor.rowcount)
+
+
 def _run_on_postgresql(statements: Sequence[Statement]) -> list[tuple[list[Row], int]]:
     database = connections[DEFAULT_DB_ALIAS]
     database.validate_no_broken_transaction()
@@ -78,13 +83,15 @@ def _run_on_postgresql(statements: Sequence[Statement]) -> list[tuple[list[Row],
     connection = database.connection
     try:
         with database.wrap_database_errors:
-            if len(statements) == 1:
-                return [_result(_executed(connection, statements[0]))]
+            # The first statement of a transaction shares its round trip with the BEGIN that psycopg sends before it.
+            begins = not connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
+            if len(statements) == 1 and not begins:
+                return [_result_on_postgresql(_executed(connection, statements[0]))]
             return _pipelined(connection, statements)
     except BaseException:
         # An exception out of nowhere, such as a task's time limit, leaves results to come for which
         # nobody waits any more: nothing else can be sent over this connection.
-        if connection.info.transaction_status is TransactionStatus.ACTIVE:
+        if connection.info.transaction_status is TransactionStatus.ACTIVE or connection.info.pipeline_status is not PipelineStatus.OFF:
             connection.close()
         raise
     finally:
@@ -108,19 +115,20 @@ def _executed(connection: Any, statement: Statement) -> Any:
 
 
 def _pipelined(connection: Any, statements: Sequence[Statement]) -> list[tuple[list[Row], int]]:
-    cursors = []
     failed: psycopg.Error | None = None
-    with connection.pipeline() as pipeline:
-        try:
-            cursors += [psycopg.Cursor(connection).execute(sql, parameters) for sql, parameters in statements]
-            pipeline.sync()
-        except psycopg.Error as exc:
-            failed = exc
-            with contextlib.suppress(psycopg.Error):  # those after the one that failed: the server skipped them
-                pipeline.sync()
-        except BaseException:
-            connection.close()  # rather than wait at the end of the pipeline for what is under way
-            raise
+    cursors: list[Any] = []
+    try:
+        with connection.pipeline() as pipeline:
+            try:
+                cursors = [psycopg.Cursor(connection).execute(sql, parameters) for sql, parameters in statements]
+            except psycopg.Error as exc:  # of a statement before the one that was being sent
+                failed = exc
+                with contextlib.suppress(psycopg.Error):  # the server skips the others
+                    pipeline.sync()
+    except psycopg.OperationalError as exc:
+        if exc.__context__ is not None and not isinstance(exc.__context__, psycopg.Error):
+            raise exc.__context__ from None  # an exception out of nowhere, after which the pipeline could not be left
+        raise
     if failed is not None:
         raise failed
-    return [_result(cursor) for cursor in cursors]
+    return [_result_on_postgresql(cursor) for cursor in cursors]

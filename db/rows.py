@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from itertools import chain
@@ -20,13 +20,15 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connection, models, transaction
 
 from db.backend import on_postgresql
+from db.clock import CLOCK, database_now
 from db.copy import copy_rows
 from db.json_text import json_encoder
-from db.pipeline import Statement, run
+from db.pipeline import Row, Statement, run
 from db.sql import among_ids, among_texts, among_uuids, fetch, id_list, text_list, time_parameter
 
 COPY_FROM = 25  # rows; below this, one INSERT of all rows is as fast as starting a COPY
 Model = TypeVar("Model", bound=models.Model)
+Other = TypeVar("Other", bound=models.Model)
 Values = Mapping[str, Any]  # by field name or attribute name
 _encode = json_encoder()
 _NONE: Mapping[str, str] = {}
@@ -54,13 +56,31 @@ def select(model: type[Model], *, lock: Lock = Lock.NONE, unless: Mapping[str, s
         raise ValueError(f"not a word: {', '.join(unless.values())}")
     if not on_postgresql():
         return list(_queryset(model, where).exclude(**unless) if unless else _queryset(model, where))
+    return _objects(model, fetch(*_select_statement(model, where, lock=lock, unless=unless)))
+
+
+def select_two(
+    first: tuple[type[Model], Values], second: tuple[type[Other], Values], *, lock: tuple[Lock, Lock] = (Lock.NONE, Lock.NONE)
+) -> tuple[list[Model], list[Other]]:
+    """Return what two `select`s would return; on PostgreSQL in one round trip."""
+    if not on_postgresql():
+        return list(_queryset(*first)), list(_queryset(*second))
+    (ours, _), (theirs, _) = run([_select_statement(*first, lock=lock[0]), _select_statement(*second, lock=lock[1])])
+    return _objects(first[0], ours), _objects(second[0], theirs)
+
+
+def _select_statement(model: type[models.Model], where: Values, *, lock: Lock, unless: Mapping[str, str] = _NONE) -> Statement:
     columns = _columns(model)
     condition, parameters = _condition(model, where)
     for name, word in unless.items():  # in the text, or no partial index would be used
         condition += f" AND {columns.table}.{_quoted(str(_field(model, name).column))} <> '{word}'"
     sql = f"SELECT {columns.selected} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{lock}"  # noqa: S608 - identifiers
-    found = []
-    for row in fetch(sql, parameters):
+    return sql, parameters
+
+
+def _objects(model: type[Model], rows: Iterable[Row]) -> list[Model]:
+    columns, found = _columns(model), []
+    for row in rows:
         values: Sequence[Any] = row
         if columns.json:
             values = list(row)
@@ -78,6 +98,23 @@ def select_keys(model: type[models.Model], *, lock: Lock = Lock.NONE, **where: A
     condition, parameters = _condition(model, where)
     sql = f"SELECT {columns.key} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{lock}"  # noqa: S608 - identifiers
     return [row[0] for row in fetch(sql, parameters)]
+
+
+def lock_keys(*selections: tuple[type[models.Model], Values]) -> tuple[list[list[Any]], datetime]:
+    """Lock rows of several models FOR UPDATE, one model after the other; return their keys and the database's time after that.
+
+    On PostgreSQL in one round trip.
+    """
+    if not on_postgresql():
+        return [list(_queryset(model, where).values_list("pk", flat=True)) for model, where in selections], database_now()
+    statements = []
+    for model, where in selections:
+        columns = _columns(model)
+        condition, parameters = _condition(model, where)
+        sql = f"SELECT {columns.key} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{Lock.UPDATE}"  # noqa: S608 - identifiers
+        statements.append((sql, parameters))
+    *found, (((now,),), _) = run([*statements, CLOCK])
+    return [[row[0] for row in rows] for rows, _ in found], now.astimezone(UTC)
 
 
 def _queryset(model: type[Model], where: Values) -> models.QuerySet[Model]:
@@ -140,13 +177,52 @@ def give_ids(rows: Sequence[models.Model]) -> None:
             row.pk = pk
 
 
+def number(groups: Sequence[Sequence[models.Model]], *, first: Sequence[Statement] = ()) -> list[list[Row]]:
+    """Run the statements `first`, then give ids to the new rows that have none; on PostgreSQL in one round trip.
+
+    Rows that refer to a row of another group get its new id. On SQLite the INSERT numbers rows.
+    Returns the rows that the statements returned.
+    """
+    numbered = groups if on_postgresql() else ()
+    unnumbered = [[row for row in group if row.pk is None] for group in numbered if isinstance(group[0]._meta.pk, models.AutoField)]
+    fresh = [group for group in unnumbered if group]
+    statements = [*first, _ids_of([(group[0]._meta.db_table, len(group)) for group in fresh])] if fresh else first
+    results = [rows for rows, _ in run(statements)]
+    ids = results.pop() if fresh else []
+    taken = iter(ids)
+    for group in fresh:
+        for row in group:
+            _, row.pk = next(taken)
+    for referring in groups if fresh else ():
+        for field in type(referring[0])._meta.concrete_fields:
+            if isinstance(field, models.ForeignKey):
+                for row in referring:
+                    if getattr(row, field.attname) is None and field.is_cached(row) and (parent := getattr(row, field.name)) is not None:
+                        setattr(row, field.attname, parent.pk)
+    return results
+
+
+def ids_statements(table: str, count: int) -> list[Statement]:
+    """On PostgreSQL the statement that takes ids for new rows of a table, to be run with others; none on SQLite (`take_ids`)."""
+    return [_ids_statement(table, count)] if on_postgresql() else []
+
+
+def _ids_of(tables: Sequence[tuple[str, int]]) -> Statement:
+    """Ids for new rows of several tables, with the place of the table, in order."""
+    parts = [f"SELECT {n}, nextval('{_sequence_of(table)}') FROM generate_series(1, %s)" for n, (table, _) in enumerate(tables)]  # noqa: S608 - identifiers
+    return f"{' UNION ALL '.join(parts)} ORDER BY 1, 2", [count for _, count in tables]
+
+
+def _ids_statement(table: str, count: int) -> Statement:
+    return f"SELECT nextval('{_sequence_of(table)}') FROM generate_series(1, %s)", [count]  # noqa: S608 - an identifier
+
+
 def take_ids(table: str, count: int) -> Sequence[int]:
     """Take ids for `count` new rows of a table, rising; nobody else gets them. Needs an open transaction."""
     if not count:
         return ()
     if on_postgresql():
-        sql = f"SELECT nextval('{_sequence_of(table)}') FROM generate_series(1, %s)"  # noqa: S608 - an identifier
-        return [row[0] for row in fetch(sql, [count])]
+        return [row[0] for row in fetch(*_ids_statement(table, count))]
     rows = fetch("UPDATE sqlite_sequence SET seq = seq + %s WHERE name = %s RETURNING seq", [count, table])
     if not rows:
         fetch("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", [table, count])
@@ -183,6 +259,20 @@ def insert_missing(rows: Sequence[Model]) -> None:
         return
     sql, parameters = _insert_statement(new_rows(rows))
     run([(f"{sql} ON CONFLICT DO NOTHING", parameters)])
+
+
+def insert_missing_and_lock(rows: Sequence[Model]) -> list[Model]:
+    """`insert_missing`, then return all of them as they are stored, locked FOR SHARE; on PostgreSQL in one round trip.
+
+    The rows bring their keys.
+    """
+    if not rows or not on_postgresql():
+        insert_missing(rows)
+        return select(type(rows[0]), pk={row.pk for row in rows}) if rows else []
+    sql, parameters = _insert_statement(new_rows(rows))
+    reading = _select_statement(type(rows[0]), {"pk": {row.pk for row in rows}}, lock=Lock.SHARE)
+    _, (found, _) = run([(f"{sql} ON CONFLICT DO NOTHING", parameters), reading])
+    return _objects(type(rows[0]), found)
 
 
 def _manager(rows: Sequence[models.Model]) -> Any:

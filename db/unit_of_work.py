@@ -11,6 +11,7 @@ from django.db import models, transaction
 
 from db import rows
 from db.backend import on_postgresql
+from db.pipeline import Row, Statement
 from db.rows import NewRows, Values
 
 
@@ -57,8 +58,7 @@ class UnitOfWork:
     def insert(self, *groups: Sequence[models.Model]) -> None:
         """Add new rows, each group of one model. They are written as they are at the end of the block.
 
-        Rows without an id are numbered by the database; call `db.rows.give_ids` before for those to
-        which others refer.
+        Rows without an id get one at the end; call `db.rows.give_ids` before for those to which others refer.
         """
         for group in groups:
             if group:
@@ -85,7 +85,12 @@ class UnitOfWork:
 
     def write(self) -> None:
         """Write what was collected. Called at the end of the block."""
+        self.number(())
         self.write_with(())
+
+    def number(self, first: Sequence[Statement]) -> list[list[Row]]:
+        """Give ids to the new rows, after the statements `first`; return the rows that those returned."""
+        return rows.number(list(self._new.values()), first=first)
 
     def write_with(self, more: Sequence[NewRows]) -> None:
         """Write what was collected and `more` rows; on PostgreSQL in one round trip, as far as they do not go by COPY."""

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from audit.events import EventType
 from audit.log import Actor, record
-from db.rows import Lock, by_key, insert_missing, select
+from db.rows import Lock, by_key, insert_missing_and_lock, select
 from keys.models import Key, PublicKey
 
 
@@ -17,8 +17,8 @@ def record_public_keys(owners: Mapping[str, str], *, now: datetime) -> dict[str,
     Returns the rows as recorded, locked FOR SHARE until the open transaction ends.
     """
     # Sorted, so that two batches cannot wait for each other.
-    insert_missing([PublicKey(spki_sha256=spki, team=team, recorded_at=now) for spki, team in sorted(owners.items())])
-    return lock_public_keys(owners)
+    rows = [PublicKey(spki_sha256=spki, team=team, recorded_at=now) for spki, team in sorted(owners.items())]
+    return by_key(insert_missing_and_lock(rows))
 
 
 def lock_public_keys(spkis: Iterable[str]) -> dict[str, PublicKey]:

@@ -24,7 +24,7 @@ from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.requests.outcomes import worn_out
 from certs.requests.states import WORKER
 from db.clock import database_now
-from db.rows import Lock, give_ids, select, select_keys, update
+from db.rows import Lock, lock_keys, select, select_keys, update
 
 MAX_LOSSES = 3
 
@@ -48,9 +48,11 @@ def open_attempts(work: UnitOfWork, requests: Sequence[CertificateRequest], step
     if not requests:
         return Claims({}, {}, {})
 
-    # 1. Every attempt at this step so far, oldest first; locked, for its worker may be renewing the lease just now.
+    # 1. Every attempt at this step so far, oldest first; locked, for its worker may be renewing the lease just now. Requests
+    #    that are new in this unit have none.
     past: dict[int, list[Attempt]] = {}
-    for attempt in select(Attempt, lock=Lock.UPDATE, request=[request.pk for request in requests], step=step):
+    known = [request.pk for request in requests if not work.is_new(request)]
+    for attempt in select(Attempt, lock=Lock.UPDATE, request=known, step=step) if known else ():
         past.setdefault(attempt.request_id, []).append(attempt)
     open_now = [attempt for attempts in past.values() for attempt in attempts if attempt.closed_at is None]
 
@@ -85,7 +87,6 @@ def open_attempts(work: UnitOfWork, requests: Sequence[CertificateRequest], step
         )
         for request in claimed
     ]
-    give_ids(opened)
     work.insert(opened)
     earlier = {request.pk: [attempt.outcome for attempt in past[request.pk]] for request in claimed if request.pk in past}
     since = {pk: past[pk][0].opened_at for pk in earlier}
@@ -118,11 +119,14 @@ def lock_claimed(attempts: Collection[Attempt], state: S) -> Claimed:
     A result counts when the attempt is open and the request is in `state` and not held. The others come too late.
     """
     ids = {attempt.request_id for attempt in attempts}
-    ready = frozenset(select_keys(CertificateRequest, lock=Lock.UPDATE, id=ids, state=state, held_since=None))
-    open_now = select_keys(Attempt, lock=Lock.UPDATE, id={attempt.pk for attempt in attempts}, closed_at=None)
+    (locked, open_now), now = lock_keys(
+        (CertificateRequest, {"id": ids, "state": state, "held_since": None}),
+        (Attempt, {"id": {attempt.pk for attempt in attempts}, "closed_at": None}),
+    )
+    ready = frozenset(locked)
     by_id = {attempt.pk: attempt.request_id for attempt in attempts}
     ours = frozenset(by_id[pk] for pk in open_now)
-    return Claimed(database_now(), ours, ours & ready)
+    return Claimed(now, ours, ours & ready)
 
 
 def close_attempts(work: UnitOfWork, attempts: Iterable[Attempt], outcomes: Mapping[int, tuple[str, str]], claimed: Claimed) -> None:

@@ -20,8 +20,8 @@ from certs.models import Certificate, CertificateBody, CertificateRequest, Chain
 from certs.requests.lineage import lock_renewed, note_succession, reasons_for_results
 from certs.requests.states import WORKER, Move, transition_many
 from certs.x509.certificate.serial import format_serial
-from db.rows import give_ids, select
-from keys.lifecycle import blocked_keys
+from db.rows import Lock, select_two
+from keys.models import PublicKey
 
 
 def record_certificates(
@@ -35,11 +35,14 @@ def record_certificates(
     if not believed:
         return []
     requests = [request for request, _ in believed]
-    # 1. The chain that came with them; nearly always it is on record.
-    chains = _chains({_sha256(b.chain_pem): b.chain_pem for _, b in believed}, issuer)
-    # 2. What must be revoked at once. The keys' rows are locked first, then the renewed certificates:
-    #    a revocation of either comes before this, and is seen, or after it.
-    blocked = blocked_keys(request.spki_sha256 for request in requests)
+    # 1. The chain that came with them, nearly always on record, and the rows of their keys. Those are locked before the renewed
+    #    certificates: a revocation of either comes before this, and is seen, or after it.
+    wanted = {_sha256(b.chain_pem): b.chain_pem for _, b in believed}
+    keys = {"spki_sha256": {request.spki_sha256 for request in requests}}
+    known, public_keys = select_two((Chain, {"sha256": set(wanted)}), (PublicKey, keys), lock=(Lock.NONE, Lock.SHARE))
+    chains = _chains(wanted, known, issuer)
+    # 2. What must be revoked at once.
+    blocked = {key.pk for key in public_keys if key.is_blocked}
     renewed = lock_renewed(requests)
     fates: dict[int, RevocationReason] = reasons_for_results(requests, renewed)
     fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request in requests if request.spki_sha256 in blocked}
@@ -49,7 +52,6 @@ def record_certificates(
     for certificate in certificates:
         if (before := renewed.get(certificate.request_id)) is not None:
             inherit_description(certificate, before)
-    give_ids(certificates)
     work.insert(
         certificates,
         [CertificateBody(certificate=certificate, der=b.der) for certificate, (_, b) in zip(certificates, believed, strict=True)],
@@ -122,9 +124,9 @@ def inherit_description(certificate: Certificate, before: Certificate) -> None:
     certificate.renewal_off_reason = before.renewal_off_reason
 
 
-def _chains(wanted: Mapping[str, str], issuer: Issuer) -> dict[str, Chain]:
+def _chains(wanted: Mapping[str, str], known: Sequence[Chain], issuer: Issuer) -> dict[str, Chain]:
     """The row of each chain by its PEM, made when it is new. `wanted`: PEM by SHA-256."""
-    found = {wanted[chain.sha256]: chain for chain in select(Chain, sha256=set(wanted))}
+    found = {wanted[chain.sha256]: chain for chain in known}
     for sha256, pem in wanted.items():
         if pem not in found:
             found[pem] = Chain.objects.get_or_create(sha256=sha256, defaults={"issuer": issuer, "pem": pem})[0]

@@ -84,10 +84,12 @@ def note_for_digest(topic: Topic, certificates: Sequence[Certificate], *, now: d
 
     Needs the transaction that recorded them, and costs it one row for each certificate.
     """
-    if not certificates:
-        return
-    entries = [DigestEntry(topic=topic, certificate=one, at=now) for one in certificates]
-    insert(entries)
+    insert(digest_entries(topic, certificates, now=now))
+
+
+def digest_entries(topic: Topic, certificates: Sequence[Certificate], *, now: datetime) -> list[DigestEntry]:
+    """The same as rows that are to be written with the certificates."""
+    return [DigestEntry(topic=topic, certificate=one, at=now) for one in certificates]
 
 
 def announce() -> int:

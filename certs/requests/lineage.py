@@ -19,7 +19,7 @@ from audit.unit_of_work import UnitOfWork
 from certs.enums import Channel, RevocationReason
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest, PlannedRevocation
-from certs.notifications.digests import TOPICS, note_for_digest
+from certs.notifications.digests import TOPICS, digest_entries
 from certs.notifications.topics import Topic
 from certs.requests.states import CANCELLABLE, WORKER, Move, transition_many
 from db.clock import database_now
@@ -139,7 +139,7 @@ def note_succession(work: UnitOfWork, certificates: Sequence[Certificate], *, no
     owners. Needs the transaction that recorded the new ones.
     """
     for topic in TOPICS:
-        note_for_digest(topic, [c for c in certificates if _topic_of(c) is topic], now=now)
+        work.insert(digest_entries(topic, [c for c in certificates if _topic_of(c) is topic], now=now))
     following = {c.renewed_from_id: c for c in certificates if c.renewed_from_id is not None}
     if not following:
         return

@@ -29,7 +29,7 @@ from certs.spec import CertificateSpec
 from certs.x509.certificate.profiles import PROFILE_NAMES
 from db.clock import database_now
 from db.json_text import json_encoder
-from db.rows import Lock, by_key, give_ids, select
+from db.rows import Lock, by_key, give_ids, select, select_two
 from keys.models import Key
 from keys.spec import spki_sha256
 from policy.engine import Decision
@@ -185,8 +185,10 @@ def admit_all(
 ) -> list[Wanted]:
     """The same for the specifications of several requesters at once."""
     check_members([requester for _, requester in asked])
-    target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
-    check_profiles({spec.profile for spec, _ in asked})
+    name = issuer or settings.PKI_DEFAULT_CA
+    issuers, profiles = select_two((Issuer, {"name": name}), (Profile, {}))
+    target = _active(issuers, name)
+    _check_profiles({spec.profile for spec, _ in asked}, profiles)
     for spec, requester in asked:
         requester.authority.check_profiles((spec.profile,))
     return [
@@ -318,7 +320,10 @@ def _asks_the_same(one: Wanted, row: CertificateRequest) -> bool:
 
 def active_issuer(name: str) -> Issuer:
     """The issuer of that name, or the one that has taken over from it; it must be active. Raises InputRefused."""
-    found = select(Issuer, name=name)
+    return _active(select(Issuer, name=name), name)
+
+
+def _active(found: Sequence[Issuer], name: str) -> Issuer:
     if not found:
         known = ", ".join(Issuer.objects.exclude(alias="").values_list("name", flat=True)) or "none; run `manage.py bootstrap`"
         raise InputRefused(f"There is no CA named {name}.", field="issuer", next_step=f"Known CAs: {known}.")
@@ -339,8 +344,12 @@ def latest_issuer(issuer: Issuer) -> Issuer:
 
 def check_profiles(asked: Collection[str]) -> None:
     """Raises InputRefused for a profile that does not exist."""
+    _check_profiles(asked, select(Profile))
+
+
+def _check_profiles(asked: Collection[str], profiles: Sequence[Profile]) -> None:
     # An administrator may have named others, of which nobody makes certificates.
-    names = {profile.name for profile in select(Profile)} & PROFILE_NAMES
+    names = {profile.name for profile in profiles} & PROFILE_NAMES
     for name in sorted(set(asked) - names):
         raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(names))}.")
 

@@ -35,7 +35,7 @@ from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
 from certs.x509.certificate.tbs import UnsignedCertificate, assemble
 from db.clock import database_now, machine_now
-from db.rows import Lock, give_ids, select
+from db.rows import Lock, select
 from db.tolerance import CLOCK_TOLERANCE
 from keys.errors import KeyBackendError
 from keys.lifecycle import sign_many_with
@@ -81,7 +81,6 @@ class LocalCAClient(LedgerCA):
         known = self._usable_intents(issuer, references, now)
         # 3. A serial number and a linted TBSCertificate for each of the others.
         refused, fresh = prepare_intents(issuer, [order for order in orders if order.order_ref not in known], now)
-        give_ids(list(fresh.values()))
         work.insert(list(fresh.values()))
         return Prepared(references, {**known, **fresh}, refused)
 

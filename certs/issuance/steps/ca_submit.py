@@ -55,8 +55,10 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, decided
     work.record(
         Event(EventType.CA_SUBMITTED, r.subject, WORKER, now, {"issuer": r.issuer.name, "attempt": claims.mine[r.pk].number}) for r in mine
     )
-    # 4. The orders, by CA. The rows of the CAs stay as they are until this is committed.
-    issuers = by_key(select(Issuer, lock=Lock.SHARE, id={request.issuer_id for request in mine}))
+    # 4. The orders, by CA. The rows of the CAs stay as they are until this is committed; those of new requests are locked already.
+    issuers = {request.issuer_id: request.issuer for request in mine if work.is_new(request)}
+    others = {request.issuer_id for request in mine} - issuers.keys()
+    issuers |= by_key(select(Issuer, lock=Lock.SHARE, id=others)) if others else {}
     prefetch_related_objects(mine, "csr")  # but for those that were written in this unit
     acts = []
     for issuer in issuers.values():
@@ -123,13 +125,15 @@ def _still_allowed(
     """Those that the policy in force now allows and whose key is not blocked; the others end here, naming both versions."""
     if not requests:
         return []
-    # 1. Facts as they are now. The rows of keys and of renewed certificates stay so until the commit.
-    blocked = blocked_keys(request.spki_sha256 for request in requests)
+    # 1. Facts as they are now. The rows of keys and of renewed certificates stay so until the commit. Of requests that are new
+    #    in this unit, keys and membership were checked in it.
+    known = [request for request in requests if not work.is_new(request)]
+    blocked = blocked_keys(request.spki_sha256 for request in known) if known else set()
     undecided = [request for request in requests if request.pk not in decided]
     _, fresh = evaluate_many([asked_by(request) for request in undecided], at=now) if undecided else (None, [])
     decisions = {**decided, **{request.pk: decision for request, decision in zip(undecided, fresh, strict=True)}}
     stopped = stopped_lineages(lock_renewed(requests))
-    left = requesters_who_left(requests)
+    left = requesters_who_left(known)
     approved = approved_digests([request for request in requests if decisions[request.pk].outcome is Outcome.NEEDS_APPROVAL])
     # 2. Each request goes on or ends.
     allowed, rejections, changed = [], [], []

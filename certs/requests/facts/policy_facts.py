@@ -14,6 +14,7 @@ from certs.models import Certificate, CertificateRequest, Domain, Team
 from certs.requests.facts.duplicates import FirstAsked, Waiting, content_of, living_duplicates, one_at_a_time, requests_under_way
 from certs.spec import CertificateSpec
 from db.rows import select
+from db.sql import among_ids, among_texts, fetch, id_list, text_list
 from keys.models import PublicKey
 from keys.spec import KeyFacts
 from policy.engine import Decision, Outcome, evaluate
@@ -166,8 +167,9 @@ def key_use(spkis: Collection[str], *, at: datetime) -> dict[str, KeyUse]:
 def requesters_for(asked: Sequence[tuple[CertificateSpec, Team]]) -> list[RequesterFacts]:
     """Return for each request its team's domains, and those of other teams at, above or beneath the names asked for."""
     names = {name for spec, _ in asked for name in spec.dns_names}
-    owners = {domain.name: domain.team_id for domain in select(Domain, team={team.pk for _, team in asked})}
-    owners |= {domain.name: domain.team_id for domain in select(Domain, name={near for name in names for near in _ancestors(name)})}
+    teams, near = sorted({team.pk for _, team in asked}), sorted({domain for name in names for domain in _ancestors(name)})
+    sql = f"SELECT name, team_id FROM certs_domain WHERE {among_ids('team_id')} OR {among_texts('name')}"  # noqa: S608 - constants
+    owners: dict[str, int] = dict(fetch(sql, [id_list(teams), text_list(near)]))
     beneath = [Q(name__endswith=name[1:]) for name in names if name.startswith("*.")]
     if beneath:
         owners |= dict(Domain.objects.filter(Q(*beneath, _connector=Q.OR)).values_list("name", "team_id"))

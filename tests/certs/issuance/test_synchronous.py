@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +18,7 @@ from certs.bulk import dispatch
 from certs.bulk.chunk import make_chunk
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S
+from certs.issuance import synchronous
 from certs.issuance.synchronous import Call, issue_batch, issue_now
 from certs.models import Attempt, Certificate, CertificateRequest
 from certs.requests.submit import Requester
@@ -38,6 +40,45 @@ def brought(make_spec: MakeSpec, name: str) -> CertificateSpec:
     return CertificateSpec(
         spec.common_name, spec.dns_names, (), "ec-p256", spec.validity_days, spec.profile, csr_der=csr, spki_der=spki_der(key.public_key())
     )
+
+
+def test_batch_that_breaks_is_told_to_its_callers_and_the_thread_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each caller gets its own result or exception, whatever becomes of the others'."""
+
+    def issued(calls: Sequence[Any]) -> list[Any]:
+        if "breaks" in calls:
+            raise OSError("this batch broke")
+        if "stops" in calls:
+            raise SystemExit
+        return [ValueError(call) if call == "bad" else call.upper() for call in calls]
+
+    monkeypatch.setattr(synchronous, "issue_batch", issued)
+    thread: Any = synchronous.IssuingThread()
+    with pytest.raises(OSError, match="this batch broke"):
+        thread.submit("breaks")
+    with pytest.raises(SystemExit):
+        thread.submit("stops")
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(thread.submit, "bad" if n % 5 == 0 else f"n{n}") for n in range(100)]
+        for n, future in enumerate(futures):
+            assert str(future.exception(30) or future.result(30)) == ("bad" if n % 5 == 0 else f"N{n}")
+
+
+def test_callers_who_come_again_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def issued(calls: Sequence[Any]) -> list[Any]:
+        sizes.append(len(calls))
+        time.sleep(0.02)
+        return list(calls)
+
+    monkeypatch.setattr(synchronous, "issue_batch", issued)
+    thread: Any = synchronous.IssuingThread()
+    with ThreadPoolExecutor(4) as pool:
+        for client in [pool.submit(lambda: [thread.submit(n) for n in range(20)]) for _ in range(4)]:
+            client.result(30)
+    assert sum(sizes) == 80
+    assert len(sizes) < 60
 
 
 @pytest.fixture
