@@ -27,6 +27,7 @@ from db.pipeline import Row, Statement, run
 from db.sql import among_ids, among_texts, among_uuids, fetch, id_list, text_list, time_parameter
 
 COPY_FROM = 25  # rows; below this, one INSERT of all rows is as fast as starting a COPY
+MOST_AT_ONCE = 500  # rows of one INSERT: PostgreSQL takes 65535 parameters
 Model = TypeVar("Model", bound=models.Model)
 Other = TypeVar("Other", bound=models.Model)
 Values = Mapping[str, Any]  # by field name or attribute name
@@ -257,8 +258,8 @@ def insert_missing(rows: Sequence[Model]) -> None:
     if not on_postgresql():
         _manager(rows).bulk_create(rows, ignore_conflicts=True)
         return
-    sql, parameters = _insert_statement(new_rows(rows))
-    run([(f"{sql} ON CONFLICT DO NOTHING", parameters)])
+    parts = [_insert_statement(new_rows(rows[first : first + MOST_AT_ONCE])) for first in range(0, len(rows), MOST_AT_ONCE)]
+    run([(f"{sql} ON CONFLICT DO NOTHING", parameters) for sql, parameters in parts])
 
 
 def insert_missing_and_lock(rows: Sequence[Model]) -> list[Model]:

@@ -99,6 +99,12 @@ def test_rows_that_are_there_are_left_as_they_are() -> None:
     assert {key.name: key.evidence for key in select(Key)} == {"one": {"first": True}, "two": {}}
 
 
+def test_more_rows_than_one_statement_has_parameters_for() -> None:
+    """A chunk of a bulk order may be set so large."""
+    insert_missing([a_key(f"k{n}") for n in range(5000)])
+    assert Key.objects.count() == 5000
+
+
 @pytest.mark.parametrize("count", [2, MANY])
 def test_different_values_are_written_to_each_row(count: int) -> None:
     keys = [a_key(f"k{n}") for n in range(count)]
