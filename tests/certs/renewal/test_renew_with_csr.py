@@ -58,7 +58,7 @@ def test_csr_on_the_same_key_keeps_it(twin_portal: Requester) -> None:
 
 def test_other_names_are_refused_by_name(twin_portal: Requester) -> None:
     old = issued(brought("own.example.com"), twin_portal)
-    with pytest.raises(InputRefused, match=r"lacks own\.example\.com and the CSR also asks for other\.example\.com"):
+    with pytest.raises(InputRefused, match=r"lacks own\.example\.com and the CSR also has other\.example\.com"):
         renewed_with(old, csr_of("other.example.com"))
     assert Certificate.objects.count() == 1
 
