@@ -61,12 +61,14 @@ def events_of(row: CertificateRequest) -> list[tuple[str, str]]:
     return [(event.event, event.actor_name) for event in found]
 
 
-@pytest.mark.parametrize(("source", "target"), [(a, b) for a, b in product(S, S) if b not in TRANSITIONS[a]])
-def test_a_way_that_the_table_does_not_have_is_an_error(source: S, target: S) -> None:
-    row = CertificateRequest(state=source)
-    with pytest.raises(ValueError, match=f"no transition from {source} to {target}"), UnitOfWork() as work:
-        transition_many(work, [Move(row, (target,), ())], source=source, actor=ACTOR, now=database_now())
-    assert row.state == source
+def test_a_way_that_the_table_does_not_have_is_an_error() -> None:
+    for source, target in product(S, S):
+        if target in TRANSITIONS[source]:
+            continue
+        row = CertificateRequest(state=source)
+        with pytest.raises(ValueError, match=f"no transition from {source} to {target}"), UnitOfWork() as work:
+            transition_many(work, [Move(row, (target,), ())], source=source, actor=ACTOR, now=database_now())
+        assert row.state == source
 
 
 def test_a_move_without_a_state_is_an_error() -> None:
