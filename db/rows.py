@@ -21,6 +21,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, models, transaction
 
 from db.backend import on_postgresql
 from db.clock import CLOCK, database_now
+from db.columns import columns_of, field_of, quoted
 from db.copy import copy_rows
 from db.json_text import json_encoder
 from db.pipeline import Row, Statement, run
@@ -71,16 +72,16 @@ def select_two(
 
 
 def _select_statement(model: type[models.Model], where: Values, *, lock: Lock, unless: Mapping[str, str] = _NONE) -> Statement:
-    columns = _columns(model)
+    columns = columns_of(model)
     condition, parameters = _condition(model, where)
     for name, word in unless.items():  # in the text, or no partial index would be used
-        condition += f" AND {columns.table}.{_quoted(str(_field(model, name).column))} <> '{word}'"
+        condition += f" AND {columns.table}.{quoted(str(field_of(model, name).column))} <> '{word}'"
     sql = f"SELECT {columns.selected} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{lock}"  # noqa: S608 - identifiers
     return sql, parameters
 
 
 def _objects(model: type[Model], rows: Iterable[Row]) -> list[Model]:
-    columns, found = _columns(model), []
+    columns, found = columns_of(model), []
     for row in rows:
         values: Sequence[Any] = row
         if columns.json:
@@ -95,7 +96,7 @@ def select_keys(model: type[models.Model], *, lock: Lock = Lock.NONE, **where: A
     """Return only the keys of the rows that `select` would return, and lock the rows in the same way."""
     if not on_postgresql():
         return list(_queryset(model, where).values_list("pk", flat=True))
-    columns = _columns(model)
+    columns = columns_of(model)
     condition, parameters = _condition(model, where)
     sql = f"SELECT {columns.key} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{lock}"  # noqa: S608 - identifiers
     return [row[0] for row in fetch(sql, parameters)]
@@ -110,7 +111,7 @@ def lock_keys(*selections: tuple[type[models.Model], Values]) -> tuple[list[list
         return [list(_queryset(model, where).values_list("pk", flat=True)) for model, where in selections], database_now()
     statements = []
     for model, where in selections:
-        columns = _columns(model)
+        columns = columns_of(model)
         condition, parameters = _condition(model, where)
         sql = f"SELECT {columns.key} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{Lock.UPDATE}"  # noqa: S608 - identifiers
         statements.append((sql, parameters))
@@ -130,12 +131,12 @@ def _is_choice(value: Any) -> bool:
 
 
 def _condition(model: type[models.Model], where: Values) -> tuple[str, list[Any]]:
-    table = _columns(model).table
+    table = columns_of(model).table
     parts: list[str] = []
     parameters: list[Any] = []
     for name, value in where.items():
-        field = _field(model, name)
-        column = f"{table}.{_quoted(str(field.column))}"
+        field = field_of(model, name)
+        column = f"{table}.{quoted(str(field.column))}"
         if value is None:
             parts.append(f"{column} IS NULL")
         elif _is_choice(value):
@@ -291,7 +292,7 @@ class NewRows:
 
 def new_rows(group: Sequence[models.Model]) -> NewRows:
     """Return the content of new rows of one model."""
-    columns = _columns(type(group[0]))
+    columns = columns_of(type(group[0]))
     numbered = group[0].pk is not None
     skip = 0 if numbered else 1  # the key comes first
     names = columns.names_key_first[skip:]
@@ -373,24 +374,24 @@ def update_statements(model: type[models.Model], rows: Mapping[Any, Values], *, 
 
 def _update_statement(model: type[models.Model], names: Sequence[str], rows: list[tuple[Any, Values]], only_if: Values) -> Statement:
     """Values that all rows share are parameters; the others come from one JSON parameter, read as a table `v`."""
-    fields = {name: _field(model, name) for name in names}
+    fields = {name: field_of(model, name) for name in names}
     first = rows[0][1]
     shared = [name for name in names if all(values[name] == first[name] for _, values in rows)]
     own = [name for name in names if name not in shared]
-    columns = _columns(model)
+    columns = columns_of(model)
     key = f"{columns.table}.{columns.key}"
-    assignments = [f"{_quoted(str(fields[name].column))} = %s" for name in shared]
+    assignments = [f"{quoted(str(fields[name].column))} = %s" for name in shared]
     parameters = [_bound(fields[name], first[name]) for name in shared]
     if own:
-        quoted = {name: _quoted(str(fields[name].column)) for name in own}
-        assignments += [f"{column} = v.{column}" for column in quoted.values()]
+        columns_sql = {name: quoted(str(fields[name].column)) for name in own}
+        assignments += [f"{column} = v.{column}" for column in columns_sql.values()]
         content = [{"own_key": str(pk)} | {str(fields[name].column): _in_json(values[name]) for name in own} for pk, values in rows]
-        types = ", ".join(f"{quoted[name]} {_cast_type(fields[name])}" for name in own)
-        key_type = _cast_type(_field(model, "pk"))
+        types = ", ".join(f"{columns_sql[name]} {_cast_type(fields[name])}" for name in own)
+        key_type = _cast_type(field_of(model, "pk"))
         tail = f"FROM jsonb_to_recordset(CAST(%s AS jsonb)) AS v(own_key {key_type}, {types}) WHERE {key} = v.own_key"
         parameters.append(_encode(content))
     else:
-        among, parameter = _among(_field(model, "pk"), key, [pk for pk, _ in rows])
+        among, parameter = _among(field_of(model, "pk"), key, [pk for pk, _ in rows])
         tail = f"WHERE {among}"
         parameters.append(parameter)
     condition, compared = _condition(model, only_if)
@@ -418,52 +419,6 @@ def _cast_type(field: models.Field[Any, Any]) -> str:
     if isinstance(field, models.CharField | models.TextField):
         return "text"
     return str(field.rel_db_type(connection) if isinstance(field, models.AutoField) else field.cast_db_type(connection))
-
-
-# --- columns
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """A model's columns as SQL and as attributes; in the order of its fields for reading, key first for writing."""
-
-    table: str
-    key: str
-    selected: str
-    names: tuple[str, ...]
-    json: tuple[tuple[int, Any], ...]
-    key_first: tuple[str, ...]
-    names_key_first: tuple[str, ...]
-    json_key_first: tuple[int, ...]
-
-
-@lru_cache(maxsize=64)
-def _columns(model: type[models.Model]) -> _Columns:
-    fields = model._meta.concrete_fields
-    key_first = sorted(fields, key=lambda field: not field.primary_key)
-    return _Columns(
-        table=_quoted(model._meta.db_table),
-        key=_quoted(str(model._meta.pk.column)),
-        selected=", ".join(_quoted(str(field.column)) for field in fields),
-        names=tuple(field.attname for field in fields),
-        json=tuple((n, field) for n, field in enumerate(fields) if isinstance(field, models.JSONField)),
-        key_first=tuple(_quoted(str(field.column)) for field in key_first),
-        names_key_first=tuple(field.attname for field in key_first),
-        json_key_first=tuple(n for n, field in enumerate(key_first) if isinstance(field, models.JSONField)),
-    )
-
-
-@lru_cache(maxsize=512)
-def _quoted(name: str) -> str:
-    return str(connection.ops.quote_name(name))
-
-
-@lru_cache(maxsize=512)
-def _field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
-    field = model._meta.pk if name == "pk" else model._meta.get_field(name)
-    if not isinstance(field, models.Field):
-        raise TypeError(f"{model.__name__}.{name} is not a column")
-    return field
 
 
 def by_key(rows: Iterable[Model]) -> dict[Any, Model]:

@@ -6,7 +6,9 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from tests.harness import postgres, softhsm
 from tests.harness.console import HarnessError, say
@@ -62,6 +64,23 @@ def missing() -> list[str]:
     return [name for name, present in PACKAGES.items() if not present()]
 
 
+@contextmanager
+def services_not_started(policy: Path = Path("/usr/sbin/policy-rc.d")) -> Iterator[None]:
+    """Keep Debian from starting the servers of packages that are installed within: the tests start their own.
+
+    `policy-rc.d` is Debian's means for that (Debian Policy 9.3.3.1, invoke-rc.d(8)); one that an administrator made stays.
+    """
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink(missing_ok=True)
+
+
 def ensure() -> None:
     """Install what is missing as root; as anybody else say the one command and stop (exit code 2)."""
     names = missing()
@@ -73,9 +92,10 @@ def ensure() -> None:
     say(f"Debian: installing {' '.join(names)}")
     # A second run that starts now waits for the first one's lock instead of failing.
     apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Use-Pty=0"]
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *names]):
-        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        if subprocess.run([*apt, *arguments], stdin=subprocess.DEVNULL, env=env, check=False).returncode:
-            raise HarnessError(f"apt-get {arguments[0]} failed, see above. By hand: {install}")
+    with services_not_started():
+        for arguments in (["update"], ["install", "-y", "--no-install-recommends", *names]):
+            env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            if subprocess.run([*apt, *arguments], stdin=subprocess.DEVNULL, env=env, check=False).returncode:
+                raise HarnessError(f"apt-get {arguments[0]} failed, see above. By hand: {install}")
     if still := missing():
         raise HarnessError(f"apt-get installed {' '.join(still)}, but what the tests look for is still not there.")
