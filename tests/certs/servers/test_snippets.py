@@ -11,7 +11,8 @@ import smtplib
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -149,13 +150,21 @@ def test_java_key_store_serves_in_java(test_ca: TestCA, tmp_path: Path) -> None:
         assert_served(port, folder / FILES.root)
 
 
-def test_dovecot(downloads: Downloads, tmp_path: Path) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for sockets: a path of more than 107 octets is none for them."""
+    with tempfile.TemporaryDirectory(prefix="dovecot-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_dovecot(downloads: Downloads, tmp_path: Path, short_folder: Path) -> None:
     dovecot = program("dovecot")
     if os.geteuid() != 0:
         pytest.skip("Dovecot starts as root only")
     folder, port, shown = downloads(), free_port(), written("mail", tmp_path / "tls")
     put_files(shown, folder)
-    main = f"base_dir = {tmp_path}/run\nstate_dir = {tmp_path}/state\nlog_path = /dev/stderr\nprotocols = imap\nlisten = 127.0.0.1\n"
+    main = f"base_dir = {short_folder}\nstate_dir = {tmp_path}/state\nlog_path = /dev/stderr\nprotocols = imap\nlisten = 127.0.0.1\n"
     main += "service imap-login {\n  chroot =\n  inet_listener imap {\n    port = 0\n  }\n"
     main += f"  inet_listener imaps {{\n    port = {port}\n  }}\n}}\n"
     main += "passdb {\n  driver = static\n  args = nopassword=y\n}\n"
