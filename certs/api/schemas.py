@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict,
 
 from certs.api.answers import CERT_ID, MOMENT, PEM, REQUEST, SERIAL
 from certs.enums import RevocationReason
-from certs.inventory import CertificateState, Renewal, StateGroup, Status, YesNo
+from certs.inventory import CertificateState, Renewal, RenewalGroup, StateGroup, Status, YesNo
 
 
 def _iso_day(value: Any) -> Any:
@@ -274,11 +274,13 @@ class CertificateQuery(Schema):
     blocked_key: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether the public key is blocked.")
     renewal: Text = Field(
         default="",
-        json_schema_extra={"enum": ["", *Renewal.values]},
-        description="How it is renewed.",
+        json_schema_extra={"enum": ["", *Renewal.values, *RenewalGroup.values]},
+        description="How it is renewed. `person`: not automatically, for whatever reason.",
     )
     critical: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether it supports a critical function.")
     replaced: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether a renewal of it is in force.")
+    is_renewal: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether it renews an earlier certificate.")
+    longer_than: int = Field(default=0, ge=0, le=9999, description="Its whole validity is longer than so many days.")
 
 
 class Describe(Closed):

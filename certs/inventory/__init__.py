@@ -3,6 +3,7 @@
 from certs.inventory.filters import (
     CertificateFilter,
     Renewal,
+    RenewalGroup,
     StateGroup,
     Status,
     YesNo,
@@ -40,6 +41,7 @@ __all__ = [
     "CertificateState",
     "Page",
     "Renewal",
+    "RenewalGroup",
     "StateGroup",
     "Status",
     "YesNo",

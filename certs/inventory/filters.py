@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Q, QuerySet, TextChoices
+from django.db.models import F, Q, QuerySet, TextChoices
 from django.urls import reverse
 from django.utils.http import urlencode
 
@@ -51,6 +51,15 @@ class Renewal(TextChoices):
     OFF = "off", "switched off"
 
 
+class RenewalGroup(TextChoices):
+    """Parts of `blocked`, and what needs a person in whatever way."""
+
+    PERSON = "person", "not automatically"
+    REFUSED = "refused", "blocked: refused by the policy"
+    APPROVAL = "approval", "blocked: waits for an approval"
+    FAILED = "failed", "blocked: failed"
+
+
 class YesNo(TextChoices):
     """A yes or no of a filter."""
 
@@ -80,9 +89,10 @@ _STATE_OF_STATUS = {
 }
 _CHOICES: dict[str, list[str]] = {
     "state": [*CertificateState.values, *StateGroup.values],
-    "renewal": Renewal.values,
+    "renewal": [*Renewal.values, *RenewalGroup.values],
     "critical": YesNo.values,
     "replaced": YesNo.values,
+    "is_renewal": YesNo.values,
     "blocked_key": YesNo.values,
     "status": [one.value for one in Status],
 }
@@ -114,9 +124,11 @@ class CertificateFilter:
     key: str = ""  # key types, separated by commas
     spki: str = ""  # SHA-256 of the public key
     blocked_key: str = ""  # of YesNo
-    renewal: str = ""  # of Renewal
+    renewal: str = ""  # of Renewal or RenewalGroup
     critical: str = ""  # of YesNo
     replaced: str = ""  # of YesNo: a renewal of it is good, whatever its own state
+    is_renewal: str = ""  # of YesNo: it renews an earlier certificate
+    longer_than: int = 0  # its whole validity is longer than so many days
 
     @classmethod
     def from_query(cls, given: Mapping[str, Any]) -> CertificateFilter:
@@ -134,7 +146,7 @@ class CertificateFilter:
                 raise _refused(field.name, f"It has up to {MOST_CHARACTERS} characters.")
             if field.name in _DAYS:
                 read[field.name] = _day(field.name, text)
-            elif field.name == "expiring":
+            elif field.name in _NUMBERS:
                 read[field.name] = _number(field.name, text)
             else:
                 choices = _CHOICES.get(field.name)
@@ -162,6 +174,7 @@ class CertificateFilter:
 
 
 _DAYS = frozenset(field.name for field in fields(CertificateFilter) if field.type == "date | None")
+_NUMBERS = frozenset(field.name for field in fields(CertificateFilter) if field.type == "int")
 
 
 def search_certificates(user: Any, sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
@@ -225,19 +238,32 @@ def _facts(sought: CertificateFilter) -> Q:
         found &= Q(last_review__isnull=True) | Q(last_review__lt=sought.reviewed_before)
     if sought.critical:
         found &= Q(critical_function=sought.critical == YesNo.YES)
-    match sought.renewal:
-        case Renewal.OFF:
-            found &= ~Q(renewal_off_reason="")
-        case Renewal.BY_HAND:
-            found &= Q(renewal_off_reason="", renewal_blocked=RenewalBlocked.NEEDS_CSR)
-        case Renewal.BLOCKED:
-            blocked = (RenewalBlocked.POLICY, RenewalBlocked.APPROVAL, RenewalBlocked.FAILED)
-            found &= Q(renewal_off_reason="", renewal_blocked__in=blocked)
-        case Renewal.ITSELF:
-            # What was switched on again may still be marked until the next expiry run.
-            itself = ("", RenewalBlocked.OFF)
-            found &= Q(renewal_off_reason="", renewal_blocked__in=itself)
+    if sought.is_renewal:
+        found &= Q(renewed_from__isnull=sought.is_renewal == YesNo.NO)
+    if sought.longer_than:
+        # Complete days, as the policy counts them: 47 days and some hours are 47 days.
+        found &= Q(not_after__gte=F("not_before") + timedelta(days=sought.longer_than + 1))
+    if sought.renewal:
+        found &= _RENEWED[sought.renewal]
     return found
+
+
+_ON = Q(renewal_off_reason="")
+_OFF = ~Q(renewal_off_reason="")
+# What was switched on again may still be marked `off` until the next expiry run.
+_UNMARKED = ("", RenewalBlocked.OFF)
+_BLOCKED = (RenewalBlocked.POLICY, RenewalBlocked.APPROVAL, RenewalBlocked.FAILED)
+_RENEWED = {
+    Renewal.ITSELF.value: _ON & Q(renewal_blocked__in=_UNMARKED),
+    Renewal.BY_HAND.value: _ON & Q(renewal_blocked=RenewalBlocked.NEEDS_CSR),
+    Renewal.BLOCKED.value: _ON & Q(renewal_blocked__in=_BLOCKED),
+    Renewal.OFF.value: _OFF,
+    # Each part names what its partial index holds, so that the planner may use both.
+    RenewalGroup.PERSON.value: (~Q(renewal_blocked="") & ~Q(renewal_blocked=RenewalBlocked.OFF)) | _OFF,
+    RenewalGroup.REFUSED.value: _ON & Q(renewal_blocked=RenewalBlocked.POLICY),
+    RenewalGroup.APPROVAL.value: _ON & Q(renewal_blocked=RenewalBlocked.APPROVAL),
+    RenewalGroup.FAILED.value: _ON & Q(renewal_blocked=RenewalBlocked.FAILED),
+}
 
 
 def renewal_of(certificate: Certificate) -> Renewal:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.http import urlencode
 
 from certs.access.owners import NOBODY
-from certs.inventory import CertificateFilter, CertificateState, Renewal, StateGroup
+from certs.inventory import CertificateFilter, CertificateState, Renewal, RenewalGroup, StateGroup
 from certs.models import Issuer, Team
 from certs.models.people.permission import teams_seen_by
 from keys.spec import KeySpec
@@ -33,6 +33,8 @@ _WORDS = {
     "blocked_key": "blocked key: {}",
     "critical": "critical function: {}",
     "replaced": "renewed: {}",
+    "is_renewal": "is a renewal: {}",
+    "longer_than": "valid for more than {} days",
 }
 
 
@@ -62,7 +64,7 @@ def filter_form(request: HttpRequest, sought: CertificateFilter) -> list[Field]:
     choices: dict[str, tuple[str, Sequence[tuple[str, str]]]] = {
         "state": ("State", [*StateGroup.choices, *CertificateState.choices]),
         "expiring": ("Ends within", _EXPIRING),
-        "renewal": ("Renewal", Renewal.choices),
+        "renewal": ("Renewal", [*Renewal.choices, *RenewalGroup.choices]),
         "owner": ("Owner", [(me, f"you ({me})"), (NOBODY, "without owner")]),
         "team": ("Team", list(teams.values_list("slug", "name")[:_OFFERED])),
         "issuer": ("CA", list(Issuer.objects.exclude(alias="").order_by("name").values_list("slug", "name"))),

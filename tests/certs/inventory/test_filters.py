@@ -23,6 +23,7 @@ from certs.inventory import (
     CertificateFilter,
     CertificateState,
     Renewal,
+    RenewalGroup,
     StateGroup,
     filter_certificates,
     in_state,
@@ -48,9 +49,10 @@ days = st.none() | st.dates()
 choices = {
     "state": ["", *CertificateState.values, *StateGroup.values],
     "status": ["", "revoked", "revocation_pending"],
-    "renewal": ["", *Renewal.values],
+    "renewal": ["", *Renewal.values, *RenewalGroup.values],
     "critical": ["", "yes", "no"],
     "replaced": ["", "yes", "no"],
+    "is_renewal": ["", "yes", "no"],
     "blocked_key": ["", "yes", "no"],
 }
 filters = st.builds(
@@ -59,6 +61,7 @@ filters = st.builds(
     **{field.name: days for field in fields(CertificateFilter) if "date" in str(field.type)},
     **dict.fromkeys(("q", "team", "owner", "issuer", "profile", "key", "spki"), words),
     expiring=st.integers(0, 9999),
+    longer_than=st.integers(0, 9999),
 )
 
 
@@ -81,6 +84,7 @@ def test_an_address_is_read_as_the_filter_that_wrote_it(sought: CertificateFilte
         ("ends_before", "2026-02-30"),
         ("expiring", "²"),
         ("expiring", "-1"),
+        ("longer_than", "all"),
         ("q", "x" * 254),
         ("owner", "a\x00b"),
     ],
@@ -161,6 +165,14 @@ def found(**query: str) -> str:
         ({"renewal": "by_hand"}, "f"),
         ({"renewal": "blocked"}, "g"),
         ({"renewal": "itself", "team": "other"}, "c"),
+        ({"renewal": "person"}, "efg"),
+        ({"renewal": "refused"}, "g"),
+        ({"renewal": "approval"}, ""),
+        ({"renewal": "failed"}, ""),
+        ({"is_renewal": "yes"}, "j"),
+        ({"is_renewal": "no", "team": "other"}, "c"),
+        ({"longer_than": "9000"}, ""),
+        ({"longer_than": "1", "team": "other"}, "c"),
         ({"critical": "yes"}, "f"),
         ({"reviewed_before": "2026-11-01", "critical": "yes"}, "f"),
         ({"reviewed_before": "2026-11-02", "renewal": "off"}, "e"),
