@@ -127,6 +127,12 @@ class EventType(StrEnum):
     WEBHOOK_CREATED = "webhook:created"
     WEBHOOK_CHANGED = "webhook:changed"
     WEBHOOK_DELETED = "webhook:deleted"
+    SECOND_FACTOR_CREATED = "second_factor:created"
+    SECOND_FACTOR_CHANGED = "second_factor:changed"
+    SECOND_FACTOR_DELETED = "second_factor:deleted"
+    IDENTITY_CREATED = "identity:created"
+    IDENTITY_CHANGED = "identity:changed"
+    IDENTITY_DELETED = "identity:deleted"
     SECRET_REFUSED = "secret:refused"  # noqa: S105 - the name of an event
 
 

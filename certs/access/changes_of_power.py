@@ -11,6 +11,8 @@ carry the digest of the row too (`verify_states`).
 
 from __future__ import annotations
 
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db.models import Model
@@ -60,6 +62,9 @@ def record_changes_of_power() -> None:
     ders = ("certificate_der", "trust_anchor_der")
     watch(Issuer, Watched("issuer", _ISSUER, hidden=ders, sealed=ders, verbs=(CHANGED, DELETED)))
     watch(Webhook, Watched("webhook", _WEBHOOK, hidden=("salt",), sealed=("salt",)))
+    # Whoever adds a passkey or an identity to an account can sign in to it.
+    watch(Authenticator, Watched("second_factor", ("user", "type"), hidden=("data",), sealed=("data",)))
+    watch(SocialAccount, Watched("identity", ("user", "provider", "uid")))
     watch(PeriodicTask, Watched("schedule", _TASK))
     watch(IntervalSchedule, Watched("schedule", ("every", "period")))
     watch(CrontabSchedule, Watched("schedule", _CRONTAB))

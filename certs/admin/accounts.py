@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
@@ -33,6 +36,8 @@ from certs.notifications.changes_of_power import portal_tasks
 for _model in (
     *(get_user_model(), Group, PeriodicTask),
     *(IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule),
+    # django-allauth's own pages show secrets, and let an administrator add a way in to an account of somebody else.
+    *(Authenticator, SocialAccount, SocialApp, SocialToken, EmailAddress),
 ):
     admin.site.unregister(_model)
 

@@ -41,6 +41,11 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "django_htmx",
     "ninja",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "audit",
     "keys",
     "policy",
@@ -63,6 +68,7 @@ MIDDLEWARE = [
     "pkiportal.web.middleware.PageMessages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "pkiportal.web.middleware.Outages",
 ]
 
@@ -103,6 +109,19 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ] + [{"NAME": "certs.access.leaving.EndTokensOfOldPassword"}]
+
+# --- Sign-in with django-allauth. Limits on guessing are the portal's own (`certs.access.login_limits`), in the database. ---
+ACCOUNT_RATE_LIMITS = False
+ACCOUNT_EMAIL_VERIFICATION = "none"
+MFA_ADAPTER = "certs.access.sign_in.second_factor_adapter.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "PKI Portal"
+MFA_TOTP_TOLERANCE = 1  # a clock may be 30 seconds off (RFC 6238 5.2)
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_RATE_LIMITS = False
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = False  # an address is no identity: `sub` is (OpenID Connect Core 5.7)
 
 # One strict policy for every page, the admin included: nothing inline, nothing from elsewhere.
 CONTENT_SECURITY_POLICY = {

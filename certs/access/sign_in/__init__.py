@@ -1,0 +1,1 @@
+"""Sign-in with django-allauth: its adapters, second factors, identity providers."""
