@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
+from certs.authorities.figures import count_by_issuer
 from certs.bulk import chunk as chunks
 from certs.bulk import dispatch
 from certs.bulk.drafting import draft
@@ -342,8 +343,8 @@ def close_sign_in_windows() -> int:
 
 @shared_task
 def count_states() -> int:
-    """Count the certificates of each state for `/metrics`."""
-    return figures.count_states()
+    """Count the certificates of each state and of each CA for `/metrics` and pages."""
+    return _each_alone(("states", figures.count_states), ("CAs", count_by_issuer))
 
 
 @shared_task

@@ -8,6 +8,7 @@ from certs.views.account import account, login, mails, send_again, tokens, webho
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
+from certs.views.cas import ca_pages
 from certs.views.certificate import (
     ca_certificates,
     certificate_actions,
@@ -70,6 +71,8 @@ urlpatterns = [
     path("certificates/<str:cert_id>/reviewed/", description.reviewed, name="certificate-reviewed"),
     path("certificates/<str:cert_id>/live/", live_check.live_check, name="live-check"),
     path("certificates/<str:cert_id>/<str:form>", certificates.download, name="download"),
+    path("cas/", ca_pages.index, name="cas"),
+    path("cas/<slug:slug>/", ca_pages.detail, name="ca"),
     path("machinery/", machinery.index, name="machinery"),
     path("register/", register.index, name="register"),
     path("register/register.csv", register.download, name="register-csv"),

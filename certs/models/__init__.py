@@ -4,7 +4,7 @@ from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
 from certs.models.figure import StateFigure
 from certs.models.installation import InstalledPlace, PlaceOutcome, StartTLS
-from certs.models.issuer import Chain, IssuanceIntent, Issuer
+from certs.models.issuer import Chain, IssuanceIntent, Issuer, IssuerFigure
 from certs.models.notices.notification import (
     DigestEntry,
     MailAttachment,
@@ -60,6 +60,7 @@ __all__ = [
     "InstalledPlace",
     "IssuanceIntent",
     "Issuer",
+    "IssuerFigure",
     "MailAttachment",
     "MailChoice",
     "OperatorAlert",

@@ -40,6 +40,21 @@ class Issuer(models.Model):
         return self.name
 
 
+class IssuerFigure(models.Model):
+    """How many valid certificates a CA had when they were last counted, and when it last issued one."""
+
+    issuer = models.OneToOneField(Issuer, on_delete=models.CASCADE, primary_key=True, related_name="figure")
+    valid = models.PositiveBigIntegerField()
+    last_issued_at = models.DateTimeField(null=True)
+    counted_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.issuer}: {self.valid}"
+
+
 class IssuanceIntent(models.Model):
     """What an own CA is about to sign, written before it signs: only these TBS bytes ever are."""
 

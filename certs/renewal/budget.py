@@ -7,6 +7,7 @@ that is slow today gets fewer renewals today.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import timedelta
 
 from django.conf import settings
@@ -63,10 +64,14 @@ def budget_of_run() -> Budget:
     minutes = int(EVERY.total_seconds()) // 60
     left, targets = {}, {}
     for issuer in Issuer.objects.exclude(alias=""):
-        half = max(1, int(rates.get(issuer.pk, 2 * UNMEASURED) / 2))
-        left[issuer.pk] = max(0, (settings.PKI_RENEW_BUDGET or half) * minutes - under_way.get(issuer.pk, 0))
+        left[issuer.pk] = max(0, budget_a_minute(issuer.pk, rates) * minutes - under_way.get(issuer.pk, 0))
         targets[issuer.pk] = issuer_now(issuer).pk
     return Budget(left, targets)
+
+
+def budget_a_minute(issuer_id: int, rates: Mapping[int, float]) -> int:
+    """Return how many renewals a minute a run begins at that CA: PKI_RENEW_BUDGET, else half of its measured rate."""
+    return settings.PKI_RENEW_BUDGET or max(1, int(rates.get(issuer_id, 2 * UNMEASURED) / 2))
 
 
 def measured_rates() -> dict[int, float]:

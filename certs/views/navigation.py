@@ -71,7 +71,7 @@ class Navigation:
             found.append(self._to("alerts", "Alerts", count=self.alert_count))
         found += [self._to("certificates", "Certificates"), self._to("requests", "Requests")]
         if self.sees_every_team:
-            found += [self._to("reports", "Reports"), self._to("register", "Register")]
+            found += [self._to("cas", "CAs"), self._to("reports", "Reports"), self._to("register", "Register")]
         return found
 
     @cached_property
@@ -80,6 +80,8 @@ class Navigation:
         if not self._is_signed_in:
             return []
         found = [self._to("mails", "Mails"), self._to("tokens", "API tokens"), self._to("bulk", "Bulk orders")]
+        if self.teams and not self.sees_every_team:
+            found.append(self._to("cas", "CAs"))
         if self.sees_every_team:
             found.append(self._to("machinery", "Machinery"))
         if admin.site.has_permission(self._request):

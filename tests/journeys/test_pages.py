@@ -29,6 +29,8 @@ PAGES = (
     "/requests/",
     "/certificates/",
     "/register/",
+    "/cas/",
+    "/cas/internal-ca-prod/",
     "/tokens/",
     "/account/mails/",
     "/teams/web/webhooks/",
@@ -42,7 +44,7 @@ def test_pages_have_no_accessibility_fault(visit: Visit, dark: bool) -> None:
     carol = visit("carol", dark=dark)
     alice = visit(dark=dark)
     faults: dict[str, list[str]] = {}
-    for visitor, paths in ((alice, PAGES), (carol, ("/alerts/", "/machinery/"))):
+    for visitor, paths in ((alice, PAGES), (carol, ("/alerts/", "/machinery/", "/cas/", "/cas/internal-ca-prod/"))):
         for path in paths:
             visitor.open(path)
             faults[path] = visitor.axe()

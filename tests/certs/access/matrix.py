@@ -170,6 +170,11 @@ def everybody(_role: str, _whose: str) -> str:
     return OK
 
 
+def see_cas(role: str, _whose: str) -> str:
+    """Members of a team, and the roles beyond the teams."""
+    return OK if role in SEE_ALL or role in TEAM_OF else NOT_FOUND
+
+
 def no_own_ca(_role: str, _whose: str) -> str:
     """The CA of this test is elsewhere, and the portal has no certificate of it to publish."""
     return NOT_FOUND

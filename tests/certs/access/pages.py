@@ -22,6 +22,7 @@ from tests.certs.access.matrix import (
     own,
     see,
     see_alerts,
+    see_cas,
 )
 
 
@@ -115,6 +116,8 @@ PAGES: dict[str, list[Page]] = {
         Page(act, of("certificates"), lambda _t, _w: {"place": "127.0.0.1:1"}),
     ],
     "download": [Page(see, of("certificates", "cert.pem"))],
+    "cas": [Page(see_cas, once=True)],
+    "ca": [Page(see_cas, lambda _t, _w: ["twin-ca"], once=True)],
     "register": [Page(everybody, once=True)],
     "register-csv": [Page(everybody, once=True)],
     "reports": [Page(see_alerts, once=True)],
