@@ -343,8 +343,8 @@ def close_sign_in_windows() -> int:
 
 @shared_task
 def count_states() -> int:
-    """Count the certificates of each state and of each CA for `/metrics` and pages."""
-    return _each_alone(("states", figures.count_states), ("CAs", count_by_issuer))
+    """Keep the figures of the inventory and of each CA, which pages and `/metrics` read."""
+    return _each_alone(("figures", figures.count_when_due), ("CAs", count_by_issuer))
 
 
 @shared_task

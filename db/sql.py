@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from db.backend import on_postgresql
 from db.pipeline import Row, run, run_first
@@ -40,6 +41,19 @@ def repeatable_read() -> None:
     """Let the transaction that has just begun only read, everything as of one moment. On SQLite nobody writes in the meantime."""
     if on_postgresql():
         fetch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """Read everything within as of one moment (SQLite: nobody writes in the meantime).
+
+    Within an open transaction it is as of whatever that transaction reads.
+    """
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if outermost:
+            repeatable_read()
+        yield
 
 
 def id_list(ids: Sequence[Any]) -> str:

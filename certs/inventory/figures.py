@@ -1,40 +1,168 @@
-"""How many certificates are in each state: counted by a schedule, read by `/metrics` and pages."""
+"""The kept figures: written by a schedule, read by pages and `/metrics`.
+
+A count reads everything as of one moment, so the figures of one count agree with each other, and it
+replaces the figures of the last one in one transaction: no reader sees parts of two. What changes
+while a count runs is in the next one. Nothing is added up from single changes, so a lost or doubled
+change cannot make the figures drift (decision 42).
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Q, Sum
 
-from certs.inventory.states import CertificateState, with_state
-from certs.models import Certificate, StateFigure
+from certs.inventory.counting import Counted, Kind, count_all, filter_of, listed
+from certs.inventory.filters import filter_certificates
+from certs.inventory.states import CertificateState
+from certs.models import Certificate, Figure, FigureCount, Team
 from db.clock import database_now
+from db.sql import one_moment
+
+_ONLY_ROW = 1
+# A count is repeated when the last one is older than so many times what it took: 2 % of a CPU.
+_REST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures that a person may see, as of one moment. `counted_at` is None before the first count."""
+
+    counted_at: datetime | None
+    counts: dict[tuple[str, str], int]
+
+    @property
+    def day(self) -> date:
+        """Return the day (UTC) of the count, from which the filters of the figures are made."""
+        return (self.counted_at or database_now()).astimezone(UTC).date()
+
+    def count(self, kind: Kind, value: str = "") -> int:
+        """Return one figure; 0 where nothing was counted."""
+        return self.counts.get((kind.value, value), 0)
+
+    def of(self, kind: Kind) -> dict[str, int]:
+        """Return the figures of a kind by their values, the largest first."""
+        found = [(value, count) for (one, value), count in self.counts.items() if one == kind]
+        return dict(sorted(found, key=lambda pair: (-pair[1], pair[0])))
+
+    def url(self, kind: Kind, value: str = "", *, team: str = "") -> str:
+        """Return the address of the list of what the figure counts."""
+        return listed(kind, value, team=team, day=self.day).url()
+
+
+def figures_of(teams: Collection[int] | None) -> Figures:
+    """Return the figures of these teams together; of all teams for None. Two small queries."""
+    rows = Figure.objects.filter(team__isnull=True)
+    if teams is not None:
+        rows = Figure.objects.filter(team__in=teams)
+    summed = rows.order_by().values_list("kind", "value").annotate(number=Sum("count"))
+    counts = {(kind, value): int(number) for kind, value, number in summed}
+    return Figures(FigureCount.objects.values_list("counted_at", flat=True).first(), counts)
+
+
+def by_team(kind: Kind, value: str = "", *, teams: Collection[int] | None) -> list[tuple[Team, int]]:
+    """Return one figure by team, the largest first; of these teams, or of all for None."""
+    rows = Figure.objects.filter(kind=kind, value=value, team__isnull=False).select_related("team")
+    if teams is not None:
+        rows = rows.filter(team__in=teams)
+    return [(row.team, row.count) for row in rows.order_by("-count", "team__name") if row.team is not None]
+
+
+def state_figures(teams: Collection[int] | None = None) -> tuple[dict[CertificateState, int], datetime | None]:
+    """Return the kept counts by state, and when they were counted; nothing before the first time."""
+    found = figures_of(teams)
+    if found.counted_at is None:
+        return {}, None
+    return {state: found.count(Kind.STATE, state) for state in CertificateState}, found.counted_at
+
+
+def count_when_due() -> int:
+    """Count, unless the last count is so young that counting again would cost too much."""
+    last = FigureCount.objects.first()
+    if last is not None and database_now() - last.counted_at < timedelta(seconds=_REST * last.seconds):
+        return 0
+    return count_states()
 
 
 def count_states() -> int:
-    """Count the certificates of each state and keep the figures. Returns the number of all.
+    """Count the inventory and keep the figures. Returns the number of all certificates.
 
-    One pass over the inventory; the states of one count belong together.
+    Effects: rows of `Figure` and `FigureCount`, in one transaction after the one that reads. Of two
+    counts at once the later one stays, whichever ends last.
     """
-    now = database_now()
-    rows: Any = with_state(Certificate.objects.order_by(), now)  # types know no `state_now`
-    grouped = rows.values("state_now")
-    found: dict[str, int] = dict(grouped.annotate(number=Count("pk")).values_list("state_now", "number"))
-    figures = [StateFigure(state=state.value, count=found.get(state.value, 0), counted_at=now) for state in CertificateState]
-    with transaction.atomic():
-        StateFigure.objects.bulk_create(
-            figures,
-            update_conflicts=True,
-            unique_fields=["state"],
-            update_fields=["count", "counted_at"],
-        )
-    return sum(found.values())
+    began = time.perf_counter()
+    with one_moment():
+        now = database_now()
+        counted = count_all(now)
+    _keep(counted, now=now, seconds=time.perf_counter() - began)
+    return sum(count for (team, kind, _), count in counted.items() if team is None and kind is Kind.STATE)
 
 
-def state_figures() -> tuple[dict[CertificateState, int], datetime | None]:
-    """Return the kept counts, and when they were counted; None before the first time."""
-    rows = {row.state: row for row in StateFigure.objects.all()}
-    counts = {state: rows[state.value].count for state in CertificateState if state.value in rows}
-    return counts, min((row.counted_at for row in rows.values()), default=None)
+@transaction.atomic
+def _keep(counted: Counted, *, now: datetime, seconds: float) -> None:
+    """Write what differs from the last count; most of a large inventory does not."""
+    FigureCount.objects.get_or_create(pk=_ONLY_ROW, defaults={"counted_at": now, "seconds": seconds})
+    last = FigureCount.objects.select_for_update().get(pk=_ONLY_ROW)
+    if last.counted_at > now:  # a count that began later has ended before
+        return
+    kept = {(row.team_id, row.kind, row.value): row for row in Figure.objects.all()}
+    present = set(Team.objects.values_list("pk", flat=True))  # a team can be deleted since it was counted
+    wanted = {key: count for key, count in counted.items() if count and (key[0] is None or key[0] in present)}
+    changed = []
+    for key, count in wanted.items():
+        row = kept.get(key)
+        if row is not None and row.count != count:
+            row.count = count
+            changed.append(row)
+    Figure.objects.filter(pk__in=[row.pk for key, row in kept.items() if key not in wanted]).delete()
+    Figure.objects.bulk_update(changed, ["count"], batch_size=500)
+    new = [Figure(team_id=team, kind=kind, value=value, count=count) for (team, kind, value), count in wanted.items()]
+    Figure.objects.bulk_create([row for row in new if (row.team_id, row.kind, row.value) not in kept], batch_size=500)
+    last.counted_at, last.seconds = now, seconds
+    last.save()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A figure that is not the length of its list."""
+
+    name: str
+    kept: int
+    listed: int
+
+
+def wrong_figures() -> list[Difference]:
+    """Return figures that differ from the lists to which they lead, and kept sums that do not add up.
+
+    Figures and lists are read as of one moment, in two independent ways: by groups, and by the
+    filters that people follow. One query for each figure: for a schedule, not for a page.
+    """
+    with one_moment():
+        now = database_now()
+        counted = count_all(now)
+        found = [one for key in counted if (one := _compared(counted, key, now)) is not None]
+        return found + _sums()
+
+
+def _compared(counted: Counted, key: tuple[int | None, Kind, str], now: datetime) -> Difference | None:
+    team, kind, value = key
+    if team is not None or kind is Kind.LIFE:
+        return None
+    sought = filter_of(kind, value, day=now.astimezone(UTC).date())
+    number = filter_certificates(Certificate.objects.all(), sought, now=now).count()
+    return None if number == counted[key] else Difference(f"{kind.value} {value}".strip(), counted[key], number)
+
+
+def _sums() -> list[Difference]:
+    """Return kept sums over all teams that are not the sum of the teams' rows."""
+    rows = Figure.objects.exclude(kind=Kind.LIFE).order_by().values("kind", "value")
+    summed = rows.annotate(whole=Sum("count", filter=Q(team__isnull=True)), parts=Sum("count", filter=Q(team__isnull=False)))
+    return [
+        Difference(f"{row['kind']} {row['value']}".strip(), row["whole"] or 0, row["parts"] or 0)
+        for row in summed
+        if (row["whole"] or 0) != (row["parts"] or 0)
+    ]

@@ -268,11 +268,16 @@ _RENEWED = {
 
 def renewal_of(certificate: Certificate) -> Renewal:
     """Return how the certificate is renewed: the filter `renewal` in Python."""
-    if certificate.renewal_off_reason:
+    return how_renewed(certificate.renewal_blocked, certificate.renewal_off_reason)
+
+
+def how_renewed(blocked: str, off_reason: str) -> Renewal:
+    """Return the same from the two columns that decide it."""
+    if off_reason:
         return Renewal.OFF
-    if certificate.renewal_blocked == RenewalBlocked.NEEDS_CSR:
+    if blocked == RenewalBlocked.NEEDS_CSR:
         return Renewal.BY_HAND
-    return Renewal.ITSELF if certificate.renewal_blocked in ("", RenewalBlocked.OFF) else Renewal.BLOCKED
+    return Renewal.ITSELF if blocked in _UNMARKED else Renewal.BLOCKED
 
 
 def _yes_or_no(rows: QuerySet[Certificate], condition: Q, wanted: str) -> QuerySet[Certificate]:

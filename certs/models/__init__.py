@@ -2,7 +2,7 @@
 
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
-from certs.models.figure import StateFigure
+from certs.models.figure import ComplianceDay, Figure, FigureCount
 from certs.models.installation import InstalledPlace, PlaceOutcome, StartTLS
 from certs.models.issuer import Chain, IssuanceIntent, Issuer, IssuerFigure
 from certs.models.notices.notification import (
@@ -53,10 +53,13 @@ __all__ = [
     "CertificateName",
     "CertificateRequest",
     "Chain",
+    "ComplianceDay",
     "ComplianceReport",
     "DigestEntry",
     "Domain",
     "ExpiryReminder",
+    "Figure",
+    "FigureCount",
     "InstalledPlace",
     "IssuanceIntent",
     "Issuer",
@@ -85,7 +88,6 @@ __all__ = [
     "SignInCounter",
     "SignedInSession",
     "StartTLS",
-    "StateFigure",
     "Team",
     "TrustSubscription",
     "UnclaimedResult",

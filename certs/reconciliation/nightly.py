@@ -7,6 +7,7 @@ from django.db import transaction
 from audit.verification.verify import Report, record_verified, verify
 from certs.enums import AlertKind
 from certs.notifications.alerts import close_alerts, raise_alert
+from certs.reconciliation.figures import compare_figures
 from certs.reconciliation.records.comparison import Comparison
 from certs.reconciliation.records.missing import compare_events
 from certs.reconciliation.records.power import compare_power
@@ -25,7 +26,7 @@ def verify_records() -> dict[str, int]:
         record_verified(report, by="nightly verification")
     _alert_log(report)
     comparison = Comparison()
-    for compare in (compare_states, compare_power, compare_events):
+    for compare in (compare_states, compare_power, compare_events, compare_figures):
         compare(comparison)
     _alert_states(comparison)
     return {"log": len(report.findings.problems), "states": comparison.total}

@@ -114,7 +114,7 @@ def samples() -> Iterator[Sample]:
     yield Sample("pki_certificates_expiring_7d", "Active certificates (in force, not replaced) that expire within 7 days.", soon.count())
     counts, counted_at = state_figures()
     for one, count in counts.items():
-        yield Sample("pki_certificates", "Certificates by state, counted every five minutes.", count, ("state", one.value))
+        yield Sample("pki_certificates", "Certificates by state, as they were last counted.", count, ("state", one.value))
     if counted_at is not None:
         yield Sample(
             "pki_certificates_counted_timestamp_seconds",

@@ -221,7 +221,7 @@ PKI_SCHEDULES = {
         "every_seconds": 60,
     },
     "database: delete what is not needed any more": {"task": "certs.tasks.clean_up", "every_seconds": 3600},
-    "inventory: count the states": {"task": "certs.tasks.count_states", "every_seconds": 300},
+    "inventory: count the states": {"task": "certs.tasks.count_states", "every_seconds": 60},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
     "certificates: look whether renewals are installed": {
         "task": "certs.tasks.look_again",

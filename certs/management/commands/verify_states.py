@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from certs.management.portal_command import PortalCommand
+from certs.reconciliation.figures import compare_figures
 from certs.reconciliation.records.comparison import Comparison
 from certs.reconciliation.records.links import compare_links
 from certs.reconciliation.records.missing import compare_events
@@ -26,6 +27,7 @@ class Command(PortalCommand):
         compare_power(comparison)
         compare_events(comparison)
         compare_links(comparison)
+        compare_figures(comparison)
         return {
             "success": not comparison.total,
             "compared": dict(comparison.compared),

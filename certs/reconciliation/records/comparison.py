@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection, transaction
 from django.db.models import Model, QuerySet
 
 from audit.changes import subject_of
 from audit.models import AuditEvent
 from certs.reconciliation.records.explained import Logged
-from db.sql import repeatable_read
+from db.sql import one_moment
 
 PAGE = 1000
 MOST = 100  # then it is plain, and the list stays readable
@@ -55,16 +53,6 @@ def but(what: str, stored: Any, logged: Any) -> str:
 
 def _shown(value: Any, nothing: str = "none") -> str:
     return f"({nothing})" if value is None or value == "" else str(value)
-
-
-@contextmanager
-def one_moment() -> Iterator[None]:
-    """Read everything within as of one moment (SQLite: nobody writes in the meantime)."""
-    outermost = not connection.in_atomic_block
-    with transaction.atomic():
-        if outermost:
-            repeatable_read()
-        yield
 
 
 def pages(rows: QuerySet[Any], compare: Callable[[list[Any]], None]) -> None:

@@ -10,7 +10,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import Exists, ForeignKey, Model, OuterRef, QuerySet
 
 from audit.changes import watched
-from certs.reconciliation.records.comparison import Comparison, one_moment
+from certs.reconciliation.records.comparison import Comparison
+from db.sql import one_moment
 
 SHOWN = 20  # of one kind of link
 _APPS = ("certs", "keys", "policy")

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from audit.models import AuditEvent
 from certs.models import ApiToken, Approval, BulkOrder, Certificate, CertificateRequest, Issuer, Revocation
-from certs.reconciliation.records.comparison import Comparison, events_of, one_moment
+from certs.reconciliation.records.comparison import Comparison, events_of
 from certs.reconciliation.records.key_rows import BLOCKS
+from db.sql import one_moment
 from keys.models import PublicKey
 from policy.models import PolicyVersion
 

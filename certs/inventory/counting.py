@@ -1,0 +1,222 @@
+"""What is counted of the inventory, by team, and the filter that lists what each figure counts.
+
+Every figure has a `CertificateFilter`: its count and the length of that list are the same, as of
+the moment of the count. Tests and `verify_states` compare the two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+
+from django.db.models import Case, CharField, Count, Value, When
+from django.db.models.functions import TruncDate, TruncWeek
+
+from certs.access.owners import NOBODY
+from certs.inventory.filters import (
+    CertificateFilter,
+    Renewal,
+    RenewalGroup,
+    StateGroup,
+    YesNo,
+    filter_certificates,
+    how_renewed,
+)
+from certs.inventory.states import CertificateState, active, with_state
+from certs.models import Certificate, Issuer
+
+WEEKS = 26
+DAYS_AHEAD = 30
+EXPIRED_DAYS = 90
+REGIMES = (200, 100, 47)  # the longest validity in days, CA/Browser Forum ballot SC-081v3
+
+
+class Kind(StrEnum):
+    """What a figure is about. The value of each is said beside it."""
+
+    STATE = "state"  # of CertificateState
+    ACTIVE = "active"  # empty
+    RENEWAL = "renewal"  # of Renewal; active ones
+    WEEK = "week"  # Monday and Renewal, as in `2026-11-30 itself`; active ones that end in it
+    KEY = "key"  # key type; active ones
+    ISSUER = "issuer"  # slug of the CA; active ones
+    LONGER = "longer"  # of REGIMES; active ones whose validity is longer
+    NEED = "need"  # key of a Need
+    LIFE = "life"  # slug of the CA and days of validity, as in `internal 90`; active ones, all teams
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something for which certificates need a person, with the list of those that do."""
+
+    key: str
+    label: str
+    advice: str
+    sought: Callable[[date], CertificateFilter]
+
+
+NEEDS = (
+    Need(
+        "ends_unrenewed",
+        f"end within {DAYS_AHEAD} days, and nothing renews them",
+        "Each has its one action in the list below.",
+        lambda day: CertificateFilter(
+            state=StateGroup.ACTIVE.value,
+            renewal=RenewalGroup.PERSON.value,
+            ends_before=day + timedelta(days=DAYS_AHEAD + 1),
+        ),
+    ),
+    Need(
+        "not_installed",
+        "are renewed, and a server still uses the old one",
+        "Install the new certificate: its page says where the old one was seen.",
+        lambda _day: CertificateFilter(state=CertificateState.NEEDS_YOU.value, replaced=YesNo.YES.value),
+    ),
+    Need(
+        "blocked",
+        "could not be renewed",
+        "The portal tried. The page of each says what refused it.",
+        lambda _day: CertificateFilter(state=StateGroup.ACTIVE.value, renewal=Renewal.BLOCKED.value),
+    ),
+    Need(
+        "expired",
+        f"expired in the last {EXPIRED_DAYS} days without replacement",
+        "A server that still uses one shows an error to every client.",
+        lambda day: CertificateFilter(
+            state=CertificateState.EXPIRED.value,
+            ends_after=day - timedelta(days=EXPIRED_DAYS),
+            replaced=YesNo.NO.value,
+        ),
+    ),
+    Need(
+        "no_owner",
+        "have no owner",
+        "No active member of the team answers for them. Name an owner on the page of each.",
+        lambda _day: CertificateFilter(state=StateGroup.ACTIVE.value, owner=NOBODY),
+    ),
+    Need(
+        "blocked_keys",
+        "use a blocked key",
+        "Others know the key. Replace them with a new key, then revoke them.",
+        lambda _day: CertificateFilter(state=StateGroup.ACTIVE.value, blocked_key=YesNo.YES.value),
+    ),
+)
+
+Counted = Counter[tuple[int | None, Kind, str]]
+
+
+def filter_of(kind: Kind, value: str, *, day: date) -> CertificateFilter:
+    """Return the filter that lists what the figure counts. `day`: that of the count (UTC).
+
+    Raises KeyError for LIFE, which is no list: lives are compared in whole days there.
+    """
+    everything = CertificateFilter(state=StateGroup.ACTIVE.value)
+    match kind:
+        case Kind.STATE:
+            return CertificateFilter(state=value)
+        case Kind.ACTIVE:
+            return everything
+        case Kind.RENEWAL:
+            return replace(everything, renewal=value)
+        case Kind.WEEK:
+            monday, renewal = value.split()
+            first = date.fromisoformat(monday)
+            return replace(everything, renewal=renewal, ends_after=first, ends_before=first + timedelta(days=7))
+        case Kind.KEY:
+            return replace(everything, key=value)
+        case Kind.ISSUER:
+            return replace(everything, issuer=value)
+        case Kind.LONGER:
+            return replace(everything, longer_than=int(value))
+        case Kind.NEED:
+            return next(need for need in NEEDS if need.key == value).sought(day)
+    raise KeyError(kind)
+
+
+def mondays(day: date) -> list[date]:
+    """Return the Mondays of the weeks that are counted; the first week is that of `day`."""
+    first = day - timedelta(days=day.weekday())
+    return [first + timedelta(weeks=number) for number in range(WEEKS)]
+
+
+def count_all(now: datetime) -> Counted:
+    """Count everything, each by team and for all teams. Some passes over the inventory.
+
+    The figures belong together only if the transaction reads as of one moment.
+    """
+    found: Counted = Counter()
+    for part in (_states, _ends, _lives, _longer, _needs):
+        for team, kind, value, count in part(now):
+            found[None, kind, value] += count
+            if kind is not Kind.LIFE:
+                found[team, kind, value] += count
+    return found
+
+
+_Rows = Iterator[tuple[int, Kind, str, int]]
+
+
+def _states(now: datetime) -> _Rows:
+    rows = with_state(Certificate.objects.order_by(), now).values("team_id", "state_now")  # type: ignore[misc] # types know no `state_now`
+    for row in rows.annotate(number=Count("pk")):
+        yield row["team_id"], Kind.STATE, row["state_now"], row["number"]
+
+
+def _ends(now: datetime) -> _Rows:
+    """Yield what one pass over the active certificates tells: week of the end, renewal, key and CA."""
+    slugs = dict(Issuer.objects.values_list("pk", "slug"))
+    weeks = set(mondays(now.astimezone(UTC).date()))
+    off = Case(When(renewal_off_reason="", then=Value("")), default=Value("off"), output_field=CharField())
+    rows = (
+        active(Certificate.objects.all(), now=now)
+        .order_by()
+        .annotate(week=TruncWeek("not_after", tzinfo=UTC), off=off)
+        .values_list("team_id", "issuer_id", "key_type", "week", "renewal_blocked", "off")
+        .annotate(number=Count("pk"))
+    )
+    for team, issuer, key, week, blocked, is_off, number in rows.iterator():
+        renewal = how_renewed(blocked, is_off)
+        yield team, Kind.ACTIVE, "", number
+        yield team, Kind.RENEWAL, renewal.value, number
+        yield team, Kind.KEY, key, number
+        yield team, Kind.ISSUER, slugs[issuer], number
+        if week.date() in weeks:
+            yield team, Kind.WEEK, f"{week.date().isoformat()} {renewal.value}", number
+
+
+def _lives(now: datetime) -> _Rows:
+    slugs = dict(Issuer.objects.values_list("pk", "slug"))
+    rows = (
+        active(Certificate.objects.all(), now=now)
+        .order_by()
+        .annotate(first=TruncDate("not_before", tzinfo=UTC), last=TruncDate("not_after", tzinfo=UTC))
+        .values_list("issuer_id", "first", "last")
+        .annotate(number=Count("pk"))
+    )
+    for issuer, first, last, number in rows.iterator():
+        yield 0, Kind.LIFE, f"{slugs[issuer]} {max(1, (last - first).days)}", number
+
+
+def _longer(now: datetime) -> _Rows:
+    for days in REGIMES:
+        yield from _by_team(Kind.LONGER, str(days), now)
+
+
+def _needs(now: datetime) -> _Rows:
+    for need in NEEDS:
+        yield from _by_team(Kind.NEED, need.key, now)
+
+
+def _by_team(kind: Kind, value: str, now: datetime) -> _Rows:
+    sought = filter_of(kind, value, day=now.astimezone(UTC).date())
+    rows = filter_certificates(Certificate.objects.all(), sought, now=now).order_by()
+    for team, number in rows.values_list("team_id").annotate(number=Count("pk")):
+        yield team, kind, value, number
+
+
+def listed(kind: Kind, value: str, *, team: str = "", day: date) -> CertificateFilter:
+    """Return the filter of a figure, of one team where its slug is given."""
+    return replace(filter_of(kind, value, day=day), team=team)

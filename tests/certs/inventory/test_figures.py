@@ -1,0 +1,212 @@
+"""The kept figures: each is the length of its list, for each role, and stays so under change."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from certs.bulk.submit import submit_order
+from certs.enums import RequestState
+from certs.inventory import CertificateState, filter_certificates
+from certs.inventory.counting import NEEDS, Kind, filter_of, listed, mondays
+from certs.inventory.figures import (
+    by_team,
+    count_states,
+    count_when_due,
+    figures_of,
+    state_figures,
+    wrong_figures,
+)
+from certs.models import Certificate, Figure, FigureCount, Issuer, Team
+from certs.reconciliation.figures import compare_figures
+from certs.reconciliation.records.comparison import Comparison
+from certs.requests.submit import Requester
+from certs.spec import CertificateSpec
+from db.clock import database_now
+from keys.models import PublicKey
+from tests.cast import person
+from tests.certs.bulk.orders import drafted, work_off_all
+from tests.certs.inventory.estate import Estate
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def estate(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) -> Estate:
+    """Certificates of two teams, two CAs and two kinds of keys, in every state and for every need."""
+    submit_order(drafted([make_spec("template.example.com")], twin_portal), authority=twin_portal.authority)
+    work_off_all()
+    template = Certificate.objects.select_related("request").get()
+    now = database_now()
+    alice = person("alice", team=twin_portal.team)
+    other = Team.objects.create(slug="other", name="Other")
+    elsewhere = Issuer.objects.create(name="Elsewhere", slug="elsewhere", created_at=now)
+    PublicKey.objects.create(spki_sha256="b" * 64, team="web", recorded_at=now, blocked_at=now)
+    made = Estate(template)
+    for days, blocked in ((5, "needs_csr"), (9, "policy"), (12, "failed"), (20, "approval"), (29, ""), (30, "policy"), (31, "policy")):
+        made.add(not_after=now + days * DAY, alert_at=now - DAY, renewal_blocked=blocked, owner=alice)
+    made.add(not_after=now + 3 * DAY, alert_at=now - DAY, renewal_off_reason="ends", renewal_blocked="off")
+    made.add(not_after=now + 300 * DAY, team=other, key_type="rsa-2048", issuer=elsewhere)
+    made.add(not_after=now + 70 * DAY, team=other, spki_sha256="b" * 64)
+    made.add(not_after=now + 190 * DAY, not_before=now - 2 * DAY, team=other, owner=alice)
+    made.add(not_after=now - DAY, alert_at=now - 31 * DAY)
+    made.add(not_after=now - 100 * DAY, alert_at=now - 131 * DAY)
+    made.add(status="revoked")
+    renewed = made.add(not_after=now + 8 * DAY, alert_at=now - DAY, owner=alice)
+    made.add(renewed_from=renewed, not_after=now + 98 * DAY, owner=alice)
+    renewing = made.add(not_after=now + 6 * DAY, alert_at=now - DAY, team=other)
+    made.add_request(renewed_from=renewing, state=RequestState.APPROVED)
+    made.save()
+    return made
+
+
+def test_each_figure_is_the_length_of_its_list_for_all_teams_and_for_each(estate: Estate) -> None:
+    count_states()
+    now, rows = database_now(), Certificate.objects.all()
+    figures = figures_of(None)
+    seen = set()
+    for (kind, value), count in figures.counts.items():
+        if kind == Kind.LIFE:
+            continue
+        sought = filter_of(Kind(kind), value, day=figures.day)
+        assert filter_certificates(rows, sought, now=now).count() == count, sought
+        assert sum(number for _, number in by_team(Kind(kind), value, teams=None)) == count
+        for team, number in by_team(Kind(kind), value, teams=None):
+            of_team = listed(Kind(kind), value, team=team.slug, day=figures.day)
+            assert filter_certificates(rows, of_team, now=now).count() == number, of_team
+        seen.add(kind)
+    assert seen == {kind.value for kind in Kind} - {Kind.LIFE}
+    assert {value for kind, value in figures.counts if kind == Kind.NEED} == {need.key for need in NEEDS} - {"not_installed"}
+    assert wrong_figures() == []
+
+
+def test_what_is_not_counted_is_not_in_the_lists_either(estate: Estate) -> None:
+    count_states()
+    figures, now = figures_of(None), database_now()
+    for monday in mondays(figures.day):
+        for renewal in ("itself", "by_hand", "blocked", "off"):
+            sought = filter_of(Kind.WEEK, f"{monday} {renewal}", day=figures.day)
+            found = filter_certificates(Certificate.objects.all(), sought, now=now).count()
+            assert found == figures.count(Kind.WEEK, f"{monday} {renewal}")
+
+
+def test_a_team_is_counted_for_those_who_see_it_and_for_nobody_else(estate: Estate) -> None:
+    count_states()
+    web, other = Team.objects.get(slug="web"), Team.objects.get(slug="other")
+    assert figures_of([other.pk]).of(Kind.KEY) == {"ec-p256": 3, "rsa-2048": 1}
+    assert figures_of([]).counts == {}
+    whole, parts = figures_of(None), [figures_of([web.pk]), figures_of([other.pk])]
+    both = figures_of([web.pk, other.pk])
+    for key, count in whole.counts.items():
+        if key[0] != Kind.LIFE:
+            assert count == both.counts[key] == sum(part.counts.get(key, 0) for part in parts)
+    assert state_figures([other.pk])[0][CertificateState.RENEWING] == 1
+    assert [team.slug for team, _ in by_team(Kind.ACTIVE, teams=[other.pk])] == ["other"]
+
+
+def test_a_figure_that_became_zero_is_gone(estate: Estate) -> None:
+    count_states()
+    assert figures_of(None).count(Kind.KEY, "rsa-2048") == 1
+    Certificate.objects.filter(key_type="rsa-2048").update(key_type="ec-p384")
+    count_states()
+    assert figures_of(None).of(Kind.KEY)["ec-p384"] == 1
+    assert figures_of(None).count(Kind.KEY, "rsa-2048") == 0
+    assert not Figure.objects.filter(value="rsa-2048").exists()
+
+
+def test_figures_written_by_sql_are_put_right_by_the_next_count(estate: Estate) -> None:
+    count_states()
+    Figure.objects.filter(kind=Kind.ACTIVE, team__isnull=True).update(count=9999)
+    Figure.objects.create(kind=Kind.NEED, value="invented", count=3)
+    assert {one.name for one in wrong_figures()} == {"active", "need invented"}
+    count_states()
+    assert wrong_figures() == []
+    assert figures_of(None).count(Kind.ACTIVE) < 9999
+
+
+def test_an_older_count_that_ends_last_changes_nothing(estate: Estate) -> None:
+    """Two counts at once: the later one stays, whichever ends last."""
+    count_states()
+    later = database_now() + timedelta(minutes=5)
+    FigureCount.objects.update(counted_at=later)
+    Certificate.objects.filter(key_type="rsa-2048").update(key_type="ec-p384")
+    count_states()
+    assert figures_of(None).counted_at == later
+    assert figures_of(None).count(Kind.KEY, "rsa-2048") == 1
+
+
+def test_a_count_that_took_long_is_not_repeated_at_once(estate: Estate) -> None:
+    assert count_when_due() > 0
+    FigureCount.objects.update(seconds=10)
+    assert count_when_due() == 0
+    FigureCount.objects.update(seconds=10, counted_at=database_now() - timedelta(seconds=501))
+    assert count_when_due() > 0
+
+
+def test_figures_agree_with_each_other_while_certificates_change(estate: Estate, twin_portal: Requester) -> None:
+    """A reader never sees parts of two counts, and the last count is that of the inventory."""
+    count_states()
+    stop, wrong = threading.Event(), list[Any]()
+
+    def change() -> None:
+        number = 0
+        while not stop.is_set():
+            more = Estate(estate.template, begin=1000 + 10 * number)
+            for one in range(5):
+                more.add(not_after=database_now() + (20 + one) * DAY, renewal_blocked="policy" if one % 2 else "")
+            more.save()
+            Certificate.objects.filter(key_type="ec-p384").update(key_type="ec-p256")
+            Certificate.objects.filter(pk=more.certificates[0].pk).update(key_type="ec-p384")
+            number += 1
+        connection.close()
+
+    def read() -> None:
+        while not stop.is_set():
+            figures = figures_of(None)
+            sums = {kind: sum(figures.of(kind).values()) for kind in (Kind.ACTIVE, Kind.KEY, Kind.ISSUER, Kind.RENEWAL)}
+            if len(set(sums.values())) != 1:
+                wrong.append(sums)
+        connection.close()
+
+    threads = [threading.Thread(target=one) for one in (change, read)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        count_states()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    count_states()
+    assert wrong_figures() == []
+    assert figures_of(None).count(Kind.ACTIVE) > 20
+
+
+def test_reading_costs_two_queries_whatever_was_counted(estate: Estate) -> None:
+    count_states()
+    with CaptureQueriesContext(connection) as queries:
+        figures_of(None)
+    assert len(queries) == 2
+
+
+def test_verify_states_names_a_figure_that_is_not_its_list(estate: Estate) -> None:
+    count_states()
+    Figure.objects.filter(kind=Kind.KEY, value="ec-p256", team__isnull=True).update(count=7000)
+    comparison = Comparison()
+    compare_figures(comparison)
+    (found,) = comparison.problems
+    assert (found.kind, found.name) == ("figure", "key ec-p256")
+    assert "7000" in found.problem
+
+
+def test_before_the_first_count_there_is_nothing(twin_portal: Requester) -> None:
+    assert state_figures() == ({}, None)
+    assert figures_of(None).day == database_now().astimezone(UTC).date()
