@@ -20,6 +20,8 @@ from certs.views.certificate import (
     live_check,
 )
 from certs.views.help import api_guide, trust
+from certs.views.inbox import domains as inbox_domains
+from certs.views.inbox import inbox
 from certs.views.new import draft as new_draft
 from certs.views.new import plan as new_plan
 from certs.views.new import start as new_start
@@ -80,7 +82,13 @@ urlpatterns = [
     path("reports/not-compliant.csv", reports.not_compliant, name="report-list"),
     path("reports/<str:week>/", reports.detail, name="report"),
     path("reports/<str:week>/compliance<str:suffix>", reports.file, name="report-file"),
+    path("inbox/", inbox.index, name="inbox"),
+    path("teams/<slug:slug>/ask-for-domain/", inbox_domains.ask, name="domain-ask"),
+    path("domain-requests/<str:public_id>/", inbox_domains.detail, name="domain-request"),
+    path("domain-requests/<str:public_id>/decide/", inbox_domains.decide, name="domain-request-decide"),
+    path("domain-requests/<str:public_id>/withdraw/", inbox_domains.withdraw, name="domain-request-withdraw"),
     path("alerts/", alerts.index, name="alerts"),
+    path("alerts/<int:pk>/", alerts.detail, name="alert"),
     path("alerts/<int:pk>/close/", alerts.close, name="alert-close"),
     path("tokens/", tokens.index, name="tokens"),
     path("tokens/<int:pk>/revoke/", tokens.revoke, name="token-revoke"),

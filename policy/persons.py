@@ -7,7 +7,9 @@ tell whether it belongs to the person who requested it.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import idna
@@ -23,19 +25,48 @@ ALONE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known about which person an account belongs to.
+
+    `hints`: everything that says so, also an address that is not verified. `is_identified`: whether a person id or a
+    verified address is among it.
+    """
+
+    hints: frozenset[tuple[str, str]]
+    is_identified: bool
+
+    def may_be(self, other: Known) -> bool:
+        """Whether two accounts may belong to one person.
+
+        Every hint counts: two accounts are two persons only if nothing says otherwise.
+        """
+        return bool(self.hints & other.hints)
+
+
+def known_persons(accounts: Collection[int]) -> dict[int, Known]:
+    """Return what is known of each account, by its id: two queries, however many accounts there are."""
+    persons = {row.user_id: row for row in Person.objects.filter(user__in=accounts)}
+    addresses = dict(get_user_model().objects.filter(pk__in=accounts).values_list("pk", "email"))
+    found = {}
+    for pk in accounts:
+        row = persons.get(pk)
+        person_id, verified = (row.person_id, mailbox_of(row.verified_email)) if row else ("", "")
+        stored = mailbox_of(addresses.get(pk) or "")
+        hints = {("account", str(pk)), ("person", person_id.strip().casefold()), ("email", verified), ("email", stored)}
+        found[pk] = Known(frozenset(hint for hint in hints if hint[1]), is_identified=bool(person_id or verified))
+    return found
+
+
 def is_identified(user: Any) -> bool:
     """Whether it is known which person the account belongs to."""
-    return any(_identity(user))
+    return known_persons([user.pk])[user.pk].is_identified
 
 
 def is_same_person(one: Any, other: Any) -> bool:
-    """Whether two accounts may belong to one person.
-
-    Every hint counts, also an address that is not verified: two accounts are two persons only if nothing says otherwise.
-    """
-    if one.pk == other.pk:
-        return True
-    return bool(_hints(one) & _hints(other))
+    """Whether two accounts may belong to one person."""
+    known = known_persons([one.pk, other.pk])
+    return known[one.pk].may_be(known[other.pk])
 
 
 def one_person_is_enough() -> bool:
@@ -52,18 +83,6 @@ def note_new_account(instance: Any, created: bool, raw: bool = False, **_signal:
         person = Person(user=instance, verified_email=instance.email or "")
         attribute(person, actor_of(instance))
         person.save(force_insert=True)
-
-
-def _identity(user: Any) -> tuple[str, str]:
-    row = Person.objects.filter(user=user.pk).first()
-    return (row.person_id, mailbox_of(row.verified_email)) if row else ("", "")
-
-
-def _hints(user: Any) -> set[tuple[str, str]]:
-    person_id, verified = _identity(user)
-    email = get_user_model().objects.filter(pk=user.pk).values_list("email", flat=True).first() or ""
-    hints = {("person", person_id.strip().casefold()), ("email", verified), ("email", mailbox_of(email))}
-    return {hint for hint in hints if hint[1]}
 
 
 def mailbox_of(address: str) -> str:

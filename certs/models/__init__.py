@@ -2,6 +2,7 @@
 
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
+from certs.models.deciding.domain_request import DomainRequest
 from certs.models.figure import ComplianceDay, Figure, FigureCount
 from certs.models.installation import InstalledPlace, PlaceOutcome, StartTLS
 from certs.models.issuer import Chain, IssuanceIntent, Issuer, IssuerFigure
@@ -57,6 +58,7 @@ __all__ = [
     "ComplianceReport",
     "DigestEntry",
     "Domain",
+    "DomainRequest",
     "ExpiryReminder",
     "Figure",
     "FigureCount",

@@ -104,6 +104,11 @@ def security_team() -> Audience:
     return _to_people(holders_of(Permission.DECIDE_KEYS)) or operators()
 
 
+def officers_besides(person: Any) -> Audience:
+    """Return the people who may act for every team, without one person; the operators where there is nobody else."""
+    return _to_people(holders_of(Permission.ACT_FOR_EVERY_TEAM).exclude(pk=person.pk)) or operators()
+
+
 def approvers_of(request: CertificateRequest) -> Audience:
     """Return the people who may decide about the request; the operators where nobody can.
 

@@ -13,43 +13,26 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from certs.access.permissions import Permission, holds
 from certs.enums import RequestState as S
+from certs.inbox.inbox import inbox_of
 from certs.inventory import (
     CertificateFilter,
     CertificateState,
     StateGroup,
     active,
-    filter_certificates,
-    open_alerts,
     states_of,
 )
 from certs.inventory.figures import state_figures
-from certs.inventory.states import still_served
-from certs.models import Certificate, CertificateRequest, RenewalBlocked, Team
-from certs.requests.approvals.approval import may_approve
-from certs.requests.approvals.requesters import requesters_who_left
+from certs.models import Certificate, CertificateRequest, Team
 from certs.requests.waiting_reasons import waiting_reasons
 from certs.views.access import page
 from certs.views.navigation import Navigation
 from db.clock import database_now
 
-NEEDS, ROWS, OPEN = 5, 8, 5
+NEEDS, SHOWN, ROWS, OPEN = 5, 8, 8, 5
 _BEFORE_SIGNED = (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One thing that waits for the person, with its one action."""
-
-    title: str
-    why: str
-    url: str
-    action: str
-    is_urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +55,15 @@ def index(request: HttpRequest) -> HttpResponse:
     if not teams and not navigation.sees_every_team:
         return render(request, "portal/no_team.html")
     rows = _certificates(request, teams)
-    acts = bool(teams) or holds(request.user, Permission.ACT_FOR_EVERY_TEAM)
-    tasks, more = _tasks(request, rows, acts=acts, now=now)
+    inbox = inbox_of(request.user, teams=teams, most=NEEDS, now=now)
     counts, counted_at = state_figures() if navigation.sees_every_team else ({}, None)
     certificates = _by_end(rows, now)
     requests = _open_requests(teams)
     context = {
         "teams": teams,
         "team": teams[0] if teams else None,
-        "tasks": tasks,
-        "more": more,
+        "tasks": inbox.matters[:SHOWN],
+        "more": bool(inbox.more) or len(inbox.matters) > SHOWN,
         "certificates": certificates,
         "requests": _with_reasons(requests),
         "is_new": bool(teams) and not certificates and not requests,
@@ -103,72 +85,6 @@ def _by_end(rows: Any, now: datetime) -> list[tuple[Certificate, CertificateStat
     nearest = list(active(rows, now=now).order_by("not_after", "pk")[:ROWS])
     states = states_of([row.pk for row in nearest], now)
     return [(row, states[row.pk]) for row in nearest]
-
-
-def _tasks(request: HttpRequest, rows: Any, *, acts: bool, now: datetime) -> tuple[list[Task], str]:
-    """What needs the person, the most urgent first; and the address of all certificates that do, where there are more.
-
-    `acts`: whether the person may renew these certificates.
-    """
-    user = request.user
-    tasks = [*_alerts(user), *_approvals(user)]
-    if not acts:
-        return tasks, ""
-    needing = CertificateFilter(state=CertificateState.NEEDS_YOU)
-    found = list(filter_certificates(rows, needing, now=now).order_by("not_after", "pk")[: NEEDS + 1])
-    served = set(still_served(Certificate.objects.filter(pk__in=[one.pk for one in found]), now=now).values_list("pk", flat=True))
-    tasks += [_install(one) if one.pk in served else _renewal(one) for one in found[:NEEDS]]
-    return tasks, needing.url() if len(found) > NEEDS else ""
-
-
-def _alerts(user: Any) -> list[Task]:
-    """Open alerts, for those who keep the portal running."""
-    if not (holds(user, Permission.OPERATE) or holds(user, Permission.ACT_FOR_EVERY_TEAM)):
-        return []
-    url = reverse("alerts")
-    return [Task(alert.message, alert.next_step, url, "Look at the alert", is_urgent=True) for alert in open_alerts()[:3]]
-
-
-def _approvals(user: Any) -> list[Task]:
-    """Requests that the person may decide, the oldest first."""
-    if not holds(user, Permission.DECIDE_REQUESTS):
-        return []
-    waiting = CertificateRequest.objects.visible_to(user).filter(state=S.AWAITING_APPROVAL)
-    rows = list(waiting.select_related("team", "requester").order_by("pk")[:NEEDS])
-    left = requesters_who_left(rows)
-    return [
-        Task(
-            f"Approve or reject {row.names[0]}",
-            left.get(row.pk, "") or f"Requested by {row.requester or row.door} for {row.team.name}.",
-            reverse("request", args=[row.public_id]),
-            "Decide",
-        )
-        for row in rows
-        if may_approve(user, row)
-    ]
-
-
-def _install(row: Certificate) -> Task:
-    """A renewed certificate that a server still uses."""
-    title = f"Install the new certificate of {row.first_name} by {row.not_after.day} {row.not_after:%b %Y}"
-    why = "It was renewed, and a server still uses the old one."
-    return Task(title, why, reverse("certificate-install", args=[row.cert_id]), "See where", is_urgent=True)
-
-
-def _renewal(row: Certificate) -> Task:
-    blocked = RenewalBlocked.OFF if row.renewal_off_reason else RenewalBlocked(row.renewal_blocked)
-    why, action, name = _WHY[blocked]
-    url = reverse(name, args=[row.cert_id])
-    return Task(f"{row.first_name} ends on {row.not_after.day} {row.not_after:%b %Y}", why, url, action, is_urgent=True)
-
-
-_WHY = {
-    RenewalBlocked.NEEDS_CSR: ("Only its server can make the new key that the renewal needs.", "Renew with a new CSR", "certificate-renew"),
-    RenewalBlocked.POLICY: ("The policy in force refuses a certificate of the same content.", "See what would pass", "certificate-renew"),
-    RenewalBlocked.APPROVAL: ("Its renewal waits for an approval, or was refused one.", "See the renewal", "certificate-renew"),
-    RenewalBlocked.FAILED: ("Its last renewal failed.", "Renew again", "certificate-renew"),
-    RenewalBlocked.OFF: ("Its automatic renewal is switched off.", "Renew, or let it end", "certificate"),
-}
 
 
 def _open_requests(teams: Sequence[Team]) -> list[CertificateRequest]:

@@ -15,6 +15,7 @@ from django.urls import reverse
 
 from certs.access.membership import teams_of
 from certs.access.permissions import Permission, holds
+from certs.inbox.inbox import COUNTED, count_waiting
 from certs.inventory import open_alerts
 from certs.models import Team
 from certs.schedules.alarm import KINDS
@@ -28,6 +29,11 @@ class Link:
     url: str
     here: bool
     count: int = 0
+
+    @property
+    def badge(self) -> str:
+        """The count as the badge shows it."""
+        return "" if not self.count else str(self.count) if self.count < COUNTED else f"{COUNTED - 1}+"
 
 
 class Navigation:
@@ -48,9 +54,9 @@ class Navigation:
         return self._is_signed_in and holds(self._user, Permission.SEE_EVERY_TEAM)
 
     @cached_property
-    def alert_count(self) -> int:
-        """How many alerts are open; 0 for whom they do not concern."""
-        return open_alerts().count() if self.sees_every_team else 0
+    def inbox_count(self) -> int:
+        """How many decisions and alerts wait for the person; 0 for whom the inbox is empty by role."""
+        return count_waiting(self._user) if self.sees_every_team else 0
 
     @cached_property
     def machinery_alert(self) -> str:
@@ -68,7 +74,7 @@ class Navigation:
         home = reverse("home")
         found = [Link("Home", home, self._request.path == home)]
         if self.sees_every_team:
-            found.append(self._to("alerts", "Alerts", count=self.alert_count))
+            found.append(self._to("inbox", "Inbox", count=self.inbox_count))
         found += [self._to("certificates", "Certificates"), self._to("requests", "Requests")]
         if self.sees_every_team:
             found += [self._to("cas", "CAs"), self._to("reports", "Reports"), self._to("register", "Register")]
@@ -83,7 +89,7 @@ class Navigation:
         if self.teams and not self.sees_every_team:
             found.append(self._to("cas", "CAs"))
         if self.sees_every_team:
-            found.append(self._to("machinery", "Machinery"))
+            found += [self._to("alerts", "Alerts"), self._to("machinery", "Machinery")]
         if admin.site.has_permission(self._request):
             found.append(Link("Administration", reverse("admin:index"), here=False))
         return found

@@ -36,6 +36,43 @@
     });
   }
 
+  // Keys of a list: j and k move, a and r open the row for that decision, ? shows the keys. On the page
+  // of one thing a and r move to the button or field. Nothing is decided by them.
+  function listKeys() {
+    document.addEventListener("keydown", (event) => {
+      const typing = event.target.closest("input, textarea, select, [contenteditable]");
+      if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      const here = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+      if (here) {
+        event.preventDefault();
+        here.focus();
+        return;
+      }
+      const list = document.querySelector("[data-keys]");
+      if (!list) return;
+      const rows = [...list.querySelectorAll("[data-row]")];
+      const at = rows.indexOf(document.activeElement);
+      if (event.key === "j" || event.key === "k") {
+        event.preventDefault();
+        const to = at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + (event.key === "j" ? 1 : -1)));
+        if (rows[to]) rows[to].focus();
+      } else if (event.key === "a" || event.key === "r") {
+        if (at < 0) return;
+        event.preventDefault();
+        window.location.assign(`${rows[at].href.split("#")[0]}#${event.key === "a" ? "approve" : "reject"}`);
+      } else if (event.key === "?") {
+        const help = document.querySelector(".keys-help");
+        if (!help) return;
+        event.preventDefault();
+        help.open = !help.open;
+        if (help.open) help.scrollIntoView({ block: "nearest" });
+      }
+    });
+    const wanted = { "#approve": "a", "#reject": "r" }[window.location.hash];
+    const field = wanted && document.querySelector(`[data-key="${wanted}"]`);
+    if (field) field.focus();
+  }
+
   // The menu closes by Escape and by a click elsewhere.
   function menus() {
     const close = (except) => {
@@ -140,6 +177,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     theme();
     shortcuts();
+    listKeys();
     menus();
     examples();
     domains();

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from certs.bulk.drafting.draft import draft, lines_of
 from certs.models import BulkItem, CertificateRequest, OperatorAlert, Team
+from certs.requests.domains.domain_requests import ask_for_domain
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit
 from db.clock import database_now
@@ -34,6 +35,8 @@ PAGES = (
     "/tokens/",
     "/account/mails/",
     "/teams/web/webhooks/",
+    "/inbox/",
+    "/teams/web/ask-for-domain/",
 )
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +47,7 @@ def test_pages_have_no_accessibility_fault(visit: Visit, dark: bool) -> None:
     carol = visit("carol", dark=dark)
     alice = visit(dark=dark)
     faults: dict[str, list[str]] = {}
-    for visitor, paths in ((alice, PAGES), (carol, ("/alerts/", "/machinery/", "/cas/", "/cas/internal-ca-prod/"))):
+    for visitor, paths in ((alice, PAGES), (carol, ("/inbox/", "/alerts/", "/machinery/", "/cas/", "/cas/internal-ca-prod/"))):
         for path in paths:
             visitor.open(path)
             faults[path] = visitor.axe()
@@ -150,7 +153,8 @@ def standing(portal: Portal) -> dict[str, str]:
         "failed": request_in(portal, "failed", stopped_at="csr_created", resume_id="resume-2", error="Worker lost three times"),
         "cancelled": request_in(portal, "cancelled"),
     }
-    OperatorAlert.objects.create(
+    asked = ask_for_domain(f"{'a-long-name.' * 9}example.net", why="We run it.", requester=portal.requester())
+    alert = OperatorAlert.objects.create(
         kind="ca_unavailable",
         cause="ca:x",
         message="Internal-CA-Prod is unavailable " * 8,
@@ -158,7 +162,12 @@ def standing(portal: Portal) -> dict[str, str]:
         raised_at=now,
         last_seen_at=now,
     )
-    return {name: f"/requests/{row.public_id}/" for name, row in rows.items()} | {"alerts": "/alerts/"}
+    return {name: f"/requests/{row.public_id}/" for name, row in rows.items()} | {
+        "alerts": "/alerts/",
+        "alert": f"/alerts/{alert.pk}/",
+        "inbox": "/inbox/",
+        "domain": f"/domain-requests/{asked.public_id}/",
+    }
 
 
 @pytest.mark.django_db(transaction=True)

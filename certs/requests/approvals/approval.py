@@ -7,55 +7,16 @@ from typing import Any
 from audit.events import EventType
 from audit.log import Actor, Value
 from audit.unit_of_work import UnitOfWork
-from certs.access.permissions import Authority, Permission, holds
+from certs.access.permissions import Authority
 from certs.enums import RequestState as S
-from certs.errors import Conflict, InputRefused, NotPermitted
+from certs.errors import Conflict, InputRefused
 from certs.models import Approval, CertificateRequest
 from certs.pipeline import start_on_commit
+from certs.requests.approvals.deciders import check_may_decide
 from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.states import CANCELLABLE, Move, transition_many
 from db.clock import database_now
-from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
-
-
-def may_approve(user: Any, request: CertificateRequest) -> bool:
-    """Whether the account may decide the request now; `check_may_decide` says why not."""
-    try:
-        check_may_decide(user, request)
-    except NotPermitted:
-        return False
-    return True
-
-
-def check_may_decide(user: Any, request: CertificateRequest) -> bool:
-    """Raise NotPermitted unless the account may decide the request: an approver, and another person.
-
-    Requester, drafter and submitter are compared with the approver as persons. Returns whether one person decides alone,
-    as PKI_SINGLE_OFFICER allows.
-    """
-    if not holds(user, Permission.DECIDE_REQUESTS):
-        raise NotPermitted("Only approvers decide requests.", next_step="Ask a member of the security team.")
-    others = _persons_behind(request)
-    same = any(is_same_person(user, other) for other in others)
-    unknown = [one for one in (user, *others) if not is_identified(one)]
-    if not same and not unknown:
-        return False
-    if one_person_is_enough():
-        return True
-    if same:
-        raise NotPermitted("Nobody decides a request that the same person drafted, submitted or requested.", next_step=ALONE)
-    raise NotPermitted(
-        f"It is not known which person {unknown[0]} is, so nobody can tell whether two persons decide here.",
-        next_step=f"Ask an administrator to run `manage.py identify_user {unknown[0]}`.",
-    )
-
-
-def _persons_behind(request: CertificateRequest) -> list[Any]:
-    """The accounts of its requester, and of who drafted and who submitted the order of which it is a line."""
-    order = request.bulk_item.order if request.bulk_item is not None else None
-    accounts = [request.requester, *((order.requester, order.submitter) if order is not None else ())]
-    return [account for account in accounts if account is not None]
 
 
 def approve(request: CertificateRequest, *, user: Any, digest: str, comment: str = "") -> CertificateRequest:

@@ -85,6 +85,11 @@ class Judged:
         return self.decision.checks if self.decision else ()
 
     @property
+    def domain_to_ask(self) -> str:
+        """The domain that the form for asking begins with: the first name outside, without a wildcard's star."""
+        return self.outside[0].removeprefix("*.") if self.outside else ""
+
+    @property
     def needs_csr(self) -> bool:
         """Whether a CSR has to come before this can be requested."""
         return self.draft.place in WITH_CSR and not self.draft.has_csr

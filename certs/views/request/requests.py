@@ -19,6 +19,7 @@ from certs.installation.places import places_of
 from certs.inventory import page_of, search_requests, state_of
 from certs.models import Certificate, CertificateRequest, PlaceOutcome, PolicyEvaluation, RequestDraft
 from certs.requests.approvals import approval
+from certs.requests.approvals.deciders import may_approve
 from certs.requests.approvals.requesters import requesters_who_left
 from certs.requests.representation import is_settled
 from certs.requests.waiting import resume as resume_request
@@ -92,7 +93,7 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
         "ending": ending_of(row.issuer, row.validity, now=database_now()) if row.state in UNSIGNED else None,
         "decided_alone": any(event.data.get("single_officer") for event in events),
         "requester_left": requesters_who_left([row]).get(row.pk, "") if row.state == S.AWAITING_APPROVAL else "",
-        "may_approve": row.state == S.AWAITING_APPROVAL and approval.may_approve(request.user, row),
+        "may_approve": row.state == S.AWAITING_APPROVAL and may_approve(request.user, row),
         "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED) and authority.may_operate(row),
         "may_act": authority.may_act_on(row),
         "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),
@@ -168,7 +169,7 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
     try:
         act(row, user=request.user, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", ""))
     except InputRefused as exc:
-        if not approval.may_approve(request.user, row):
+        if not may_approve(request.user, row):
             raise
         # The decision stays on its page, with what was typed; a secret is not repeated.
         why = waiting_reason(row)

@@ -17,6 +17,7 @@ from certs.models import CertificateRequest, OperatorAlert, Team
 from certs.notifications.webhooks import add_webhook, send_test
 from certs.reports.keeping import keep_report
 from certs.reports.weeks import Week
+from certs.requests.domains.domain_requests import ask_for_domain
 from certs.requests.drafts import DraftFields, begin
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
@@ -49,6 +50,7 @@ class Things:
     tokens: Mapping[str, int]
     secrets: Mapping[str, str]
     digests: Mapping[str, str]
+    domain_requests: Mapping[str, str]
     webhooks: Mapping[str, int]
     messages: Mapping[str, str]
     alert: int
@@ -85,6 +87,8 @@ def things(cast: Cast, settings: Any) -> Things:
         found["request_drafts"][whose] = form.public_id
         running = draft([Line(1, "row 1", spec(f"bulk.{domain}"))], requester=requester, title=name)
         found["orders"][whose] = submit_order(running, authority=requester.authority).public_id
+        asked = ask_for_domain(f"{name}.example.net", why="because", requester=requester)
+        found["domain_requests"][whose] = asked.public_id
         token, found["secrets"][whose] = create_token(user=cast[name], team=team, name=name, scopes=SCOPES, actor=requester.actor)
         found["tokens"][whose] = token.pk
         hook = add_webhook(
@@ -113,6 +117,7 @@ def things(cast: Cast, settings: Any) -> Things:
         "webhooks": 0,
         "messages": "",
         "digests": "",
+        "domain_requests": "domain-0",
     }
     for name, value in nothing.items():
         found[name]["none"] = value
@@ -155,6 +160,18 @@ def decide(role: str, whose: str) -> str:
     if not _seen(role, whose):
         return NOT_FOUND
     return OK if role == "approver" else FORBIDDEN
+
+
+def decide_domain(role: str, whose: str) -> str:
+    """Officers; nobody else, not even members and approvers."""
+    if not _seen(role, whose):
+        return NOT_FOUND
+    return OK if role == "officer" else FORBIDDEN
+
+
+def member(role: str, whose: str) -> str:
+    """Members of its team; to others with a role it is no thing of theirs."""
+    return OK if TEAM[whose] and TEAM_OF.get(role) == TEAM[whose] else NOT_FOUND
 
 
 def ask_for(role: str, whose: str) -> str:

@@ -13,7 +13,8 @@ from certs.enums import RefusalClass
 from certs.enums import RequestState as S
 from certs.errors import Conflict, CSRRefused, InputRefused, NotFound, NotPermitted
 from certs.models import Approval, Certificate, CertificateRequest
-from certs.requests.approvals.approval import approve, cancel, check_may_decide, may_approve, reject
+from certs.requests.approvals.approval import approve, cancel, reject
+from certs.requests.approvals.deciders import check_may_decide, may_approve
 from certs.requests.states import CANCELLABLE, FINAL
 from certs.requests.submit import submit_many
 from certs.spec import CertificateSpec

@@ -1,0 +1,70 @@
+"""Open alerts as things that wait, each with the page on which it is dealt with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.urls import reverse
+
+from certs.enums import AlertKind
+from certs.inbox.matters import Inbox, Kind, Matter, More
+from certs.inventory import CertificateFilter, CertificateState, StateGroup, open_alerts
+from certs.models import OperatorAlert
+
+_KEYS = (AlertKind.KEY_CLAIMED, AlertKind.KEY_BLOCKED, AlertKind.AUTHORITY_KEY_EXPOSED, AlertKind.KEY_UNBLOCKED)
+# Certificates in use are wrong, or nothing is issued, renewed, revoked or verified while these are open.
+_URGENT = frozenset(
+    {
+        *(AlertKind.AUTHORITY_KEY_EXPOSED, AlertKind.KEY_CLAIMED, AlertKind.KEY_BLOCKED, AlertKind.SECRET_PASTED),
+        *(AlertKind.CA_UNAVAILABLE, AlertKind.CA_STOPPED, AlertKind.KEYS_UNAVAILABLE),
+        *(AlertKind.CRL_LATE, AlertKind.CRL_WITHHELD, AlertKind.STATUS_FAILED, AlertKind.EXPIRED),
+        *(AlertKind.VERIFICATION_FAILED, AlertKind.BEAT_DEAD, AlertKind.QUEUE_STUCK),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The page on which an alert is dealt with."""
+
+    label: str
+    url: str
+
+
+def alerts_waiting(*, most: int) -> Inbox:
+    """Return the open alerts, those seen last first."""
+    found = list(open_alerts()[: most + 1])
+    more = (More("All open alerts", reverse("alerts")),) if len(found) > most else ()
+    return Inbox(tuple(_matter(alert) for alert in found[:most]), more)
+
+
+def _matter(alert: OperatorAlert) -> Matter:
+    seen = f" Seen {alert.occurrences} times." if alert.occurrences > 1 else ""
+    return Matter(
+        Kind.KEY if alert.kind in _KEYS else Kind.ALERT,
+        alert.message,
+        f"{alert.next_step}{seen}",
+        reverse("alert", args=[alert.pk]),
+        "Look at the alert",
+        alert.raised_at,
+        is_urgent=alert.kind in _URGENT,
+    )
+
+
+def way_of(alert: OperatorAlert) -> Way | None:
+    """Return where an alert is dealt with, by its cause; None where it is done outside the portal."""
+    about, _, what = alert.cause.partition(":")
+    if about == "key":
+        return Way("See the certificates on this key", CertificateFilter(spki=what[:64], state=StateGroup.IN_FORCE).url())
+    if about == "certificate":
+        return Way("Open the certificate", reverse("certificate", args=[what]))
+    if about == "team" and alert.kind in (AlertKind.EXPIRING, AlertKind.EXPIRED):
+        state = CertificateState.EXPIRED if alert.kind == AlertKind.EXPIRED else StateGroup.DUE
+        return Way("See the certificates", CertificateFilter(team=what, state=state).url())
+    if about.startswith("req-"):
+        return Way("Open the request", reverse("request", args=[about]))
+    if about == "report":
+        return Way("See the reports", reverse("reports"))
+    if about == "team":
+        return None
+    return Way("See the machinery", reverse("machinery"))

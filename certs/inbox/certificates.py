@@ -1,0 +1,71 @@
+"""Certificates that nothing renews, that are not installed, or that nobody owns."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.urls import reverse
+
+from certs.inbox.matters import Inbox, Kind, Matter, More
+from certs.inventory import CertificateFilter, CertificateState, filter_certificates
+from certs.inventory.counting import Kind as FigureKind
+from certs.inventory.figures import figures_of
+from certs.inventory.states import still_served
+from certs.models import Certificate, RenewalBlocked
+from certs.notifications.wording import days_left, minute
+
+SOON = timedelta(days=7)
+
+_WHY = {
+    RenewalBlocked.NEEDS_CSR: ("Only its server can make the new key that the renewal needs.", "Renew with a new CSR", "certificate-renew"),
+    RenewalBlocked.POLICY: ("The policy in force refuses a certificate of the same content.", "See what would pass", "certificate-renew"),
+    RenewalBlocked.APPROVAL: ("Its renewal waits for an approval, or was refused one.", "See the renewal", "certificate-renew"),
+    RenewalBlocked.FAILED: ("Its last renewal failed.", "Renew again", "certificate-renew"),
+    RenewalBlocked.OFF: ("Its automatic renewal is switched off.", "Renew, or let it end", "certificate"),
+}
+
+
+def needing_a_person(rows: Any, *, most: int, now: datetime) -> Inbox:
+    """Return those of `rows` that nothing renews or that are renewed and not installed, by their end."""
+    needing = CertificateFilter(state=CertificateState.NEEDS_YOU)
+    found = list(filter_certificates(rows, needing, now=now).order_by("not_after", "pk")[: most + 1])
+    shown = found[:most]
+    served = set(still_served(Certificate.objects.filter(pk__in=[one.pk for one in shown]), now=now).values_list("pk", flat=True))
+    matters = [_install(one, now) if one.pk in served else _renewal(one, now) for one in shown]
+    more = (More("All certificates that need a person", needing.url()),) if len(found) > most else ()
+    return Inbox(tuple(matters), more)
+
+
+def without_owner() -> Inbox:
+    """Return one line for all certificates without a living owner: their number is kept, not counted here."""
+    figures = figures_of(None)
+    count = figures.count(FigureKind.NEED, "no_owner")
+    if not count or figures.counted_at is None:
+        return Inbox(())
+    title = f"{count:,} certificate{' has' if count == 1 else 's have'} no living owner"
+    why = f"Nobody active in the team answers for {'it' if count == 1 else 'them'}. Counted {minute(figures.counted_at)}."
+    url = figures.url(FigureKind.NEED, "no_owner")
+    return Inbox((Matter(Kind.OWNER, title, why, url, "Name an owner", None),))
+
+
+def _install(row: Certificate, now: datetime) -> Matter:
+    """A renewed certificate that a server still uses."""
+    title = f"Install the new certificate of {row.first_name} by {row.not_after.day} {row.not_after:%b %Y}"
+    why = f"It was renewed, and a server still uses the old one, which ends {days_left(row.not_after, now)}."
+    url = reverse("certificate-install", args=[row.cert_id])
+    return Matter(Kind.INSTALLATION, title, why, url, "See where", row.alert_at, is_urgent=True)
+
+
+def _renewal(row: Certificate, now: datetime) -> Matter:
+    blocked = RenewalBlocked.OFF if row.renewal_off_reason else RenewalBlocked(row.renewal_blocked)
+    why, action, name = _WHY[blocked]
+    return Matter(
+        Kind.RENEWAL,
+        f"{row.first_name} ends on {row.not_after.day} {row.not_after:%b %Y}",
+        f"{why} It ends {days_left(row.not_after, now)}.",
+        reverse(name, args=[row.cert_id]),
+        action,
+        row.alert_at,
+        is_urgent=row.not_after < now + SOON,
+    )

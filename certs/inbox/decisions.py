@@ -1,0 +1,81 @@
+"""What waits for a decision: requests, lines of bulk orders, domains; and questions that wait for an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from certs.enums import RequestState as S
+from certs.inbox.matters import Inbox, Kind, Matter, More
+from certs.models import BulkOrder, CertificateRequest, DomainRequest
+from certs.notifications.wording import count_of
+from certs.requests.approvals.deciders import rights_over
+from certs.requests.approvals.requesters import requesters_who_left
+from certs.requests.domains.domain_requests import rights_to_decide
+
+
+def requests_to_decide(user: Any, *, most: int) -> Inbox:
+    """Return single requests and renewals that the account may decide, the oldest first."""
+    waiting = CertificateRequest.objects.filter(state=S.AWAITING_APPROVAL, bulk_item__isnull=True)
+    found = list(waiting.select_related("team", "requester").order_by("pk")[: most + 1])
+    rows = found[:most]
+    left, rights = requesters_who_left(rows), rights_over(user, rows)
+    matters = [_request(row, left.get(row.pk, "")) for row in rows if rights[row.pk].refusal is None]
+    listed = f"{reverse('requests')}?{urlencode({'state': S.AWAITING_APPROVAL})}"
+    return Inbox(tuple(matters), (More("All requests that wait for approval", listed),) if len(found) > most else ())
+
+
+def _request(row: CertificateRequest, left: str) -> Matter:
+    renewal = row.renewed_from_id is not None
+    return Matter(
+        Kind.APPROVAL,
+        f"Approve or reject {'the renewal of ' if renewal else ''}{count_of(row.names) or row.public_id}",
+        left or f"Requested by {row.requester or row.door} for {row.team.name}.",
+        reverse("request", args=[row.public_id]),
+        "Decide",
+        row.state_changed_at,
+    )
+
+
+def orders_to_decide(user: Any, *, most: int) -> Inbox:
+    """Return bulk orders with lines that wait for an approval, each once; not the account's own."""
+    lines = CertificateRequest.objects.filter(bulk_item__order=OuterRef("pk"), state=S.AWAITING_APPROVAL)
+    open_orders = BulkOrder.objects.filter(state__in=(BulkOrder.State.RUNNING, BulkOrder.State.PAUSED))
+    mine = open_orders.exclude(requester=user).exclude(submitter=user)
+    rows = mine.filter(Exists(lines)).select_related("team", "submitter").order_by("pk")[:most]
+    return Inbox(
+        tuple(
+            Matter(
+                Kind.ORDER,
+                f"Approve or reject lines of {row.title}",
+                f"Submitted by {row.submitter or row.actor_name} for {row.team.name}.",
+                f"{reverse('bulk-order', args=[row.public_id])}?show=awaiting_approval",
+                "See the lines",
+                row.submitted_at,
+            )
+            for row in rows
+        )
+    )
+
+
+def domains_to_decide(user: Any, *, most: int) -> Inbox:
+    """Return requests for domains that the account may decide, the oldest first."""
+    rows = list(DomainRequest.objects.waiting().select_related("team", "requester").order_by("requested_at")[:most])
+    rights = rights_to_decide(user, rows)
+    return Inbox(
+        tuple(
+            Matter(
+                Kind.DOMAIN,
+                f"Give {row.domain} to {row.team.name}?",
+                f"Asked by {row.requester}: {row.why}",
+                reverse("domain-request", args=[row.public_id]),
+                "Decide",
+                row.requested_at,
+            )
+            for row in rows
+            if rights[row.pk].refusal is None
+        )
+    )

@@ -1,0 +1,64 @@
+"""One thing that waits for a person, and the list of them: the most urgent first, then the oldest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What waits. The values are words of the page."""
+
+    KEY = "Key"
+    ALERT = "Alert"
+    APPROVAL = "Approval"
+    ORDER = "Bulk order"
+    QUESTION = "Question"
+    DOMAIN = "Domain"
+    RENEWAL = "Renewal"
+    INSTALLATION = "Installation"
+    OWNER = "Owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """One thing that waits, with its one action. `why` says what it is about, and why it stands where it stands.
+
+    `since`: how long it has waited; None where nobody knows.
+    """
+
+    kind: Kind
+    title: str
+    why: str
+    url: str
+    action: str
+    since: datetime | None
+    is_urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """Things of one kind that the list does not show, and where they are listed."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """What waits for one person."""
+
+    matters: tuple[Matter, ...]
+    more: tuple[More, ...] = ()
+
+    @classmethod
+    def of(cls, parts: Iterable[Inbox], *, now: datetime) -> Inbox:
+        """Return the parts as one list."""
+        found = list(parts)
+        matters = sorted(
+            (one for part in found for one in part.matters),
+            key=lambda one: (not one.is_urgent, one.since or now, one.title),
+        )
+        return cls(tuple(matters), tuple(one for part in found for one in part.more))

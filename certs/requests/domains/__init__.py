@@ -1,0 +1,1 @@
+"""Domains that a team asks for."""

@@ -1,0 +1,1 @@
+"""The inbox, and the pages of what is decided there."""

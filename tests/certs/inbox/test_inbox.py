@@ -1,0 +1,122 @@
+"""What stands in whose inbox, in which order, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from certs.enums import AlertKind
+from certs.enums import RequestState as S
+from certs.inbox.alerts import way_of
+from certs.inbox.inbox import count_waiting, inbox_of
+from certs.inbox.matters import Kind
+from certs.inventory.figures import count_states
+from certs.models import Certificate, CertificateRequest, OperatorAlert, RenewalBlocked
+from certs.requests.domains.domain_requests import ask_for_domain
+from certs.requests.submit import submit_many
+from certs.spec import CertificateSpec
+from db.clock import database_now
+from tests.cast import Cast, person
+from tests.certs.life import issued, walk
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+MakeSpec = Callable[..., CertificateSpec]
+
+
+def alert(kind: AlertKind, cause: str = "ca:x", *, hours: int = 0) -> OperatorAlert:
+    at = database_now() - timedelta(hours=hours)
+    return OperatorAlert.objects.create(kind=kind, cause=cause, message=f"{kind} {cause}", next_step="Look.", raised_at=at, last_seen_at=at)
+
+
+def kinds(cast: Cast, name: str, teams: Any = ()) -> list[Kind]:
+    return [one.kind for one in inbox_of(cast[name], teams=teams, most=50, now=database_now()).matters]
+
+
+def wildcard(cast: Cast, make_spec: MakeSpec, name: str = "*.apps.example.com", who: str = "requester") -> CertificateRequest:
+    (row,) = submit_many([make_spec(name)], requester=cast.requester(who))
+    walk([row.pk])
+    return row
+
+
+@pytest.fixture
+def everything(cast: Cast, make_spec: MakeSpec, settings: Any) -> CertificateRequest:
+    """One thing of each kind."""
+    settings.PKI_RENEW_BEFORE_DAYS = 400
+    certificate = issued(make_spec("old.example.com"), cast.requester("requester"))
+    Certificate.objects.filter(pk=certificate.pk).update(
+        renewal_blocked=RenewalBlocked.NEEDS_CSR, alert_at=database_now() - timedelta(days=2), owner=None
+    )
+    count_states()
+    alert(AlertKind.KEY_BLOCKED, "key:ab")
+    alert(AlertKind.REPORT_FAILED, "report:2026-48", hours=50)
+    ask_for_domain("pay.example.net", why="Ours.", requester=cast.requester("requester"))
+    return wildcard(cast, make_spec)
+
+
+def test_each_role_finds_what_it_can_do_something_about(cast: Cast, everything: CertificateRequest) -> None:
+    assert kinds(cast, "approver") == [Kind.APPROVAL]
+    assert kinds(cast, "operator") == [Kind.KEY, Kind.ALERT]
+    assert set(kinds(cast, "officer")) == {Kind.KEY, Kind.ALERT, Kind.RENEWAL, Kind.DOMAIN, Kind.OWNER}
+    assert kinds(cast, "requester", [cast.web]) == [Kind.RENEWAL]
+    for name in ("auditor", "nobody"):
+        assert kinds(cast, name) == []
+    assert kinds(cast, "outsider", [cast.other]) == []
+
+
+def test_urgent_comes_first_and_then_what_waited_longest(cast: Cast, everything: CertificateRequest) -> None:
+    found = inbox_of(cast["root"], teams=[], most=50, now=database_now()).matters
+    assert found[0].kind is Kind.KEY
+    ages = [one.since for one in found if not one.is_urgent and one.since]
+    assert ages == sorted(ages)
+    assert all(one.title and one.why and one.url and one.action for one in found)
+
+
+def test_nobody_finds_a_request_of_their_own_to_decide(cast: Cast, make_spec: MakeSpec) -> None:
+    cast.web.members.add(cast["approver"])
+    own = wildcard(cast, make_spec, who="approver")
+    assert kinds(cast, "approver") == []
+    assert count_waiting(cast["approver"]) == 0
+    twin = person("twin", "approver", email="approver@example.org")  # the same person's other account
+    assert inbox_of(twin, teams=[], most=50, now=database_now()).matters == ()
+    assert own.state == S.SUBMITTED
+
+
+def test_a_list_that_is_cut_says_where_the_rest_is(cast: Cast, make_spec: MakeSpec) -> None:
+    for number in range(3):
+        wildcard(cast, make_spec, f"*.a{number}.example.com")
+    found = inbox_of(cast["approver"], teams=[], most=2, now=database_now())
+    assert len(found.matters) == 2
+    assert [one.url for one in found.more] == ["/requests/?state=awaiting_approval"]
+
+
+def test_more_rows_cost_no_more_queries(cast: Cast, make_spec: MakeSpec, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    for number in range(6):
+        wildcard(cast, make_spec, f"*.a{number}.example.com")
+        ask_for_domain(f"a{number}.example.net", why="x", requester=cast.requester("requester"))
+        alert(AlertKind.CA_ENDS, f"ca:{number}")
+    with django_assert_max_num_queries(26):
+        assert len(inbox_of(cast["root"], teams=[], most=50, now=database_now()).matters) >= 18
+    with django_assert_max_num_queries(8):
+        assert count_waiting(cast["root"]) == 18
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause", "url"),
+    [
+        (AlertKind.KEY_BLOCKED, "key:" + "ab" * 32, f"/certificates/?state=in_force&spki={'ab' * 32}"),
+        (AlertKind.RENEWAL_FAILED, "certificate:cert-1", "/certificates/cert-1/"),
+        (AlertKind.EXPIRING, "team:web", "/certificates/?state=due&team=web"),
+        (AlertKind.EXPIRED, "team:web", "/certificates/?state=expired&team=web"),
+        (AlertKind.CERTIFICATE_OF_ANOTHER, "req-1:x", "/requests/req-1/"),
+        (AlertKind.REPORT_FAILED, "report:2026-48", "/reports/"),
+        (AlertKind.CA_UNAVAILABLE, "ca:Internal", "/machinery/"),
+        (AlertKind.SECRET_PASTED, "team:web", None),
+    ],
+)
+def test_an_alert_leads_to_where_it_is_dealt_with(kind: AlertKind, cause: str, url: str | None) -> None:
+    way = way_of(OperatorAlert(kind=kind, cause=cause))
+    assert (way.url if way else None) == url
