@@ -15,13 +15,15 @@ from certs.views.certificate import (
     certificate_page,
     certificate_renew,
     certificate_revoke,
-    certificates,
     description,
+    download,
     live_check,
 )
 from certs.views.help import api_guide, trust
 from certs.views.inbox import domains as inbox_domains
 from certs.views.inbox import inbox
+from certs.views.inventory import listing
+from certs.views.inventory import views as saved_views
 from certs.views.new import draft as new_draft
 from certs.views.new import plan as new_plan
 from certs.views.new import start as new_start
@@ -59,7 +61,10 @@ urlpatterns = [
     path("bulk/<str:public_id>/lines/<int:number>/", bulk.line, name="bulk-line"),
     path("bulk/<str:public_id>/act/<str:verb>/", bulk.act, name="bulk-act"),
     path("bulk/<str:public_id>/<str:form>", bulk_downloads.take, name="bulk-file"),
-    path("certificates/", certificates.index, name="certificates"),
+    path("certificates/", listing.index, name="certificates"),
+    path("certificates.csv", listing.download, name="certificates-csv"),
+    path("certificates/views/", saved_views.save, name="view-save"),
+    path("certificates/views/<int:pk>/delete/", saved_views.delete, name="view-delete"),
     path("certificates/<str:cert_id>/", certificate_page.overview, name="certificate"),
     path("certificates/<str:cert_id>/install/", certificate_page.install, name="certificate-install"),
     path("certificates/<str:cert_id>/renewals/", certificate_page.renewals, name="certificate-renewals"),
@@ -72,9 +77,9 @@ urlpatterns = [
     path("certificates/<str:cert_id>/describe/", description.form, name="certificate-describe"),
     path("certificates/<str:cert_id>/reviewed/", description.reviewed, name="certificate-reviewed"),
     path("certificates/<str:cert_id>/live/", live_check.live_check, name="live-check"),
-    path("certificates/<str:cert_id>/<str:form>", certificates.download, name="download"),
     path("cas/", ca_pages.index, name="cas"),
     path("cas/<slug:slug>/", ca_pages.detail, name="ca"),
+    path("certificates/<str:cert_id>/<str:form>", download.download, name="download"),
     path("machinery/", machinery.index, name="machinery"),
     path("register/", register.index, name="register"),
     path("register/register.csv", register.download, name="register-csv"),

@@ -15,7 +15,7 @@ from ninja import Query, Router, Status
 
 from certs.api.answers import CertificateDetail
 from certs.api.http.auth import authority_of, idempotency_scope, requester_for, require_scope, scopes_of_replaced_tokens
-from certs.api.http.paging import Cursor, Limit, page_at
+from certs.api.http.paging import Cursor, Limit, window_at
 from certs.api.http.problems import problem
 from certs.api.http.responses import REFUSALS
 from certs.api.schemas import (
@@ -30,8 +30,10 @@ from certs.api.schemas import (
     OrderedCertificates,
 )
 from certs.enums import RequestState as S
-from certs.inventory import CertificateFilter, filter_certificates, listed_state, renewal_of, state_of, with_state
+from certs.inventory import CertificateFilter, listed_state, renewal_of, state_of, with_state
 from certs.inventory.download import content_of, take
+from certs.inventory.listing.listed import view_of
+from certs.inventory.listing.sorts import Sort
 from certs.issuance.synchronous import Call, issue_now
 from certs.models import ApiToken, Certificate, CertificateRequest, Revocation
 from certs.requests.description import Changes, describe
@@ -167,14 +169,16 @@ def index(
     cursor: Cursor = "",
     limit: Limit = 50,
 ) -> Any:
-    """Certificates of the token's team, newest first, found as in the portal."""
+    """Certificates of the token's team, filtered and sorted as in the portal; newest first where `sort` names no order."""
     require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
     now = database_now()
-    wanted = CertificateFilter.from_query(sought.dict(exclude_none=True))
-    rows = Certificate.objects.filter(team=request.auth.team).select_related("issuer", "request", "owner")  # type: ignore[attr-defined]
-    found = filter_certificates(rows.prefetch_related("names"), wanted, now=now)
-    page, following = page_at(with_state(found, now), cursor, urlencode(wanted.to_query()), limit=limit)
-    return Status(200, {"certificates": [_summary(one) for one in page.rows], "next": following})
+    wanted = CertificateFilter.from_query(sought.dict(exclude_none=True, exclude={"sort"}))
+    sort = sought.sort or Sort.NEWEST.value
+    view = view_of(authority_of(request), wanted, sort, now=now)
+    ids, following = window_at(view, cursor, urlencode(wanted.to_query() | {"sort": sort}), limit=limit)
+    rows = Certificate.objects.filter(pk__in=ids).select_related("issuer", "request", "owner")
+    found = {row.pk: row for row in with_state(rows, now).prefetch_related("names")}
+    return Status(200, {"certificates": [_summary(found[pk]) for pk in ids if pk in found], "next": following})
 
 
 def _summary(certificate: Certificate) -> dict[str, Any]:

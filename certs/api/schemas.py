@@ -11,7 +11,9 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict,
 
 from certs.api.answers import CERT_ID, MOMENT, PEM, REQUEST, SERIAL
 from certs.enums import RevocationReason
-from certs.inventory import CertificateState, Renewal, RenewalGroup, StateGroup, Status, YesNo
+from certs.inventory import CertificateState, Compliance, Renewal, RenewalGroup, Source, StateGroup, Status, YesNo
+from certs.inventory.listing.sorts import Sort
+from certs.inventory.served import Served
 
 
 def _iso_day(value: Any) -> Any:
@@ -269,8 +271,37 @@ class CertificateQuery(Schema):
     tag: Text = Field(default="", max_length=32, description="Has this tag.")
     issuer: Text = Field(default="", max_length=64, description="Short name of the CA, as in its addresses.")
     profile: Text = Field(default="", max_length=64)
-    key: Text = Field(default="", max_length=253, description="Key types, separated by commas: rsa-2048,rsa-3072.")
-    spki: Text = Field(default="", max_length=64, description="SHA-256 of the public key, in hexadecimal.")
+    key: Text = Field(
+        default="",
+        max_length=253,
+        description="Key types and comparisons, separated by commas: rsa-2048,rsa-3072 or rsa<3072.",
+    )
+    spki: Text = Field(
+        default="",
+        max_length=100,
+        description="SHA-256 of the public key, in hexadecimal or base64.",
+    )
+    policy: Text = Field(
+        default="",
+        json_schema_extra={"enum": ["", *Compliance.values]},
+        description="What the policy in force says of a certificate in force, as last judged.",
+    )
+    served: Text = Field(
+        default="",
+        json_schema_extra={"enum": ["", *Served.values]},
+        description="Whether it was served when the portal last looked.",
+    )
+    source: Text = Field(
+        default="",
+        json_schema_extra={"enum": ["", *Source.values]},
+        description="By which channel it was requested.",
+    )
+    sort: Text = Field(
+        default="",
+        max_length=20,
+        json_schema_extra={"enum": ["", *Sort.values, *(f"-{one}" for one in Sort.values)]},
+        description="The order; with a minus the other way round. By default the newest come first.",
+    )
     blocked_key: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether the public key is blocked.")
     renewal: Text = Field(
         default="",

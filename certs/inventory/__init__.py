@@ -2,8 +2,10 @@
 
 from certs.inventory.filters import (
     CertificateFilter,
+    Compliance,
     Renewal,
     RenewalGroup,
+    Source,
     StateGroup,
     Status,
     YesNo,
@@ -39,9 +41,11 @@ from certs.inventory.states import (
 __all__ = [
     "CertificateFilter",
     "CertificateState",
+    "Compliance",
     "Page",
     "Renewal",
     "RenewalGroup",
+    "Source",
     "StateGroup",
     "Status",
     "YesNo",

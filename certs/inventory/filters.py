@@ -12,13 +12,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import F, Q, QuerySet, TextChoices
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, TextChoices
 from django.urls import reverse
 from django.utils.http import urlencode
 
 from certs.access.owners import NOBODY, has_owner
+from certs.enums import Channel
 from certs.errors import InputRefused
-from certs.inventory.search import certificates_named
+from certs.inventory.listing.key_types import check_key_types, key_types_named
+from certs.inventory.search import hash_sought, look_up
+from certs.inventory.served import Served, served_condition
 from certs.inventory.states import (
     CertificateState,
     active,
@@ -28,7 +31,7 @@ from certs.inventory.states import (
     is_replaced,
     needing_action,
 )
-from certs.models import Certificate, RenewalBlocked
+from certs.models import Certificate, CertificateRequest, PolicyVerdict, RenewalBlocked
 from keys.models import PublicKey
 
 MOST_CHARACTERS = 253
@@ -67,6 +70,23 @@ class YesNo(TextChoices):
     NO = "no", "no"
 
 
+class Compliance(TextChoices):
+    """What the policy in force says, as the last run found it; of certificates in force."""
+
+    PASSES = "passes", "complies"
+    FAILS = "fails", "outside the policy"
+
+
+class Source(TextChoices):
+    """By which channel a certificate was requested."""
+
+    PORTAL = Channel.PORTAL.value, "portal"
+    API = Channel.API.value, "API"
+    COMMAND = Channel.COMMAND.value, "command"
+    SCHEDULE = Channel.SCHEDULE.value, "renewal by the portal"
+    BULK = "bulk", "bulk order"
+
+
 class Status(StrEnum):
     """The parameter `status` of earlier releases, which addresses and clients still send."""
 
@@ -94,6 +114,9 @@ _CHOICES: dict[str, list[str]] = {
     "replaced": YesNo.values,
     "is_renewal": YesNo.values,
     "blocked_key": YesNo.values,
+    "policy": Compliance.values,
+    "served": Served.values,
+    "source": Source.values,
     "status": [one.value for one in Status],
 }
 
@@ -121,11 +144,14 @@ class CertificateFilter:
     owner: str = ""  # account name, or `none`: nobody who is active and in the team
     issuer: str = ""  # slug
     profile: str = ""
-    key: str = ""  # key types, separated by commas
-    spki: str = ""  # SHA-256 of the public key
+    key: str = ""  # key types or comparisons, separated by commas: rsa-2048, rsa<3072, ec
+    spki: str = ""  # SHA-256 of the public key, in hexadecimal or base64
     blocked_key: str = ""  # of YesNo
     renewal: str = ""  # of Renewal or RenewalGroup
     critical: str = ""  # of YesNo
+    policy: str = ""  # of Compliance
+    served: str = ""  # of Served
+    source: str = ""  # of Source
     replaced: str = ""  # of YesNo: a renewal of it is good, whatever its own state
     is_renewal: str = ""  # of YesNo: it renews an earlier certificate
     longer_than: int = 0  # its whole validity is longer than so many days
@@ -153,6 +179,7 @@ class CertificateFilter:
                 if choices is not None and text not in choices:
                     raise _refused(field.name, f"It is one of {', '.join(filter(None, choices))}.")
                 read[field.name] = text
+        check_key_types(read.get("key", ""))
         if (state := _STATE_OF_STATUS.get(Status(read.get("status", "")))) is not None:
             del read["status"]
             read.setdefault("state", state.value)
@@ -185,30 +212,56 @@ def search_certificates(user: Any, sought: CertificateFilter, *, now: datetime) 
 
 def filter_certificates(rows: QuerySet[Certificate], sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
     """Return the certificates among `rows` that meet the filter at `now`."""
-    rows = rows.filter(_facts(sought))
-    match sought.state:
-        case "":
-            pass
-        case StateGroup.IN_FORCE:
-            rows = in_force(rows, now=now)
-        case StateGroup.ACTIVE:
-            rows = active(rows, now=now)
-        case StateGroup.DUE:
-            rows = needing_action(rows, now=now)
-        case state:
-            rows = in_state(rows, CertificateState(state), now)
+    rows = without_text(rows, sought, now=now)
+    return look_up(rows, sought.q).among(rows) if sought.q else rows
+
+
+def without_text(rows: QuerySet[Certificate], sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
+    """Return the certificates among `rows` that meet the filter but for its text `q`."""
+    rows = _in_state(rows.filter(_facts(sought)), sought.state, now)
     if sought.expiring:
         rows = expiring(rows, days=sought.expiring, now=now)
-    if sought.blocked_key:
-        blocked = PublicKey.objects.filter(blocked_at__isnull=False).values("spki_sha256")
-        rows = _yes_or_no(rows, Q(spki_sha256__in=blocked), sought.blocked_key)
     if sought.replaced:
         rows = _yes_or_no(rows, Q(is_replaced()), sought.replaced)
     if sought.owner == NOBODY:
         rows = rows.exclude(has_owner())
-    if sought.q:
-        rows = rows.filter(pk__in=certificates_named(rows, sought.q))
+    return _as_kept(rows, sought, now)
+
+
+def _in_state(rows: QuerySet[Certificate], state: str, now: datetime) -> QuerySet[Certificate]:
+    match state:
+        case "":
+            return rows
+        case StateGroup.IN_FORCE:
+            return in_force(rows, now=now)
+        case StateGroup.ACTIVE:
+            return active(rows, now=now)
+        case StateGroup.DUE:
+            return needing_action(rows, now=now)
+    return in_state(rows, CertificateState(state), now)
+
+
+def _as_kept(rows: QuerySet[Certificate], sought: CertificateFilter, now: datetime) -> QuerySet[Certificate]:
+    """Apply what other tables hold: blocked keys, verdicts of the policy, places, requests."""
+    if sought.blocked_key:
+        blocked = PublicKey.objects.filter(blocked_at__isnull=False).values("spki_sha256")
+        rows = _yes_or_no(rows, Q(spki_sha256__in=blocked), sought.blocked_key)
+    if sought.policy:
+        failing = Q(pk__in=PolicyVerdict.objects.values("pk"))
+        complies = sought.policy == Compliance.PASSES
+        rows = in_force(rows, now=now).filter(~failing if complies else failing)
+    if sought.served:
+        rows = served_condition(rows, Served(sought.served))
+    if sought.source:
+        rows = rows.filter(_from_source(Source(sought.source)))
     return rows
+
+
+def _from_source(source: Source) -> Exists:
+    requests = CertificateRequest.objects.filter(pk=OuterRef("request"))
+    if source is Source.BULK:
+        return Exists(requests.filter(bulk_item__isnull=False))
+    return Exists(requests.filter(door=source.value, bulk_item__isnull=True))
 
 
 def _facts(sought: CertificateFilter) -> Q:
@@ -225,10 +278,11 @@ def _facts(sought: CertificateFilter) -> Q:
         "owner__username": "" if sought.owner == NOBODY else sought.owner,
         "issuer__slug": sought.issuer,
         "profile": sought.profile,
-        "key_type__in": [one.strip() for one in sought.key.split(",") if one.strip()],
-        "spki_sha256": sought.spki.lower(),
+        "spki_sha256": hash_sought(sought.spki),
     }
     found = Q(**{name: value for name, value in given.items() if value})
+    if sought.key:
+        found &= Q(key_type__in=key_types_named(sought.key))
     if sought.revoked_after or sought.revoked_before:
         found &= Q(status__in=Certificate.SAYS_REVOKED)  # a released hold keeps its row
     if sought.tag:
@@ -244,7 +298,7 @@ def _facts(sought: CertificateFilter) -> Q:
         # Complete days, as the policy counts them: 47 days and some hours are 47 days.
         found &= Q(not_after__gte=F("not_before") + timedelta(days=sought.longer_than + 1))
     if sought.renewal:
-        found &= _RENEWED[sought.renewal]
+        found &= RENEWED[sought.renewal]
     return found
 
 
@@ -253,7 +307,7 @@ _OFF = ~Q(renewal_off_reason="")
 # What was switched on again may still be marked `off` until the next expiry run.
 _UNMARKED = ("", RenewalBlocked.OFF)
 _BLOCKED = (RenewalBlocked.POLICY, RenewalBlocked.APPROVAL, RenewalBlocked.FAILED)
-_RENEWED = {
+RENEWED = {
     Renewal.ITSELF.value: _ON & Q(renewal_blocked__in=_UNMARKED),
     Renewal.BY_HAND.value: _ON & Q(renewal_blocked=RenewalBlocked.NEEDS_CSR),
     Renewal.BLOCKED.value: _ON & Q(renewal_blocked__in=_BLOCKED),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 import idna
@@ -23,6 +25,8 @@ Row = TypeVar("Row", CertificateRequest, Certificate, BulkOrder)
 PAGE = 25
 # As OpenSSL and browsers print them.
 _PREFIX = re.compile(r"^(?:subject\s*=\s*)?(?:dns|cn|ip|ip address)\s*[:=]\s*(?=\S)", re.IGNORECASE)
+_BASE64_OF_SHA256 = 44
+_FEW = 5_000  # certificates found by a part of a name that are kept as ids
 _FINGERPRINT = re.compile(r"sha-?256(?:\s*fingerprint)?\s*[=:]\s*")
 
 
@@ -164,24 +168,78 @@ def sharing_key(certificate: Certificate) -> QuerySet[Certificate]:
     return rows.select_related("team", "issuer").order_by("pk")
 
 
-def certificates_named(rows: QuerySet[Certificate], text: str) -> QuerySet[CertificateName, int] | list[int]:
-    """Return ids of the certificates among `rows` that this text names: by id, fingerprint, public key, serial number or the id of their
-    request, and only otherwise by a part of a name.
+class Match(StrEnum):
+    """How well a name matches a text."""
 
-    Each looked up in an index of its own: as alternatives beside a part of a name they would have every row looked at.
+    EXACT = "exact"
+    BEGINNING = "beginning"
+    INSIDE = "inside"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a text names: certificates by id, fingerprint, public key, serial number or request; else by
+    name. `inside` holds the ids of certificates with a name that contains the text, or the query
+    for them where they are many.
+    """
+
+    ids: tuple[int, ...]
+    name: str = ""
+    inside: QuerySet[CertificateName, int] | tuple[int, ...] = ()
+
+    def among(self, rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
+        """Return the certificates among `rows` that the text names."""
+        return rows.filter(pk__in=self.ids or self.inside)
+
+    def matching(self, rows: QuerySet[Certificate], match: Match) -> QuerySet[Certificate]:
+        """Return those that match exactly so well, and no better."""
+        if self.ids:
+            return rows.filter(pk__in=self.ids) if match is Match.EXACT else rows.none()
+        names = CertificateName.objects.values_list("certificate_id", flat=True)
+        exact, beginning = names.filter(name=self.name), names.filter(name__startswith=self.name)
+        if match is Match.EXACT:
+            return rows.filter(pk__in=exact)
+        if match is Match.BEGINNING:
+            return rows.filter(pk__in=beginning).exclude(pk__in=exact)
+        return rows.filter(pk__in=self.inside).exclude(pk__in=beginning)
+
+
+def look_up(rows: QuerySet[Certificate], text: str) -> Named:
+    """Return what the text names among `rows`: first as a whole id in any spelling, else as a part of a name.
+
+    Each kind of id is looked up in an index of its own: as alternatives beside a part of a name they would have every row looked at.
     """
     lowered = text.strip().lower()
     label = _FINGERPRINT.match(lowered)
-    fingerprint = lowered[label.end() :] if label else lowered
+    fingerprint = hash_sought(lowered[label.end() :] if label else lowered)
     found: list[QuerySet[Certificate]] = [
         rows.filter(cert_id=lowered),
-        rows.filter(sha256_fingerprint=re.sub(r"[:\s-]", "", fingerprint)),
-        rows.filter(spki_sha256=re.sub(r"[:\s-]", "", fingerprint)),
+        rows.filter(sha256_fingerprint=fingerprint),
+        rows.filter(spki_sha256=fingerprint),
         rows.filter(request__in=CertificateRequest.objects.filter(public_id=lowered)),
     ]
     with contextlib.suppress(InputRefused):
         found.append(_with_serial(rows, serial_readings(text)))
-    return [pk for queried in found for pk in queried.values_list("pk", flat=True)] or _named(text)
+    if ids := tuple(pk for queried in found for pk in queried.order_by().values_list("pk", flat=True)):
+        return Named(ids)
+    named = _named(text)
+    few = tuple(dict.fromkeys(named[: _FEW + 1]))
+    return Named((), name_sought(text), few if len(few) <= _FEW else named)
+
+
+def certificates_named(rows: QuerySet[Certificate], text: str) -> QuerySet[CertificateName, int] | tuple[int, ...]:
+    """Return ids of the certificates among `rows` that this text names (`look_up`)."""
+    named = look_up(rows, text)
+    return named.ids or named.inside
+
+
+def hash_sought(text: str) -> str:
+    """Return a SHA-256 as rows hold it: hexadecimal, from what pages and `openssl dgst` print, or from base64."""
+    bare = text.strip().rpartition("= ")[2].removeprefix("sha256//").removeprefix("sha256/")
+    if len(bare) == _BASE64_OF_SHA256:
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(bare, validate=True).hex()
+    return re.sub(r"[:\s-]", "", bare).lower()
 
 
 def _with_serial(rows: QuerySet[Certificate], readings: Sequence[int]) -> QuerySet[Certificate]:
@@ -193,7 +251,7 @@ def _with_serial(rows: QuerySet[Certificate], readings: Sequence[int]) -> QueryS
 def _named(text: str) -> QuerySet[CertificateName, int]:
     """Return certificates with a name of which this is a part; the common name is always one of the names (RFC 9525, BR 7.1.4.3).
 
-    A part in the middle is in no index, but the table of names is narrow: a quarter of a second for a million. Not a join, which
+    A part in the middle is found by reading the index of names, which is narrow. Not a join, which
     takes fifty times as long.
     """
     return CertificateName.objects.filter(name__contains=name_sought(text)).values_list("certificate_id", flat=True)

@@ -5,6 +5,9 @@ from certs.models.certificate import Certificate, CertificateBody, CertificateNa
 from certs.models.deciding.domain_request import DomainRequest
 from certs.models.figure import ComplianceDay, Figure, FigureCount
 from certs.models.installation import InstalledPlace, PlaceOutcome, StartTLS
+from certs.models.inventory.act import BulkAct, BulkActLine
+from certs.models.inventory.saved_view import SavedView
+from certs.models.inventory.verdict import PolicyVerdict, VerdictRun
 from certs.models.issuer import Chain, IssuanceIntent, Issuer, IssuerFigure
 from certs.models.notices.notification import (
     DigestEntry,
@@ -44,6 +47,8 @@ __all__ = [
     "Approval",
     "Attempt",
     "BeatLease",
+    "BulkAct",
+    "BulkActLine",
     "BulkChunk",
     "BulkItem",
     "BulkOrder",
@@ -75,6 +80,7 @@ __all__ = [
     "PlaceOutcome",
     "PlannedRevocation",
     "PolicyEvaluation",
+    "PolicyVerdict",
     "PortalRights",
     "QuarantinedCertificate",
     "QueueProgress",
@@ -85,6 +91,7 @@ __all__ = [
     "RequestDraft",
     "ResponderCertificate",
     "Revocation",
+    "SavedView",
     "ScheduledJob",
     "SessionsEnded",
     "SignInCounter",
@@ -94,6 +101,7 @@ __all__ = [
     "TrustSubscription",
     "UnclaimedResult",
     "UnknownCertificate",
+    "VerdictRun",
     "Webhook",
     "WebhookDelivery",
     "holders_of",

@@ -10,6 +10,8 @@ from ninja import Query
 
 from certs.errors import InputRefused
 from certs.inventory import Page, page_of
+from certs.inventory.listing.listed import View
+from certs.inventory.listing.paging import Position
 
 _SALT = "certs.api.paging"
 
@@ -29,7 +31,21 @@ def page_at(rows: QuerySet[Any], cursor: str, *filters: object, limit: int) -> t
     return page, signing.dumps([page.older, *sought], salt=_SALT, compress=True) if page.older else None
 
 
+def window_at(view: View, cursor: str, *filters: object, limit: int) -> tuple[list[int], str | None]:
+    """Return the ids of the page of a sorted list that the cursor names, and the cursor of the one behind it. Raises InputRefused."""
+    sought = [str(one) for one in filters]
+    after = Position.read(str(_place(cursor, sought)), "cursor") if cursor else None
+    found = view.window(after=after, size=limit)
+    following = signing.dumps([str(found.older), *sought], salt=_SALT, compress=True) if found.older else None
+    return found.ids, following
+
+
 def _before(cursor: str, sought: list[str]) -> int:
+    return int(_place(cursor, sought))
+
+
+def _place(cursor: str, sought: list[str]) -> Any:
+    """Return what the cursor points at. Raises InputRefused for one of another list."""
     try:
         before, *filters = signing.loads(cursor, salt=_SALT)
     except (signing.BadSignature, ValueError) as exc:
@@ -44,4 +60,4 @@ def _before(cursor: str, sought: list[str]) -> int:
             field="cursor",
             next_step="Send the same filters with each page, or leave cursor out.",
         )
-    return int(before)
+    return before

@@ -19,7 +19,7 @@ from certs.inventory.register import (
 )
 from certs.models import Certificate
 from certs.views.access import authority_of, page
-from certs.views.certificate.filter_form import chips, filter_form
+from certs.views.inventory.filter_form import chips, filter_form
 from db.clock import database_now
 
 
@@ -40,7 +40,8 @@ def index(request: HttpRequest) -> HttpResponse:
         rows = register_rows(authority_of(request), register_filter(sought, past=past), now=now)
         found = page_of(rows, before=before)
     query = sought.to_query() | ({"past": "yes"} if past else {})
-    form = [field for field in filter_form(request, sought) if field.name in _FIELDS]
+    fields = filter_form(request, sought)
+    form = [field for field in fields.selects if field.name in _FIELDS]
     shown = {field.name for field in form} | {"critical", "past"}
     context = {
         "rows": [(row, place_of(row.key), has_current_owner(row)) for row in found.rows],
@@ -52,7 +53,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "wrong": wrong,
         "form": form,
         "kept": [(name, value) for name, value in sought.to_query().items() if name not in shown],
-        "chips": chips(sought, base=request.path),
+        "chips": chips(sought, fields, base=request.path),
         "now": now,
     }
     return render(request, "portal/register.html", context, status=400 if wrong else 200)

@@ -13,6 +13,7 @@ from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
 from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
+from certs.inventory.listing.saved import save_view
 from certs.models import CertificateRequest, OperatorAlert, Team
 from certs.notifications.webhooks import add_webhook, send_test
 from certs.reports.keeping import keep_report
@@ -53,6 +54,7 @@ class Things:
     domain_requests: Mapping[str, str]
     webhooks: Mapping[str, int]
     messages: Mapping[str, str]
+    views: Mapping[str, int]
     alert: int
     report: str
 
@@ -99,6 +101,7 @@ def things(cast: Cast, settings: Any) -> Things:
             authority=requester.authority,
         )
         send_test(hook, authority=requester.authority)
+        found["views"][whose] = save_view(cast[name], name="mine", query={"state": "valid"}).pk
         found["webhooks"][whose] = hook.pk
         found["messages"][whose] = hook.deliveries.get().message_id
     _, found["secrets"]["leaver"] = create_token(user=cast["leaver"], team=cast.web, name="l", scopes=SCOPES, actor=Actor("user", "leaver"))
@@ -115,6 +118,7 @@ def things(cast: Cast, settings: Any) -> Things:
         "orders": "bulk-0",
         "tokens": 0,
         "webhooks": 0,
+        "views": 0,
         "messages": "",
         "digests": "",
         "domain_requests": "domain-0",

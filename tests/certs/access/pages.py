@@ -102,6 +102,12 @@ PAGES: dict[str, list[Page]] = {
     ],
     "bulk-file": [Page(see, of("orders", "problems.csv")), Page(see, of("orders", "certificates.zip"))],
     "certificates": [Page(everybody, once=True)],
+    "certificates-csv": [Page(everybody, once=True)],
+    "view-save": [
+        Page(everybody, data=lambda _t, _w: {"name": "mine", "query": "state=valid"}, once=True),
+        Page(ask_for, data=lambda _t, whose: {"name": "ours", "query": "", "team": TEAM[whose] or "nowhere"}),
+    ],
+    "view-delete": [Page(own, of("views"), nothing)],
     "certificate": [Page(see, of("certificates"))],
     "certificate-install": [Page(see, of("certificates"))],
     "certificate-renewals": [Page(see, of("certificates"))],

@@ -29,7 +29,7 @@ from certs.inventory import (
     in_state,
     renewal_of,
 )
-from certs.models import Certificate, Issuer, Team
+from certs.models import Certificate, InstalledPlace, Issuer, PolicyVerdict, Team
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from keys.models import PublicKey
@@ -54,12 +54,16 @@ choices = {
     "replaced": ["", "yes", "no"],
     "is_renewal": ["", "yes", "no"],
     "blocked_key": ["", "yes", "no"],
+    "policy": ["", "passes", "fails"],
+    "served": ["", "yes", "old", "no"],
+    "source": ["", "portal", "bulk"],
+    "key": ["", "rsa-2048", "rsa<3072,ec", "ed25519", "rsa-2056, nonsense"],
 }
 filters = st.builds(
     CertificateFilter,
     **{name: st.sampled_from(values) for name, values in choices.items()},
     **{field.name: days for field in fields(CertificateFilter) if "date" in str(field.type)},
-    **dict.fromkeys(("q", "team", "owner", "issuer", "profile", "key", "spki"), words),
+    **dict.fromkeys(("q", "team", "owner", "issuer", "profile", "spki"), words),
     expiring=st.integers(0, 9999),
     longer_than=st.integers(0, 9999),
 )
@@ -82,6 +86,12 @@ def test_an_address_is_read_as_the_filter_that_wrote_it(sought: CertificateFilte
         ("critical", "1"),
         ("ends_before", "tomorrow"),
         ("ends_before", "2026-02-30"),
+        ("key", "rsa<"),
+        ("key", "rsa<3072x"),
+        ("key", "dsa>=1"),
+        ("policy", "maybe"),
+        ("served", "here"),
+        ("source", "fax"),
         ("expiring", "²"),
         ("expiring", "-1"),
         ("longer_than", "all"),
@@ -128,7 +138,7 @@ def estate(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) ->
     made = Estate(template)
     made.add(name="a", owner=alice, purpose="x", not_after=NOW + 5 * DAY, alert_at=NOW - 5 * DAY)
     made.add(name="b", owner=left, spki_sha256="b" * 64, issued_at=NOW - 2 * DAY)
-    made.add(name="c", team=other, owner=alice)  # who is not in that team
+    made.add(name="c", team=other, owner=alice, tags=" shop web ")  # who is not in that team
     made.add(name="d", issuer=elsewhere, key_type="rsa-2048", profile="tls-client")
     made.add(name="e", renewal_off_reason="moved", renewal_blocked="off", last_review=date(2026, 11, 1))
     made.add(name="f", renewal_blocked="needs_csr", critical_function=True)
@@ -137,6 +147,11 @@ def estate(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) ->
     made.add(name="i", not_after=NOW - DAY, alert_at=NOW - 31 * DAY)
     made.add(name="j", renewed_from=made.certificates[0])
     made.save()
+    by_name = {row.common_name: row for row in made.certificates}
+    d, e, g = (by_name[name] for name in "deg")
+    PolicyVerdict.objects.create(certificate=d, rules=" key ")
+    for row, served, outcome in ((e, e, "served"), (g, g, "old"), (d, None, "no_tls")):
+        InstalledPlace.objects.create(certificate=row, host=row.common_name, port=443, asked_at=NOW, served=served, outcome=outcome)
     return made
 
 
@@ -158,6 +173,24 @@ def found(**query: str) -> str:
         ({"profile": "tls-client"}, "d"),
         ({"key": "rsa-2048"}, "d"),
         ({"key": "rsa-2048, rsa-3072"}, "d"),
+        ({"key": "rsa<3072"}, "d"),
+        ({"key": "RSA < 3072, ed25519"}, "d"),
+        ({"key": "rsa>=3072"}, ""),
+        ({"key": "rsa"}, "d"),
+        ({"key": "ec>=256", "team": "other"}, "c"),
+        ({"policy": "fails"}, "d"),
+        ({"policy": "passes", "owner": "alice"}, "ac"),
+        ({"policy": "passes", "state": "expired"}, ""),
+        ({"served": "old"}, "g"),
+        ({"served": "yes"}, "e"),
+        ({"served": "no", "renewal": "blocked"}, ""),
+        ({"source": "bulk"}, "z"),
+        ({"source": "api", "team": "other"}, ""),
+        ({"source": "portal", "team": "other"}, "c"),
+        ({"tag": "Shop"}, "c"),
+        ({"spki": ":".join(["BB"] * 32)}, "b"),
+        ({"spki": "SHA2-256(stdin)= " + "b" * 64}, "b"),
+        ({"spki": "u7u7u7u7u7u7u7u7u7u7u7u7u7u7u7u7u7u7u7u7u7s="}, "b"),
         ({"spki": "B" * 64}, "b"),
         ({"q": "b" * 64}, "b"),
         ({"blocked_key": "yes"}, "b"),
@@ -228,7 +261,7 @@ def test_the_list_and_its_next_page_keep_the_filter(estate: Estate, client: Clie
     assert len(first.context["rows"]) == 25
     second = client.get("/certificates/" + first.context["older"])
     assert len(second.context["rows"]) == 5
-    assert {row.common_name for row, _ in second.context["rows"]} == {f"n{n:02}.example.com" for n in range(5)}
+    assert {one.row.common_name for one in second.context["rows"]} == {f"n{n}.example.com" for n in range(25, 30)}
     assert "critical function: yes" in first.content.decode()
     status, told = api.get("/certificates?critical=yes&limit=20")
     assert (status, len(told["certificates"])) == (200, 20)

@@ -200,7 +200,7 @@ def test_a_page_with_a_fault_of_ours_says_its_number(
     def broken(*_args: object, **_more: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr("certs.views.certificate.certificates.search_certificates", broken)
+    monkeypatch.setattr("certs.views.inventory.listing.view_of", broken)
     client = Client(raise_request_exception=False)
     client.force_login(portal.alice)
     response = client.get("/certificates/")

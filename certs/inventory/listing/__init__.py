@@ -1,0 +1,1 @@
+"""The list of certificates: in every order, page by page, counted and saved."""

@@ -1,0 +1,153 @@
+"""Pages of a sorted list by key, forwards and backwards, at the same cost at any depth.
+
+An order is a sequence of groups, each with one column and then the id. A column of few values, such
+as the CA, becomes one group a value: each group is read from an index, and a page ends as soon as
+it is full. No order sorts a large table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from certs.errors import InputRefused
+from certs.models import Certificate
+
+Rows = QuerySet[Certificate]
+PAGE = 25
+_SIGN = "~"
+_MOST_CHARACTERS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that stand together in an order, and their order among themselves: by `column`, then id."""
+
+    key: str
+    rows: Callable[[Rows], Rows]
+    column: str = "not_after"
+    descending: bool = False
+
+    def read(self, text: str) -> Any:
+        """Return the value of `column` that a position holds as text. Raises ValueError."""
+        if self.column == "not_after":
+            value = datetime.fromisoformat(text)
+            if value.tzinfo is None:
+                raise ValueError("no zone")
+            return value
+        return int(text) if self.column == "pk" else text
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A row of a sorted list: its group, the value of the group's column, and its id."""
+
+    group: str
+    value: str
+    pk: int
+
+    def __str__(self) -> str:
+        return _SIGN.join((self.group, self.value, str(self.pk)))
+
+    @classmethod
+    def read(cls, text: str, name: str) -> Position | None:
+        """Return the position that an address holds; None for an empty text. Raises InputRefused."""
+        if not text:
+            return None
+        parts = text.split(_SIGN)
+        pk = parts[-1]
+        readable = len(parts) == 3 and pk.isascii() and pk.isdecimal() and len(pk) < 19
+        if not readable or len(text) > _MOST_CHARACTERS or "\x00" in text:
+            raise unreadable(name)
+        return cls(parts[0], parts[1], int(pk))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Ids of a page, and the positions from which the pages beside it continue."""
+
+    ids: list[int]
+    newer: Position | None = None
+    older: Position | None = None
+
+
+def window(
+    rows: Rows,
+    groups: Sequence[Group],
+    *,
+    after: Position | None = None,
+    before: Position | None = None,
+    size: int = PAGE,
+) -> Window:
+    """Return the page behind `after`, or the one that ends before `before`; else the first.
+
+    One query a group until the page is full. Raises InputRefused for a position of another order.
+    """
+    if before is not None:
+        found = _walk(rows, reverse(groups), before, size + 1, "before")
+        more, found = len(found) > size, found[:size][::-1]
+        return Window(
+            [one.pk for one in found],
+            newer=found[0] if more else None,
+            older=found[-1] if found else None,
+        )
+    found = _walk(rows, groups, after, size + 1, "after")
+    more, found = len(found) > size, found[:size]
+    return Window(
+        [one.pk for one in found],
+        newer=found[0] if after is not None and found else None,
+        older=found[-1] if more else None,
+    )
+
+
+def reverse(groups: Sequence[Group]) -> list[Group]:
+    """Return the opposite order."""
+    return [replace(one, descending=not one.descending) for one in reversed(groups)]
+
+
+def _walk(rows: Rows, groups: Sequence[Group], start: Position | None, most: int, name: str) -> list[Position]:
+    keys = [one.key for one in groups]
+    if start is not None and start.group not in keys:
+        raise unreadable(name)
+    found: list[Position] = []
+    for group in groups[keys.index(start.group) if start is not None else 0 :]:
+        part = group.rows(rows)
+        if start is not None and group.key == start.group:
+            part = part.filter(_behind(group, start, name))
+        sign = "-" if group.descending else ""
+        order = [f"{sign}{group.column}"] + ([] if group.column == "pk" else [f"{sign}pk"])
+        values = part.order_by(*order).values_list("pk", group.column)[: most - len(found)]
+        found += [Position(group.key, _text(value), pk) for pk, value in values]
+        if len(found) >= most:
+            break
+    return found
+
+
+def _behind(group: Group, start: Position, name: str) -> Q:
+    try:
+        value = group.read(start.value)
+    except (ValueError, OverflowError) as exc:
+        raise unreadable(name) from exc
+    than = "lt" if group.descending else "gt"
+    if group.column == "pk":
+        return Q(**{f"pk__{than}": start.pk})
+    # The first part is what an index can begin with.
+    reached = Q(**{f"{group.column}__{than}e": value})
+    return reached & (Q(**{f"{group.column}__{than}": value}) | Q(**{f"pk__{than}": start.pk}))
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def unreadable(name: str) -> InputRefused:
+    """Return the error for a place in the list that this order does not have."""
+    return InputRefused(
+        "This is no place in the list as it is sorted now.",
+        field=name,
+        next_step="Begin with the first page.",
+    )

@@ -1,0 +1,165 @@
+"""The orders of the list of certificates, each as groups that an index serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, TextChoices
+
+from certs.errors import InputRefused
+from certs.inventory.filters import RENEWED, Renewal
+from certs.inventory.listing.key_types import key_types
+from certs.inventory.listing.paging import Group, reverse
+from certs.inventory.search import Match, Named
+from certs.inventory.served import Served, served_condition
+from certs.inventory.states import CertificateState, in_state
+from certs.models import Certificate, Issuer, Team
+
+Teams = frozenset[int] | None  # ids of the teams that are seen; None for every team
+
+
+class Sort(TextChoices):
+    """The columns by which the list is sorted. With a minus before it, the other way round."""
+
+    MATCH = "match", "best match"
+    ENDS = "ends", "end"
+    NEWEST = "newest", "newest first"
+    NAME = "name", "name"
+    STATE = "state", "state"
+    RENEWAL = "renewal", "renewal"
+    KEY = "key", "key"
+    CA = "issuer", "CA"
+    TEAM = "team", "team"
+    SERVED = "served", "served"
+
+
+# What needs somebody comes first, what is over comes last.
+_STATES = (
+    CertificateState.NEEDS_YOU,
+    CertificateState.RENEW_SOON,
+    CertificateState.RENEWING,
+    CertificateState.VALID,
+    CertificateState.ON_HOLD,
+    CertificateState.RENEWED,
+    CertificateState.BEING_REVOKED,
+    CertificateState.EXPIRED,
+    CertificateState.REVOKED,
+)
+_RENEWALS = (Renewal.BLOCKED, Renewal.BY_HAND, Renewal.OFF, Renewal.ITSELF)
+
+
+def groups_of(sort: str, named: Named | None, *, teams: Teams, now: datetime) -> list[Group]:
+    """Return the groups of an order: where none is named, the best match for a text, or by end.
+
+    Raises InputRefused for an order that the list does not have.
+    """
+    check_sort(sort)
+    name = sort.removeprefix("-")
+    chosen = Sort(name) if name else Sort.MATCH if named else Sort.ENDS
+    groups = _BY_SORT[chosen](named, teams, now)
+    return reverse(groups) if sort.startswith("-") else groups
+
+
+def check_sort(sort: str) -> None:
+    """Raise InputRefused for an order that the list does not have."""
+    if sort and sort.removeprefix("-") not in Sort.values:
+        raise InputRefused(
+            "The list has no such order.",
+            field="sort",
+            next_step=f"It is one of {', '.join(Sort.values)}; with a minus the other way round.",
+        )
+
+
+def _by_end(_named: Named | None, _teams: Teams, now: datetime) -> list[Group]:
+    """In force by their end, then everything else, the last that ended first."""
+    in_force = Q(status=Certificate.Status.GOOD, not_after__gte=now)
+    # Two ranges instead of "not in force": each is a range of an index.
+    return [
+        Group("in", lambda rows: rows.filter(in_force)),
+        Group("revoked", lambda rows: rows.filter(status__in=Certificate.SAYS_REVOKED, not_after__gte=now)),
+        Group("past", lambda rows: rows.filter(not_after__lt=now), descending=True),
+    ]
+
+
+def _by_match(named: Named | None, teams: Teams, now: datetime) -> list[Group]:
+    """Whole names, then names that begin so, then the rest; each by end."""
+    by_end = _by_end(named, teams, now)
+    if named is None:
+        return by_end
+
+    def of(match: Match, one: Group) -> Group:
+        return Group(
+            f"{match}.{one.key}",
+            lambda rows: one.rows(named.matching(rows, match)),
+            one.column,
+            one.descending,
+        )
+
+    return [of(match, one) for match in Match for one in by_end]
+
+
+def _newest(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+    return [Group("all", lambda rows: rows, "pk", descending=True)]
+
+
+def _by_name(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+    return [Group("all", lambda rows: rows, "common_name")]
+
+
+def _by_state(_named: Named | None, _teams: Teams, now: datetime) -> list[Group]:
+    def of(state: CertificateState) -> Group:
+        return Group(state.value, lambda rows: in_state(rows, state, now))
+
+    return [of(state) for state in _STATES]
+
+
+def _by_renewal(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+    def of(renewal: Renewal) -> Group:
+        return Group(renewal.value, lambda rows: rows.filter(RENEWED[renewal.value]))
+
+    return [of(renewal) for renewal in _RENEWALS]
+
+
+def _by_key(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+    return _by_value("key_type", [(one, one) for one in key_types()])
+
+
+def _by_issuer(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+    rows = Issuer.objects.order_by("name", "pk").values_list("pk", flat=True)
+    return _by_value("issuer", [(str(pk), pk) for pk in rows])
+
+
+def _by_team(_named: Named | None, teams: Teams, _now: datetime) -> list[Group]:
+    rows = Team.objects.all() if teams is None else Team.objects.filter(pk__in=teams)
+    ids = rows.order_by("name", "pk").values_list("pk", flat=True)
+    return _by_value("team", [(str(pk), pk) for pk in ids])
+
+
+def _by_value(column: str, values: Sequence[tuple[str, Any]]) -> list[Group]:
+    def of(key: str, value: Any) -> Group:
+        return Group(key, lambda rows: rows.filter(**{column: value}))
+
+    return [of(key, value) for key, value in values]
+
+
+def _by_served(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+    def of(served: Served) -> Group:
+        return Group(served.value, lambda rows: served_condition(rows, served))
+
+    return [of(served) for served in (Served.OLD, Served.YES, Served.NO)]
+
+
+_BY_SORT: dict[Sort, Callable[[Named | None, Teams, datetime], list[Group]]] = {
+    Sort.MATCH: _by_match,
+    Sort.ENDS: _by_end,
+    Sort.NEWEST: _newest,
+    Sort.NAME: _by_name,
+    Sort.STATE: _by_state,
+    Sort.RENEWAL: _by_renewal,
+    Sort.KEY: _by_key,
+    Sort.CA: _by_issuer,
+    Sort.TEAM: _by_team,
+    Sort.SERVED: _by_served,
+}

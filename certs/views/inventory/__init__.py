@@ -1,0 +1,1 @@
+"""The inventory: its list, saved views, and acts on many certificates."""

@@ -1,0 +1,134 @@
+"""The list of certificates, filtered, sorted and paged by its address, and the same as CSV."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_safe
+
+from certs.errors import InputRefused
+from certs.inventory import CertificateFilter
+from certs.inventory.listing.export import view_csv
+from certs.inventory.listing.listed import Listed, View, listed, view_of
+from certs.inventory.listing.paging import Position, Window
+from certs.inventory.listing.sorts import Sort
+from certs.inventory.listing.strip import Figure, strip
+from certs.inventory.listing.typed import read_typed
+from certs.models import VerdictRun
+from certs.views.access import authority_of, page
+from certs.views.inventory.filter_form import chips, filter_form
+from certs.views.inventory.views import views_of
+from db.clock import database_now
+from db.counting import Count
+
+# Sort, heading, and whether it begins with the largest.
+_COLUMNS = (
+    (Sort.NAME, "Name"),
+    (Sort.STATE, "State"),
+    (Sort.ENDS, "Ends"),
+    (Sort.RENEWAL, "Renews"),
+    (Sort.KEY, "Key"),
+    (Sort.CA, "CA"),
+    (Sort.TEAM, "Team and owner"),
+    (Sort.SERVED, "Served"),
+)
+_NOTHING = Window([])
+
+
+@page
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    """Show a page of the inventory. A filter that cannot be read: 400, and no list."""
+    if typed := read_typed(request.GET.get("q", "")):
+        return redirect(f"{request.path}?{urlencode(_query(request) | typed)}")
+    now, authority = database_now(), authority_of(request)
+    wrong: InputRefused | None = None
+    sought, sort = CertificateFilter(), ""
+    rows: list[Listed] = []
+    found, total = _NOTHING, Count(0, exact=True)
+    try:
+        sought = CertificateFilter.from_query(request.GET)
+        sort = request.GET.get("sort", "")
+        view = view_of(authority, sought, sort, now=now)
+        found = _window(request, view)
+        rows, total = listed(found.ids, now=now), view.count()
+    except InputRefused as exc:
+        wrong, sort = exc, ""
+    figures, form = strip(authority, now=now), filter_form(request, sought)
+    shown = {"q", *(field.name for field in (*form.first, *form.more))}
+    context = {
+        "rows": rows,
+        "total": total,
+        "newer": _address(sought, sort, before=str(found.newer)) if found.newer else "",
+        "older": _address(sought, sort, after=str(found.older)) if found.older else "",
+        "sought": sought,
+        "sort": sort,
+        "wrong": wrong,
+        "form": form,
+        # What the form has no field for stays in force when it is sent.
+        "kept": [(name, value) for name, value in sought.to_query().items() if name not in shown],
+        "chips": chips(sought, form, sort, base=request.path),
+        "figures": [_figure(one, sought) for one in figures.figures],
+        "counted_at": figures.counted_at,
+        "columns": [_column(name, label, sought, sort) for name, label in _COLUMNS],
+        "query": urlencode(_with_sort(sought, sort)),
+        "filter_query": urlencode(sought.to_query()),
+        "judged": VerdictRun.objects.filter(pk=1).first() if sought.policy else None,
+        "views": views_of(request),
+        "now": now,
+    }
+    return render(request, "inventory/list.html", context, status=400 if wrong else 200)
+
+
+@page
+@require_safe
+def download(request: HttpRequest) -> StreamingHttpResponse:
+    """The view as CSV, made while it is sent. Refused with 422 where a filter cannot be read."""
+    now = database_now()
+    sought = CertificateFilter.from_query(request.GET)
+    lines = view_csv(authority_of(request), sought, request.GET.get("sort", ""), now=now)
+    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="certificates-{now:%Y-%m-%d}.csv"'
+    return response
+
+
+def _query(request: HttpRequest) -> dict[str, str]:
+    return {name: str(value) for name, value in request.GET.items() if value}
+
+
+def _window(request: HttpRequest, view: View) -> Window:
+    after = Position.read(request.GET.get("after", ""), "after")
+    before = Position.read(request.GET.get("before", ""), "before") if after is None else None
+    return view.window(after=after, before=before)
+
+
+def _with_sort(sought: CertificateFilter, sort: str) -> dict[str, str]:
+    return sought.to_query() | ({"sort": sort} if sort else {})
+
+
+def _address(sought: CertificateFilter, sort: str, **more: str) -> str:
+    return f"?{urlencode(_with_sort(sought, sort) | more)}"
+
+
+def _figure(figure: Figure, sought: CertificateFilter) -> dict[str, Any]:
+    here = sought == figure.sought
+    return {
+        "label": figure.label,
+        "count": figure.count,
+        "is_bad": figure.is_bad and figure.count.number > 0,
+        "here": here,
+        "url": reverse("certificates") if here else figure.sought.url(),
+    }
+
+
+def _column(name: Sort, label: str, sought: CertificateFilter, sort: str) -> dict[str, str]:
+    """Return a heading that sorts: up first, down when it is up already."""
+    by_default = not sort and not sought.q and name is Sort.ENDS
+    here = by_default or sort.removeprefix("-") == name
+    direction = ("descending" if sort.startswith("-") else "ascending") if here else ""
+    following = f"-{name}" if direction == "ascending" else name.value
+    return {"label": label, "direction": direction, "url": _address(sought, following)}

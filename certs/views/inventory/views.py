@@ -1,0 +1,68 @@
+"""Saving the view that is shown, and the links to saved ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from certs.inventory.listing.saved import delete_view, save_view
+from certs.models import SavedView
+from certs.views.access import page
+
+_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ViewLink:
+    """A saved view: its address, and of which team and person it is where it is shared."""
+
+    pk: int
+    name: str
+    url: str
+    shared: str
+    own: bool
+    here: bool
+
+
+def views_of(request: HttpRequest) -> list[ViewLink]:
+    """Return the person's views, and those shared with teams that the person may see."""
+    rows = SavedView.objects.visible_to(request.user).select_related("team", "person")
+    shown = request.GET.copy()
+    for name in ("after", "before"):
+        shown.pop(name, None)
+    return [
+        ViewLink(
+            one.pk,
+            one.name,
+            f"{reverse('certificates')}?{one.query}",
+            f"{one.team.name}, by {one.person}" if one.team else "",
+            one.person_id == request.user.pk,
+            QueryDict(one.query) == shown,
+        )
+        for one in rows.order_by("name", "pk")[:_SHOWN]
+    ]
+
+
+@page
+@require_POST
+def save(request: HttpRequest) -> HttpResponse:
+    """Keep the view that was shown under a name."""
+    given = request.POST
+    query = {name: str(value) for name, value in QueryDict(given.get("query", "")).items()}
+    view = save_view(request.user, name=given.get("name", ""), query=query, team=given.get("team", ""))
+    messages.success(request, f"The view {view.name} is saved.")
+    return redirect(f"{reverse('certificates')}?{view.query}")
+
+
+@page
+@require_POST
+def delete(request: HttpRequest, pk: int) -> HttpResponse:
+    """Delete one of the person's own views."""
+    view = delete_view(request.user, pk)
+    messages.success(request, f"The view {view.name} is deleted.")
+    return redirect("certificates")

@@ -1,0 +1,56 @@
+"""Counting for pages: exact up to a bound and for a bounded time, else the planner's estimate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import OperationalError, connection, models, transaction
+
+from db.backend import on_postgresql
+
+MOST_EXACT = 100_000
+MILLISECONDS = 100  # of one count; a page costs less than twice that
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many rows there are. `exact` is false for an estimate."""
+
+    number: int
+    exact: bool
+
+
+def count(rows: models.QuerySet[Any], *, most: int = MOST_EXACT) -> Count:
+    """Count rows up to `most`. Above that, or where counting takes too long, estimate.
+
+    An estimate comes from the statistics of PostgreSQL. SQLite has none and no limit of time:
+    there the bound itself is returned, as a number that is not exact.
+    """
+    bounded = rows.order_by().values("pk")[: most + 1]
+    if not on_postgresql():
+        found = bounded.count()
+        return Count(min(found, most), found <= most)
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            # The setting ends with the transaction, or with the savepoint that is rolled back.
+            cursor.execute("SELECT current_setting('statement_timeout')")
+            (before,) = cursor.fetchone()
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(MILLISECONDS)])
+            found = bounded.count()
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
+    except OperationalError as exc:
+        if getattr(exc.__cause__, "sqlstate", "") != _CANCELLED:
+            raise
+        return Count(_estimate(rows), exact=False)
+    return Count(found, exact=True) if found <= most else Count(max(most, _estimate(rows)), exact=False)
+
+
+_CANCELLED = "57014"  # query_canceled: the time was over
+
+
+def _estimate(rows: models.QuerySet[Any]) -> int:
+    """Return how many rows the planner expects."""
+    (plan,) = json.loads(rows.order_by().values("pk").explain(format="json"))
+    return int(plan["Plan"]["Plan Rows"])
