@@ -12,8 +12,8 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict,
 from certs.api.answers import CERT_ID, MOMENT, PEM, REQUEST, SERIAL
 from certs.enums import RevocationReason
 from certs.inventory import CertificateState, Compliance, Renewal, RenewalGroup, Source, StateGroup, Status, YesNo
+from certs.inventory.listing.served import Served
 from certs.inventory.listing.sorts import Sort
-from certs.inventory.served import Served
 
 
 def _iso_day(value: Any) -> Any:

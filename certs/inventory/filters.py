@@ -20,8 +20,8 @@ from certs.access.owners import NOBODY, has_owner
 from certs.enums import Channel
 from certs.errors import InputRefused
 from certs.inventory.listing.key_types import check_key_types, key_types_named
+from certs.inventory.listing.served import Served, served_condition
 from certs.inventory.search import hash_sought, look_up
-from certs.inventory.served import Served, served_condition
 from certs.inventory.states import (
     CertificateState,
     active,

@@ -12,8 +12,8 @@ from certs.errors import InputRefused
 from certs.inventory.filters import RENEWED, Renewal
 from certs.inventory.listing.key_types import key_types
 from certs.inventory.listing.paging import Group, reverse
+from certs.inventory.listing.served import Served, served_condition
 from certs.inventory.search import Match, Named
-from certs.inventory.served import Served, served_condition
 from certs.inventory.states import CertificateState, in_state
 from certs.models import Certificate, Issuer, Team
 

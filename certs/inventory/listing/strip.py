@@ -46,8 +46,8 @@ class Strip:
 def strip(authority: Authority, *, now: datetime) -> Strip:
     """Return the figures of what the actor may see.
 
-    Counted now where there are few certificates. Else the states come from the kept figures, for
-    actors who see every team, or are counted up to a bound.
+    Counted now where there are few certificates. Else the states come from the kept figures, and
+    before the first of those they are counted up to a bound.
     """
     teams = authority.sees()
     rows = Certificate.objects.all() if teams is None else Certificate.objects.filter(team__in=teams)
@@ -73,8 +73,8 @@ def _counts(rows: Any, teams: frozenset[int] | None, now: datetime) -> tuple[dic
         grouped = states.values("state_now").annotate(number=Counted("pk"))
         found = dict(grouped.values_list("state_now", "number"))
         return {state: Count(found.get(state.value, 0), exact=True) for state in SHOWN}, None
-    kept, counted_at = state_figures()
-    if teams is None and counted_at is not None:
+    kept, counted_at = state_figures(teams)
+    if counted_at is not None:
         return {state: Count(kept.get(state, 0), exact=True) for state in SHOWN}, counted_at
     sought = {state: CertificateFilter(state=state.value) for state in SHOWN}
     return {one: count(filter_certificates(rows, by, now=now)) for one, by in sought.items()}, None

@@ -18,7 +18,7 @@ from certs.inventory import (
     Source,
     StateGroup,
 )
-from certs.inventory.served import Served
+from certs.inventory.listing.served import Served
 from certs.models import Issuer, Team
 from certs.models.people.permission import teams_seen_by
 from keys.spec import KeySpec

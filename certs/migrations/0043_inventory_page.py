@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0040_ca_figures"),
+        ("certs", "0042_domain_requests"),
         ("keys", "0005_slim_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
