@@ -134,6 +134,7 @@ class EventType(StrEnum):
     SECOND_FACTOR_CREATED = "second_factor:created"
     SECOND_FACTOR_CHANGED = "second_factor:changed"
     SECOND_FACTOR_DELETED = "second_factor:deleted"
+    RECOVERY_CODE_USED = "login:recovery_code_used"
     IDENTITY_CREATED = "identity:created"
     IDENTITY_CHANGED = "identity:changed"
     IDENTITY_DELETED = "identity:deleted"

@@ -1,10 +1,9 @@
 """The portal's addresses."""
 
-from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from certs.views import home
-from certs.views.account import account, login, mails, send_again, tokens, webhooks
+from certs.views.account import account, mails, send_again, tokens, webhooks
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
@@ -29,11 +28,11 @@ from certs.views.new import plan as new_plan
 from certs.views.new import start as new_start
 from certs.views.request import requests
 from certs.views.security import alerts, machinery, register, reports
+from certs.views.sign_in import urls as sign_in
 
 urlpatterns = [
-    path("login/", login.SignIn.as_view(), name="login"),
+    *sign_in.urlpatterns,
     path("send-again/", send_again.send_again, name="send-again"),
-    path("logout/", LogoutView.as_view(), name="logout"),
     path("", home.index, name="home"),
     path("new/", new_start.new, name="new"),
     path("new/csr/", new_start.with_csr, name="new-csr"),

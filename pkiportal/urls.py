@@ -5,7 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from certs.api import api
-from certs.views.account.login import admin_door, change_password
+from certs.views.sign_in.login import admin_door, change_password
 from pkiportal.web.error_pages import no_address
 
 urlpatterns = [

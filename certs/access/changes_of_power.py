@@ -11,11 +11,15 @@ carry the digest of the row too (`verify_states`).
 
 from __future__ import annotations
 
+from typing import Any
+
+from allauth.core import context
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db.models import Model
+from django.db.models.signals import pre_delete, pre_save
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -24,7 +28,18 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
-from audit.changes import CHANGED, CREATED, DELETED, Watched, watch, watched
+from audit.changes import (
+    CHANGED,
+    CREATED,
+    DELETED,
+    UNATTRIBUTED,
+    Watched,
+    actor_of,
+    attribute,
+    watch,
+    watched,
+)
+from audit.log import Actor
 from certs.models import ApiToken, Domain, Issuer, Team, Webhook
 from policy.models import Person, Policy, Profile
 
@@ -65,8 +80,22 @@ def record_changes_of_power() -> None:
     # Whoever adds a passkey or an identity to an account can sign in to it.
     watch(Authenticator, Watched("second_factor", ("user", "type"), hidden=("data",), sealed=("data",)))
     watch(SocialAccount, Watched("identity", ("user", "provider", "uid")))
+    for model in (Authenticator, SocialAccount):
+        uid = f"certs.access.changes_of_power.{model._meta.label}"
+        pre_save.connect(_attribute_to_its_person, sender=model, dispatch_uid=uid)
+        pre_delete.connect(_attribute_to_its_person, sender=model, dispatch_uid=uid)
     watch(PeriodicTask, Watched("schedule", _TASK))
     watch(IntervalSchedule, Watched("schedule", ("every", "period")))
     watch(CrontabSchedule, Watched("schedule", _CRONTAB))
     watch(SolarSchedule, Watched("schedule", ("event", "latitude", "longitude")))
     watch(ClockedSchedule, Watched("schedule", ("clocked_time",)))
+
+
+def _attribute_to_its_person(instance: Authenticator | SocialAccount, **_signal: Any) -> None:
+    """Say that the person of the account wrote the row, where django-allauth writes it in a request.
+
+    Its pages let persons change their own factors and identities only. Use cases of other people
+    attribute the row themselves.
+    """
+    if actor_of(instance) is UNATTRIBUTED and context.request is not None:
+        attribute(instance, Actor("user", instance.user.get_username()))

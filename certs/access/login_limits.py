@@ -1,7 +1,9 @@
 """Limits on guessing passwords, counted in the database before a password is hashed.
 
-A view calls `attempt` before it looks at a password, and then `succeeded` or `failed`. Nothing here
-knows the view, so the same three functions serve another sign-in, such as django-allauth's.
+A view calls `attempt` before it looks at a password, and then `confirmed` or `failed`. It does the
+same with `attempt_code` before it looks at a code or a passkey of a second factor: these have counts
+of their own, which the right password does not reset. `attempt_from` counts a try of which nobody
+knows whose it is. A sign-in that is complete is put on record by `signed_in`.
 
 Four limits hold at once (docs/decisions/0024-sign-in-limits.md has the reasons):
 
@@ -18,7 +20,7 @@ cannot lock an office.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -42,6 +44,7 @@ STRANGERS = "sign-in:strangers"  # the audit subject of all names that are no ac
 _SALT = "certs.access.login_limits"
 _MOST_ADDRESSES = 20  # named in one summary event
 _KNOWN = "known"
+PASSWORD, CODE, PASSKEY = "password", "code", "passkey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,12 @@ class Attempt:
     network: str
     place: str
     limits: tuple[Limit, ...]
+    factor: str = PASSWORD
 
-    def keys(self) -> list[str]:
-        return [_key(limit.kind, self.value(limit)) for limit in self.limits]
+    def key(self, limit: Limit) -> str:
+        """Return the key of the row that counts this try. Addresses count all factors together."""
+        apart = limit is not ADDRESS and self.factor != PASSWORD
+        return _key(f"{limit.kind}:{self.factor}" if apart else limit.kind, self.value(limit))
 
     def value(self, limit: Limit) -> str:
         """Return what the limit counts by."""
@@ -94,8 +100,22 @@ def attempt(name: str, address: str, *, device: str = "") -> Attempt | None:
     transaction under row locks, so tries at the same moment cannot pass a limit together. A refused
     try raises none: a person who goes on trying a locked account does not lock others.
     """
+    return _counted(_attempt(name, address, device, PASSWORD))
+
+
+def attempt_code(name: str, address: str, *, device: str = "") -> Attempt | None:
+    """Count a try of a second factor as `attempt` does for passwords, in counts of their own."""
+    return _counted(_attempt(name, address, device, CODE))
+
+
+def attempt_from(address: str) -> Attempt | None:
+    """Count a try that names no account, such as a passkey, for its address alone."""
+    network = network_of(address)
+    return _counted(Attempt("", "", network, network, (ADDRESS,), factor=PASSKEY))
+
+
+def _counted(tried: Attempt) -> Attempt | None:
     now = database_now()
-    tried = _attempt(name, address, device, now)
     try:
         with transaction.atomic():
             for limit in tried.limits:
@@ -113,44 +133,60 @@ def failed(tried: Attempt) -> None:
     """
     now = database_now()
     with transaction.atomic():
-        rows = SignInCounter.objects.select_for_update().filter(key=_key(PLACE.kind, tried.value(PLACE)))
+        if PLACE not in tried.limits:
+            if _room_for_stranger(now):
+                data: dict[str, Value] = {"address": tried.network, "factor": tried.factor}
+                _record(EventType.LOGIN_FAILED, "", now, data)
+            return
+        rows = SignInCounter.objects.select_for_update().filter(key=tried.key(PLACE))
         row = rows.first()
         if row is None or row.recorded or not (row.name or _room_for_stranger(now)):
             return
-        _record(EventType.LOGIN_FAILED, row.name, now, {"address": row.network, "tries": 1})
+        data = {"address": row.network, "tries": 1, "factor": tried.factor}
+        _record(EventType.LOGIN_FAILED, row.name, now, data)
         row.recorded = 1
         row.save(update_fields=["recorded"])
 
 
-def succeeded(tried: Attempt) -> str:
-    """Record a sign-in and forget the wrong passwords of its place. Returns the device cookie.
+def confirmed(tried: Attempt) -> dict[str, Value]:
+    """Forget the wrong tries of a place after a right one. Returns how many there were.
 
     The other counters lose only this try: an attacker's own sign-ins reset nothing.
     """
-    now = database_now()
     with transaction.atomic():
-        data = {"address": tried.network, **_give_back(tried)}
-        _record(EventType.LOGIN_SUCCEEDED, tried.name, now, data)
+        return _give_back(tried)
+
+
+def signed_in(
+    name: str,
+    address: str,
+    *,
+    device: str = "",
+    methods: Sequence[str] = (PASSWORD,),
+    before: Mapping[str, Value] | None = None,
+) -> str:
+    """Record a sign-in that is complete, and that its place is known now. Returns the device cookie.
+
+    `methods`: what the person showed. `before`: the wrong tries that `confirmed` returned.
+    """
+    now, account, network = database_now(), name.casefold(), network_of(address)
+    with transaction.atomic():
+        data = {"address": network, "methods": list(methods), **(before or {})}
+        _record(EventType.LOGIN_SUCCEEDED, name, now, data)
         SignInCounter.objects.update_or_create(
-            key=_key(_KNOWN, f"{tried.account}\n{tried.network}"),
+            key=_key(_KNOWN, f"{account}\n{network}"),
             defaults={"kind": _KNOWN, "begun_at": now, "ends_at": now + KNOWN_FOR},
         )
-    device = tried.place if tried.place != tried.network else secrets.token_hex(16)
-    return signing.dumps([tried.account, device], salt=_SALT)
-
-
-def confirmed(tried: Attempt) -> None:
-    """Record the right password of a person who is signed in already: as `succeeded`, without its event."""
-    with transaction.atomic():
-        _give_back(tried)
+    known = _device_of(device, account) or secrets.token_hex(16)
+    return signing.dumps([account, known], salt=_SALT)
 
 
 def _give_back(tried: Attempt) -> dict[str, Value]:
     """Forget the place's wrong passwords, and this try elsewhere. Returns what was forgotten."""
     before: dict[str, Value] = {}
     # The same order of locks as in `attempt`, so that the two cannot wait for each other.
-    for limit, key in zip(tried.limits, tried.keys(), strict=True):
-        row = SignInCounter.objects.select_for_update().filter(key=key).first()
+    for limit in tried.limits:
+        row = SignInCounter.objects.select_for_update().filter(key=tried.key(limit)).first()
         if row is None:
             continue
         if limit is PLACE and row.tries + row.refused > 1:
@@ -195,11 +231,11 @@ def network_of(address: str) -> str:
     return str(ip_network((int(read), 64), strict=False))
 
 
-def _attempt(name: str, address: str, device: str, now: datetime) -> Attempt:
+def _attempt(name: str, address: str, device: str, factor: str) -> Attempt:
     # A name in other capitals is another name to Django, but it opens no second set of tries.
     account, network = name.casefold(), network_of(address)
     place = _device_of(device, account)
-    known = bool(place) or _is_known(account, network, now)
+    known = bool(place) or _is_known(account, network, database_now())
     found = get_user_model().objects.filter(username=name).values_list("username", flat=True)
     return Attempt(
         account=account,
@@ -207,6 +243,7 @@ def _attempt(name: str, address: str, device: str, now: datetime) -> Attempt:
         network=network,
         place=place or network,
         limits=(PLACE_DAY, PLACE) if known else (ADDRESS, ACCOUNT, PLACE_DAY, PLACE),
+        factor=factor,
     )
 
 
@@ -240,7 +277,7 @@ def _count(limit: Limit, tried: Attempt, now: datetime) -> None:
 
 def _locked(limit: Limit, tried: Attempt, now: datetime) -> SignInCounter:
     """Return the counter's row in its present window, locked until the transaction ends."""
-    key = _key(limit.kind, tried.value(limit))
+    key = tried.key(limit)
     named = "" if limit is ADDRESS else tried.name
     where = "" if limit is ACCOUNT else tried.network
     fresh = SignInCounter(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY, get_user_model
@@ -14,7 +14,9 @@ from django.http import HttpRequest
 from certs.models import SessionsEnded
 from db.clock import database_now
 
-SIGNED_IN_AT = "signed_in_at"
+SIGNED_IN_AT = "signed_in_at"  # moved when the other sessions end
+SHOWED_AT = "showed_at"  # when the person showed a password or another factor
+RECENT = timedelta(minutes=5)
 
 
 def connect_signals() -> None:
@@ -50,7 +52,14 @@ def user_of_session(request: HttpRequest, user: Any) -> Any:
 
 def _note_sign_in(request: HttpRequest, **_signal: Any) -> None:
     request.session.set_expiry(None)  # a form kept for a person who was signed out had a short one
-    request.session[SIGNED_IN_AT] = database_now().isoformat()
+    now = database_now().isoformat()
+    request.session[SIGNED_IN_AT] = request.session[SHOWED_AT] = now
+
+
+def signed_in_recently(request: HttpRequest) -> bool:
+    """Return whether the session began within RECENT, so that nobody is asked twice in a row."""
+    showed = request.session.get(SHOWED_AT, "")
+    return bool(showed) and database_now() - datetime.fromisoformat(showed) < RECENT
 
 
 def _end_with_the_account(instance: Any, *, raw: bool = False, **_signal: Any) -> None:

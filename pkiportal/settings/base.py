@@ -113,6 +113,17 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- Sign-in with django-allauth. Limits on guessing are the portal's own (`certs.access.login_limits`), in the database. ---
 ACCOUNT_RATE_LIMITS = False
 ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_ADAPTER = "certs.views.sign_in.account_adapter.AccountAdapter"
+ACCOUNT_FORMS = {"reauthenticate": "certs.views.sign_in.forms.PasswordAgain"}
+MFA_FORMS = {
+    "authenticate": "certs.views.sign_in.forms.CodeForm",
+    "reauthenticate": "certs.views.sign_in.forms.CodeAgain",
+    "activate_totp": "certs.views.sign_in.forms.NewApp",
+    "authenticate_webauthn": "certs.views.sign_in.forms.PasskeyForm",
+    "reauthenticate_webauthn": "certs.views.sign_in.forms.PasskeyAgain",
+    "login_webauthn": "certs.views.sign_in.forms.PasskeySignIn",
+    "add_webauthn": "certs.views.sign_in.forms.NewPasskey",
+}
 MFA_ADAPTER = "certs.access.sign_in.second_factor_adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True

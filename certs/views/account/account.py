@@ -8,6 +8,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import PasswordChangeForm
@@ -21,10 +22,12 @@ from audit.changes import attribute
 from certs.access import login_limits
 from certs.access.account import choose_zone, end_other_sessions, end_session, note_session, sessions_of, time_zones, zone_of
 from certs.access.membership import teams_of
+from certs.access.sign_in.second_factors import factors_of
 from certs.errors import InputRefused, TooMany
 from certs.models import ApiToken
 from certs.views.access import actor_of, page
 from certs.views.client_ip import client_address
+from certs.views.sign_in.guessing import WAIT_SECONDS, password_try
 from db.clock import database_now
 
 
@@ -57,10 +60,20 @@ def _show(request: HttpRequest, form: PasswordChangeForm, *, status: int = 200) 
         "zones": zones,
         "zone": str(zone_of(request.user)),
         "teams": teams_of(request.user),
+        "second_factors": _in_words(factors_of(request.user)),
         "tokens": ApiToken.objects.filter(user=request.user.pk, revoked_at=None, expires_at__gt=database_now()).count(),
         "now": database_now(),
     }
     return render(request, "account/index.html", context, status=status)
+
+
+def _in_words(factors: list[Authenticator]) -> str:
+    """Return "an authenticator app and 2 passkeys"; nothing where there is no factor."""
+    passkeys = sum(row.type == Authenticator.Type.WEBAUTHN for row in factors)
+    words = ["an authenticator app"] if any(row.type == Authenticator.Type.TOTP for row in factors) else []
+    if passkeys:
+        words.append(f"{passkeys} passkeys" if passkeys > 1 else "a passkey")
+    return " and ".join(words)
 
 
 def _password(request: HttpRequest) -> HttpResponse:
@@ -69,11 +82,9 @@ def _password(request: HttpRequest) -> HttpResponse:
     Effects: the account and its audit event, API tokens and other sessions end, this session stays.
     """
     user: Any = request.user
-    device = request.COOKIES.get(login_limits.DEVICE_COOKIE, "")
-    tried = login_limits.attempt(user.get_username(), client_address(request), device=device)
+    tried = password_try(request, user)
     if tried is None:
-        wait = int(login_limits.PLACE.window.total_seconds())
-        raise TooMany("Too many wrong passwords. Your password was not changed.", retry_after=wait)
+        raise TooMany("Too many wrong passwords. Your password was not changed.", retry_after=WAIT_SECONDS)
     form = PasswordChangeForm(user, request.POST)
     if not form.is_valid():
         if "old_password" in form.errors:

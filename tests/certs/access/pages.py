@@ -8,6 +8,8 @@ from typing import Any
 
 from certs.access.api_tokens import SCOPES
 from tests.certs.access.matrix import (
+    LOGIN,
+    NOT_FOUND,
     TEAM,
     Rule,
     Things,
@@ -67,8 +69,37 @@ def decision(word: str) -> Callable[[Things, str], dict[str, Any]]:
     return lambda things, whose: {"decision": word, "digest": things.digests[whose], "comment": "because"}
 
 
+def absent(_role: str, _whose: str) -> str:
+    """Nobody has it yet."""
+    return NOT_FOUND
+
+
+def asked_again(_role: str, _whose: str) -> str:
+    """Without a password and a second factor, only a new sign-in shows who one is."""
+    return LOGIN
+
+
+def factor(_things: Things, _whose: str) -> list[Any]:
+    return [1]
+
+
 PAGES: dict[str, list[Page]] = {
     "login": [Page(everybody, once=True, public=True)],
+    "account_login": [Page(everybody, once=True, public=True)],
+    "mfa_authenticate": [Page(everybody, once=True, public=True)],
+    "mfa_login_webauthn": [Page(everybody, once=True, public=True)],
+    "account_reauthenticate": [Page(asked_again, once=True)],
+    "mfa_reauthenticate": [Page(asked_again, once=True)],
+    "mfa_reauthenticate_webauthn": [Page(asked_again, once=True)],
+    "sign-in-anew": [Page(everybody, once=True)],
+    "mfa_index": [Page(everybody, once=True)],
+    "mfa_activate_totp": [Page(everybody, once=True)],
+    "mfa_deactivate_totp": [Page(everybody, once=True, public=True)],
+    "mfa_add_webauthn": [Page(everybody, once=True)],
+    "mfa_view_recovery_codes": [Page(absent, once=True)],
+    "mfa_generate_recovery_codes": [Page(everybody, once=True)],
+    "factor-rename": [Page(absent, factor, lambda _t, _w: {"name": "Laptop"}, once=True)],
+    "factor-remove": [Page(absent, factor, once=True), Page(absent, factor, nothing, once=True)],
     "send-again": [Page(everybody, once=True), Page(everybody, data=nothing, once=True)],
     "logout": [Page(everybody, data=nothing, once=True, public=True)],
     "home": [Page(everybody, once=True)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
+from allauth.account.utils import perform_login
 from django.contrib import admin
 from django.contrib.auth.forms import UsernameField
 from django.contrib.auth.views import LoginView
@@ -15,11 +15,12 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 
 from certs.access import login_limits
-from certs.access.account import note_session
 from certs.errors import Busy
 from certs.views.access import refused
 from certs.views.client_ip import client_address
 from certs.views.kept_forms import kept_for
+from certs.views.sign_in.completion import note_password
+from certs.views.sign_in.guessing import WAIT_SECONDS, device_of, password_try
 
 LOCKED = (
     "Too many wrong passwords. You cannot sign in with this name from here now. "
@@ -41,32 +42,22 @@ class SignIn(LoginView):
         name = _name(request)
         if not name or not request.POST.get("password"):  # no password would be checked
             return _unprocessable(self.form_invalid(self.get_form()))
-        device = request.COOKIES.get(login_limits.DEVICE_COOKIE, "")
-        tried = login_limits.attempt(name, client_address(request), device=device)
+        tried = login_limits.attempt(name, client_address(request), device=device_of(request))
         if tried is None:
             # Not bound: a bound form would compare the password, and show what came of it.
             form = self.get_form_class()(request, initial={"username": name})
             context = self.get_context_data(form=form, locked=LOCKED)
             response = self.render_to_response(context, status=429)
-            response["Retry-After"] = str(int(login_limits.PLACE.window.total_seconds()))
+            response["Retry-After"] = str(WAIT_SECONDS)
             return response
         form = self.get_form()
         if not form.is_valid():
             login_limits.failed(tried)
             return _unprocessable(self.form_invalid(form))
-        device = login_limits.succeeded(tried)
-        response = self.form_valid(form)
-        note_session(request, request.user, address=client_address(request))
-        response.set_cookie(
-            login_limits.DEVICE_COOKIE,
-            device,
-            max_age=login_limits.KNOWN_FOR,
-            path=reverse("login"),
-            secure=settings.SESSION_COOKIE_SECURE,
-            httponly=True,
-            samesite="Lax",
-        )
-        return response
+        user = form.get_user()
+        # The right password forgets wrong passwords only: codes of a second factor are counted apart.
+        note_password(request, user, login_limits.confirmed(tried))
+        return perform_login(request, user, redirect_url=self.get_success_url())  # type: ignore[no-any-return]
 
 
 def _name(request: HttpRequest) -> str:
@@ -89,13 +80,11 @@ def change_password(request: HttpRequest) -> HttpResponse:
     # Who may not enter the admin is sent away by it and has tried nothing, so nothing is forgotten either.
     if request.method != "POST" or not admin.site.has_permission(request):
         return page(request)
-    device = request.COOKIES.get(login_limits.DEVICE_COOKIE, "")
-    name = request.user.get_username()
-    tried = login_limits.attempt(name, client_address(request), device=device)
+    tried = password_try(request, request.user)
     if tried is None:
         locked = Busy(
             "Too many wrong passwords. Your password was not changed.",
-            retry_after=int(login_limits.PLACE.window.total_seconds()),
+            retry_after=WAIT_SECONDS,
             next_step="Wait 15 minutes, or ask an administrator to set a new password.",
         )
         response = refused(request, locked)

@@ -1,0 +1,69 @@
+"""How a person signs in: second factors, passkeys and recovery codes of the own account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.decorators import reauthentication_required
+from allauth.mfa.models import Authenticator
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from certs.access.sign_in.second_factors import FACTORS, LONGEST_NAME, factors_of, remove_factor, rename_passkey
+from certs.errors import Conflict, NotFound
+from certs.views.access import actor_of, page
+
+Type = Authenticator.Type
+
+
+@page
+@require_http_methods(["GET", "HEAD"])
+def index(request: HttpRequest) -> HttpResponse:
+    """Show the second factors, and what may be added."""
+    return _show(request)
+
+
+def _show(request: HttpRequest, *, error: Conflict | None = None, renamed: int = 0) -> HttpResponse:
+    rows = factors_of(request.user)
+    codes = next((row for row in rows if row.type == Type.RECOVERY_CODES), None)
+    context: dict[str, Any] = {
+        "factors": [row for row in rows if row.type in FACTORS],
+        "app": any(row.type == Type.TOTP for row in rows),
+        "codes": codes,
+        "codes_left": len(codes.wrap().get_unused_codes()) if codes else 0,
+        "longest": LONGEST_NAME,
+        "error": error,
+        "renamed": renamed,
+    }
+    status = 200 if error is None else 422
+    return render(request, "account/security.html", context, status=status)
+
+
+@page
+@require_POST
+def rename(request: HttpRequest, pk: int) -> HttpResponse:
+    """Give a passkey another name."""
+    try:
+        rename_passkey(request.user, pk, request.POST.get("name", ""), actor=actor_of(request))
+    except Conflict as exc:
+        return _show(request, error=exc, renamed=pk)
+    messages.success(request, "The passkey has its new name.", extra_tags="good")
+    return redirect("mfa_index")
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+@reauthentication_required(app="allauth.mfa")  # type: ignore[untyped-decorator]
+def remove(request: HttpRequest, pk: int) -> HttpResponse:
+    """GET says what is lost with the factor, POST removes it."""
+    factors = [row for row in factors_of(request.user) if row.type in FACTORS]
+    row = next((one for one in factors if one.pk == pk), None)
+    if row is None:
+        raise NotFound("There is no such second factor.")
+    if request.method != "POST":
+        return render(request, "account/remove_factor.html", {"factor": row, "last": len(factors) == 1})
+    name = remove_factor(request.user, pk, actor=actor_of(request))
+    messages.success(request, f"{name} is removed from your account.", extra_tags="good")
+    return redirect("mfa_index")

@@ -1,0 +1,1 @@
+"""Signing in: password, second factor, passkey, identity provider, and being asked again."""

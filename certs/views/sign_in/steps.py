@@ -1,0 +1,65 @@
+"""The steps of django-allauth as pages of the portal: second step, being asked again, new factors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.views import ReauthenticateView
+from allauth.mfa.base.views import AuthenticateView
+from allauth.mfa.base.views import ReauthenticateView as ReauthenticateCodeView
+from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView, ViewRecoveryCodesView
+from allauth.mfa.totp.views import ActivateTOTPView
+from allauth.mfa.webauthn.views import AddWebAuthnView, LoginWebAuthnView, ReauthenticateWebAuthnView
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods
+
+from certs.views.access import page
+from certs.views.sign_in.guessing import with_status
+
+_hidden = sensitive_post_parameters("password", "code", "credential")
+
+
+class _SameForm:
+    """Show a form that was not accepted with its errors; the library's view would make a new one."""
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        context = self.get_context_data()  # type: ignore[attr-defined]
+        context["form"] = form
+        return self.render_to_response(context)  # type: ignore[attr-defined,no-any-return]
+
+
+class _PasskeyAgain(_SameForm, ReauthenticateWebAuthnView):  # type: ignore[misc]
+    pass
+
+
+class _NewPasskey(_SameForm, AddWebAuthnView):  # type: ignore[misc]
+    pass
+
+
+second_step = _hidden(with_status(AuthenticateView.as_view()))
+passkey = _hidden(LoginWebAuthnView.as_view())
+again_password = _hidden(page(with_status(ReauthenticateView.as_view())))
+again_code = _hidden(page(with_status(ReauthenticateCodeView.as_view())))
+again_passkey = _hidden(page(with_status(_PasskeyAgain.as_view())))
+new_app = _hidden(page(with_status(ActivateTOTPView.as_view())))
+new_passkey = _hidden(page(with_status(_NewPasskey.as_view())))
+new_recovery_codes = page(with_status(GenerateRecoveryCodesView.as_view()))
+recovery_codes = page(ViewRecoveryCodesView.as_view())
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in_anew(request: HttpRequest) -> HttpResponse:
+    """For a person who has neither a password nor a second factor here: sign out, and in again."""
+    wanted = request.POST.get("next") or request.GET.get("next", "")
+    inside = url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    following = wanted if inside else reverse("account")
+    if request.method == "POST":
+        logout(request)
+        return redirect(f"{reverse('login')}?{urlencode({'next': following})}")
+    return render(request, "account/anew.html", {"next": following})
