@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -17,8 +17,10 @@ from django.http import HttpRequest
 from certs.access.sessions import SIGNED_IN_AT, end_sessions
 from certs.errors import InputRefused
 from certs.models import PersonSettings, SignedInSession
-from db.clock import database_now
+from db.clock import database_now, machine_now
 
+USED_WITHIN = timedelta(minutes=10)
+_USED_AT = "used_at"
 _AREAS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
 # The first that is in the browser's own words decides: most browsers also name others that they are like.
 _BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"), ("curl", "curl"))
@@ -64,6 +66,16 @@ def note_session(request: HttpRequest, user: Any, *, address: str) -> None:
         request.session.save()
     row = {"user": user, "began_at": database_now(), "address": address[:64], "browser": browser_of(request.headers.get("User-Agent", ""))}
     SignedInSession.objects.update_or_create(key=request.session.session_key, defaults=row)
+
+
+def note_use(request: HttpRequest) -> None:
+    """Write down that the session is in use. Costs a statement once in USED_WITHIN, nothing in between."""
+    now = machine_now()  # asking the database each time would cost more than the note
+    noted = request.session.get(_USED_AT, "")
+    if noted and now - datetime.fromisoformat(noted) < USED_WITHIN:
+        return
+    request.session[_USED_AT] = now.isoformat()
+    SignedInSession.objects.filter(key=request.session.session_key or "").update(last_used_at=now)
 
 
 def _end(request: HttpRequest, **_signal: Any) -> None:

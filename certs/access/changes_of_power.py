@@ -40,7 +40,7 @@ from audit.changes import (
     watched,
 )
 from audit.log import Actor
-from certs.models import ApiToken, Domain, Issuer, Team, Webhook
+from certs.models import ApiToken, Domain, GroupMapping, Issuer, SecondFactorGrace, Team, Webhook
 from policy.models import Person, Policy, Profile
 
 _ACCOUNT = ("username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
@@ -80,6 +80,8 @@ def record_changes_of_power() -> None:
     # Whoever adds a passkey or an identity to an account can sign in to it.
     watch(Authenticator, Watched("second_factor", ("user", "type"), hidden=("data",), sealed=("data",)))
     watch(SocialAccount, Watched("identity", ("user", "provider", "uid")))
+    watch(SecondFactorGrace, Watched("second_factor_grace", ("user", "until", "given_by", "reason")))
+    watch(GroupMapping, Watched("group_mapping", ("group", "team", "role")))
     for model in (Authenticator, SocialAccount):
         uid = f"certs.access.changes_of_power.{model._meta.label}"
         pre_save.connect(_attribute_to_its_person, sender=model, dispatch_uid=uid)

@@ -22,7 +22,7 @@ from certs.models.people.account import PersonSettings, SignedInSession
 from certs.models.people.api_token import ApiToken, token_sha256
 from certs.models.people.permission import Permission, PortalRights, holders_of, holds, teams_seen_by
 from certs.models.people.rate import RateCounter
-from certs.models.people.sign_in import SessionsEnded, SignInCounter
+from certs.models.people.sign_in import GroupMapping, SecondFactorGrace, SessionsEnded, SignInCounter
 from certs.models.people.team import Domain, Team
 from certs.models.people.trust import TrustSubscription
 from certs.models.report import ComplianceReport
@@ -67,6 +67,7 @@ __all__ = [
     "ExpiryReminder",
     "Figure",
     "FigureCount",
+    "GroupMapping",
     "InstalledPlace",
     "IssuanceIntent",
     "Issuer",
@@ -93,6 +94,7 @@ __all__ = [
     "Revocation",
     "SavedView",
     "ScheduledJob",
+    "SecondFactorGrace",
     "SessionsEnded",
     "SignInCounter",
     "SignedInSession",

@@ -14,6 +14,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from audit.log import Actor
+from certs.access.account import note_use
 from certs.access.membership import teams_of
 from certs.access.permissions import Authority
 from certs.errors import Busy, NotFound, PortalError, TooMany
@@ -42,6 +43,7 @@ def page(view: View) -> View:
 
     @login_required
     def signed_in(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        note_use(request)
         try:
             return view(request, *args, **kwargs)
         except NotFound as exc:

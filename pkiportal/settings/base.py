@@ -15,6 +15,7 @@ from pkiportal.env import (
     env_domains,
     env_emails,
     env_int,
+    env_list,
     env_name,
     env_networks,
     env_path,
@@ -69,6 +70,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "pkiportal.web.middleware.RequireSecondFactor",
     "pkiportal.web.middleware.Outages",
 ]
 
@@ -112,6 +114,8 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- Sign-in with django-allauth. Limits on guessing are the portal's own (`certs.access.login_limits`), in the database. ---
 ACCOUNT_RATE_LIMITS = False
+# Whoever has one of these roles adds a second factor before anything else; `administrator` are superusers.
+PKI_SECOND_FACTOR_ROLES = env_list("PKI_SECOND_FACTOR_ROLES")
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_ADAPTER = "certs.views.sign_in.account_adapter.AccountAdapter"
 ACCOUNT_FORMS = {"reauthenticate": "certs.views.sign_in.forms.PasswordAgain"}

@@ -17,11 +17,13 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.functional import SimpleLazyObject
 
 from certs.access.sessions import user_of_session
+from certs.access.sign_in.required_factors import must_add_factor_now
 from certs.api.http.failures import is_outage
 from certs.api.http.problems import problem, too_large_problem
 from pkiportal.web.error_pages import failure_page
@@ -73,6 +75,34 @@ class PageUsers(_ForPages, AuthenticationMiddleware):
 
 class PageMessages(_ForPages, MessageMiddleware):
     pass
+
+
+class RequireSecondFactor(MiddlewareMixin):
+    """Lead a person whose role requires a second factor, and who has none, to the page that adds one.
+
+    Everything else waits: the portal's pages and the admin's. Bearer tokens of the API are no sessions.
+    """
+
+    def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
+        """Without such roles in the settings, a page costs no query here."""
+        if not settings.PKI_SECOND_FACTOR_ROLES or request.path_info.startswith("/api/"):
+            return None
+        match = request.resolver_match
+        if match is None or match.view_name in _WITHOUT_SECOND_FACTOR or not request.user.is_authenticated:
+            return None
+        if not must_add_factor_now(request.user):
+            return None
+        following = reverse("mfa_index")
+        if request.headers.get("HX-Request"):
+            return HttpResponse(headers={"HX-Redirect": following})
+        return redirect(following)
+
+
+_WITHOUT_SECOND_FACTOR = {
+    *("login", "account_login", "logout", "mfa_authenticate", "mfa_login_webauthn", "sign-in-anew"),
+    *("account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn"),
+    *("mfa_index", "mfa_activate_totp", "mfa_add_webauthn", "mfa_view_recovery_codes"),
+}
 
 
 class ApiMethods:

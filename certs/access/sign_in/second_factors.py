@@ -15,12 +15,11 @@ from audit.changes import attribute
 from audit.events import EventType
 from audit.log import Actor, record
 from certs.access.rates import Limit, use
+from certs.access.sign_in.required_factors import FACTORS, requires_second_factor
 from certs.errors import Conflict, NotFound, TooMany
 from db.clock import database_now
 
 Type = Authenticator.Type
-# A recovery code alone is no factor: it stands in for one that is lost.
-FACTORS = (Type.TOTP, Type.WEBAUTHN)
 MOST_PASSKEYS = 20
 LONGEST_NAME = 60
 
@@ -91,6 +90,11 @@ def remove_factor(user: Any, pk: int, *, actor: Actor) -> str:
     row = Authenticator.objects.filter(user=user.pk, pk=pk, type__in=FACTORS).first()
     if row is None:
         raise NotFound("There is no such second factor.")
+    if requires_second_factor(user) and Authenticator.objects.filter(user=user.pk, type__in=FACTORS).count() == 1:
+        raise Conflict(
+            "Your role requires a second factor, and this is your only one.",
+            next_step="Add another one first. Then you can remove this one.",
+        )
     name = str(row)
     attribute(row, actor)
     row.delete()

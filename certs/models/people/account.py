@@ -25,6 +25,7 @@ class SignedInSession(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="signed_in_sessions")
     key = models.CharField(max_length=40, unique=True)
     began_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, help_text="To within some minutes.")
     address = models.CharField(max_length=64, blank=True)
     browser = models.CharField(max_length=80, blank=True)
 

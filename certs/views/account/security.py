@@ -11,7 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from certs.access.sign_in.second_factors import FACTORS, LONGEST_NAME, factors_of, remove_factor, rename_passkey
+from certs.access.sign_in.required_factors import FACTORS, grace_of, requires_second_factor
+from certs.access.sign_in.second_factors import LONGEST_NAME, factors_of, remove_factor, rename_passkey
 from certs.errors import Conflict, NotFound
 from certs.views.access import actor_of, page
 
@@ -33,12 +34,19 @@ def _show(request: HttpRequest, *, error: Conflict | None = None, renamed: int =
         "app": any(row.type == Type.TOTP for row in rows),
         "codes": codes,
         "codes_left": len(codes.wrap().get_unused_codes()) if codes else 0,
+        "required": requires_second_factor(request.user),
+        "grace": grace_of(request.user),
         "longest": LONGEST_NAME,
         "error": error,
         "renamed": renamed,
     }
     status = 200 if error is None else 422
     return render(request, "account/security.html", context, status=status)
+
+
+def _removal(request: HttpRequest, row: Authenticator, factors: list[Authenticator]) -> dict[str, Any]:
+    required = requires_second_factor(request.user)
+    return {"factor": row, "last": len(factors) == 1, "required": required}
 
 
 @page
@@ -63,7 +71,7 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
     if row is None:
         raise NotFound("There is no such second factor.")
     if request.method != "POST":
-        return render(request, "account/remove_factor.html", {"factor": row, "last": len(factors) == 1})
+        return render(request, "account/remove_factor.html", _removal(request, row, factors))
     name = remove_factor(request.user, pk, actor=actor_of(request))
     messages.success(request, f"{name} is removed from your account.", extra_tags="good")
     return redirect("mfa_index")
