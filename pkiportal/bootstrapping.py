@@ -31,9 +31,10 @@ from certs.x509.domains import normalise_domain
 from db.clock import database_now
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
+from policy.drafting import draft_version
 from policy.models import Policy, PolicyVersion, Profile
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 
 ACTOR = Actor("command", "bootstrap")
 PROFILES = (("tls-server", ("serverAuth",), "TLS servers"), ("tls-client", ("clientAuth",), "TLS clients; policy v2.3 does not allow it"))

@@ -1,8 +1,13 @@
-"""Facts in, decision out: every check of a rule set, and the smallest change that would pass. Pure and deterministic."""
+"""Facts in, decision out: every check of a rule set, and the smallest change that would pass. Pure and deterministic.
+
+Waivers count here and nowhere else: a rule that fails, or asks for an approval, is judged again
+with the parameters of each waiver that covers the request.
+"""
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from enum import StrEnum
@@ -13,6 +18,7 @@ from policy.rules.base import Case, Check, Rule
 from policy.rules.keys import key_name
 from policy.rules.ruleset import RuleSet
 from policy.rules.validity import MaxValidity
+from policy.waivers.waiver import Waiver
 
 __all__ = ["Check", "Decision", "Outcome", "Suggestion", "evaluate"]
 
@@ -20,11 +26,11 @@ MAX_CANDIDATES = 200
 
 
 class Outcome(StrEnum):
-    """What a policy says to a request."""
+    """What a policy says to a request, the mildest first."""
 
     ALLOW = "allow"
-    DENY = "deny"
     NEEDS_APPROVAL = "needs_approval"
+    DENY = "deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,9 @@ class Suggestion:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """All checks, in the order of the rules. A denied request carries a suggestion, or `advice` says whom to ask. `longest_days`
-    is the longest validity that the rule set allows on that day, None where it sets no limit.
+    is the longest validity that the rule set allows on that day, None where it sets no limit. `case`, `rules_digest` and
+    `covering` (references of the waivers that cover the request) are what the decision follows from; `waivers` are those
+    without which it would be stricter.
     """
 
     outcome: Outcome
@@ -50,6 +58,10 @@ class Decision:
     suggestion: Suggestion | None = None
     advice: str = ""
     longest_days: int | None = None
+    case: Case | None = None
+    rules_digest: str = ""
+    covering: tuple[str, ...] = ()
+    waivers: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -76,26 +88,62 @@ class Decision:
         }
 
 
-def evaluate(ruleset: RuleSet, facts: RequestFacts, requester: RequesterFacts, *, on: date) -> Decision:
-    """Judge a request by every rule. `on` is the day of issuance (UTC). Never raises for any facts."""
+def evaluate(
+    ruleset: RuleSet,
+    facts: RequestFacts,
+    requester: RequesterFacts,
+    *,
+    on: date,
+    waivers: Sequence[Waiver] = (),
+) -> Decision:
+    """Judge a request by every rule. `on` is the day of issuance (UTC). Never raises for any facts.
+
+    `waivers`: those in force; the ones that do not cover the request are not looked at.
+    """
     case = Case(facts, requester, on)
-    checks = _checks(ruleset, case)
+    covering = tuple(one for one in waivers if one.covers(facts, requester))
+    judged = [_judge(rule, case, covering) for rule in ruleset.rules]
+    checks = tuple(check for found, _ in judged for check in found)
     outcome = _outcome(checks)
-    if outcome is not Outcome.DENY:
-        return Decision(outcome, checks, ruleset.version, longest_days=_longest_days(ruleset, on))
-    suggestion = _smallest_change(ruleset, case)
-    if suggestion:
-        return Decision(outcome, checks, ruleset.version, suggestion, suggestion.text)
-    return Decision(outcome, checks, ruleset.version, None, _whom_to_ask(ruleset, case))
+    suggestion, advice = None, ""
+    if outcome is Outcome.DENY:
+        suggestion = _smallest_change(ruleset, case, covering)
+        advice = suggestion.text if suggestion else _whom_to_ask(ruleset, case, covering)
+    return Decision(
+        outcome,
+        checks,
+        ruleset.version,
+        suggestion,
+        advice,
+        _longest_days(ruleset, on, covering),
+        case,
+        ruleset.digest,
+        tuple(one.reference for one in covering),
+        tuple(dict.fromkeys(used for _, used in judged if used)),
+    )
 
 
-def _longest_days(ruleset: RuleSet, on: date) -> int | None:
+def _judge(rule: Rule, case: Case, waivers: Sequence[Waiver]) -> tuple[tuple[Check, ...], str]:
+    """Return the checks of a rule, and the waiver that makes them milder than they would be."""
+    checks, used = tuple(rule.checks(case)), ""
+    for waiver in waivers:
+        if waiver.rule == rule.name and _severity(checks):
+            relaxed = waiver.checks(case)
+            if _severity(relaxed) < _severity(checks):
+                checks, used = relaxed, waiver.reference
+    return checks, used
+
+
+def _severity(checks: tuple[Check, ...]) -> int:
+    return list(Outcome).index(_outcome(checks))
+
+
+def _longest_days(ruleset: RuleSet, on: date, waivers: Sequence[Waiver]) -> int | None:
     rule = ruleset.rule(MaxValidity)
-    return None if rule is None else rule.limit(on)[0]
-
-
-def _checks(ruleset: RuleSet, case: Case) -> tuple[Check, ...]:
-    return tuple(check for rule in ruleset.rules for check in rule.checks(case))
+    if rule is None:
+        return None
+    relaxed = [one.relaxed for one in waivers if isinstance(one.relaxed, MaxValidity)]
+    return max(one.limit(on)[0] for one in (rule, *relaxed))
 
 
 def _outcome(checks: tuple[Check, ...]) -> Outcome:
@@ -104,11 +152,11 @@ def _outcome(checks: tuple[Check, ...]) -> Outcome:
     return Outcome.NEEDS_APPROVAL if any(check.needs_approval for check in checks) else Outcome.ALLOW
 
 
-def _failing_rules(ruleset: RuleSet, case: Case) -> list[Rule]:
-    return [rule for rule in ruleset.rules if not all(check.passed for check in rule.checks(case))]
+def _failing_rules(ruleset: RuleSet, case: Case, waivers: Sequence[Waiver]) -> list[Rule]:
+    return [rule for rule in ruleset.rules if _outcome(_judge(rule, case, waivers)[0]) is Outcome.DENY]
 
 
-def _smallest_change(ruleset: RuleSet, case: Case) -> Suggestion | None:
+def _smallest_change(ruleset: RuleSet, case: Case, waivers: Sequence[Waiver]) -> Suggestion | None:
     """Cheapest-first search over chains of repairs, one failing rule after the other, so that the result fixes all together.
 
     Bounded by MAX_CANDIDATES evaluations, which keeps one hostile request from costing more than some milliseconds.
@@ -120,7 +168,7 @@ def _smallest_change(ruleset: RuleSet, case: Case) -> Suggestion | None:
             return None
         cost, _order, facts, texts = heapq.heappop(queue)
         here = Case(facts, case.requester, case.on)
-        failing = _failing_rules(ruleset, here)
+        failing = _failing_rules(ruleset, here, waivers)
         if not failing:
             return _suggestion(case.facts, facts, texts)
         for repair in failing[0].repairs(here):
@@ -155,8 +203,8 @@ def _changes(before: RequestFacts, after: RequestFacts) -> dict[str, Any]:
     return result
 
 
-def _whom_to_ask(ruleset: RuleSet, case: Case) -> str:
+def _whom_to_ask(ruleset: RuleSet, case: Case, waivers: Sequence[Waiver]) -> str:
     # Only rules that know no change need a person; where each knows one but none passes together, all of them speak.
-    failing = _failing_rules(ruleset, case)
+    failing = _failing_rules(ruleset, case, waivers)
     stuck = [rule for rule in failing if next(rule.repairs(case), None) is None] or failing
     return " ".join(dict.fromkeys(rule.advice(case) for rule in stuck))

@@ -1,82 +1,71 @@
-"""The only writers of policy versions (draft, publish) and the one reader of what is in force."""
+"""Publish and withdraw policy versions, and the one reader of what is in force."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
+from audit.events import recordable
 from audit.log import Actor, EventType, Value, record
 from db.sql import fetch, time_parameter
 from policy.errors import PolicyConflict, PolicyMissing, PublicationRefused
-from policy.models import Policy, PolicyVersion
+from policy.models import Policy, PolicyVersion, PolicyWaiver, PolicyWithdrawal
 from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
-from policy.rules import ruleset_digest, ruleset_from_dict, ruleset_to_dict
+from policy.waivers.waiver import Waiver
 
 # The same order as PolicyVersionQuerySet.in_force: this query runs several times a certificate, and
 # the ORM costs more than the query.
 _IN_FORCE = (
-    "SELECT v.id, v.digest, CAST(v.published_at AS varchar(40)) FROM policy_policyversion v JOIN policy_policy p ON p.id = v.policy_id "
+    "SELECT v.id, v.digest, CAST(v.published_at AS varchar(40)), (SELECT count(*) FROM policy_policywaiver w"
+    " WHERE w.policy_id = p.id AND w.approved_at IS NOT NULL AND w.ended_at IS NULL AND w.begins <= %s AND w.ends > %s)"
+    " FROM policy_policyversion v JOIN policy_policy p ON p.id = v.policy_id "
     "WHERE p.name = %s AND v.state = 'published' AND v.effective_from <= %s "
+    "AND NOT EXISTS (SELECT 1 FROM policy_policywithdrawal x WHERE x.version_id = v.id) "
     "ORDER BY v.effective_from DESC, v.published_at DESC, v.id DESC LIMIT 1"
 )
 _read: dict[tuple[int, str, str], PolicyVersion] = {}
 _MOST_READ = 64
+WITHDRAWN_BEFORE = timedelta(minutes=1)
 PUBLISH = "policy.publish_policyversion"
 
 
-def draft_version(policy_name: str, rules: Mapping[str, Any], *, actor: Actor, now: datetime) -> PolicyVersion:
-    """Store a draft under the version that the rules name. Makes the policy when it is new.
-
-    A draft of the same version is replaced by a new row, so that publishing the row that was shown publishes what was
-    shown. Raises RuleSetInvalid for rules that cannot be read, PolicyConflict when that version is published already.
-    """
-    ruleset = ruleset_from_dict(rules)
-    digest = ruleset_digest(ruleset)
-    with transaction.atomic():
-        Policy.objects.get_or_create(name=policy_name)
-        # two officers who draft the same version do it one after the other
-        policy = Policy.objects.select_for_update().get(name=policy_name)
-        _replaceable(policy, ruleset.version)
-        PolicyVersion.objects.filter(policy=policy, version=ruleset.version).delete()
-        version = PolicyVersion.objects.create(
-            policy=policy,
-            version=ruleset.version,
-            rules=ruleset_to_dict(ruleset),
-            digest=digest,
-            drafted_at=now,
-            drafted_by=actor.name,
-            drafter=_account_of(actor),
-        )
-        data = {"version": version.version, "digest_sha256": digest}
-        record(EventType.POLICY_DRAFTED, subject=f"policy:{policy_name}", actor=actor, at=now, data=data)
-    return version
-
-
 def publish_as(version: PolicyVersion, *, user: Any, now: datetime, effective_from: datetime | None = None) -> PolicyVersion:
-    """Publish a version as a person: an officer who is not the person who drafted it.
+    """Publish a version as a person: an officer who wrote no part of it.
 
-    Facts of now: the account is active, holds the permission, and it is known which person it belongs to. Otherwise raises
-    PublicationRefused; also what `publish_version` raises. The drafter is read under the lock that publishes.
+    `version` is as it was shown: it is published only if rules, date and note are still the same. Facts of now: the account
+    is active, holds the permission, and it is known which person it belongs to. Otherwise raises PublicationRefused; also
+    what `publish_version` raises. The authors are read under the lock that publishes.
     """
     with transaction.atomic():
-        row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("drafter").filter(pk=version.pk).first()
-        if row is None:
-            raise PolicyConflict(f"{version} was drafted anew since you saw it. Look at the new draft before you publish it.")
+        row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("drafter", "policy").filter(pk=version.pk).first()
+        if row is None or row.stamp != version.stamp:
+            raise PolicyConflict(f"{version} was changed since you saw it. Look at the draft again before you publish it.")
         alone = _is_alone(row, user)
         data: dict[str, Value] = {"single_officer": True} if alone else {}
         return _publish(row, actor=Actor("user", user.get_username()), now=now, effective_from=effective_from, also=data)
 
 
+def may_publish(user: Any) -> bool:
+    """Return whether the account is active and holds the permission now, whoever wrote the draft."""
+    officers = get_user_model().objects.with_perm(PUBLISH, backend="django.contrib.auth.backends.ModelBackend")
+    return user.pk is not None and bool(officers.filter(pk=user.pk).exists())
+
+
+def check_second_person(row: PolicyVersion, user: Any) -> None:
+    """Raise PublicationRefused where the account could not publish the draft."""
+    _is_alone(row, user)
+
+
 def _is_alone(row: PolicyVersion, user: Any) -> bool:
     """Whether one person publishes alone, as PKI_SINGLE_OFFICER allows. Raises PublicationRefused."""
-    officers = get_user_model().objects.with_perm(PUBLISH, backend="django.contrib.auth.backends.ModelBackend")
-    if not officers.filter(pk=user.pk).exists():
+    if not may_publish(user):
         raise PublicationRefused(f"{user} may not publish policies. Ask a security officer.")
-    if is_identified(user) and (row.drafter is None or not is_same_person(user, row.drafter)):
+    authors = [*row.authors.all(), *([row.drafter] if row.drafter else [])]
+    if is_identified(user) and not any(is_same_person(user, author) for author in authors):
         return False
     if one_person_is_enough():
         return True
@@ -85,7 +74,8 @@ def _is_alone(row: PolicyVersion, user: Any) -> bool:
             f"It is not known which person {user} is, so this account publishes nothing. "
             "Ask an administrator to run `manage.py identify_user` for it."
         )
-    raise PublicationRefused(f"{row} was drafted by {row.drafted_by}, and a second person publishes it. {ALONE}")
+    by = ", ".join(sorted({author.get_username() for author in authors})) or row.drafted_by
+    raise PublicationRefused(f"{row} was drafted by {by}, and a second person publishes it. {ALONE}")
 
 
 def publish_version(version: PolicyVersion, *, actor: Actor, now: datetime, effective_from: datetime | None = None) -> PolicyVersion:
@@ -101,7 +91,7 @@ def publish_version(version: PolicyVersion, *, actor: Actor, now: datetime, effe
 def _publish(
     version: PolicyVersion, *, actor: Actor, now: datetime, effective_from: datetime | None, also: Mapping[str, Value]
 ) -> PolicyVersion:
-    start = effective_from or now
+    start = effective_from or version.proposed_from or now
     if start < now:
         raise PolicyConflict(
             f"{version} cannot take effect in the past ({start.isoformat()}). Publish it from now on, or from a later date."
@@ -112,6 +102,8 @@ def _publish(
             raise PolicyConflict(
                 f"{row} is published already, effective from {row.effective_from}. Draft a new version to change the policy."
             )
+        if start != now:
+            _refuse_second_begin(row, start)
         _ = row.ruleset  # a draft that cannot be read must not come into force: raises PolicyCorrupt
         row.state, row.effective_from, row.published_at, row.published_by = PolicyVersion.State.PUBLISHED, start, now, actor.name
         row.save()
@@ -120,26 +112,59 @@ def _publish(
     return row
 
 
+def _refuse_second_begin(row: PolicyVersion, start: datetime) -> None:
+    other = PolicyVersion.objects.published().filter(policy=row.policy, effective_from=start, withdrawal__isnull=True).first()
+    if other is not None:
+        raise PolicyConflict(f"{other} begins at the same moment ({start:%d %b %Y %H:%M} UTC). Choose another date, or withdraw it first.")
+
+
+def withdraw_as(version: PolicyVersion, *, user: Any, reason: str, now: datetime) -> PolicyWithdrawal:
+    """Withdraw a planned version before it begins: what is in force then stays in force.
+
+    Raises PublicationRefused for an account that may not publish, PolicyConflict for a version that is no plan (any more).
+    """
+    if not may_publish(user):
+        raise PublicationRefused(f"{user} may not withdraw policies. Ask a security officer.")
+    with transaction.atomic():
+        row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("policy").get(pk=version.pk)
+        if PolicyWithdrawal.objects.filter(version=row).exists():
+            raise PolicyConflict(f"{row} was withdrawn already.")
+        # A transaction that is still open when the version begins must not take it back.
+        if row.effective_from is None or row.effective_from <= now + WITHDRAWN_BEFORE:
+            raise PolicyConflict(f"{row} has begun, or begins within a minute. Publish another version instead.")
+        name = user.get_username()
+        withdrawal = PolicyWithdrawal.objects.create(version=row, withdrawn_at=now, withdrawn_by=name, reason=reason)
+        data = {"version": row.version, "digest_sha256": row.digest, "effective_from": row.effective_from.isoformat()}
+        data["reason"] = recordable(reason)
+        record(EventType.POLICY_WITHDRAWN, subject=f"policy:{row.policy.name}", actor=Actor("user", name), at=now, data=data)
+    return withdrawal
+
+
 def version_in_force(policy_name: str, at: datetime) -> PolicyVersion:
     """The published version that counts at that moment; asked anew each time, read and parsed once a process. Raises PolicyMissing."""
-    rows = fetch(_IN_FORCE, [policy_name, time_parameter(at)])
+    return rules_in_force(policy_name, at)[0]
+
+
+def rules_in_force(policy_name: str, at: datetime) -> tuple[PolicyVersion, tuple[Waiver, ...]]:
+    """Return the version that counts at that moment with the waivers of then.
+
+    One statement, and a second one where there are waivers. Raises PolicyMissing.
+    """
+    moment = time_parameter(at)
+    rows = fetch(_IN_FORCE, [moment, moment, policy_name, moment])
     if not rows:
         raise PolicyMissing(policy_name)
-    found: tuple[int, str, str] = rows[0]
-    version = _read.get(found)
+    *found, waivers = rows[0]
+    key: tuple[int, str, str] = (found[0], found[1], found[2])
+    version = _read.get(key)
     if version is None:
         if len(_read) >= _MOST_READ:
             _read.clear()
-        version = _read[found] = PolicyVersion.objects.select_related("policy").get(pk=found[0])
-    return version
+        version = _read[key] = PolicyVersion.objects.select_related("policy").get(pk=key[0])
+    return version, waivers_at(version.policy, at) if waivers else ()
 
 
-def _account_of(actor: Actor) -> Any:
-    return get_user_model().objects.filter(username=actor.name).first() if actor.kind == "user" else None
-
-
-def _replaceable(policy: Policy, version: str) -> None:
-    if PolicyVersion.objects.published().filter(policy=policy, version=version).exists():
-        raise PolicyConflict(
-            f"Version {version} of policy {policy.name} is published and cannot be drafted again. Choose the next version."
-        )
+def waivers_at(policy: Policy, at: datetime) -> tuple[Waiver, ...]:
+    """Return the waivers of the policy that count at that moment, the oldest first."""
+    rows = PolicyWaiver.objects.filter(policy=policy, approved_at__isnull=False, ended_at__isnull=True, begins__lte=at, ends__gt=at)
+    return tuple(row.waiver for row in rows.order_by("pk"))

@@ -25,6 +25,7 @@ from certs.models.people.rate import RateCounter
 from certs.models.people.sign_in import GroupMapping, SecondFactorGrace, SessionsEnded, SignInCounter
 from certs.models.people.team import Domain, Team
 from certs.models.people.trust import TrustSubscription
+from certs.models.policies.waiver_use import WaiverUse
 from certs.models.report import ComplianceReport
 from certs.models.request import (
     Approval,
@@ -104,6 +105,7 @@ __all__ = [
     "UnclaimedResult",
     "UnknownCertificate",
     "VerdictRun",
+    "WaiverUse",
     "Webhook",
     "WebhookDelivery",
     "holders_of",

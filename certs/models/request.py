@@ -162,6 +162,11 @@ class PolicyEvaluation(models.Model):
     checks = models.JSONField()
     suggestion = models.JSONField(null=True)
     evaluated_at = models.DateTimeField()
+    # What the decision follows from, so that it can be made again. Database defaults, so that
+    # processes of the release before go on inserting rows.
+    rules_digest = models.CharField(max_length=64, blank=True, default="", db_default="")
+    facts = models.JSONField(null=True, help_text="In the form of `policy.recorded`.")
+    facts_digest = models.CharField(max_length=64, blank=True, default="", db_default="")
 
 
 class Approval(models.Model):

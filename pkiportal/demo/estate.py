@@ -44,8 +44,9 @@ from certs.status.publishing import own_roots
 from certs.tasks import send_notifications
 from db.clock import database_now
 from pkiportal.demo.clock import DemoClock
+from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 
 ACTOR = Actor("command", "demo_data")
 WEEKS = 52

@@ -11,6 +11,7 @@ from policy.facts import RequestFacts
 from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Repair, Rule, RuleSetInvalid, listed
 
 _SHOWN = 10
+LISTED_DOMAINS = _SHOWN  # domains of a team that refusals and advice list
 _DECISIONS = ("allow", "approval", "deny")
 
 
@@ -33,6 +34,11 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
+def is_host(text: str) -> bool:
+    """Return whether a common name can be a DNS name or an address."""
+    return _address(text) is not None or _looks_like_host(text)
+
+
 def _looks_like_host(text: str) -> bool:
     return bool(text) and all(char.isalnum() or char in "-._*" for char in text) and _address(text) is None
 
@@ -46,11 +52,9 @@ def without(facts: RequestFacts, names: Iterable[str]) -> RequestFacts:
     return replace(facts, common_name=common_name, dns_names=dns, ip_addresses=addresses)
 
 
-def _dropping(facts: RequestFacts, names: tuple[str, ...]) -> Iterator[Repair]:
-    """Dropping names is offered only while another name is left: an empty request is no suggestion."""
-    rest = without(facts, names)
-    if names and rest.names:
-        yield Repair(f"Leave out {_some(names)}", rest, cost=len(names))
+def _instead(facts: RequestFacts, names: tuple[str, ...]) -> str:
+    """Return the words with which advice begins where other names are left: no suggestion leaves a name out."""
+    return f"Request it without {_some(names)}, or ask" if names and without(facts, names).names else "Ask"
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -88,7 +92,7 @@ class RequireSAN(Rule):
             yield Repair(text, replace(facts, ip_addresses=(facts.common_name, *facts.ip_addresses)))
         elif _looks_like_host(facts.common_name):
             yield Repair(text, replace(facts, dns_names=(facts.common_name, *facts.dns_names)))
-        if facts.names:
+        elif facts.names:  # a common name that is no host names nothing
             first = facts.names[0]
             yield Repair(f"Use common name {first}", replace(facts, common_name=first), cost=2)
 
@@ -124,13 +128,14 @@ class AllowedNames(Rule):
         if not problems:
             yield self._passed("Every name is inside the team's domains", "dns_names")
 
-    def repairs(self, case: Case) -> Iterator[Repair]:
-        return _dropping(case.facts, tuple(name for name, _ in self._problems(case)))
-
     def advice(self, case: Case) -> str:
         owned = case.requester.owned_domains
-        own = f"Ask for names inside {listed(owned[:_SHOWN])}" if owned else f"Team {case.requester.team} owns no domain yet"
-        return f"{own}, or ask {SECURITY_TEAM} to give the domain to your team."
+        refused = tuple(name for name, _ in self._problems(case))
+        if owned:
+            begin = f"{_instead(case.facts, refused)} for names inside {listed(owned[:_SHOWN])}"
+        else:
+            begin = f"Team {case.requester.team} owns no domain yet"
+        return f"{begin}, or ask {SECURITY_TEAM} to give the domain to your team."
 
     def _problems(self, case: Case) -> list[tuple[str, str]]:
         owned, foreign = case.requester.owned_domains, case.requester.foreign_domains
@@ -186,15 +191,6 @@ class Wildcards(Rule):
                 case _:
                     yield self._passed(f"Wildcard {name} is allowed", "dns_names")
 
-    def repairs(self, case: Case) -> Iterator[Repair]:
-        owned = case.requester.owned_domains
-        refused = [
-            name
-            for name in case.facts.dns_names
-            if name.startswith("*.") and (self.whole_domain if base_domain(name) in owned else self.decision) == "deny"
-        ]
-        return _dropping(case.facts, tuple(refused))
-
     def advice(self, case: Case) -> str:
         return f"Name the hosts one by one, or ask {SECURITY_TEAM}."
 
@@ -224,16 +220,9 @@ class MaxNames(Rule):
         else:
             yield self._passed(f"Number of names {count} is within {self.maximum}", "dns_names")
 
-    def repairs(self, case: Case) -> Iterator[Repair]:
-        facts = case.facts
-        # The common name stays whatever its place, else the shortened request would fail for another reason.
-        first = [name for name in facts.names if name == facts.common_name][:1]
-        kept = set((first + [name for name in facts.names if name != facts.common_name])[: self.maximum])
-        surplus = len(facts.names) - self.maximum
-        text = f"Ask for at most {self.maximum} names and put the other {surplus} into another request"
-        dns = tuple(dict.fromkeys(name for name in facts.dns_names if name in kept))
-        addresses = tuple(dict.fromkeys(name for name in facts.ip_addresses if name in kept))
-        yield Repair(text, replace(facts, dns_names=dns, ip_addresses=addresses), cost=surplus)
+    def advice(self, case: Case) -> str:
+        surplus = len(case.facts.names) - self.maximum
+        return f"Ask for at most {self.maximum} names and put the other {surplus} into another request."
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +257,6 @@ class IPAddresses(Rule):
             yield self._failed(f"{len(refused) - _SHOWN} more IP addresses are refused for the same reason", "ip_addresses")
         if not refused:
             yield self._passed("Every IP address is allowed" if case.facts.ip_addresses else "No IP address is asked for", "ip_addresses")
-
-    def repairs(self, case: Case) -> Iterator[Repair]:
-        return _dropping(case.facts, self._refused(case))
 
     def advice(self, case: Case) -> str:
         return f"Ask for a DNS name instead of the address, or ask {SECURITY_TEAM} to allow its network."

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from policy.rules.base import Case, Check, Params, Repair, Rule, RuleSetInvalid
+from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Rule, RuleSetInvalid, listed
 
 # The purposes the portal can put into a certificate, by the names of RFC 5280.
 KNOWN_EKUS = ("serverAuth", "clientAuth", "codeSigning", "emailProtection", "timeStamping", "OCSPSigning")
-_ANOTHER_PROFILE_COST = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,8 @@ class AllowedProfiles(Rule):
         else:
             yield self._passed(f"Profile {profile} with {', '.join(ekus)} is allowed", "profile")
 
-    def repairs(self, case: Case) -> Iterator[Repair]:
-        allowed = self.ekus_of(case.facts.profile)
-        if allowed:
-            kept = tuple(eku for eku in case.facts.ekus if eku in allowed) or allowed
-            yield Repair(f"Use extended key usage {', '.join(kept)}", replace(case.facts, ekus=kept))
-        # Never another purpose: a certificate for servers is no answer to a request for a client's.
-        for rank, (profile, ekus) in enumerate(self.profiles):
-            if profile != case.facts.profile and set(ekus) == set(case.facts.ekus):
-                facts = replace(case.facts, profile=profile)
-                yield Repair(f"Use profile {profile}", facts, cost=_ANOTHER_PROFILE_COST + rank)
+    # No repair: another profile or usage is another purpose, and what was requested is not that.
+
+    def advice(self, case: Case) -> str:
+        profiles = listed(tuple(name for name, _ in self.profiles))
+        return f"Ask {SECURITY_TEAM}, or request a certificate for the purpose {profiles}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from policy.rules.base import Params, Rule, RuleSetInvalid
@@ -51,6 +51,7 @@ class RuleSet:
     defaults: Defaults
     rules: tuple[Rule, ...]
     approval_valid_days: int = 397
+    digest: str = field(default="", compare=False)  # of `ruleset_digest`, computed when it is read
 
     def rule(self, kind: type[R]) -> R | None:
         """The rule of that class, where the policy has it."""
@@ -68,7 +69,7 @@ def ruleset_from_dict(data: Any) -> RuleSet:
     ruleset = RuleSet(version, defaults, rules, top.integer("approval_valid_days", minimum=0, maximum=3650, default=397))
     top.done()
     _refuse_defaults_that_fail(ruleset)
-    return ruleset
+    return replace(ruleset, digest=ruleset_digest(ruleset))
 
 
 def ruleset_to_dict(ruleset: RuleSet) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from certs.spec import CertificateSpec
 from certs.x509.csr.build import build_csr
 from db.clock import database_now
 from keys.spec import spki_der
+from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from tests.certs import steps
 
 CHAIN = (steps.check_policy, steps.ensure_keys, steps.create_csrs, steps.submit_to_ca, steps.record_inventory)

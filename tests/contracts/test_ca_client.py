@@ -30,9 +30,10 @@ from certs.x509.asn1.pem import serial_of
 from certs.x509.csr.build import build_csr
 from db.clock import database_now
 from keys.spec import KeySpec, spki_der, spki_sha256
+from policy.drafting import draft_version
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from tests.cast import person
 from tests.portal.elsewhere import pki_engine
 from tests.twins.ca import TwinCAClient

@@ -41,9 +41,10 @@ from db.clock import database_now
 from keys.models import Key
 from keys.spec import KeySpec
 from pkiportal.celery import app
+from policy.drafting import draft_version
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from tests.faults.processes import Worker, environment
 
 pytestmark = pytest.mark.django_db(transaction=True)

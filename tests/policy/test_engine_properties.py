@@ -12,7 +12,7 @@ from policy.engine import Outcome, evaluate
 from policy.facts import RequesterFacts, RequestFacts
 from policy.presets import CABF_SC081
 from policy.rules import RuleSet, ruleset_from_dict
-from policy.rules.names import without
+from policy.rules.names import is_host, without
 from tests.policy.examples import DEFAULT, TODAY, rules_with
 
 STRICT = rules_with(
@@ -91,8 +91,21 @@ def test_suggestion_passes_when_it_is_followed(ruleset: RuleSet, facts: RequestF
         followed = evaluate(ruleset, decision.suggestion.facts, requester, on=TODAY)
         assert followed.outcome is not Outcome.DENY
         assert decision.suggestion.changes
-        asked = {facts.common_name, *facts.names}
-        assert {decision.suggestion.facts.common_name, *decision.suggestion.facts.names} <= asked
+
+
+@given(RULESETS, requests(), REQUESTERS)
+@settings(max_examples=300, deadline=None)
+def test_suggestion_changes_neither_purpose_nor_names(ruleset: RuleSet, facts: RequestFacts, requester: RequesterFacts) -> None:
+    """B9. A common name that is a host is a name; another one, such as a product's, names nothing."""
+    suggestion = evaluate(ruleset, facts, requester, on=TODAY).suggestion
+    if suggestion is None:
+        return
+    assert (suggestion.facts.profile, suggestion.facts.ekus) == (facts.profile, facts.ekus)
+    assert set(suggestion.facts.names) - {facts.common_name} == set(facts.names) - {facts.common_name}
+    assert suggestion.facts.common_name in {facts.common_name, *facts.names}
+    if is_host(facts.common_name):
+        assert suggestion.facts.common_name == facts.common_name
+    assert not {"profile", "ekus"} & set(suggestion.changes)
 
 
 @given(RULESETS, requests(), REQUESTERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -11,10 +12,11 @@ from django.test import Client
 
 from audit.log import Actor
 from audit.models import AuditEvent
-from policy.errors import PolicyConflict, PolicyCorrupt, PolicyImmutable, PolicyMissing
+from policy.drafting import change_draft, delete_draft, draft_version
+from policy.errors import PolicyConflict, PolicyCorrupt, PolicyImmutable, PolicyMissing, PublicationRefused
 from policy.models import PolicyVersion
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version, version_in_force
+from policy.publishing import WITHDRAWN_BEFORE, publish_as, publish_version, version_in_force, withdraw_as
 from policy.rules import RuleSetInvalid, ruleset_from_dict
 from tests.cast import person
 
@@ -63,17 +65,99 @@ def test_newest_effective_version_counts() -> None:
         version_in_force("other", NOW)
 
 
-def test_draft_may_be_replaced_until_it_is_published() -> None:
+def test_second_draft_of_a_version_is_refused_and_the_first_stays() -> None:
+    """B10: a second "add" of the same version replaced the first draft without a word."""
     first = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
-    second = draft_version("default", DEFAULT_V2_3 | {"approval_valid_days": 30}, actor=ADA, now=NOW)
-    assert first.pk != second.pk  # a row that was shown never gets another content
-    assert first.digest != second.digest
-    publish_version(second, actor=ADA, now=NOW)
+    with pytest.raises(PolicyConflict, match=r"There is a draft of version v2\.3 already, by ada"):
+        draft_version("default", DEFAULT_V2_3 | {"approval_valid_days": 30}, actor=ADA, now=NOW)
+    assert PolicyVersion.objects.get().digest == first.digest
+    publish_version(first, actor=ADA, now=NOW)
     with pytest.raises(PolicyConflict, match="is published and cannot be drafted again"):
         draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
     with pytest.raises(PolicyConflict, match="published already"):
-        publish_version(second, actor=ADA, now=NOW)
-    assert events() == ["policy:drafted", "policy:drafted", "policy:published"]
+        publish_version(first, actor=ADA, now=NOW)
+    assert events() == ["policy:drafted", "policy:published"]
+
+
+def test_draft_is_changed_only_as_it_was_shown() -> None:
+    """Two tabs: the second save does not undo the first."""
+    shown = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
+    changed = change_draft(shown, DEFAULT_V2_3 | {"version": "v2.4"}, actor=ADA, now=NOW, note="because")
+    assert (changed.pk, changed.version, changed.note) == (shown.pk, "v2.4", "because")
+    with pytest.raises(PolicyConflict, match="was changed since you saw it"):
+        change_draft(shown, DEFAULT_V2_3, actor=ADA, now=NOW)
+    with pytest.raises(PolicyConflict, match="was changed since you saw it"):
+        delete_draft(shown, actor=ADA, now=NOW)
+    delete_draft(changed, actor=ADA, now=NOW)
+    assert not PolicyVersion.objects.exists()
+    assert events() == ["policy:drafted", "policy:draft_changed", "policy:draft_deleted"]
+
+
+def test_draft_takes_no_name_of_another_version() -> None:
+    published("v2.3")
+    draft = draft_version("default", DEFAULT_V2_3 | {"version": "v2.4"}, actor=ADA, now=NOW)
+    with pytest.raises(PolicyConflict, match="is published"):
+        change_draft(draft, DEFAULT_V2_3, actor=ADA, now=NOW)
+
+
+def officer(name: str) -> Any:
+    return person(name, "security officer", email=f"{name}@example.org")
+
+
+def test_draft_that_changed_since_it_was_shown_is_not_published() -> None:
+    """The digest of what was shown is what is published: rules, date and note."""
+    officer("ada")
+    shown = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
+    change_draft(shown, DEFAULT_V2_3, actor=ADA, now=NOW, proposed_from=NOW + timedelta(days=1))
+    with pytest.raises(PolicyConflict, match="was changed since you saw it"):
+        publish_as(shown, user=officer("grace"), now=NOW)
+    assert not PolicyVersion.objects.published().exists()
+
+
+def test_no_author_of_a_draft_publishes_it_not_even_a_superuser() -> None:
+    ada, grace = officer("ada"), officer("grace")
+    root = get_user_model().objects.create_superuser("root", "root@example.org")
+    draft = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
+    draft = change_draft(draft, DEFAULT_V2_3 | {"version": "v2.4"}, actor=Actor("user", "grace"), now=NOW)
+    draft = change_draft(draft, DEFAULT_V2_3 | {"version": "v2.5"}, actor=Actor("user", "root"), now=NOW)
+    for author in (ada, grace, root):
+        with pytest.raises(PublicationRefused, match="a second person publishes it"):
+            publish_as(draft, user=author, now=NOW)
+    other = officer("other")
+    other.groups.clear()
+    with pytest.raises(PublicationRefused, match="may not publish"):
+        publish_as(draft, user=other, now=NOW)
+    assert publish_as(draft, user=officer("fourth"), now=NOW).published_by == "fourth"
+
+
+def test_proposed_date_is_when_the_version_begins() -> None:
+    officer("ada")
+    start = NOW + timedelta(days=16)
+    draft = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW, proposed_from=start)
+    assert publish_as(draft, user=officer("grace"), now=NOW).effective_from == start
+    late = draft_version("default", DEFAULT_V2_3 | {"version": "v2.4"}, actor=ADA, now=NOW, proposed_from=start)
+    with pytest.raises(PolicyConflict, match="begins at the same moment"):
+        publish_as(late, user=officer("fourth"), now=NOW)
+    with pytest.raises(PolicyConflict, match="in the past"):
+        publish_as(late, user=get_user_model().objects.get(username="fourth"), now=start + timedelta(days=1))
+
+
+def test_planned_version_is_withdrawn_before_it_begins_and_never_after() -> None:
+    published("v2.3")
+    start = NOW + timedelta(days=10)
+    planned = published("v2.4", effective_from=start)
+    grace = officer("grace")
+    with pytest.raises(PublicationRefused):
+        withdraw_as(planned, user=person("mallory"), reason="no", now=NOW)
+    for moment in (start - WITHDRAWN_BEFORE, start):
+        with pytest.raises(PolicyConflict, match="has begun"):
+            withdraw_as(planned, user=grace, reason="late", now=moment)
+    withdraw_as(planned, user=grace, reason="The vendor is late.", now=NOW)
+    assert version_in_force("default", start).version == "v2.3"
+    assert PolicyVersion.objects.in_force("default", start).first().version == "v2.3"
+    with pytest.raises(PolicyConflict, match="withdrawn already"):
+        withdraw_as(planned, user=grace, reason="again", now=NOW)
+    assert events()[-1] == "policy:withdrawn"
 
 
 def test_publishing_into_the_past_is_refused() -> None:
@@ -130,29 +214,14 @@ def test_rules_that_do_not_match_their_digest_judge_nothing() -> None:
     assert not PolicyVersion.objects.published().exists()
 
 
-def test_admin_publishes_a_draft_and_then_only_shows_it(client: Client) -> None:
+def test_admin_only_shows_versions(client: Client) -> None:
+    """No way around the second person: the admin neither drafts nor publishes, for superusers either."""
     client.force_login(get_user_model().objects.create_superuser("grace", "grace@example.org"))
     draft = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
     client.post("/admin/policy/policyversion/", {"action": "publish_selected", "_selected_action": [draft.pk]})
     draft.refresh_from_db()
-    assert (draft.state, draft.published_by) == ("published", "grace")
+    assert draft.state == "draft"
     page = client.get(f"/admin/policy/policyversion/{draft.pk}/change/")
     assert (page.status_code, page.context["has_change_permission"], page.context["has_delete_permission"]) == (200, False, False)
-    refused = client.post(f"/admin/policy/policyversion/{draft.pk}/change/", {"rules": "{}"})
-    assert refused.status_code == 403
-
-
-def test_admin_is_closed_to_outsiders(client: Client) -> None:
-    client.force_login(person("mallory"))
-    draft = draft_version("default", DEFAULT_V2_3, actor=ADA, now=NOW)
-    client.post("/admin/policy/policyversion/", {"action": "publish_selected", "_selected_action": [draft.pk]})
-    draft.refresh_from_db()
-    assert draft.state == "draft"
-
-
-def test_admin_form_names_the_mistake(client: Client) -> None:
-    client.force_login(get_user_model().objects.create_superuser("grace"))
-    version = published()
-    page = client.post("/admin/policy/policyversion/add/", {"policy": version.policy_id, "rules": '{"version": "v9"}'})
-    assert page.context["adminform"].form.errors == {"rules": ["policy: field 'defaults' is missing"]}
-    assert PolicyVersion.objects.count() == 1
+    assert client.post(f"/admin/policy/policyversion/{draft.pk}/change/", {"rules": "{}"}).status_code == 403
+    assert client.get("/admin/policy/policyversion/add/").status_code == 403

@@ -22,9 +22,10 @@ from db.clock import database_now
 from keys.registry import forget_backends
 from keys.spec import KeySpec
 from pkiportal.celery import app
+from policy.drafting import draft_version
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from tests.cast import person
 from tests.certs.x509.certificate.checkers import assert_certificate_is_sound
 

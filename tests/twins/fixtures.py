@@ -15,9 +15,10 @@ from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.registry import get_key_backend
+from policy.drafting import draft_version
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from tests.twins.ca import TwinCAClient
 from tests.twins.keys import TwinKeyBackend
 

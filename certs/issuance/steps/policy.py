@@ -10,11 +10,13 @@ from audit.events import EventType
 from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
 from certs.issuance.steps.external_csr import accept_external
-from certs.models import Approval, CertificateRequest, PolicyEvaluation
+from certs.models import Approval, CertificateRequest, PolicyEvaluation, WaiverUse
 from certs.requests.approvals.inherited_approvals import inherit_approvals
 from certs.requests.facts.policy_facts import asked_by, evaluate_many
 from certs.requests.states import WORKER, Move, transition_many
 from policy.engine import Decision, Outcome
+from policy.recorded import facts_digest, recorded
+from policy.waivers.waiver import waiver_id
 
 
 def decide(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> Mapping[int, Decision]:
@@ -70,18 +72,22 @@ def refusal(decision: Decision) -> tuple[str, str]:
 
 
 def evaluation_data(decision: Decision) -> dict[str, Any]:
-    return {
+    data = {
         "policy_version": decision.policy_version,
+        "rules_sha256": decision.rules_digest,
+        "facts_sha256": facts_digest(recorded(decision)),
         "outcome": str(decision.outcome),
         "failed_rules": [check.rule for check in decision.failures],
     }
+    return data | ({"waivers": list(decision.waivers)} if decision.waivers else {})
 
 
 def keep_evaluations(work: UnitOfWork, decided: Sequence[tuple[CertificateRequest, Decision]], *, now: datetime) -> None:
-    """Keep what each evaluation said, check by check."""
-    rows = []
+    """Keep what each evaluation said, check by check, what it follows from, and the waivers that it used."""
+    rows, uses = [], []
     for request, decision in decided:
-        content = decision.to_dict()
+        content, facts = decision.to_dict(), recorded(decision)
+        uses += [WaiverUse(request=request, waiver_id=waiver_id(one), used_at=now) for one in decision.waivers]
         rows.append(
             PolicyEvaluation(
                 request=request,
@@ -90,9 +96,12 @@ def keep_evaluations(work: UnitOfWork, decided: Sequence[tuple[CertificateReques
                 checks=content["checks"],
                 suggestion=content["suggestion"],
                 evaluated_at=now,
+                rules_digest=decision.rules_digest,
+                facts=facts,
+                facts_digest=facts_digest(facts),
             )
         )
-    work.insert(rows)
+    work.insert(rows, uses)
 
 
 def approved_digests(requests: Sequence[CertificateRequest]) -> set[int]:

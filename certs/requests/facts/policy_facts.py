@@ -20,9 +20,10 @@ from keys.spec import KeyFacts
 from policy.engine import Decision, Outcome, evaluate
 from policy.facts import RequesterFacts, RequestFacts
 from policy.models import PolicyVersion, Profile
-from policy.publishing import version_in_force
+from policy.publishing import rules_in_force
 from policy.rules.names import Duplicates
 from policy.rules.ruleset import RuleSet
+from policy.waivers.waiver import Waiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +79,16 @@ def evaluate_many(asked: Sequence[Asked], *, at: datetime, asked_before: FirstAs
 
     `asked_before`: what earlier parts of the same order asked for, where the policy wants to know; this part is added to it.
     """
-    version = version_in_force(settings.PKI_DEFAULT_POLICY, at)
+    version, waivers = rules_in_force(settings.PKI_DEFAULT_POLICY, at)
     ruleset = version.ruleset
     requesters = requesters_for([(one.spec, one.team) for one in asked])
     ekus = {profile.name: tuple(profile.ekus) for profile in select(Profile)}
     uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
     facts = [request_facts(one, ekus.get(one.spec.profile, ()), at=at, use=uses.get(one.spki_sha256, UNUSED)) for one in asked]
     if _twins_matter(ruleset):
-        return version, _evaluate_in_turn(ruleset, asked, facts, requesters, {} if asked_before is None else asked_before, at)
-    return version, [evaluate(ruleset, one, requester, on=at.date()) for one, requester in zip(facts, requesters, strict=True)]
+        return version, _evaluate_in_turn(ruleset, asked, facts, requesters, waivers, {} if asked_before is None else asked_before, at)
+    on = at.date()
+    return version, [evaluate(ruleset, one, requester, on=on, waivers=waivers) for one, requester in zip(facts, requesters, strict=True)]
 
 
 def _twins_matter(ruleset: RuleSet) -> bool:
@@ -100,6 +102,7 @@ def _evaluate_in_turn(
     asked: Sequence[Asked],
     facts: Sequence[RequestFacts],
     requesters: Sequence[RequesterFacts],
+    waivers: Sequence[Waiver],
     first: FirstAsked,
     at: datetime,
 ) -> list[Decision]:
@@ -115,7 +118,7 @@ def _evaluate_in_turn(
         if not one.renewal:
             twin = first.get(content, "") or _earlier(under_way.get(content), passed.get(content), one)
             fact = replace(fact, duplicate_of=living.get(content, ""), also_asked_by=twin)  # noqa: PLW2901 - the same fact, completed
-        decision = evaluate(ruleset, fact, requester, on=at.date())
+        decision = evaluate(ruleset, fact, requester, on=at.date(), waivers=waivers)
         if not one.renewal and decision.outcome is not Outcome.DENY:
             first.setdefault(content, one.called)
         decisions.append(decision)

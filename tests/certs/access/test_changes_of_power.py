@@ -22,7 +22,6 @@ from audit.models import AuditEvent
 from certs.models import ApiToken, Domain, Issuer, OperatorAlert, OutgoingMail, Team
 from db.clock import database_now
 from policy.models import Person, Policy, PolicyVersion, Profile
-from policy.presets import DEFAULT_V2_3
 from tests.cast import person
 from tests.certs.access.upgrading import migration, models_before
 from tests.portal.admin_pages import admin_pages
@@ -396,14 +395,6 @@ def test_secret_in_the_arguments_of_a_schedule_is_not_recorded(new: Any) -> None
     ((_, _, data),) = new()
     assert token not in json.dumps(data)
     assert "[withheld]" in data["kwargs"]
-
-
-def test_policy_version_drafted_in_the_admin_is_recorded(signed_in: Client, new: Any) -> None:
-    policy = Policy.objects.create(name="second")
-    new()
-    sent = {"policy": policy.pk, "rules": json.dumps(DEFAULT_V2_3)}
-    posted(signed_in, "/admin/policy/policyversion/add/", sent)
-    assert ("policy:drafted", "ann") in [(event, actor) for event, actor, _ in new()]
 
 
 def test_createsuperuser_leaves_an_event(new: Any) -> None:

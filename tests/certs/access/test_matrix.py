@@ -305,7 +305,6 @@ def test_commands(cast: Cast, things: Things) -> None:
 ACTIONS = {
     ("ApiToken", "revoke"): {"officer", "veteran"},
     ("PublicKey", "unblock"): {"officer", "veteran"},
-    ("PolicyVersion", "publish_selected"): {"officer", "veteran"},
 }
 EDITORS = {"officer", "veteran"}
 READERS = EDITORS | {"approver", "auditor", "operator"}

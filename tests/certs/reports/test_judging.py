@@ -15,9 +15,10 @@ from certs.reports.judging import Judge, Judged
 from certs.requests.facts.policy_facts import Asked, evaluate_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from policy.drafting import draft_version
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from policy.rules import ruleset_from_dict
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

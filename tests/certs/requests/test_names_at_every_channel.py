@@ -24,8 +24,9 @@ from certs.errors import CSRRefused
 from certs.models import BulkItem, CertificateRequest
 from certs.requests.plan import plan_csr
 from db.clock import database_now
+from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from tests.certs.api.test_issue import Api
 from tests.portal.fixtures import SYSTEM, Portal
 

@@ -28,8 +28,9 @@ from db.clock import database_now
 from keys.lifecycle import mark_compromised
 from keys.models import Key
 from keys.spec import KeySpec
+from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from tests.certs import steps
 from tests.certs.issuance.test_schedules import let_leases_end, walk
 from tests.certs.life import new_policy

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import hashlib
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -74,6 +75,7 @@ class PolicyVersionQuerySet(models.QuerySet["PolicyVersion"]):
     def in_force(self, policy_name: str, at: datetime) -> PolicyVersionQuerySet:
         """Newest first: published versions of the policy whose effective date is reached. The first one counts."""
         reached = self.published().filter(policy__name=policy_name, effective_from__lte=at)
+        reached = reached.filter(withdrawal__isnull=True)
         return reached.order_by("-effective_from", "-published_at", "-pk")
 
     def update(self, **values: Any) -> int:
@@ -112,6 +114,18 @@ class PolicyVersion(models.Model):
         related_name="+",
         help_text="The account that drafted it; empty for the portal itself.",
     )
+    authors = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        related_name="+",
+        blank=True,
+        help_text="Every account that wrote a part of the draft.",
+    )
+    note = models.CharField(max_length=500, blank=True, default="", db_default="", help_text="Why the policy changes.")
+    proposed_from = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When the draft shall take effect; empty: when it is published.",
+    )
     effective_from = models.DateTimeField(null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
     published_by = models.CharField(max_length=200, blank=True)
@@ -147,6 +161,15 @@ class PolicyVersion(models.Model):
         return super().delete(*args, **kwargs)
 
     @property
+    def stamp(self) -> str:
+        """Return a digest of everything that publishing puts in force: rules, date and note.
+
+        What a page showed is compared by it with what is stored.
+        """
+        start = self.proposed_from.astimezone(UTC).isoformat() if self.proposed_from else ""
+        return hashlib.sha256(f"{self.digest}\n{start}\n{self.note}".encode()).hexdigest()
+
+    @property
     def is_published(self) -> bool:
         return self.state == self.State.PUBLISHED
 
@@ -169,3 +192,18 @@ class PolicyVersion(models.Model):
         if ruleset_digest(ruleset) != self.digest:
             raise PolicyCorrupt(str(self), "its rules do not match their digest")
         return ruleset
+
+
+class PolicyWithdrawal(models.Model):
+    """The end of a planned version before it began. A row of its own: published rows never change."""
+
+    version = models.OneToOneField(PolicyVersion, on_delete=models.PROTECT, primary_key=True, related_name="withdrawal")
+    withdrawn_at = models.DateTimeField()
+    withdrawn_by = models.CharField(max_length=200)
+    reason = models.CharField(max_length=500)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"withdrawal of {self.version}"

@@ -1,0 +1,1 @@
+"""What the policy did, and would do, to requests and certificates."""

@@ -1,0 +1,126 @@
+"""The life of a waiver: requested, approved by a second person or rejected, and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from audit.events import recordable
+from audit.log import Actor, EventType, record
+from policy.errors import PolicyConflict, PublicationRefused
+from policy.models import Policy, PolicyWaiver
+from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
+from policy.publishing import may_publish
+from policy.rules import RuleSetInvalid
+from policy.waivers.waiver import waiver_from_dict
+
+LONGEST = timedelta(days=397)
+MOST_NAMES = 100
+
+
+def request_waiver(
+    policy_name: str,
+    *,
+    rule: str,
+    params: Mapping[str, Any],
+    names: Sequence[str],
+    teams: Sequence[str],
+    reason: str,
+    begins: datetime,
+    ends: datetime,
+    user: Any,
+    now: datetime,
+) -> PolicyWaiver:
+    """Store a waiver that waits for its approval. Effects: the row and `waiver:requested`.
+
+    Raises PublicationRefused for an account that may not publish policies, RuleSetInvalid for a
+    waiver that cannot be read, without reason, or with an end that is over or too far away.
+    """
+    _check_may(user)
+    waiver = waiver_from_dict("new", rule, params, names=names, teams=teams)
+    if not reason.strip():
+        raise RuleSetInvalid("reason: write why this exception is needed")
+    if len(names) > MOST_NAMES:
+        raise RuleSetInvalid(f"names: at most {MOST_NAMES} names; waive the rule for the team instead")
+    if not begins < ends or ends <= now:
+        raise RuleSetInvalid("ends: the end must be after the begin, and in the future")
+    if ends - max(begins, now) > LONGEST:
+        raise RuleSetInvalid(f"ends: at most {LONGEST.days} days; request the waiver again then")
+    with transaction.atomic():
+        row = PolicyWaiver.objects.create(
+            policy=Policy.objects.get(name=policy_name),
+            rule=rule,
+            params=waiver.relaxed.to_dict(),
+            names=sorted(waiver.names),
+            teams=sorted(waiver.teams),
+            reason=reason.strip(),
+            begins=begins,
+            ends=ends,
+            requested_at=now,
+            requester=user,
+        )
+        _record(EventType.WAIVER_REQUESTED, row, user, now)
+    return row
+
+
+def approve_waiver(row: PolicyWaiver, *, user: Any, now: datetime) -> PolicyWaiver:
+    """Approve a waiver as a second person. Effects: the row and `waiver:approved`.
+
+    Raises PublicationRefused for the person who requested it or an account that may not publish
+    policies, PolicyConflict where it was decided or is over.
+    """
+    _check_may(user)
+    with transaction.atomic():
+        locked = PolicyWaiver.objects.select_for_update(of=("self",)).select_related("requester")
+        stored = locked.get(pk=row.pk)
+        if stored.state_at(now) != "waiting" or stored.ends <= now:
+            raise PolicyConflict(f"Waiver {stored} no longer waits for a decision.")
+        alone = not is_identified(user) or is_same_person(user, stored.requester)
+        if alone and not one_person_is_enough():
+            raise PublicationRefused(
+                f"Waiver {stored} was requested by {stored.requester}, and a second person, of whom it is known "
+                f"who that is, approves it. {ALONE}"
+            )
+        stored.approver, stored.approved_at = user, now
+        stored.save(update_fields=["approver", "approved_at"])
+        _record(EventType.WAIVER_APPROVED, stored, user, now)
+    return stored
+
+
+def end_waiver(row: PolicyWaiver, *, reason: str, user: Any, now: datetime) -> PolicyWaiver:
+    """Reject a waiver that waits, or end one that counts. One officer may make the rules stricter.
+
+    Raises PublicationRefused for an account that may not publish policies, PolicyConflict where it
+    is over.
+    """
+    _check_may(user)
+    with transaction.atomic():
+        stored = PolicyWaiver.objects.select_for_update(of=("self",)).get(pk=row.pk)
+        state = stored.state_at(now)
+        if state in ("rejected", "ended"):
+            raise PolicyConflict(f"Waiver {stored} has ended already.")
+        stored.ended_at, stored.ended_by, stored.end_reason = now, user.get_username(), reason
+        stored.save(update_fields=["ended_at", "ended_by", "end_reason"])
+        event = EventType.WAIVER_REJECTED if state == "waiting" else EventType.WAIVER_ENDED
+        _record(event, stored, user, now)
+    return stored
+
+
+def _check_may(user: Any) -> None:
+    if not may_publish(user):
+        raise PublicationRefused(f"{user} may not decide about waivers. Ask a security officer.")
+
+
+def _record(event: EventType, row: PolicyWaiver, user: Any, now: datetime) -> None:
+    data = {
+        "rule": row.rule,
+        "names": recordable(", ".join(row.names), most=1000),
+        "teams": recordable(", ".join(row.teams), most=1000),
+        "reason": recordable(row.end_reason or row.reason),
+        "begins": row.begins.isoformat(),
+        "ends": row.ends.isoformat(),
+    }
+    record(event, subject=row.subject, actor=Actor("user", user.get_username()), at=now, data=data)

@@ -1,0 +1,78 @@
+"""A waiver as the engine sees it: the parameters with which one rule counts instead. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policy.facts import RequesterFacts, RequestFacts
+from policy.rules.base import Case, Check, Params, Rule, RuleSetInvalid
+from policy.rules.names import AllowedNames, RequireSAN
+from policy.rules.ruleset import RULES
+
+# Without a subject alternative name no waiver could say which name it is for.
+WAIVABLE: dict[str, type[Rule]] = {kind.name: kind for kind in RULES if kind is not RequireSAN}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """`relaxed` counts in place of the rule of the same name, for requests that the waiver covers.
+
+    A waiver changes nothing else: every other rule counts as before, and so does this one for a
+    request that exceeds `relaxed` too.
+    """
+
+    reference: str
+    relaxed: Rule
+    names: frozenset[str]
+    teams: frozenset[str]
+
+    @property
+    def rule(self) -> str:
+        """Return the name of the rule that it relaxes."""
+        return self.relaxed.name
+
+    def covers(self, facts: RequestFacts, requester: RequesterFacts) -> bool:
+        """Return whether the team is named, where teams are, and every name, where names are."""
+        if self.teams and requester.team not in self.teams:
+            return False
+        if not self.names:
+            return bool(self.teams)
+        named = {*facts.names, facts.common_name} - {""}
+        return bool(facts.names) and self.names.issuperset(named)
+
+    def checks(self, case: Case) -> tuple[Check, ...]:
+        """Return the checks of the relaxed rule; each names the waiver."""
+        if isinstance(self.relaxed, AllowedNames):  # has no parameters: the names are the limit
+            passed = Check(self.rule, passed=True, message="The names are allowed", field="dns_names")
+            return (self._named(passed),)
+        return tuple(self._named(check) for check in self.relaxed.checks(case))
+
+    def _named(self, check: Check) -> Check:
+        return check._replace(message=f"{check.message} (waiver {self.reference})")
+
+
+def waiver_from_dict(
+    reference: str,
+    rule: str,
+    params: Mapping[str, Any],
+    *,
+    names: Sequence[str],
+    teams: Sequence[str],
+) -> Waiver:
+    """Read a waiver. Raises RuleSetInvalid, naming what is wrong."""
+    kind = WAIVABLE.get(rule)
+    if kind is None:
+        raise RuleSetInvalid(f"rule: {rule!r} cannot be waived; choose from {', '.join(WAIVABLE)}")
+    if not names and not teams:
+        raise RuleSetInvalid("names: name the names or the teams for which the waiver counts")
+    if kind is AllowedNames and not (names and teams):
+        raise RuleSetInvalid("names: a waiver of this rule needs both the names and the team that gets them")
+    relaxed = kind.from_params(Params(f"rules.{rule}", dict(params)))
+    return Waiver(reference, relaxed, frozenset(names), frozenset(teams))
+
+
+def waiver_id(reference: str) -> int:
+    """Return the number in a reference such as W-12."""
+    return int(reference.removeprefix("W-"))
