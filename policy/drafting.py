@@ -86,6 +86,7 @@ def change_draft(
         data = {
             "version": row.version,
             "digest_sha256": row.digest,
+            "drafted_by": row.drafted_by,
             "proposed_from": proposed_from.isoformat() if proposed_from else "",
         }
         subject = f"policy:{policy.name}"

@@ -25,6 +25,7 @@ from certs.models.people.rate import RateCounter
 from certs.models.people.sign_in import GroupMapping, SecondFactorGrace, SessionsEnded, SignInCounter
 from certs.models.people.team import Domain, Team
 from certs.models.people.trust import TrustSubscription
+from certs.models.policies.replay import PolicyReplay, ReplayFinding, ReplayPart
 from certs.models.policies.waiver_use import WaiverUse
 from certs.models.report import ComplianceReport
 from certs.models.request import (
@@ -83,12 +84,15 @@ __all__ = [
     "PlannedRevocation",
     "PolicyEvaluation",
     "PolicyVerdict",
+    "PolicyReplay",
     "PortalRights",
     "QuarantinedCertificate",
     "QueueProgress",
     "RateCounter",
     "RenewalBlocked",
     "RenewalNotice",
+    "ReplayFinding",
+    "ReplayPart",
     "RequestCSR",
     "RequestDraft",
     "ResponderCertificate",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from django.conf import settings
 
@@ -251,40 +252,46 @@ def _decided(plan: RenewalPlan, decision: Decision, version: str) -> RenewalPlan
             return replace(plan, verdict=Verdict.NEEDS_APPROVAL, reason=decision.reason)
     before = plan.certificate.policy_version
     since = f" (issued under {before}, refused under {version})" if before != version else ""
-    needs_csr = (
-        plan.has_external_key
-        and decision.suggestion is not None
-        and set(decision.suggestion.changes) - {"validity_days", "profile", "ekus"}
-    )
     return replace(
         plan,
-        verdict=Verdict.NEEDS_CSR if needs_csr else Verdict.REFUSED,
+        verdict=Verdict.NEEDS_CSR if needs_another_csr(decision, external_key=plan.has_external_key) else Verdict.REFUSED,
         reason=f"Policy violation: {decision.reason}{since}",
         advice=decision.advice,
     )
 
 
+def needs_another_csr(decision: Decision, *, external_key: bool) -> bool:
+    """Return whether a refused renewal would pass with another CSR, which only the owner of the key can make."""
+    return external_key and decision.suggestion is not None and bool(set(decision.suggestion.changes) - {"validity_days"})
+
+
+def adoptable(decision: Decision, days: int) -> dict[str, Any] | None:
+    """Return the changes with which a refused renewal of so many days goes on automatically: fewer days, a new key. None where
+    those are not enough.
+    """
+    changes = decision.suggestion.changes if decision.suggestion else {}
+    if not changes or not set(changes) <= _ADOPTABLE or changes.get("validity_days", days) > days:
+        return None
+    return changes
+
+
 def _adapted(plan: RenewalPlan, key_option: KeyOption, user: object) -> RenewalPlan:
     """Return the same plan where the policy allows it; shortened or with a new key where only that is missing."""
-    suggestion = plan.decision.suggestion if plan.decision and plan.verdict is Verdict.REFUSED else None
-    if suggestion is None or not set(suggestion.changes) <= _ADOPTABLE:
-        return plan
-    if "new_key" in suggestion.changes and key_option is KeyOption.KEEP:
-        return plan
     before = plan.spec.validity_days or 0  # a renewal has days, never an end date
-    notes, days = list(plan.notes), suggestion.changes.get("validity_days", before)
-    assert plan.decision is not None
-    if days > before:
+    changes = adoptable(plan.decision, before) if plan.decision and plan.verdict is Verdict.REFUSED else None
+    if changes is None or ("new_key" in changes and key_option is KeyOption.KEEP):
         return plan
+    assert plan.decision is not None
+    notes, days = list(plan.notes), changes.get("validity_days", before)
     if days < before:
         notes.append(f"Validity is shortened from {before} to {days} days: policy {plan.policy_version} allows no more.")
-    if suggestion.changes.get("new_key"):
+    if changes.get("new_key"):
         why = "; ".join(check.message for check in plan.decision.failures if check.field == "new_key")
         notes.append(f"A new key is made: {why[:1].lower()}{why[1:]} (policy {plan.policy_version}).")
     adapted = replace(
         plan,
         spec=replace(plan.spec, validity_days=days),
-        new_key=plan.new_key or bool(suggestion.changes.get("new_key")),
+        new_key=plan.new_key or bool(changes.get("new_key")),
         changed=plan.changed or days != before,
         verdict=Verdict.GO,
         notes=tuple(notes),

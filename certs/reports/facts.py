@@ -32,7 +32,7 @@ from certs.reports.judging import Judge, Judged
 from certs.reports.weeks import Week, month_end
 from keys.spec import KeyFacts
 from policy.models import PolicyVersion
-from policy.publishing import version_in_force
+from policy.publishing import rules_in_force
 from policy.rules import RULES
 
 SCHEMA = 1
@@ -80,8 +80,8 @@ def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()
     `history`: weeks of earlier reports with their compliance (`week`, `percent`, `policy_version`),
     oldest first. Raises PolicyMissing where no policy is in force.
     """
-    version = version_in_force(settings.PKI_DEFAULT_POLICY, now)
-    judge = Judge(version.ruleset, on=now.date())
+    version, waivers = rules_in_force(settings.PKI_DEFAULT_POLICY, now)
+    judge = Judge(version.ruleset, on=now.date(), waivers=waivers)
     this_month = month_end(now)
     total = expiring = fails = 0
     unjudged: list[Certificate] = []
@@ -283,7 +283,8 @@ def list_row(certificate: Certificate, judged: Judged, judge: Judge) -> tuple[st
 
 def list_lines(*, now: datetime) -> Iterator[str]:
     """Yield the whole CSV of what does not comply now, line by line."""
-    judge = Judge(version_in_force(settings.PKI_DEFAULT_POLICY, now).ruleset, on=now.date())
+    version, waivers = rules_in_force(settings.PKI_DEFAULT_POLICY, now)
+    judge = Judge(version.ruleset, on=now.date(), waivers=waivers)
     yield _line(LIST_HEADER)
     for page in active_certificates(now):
         failing = {pk: judged for pk, judged in page if judge.failing_rules(judged)}

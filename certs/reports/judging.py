@@ -8,19 +8,17 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cached_property
 
-from certs.models import Domain, Team
+from certs.requests.facts.ownership import Ownership
 from keys.spec import KeyFacts
 from policy.engine import evaluate
 from policy.facts import RequesterFacts, RequestFacts
-from policy.models import Profile
 from policy.rules.base import Check
-from policy.rules.names import base_domain
 from policy.rules.ruleset import RuleSet
+from policy.waivers.waiver import Waiver
 
 _SECONDS_OF_A_DAY = 86_400
 
@@ -47,15 +45,9 @@ class Judged:
 class Judge:
     """Judges certificates by one rule set on one day, with the ownership of domains as it is now."""
 
-    def __init__(self, ruleset: RuleSet, *, on: date) -> None:
-        self._ruleset, self._on = ruleset, on
-        self._owners: dict[str, int] = dict(Domain.objects.values_list("name", "team_id"))
-        self._teams: dict[int, Team] = Team.objects.in_bulk()
-        profiles = Profile.objects.values_list("name", "ekus")
-        self._ekus: Mapping[str, tuple[str, ...]] = {name: tuple(ekus) for name, ekus in profiles}
-        self._owned: dict[int, tuple[str, ...]] = {}
-        for name, owner in sorted(self._owners.items()):
-            self._owned[owner] = (*self._owned.get(owner, ()), name)
+    def __init__(self, ruleset: RuleSet, *, on: date, waivers: Sequence[Waiver] = ()) -> None:
+        self._ruleset, self._on, self._waivers = ruleset, on, waivers
+        self._ownership = Ownership()
         self._verdicts: dict[tuple[object, ...], frozenset[str]] = {}
 
     @property
@@ -77,9 +69,12 @@ class Judge:
 
     def failures(self, certificate: Judged) -> tuple[Check, ...]:
         """Evaluate this very certificate and return the checks that fail, with their messages."""
-        team = self._teams[certificate.team_id]
-        owned = self._owned.get(team.pk, ())
-        requester = RequesterFacts(team.slug, owned, self._foreign(certificate))
+        facts, requester = self._facts(certificate)
+        return evaluate(self._ruleset, facts, requester, on=self._on, waivers=self._waivers).failures
+
+    def _facts(self, certificate: Judged) -> tuple[RequestFacts, RequesterFacts]:
+        known, team_id = self._ownership, certificate.team_id
+        requester = RequesterFacts(known.teams[team_id].slug, known.owned(team_id), known.foreign(certificate.dns_names, team_id))
         key = KeyFacts.from_name(certificate.key_type)
         facts = RequestFacts(
             profile=certificate.profile,
@@ -89,9 +84,9 @@ class Judge:
             key_family=key.family,
             key_bits=key.bits,
             validity_days=certificate.days,
-            ekus=self._ekus.get(certificate.profile, ()),
+            ekus=known.ekus.get(certificate.profile, ()),
         )
-        return evaluate(self._ruleset, facts, requester, on=self._on).failures
+        return facts, requester
 
     def _kind(self, certificate: Judged) -> tuple[object, ...]:
         names = (*certificate.dns_names, *certificate.ip_addresses)
@@ -102,44 +97,14 @@ class Judge:
             certificate.team_id,
             len(names),
             not certificate.common_name or certificate.common_name in names,
-            frozenset(self._place(name, certificate.team_id) for name in certificate.dns_names),
+            frozenset(self._ownership.place(name, certificate.team_id) for name in certificate.dns_names),
             certificate.ip_addresses,
+            self._covering(certificate),
         )
 
-    def _place(self, name: str, team_id: int) -> tuple[str, bool, bool]:
-        """Return the place of a DNS name: the nearest domain that anybody owns, whether the name is a
-        wildcard directly before it, and whether it is a wildcard above a domain of another team.
-        """
-        base = base_domain(name)
-        nearest = next((one for one in _upwards(base) if one in self._owners), "")
-        wildcard = name != base
-        return nearest, wildcard and nearest == base, wildcard and self._above_others(base, team_id)
-
-    def _foreign(self, certificate: Judged) -> tuple[str, ...]:
-        """Return the domains of other teams at, above or beneath its names."""
-        near: set[str] = set()
-        for name in certificate.dns_names:
-            base = base_domain(name)
-            near.update(one for one in _upwards(base) if one in self._owners)
-            if name != base:
-                near.update(self._by_parent.get(base, ()))
-        return tuple(sorted(one for one in near if self._owners[one] != certificate.team_id))
-
-    def _above_others(self, base: str, team_id: int) -> bool:
-        beneath = self._by_parent.get(base, ())
-        return any(self._owners[domain] != team_id for domain in beneath)
-
-    @cached_property
-    def _by_parent(self) -> dict[str, list[str]]:
-        """Return the owned domains beneath each name above one."""
-        found: dict[str, list[str]] = {}
-        for domain in self._owners:
-            for parent in _upwards(domain.partition(".")[2]):
-                found.setdefault(parent, []).append(domain)
-        return found
-
-
-def _upwards(name: str) -> Sequence[str]:
-    """Return a name and the names above it: `a.b.c`, `b.c`, `c`."""
-    labels = name.split(".")
-    return [".".join(labels[start:]) for start in range(len(labels))]
+    def _covering(self, certificate: Judged) -> tuple[str, ...]:
+        """Return the waivers that cover the certificate: with others it is of another kind."""
+        if not self._waivers:
+            return ()
+        facts, requester = self._facts(certificate)
+        return tuple(one.reference for one in self._waivers if one.covers(facts, requester))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import hashlib
+import json
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from django.conf import settings
@@ -60,6 +62,20 @@ class PolicyWaiver(models.Model):
     def subject(self) -> str:
         """Return the audit log's subject of what happens to it."""
         return f"waiver:{self.reference}"
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of what was requested; the audit events carry it."""
+        content = {
+            "policy": self.policy_id,
+            "rule": self.rule,
+            "params": self.params,
+            "names": self.names,
+            "teams": self.teams,
+            "begins": self.begins.astimezone(UTC).isoformat(),
+            "ends": self.ends.astimezone(UTC).isoformat(),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def state_at(self, now: datetime) -> str:
         """Return waiting, rejected, planned, active or ended."""

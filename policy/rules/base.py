@@ -11,10 +11,29 @@ from typing import Any, ClassVar, NamedTuple, Self
 from policy.facts import RequesterFacts, RequestFacts
 
 SECURITY_TEAM = "the security team"
+TOP = "policy"  # what the messages call the whole text
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with a text: where (`rules.max_validity.days`), and what is allowed there."""
+
+    where: str
+    message: str
 
 
 class RuleSetInvalid(ValueError):
-    """A rule set that cannot be read; the message names the rule, the field and what is allowed."""
+    """A rule set that cannot be read; each fault names the rule, the field and what is allowed."""
+
+    def __init__(self, *faults: Fault | str) -> None:
+        self.faults = tuple(_fault(one) for one in faults)
+        super().__init__("; ".join(f"{one.where}: {one.message}" if one.where else one.message for one in self.faults))
+
+
+def _fault(given: Fault | str) -> Fault:
+    if isinstance(given, Fault):
+        return given
+    where, separator, message = given.partition(": ")
+    return Fault(where, message) if separator and " " not in where else Fault("", given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +120,54 @@ class Rule(ABC):
 class Params:
     """A JSON object read field by field; `done()` refuses fields that nothing has read, so that a
     misspelt limit cannot be silently ignored.
+
+    With a list of `faults` reading goes on after a fault, with a value that is allowed in its
+    place, so that all of them are named at once. Without one the first fault is raised.
     """
 
-    def __init__(self, where: str, data: Any) -> None:
-        if not isinstance(data, Mapping):
-            raise RuleSetInvalid(f"{where}: expected an object, found {type(data).__name__}")
+    def __init__(self, where: str, data: Any, faults: list[Fault] | None = None) -> None:
         self.where = where
-        self._left: dict[str, Any] = dict(data)
+        self._faults = faults
+        self._left: dict[str, Any] = {}
+        if isinstance(data, Mapping):
+            self._left = dict(data)
+        else:
+            self.refuse(f"expected an object, found {type(data).__name__}")
+
+    def refuse(self, message: str, field: str = "") -> None:
+        """Note a fault of the object, or of one of its fields; raise it where faults are not collected."""
+        prefix = "" if self.where == TOP else f"{self.where}."
+        fault = Fault(f"{prefix}{field}" if field else self.where, message)
+        if self._faults is None:
+            raise RuleSetInvalid(fault)
+        self._faults.append(fault)
+
+    def inner(self, field: str) -> Params:
+        """Return the object in that field. A missing one has no fields."""
+        prefix = "" if self.where == TOP else f"{self.where}."
+        return Params(f"{prefix}{field}", self.take(field, {}), self._faults)
+
+    def element(self, field: str, number: int, data: Any) -> Params:
+        """Return an object of a list."""
+        return Params(f"{self.where}.{field}[{number}]", data, self._faults)
 
     def has(self, field: str) -> bool:
         return field in self._left
 
-    def take(self, field: str) -> Any:
+    def take(self, field: str, instead: Any) -> Any:
+        """Return the field's value; `instead` where it is missing, which is a fault."""
         if field not in self._left:
-            raise RuleSetInvalid(f"{self.where}: field {field!r} is missing")
+            self.refuse(f"field {field!r} is missing", field)
+            return instead
         return self._left.pop(field)
 
     def integer(self, field: str, *, minimum: int, maximum: int, default: int | None = None) -> int:
         if default is not None and not self.has(field):
             return default
-        value = self.take(field)
+        value = self.take(field, minimum)
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            raise RuleSetInvalid(f"{self.where}: {field} must be a whole number from {minimum} to {maximum}, not {value!r}")
+            self.refuse(f"{field} must be a whole number from {minimum} to {maximum}, not {_quoted(value)}", field)
+            return minimum
         return value
 
     def optional_integer(self, field: str, *, minimum: int, maximum: int) -> int | None:
@@ -134,43 +179,42 @@ class Params:
     def boolean(self, field: str, *, default: bool | None = None) -> bool:
         if default is not None and not self.has(field):
             return default
-        value = self.take(field)
+        value = self.take(field, instead=False)
         if not isinstance(value, bool):
-            raise RuleSetInvalid(f"{self.where}: {field} must be true or false, not {value!r}")
+            self.refuse(f"{field} must be true or false, not {_quoted(value)}", field)
+            return False
         return value
 
     def choice(self, field: str, choices: tuple[str, ...], *, default: str | None = None) -> str:
         if default is not None and not self.has(field):
             return default
-        value = self.take(field)
+        value = self.take(field, choices[0])
         if not isinstance(value, str) or value not in choices:
-            raise RuleSetInvalid(f"{self.where}: {field} must be one of {', '.join(choices)}, not {value!r}")
+            self.refuse(f"{field} must be one of {', '.join(choices)}, not {_quoted(value)}", field)
+            return choices[0]
         return value
 
     def text(self, field: str) -> str:
-        value = self.take(field)
+        value = self.take(field, "-")
         if not isinstance(value, str) or not value.strip():
-            raise RuleSetInvalid(f"{self.where}: {field} must be a text that is not empty, not {value!r}")
+            self.refuse(f"{field} must be a text that is not empty, not {_quoted(value)}", field)
+            return "-"
         return value
 
     def items(self, field: str) -> list[Any]:
-        value = self.take(field)
+        value = self.take(field, [])
         if not isinstance(value, list):
-            raise RuleSetInvalid(f"{self.where}: {field} must be a list, not {value!r}")
+            self.refuse(f"{field} must be a list, not {_quoted(value)}", field)
+            return []
         return value
 
-    def texts(self, field: str) -> tuple[str, ...]:
-        values = self.items(field)
-        if not values or not all(isinstance(value, str) and value for value in values):
-            raise RuleSetInvalid(f"{self.where}: {field} must be a list of texts that is not empty, not {values!r}")
-        return tuple(values)
-
     def date(self, field: str) -> date:
-        value = self.take(field)
+        value = self.take(field, "2000-01-01")
         try:
             return date.fromisoformat(value)
-        except (TypeError, ValueError) as error:
-            raise RuleSetInvalid(f"{self.where}: {field} must be a date such as 2026-03-15, not {value!r}") from error
+        except (TypeError, ValueError):
+            self.refuse(f"{field} must be a date such as 2026-03-15, not {_quoted(value)}", field)
+            return date(2000, 1, 1)
 
     def remaining(self) -> dict[str, Any]:
         """All that is left, for objects whose field names are data (profile names)."""
@@ -178,8 +222,14 @@ class Params:
         return left
 
     def done(self) -> None:
-        if self._left:
-            raise RuleSetInvalid(f"{self.where}: unknown field {', '.join(repr(name) for name in sorted(self._left))}")
+        for name in sorted(self._left, key=str):
+            self.refuse(f"unknown field {_quoted(name)}", str(name)[:40])
+
+
+def _quoted(value: Any) -> str:
+    """Return a value as messages quote it: short, whatever was given."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def listed(words: tuple[str, ...], conjunction: str = "or") -> str:

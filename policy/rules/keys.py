@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from policy.facts import RequestFacts
-from policy.rules.base import Case, Check, Params, Repair, Rule, RuleSetInvalid, listed
+from policy.rules.base import Case, Check, Params, Repair, Rule, listed
 
 # What the portal makes itself; a suggestion never names another size. The package `keys` has the
 # same list as KeySpec
@@ -54,14 +54,14 @@ class AllowedKeys(Rule):
     def from_params(cls, params: Params) -> Self:
         rsa = None
         if params.has("rsa"):
-            bounds = Params(f"{params.where}.rsa", params.take("rsa"))
+            bounds = params.inner("rsa")
             low = bounds.integer("min_bits", minimum=2048, maximum=8192)
             rsa = (low, bounds.integer("max_bits", minimum=low, maximum=16384, default=8192))
             bounds.done()
         rule = cls(rsa, _sizes(params, "ec"), params.boolean("ed25519", default=False), _sizes(params, "ml-dsa"))
         params.done()
         if not next(rule._allowed(), None):
-            raise RuleSetInvalid(f"{params.where}: no key that the portal offers is allowed")
+            params.refuse("no key that the portal offers is allowed")
         return rule
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,10 +122,12 @@ class AllowedKeys(Rule):
 def _sizes(params: Params, family: str) -> tuple[int, ...]:
     if not params.has(family):
         return ()
-    sizes = params.items(family)
-    for size in sizes:
-        if isinstance(size, bool) or size not in OFFERED[family]:
-            raise RuleSetInvalid(f"{params.where}: {family} may list {listed(tuple(map(str, OFFERED[family])))}, not {size!r}")
+    sizes = []
+    for size in params.items(family):
+        if isinstance(size, int) and not isinstance(size, bool) and size in OFFERED[family]:
+            sizes.append(size)
+        else:
+            params.refuse(f"{family} may list {listed(tuple(map(str, OFFERED[family])))}, not {size!r}", family)
     return tuple(sorted(set(sizes)))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from policy.facts import RequestFacts
-from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Repair, Rule, RuleSetInvalid, listed
+from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Repair, Rule, listed
 
 _SHOWN = 10
 LISTED_DOMAINS = _SHOWN  # domains of a team that refusals and advice list
@@ -236,14 +236,15 @@ class IPAddresses(Rule):
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
-        networks = params.items("networks")
-        for network in networks:
+        networks = []
+        for network in params.items("networks"):
             try:
-                ipaddress.ip_network(network)
-            except (TypeError, ValueError) as error:
-                raise RuleSetInvalid(f"{params.where}: {network!r} is not a network such as 10.0.0.0/8") from error
+                # Of a number ip_network makes an address, which nobody meant.
+                networks.append(str(ipaddress.ip_network(str(network))))
+            except ValueError:
+                params.refuse(f"{network!r} is not a network such as 10.0.0.0/8", "networks")
         params.done()
-        return cls(tuple(str(network) for network in networks))
+        return cls(tuple(networks))
 
     def to_dict(self) -> dict[str, Any]:
         return {"networks": list(self.networks)}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Rule, RuleSetInvalid, listed
+from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Rule, listed
 
 # The purposes the portal can put into a certificate, by the names of RFC 5280.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 KNOWN_EKUS = ("serverAuth", "clientAuth", "codeSigning", "emailProtection", "timeStamping", "OCSPSigning")
 
 
@@ -26,10 +28,13 @@ class AllowedProfiles(Rule):
         profiles = []
         for profile, ekus in params.remaining().items():
             if not isinstance(ekus, list) or not ekus or not all(isinstance(eku, str) and eku in KNOWN_EKUS for eku in ekus):
-                raise RuleSetInvalid(f"{params.where}: {profile!r} must list some of {', '.join(KNOWN_EKUS)}, not {ekus!r}")
-            profiles.append((profile, tuple(ekus)))
+                params.refuse(f"{profile!r} must list some of {', '.join(KNOWN_EKUS)}, not {ekus!r}", str(profile)[:64])
+            elif not _NAME.fullmatch(str(profile)):
+                params.refuse(f"{profile!r} is no name of a profile: letters, digits, - and _", str(profile)[:64])
+            else:
+                profiles.append((str(profile), tuple(dict.fromkeys(ekus))))
         if not profiles:
-            raise RuleSetInvalid(f"{params.where}: name at least one profile")
+            params.refuse("name at least one profile")
         return cls(tuple(sorted(profiles)))  # JSON objects have no order in PostgreSQL
 
     def to_dict(self) -> dict[str, Any]:

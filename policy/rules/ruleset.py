@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from policy.rules.base import Params, Rule, RuleSetInvalid
+from policy.rules.base import TOP, Fault, Params, Rule, RuleSetInvalid
 from policy.rules.keys import AllowedKeys, KeyReuseAtRenewal, key_from_name
 from policy.rules.names import AllowedNames, Duplicates, IPAddresses, MaxNames, RequireSAN, Wildcards
 from policy.rules.profiles import AllowedProfiles
@@ -29,6 +29,7 @@ RULES: tuple[type[Rule], ...] = (
 )
 # Without one of these a policy would let through what nobody meant to allow.
 _INDISPENSABLE = (AllowedKeys, MaxValidity, AllowedProfiles, AllowedNames, IPAddresses)
+LONGEST_VERSION = 32
 _VERSION = re.compile(r"v[0-9]+(\.[0-9]+){0,3}(-[a-z0-9]+)?")
 
 R = TypeVar("R", bound=Rule)
@@ -59,16 +60,22 @@ class RuleSet:
 
 
 def ruleset_from_dict(data: Any) -> RuleSet:
-    """Read a policy. Raises RuleSetInvalid, naming the unknown rule, field or value."""
-    top = Params("policy", data)
+    """Read a policy. Raises RuleSetInvalid with every fault: the unknown rule, field or value, and what is allowed there."""
+    faults: list[Fault] = []
+    top = Params(TOP, data, faults)
     version = top.text("version")
-    if not _VERSION.fullmatch(version):
-        raise RuleSetInvalid(f"policy: version must look like v2.3, not {version!r}")
-    defaults = _defaults(Params("defaults", top.take("defaults")))
-    rules = _rules(Params("rules", top.take("rules")))
+    if version != "-" and not _VERSION.fullmatch(version):
+        top.refuse(f"version must look like v2.3, not {version[:40]!r}", "version")
+    elif len(version) > LONGEST_VERSION:
+        top.refuse(f"version has at most {LONGEST_VERSION} characters", "version")
+    defaults = _defaults(top.inner("defaults"))
+    rules = _rules(top.inner("rules"), faults)
     ruleset = RuleSet(version, defaults, rules, top.integer("approval_valid_days", minimum=0, maximum=3650, default=397))
     top.done()
-    _refuse_defaults_that_fail(ruleset)
+    if not faults:
+        _refuse_defaults_that_fail(ruleset, faults)
+    if faults:
+        raise RuleSetInvalid(*faults)
     return replace(ruleset, digest=ruleset_digest(ruleset))
 
 
@@ -97,29 +104,30 @@ def _defaults(params: Params) -> Defaults:
     try:
         key_from_name(key)
     except ValueError as error:
-        raise RuleSetInvalid(f"defaults: {error}") from error
+        if key != "-":
+            params.refuse(str(error), "key")
     defaults = Defaults(key, params.integer("validity_days", minimum=1, maximum=36500), params.text("profile"))
     params.done()
     return defaults
 
 
-def _rules(params: Params) -> tuple[Rule, ...]:
+def _rules(params: Params, faults: list[Fault]) -> tuple[Rule, ...]:
     missing = [kind.name for kind in _INDISPENSABLE if not params.has(kind.name)]
     if missing:
-        raise RuleSetInvalid(f"rules: {', '.join(missing)} must be stated")
-    found = tuple(kind.from_params(Params(f"rules.{kind.name}", params.take(kind.name))) for kind in RULES if params.has(kind.name))
+        params.refuse(f"{', '.join(missing)} must be stated")
+    stated = [kind for kind in RULES if params.has(kind.name)]
+    found = tuple(kind.from_params(Params(f"rules.{kind.name}", params.take(kind.name, {}), faults)) for kind in stated)
     params.done()
     return found
 
 
-def _refuse_defaults_that_fail(ruleset: RuleSet) -> None:
+def _refuse_defaults_that_fail(ruleset: RuleSet, faults: list[Fault]) -> None:
     keys, validity, profiles = ruleset.rule(AllowedKeys), ruleset.rule(MaxValidity), ruleset.rule(AllowedProfiles)
     defaults = ruleset.defaults
     if keys and not keys.allows(*key_from_name(defaults.key)):
-        raise RuleSetInvalid(f"defaults: key {defaults.key} is refused by the policy's own rule allowed_keys")
+        faults.append(Fault("defaults.key", f"key {defaults.key} is refused by the policy's own rule allowed_keys"))
     if validity and defaults.validity_days > validity.strictest:
-        raise RuleSetInvalid(
-            f"defaults: validity_days {defaults.validity_days} exceeds {validity.strictest}, the least that max_validity allows"
-        )
+        least = f"validity_days {defaults.validity_days} exceeds {validity.strictest}, the least that max_validity allows"
+        faults.append(Fault("defaults.validity_days", least))
     if profiles and not profiles.ekus_of(defaults.profile):
-        raise RuleSetInvalid(f"defaults: profile {defaults.profile} is refused by the policy's own rule allowed_profiles")
+        faults.append(Fault("defaults.profile", f"profile {defaults.profile} is refused by the policy's own rule allowed_profiles"))

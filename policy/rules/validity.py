@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, ClassVar, Self
 
-from policy.rules.base import Case, Check, Params, Repair, Rule, RuleSetInvalid
+from policy.rules.base import Case, Check, Params, Repair, Rule
 
 _LONGEST = 36500
 
@@ -26,11 +26,11 @@ class MaxValidity(Rule):
     def from_params(cls, params: Params) -> Self:
         days = params.integer("days", minimum=1, maximum=_LONGEST)
         steps = params.items("schedule") if params.has("schedule") else []
-        schedule = tuple(_step(params.where, number, step) for number, step in enumerate(steps))
+        schedule = tuple(_step(params.element("schedule", number, step)) for number, step in enumerate(steps))
         params.done()
         starts = [start for start, _ in schedule]
         if starts != sorted(set(starts)):
-            raise RuleSetInvalid(f"{params.where}: schedule must ascend by date, each date once")
+            params.refuse("schedule must ascend by date, each date once", "schedule")
         return cls(days, schedule)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,8 +73,7 @@ class MaxValidity(Rule):
         return Rule.advice(self, case)  # a dataclass with slots has no super()
 
 
-def _step(where: str, number: int, data: Any) -> tuple[date, int]:
-    step = Params(f"{where}.schedule[{number}]", data)
+def _step(step: Params) -> tuple[date, int]:
     result = (step.date("from"), step.integer("days", minimum=1, maximum=_LONGEST))
     step.done()
     return result

@@ -116,6 +116,7 @@ def _check_may(user: Any) -> None:
 
 def _record(event: EventType, row: PolicyWaiver, user: Any, now: datetime) -> None:
     data = {
+        "content_sha256": row.digest,
         "rule": row.rule,
         "names": recordable(", ".join(row.names), most=1000),
         "teams": recordable(", ".join(row.teams), most=1000),

@@ -75,7 +75,10 @@ ADVICE: list[tuple[RequestFacts, str, str]] = [
     (
         named("api.example.com", "api.example.org"),
         "Name api.example.org is outside the team's domains (example.com, example.test)",
-        "Request it without api.example.org, or ask for names inside example.com or example.test, or ask the security team to give the domain to your team.",
+        (
+            "Request it without api.example.org, or ask for names inside example.com or example.test, "
+            "or ask the security team to give the domain to your team."
+        ),
     ),
     (
         replace(GOOD, ip_addresses=("10.0.0.1",)),

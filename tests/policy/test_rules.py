@@ -38,7 +38,7 @@ def test_policy_and_keys_spell_the_same_keys() -> None:
 
 MISTAKES: list[tuple[Any, str]] = [
     ([], "policy: expected an object"),
-    (DEFAULT_V2_3 | {"colour": "red"}, "policy: unknown field 'colour'"),
+    (DEFAULT_V2_3 | {"colour": "red"}, "colour: unknown field 'colour'"),
     (DEFAULT_V2_3 | {"version": "2.3 beta"}, "version must look like v2.3, not '2.3 beta'"),
     (DEFAULT_V2_3 | {"approval_valid_days": -1}, "approval_valid_days must be a whole number from 0"),
     (DEFAULT_V2_3 | {"defaults": {"key": "rsa-1", "validity_days": 1, "profile": "x"}}, "unknown key 'rsa-1'"),
@@ -46,8 +46,8 @@ MISTAKES: list[tuple[Any, str]] = [
     (DEFAULT_V2_3 | {"defaults": {"key": "rsa-3072", "validity_days": 398, "profile": "tls-server"}}, "validity_days 398 exceeds 397"),
     (DEFAULT_V2_3 | {"defaults": {"key": "rsa-3072", "validity_days": 90, "profile": "email"}}, "profile email is refused"),
     (rules_with(allowed_names=None), "rules: allowed_names must be stated"),
-    (rules_with(be_nice={}), "rules: unknown field 'be_nice'"),
-    (rules_with(max_validity={"days": 397, "dayz": 1}), "rules.max_validity: unknown field 'dayz'"),
+    (rules_with(be_nice={}), "rules.be_nice: unknown field 'be_nice'"),
+    (rules_with(max_validity={"days": 397, "dayz": 1}), "rules.max_validity.dayz: unknown field 'dayz'"),
     (rules_with(max_validity={"days": "397"}), "days must be a whole number"),
     (rules_with(max_validity={"days": True}), "days must be a whole number"),
     (rules_with(max_validity={}), "field 'days' is missing"),
@@ -57,13 +57,13 @@ MISTAKES: list[tuple[Any, str]] = [
         "schedule must ascend",
     ),
     (rules_with(allowed_keys={"rsa": {"min_bits": 1024}}), "min_bits must be a whole number from 2048"),
-    (rules_with(allowed_keys={"dsa": True}), "rules.allowed_keys: unknown field 'dsa'"),
+    (rules_with(allowed_keys={"dsa": True}), "rules.allowed_keys.dsa: unknown field 'dsa'"),
     (rules_with(allowed_keys={"ec": [224]}), "ec may list 256, 384 or 521, not 224"),
     (rules_with(allowed_profiles={"tls-server": ["serverauth"]}), "'tls-server' must list some of serverAuth"),
     (rules_with(allowed_profiles={}), "name at least one profile"),
     (rules_with(ip_addresses={"networks": ["10.0.0.1/8"]}), "'10.0.0.1/8' is not a network"),
     (rules_with(wildcards={"decision": "maybe"}), "decision must be one of allow, approval, deny"),
-    (rules_with(require_san={"really": True}), "rules.require_san: unknown field 'really'"),
+    (rules_with(require_san={"really": True}), "rules.require_san.really: unknown field 'really'"),
     (rules_with(key_reuse_at_renewal={"allowed": 1}), "allowed must be true or false"),
 ]
 

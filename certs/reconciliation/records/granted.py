@@ -13,12 +13,13 @@ from certs.models import ApiToken, Chain, IssuanceIntent, Issuer, Team
 from certs.reconciliation.records.comparison import Comparison, accounts_over_time, events_of, names_over_time, pages, rows_named
 from certs.reconciliation.records.explained import Logged
 from policy.errors import PolicyCorrupt
-from policy.models import Policy, PolicyVersion
+from policy.models import Policy, PolicyVersion, PolicyWaiver
 
 CHANGED_SILENTLY = "it was changed by something that left no event since the last one"
 _TOKEN = ("token:created", "token:changed", "token:revoked")
 _ISSUER = ("issuer:created", "issuer:state_changed", "issuer:changed")
-_VERSION = ("policy:drafted", "policy:published")
+_VERSION = ("policy:drafted", "policy:draft_changed", "policy:published", "policy:withdrawn")
+_WAIVER = ("waiver:approved", "waiver:ended")
 
 
 def compare_granted(comparison: Comparison) -> None:
@@ -26,7 +27,8 @@ def compare_granted(comparison: Comparison) -> None:
     pages(ApiToken.objects.all(), lambda page: _tokens(page, comparison))
     pages(Issuer.objects.all(), lambda page: _issuers(page, comparison))
     pages(Chain.objects.all(), lambda page: _chains(page, comparison))
-    pages(PolicyVersion.objects.all(), lambda page: _versions(page, comparison))
+    pages(PolicyVersion.objects.select_related("withdrawal"), lambda page: _versions(page, comparison))
+    pages(PolicyWaiver.objects.all(), lambda page: _waivers(page, comparison))
 
 
 def _digest_differs(row: Any, events: list[Logged]) -> bool:
@@ -122,15 +124,20 @@ def _versions(page: list[PolicyVersion], comparison: Comparison) -> None:
         name = f"{policies[row.policy_id]} {row.version}" if row.policy_id in policies else row.version
         events = [e for policy in sorted(names.get(row.policy_id, ())) for e in logged[f"policy:{policy}"]]
         mine = [e for e in events if e.data.get("version") == row.version and e.data.get("digest_sha256") == row.digest]
-        drafted = [e for e in mine if e.event == "policy:drafted"]
+        drafted = [e for e in mine if e.event in ("policy:drafted", "policy:draft_changed")]
         published = [e for e in mine if e.event == "policy:published"]
         if bool(published) != row.is_published or not drafted:
             verb = "drafted" if not drafted else "published" if row.is_published else "a draft again"
             comparison.add("policy version", name, f"no event says that it was {verb}")
             continue
-        comparison.expect("policy version", name, "drafted_by", stored=row.drafted_by, logged=drafted[-1].actor)
-        if row.drafter_id is not None and drafted[-1].actor not in people.get(row.drafter_id, ()):
-            comparison.add("policy version", name, f"the log says that {drafted[-1].actor} drafted it, and its row names another account")
+        drafter = str(drafted[-1].data.get("drafted_by") or drafted[-1].actor)  # the first one, where others changed it
+        comparison.expect("policy version", name, "drafted_by", stored=row.drafted_by, logged=drafter)
+        if row.drafter_id is not None and drafter not in people.get(row.drafter_id, ()):
+            comparison.add("policy version", name, f"the log says that {drafter} drafted it, and its row names another account")
+        withdrawn = any(e.event == "policy:withdrawn" for e in mine)
+        if withdrawn != hasattr(row, "withdrawal"):
+            now, then = ("stands", "it was withdrawn") if withdrawn else ("is withdrawn", "nothing of it")
+            comparison.add("policy version", name, f"it {now}, and the log says {then}")
         if published:
             start = row.effective_from.isoformat() if row.effective_from else None
             comparison.expect("policy version", name, "effective_from", stored=start, logged=published[-1].data.get("effective_from"))
@@ -139,3 +146,17 @@ def _versions(page: list[PolicyVersion], comparison: Comparison) -> None:
             row.read_rules()
         except PolicyCorrupt as exc:
             comparison.add("policy version", name, str(exc))
+
+
+def _waivers(page: list[PolicyWaiver], comparison: Comparison) -> None:
+    logged = events_of([row.subject for row in page], _WAIVER)
+    for row in page:
+        comparison.compared["policy waivers"] += 1
+        approved = [e for e in logged[row.subject] if e.event == "waiver:approved"]
+        if bool(approved) != (row.approved_at is not None):
+            comparison.add("policy waiver", row.reference, "its approval and the events do not agree")
+        elif approved:
+            comparison.expect("policy waiver", row.reference, "content", stored=row.digest, logged=approved[-1].data.get("content_sha256"))
+            ended = any(e.event == "waiver:ended" for e in logged[row.subject])
+            if ended != (row.ended_at is not None):
+                comparison.add("policy waiver", row.reference, "its end and the events do not agree")

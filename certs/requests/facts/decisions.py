@@ -35,7 +35,7 @@ def evaluations_of(name: str) -> list[PolicyEvaluation]:
     is_number = name.isdecimal() and len(name) < 19
     found = list(rows.filter(pk=int(name)) if is_number else rows.filter(request__public_id=name))
     if not found:
-        raise NotFound(f"There is no decision {name}: give its number or the id of a request.")
+        raise NotFound("There is no such decision. Give its number or the id of a request.")
     return found
 
 

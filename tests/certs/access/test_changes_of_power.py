@@ -21,7 +21,7 @@ from audit.events import Actor
 from audit.models import AuditEvent
 from certs.models import ApiToken, Domain, Issuer, OperatorAlert, OutgoingMail, Team
 from db.clock import database_now
-from policy.models import Person, Policy, PolicyVersion, Profile
+from policy.models import Person, Policy, PolicyVersion, PolicyWaiver, Profile
 from tests.cast import person
 from tests.certs.access.upgrading import migration, models_before
 from tests.portal.admin_pages import admin_pages
@@ -29,8 +29,8 @@ from tests.portal.admin_pages import admin_pages
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
 PASSWORD = "correct horse battery"
-# Written by a use case that records its own events (policy:drafted, policy:published).
-AUDITED_ELSEWHERE = {PolicyVersion}
+# Written by use cases that record their own events (policy:drafted, policy:published, waiver:approved).
+AUDITED_ELSEWHERE = {PolicyVersion, PolicyWaiver}
 
 
 @pytest.fixture

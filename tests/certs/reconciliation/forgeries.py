@@ -63,6 +63,23 @@ FORGERIES: list[tuple[str, str]] = [
     ("token", "DELETE FROM certs_apitoken"),
     ("issuer", "UPDATE certs_issuer SET state = 'distrusted'"),
     ("policy version", "UPDATE policy_policyversion SET version = 'v9'"),
+    (
+        "policy version",
+        (
+            "INSERT INTO policy_policywithdrawal (version_id, withdrawn_at, withdrawn_by, reason) "
+            f"SELECT id, {A_TIME}, 'bob', 'x' FROM policy_policyversion"
+        ),
+    ),
+    (
+        "policy waiver",
+        (
+            "INSERT INTO policy_policywaiver (policy_id, rule, params, names, teams, reason, begins, ends, requested_at, requester_id, "
+            "approver_id, approved_at, ended_by, end_reason) "
+            f"SELECT id, 'max_names', '{{\"maximum\": 9}}', '[]', '[\"web\"]', 'x', {A_TIME}, '2028-01-01 00:00:00', "
+            f"{A_TIME}, {BOB}, {BOB}, "
+            f"{A_TIME}, '', '' FROM policy_policy"
+        ),
+    ),
     ("user", "UPDATE auth_user SET is_superuser = true WHERE username = 'bob'"),
     ("user", "UPDATE auth_user SET email = 'eve@example.com' WHERE username = 'carol'"),
     (

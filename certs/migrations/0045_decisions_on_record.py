@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0039_renewal_notices"),
+        ("certs", "0044_sign_in"),
         ("policy", "0005_planned_versions_and_waivers"),
     ]
 

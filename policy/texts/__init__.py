@@ -1,0 +1,1 @@
+"""A policy as people read and write it: sentences, fields, YAML, and the difference of two versions. Pure."""
