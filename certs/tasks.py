@@ -18,6 +18,7 @@ from certs.bulk import dispatch
 from certs.bulk.drafting import draft
 from certs.ca.registry import is_remote
 from certs.enums import RequestState as S
+from certs.estate import compliance
 from certs.installation import looking
 from certs.inventory import figures
 from certs.issuance import recovery, slots
@@ -345,6 +346,12 @@ def close_sign_in_windows() -> int:
 def count_states() -> int:
     """Keep the figures of the inventory and of each CA, which pages and `/metrics` read."""
     return _each_alone(("figures", figures.count_when_due), ("CAs", count_by_issuer))
+
+
+@shared_task(time_limit=1800, soft_time_limit=1700)
+def judge_day() -> int:
+    """Keep how many certificates comply today, for the line of the estate page."""
+    return compliance.judge_when_due()
 
 
 @shared_task

@@ -18,6 +18,8 @@ from certs.views.certificate import (
     download,
     live_check,
 )
+from certs.views.estate import estate
+from certs.views.estate import readiness as estate_readiness
 from certs.views.help import api_guide, trust
 from certs.views.inbox import domains as inbox_domains
 from certs.views.inbox import inbox
@@ -79,6 +81,8 @@ urlpatterns = [
     path("cas/", ca_pages.index, name="cas"),
     path("cas/<slug:slug>/", ca_pages.detail, name="ca"),
     path("certificates/<str:cert_id>/<str:form>", download.download, name="download"),
+    path("estate/", estate.index, name="estate"),
+    path("estate/readiness/", estate_readiness.index, name="estate-readiness"),
     path("machinery/", machinery.index, name="machinery"),
     path("register/", register.index, name="register"),
     path("register/register.csv", register.download, name="register-csv"),

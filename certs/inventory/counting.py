@@ -26,12 +26,14 @@ from certs.inventory.filters import (
     how_renewed,
 )
 from certs.inventory.states import CertificateState, active, with_state
-from certs.models import Certificate, Issuer
+from certs.models import Certificate, Issuer, RenewalBlocked
 
 WEEKS = 26
 DAYS_AHEAD = 30
 EXPIRED_DAYS = 90
 REGIMES = (200, 100, 47)  # the longest validity in days, CA/Browser Forum ballot SC-081v3
+# NIST IR 8547 (draft): RSA and elliptic curves are deprecated after 2030 and disallowed after 2035.
+HORIZONS = ("2031-01-01", "2036-01-01")
 
 
 class Kind(StrEnum):
@@ -44,6 +46,9 @@ class Kind(StrEnum):
     KEY = "key"  # key type; active ones
     ISSUER = "issuer"  # slug of the CA; active ones
     LONGER = "longer"  # of REGIMES; active ones whose validity is longer
+    BEYOND = "beyond"  # of HORIZONS; active ones that end on that day or later
+    OBSTACLE = "obstacle"  # of RenewalGroup; active ones that nothing renews, and why
+    RENEWED = "renewed"  # a day; renewals issued on it: the day of the count, and the day before
     NEED = "need"  # key of a Need
     LIFE = "life"  # slug of the CA and days of validity, as in `internal 90`; active ones, all teams
 
@@ -105,35 +110,54 @@ NEEDS = (
     ),
 )
 
+_OBSTACLES = {
+    RenewalBlocked.NEEDS_CSR.value: (RenewalGroup.PERSON,),
+    RenewalBlocked.POLICY.value: (RenewalGroup.PERSON, RenewalGroup.REFUSED),
+    RenewalBlocked.APPROVAL.value: (RenewalGroup.PERSON, RenewalGroup.APPROVAL),
+    RenewalBlocked.FAILED.value: (RenewalGroup.PERSON, RenewalGroup.FAILED),
+}
+
 Counted = Counter[tuple[int | None, Kind, str]]
+
+
+_EVERYTHING = CertificateFilter(state=StateGroup.ACTIVE.value)
+
+
+def _ends_in_week(value: str) -> CertificateFilter:
+    monday, renewal = value.split()
+    first = date.fromisoformat(monday)
+    return replace(_EVERYTHING, renewal=renewal, ends_after=first, ends_before=first + timedelta(days=7))
+
+
+def _renewed_on(value: str) -> CertificateFilter:
+    first = date.fromisoformat(value)
+    after = first + timedelta(days=1)
+    return CertificateFilter(is_renewal=YesNo.YES.value, issued_after=first, issued_before=after)
+
+
+# By kind: the filter of a value. NEED depends on the day of the count; LIFE is no list.
+_FILTERS: dict[Kind, Callable[[str], CertificateFilter]] = {
+    Kind.STATE: lambda value: CertificateFilter(state=value),
+    Kind.ACTIVE: lambda _value: _EVERYTHING,
+    Kind.RENEWAL: lambda value: replace(_EVERYTHING, renewal=value),
+    Kind.OBSTACLE: lambda value: replace(_EVERYTHING, renewal=value),
+    Kind.WEEK: _ends_in_week,
+    Kind.KEY: lambda value: replace(_EVERYTHING, key=value),
+    Kind.ISSUER: lambda value: replace(_EVERYTHING, issuer=value),
+    Kind.LONGER: lambda value: replace(_EVERYTHING, longer_than=int(value)),
+    Kind.BEYOND: lambda value: replace(_EVERYTHING, ends_after=date.fromisoformat(value)),
+    Kind.RENEWED: _renewed_on,
+}
 
 
 def filter_of(kind: Kind, value: str, *, day: date) -> CertificateFilter:
     """Return the filter that lists what the figure counts. `day`: that of the count (UTC).
 
-    Raises KeyError for LIFE, which is no list: lives are compared in whole days there.
+    Raises KeyError for LIFE, which has no list: days of validity are compared there.
     """
-    everything = CertificateFilter(state=StateGroup.ACTIVE.value)
-    match kind:
-        case Kind.STATE:
-            return CertificateFilter(state=value)
-        case Kind.ACTIVE:
-            return everything
-        case Kind.RENEWAL:
-            return replace(everything, renewal=value)
-        case Kind.WEEK:
-            monday, renewal = value.split()
-            first = date.fromisoformat(monday)
-            return replace(everything, renewal=renewal, ends_after=first, ends_before=first + timedelta(days=7))
-        case Kind.KEY:
-            return replace(everything, key=value)
-        case Kind.ISSUER:
-            return replace(everything, issuer=value)
-        case Kind.LONGER:
-            return replace(everything, longer_than=int(value))
-        case Kind.NEED:
-            return next(need for need in NEEDS if need.key == value).sought(day)
-    raise KeyError(kind)
+    if kind is Kind.NEED:
+        return next(need for need in NEEDS if need.key == value).sought(day)
+    return _FILTERS[kind](value)
 
 
 def mondays(day: date) -> list[date]:
@@ -148,7 +172,7 @@ def count_all(now: datetime) -> Counted:
     The figures belong together only if the transaction reads as of one moment.
     """
     found: Counted = Counter()
-    for part in (_states, _ends, _lives, _longer, _needs):
+    for part in (_states, _ends, _lives, _filtered):
         for team, kind, value, count in part(now):
             found[None, kind, value] += count
             if kind is not Kind.LIFE:
@@ -183,6 +207,8 @@ def _ends(now: datetime) -> _Rows:
         yield team, Kind.RENEWAL, renewal.value, number
         yield team, Kind.KEY, key, number
         yield team, Kind.ISSUER, slugs[issuer], number
+        for obstacle in _OBSTACLES.get(blocked, ()) if renewal is not Renewal.OFF else (RenewalGroup.PERSON,):
+            yield team, Kind.OBSTACLE, obstacle.value, number
         if week.date() in weeks:
             yield team, Kind.WEEK, f"{week.date().isoformat()} {renewal.value}", number
 
@@ -200,14 +226,15 @@ def _lives(now: datetime) -> _Rows:
         yield 0, Kind.LIFE, f"{slugs[issuer]} {max(1, (last - first).days)}", number
 
 
-def _longer(now: datetime) -> _Rows:
-    for days in REGIMES:
-        yield from _by_team(Kind.LONGER, str(days), now)
-
-
-def _needs(now: datetime) -> _Rows:
-    for need in NEEDS:
-        yield from _by_team(Kind.NEED, need.key, now)
+def _filtered(now: datetime) -> _Rows:
+    """Yield what is counted by the filter of its list, one query each."""
+    day = now.astimezone(UTC).date()
+    wanted = [(Kind.LONGER, str(days)) for days in REGIMES]
+    wanted += [(Kind.BEYOND, horizon) for horizon in HORIZONS]
+    wanted += [(Kind.RENEWED, (day - timedelta(days=back)).isoformat()) for back in (0, 1)]
+    wanted += [(Kind.NEED, need.key) for need in NEEDS]
+    for kind, value in wanted:
+        yield from _by_team(kind, value, now)
 
 
 def _by_team(kind: Kind, value: str, now: datetime) -> _Rows:

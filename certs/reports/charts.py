@@ -42,7 +42,7 @@ class Chart:
     title: str
     text: str  # what it shows, for those who do not see it
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str]]  # a cell may be a link
     bars: Sequence[Bar] = ()
     lines: Sequence[str] = ()  # the points of each unbroken part
     dots: Sequence[Bar] = ()
@@ -81,7 +81,7 @@ def ends(facts: dict[str, Any]) -> Chart:
         rows=[(f"{w.monday:%d %b %Y}", str(v)) for w, v in zip(weeks, values, strict=True) if v],
         bars=list(_bars([("ends", "end", values)], weeks, urls)),
         across=_across(weeks, every=6),
-        upwards=_upwards(most),
+        upwards=upwards(most),
     )
 
 
@@ -100,7 +100,7 @@ def movements(facts: dict[str, Any]) -> Chart:
         rows=[(f"{w.monday:%d %b %Y}", *(str(v[2][n]) for v in series)) for n, w in enumerate(weeks)],
         bars=list(_bars(series, weeks, [""] * len(weeks))),
         across=_across(weeks, every=4),
-        upwards=_upwards(most),
+        upwards=upwards(most),
         legend=[(name, name) for name, *_ in series],
     )
 
@@ -166,7 +166,8 @@ def _across(weeks: Sequence[Week], *, every: int) -> list[Tick]:
     return [Tick(_LEFT + step * (n + 0.5), f"{w.monday:%d %b}") for n, w in enumerate(weeks) if n % every == 0]
 
 
-def _upwards(most: int) -> list[Tick]:
+def upwards(most: int) -> list[Tick]:
+    """Return the labels of an axis from 0 to at least `most`; the last is its top."""
     top = _round_up(most)
     height = HEIGHT - _TOP - _BOTTOM
     marks = (0, top // 2, top) if top % 2 == 0 else (0, top)

@@ -51,6 +51,8 @@ def index(request: HttpRequest) -> HttpResponse:
     if way := request.GET.get("via"):  # links of earlier releases, in mails and bookmarks
         return redirect("new-csr" if way == "csr" else "new")
     navigation, now = Navigation(request), database_now()
+    if navigation.only_looks:
+        return redirect("estate")
     teams = navigation.teams
     if not teams and not navigation.sees_every_team:
         return render(request, "portal/no_team.html")

@@ -20,6 +20,13 @@ from certs.inventory import open_alerts
 from certs.models import Team
 from certs.schedules.alarm import KINDS
 
+_ACTS = (
+    Permission.ACT_FOR_EVERY_TEAM,
+    Permission.DECIDE_REQUESTS,
+    Permission.OPERATE,
+    Permission.PUBLISH_POLICIES,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -59,6 +66,11 @@ class Navigation:
         return count_waiting(self._user) if self.sees_every_team else 0
 
     @cached_property
+    def only_looks(self) -> bool:
+        """Whether the person sees every team and may change nothing, as an auditor. The estate page is their home."""
+        return self.sees_every_team and not self.teams and not any(holds(self._user, one) for one in _ACTS)
+
+    @cached_property
     def machinery_alert(self) -> str:
         """What stands still, where something does and it concerns the person."""
         if not self.sees_every_team:
@@ -72,9 +84,10 @@ class Navigation:
         if not self._is_signed_in:
             return []
         home = reverse("home")
-        found = [Link("Home", home, self._request.path == home)]
+        found = [] if self.only_looks else [Link("Home", home, self._request.path == home)]
         if self.sees_every_team:
             found.append(self._to("inbox", "Inbox", count=self.inbox_count))
+            found.append(self._to("estate", "Estate"))
         found += [self._to("certificates", "Certificates"), self._to("requests", "Requests")]
         if self.sees_every_team:
             found += [self._to("cas", "CAs"), self._to("reports", "Reports"), self._to("register", "Register")]
@@ -87,7 +100,7 @@ class Navigation:
             return []
         found = [self._to("mails", "Mails"), self._to("tokens", "API tokens"), self._to("bulk", "Bulk orders")]
         if self.teams and not self.sees_every_team:
-            found.append(self._to("cas", "CAs"))
+            found += [self._to("estate", "Estate"), self._to("cas", "CAs")]
         if self.sees_every_team:
             found += [self._to("alerts", "Alerts"), self._to("machinery", "Machinery")]
         if admin.site.has_permission(self._request):

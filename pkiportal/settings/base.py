@@ -206,6 +206,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.destroy_keys": {"queue": "destroy"},
     "certs.tasks.record_inventory": {"queue": "inventory"},
     "certs.tasks.count_states": {"queue": "inventory"},
+    "certs.tasks.judge_day": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
     "certs.tasks.deliver_webhooks": {"queue": "mail"},
     # Like webhooks: from the workers whose network leads out, never from the web process.
@@ -236,6 +237,8 @@ PKI_SCHEDULES = {
         "every_seconds": 60,
     },
     "database: delete what is not needed any more": {"task": "certs.tasks.clean_up", "every_seconds": 3600},
+    # Once a day, and again when another version of the policy is in force.
+    "estate: judge compliance": {"task": "certs.tasks.judge_day", "every_seconds": 3600},
     "inventory: count the states": {"task": "certs.tasks.count_states", "every_seconds": 60},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
     "certificates: look whether renewals are installed": {

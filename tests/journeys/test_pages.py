@@ -32,6 +32,8 @@ PAGES = (
     "/register/",
     "/cas/",
     "/cas/internal-ca-prod/",
+    "/estate/",
+    "/estate/readiness/",
     "/tokens/",
     "/account/mails/",
     "/teams/web/webhooks/",
@@ -47,7 +49,10 @@ def test_pages_have_no_accessibility_fault(visit: Visit, dark: bool) -> None:
     carol = visit("carol", dark=dark)
     alice = visit(dark=dark)
     faults: dict[str, list[str]] = {}
-    for visitor, paths in ((alice, PAGES), (carol, ("/inbox/", "/alerts/", "/machinery/", "/cas/", "/cas/internal-ca-prod/"))):
+    for visitor, paths in (
+        (alice, PAGES),
+        (carol, ("/inbox/", "/alerts/", "/machinery/", "/cas/", "/cas/internal-ca-prod/", "/estate/", "/estate/readiness/")),
+    ):
         for path in paths:
             visitor.open(path)
             faults[path] = visitor.axe()

@@ -176,6 +176,8 @@ PAGES: dict[str, list[Page]] = {
     "alert": [Page(see_alerts, lambda things, _w: [things.alert], once=True)],
     "alerts": [Page(see_alerts, once=True)],
     "machinery": [Page(see_alerts, once=True)],
+    "estate": [Page(see_cas, once=True)],
+    "estate-readiness": [Page(see_cas, once=True)],
     "alert-close": [Page(close_alerts, lambda things, _w: [things.alert], nothing, once=True)],
     "tokens": [Page(everybody, once=True), Page(ask_for, data=token_form)],
     "token-revoke": [Page(own, of("tokens"), nothing)],

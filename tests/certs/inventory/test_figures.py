@@ -11,8 +11,6 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from certs.bulk.submit import submit_order
-from certs.enums import RequestState
 from certs.inventory import CertificateState, filter_certificates
 from certs.inventory.counting import NEEDS, Kind, filter_of, listed, mondays
 from certs.inventory.figures import (
@@ -23,16 +21,14 @@ from certs.inventory.figures import (
     state_figures,
     wrong_figures,
 )
-from certs.models import Certificate, Figure, FigureCount, Issuer, Team
+from certs.models import Certificate, Figure, FigureCount, Team
 from certs.reconciliation.figures import compare_figures
 from certs.reconciliation.records.comparison import Comparison
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
-from keys.models import PublicKey
-from tests.cast import person
-from tests.certs.bulk.orders import drafted, work_off_all
 from tests.certs.inventory.estate import Estate
+from tests.certs.inventory.varied import varied
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -41,31 +37,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def estate(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) -> Estate:
-    """Certificates of two teams, two CAs and two kinds of keys, in every state and for every need."""
-    submit_order(drafted([make_spec("template.example.com")], twin_portal), authority=twin_portal.authority)
-    work_off_all()
-    template = Certificate.objects.select_related("request").get()
-    now = database_now()
-    alice = person("alice", team=twin_portal.team)
-    other = Team.objects.create(slug="other", name="Other")
-    elsewhere = Issuer.objects.create(name="Elsewhere", slug="elsewhere", created_at=now)
-    PublicKey.objects.create(spki_sha256="b" * 64, team="web", recorded_at=now, blocked_at=now)
-    made = Estate(template)
-    for days, blocked in ((5, "needs_csr"), (9, "policy"), (12, "failed"), (20, "approval"), (29, ""), (30, "policy"), (31, "policy")):
-        made.add(not_after=now + days * DAY, alert_at=now - DAY, renewal_blocked=blocked, owner=alice)
-    made.add(not_after=now + 3 * DAY, alert_at=now - DAY, renewal_off_reason="ends", renewal_blocked="off")
-    made.add(not_after=now + 300 * DAY, team=other, key_type="rsa-2048", issuer=elsewhere)
-    made.add(not_after=now + 70 * DAY, team=other, spki_sha256="b" * 64)
-    made.add(not_after=now + 190 * DAY, not_before=now - 2 * DAY, team=other, owner=alice)
-    made.add(not_after=now - DAY, alert_at=now - 31 * DAY)
-    made.add(not_after=now - 100 * DAY, alert_at=now - 131 * DAY)
-    made.add(status="revoked")
-    renewed = made.add(not_after=now + 8 * DAY, alert_at=now - DAY, owner=alice)
-    made.add(renewed_from=renewed, not_after=now + 98 * DAY, owner=alice)
-    renewing = made.add(not_after=now + 6 * DAY, alert_at=now - DAY, team=other)
-    made.add_request(renewed_from=renewing, state=RequestState.APPROVED)
-    made.save()
-    return made
+    return varied(twin_portal, make_spec("template.example.com"))
 
 
 def test_each_figure_is_the_length_of_its_list_for_all_teams_and_for_each(estate: Estate) -> None:
