@@ -199,7 +199,7 @@ def test_compliance_is_kept_by_team_and_adds_up(estate: Estate) -> None:
     assert rows[""].active == rows["web"].active + rows["other"].active
     assert rows["other"].failing >= 1  # on RSA 2048
     now = database_now()
-    other = line_of([rows["other"].team_id], now=now)
+    other = line_of([Team.objects.get(slug="other").pk], now=now)
     assert (other.newest and other.newest.failing) == rows["other"].failing
     whole = line_of(None, now=now)
     assert (whole.newest and whole.newest.active) == rows[""].active
