@@ -29,7 +29,7 @@ from certs.notifications.delivery import deliver, mail
 from certs.pipeline import queue_of, room_in, start_remote
 from certs.reconciliation import each_ca, nightly
 from certs.renewal import expiry, planned_revocation
-from certs.reports import keeping
+from certs.reports import keeping, verdicts
 from certs.requests import lineage, waiting
 from certs.requests.turn import Turn, claim_ca, let_go_of_ca, run_parts
 from certs.revocation import deliver as revoking
@@ -352,6 +352,12 @@ def count_states() -> int:
 def judge_day() -> int:
     """Keep how many certificates comply today, for the line of the estate page."""
     return compliance.judge_when_due()
+
+
+@shared_task
+def keep_verdicts() -> int:
+    """Judge what the policy in force has not judged yet."""
+    return verdicts.keep_verdicts()
 
 
 @shared_task

@@ -229,12 +229,18 @@ _COLUMNS = ("pk", "team_id", "profile", "key_type", "common_name", "not_before",
 
 
 def active_certificates(now: datetime) -> Iterator[list[tuple[int, Judged]]]:
-    """Yield every active certificate with its names, in pages by key: flat memory, and no long transaction.
+    """Yield every active certificate with its names, in pages by key."""
+    yield from judged_pages(active(Certificate.objects.all(), now=now))
+
+
+def judged_pages(
+    certificates: QuerySet[Certificate], *, after: int = 0
+) -> Iterator[list[tuple[int, Judged]]]:
+    """Yield certificates with ids above `after`, with their names, in pages by key: flat memory, and no long transaction.
 
     Only what the policy looks at is read; the row itself is fetched for what does not comply.
     """
-    rows = active(Certificate.objects.all(), now=now).order_by("pk").values_list(*_COLUMNS)
-    after = 0
+    rows = certificates.order_by("pk").values_list(*_COLUMNS)
     while page := list(rows.filter(pk__gt=after)[:_PAGE]):
         after = page[-1][0]
         dns: dict[int, list[str]] = {}

@@ -207,6 +207,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.record_inventory": {"queue": "inventory"},
     "certs.tasks.count_states": {"queue": "inventory"},
     "certs.tasks.judge_day": {"queue": "inventory"},
+    "certs.tasks.keep_verdicts": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
     "certs.tasks.deliver_webhooks": {"queue": "mail"},
     # Like webhooks: from the workers whose network leads out, never from the web process.
@@ -239,6 +240,7 @@ PKI_SCHEDULES = {
     "database: delete what is not needed any more": {"task": "certs.tasks.clean_up", "every_seconds": 3600},
     # Once a day, and again when another version of the policy is in force.
     "estate: judge compliance": {"task": "certs.tasks.judge_day", "every_seconds": 3600},
+    "inventory: judge by the policy in force": {"task": "certs.tasks.keep_verdicts", "every_seconds": 60},
     "inventory: count the states": {"task": "certs.tasks.count_states", "every_seconds": 60},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
     "certificates: look whether renewals are installed": {
