@@ -12,6 +12,8 @@ from kombu.exceptions import OperationalError
 
 from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
+from certs.acts import drafting
+from certs.acts import work as acting
 from certs.authorities.figures import count_by_issuer
 from certs.bulk import chunk as chunks
 from certs.bulk import dispatch
@@ -140,8 +142,17 @@ def close_chunks() -> int:
 
 
 @shared_task
+def work_on_act(act: int) -> int:
+    """Do lines of an act on many certificates."""
+    return acting.work_on(act)
+
+
+@shared_task
 def forget_old_drafts() -> int:
-    return draft.forget_old_drafts()
+    return _each_alone(
+        ("bulk orders", draft.forget_old_drafts),
+        ("acts", drafting.forget_drafts),
+    )
 
 
 @shared_task
@@ -158,6 +169,7 @@ def sweep() -> int:
         ("orphaned tokens", end_orphaned_tokens),
         ("planned revocations", planned_revocation.revoke_replaced),
         ("requests that stand still", recovery.restart_standing),
+        ("acts that stand still", acting.restart_standing),
     )
 
 

@@ -23,7 +23,7 @@ from certs.views.estate import readiness as estate_readiness
 from certs.views.help import api_guide, trust
 from certs.views.inbox import domains as inbox_domains
 from certs.views.inbox import inbox
-from certs.views.inventory import listing
+from certs.views.inventory import acts, listing
 from certs.views.inventory import views as saved_views
 from certs.views.new import draft as new_draft
 from certs.views.new import plan as new_plan
@@ -64,6 +64,11 @@ urlpatterns = [
     path("bulk/<str:public_id>/<str:form>", bulk_downloads.take, name="bulk-file"),
     path("certificates/", listing.index, name="certificates"),
     path("certificates.csv", listing.download, name="certificates-csv"),
+    path("certificates/acts/", acts.index, name="acts"),
+    path("certificates/acts/<str:public_id>/", acts.detail, name="act"),
+    path("certificates/acts/<str:public_id>/live/", acts.live, name="act-live"),
+    path("certificates/acts/<str:public_id>/submit/", acts.submit, name="act-submit"),
+    path("certificates/acts/<str:public_id>/<str:verb>/", acts.control, name="act-control"),
     path("certificates/views/", saved_views.save, name="view-save"),
     path("certificates/views/<int:pk>/delete/", saved_views.delete, name="view-delete"),
     path("certificates/<str:cert_id>/", certificate_page.overview, name="certificate"),

@@ -112,6 +112,14 @@ def _checked_texts(changes: Changes, *, authority: Authority, team: str, channel
     return texts
 
 
+def checked_tag(text: str) -> str:
+    """Return one tag as it is kept. Raises InputRefused, also for an empty one."""
+    tag = _checked_tags([text]).strip()
+    if not tag:
+        raise InputRefused("Name the tag.", field="tags", next_step="Write it as in production.")
+    return tag
+
+
 def _checked_tags(tags: Sequence[str]) -> str:
     """Return tags as the column holds them: lower case, each once, between spaces. Raises InputRefused."""
     found = list(dict.fromkeys(tag.strip().lower() for tag in tags if tag.strip()))

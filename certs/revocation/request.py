@@ -66,7 +66,7 @@ def request_revocation(
         revocation = earlier or Revocation(certificate=row)
         data: dict[str, Value] = {"cert_id": row.cert_id, "reason": str(reason)}
         if current is None:
-            _check_revocable(row, reason, now=now)
+            check_revocable(row, reason, now=now)
             row.status = Certificate.Status.REVOCATION_PENDING
             revocation.requested_at, revocation.requested_by = now, authority.actor.name
             revocation.invalidity_date, revocation.comment = invalidity_date, comment
@@ -74,7 +74,7 @@ def request_revocation(
             revocation.released_at = revocation.lease_until = revocation.first_crl_number = None
             revocation.last_error = ""
         else:
-            _check_may_follow(row, current, reason)
+            check_may_follow(row, current, reason)
             data["earlier_reason"] = current.reason
             # The time of the revocation stays the first one: CRL and OCSP have reported it.
             revocation.invalidity_date = invalidity_date or current.invalidity_date
@@ -99,7 +99,8 @@ def request_revocation(
     return revocation
 
 
-def _check_revocable(row: Certificate, reason: RevocationReason, *, now: datetime) -> None:
+def check_revocable(row: Certificate, reason: RevocationReason, *, now: datetime) -> None:
+    """Raise Conflict for a certificate without revocation that cannot be revoked for this reason."""
     if row.not_after < now and reason is not COMPROMISE:
         raise Conflict(
             f"{row.cert_id} expired on {row.not_after:%Y-%m-%d %H:%M} UTC, so no program relies on it.",
@@ -114,7 +115,8 @@ def _check_revocable(row: Certificate, reason: RevocationReason, *, now: datetim
         )
 
 
-def _check_may_follow(row: Certificate, current: Revocation, reason: RevocationReason) -> None:
+def check_may_follow(row: Certificate, current: Revocation, reason: RevocationReason) -> None:
+    """Raise Conflict where another reason cannot follow the revocation that there is."""
     if reason is COMPROMISE or current.reason == HOLD:
         return
     raise Conflict(

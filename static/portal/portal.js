@@ -158,6 +158,29 @@
     });
   }
 
+  // How many lines of a list are selected, and one box for those of the page.
+  function selecting() {
+    const all = document.querySelector("[data-all]");
+    if (!all) return;
+    const boxes = [...all.form.querySelectorAll(`[name="${CSS.escape(all.dataset.all)}"]`)];
+    const said = all.form.querySelector("[data-selected]");
+    const whole = all.form.querySelector("[data-whole]");
+    const show = () => {
+      const count = boxes.filter((box) => box.checked).length;
+      all.checked = count === boxes.length;
+      all.indeterminate = count > 0 && count < boxes.length;
+      said.hidden = count === 0 || (whole !== null && whole.checked);
+      said.textContent = `${count} selected`;
+    };
+    all.hidden = false;
+    all.addEventListener("change", () => {
+      boxes.forEach((box) => (box.checked = all.checked));
+      show();
+    });
+    all.form.addEventListener("change", show);
+    window.addEventListener("pageshow", show);
+  }
+
   function copying() {
     document.addEventListener("click", async (event) => {
       const button = event.target.closest("[data-copy]");
@@ -184,6 +207,7 @@
     dropping();
     submitting();
     onceOnly();
+    selecting();
     copying();
   });
 })();

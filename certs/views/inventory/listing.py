@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
+from certs.acts.drafting import MOST_LINES
 from certs.errors import InputRefused
 from certs.inventory import CertificateFilter
 from certs.inventory.listing.export import view_csv
@@ -60,6 +61,7 @@ def index(request: HttpRequest) -> HttpResponse:
         wrong, sort = exc, ""
     figures, form = strip(authority, now=now), filter_form(request, sought)
     shown = {"q", *(field.name for field in (*form.first, *form.more))}
+    teams = authority.acts_for()
     context = {
         "rows": rows,
         "total": total,
@@ -77,6 +79,8 @@ def index(request: HttpRequest) -> HttpResponse:
         "columns": [_column(name, label, sought, sort) for name, label in _COLUMNS],
         "query": urlencode(_with_sort(sought, sort)),
         "filter_query": urlencode(sought.to_query()),
+        "may_act": teams is None or bool(teams),
+        "most": MOST_LINES,
         "judged": VerdictRun.objects.filter(pk=1).first() if sought.policy else None,
         "views": views_of(request),
         "now": now,

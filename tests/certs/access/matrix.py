@@ -11,10 +11,12 @@ import pytest
 
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
+from certs.acts.control import digest_of, submit_act
+from certs.acts.drafting import choose_options, draft_act
 from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
 from certs.inventory.listing.saved import save_view
-from certs.models import CertificateRequest, OperatorAlert, Team
+from certs.models import BulkAct, CertificateRequest, OperatorAlert, Team
 from certs.notifications.webhooks import add_webhook, send_test
 from certs.reports.keeping import keep_report
 from certs.reports.weeks import Week
@@ -55,6 +57,8 @@ class Things:
     webhooks: Mapping[str, int]
     messages: Mapping[str, str]
     views: Mapping[str, int]
+    act_drafts: Mapping[str, str]
+    acts: Mapping[str, str]
     alert: int
     report: str
 
@@ -101,6 +105,10 @@ def things(cast: Cast, settings: Any) -> Things:
             authority=requester.authority,
         )
         send_test(hook, authority=requester.authority)
+        drafts = [_act(certificate.cert_id, requester) for _ in range(2)]
+        found["act_drafts"][whose] = drafts[0].public_id
+        begun = submit_act(drafts[1], authority=requester.authority, shown=digest_of(drafts[1]), typed="")
+        found["acts"][whose] = begun.public_id
         found["views"][whose] = save_view(cast[name], name="mine", query={"state": "valid"}).pk
         found["webhooks"][whose] = hook.pk
         found["messages"][whose] = hook.deliveries.get().message_id
@@ -119,6 +127,8 @@ def things(cast: Cast, settings: Any) -> Things:
         "tokens": 0,
         "webhooks": 0,
         "views": 0,
+        "act_drafts": "act-0",
+        "acts": "act-0",
         "messages": "",
         "digests": "",
         "domain_requests": "domain-0",
@@ -127,6 +137,11 @@ def things(cast: Cast, settings: Any) -> Things:
         found[name]["none"] = value
     report = keep_report(Week.of(database_now()))
     return Things(**found, alert=alert.pk, report=report.week)
+
+
+def _act(cert_id: str, requester: Requester) -> BulkAct:
+    act = draft_act("add_tag", authority=requester.authority, chosen=[cert_id])
+    return choose_options(act, {"tag": "shop"}, authority=requester.authority)
 
 
 # --- what a role gets ---
@@ -199,6 +214,22 @@ def see_cas(role: str, _whose: str) -> str:
 def no_own_ca(_role: str, _whose: str) -> str:
     """The CA of this test is elsewhere, and the portal has no certificate of it to publish."""
     return NOT_FOUND
+
+
+def select_some(role: str, _whose: str) -> str:
+    """Who may act on any certificate at all. One that is not seen is not selected."""
+    return OK if role == "officer" or role in TEAM_OF else FORBIDDEN
+
+
+def see_act(role: str, whose: str) -> str:
+    """Whoever ordered it, and those who see every team."""
+    return OK if role in SEE_ALL and TEAM[whose] else own(role, whose)
+
+
+def control_act(role: str, whose: str) -> str:
+    """Whoever ordered it, officers and operators."""
+    found = see_act(role, whose)
+    return FORBIDDEN if found == OK and role in ("approver", "auditor") else found
 
 
 def see_alerts(role: str, _whose: str) -> str:

@@ -17,6 +17,7 @@ from tests.certs.access.matrix import (
     act_on_plan,
     ask_for,
     close_alerts,
+    control_act,
     decide,
     decide_domain,
     everybody,
@@ -25,8 +26,10 @@ from tests.certs.access.matrix import (
     operate,
     own,
     see,
+    see_act,
     see_alerts,
     see_cas,
+    select_some,
 )
 
 
@@ -133,6 +136,20 @@ PAGES: dict[str, list[Page]] = {
     ],
     "bulk-file": [Page(see, of("orders", "problems.csv")), Page(see, of("orders", "certificates.zip"))],
     "certificates": [Page(everybody, once=True)],
+    "acts": [
+        Page(everybody, once=True),
+        Page(select_some, data=lambda t, whose: {"act": "add_tag", "cert": t.certificates[whose]}),
+    ],
+    "act": [
+        Page(own, of("act_drafts")),
+        Page(own, of("act_drafts"), lambda _t, _w: {"tag": "web"}),
+        Page(see_act, of("acts")),
+    ],
+    "act-live": [Page(see_act, of("acts"))],
+    "act-submit": [Page(own, of("act_drafts"), nothing)],
+    "act-control": [
+        *(Page(control_act, of("acts", verb), nothing) for verb in ("pause", "resume", "cancel", "retry")),
+    ],
     "certificates-csv": [Page(everybody, once=True)],
     "view-save": [
         Page(everybody, data=lambda _t, _w: {"name": "mine", "query": "state=valid"}, once=True),

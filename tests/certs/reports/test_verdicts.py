@@ -86,7 +86,8 @@ def test_another_version_in_force_judges_everything_anew(estate: Estate) -> None
 
 
 def test_a_run_goes_on_where_a_dead_worker_left_it(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
-    record, pages = verdicts._record, []
+    record = verdicts._record
+    pages: list[Any] = []
 
     def dies(*args: Any) -> bool:
         if len(pages) == 1:
@@ -104,7 +105,8 @@ def test_a_run_goes_on_where_a_dead_worker_left_it(estate: Estate, monkeypatch: 
 
 
 def test_of_two_runs_at_once_each_page_counts_once(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge, done = verdicts._verdicts, []
+    judge = verdicts._verdicts
+    done: list[int] = []
 
     def overtaken(*args: Any) -> Any:
         if not done:

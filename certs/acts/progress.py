@@ -1,0 +1,99 @@
+"""How far an act is, counted from its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import Count
+
+from certs.enums import RevocationReason
+from certs.models import BulkAct, BulkActLine, Certificate, InstalledPlace
+
+Outcome = BulkActLine.Outcome
+PAGE = 50
+_SHOWN = 10  # teams, reasons or places
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Lines by what became of them; each is in exactly one of the numbers."""
+
+    waiting: int = 0
+    done: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    failed: int = 0
+    left_out: int = 0
+    cancelled: int = 0
+
+    @property
+    def tried(self) -> int:
+        """Return the lines that were not left out in the preview."""
+        return self.waiting + self.ended
+
+    @property
+    def ended(self) -> int:
+        """Return the lines of which nothing more will come."""
+        return self.done + self.unchanged + self.refused + self.failed + self.cancelled
+
+
+def tally_of(act: BulkAct) -> Tally:
+    """Count the lines in one query."""
+    counted = act.lines.order_by().values_list("outcome").annotate(number=Count("pk"))
+    return Tally(**{str(outcome): number for outcome, number in counted})
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a preview says about all lines together."""
+
+    teams: list[tuple[str, int]]
+    more_teams: int
+    reasons: list[tuple[str, int]]
+    places: list[InstalledPlace]
+    more_places: int
+    others_on_keys: int  # certificates in force on the same public keys that are not in the act
+
+
+def summary_of(act: BulkAct) -> Summary:
+    """Return the teams, the places that serve, and why lines are left out."""
+    chosen = act.lines.filter(outcome=Outcome.WAITING)
+    by_team = chosen.order_by().values_list("certificate__team__name").annotate(Count("pk"))
+    teams = sorted(by_team, key=_largest_first)
+    left_out = act.lines.filter(outcome=Outcome.LEFT_OUT)
+    reasons = sorted(left_out.order_by().values_list("reason").annotate(Count("pk")), key=_largest_first)
+    served = InstalledPlace.objects.filter(served__in=chosen.values("certificate"))
+    places = list(served.order_by("host", "port").select_related("served")[: _SHOWN + 1])
+    more_places = served.count() - _SHOWN if len(places) > _SHOWN else 0
+    return Summary(
+        teams[:_SHOWN],
+        max(0, len(teams) - _SHOWN),
+        reasons[:_SHOWN],
+        places[:_SHOWN],
+        more_places,
+        _others_on_keys(act),
+    )
+
+
+def _largest_first(pair: tuple[str, int]) -> tuple[int, str]:
+    return -pair[1], pair[0]
+
+
+def _others_on_keys(act: BulkAct) -> int:
+    """Count what else would stand on a key that is reported as compromised."""
+    if act.options.get("reason") != RevocationReason.KEY_COMPROMISE:
+        return 0
+    chosen = act.lines.filter(outcome=Outcome.WAITING).values("certificate")
+    keys = Certificate.objects.filter(pk__in=chosen).values("spki_sha256")
+    others = Certificate.objects.filter(spki_sha256__in=keys, status=Certificate.Status.GOOD)
+    return others.exclude(pk__in=chosen).count()
+
+
+def lines_page(act: BulkAct, outcome: str, after: int) -> tuple[Sequence[BulkActLine], int]:
+    """Return a page of lines behind the number `after`, and the number to continue from; 0 on the last."""
+    rows = act.lines.filter(number__gt=after)
+    if outcome:
+        rows = rows.filter(outcome=outcome)
+    found = list(rows.order_by("number")[: PAGE + 1])
+    return found[:PAGE], found[PAGE - 1].number if len(found) > PAGE else 0
