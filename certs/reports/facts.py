@@ -233,9 +233,7 @@ def active_certificates(now: datetime) -> Iterator[list[tuple[int, Judged]]]:
     yield from judged_pages(active(Certificate.objects.all(), now=now))
 
 
-def judged_pages(
-    certificates: QuerySet[Certificate], *, after: int = 0
-) -> Iterator[list[tuple[int, Judged]]]:
+def judged_pages(certificates: QuerySet[Certificate], *, after: int = 0) -> Iterator[list[tuple[int, Judged]]]:
     """Yield certificates with ids above `after`, with their names, in pages by key: flat memory, and no long transaction.
 
     Only what the policy looks at is read; the row itself is fetched for what does not comply.

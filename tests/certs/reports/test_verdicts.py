@@ -12,8 +12,9 @@ from certs.models import Certificate, PolicyVerdict, VerdictRun
 from certs.reports import facts, verdicts
 from certs.reports.verdicts import keep_verdicts
 from db.clock import database_now
+from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from tests.certs.inventory.estate import Estate
 from tests.certs.inventory.test_listing import template  # noqa: F401 - a fixture
 
