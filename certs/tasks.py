@@ -31,6 +31,7 @@ from certs.notifications.delivery import deliver, mail
 from certs.pipeline import queue_of, room_in, start_remote
 from certs.reconciliation import each_ca, nightly
 from certs.renewal import expiry, planned_revocation
+from certs.replay import jobs as replays
 from certs.reports import keeping, verdicts
 from certs.requests import lineage, waiting
 from certs.requests.turn import Turn, claim_ca, let_go_of_ca, run_parts
@@ -164,8 +165,15 @@ def sweep_bulk() -> int:
 
 
 @shared_task
+def replay_policy(replay: int) -> int:
+    """Judge parts of a replay for some seconds; the last one who works on it sends it to the next turn."""
+    return replays.work_on(replay)
+
+
+@shared_task
 def sweep() -> int:
     return _each_alone(
+        ("policy replays", replays.sweep_replays),
         ("orphaned tokens", end_orphaned_tokens),
         ("planned revocations", planned_revocation.revoke_replaced),
         ("requests that stand still", recovery.restart_standing),
@@ -384,6 +392,7 @@ def clean_up() -> int:
         ("old alerts", cleaning.delete_old_alerts),
         ("old counters", cleaning.delete_old_counters),
         ("old drafts of requests", cleaning.delete_old_request_drafts),
+        ("old policy replays", replays.delete_old_replays),
     )
 
 

@@ -28,6 +28,10 @@ from certs.views.inventory import views as saved_views
 from certs.views.new import draft as new_draft
 from certs.views.new import plan as new_plan
 from certs.views.new import start as new_start
+from certs.views.policy import editing as policy_editing
+from certs.views.policy import effects as policy_effects
+from certs.views.policy import versions as policy
+from certs.views.policy import waivers as policy_waivers
 from certs.views.request import requests
 from certs.views.security import alerts, machinery, register, reports
 from certs.views.sign_in import urls as sign_in
@@ -88,6 +92,22 @@ urlpatterns = [
     path("certificates/<str:cert_id>/<str:form>", download.download, name="download"),
     path("estate/", estate.index, name="estate"),
     path("estate/readiness/", estate_readiness.index, name="estate-readiness"),
+    path("policy/", policy.index, name="policy"),
+    path("policy/new/", policy.new, name="policy-new"),
+    path("policy/versions/<int:pk>/", policy.detail, name="policy-version"),
+    path("policy/versions/<int:pk>/policy.yaml", policy.as_yaml, name="policy-yaml"),
+    path("policy/versions/<int:pk>/edit/", policy_editing.edit, name="policy-edit"),
+    path("policy/versions/<int:pk>/effect/", policy_effects.effect, name="policy-effect"),
+    path("policy/versions/<int:pk>/publish/", policy.publish, name="policy-publish"),
+    path("policy/versions/<int:pk>/withdraw/", policy.withdraw, name="policy-withdraw"),
+    path("policy/versions/<int:pk>/delete/", policy.delete, name="policy-delete"),
+    path("policy/replays/<str:public_id>/", policy_effects.replay_page, name="policy-replay"),
+    path("policy/replays/<str:public_id>/cancel/", policy_effects.cancel, name="policy-replay-cancel"),
+    path("policy/replays/<str:public_id>/<slug:outcome>/", policy_effects.listing, name="policy-replay-list"),
+    path("policy/replays/<str:public_id>/<slug:outcome>.csv", policy_effects.listing_csv, name="policy-replay-csv"),
+    path("policy/waivers/", policy_waivers.index, name="policy-waivers"),
+    path("policy/waivers/new/", policy_waivers.new, name="policy-waiver-new"),
+    path("policy/waivers/<int:pk>/<str:verb>/", policy_waivers.act, name="policy-waiver-act"),
     path("machinery/", machinery.index, name="machinery"),
     path("register/", register.index, name="register"),
     path("register/register.csv", register.download, name="register-csv"),

@@ -25,6 +25,9 @@ DEFAULT_V2_3: dict[str, Any] = {
 }
 
 # The default validity is one that the last step of the schedule still allows, so that this text outlives 2029.
+# CA/Browser Forum ballot SC-081v3: first day, longest validity, longest reuse of validated names.
+SC081_STEPS = (("2026-03-15", 200, 200), ("2027-03-15", 100, 100), ("2029-03-15", 47, 10))
+
 CABF_SC081: dict[str, Any] = {
     "version": "v1.0-sc081",
     "defaults": {"key": "rsa-3072", "validity_days": 45, "profile": "tls-server"},
@@ -33,11 +36,7 @@ CABF_SC081: dict[str, Any] = {
     | {
         "max_validity": {
             "days": 398,
-            "schedule": [
-                {"from": "2026-03-15", "days": 200},
-                {"from": "2027-03-15", "days": 100},
-                {"from": "2029-03-15", "days": 47},
-            ],
+            "schedule": [{"from": start, "days": days} for start, days, _ in SC081_STEPS],
         }
     },
 }

@@ -24,6 +24,7 @@ class Topic(StrEnum):
     REPORT = "report"
     TRUST = "trust"
     TOKENS = "tokens"
+    POLICY = "policy"
 
     @property
     def about(self) -> About:
@@ -110,6 +111,10 @@ ABOUT: dict[Topic, About] = {
     Topic.TOKENS: About(
         "API tokens that end",
         "An API token of yours ends in 14 days, and in 3 days.",
+    ),
+    Topic.POLICY: About(
+        "Changes of the policy",
+        "A new version of the policy changes how certificates of your team are renewed. One mail a version.",
     ),
     Topic.TRUST: About(
         "Changes of the root certificates",

@@ -17,11 +17,11 @@ from audit.log import Actor
 from certs.access.account import note_use
 from certs.access.membership import teams_of
 from certs.access.permissions import Authority
-from certs.errors import Busy, NotFound, PortalError, TooMany
+from certs.errors import Busy, Conflict, NotFound, NotPermitted, PortalError, TooMany
 from certs.requests.submit import Requester
 from certs.views.kept_forms import form_of, keep_for_sign_in
 from keys.errors import KeyBackendError
-from policy.errors import PolicyError
+from policy.errors import PolicyConflict, PolicyError, PublicationRefused
 
 View = Callable[..., HttpResponseBase]
 
@@ -51,11 +51,20 @@ def page(view: View) -> View:
         except PortalError as exc:
             return refused(request, exc)
         except (KeyBackendError, PolicyError) as exc:
-            error = PortalError(str(exc), next_step=getattr(exc, "next_step", ""))
-            error.status = 503
-            return refused(request, error)
+            return refused(request, _translated(exc))
 
     return wrapped
+
+
+def _translated(exc: KeyBackendError | PolicyError) -> PortalError:
+    """Return the same for people: a conflict, a missing right, or something that is away."""
+    if isinstance(exc, PolicyConflict):
+        return Conflict(str(exc))
+    if isinstance(exc, PublicationRefused):
+        return NotPermitted(str(exc))
+    error = PortalError(str(exc), next_step=getattr(exc, "next_step", ""))
+    error.status = 503
+    return error
 
 
 _HEADINGS = {

@@ -90,7 +90,12 @@ class Navigation:
             found.append(self._to("estate", "Estate"))
         found += [self._to("certificates", "Certificates"), self._to("requests", "Requests")]
         if self.sees_every_team:
-            found += [self._to("cas", "CAs"), self._to("reports", "Reports"), self._to("register", "Register")]
+            found += [
+                self._to("policy", "Policy"),
+                self._to("cas", "CAs"),
+                self._to("reports", "Reports"),
+                self._to("register", "Register"),
+            ]
         return found
 
     @cached_property

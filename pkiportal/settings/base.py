@@ -206,6 +206,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.destroy_keys": {"queue": "destroy"},
     "certs.tasks.record_inventory": {"queue": "inventory"},
     "certs.tasks.count_states": {"queue": "inventory"},
+    "certs.tasks.replay_policy": {"queue": "inventory"},
     "certs.tasks.judge_day": {"queue": "inventory"},
     "certs.tasks.keep_verdicts": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},

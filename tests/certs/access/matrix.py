@@ -236,6 +236,11 @@ def see_alerts(role: str, _whose: str) -> str:
     return OK if role in SEE_ALL else NOT_FOUND
 
 
+def write_policies(role: str, _whose: str) -> str:
+    """Officers; other roles beyond the teams may look on."""
+    return OK if role == "officer" else FORBIDDEN if role in SEE_ALL else NOT_FOUND
+
+
 def close_alerts(role: str, _whose: str) -> str:
     return OK if role == "operator" else NOT_FOUND
 

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
+
+from audit.log import Actor
 from certs.access.api_tokens import SCOPES
+from certs.models import PolicyReplay
+from certs.replay.jobs import begin_replay
+from db.clock import database_now
+from policy.drafting import draft_version
+from policy.models import PolicyVersion, PolicyWaiver
+from policy.presets import DEFAULT_V2_3
+from policy.waivers.deciding import request_waiver
 from tests.certs.access.matrix import (
     LOGIN,
     NOT_FOUND,
@@ -30,6 +41,7 @@ from tests.certs.access.matrix import (
     see_alerts,
     see_cas,
     select_some,
+    write_policies,
 )
 
 
@@ -84,6 +96,49 @@ def asked_again(_role: str, _whose: str) -> str:
 
 def factor(_things: Things, _whose: str) -> list[Any]:
     return [1]
+
+
+def in_force(_things: Things, _whose: str) -> list[Any]:
+    return [PolicyVersion.objects.published().get().pk]
+
+
+def drafted(_things: Things, _whose: str) -> list[Any]:
+    """A draft, made where there is none any more."""
+    row = PolicyVersion.objects.filter(version="v9").first()
+    if row is None:
+        row = draft_version("default", DEFAULT_V2_3 | {"version": "v9"}, actor=Actor("command", "test"), now=database_now())
+    return [row.pk]
+
+
+def replayed(*more: Any) -> Callable[[Things, str], list[Any]]:
+    def args(_things: Things, _whose: str) -> list[Any]:
+        row = PolicyReplay.objects.first()
+        if row is None:
+            row = begin_replay(PolicyVersion.objects.published().get(), starts=database_now(), days_back=1, asked_by="test")
+        return [row.public_id, *more]
+
+    return args
+
+
+def waived(verb: str) -> Callable[[Things, str], list[Any]]:
+    def args(_things: Things, _whose: str) -> list[Any]:
+        now = database_now()
+        officer = get_user_model().objects.get(username="officer")
+        row = PolicyWaiver.objects.first() or request_waiver(
+            "default",
+            rule="max_names",
+            params={"maximum": 200},
+            names=[],
+            teams=["web"],
+            reason="because",
+            begins=now,
+            ends=now + timedelta(days=9),
+            user=officer,
+            now=now,
+        )
+        return [row.pk, verb]
+
+    return args
 
 
 PAGES: dict[str, list[Page]] = {
@@ -192,6 +247,25 @@ PAGES: dict[str, list[Page]] = {
     "domain-request-withdraw": [Page(member, of("domain_requests"), nothing)],
     "alert": [Page(see_alerts, lambda things, _w: [things.alert], once=True)],
     "alerts": [Page(see_alerts, once=True)],
+    "policy": [Page(see_alerts, once=True)],
+    "policy-new": [Page(write_policies, once=True), Page(write_policies, data=lambda _t, _w: {"from": "current"}, once=True)],
+    "policy-version": [Page(see_alerts, in_force, once=True)],
+    "policy-yaml": [Page(see_alerts, in_force, once=True)],
+    "policy-edit": [Page(write_policies, drafted, once=True), Page(write_policies, drafted, nothing, once=True)],
+    "policy-effect": [Page(see_alerts, in_force, once=True), Page(write_policies, in_force, nothing, once=True)],
+    "policy-publish": [Page(write_policies, drafted, once=True), Page(write_policies, drafted, nothing, once=True)],
+    "policy-withdraw": [Page(write_policies, in_force, lambda _t, _w: {"reason": "late"}, once=True)],
+    "policy-delete": [Page(write_policies, drafted, nothing, once=True)],
+    "policy-replay": [Page(see_alerts, replayed(), once=True)],
+    "policy-replay-cancel": [Page(write_policies, replayed(), nothing, once=True)],
+    "policy-replay-list": [Page(see_alerts, replayed("refused"), once=True)],
+    "policy-replay-csv": [Page(see_alerts, replayed("refused"), once=True)],
+    "policy-waivers": [Page(see_alerts, once=True)],
+    "policy-waiver-new": [Page(write_policies, once=True)],
+    "policy-waiver-act": [
+        Page(write_policies, waived("approve"), nothing, once=True),
+        Page(write_policies, waived("end"), nothing, once=True),
+    ],
     "machinery": [Page(see_alerts, once=True)],
     "estate": [Page(see_cas, once=True)],
     "estate-readiness": [Page(see_cas, once=True)],

@@ -1,0 +1,54 @@
+"""On which weeks what breaks, as a chart with a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from certs.replay.verdicts import Outcome
+from certs.reports.charts import Bar, Chart, Tick
+
+WIDTH, HEIGHT = 720, 200
+_LEFT, _TOP, _BOTTOM = 44, 10, 26
+_SERIES = (
+    (Outcome.REFUSED, "revoked", "cannot be renewed"),
+    (Outcome.NEEDS_CSR, "revoked", "need a new CSR"),
+    (Outcome.APPROVAL, "ends", "need an approval"),
+    (Outcome.NEW_KEY, "renewed", "get a new key"),
+    (Outcome.SHORTENED, "renewed", "are shortened"),
+)
+
+
+def by_week(weeks: Sequence[dict[str, Any]]) -> Chart:
+    """Return how many renewals change in each week in which any does."""
+    totals = [sum(one["outcomes"].get(outcome, 0) for outcome, _, _ in _SERIES) for one in weeks]
+    most = max(totals, default=0)
+    left, bottom = _LEFT, HEIGHT - _BOTTOM
+    step = (WIDTH - left - 8) / max(len(weeks), 1)
+    bars, ticks, table = [], [], []
+    every = max(1, len(weeks) // 8)
+    for number, week in enumerate(weeks):
+        monday = date.fromisoformat(week["key"])
+        day, x, top = f"{monday.day} {monday:%b %Y}", left + number * step, float(bottom)
+        for outcome, kind, words in _SERIES:
+            count = week["outcomes"].get(outcome, 0)
+            if count:
+                height = (bottom - _TOP) * count / most
+                top -= height
+                bars.append(Bar(x + step * 0.1, top, max(step * 0.8, 1), height, kind, f"Week of {day}: {count} {words}"))
+        if number % every == 0:
+            ticks.append(Tick(x + step / 2, f"{monday.day} {monday:%b}"))
+        table.append([day, *(str(week["outcomes"].get(outcome, 0)) for outcome, _, _ in _SERIES)])
+    first = date.fromisoformat(weeks[0]["key"])
+    return Chart(
+        key="replay",
+        title="Renewals that change, by the week in which they are due",
+        text=f"{sum(totals)} renewals change, the first in the week of {first.day} {first:%b %Y}; at most {most} in one week.",
+        header=("Week of", *(words for _, _, words in _SERIES)),
+        rows=table,
+        bars=bars,
+        across=ticks,
+        upwards=[Tick(bottom, "0"), Tick(_TOP, str(most))],
+        legend=(("revoked", "refused, or need a CSR"), ("ends", "need an approval"), ("renewed", "shorter, or a new key")),
+    )

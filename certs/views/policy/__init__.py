@@ -1,0 +1,1 @@
+"""The pages of the policy: versions on a time line, drafts, replays and waivers."""

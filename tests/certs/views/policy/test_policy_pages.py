@@ -1,0 +1,160 @@
+"""The policy's pages: a change in three steps, by two officers, with nothing lost and nothing published unseen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from certs.models import OutgoingMail, PolicyReplay
+from certs.replay.jobs import work_on
+from db.clock import database_now
+from policy.models import PolicyVersion, PolicyWaiver
+from policy.texts.fields import as_sent
+from tests.cast import Cast, person
+from tests.certs.replay.test_verdicts import estate
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+
+
+def client_of(user: Any) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def officer(cast: Cast) -> Client:
+    return client_of(cast["officer"])
+
+
+@pytest.fixture
+def second(cast: Cast) -> Client:
+    return client_of(person("second", "security officer", email="second@example.org"))
+
+
+def begun(client: Client) -> PolicyVersion:
+    client.post(reverse("policy-new"), {"from": "current"})
+    return PolicyVersion.objects.get(state="draft")
+
+
+def sent(draft: PolicyVersion, **changes: Any) -> dict[str, Any]:
+    return as_sent(draft.ruleset) | {"shown": draft.stamp, "do": "next", "note": "Shorter is safer."} | changes
+
+
+def test_a_change_goes_from_sentence_to_replay_to_a_second_officer(cast: Cast, officer: Client, second: Client) -> None:
+    """S3: 200 days from a date, seen before it counts, published by another person, mailed to the teams."""
+    estate(cast)
+    draft = begun(officer)
+    assert draft.version == "v2.4"
+    page = officer.get(reverse("policy-edit", args=[draft.pk])).content.decode()
+    assert "At most 397 days." in page
+    changed = sent(draft, **{"max_validity.from": ["2099-01-01"], "max_validity.days": ["45", "20"][1:], "defaults.validity_days": "20"})
+    changed["max_validity.from"] = [f"{database_now():%Y-%m-%d}"]
+    assert officer.post(reverse("policy-edit", args=[draft.pk]), changed)["Location"] == reverse("policy-effect", args=[draft.pk])
+    effect = officer.get(reverse("policy-effect", args=[draft.pk])).content.decode()
+    assert "At most 20 days from" in effect
+    officer.post(reverse("policy-effect", args=[draft.pk]), {"days": "30"})
+    replay = PolicyReplay.objects.get()
+    work_on(replay.pk)
+    result = officer.get(reverse("policy-replay", args=[replay.public_id])).content.decode()
+    assert "get a shorter validity" in result
+    listed = officer.get(reverse("policy-replay-list", args=[replay.public_id, "shortened"])).content.decode()
+    assert "a.example.com" in listed
+    csv = b"".join(officer.get(reverse("policy-replay-csv", args=[replay.public_id, "shortened"])).streaming_content)  # type: ignore[attr-defined]
+    assert csv.count(b"Shortened from") == 4
+    draft.refresh_from_db()
+    publish = reverse("policy-publish", args=[draft.pk])
+    assert officer.post(publish, {"shown": draft.stamp}).status_code == 403
+    assert "Somebody else publishes it" in officer.get(publish).content.decode()
+    assert second.post(publish, {"shown": "0" * 64}).status_code == 409
+    assert second.post(publish, {"shown": draft.stamp})["Location"] == reverse("policy")
+    draft.refresh_from_db()
+    assert (draft.state, draft.published_by) == ("published", "second")
+    mails = OutgoingMail.objects.filter(topic="policy")
+    assert mails.count() == len({mail.recipient for mail in mails}) >= 1
+    assert "changes 4 certificates of" in mails[0].subject
+
+
+def test_unreplayed_draft_is_published_only_knowingly(officer: Client, second: Client) -> None:
+    draft = begun(officer)
+    publish = reverse("policy-publish", args=[draft.pk])
+    assert second.post(publish, {"shown": draft.stamp}).status_code == 422
+    assert second.post(publish, {"shown": draft.stamp, "unseen": "on"}).status_code == 302
+
+
+def test_every_fault_of_a_form_is_named_and_what_was_typed_is_kept(officer: Client) -> None:
+    """B10: an error named one missing field at a time."""
+    draft = begun(officer)
+    wrong = sent(draft, **{"max_validity.days": "many", "max_names.maximum": "0", "version": "latest", "from_date": "2001-01-01"})
+    wrong["max_validity.from"] = ["2030-01-01"]
+    response = officer.post(reverse("policy-edit", args=[draft.pk]), wrong)
+    page = response.content.decode()
+    assert response.status_code == 422
+    for message in ("days must be a whole number", "maximum must be a whole number", "version must look like", "This is over"):
+        assert message in page
+    assert 'value="latest"' in page
+    stored = PolicyVersion.objects.get(pk=draft.pk)
+    assert stored.stamp == draft.stamp
+
+
+def test_second_tab_does_not_undo_the_first(officer: Client) -> None:
+    draft = begun(officer)
+    assert officer.post(reverse("policy-edit", args=[draft.pk]), sent(draft)).status_code == 302
+    refused = officer.post(reverse("policy-edit", args=[draft.pk]), sent(draft, note="other"))
+    assert refused.status_code == 409
+    assert "was changed since you saw it" in refused.content.decode()
+
+
+def test_yaml_is_exported_and_imported_and_faults_name_their_lines(officer: Client) -> None:
+    draft = begun(officer)
+    text = officer.get(reverse("policy-yaml", args=[draft.pk])).content.decode()
+    again = officer.post(reverse("policy-new"), {"from": "text", "text": text})
+    assert again.status_code == 409  # that version is drafted already, and stays
+    imported = text.replace("v2.4", "v7")
+    assert officer.post(reverse("policy-new"), {"from": "text", "text": imported}).status_code == 302
+    assert PolicyVersion.objects.filter(version="v7", state="draft").exists()
+    refused = officer.post(reverse("policy-new"), {"from": "text", "text": text.replace("maximum: 100", "maximum: 0")})
+    assert refused.status_code == 422
+    assert "rules.max_names.maximum" in refused.content.decode()
+
+
+def test_steps_of_sc081_become_drafts_with_their_dates(officer: Client, second: Client) -> None:
+    officer.post(reverse("policy-new"), {"from": "sc081"})
+    drafts = list(PolicyVersion.objects.filter(state="draft").order_by("pk"))
+    found = [(f"{one.proposed_from:%Y-%m-%d}" if one.proposed_from else "", one.rules["rules"]["max_validity"]["days"]) for one in drafts]
+    assert found == [("", 200), ("2027-03-15", 100), ("2029-03-15", 47)]
+    assert [one.rules["approval_valid_days"] for one in drafts] == [200, 100, 10]
+    for draft in drafts:
+        assert second.post(reverse("policy-publish", args=[draft.pk]), {"shown": draft.stamp, "unseen": "on"}).status_code == 302
+    page = officer.get(reverse("policy")).content.decode()
+    assert page.count("planned</span>") == 2
+    planned = drafts[2]
+    officer.post(reverse("policy-withdraw", args=[planned.pk]), {"reason": "later"})
+    assert "Withdrawn" in officer.get(reverse("policy")).content.decode()
+
+
+def test_waiver_is_requested_by_one_officer_and_approved_by_another(cast: Cast, officer: Client, second: Client) -> None:
+    new = f"{reverse('policy-waiver-new')}?rule=max_names"
+    empty = officer.post(new, {"max_names.maximum": "many"})
+    assert empty.status_code == 422
+    form = {"max_names.maximum": "150", "teams": "web", "reason": "A gateway.", "ends": f"{database_now() + timedelta(days=30):%Y-%m-%d}"}
+    assert officer.post(new, form).status_code == 302
+    row = PolicyWaiver.objects.get()
+    act = reverse("policy-waiver-act", args=[row.pk, "approve"])
+    assert officer.post(act, {"shown": row.digest}).status_code == 403
+    assert second.post(act, {"shown": "0"}).status_code == 422
+    assert second.post(act, {"shown": row.digest}).status_code == 302
+    row.refresh_from_db()
+    assert (row.approver_id is not None, row.state_at(database_now())) == (True, "active")
+    assert "A gateway." in officer.get(reverse("policy-waivers")).content.decode()
+    assert officer.post(reverse("policy-waiver-act", args=[row.pk, "end"]), {"reason": "done"}).status_code == 302
+
+
+def test_time_line_costs_the_same_with_many_versions(officer: Client, django_assert_max_num_queries: Any) -> None:
+    officer.get(reverse("policy"))
+    with django_assert_max_num_queries(25):
+        officer.get(reverse("policy"))
