@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,7 +15,7 @@ from certs.access.membership import members_among
 from certs.inventory import filter_certificates, states_of
 from certs.inventory.counting import Kind, filter_of
 from certs.inventory.states import CertificateState
-from certs.models import Certificate, RenewalBlocked
+from certs.models import Certificate, RenewalBlocked, Team
 
 SHOWN = 50
 _ACTIONS = {
@@ -45,6 +46,8 @@ class Ending:
 def ending(rows: QuerySet[Certificate], *, day: date, now: datetime) -> list[Ending]:
     """Return the first SHOWN of `rows` that end within 30 days of `day` and that nothing renews.
 
+    Fewer than SHOWN are all of them, as of now.
+
     Nearest end first; four queries whatever the number. The rows come from the partial indexes of
     what is blocked or switched off, so the size of the inventory does not matter.
     """
@@ -54,6 +57,13 @@ def ending(rows: QuerySet[Certificate], *, day: date, now: datetime) -> list[End
     states = states_of([one.pk for one in shown], now)
     owners = _owners(shown)
     return [_line(one, states[one.pk], owners.get(one.pk, "")) for one in shown]
+
+
+def by_team(lines: Sequence[Ending]) -> list[tuple[Team, int]]:
+    """Return how many of the lines belong to each team, the most first."""
+    teams = {one.certificate.team_id: one.certificate.team for one in lines}
+    counted = Counter(one.certificate.team_id for one in lines)
+    return sorted(((teams[pk], count) for pk, count in counted.items()), key=lambda pair: (-pair[1], pair[0].name))
 
 
 def _owners(certificates: Sequence[Certificate]) -> dict[int, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.conf import settings
 
+from certs.estate import ending
+from certs.estate.ending import Ending
 from certs.inventory.counting import NEEDS, Kind, mondays
 from certs.inventory.figures import Figures, by_team
 from certs.inventory.filters import CertificateFilter, Renewal, RenewalGroup, StateGroup
@@ -24,7 +26,7 @@ SERIES = (
     (Renewal.BLOCKED, "blocked"),
     (Renewal.OFF, "switched off"),
 )
-MOST_BARS = 12  # of a list of bars; the others are in its table
+SOON = "ends_unrenewed"  # the first of NEEDS, which has a list of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +80,23 @@ class TeamRow:
 
 
 def needs(figures: Figures) -> list[Number]:
-    """Return what needs a person, without what nobody needs."""
+    """Return what else needs a person, without what nobody needs."""
     return [
         Number(need.label, count, figures.url(Kind.NEED, need.key), need.advice)
         for need in NEEDS
-        if (count := figures.count(Kind.NEED, need.key))
+        if need.key != SOON and (count := figures.count(Kind.NEED, need.key))
     ]
 
 
-def whose(figures: Figures, teams: Collection[int] | None) -> list[Number]:
-    """Return to which teams those belong that end soon and that nothing renews, the most first."""
-    need = "ends_unrenewed"
-    return [Number(team.name, count, figures.url(Kind.NEED, need, team=team.slug)) for team, count in by_team(Kind.NEED, need, teams=teams)]
+def soon(figures: Figures, teams: Collection[int] | None, lines: Sequence[Ending]) -> tuple[int, list[Number]]:
+    """Return how many certificates end soon without a renewal, and to which teams they belong.
+
+    From the list on the page where that is complete, so that the page agrees with itself even when
+    a renewal ended since the last count; else from the figures.
+    """
+    counted = ending.by_team(lines) if len(lines) < ending.SHOWN else by_team(Kind.NEED, SOON, teams=teams)
+    numbers = [Number(team.name, count, figures.url(Kind.NEED, SOON, team=team.slug)) for team, count in counted]
+    return sum(number.count for number in numbers), numbers
 
 
 def weeks(figures: Figures) -> list[Week]:

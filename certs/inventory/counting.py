@@ -18,6 +18,7 @@ from django.db.models.functions import TruncDate, TruncWeek
 from certs.access.owners import NOBODY
 from certs.inventory.filters import (
     CertificateFilter,
+    Compliance,
     Renewal,
     RenewalGroup,
     StateGroup,
@@ -95,6 +96,12 @@ NEEDS = (
             ends_after=day - timedelta(days=EXPIRED_DAYS),
             replaced=YesNo.NO.value,
         ),
+    ),
+    Need(
+        "outside_policy",
+        "would be refused by the policy today",
+        "Renew them as the policy asks, before their renewal is refused.",
+        lambda _day: CertificateFilter(state=StateGroup.ACTIVE.value, policy=Compliance.FAILS.value),
     ),
     Need(
         "no_owner",

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from certs.enums import RequestState
 from certs.estate import charts, overview
 from certs.estate.compliance import line_of
-from certs.estate.ending import SHOWN, ending
+from certs.estate.ending import ending
 from certs.estate.machines import parts
 from certs.estate.night import night_of
 from certs.inventory.counting import Kind
@@ -43,18 +43,18 @@ def index(request: HttpRequest) -> HttpResponse:
     keys, policy_version = overview.keys(figures, now)
     weak = overview.weak_keys(figures, now)
     weeks, line = overview.weeks(figures), line_of(teams, now=now)
-    soon = figures.count(Kind.NEED, "ends_unrenewed")
     listed = ending(rows, day=figures.day, now=now)
+    soon, whose = overview.soon(figures, teams, listed)
     context: dict[str, Any] = {
         "now": now,
         "counted_at": figures.counted_at,
         "active": figures.count(Kind.ACTIVE),
         "active_url": figures.url(Kind.ACTIVE),
         "soon": soon,
-        "soon_url": figures.url(Kind.NEED, "ends_unrenewed"),
+        "soon_url": figures.url(Kind.NEED, overview.SOON),
         "listed": listed,
-        "unlisted": max(0, soon - SHOWN),
-        "whose": overview.whose(figures, teams),
+        "unlisted": max(0, soon - len(listed)),
+        "whose": whose,
         "needs": [*overview.needs(figures), *([weak] if weak else [])],
         "approvals": _waiting_approvals(teams),
         "ends": charts.ends_by_week(weeks),

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState
-from certs.models import Certificate, Issuer, Team
+from certs.models import Certificate, Issuer, PolicyVerdict, Team
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
@@ -44,4 +44,6 @@ def varied(twin_portal: Requester, spec: CertificateSpec) -> Estate:
     renewing = made.add(not_after=now + 6 * DAY, alert_at=now - DAY, team=other)
     made.add_request(renewed_from=renewing, state=RequestState.APPROVED)
     made.save()
+    refused = Certificate.objects.get(key_type="rsa-2048")
+    PolicyVerdict.objects.create(certificate=refused, rules=" allowed_keys ")
     return made
