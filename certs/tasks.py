@@ -34,6 +34,7 @@ from certs.renewal import expiry, planned_revocation
 from certs.replay import jobs as replays
 from certs.reports import keeping, verdicts
 from certs.requests import lineage, waiting
+from certs.requests.approvals import time_limit
 from certs.requests.turn import Turn, claim_ca, let_go_of_ca, run_parts
 from certs.revocation import deliver as revoking
 from certs.revocation import key_destruction
@@ -176,6 +177,8 @@ def sweep() -> int:
         ("policy replays", replays.sweep_replays),
         ("orphaned tokens", end_orphaned_tokens),
         ("planned revocations", planned_revocation.revoke_replaced),
+        ("requests that nobody decided", time_limit.let_lapse),
+        ("reminders of approvals", time_limit.remind_due),
         ("requests that stand still", recovery.restart_standing),
         ("acts that stand still", acting.restart_standing),
     )

@@ -21,8 +21,8 @@ from certs.views.certificate import (
 from certs.views.estate import estate
 from certs.views.estate import readiness as estate_readiness
 from certs.views.help import api_guide, trust
+from certs.views.inbox import deputy, inbox
 from certs.views.inbox import domains as inbox_domains
-from certs.views.inbox import inbox
 from certs.views.inventory import acts, listing
 from certs.views.inventory import views as saved_views
 from certs.views.new import draft as new_draft
@@ -53,6 +53,9 @@ urlpatterns = [
     path("requests/<str:public_id>/steps/", requests.steps, name="request-steps"),
     path("requests/<str:public_id>/resume/", requests.resume, name="request-resume"),
     path("requests/<str:public_id>/decide/", requests.decide, name="request-decide"),
+    path("requests/<str:public_id>/ask/", requests.ask, name="request-ask"),
+    path("requests/<str:public_id>/answer/", requests.answer, name="request-answer"),
+    path("requests/<str:public_id>/remind/", requests.remind, name="request-remind"),
     path("requests/<str:public_id>/cancel/", requests.cancel, name="request-cancel"),
     path("bulk/", bulk.index, name="bulk"),
     path("bulk/new/", bulk_new.new, name="bulk-new"),
@@ -116,6 +119,7 @@ urlpatterns = [
     path("reports/<str:week>/", reports.detail, name="report"),
     path("reports/<str:week>/compliance<str:suffix>", reports.file, name="report-file"),
     path("inbox/", inbox.index, name="inbox"),
+    path("inbox/deputy/", deputy.index, name="deputy"),
     path("teams/<slug:slug>/ask-for-domain/", inbox_domains.ask, name="domain-ask"),
     path("domain-requests/<str:public_id>/", inbox_domains.detail, name="domain-request"),
     path("domain-requests/<str:public_id>/decide/", inbox_domains.decide, name="domain-request-decide"),

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from policy.facts import RequesterFacts, RequestFacts
+from policy.rules.approval_terms import USUAL, ApprovalTerms
 from policy.rules.base import Case, Check, Rule
 from policy.rules.keys import key_name
 from policy.rules.ruleset import RuleSet
@@ -49,7 +50,7 @@ class Decision:
     """All checks, in the order of the rules. A denied request carries a suggestion, or `advice` says whom to ask. `longest_days`
     is the longest validity that the rule set allows on that day, None where it sets no limit. `case`, `rules_digest` and
     `covering` (references of the waivers that cover the request) are what the decision follows from; `waivers` are those
-    without which it would be stricter.
+    without which it would be stricter. `approval` says what an approval takes.
     """
 
     outcome: Outcome
@@ -62,6 +63,7 @@ class Decision:
     rules_digest: str = ""
     covering: tuple[str, ...] = ()
     waivers: tuple[str, ...] = ()
+    approval: ApprovalTerms = USUAL
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -120,6 +122,7 @@ def evaluate(
         ruleset.digest,
         tuple(one.reference for one in covering),
         tuple(dict.fromkeys(used for _, used in judged if used)),
+        ruleset.approval,
     )
 
 

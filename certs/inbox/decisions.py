@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Exists, OuterRef
@@ -10,7 +11,7 @@ from django.utils.http import urlencode
 
 from certs.enums import RequestState as S
 from certs.inbox.matters import Inbox, Kind, Matter, More
-from certs.models import BulkOrder, CertificateRequest, DomainRequest
+from certs.models import ApprovalQuestion, BulkOrder, CertificateRequest, DomainRequest, Team
 from certs.notifications.wording import count_of
 from certs.requests.approvals.deciders import rights_over
 from certs.requests.approvals.requesters import requesters_who_left
@@ -77,5 +78,25 @@ def domains_to_decide(user: Any, *, most: int) -> Inbox:
             )
             for row in rows
             if rights[row.pk].refusal is None
+        )
+    )
+
+
+def questions_to_answer(teams: Sequence[Team], *, most: int) -> Inbox:
+    """Return questions of approvers about requests of these teams, the oldest first."""
+    open_ones = ApprovalQuestion.objects.filter(answered_at__isnull=True, request__state=S.AWAITING_APPROVAL)
+    rows = open_ones.filter(request__team__in=teams).select_related("request", "asker").order_by("pk")[:most]
+    return Inbox(
+        tuple(
+            Matter(
+                Kind.QUESTION,
+                f"Answer {row.asker} about {count_of(row.request.names) or row.request.public_id}",
+                f"{row.question} The request waits for it, and its time goes on.",
+                reverse("request", args=[row.request.public_id]),
+                "Answer",
+                row.asked_at,
+                is_urgent=True,
+            )
+            for row in rows
         )
     )

@@ -10,7 +10,7 @@ from certs.access.permissions import Permission, holds
 from certs.enums import RequestState as S
 from certs.inbox.alerts import alerts_waiting
 from certs.inbox.certificates import needing_a_person, without_owner
-from certs.inbox.decisions import domains_to_decide, orders_to_decide, requests_to_decide
+from certs.inbox.decisions import domains_to_decide, orders_to_decide, questions_to_answer, requests_to_decide
 from certs.inbox.matters import Inbox
 from certs.inventory import open_alerts
 from certs.models import Certificate, CertificateRequest, DomainRequest, Team
@@ -32,6 +32,8 @@ def inbox_of(user: Any, *, teams: Sequence[Team], most: int, now: datetime) -> I
         parts += [requests_to_decide(user, most=most), orders_to_decide(user, most=most)]
     if officer:
         parts += [domains_to_decide(user, most=most), without_owner()]
+    if teams:
+        parts.append(questions_to_answer(teams, most=most))
     if teams or officer:
         rows = Certificate.objects.select_related("team", "request")
         mine = rows.filter(team__in=teams) if teams and not officer else rows.visible_to(user)

@@ -3,6 +3,7 @@
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
 from certs.models.deciding.domain_request import DomainRequest
+from certs.models.deciding.waiting import ApprovalLimit, ApprovalQuestion, Deputy
 from certs.models.figure import ComplianceDay, Figure, FigureCount
 from certs.models.installation import InstalledPlace, PlaceOutcome, StartTLS
 from certs.models.inventory.act import BulkAct, BulkActLine
@@ -47,6 +48,8 @@ __all__ = [
     "CRL",
     "ApiToken",
     "Approval",
+    "ApprovalLimit",
+    "ApprovalQuestion",
     "Attempt",
     "BeatLease",
     "BulkAct",
@@ -63,6 +66,7 @@ __all__ = [
     "Chain",
     "ComplianceDay",
     "ComplianceReport",
+    "Deputy",
     "DigestEntry",
     "Domain",
     "DomainRequest",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,9 @@ from django.db.models import QuerySet
 from certs.access.membership import is_member
 from certs.access.owners import current_owner
 from certs.access.permissions import Permission, holders_of
-from certs.models import BulkOrder, Certificate, CertificateRequest, MailChoice, Team
+from certs.models import BulkOrder, Certificate, CertificateRequest, Deputy, MailChoice, Team
 from certs.notifications.topics import Topic
+from db.clock import database_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +125,19 @@ def approvers_of_order(order: BulkOrder) -> Audience:
 
 def _approvers(not_these: set[int | None]) -> Audience:
     others = {pk for pk in not_these if pk is not None}
-    return _to_people(holders_of(Permission.DECIDE_REQUESTS).exclude(pk__in=others)) or operators()
+    return Audience(people={one.pk: one.email for one in people_asked(others) if one.email}) or operators()
+
+
+def people_asked(not_these: Collection[int]) -> list[Any]:
+    """Return the approvers who are asked to decide, without the accounts `not_these`, by age of the account.
+
+    One who is away is left out, as long as the deputy is asked: a deputy who may not decide this one
+    stands in for nobody.
+    """
+    people = {one.pk: one for one in holders_of(Permission.DECIDE_REQUESTS).exclude(pk__in=not_these).order_by("pk")}
+    away = (
+        Deputy.objects.at(database_now()).filter(approver__in=list(people), deputy__in=list(people)).values_list("approver_id", flat=True)
+    )
+    gone = set(away)
+    # Two who name each other would leave nobody.
+    return [one for pk, one in people.items() if pk not in gone] or list(people.values())

@@ -10,23 +10,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from audit.events import EventType
 from audit.log import Actor
 from certs.enums import Channel
 from certs.enums import RequestState as S
-from certs.models import BulkOrder, CertificateRequest
-from certs.notifications.audience import approvers_of, approvers_of_order, requester_of
+from certs.models import ApprovalQuestion, BulkOrder, CertificateRequest
+from certs.notifications.audience import approvers_of, approvers_of_order, requester_of, to_user
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import count_of
+from certs.notifications.wording import count_of, short_day
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A request that has just moved from one state to another."""
+    """A request that has just moved from one state to another; `event` is the last thing on its way."""
 
     request: CertificateRequest
     source: S
     state: S
+    event: EventType | None = None
 
 
 def notify_outcomes(outcomes: Sequence[Outcome], *, actor: Actor, now: datetime) -> None:
@@ -38,6 +40,8 @@ def notify_outcomes(outcomes: Sequence[Outcome], *, actor: Actor, now: datetime)
     lines_waiting = []
     for outcome in outcomes:
         write = _NOTICES.get((outcome.source, outcome.state)) or _NOTICES.get((None, outcome.state))
+        if outcome.event is EventType.REQUEST_LAPSED:
+            write = _lapsed
         # Renewals that no person requested have notices of their own: see certs.renewal.
         if write is None or outcome.request.door == Channel.SCHEDULE:
             continue
@@ -86,6 +90,64 @@ def _approved(request: CertificateRequest, actor: Actor, now: datetime) -> None:
 
 def _refused(request: CertificateRequest, actor: Actor, now: datetime) -> None:
     _notify_requester(request, f"Refused: {_names(request)}", "request_refused", actor, now)
+
+
+def _lapsed(request: CertificateRequest, actor: Actor, now: datetime) -> None:
+    _notify_requester(request, f"Lapsed: {_names(request)}", "request_lapsed", actor, now)
+    notify(
+        Topic.APPROVAL,
+        key=f"approval:{request.public_id}:lapsed",
+        audience=approvers_of(request),
+        subject=f"Lapsed without a decision: {_names(request)} for team {request.team.name}",
+        template="approval_lapsed",
+        context={"request": request, "names": request.names},
+        now=now,
+    )
+
+
+def remind_approvers(request: CertificateRequest, *, lapses_at: datetime | None, by: str, now: datetime) -> None:
+    """Write a reminder to the people who may decide the request; `by` asks for it. Needs a transaction."""
+    by_when = f" by {short_day(lapses_at)}" if lapses_at is not None else ""
+    notify(
+        Topic.APPROVAL,
+        key=f"approval:{request.public_id}:reminder:{now:%Y%m%d%H%M%S}",
+        audience=approvers_of(request),
+        subject=f"Still waiting{by_when}: {_names(request)} for team {request.team.name}",
+        template="approval_reminder",
+        context={"request": request, "names": request.names, "lapses_at": lapses_at, "by": by, "now": now},
+        now=now,
+        reply_to=_reply_to(request),
+    )
+
+
+def send_question(asked: ApprovalQuestion, *, now: datetime) -> None:
+    """Write an approver's question to the requester. Needs the transaction of the question."""
+    request = asked.request
+    notify(
+        Topic.DECISION,
+        key=f"question:{asked.pk}",
+        audience=requester_of(request),
+        subject=f"Question about {_names(request)}",
+        template="approval_question",
+        context={"request": request, "asked": asked},
+        now=now,
+        reply_to=asked.asker.email,
+    )
+
+
+def send_answer(asked: ApprovalQuestion, *, now: datetime) -> None:
+    """Write the answer to the approver who asked. Needs the transaction of the answer."""
+    request = asked.request
+    notify(
+        Topic.APPROVAL,
+        key=f"answer:{asked.pk}",
+        audience=to_user(asked.asker),
+        subject=f"Answer about {_names(request)} for team {request.team.name}",
+        template="approval_answer",
+        context={"request": request, "asked": asked},
+        now=now,
+        reply_to=_reply_to(request),
+    )
 
 
 def _failed(request: CertificateRequest, actor: Actor, now: datetime) -> None:

@@ -18,6 +18,7 @@ from certs.ca.lifetime import ending_of
 from certs.errors import InputRefused
 from certs.language.kept_csr import kept_csr
 from certs.models import Certificate, CertificateRequest, Issuer
+from certs.requests.approvals.granted import approvers_needed
 from certs.requests.approvals.inherited_approvals import approvals_for
 from certs.requests.facts.advice import advice_on
 from certs.requests.facts.policy_facts import Asked, evaluate_many
@@ -307,8 +308,10 @@ def _with_approvals(plans: Sequence[RenewalPlan], *, at: datetime) -> list[Renew
     if not asking:
         return list(plans)
     version, _ = evaluate_many([], at=at)
-    found = approvals_for(asking, valid_days=version.ruleset.approval_valid_days, at=at)
-    return [_inheriting(plan, found[plan.digest].request.public_id) if plan.digest in found else plan for plan in plans]
+    ruleset = version.ruleset
+    needed = approvers_needed(ruleset.approval)
+    found = approvals_for(asking, valid_days=ruleset.approval_valid_days, needed=needed, at=at)
+    return [_inheriting(plan, found[plan.digest][0].request.public_id) if plan.digest in found else plan for plan in plans]
 
 
 def _inheriting(plan: RenewalPlan, public_id: str) -> RenewalPlan:

@@ -70,7 +70,8 @@ def transition_many(work: UnitOfWork, moves: Sequence[Move], *, source: S, actor
         values = {"state": move.path[-1], "state_changed_at": now, **no_reason, **move.fields}
         work.update(request, values, was={"state": source})
     work.record(Event(event, move.request.subject, actor, now, data) for move in winners for event, data in move.events)
-    notify_outcomes([Outcome(move.request, source, move.path[-1]) for move in winners], actor=actor, now=now)
+    outcomes = [Outcome(move.request, source, move.path[-1], move.events[-1][0] if move.events else None) for move in winners]
+    notify_outcomes(outcomes, actor=actor, now=now)
     return {move.request.pk for move in winners}
 
 

@@ -319,6 +319,8 @@ PKI_OCSP_NONCES_PER_MINUTE = env_int("PKI_OCSP_NONCES_PER_MINUTE", 600)
 PKI_KEEP_ATTEMPTS_DAYS = env_int("PKI_KEEP_ATTEMPTS_DAYS", 90, minimum=30, maximum=36_500)
 PKI_KEEP_MAILS_DAYS = env_int("PKI_KEEP_MAILS_DAYS", 180, minimum=90, maximum=36_500)
 PKI_REQUEST_DRAFT_DAYS = env_int("PKI_REQUEST_DRAFT_DAYS", 30, minimum=1, maximum=3660)  # after its last change
+# A request that nobody has decided lapses after so many days; a policy may say otherwise.
+PKI_APPROVAL_DAYS = env_int("PKI_APPROVAL_DAYS", 14, minimum=1, maximum=365)
 PKI_KEEP_ALERTS_DAYS = env_int("PKI_KEEP_ALERTS_DAYS", 365, minimum=30, maximum=36_500)
 # Days after a renewal at which the old certificate is revoked as superseded; 0 lets it expire.
 PKI_REVOKE_SUPERSEDED_AFTER_DAYS = env_int("PKI_REVOKE_SUPERSEDED_AFTER_DAYS", 0, maximum=3660)

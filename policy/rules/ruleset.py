@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from policy.rules.approval_terms import USUAL, ApprovalTerms
 from policy.rules.base import TOP, Fault, Params, Rule, RuleSetInvalid
 from policy.rules.keys import AllowedKeys, KeyReuseAtRenewal, key_from_name
 from policy.rules.names import AllowedNames, Duplicates, IPAddresses, MaxNames, RequireSAN, Wildcards
@@ -52,6 +53,7 @@ class RuleSet:
     defaults: Defaults
     rules: tuple[Rule, ...]
     approval_valid_days: int = 397
+    approval: ApprovalTerms = USUAL
     digest: str = field(default="", compare=False)  # of `ruleset_digest`, computed when it is read
 
     def rule(self, kind: type[R]) -> R | None:
@@ -70,7 +72,9 @@ def ruleset_from_dict(data: Any) -> RuleSet:
         top.refuse(f"version has at most {LONGEST_VERSION} characters", "version")
     defaults = _defaults(top.inner("defaults"))
     rules = _rules(top.inner("rules"), faults)
-    ruleset = RuleSet(version, defaults, rules, top.integer("approval_valid_days", minimum=0, maximum=3650, default=397))
+    valid_days = top.integer("approval_valid_days", minimum=0, maximum=3650, default=397)
+    terms = ApprovalTerms.from_params(top.inner("approval")) if top.has("approval") else USUAL
+    ruleset = RuleSet(version, defaults, rules, valid_days, terms)
     top.done()
     if not faults:
         _refuse_defaults_that_fail(ruleset, faults)
@@ -80,7 +84,7 @@ def ruleset_from_dict(data: Any) -> RuleSet:
 
 
 def ruleset_to_dict(ruleset: RuleSet) -> dict[str, Any]:
-    """Inverse of `ruleset_from_dict`, with every parameter written out."""
+    """Inverse of `ruleset_from_dict`, with every parameter of the rules written out."""
     return {
         "version": ruleset.version,
         "defaults": {
@@ -90,6 +94,8 @@ def ruleset_to_dict(ruleset: RuleSet) -> dict[str, Any]:
         },
         "approval_valid_days": ruleset.approval_valid_days,
         "rules": {rule.name: rule.to_dict() for rule in ruleset.rules},
+        # Only where they are not the usual ones: the digests of versions from before they existed stay.
+        **({"approval": ruleset.approval.to_dict()} if ruleset.approval != USUAL else {}),
     }
 
 

@@ -100,6 +100,17 @@
     });
   }
 
+  // A ready sentence becomes the text of its field; nothing is sent.
+  function sentences() {
+    document.addEventListener("click", (event) => {
+      const chip = event.target.closest("[data-fill] button");
+      if (!chip) return;
+      const field = document.getElementById(chip.closest("[data-fill]").dataset.fill);
+      field.value = chip.textContent;
+      field.focus();
+    });
+  }
+
   // A chip of a domain completes the name that is being typed; without this script the server does it.
   function domains() {
     document.querySelectorAll("[data-domain]").forEach((chip) => {
@@ -203,6 +214,7 @@
     listKeys();
     menus();
     examples();
+    sentences();
     domains();
     dropping();
     submitting();

@@ -21,8 +21,9 @@ from certs.issuance.slots import reason, without_place
 from certs.issuance.steps.act import Act, Recorded
 from certs.issuance.steps.ca_call import Answers, Orders, ask_ca, ended_unasked
 from certs.issuance.steps.ca_record import record_answers
-from certs.issuance.steps.policy import approved_digests, keep_evaluations, refusal
+from certs.issuance.steps.policy import keep_evaluations, refusal
 from certs.models import Attempt, CertificateRequest, Issuer
+from certs.requests.approvals.granted import approved_requests
 from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
 from certs.requests.facts.policy_facts import asked_by, evaluate_many
 from certs.requests.lineage import lock_renewed, stopped_lineages
@@ -134,7 +135,8 @@ def _still_allowed(
     decisions = {**decided, **{request.pk: decision for request, decision in zip(undecided, fresh, strict=True)}}
     stopped = stopped_lineages(lock_renewed(requests))
     left = requesters_who_left(known)
-    approved = approved_digests([request for request in requests if decisions[request.pk].outcome is Outcome.NEEDS_APPROVAL])
+    asking = [request for request in requests if decisions[request.pk].outcome is Outcome.NEEDS_APPROVAL]
+    approved = approved_requests(asking, {request.pk: decisions[request.pk].approval for request in asking})
     # 2. Each request goes on or ends.
     allowed, rejections, changed = [], [], []
     for request in requests:

@@ -11,7 +11,9 @@ from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
 from certs.issuance.steps.external_csr import accept_external
 from certs.models import Approval, CertificateRequest, PolicyEvaluation, WaiverUse
+from certs.requests.approvals.granted import approvers_needed
 from certs.requests.approvals.inherited_approvals import inherit_approvals
+from certs.requests.approvals.time_limit import limits_for
 from certs.requests.facts.policy_facts import asked_by, evaluate_many
 from certs.requests.states import WORKER, Move, transition_many
 from policy.engine import Decision, Outcome
@@ -38,22 +40,28 @@ def decide(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: dat
     accept_external(work, [request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
     # 3. A renewal of the same content may inherit its approval.
     asking = [request for request, decision in decided if decision.outcome is Outcome.NEEDS_APPROVAL]
-    inherited = inherit_approvals(asking, valid_days=version.ruleset.approval_valid_days, at=now) if asking else {}
+    ruleset = version.ruleset
+    needed = approvers_needed(ruleset.approval)
+    inherited = inherit_approvals(asking, valid_days=ruleset.approval_valid_days, needed=needed, at=now) if asking else {}
+    work.insert(limits_for([request for request in asking if request.pk not in inherited], ruleset.approval, now=now))
     # 4. Each of the others goes where its decision leads.
-    moves = [_move(request, decision, inherited.get(request.pk)) for request, decision in decided if request.pk not in evaluated]
+    moves = [_move(request, decision, inherited.get(request.pk, [])) for request, decision in decided if request.pk not in evaluated]
     transition_many(work, moves, source=S.SUBMITTED, actor=WORKER, now=now)
     return {request.pk: decision for request, decision in decided}
 
 
-def _move(request: CertificateRequest, decision: Decision, inherited: Approval | None) -> Move:
+def _move(request: CertificateRequest, decision: Decision, inherited: Sequence[Approval]) -> Move:
     evaluated = (EventType.POLICY_EVALUATED, evaluation_data(decision))
     fields: dict[str, Any] = {"policy_version": decision.policy_version}
     match decision.outcome:
         case Outcome.ALLOW:
             return Move(request, (S.APPROVED,), (evaluated,), fields)
-        case Outcome.NEEDS_APPROVAL if inherited is not None:
-            data = {"digest": request.digest, "approver": inherited.approver.get_username(), "inherited_from": inherited.request.public_id}
-            return Move(request, (S.APPROVED,), (evaluated, (EventType.REQUEST_APPROVED, data)), fields)
+        case Outcome.NEEDS_APPROVAL if inherited:
+            # One event for each approval; the last one moves the request.
+            kinds = [EventType.REQUEST_ENDORSED] * (len(inherited) - 1) + [EventType.REQUEST_APPROVED]
+            return Move(
+                request, (S.APPROVED,), (evaluated, *((k, _inherited(one)) for k, one in zip(kinds, inherited, strict=True))), fields
+            )
         case Outcome.NEEDS_APPROVAL:
             return Move(request, (S.AWAITING_APPROVAL,), (evaluated,), fields)
         case _:
@@ -64,6 +72,14 @@ def _move(request: CertificateRequest, decision: Decision, inherited: Approval |
                 {"problem": "policy", "reason": message[:500], "policy_version": decision.policy_version},
             )
             return Move(request, (S.REJECTED,), (evaluated, rejected), fields)
+
+
+def _inherited(approval: Approval) -> dict[str, Any]:
+    return {
+        "digest": approval.digest,
+        "approver": approval.approver.get_username(),
+        "inherited_from": approval.request.public_id,
+    }
 
 
 def refusal(decision: Decision) -> tuple[str, str]:
@@ -102,12 +118,3 @@ def keep_evaluations(work: UnitOfWork, decided: Sequence[tuple[CertificateReques
             )
         )
     work.insert(rows, uses)
-
-
-def approved_digests(requests: Sequence[CertificateRequest]) -> set[int]:
-    """Ids of the requests that a person approved for exactly the content they have."""
-    if not requests:
-        return set()
-    rows = Approval.objects.filter(request__in=[r.pk for r in requests], granted=True).values_list("request_id", "digest")
-    granted = set(rows)
-    return {request.pk for request in requests if (request.pk, request.digest) in granted}

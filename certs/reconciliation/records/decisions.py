@@ -11,7 +11,8 @@ from certs.models import Approval, CertificateRequest
 from certs.reconciliation.records.comparison import Comparison, accounts_over_time, events_of, rows_named
 from certs.reconciliation.records.explained import Logged
 
-_DECIDED = ("request:approved", "request:rejected")
+_GRANTED = ("request:approved", "request:endorsed")
+_DECIDED = (*_GRANTED, "request:rejected")
 
 
 def approvals(page: list[Approval], comparison: Comparison) -> None:
@@ -28,27 +29,30 @@ def approvals(page: list[Approval], comparison: Comparison) -> None:
         request = requests.get(row.request_id)
         if request is None:  # the comparison of links names it
             continue
-        event = "request:approved" if row.granted else "request:rejected"
-        same = [e for e in logged[request.subject] if e.event == event and e.data.get("digest") == row.digest and e.data.get("approver")]
+        kinds = _GRANTED if row.granted else ("request:rejected",)
+        same = [e for e in logged[request.subject] if e.event in kinds and e.data.get("digest") == row.digest and e.data.get("approver")]
         mine = [e for e in same if e.data["approver"] in names.get(row.approver_id, ())]
         if not mine or there[row.request_id, row.digest, row.granted] > len(same):
             name = min(names.get(row.approver_id, {"an unknown account"}))
             verb = "approved" if row.granted else "rejected"
             comparison.add("approval", request.public_id, f"no event says that {name} {verb} this content")
-        elif row.decided_at not in [_decided_at(e, row, first) for e in mine]:
+        elif not any(row.decided_at in _decided_at(e, row, first) for e in mine):
             comparison.add("approval", request.public_id, "it was decided at another time than the log says")
 
 
-def _first_decisions(logged: dict[str, list[Logged]]) -> dict[tuple[str, Any], Any]:
-    """Return by request and digest when the approvals were decided that requests of the page inherit.
+def _first_decisions(logged: dict[str, list[Logged]]) -> dict[tuple[str, Any, int], set[Any]]:
+    """Return by request, digest and approver when the approvals were decided that requests of the page inherit.
 
     An inherited approval keeps the time of the first decision; its row is compared on its own.
     """
     sources = {str(e.data["inherited_from"]) for events in logged.values() for e in events if e.data.get("inherited_from")}
     rows = Approval.objects.filter(request__public_id__in=sources, granted=True)
-    return {(public_id, digest): at for public_id, digest, at in rows.values_list("request__public_id", "digest", "decided_at")}
+    found: dict[tuple[str, Any, int], set[Any]] = {}
+    for public_id, digest, approver, at in rows.values_list("request__public_id", "digest", "approver", "decided_at"):
+        found.setdefault((public_id, digest, approver), set()).add(at)
+    return found
 
 
-def _decided_at(event: Logged, row: Approval, first: dict[tuple[str, Any], Any]) -> Any:
+def _decided_at(event: Logged, row: Approval, first: dict[tuple[str, Any, int], set[Any]]) -> set[Any]:
     source = event.data.get("inherited_from")
-    return event.at if source is None else first.get((str(source), row.digest))
+    return {event.at} if source is None else first.get((str(source), row.digest, row.approver_id), set())

@@ -88,7 +88,7 @@ def _approvals(rows: list[Row]) -> Iterator[tuple[Row, str, str]]:
     known = Approval.objects.filter(request__public_id__in=ids)
     there = set(known.values_list("request__public_id", "digest", "granted"))
     for row in by_person:
-        granted = row.event == "request:approved"
+        granted = row.event != "request:rejected"
         if (_tail(row.subject), row.data.get("digest"), granted) not in there:
             yield row, "approval", _tail(row.subject)
 
@@ -135,6 +135,7 @@ CHECKS: dict[str, Callable[[list[Row]], Missing]] = {
     "certificate:issued": _certificates,
     "certificate:revocation_requested": _revocations,
     "request:approved": _approvals,
+    "request:endorsed": _approvals,
     "request:rejected": _approvals,
     "bulk:submitted": _orders,
     "key:compromised": _blocks,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from django.conf import settings
+
 from audit.events import EventType
-from audit.log import Actor, Value
+from audit.log import Actor, Event, Value
 from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority
 from certs.enums import RequestState as S
@@ -13,14 +16,22 @@ from certs.errors import Conflict, InputRefused
 from certs.models import Approval, CertificateRequest
 from certs.pipeline import start_on_commit
 from certs.requests.approvals.deciders import check_may_decide
+from certs.requests.approvals.granted import approvers_needed, grants_that_count, has_approved
 from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
+from certs.requests.approvals.time_limit import check_in_time
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.states import CANCELLABLE, Move, transition_many
 from db.clock import database_now
+from policy.publishing import version_in_force
+from policy.rules.approval_terms import ApprovalTerms
 
 
 def approve(request: CertificateRequest, *, user: Any, digest: str, comment: str = "") -> CertificateRequest:
-    """awaiting_approval -> approved, for exactly the content whose digest was shown. The chain goes on by itself."""
+    """Approve exactly the content whose digest was shown.
+
+    awaiting_approval -> approved with the last of the approvals that the policy asks for; then the
+    chain goes on by itself. An earlier one is kept (`request:endorsed`), and the request waits on.
+    """
     return _decide(request, user=user, digest=digest, comment=comment, granted=True)
 
 
@@ -43,24 +54,36 @@ def _decide(request: CertificateRequest, *, user: Any, digest: str, comment: str
 def _record_decision(
     work: UnitOfWork, request: CertificateRequest, *, user: Any, digest: str, comment: str, granted: bool
 ) -> CertificateRequest:
+    # 1. Lock the row: of two decisions at once the second sees what the first has left.
     request = CertificateRequest.objects.select_for_update(of=("self",)).select_related("requester", "team").get(pk=request.pk)
-    alone = check_may_decide(user, request)
+    alone, now = check_may_decide(user, request), database_now()
+    # 2. Refuse what does not count any more.
     if request.digest != digest:
         raise Conflict("What you were shown is not this request's content.", next_step="Open the page again and decide on what it shows.")
     if request.state != S.AWAITING_APPROVAL:
         raise Conflict(f"{request.public_id} does not wait for approval any more (it is {request.state}).")
+    check_in_time(request, now=now)
     left = requesters_who_left([request])
     if granted and left:
         raise Conflict(f"{left[request.pk]}, so an approval has no effect.", next_step=f"Reject it. {ASK_A_MEMBER}")
-    now, actor = database_now(), Actor("user", user.get_username())
     if granted and request.validity.days_left(now) < 1:
         raise Conflict(
             f"The end date of {request.public_id}, {request.not_after}, is over, or almost over.",
             field="not_after",
             next_step="Reject it with that reason; the requester can ask again with a later end date.",
         )
-    data: dict[str, Value] = {"digest": digest, "approver": user.get_username()} | ({"single_officer": True} if alone else {})
+    grants = grants_that_count(request) if granted else []
+    if granted and has_approved(user, grants):
+        raise Conflict(f"You have approved {request.public_id} already.", next_step="It needs the approval of another person too.")
+    # 3. Write the decision. The request goes on with the last approval that the policy in force asks for.
     Approval.objects.create(request=request, approver=user, digest=digest, granted=granted, comment=comment[:500], decided_at=now)
+    actor = Actor("user", user.get_username())
+    data: dict[str, Value] = {"digest": digest, "approver": user.get_username()} | ({"single_officer": True} if alone else {})
+    needed = approvers_needed(terms_in_force(now))
+    if granted and len(grants) + 1 < needed:
+        data |= {"approvals": len(grants) + 1, "needed": needed}
+        work.record([Event(EventType.REQUEST_ENDORSED, request.subject, actor, now, data)])
+        return request
     event = EventType.REQUEST_APPROVED if granted else EventType.REQUEST_REJECTED
     fields = {} if granted else {"error": f"Rejected by {user.get_username()}: {comment}"[:1000]}
     move = Move(request, (S.APPROVED if granted else S.REJECTED,), ((event, data),), fields)
@@ -68,6 +91,11 @@ def _record_decision(
     if granted:
         start_on_commit([request.pk], at=S.APPROVED)
     return request
+
+
+def terms_in_force(now: datetime) -> ApprovalTerms:
+    """Return what an approval takes under the policy in force."""
+    return version_in_force(settings.PKI_DEFAULT_POLICY, now).ruleset.approval
 
 
 def cancel(request: CertificateRequest, *, authority: Authority) -> CertificateRequest:

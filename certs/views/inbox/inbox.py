@@ -9,10 +9,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from certs.access.permissions import Permission, holds
 from certs.enums import Channel
 from certs.enums import RequestState as S
 from certs.inbox.inbox import MOST, inbox_of
 from certs.models import CertificateRequest, ScheduledJob, Team
+from certs.requests.approvals.deputies import stands_in_for
 from certs.views.access import page
 from certs.views.navigation import Navigation
 from db.clock import database_now
@@ -37,7 +39,10 @@ def index(request: HttpRequest) -> HttpResponse:
     navigation, now = Navigation(request), database_now()
     inbox = inbox_of(request.user, teams=navigation.teams, most=MOST, now=now)
     night = _last_night(None if navigation.sees_every_team else navigation.teams) if not inbox.matters else None
-    return render(request, "inbox/index.html", {"inbox": inbox, "night": night, "now": now})
+    decides = holds(request.user, Permission.DECIDE_REQUESTS)
+    stands_in = stands_in_for(request.user) if decides else []
+    context = {"inbox": inbox, "night": night, "decides": decides, "stands_in": stands_in, "now": now}
+    return render(request, "inbox/index.html", context)
 
 
 def _last_night(teams: list[Team] | None) -> LastNight | None:

@@ -12,15 +12,18 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from audit.models import AuditEvent
+from certs.access.permissions import Permission
 from certs.ca.lifetime import ending_of
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused
 from certs.installation.places import places_of
 from certs.inventory import page_of, search_requests, state_of
 from certs.models import Certificate, CertificateRequest, PlaceOutcome, PolicyEvaluation, RequestDraft
-from certs.requests.approvals import approval
-from certs.requests.approvals.deciders import may_approve
+from certs.requests.approvals import approval, questions, time_limit
+from certs.requests.approvals.panel import panel_of
+from certs.requests.approvals.questions import open_question
 from certs.requests.approvals.requesters import requesters_who_left
+from certs.requests.approvals.time_limit import lapses_at
 from certs.requests.representation import is_settled
 from certs.requests.waiting import resume as resume_request
 from certs.requests.waiting_reasons import waiting_reason
@@ -74,13 +77,17 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
     authority = authority_of(request)
     certificate = Certificate.objects.select_related("issuer").filter(request=row).first() if row.state == S.COMPLETED else None
     draft = RequestDraft.objects.filter(request=row).first()
+    waits, sees_panel = row.state == S.AWAITING_APPROVAL, authority.holds(Permission.DECIDE_REQUESTS)
     return {
         "row": row,
         "version": version,
         "why": why,
         "every": _every(row),
         "steps": timeline(row, events, _installed(certificate) if certificate else None),
-        "wait": wait_of(row, why),
+        "wait": wait_of(row, why, until=lapses_at(row) if waits else None),
+        "panel": panel_of(row, user=request.user, now=database_now()) if waits and sees_panel else None,
+        "questions": row.questions.select_related("asker", "answerer").order_by("pk"),
+        "question": open_question(row) if waits and authority.may_act_on(row) else None,
         "draft": draft,
         "server": server_named(draft.server if draft else ""),
         "files": FileNames.of(tuple(row.names)),
@@ -92,8 +99,8 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
         "evaluation": evaluation,
         "ending": ending_of(row.issuer, row.validity, now=database_now()) if row.state in UNSIGNED else None,
         "decided_alone": any(event.data.get("single_officer") for event in events),
-        "requester_left": requesters_who_left([row]).get(row.pk, "") if row.state == S.AWAITING_APPROVAL else "",
-        "may_approve": row.state == S.AWAITING_APPROVAL and may_approve(request.user, row),
+        "requester_left": requesters_who_left([row]).get(row.pk, "") if waits else "",
+        "may_remind": waits and authority.may_act_on(row),
         "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED) and authority.may_operate(row),
         "may_act": authority.may_act_on(row),
         "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),
@@ -164,18 +171,63 @@ def resume(request: HttpRequest, public_id: str) -> HttpResponse:
 @page
 @require_POST
 def decide(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Approve or reject; then on to what waits next. A refused form stays with what was typed."""
     row = _mine(request, public_id)
-    act = approval.approve if request.POST.get("decision") == "approve" else approval.reject
+    granted = request.POST.get("decision") == "approve"
+    act = approval.approve if granted else approval.reject
     try:
-        act(row, user=request.user, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", ""))
+        decided = act(row, user=request.user, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", ""))
     except InputRefused as exc:
-        if not may_approve(request.user, row):
-            raise
-        # The decision stays on its page, with what was typed; a secret is not repeated.
-        why = waiting_reason(row)
-        context = _context(request, row, _version(_last_event(public_id), why), why)
-        typed = dict(form_of(request).fields).get("comment", "")
-        return render(request, "portal/request.html", context | {"decision_error": exc, "comment": typed}, status=exc.status)
+        return _refused_form(request, row, "comment", exc)
+    name = next(iter(row.names), row.public_id)
+    if granted and decided.state == S.AWAITING_APPROVAL:
+        messages.success(request, f"Your approval of {name} is kept. It waits for another person's.")
+    else:
+        messages.success(request, f"{name} was {'approved' if granted else 'rejected'}. The requester was told.")
+    return redirect("inbox")
+
+
+def _refused_form(request: HttpRequest, row: CertificateRequest, field: str, exc: InputRefused) -> HttpResponse:
+    """The page again, with the refusal beside its field and what was typed in it; a secret is not repeated."""
+    why = waiting_reason(row)
+    context = _context(request, row, _version(_last_event(row.public_id), why), why)
+    typed = dict(form_of(request).fields).get(field, "")
+    refused = {"refused_field": field, "refused": exc, "typed": typed}
+    return render(request, "portal/request.html", context | refused, status=exc.status)
+
+
+@page
+@require_POST
+def ask(request: HttpRequest, public_id: str) -> HttpResponse:
+    """An approver asks the requester."""
+    row = _mine(request, public_id)
+    try:
+        questions.ask_back(row, user=request.user, question=request.POST.get("question", ""))
+    except InputRefused as exc:
+        return _refused_form(request, row, "question", exc)
+    messages.success(request, "The question was mailed to the requester. The request waits, and its time goes on.")
+    return redirect("request", public_id)
+
+
+@page
+@require_POST
+def answer(request: HttpRequest, public_id: str) -> HttpResponse:
+    """A member of the team answers an approver's question."""
+    row = _mine(request, public_id)
+    try:
+        questions.answer(row, authority=authority_of(request), text=request.POST.get("answer", ""))
+    except InputRefused as exc:
+        return _refused_form(request, row, "answer", exc)
+    messages.success(request, "The answer was mailed to who asked, and stands with the request.")
+    return redirect("request", public_id)
+
+
+@page
+@require_POST
+def remind(request: HttpRequest, public_id: str) -> HttpResponse:
+    """A member of the team reminds the approvers."""
+    time_limit.remind(_mine(request, public_id), authority=authority_of(request))
+    messages.success(request, "The approvers were reminded by mail.")
     return redirect("request", public_id)
 
 

@@ -100,6 +100,8 @@ def _state_at(request: CertificateRequest, by_name: dict[str, AuditEvent]) -> st
 def _where_rejected(by_name: dict[str, AuditEvent]) -> str:
     """By an approver, by the policy at first, or by the policy's last look before the CA is asked."""
     rejected = by_name.get("request:rejected")
+    if "request:lapsed" in by_name:
+        return S.AWAITING_APPROVAL
     if rejected is not None and "approver" in rejected.data:
         return S.AWAITING_APPROVAL
     if "csr:created" in by_name:

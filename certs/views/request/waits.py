@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from certs.access.permissions import Permission, holders_of
 from certs.enums import RequestState as S
 from certs.models import CertificateRequest
+from certs.notifications.audience import people_asked
+from certs.notifications.wording import minute
 
 _NAMED = 3
 NOTHING = "Nothing. You can close this page: we mail you."
@@ -25,10 +26,11 @@ class Wait:
     details: str = ""
 
 
-def wait_of(request: CertificateRequest, why: str) -> Wait | None:
+def wait_of(request: CertificateRequest, why: str, *, until: datetime | None = None) -> Wait | None:
     """Return what the request waits for; None while it moves, and once it has ended.
 
-    `why`: the reason of `certs.requests.waiting_reasons`. Effects: one query for the approvers' names.
+    `why`: the reason of `certs.requests.waiting_reasons`. `until`: when an approval's time ends.
+    Effects: two queries for the approvers' names.
     """
     if request.state == S.AWAITING_APPROVAL:
         named = approvers_named(request)
@@ -36,7 +38,7 @@ def wait_of(request: CertificateRequest, why: str) -> Wait | None:
             title="Waiting for the security team",
             since=request.state_changed_at,
             who=named or "the security team, in which nobody else can approve at present",
-            until="one of them decides. There is no deadline; you are told of the decision.",
+            until=_until(until),
             to_do=NOTHING if named else "Ask an administrator to give somebody the role of an approver.",
         )
     if request.held_since is not None:
@@ -67,13 +69,17 @@ def _cause(request: CertificateRequest) -> str:
     return "The portal cannot go on"
 
 
+def _until(until: datetime | None) -> str:
+    if until is None:
+        return "one of them decides. There is no deadline; you are told of the decision."
+    return f"one of them decides, {minute(until)} at the latest. Then the request lapses, and you are told."
+
+
 def approvers_named(request: CertificateRequest) -> str:
-    """Return the people who may decide, by name: the first three and the number of the others; "" for nobody."""
-    rows = holders_of(Permission.DECIDE_REQUESTS).exclude(pk=request.requester_id).order_by("pk")
-    names = [row.get_full_name() or row.get_username() for row in rows[: _NAMED + 1]]
-    if not names:
-        return ""
+    """Return the people who are asked, by name: the first three and the number of the others; "" for nobody."""
+    rows = people_asked([request.requester_id] if request.requester_id is not None else [])
+    names = [row.get_full_name() or row.get_username() for row in rows]
     if len(names) > _NAMED:
-        more = rows.count() - _NAMED
+        more = len(names) - _NAMED
         return f"{', '.join(names[:_NAMED])} or {more} other{'s' if more > 1 else ''}"
-    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -181,6 +181,11 @@ def decide(role: str, whose: str) -> str:
     return OK if role == "approver" else FORBIDDEN
 
 
+def approver_only(role: str, _whose: str) -> str:
+    """A page of approvers, which others do not have."""
+    return OK if role == "approver" else NOT_FOUND
+
+
 def decide_domain(role: str, whose: str) -> str:
     """Officers; nobody else, not even members and approvers."""
     if not _seen(role, whose):
