@@ -11,6 +11,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
+from policy.rules.approval_terms import ApprovalTerms
 from policy.rules.base import Rule, listed
 from policy.rules.keys import OFFERED, AllowedKeys, KeyReuseAtRenewal
 from policy.rules.names import (
@@ -234,8 +235,19 @@ def sentences(ruleset: RuleSet) -> dict[str, tuple[str, ...]]:
             if ruleset.approval_valid_days
             else "Every renewal that needs an approval is approved anew."
         ),
+        *_approval_sentences(ruleset.approval),
     )
     return found
+
+
+def _approval_sentences(terms: ApprovalTerms) -> tuple[str, ...]:
+    """What differs from the usual terms of an approval."""
+    found = [f"An approval takes {terms.approvers} different persons."] if terms.approvers > 1 else []
+    if terms.time_limit_days is not None:
+        found.append(f"A request that nobody has decided lapses after {plural(terms.time_limit_days, 'day')}.")
+    if terms.confirmed:
+        found.append("Each approval is confirmed with a passkey or a one-time code.")
+    return tuple(found)
 
 
 def label_of(name: str) -> str:

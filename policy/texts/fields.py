@@ -129,7 +129,10 @@ def rules_from_form(sent: Sent) -> dict[str, Any]:
         for name, description in DESCRIPTIONS.items()
         if not description.may_be_left_out or first(f"{name}.on")
     }
+    terms = {name: first(f"approval.{name}") for name in ("approvers", "time_limit_days", "confirmation")}
+    approval = {name: value if name == "confirmation" else _number(value) for name, value in terms.items() if value}
     return {
+        **({"approval": approval} if approval else {}),
         "version": first("version"),
         "defaults": {
             "key": first("defaults.key"),
@@ -146,6 +149,7 @@ def as_sent(ruleset: RuleSet) -> dict[str, list[str]]:
     data = ruleset_to_dict(ruleset)
     sent = {"version": [ruleset.version], "approval_valid_days": [str(ruleset.approval_valid_days)]}
     sent |= {f"defaults.{name}": [str(value)] for name, value in data["defaults"].items()}
+    sent |= {f"approval.{name}": [str(value)] for name, value in data.get("approval", {}).items()}
     for name, params in data["rules"].items():
         sent[f"{name}.on"] = ["on"]
         for one in shown_fields(DESCRIPTIONS[name], params):

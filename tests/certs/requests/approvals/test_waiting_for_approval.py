@@ -24,8 +24,9 @@ from certs.requests.approvals.time_limit import let_lapse, remind, remind_due
 from certs.requests.submit import submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
-from policy.publishing import draft_version, publish_version
+from policy.publishing import publish_version
 from tests.cast import Cast, person
 from tests.certs.life import SYSTEM, walk
 

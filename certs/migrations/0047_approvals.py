@@ -26,7 +26,7 @@ def limit_what_waits(apps: Any, _editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0042_domain_requests"),
+        ("certs", "0046_policy_replays"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
