@@ -109,6 +109,8 @@ class EventType(StrEnum):
     BOOTSTRAP_DONE = "bootstrap:done"
     AUDIT_VERIFIED = "audit:verified"
     AUDIT_EPOCH_STARTED = "audit:epoch_started"
+    AUDIT_EXPORTED = "audit:exported"
+    AUDIT_PROOF_DOWNLOADED = "audit:proof_downloaded"
     ISSUER_SUCCEEDED = "issuer:succeeded"
     CA_RECONCILED = "ca:reconciled"
     CERTIFICATE_FOUND = "certificate:found"

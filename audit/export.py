@@ -18,11 +18,12 @@ def export(events: QuerySet[AuditEvent]) -> Iterator[str]:
     after = 0
     while page := list(events.filter(id__gt=after).select_related("leaf").order_by("id")[:BATCH]):
         for event in page:
-            yield json.dumps(_as_dict(event), sort_keys=True) + "\n"
+            yield json.dumps(as_dict(event), sort_keys=True) + "\n"
         after = page[-1].id
 
 
-def _as_dict(event: AuditEvent) -> dict[str, object]:
+def as_dict(event: AuditEvent) -> dict[str, object]:
+    """Return an event and its place in the tree as JSON has them; `leaf` is null until the event is sealed."""
     leaf = getattr(event, "leaf", None)
     return {
         "id": event.id,

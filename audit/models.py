@@ -38,7 +38,13 @@ class AuditEvent(AppendOnly):
         db_table = "audit_event"
         default_permissions = ("view",)
         constraints: ClassVar = [models.UniqueConstraint(fields=["subject", "subject_seq"], name="audit_event_subject_seq")]
-        indexes: ClassVar = [models.Index(fields=["at"], name="audit_event_at")]
+        # Not with the id, by which equal times are ordered: entries of one batch then share a key,
+        # which keeps the two long indexes at a third of the size.
+        indexes: ClassVar = [
+            models.Index(fields=["at"], name="audit_event_at"),
+            models.Index(fields=["event", "at"], name="audit_event_kind"),
+            models.Index(fields=["actor_name", "at"], name="audit_event_actor"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.event} {self.subject}"
@@ -111,3 +117,74 @@ class Checkpoint(AppendOnly):
 
     def __str__(self) -> str:
         return f"checkpoint at {self.tree_size} of epoch {self.epoch}"
+
+
+class EpochKey(models.Model):
+    """The verifier key of an epoch as text (C2SP signed-note), for processes that cannot read the sealer's files."""
+
+    epoch = models.PositiveIntegerField(primary_key=True)
+    verifier = models.TextField()
+
+    class Meta:
+        db_table = "audit_epoch_key"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"key of epoch {self.epoch}"
+
+
+class TreeNode(models.Model):
+    """The root of a full tile: 256**level leaves, from `node_index` * 256**level on (C2SP tlog-tiles).
+
+    Derived from the leaves (`audit.transparency.nodes`), so that a proof reads some hundred rows and
+    not the whole log. One row for 256 leaves. `verify_audit` compares them with the leaves.
+    """
+
+    epoch = models.PositiveIntegerField()
+    level = models.PositiveSmallIntegerField()
+    node_index = models.BigIntegerField()
+    node_hash = models.BinaryField()
+
+    class Meta:
+        db_table = "audit_tree_node"
+        default_permissions = ()
+        constraints: ClassVar = [models.UniqueConstraint(fields=["epoch", "level", "node_index"], name="audit_tree_node_once")]
+
+    def __str__(self) -> str:
+        return f"node {self.node_index} of level {self.level}, epoch {self.epoch}"
+
+
+class Cosignature(models.Model):
+    """The signature line of a witness on a checkpoint (C2SP tlog-cosignature), verified before it was stored."""
+
+    checkpoint = models.ForeignKey(Checkpoint, models.DO_NOTHING, db_constraint=False, related_name="cosignatures")
+    witness = models.CharField(max_length=MAX_NAME_CHARS)
+    line = models.TextField()
+    signed_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "audit_cosignature"
+        default_permissions = ()
+        constraints: ClassVar = [models.UniqueConstraint(fields=["checkpoint", "witness"], name="audit_cosignature_once")]
+
+    def __str__(self) -> str:
+        return f"cosignature of {self.witness}"
+
+
+class WitnessState(models.Model):
+    """How the last exchange with a witness went. `cosigned_size`: of which tree of which epoch it has cosigned the newest."""
+
+    witness = models.CharField(max_length=MAX_NAME_CHARS, primary_key=True)
+    epoch = models.PositiveIntegerField(default=0)
+    cosigned_size = models.BigIntegerField(default=0)
+    cosigned_at = models.DateTimeField(null=True)
+    tried_at = models.DateTimeField()
+    since = models.DateTimeField(help_text="Since when the witness is configured, for one that never answered.")
+    error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        db_table = "audit_witness_state"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.witness

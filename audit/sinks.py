@@ -20,6 +20,7 @@ from audit.transparency.signing_key import audit_home
 
 # A note is about 200 bytes; the last one is found in the file's tail without reading the rest.
 _TAIL_BYTES = 8192
+_DEFAULT = "audit.sinks.FileSink"
 
 
 class Sink(Protocol):
@@ -48,11 +49,19 @@ def notes_of(sink: Sink) -> Iterator[str]:
 
 def get_sinks() -> list[Sink]:
     """The sinks that the settings name; one file beside the sealing key by default."""
-    return [cast("Sink", import_string(path)()) for path in getattr(settings, "AUDIT_SINKS", ["audit.sinks.FileSink"])]
+    return [cast("Sink", import_string(path)()) for path in getattr(settings, "AUDIT_SINKS", [_DEFAULT])]
+
+
+def sink_places() -> list[str]:
+    """Return where checkpoints are kept, in words: the `place` of each sink's class, or its name."""
+    found = [import_string(path) for path in getattr(settings, "AUDIT_SINKS", [_DEFAULT])]
+    return [str(getattr(one, "place", getattr(one, "__name__", "")) or "a sink") for one in found]
 
 
 class FileSink:
     """Appends each note, and an empty line, to `checkpoints.log`; written through to the disk before it returns."""
+
+    place = "the file checkpoints.log"
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or audit_home() / "checkpoints.log"

@@ -4,6 +4,9 @@ from django.urls import path
 
 from certs.views import home
 from certs.views.account import account, mails, send_again, tokens, webhooks
+from certs.views.audit import consistency as audit_consistency
+from certs.views.audit import log as audit_log
+from certs.views.audit import proofs as audit_proofs
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
@@ -90,6 +93,7 @@ urlpatterns = [
     path("certificates/<str:cert_id>/describe/", description.form, name="certificate-describe"),
     path("certificates/<str:cert_id>/reviewed/", description.reviewed, name="certificate-reviewed"),
     path("certificates/<str:cert_id>/live/", live_check.live_check, name="live-check"),
+    path("certificates/<str:cert_id>/proof.zip", audit_proofs.of_certificate, name="certificate-proof"),
     path("cas/", ca_pages.index, name="cas"),
     path("cas/<slug:slug>/", ca_pages.detail, name="ca"),
     path("certificates/<str:cert_id>/<str:form>", download.download, name="download"),
@@ -127,6 +131,11 @@ urlpatterns = [
     path("alerts/", alerts.index, name="alerts"),
     path("alerts/<int:pk>/", alerts.detail, name="alert"),
     path("alerts/<int:pk>/close/", alerts.close, name="alert-close"),
+    path("audit/", audit_log.index, name="audit"),
+    path("audit/consistency/", audit_consistency.index, name="audit-consistency"),
+    path("audit/checkpoint.txt", audit_consistency.checkpoint, name="audit-checkpoint"),
+    path("audit/events/<int:number>/proof.zip", audit_proofs.of_event, name="audit-event-proof"),
+    path("audit/events.<str:form>", audit_log.export, name="audit-export"),
     path("tokens/", tokens.index, name="tokens"),
     path("tokens/<int:pk>/revoke/", tokens.revoke, name="token-revoke"),
     path("tokens/<int:pk>/rotate/", tokens.rotate, name="token-rotate"),

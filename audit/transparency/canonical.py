@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from audit.events import Actor, ActorKind, Event, EventType, canonical_bytes, encode_data
+from audit.models import AuditEvent
 from db.backend import keeps_text_as_written
 
 # With the table's alias `e`, in the order that `content_of` takes.
@@ -31,6 +32,18 @@ def content_of(row: Sequence[Any]) -> bytes | None:
         return canonical_bytes(event_id=event_id, subject_seq=subject_seq, event=event)
     except (ValueError, TypeError):
         return None
+
+
+def leaf_of(event: AuditEvent) -> bytes:
+    """Return the leaf of an event: the bytes that its leaf hash is of."""
+    content = Event(
+        cast("EventType", event.event),
+        event.subject,
+        Actor(cast("ActorKind", event.actor_kind), event.actor_name),
+        event.at,
+        event.data,
+    )
+    return canonical_bytes(event_id=event.pk, subject_seq=event.subject_seq, event=content)
 
 
 def as_bytes(value: bytes | memoryview) -> bytes:

@@ -24,8 +24,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 _ED25519 = b"\x01"
-_SIGNATURE_BYTES = 64
-_MARK = "— "
+_KEY_HASH_BYTES = 4
+MARK = "— "
 _ORIGIN = re.compile(r"(\S+)/epoch-([1-9]\d{0,8})")
 _NAME = re.compile(r"[^\s+]{1,200}")
 
@@ -115,7 +115,7 @@ def sign_note(statement: Statement, key: Ed25519PrivateKey) -> str:
     text = statement.text()
     raw = key.public_key().public_bytes_raw()
     blob = key_hash(statement.origin, raw) + key.sign(text.encode())
-    return f"{text}\n{_MARK}{statement.origin} {base64.b64encode(blob).decode()}\n"
+    return f"{text}\n{MARK}{statement.origin} {base64.b64encode(blob).decode()}\n"
 
 
 def names_its_key_after_the_log(note: str) -> bool:
@@ -145,7 +145,7 @@ def split_notes(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if _ORIGIN.fullmatch(line.rstrip("\n")):
             note = [line]
-        elif line == "\n" and note and note[-1].startswith(_MARK):
+        elif line == "\n" and note and note[-1].startswith(MARK):
             yield "".join(note)
             note = []
         elif note or line.strip():
@@ -155,19 +155,27 @@ def split_notes(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
-    text, separator, tail = note.partition("\n\n")
+    text, separator, tail = note.rpartition("\n\n")
     if not separator or not tail.endswith("\n"):
         raise NoteRefused("A signed checkpoint has an empty line before its signatures and ends with a new line.")
+    return text + "\n", signature_lines(tail)
+
+
+def signature_lines(text: str) -> list[tuple[str, bytes]]:
+    """Return the signature lines of a note as (key name, key id || signature). Raises `NoteRefused`."""
+    if not text.endswith("\n"):
+        raise NoteRefused("A signature line ends with a new line.")
     signatures: list[tuple[str, bytes]] = []
-    for line in tail[:-1].split("\n"):
-        name, space, blob = line.removeprefix(_MARK).rpartition(" ")
-        if not line.startswith(_MARK) or not space:
+    for line in text[:-1].split("\n"):
+        name, space, blob = line.removeprefix(MARK).rpartition(" ")
+        if not line.startswith(MARK) or not space:
             raise NoteRefused("A signature line reads: — <name> <base64>.")
+        # Of any length: lines of unknown keys, such as those of witnesses, are passed over.
         raw = _base64(blob)
-        if len(raw) != 4 + _SIGNATURE_BYTES:
-            raise NoteRefused("An Ed25519 signature line holds 68 bytes.")
+        if len(raw) <= _KEY_HASH_BYTES:
+            raise NoteRefused("A signature line holds a key hash of 4 bytes and a signature.")
         signatures.append((name, raw))
-    return text + "\n", signatures
+    return signatures
 
 
 def _base64(text: str) -> bytes:

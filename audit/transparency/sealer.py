@@ -7,6 +7,7 @@ for it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +15,12 @@ from django.db import connection, transaction
 
 from audit.events import Actor, EventType, Value
 from audit.log import record, unsealed_macs
-from audit.models import Checkpoint, SealedLeaf
+from audit.models import Checkpoint, EpochKey, SealedLeaf
 from audit.sinks import get_sinks
 from audit.transparency.canonical import CONTENT, as_bytes, content_of
 from audit.transparency.checkpoint import NoteRefused, Statement, Verifier, names_its_key_after_the_log
 from audit.transparency.merkle import CompactRange, leaf_hash
+from audit.transparency.nodes import complete
 from audit.transparency.signing_key import Signer, announce_epoch, get_signer
 from db.clock import database_now
 from db.rows import NewRows, write_new
@@ -53,7 +55,8 @@ def seal(*, limit: int = SEAL_LIMIT) -> int:
     """Seal up to `limit` committed events in the order of their ids. Returns how many were sealed, 0 while
     another sealer is at work.
 
-    Effects: leaves, one checkpoint, and the checkpoint in every sink, in a transaction of its own.
+    Effects: leaves, one checkpoint and the kept hashes of the tree in a transaction of its own, then the
+    checkpoint in every sink.
 
     Raises TreeRefused (nothing was sealed), EventAltered (all other events were sealed),
     SealingKeyUnusable, and what a sink raises: the next run publishes that checkpoint again before it
@@ -78,7 +81,9 @@ def seal(*, limit: int = SEAL_LIMIT) -> int:
         #    reported, and the others are sealed all the same: one changed row must not stop the log.
         leaves, altered = _unsealed(limit)
         note = _append(signer, epoch, tree, leaves) if leaves else ""
-    # 5. Publish after the commit: a checkpoint outside that the database may still roll back would look like
+        # 5. What proofs need besides the leaves; it follows from them, and an upgrade begins without it.
+        _keep_for_proofs(signer.verifier(), epoch)
+    # 6. Publish after the commit: a checkpoint outside that the database may still roll back would look like
     #    a shortened log. After a crash in between, step 2 of the next run publishes it.
     if first_note:
         _publish(first_note)
@@ -101,6 +106,7 @@ def start_epoch(*, actor: Actor, at: datetime) -> int:
         if not _lock():
             raise TreeRefused("Another sealer is at work. Stop the workers, then run this again.")
         epoch, _, note = _begin_epoch(signer, actor=actor, at=at)
+        _keep_for_proofs(signer.verifier(), epoch)
     _publish(note)
     announce_epoch(epoch)
     return epoch
@@ -125,6 +131,20 @@ def _begin_epoch(signer: Signer, *, actor: Actor, at: datetime) -> tuple[int, Co
     leaves, _ = _unsealed(1, subject=subject)
     tree = CompactRange()
     return epoch, tree, _append(signer, epoch, tree, leaves)
+
+
+def _keep_for_proofs(verifier: Verifier, last: int) -> None:
+    """Keep the hashes of the full tiles, and the verifier key of each epoch under the name that signed its notes."""
+    known = set(EpochKey.objects.values_list("epoch", flat=True))
+    for epoch in range(1, last + 1):
+        newest = Checkpoint.objects.filter(epoch=epoch).order_by("-tree_size").first()
+        if newest is None:  # lost in a restore
+            continue
+        complete(epoch, newest.tree_size)
+        if epoch not in known:
+            named_after_log = names_its_key_after_the_log(newest.note)
+            key = replace(verifier, epoch=0 if named_after_log else epoch)
+            EpochKey.objects.create(epoch=epoch, verifier=str(key))
 
 
 def _signed_by_an_earlier_release() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ninja import NinjaAPI
 
-from certs.api import bulk, ca, certificates, lifecycle, requests
+from certs.api import audit, bulk, ca, certificates, lifecycle, requests
 from certs.api.http.auth import TokenAuth
 from certs.api.http.bodies import ApiParser
 from certs.api.http.problems import add_problem_handlers
@@ -24,6 +24,8 @@ api = NinjaAPI(
 )
 api.add_router("/certificates", lifecycle.router, tags=["certificates"])  # before the next, which reads /{cert_id}
 api.add_router("/certificates", certificates.router, tags=["certificates"])
+api.add_router("/certificates", audit.certificates, tags=["audit log"])
+api.add_router("/audit", audit.log, tags=["audit log"])
 api.add_router("/requests", requests.router, tags=["requests"])
 api.add_router("/bulk", bulk.router, tags=["bulk orders"])
 api.add_router("/ca", ca.router, tags=["certification authority"])

@@ -205,7 +205,16 @@ class Named:
 
 
 def look_up(rows: QuerySet[Certificate], text: str) -> Named:
-    """Return what the text names among `rows`: first as a whole id in any spelling, else as a part of a name.
+    """Return what the text names among `rows`: first as a whole id in any spelling, else as a part of a name."""
+    if ids := identified(rows, text):
+        return Named(ids)
+    named = _named(text)
+    few = tuple(dict.fromkeys(named[: _FEW + 1]))
+    return Named((), name_sought(text), few if len(few) <= _FEW else named)
+
+
+def identified(rows: QuerySet[Certificate], text: str) -> tuple[int, ...]:
+    """Return ids of the certificates among `rows` with this id, fingerprint, public key, serial number or id of their request.
 
     Each kind of id is looked up in an index of its own: as alternatives beside a part of a name they would have every row looked at.
     """
@@ -220,11 +229,7 @@ def look_up(rows: QuerySet[Certificate], text: str) -> Named:
     ]
     with contextlib.suppress(InputRefused):
         found.append(_with_serial(rows, serial_readings(text)))
-    if ids := tuple(pk for queried in found for pk in queried.order_by().values_list("pk", flat=True)):
-        return Named(ids)
-    named = _named(text)
-    few = tuple(dict.fromkeys(named[: _FEW + 1]))
-    return Named((), name_sought(text), few if len(few) <= _FEW else named)
+    return tuple(pk for queried in found for pk in queried.order_by().values_list("pk", flat=True))
 
 
 def certificates_named(rows: QuerySet[Certificate], text: str) -> QuerySet[CertificateName, int] | tuple[int, ...]:

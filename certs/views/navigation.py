@@ -93,6 +93,7 @@ class Navigation:
             found += [
                 self._to("policy", "Policy"),
                 self._to("cas", "CAs"),
+                self._to("audit", "Audit"),
                 self._to("reports", "Reports"),
                 self._to("register", "Register"),
             ]
@@ -106,6 +107,8 @@ class Navigation:
         found = [self._to("mails", "Mails"), self._to("tokens", "API tokens"), self._to("bulk", "Bulk orders")]
         if self.teams and not self.sees_every_team:
             found += [self._to("estate", "Estate"), self._to("cas", "CAs")]
+        if not self.sees_every_team:
+            found.append(self._to("audit", "Audit log"))
         if self.sees_every_team:
             found += [self._to("alerts", "Alerts"), self._to("machinery", "Machinery")]
         if admin.site.has_permission(self._request):

@@ -30,6 +30,8 @@ PAGES = (
     "/requests/",
     "/certificates/",
     "/register/",
+    "/audit/",
+    "/audit/consistency/",
     "/cas/",
     "/cas/internal-ca-prod/",
     "/estate/",

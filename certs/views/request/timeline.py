@@ -141,21 +141,3 @@ def _detail(name: str, data: dict[str, Any]) -> str:
         case "certificate:recorded":
             return f"{data.get('cert_id')}, renews from {str(data.get('alert_at'))[:10]} on"
     return ""
-
-
-def event_detail(event: AuditEvent) -> str:
-    """What an event of a certificate's later life says, in a few words; for the others what the timeline says."""
-    data = event.data
-    match event.event:
-        case "certificate:renewed":
-            return f"by {data.get('renewed_by')}"
-        case "certificate:revocation_requested" | "certificate:revoked":
-            before = f", before {data['earlier_reason']}" if "earlier_reason" in data else ""
-            return f"as {data.get('reason')}{before}"
-        case "certificate:renewal_refused":
-            return str(data.get("reason"))
-        case "certificate:downloaded":
-            return str(data.get("form"))
-        case "key:recorded" | "key:rotated":
-            return _detail("key:generated", data)
-    return _detail(event.event, data)

@@ -13,10 +13,14 @@ from audit.transparency.merkle import (
     EMPTY_ROOT,
     CompactRange,
     ProofRefused,
-    inclusion_proof,
+    consistency_ranges,
+    inclusion_ranges,
     leaf_hash,
     node_hash,
+    perfect_subtrees,
     root_of,
+    root_of_subtrees,
+    verify_consistency,
     verify_inclusion,
 )
 
@@ -48,6 +52,18 @@ def naive_root(leaves: list[bytes]) -> bytes:
     while split * 2 < len(leaves):
         split *= 2
     return hashlib.sha256(b"\x01" + naive_root(leaves[:split]) + naive_root(leaves[split:])).digest()
+
+
+def proof_of(leaves: list[bytes], ranges: list[tuple[int, int]]) -> list[bytes]:
+    """The hashes of a proof, each range computed from its perfect subtrees as the kept tree does."""
+    return [
+        root_of_subtrees([root_of(leaves[index << height : (index + 1) << height]) for height, index in perfect_subtrees(start, end)])
+        for start, end in ranges
+    ]
+
+
+def inclusion_proof(leaves: list[bytes], index: int) -> list[bytes]:
+    return proof_of(leaves, inclusion_ranges(index, len(leaves)))
 
 
 def some_leaves(count: int) -> list[bytes]:
@@ -114,3 +130,33 @@ def test_inclusion_proof_holds_for_its_leaf_alone(size: int, data: st.DataObject
 def test_proofs_of_what_is_not_there_are_refused() -> None:
     with pytest.raises(ProofRefused):
         inclusion_proof(LEAVES, 8)
+
+
+@given(SIZES, st.data())
+def test_consistency_proof_holds_for_its_two_trees_alone(new: int, data: st.DataObject) -> None:
+    old = data.draw(st.integers(1, new))
+    leaves = some_leaves(new)
+    proof = proof_of(leaves, consistency_ranges(old, new))
+    old_root, new_root = naive_root(leaves[:old]), naive_root(leaves)
+    verify_consistency(old=old, old_root=old_root, new=new, new_root=new_root, proof=proof)
+    other = leaf_hash(b"another")
+    right: dict[str, Any] = {"old": old, "old_root": old_root, "new": new, "new_root": new_root, "proof": proof}
+    wrongs: tuple[dict[str, Any], ...] = (
+        {"old_root": other},
+        {"new_root": other},
+        {"proof": [*proof, other]},
+        {"old": old - 1},
+        {"new": old - 1},
+    )
+    for wrong in wrongs:
+        with pytest.raises(ProofRefused):
+            verify_consistency(**(right | wrong))
+    for place in range(len(proof)):
+        with pytest.raises(ProofRefused):
+            verify_consistency(old=old, old_root=old_root, new=new, new_root=new_root, proof=[*proof[:place], other, *proof[place + 1 :]])
+
+
+def test_tree_that_is_smaller_continues_nothing() -> None:
+    with pytest.raises(ProofRefused):
+        consistency_ranges(8, 7)
+    assert consistency_ranges(0, 7) == consistency_ranges(7, 7) == []

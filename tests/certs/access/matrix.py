@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit.log import Actor
+from audit.models import AuditEvent, Checkpoint
+from audit.transparency.sealer import seal
+from audit.transparency.signing_key import ensure_sealing_key
 from certs.access.api_tokens import SCOPES, create_token
 from certs.acts.control import digest_of, submit_act
 from certs.acts.drafting import choose_options, draft_act
@@ -61,6 +65,8 @@ class Things:
     acts: Mapping[str, str]
     alert: int
     report: str
+    event: int
+    checkpoint: str
 
 
 def spec(name: str) -> CertificateSpec:
@@ -68,10 +74,13 @@ def spec(name: str) -> CertificateSpec:
 
 
 @pytest.fixture
-def things(cast: Cast, settings: Any) -> Things:
+def things(cast: Cast, settings: Any, tmp_path: Path) -> Things:
+    settings.AUDIT_HOME = tmp_path
+    ensure_sealing_key()
     settings.PKI_CA_API_INLINE, settings.PKI_CA_API_WAIT_SECONDS = False, 0
     settings.PKI_WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
-    found: dict[str, dict[str, Any]] = {name: {} for name in Things.__dataclass_fields__ if name not in {"alert", "report"}}
+    single = {"alert", "report", "event", "checkpoint"}
+    found: dict[str, dict[str, Any]] = {name: {} for name in Things.__dataclass_fields__ if name not in single}
     for whose, name in OWNERS.items():
         if not name:
             continue
@@ -136,7 +145,14 @@ def things(cast: Cast, settings: Any) -> Things:
     for name, value in nothing.items():
         found[name]["none"] = value
     report = keep_report(Week.of(database_now()))
-    return Things(**found, alert=alert.pk, report=report.week)
+    seal()
+    return Things(
+        **found,
+        alert=alert.pk,
+        report=report.week,
+        event=AuditEvent.objects.order_by("pk")[0].pk,
+        checkpoint=Checkpoint.objects.get().note,
+    )
 
 
 def _act(cert_id: str, requester: Requester) -> BulkAct:

@@ -149,6 +149,9 @@ OPERATIONS: dict[str, Operation] = {
     "certificates_ordered": Operation(ISSUE),
     "read_certificate": Operation(READ, "certificates"),
     "download_certificate": Operation(READ, "certificates"),
+    "download_proof": Operation(READ, "certificates"),
+    "read_checkpoint": Operation(READ),
+    "compare_checkpoint": Operation(READ, body=lambda t, _w: {"checkpoint": t.checkpoint}),
     "list_certificates": Operation(READ),
     "list_requests": Operation(READ),
 }

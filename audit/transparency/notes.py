@@ -1,0 +1,24 @@
+"""Checkpoints as they are given away: the signed note with the lines of its witnesses."""
+
+from __future__ import annotations
+
+from audit.models import Checkpoint, Cosignature
+
+
+def newest_checkpoint(epoch: int | None = None) -> Checkpoint | None:
+    """Return the checkpoint that the sealer signed last, of all epochs or of one."""
+    rows = Checkpoint.objects.all() if epoch is None else Checkpoint.objects.filter(epoch=epoch)
+    return rows.order_by("-epoch", "-tree_size").first()
+
+
+def best_checkpoint(epoch: int, *, above: int) -> Checkpoint | None:
+    """Return a checkpoint whose tree has the leaf `above`: the newest that a witness has cosigned, else the newest."""
+    cosigned = Cosignature.objects.select_related("checkpoint").order_by("-pk").first()
+    if cosigned is not None and cosigned.checkpoint.epoch == epoch and cosigned.checkpoint.tree_size > above:
+        return cosigned.checkpoint
+    return newest_checkpoint(epoch)
+
+
+def signed_note(checkpoint: Checkpoint) -> str:
+    """Return the signed checkpoint with the lines of its witnesses (C2SP tlog-cosignature)."""
+    return checkpoint.note + "".join(checkpoint.cosignatures.order_by("witness").values_list("line", flat=True))

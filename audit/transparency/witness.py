@@ -1,0 +1,137 @@
+"""Witnesses: parties elsewhere that sign that our tree only ever grew. C2SP tlog-witness, the side of the log.
+
+The newest checkpoint is sent to each witness that `settings.AUDIT_WITNESSES` names, with the proof that
+it continues the one that the witness cosigned last. Sealing never waits for a witness.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+
+import requests
+from django.conf import settings
+from django.db import transaction
+
+from audit.models import Checkpoint, Cosignature, WitnessState
+from audit.transparency.checkpoint import NoteRefused
+from audit.transparency.cosignature import WitnessKey
+from audit.transparency.nodes import roots_of_ranges
+from audit.transparency.proofs import ProofRefused, TreeIncomplete, consistency_proof
+
+_TIMEOUT = (3.0, 7.0)  # connect, read
+_MOST_BYTES = 64 * 1024  # of an answer
+_SIZE_TYPE = "text/x.tlog.size"
+
+
+class WitnessFailed(RuntimeError):
+    """A witness gave no cosignature. The message says why, for an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A witness: its verifier key, and the address before `/add-checkpoint`."""
+
+    key: WitnessKey
+    url: str
+
+    @classmethod
+    def parse(cls, text: str) -> Witness:
+        """Read `<verifier key> <submission prefix>`. Raises NoteRefused."""
+        key, _, url = text.strip().partition(" ")
+        return cls(WitnessKey.parse(key), url.strip().rstrip("/"))
+
+
+def configured_witnesses() -> list[Witness]:
+    """Return the witnesses of the settings. Raises NoteRefused for one that cannot be read."""
+    return [Witness.parse(text) for text in getattr(settings, "AUDIT_WITNESSES", [])]
+
+
+def ask_witness(witness: Witness, *, now: datetime) -> Cosignature | None:
+    """Ask a witness to cosign the newest checkpoint. Returns its cosignature; None where there is nothing new.
+
+    Effects: one or two HTTP calls outside any transaction; then the cosignature and the state of the
+    witness, in one transaction. Raises WitnessFailed, after the failure is in the state.
+    """
+    name = witness.key.name
+    state, _ = WitnessState.objects.get_or_create(witness=name, defaults={"tried_at": now, "since": now})
+    newest = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
+    if newest is None:
+        return None
+    known = state.cosigned_size if state.epoch == newest.epoch else 0
+    if known == newest.tree_size:
+        WitnessState.objects.filter(pk=name).update(tried_at=now, error="")
+        return None
+    try:
+        line, signed_at = _cosigned(witness, newest, known)
+    except (NoteRefused, ProofRefused, TreeIncomplete, requests.RequestException, WitnessFailed) as exc:
+        why = _reason(exc)
+        WitnessState.objects.filter(pk=name).update(tried_at=now, error=why[:300])
+        raise WitnessFailed(f"{name}: {why}") from exc
+    with transaction.atomic():
+        found, _ = Cosignature.objects.get_or_create(checkpoint=newest, witness=name, defaults={"line": line, "signed_at": signed_at})
+        WitnessState.objects.filter(pk=name).update(
+            epoch=newest.epoch, cosigned_size=newest.tree_size, cosigned_at=signed_at, tried_at=now, error=""
+        )
+    return found
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, requests.Timeout):
+        return "It did not answer in time."
+    if isinstance(exc, requests.RequestException):
+        return "It cannot be reached."
+    return str(exc)
+
+
+def _cosigned(witness: Witness, newest: Checkpoint, known: int) -> tuple[str, datetime]:
+    """Return the line of the witness and its time. Asks a second time from the size that the witness says it knows."""
+    status, content_type, answer = _post(witness, _body(newest, known))
+    if status == 409 and content_type == _SIZE_TYPE:
+        size = answer.strip()
+        if not size.isascii() or not size.isdecimal() or len(size) > 18:
+            raise WitnessFailed("It answered with a size that is none.")
+        if int(size) > newest.tree_size:
+            raise WitnessFailed(
+                f"It has cosigned a tree of {size} leaves, the newest here has {newest.tree_size}: the log was "
+                "shortened or restored. Run `manage.py verify_audit`."
+            )
+        status, content_type, answer = _post(witness, _body(newest, int(size)))
+    if status != 200:
+        raise WitnessFailed(_REFUSALS.get(status, f"It answered with HTTP status {status}."))
+    found = witness.key.find(newest.note, answer)
+    if found is None:
+        raise WitnessFailed("It answered without a cosignature under its configured key.")
+    return found
+
+
+_REFUSALS = {
+    400: "It could not read the checkpoint (400).",
+    403: "It does not accept the signature of this log (403): it has another key for the log.",
+    404: "It does not know this log (404): its operator adds the log's verifier key.",
+    409: "It has cosigned another tree of the same size (409). Run `manage.py verify_audit` at once.",
+    422: "The tree does not continue what it has cosigned before (422). Run `manage.py verify_audit` at once.",
+}
+
+
+def _body(newest: Checkpoint, known: int) -> str:
+    """Return the body of add-checkpoint. Raises ProofRefused, TreeIncomplete."""
+    root = roots_of_ranges(newest.epoch, [(0, known)])[0, known] if known else b""
+    proof = consistency_proof(known, root, newest)
+    lines = "".join(f"{base64.b64encode(one).decode()}\n" for one in proof)
+    return f"old {known}\n{lines}\n{newest.note}"
+
+
+def _post(witness: Witness, body: str) -> tuple[int, str, str]:
+    with requests.post(
+        f"{witness.url}/add-checkpoint",
+        data=body.encode(),
+        headers={"Content-Type": "text/plain; charset=utf-8"},
+        timeout=_TIMEOUT,
+        allow_redirects=False,
+        stream=True,
+    ) as response:
+        content = response.raw.read(_MOST_BYTES, decode_content=True)
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return response.status_code, content_type, content.decode("utf-8", "replace")

@@ -1,0 +1,321 @@
+"""Audit events in plain words: one table for the audit pages, the history of a certificate, and the page of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from audit.events import EventType as E
+from audit.models import AuditEvent
+
+Data = Mapping[str, Any]
+Sentence = Callable[[str, Data], str]
+
+_DECISIONS = {"allow": "allowed it", "deny": "refused it", "needs_approval": "asked for an approval"}
+_FIELDS = {"critical_function": "critical function", "default_domain": "default domain", "is_active": "active account"}
+_NO_FIELDS = {"name", "relation", "added", "removed", "state_sha256", "as_found"}
+# A sentence names so many; the event below it has them all.
+_NAMED = 3
+_LONGEST = 300
+
+
+def words_of(event: AuditEvent) -> str:
+    """Return what happened as a sentence; for a type of another release the type itself."""
+    sentence = SENTENCES.get(event.event)
+    who = who_of(event.actor_kind, event.actor_name)
+    return sentence(who, event.data) if sentence else f"{who}: {event.event}."
+
+
+def who_of(kind: str, name: str) -> str:
+    """Return the actor of an event as people name it, for the beginning of a sentence."""
+    match kind:
+        case "token":
+            person, _, prefix = name.partition(":")
+            return f"The API token {prefix} of {person}" if prefix else f"The API token {name}"
+        case "command":
+            return f"The command {name}"
+        case "system":
+            return f"The portal ({name})"
+    return name
+
+
+def _text(value: object, otherwise: str = "") -> str:
+    """Return a value of an event in a sentence: bounded, for what others wrote may be long."""
+    text = otherwise if value in (None, "", []) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _listed(values: object) -> str:
+    """Return some names of a list, and the number of the others."""
+    names = [str(one) for one in values] if isinstance(values, list | tuple) else [str(values)]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return _text(", ".join(names[:_NAMED]) + more)
+
+
+def _because(data: Data, name: str = "reason") -> str:
+    return f": {_text(data[name])}" if data.get(name) else "."
+
+
+def _full_stop(text: str) -> str:
+    return text if text.endswith((".", "…", "!", "?")) else f"{text}."
+
+
+def _evaluated(_who: str, data: Data) -> str:
+    outcome = str(data.get("outcome"))
+    return f"Policy {_text(data.get('policy_version'))} {_DECISIONS.get(outcome, outcome)}."
+
+
+def _key(_who: str, data: Data) -> str:
+    if "key" not in data:
+        return "The requester's own key was recorded: the portal has only its public half."
+    made = "kept the key" if data.get("reused") else "made the key"
+    return f"The portal {made} {_text(data['key'])} in {_text(data.get('backend'))}."
+
+
+def _csr(_who: str, data: Data) -> str:
+    return "The CSR of the requester was checked." if data.get("brought") else "The portal made the CSR."
+
+
+def _approved(who: str, data: Data) -> str:
+    alone = " The same person had requested it (one officer alone)." if data.get("single_officer") else ""
+    return f"{who} approved the request{_full_stop(_because(data, 'comment'))}{alone}"
+
+
+def _rejected(who: str, data: Data) -> str:
+    if "approver" in data:
+        return f"{who} rejected the request{_full_stop(_because(data, 'comment'))}"
+    return f"The request was refused{_full_stop(_because(data))}"
+
+
+def _cancelled(who: str, data: Data) -> str:
+    cause = data.get("because_of")
+    return f"{who} cancelled the request{f' because of {_text(cause)}' if cause else ''}."
+
+
+def _revocation(who: str, data: Data) -> str:
+    before = f" Before it was revoked as {_text(data['earlier_reason'])}." if "earlier_reason" in data else ""
+    return f"{who} revoked the certificate as {_text(data.get('reason'))}.{before}"
+
+
+def _revoked(_who: str, data: Data) -> str:
+    if data.get("quarantined"):
+        return f"A quarantined certificate of {_text(data.get('issuer'))} was settled: {_text(data.get('note'))}."
+    return f"{_text(data.get('issuer'))} confirmed the revocation as {_text(data.get('reason'))}."
+
+
+def _planned(who: str, data: Data) -> str:
+    moment = "once its replacement is issued" if data.get("when_issued") else f"by {_text(data.get('deadline'))[:16]} UTC"
+    return f"{who} planned the revocation as {_text(data.get('reason'))}, {moment}; {_text(data.get('replacement'))} replaces it."
+
+
+def _fields_of(data: Data) -> str:
+    names = [name for name in data if not name.endswith("_before") and name not in _NO_FIELDS]
+    shown = [_FIELDS.get(name, name.replace("_", " ")) for name in names]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1] if shown else "")))
+
+
+def _described(who: str, data: Data) -> str:
+    return f"{who} changed {_fields_of(data) or 'the description'}."
+
+
+def _switched(who: str, data: Data) -> str:
+    off = data.get("renewal") == "off"
+    return f"{who} switched the renewal {'off' if off else 'on'}{_full_stop(_because(data) if off else '.')}"
+
+
+def _downloaded(who: str, data: Data) -> str:
+    whole = " with the other certificates of its order" if "certificates" in data else ""
+    return f"{who} downloaded {_text(data.get('form'))}{whole}."
+
+
+def _place(data: Data) -> str:
+    return f"{_text(data.get('host'))}:{data.get('port')}"
+
+
+def _observed(who: str, data: Data) -> str:
+    return f"{who} looked at {_place(data)}: {_text(data.get('outcome')).replace('_', ' ')}."
+
+
+def _signed_in(who: str, data: Data) -> str:
+    address = f" from {_text(data['address'])}" if data.get("address") else ""
+    return f"{who} signed in{address}."
+
+
+def _sign_in_failed(who: str, data: Data) -> str:
+    tries = data.get("tries") or 1
+    from_where = f" from {_text(data['address'])}" if data.get("address") else ""
+    return f"{tries} failed sign-in{'' if tries == 1 else 's'} as {who}{from_where}."
+
+
+def _issuer_state(who: str, data: Data) -> str:
+    to = _text(data.get("to")).replace("_", " ")
+    why = f" as {_text(data['reason'])}" if data.get("reason") else ""
+    return f"{who} set the state of the CA from {_text(data.get('from')).replace('_', ' ')} to {to}{why}."
+
+
+def _ca_created(who: str, data: Data) -> str:
+    if data.get("root_sha256"):
+        return f"{who} added the CA {_text(data.get('name'))}, and pinned the root {_text(data['root_sha256'])[:16]}…"
+    root = "root " if data.get("root") else ""
+    return f"{who} made the {root}CA {_text(data.get('name'))} with the key {_text(data.get('key'))} in {_text(data.get('backend'))}."
+
+
+def _secret(who: str, data: Data) -> str:
+    return f"{who} sent a secret ({_text(data.get('kind')).replace('_', ' ')}), which was refused and not kept."
+
+
+def _bulk_ended(_who: str, data: Data) -> str:
+    return f"The order ended: {data.get('issued', 0)} of {data.get('lines', 0)} certificates issued."
+
+
+def _exported(who: str, data: Data) -> str:
+    searched = f", found by {_text(data['searched'])}" if data.get("searched") else ""
+    return f"{who} exported {_text(data.get('what'), 'events')} of the audit log{searched}."
+
+
+def _made(thing: str) -> Sentence:
+    return lambda who, data: f"{who} made the {thing} {_text(data.get('name') or data.get('username') or '', '(unnamed)')}."
+
+
+def _changed(thing: str) -> Sentence:
+    def sentence(who: str, data: Data) -> str:
+        name = _text(data.get("name") or data.get("username") or "")
+        of = f"the {thing} {name}".rstrip()
+        if data.get("as_found"):
+            return f"{who} recorded {of} as found at the upgrade."
+        if data.get("added"):
+            return f"{who} added {_listed(data['added'])} to the {_text(data.get('relation')).replace('_', ' ')} of {of}."
+        if data.get("removed"):
+            return f"{who} removed {_listed(data['removed'])} from the {_text(data.get('relation')).replace('_', ' ')} of {of}."
+        return f"{who} changed {of}: {_fields_of(data) or 'what is not shown'}."
+
+    return sentence
+
+
+def _deleted(thing: str) -> Sentence:
+    return lambda who, data: f"{who} deleted the {thing} {_text(data.get('name') or data.get('username') or '', '(unnamed)')}."
+
+
+def _of_power(made: E, changed: E, deleted: E, thing: str) -> dict[str, Sentence]:
+    return {made: _made(thing), changed: _changed(thing), deleted: _deleted(thing)}
+
+
+SENTENCES: dict[str, Sentence] = {
+    # Requests
+    E.REQUEST_SUBMITTED: lambda who, data: f"{who} requested the certificate for team {_text(data.get('team'))}.",
+    E.POLICY_EVALUATED: _evaluated,
+    E.REQUEST_APPROVED: _approved,
+    E.REQUEST_REJECTED: _rejected,
+    E.REQUEST_CANCELLED: _cancelled,
+    E.REQUEST_FAILED: lambda _who, data: f"The request failed{_full_stop(_because(data))}",
+    E.REQUEST_HELD: lambda _who, data: f"The request waited: {_full_stop(_text(data.get('reason'), 'the CA or the key backend was away'))}",
+    E.REQUEST_RESUMED: lambda who, _data: f"{who} let the request go on.",
+    # Bulk orders
+    E.BULK_SUBMITTED: lambda who, data: f"{who} submitted the order: {data.get('lines')} certificates.",
+    E.BULK_PAUSED: lambda who, _data: f"{who} paused the order.",
+    E.BULK_RESUMED: lambda who, _data: f"{who} let the order go on.",
+    E.BULK_CANCELLED: lambda who, _data: f"{who} cancelled the order.",
+    E.BULK_RETRIED: lambda who, data: f"{who} tried {data.get('lines')} failed lines of the order again.",
+    E.BULK_COMPLETED: _bulk_ended,
+    # Keys
+    E.KEY_CLAIMED: lambda who, _data: f"{who} took a key for a new certificate.",
+    E.KEY_GENERATED: _key,
+    E.KEY_ADOPTED: lambda who, data: f"{who} took over the key {_text(data.get('key'))}, which an earlier attempt had made.",
+    E.KEY_RECORDED: _key,
+    E.KEY_ROTATED: lambda _who, data: f"The portal made version {data.get('version')} of the key {_text(data.get('key'))}.",
+    E.KEY_DESTRUCTION_REQUESTED: lambda who, data: (
+        f"{who} ordered the destruction of the key {_text(data.get('key'))}{_full_stop(_because(data, 'because_of'))}"
+    ),
+    E.KEY_DESTROYED: lambda _who, data: f"The key {_text(data.get('key'))} was destroyed{_full_stop(_because(data))}",
+    E.KEY_COMPROMISED: lambda who, data: f"{who} blocked the public key permanently{_full_stop(_because(data))}",
+    E.KEY_COMPROMISE_CLAIMED: lambda who, data: (
+        f"{who} reported that the key of {_text(data.get('cert_id'), 'a certificate')} is in other hands."
+    ),
+    E.KEY_UNBLOCKED: lambda who, data: f"{who} took the block of the public key back{_full_stop(_because(data))}",
+    # CSR and CA
+    E.CSR_CREATED: _csr,
+    E.CSR_REFUSED: lambda who, data: f"A CSR that {who} sent was refused: {_text(data.get('class'), 'not readable').replace('_', ' ')}.",
+    E.CA_SUBMITTED: lambda _who, data: f"{_text(data.get('issuer'), 'The CA')} was asked to sign the certificate.",
+    E.CA_UNAVAILABLE: lambda _who, data: f"{_text(data.get('issuer'), 'The CA')} did not answer.",
+    E.CA_REFUSED: lambda _who, data: f"{_text(data.get('issuer'), 'The CA')} refused to sign{_full_stop(_because(data))}",
+    E.CA_QUARANTINED: lambda _who, data: (
+        f"{_text(data.get('issuer'), 'The CA')} signed something else than was ordered; it is in quarantine: "
+        f"{_full_stop(_listed(data.get('reasons', '')))}"
+    ),
+    # Certificates
+    E.CERTIFICATE_ISSUED: lambda _who, data: f"{_text(data.get('issuer'))} signed the certificate, and the portal verified it.",
+    E.CERTIFICATE_RECORDED: lambda _who, _data: "The certificate was added to the inventory.",
+    E.CERTIFICATE_RENEWED: lambda _who, data: f"{_text(data.get('renewed_by'))} took its place.",
+    E.CERTIFICATE_RENEWAL_REFUSED: lambda _who, data: f"The renewal was refused{_full_stop(_because(data))}",
+    E.CERTIFICATE_REVOCATION_REQUESTED: _revocation,
+    E.CERTIFICATE_REVOCATION_PLANNED: _planned,
+    E.CERTIFICATE_REVOCATION_WITHDRAWN: lambda who, _data: f"{who} withdrew the planned revocation.",
+    E.CERTIFICATE_REVOKED: _revoked,
+    E.CERTIFICATE_RELEASE_REQUESTED: lambda who, _data: f"{who} asked for the release from hold.",
+    E.CERTIFICATE_RELEASED: lambda _who, data: f"{_text(data.get('issuer'))} released the certificate from hold.",
+    E.CERTIFICATE_DESCRIBED: _described,
+    E.CERTIFICATE_REVIEWED: lambda who, data: f"{who} reviewed the certificate on {_text(data.get('last_review'))}.",
+    E.CERTIFICATE_RENEWAL_SWITCHED: _switched,
+    E.CERTIFICATE_DOWNLOADED: _downloaded,
+    E.CERTIFICATE_CHECK_REQUESTED: lambda who, data: f"{who} had {_place(data)} looked at.",
+    E.CERTIFICATE_OBSERVED: _observed,
+    E.CERTIFICATE_PLACE_FORGOTTEN: lambda who, data: f"{who} removed {_place(data)} from the places that are looked at.",
+    E.CERTIFICATE_FOUND: lambda _who, data: (
+        f"The CA has a certificate that the portal does not know, serial number {_text(data.get('serial_number'))}."
+    ),
+    # What was left over
+    E.INTENT_ABANDONED: lambda _who, data: (
+        f"The serial number {_text(data.get('serial_number'))} was given up: nothing came back within an hour."
+    ),
+    E.RESULT_UNCLAIMED: lambda _who, data: f"A late result ({_text(data.get('kind'))}) of attempt {data.get('attempt')} was kept aside.",
+    E.RESULT_ADOPTED: lambda _who, data: (
+        f"A late result ({_text(data.get('kind'))}) was settled: {_full_stop(_text(data.get('settlement')))}"
+    ),
+    # CAs and their status information
+    E.ISSUER_CREATED: _ca_created,
+    E.ISSUER_CHANGED: _changed("CA"),
+    E.ISSUER_DELETED: _deleted("CA"),
+    E.ISSUER_STATE_CHANGED: _issuer_state,
+    E.ISSUER_SUCCEEDED: lambda who, data: f"{who} replaced the CA by {_text(data.get('successor'))}.",
+    E.CA_RECONCILED: lambda who, data: (
+        f"{who} settled serial number {_text(data.get('serial_number'))}: {_full_stop(_text(data.get('settlement')))}"
+    ),
+    E.STATUS_RECONCILED: lambda _who, data: (
+        f"CRL and OCSP were compared with the inventory: {data.get('compared')} certificates, {data.get('differences')} differences."
+    ),
+    E.CRL_SHARD_OPENED: lambda _who, data: f"Part {data.get('shard')} of the CRL was begun.",
+    E.CRL_PUBLISHED: lambda _who, data: f"CRL number {data.get('number')} was published with {data.get('entries')} entries.",
+    E.OCSP_RESPONDER_MADE: lambda _who, data: f"An OCSP responder was made; it ends on {_text(data.get('not_after'))[:10]}.",
+    # Power
+    **_of_power(E.USER_CREATED, E.USER_CHANGED, E.USER_DELETED, "account"),
+    **_of_power(E.PERSON_CREATED, E.PERSON_CHANGED, E.PERSON_DELETED, "person"),
+    **_of_power(E.GROUP_CREATED, E.GROUP_CHANGED, E.GROUP_DELETED, "group"),
+    **_of_power(E.TEAM_CREATED, E.TEAM_CHANGED, E.TEAM_DELETED, "team"),
+    **_of_power(E.DOMAIN_CREATED, E.DOMAIN_CHANGED, E.DOMAIN_DELETED, "domain"),
+    **_of_power(E.PROFILE_CREATED, E.PROFILE_CHANGED, E.PROFILE_DELETED, "profile"),
+    **_of_power(E.POLICY_CREATED, E.POLICY_CHANGED, E.POLICY_DELETED, "policy"),
+    **_of_power(E.SCHEDULE_CREATED, E.SCHEDULE_CHANGED, E.SCHEDULE_DELETED, "schedule"),
+    **_of_power(E.WEBHOOK_CREATED, E.WEBHOOK_CHANGED, E.WEBHOOK_DELETED, "webhook"),
+    **_of_power(E.SECOND_FACTOR_CREATED, E.SECOND_FACTOR_CHANGED, E.SECOND_FACTOR_DELETED, "second factor"),
+    **_of_power(E.IDENTITY_CREATED, E.IDENTITY_CHANGED, E.IDENTITY_DELETED, "sign-in identity"),
+    E.POLICY_DRAFTED: lambda who, data: f"{who} drafted policy version {_text(data.get('version'))}.",
+    E.POLICY_PUBLISHED: lambda who, data: (
+        f"{who} published policy version {_text(data.get('version'))}, in force from {_text(data.get('effective_from'))[:16]} UTC."
+    ),
+    E.TOKEN_CREATED: lambda who, data: f"{who} made the API token {_text(data.get('name'))} for team {_text(data.get('team'))}.",
+    E.TOKEN_CHANGED: _changed("API token"),
+    E.TOKEN_REVOKED: lambda who, data: f"{who} ended the API token {_text(data.get('prefix'))}{_full_stop(_because(data, 'because'))}",
+    E.LOGIN_SUCCEEDED: _signed_in,
+    E.LOGIN_FAILED: _sign_in_failed,
+    E.LOGIN_LOCKED: lambda who, _data: f"The sign-in of {who} was locked after too many wrong passwords.",
+    E.SECRET_REFUSED: _secret,
+    # The portal itself
+    E.ALERT_CLOSED: lambda who, data: f"{who} closed the alert {_text(data.get('kind')).replace('_', ' ')}.",
+    E.BOOTSTRAP_DONE: lambda who, data: f"{who} set the portal up: {_full_stop(_listed(data.get('made') or 'nothing was missing'))}",
+    E.AUDIT_VERIFIED: lambda _who, data: f"The audit log was verified: {data.get('events')} events, none changed.",
+    E.AUDIT_EPOCH_STARTED: lambda who, data: (
+        f"{who} began a new tree after epoch {data.get('old_epoch')} with {data.get('old_size')} events."
+    ),
+    E.AUDIT_EXPORTED: _exported,
+    E.AUDIT_PROOF_DOWNLOADED: lambda who, data: f"{who} downloaded the proof for {_text(data.get('of'))}.",
+}
