@@ -140,6 +140,7 @@ class TreeNode(models.Model):
     not the whole log. One row for 256 leaves. `verify_audit` compares them with the leaves.
     """
 
+    pk = models.CompositePrimaryKey("epoch", "level", "node_index")
     epoch = models.PositiveIntegerField()
     level = models.PositiveSmallIntegerField()
     node_index = models.BigIntegerField()
@@ -148,7 +149,6 @@ class TreeNode(models.Model):
     class Meta:
         db_table = "audit_tree_node"
         default_permissions = ()
-        constraints: ClassVar = [models.UniqueConstraint(fields=["epoch", "level", "node_index"], name="audit_tree_node_once")]
 
     def __str__(self) -> str:
         return f"node {self.node_index} of level {self.level}, epoch {self.epoch}"
@@ -157,7 +157,8 @@ class TreeNode(models.Model):
 class Cosignature(models.Model):
     """The signature line of a witness on a checkpoint (C2SP tlog-cosignature), verified before it was stored."""
 
-    checkpoint = models.ForeignKey(Checkpoint, models.DO_NOTHING, db_constraint=False, related_name="cosignatures")
+    pk = models.CompositePrimaryKey("checkpoint_id", "witness")
+    checkpoint_id = models.BigIntegerField()
     witness = models.CharField(max_length=MAX_NAME_CHARS)
     line = models.TextField()
     signed_at = models.DateTimeField()
@@ -165,14 +166,16 @@ class Cosignature(models.Model):
     class Meta:
         db_table = "audit_cosignature"
         default_permissions = ()
-        constraints: ClassVar = [models.UniqueConstraint(fields=["checkpoint", "witness"], name="audit_cosignature_once")]
 
     def __str__(self) -> str:
         return f"cosignature of {self.witness}"
 
 
 class WitnessState(models.Model):
-    """How the last exchange with a witness went. `cosigned_size`: of which tree of which epoch it has cosigned the newest."""
+    """How the last exchange with a witness went: for operators, and to know from where to go on. No evidence of anything.
+
+    `cosigned_size` and `epoch`: the newest tree that it has cosigned.
+    """
 
     witness = models.CharField(max_length=MAX_NAME_CHARS, primary_key=True)
     epoch = models.PositiveIntegerField(default=0)

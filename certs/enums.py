@@ -98,6 +98,7 @@ class AlertKind(StrEnum):
     QUEUE_STUCK = "queue_stuck"
     REQUEST_STUCK = "request_stuck"
     AUDIT_UNSEALED = "audit_unsealed"
+    WITNESS_SILENT = "witness_silent"
 
 
 class RefusalClass(StrEnum):

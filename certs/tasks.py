@@ -21,6 +21,7 @@ from certs.bulk.drafting import draft
 from certs.ca.registry import is_remote
 from certs.enums import RequestState as S
 from certs.estate import compliance
+from certs.evidence import witnesses
 from certs.installation import looking
 from certs.inventory import figures
 from certs.issuance import recovery, slots
@@ -357,6 +358,12 @@ def look_again() -> int:
 def tell_trust_changes() -> int:
     """Notify subscribers of changes of the roots."""
     return subscriptions.notify_changes()
+
+
+@shared_task
+def ask_witnesses() -> int:
+    """Send the newest checkpoint of the audit log to its witnesses."""
+    return witnesses.ask_witnesses()
 
 
 @shared_task

@@ -7,6 +7,7 @@ from certs.views.account import account, mails, send_again, tokens, webhooks
 from certs.views.audit import consistency as audit_consistency
 from certs.views.audit import log as audit_log
 from certs.views.audit import proofs as audit_proofs
+from certs.views.audit import tiles as audit_tiles
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
@@ -134,6 +135,8 @@ urlpatterns = [
     path("audit/", audit_log.index, name="audit"),
     path("audit/consistency/", audit_consistency.index, name="audit-consistency"),
     path("audit/checkpoint.txt", audit_consistency.checkpoint, name="audit-checkpoint"),
+    path("audit/epoch-<int:epoch>/checkpoint", audit_tiles.checkpoint, name="audit-log-checkpoint"),
+    path("audit/epoch-<int:epoch>/tile/<path:name>", audit_tiles.tile, name="audit-log-tile"),
     path("audit/events/<int:number>/proof.zip", audit_proofs.of_event, name="audit-event-proof"),
     path("audit/events.<str:form>", audit_log.export, name="audit-export"),
     path("tokens/", tokens.index, name="tokens"),

@@ -21,6 +21,9 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
 from psycopg.pq import Conninfo
 
+from audit.transparency.checkpoint import NoteRefused
+from audit.transparency.cosignature import WitnessKey
+
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
@@ -244,6 +247,20 @@ def env_endpoint(name: str, *, example: str) -> str:
         if url.query or url.username is not None:
             raise refused(name, f"must have neither credentials nor a query, as in {example}.")
     return value.rstrip("/")
+
+
+def env_witnesses(name: str) -> list[str]:
+    """Return witnesses of the audit log, each as `<verifier key> <address>`, separated by semicolons."""
+    expected = "must list witnesses as <verifier key> <address>, separated by semicolons, such as witness.example/w1+aabbccdd+BA... "
+    witnesses = [item.strip() for item in env_str(name).split(";") if item.strip()]
+    for witness in witnesses:
+        key, _, url = witness.partition(" ")
+        try:
+            WitnessKey.parse(key)
+        except NoteRefused as exc:
+            raise refused(name, f"{expected}https://witness.example. {exc}") from None
+        _split(name, url.strip(), ("https", "http"), example="https://witness.example")
+    return witnesses
 
 
 def env_certificates(name: str) -> str:

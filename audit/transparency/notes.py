@@ -13,12 +13,14 @@ def newest_checkpoint(epoch: int | None = None) -> Checkpoint | None:
 
 def best_checkpoint(epoch: int, *, above: int) -> Checkpoint | None:
     """Return a checkpoint whose tree has the leaf `above`: the newest that a witness has cosigned, else the newest."""
-    cosigned = Cosignature.objects.select_related("checkpoint").order_by("-pk").first()
-    if cosigned is not None and cosigned.checkpoint.epoch == epoch and cosigned.checkpoint.tree_size > above:
-        return cosigned.checkpoint
+    last = Cosignature.objects.order_by("-checkpoint_id").values_list("checkpoint_id", flat=True).first()
+    cosigned = Checkpoint.objects.filter(pk=last, epoch=epoch, tree_size__gt=above).first() if last else None
+    if cosigned is not None:
+        return cosigned
     return newest_checkpoint(epoch)
 
 
 def signed_note(checkpoint: Checkpoint) -> str:
     """Return the signed checkpoint with the lines of its witnesses (C2SP tlog-cosignature)."""
-    return checkpoint.note + "".join(checkpoint.cosignatures.order_by("witness").values_list("line", flat=True))
+    lines = Cosignature.objects.filter(checkpoint_id=checkpoint.pk).order_by("witness")
+    return checkpoint.note + "".join(lines.values_list("line", flat=True))

@@ -70,7 +70,7 @@ def ask_witness(witness: Witness, *, now: datetime) -> Cosignature | None:
         WitnessState.objects.filter(pk=name).update(tried_at=now, error=why[:300])
         raise WitnessFailed(f"{name}: {why}") from exc
     with transaction.atomic():
-        found, _ = Cosignature.objects.get_or_create(checkpoint=newest, witness=name, defaults={"line": line, "signed_at": signed_at})
+        found, _ = Cosignature.objects.get_or_create(checkpoint_id=newest.pk, witness=name, defaults={"line": line, "signed_at": signed_at})
         WitnessState.objects.filter(pk=name).update(
             epoch=newest.epoch, cosigned_size=newest.tree_size, cosigned_at=signed_at, tried_at=now, error=""
         )

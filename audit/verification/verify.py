@@ -21,7 +21,7 @@ from audit.sinks import get_sinks, notes_of
 from audit.transparency.checkpoint import NoteRefused, Statement, Verifier, split_notes
 from audit.transparency.signing_key import SealingKeyUnusable, get_verifier
 from audit.triggers import missing_triggers
-from audit.verification import rows
+from audit.verification import evidence, rows
 from audit.verification.findings import Findings
 from audit.verification.tree import TreeExaminer
 from db.clock import database_now
@@ -76,6 +76,7 @@ def verify(*, now: datetime, checkpoints: Iterable[str] | None = None, verifier:
     examiner = TreeExaminer(findings, verifier, outside, now=now)
     examiner.run()
     rows.examine(findings)
+    evidence.examine(findings, verifier)
     _sealer_alarm(now, findings)
     return Report(
         events=AuditEvent.objects.count(),

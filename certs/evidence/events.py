@@ -13,6 +13,7 @@ from certs.evidence.subjects import Source
 from db.sql import among_texts, fetch, text_list, time_parameter
 
 PAGE = 50
+Place = tuple[datetime, int]  # of an event in the order of time: equal times are ordered by the id
 _PART = 1000  # events of an export read at once
 _MOST_SELECTS = 200  # of one statement; SQLite takes 500
 
@@ -58,13 +59,13 @@ def page_of(selection: Selection, *, before: int = 0, after: int = 0, size: int 
 
 def all_of(selection: Selection) -> Iterator[AuditEvent]:
     """Yield every event of the selection, newest first, one part at a time in memory."""
-    place: tuple[datetime, int] | None = None
+    place: Place | None = None
     while part := _loaded(_ids(selection, place, _PART)):
         yield from part
         place = (part[-1].at, part[-1].pk)
 
 
-def _moment_of(number: int) -> tuple[datetime, int] | None:
+def _moment_of(number: int) -> Place | None:
     """Return the place of an event in the order of time; None where there is no such event, so that the list begins anew."""
     at = AuditEvent.objects.filter(pk=number).values_list("at", flat=True).first() if number else None
     return None if at is None else (at, number)
@@ -75,25 +76,30 @@ def _loaded(ids: Sequence[int]) -> list[AuditEvent]:
     return [found[pk] for pk in ids]
 
 
-def _ids(selection: Selection, place: tuple[datetime, int] | None, size: int, *, newer: bool = False) -> list[int]:
-    """Return ids in the order of (time, id), from a place on.
+def _ids(selection: Selection, place: Place | None, size: int, *, newer: bool = False) -> list[int]:
+    statement = statement_of(selection, place, size, newer=newer)
+    return [] if statement is None else [row[0] for row in fetch(*statement)]
+
+
+def statement_of(selection: Selection, place: Place | None, size: int, *, newer: bool = False) -> tuple[str, list[Any]] | None:
+    """Return the SQL for the ids of a page in the order of (time, id), from a place on; None where nothing can be found.
 
     One SELECT for each source and, where no subject narrows it, for each type: each of them is the
     head of one index. A condition over several of them may read the whole log.
     """
     wheres = _wheres(selection)
     if not wheres:
-        return []
+        return None
     order = "ORDER BY at, id" if newer else "ORDER BY at DESC, id DESC"
     limits, values = _limits(selection.period, place, newer=newer)
     parts: list[str] = []
     parameters: list[Any] = []
     for condition, own in wheres:
-        part = f"SELECT id, at FROM audit_event WHERE {' AND '.join([condition, *limits]) or 'true'} {order} LIMIT %s"  # noqa: S608 - constants
+        part = f"SELECT id, at FROM audit_event WHERE {' AND '.join([condition, *limits])} {order} LIMIT %s"  # noqa: S608 - constants
         parts.append(f"SELECT id, at FROM ({part}) part{len(parts)}")  # noqa: S608
         parameters += [*own, *values, size]
     union = " UNION ".join(parts)  # not ALL: an event can belong to two sources
-    return [row[0] for row in fetch(f"SELECT id FROM ({union}) found {order} LIMIT %s", [*parameters, size])]  # noqa: S608
+    return f"SELECT id FROM ({union}) found {order} LIMIT %s", [*parameters, size]  # noqa: S608
 
 
 def _wheres(selection: Selection) -> list[tuple[str, list[Any]]]:
@@ -124,7 +130,7 @@ def _where(source: Source) -> tuple[str, list[Any]]:
     return among_texts("subject"), [text_list(source.subjects)]
 
 
-def _limits(period: Period, place: tuple[datetime, int] | None, *, newer: bool) -> tuple[list[str], list[Any]]:
+def _limits(period: Period, place: Place | None, *, newer: bool) -> tuple[list[str], list[Any]]:
     limits: list[str] = []
     values: list[Any] = []
     if period.start is not None:

@@ -23,6 +23,7 @@ from pkiportal.env import (
     env_str,
     env_suffixes,
     env_token,
+    env_witnesses,
 )
 from pkiportal.logs import LEVELS, logging_settings
 from pkiportal.web.served import Serve
@@ -215,12 +216,14 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.look_at_place": {"queue": "mail"},
     "certs.tasks.look_again": {"queue": "mail"},
     "certs.tasks.tell_trust_changes": {"queue": "mail"},
+    "certs.tasks.ask_witnesses": {"queue": "mail"},
     "audit.tasks.*": {"queue": "audit"},
     "certs.tasks.verify_records": {"queue": "audit"},  # its worker has the checkpoints' files
 }
 # Written to the database by `bootstrap`, where the security team may change them in the admin.
 PKI_SCHEDULES = {
     "audit: seal new events": {"task": "audit.tasks.seal", "every_seconds": 5},
+    "audit: ask witnesses to cosign": {"task": "certs.tasks.ask_witnesses", "every_seconds": 60},
     # The work of a dead worker goes on within PKI_ATTEMPT_LEASE_SECONDS and this, which is to be less than a minute.
     "workflow: start again what stands still": {"task": "certs.tasks.sweep", "every_seconds": 5},
     "workflow: bulk orders": {"task": "certs.tasks.sweep_bulk", "every_seconds": 10},
@@ -283,6 +286,10 @@ PKI_WEBHOOK_ALLOW_HTTP = env_bool("PKI_WEBHOOK_ALLOW_HTTP", default=False)
 # Networks in which the portal may look at TLS servers ("check that it is live"); empty: it looks at none. Loopback, link-local and
 # metadata addresses only where a network names them alone.
 PKI_LIVE_NETWORKS = env_networks("PKI_LIVE_NETWORKS", trusted=False)
+# Who reads the audit log at its origin (C2SP tlog-tiles) without signing in. The hashes reveal no event; the entries are the events.
+PKI_AUDIT_TILES = env_choice("PKI_AUDIT_TILES", "nobody", choices=["nobody", "hashes", "entries"])
+# Parties elsewhere that cosign the audit log's checkpoints (C2SP tlog-witness): "<verifier key> <address>", several with semicolons.
+AUDIT_WITNESSES = env_witnesses("PKI_AUDIT_WITNESSES")
 # Who gets the weekly compliance report besides the security team: an auditor's address, say.
 PKI_REPORT_EMAILS = env_emails("PKI_REPORT_EMAILS", least=0)
 DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", "pki-portal@example.com")

@@ -13,6 +13,7 @@ from audit.transparency.notes import newest_checkpoint, signed_note
 from certs.errors import InputRefused
 from certs.evidence.consistency import LONGEST, Comparison, compare
 from certs.evidence.seal import seal_of
+from certs.evidence.witnesses import witness_lines
 from certs.views.access import page
 from db.clock import database_now
 
@@ -41,6 +42,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "newest": signed_note(seal.checkpoint) if seal.checkpoint else "",
         "keys": EpochKey.objects.order_by("-epoch"),
         "comparing": True,
+        "witnesses": witness_lines(now),
         "now": now,
     }
     return render(request, "audit/consistency.html", context, status=422 if wrong else 200)

@@ -22,6 +22,7 @@ from certs.evidence.kinds import EventKind
 from certs.evidence.meaning import Meaning
 from certs.evidence.query import AuditQuery
 from certs.evidence.seal import seal_of
+from certs.evidence.witnesses import witness_lines
 from certs.evidence.words import words_of
 from certs.views.access import authority_of, page
 from db.clock import database_now
@@ -78,6 +79,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "may_export": sees_all or bool(meaning.things),
         "sees_all": sees_all,
         "seal": seal_of(now),
+        "witnesses": witness_lines(now),
         "now": now,
     }
     return render(request, "audit/index.html", context, status=400 if wrong else 200)

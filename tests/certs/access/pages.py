@@ -254,6 +254,11 @@ PAGES: dict[str, list[Page]] = {
     "certificate-proof": [Page(see, of("certificates"))],
     "audit-checkpoint": [Page(everybody, once=True)],
     "audit-consistency": [Page(everybody, once=True), Page(everybody, data=lambda t, _w: {"checkpoint": t.checkpoint}, once=True)],
+    "audit-log-checkpoint": [Page(see_alerts, lambda _t, _w: [1], once=True)],
+    "audit-log-tile": [
+        Page(see_alerts, lambda _t, _w: [1, "0/000.p/1"], once=True),
+        Page(see_alerts, lambda _t, _w: [1, "entries/000.p/1"], once=True),
+    ],
     "audit-event-proof": [Page(see_alerts, lambda things, _w: [things.event], once=True)],
     "audit": [Page(everybody, once=True)],
     "audit-export": [Page(everybody, lambda _t, _w: ["csv"], once=True), Page(everybody, lambda _t, _w: ["jsonl"], once=True)],
