@@ -21,12 +21,24 @@ class EventKind(TextChoices):
 
 
 _BY_SUBJECT = {
-    EventKind.REQUESTS: ("request", "bulk", "result"),
+    EventKind.REQUESTS: ("request", "bulk", "result", "deputy", "act"),
     EventKind.CERTIFICATES: ("certificate",),
     EventKind.KEYS: ("key", "csr"),
     EventKind.CAS: ("ca", "issuer", "crl", "ocsp", "status", "intent"),
-    EventKind.POLICY: ("policy", "profile"),
-    EventKind.POWER: ("user", "person", "group", "team", "domain", "token", "webhook", "second_factor", "identity"),
+    EventKind.POLICY: ("policy", "profile", "waiver"),
+    EventKind.POWER: (
+        "user",
+        "person",
+        "group",
+        "team",
+        "domain",
+        "token",
+        "webhook",
+        "second_factor",
+        "second_factor_grace",
+        "identity",
+        "group_mapping",
+    ),
     EventKind.SIGN_IN: ("login", "secret", "session"),
 }
 _KIND_OF = {subject: kind for kind, subjects in _BY_SUBJECT.items() for subject in subjects}

@@ -28,6 +28,8 @@ from policy.models import Policy, PolicyVersion
 # A name carried by more certificates than this is answered with the newest of them.
 MOST = 50
 LONGEST = 300
+# Subjects of which pages show the id alone.
+_KINDS = ("act", "waiver", "domain_request", "domain", "alert", "policy_waiver")
 _NUMBER = re.compile(r"(?:event\s*)?#?(\d{1,18})", re.IGNORECASE)
 _SPKI = re.compile(r"[0-9a-f]{64}")
 
@@ -192,8 +194,9 @@ def _public_keys(text: str, _authority: Authority) -> Iterator[Thing]:
 
 def _subjects(text: str, _authority: Authority) -> Iterator[Thing]:
     """What the log itself calls it, such as `alert:7`, `portal` or `audit:log`."""
-    if AuditSubject.objects.filter(subject=text).exists():
-        yield Thing(f"subject {text}", (Source(subjects=(text,)),))
+    candidates = [text, *(f"{kind}:{text.lower()}" for kind in _KINDS)]
+    for subject in AuditSubject.objects.filter(subject__in=candidates).values_list("subject", flat=True):
+        yield Thing(f"subject {subject}", (Source(subjects=(subject,)),))
 
 
 def _actors(text: str, _authority: Authority) -> Iterator[Thing]:

@@ -210,6 +210,22 @@ SENTENCES: dict[str, Sentence] = {
     E.REQUEST_FAILED: lambda _who, data: f"The request failed{_full_stop(_because(data))}",
     E.REQUEST_HELD: lambda _who, data: f"The request waited: {_full_stop(_text(data.get('reason'), 'the CA or the key backend was away'))}",
     E.REQUEST_RESUMED: lambda who, _data: f"{who} let the request go on.",
+    E.REQUEST_ENDORSED: lambda who, data: f"{who} approved the request, and others must too{_full_stop(_because(data, 'comment'))}",
+    E.REQUEST_LAPSED: lambda _who, data: f"The request lapsed: no approver decided in time{_full_stop(_because(data))}",
+    E.REQUEST_REMINDED: lambda who, _data: f"{who} reminded the approvers.",
+    E.REQUEST_QUESTIONED: lambda who, data: f"{who} asked the requester{_full_stop(_because(data, 'question'))}",
+    E.REQUEST_ANSWERED: lambda who, data: f"{who} answered{_full_stop(_because(data, 'answer'))}",
+    E.DEPUTY_NAMED: lambda who, data: f"{who} named {_text(data.get('deputy'), 'a deputy')} to approve in the meantime.",
+    E.DEPUTY_ENDED: lambda who, data: f"{who} ended the deputizing of {_text(data.get('deputy'), 'a deputy')}.",
+    # Acts on many certificates
+    E.ACT_SUBMITTED: lambda who, data: f"{who} submitted an act ({_text(data.get('kind'))}) on {data.get('lines', 0)} certificates.",
+    E.ACT_PAUSED: lambda who, _data: f"{who} paused the act.",
+    E.ACT_RESUMED: lambda who, _data: f"{who} let the act go on.",
+    E.ACT_CANCELLED: lambda who, _data: f"{who} cancelled the act.",
+    E.ACT_RETRIED: lambda who, _data: f"{who} tried the failed lines of the act again.",
+    E.ACT_COMPLETED: lambda _who, data: (
+        f"The act ended: {data.get('done', 0)} done, {data.get('refused', 0)} refused, {data.get('failed', 0)} failed."
+    ),
     # Bulk orders
     E.BULK_SUBMITTED: lambda who, data: f"{who} submitted the order: {data.get('lines')} certificates.",
     E.BULK_PAUSED: lambda who, _data: f"{who} paused the order.",
@@ -302,6 +318,24 @@ SENTENCES: dict[str, Sentence] = {
     E.POLICY_PUBLISHED: lambda who, data: (
         f"{who} published policy version {_text(data.get('version'))}, in force from {_text(data.get('effective_from'))[:16]} UTC."
     ),
+    E.POLICY_DRAFT_CHANGED: lambda who, data: f"{who} changed the draft of policy version {_text(data.get('version'))}.",
+    E.POLICY_DRAFT_DELETED: lambda who, data: f"{who} deleted the draft of policy version {_text(data.get('version'))}.",
+    E.POLICY_WITHDRAWN: lambda who, data: (
+        f"{who} withdrew policy version {_text(data.get('version'))} before it came into force{_full_stop(_because(data))}"
+    ),
+    E.WAIVER_REQUESTED: lambda who, data: f"{who} requested a waiver of the rule {_text(data.get('rule'))}{_full_stop(_because(data))}",
+    E.WAIVER_APPROVED: lambda who, _data: f"{who} approved the waiver.",
+    E.WAIVER_REJECTED: lambda who, data: f"{who} rejected the waiver{_full_stop(_because(data))}",
+    E.WAIVER_ENDED: lambda who, data: f"{who} ended the waiver{_full_stop(_because(data))}",
+    E.DOMAIN_REQUESTED: lambda who, data: f"{who} asked for the domain {_text(data.get('domain') or data.get('name'))}.",
+    E.DOMAIN_GRANTED: lambda who, data: f"{who} gave the domain {_text(data.get('domain') or data.get('name'))} as asked.",
+    E.DOMAIN_REFUSED: lambda who, data: (
+        f"{who} refused the domain {_text(data.get('domain') or data.get('name'))}{_full_stop(_because(data))}"
+    ),
+    E.DOMAIN_WITHDRAWN: lambda who, data: f"{who} withdrew the question for the domain {_text(data.get('domain') or data.get('name'))}.",
+    **_of_power(E.GRACE_CREATED, E.GRACE_CHANGED, E.GRACE_DELETED, "grace period for a second factor"),
+    **_of_power(E.GROUP_MAPPING_CREATED, E.GROUP_MAPPING_CHANGED, E.GROUP_MAPPING_DELETED, "mapping of a directory group"),
+    E.RECOVERY_CODE_USED: lambda who, _data: f"{who} signed in with a recovery code.",
     E.TOKEN_CREATED: lambda who, data: f"{who} made the API token {_text(data.get('name'))} for team {_text(data.get('team'))}.",
     E.TOKEN_CHANGED: _changed("API token"),
     E.TOKEN_REVOKED: lambda who, data: f"{who} ended the API token {_text(data.get('prefix'))}{_full_stop(_because(data, 'because'))}",
