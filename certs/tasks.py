@@ -33,6 +33,7 @@ from certs.pipeline import queue_of, room_in, start_remote
 from certs.reconciliation import each_ca, nightly
 from certs.renewal import expiry, planned_revocation
 from certs.replay import jobs as replays
+from certs.replay import waiver_ends
 from certs.reports import keeping, verdicts
 from certs.requests import lineage, waiting
 from certs.requests.approvals import time_limit
@@ -330,6 +331,7 @@ def send_notifications() -> int:
         ("messages for webhooks", digests.announce),
         ("digests", digests.write_due_digests),
         ("API tokens that end", token_ends.notify_ending),
+        ("waivers that end", waiver_ends.announce_ending_waivers),
         ("outages that are over", lambda: alerts.notify_ends(database_now())),
         ("mails", mail.send_due),
         ("mails that are late", mail.watch),

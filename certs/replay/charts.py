@@ -8,8 +8,10 @@ from typing import Any
 
 from certs.replay.verdicts import Outcome
 from certs.reports.charts import Bar, Chart, Tick
+from policy.texts.descriptions import plural
 
 WIDTH, HEIGHT = 720, 200
+WIDEST = 24
 _LEFT, _TOP, _BOTTOM = 44, 10, 26
 _SERIES = (
     (Outcome.REFUSED, "revoked", "cannot be renewed"),
@@ -27,6 +29,7 @@ def by_week(weeks: Sequence[dict[str, Any]]) -> Chart:
     left, bottom = _LEFT, HEIGHT - _BOTTOM
     step = (WIDTH - left - 8) / max(len(weeks), 1)
     bars, ticks, table = [], [], []
+    width = min(max(step * 0.8, 1), WIDEST)
     every = max(1, len(weeks) // 8)
     for number, week in enumerate(weeks):
         monday = date.fromisoformat(week["key"])
@@ -36,7 +39,7 @@ def by_week(weeks: Sequence[dict[str, Any]]) -> Chart:
             if count:
                 height = (bottom - _TOP) * count / most
                 top -= height
-                bars.append(Bar(x + step * 0.1, top, max(step * 0.8, 1), height, kind, f"Week of {day}: {count} {words}"))
+                bars.append(Bar(x + (step - width) / 2, top, width, height, kind, f"Week of {day}: {count} {words}"))
         if number % every == 0:
             ticks.append(Tick(x + step / 2, f"{monday.day} {monday:%b}"))
         table.append([day, *(str(week["outcomes"].get(outcome, 0)) for outcome, _, _ in _SERIES)])
@@ -44,7 +47,10 @@ def by_week(weeks: Sequence[dict[str, Any]]) -> Chart:
     return Chart(
         key="replay",
         title="Renewals that change, by the week in which they are due",
-        text=f"{sum(totals)} renewals change, the first in the week of {first.day} {first:%b %Y}; at most {most} in one week.",
+        text=(
+            f"{plural(sum(totals), 'renewal')} would change, the first in the week of {first.day} {first:%b %Y}; "
+            f"at most {most} in one week."
+        ),
         header=("Week of", *(words for _, _, words in _SERIES)),
         rows=table,
         bars=bars,

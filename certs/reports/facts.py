@@ -29,6 +29,7 @@ from certs.inventory.states import states_of
 from certs.models import Certificate, CertificateName, Revocation
 from certs.reports import machinery, persons
 from certs.reports.judging import Judge, Judged
+from certs.reports.waivers import waiver_facts
 from certs.reports.weeks import Week, month_end
 from keys.spec import KeyFacts
 from policy.models import PolicyVersion
@@ -123,6 +124,7 @@ def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()
         "as_of": now.isoformat(),
         "complete": now >= week.end,
         "figures": _figures(week, now, total=total, expiring=expiring, fails=fails),
+        "waivers": waiver_facts(week, now=now),
         "needs": persons.what_needs_a_person(version.ruleset, now=now),
         "compliance": {
             "policy_version": version.version,

@@ -64,6 +64,16 @@ class Description:
     sentences: Callable[[Any], Sequence[str]]
     may_be_left_out: bool = False
 
+    @property
+    def name(self) -> str:
+        """Return the rule's name in JSON and in forms."""
+        return self.rule.name
+
+    @property
+    def label(self) -> str:
+        """Return what people call the rule."""
+        return self.rule.label
+
 
 _DECISIONS = (("allow", "allowed"), ("approval", "needs an approval"), ("deny", "refused"))
 _DECIDED = {"allow": "is allowed", "approval": "needs an approval", "deny": "is refused"}

@@ -39,6 +39,11 @@ def evaluations_of(name: str) -> list[PolicyEvaluation]:
     return found
 
 
+def waivers_used_by(request_id: int) -> list[PolicyWaiver]:
+    """Return the waivers without which a request would have been judged more strictly."""
+    return list(PolicyWaiver.objects.filter(uses__request=request_id).distinct().order_by("pk"))
+
+
 def run_again(evaluation: PolicyEvaluation) -> Rerun:
     """Decide again under the version that decided, with the recorded facts and waivers.
 

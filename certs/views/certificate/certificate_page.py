@@ -24,6 +24,7 @@ from certs.inventory.key_places import place_of
 from certs.inventory.keystores import jks_command, pkcs12_command, truststore_command
 from certs.models import Certificate, Revocation
 from certs.renewal.planned_revocation import open_plan
+from certs.requests.facts.decisions import waivers_used_by
 from certs.requests.lineage import lineage_of, stops_lineage
 from certs.views.access import authority_of, page
 from certs.views.certificate.history import history_of
@@ -104,6 +105,7 @@ def overview(request: HttpRequest, cert_id: str) -> HttpResponse:
         "links": links_of(row.chain.pem),
         "owner": current_owner(row),
         "places": places_that_serve(row),
+        "waivers": waivers_used_by(row.request_id),
     }
     return _tab(request, row, "certificate", now, more)
 

@@ -25,7 +25,7 @@ from policy.models import PolicyVersion, PolicyWaiver
 from policy.persons import one_person_is_enough
 from policy.publishing import check_second_person, withdraw_as
 from policy.rules import RuleSet, ruleset_to_dict
-from policy.texts.descriptions import DESCRIPTIONS, label_of, sentences
+from policy.texts.descriptions import label_of, sentences
 from policy.texts.differences import differences
 from policy.texts.next_versions import next_version, sc081_versions
 from policy.texts.yaml_text import MOST_BYTES, TextInvalid, ruleset_from_yaml, ruleset_to_yaml
@@ -96,12 +96,9 @@ def in_force(now: datetime) -> PolicyVersion | None:
     return PolicyVersion.objects.in_force(settings.PKI_DEFAULT_POLICY, now).first()
 
 
-def described(ruleset: RuleSet) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Return the rules of a version for a page: label, what it is about, sentences."""
-    return [
-        (label_of(name), DESCRIPTIONS[name].about if name in DESCRIPTIONS else "What requests leave open.", found)
-        for name, found in sentences(ruleset).items()
-    ]
+def described(ruleset: RuleSet) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the rules of a version for a page: label and sentences."""
+    return [(label_of(name), found) for name, found in sentences(ruleset).items()]
 
 
 @page

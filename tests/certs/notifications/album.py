@@ -43,6 +43,9 @@ from certs.notifications.digests import announce, note_for_digest, write_due_dig
 from certs.notifications.token_ends import notify_ending
 from certs.notifications.topics import Topic
 from certs.renewal import expiry
+from certs.replay.announcing import publish_and_announce
+from certs.replay.jobs import begin_replay, work_on
+from certs.replay.waiver_ends import announce_ending_waivers
 from certs.reports.keeping import keep_report, write_mails
 from certs.reports.weeks import Week
 from certs.requests.approvals.approval import approve, reject
@@ -53,6 +56,9 @@ from certs.trust import subscriptions
 from certs.trust.roots import roots
 from certs.uploads.line import Line
 from db.clock import database_now
+from policy.drafting import draft_version
+from policy.presets import DEFAULT_V2_3
+from policy.waivers.deciding import approve_waiver, request_waiver
 from tests.cast import person
 from tests.certs.bulk.orders import work_off_all
 from tests.certs.life import brought, issued, new_policy, renewed, walk, years_later
@@ -281,6 +287,35 @@ def a_token_ends(cast: Cast) -> None:
     notify_ending()
 
 
+def the_policy_changes_and_a_waiver_ends(cast: Cast) -> None:
+    officers = [person(name, "security officer", email=f"{name}@example.org") for name in ("olga", "piet")]
+    now = database_now()
+    data = DEFAULT_V2_3 | {
+        "version": "v8",
+        "defaults": DEFAULT_V2_3["defaults"] | {"validity_days": 20},
+        "rules": DEFAULT_V2_3["rules"] | {"max_validity": {"days": 20}},
+    }
+    drafted = draft_version("default", data, actor=Actor("user", "olga"), now=now)
+    replay = begin_replay(drafted, starts=now, days_back=1, asked_by="olga")
+    work_on(replay.pk)
+    replay.refresh_from_db()
+    publish_and_announce(drafted, replay=replay, before=None, user=officers[1], now=database_now())
+    waiver = request_waiver(
+        "default",
+        rule="max_names",
+        params={"maximum": 150},
+        names=[],
+        teams=[cast.team.slug],
+        reason="A gateway with many names.",
+        begins=now,
+        ends=now + timedelta(days=9),
+        user=officers[0],
+        now=now,
+    )
+    approve_waiver(waiver, user=officers[1], now=database_now())
+    announce_ending_waivers()
+
+
 def the_roots_change_and_end(cast: Cast) -> None:
     now, (root, *_) = database_now(), roots()
     row = subscriptions.subscribe(cast.alice, now=now)
@@ -320,6 +355,7 @@ SCENES: Sequence[Callable[[Cast], None]] = (
     a_ca_is_down_and_back,
     an_old_certificate_is_still_served,
     a_token_ends,
+    the_policy_changes_and_a_waiver_ends,
     the_roots_change_and_end,
     the_report_of_a_week,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -52,8 +53,8 @@ def test_a_change_goes_from_sentence_to_replay_to_a_second_officer(cast: Cast, o
     assert draft.version == "v2.4"
     page = officer.get(reverse("policy-edit", args=[draft.pk])).content.decode()
     assert "At most 397 days." in page
-    changed = sent(draft, **{"max_validity.from": ["2099-01-01"], "max_validity.days": ["45", "20"][1:], "defaults.validity_days": "20"})
-    changed["max_validity.from"] = [f"{database_now():%Y-%m-%d}"]
+    changed = sent(draft, **{"max_validity.schedule.days": ["20"], "defaults.validity_days": "20"})
+    changed["max_validity.schedule.from"] = [f"{database_now():%Y-%m-%d}"]
     assert officer.post(reverse("policy-edit", args=[draft.pk]), changed)["Location"] == reverse("policy-effect", args=[draft.pk])
     effect = officer.get(reverse("policy-effect", args=[draft.pk])).content.decode()
     assert "At most 20 days from" in effect
@@ -90,7 +91,7 @@ def test_every_fault_of_a_form_is_named_and_what_was_typed_is_kept(officer: Clie
     """B10: an error named one missing field at a time."""
     draft = begun(officer)
     wrong = sent(draft, **{"max_validity.days": "many", "max_names.maximum": "0", "version": "latest", "from_date": "2001-01-01"})
-    wrong["max_validity.from"] = ["2030-01-01"]
+    wrong["max_validity.schedule.from"] = ["2030-01-01"]
     response = officer.post(reverse("policy-edit", args=[draft.pk]), wrong)
     page = response.content.decode()
     assert response.status_code == 422
@@ -99,6 +100,50 @@ def test_every_fault_of_a_form_is_named_and_what_was_typed_is_kept(officer: Clie
     assert 'value="latest"' in page
     stored = PolicyVersion.objects.get(pk=draft.pk)
     assert stored.stamp == draft.stamp
+
+
+class Form(HTMLParser):
+    """The fields of a page's largest form, as a browser sends them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.sent: dict[str, list[str]] = {}
+        self._area = self._select = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        name, value = given.get("name") or "", given.get("value") or ""
+        if tag == "textarea":
+            self._area = name
+            self.sent[name] = [""]
+        elif tag == "select":
+            self._select = name
+        elif tag == "option" and "selected" in given:
+            self._pick(given.get("value"))
+        elif tag == "input" and name and (given.get("type") != "checkbox" or "checked" in given):
+            self.sent.setdefault(name, []).append(value if given.get("type") != "checkbox" else value or "on")
+
+    def _pick(self, value: str | None) -> None:
+        self.sent[self._select] = [value] if value is not None else []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            self._area = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._area:
+            self.sent[self._area][0] += data
+        elif self._select and self.sent.get(self._select) == []:
+            self.sent[self._select] = [data]
+
+
+def test_form_that_a_browser_sends_unchanged_changes_no_rule(officer: Client) -> None:
+    draft = begun(officer)
+    form = Form(officer.get(reverse("policy-edit", args=[draft.pk])).content.decode())
+    assert form.sent["wildcards.on"] == ["on"]
+    assert officer.post(reverse("policy-edit", args=[draft.pk]), form.sent | {"do": ["save"]}).status_code == 302
+    assert PolicyVersion.objects.get(pk=draft.pk).digest == draft.digest
 
 
 def test_second_tab_does_not_undo_the_first(officer: Client) -> None:
