@@ -12,6 +12,7 @@ from certs.inbox.alerts import alerts_waiting
 from certs.inbox.certificates import needing_a_person, without_owner
 from certs.inbox.decisions import domains_to_decide, orders_to_decide, questions_to_answer, requests_to_decide
 from certs.inbox.matters import Inbox
+from certs.inbox.policies import drafts_for, policies_to_decide, waivers_for
 from certs.inventory import open_alerts
 from certs.models import Certificate, CertificateRequest, DomainRequest, Team
 
@@ -34,6 +35,8 @@ def inbox_of(user: Any, *, teams: Sequence[Team], most: int, now: datetime) -> I
         parts += [domains_to_decide(user, most=most), without_owner()]
     if teams:
         parts.append(questions_to_answer(teams, most=most))
+    if holds(user, Permission.PUBLISH_POLICIES):
+        parts.append(policies_to_decide(user, most=most))
     if teams or officer:
         rows = Certificate.objects.select_related("team", "request")
         mine = rows.filter(team__in=teams) if teams and not officer else rows.visible_to(user)
@@ -55,4 +58,5 @@ def count_waiting(user: Any) -> int:
         found += waiting.exclude(requester=user)[:COUNTED].count()
     if officer:
         found += DomainRequest.objects.waiting().exclude(requester=user)[:COUNTED].count()
+        found += drafts_for(user)[:COUNTED].count() + waivers_for(user)[:COUNTED].count()
     return min(found, COUNTED)

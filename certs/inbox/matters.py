@@ -17,6 +17,7 @@ class Kind(StrEnum):
     ORDER = "Bulk order"
     QUESTION = "Question"
     DOMAIN = "Domain"
+    POLICY = "Policy"
     RENEWAL = "Renewal"
     INSTALLATION = "Installation"
     OWNER = "Owner"

@@ -21,7 +21,7 @@ from certs.reports.facts import judged_pages
 from certs.reports.judging import Judge, Judged
 from db.clock import database_now
 from policy.models import PolicyVersion
-from policy.publishing import version_in_force
+from policy.publishing import rules_in_force
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ def keep_verdicts() -> int:
     a page counts once. Raises PolicyMissing where no policy is in force.
     """
     now = database_now()
-    version = version_in_force(settings.PKI_DEFAULT_POLICY, now)
+    version, waivers = rules_in_force(settings.PKI_DEFAULT_POLICY, now)
     run = _run(version, now)
-    judge = Judge(version.ruleset, on=now.date())
+    judge = Judge(version.ruleset, on=now.date(), waivers=waivers)
     rows, after, done = in_force(Certificate.objects.all(), now=now), run.judged_to, 0
     for page in judged_pages(rows, after=after):
         last = page[-1][0]

@@ -15,6 +15,7 @@ from certs.errors import InputRefused
 from certs.models import Team
 from certs.views.access import page
 from certs.views.policy.versions import in_force, may_write, see
+from certs.x509.dns_names import parse_dns_name, parse_ip_address
 from db.clock import database_now
 from policy.models import PolicyWaiver
 from policy.rules import Fault, RuleSetInvalid, ruleset_to_dict
@@ -24,6 +25,7 @@ from policy.waivers.deciding import LONGEST, approve_waiver, end_waiver, request
 from policy.waivers.waiver import WAIVABLE
 
 SHOWN = 100
+MOST_FAULTS = 10
 
 
 @page
@@ -82,7 +84,7 @@ def new(request: HttpRequest) -> HttpResponse:
         "ends": typed.get("ends", f"{now + timedelta(days=90):%Y-%m-%d}"),
         "latest": f"{now + LONGEST:%Y-%m-%d}",
         "faults": faults,
-        "fault_of": {one.where: one.message for one in faults},
+        "fault_of": {one.where: " ".join(two.message for two in faults if two.where == one.where) for one in faults},
         "loose": [one.message for one in faults if one.where not in ("names", "reason", "ends", "begins")],
         "now": now,
     }
@@ -90,7 +92,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 
 def _request(request: HttpRequest, rule: str, params: dict[str, Any], now: datetime) -> PolicyWaiver:
-    names = [line.strip().lower() for line in request.POST.get("names", "")[:30_000].splitlines() if line.strip()]
+    names = _names(request.POST.get("names", "")[:30_000])
     known = set(Team.objects.filter(slug__in=request.POST.getlist("teams")).values_list("slug", flat=True))
     begins = _day(request, "begins") or now
     ends = _day(request, "ends")
@@ -108,6 +110,19 @@ def _request(request: HttpRequest, rule: str, params: dict[str, Any], now: datet
         user=request.user,
         now=now,
     )
+
+
+def _names(text: str) -> list[str]:
+    """Return the names of the lines as certificates have them. Raises RuleSetInvalid with all that are none."""
+    names, faults = [], []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        try:
+            names.append(parse_ip_address(line) or parse_dns_name(line, allow_unicode=True, field="names").ascii)
+        except InputRefused as exc:
+            faults.append(Fault("names", exc.message))
+    if faults:
+        raise RuleSetInvalid(*faults[:MOST_FAULTS])
+    return list(dict.fromkeys(names))
 
 
 def _day(request: HttpRequest, name: str) -> datetime | None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
+from audit.log import Actor
 from certs.enums import AlertKind
 from certs.enums import RequestState as S
 from certs.inbox.alerts import way_of
@@ -16,10 +17,14 @@ from certs.inbox.inbox import count_waiting, inbox_of
 from certs.inbox.matters import Kind
 from certs.inventory.figures import count_states
 from certs.models import Certificate, CertificateRequest, OperatorAlert, RenewalBlocked
+from certs.replay.jobs import begin_replay
 from certs.requests.domains.domain_requests import ask_for_domain
 from certs.requests.submit import submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from policy.drafting import draft_version
+from policy.presets import DEFAULT_V2_3
+from policy.waivers.deciding import request_waiver
 from tests.cast import Cast, person
 from tests.certs.life import issued, walk
 
@@ -93,14 +98,36 @@ def test_a_list_that_is_cut_says_where_the_rest_is(cast: Cast, make_spec: MakeSp
     assert [one.url for one in found.more] == ["/requests/?state=awaiting_approval"]
 
 
+def test_replayed_draft_and_waiver_wait_for_another_officer_than_their_author(cast: Cast) -> None:
+    now = database_now()
+    draft = draft_version("default", DEFAULT_V2_3 | {"version": "v9"}, actor=Actor("user", "officer"), now=now)
+    begin_replay(draft, starts=now, days_back=1, asked_by="officer")
+    request_waiver(
+        "default",
+        rule="max_names",
+        params={"maximum": 150},
+        names=[],
+        teams=["web"],
+        reason="A gateway.",
+        begins=now,
+        ends=now + timedelta(days=9),
+        user=cast["officer"],
+        now=now,
+    )
+    assert kinds(cast, "officer") == []
+    assert kinds(cast, "veteran") == [Kind.POLICY, Kind.POLICY]
+    assert (count_waiting(cast["officer"]), count_waiting(cast["veteran"])) == (0, 2)
+    assert kinds(cast, "auditor") == []
+
+
 def test_more_rows_cost_no_more_queries(cast: Cast, make_spec: MakeSpec, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     for number in range(6):
         wildcard(cast, make_spec, f"*.a{number}.example.com")
         ask_for_domain(f"a{number}.example.net", why="x", requester=cast.requester("requester"))
         alert(AlertKind.CA_ENDS, f"ca:{number}")
-    with django_assert_max_num_queries(26):
+    with django_assert_max_num_queries(29):
         assert len(inbox_of(cast["root"], teams=[], most=50, now=database_now()).matters) >= 18
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(10):
         assert count_waiting(cast["root"]) == 18
 
 

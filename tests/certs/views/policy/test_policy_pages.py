@@ -186,6 +186,8 @@ def test_waiver_is_requested_by_one_officer_and_approved_by_another(cast: Cast, 
     new = f"{reverse('policy-waiver-new')}?rule=max_names"
     empty = officer.post(new, {"max_names.maximum": "many"})
     assert empty.status_code == 422
+    wrong = officer.post(new, {"max_names.maximum": "150", "names": "no name!\n-x-", "reason": "x", "ends": "2099-01-01"})
+    assert "no name!" in wrong.content.decode()
     form = {"max_names.maximum": "150", "teams": "web", "reason": "A gateway.", "ends": f"{database_now() + timedelta(days=30):%Y-%m-%d}"}
     assert officer.post(new, form).status_code == 302
     row = PolicyWaiver.objects.get()
