@@ -132,7 +132,7 @@ _BESIDE = ("version", "from", "text", "approval_valid_days", "defaults.key", "de
 
 
 def _is_beside_a_field(where: str) -> bool:
-    return where in _BESIDE or where.startswith("rules.")
+    return where in _BESIDE or where.startswith(("rules.", "approval."))
 
 
 def _section(description: Description, rules: Mapping[str, Any], ruleset: RuleSet, faults: Sequence[Fault]) -> Section:

@@ -10,10 +10,13 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from audit.log import Actor
 from certs.models import OutgoingMail, PolicyReplay
 from certs.replay.jobs import work_on
 from db.clock import database_now
+from policy.drafting import draft_version
 from policy.models import PolicyVersion, PolicyWaiver
+from policy.presets import DEFAULT_V2_3
 from policy.texts.fields import as_sent
 from tests.cast import Cast, person
 from tests.certs.replay.test_verdicts import estate
@@ -139,7 +142,8 @@ class Form(HTMLParser):
 
 
 def test_form_that_a_browser_sends_unchanged_changes_no_rule(officer: Client) -> None:
-    draft = begun(officer)
+    data = DEFAULT_V2_3 | {"version": "v7", "approval": {"approvers": 2, "confirmation": "second_factor"}}
+    draft = draft_version("default", data, actor=Actor("user", "officer"), now=database_now())
     form = Form(officer.get(reverse("policy-edit", args=[draft.pk])).content.decode())
     assert form.sent["wildcards.on"] == ["on"]
     assert officer.post(reverse("policy-edit", args=[draft.pk]), form.sent | {"do": ["save"]}).status_code == 302
