@@ -28,7 +28,7 @@ from certs.issuance import recovery, slots
 from certs.issuance.advance import Unavailable, advance
 from certs.models import CertificateRequest, Issuer
 from certs.notifications import alerts, digests, token_ends
-from certs.notifications.delivery import deliver, mail
+from certs.notifications.delivery import deliver, mail, password_reset
 from certs.pipeline import queue_of, room_in, start_remote
 from certs.reconciliation import each_ca, nightly
 from certs.renewal import expiry, planned_revocation
@@ -348,6 +348,12 @@ def deliver_webhooks() -> int:
 def look_at_place(pk: int) -> None:
     """Look at a place that a person asked for."""
     looking.look_at(pk)
+
+
+@shared_task(autoretry_for=(OSError,), retry_backoff=5, max_retries=3)
+def send_password_reset(pk: int) -> bool:
+    """Send the mail with which a person sets a new password."""
+    return password_reset.send_reset(pk)
 
 
 @shared_task

@@ -263,6 +263,17 @@ def env_witnesses(name: str) -> list[str]:
     return witnesses
 
 
+def env_issuer(name: str) -> str:
+    """Return the issuer of an OpenID provider, without a slash at its end; "" where it is not set.
+
+    Plain http is accepted on this machine only: whoever can change the traffic could sign in as anybody.
+    """
+    value = env_endpoint(name, example="https://id.example.com/realms/staff")
+    if value.startswith("http://") and urlsplit(value).hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise refused(name, "must start with https://, as in https://id.example.com/realms/staff.")
+    return value
+
+
 def env_certificates(name: str) -> str:
     """Return the path of a PEM file of certificates that this process can read; "" where it is not set."""
     value = env_str(name)

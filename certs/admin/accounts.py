@@ -31,6 +31,7 @@ from django_celery_beat.models import (
 
 from audit.admin import AttributedAdmin, actor_of_request
 from audit.changes import attribute
+from certs.models import GroupMapping
 from certs.notifications.changes_of_power import portal_tasks
 
 for _model in (
@@ -54,6 +55,29 @@ class AccountAdmin(AttributedAdmin, UserAdmin):  # type: ignore[type-arg] # no t
 @admin.register(Group)
 class RoleAdmin(AttributedAdmin, GroupAdmin):
     """Groups and their permissions."""
+
+
+@admin.register(GroupMapping)
+class GroupMappingAdmin(AttributedAdmin):
+    """What groups of the identity provider give. Only who may change accounts may change it: it gives roles."""
+
+    list_display = ("group", "team", "role")
+    search_fields = ("group",)
+    list_select_related = ("team", "role")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and _gives_roles(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and _gives_roles(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and _gives_roles(request)
+
+
+def _gives_roles(request: HttpRequest) -> bool:
+    user: Any = request.user
+    return bool(user.has_perm("auth.change_user"))
 
 
 @admin.register(PeriodicTask)

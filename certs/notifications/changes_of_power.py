@@ -10,16 +10,18 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from django.db.models.signals import m2m_changed
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from audit.changes import UNATTRIBUTED, Change, actor_of, change_recorded
+from audit.changes import CHANGED, CREATED, DELETED, UNATTRIBUTED, Change, actor_of, change_recorded
 from audit.log import Actor
 from certs.enums import AlertKind
-from certs.models import ApiToken, Domain, Team
+from certs.models import ApiToken, Domain, SecondFactorGrace, Team
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import Audience, team_of, to_addresses, to_user
 from certs.notifications.notices import notify
@@ -40,8 +42,38 @@ def connect_notices() -> None:
         change_recorded.connect(_schedule_changed, sender=model, dispatch_uid=uid)
     users = get_user_model()
     change_recorded.connect(_account_changed, sender=users, dispatch_uid="certs.power.account")
+    for model in (Authenticator, SocialAccount, SecondFactorGrace):
+        change_recorded.connect(_sign_in_changed, sender=model, dispatch_uid=f"certs.power.{model.__name__}")
     m2m_changed.connect(_roles_changed, sender=users.groups.through, dispatch_uid="certs.power.roles")
     m2m_changed.connect(_members_changed, sender=Team.members.through, dispatch_uid="certs.power.members")
+
+
+def _sign_in_changed(change: Change, **_: Any) -> None:
+    """Notify a person of every change of how the account is opened, whoever made it."""
+    row = change.after or change.before
+    what = _grace_in_words(row) if isinstance(row, SecondFactorGrace) else _way_in_in_words(change, row)
+    if what and change.actor != UNATTRIBUTED:
+        _notify_of_power(what, to_user(row.user), change.actor)
+
+
+def _grace_in_words(row: SecondFactorGrace) -> str:
+    return f"You may work without a second factor until {row.until:%d %b %Y, %H:%M} UTC"
+
+
+def _way_in_in_words(change: Change, row: Authenticator | SocialAccount) -> str:
+    """Return the sentence; nothing for what opens and closes no way in, such as a new name."""
+    if isinstance(row, SocialAccount):
+        verb = {CREATED: "connected to", DELETED: "disconnected from"}.get(change.verb)
+        return f"{settings.PKI_OIDC_NAME} was {verb} your account".capitalize() if verb else ""
+    if change.verb == CHANGED:
+        used = [one.data.get("used_mask") for one in (change.before, change.after)]
+        return "A recovery code of your account was used" if used[0] != used[1] else ""
+    kind = {
+        Authenticator.Type.TOTP: "An authenticator app",
+        Authenticator.Type.RECOVERY_CODES: "Recovery codes",
+    }.get(row.type, f"The passkey {row}")
+    were = "were" if row.type == Authenticator.Type.RECOVERY_CODES else "was"
+    return f"{kind} {were} {'added to' if change.verb == CREATED else 'removed from'} your account"
 
 
 _ACCOUNT = {

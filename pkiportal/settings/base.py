@@ -11,19 +11,23 @@ from kombu import Queue
 from pkiportal.env import (
     env_address,
     env_bool,
+    env_certificates,
     env_choice,
     env_domains,
     env_emails,
     env_int,
+    env_issuer,
     env_list,
     env_name,
     env_networks,
     env_path,
+    env_secret,
     env_sender,
     env_str,
     env_suffixes,
     env_token,
     env_witnesses,
+    refused,
 )
 from pkiportal.logs import LEVELS, logging_settings
 from pkiportal.web.served import Serve
@@ -115,6 +119,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- Sign-in with django-allauth. Limits on guessing are the portal's own (`certs.access.login_limits`), in the database. ---
 ACCOUNT_RATE_LIMITS = False
+PASSWORD_RESET_TIMEOUT = 3600
 # Whoever has one of these roles adds a second factor before anything else; `administrator` are superusers.
 PKI_SECOND_FACTOR_ROLES = env_list("PKI_SECOND_FACTOR_ROLES")
 ACCOUNT_EMAIL_VERIFICATION = "none"
@@ -138,6 +143,26 @@ MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_RATE_LIMITS = False
 SOCIALACCOUNT_STORE_TOKENS = False
 SOCIALACCOUNT_EMAIL_AUTHENTICATION = False  # an address is no identity: `sub` is (OpenID Connect Core 5.7)
+
+# An identity provider (OpenID Connect): docs/sign-in.md. The secret comes from PKI_OIDC_CLIENT_SECRET or PKI_OIDC_CLIENT_SECRET_FILE.
+PKI_OIDC_ISSUER = env_issuer("PKI_OIDC_ISSUER")
+PKI_OIDC_CLIENT_ID = env_name("PKI_OIDC_CLIENT_ID")
+PKI_OIDC_CLIENT_SECRET = env_secret("PKI_OIDC_CLIENT_SECRET")
+PKI_OIDC_NAME = env_name("PKI_OIDC_NAME", "the company sign-in")
+PKI_OIDC_SCOPES = env_list("PKI_OIDC_SCOPES", "openid,profile,email")
+PKI_OIDC_GROUPS_CLAIM = env_name("PKI_OIDC_GROUPS_CLAIM", "groups")
+PKI_OIDC_CA_BUNDLE = env_certificates("PKI_OIDC_CA_BUNDLE")
+# Does a person of a mapped group get an account at the first sign-in?
+PKI_OIDC_SIGN_UP = env_bool("PKI_OIDC_SIGN_UP", default=False)
+# Is an account linked to the person whose address the provider has verified? Only for a provider that lets nobody choose an address.
+PKI_OIDC_LINK_VERIFIED_EMAIL = env_bool("PKI_OIDC_LINK_VERIFIED_EMAIL", default=False)
+if PKI_OIDC_ISSUER and not (PKI_OIDC_CLIENT_ID and PKI_OIDC_CLIENT_SECRET):
+    raise refused("PKI_OIDC_ISSUER", "needs PKI_OIDC_CLIENT_ID and PKI_OIDC_CLIENT_SECRET (or PKI_OIDC_CLIENT_SECRET_FILE) beside it.")
+SOCIALACCOUNT_ADAPTER = "certs.views.sign_in.identity_adapter.IdentityAdapter"
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {"provider_class": "certs.views.sign_in.identity_provider.Provider", "OAUTH_PKCE_ENABLED": True}
+}
+SOCIALACCOUNT_SOCIALACCOUNT_STR = "{0.provider}:{0.uid}".format  # the library's text needs the provider to be there still
 
 # One strict policy for every page, the admin included: nothing inline, nothing from elsewhere.
 CONTENT_SECURITY_POLICY = {
@@ -217,6 +242,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.look_again": {"queue": "mail"},
     "certs.tasks.tell_trust_changes": {"queue": "mail"},
     "certs.tasks.ask_witnesses": {"queue": "mail"},
+    "certs.tasks.send_password_reset": {"queue": "mail"},
     "audit.tasks.*": {"queue": "audit"},
     "certs.tasks.verify_records": {"queue": "audit"},  # its worker has the checkpoints' files
 }

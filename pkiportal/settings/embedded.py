@@ -20,6 +20,7 @@ PKI_HOME = Path(env_str("PKI_HOME") or BASE_DIR / "var").resolve()
 DEBUG = env_bool("PKI_DEBUG", default=False)
 ALLOWED_HOSTS = env_hosts("PKI_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 _GIVEN_SECRET_KEY = env_secret("SECRET_KEY", at_least=32)
+SECRET_KEY_FALLBACKS = [_old] if (_old := env_secret("SECRET_KEY_FALLBACK", at_least=32)) else []
 PKI_CA_KEY_BACKEND = env_name("PKI_CA_KEY_BACKEND", "local")
 PKI_ROOT_KEY_BACKEND = env_name("PKI_ROOT_KEY_BACKEND", "root")
 PKI_OCSP_KEY_BACKEND = env_name("PKI_OCSP_KEY_BACKEND", "local")

@@ -32,6 +32,7 @@ PKI_EMBEDDED = False
 AUDIT_HOME = env_folder("PKI_AUDIT_HOME", str(BASE_DIR / "var"))  # the sealing key and the checkpoints; only the sealer reads the key
 DEBUG = False
 SECRET_KEY = needed("SECRET_KEY", env_secret("SECRET_KEY", at_least=32), example="50 random characters")
+SECRET_KEY_FALLBACKS = [_old] if (_old := env_secret("SECRET_KEY_FALLBACK", at_least=32)) else []
 # Defaults that are right for a trial would be in certificates permanently, or send every alert nowhere.
 needed("PKI_BASE_URL", env_str("PKI_BASE_URL"), example="http://pki.example.com")
 needed("PKI_OPERATOR_EMAILS", env_str("PKI_OPERATOR_EMAILS"), example="pki-operators@example.com")

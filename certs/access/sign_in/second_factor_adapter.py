@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from allauth.mfa.adapter import DefaultMFAAdapter
+from typing import Any
 
+from allauth.core import context
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
+
+from certs.access.account import browser_of
 from certs.access.sign_in.sealed_secrets import seal, unseal
 
 
@@ -15,3 +20,12 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth ha
 
     def decrypt(self, encrypted_text: str) -> str:
         return unseal(encrypted_text)
+
+    def generate_authenticator_name(self, user: Any, type: Any) -> str:  # noqa: A002 - the library's signature
+        """Suggest the device on which the person is now."""
+        return browser_of(context.request.headers.get("User-Agent", ""))
+
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        """Name the portal in the browser's dialogue. The id stays the host of the address bar."""
+        entity: dict[str, str] = super().get_public_key_credential_rp_entity()
+        return entity | {"name": settings.MFA_TOTP_ISSUER}

@@ -6,11 +6,13 @@ from typing import Any
 
 from allauth.account.decorators import reauthentication_required
 from allauth.mfa.models import Authenticator
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from certs.access.sign_in.identities import disconnect, identities_of
 from certs.access.sign_in.required_factors import FACTORS, grace_of, requires_second_factor
 from certs.access.sign_in.second_factors import LONGEST_NAME, factors_of, remove_factor, rename_passkey
 from certs.errors import Conflict, NotFound
@@ -34,6 +36,8 @@ def _show(request: HttpRequest, *, error: Conflict | None = None, renamed: int =
         "app": any(row.type == Type.TOTP for row in rows),
         "codes": codes,
         "codes_left": len(codes.wrap().get_unused_codes()) if codes else 0,
+        "identities": identities_of(request.user),
+        "provider": settings.PKI_OIDC_NAME if settings.PKI_OIDC_ISSUER else "",
         "required": requires_second_factor(request.user),
         "grace": grace_of(request.user),
         "longest": LONGEST_NAME,
@@ -74,4 +78,19 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
         return render(request, "account/remove_factor.html", _removal(request, row, factors))
     name = remove_factor(request.user, pk, actor=actor_of(request))
     messages.success(request, f"{name} is removed from your account.", extra_tags="good")
+    return redirect("mfa_index")
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+@reauthentication_required(app="allauth.socialaccount")  # type: ignore[untyped-decorator]
+def disconnect_identity(request: HttpRequest, pk: int) -> HttpResponse:
+    """GET says what is lost with the identity, POST disconnects it."""
+    row = next((one for one in identities_of(request.user) if one.pk == pk), None)
+    if row is None:
+        raise NotFound("There is no such identity.")
+    if request.method != "POST":
+        return render(request, "account/disconnect.html", {"identity": row, "provider": settings.PKI_OIDC_NAME})
+    disconnect(request.user, pk, actor=actor_of(request))
+    messages.success(request, f"{settings.PKI_OIDC_NAME} does not sign you in any more.", extra_tags="good")
     return redirect("mfa_index")

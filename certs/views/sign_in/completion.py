@@ -15,6 +15,7 @@ from certs.access.account import note_session
 from certs.views.client_ip import client_address
 from certs.views.sign_in.guessing import device_of
 
+OIDC = "oidc"
 _SHOWN = "sign_in_shown"
 
 
@@ -29,7 +30,7 @@ def complete(request: HttpRequest, user: Any, response: HttpResponse) -> None:
     password = isinstance(shown, dict) and shown.get("user") == user.pk
     records = get_authentication_records(request, user)
     methods = [login_limits.PASSWORD] if password else []
-    methods += [str(one.get("type") or one.get("provider") or one["method"]) for one in records]
+    methods += [OIDC if one["method"] == "socialaccount" else str(one.get("type", one["method"])) for one in records]
     address = client_address(request)
     with transaction.atomic():
         device = login_limits.signed_in(

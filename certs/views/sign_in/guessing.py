@@ -11,7 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from certs.access import login_limits
-from certs.access.login_limits import Attempt
+from certs.access.login_limits import PLACE, Attempt, network_of
+from certs.access.rates import Limit, use
 from certs.views.client_ip import client_address
 
 LOCKED = "locked"
@@ -19,7 +20,8 @@ TOO_MANY = (
     "Too many wrong tries. Nothing is checked from here for this account now. "
     "Wait 15 minutes, use a device on which you have signed in before, or ask an administrator."
 )
-WAIT_SECONDS = int(login_limits.PLACE.window.total_seconds())
+WAIT_SECONDS = int(PLACE.window.total_seconds())
+MOST_NEW_SESSIONS = 300  # of one address, which an office may share
 
 
 @contextmanager
@@ -51,6 +53,12 @@ def code_try(request: HttpRequest, user: Any) -> Attempt | None:
 def anonymous_try(request: HttpRequest) -> Attempt | None:
     """Count a try that names no account."""
     return login_limits.attempt_from(client_address(request))
+
+
+def count_new_session(request: HttpRequest) -> None:
+    """Count what makes a session for a person who is not signed in: each is a row. Raises TooMany."""
+    limit = Limit("anonymous-session", network_of(client_address(request)), MOST_NEW_SESSIONS, PLACE.window)
+    use([limit], message="Too many sign-ins were begun from your address.")
 
 
 def device_of(request: HttpRequest) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account.utils import perform_login
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.forms import UsernameField
 from django.contrib.auth.views import LoginView
@@ -36,7 +37,8 @@ class SignIn(LoginView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context_data(**kwargs)
-        return context | {"kept": kept_for(self.request)}
+        provider = settings.PKI_OIDC_NAME if settings.PKI_OIDC_ISSUER else ""
+        return context | {"kept": kept_for(self.request), "provider": provider}
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         name = _name(request)

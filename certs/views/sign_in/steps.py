@@ -11,15 +11,17 @@ from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView, ViewReco
 from allauth.mfa.totp.views import ActivateTOTPView
 from allauth.mfa.webauthn.views import AddWebAuthnView, LoginWebAuthnView, ReauthenticateWebAuthnView
 from django.contrib.auth import logout
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from certs.errors import TooMany
 from certs.views.access import page
-from certs.views.sign_in.guessing import with_status
+from certs.views.sign_in.guessing import count_new_session, with_status
 
 _hidden = sensitive_post_parameters("password", "code", "credential")
 
@@ -42,7 +44,7 @@ class _NewPasskey(_SameForm, AddWebAuthnView):  # type: ignore[misc]
 
 
 second_step = _hidden(with_status(AuthenticateView.as_view()))
-passkey = _hidden(LoginWebAuthnView.as_view())
+_passkey = LoginWebAuthnView.as_view()
 again_password = _hidden(page(with_status(ReauthenticateView.as_view())))
 again_code = _hidden(page(with_status(ReauthenticateCodeView.as_view())))
 again_passkey = _hidden(page(with_status(_PasskeyAgain.as_view())))
@@ -50,6 +52,19 @@ new_app = _hidden(page(with_status(ActivateTOTPView.as_view())))
 new_passkey = _hidden(page(with_status(_NewPasskey.as_view())))
 new_recovery_codes = page(with_status(GenerateRecoveryCodesView.as_view()))
 recovery_codes = page(ViewRecoveryCodesView.as_view())
+
+
+@_hidden
+def passkey(request: HttpRequest) -> HttpResponseBase:
+    """GET gives the challenge to the portal's script, POST signs in with the passkey."""
+    if request.method != "POST" and not request.session.session_key:
+        try:
+            count_new_session(request)
+        except TooMany as exc:
+            answer = JsonResponse({"error": exc.message}, status=exc.status)
+            answer["Retry-After"] = str(exc.retry_after)
+            return answer
+    return _passkey(request)  # type: ignore[no-any-return]
 
 
 @page

@@ -19,8 +19,10 @@ from policy.models import PolicyVersion, PolicyWaiver
 from policy.presets import DEFAULT_V2_3
 from policy.waivers.deciding import request_waiver
 from tests.certs.access.matrix import (
+    FORBIDDEN,
     LOGIN,
     NOT_FOUND,
+    OK,
     TEAM,
     Rule,
     Things,
@@ -95,6 +97,20 @@ def asked_again(_role: str, _whose: str) -> str:
     return LOGIN
 
 
+def sees_factors(role: str, _whose: str) -> str:
+    """Operators and security officers."""
+    return OK if role in ("operator", "officer") else NOT_FOUND
+
+
+def resets_factors(role: str, whose: str) -> str:
+    """Security officers. Operators see the page and may not."""
+    return FORBIDDEN if role == "operator" else sees_factors(role, whose)
+
+
+def person_of(_things: Things, _whose: str) -> list[Any]:
+    return [get_user_model().objects.get(username="nobody").pk]
+
+
 def factor(_things: Things, _whose: str) -> list[Any]:
     return [1]
 
@@ -147,6 +163,14 @@ PAGES: dict[str, list[Page]] = {
     "account_login": [Page(everybody, once=True, public=True)],
     "mfa_authenticate": [Page(everybody, once=True, public=True)],
     "mfa_login_webauthn": [Page(everybody, once=True, public=True)],
+    "openid_connect_login": [Page(absent, data=nothing, once=True, public=True)],
+    "openid_connect_callback": [Page(absent, once=True, public=True)],
+    "identity-disconnect": [Page(absent, factor, once=True), Page(absent, factor, nothing, once=True)],
+    "password-forgotten": [
+        Page(everybody, once=True, public=True),
+        Page(everybody, data=lambda _t, _w: {"who": "nobody-here"}, once=True, public=True),
+    ],
+    "password-reset": [Page(everybody, lambda _t, _w: ["MQ", "nonsense"], once=True, public=True)],
     "account_reauthenticate": [Page(asked_again, once=True)],
     "mfa_reauthenticate": [Page(asked_again, once=True)],
     "mfa_reauthenticate_webauthn": [Page(asked_again, once=True)],
@@ -157,6 +181,10 @@ PAGES: dict[str, list[Page]] = {
     "mfa_add_webauthn": [Page(everybody, once=True)],
     "mfa_view_recovery_codes": [Page(absent, once=True)],
     "mfa_generate_recovery_codes": [Page(everybody, once=True)],
+    "factors-of-person": [
+        Page(sees_factors, person_of, once=True),
+        Page(resets_factors, person_of, lambda _t, _w: {"do": "reset"}, once=True),
+    ],
     "factor-rename": [Page(absent, factor, lambda _t, _w: {"name": "Laptop"}, once=True)],
     "factor-remove": [Page(absent, factor, once=True), Page(absent, factor, nothing, once=True)],
     "send-again": [Page(everybody, once=True), Page(everybody, data=nothing, once=True)],

@@ -161,3 +161,31 @@ def test_a_second_officer_resets_lost_factors(cast: Cast) -> None:
 def test_only_officers_reset_factors(cast: Cast, name: str) -> None:
     with pytest.raises(NotPermitted):
         reset_second_factors(cast["nobody"], authority=cast.authority(name))
+
+
+def test_operators_give_time_and_officers_reset_on_the_page_of_the_person(cast: Cast) -> None:
+    officer, approver = cast["officer"], cast["approver"]
+    add_app(officer)
+    add_app(cast["operator"])
+    operator = browser_of(cast["operator"])
+    address = f"/account/security/of/{approver.pk}/"
+    assert "can open no page" in operator.get(address).content.decode()
+    refused = operator.post(address, {"do": "time", "days": "99", "reason": "x"})
+    assert (refused.status_code, "at most 14 days" in refused.content.decode()) == (422, True)
+    refused = operator.post(address, {"do": "time", "days": "٣", "reason": ""})
+    assert refused.status_code == 422
+    assert operator.post(address, {"do": "time", "days": "3", "reason": "on its way"}).status_code == 302
+    assert not must_add_factor_now(approver)
+    add_app(approver)
+    assert operator.post(address, {"do": "reset"}).status_code == 403
+    page = browser_of(officer).get(address).content.decode()
+    assert "First make sure who it is" in page
+    assert browser_of(officer).post(address, {"do": "reset"}).status_code == 302
+    assert not Authenticator.objects.filter(user=approver).exists()
+    own = browser_of(officer).get(f"/account/security/of/{officer.pk}/").content.decode()
+    assert "Reset" not in own
+
+
+def test_nobody_else_sees_the_factors_of_another_person(cast: Cast) -> None:
+    for name in ("requester", "auditor", "nobody"):
+        assert browser_of(cast[name]).get(f"/account/security/of/{cast['officer'].pk}/").status_code == 404

@@ -178,3 +178,10 @@ def test_a_credential_that_no_browser_sends_is_refused(browser: Client, credenti
         assert answer.status_code in (302, 422)
         assert not Authenticator.objects.exists()
     assert not AuditEvent.objects.filter(event="login:succeeded", data__methods=["webauthn"]).exists()
+
+
+def test_challenges_of_passkeys_fill_the_table_of_sessions_only_so_far(alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("certs.views.sign_in.guessing.MOST_NEW_SESSIONS", 3)
+    answers = [Client().get("/login/passkey/", headers={"Accept": "application/json"}) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 2
+    assert Session.objects.count() == 3
