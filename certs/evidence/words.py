@@ -138,7 +138,19 @@ def _observed(who: str, data: Data) -> str:
 
 def _signed_in(who: str, data: Data) -> str:
     address = f" from {_text(data['address'])}" if data.get("address") else ""
-    return f"{who} signed in{address}."
+    shown = data.get("methods")
+    names = [_SHOWN.get(str(one), str(one)) for one in shown] if isinstance(shown, list) else []
+    methods = f" with {' and '.join(names)}" if names else ""
+    return f"{who} signed in{address}{methods}."
+
+
+_SHOWN = {
+    "password": "a password",
+    "totp": "a code",
+    "webauthn": "a passkey",
+    "recovery_codes": "a recovery code",
+    "oidc": "the identity provider",
+}
 
 
 def _sign_in_failed(who: str, data: Data) -> str:
@@ -333,15 +345,17 @@ SENTENCES: dict[str, Sentence] = {
         f"{who} refused the domain {_text(data.get('domain') or data.get('name'))}{_full_stop(_because(data))}"
     ),
     E.DOMAIN_WITHDRAWN: lambda who, data: f"{who} withdrew the question for the domain {_text(data.get('domain') or data.get('name'))}.",
-    **_of_power(E.GRACE_CREATED, E.GRACE_CHANGED, E.GRACE_DELETED, "grace period for a second factor"),
+    **_of_power(
+        E.SECOND_FACTOR_GRACE_CREATED, E.SECOND_FACTOR_GRACE_CHANGED, E.SECOND_FACTOR_GRACE_DELETED, "grace period for a second factor"
+    ),
     **_of_power(E.GROUP_MAPPING_CREATED, E.GROUP_MAPPING_CHANGED, E.GROUP_MAPPING_DELETED, "mapping of a directory group"),
-    E.RECOVERY_CODE_USED: lambda who, _data: f"{who} signed in with a recovery code.",
+    E.LOGIN_RECOVERY_CODE_USED: lambda who, data: f"{who} used a recovery code; {data.get('left')} are left.",
     E.TOKEN_CREATED: lambda who, data: f"{who} made the API token {_text(data.get('name'))} for team {_text(data.get('team'))}.",
     E.TOKEN_CHANGED: _changed("API token"),
     E.TOKEN_REVOKED: lambda who, data: f"{who} ended the API token {_text(data.get('prefix'))}{_full_stop(_because(data, 'because'))}",
     E.LOGIN_SUCCEEDED: _signed_in,
     E.LOGIN_FAILED: _sign_in_failed,
-    E.LOGIN_LOCKED: lambda who, _data: f"The sign-in of {who} was locked after too many wrong passwords.",
+    E.LOGIN_LOCKED: lambda who, _data: f"The sign-in of {who} was locked after too many wrong tries.",
     E.SECRET_REFUSED: _secret,
     # The portal itself
     E.ALERT_CLOSED: lambda who, data: f"{who} closed the alert {_text(data.get('kind')).replace('_', ' ')}.",

@@ -71,7 +71,7 @@ def use_up(user: Any, code: str) -> bool:
 def _record_recovery(user: Any, row: Authenticator) -> None:
     left = len(Authenticator.objects.get(pk=row.pk).wrap().get_unused_codes())
     record(
-        EventType.RECOVERY_CODE_USED,
+        EventType.LOGIN_RECOVERY_CODE_USED,
         subject=f"user:{user.get_username()}",
         actor=Actor("user", user.get_username()),
         at=database_now(),
