@@ -124,6 +124,7 @@ def record_as_found(rows: Iterable[Any], what: Watched, *, actor: Actor) -> None
             what,
             fields=tuple(name for name in what.fields if name in names),
             sealed=tuple(name for name in what.sealed if name in names),
+            relations=tuple(name for name in what.relations if name in names),
         )
         data = _texts(row, known) | {"as_found": True, "state_sha256": digest_of(row, known)}
         event, subject = EventType(f"{what.kind}:{CHANGED}"), subject_of(row, what)

@@ -15,10 +15,12 @@ class CertsConfig(AppConfig):
         from certs.access.sessions import connect_signals  # noqa: PLC0415
         from certs.installation import checks  # noqa: F401, PLC0415 - registers the system check
         from certs.notifications.changes_of_power import connect_notices  # noqa: PLC0415
+        from certs.people.invitations import connect_links  # noqa: PLC0415
 
         record_changes_of_power()
         connect_notices()
         post_migrate.connect(ensure_roles, sender=self, dispatch_uid="certs.access.roles")
         connect_receivers()
+        connect_links()
         connect_signals()
         connect_session_ends()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from certs.enums import RefusalClass
 
 
@@ -53,10 +55,27 @@ class NotUnderstood(InputRefused):
 
 
 class NotPermitted(PortalError):
-    """The actor may not do this."""
+    """The actor may not do this.
+
+    `permission` is the one that would be needed, where a role could give it; pages name the role and
+    the people who give it. `givers` are other people who could help, such as those who lead a team.
+    """
 
     problem = "unauthorized"
     status = 403
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str = "",
+        next_step: str = "",
+        permission: str = "",
+        givers: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, field=field, next_step=next_step)
+        self.permission = permission
+        self.givers = tuple(givers)
 
 
 class PolicyRefused(PortalError):

@@ -39,6 +39,9 @@ from certs.views.policy import waivers as policy_waivers
 from certs.views.request import requests
 from certs.views.security import alerts, machinery, register, reports
 from certs.views.sign_in import urls as sign_in
+from certs.views.teams import departure, handing_over, invitations, people, team, teams
+from certs.views.teams import members as team_members
+from certs.views.teams import names as team_names
 
 urlpatterns = [
     *sign_in.urlpatterns,
@@ -145,6 +148,25 @@ urlpatterns = [
     path("guide/api/", api_guide.guide, name="api-guide"),
     path("account/", account.index, name="account"),
     path("account/mails/", mails.index, name="mails"),
+    path("teams/", teams.index, name="teams"),
+    path("new-team/", teams.new, name="team-new"),
+    path("join-requests/<int:pk>/<str:verb>/", teams.join, name="join-decide"),
+    path("teams/<slug:slug>/", team.names, name="team"),
+    path("teams/<slug:slug>/names/", team_names.change, name="team-names"),
+    path("teams/<slug:slug>/people/", team.people, name="team-people"),
+    path("teams/<slug:slug>/people/<int:pk>/leave/", departure.leave, name="team-leave"),
+    path("teams/<slug:slug>/people/<int:pk>/<str:verb>/", team_members.act, name="team-member"),
+    path("people/", people.index, name="people"),
+    path("people/<int:pk>/", people.detail, name="person"),
+    path("people/<int:pk>/remove/", departure.remove, name="person-remove"),
+    path("people/<int:pk>/certificates/", handing_over.index, name="person-certificates"),
+    path("people/<int:pk>/<str:verb>/", people.act, name="person-act"),
+    path("invite/", invitations.invite, name="invite"),
+    path("invite/<int:pk>/<str:verb>/", invitations.act, name="invitation-act"),
+    path("invitations/<str:token>/", invitations.accept, name="invitation"),
+    path("teams/<slug:slug>/certificates/", team.certificates, name="team-certificates"),
+    path("teams/<slug:slug>/tokens/", team.tokens, name="team-tokens"),
+    path("teams/<slug:slug>/mails/", team.mails, name="team-mails"),
     path("teams/<slug:slug>/webhooks/", webhooks.index, name="webhooks"),
     path("teams/<slug:slug>/webhooks/<int:pk>/", webhooks.detail, name="webhook"),
     path("teams/<slug:slug>/webhooks/<int:pk>/<str:verb>/", webhooks.act, name="webhook-act"),

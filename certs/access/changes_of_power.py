@@ -40,12 +40,13 @@ from audit.changes import (
     watched,
 )
 from audit.log import Actor
-from certs.models import ApiToken, Domain, GroupMapping, Issuer, SecondFactorGrace, Team, Webhook
+from certs.models import ApiToken, Domain, GroupMapping, Invitation, Issuer, SecondFactorGrace, Team, Webhook
 from policy.models import Person, Policy, Profile
 
 _ACCOUNT = ("username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
 _TEAM = ("slug", "name", "default_domain", "organization", "email")
 _TOKEN = ("name", "user", "team", "scopes", "profiles", "expires_at", "revoked_at")
+_INVITATION = ("address", "team", "as_lead", "role", "invited_by", "expires_at", "accepted_by", "accepted_at", "withdrawn_at")
 _WEBHOOK = ("team", "name", "url", "topics", "disabled_at", "removed_at")
 _ISSUER = ("name", "slug", "alias", "state", "parent", "key", "successor")
 _PROFILE = ("name", "ekus", "description", "subject_organization")
@@ -67,13 +68,15 @@ def record_changes_of_power() -> None:
     people = ("groups", "user_permissions")
     watch(get_user_model(), Watched("user", _ACCOUNT, hidden=("password",), relations=people))
     watch(Group, Watched("group", ("name",), relations=("permissions",)))
-    watch(Team, Watched("team", _TEAM, relations=("members",)))
+    watch(Team, Watched("team", _TEAM, relations=("members", "leads")))
     watch(Domain, Watched("domain", ("name", "team")))
     watch(Person, Watched("person", ("person_id", "verified_email")))
     watch(Profile, Watched("profile", _PROFILE))
     watch(Policy, Watched("policy", ("name", "description")))
     secret = ("sha256",)
     watch(ApiToken, Watched("token", _TOKEN, hidden=secret, sealed=secret, verbs=(CHANGED,), subject="token"))
+    unsaid = ("nonce", "token_sha256")
+    watch(Invitation, Watched("invitation", _INVITATION, hidden=unsaid, sealed=unsaid))
     ders = ("certificate_der", "trust_anchor_der")
     watch(Issuer, Watched("issuer", _ISSUER, hidden=ders, sealed=ders, verbs=(CHANGED, DELETED)))
     watch(Webhook, Watched("webhook", _WEBHOOK, hidden=("salt",), sealed=("salt",)))

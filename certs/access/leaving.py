@@ -13,6 +13,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q
 from django.db.models.signals import m2m_changed, post_save
 
+from audit.changes import actor_of, attribute
 from certs.access.api_tokens import PASSWORD, SYSTEM, end_orphaned_tokens, end_tokens
 from certs.models import ApiToken, Team
 
@@ -30,10 +31,25 @@ def after_members_changed(instance: Any, action: str, pk_set: Collection[int] | 
     """A receiver of `m2m_changed` for `Team.members`, from either side."""
     if action not in ("post_remove", "post_clear"):
         return
+    _drop_leads(instance, pk_set)
     here = Q(team=instance.pk) if isinstance(instance, Team) else Q(user=instance.pk)
     if pk_set is not None:
         here &= Q(user__in=pk_set) if isinstance(instance, Team) else Q(team__in=pk_set)
     end_orphaned_tokens(here)
+
+
+def _drop_leads(instance: Any, pk_set: Collection[int] | None) -> None:
+    """Who is no member does not lead, and does not lead again when the person comes back."""
+    links = Team.leads.through.objects
+    if isinstance(instance, Team):
+        gone = links.filter(team=instance.pk) if pk_set is None else links.filter(team=instance.pk, user__in=pk_set)
+        pairs = [(instance, link.user_id) for link in gone]
+    else:
+        gone = links.filter(user=instance.pk) if pk_set is None else links.filter(user=instance.pk, team__in=pk_set)
+        pairs = [(link.team, instance.pk) for link in gone.select_related("team")]
+    for team, user in pairs:
+        attribute(team, actor_of(instance))
+        team.leads.remove(user)
 
 
 def after_account_saved(instance: Any, update_fields: Collection[str] | None, **_signal: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
 
 from certs.models import Team
 from db.sql import among_ids, fetch, id_list
@@ -28,6 +29,21 @@ def members_among(pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
 def is_member(user: Any, team: Team) -> bool:
     """Return whether the account is active and belongs to the team."""
     return user.pk is not None and bool(members_among([(team.pk, user.pk)]))
+
+
+def is_lead(user: Any, team: Team) -> bool:
+    """Return whether the account is active, and a member and a lead of the team."""
+    return user.pk is not None and Team.objects.filter(pk=team.pk, leads=user.pk, members=user.pk, leads__is_active=True).exists()
+
+
+def leads_of(team: Team) -> QuerySet[Any]:
+    """Return the people who lead the team now, by name."""
+    return get_user_model().objects.filter(is_active=True, led_teams=team, teams=team).order_by("username")
+
+
+def names_of_leads(team: Team) -> list[str]:
+    """Return the names of the people who lead the team now, as pages write them."""
+    return [str(lead.get_full_name() or lead.get_username()) for lead in leads_of(team)]
 
 
 def teams_of(user: Any) -> list[Team]:

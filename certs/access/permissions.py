@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.log import Actor
-from certs.access.membership import members_among, teams_of
+from certs.access.membership import is_lead, members_among, names_of_leads, teams_of
 from certs.errors import NotFound, NotPermitted
 from certs.models import BulkOrder, Certificate, CertificateRequest, Team
 from certs.models.certificate import CertificateQuerySet
@@ -66,6 +66,39 @@ class Authority:
     def operates_for_every_team(self) -> bool:
         """Return whether the actor may pause and resume for every team: officers and operators."""
         return self.is_officer or self.holds(Permission.OPERATE)
+
+    @property
+    def manages_people(self) -> bool:
+        """Return whether the actor may manage every team, its domains, and people."""
+        return self.holds(Permission.MANAGE_PEOPLE)
+
+    def may_manage(self, team: Team) -> bool:
+        """Return whether the actor may take people in and out of the team and give its names away: its leads, and officers."""
+        if self.manages_people:
+            return True
+        return self.team is None and self.user is not None and is_lead(self.user, team)
+
+    def check_may_manage(self, team: Team) -> None:
+        """Raise NotFound for a team that the actor may not see, NotPermitted for one that the actor does not lead."""
+        if self.may_manage(team):
+            return
+        if not self.may_see_team(team):
+            raise NotFound("There is no such team.")
+        raise NotPermitted(
+            f"Only people who lead team {team.name} and security officers may do this.",
+            permission=Permission.MANAGE_PEOPLE,
+            givers=names_of_leads(team),
+        )
+
+    def check_manages_people(self) -> None:
+        """Raise NotPermitted unless the actor manages people."""
+        if not self.manages_people:
+            raise NotPermitted("Only security officers and administrators may do this.", permission=Permission.MANAGE_PEOPLE)
+
+    def may_see_team(self, team: Team) -> bool:
+        """Return whether the actor may see the team's pages: its members, and the roles that see every team."""
+        seen = self.sees()
+        return seen is None or team.pk in seen
 
     @property
     def may_decide_keys(self) -> bool:
@@ -135,11 +168,14 @@ class Authority:
             raise NotPermitted(
                 "This order has lines of teams to which you do not belong.",
                 next_step="Ask a person who belongs to every team of its lines, or the security team.",
+                permission=Permission.ACT_FOR_EVERY_TEAM,
             )
         raise NotPermitted(
             "Only members of its team and the security team may do this.",
             field="cert_id" if isinstance(row, Certificate) else "",
             next_step=f"Ask team {row.team.name}.",
+            permission=Permission.ACT_FOR_EVERY_TEAM,
+            givers=names_of_leads(row.team),
         )
 
     def may_see(self, row: Certificate | CertificateRequest | BulkOrder) -> bool:

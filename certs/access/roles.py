@@ -20,7 +20,7 @@ MOST_NAMED = 5
 _VIEW, _EDIT = ("view",), ("add", "change", "view")
 _ADMIN_APPS = ("certs", "policy", "keys", "audit")
 _APPROVER = frozenset({P.SEE_EVERY_TEAM, P.DECIDE_REQUESTS})
-_OFFICER = frozenset({P.SEE_EVERY_TEAM, P.ACT_FOR_EVERY_TEAM, P.DECIDE_KEYS, P.REVOKE_TOKENS, P.PUBLISH_POLICIES})
+_OFFICER = frozenset({P.SEE_EVERY_TEAM, P.ACT_FOR_EVERY_TEAM, P.DECIDE_KEYS, P.REVOKE_TOKENS, P.MANAGE_PEOPLE, P.PUBLISH_POLICIES})
 _OPERATOR = frozenset({P.SEE_EVERY_TEAM, P.OPERATE})
 _AUDITOR = frozenset({P.SEE_EVERY_TEAM})
 
@@ -36,6 +36,23 @@ ROLES: dict[str, tuple[frozenset[Permission], tuple[str, ...]]] = {
     "auditors": (_AUDITOR, _VIEW),
     "requesters": (frozenset(), ()),
 }
+
+# What each may do, in words for people.
+_REQUESTER_WORDS = "Requests, renews and revokes certificates of the own teams."
+_AUDITOR_WORDS = "Sees every team, its certificates and requests, and changes nothing."
+ROLE_WORDS: dict[str, str] = {
+    "requester": _REQUESTER_WORDS,
+    "approver": "Sees every team, and approves or rejects requests of other persons.",
+    "security officer": "Sees every team; renews and revokes for it; blocks keys; publishes policies that another person drafted; "
+    "manages teams, their names and people.",
+    "auditor": _AUDITOR_WORDS,
+    "operator": "Sees every team; closes alerts, and pauses and resumes work.",
+    "security-team": "What approvers, security officers and operators may.",
+    "auditors": _AUDITOR_WORDS,
+    "requesters": _REQUESTER_WORDS,
+}
+
+OF_EARLIER_RELEASES = frozenset({"security-team", "auditors", "requesters"})
 
 
 def ensure_roles(**_signal: Any) -> list[str]:

@@ -76,7 +76,7 @@ class DomainInline(admin.TabularInline):  # type: ignore[type-arg] # no type arg
 class TeamAdmin(AttributedAdmin):
     list_display = ("name", "slug", "default_domain", "email")
     search_fields = ("name", "slug")
-    filter_horizontal = ("members",)
+    filter_horizontal = ("members", "leads")
     inlines = (DomainInline,)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Team | None = None) -> tuple[str, ...]:

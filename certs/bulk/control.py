@@ -7,7 +7,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from audit.events import EventType
 from audit.log import Actor, Value, record
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, Permission
 from certs.bulk.dispatch import dispatch_on_commit
 from certs.enums import RequestState as S
 from certs.errors import Conflict, NotPermitted
@@ -42,6 +42,7 @@ def go_on(order: BulkOrder, *, authority: Authority) -> BulkOrder:
         raise NotPermitted(
             f"The security team paused {row.public_id}, so only the security team or an operator resumes it.",
             next_step="Ask the security team, and say why the order can go on.",
+            permission=Permission.ACT_FOR_EVERY_TEAM,
         )
     dispatch_on_commit()
     return _set(row, State.RUNNING, EventType.BULK_RESUMED, authority.actor)

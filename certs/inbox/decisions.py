@@ -13,6 +13,7 @@ from certs.enums import RequestState as S
 from certs.inbox.matters import Inbox, Kind, Matter, More
 from certs.models import ApprovalQuestion, BulkOrder, CertificateRequest, DomainRequest, Team
 from certs.notifications.wording import count_of
+from certs.people.joining import waiting_for
 from certs.requests.approvals.deciders import rights_over
 from certs.requests.approvals.requesters import requesters_who_left
 from certs.requests.domains.domain_requests import rights_to_decide
@@ -96,6 +97,24 @@ def questions_to_answer(teams: Sequence[Team], *, most: int) -> Inbox:
                 "Answer",
                 row.asked_at,
                 is_urgent=True,
+            )
+            for row in rows
+        )
+    )
+
+
+def people_to_take_in(user: Any, *, most: int) -> Inbox:
+    """Return requests to join a team that the account may answer, the oldest first."""
+    rows = waiting_for(user)[:most]
+    return Inbox(
+        tuple(
+            Matter(
+                Kind.PERSON,
+                f"Take {row.person.get_full_name() or row.person} into {row.team.name}?",
+                row.why,
+                f"{reverse('team-people', args=[row.team.slug])}#waiting-title",
+                "Answer",
+                row.asked_at,
             )
             for row in rows
         )

@@ -10,11 +10,18 @@ from certs.access.permissions import Permission, holds
 from certs.enums import RequestState as S
 from certs.inbox.alerts import alerts_waiting
 from certs.inbox.certificates import needing_a_person, without_owner
-from certs.inbox.decisions import domains_to_decide, orders_to_decide, questions_to_answer, requests_to_decide
+from certs.inbox.decisions import (
+    domains_to_decide,
+    orders_to_decide,
+    people_to_take_in,
+    questions_to_answer,
+    requests_to_decide,
+)
 from certs.inbox.matters import Inbox
 from certs.inbox.policies import drafts_for, policies_to_decide, waivers_for
 from certs.inventory import open_alerts
 from certs.models import Certificate, CertificateRequest, DomainRequest, Team
+from certs.people.joining import waiting_for
 
 MOST = 50  # rows of one kind on the page
 COUNTED = 100  # a badge says 99+ beyond
@@ -38,6 +45,7 @@ def inbox_of(user: Any, *, teams: Sequence[Team], most: int, now: datetime) -> I
     if holds(user, Permission.PUBLISH_POLICIES):
         parts.append(policies_to_decide(user, most=most))
     if teams or officer:
+        parts.append(people_to_take_in(user, most=most))
         rows = Certificate.objects.select_related("team", "request")
         mine = rows.filter(team__in=teams) if teams and not officer else rows.visible_to(user)
         parts.append(needing_a_person(mine, most=most, now=now))
@@ -59,4 +67,5 @@ def count_waiting(user: Any) -> int:
     if officer:
         found += DomainRequest.objects.waiting().exclude(requester=user)[:COUNTED].count()
         found += drafts_for(user)[:COUNTED].count() + waivers_for(user)[:COUNTED].count()
+    found += int(waiting_for(user)[:COUNTED].count())
     return min(found, COUNTED)

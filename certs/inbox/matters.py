@@ -18,6 +18,7 @@ class Kind(StrEnum):
     QUESTION = "Question"
     DOMAIN = "Domain"
     POLICY = "Policy"
+    PERSON = "Person"
     RENEWAL = "Renewal"
     INSTALLATION = "Installation"
     OWNER = "Owner"

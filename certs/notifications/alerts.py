@@ -152,7 +152,11 @@ def close_by_hand(pk: int, *, authority: Authority) -> bool:
     Raises NotPermitted unless the actor may operate the portal.
     """
     if not authority.holds(Permission.OPERATE):
-        raise NotPermitted("Only operators close alerts.", next_step="Report to an operator what you have done about it.")
+        raise NotPermitted(
+            "Only operators close alerts.",
+            next_step="Report to an operator what you have done about it.",
+            permission=Permission.OPERATE,
+        )
     now = database_now()
     alert = OperatorAlert.objects.select_for_update().filter(pk=pk, closed_at__isnull=True).first()
     if alert is None:

@@ -77,9 +77,14 @@ def operators() -> Audience:
 
 def team_of(team: Team) -> Audience:
     """Return the team's address, else its active members; the operators where there is neither."""
+    return people_of(team) or operators()
+
+
+def people_of(team: Team) -> Audience:
+    """Return the team's address, else its active members; nobody where there is neither."""
     if team.email:
         return to_addresses([team.email])
-    return _to_people(team.members.filter(is_active=True)) or operators()
+    return _to_people(team.members.filter(is_active=True))
 
 
 def owner_of(certificate: Certificate) -> Audience:

@@ -23,7 +23,7 @@ from audit.log import Actor
 from certs.enums import AlertKind
 from certs.models import ApiToken, Domain, SecondFactorGrace, Team
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.notifications.audience import Audience, team_of, to_addresses, to_user
+from certs.notifications.audience import Audience, people_of, team_of, to_addresses, to_user
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.x509.dns_names import owning_domain
@@ -46,6 +46,7 @@ def connect_notices() -> None:
         change_recorded.connect(_sign_in_changed, sender=model, dispatch_uid=f"certs.power.{model.__name__}")
     m2m_changed.connect(_roles_changed, sender=users.groups.through, dispatch_uid="certs.power.roles")
     m2m_changed.connect(_members_changed, sender=Team.members.through, dispatch_uid="certs.power.members")
+    m2m_changed.connect(_members_changed, sender=Team.leads.through, dispatch_uid="certs.power.leads")
 
 
 def _sign_in_changed(change: Change, **_: Any) -> None:
@@ -116,6 +117,7 @@ def _roles_changed(
 
 
 def _members_changed(
+    sender: type[Model],
     instance: Any,
     action: str,
     reverse: bool,  # noqa: FBT001 - Django's signal
@@ -128,9 +130,10 @@ def _members_changed(
         return
     others: list[Any] = list(QuerySet(model).filter(pk__in=pk_set).order_by("pk"))
     pairs = [(team, instance) for team in others] if reverse else [(instance, user) for user in others]
+    standing = "lead" if sender is Team.leads.through else "member"
     for team, user in pairs:
         audience = to_user(user) | to_addresses([team.email])
-        what = f"{user} was {verb} as a member of team {team.name}"
+        what = f"{user} was {verb} as a {standing} of team {team.name}"
         _notify_of_power(what, audience, actor_of(instance))
 
 
@@ -163,6 +166,8 @@ def _domain_changed(change: Change, **_: Any) -> None:
     if before is not None and (after is None or _moved(before, after)):
         _notify_of_loss(before.team, before.name, before, change)
     if after is not None and (before is None or _moved(before, after)):
+        if change.actor != UNATTRIBUTED:
+            _notify_of_power(f"Team {after.team.name} owns {after.name} now", people_of(after.team), change.actor)
         # A longer domain takes its part out of the domain above it.
         rows = Domain.objects.filter(name__in=_above(after.name)).select_related("team")
         above = {domain.name: domain.team for domain in rows}

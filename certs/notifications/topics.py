@@ -25,6 +25,8 @@ class Topic(StrEnum):
     TRUST = "trust"
     TOKENS = "tokens"
     POLICY = "policy"
+    JOINING = "joining"
+    OWNERSHIP = "ownership"
 
     @property
     def about(self) -> About:
@@ -115,6 +117,14 @@ ABOUT: dict[Topic, About] = {
     Topic.POLICY: About(
         "Changes of the policy",
         "A new version of the policy changes how certificates of your team are renewed. One mail a version.",
+    ),
+    Topic.JOINING: About(
+        "People who want to join a team",
+        "Somebody asks to join a team that you lead, or a team answered you.",
+    ),
+    Topic.OWNERSHIP: About(
+        "Owners of certificates",
+        "You became the owner of a certificate, or are it no more.",
     ),
     Topic.TRUST: About(
         "Changes of the root certificates",

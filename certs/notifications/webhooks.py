@@ -12,7 +12,8 @@ from django.db.models import QuerySet
 from django.utils.crypto import salted_hmac
 
 from audit.changes import attribute
-from certs.access.permissions import Authority
+from certs.access.membership import names_of_leads
+from certs.access.permissions import Authority, Permission
 from certs.enums import AlertKind
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Team, Webhook, WebhookDelivery
@@ -70,6 +71,8 @@ def check_may_manage(team: Team, authority: Authority) -> None:
         raise NotPermitted(
             "Only members of the team and the security team change its webhooks.",
             next_step=f"Ask team {team.name}.",
+            permission=Permission.ACT_FOR_EVERY_TEAM,
+            givers=names_of_leads(team),
         )
 
 

@@ -22,6 +22,7 @@ from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused
 from certs.models import Certificate, RenewalBlocked
 from certs.requests.exposure.refused_secrets import refuse_secrets
+from certs.requests.owner_change import notify_of_ownership
 from db.clock import database_now
 
 _LENGTHS = {"purpose": 200, "notes": 1000, "runbook": 500, "renewal_off_reason": 300}  # as the columns
@@ -77,6 +78,9 @@ def describe(certificate: Certificate, changes: Changes, *, authority: Authority
         if changed:
             row_now.save(update_fields=[*changed, "renewal_blocked"])
             record_many(_events(row_now, before, after, changed, authority=authority, now=now))
+        if "owner" in changed:
+            sides = {"before": before["owner"], "owner": after["owner"]}
+            notify_of_ownership([row_now], 1, **sides, actor=authority.actor, now=now)
     return row_now
 
 

@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 
 from audit.events import EventType
 from audit.log import Value, record
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, Permission
 from certs.ca.registry import capabilities_of
 from certs.enums import RevocationReason
 from certs.errors import Conflict, NotPermitted
@@ -168,6 +168,7 @@ def request_release(certificate: Certificate, *, authority: Authority, begin: bo
             f"The security team placed this hold on {certificate.cert_id}, so only the security team releases it.",
             field="cert_id",
             next_step="Ask the security team, with the reason why the hold is no longer needed.",
+            permission=Permission.ACT_FOR_EVERY_TEAM,
         )
     if revocation.confirmed_at is None:
         raise Conflict(

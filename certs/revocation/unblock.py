@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q
 
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, Permission
 from certs.enums import AlertKind, RevocationReason
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Certificate, IssuanceIntent
@@ -35,6 +35,7 @@ def unblock_key(named: str, *, reason: str, authority: Authority) -> dict[str, A
         raise NotPermitted(
             "Only a security officer may unblock a key.",
             next_step="Ask the security team, with the reason why the block is wrong.",
+            permission=Permission.DECIDE_KEYS,
         )
     why = " ".join(reason.split())
     if not why:

@@ -26,6 +26,7 @@ from certs.inventory import (
 )
 from certs.inventory.figures import state_figures
 from certs.models import Certificate, CertificateRequest, Team
+from certs.people.joining import own_requests, teams_to_ask
 from certs.requests.waiting_reasons import waiting_reasons
 from certs.views.access import page
 from certs.views.navigation import Navigation
@@ -55,7 +56,8 @@ def index(request: HttpRequest) -> HttpResponse:
         return redirect("estate")
     teams = navigation.teams
     if not teams and not navigation.sees_every_team:
-        return render(request, "portal/no_team.html")
+        context = {"others": teams_to_ask(request.user), "asked": own_requests(request.user), "now": now}
+        return render(request, "portal/no_team.html", context)
     rows = _certificates(request, teams)
     inbox = inbox_of(request.user, teams=teams, most=NEEDS, now=now)
     counts, counted_at = state_figures() if navigation.sees_every_team else ({}, None)

@@ -97,6 +97,9 @@ class Navigation:
                 self._to("reports", "Reports"),
                 self._to("register", "Register"),
             ]
+        url, people = reverse("teams"), reverse("people")
+        label = "Teams" if self.sees_every_team or len(self.teams) != 1 else "Team"
+        found.append(Link(label, url, self._request.path.startswith((url, people))))
         return found
 
     @cached_property

@@ -109,4 +109,4 @@ def _check_other_person(user: Any, authority: Authority, permission: Permission,
             next_step=f"Ask {who} who is another person.",
         )
     if not authority.holds(permission):
-        raise NotPermitted("Your account may not do this.", next_step=f"Ask {who}.")
+        raise NotPermitted("Your account may not do this.", next_step=f"Ask {who}.", permission=permission)

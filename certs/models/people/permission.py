@@ -20,6 +20,7 @@ class Permission(models.TextChoices):
     DECIDE_KEYS = "certs.decide_keys", "Can block public keys and undo a block"
     REVOKE_TOKENS = "certs.revoke_tokens", "Can revoke the API tokens of every user"
     OPERATE = "certs.operate", "Can close alerts, and pause and resume the work of every team"
+    MANAGE_PEOPLE = "certs.manage_people", "Can manage teams, their domains and people, and give the roles it holds"
     PUBLISH_POLICIES = "policy.publish_policyversion", "Can publish the policy versions that another person drafted"
 
 

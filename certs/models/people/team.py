@@ -94,6 +94,12 @@ class Team(models.Model):
     organization = models.CharField(max_length=64, blank=True, help_text="Subject O of the team's certificates; never taken from a CSR.")
     email = models.EmailField(blank=True)
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="teams", blank=True)
+    leads = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        related_name="led_teams",
+        blank=True,
+        help_text="Members who may also take people in and out, and give names away. A lead who is no member counts for nothing.",
+    )
 
     objects = TeamQuerySet.as_manager()
 

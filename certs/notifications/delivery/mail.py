@@ -25,6 +25,7 @@ from django.db.models import Q
 from certs.enums import AlertKind
 from certs.models import OutgoingMail
 from certs.notifications.alerts import close_alerts, raise_alert
+from certs.notifications.delivery.one_use_links import with_secrets
 from certs.notifications.delivery.smtp import ANSWER_SECONDS
 from certs.notifications.topics import Topic
 from certs.notifications.wording import so_many
@@ -198,7 +199,7 @@ def message_of(mail: OutgoingMail, connection: Any = None) -> EmailMultiAlternat
         headers["List-Unsubscribe"] = f"<{settings.PKI_PORTAL_URL}/account/mails/>"
     message = _Message(
         mail.subject,
-        mail.body,
+        with_secrets(mail.body),
         settings.DEFAULT_FROM_EMAIL,
         [mail.recipient],
         headers=headers,
@@ -206,7 +207,7 @@ def message_of(mail: OutgoingMail, connection: Any = None) -> EmailMultiAlternat
         connection=connection,
     )
     if mail.html:
-        message.attach_alternative(mail.html, "text/html")
+        message.attach_alternative(with_secrets(mail.html), "text/html")
     for file in mail.attachments.all():
         if file.content_id:
             message.pictures.append(_picture(file.content_id, file.name, bytes(file.content)))

@@ -36,7 +36,11 @@ def rights_over(user: Any, requests: Sequence[CertificateRequest]) -> dict[int, 
     if not requests:
         return {}
     if not holds(user, Permission.DECIDE_REQUESTS):
-        refusal = NotPermitted("Only approvers decide requests.", next_step="Ask a member of the security team.")
+        refusal = NotPermitted(
+            "Only approvers decide requests.",
+            next_step="Ask a member of the security team.",
+            permission=Permission.DECIDE_REQUESTS,
+        )
         return {request.pk: Right(refusal) for request in requests}
     behind = _accounts_behind(requests)
     known = known_persons({user.pk, *(pk for accounts in behind.values() for pk in accounts)})

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.db.models import Q
 
 from audit.events import EventType
 from audit.log import Actor, record
@@ -60,7 +61,7 @@ def name_deputy(user: Any, *, username: str, until: str) -> Deputy:
     with transaction.atomic():
         # The row of the account serialises two forms that are sent at once.
         get_user_model().objects.select_for_update().get(pk=user.pk)
-        _end_present(user, now)
+        _end_present(user, now, _actor(user))
         row = Deputy.objects.create(approver=user, deputy=deputy, named_at=now, until=end)
         data = {"deputy": deputy.get_username(), "until": end.isoformat()}
         record(EventType.DEPUTY_NAMED, subject=_subject(user), actor=_actor(user), at=now, data=data)
@@ -81,10 +82,21 @@ def name_deputy(user: Any, *, username: str, until: str) -> Deputy:
 def end_deputy(user: Any) -> bool:
     """End the account's deputy now. Returns whether there was one. Effects: `deputy:ended`."""
     get_user_model().objects.select_for_update().get(pk=user.pk)
-    return _end_present(user, database_now())
+    return _end_present(user, database_now(), _actor(user))
 
 
-def _end_present(user: Any, now: datetime) -> bool:
+def deputies_of(person: Any) -> list[Deputy]:
+    """Return who stands in for the person now, and for whom the person stands in."""
+    rows = Deputy.objects.at(database_now()).filter(Q(approver=person) | Q(deputy=person))
+    return list(rows.select_related("approver", "deputy").order_by("pk"))
+
+
+def end_deputies_of(person: Any, *, actor: Actor, now: datetime) -> int:
+    """End the deputies of a person, and the person as deputy of others. Returns how many. Needs an open transaction."""
+    return sum(_end_present(row.approver, now, actor) for row in deputies_of(person))
+
+
+def _end_present(user: Any, now: datetime, actor: Actor) -> bool:
     ended = False
     for row in Deputy.objects.filter(approver=user, ended_at__isnull=True).select_related("deputy"):
         was_in_force = row.until > now
@@ -92,7 +104,7 @@ def _end_present(user: Any, now: datetime) -> bool:
         row.save(update_fields=["ended_at"])
         if was_in_force:
             data = {"deputy": row.deputy.get_username()}
-            record(EventType.DEPUTY_ENDED, subject=_subject(user), actor=_actor(user), at=now, data=data)
+            record(EventType.DEPUTY_ENDED, subject=_subject(user), actor=actor, at=now, data=data)
             ended = True
     return ended
 

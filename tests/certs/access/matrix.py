@@ -20,8 +20,9 @@ from certs.acts.drafting import choose_options, draft_act
 from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
 from certs.inventory.listing.saved import save_view
-from certs.models import BulkAct, CertificateRequest, OperatorAlert, Team
+from certs.models import BulkAct, CertificateRequest, JoinRequest, OperatorAlert, Team
 from certs.notifications.webhooks import add_webhook, send_test
+from certs.people.invitations import invite
 from certs.reports.keeping import keep_report
 from certs.reports.weeks import Week
 from certs.requests.domains.domain_requests import ask_for_domain
@@ -63,6 +64,9 @@ class Things:
     views: Mapping[str, int]
     act_drafts: Mapping[str, str]
     acts: Mapping[str, str]
+    joins: Mapping[str, int]
+    persons: Mapping[str, int]
+    invitations: Mapping[str, int]
     alert: int
     report: str
     event: int
@@ -71,6 +75,14 @@ class Things:
 
 def spec(name: str) -> CertificateSpec:
     return CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server")
+
+
+def _newcomers(cast: Cast, team: Team) -> tuple[int, int]:
+    """One who is invited into the team, and one who asks to join it."""
+    address, officer = f"new-{team.slug}@example.net", cast.authority("officer")
+    invited = invite(address, team=team, as_lead=False, role=None, days=7, authority=officer)
+    asks = JoinRequest.objects.create(person=cast["nobody"], team=team, why="I am new.", asked_at=database_now())
+    return invited.pk, asks.pk
 
 
 @pytest.fixture
@@ -120,6 +132,8 @@ def things(cast: Cast, settings: Any, tmp_path: Path) -> Things:
         found["acts"][whose] = begun.public_id
         found["views"][whose] = save_view(cast[name], name="mine", query={"state": "valid"}).pk
         found["webhooks"][whose] = hook.pk
+        found["persons"][whose] = cast[name].pk
+        found["invitations"][whose], found["joins"][whose] = _newcomers(cast, team)
         found["messages"][whose] = hook.deliveries.get().message_id
     _, found["secrets"]["leaver"] = create_token(user=cast["leaver"], team=cast.web, name="l", scopes=SCOPES, actor=Actor("user", "leaver"))
     cast.web.members.remove(cast["leaver"])
@@ -138,6 +152,9 @@ def things(cast: Cast, settings: Any, tmp_path: Path) -> Things:
         "views": 0,
         "act_drafts": "act-0",
         "acts": "act-0",
+        "joins": 0,
+        "persons": 0,
+        "invitations": 0,
         "messages": "",
         "digests": "",
         "domain_requests": "domain-0",
@@ -230,6 +247,17 @@ def everybody(_role: str, _whose: str) -> str:
 def see_cas(role: str, _whose: str) -> str:
     """Members of a team, and the roles beyond the teams."""
     return OK if role in SEE_ALL or role in TEAM_OF else NOT_FOUND
+
+
+def manage(role: str, whose: str) -> str:
+    """Officers; nobody of this cast leads a team."""
+    if not _seen(role, whose):
+        return NOT_FOUND
+    return OK if role == "officer" else FORBIDDEN
+
+
+def manage_people(role: str, _whose: str) -> str:
+    return OK if role == "officer" else FORBIDDEN
 
 
 def no_own_ca(_role: str, _whose: str) -> str:

@@ -23,6 +23,8 @@ from tests.certs.access.matrix import (
     LOGIN,
     NOT_FOUND,
     OK,
+    OWNERS,
+    SEE_ALL,
     TEAM,
     Rule,
     Things,
@@ -35,6 +37,8 @@ from tests.certs.access.matrix import (
     decide,
     decide_domain,
     everybody,
+    manage,
+    manage_people,
     member,
     no_own_ca,
     operate,
@@ -77,6 +81,10 @@ def token_form(_things: Things, whose: str) -> dict[str, Any]:
 
 def webhook_form(_things: Things, _whose: str) -> dict[str, Any]:
     return {"name": "new", "url": "https://127.0.0.1/hook", "topics": "renewed"}
+
+
+def team(_things: Things, whose: str) -> list[Any]:
+    return [TEAM[whose] or "nowhere"]
 
 
 def of_webhook(*more: Any) -> Callable[[Things, str], list[Any]]:
@@ -156,6 +164,48 @@ def waived(verb: str) -> Callable[[Things, str], list[Any]]:
         return [row.pk, verb]
 
     return args
+
+
+def no_member(role: str, whose: str) -> str:
+    """The member of the test is in no team."""
+    found = manage(role, whose)
+    return NOT_FOUND if found == OK else found
+
+
+def person(things: Things, whose: str) -> list[Any]:
+    return [things.persons[whose]]
+
+
+def see_person(role: str, whose: str) -> str:
+    """The own page; every page for roles that see every team."""
+    if not TEAM[whose] or (role not in SEE_ALL and OWNERS[whose] != role):
+        return NOT_FOUND
+    return OK
+
+
+def manage_person(role: str, whose: str) -> str:
+    found = see_person(role, whose)
+    return FORBIDDEN if found == OK and role != "officer" else found
+
+
+def manage_any_person(role: str, whose: str) -> str:
+    if role != "officer":
+        return FORBIDDEN
+    return OK if TEAM[whose] else NOT_FOUND
+
+
+def manage_own_person(role: str, whose: str) -> str:
+    found = see_person(role, whose)
+    return FORBIDDEN if found == OK and role != "officer" and OWNERS[whose] != role else found
+
+
+def manage_invitation(role: str, whose: str) -> str:
+    return OK if role == "officer" and TEAM[whose] else NOT_FOUND
+
+
+def nobody(_role: str, _whose: str) -> str:
+    """The person who asked has no row in the matrix."""
+    return NOT_FOUND
 
 
 PAGES: dict[str, list[Page]] = {
@@ -320,6 +370,38 @@ PAGES: dict[str, list[Page]] = {
     "api-guide": [Page(everybody, once=True, public=True)],
     "account": [Page(everybody, once=True), Page(everybody, data=lambda _t, _w: {"do": "zone", "time_zone": "UTC"}, once=True)],
     "mails": [Page(everybody, once=True), Page(everybody, data=nothing, once=True)],
+    "teams": [Page(everybody, once=True), Page(everybody, data=nothing, once=True)],
+    "team-new": [Page(manage_people, once=True), Page(manage_people, data=nothing, once=True)],
+    "team": [Page(see, team), Page(manage, team, lambda _t, _w: {"default_domain": ""})],
+    "team-names": [
+        Page(manage, team),
+        Page(manage, team, lambda _t, _w: {"names": "new.example.org", "to": "web"}),
+    ],
+    "team-people": [Page(see, team)],
+    "team-member": [Page(no_member, lambda things, whose: [*team(things, whose), 0, "lead"], nothing)],
+    "team-leave": [
+        Page(no_member, lambda things, whose: [*team(things, whose), 0]),
+        Page(no_member, lambda things, whose: [*team(things, whose), 0], nothing),
+    ],
+    "people": [Page(see_alerts, once=True)],
+    "person": [Page(see_person, person)],
+    "person-act": [Page(manage_person, lambda t, w: [*person(t, w), "end-sessions"], nothing)],
+    "person-remove": [Page(manage_any_person, person), Page(manage_any_person, person, nothing)],
+    "person-certificates": [Page(manage_own_person, person), Page(manage_own_person, person, nothing)],
+    "invite": [Page(manage_people, once=True), Page(manage_people, data=nothing, once=True)],
+    "invitation-act": [Page(manage_invitation, of("invitations", verb), nothing) for verb in ("withdraw", "again")],
+    "invitation": [
+        Page(nobody, lambda _t, _w: ["nonsense"], once=True, public=True),
+        Page(nobody, lambda _t, _w: ["nonsense"], nothing, once=True, public=True),
+    ],
+    "team-certificates": [Page(see, team)],
+    "team-tokens": [Page(see, team)],
+    "team-mails": [Page(see, team), Page(manage, team, lambda _t, _w: {"email": ""})],
+    "join-decide": [
+        Page(manage, of("joins", "accept"), nothing),
+        Page(manage, of("joins", "decline"), lambda _t, _w: {"answer": "Ask Platform."}),
+        Page(nobody, of("joins", "withdraw"), nothing),
+    ],
     "webhooks": [
         Page(see, lambda _t, whose: [TEAM[whose] or "nowhere"]),
         Page(act, lambda _t, whose: [TEAM[whose] or "nowhere"], webhook_form),

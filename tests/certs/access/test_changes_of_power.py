@@ -210,7 +210,7 @@ def test_team_that_loses_a_domain_is_notified(team: Team, ann: Any, way: str) ->
     else:
         domain.team = Team.objects.create(slug="new", name="New")
         domain.save()
-    mail = OutgoingMail.objects.get()
+    mail = OutgoingMail.objects.get()  # nobody is in the team that gets it
     assert mail.recipient == ann.email
     assert "Team Web no longer owns example.com" in mail.subject
     assert "Changed by: carol" in mail.body
