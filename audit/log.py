@@ -14,8 +14,8 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
-from db.pipeline import Row, Statement, run
-from db.rows import NewRows, ids_statements, take_ids, write_new
+from db.pipeline import Row, Statement
+from db.rows import NewRows, number, write_new
 from db.sql import counted_texts
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "unsealed_macs",
 ]
 
+EVENTS = "audit_event"
 EVENT_COLUMNS = "id, event, subject, subject_seq, actor_kind, actor_name, at, data"
 
 
@@ -57,28 +58,27 @@ def record_many(events: Sequence[Event]) -> None:
         for event in events:
             check_event(event)
         if events:
-            write_new(numbered(events, [rows for rows, _ in run(raise_numbers(events))]))
+            (raised,), (ids,) = number([], first=[raise_numbers(events)], also=[(EVENTS, len(events))])
+            write_new(numbered(events, raised, ids))
     except BaseException:
         transaction.set_rollback(True)
         raise
 
 
-def raise_numbers(events: Sequence[Event]) -> list[Statement]:
-    """Statements that take what `numbered` needs: a number in its subject for each event, and on PostgreSQL an id.
+def raise_numbers(events: Sequence[Event]) -> Statement:
+    """A statement that takes a number in its subject for each event, and locks the subjects' rows.
 
     Subjects are sorted, so that two batches lock them in the same order and cannot wait for each other. Ids are taken after
     the subjects' rows are locked: within one subject, ids rise in the order of subject_seq.
     """
     counts = Counter(event.subject for event in events)
-    return [(_RAISE.format(source=counted_texts()), [_pairs(counts)]), *ids_statements("audit_event", len(events))]
+    return _RAISE.format(source=counted_texts()), [_pairs(counts)]
 
 
-def numbered(events: Sequence[Event], results: Sequence[Sequence[Row]]) -> list[NewRows]:
-    """Return the rows of events, to be written in this transaction. `results`: what the statements of `raise_numbers` returned."""
-    raised, *taken = results
+def numbered(events: Sequence[Event], raised: Sequence[Row], ids: Sequence[int]) -> list[NewRows]:
+    """Return the rows of events, to be written in this transaction. `raised`: what `raise_numbers` returned; `ids`: one for each event."""
     counts = Counter(event.subject for event in events)
     numbers = {subject: last - counts[subject] for subject, last in raised}
-    ids = [row[0] for row in taken[0]] if taken else take_ids("audit_event", len(events))
     # The MAC shows a change that is made before an event is sealed.
     rows: list[tuple[Any, ...]] = []
     macs: list[tuple[int, bytes]] = []
@@ -91,7 +91,7 @@ def numbered(events: Sequence[Event], results: Sequence[Sequence[Row]]) -> list[
         mac = begun.copy()
         mac.update(canonical_bytes(event_id=event_id, subject_seq=seq, event=event, data=data))
         macs.append((event_id, mac.digest()))
-    return [NewRows("audit_event", EVENT_COLUMNS, rows), NewRows("audit_unsealed", "event_id, mac", macs)]
+    return [NewRows(EVENTS, EVENT_COLUMNS, rows), NewRows("audit_unsealed", "event_id, mac", macs)]
 
 
 _RAISE = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from audit.events import Event, check_event
-from audit.log import numbered, raise_numbers
+from audit.log import EVENTS, numbered, raise_numbers
 from db import unit_of_work
 
 
@@ -28,5 +28,9 @@ class UnitOfWork(unit_of_work.UnitOfWork):
     def write(self) -> None:
         """Write rows and events. Subjects are locked, and their numbers taken, last: nobody waits for them for long."""
         events, self._events = self._events, []
-        results = self.number(raise_numbers(events) if events else ())
-        self.write_with(numbered(events, results) if events else ())
+        if not events:
+            self.number(())
+            self.write_with(())
+            return
+        (raised,), (ids,) = self.number([raise_numbers(events)], also=[(EVENTS, len(events))])
+        self.write_with(numbered(events, raised, ids))

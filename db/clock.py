@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from db.backend import on_postgresql
-from db.pipeline import Statement
+from db.pipeline import Row
+from db.reads import Read, read
 from db.sql import fetch
 
-CLOCK: Statement = ("SELECT clock_timestamp()", ())  # on PostgreSQL
 _moved = timedelta()
 
 
@@ -25,12 +26,21 @@ def move_machine_clock(by: timedelta) -> None:
 
 def database_now() -> datetime:
     """The database's time now, aware, UTC: microseconds on PostgreSQL, milliseconds on SQLite. Goes on inside a transaction."""
-    if on_postgresql():
-        ((now,),) = fetch(*CLOCK)
-        assert isinstance(now, datetime)
-        return now.astimezone(UTC)
+    return read(CLOCK)
+
+
+def _now_on_postgresql(rows: Sequence[list[Row]]) -> datetime:
+    ((now,),) = rows[0]
+    assert isinstance(now, datetime)
+    return now.astimezone(UTC)
+
+
+def _now_on_sqlite() -> datetime:
     ((text,),) = fetch("SELECT strftime('%%Y-%%m-%%dT%%H:%%M:%%f', 'now')")
     return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
+
+
+CLOCK = Read([("SELECT clock_timestamp()", ())], _now_on_postgresql, _now_on_sqlite)  # `database_now`, to be sent with other reads
 
 
 def now_in_sql() -> str:

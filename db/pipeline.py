@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import psycopg
@@ -104,14 +105,25 @@ def _run_on_postgresql(statements: Sequence[Statement]) -> list[tuple[list[Row],
 
 def _executed(connection: Any, statement: Statement) -> Any:
     try:
-        return psycopg.Cursor(connection).execute(*statement)
+        return _sent(connection, *statement)
     except psycopg.errors.FeatureNotSupported:
         # "cached plan must not change result type": a migration has changed a column since the
         # statement was prepared. In a transaction, its rollback discards the plans.
         if connection.info.transaction_status is not TransactionStatus.IDLE:
             raise
         psycopg.Cursor(connection).execute("DEALLOCATE ALL")
-        return psycopg.Cursor(connection).execute(*statement)
+        return _sent(connection, *statement)
+
+
+def _sent(connection: Any, sql: str, parameters: Sequence[Any]) -> Any:
+    return psycopg.RawCursor(connection).execute(_numbered(sql), parameters)
+
+
+@lru_cache(maxsize=2048)
+def _numbered(sql: str) -> bytes:
+    """SQL with $1, $2 ... for its %s, as the server takes it. psycopg would look for them in every call of a long statement."""
+    first, *others = sql.replace("%%", "%").split("%s")
+    return (first + "".join(f"${n}{part}" for n, part in enumerate(others, start=1))).encode()
 
 
 def _pipelined(connection: Any, statements: Sequence[Statement]) -> list[tuple[list[Row], int]]:
@@ -120,7 +132,7 @@ def _pipelined(connection: Any, statements: Sequence[Statement]) -> list[tuple[l
     try:
         with connection.pipeline() as pipeline:
             try:
-                cursors = [psycopg.Cursor(connection).execute(sql, parameters) for sql, parameters in statements]
+                cursors = [_sent(connection, sql, parameters) for sql, parameters in statements]
             except psycopg.Error as exc:  # of a statement before the one that was being sent
                 failed = exc
                 with contextlib.suppress(psycopg.Error):  # the server skips the others

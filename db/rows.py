@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from itertools import chain
@@ -20,11 +20,11 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connection, models, transaction
 
 from db.backend import on_postgresql
-from db.clock import CLOCK, database_now
 from db.columns import columns_of, field_of, quoted
 from db.copy import copy_rows
 from db.json_text import json_encoder
 from db.pipeline import Row, Statement, run
+from db.reads import Read, read
 from db.sql import among_ids, among_texts, among_uuids, fetch, id_list, text_list, time_parameter
 
 COPY_FROM = 25  # rows; below this, one INSERT of all rows is as fast as starting a COPY
@@ -54,30 +54,49 @@ def select(model: type[Model], *, lock: Lock = Lock.NONE, unless: Mapping[str, s
     have, as in the condition of an index. A lock needs an open transaction; rows are locked in the
     order of their keys, so that two callers cannot wait for each other.
     """
-    if not all(word.isidentifier() for word in unless.values()):
-        raise ValueError(f"not a word: {', '.join(unless.values())}")
-    if not on_postgresql():
-        return list(_queryset(model, where).exclude(**unless) if unless else _queryset(model, where))
-    return _objects(model, fetch(*_select_statement(model, where, lock=lock, unless=unless)))
+    return read(selection(model, lock=lock, unless=unless, **where))
 
 
-def select_two(
-    first: tuple[type[Model], Values], second: tuple[type[Other], Values], *, lock: tuple[Lock, Lock] = (Lock.NONE, Lock.NONE)
-) -> tuple[list[Model], list[Other]]:
-    """Return what two `select`s would return; on PostgreSQL in one round trip."""
-    if not on_postgresql():
-        return list(_queryset(*first)), list(_queryset(*second))
-    (ours, _), (theirs, _) = run([_select_statement(*first, lock=lock[0]), _select_statement(*second, lock=lock[1])])
-    return _objects(first[0], ours), _objects(second[0], theirs)
+def selection(model: type[Model], *, lock: Lock = Lock.NONE, unless: Mapping[str, str] = _NONE, **where: Any) -> Read[list[Model]]:
+    """The same, to be sent with other reads."""
+    statement = _select_statement(model, columns_of(model).selected, where, lock=lock, unless=unless)
+    return Read([statement], lambda rows: _objects(model, rows[0]), lambda: list(_queryset(model, where).exclude(**unless)))
 
 
-def _select_statement(model: type[models.Model], where: Values, *, lock: Lock, unless: Mapping[str, str] = _NONE) -> Statement:
+def select_keys(model: type[models.Model], *, lock: Lock = Lock.NONE, **where: Any) -> list[Any]:
+    """Return only the keys of the rows that `select` would return, and lock the rows in the same way."""
+    return read(key_selection(model, lock=lock, **where))
+
+
+def key_selection(model: type[models.Model], *, lock: Lock = Lock.NONE, **where: Any) -> Read[list[Any]]:
+    """The same, to be sent with other reads."""
+    statement = _select_statement(model, columns_of(model).key, where, lock=lock)
+    return Read(
+        [statement],
+        lambda rows: [key for (key,) in rows[0]],
+        lambda: list(_queryset(model, where).values_list("pk", flat=True)),
+    )
+
+
+def _select_statement(
+    model: type[models.Model], selected: str, where: Values, *, lock: Lock, unless: Mapping[str, str] = _NONE
+) -> Statement:
+    shape = tuple((name, _shape(value)) for name, value in where.items())
+    sql = _select_sql(model, selected, shape, lock, tuple(unless.items()))
+    return sql, [_parameter(model, name, value) for name, value in where.items() if value is not None]
+
+
+@lru_cache(maxsize=1024)
+def _select_sql(
+    model: type[models.Model], selected: str, shape: tuple[tuple[str, str], ...], lock: Lock, unless: tuple[tuple[str, str], ...]
+) -> str:
     columns = columns_of(model)
-    condition, parameters = _condition(model, where)
-    for name, word in unless.items():  # in the text, or no partial index would be used
+    condition = _condition_sql(model, shape)
+    for name, word in unless:  # in the text, or no partial index would be used
+        if not word.isidentifier():
+            raise ValueError(f"not a word: {word}")
         condition += f" AND {columns.table}.{quoted(str(field_of(model, name).column))} <> '{word}'"
-    sql = f"SELECT {columns.selected} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{lock}"  # noqa: S608 - identifiers
-    return sql, parameters
+    return f"SELECT {selected} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{lock}"  # noqa: S608 - identifiers
 
 
 def _objects(model: type[Model], rows: Iterable[Row]) -> list[Model]:
@@ -92,33 +111,6 @@ def _objects(model: type[Model], rows: Iterable[Row]) -> list[Model]:
     return found
 
 
-def select_keys(model: type[models.Model], *, lock: Lock = Lock.NONE, **where: Any) -> list[Any]:
-    """Return only the keys of the rows that `select` would return, and lock the rows in the same way."""
-    if not on_postgresql():
-        return list(_queryset(model, where).values_list("pk", flat=True))
-    columns = columns_of(model)
-    condition, parameters = _condition(model, where)
-    sql = f"SELECT {columns.key} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{lock}"  # noqa: S608 - identifiers
-    return [row[0] for row in fetch(sql, parameters)]
-
-
-def lock_keys(*selections: tuple[type[models.Model], Values]) -> tuple[list[list[Any]], datetime]:
-    """Lock rows of several models FOR UPDATE, one model after the other; return their keys and the database's time after that.
-
-    On PostgreSQL in one round trip.
-    """
-    if not on_postgresql():
-        return [list(_queryset(model, where).values_list("pk", flat=True)) for model, where in selections], database_now()
-    statements = []
-    for model, where in selections:
-        columns = columns_of(model)
-        condition, parameters = _condition(model, where)
-        sql = f"SELECT {columns.key} FROM {columns.table} WHERE {condition} ORDER BY {columns.key}{Lock.UPDATE}"  # noqa: S608 - identifiers
-        statements.append((sql, parameters))
-    *found, (((now,),), _) = run([*statements, CLOCK])
-    return [[row[0] for row in rows] for rows, _ in found], now.astimezone(UTC)
-
-
 def _queryset(model: type[Model], where: Values) -> models.QuerySet[Model]:
     exact = {f"{name}__in" if _is_choice(value) else name: value for name, value in where.items()}
     nulls = {f"{name}__isnull": True for name, value in exact.items() if value is None}
@@ -130,33 +122,42 @@ def _is_choice(value: Any) -> bool:
     return isinstance(value, list | tuple | set | frozenset)
 
 
+def _shape(value: Any) -> str:
+    """How a value is compared: NULL, equal, or among several."""
+    return "null" if value is None else "any" if _is_choice(value) else "one"
+
+
 def _condition(model: type[models.Model], where: Values) -> tuple[str, list[Any]]:
+    shape = tuple((name, _shape(value)) for name, value in where.items())
+    return _condition_sql(model, shape), [_parameter(model, name, value) for name, value in where.items() if value is not None]
+
+
+@lru_cache(maxsize=1024)
+def _condition_sql(model: type[models.Model], shape: tuple[tuple[str, str], ...]) -> str:
     table = columns_of(model).table
     parts: list[str] = []
-    parameters: list[Any] = []
-    for name, value in where.items():
+    for name, compared in shape:
         field = field_of(model, name)
         column = f"{table}.{quoted(str(field.column))}"
-        if value is None:
-            parts.append(f"{column} IS NULL")
-        elif _is_choice(value):
-            part, parameter = _among(field, column, value)
-            parts.append(part)
-            parameters.append(parameter)
-        else:
-            parts.append(f"{column} = %s")
-            parameters.append(value)
-    return " AND ".join(parts) or "true", parameters
+        parts.append(f"{column} IS NULL" if compared == "null" else f"{column} = %s" if compared == "one" else _among(field, column))
+    return " AND ".join(parts) or "true"
 
 
-def _among(field: models.Field[Any, Any], column: str, values: Collection[Any]) -> tuple[str, str]:
-    """The condition that a column has one of these values, and its one parameter, whatever their number."""
+def _parameter(model: type[models.Model], name: str, value: Any) -> Any:
+    return _list_parameter(field_of(model, name), value) if _is_choice(value) else value
+
+
+def _among(field: models.Field[Any, Any], column: str) -> str:
+    """The condition that a column has one of the values of one parameter, whatever their number."""
+    kind = _kind(field)
+    return among_ids(column) if kind == "integer" else among_uuids(column) if kind == "uuid" else among_texts(column)
+
+
+def _list_parameter(field: models.Field[Any, Any], values: Collection[Any]) -> str:
     kind = _kind(field)
     if kind == "integer":
-        return among_ids(column), id_list(sorted(values))
-    if kind == "uuid":
-        return among_uuids(column), id_list(list(values))
-    return among_texts(column), text_list(sorted(map(str, values)))
+        return id_list(sorted(values))
+    return id_list(list(values)) if kind == "uuid" else text_list(sorted(map(str, values)))
 
 
 @lru_cache(maxsize=512)
@@ -179,19 +180,23 @@ def give_ids(rows: Sequence[models.Model]) -> None:
             row.pk = pk
 
 
-def number(groups: Sequence[Sequence[models.Model]], *, first: Sequence[Statement] = ()) -> list[list[Row]]:
+def number(
+    groups: Sequence[Sequence[models.Model]], *, first: Sequence[Statement] = (), also: Sequence[tuple[str, int]] = ()
+) -> tuple[list[list[Row]], list[Sequence[int]]]:
     """Run the statements `first`, then give ids to the new rows that have none; on PostgreSQL in one round trip.
 
     Rows that refer to a row of another group get its new id. On SQLite the INSERT numbers rows.
-    Returns the rows that the statements returned.
+    `also`: tables and how many ids to take besides. Returns the rows that the statements returned,
+    and those ids, rising.
     """
-    numbered = groups if on_postgresql() else ()
-    unnumbered = [[row for row in group if row.pk is None] for group in numbered if isinstance(group[0]._meta.pk, models.AutoField)]
+    if not on_postgresql():
+        results = [rows for rows, _ in run(first)]
+        return results, [take_ids(table, count) for table, count in also]
+    unnumbered = [[row for row in group if row.pk is None] for group in groups if isinstance(group[0]._meta.pk, models.AutoField)]
     fresh = [group for group in unnumbered if group]
-    statements = [*first, _ids_of([(group[0]._meta.db_table, len(group)) for group in fresh])] if fresh else first
-    results = [rows for rows, _ in run(statements)]
-    ids = results.pop() if fresh else []
-    taken = iter(ids)
+    tables = [*((group[0]._meta.db_table, len(group)) for group in fresh), *also]
+    results = [rows for rows, _ in run([*first, _ids_of(tables)] if tables else first)]
+    taken = iter(results.pop() if tables else ())
     for group in fresh:
         for row in group:
             _, row.pk = next(taken)
@@ -201,12 +206,7 @@ def number(groups: Sequence[Sequence[models.Model]], *, first: Sequence[Statemen
                 for row in referring:
                     if getattr(row, field.attname) is None and field.is_cached(row) and (parent := getattr(row, field.name)) is not None:
                         setattr(row, field.attname, parent.pk)
-    return results
-
-
-def ids_statements(table: str, count: int) -> list[Statement]:
-    """On PostgreSQL the statement that takes ids for new rows of a table, to be run with others; none on SQLite (`take_ids`)."""
-    return [_ids_statement(table, count)] if on_postgresql() else []
+    return results, [[next(taken)[1] for _ in range(count)] for _, count in also]
 
 
 def _ids_of(tables: Sequence[tuple[str, int]]) -> Statement:
@@ -221,10 +221,16 @@ def _ids_statement(table: str, count: int) -> Statement:
 
 def take_ids(table: str, count: int) -> Sequence[int]:
     """Take ids for `count` new rows of a table, rising; nobody else gets them. Needs an open transaction."""
-    if not count:
-        return ()
-    if on_postgresql():
-        return [row[0] for row in fetch(*_ids_statement(table, count))]
+    return read(new_ids(table, count)) if count else ()
+
+
+def new_ids(table: str, count: int) -> Read[Sequence[int]]:
+    """The same, to be sent with other reads."""
+    statements = [_ids_statement(table, count)] if on_postgresql() else []
+    return Read(statements, lambda rows: [row[0] for row in rows[0]], lambda: _ids_on_sqlite(table, count))
+
+
+def _ids_on_sqlite(table: str, count: int) -> range:
     rows = fetch("UPDATE sqlite_sequence SET seq = seq + %s WHERE name = %s RETURNING seq", [count, table])
     if not rows:
         fetch("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", [table, count])
@@ -259,22 +265,27 @@ def insert_missing(rows: Sequence[Model]) -> None:
     if not on_postgresql():
         _manager(rows).bulk_create(rows, ignore_conflicts=True)
         return
+    run(_insert_missing_statements(rows))
+
+
+def _insert_missing_statements(rows: Sequence[models.Model]) -> list[Statement]:
     parts = [_insert_statement(new_rows(rows[first : first + MOST_AT_ONCE])) for first in range(0, len(rows), MOST_AT_ONCE)]
-    run([(f"{sql} ON CONFLICT DO NOTHING", parameters) for sql, parameters in parts])
+    return [(f"{sql} ON CONFLICT DO NOTHING", parameters) for sql, parameters in parts]
 
 
-def insert_missing_and_lock(rows: Sequence[Model]) -> list[Model]:
-    """`insert_missing`, then return all of them as they are stored, locked FOR SHARE; on PostgreSQL in one round trip.
+def stored(rows: Sequence[Model]) -> Read[list[Model]]:
+    """A read that is `insert_missing`, then returns all of the rows as they are stored, locked FOR SHARE.
 
-    The rows bring their keys.
+    There is at least one row, and the rows bring their keys.
     """
-    if not rows or not on_postgresql():
+    model, keys = type(rows[0]), {row.pk for row in rows}
+    found = selection(model, lock=Lock.SHARE, pk=keys)
+
+    def on_sqlite() -> list[Model]:
         insert_missing(rows)
-        return select(type(rows[0]), pk={row.pk for row in rows}) if rows else []
-    sql, parameters = _insert_statement(new_rows(rows))
-    reading = _select_statement(type(rows[0]), {"pk": {row.pk for row in rows}}, lock=Lock.SHARE)
-    _, (found, _) = run([(f"{sql} ON CONFLICT DO NOTHING", parameters), reading])
-    return _objects(type(rows[0]), found)
+        return found.on_sqlite()
+
+    return Read([*_insert_missing_statements(rows), *found.statements], lambda results: found.result(results[-1:]), on_sqlite)
 
 
 def _manager(rows: Sequence[models.Model]) -> Any:
@@ -320,10 +331,29 @@ def write_new(parts: Sequence[NewRows], *, first: Sequence[Statement] = ()) -> l
         return counts
     small = [_insert_statement(part) for part in parts if 0 < len(part.rows) <= COPY_FROM]
     large = [part for part in parts if len(part.rows) > COPY_FROM]
-    results = run([*first, *small])
+    inserts = [_as_one(small)] if small else []
+    if len(first) > 1:
+        (counted, _), *_others = run([_counted(first), *inserts])
+        written: list[int] = list(counted[0])
+    else:
+        written = [count for _, count in run([*first, *inserts])[: len(first)]]
     for part in large:
         copy_rows(part.table, part.columns, part.rows)
-    return [count for _, count in results[: len(first)]]
+    return written
+
+
+def _as_one(statements: Sequence[Statement]) -> Statement:
+    """Several INSERTs as one statement: each that is sent takes longer than the rows that it writes."""
+    *others, (last, _) = statements
+    parts = ", ".join(f"w{n} AS ({sql})" for n, (sql, _) in enumerate(others))
+    return f"WITH {parts} {last}" if others else last, [value for _, parameters in statements for value in parameters]
+
+
+def _counted(updates: Sequence[Statement]) -> Statement:
+    """Several UPDATEs of different rows as one statement that returns how many rows each has written."""
+    parts = ", ".join(f"w{n} AS ({sql} RETURNING 1)" for n, (sql, _) in enumerate(updates))
+    counts = ", ".join(f"(SELECT count(*) FROM w{n})" for n in range(len(updates)))  # noqa: S608 - numbers
+    return f"WITH {parts} SELECT {counts}", [value for _, parameters in updates for value in parameters]
 
 
 def _insert_one_by_one(part: NewRows) -> None:
@@ -391,9 +421,9 @@ def _update_statement(model: type[models.Model], names: Sequence[str], rows: lis
         tail = f"FROM jsonb_to_recordset(CAST(%s AS jsonb)) AS v(own_key {key_type}, {types}) WHERE {key} = v.own_key"
         parameters.append(_encode(content))
     else:
-        among, parameter = _among(field_of(model, "pk"), key, [pk for pk, _ in rows])
-        tail = f"WHERE {among}"
-        parameters.append(parameter)
+        field = field_of(model, "pk")
+        tail = f"WHERE {_among(field, key)}"
+        parameters.append(_list_parameter(field, [pk for pk, _ in rows]))
     condition, compared = _condition(model, only_if)
     sql = f"UPDATE {columns.table} SET {', '.join(assignments)} {tail}"  # noqa: S608 - identifiers
     return (f"{sql} AND {condition}" if only_if else sql), [*parameters, *compared]

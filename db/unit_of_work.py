@@ -88,9 +88,9 @@ class UnitOfWork:
         self.number(())
         self.write_with(())
 
-    def number(self, first: Sequence[Statement]) -> list[list[Row]]:
-        """Give ids to the new rows, after the statements `first`; return the rows that those returned."""
-        return rows.number(list(self._new.values()), first=first)
+    def number(self, first: Sequence[Statement], *, also: Sequence[tuple[str, int]] = ()) -> tuple[list[list[Row]], list[Sequence[int]]]:
+        """Give ids to the new rows, as `db.rows.number` does."""
+        return rows.number(list(self._new.values()), first=first, also=also)
 
     def write_with(self, more: Sequence[NewRows]) -> None:
         """Write what was collected and `more` rows; on PostgreSQL in one round trip, as far as they do not go by COPY."""

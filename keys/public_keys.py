@@ -7,7 +7,8 @@ from datetime import datetime
 
 from audit.events import EventType
 from audit.log import Actor, record
-from db.rows import Lock, by_key, insert_missing_and_lock, select
+from db.reads import Read, read
+from db.rows import Lock, by_key, select, stored
 from keys.models import Key, PublicKey
 
 
@@ -16,9 +17,13 @@ def record_public_keys(owners: Mapping[str, str], *, now: datetime) -> dict[str,
 
     Returns the rows as recorded, locked FOR SHARE until the open transaction ends.
     """
+    return by_key(read(recorded_keys(owners, now=now))) if owners else {}
+
+
+def recorded_keys(owners: Mapping[str, str], *, now: datetime) -> Read[list[PublicKey]]:
+    """The rows of `record_public_keys`, to be sent with other reads. There is at least one key."""
     # Sorted, so that two batches cannot wait for each other.
-    rows = [PublicKey(spki_sha256=spki, team=team, recorded_at=now) for spki, team in sorted(owners.items())]
-    return by_key(insert_missing_and_lock(rows))
+    return stored([PublicKey(spki_sha256=spki, team=team, recorded_at=now) for spki, team in sorted(owners.items())])
 
 
 def lock_public_keys(spkis: Iterable[str]) -> dict[str, PublicKey]:

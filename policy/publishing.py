@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from audit.events import recordable
 from audit.log import Actor, EventType, Value, record
-from db.sql import fetch, time_parameter
+from db.clock import now_in_sql
+from db.reads import Read, read, rows_of
+from db.sql import time_parameter
 from policy.errors import PolicyConflict, PolicyMissing, PublicationRefused
 from policy.models import Policy, PolicyVersion, PolicyWaiver, PolicyWithdrawal
 from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
@@ -21,9 +23,9 @@ from policy.waivers.waiver import Waiver
 # the ORM costs more than the query.
 _IN_FORCE = (
     "SELECT v.id, v.digest, CAST(v.published_at AS varchar(40)), (SELECT count(*) FROM policy_policywaiver w"
-    " WHERE w.policy_id = p.id AND w.approved_at IS NOT NULL AND w.ended_at IS NULL AND w.begins <= %s AND w.ends > %s)"
+    " WHERE w.policy_id = p.id AND w.approved_at IS NOT NULL AND w.ended_at IS NULL AND w.begins <= {moment} AND w.ends > {moment})"
     " FROM policy_policyversion v JOIN policy_policy p ON p.id = v.policy_id "
-    "WHERE p.name = %s AND v.state = 'published' AND v.effective_from <= %s "
+    "WHERE p.name = %s AND v.state = 'published' AND v.effective_from <= {moment} "
     "AND NOT EXISTS (SELECT 1 FROM policy_policywithdrawal x WHERE x.version_id = v.id) "
     "ORDER BY v.effective_from DESC, v.published_at DESC, v.id DESC LIMIT 1"
 )
@@ -142,7 +144,7 @@ def withdraw_as(version: PolicyVersion, *, user: Any, reason: str, now: datetime
 
 def version_in_force(policy_name: str, at: datetime) -> PolicyVersion:
     """The published version that counts at that moment; asked anew each time, read and parsed once a process. Raises PolicyMissing."""
-    return rules_in_force(policy_name, at)[0]
+    return version_found(policy_name, read(newest_version(policy_name, at)))[0]
 
 
 def rules_in_force(policy_name: str, at: datetime) -> tuple[PolicyVersion, tuple[Waiver, ...]]:
@@ -150,18 +152,31 @@ def rules_in_force(policy_name: str, at: datetime) -> tuple[PolicyVersion, tuple
 
     One statement, and a second one where there are waivers. Raises PolicyMissing.
     """
-    moment = time_parameter(at)
-    rows = fetch(_IN_FORCE, [moment, moment, policy_name, moment])
-    if not rows:
+    version, has_waivers = version_found(policy_name, read(newest_version(policy_name, at)))
+    return version, waivers_at(version.policy, at) if has_waivers else ()
+
+
+Found: TypeAlias = tuple[int, str, str, int]  # id, digest and time of publication of a version; waivers that count
+
+
+def newest_version(policy_name: str, at: datetime | None) -> Read[Found | None]:
+    """What `version_found` needs to know, to be sent with other reads. None: now, by the database's clock."""
+    moment, times = ("%s", [time_parameter(at)]) if at is not None else (now_in_sql(), [])
+    parameters = [*times, *times, policy_name, *times]
+    return rows_of((_IN_FORCE.format(moment=moment), parameters), lambda rows: rows[0] if rows else None)
+
+
+def version_found(policy_name: str, found: Found | None) -> tuple[PolicyVersion, bool]:
+    """Return the version, read and parsed once a process, and whether waivers count beside it. Raises PolicyMissing."""
+    if found is None:
         raise PolicyMissing(policy_name)
-    *found, waivers = rows[0]
-    key: tuple[int, str, str] = (found[0], found[1], found[2])
+    key, waivers = found[:3], found[3]
     version = _read.get(key)
     if version is None:
         if len(_read) >= _MOST_READ:
             _read.clear()
         version = _read[key] = PolicyVersion.objects.select_related("policy").get(pk=key[0])
-    return version, waivers_at(version.policy, at) if waivers else ()
+    return version, bool(waivers)
 
 
 def waivers_at(policy: Policy, at: datetime) -> tuple[Waiver, ...]:

@@ -9,7 +9,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 
 from certs.models import Team
-from db.sql import among_ids, fetch, id_list
+from db.reads import Read, read, rows_of
+from db.sql import among_ids, id_list
 
 _MEMBERS = (
     "SELECT t.id, u.id FROM certs_team t CROSS JOIN {users} u WHERE {teams} AND {accounts} AND u.is_active "
@@ -19,11 +20,17 @@ _MEMBERS = (
 
 def members_among(pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
     """Return those of the (team id, user id) pairs whose user belongs to the team."""
-    if not pairs:
-        return set()
+    return read(members(pairs)) if pairs else set()
+
+
+def members(pairs: Collection[tuple[int, int]]) -> Read[set[tuple[int, int]]]:
+    """The same, to be sent with other reads."""
     sql = _MEMBERS.format(users=get_user_model()._meta.db_table, teams=among_ids("t.id"), accounts=among_ids("u.id"))
     teams, users = {team for team, _ in pairs}, {user for _, user in pairs}
-    return {(team, user) for team, user in fetch(sql, [id_list(sorted(teams)), id_list(sorted(users))])} & set(pairs)
+    return rows_of(
+        (sql, [id_list(sorted(teams)), id_list(sorted(users))]),
+        lambda rows: {(team, user) for team, user in rows} & set(pairs),
+    )
 
 
 def is_member(user: Any, team: Team) -> bool:

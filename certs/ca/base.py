@@ -19,6 +19,7 @@ from audit.unit_of_work import UnitOfWork
 from certs.enums import RevocationReason
 from certs.models import Issuer
 from certs.validity import end_of_day
+from db.reads import Read
 
 
 class Lookup(StrEnum):
@@ -283,15 +284,19 @@ class LedgerCA(CAClient):
         """Return one outcome for each order, in order. No transaction is open, and nothing is written."""
 
     @abstractmethod
-    def lock(self, prepared: Prepared) -> Mapping[str, Any]:
-        """Lock the records of these orders until the open transaction ends; return those that still count, by reference.
+    def prepare_new(self, work: UnitOfWork, orders: Sequence[Order], *, issuer: Issuer, now: datetime) -> Prepared:
+        """`prepare` for orders of requests that are new in `work`. `issuer`: the CA's row as this transaction has locked it."""
+
+    @abstractmethod
+    def ledger(self, prepared: Prepared) -> Read[Mapping[str, Any]]:
+        """A read that locks the records of these orders until the open transaction ends: those that still count, by reference.
 
         One that was abandoned or revoked in the meantime must not be recorded: its serial number is on the CRL.
         """
 
     @abstractmethod
     def record(self, work: UnitOfWork, signed: Iterable[Issued], locked: Mapping[str, Any], *, now: datetime) -> None:
-        """Note in `work` that these orders were signed. `locked`: what `lock` returned in this transaction.
+        """Note in `work` that these orders were signed. `locked`: what `ledger` returned in this transaction.
 
         The caller keeps the certificates' bytes in the same transaction, in the inventory or in
         quarantine. The same TBSCertificate signed twice gives certificates that differ at most in

@@ -24,6 +24,7 @@ from certs.issuance.attempts import Lease
 from certs.issuance.steps import ca_submit, csr, inventory, key, policy
 from certs.issuance.steps.act import Act, Recorded
 from certs.models import CertificateRequest
+from certs.requests.facts.policy_facts import PolicyFacts
 from certs.requests.states import lock_ready
 from db.clock import database_now
 
@@ -84,10 +85,13 @@ def _begin(ids: Collection[int], *, since: S, until: S) -> list[Act]:
     return acts
 
 
-def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, until: S, now: datetime) -> list[Act]:
+def reserve(
+    work: UnitOfWork, requests: Sequence[CertificateRequest], *, until: S, now: datetime, known: PolicyFacts | None = None
+) -> list[Act]:
     """Take requests forward in `work` as far as nothing outside the database is needed, and reserve what is.
 
-    The requests are locked or new in `work`. `carry_out` does what is reserved, after the commit.
+    The requests are locked or new in `work`. `known`: the facts for the policy, where they were
+    read in this transaction. `carry_out` does what is reserved, after the commit.
     """
 
     def at(state: S) -> list[CertificateRequest]:
@@ -96,7 +100,7 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, until: 
     last = ORDER.index(until)
     acts: list[Act] = []
     # 1. Policy. An external CSR that it allows goes straight on to csr_created.
-    decided = policy.decide(work, at(S.SUBMITTED), now=now) if last >= ORDER.index(S.APPROVED) else {}
+    decided = policy.decide(work, at(S.SUBMITTED), now=now, known=known) if last >= ORDER.index(S.APPROVED) else {}
     # 2. Key: to be made, or there already.
     if last >= ORDER.index(S.KEY_READY):
         acts += key.reserve(work, at(S.APPROVED), now=now)

@@ -23,8 +23,9 @@ from certs.enums import RequestState as S
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.requests.outcomes import worn_out
 from certs.requests.states import WORKER
-from db.clock import database_now
-from db.rows import Lock, lock_keys, select, select_keys, update
+from db.clock import CLOCK, database_now
+from db.reads import Read, combined, read
+from db.rows import Lock, key_selection, select, select_keys, update
 
 MAX_LOSSES = 3
 
@@ -114,27 +115,33 @@ class Claimed:
 
 
 def lock_claimed(attempts: Collection[Attempt], state: S) -> Claimed:
+    """Read `claimed` alone."""
+    return read(claimed(attempts, state))
+
+
+def claimed(attempts: Collection[Attempt], state: S) -> Read[Claimed]:
     """Lock the requests of these attempts, then the attempts; find out which results count. Needs an open transaction.
 
     A result counts when the attempt is open and the request is in `state` and not held. The others come too late.
     """
     ids = {attempt.request_id for attempt in attempts}
-    (locked, open_now), now = lock_keys(
-        (CertificateRequest, {"id": ids, "state": state, "held_since": None}),
-        (Attempt, {"id": {attempt.pk for attempt in attempts}, "closed_at": None}),
-    )
-    ready = frozenset(locked)
     by_id = {attempt.pk: attempt.request_id for attempt in attempts}
-    ours = frozenset(by_id[pk] for pk in open_now)
-    return Claimed(now, ours, ours & ready)
+
+    def those_that_count(ready: list[int], still_open: list[int], now: datetime) -> Claimed:
+        ours = frozenset(by_id[pk] for pk in still_open)
+        return Claimed(now, ours, ours & frozenset(ready))
+
+    requests = key_selection(CertificateRequest, lock=Lock.UPDATE, id=ids, state=state, held_since=None)
+    still_open = key_selection(Attempt, lock=Lock.UPDATE, id=set(by_id), closed_at=None)
+    return combined([requests, still_open, CLOCK], those_that_count)
 
 
-def close_attempts(work: UnitOfWork, attempts: Iterable[Attempt], outcomes: Mapping[int, tuple[str, str]], claimed: Claimed) -> None:
+def close_attempts(work: UnitOfWork, attempts: Iterable[Attempt], outcomes: Mapping[int, tuple[str, str]], claim: Claimed) -> None:
     """Close those that are still ours, with (outcome, detail) by request id. What is left to clear up may be begun at once."""
     for attempt in attempts:
-        if attempt.request_id in claimed.attempts:
+        if attempt.request_id in claim.attempts:
             outcome, detail = outcomes[attempt.request_id]
-            closed = {"closed_at": claimed.now, "lease_until": claimed.now, "outcome": outcome, "detail": detail[:500]}
+            closed = {"closed_at": claim.now, "lease_until": claim.now, "outcome": outcome, "detail": detail[:500]}
             work.update(attempt, closed, was={"closed_at": None})
 
 

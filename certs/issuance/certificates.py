@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -20,29 +21,48 @@ from certs.models import Certificate, CertificateBody, CertificateRequest, Chain
 from certs.requests.lineage import lock_renewed, note_succession, reasons_for_results
 from certs.requests.states import WORKER, Move, transition_many
 from certs.x509.certificate.serial import format_serial
-from db.rows import Lock, select_two
+from db.reads import Read, combined
+from db.rows import Lock, selection
 from keys.models import PublicKey
 
 
+@dataclass(frozen=True, slots=True)
+class KnownBefore:
+    """What is on record of what came with certificates: the chains, and the public keys, which nobody can block before the end of
+    the transaction.
+    """
+
+    chains: Sequence[Chain]
+    keys: Sequence[PublicKey]
+
+
+def known_before(believed: Sequence[tuple[CertificateRequest, Believed]]) -> Read[KnownBefore]:
+    """Public keys are locked before the renewed certificates: a revocation of either comes before this, and is seen, or after it."""
+    chains = selection(Chain, sha256={_sha256(b.chain_pem) for _, b in believed})
+    keys = selection(PublicKey, lock=Lock.SHARE, spki_sha256={request.spki_sha256 for request, _ in believed})
+    return combined([chains, keys], KnownBefore)
+
+
 def record_certificates(
-    work: UnitOfWork, believed: Sequence[tuple[CertificateRequest, Believed]], *, issuer: Issuer, now: datetime
+    work: UnitOfWork,
+    believed: Sequence[tuple[CertificateRequest, Believed]],
+    *,
+    known: KnownBefore,
+    issuer: Issuer,
+    now: datetime,
 ) -> list[Certificate]:
     """Csr_created -> issued, with the certificate's row, bytes and event. The requests are locked and in csr_created.
 
     A certificate that came back for a key blocked meanwhile, or as the renewal of one revoked meanwhile, is recorded and its
-    revocation requested at once.
+    revocation requested at once. `known`: of these or more, read in this transaction.
     """
     if not believed:
         return []
     requests = [request for request, _ in believed]
-    # 1. The chain that came with them, nearly always on record, and the rows of their keys. Those are locked before the renewed
-    #    certificates: a revocation of either comes before this, and is seen, or after it.
-    wanted = {_sha256(b.chain_pem): b.chain_pem for _, b in believed}
-    keys = {"spki_sha256": {request.spki_sha256 for request in requests}}
-    known, public_keys = select_two((Chain, {"sha256": set(wanted)}), (PublicKey, keys), lock=(Lock.NONE, Lock.SHARE))
-    chains = _chains(wanted, known, issuer)
+    # 1. The chain that came with them, nearly always on record.
+    chains = _chains({_sha256(b.chain_pem): b.chain_pem for _, b in believed}, known.chains, issuer)
     # 2. What must be revoked at once.
-    blocked = {key.pk for key in public_keys if key.is_blocked}
+    blocked = {key.pk for key in known.keys if key.is_blocked}
     renewed = lock_renewed(requests)
     fates: dict[int, RevocationReason] = reasons_for_results(requests, renewed)
     fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request in requests if request.spki_sha256 in blocked}
@@ -126,7 +146,7 @@ def inherit_description(certificate: Certificate, before: Certificate) -> None:
 
 def _chains(wanted: Mapping[str, str], known: Sequence[Chain], issuer: Issuer) -> dict[str, Chain]:
     """The row of each chain by its PEM, made when it is new. `wanted`: PEM by SHA-256."""
-    found = {wanted[chain.sha256]: chain for chain in known}
+    found = {wanted[chain.sha256]: chain for chain in known if chain.sha256 in wanted}
     for sha256, pem in wanted.items():
         if pem not in found:
             found[pem] = Chain.objects.get_or_create(sha256=sha256, defaults={"issuer": issuer, "pem": pem})[0]

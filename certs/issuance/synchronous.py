@@ -29,7 +29,16 @@ from certs.issuance.steps.act import Act
 from certs.issuance.steps.ca_call import signs_here
 from certs.models import CertificateRequest, Issuer
 from certs.pipeline import start
-from certs.requests.submit import Requester, Wanted, admit_all, check_idempotency_key, insert_requests, replayed
+from certs.requests.submit import (
+    Requester,
+    Wanted,
+    admit_all,
+    begin,
+    check_idempotency_key,
+    insert_begun,
+    insert_requests,
+    replayed,
+)
 from certs.spec import CertificateSpec
 from db.clock import database_now
 
@@ -138,7 +147,7 @@ def issue_batch(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exceptio
     with Alone() as outcome:
         connection.ensure_connection()
         session = connection.connection
-        requests, acts = _begin(admit_all(asked, keys))
+        requests, acts = _begin(asked, keys)
     if outcome.error is None:
         finish(acts)
         return requests
@@ -171,21 +180,31 @@ def _logged(problem: Exception) -> Exception:
 
 def issue_admitted(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
     """The same for a batch of external CSRs. Raises IntegrityError for an idempotency key used before; nothing is written then."""
-    requests, acts = _begin(wanted)
-    finish(acts)
-    return requests
-
-
-def _begin(wanted: Sequence[Wanted]) -> tuple[list[CertificateRequest], list[Act]]:
-    """Make the requests, and reserve what comes next, in one transaction."""
     with UnitOfWork() as work:
         now = database_now()
         requests = insert_requests(work, wanted, now=now)
         until = furthest_here(requests[0].issuer)
         acts = reserve(work, requests, until=until, now=now)
+    _hand_over_from(until, requests)
+    finish(acts)
+    return requests
+
+
+def _begin(asked: Sequence[tuple[CertificateSpec, Requester]], keys: Sequence[str]) -> tuple[list[CertificateRequest], list[Act]]:
+    """Make the requests, and reserve what comes next, in one transaction."""
+    with UnitOfWork() as work:
+        beginning = begin(asked, keys)
+        requests = insert_begun(work, beginning.wanted, beginning.ids, now=beginning.now)
+        until = furthest_here(requests[0].issuer)
+        acts = reserve(work, requests, until=until, now=beginning.now, known=beginning.facts)
+    _hand_over_from(until, requests)
+    return requests, acts
+
+
+def _hand_over_from(until: S, requests: Sequence[CertificateRequest]) -> None:
+    """What this process does not finish goes to the queue."""
     if until is S.CSR_CREATED:
         _hand_over(request.pk for request in requests if request.state == S.CSR_CREATED)
-    return requests, acts
 
 
 def furthest_here(issuer: Issuer) -> S:

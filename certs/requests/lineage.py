@@ -23,8 +23,9 @@ from certs.notifications.digests import TOPICS, digest_entries
 from certs.notifications.topics import Topic
 from certs.requests.states import CANCELLABLE, WORKER, Move, transition_many
 from db.clock import database_now
+from db.reads import Read, read, rows_of
 from db.rows import Lock, by_key, select
-from db.sql import among_texts, fetch, text_list
+from db.sql import among_texts, text_list
 
 LONGEST_LINEAGE = 200  # certificates followed when a history is shown
 CHUNK = 200
@@ -118,11 +119,16 @@ def keys_reported_by_owner(spkis: Iterable[str]) -> set[str]:
 
     They are refused to that team from then on, whatever the officers decide about a block.
     """
+    return read(reported_by_owner(spkis))
+
+
+def reported_by_owner(spkis: Iterable[str]) -> Read[set[str]]:
+    """The same, to be sent with other reads."""
     sql = (
         "SELECT DISTINCT c.spki_sha256 FROM certs_revocation r JOIN certs_certificate c ON c.id = r.certificate_id "  # noqa: S608 - constants
         f"WHERE {among_texts('c.spki_sha256')} AND r.reason = %s AND r.released_at IS NULL"
     )
-    return {row[0] for row in fetch(sql, [text_list(spkis), RevocationReason.KEY_COMPROMISE.value])}
+    return rows_of((sql, [text_list(spkis), RevocationReason.KEY_COMPROMISE.value]), lambda rows: {spki for (spki,) in rows})
 
 
 def keys_followed(requests: Sequence[CertificateRequest]) -> dict[int, UUID]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from django.db import IntegrityError
 from audit.events import EventType
 from audit.log import Actor, Event
 from audit.unit_of_work import UnitOfWork
-from certs.access.membership import members_among
+from certs.access.membership import members, members_among
 from certs.access.permissions import Authority
 from certs.ca.lifetime import Ending, ending_of
 from certs.enums import RequestState
@@ -24,12 +24,13 @@ from certs.models import Certificate, CertificateRequest, Issuer, RequestCSR, Te
 from certs.pipeline import start_on_commit
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.facts.advice import advice_on, schedule_notes
-from certs.requests.facts.policy_facts import Asked, evaluate_many
+from certs.requests.facts.policy_facts import Asked, PolicyFacts, evaluate_many, policy_facts
 from certs.spec import CertificateSpec
 from certs.x509.certificate.profiles import PROFILE_NAMES
-from db.clock import database_now
+from db.clock import CLOCK, database_now
 from db.json_text import json_encoder
-from db.rows import Lock, by_key, give_ids, select, select_two
+from db.reads import read_together
+from db.rows import Lock, by_key, new_ids, select, selection
 from keys.models import Key
 from keys.spec import spki_sha256
 from policy.engine import Decision
@@ -68,8 +69,14 @@ class Requester:
 
 def check_members(requesters: Sequence[Requester]) -> None:
     """Raise NotPermitted unless each user's account is active and belongs to its team now: one query for all of them."""
-    asked = {one.member for one in requesters if one.member is not None}
-    members = members_among(asked)
+    _check_members(requesters, members_among(_asked_members(requesters)))
+
+
+def _asked_members(requesters: Sequence[Requester]) -> set[tuple[int, int]]:
+    return {one.member for one in requesters if one.member is not None}
+
+
+def _check_members(requesters: Sequence[Requester], members: Collection[tuple[int, int]]) -> None:
     for one in requesters:
         if one.member is not None and one.member not in members:
             raise NotPermitted(
@@ -184,10 +191,21 @@ def admit_all(
     asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], *, issuer: str | None = None
 ) -> list[Wanted]:
     """The same for the specifications of several requesters at once."""
-    check_members([requester for _, requester in asked])
     name = issuer or settings.PKI_DEFAULT_CA
-    issuers, profiles = select_two((Issuer, {"name": name}), (Profile, {}))
-    target = _active(issuers, name)
+    members_now, issuers, profiles = read_together(
+        members(_asked_members([requester for _, requester in asked])), selection(Issuer, name=name), selection(Profile)
+    )
+    return _admitted(asked, idempotency_keys, members_now, _active(issuers, name), {profile.name for profile in profiles})
+
+
+def _admitted(
+    asked: Sequence[tuple[CertificateSpec, Requester]],
+    idempotency_keys: Sequence[str],
+    members_now: Collection[tuple[int, int]],
+    target: Issuer,
+    profiles: Collection[str],
+) -> list[Wanted]:
+    _check_members([requester for _, requester in asked], members_now)
     _check_profiles({spec.profile for spec, _ in asked}, profiles)
     for spec, requester in asked:
         requester.authority.check_profiles((spec.profile,))
@@ -201,6 +219,37 @@ def _who(requester: Requester) -> str:
     return str(requester.user or requester.actor.name)
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a transaction that begins with specifications has read: the time, the requests that it may make, and the facts that
+    the policy needs about them.
+    """
+
+    now: datetime
+    wanted: Sequence[Wanted]
+    ids: Sequence[int]
+    facts: PolicyFacts
+
+
+def begin(asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str]) -> Beginning:
+    """`admit_all` within the open transaction, with all that `insert_requests` and the policy read besides, in one round trip.
+
+    The CA's row stays as it is until the transaction ends. Raises NotPermitted, InputRefused.
+    """
+    name = settings.PKI_DEFAULT_CA
+    now, members_now, issuers, ids, facts = read_together(
+        CLOCK,
+        members(_asked_members([requester for _, requester in asked])),
+        selection(Issuer, lock=Lock.SHARE, name=name),
+        new_ids(CertificateRequest._meta.db_table, len(asked)),
+        policy_facts([(spec, requester.team) for spec, requester in asked], at=None),
+    )
+    target = _active(issuers, name)
+    if target.pk != issuers[0].pk:  # another CA has taken over
+        target = _active(select(Issuer, lock=Lock.SHARE, id=target.pk), target.name)
+    return Beginning(now, _admitted(asked, idempotency_keys, members_now, target, facts.ekus), ids, facts)
+
+
 def insert_requests(work: UnitOfWork, wanted: Sequence[Wanted], *, now: datetime) -> list[CertificateRequest]:
     """Add to `work` the rows of requests and of their external CSRs, and `request:submitted` each.
 
@@ -208,12 +257,20 @@ def insert_requests(work: UnitOfWork, wanted: Sequence[Wanted], *, now: datetime
     for an idempotency key, a line of a bulk order or a certificate to be renewed that another
     transaction has used.
     """
-    # 1. Of each CA the row as it is now: it must not be retired between here and the commit.
-    issuers = by_key(select(Issuer, lock=Lock.SHARE, id={one.issuer.pk for one in wanted}))
-    # 2. Requests; their CSRs, attempts and orders refer to them within this unit.
-    requests = [_row(one, issuers[one.issuer.pk], now) for one in wanted]
-    give_ids(requests)
-    # 3. External CSRs. One with a challenge password keeps no bytes, only its public key.
+    # Of each CA the row as it is now: it must not be retired between here and the commit.
+    found, ids = read_together(
+        selection(Issuer, lock=Lock.SHARE, id={one.issuer.pk for one in wanted}),
+        new_ids(CertificateRequest._meta.db_table, len(wanted)),
+    )
+    issuers = by_key(found)
+    return insert_begun(work, [replace(one, issuer=issuers[one.issuer.pk]) for one in wanted], ids, now=now)
+
+
+def insert_begun(work: UnitOfWork, wanted: Sequence[Wanted], ids: Sequence[int], *, now: datetime) -> list[CertificateRequest]:
+    """The same with ids that this transaction has taken, at CAs whose rows it has locked."""
+    # 1. Requests; their CSRs, attempts and orders refer to them within this unit.
+    requests = [_row(one, pk, now) for one, pk in zip(wanted, ids, strict=True)]
+    # 2. External CSRs. One with a challenge password keeps no bytes, only its public key.
     csrs = [
         RequestCSR(request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
         for r, one in zip(requests, wanted, strict=True)
@@ -227,16 +284,17 @@ def insert_requests(work: UnitOfWork, wanted: Sequence[Wanted], *, now: datetime
     return requests
 
 
-def _row(wanted: Wanted, issuer: Issuer, now: datetime) -> CertificateRequest:
+def _row(wanted: Wanted, pk: int, now: datetime) -> CertificateRequest:
     spec, requester, renewal = wanted.spec, wanted.requester, wanted.renewal
     key_backend, spki = ("", spki_sha256(spec.spki_der)) if spec.spki_der else (settings.PKI_LEAF_KEY_BACKEND, "")
     row = CertificateRequest(
+        id=pk,
         public_id=new_public_id("req", now),
         state=RequestState.SUBMITTED,
         team=requester.team,
         requester=requester.user,
         door=requester.door,
-        issuer=issuer,
+        issuer=wanted.issuer,
         profile=spec.profile,
         common_name=spec.common_name,
         dns_names=list(spec.dns_names),
@@ -344,12 +402,12 @@ def latest_issuer(issuer: Issuer) -> Issuer:
 
 def check_profiles(asked: Collection[str]) -> None:
     """Raises InputRefused for a profile that does not exist."""
-    _check_profiles(asked, select(Profile))
+    _check_profiles(asked, {profile.name for profile in select(Profile)})
 
 
-def _check_profiles(asked: Collection[str], profiles: Sequence[Profile]) -> None:
+def _check_profiles(asked: Collection[str], known: Collection[str]) -> None:
     # An administrator may have named others, of which nobody makes certificates.
-    names = {profile.name for profile in profiles} & PROFILE_NAMES
+    names = PROFILE_NAMES.intersection(known)
     for name in sorted(set(asked) - names):
         raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(names))}.")
 

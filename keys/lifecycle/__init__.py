@@ -30,6 +30,7 @@ from keys.public_keys import (
     lock_public_keys,
     mark_compromised,
     record_public_keys,
+    recorded_keys,
     unblock_public_key,
 )
 from keys.use import private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
@@ -52,6 +53,7 @@ __all__ = [
     "private_key_for",
     "private_keys_for",
     "record_public_keys",
+    "recorded_keys",
     "ref_of",
     "side_by_side",
     "sign_many_with",

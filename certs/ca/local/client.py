@@ -34,8 +34,9 @@ from certs.enums import RequestState, RevocationReason
 from certs.errors import Conflict, NotFound
 from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer, QuarantinedCertificate, ResponderCertificate
 from certs.x509.certificate.tbs import UnsignedCertificate, assemble
-from db.clock import database_now, machine_now
-from db.rows import Lock, select
+from db.clock import CLOCK, database_now, machine_now
+from db.reads import Read, combined, read_together
+from db.rows import Lock, select, selection
 from db.tolerance import CLOCK_TOLERANCE
 from keys.errors import KeyBackendError
 from keys.lifecycle import sign_many_with
@@ -72,17 +73,24 @@ class LocalCAClient(LedgerCA):
         # 1. The issuer as it is now; it stays so until the transaction ends.
         try:
             issuer = self._issuer(lock=Lock.SHARE)
-            _check(issuer, now)
-        except (CAUnreachable, _ClockDiffers) as exc:
+        except CAUnreachable as exc:
             return Prepared(references, ended={ref: NotSent(ref, str(exc)) for ref in references})
-        except _Inactive as exc:
-            return Prepared(references, ended={ref: Refused(ref, "issuer_inactive", str(exc)) for ref in references})
+        if ended := _cannot_sign(issuer, references, now):
+            return ended
         # 2. What was prepared for these orders before is signed again, byte for byte.
         known = self._usable_intents(issuer, references, now)
-        # 3. A serial number and a linted TBSCertificate for each of the others.
-        refused, fresh = prepare_intents(issuer, [order for order in orders if order.order_ref not in known], now)
+        # 3. The others.
+        new = self.prepare_new(work, [order for order in orders if order.order_ref not in known], issuer=issuer, now=now)
+        return Prepared(references, {**known, **new.records}, new.ended)
+
+    def prepare_new(self, work: UnitOfWork, orders: Sequence[Order], *, issuer: Issuer, now: datetime) -> Prepared:
+        """A serial number and a linted TBSCertificate for each."""
+        references = tuple(order.order_ref for order in orders)
+        if ended := _cannot_sign(issuer, references, now):
+            return ended
+        refused, fresh = prepare_intents(issuer, orders, now)
         work.insert(list(fresh.values()))
-        return Prepared(references, {**known, **fresh}, refused)
+        return Prepared(references, fresh, refused)
 
     def sign(self, prepared: Prepared) -> list[Outcome]:
         unsigned = [intent for intent in prepared.records.values() if intent.state == State.INTENDED]
@@ -96,10 +104,10 @@ class LocalCAClient(LedgerCA):
     def _ended_or_issued(self, reference: str, prepared: Prepared) -> Outcome:
         return prepared.ended.get(reference) or self._issued(prepared.records[reference])
 
-    def lock(self, prepared: Prepared) -> dict[str, IssuanceIntent]:
+    def ledger(self, prepared: Prepared) -> Read[Mapping[str, IssuanceIntent]]:
         ids = {intent.pk for intent in prepared.records.values()}
-        rows = select(IssuanceIntent, lock=Lock.UPDATE, unless={"state": State.ABANDONED}, id=ids, revoked_at=None)
-        return {row.order_ref: row for row in rows}
+        rows = selection(IssuanceIntent, lock=Lock.UPDATE, unless={"state": State.ABANDONED}, id=ids, revoked_at=None)
+        return combined([rows], lambda found: {row.order_ref: row for row in found})
 
     def record(self, work: UnitOfWork, signed: Iterable[Issued], locked: Mapping[str, IssuanceIntent], *, now: datetime) -> None:
         for outcome in signed:
@@ -110,7 +118,7 @@ class LocalCAClient(LedgerCA):
     def _record_alone(self, signed: Iterable[Issued], prepared: Prepared) -> None:
         """With the certificates' bytes, which nobody else keeps yet."""
         with UnitOfWork() as work:
-            locked, now = self.lock(prepared), database_now()
+            locked, now = read_together(self.ledger(prepared), CLOCK)
             for outcome in signed:
                 intent = locked.get(outcome.order_ref)
                 if intent is not None and intent.state == State.INTENDED:
@@ -216,10 +224,8 @@ class LocalCAClient(LedgerCA):
             now = database_now()
             if issuer.state == Issuer.State.DISTRUSTED:
                 raise Conflict(f"{issuer.name} is distrusted; nobody answers for it.", next_step="Roll over to another CA.")
-            try:
-                _check_clock(now)
-            except _ClockDiffers as exc:
-                raise Conflict(str(exc), next_step="Mend the clock.") from exc
+            if differs := _clock_differs(now):
+                raise Conflict(differs, next_step="Mend the clock.")
             intent = self._usable_intents(issuer, [order_ref], now).get(order_ref)
             if intent is None:
                 intent, problems = prepare(issuer, loaded(bytes(issuer.certificate_der or b"")), now)
@@ -291,21 +297,19 @@ def _key_failed(reference: str, error: KeyBackendError) -> Refused | NotSent:
     return NotSent(reference, str(error)) if error.retryable else Refused(reference, "ca_key", str(error))
 
 
-class _ClockDiffers(Exception):
-    """This host and the database do not agree what time it is."""
-
-
-class _Inactive(Exception):
-    """The issuer signs no certificates any more."""
-
-
-def _check(issuer: Issuer, now: datetime) -> None:
+def _cannot_sign(issuer: Issuer, references: tuple[str, ...], now: datetime) -> Prepared | None:
+    """How all of these orders end where the issuer signs nothing now, else None."""
     if issuer.state != Issuer.State.ACTIVE:
-        raise _Inactive(f"{issuer.name} does not issue any more.")
-    _check_clock(now)
+        message = f"{issuer.name} does not issue any more."
+        return Prepared(references, ended={ref: Refused(ref, "issuer_inactive", message) for ref in references})
+    if differs := _clock_differs(now):
+        return Prepared(references, ended={ref: NotSent(ref, differs) for ref in references})
+    return None
 
 
-def _check_clock(now: datetime) -> None:
+def _clock_differs(now: datetime) -> str:
+    """That this host and the database do not agree what time it is; empty if they do."""
     skew = abs(machine_now() - now)
-    if skew > CLOCK_TOLERANCE:
-        raise _ClockDiffers(f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended.")
+    if skew <= CLOCK_TOLERANCE:
+        return ""
+    return f"This host's clock differs from the database's by {skew}; nothing is signed before that is mended."

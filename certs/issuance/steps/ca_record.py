@@ -5,8 +5,9 @@ A wrong certificate is kept apart, revoked, and stops the CA until that is done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from audit.events import EventType, recordable
 from audit.log import Event
@@ -15,8 +16,8 @@ from certs.ca.base import Issued, NotSent, Pending, Refused, Unknown
 from certs.ca.registry import own_ca
 from certs.enums import RequestState as S
 from certs.errors import SignerMismatch
-from certs.issuance.attempts import close_attempts, keep_unclaimed, lock_claimed
-from certs.issuance.certificates import record_certificates
+from certs.issuance.attempts import claimed, close_attempts, keep_unclaimed
+from certs.issuance.certificates import known_before, record_certificates
 from certs.issuance.steps.act import Recorded
 from certs.issuance.steps.ca_call import Answers, Mismatch, Orders, Result
 from certs.issuance.unwanted import owner_of, what_to_do
@@ -26,6 +27,9 @@ from certs.notifications.alerts import open_circuit
 from certs.requests.outcomes import fail_many
 from certs.requests.states import WORKER, note_reasons
 from certs.x509.asn1.pem import serial_of
+from db.reads import Read, read_together
+
+NO_LEDGER: Read[Mapping[str, Any]] = Read([], lambda _: {}, dict)  # of a CA elsewhere
 
 
 def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Recorded:
@@ -41,10 +45,14 @@ def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Record
 
     # 2. Lock: the requests and the attempts, then the own CA's ledger. An order that was abandoned or
     #    revoked while it was being signed is on the CRL: it is tried again.
-    claimed = lock_claimed(attempts.values(), S.CSR_CREATED)
-    now = claimed.now
     own = own_ca(issuer.alias) if answers.prepared is not None else None
-    ledger = own.lock(answers.prepared) if own is not None and answers.prepared is not None else {}
+    came = [(requests[pk], result) for pk, result in results.items() if isinstance(result, Believed)]
+    claim, ledger, known = read_together(
+        claimed(attempts.values(), S.CSR_CREATED),
+        own.ledger(answers.prepared) if own is not None and answers.prepared is not None else NO_LEDGER,
+        known_before(came),
+    )
+    now = claim.now
     if own is not None:
         for pk, result in list(results.items()):
             if isinstance(result, Believed | Mismatch) and orders.orders[pk].order_ref not in ledger:
@@ -52,22 +60,22 @@ def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Record
                 wrong.pop(pk, None)
 
     # 3. The attempts that are ours end here.
-    close_attempts(work, attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, claimed)
+    close_attempts(work, attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, claim)
 
     # 4. A certificate that comes too late is kept for the reaper, which adopts or revokes it; so is a
     #    wrong one beside it.
-    late = [(pk, result) for pk, result in results.items() if pk not in claimed.mine]
+    late = [(pk, result) for pk, result in results.items() if pk not in claim.mine]
     late += [(pk, wrong[pk]) for pk, result in late if pk in wrong and result is not wrong[pk]]
     keep_unclaimed(work, [one for pk, result in late for one in _unclaimed(attempts[pk], result, now)], now=now)
 
     # 5. The certificates that are ours: in the CA's ledger, in the inventory, or in quarantine.
-    mine = {pk: (requests[pk], result) for pk, result in results.items() if pk in claimed.mine}
+    mine = {pk: (requests[pk], result) for pk, result in results.items() if pk in claim.mine}
     if own is not None:
         signed = [Issued(r.public_id, result.der, ()) for r, result in mine.values() if isinstance(result, Believed | Mismatch)]
         own.record(work, signed, ledger, now=now)
     believed = [(request, result) for request, result in mine.values() if isinstance(result, Believed)]
-    record_certificates(work, believed, issuer=issuer, now=now)
-    _quarantine(work, issuer, [(requests[pk], result) for pk, result in wrong.items() if pk in claimed.mine], now=now)
+    record_certificates(work, believed, known=known, issuer=issuer, now=now)
+    _quarantine(work, issuer, [(requests[pk], result) for pk, result in wrong.items() if pk in claim.mine], now=now)
 
     # 6. A refusal is final; all else waits with its reason and is tried again.
     refused = [(request, result) for request, result in mine.values() if isinstance(result, Refused)]

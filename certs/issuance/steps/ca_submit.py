@@ -86,7 +86,7 @@ def _prepared_at_once(work: UnitOfWork, orders: Orders) -> Prepared | None:
     if ended_unasked(orders.issuer, ()) is not None or not all(map(work.is_new, orders.requests.values())):
         return None
     own = own_ca(orders.issuer.alias)
-    return own.prepare(work, list(orders.orders.values()), now=orders.reserved_at) if own is not None else None
+    return own.prepare_new(work, list(orders.orders.values()), issuer=orders.issuer, now=orders.reserved_at) if own is not None else None
 
 
 @dataclass

@@ -13,11 +13,12 @@ from audit.events import EventType
 from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
 from certs.models import CertificateRequest
-from certs.requests.lineage import keys_reported_by_owner
+from certs.requests.lineage import reported_by_owner
 from certs.requests.outcomes import reject_many
 from certs.requests.states import WORKER, Move, transition_many
+from db.reads import read_together
 from db.rows import by_key, select
-from keys.lifecycle import record_public_keys
+from keys.lifecycle import record_public_keys, recorded_keys
 from keys.models import Key, PublicKey
 
 Events = tuple[tuple[EventType, Mapping[str, Any]], ...]
@@ -35,8 +36,8 @@ def accept_external(
         return
     # Of two teams that show the same key at once, the one whose request is older has it.
     owners = {request.spki_sha256: request.team.slug for request in reversed(requests)}
-    recorded = record_public_keys(owners, now=now)
-    reported = keys_reported_by_owner(owners)
+    rows, reported = read_together(recorded_keys(owners, now=now), reported_by_owner(owners))
+    recorded = by_key(rows)
     moves = []
     for request in requests:
         spki, events = {"spki_sha256": request.spki_sha256}, (before or {}).get(request.pk, ())

@@ -14,22 +14,25 @@ from certs.models import Approval, CertificateRequest, PolicyEvaluation, WaiverU
 from certs.requests.approvals.granted import approvers_needed
 from certs.requests.approvals.inherited_approvals import inherit_approvals
 from certs.requests.approvals.time_limit import limits_for
-from certs.requests.facts.policy_facts import asked_by, evaluate_many
+from certs.requests.facts.policy_facts import PolicyFacts, asked_by, evaluate_many
 from certs.requests.states import WORKER, Move, transition_many
 from policy.engine import Decision, Outcome
 from policy.recorded import facts_digest, recorded
 from policy.waivers.waiver import waiver_id
 
 
-def decide(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> Mapping[int, Decision]:
+def decide(
+    work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime, known: PolicyFacts | None = None
+) -> Mapping[int, Decision]:
     """Submitted -> approved | awaiting_approval | rejected; an external CSR that is allowed goes on to csr_created.
 
-    Returns the decisions by request id. Effects: the evaluations, states, `policy:evaluated` and what follows from it.
+    `known`: the facts of these requests, where they were read in this transaction. Returns the
+    decisions by request id. Effects: the evaluations, states, `policy:evaluated` and what follows from it.
     """
     if not requests:
         return {}
     # 1. Evaluate under the version in force now.
-    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now)
+    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now, known=known)
     decided = list(zip(requests, decisions, strict=True))
     keep_evaluations(work, decided, now=now)
     # 2. An external CSR that the policy allows has nobody to wait for.

@@ -13,14 +13,15 @@ from certs.enums import RequestState
 from certs.models import Certificate, CertificateRequest, Domain, Team
 from certs.requests.facts.duplicates import FirstAsked, Waiting, content_of, living_duplicates, one_at_a_time, requests_under_way
 from certs.spec import CertificateSpec
-from db.rows import select
-from db.sql import among_ids, among_texts, fetch, id_list, text_list
+from db.reads import Read, combined, read, rows_of
+from db.rows import selection
+from db.sql import among_ids, among_texts, id_list, text_list
 from keys.models import PublicKey
 from keys.spec import KeyFacts
 from policy.engine import Decision, Outcome, evaluate
 from policy.facts import RequesterFacts, RequestFacts
 from policy.models import PolicyVersion, Profile
-from policy.publishing import rules_in_force
+from policy.publishing import Found, newest_version, version_found, waivers_at
 from policy.rules.names import Duplicates
 from policy.rules.ruleset import RuleSet
 from policy.waivers.waiver import Waiver
@@ -74,15 +75,41 @@ def asked_by(request: CertificateRequest) -> Asked:
     )
 
 
-def evaluate_many(asked: Sequence[Asked], *, at: datetime, asked_before: FirstAsked | None = None) -> tuple[PolicyVersion, list[Decision]]:
+@dataclass(frozen=True, slots=True)
+class PolicyFacts:
+    """What an evaluation needs to know of the portal, read at one moment."""
+
+    version: PolicyVersion
+    has_waivers: bool
+    ekus: Mapping[str, tuple[str, ...]]  # by name of the profile
+    owners: Mapping[str, int]  # teams of the domains that concern the requests, by name
+
+
+def policy_facts(content: Collection[tuple[CertificateSpec, Team]], *, at: datetime | None) -> Read[PolicyFacts]:
+    """The facts for requests of this content under the version in force at `at` (None: now), to be sent with other reads."""
+    name = settings.PKI_DEFAULT_POLICY
+
+    def facts(found: Found | None, profiles: list[Profile], owners: dict[str, int]) -> PolicyFacts:
+        ekus = {profile.name: tuple(profile.ekus) for profile in profiles}
+        return PolicyFacts(*version_found(name, found), ekus, owners | _owners_beneath(content))
+
+    return combined([newest_version(name, at), selection(Profile), _owners_near(content)], facts)
+
+
+def evaluate_many(
+    asked: Sequence[Asked], *, at: datetime, asked_before: FirstAsked | None = None, known: PolicyFacts | None = None
+) -> tuple[PolicyVersion, list[Decision]]:
     """Evaluate under the version in force at `at`, with facts as they are now.
 
     `asked_before`: what earlier parts of the same order asked for, where the policy wants to know; this part is added to it.
+    `known`: the facts of these requests, where they were read in this transaction.
     """
-    version, waivers = rules_in_force(settings.PKI_DEFAULT_POLICY, at)
+    content = [(one.spec, one.team) for one in asked]
+    known = known or read(policy_facts(content, at=at))
+    version, ekus = known.version, known.ekus
+    waivers = waivers_at(version.policy, at) if known.has_waivers else ()
     ruleset = version.ruleset
-    requesters = requesters_for([(one.spec, one.team) for one in asked])
-    ekus = {profile.name: tuple(profile.ekus) for profile in select(Profile)}
+    requesters = requesters_for(content, known.owners)
     uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
     facts = [request_facts(one, ekus.get(one.spec.profile, ()), at=at, use=uses.get(one.spki_sha256, UNUSED)) for one in asked]
     if _twins_matter(ruleset):
@@ -167,20 +194,27 @@ def key_use(spkis: Collection[str], *, at: datetime) -> dict[str, KeyUse]:
     return {spki: KeyUse((at - since[spki]).days if spki in since else 0, counts.get(spki, 0)) for spki in spkis}
 
 
-def requesters_for(asked: Sequence[tuple[CertificateSpec, Team]]) -> list[RequesterFacts]:
-    """Return for each request its team's domains, and those of other teams at, above or beneath the names asked for."""
-    names = {name for spec, _ in asked for name in spec.dns_names}
-    teams, near = sorted({team.pk for _, team in asked}), sorted({domain for name in names for domain in _ancestors(name)})
+def _owners_near(content: Collection[tuple[CertificateSpec, Team]]) -> Read[dict[str, int]]:
+    """The domains of these teams, and those of other teams at or above the names."""
+    names = {name for spec, _ in content for name in spec.dns_names}
+    teams, near = sorted({team.pk for _, team in content}), sorted({domain for name in names for domain in _ancestors(name)})
     sql = f"SELECT name, team_id FROM certs_domain WHERE {among_ids('team_id')} OR {among_texts('name')}"  # noqa: S608 - constants
-    owners: dict[str, int] = dict(fetch(sql, [id_list(teams), text_list(near)]))
-    beneath = [Q(name__endswith=name[1:]) for name in names if name.startswith("*.")]
-    if beneath:
-        owners |= dict(Domain.objects.filter(Q(*beneath, _connector=Q.OR)).values_list("name", "team_id"))
+    return rows_of((sql, [id_list(teams), text_list(near)]), dict)
+
+
+def _owners_beneath(content: Collection[tuple[CertificateSpec, Team]]) -> dict[str, int]:
+    """The domains beneath wildcards. Costs nothing where no name is one."""
+    beneath = [Q(name__endswith=name[1:]) for spec, _ in content for name in spec.dns_names if name.startswith("*.")]
+    return dict(Domain.objects.filter(Q(*beneath, _connector=Q.OR)).values_list("name", "team_id")) if beneath else {}
+
+
+def requesters_for(content: Sequence[tuple[CertificateSpec, Team]], owners: Mapping[str, int]) -> list[RequesterFacts]:
+    """Return for each request its team's domains, and those of other teams at, above or beneath the names asked for."""
     owned: dict[int, list[str]] = {}
     for domain, team_id in sorted(owners.items()):
         owned.setdefault(team_id, []).append(domain)
     own = {team_id: tuple(domains) for team_id, domains in owned.items()}
-    return [RequesterFacts(team.slug, own.get(team.pk, ()), _foreign(spec, team, owners)) for spec, team in asked]
+    return [RequesterFacts(team.slug, own.get(team.pk, ()), _foreign(spec, team, owners)) for spec, team in content]
 
 
 def _foreign(spec: CertificateSpec, team: Team, owners: Mapping[str, int]) -> tuple[str, ...]:

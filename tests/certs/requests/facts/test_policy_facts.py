@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from certs.models import Certificate, CertificateRequest, Domain
+from certs.models import Certificate, CertificateRequest, Domain, Team
 from certs.renewal.renew import renew
-from certs.requests.facts.policy_facts import UNUSED, Asked, KeyUse, asked_by, evaluate_many, key_use, request_facts, requesters_for
+from certs.requests.facts.policy_facts import (
+    UNUSED,
+    Asked,
+    KeyUse,
+    asked_by,
+    evaluate_many,
+    key_use,
+    policy_facts,
+    request_facts,
+    requesters_for,
+)
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from db.reads import read
 from keys.models import PublicKey
 from policy.engine import Outcome
 from policy.facts import RequesterFacts
@@ -84,12 +95,16 @@ def test_every_certificate_of_a_key_counts_revoked_and_expired_ones_too(twin_por
 # A requester's facts
 
 
+def requesters(content: Sequence[tuple[CertificateSpec, Team]]) -> list[RequesterFacts]:
+    return requesters_for(content, read(policy_facts(content, at=None)).owners)
+
+
 def test_a_team_has_its_own_domains_and_sees_those_of_others_near_the_names(cast: Cast, make_spec: MakeSpec) -> None:
     Domain.objects.create(name="shop.example.com", team=cast.other)
     Domain.objects.create(name="elsewhere.test", team=cast.other)
 
     def facts(*names: str) -> RequesterFacts:
-        (found,) = requesters_for([(CertificateSpec(names[0], names, (), "ec-p256", 90, "tls-server"), cast.web)])
+        (found,) = requesters([(CertificateSpec(names[0], names, (), "ec-p256", 90, "tls-server"), cast.web)])
         return found
 
     assert facts("a.example.com") == RequesterFacts("web", ("example.com",), ())
@@ -101,7 +116,7 @@ def test_a_team_has_its_own_domains_and_sees_those_of_others_near_the_names(cast
 
 
 def test_each_request_of_a_batch_gets_the_domains_of_its_own_team(cast: Cast, make_spec: MakeSpec) -> None:
-    mine, theirs = requesters_for([(make_spec("a.example.com"), cast.web), (make_spec("a.example.com"), cast.other)])
+    mine, theirs = requesters([(make_spec("a.example.com"), cast.web), (make_spec("a.example.com"), cast.other)])
     assert (mine.team, mine.owned_domains, mine.foreign_domains) == ("web", ("example.com",), ())
     assert (theirs.team, theirs.owned_domains, theirs.foreign_domains) == ("other", ("other.test",), ("example.com",))
 
