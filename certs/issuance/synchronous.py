@@ -194,7 +194,7 @@ def _begin(asked: Sequence[tuple[CertificateSpec, Requester]], keys: Sequence[st
     """Make the requests, and reserve what comes next, in one transaction."""
     with UnitOfWork() as work:
         beginning = begin(asked, keys)
-        requests = insert_begun(work, beginning.wanted, beginning.ids, now=beginning.now)
+        requests = insert_begun(work, beginning.wanted, beginning.ids, {beginning.issuer.pk: beginning.issuer}, now=beginning.now)
         until = furthest_here(requests[0].issuer)
         acts = reserve(work, requests, until=until, now=beginning.now, known=beginning.facts)
     _hand_over_from(until, requests)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet
 
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest
@@ -43,7 +43,7 @@ def unreplaced(rows: QuerySet[Certificate], *, now: datetime) -> Iterator[list[U
     Keyset pages by end: flat memory, and no cursor that outlives a transaction.
     """
     renewals = Certificate.objects.filter(renewed_from=OuterRef("pk"), status=Certificate.Status.GOOD)
-    rows = rows.filter(~Exists(renewals), status=Certificate.Status.GOOD).order_by("not_after", "pk")
+    rows = rows.filter(~Exists(renewals), _may_need_attention(now), status=Certificate.Status.GOOD).order_by("not_after", "pk")
     beyond = Q()
     while page := list(rows.filter(beyond)[:CHUNK]):
         replaced, under_way = replaced_among(page), _under_way(page)
@@ -51,6 +51,14 @@ def unreplaced(rows: QuerySet[Certificate], *, now: datetime) -> Iterator[list[U
         yield [one for one in left if one.needs_attention(now)]
         last = page[-1]
         beyond = Q(not_after__gte=last.not_after) & (Q(not_after__gt=last.not_after) | Q(pk__gt=last.pk))
+
+
+def _may_need_attention(now: datetime) -> Q:
+    """What `needs_attention` may be true of, so that the others, which are most of a large estate, are not even read."""
+    waiting = CertificateRequest.objects.filter(renewed_from=OuterRef("pk"), state=S.AWAITING_APPROVAL)
+    # The second half of the window has begun: as long ago as the end is away, the alert date had come.
+    late = Q(alert_at__isnull=True) | Q(alert_at__lte=ExpressionWrapper(now + (now - F("not_after")), DateTimeField()))
+    return late | ~Q(renewal_off_reason="") | ~Q(renewal_blocked="") | Q(Exists(waiting))
 
 
 def _under_way(certificates: Sequence[Certificate]) -> dict[int, CertificateRequest]:

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 
 from audit.log import Actor
@@ -189,13 +190,15 @@ def _chunks(rows: Any, is_wanted: Callable[[Candidate], bool]) -> Iterator[list[
 
 def _read(candidates: Sequence[Candidate]) -> list[Certificate]:
     """Return their rows with what a plan needs, in the same order."""
-    # Teams and CAs are few: joined to each row they would be read and built hundreds of times.
-    others = [name for name in RELATED if name not in ("team", "issuer")]
+    # Teams, CAs and people are few: joined to each row they would be read and built hundreds of times.
+    others = [name for name in RELATED if name not in ("team", "issuer", "requester")]
     rows = Certificate.objects.select_related(*others).in_bulk([one.pk for one in candidates])
     teams = Team.objects.in_bulk({row.team_id for row in rows.values()})
     issuers = Issuer.objects.in_bulk({row.issuer_id for row in rows.values()})
+    people = get_user_model().objects.in_bulk({row.requester_id for row in rows.values() if row.requester_id is not None})
     for row in rows.values():
         row.team, row.issuer = teams[row.team_id], issuers[row.issuer_id]
+        row.requester = people[row.requester_id] if row.requester_id is not None else None
     return [rows[one.pk] for one in candidates]
 
 

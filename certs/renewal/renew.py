@@ -190,17 +190,18 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
         failed = select(CertificateRequest, lock=Lock.UPDATE, renewed_from=ids, state=S.FAILED)
         # 2. Only then read. A revocation or a resume that was committed while this transaction waited
         #    is seen now; read together with the lock, a joined row would be the one before the wait.
-        locked = {c.pk: c for c in Certificate.objects.select_related("revocation").filter(pk__in=ids)}
+        doubtful = Certificate.objects.filter(pk__in=ids).exclude(status=Certificate.Status.GOOD)
+        stopped = {c.pk: c for c in doubtful.select_related("revocation") if stops_lineage(c)}
         existing = living_renewals(ids)
         # 3. Which of the plans may still begin.
         fresh = []
         for plan in plans:
-            certificate = locked[plan.certificate.pk]
+            pk = plan.certificate.pk
             usable = plan.new_key or plan.certificate.spki_sha256 not in blocked
-            if certificate.pk not in existing and plan.may_begin and usable and not stops_lineage(certificate):
+            if pk not in existing and plan.may_begin and usable and pk not in stopped:
                 fresh.append(plan)
-            elif len(plans) == 1 and certificate.pk not in existing:
-                raise _stopped(certificate) if stops_lineage(certificate) else Conflict("Its key was blocked just now.", field="cert_id")
+            elif len(plans) == 1 and pk not in existing:
+                raise _stopped(stopped[pk]) if pk in stopped else Conflict("Its key was blocked just now.", field="cert_id")
         # 4. A renewal that failed makes room for the new one: resumed later, there would be two.
         renewed = {plan.certificate.pk for plan in fresh}
         event = (EventType.REQUEST_CANCELLED, {"state": "failed", "because_of": "a new renewal"})

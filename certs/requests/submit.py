@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -227,6 +227,7 @@ class Beginning:
 
     now: datetime
     wanted: Sequence[Wanted]
+    issuer: Issuer
     ids: Sequence[int]
     facts: PolicyFacts
 
@@ -247,7 +248,7 @@ def begin(asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: 
     target = _active(issuers, name)
     if target.pk != issuers[0].pk:  # another CA has taken over
         target = _active(select(Issuer, lock=Lock.SHARE, id=target.pk), target.name)
-    return Beginning(now, _admitted(asked, idempotency_keys, members_now, target, facts.ekus), ids, facts)
+    return Beginning(now, _admitted(asked, idempotency_keys, members_now, target, facts.ekus), target, ids, facts)
 
 
 def insert_requests(work: UnitOfWork, wanted: Sequence[Wanted], *, now: datetime) -> list[CertificateRequest]:
@@ -262,14 +263,15 @@ def insert_requests(work: UnitOfWork, wanted: Sequence[Wanted], *, now: datetime
         selection(Issuer, lock=Lock.SHARE, id={one.issuer.pk for one in wanted}),
         new_ids(CertificateRequest._meta.db_table, len(wanted)),
     )
-    issuers = by_key(found)
-    return insert_begun(work, [replace(one, issuer=issuers[one.issuer.pk]) for one in wanted], ids, now=now)
+    return insert_begun(work, wanted, ids, by_key(found), now=now)
 
 
-def insert_begun(work: UnitOfWork, wanted: Sequence[Wanted], ids: Sequence[int], *, now: datetime) -> list[CertificateRequest]:
+def insert_begun(
+    work: UnitOfWork, wanted: Sequence[Wanted], ids: Sequence[int], issuers: Mapping[int, Issuer], *, now: datetime
+) -> list[CertificateRequest]:
     """The same with ids that this transaction has taken, at CAs whose rows it has locked."""
     # 1. Requests; their CSRs, attempts and orders refer to them within this unit.
-    requests = [_row(one, pk, now) for one, pk in zip(wanted, ids, strict=True)]
+    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, pk in zip(wanted, ids, strict=True)]
     # 2. External CSRs. One with a challenge password keeps no bytes, only its public key.
     csrs = [
         RequestCSR(request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
@@ -284,7 +286,7 @@ def insert_begun(work: UnitOfWork, wanted: Sequence[Wanted], ids: Sequence[int],
     return requests
 
 
-def _row(wanted: Wanted, pk: int, now: datetime) -> CertificateRequest:
+def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateRequest:
     spec, requester, renewal = wanted.spec, wanted.requester, wanted.renewal
     key_backend, spki = ("", spki_sha256(spec.spki_der)) if spec.spki_der else (settings.PKI_LEAF_KEY_BACKEND, "")
     row = CertificateRequest(
@@ -294,7 +296,7 @@ def _row(wanted: Wanted, pk: int, now: datetime) -> CertificateRequest:
         team=requester.team,
         requester=requester.user,
         door=requester.door,
-        issuer=wanted.issuer,
+        issuer=issuer,
         profile=spec.profile,
         common_name=spec.common_name,
         dns_names=list(spec.dns_names),
