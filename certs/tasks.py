@@ -409,6 +409,7 @@ def clean_up() -> int:
         ("messages to webhooks", cleaning.delete_old_deliveries),
         ("old alerts", cleaning.delete_old_alerts),
         ("old counters", cleaning.delete_old_counters),
+        ("challenges for approvals", cleaning.delete_old_challenges),
         ("old drafts of requests", cleaning.delete_old_request_drafts),
         ("old policy replays", replays.delete_old_replays),
     )

@@ -60,6 +60,7 @@ urlpatterns = [
     path("requests/<str:public_id>/steps/", requests.steps, name="request-steps"),
     path("requests/<str:public_id>/resume/", requests.resume, name="request-resume"),
     path("requests/<str:public_id>/decide/", requests.decide, name="request-decide"),
+    path("requests/<str:public_id>/confirm/", requests.confirm, name="request-confirm"),
     path("requests/<str:public_id>/ask/", requests.ask, name="request-ask"),
     path("requests/<str:public_id>/answer/", requests.answer, name="request-answer"),
     path("requests/<str:public_id>/remind/", requests.remind, name="request-remind"),

@@ -2,6 +2,7 @@
 
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
+from certs.models.deciding.confirmation import ApprovalChallenge, ApprovalEvidence
 from certs.models.deciding.domain_request import DomainRequest
 from certs.models.deciding.waiting import ApprovalLimit, ApprovalQuestion, Deputy
 from certs.models.figure import ComplianceDay, Figure, FigureCount
@@ -49,6 +50,8 @@ __all__ = [
     "CRL",
     "ApiToken",
     "Approval",
+    "ApprovalChallenge",
+    "ApprovalEvidence",
     "ApprovalLimit",
     "ApprovalQuestion",
     "Attempt",

@@ -18,7 +18,6 @@ from certs.ca.lifetime import ending_of
 from certs.errors import InputRefused
 from certs.language.kept_csr import kept_csr
 from certs.models import Certificate, CertificateRequest, Issuer
-from certs.requests.approvals.granted import approvers_needed
 from certs.requests.approvals.inherited_approvals import approvals_for
 from certs.requests.facts.advice import advice_on
 from certs.requests.facts.policy_facts import Asked, evaluate_many
@@ -309,8 +308,7 @@ def _with_approvals(plans: Sequence[RenewalPlan], *, at: datetime) -> list[Renew
         return list(plans)
     version, _ = evaluate_many([], at=at)
     ruleset = version.ruleset
-    needed = approvers_needed(ruleset.approval)
-    found = approvals_for(asking, valid_days=ruleset.approval_valid_days, needed=needed, at=at)
+    found = approvals_for(asking, valid_days=ruleset.approval_valid_days, terms=ruleset.approval, at=at)
     return [_inheriting(plan, found[plan.digest][0].request.public_id) if plan.digest in found else plan for plan in plans]
 
 

@@ -17,6 +17,7 @@ from certs.access.account import of_ended_sessions
 from certs.access.rates import forget_old
 from certs.enums import RequestState
 from certs.models import Attempt, OperatorAlert, OutgoingMail, RequestDraft, UnclaimedResult, WebhookDelivery
+from certs.requests.approvals.confirmation import forget_challenges
 from certs.requests.states import FINAL
 from db.clock import database_now
 
@@ -67,6 +68,11 @@ def delete_old_alerts() -> int:
 def delete_old_counters() -> int:
     """Delete counters of limits whose window has ended."""
     return forget_old(database_now())
+
+
+def delete_old_challenges() -> int:
+    """Delete challenges for approvals that no passkey answered in time."""
+    return forget_challenges(database_now())
 
 
 def delete_old_request_drafts() -> int:

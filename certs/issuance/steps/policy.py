@@ -11,7 +11,6 @@ from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
 from certs.issuance.steps.external_csr import accept_external
 from certs.models import Approval, CertificateRequest, PolicyEvaluation, WaiverUse
-from certs.requests.approvals.granted import approvers_needed
 from certs.requests.approvals.inherited_approvals import inherit_approvals
 from certs.requests.approvals.time_limit import limits_for
 from certs.requests.facts.policy_facts import PolicyFacts, asked_by, evaluate_many
@@ -44,8 +43,7 @@ def decide(
     # 3. A renewal of the same content may inherit its approval.
     asking = [request for request, decision in decided if decision.outcome is Outcome.NEEDS_APPROVAL]
     ruleset = version.ruleset
-    needed = approvers_needed(ruleset.approval)
-    inherited = inherit_approvals(asking, valid_days=ruleset.approval_valid_days, needed=needed, at=now) if asking else {}
+    inherited = inherit_approvals(asking, valid_days=ruleset.approval_valid_days, terms=ruleset.approval, at=now) if asking else {}
     work.insert(limits_for([request for request in asking if request.pk not in inherited], ruleset.approval, now=now))
     # 4. Each of the others goes where its decision leads.
     moves = [_move(request, decision, inherited.get(request.pk, [])) for request, decision in decided if request.pk not in evaluated]

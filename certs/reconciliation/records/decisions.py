@@ -7,9 +7,10 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from certs.models import Approval, CertificateRequest
+from certs.models import Approval, ApprovalEvidence, CertificateRequest
 from certs.reconciliation.records.comparison import Comparison, accounts_over_time, events_of, rows_named
 from certs.reconciliation.records.explained import Logged
+from certs.requests.approvals.confirmation import evidence_data
 
 _GRANTED = ("request:approved", "request:endorsed")
 _DECIDED = (*_GRANTED, "request:rejected")
@@ -24,6 +25,8 @@ def approvals(page: list[Approval], comparison: Comparison) -> None:
     there = Counter(
         Approval.objects.filter(request__in=requests).values_list("request", "digest", "granted"),
     )
+    kept = ApprovalEvidence.objects.filter(approval__in=[row.pk for row in page])
+    evidence = {one.approval_id: evidence_data(one)["evidence_sha256"] for one in kept}
     for row in page:
         comparison.compared["approvals"] += 1
         request = requests.get(row.request_id)
@@ -38,6 +41,8 @@ def approvals(page: list[Approval], comparison: Comparison) -> None:
             comparison.add("approval", request.public_id, f"no event says that {name} {verb} this content")
         elif not any(row.decided_at in _decided_at(e, row, first) for e in mine):
             comparison.add("approval", request.public_id, "it was decided at another time than the log says")
+        elif not any(e.data.get("evidence_sha256") in (None, evidence.get(row.pk)) for e in mine):
+            comparison.add("approval", request.public_id, "the evidence of its confirmation is not the one that was recorded")
 
 
 def _first_decisions(logged: dict[str, list[Logged]]) -> dict[tuple[str, Any, int], set[Any]]:

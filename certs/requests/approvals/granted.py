@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from certs.access.permissions import Permission, holders_of
 from certs.models import Approval, CertificateRequest
+from certs.requests.approvals.confirmation import confirmed_approvals
 from policy.persons import known_persons, one_person_is_enough
 from policy.rules.approval_terms import ApprovalTerms
 
@@ -19,29 +20,36 @@ def approvers_needed(terms: ApprovalTerms) -> int:
 def approved_requests(requests: Sequence[CertificateRequest], terms: Mapping[int, ApprovalTerms]) -> set[int]:
     """Return ids of the requests that enough persons approved for exactly the content that they have.
 
-    `terms`: what an approval takes, by request id, under the policy in force. One query, however
-    many requests there are.
+    `terms`: what an approval takes, by request id, under the policy in force; where they ask for a
+    confirmation, only approvals count whose evidence holds now. One query, however many requests
+    there are, and two more where a confirmation is asked for.
     """
     if not requests:
         return set()
     by_id = {request.pk: request for request in requests}
+    rows = [row for row in Approval.objects.filter(request__in=by_id, granted=True) if by_id[row.request_id].digest == row.digest]
+    # Verified again here, from the octets that were kept: whoever wrote the rows. Nothing is asked
+    # where no policy wants it.
+    confirmed = confirmed_approvals([row for row in rows if terms[row.request_id].confirmed])
     approvers: dict[int, set[int]] = defaultdict(set)
-    rows = Approval.objects.filter(request__in=by_id, granted=True)
-    for request_id, digest, approver in rows.values_list("request_id", "digest", "approver_id"):
-        if by_id[request_id].digest == digest:
-            approvers[request_id].add(approver)
+    for row in rows:
+        if not terms[row.request_id].confirmed or row.pk in confirmed:
+            approvers[row.request_id].add(row.approver_id)
     return {pk for pk in by_id if len(approvers[pk]) >= approvers_needed(terms[pk])}
 
 
-def grants_that_count(request: CertificateRequest) -> list[Approval]:
+def grants_that_count(request: CertificateRequest, terms: ApprovalTerms) -> list[Approval]:
     """Return the approvals of the request's content that count towards the number that it needs.
 
-    Of persons who may still approve, each person once, the first first.
+    Of persons who may still approve, each person once, the first first; confirmed, where the terms ask for it.
     """
     rows = Approval.objects.filter(request=request, granted=True, digest=request.digest)
     holders = set(holders_of(Permission.DECIDE_REQUESTS).filter(pk__in=rows.values("approver")).values_list("pk", flat=True))
     found: list[Approval] = []
     grants = [row for row in rows.select_related("approver").order_by("pk") if row.approver_id in holders]
+    if terms.confirmed:
+        confirmed = confirmed_approvals(grants)
+        grants = [row for row in grants if row.pk in confirmed]
     known = known_persons({row.approver_id for row in grants}) if grants else {}
     for row in grants:
         mine = known[row.approver_id]

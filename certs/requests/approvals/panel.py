@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 
 from certs.models import Approval, ApprovalQuestion, Certificate, CertificateRequest
@@ -49,6 +50,8 @@ class Panel:
     grants: tuple[Approval, ...]
     needed: int
     is_confirmed: bool
+    has_passkey: bool
+    has_app: bool
     lapses_at: datetime | None
     open_question: ApprovalQuestion | None
     reasons: tuple[str, ...] = REASONS
@@ -63,7 +66,8 @@ def panel_of(request: CertificateRequest, *, user: Any, now: datetime) -> Panel:
     """Return what an approver looks at. A fixed number of queries, whatever the request has."""
     right = rights_over(user, [request])[request.pk]
     ruleset = version_in_force(settings.PKI_DEFAULT_POLICY, now).ruleset
-    last, grants = last_of_the_names(request), grants_that_count(request)
+    factors = set(Authenticator.objects.filter(user=user.pk).values_list("type", flat=True)) if ruleset.approval.confirmed else set()
+    last, grants = last_of_the_names(request), grants_that_count(request, ruleset.approval)
     return Panel(
         refusal=right.refusal.message if right.refusal else "",
         next_step=right.refusal.next_step if right.refusal else "",
@@ -77,6 +81,8 @@ def panel_of(request: CertificateRequest, *, user: Any, now: datetime) -> Panel:
         grants=tuple(grants),
         needed=approvers_needed(ruleset.approval),
         is_confirmed=ruleset.approval.confirmed,
+        has_passkey=Authenticator.Type.WEBAUTHN in factors,
+        has_app=Authenticator.Type.TOTP in factors,
         lapses_at=lapses_at(request),
         open_question=ApprovalQuestion.objects.filter(request=request, answered_at__isnull=True).first(),
     )

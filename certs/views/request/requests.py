@@ -32,6 +32,7 @@ from certs.servers.kinds import server_named
 from certs.servers.signing import sign_call
 from certs.views.access import authority_of, page
 from certs.views.kept_forms import form_of
+from certs.views.request.confirming import approve_as_sent, passkey_options
 from certs.views.request.timeline import Installed, first_download, timeline
 from certs.views.request.waits import wait_of
 from db.clock import database_now
@@ -174,9 +175,12 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
     """Approve or reject; then on to what waits next. A refused form stays with what was typed."""
     row = _mine(request, public_id)
     granted = request.POST.get("decision") == "approve"
-    act = approval.approve if granted else approval.reject
     try:
-        decided = act(row, user=request.user, digest=request.POST.get("digest", ""), comment=request.POST.get("comment", ""))
+        if granted:
+            decided = approve_as_sent(request, row)
+        else:
+            digest, comment = request.POST.get("digest", ""), request.POST.get("comment", "")
+            decided = approval.reject(row, user=request.user, digest=digest, comment=comment)
     except InputRefused as exc:
         return _refused_form(request, row, "comment", exc)
     name = next(iter(row.names), row.public_id)
@@ -185,6 +189,13 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
     else:
         messages.success(request, f"{name} was {'approved' if granted else 'rejected'}. The requester was told.")
     return redirect("inbox")
+
+
+@page
+@require_safe
+def confirm(request: HttpRequest, public_id: str) -> HttpResponse:
+    """The challenge that the approver's passkey signs, for the portal's script."""
+    return passkey_options(request, _mine(request, public_id))
 
 
 def _refused_form(request: HttpRequest, row: CertificateRequest, field: str, exc: InputRefused) -> HttpResponse:

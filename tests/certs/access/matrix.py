@@ -214,6 +214,11 @@ def decide(role: str, whose: str) -> str:
     return OK if role == "approver" else FORBIDDEN
 
 
+def never_without_passkey(role: str, whose: str) -> str:
+    """The challenge for a passkey, which nobody here has: approvers are told so, others that they may not decide."""
+    return FORBIDDEN if _seen(role, whose) else NOT_FOUND
+
+
 def approver_only(role: str, _whose: str) -> str:
     """A page of approvers, which others do not have."""
     return OK if role == "approver" else NOT_FOUND

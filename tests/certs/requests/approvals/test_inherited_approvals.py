@@ -13,6 +13,7 @@ from certs.requests.approvals.inherited_approvals import approvals_for, inherit_
 from certs.requests.submit import submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from policy.rules.approval_terms import ApprovalTerms
 from tests.cast import Cast
 from tests.certs.life import PORTAL, issued
 
@@ -35,25 +36,25 @@ def test_the_latest_approval_counts_until_it_is_too_old(cast: Cast, row: Certifi
     now = database_now()
     decided(row, cast, now - 9 * DAY, by="veteran")
     latest = decided(row, cast, now - 5 * DAY)
-    assert approvals_for({row.digest}, valid_days=6, needed=1, at=now) == {row.digest: [latest]}
-    assert approvals_for({row.digest}, valid_days=5, needed=1, at=now) == {}
-    assert approvals_for({row.digest}, valid_days=0, needed=1, at=now) == {}
-    assert approvals_for(set(), valid_days=6, needed=1, at=now) == {}
+    assert approvals_for({row.digest}, valid_days=6, terms=ApprovalTerms(), at=now) == {row.digest: [latest]}
+    assert approvals_for({row.digest}, valid_days=5, terms=ApprovalTerms(), at=now) == {}
+    assert approvals_for({row.digest}, valid_days=0, terms=ApprovalTerms(), at=now) == {}
+    assert approvals_for(set(), valid_days=6, terms=ApprovalTerms(), at=now) == {}
 
 
 def test_an_approval_never_reaches_another_content(cast: Cast, row: CertificateRequest) -> None:
     now = database_now()
     decided(row, cast, now, digest="0" * 64)
-    assert approvals_for({row.digest}, valid_days=6, needed=1, at=now) == {}
+    assert approvals_for({row.digest}, valid_days=6, terms=ApprovalTerms(), at=now) == {}
 
 
 def test_a_rejection_ends_what_was_approved_before_it_and_not_what_is_approved_after(cast: Cast, row: CertificateRequest) -> None:
     now = database_now()
     decided(row, cast, now - 3 * DAY, by="veteran")
     decided(row, cast, now - 2 * DAY, granted=False)
-    assert approvals_for({row.digest}, valid_days=6, needed=1, at=now) == {}
+    assert approvals_for({row.digest}, valid_days=6, terms=ApprovalTerms(), at=now) == {}
     last = decided(row, cast, now - DAY)
-    assert approvals_for({row.digest}, valid_days=6, needed=1, at=now) == {row.digest: [last]}
+    assert approvals_for({row.digest}, valid_days=6, terms=ApprovalTerms(), at=now) == {row.digest: [last]}
 
 
 def test_a_renewal_gets_a_copy_that_is_as_old_as_the_first_decision(cast: Cast, make_spec: MakeSpec) -> None:
@@ -62,7 +63,7 @@ def test_a_renewal_gets_a_copy_that_is_as_old_as_the_first_decision(cast: Cast, 
     renewal = renew(certificate, authority=PORTAL, door="command", begin=False).request
     now = database_now()
     first = decided(certificate.request, cast, now - 3 * DAY, digest=renewal.digest)
-    assert inherit_approvals([renewal], valid_days=6, needed=1, at=now) == {renewal.pk: [first]}
+    assert inherit_approvals([renewal], valid_days=6, terms=ApprovalTerms(), at=now) == {renewal.pk: [first]}
     copy = Approval.objects.get(request=renewal)
     assert (copy.approver, copy.granted, copy.decided_at) == (cast["approver"], True, first.decided_at)
     assert copy.comment == f"Inherited from {certificate.request.public_id}."
@@ -71,14 +72,14 @@ def test_a_renewal_gets_a_copy_that_is_as_old_as_the_first_decision(cast: Cast, 
 def test_a_first_request_inherits_nothing(cast: Cast, row: CertificateRequest) -> None:
     now = database_now()
     decided(row, cast, now)
-    assert inherit_approvals([row], valid_days=6, needed=1, at=now) == {}
+    assert inherit_approvals([row], valid_days=6, terms=ApprovalTerms(), at=now) == {}
     assert Approval.objects.count() == 1
 
 
 def test_as_many_persons_as_the_policy_asks_for_are_inherited(cast: Cast, row: CertificateRequest) -> None:
     now = database_now()
     first = decided(row, cast, now - 3 * DAY)
-    assert approvals_for({row.digest}, valid_days=6, needed=2, at=now) == {}
+    assert approvals_for({row.digest}, valid_days=6, terms=ApprovalTerms(approvers=2), at=now) == {}
     second = decided(row, cast, now - 2 * DAY, by="veteran")
-    assert approvals_for({row.digest}, valid_days=6, needed=2, at=now) == {row.digest: [second, first]}
-    assert approvals_for({row.digest}, valid_days=6, needed=1, at=now) == {row.digest: [second]}
+    assert approvals_for({row.digest}, valid_days=6, terms=ApprovalTerms(approvers=2), at=now) == {row.digest: [second, first]}
+    assert approvals_for({row.digest}, valid_days=6, terms=ApprovalTerms(), at=now) == {row.digest: [second]}

@@ -1,0 +1,143 @@
+"""The journeys of an approver, from the sign-in on, with the clicks that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from audit.models import AuditEvent
+from certs.models import ApprovalEvidence, CertificateRequest, Domain
+from certs.requests.domains.domain_requests import ask_for_domain
+from certs.requests.plan import plan_words
+from certs.requests.submit import submit
+from db.clock import database_now
+from policy.drafting import draft_version
+from policy.presets import DEFAULT_V2_3
+from policy.publishing import publish_version
+from tests.journeys.conftest import Visitor
+from tests.portal.fixtures import SYSTEM, Portal
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Visit = Callable[..., Visitor]
+
+
+def wildcard(portal: Portal, name: str) -> CertificateRequest:
+    plan: Any = plan_words(f"Issue TLS certificate for {name} with P-256", requester=portal.requester())
+    row = submit(plan.specs[0], requester=portal.requester())
+    CertificateRequest.objects.filter(pk=row.pk).update(state="awaiting_approval", state_changed_at=database_now())
+    return row
+
+
+def test_decide_what_waits_with_the_keyboard_and_with_three_clicks(look: Visit, portal: Portal) -> None:
+    """Journey S2: sign in, open, decide; nothing is decided by Enter."""
+    first, second = wildcard(portal, "*.apps.example.com"), wildcard(portal, "*.example.com")
+    carol = look("carol")
+    clicks = 0
+    # The badge of any page, then the row, then the decision.
+    carol.follow(carol.page.get_by_role("link", name="Inbox 2 waiting"))
+    clicks += 1
+    assert carol.axe() == []
+    carol.follow(carol.page.get_by_role("link", name="Approve or reject *.apps.example.com"))
+    clicks += 1
+    expect(carol.page.get_by_role("heading", name="Your decision")).to_be_visible()
+    assert carol.axe() == []
+    carol.follow(carol.page.get_by_role("button", name="Approve", exact=True))
+    clicks += 1
+    assert clicks == 3
+    expect(carol.page.get_by_text("*.apps.example.com was approved.")).to_be_visible()
+    # Back in the inbox the keyboard does the next: j, r, a ready sentence, Tab to the button.
+    carol.page.keyboard.press("?")
+    expect(carol.page.get_by_text("open, and go to Approve")).to_be_visible()
+    carol.page.keyboard.press("j")
+    with carol.page.expect_navigation():
+        carol.page.keyboard.press("r")
+    expect(carol.page.get_by_label("Comment")).to_be_focused()
+    expect(carol.page.get_by_text("Whole-domain wildcard: *.example.com")).to_be_visible()
+    carol.page.keyboard.type("Name the hosts.")
+    carol.page.keyboard.press("Enter")
+    second.refresh_from_db()
+    assert second.state == "awaiting_approval"
+    carol.follow(carol.page.get_by_role("button", name="Reject", exact=True))
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.state, second.state) == ("approved", "rejected")
+    expect(carol.page.get_by_text("Nothing waits for you.")).to_be_visible()
+
+
+def test_ask_back_answer_and_decide(look: Visit, portal: Portal) -> None:
+    row = wildcard(portal, "*.apps.example.com")
+    carol, alice = look("carol"), look()
+    carol.open(f"/requests/{row.public_id}/")
+    carol.page.get_by_text("Ask back").click()
+    carol.page.get_by_label("Question to the requester").fill("Which hosts?")
+    carol.follow(carol.page.get_by_role("button", name="Send the question"))
+    alice.open("/")
+    alice.follow(alice.page.get_by_role("link", name="Answer: Answer carol about *.apps.example.com"))
+    assert alice.axe() == []
+    alice.page.get_by_label("Your answer").fill("shop and pay.")
+    alice.follow(alice.page.get_by_role("button", name="Send the answer"))
+    carol.open(f"/requests/{row.public_id}/")
+    expect(carol.page.get_by_text("shop and pay.")).to_be_visible()
+
+
+def test_a_domain_is_asked_for_where_a_foreign_name_is_refused(look: Visit, portal: Portal) -> None:
+    alice, carol = look(), look("carol")
+    alice.plan("Issue TLS certificate for pay.other.test with P-256")
+    alice.follow(alice.page.get_by_role("link", name="Ask for the domain"))
+    expect(alice.page.get_by_label("Domain")).to_have_value("pay.other.test")
+    alice.page.get_by_label("Why does the team need it?").fill("We run it.")
+    alice.follow(alice.page.get_by_role("button", name="Ask for the domain"))
+    carol.open("/inbox/")
+    carol.follow(carol.page.get_by_role("link", name="Give pay.other.test to Web?"))
+    assert carol.axe() == []
+    carol.follow(carol.page.get_by_role("button", name="Give the domain to Web"))
+    assert Domain.objects.get(name="pay.other.test").team == portal.team
+
+
+def test_an_approval_is_confirmed_with_a_passkey_of_the_browser(look: Visit, portal: Portal) -> None:
+    now = database_now()
+    content = DEFAULT_V2_3 | {"version": "v3", "approval": {"confirmation": "second_factor"}}
+    publish_version(draft_version("default", content, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
+    row = wildcard(portal, "*.apps.example.com")
+    carol = look("carol")
+    browser = carol.page.context.new_cdp_session(carol.page)
+    browser.send("WebAuthn.enable")
+    options = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True}
+    browser.send(
+        "WebAuthn.addVirtualAuthenticator",
+        {"options": {**options, "isUserVerified": True, "automaticPresenceSimulation": True}},
+    )
+    carol.open(f"/requests/{row.public_id}/")
+    expect(carol.page.get_by_text("Approving needs a second factor.")).to_be_visible()
+    add_passkey(carol)
+    carol.open(f"/requests/{row.public_id}/")
+    assert carol.axe() == []
+    carol.follow(carol.page.get_by_role("button", name="Approve with your passkey"))
+    expect(carol.page.get_by_text("*.apps.example.com was approved.")).to_be_visible()
+    evidence = ApprovalEvidence.objects.get()
+    assert (evidence.factor, evidence.approval.digest) == ("passkey", row.digest)
+    event = AuditEvent.objects.get(subject=row.subject, event="request:approved")
+    assert event.data["confirmed_by"] == "passkey"
+
+
+def add_passkey(visitor: Visitor) -> None:
+    """Add a passkey on the account's page; the password is asked for again."""
+    visitor.open("/account/security/passkey/")
+    if visitor.page.get_by_label("Password").count():
+        visitor.page.get_by_label("Password").fill("correct horse battery")
+        visitor.follow(visitor.page.get_by_role("button", name="Go on"))
+    visitor.page.get_by_label("Name").fill("Laptop")
+    visitor.follow(visitor.page.get_by_role("button", name="Add the passkey"))
+
+
+def test_domain_requests_and_approvals_fit_on_a_phone(look: Visit, portal: Portal) -> None:
+    row = wildcard(portal, "*.a-very-long-name-of-a-service-somewhere.department.example.com")
+    asked = ask_for_domain(f"{'a-long-name.' * 9}example.net", why="We run it. " * 40, requester=portal.requester())
+    carol, widths = look("carol", width=390, height=800), {}
+    for path in ("/inbox/", "/inbox/deputy/", f"/requests/{row.public_id}/", f"/domain-requests/{asked.public_id}/"):
+        carol.open(path)
+        widths[path] = (carol.width(), carol.axe())
+    assert {path: found for path, found in widths.items() if found != (390, [])} == {}
