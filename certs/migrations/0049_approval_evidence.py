@@ -12,6 +12,8 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # Who approved before a policy asked for a confirmation approves again with one; the lock on the request's row counts.
+        migrations.RemoveConstraint(model_name="approval", name="approval_once_a_person"),
         migrations.CreateModel(
             name="ApprovalEvidence",
             fields=[

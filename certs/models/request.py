@@ -179,11 +179,6 @@ class Approval(models.Model):
     comment = models.CharField(max_length=500, blank=True)
     decided_at = models.DateTimeField()
 
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["request", "approver"], condition=models.Q(granted=True), name="approval_once_a_person"),
-        ]
-
 
 class Attempt(models.Model):
     """Intent of one external act, with a lease. At most one is open for a (request, step)."""

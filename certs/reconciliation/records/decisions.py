@@ -39,9 +39,11 @@ def approvals(page: list[Approval], comparison: Comparison) -> None:
             name = min(names.get(row.approver_id, {"an unknown account"}))
             verb = "approved" if row.granted else "rejected"
             comparison.add("approval", request.public_id, f"no event says that {name} {verb} this content")
-        elif not any(row.decided_at in _decided_at(e, row, first) for e in mine):
+            continue
+        timely = [e for e in mine if row.decided_at in _decided_at(e, row, first)]
+        if not timely:
             comparison.add("approval", request.public_id, "it was decided at another time than the log says")
-        elif not any(e.data.get("evidence_sha256") in (None, evidence.get(row.pk)) for e in mine):
+        elif not any(e.data.get("evidence_sha256") in (None, evidence.get(row.pk)) for e in timely):
             comparison.add("approval", request.public_id, "the evidence of its confirmation is not the one that was recorded")
 
 

@@ -41,10 +41,14 @@ MakeSpec = Callable[..., CertificateSpec]
 @pytest.fixture
 def row(cast: Cast, make_spec: MakeSpec) -> CertificateRequest:
     """A request that waits, under a policy that asks for a confirmation."""
-    now = database_now()
-    content = DEFAULT_V2_3 | {"version": "v3", "approval": {"confirmation": "second_factor"}}
-    publish_version(draft_version("default", content, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
+    policy("v3", confirmation="second_factor")
     return waiting(cast, make_spec)
+
+
+def policy(version: str, **approval: Any) -> None:
+    now = database_now()
+    content = DEFAULT_V2_3 | {"version": version, "approval": approval}
+    publish_version(draft_version("default", content, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
 
 
 def waiting(cast: Cast, make_spec: MakeSpec, name: str = "*.apps.example.com") -> CertificateRequest:
@@ -201,6 +205,17 @@ def test_a_confirmation_counts_while_the_factor_belongs_to_the_approver(cast: Ca
     Authenticator.objects.all().delete()
     assert approved_requests([row], terms) == set()
     assert approved_requests([row], {row.pk: ApprovalTerms()}) == {row.pk}
+
+
+def test_who_approved_before_the_policy_asked_for_a_confirmation_approves_again_with_one(
+    cast: Cast, make_spec: MakeSpec, passkey: Passkey
+) -> None:
+    policy("v2.9", approvers=2)
+    row = waiting(cast, make_spec)
+    assert confirm(row, cast, None).state == S.AWAITING_APPROVAL
+    policy("v3", confirmation="second_factor")
+    assert confirm(row, cast, proof(row, cast, passkey)).state == S.APPROVED
+    assert unexplained() == []
 
 
 def test_a_batch_costs_one_query_where_no_confirmation_is_asked(
