@@ -18,7 +18,7 @@ from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_delete, pre_save
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -96,11 +96,15 @@ def record_changes_of_power() -> None:
     watch(ClockedSchedule, Watched("schedule", ("clocked_time",)))
 
 
-def _attribute_to_its_person(instance: Authenticator | SocialAccount, **_signal: Any) -> None:
-    """Say that the person of the account wrote the row, where django-allauth writes it in a request.
+def _attribute_to_its_person(instance: Authenticator | SocialAccount, origin: Any = None, **_signal: Any) -> None:
+    """Say who wrote the row, where django-allauth writes it in a request.
 
-    Its pages let persons change their own factors and identities only. Use cases of other people
-    attribute the row themselves.
+    The person who is signed in; at a sign-in the person of the account, as its pages change own rows
+    only. A row that is deleted with its account is attributed like the account.
     """
-    if actor_of(instance) is UNATTRIBUTED and context.request is not None:
-        attribute(instance, Actor("user", instance.user.get_username()))
+    with_account = origin is not None and not isinstance(origin, (type(instance), QuerySet))
+    if with_account or actor_of(instance) is not UNATTRIBUTED or context.request is None:
+        return
+    user = getattr(context.request, "user", None)
+    acting = user if user is not None and user.is_authenticated else instance.user
+    attribute(instance, Actor("user", acting.get_username()))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
 from django.test import Client
 
@@ -185,3 +186,24 @@ def test_challenges_of_passkeys_fill_the_table_of_sessions_only_so_far(alice: An
     answers = [Client().get("/login/passkey/", headers={"Accept": "application/json"}) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 2
     assert Session.objects.count() == 3
+
+
+def test_factors_that_go_with_their_account_are_attributed_to_who_deleted_it(alice: Any) -> None:
+    add_app(alice)
+    root = get_user_model().objects.create_superuser("root", "root@example.com")
+    client = Client()
+    client.force_login(root)
+    assert client.post(f"/admin/auth/user/{alice.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert AuditEvent.objects.get(event="second_factor:deleted").actor_name == "root"
+
+
+def test_after_a_change_of_secret_key_codes_are_wrong_and_the_pages_still_open(alice: Any, settings: Any) -> None:
+    add_app(alice)
+    add_recovery_codes(alice)
+    settings.SECRET_KEY = "another secret key of many characters"
+    client = Client()
+    password_step(client)
+    assert client.post("/login/code/", {"code": code()}).status_code == 422
+    client.force_login(alice)
+    for path in ("/account/security/", "/account/security/codes/new/", "/account/security/codes/"):
+        assert client.get(path).status_code == 200
