@@ -146,7 +146,7 @@ SOCIALACCOUNT_EMAIL_AUTHENTICATION = False  # an address is no identity: `sub` i
 
 # An identity provider (OpenID Connect): docs/sign-in.md. The secret comes from PKI_OIDC_CLIENT_SECRET or PKI_OIDC_CLIENT_SECRET_FILE.
 PKI_OIDC_ISSUER = env_issuer("PKI_OIDC_ISSUER")
-PKI_OIDC_CLIENT_ID = env_name("PKI_OIDC_CLIENT_ID")
+PKI_OIDC_CLIENT_ID = env_str("PKI_OIDC_CLIENT_ID")
 PKI_OIDC_CLIENT_SECRET = env_secret("PKI_OIDC_CLIENT_SECRET")
 PKI_OIDC_NAME = env_name("PKI_OIDC_NAME", "the company sign-in")
 PKI_OIDC_SCOPES = env_list("PKI_OIDC_SCOPES", "openid,profile,email")

@@ -37,6 +37,8 @@ PAGES = (
     "/estate/",
     "/estate/readiness/",
     "/tokens/",
+    "/account/",
+    "/account/security/",
     "/account/mails/",
     "/teams/",
     "/teams/web/",
