@@ -43,6 +43,8 @@ def publish_as(version: PolicyVersion, *, user: Any, now: datetime, effective_fr
     what `publish_version` raises. The authors are read under the lock that publishes.
     """
     with transaction.atomic():
+        # The policy first, as drafting does: two officers who publish at once do it one after the other.
+        Policy.objects.select_for_update().get(pk=version.policy_id)
         row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("drafter", "policy").filter(pk=version.pk).first()
         if row is None or row.stamp != version.stamp:
             raise PolicyConflict(f"{version} was changed since you saw it. Look at the draft again before you publish it.")

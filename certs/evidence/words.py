@@ -62,7 +62,9 @@ def _full_stop(text: str) -> str:
 
 def _evaluated(_who: str, data: Data) -> str:
     outcome = str(data.get("outcome"))
-    return f"Policy {_text(data.get('policy_version'))} {_DECISIONS.get(outcome, outcome)}."
+    waivers = data.get("waivers")
+    under = f", under waiver {', '.join(map(str, waivers))}" if isinstance(waivers, list) and waivers else ""
+    return f"Policy {_text(data.get('policy_version'))} {_DECISIONS.get(outcome, outcome)}{under}."
 
 
 def _key(_who: str, data: Data) -> str:

@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from certs.models import PolicyReplay
+from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.views.access import actor_of, page
 from certs.views.policy.versions import before_of, draft_of
 from db.clock import database_now
@@ -48,6 +49,8 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
         return _form(request, draft, ruleset_to_dict(draft.ruleset), [])
     if request.POST.get("shown") != draft.stamp:
         raise PolicyConflict(f"{draft} was changed since you saw it. Load the draft again; nothing was stored.")
+    texts = [request.POST.get(name, "") for name in ("note", "text", "version", "allowed_profiles")]
+    refuse_secrets(*texts, actor=actor_of(request), team="", field="note", channel="portal")
     faults: list[Fault] = []
     starts = _moment(request, faults)
     note = request.POST.get("note", "").strip()[:500]

@@ -17,6 +17,7 @@ from certs.errors import InputRefused, NotPermitted
 from certs.models import PolicyReplay
 from certs.replay.announcing import publish_and_announce, touched_teams
 from certs.replay.jobs import outdated_because
+from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.views.access import actor_of, page
 from db.clock import database_now
 from policy.drafting import delete_draft, draft_version
@@ -136,6 +137,8 @@ def new(request: HttpRequest) -> HttpResponse:
     if request.POST.get("from") == "text":
         file = request.FILES.get("file")
         text = file.read(MOST_BYTES + 1) if file else request.POST.get("text", "")
+        written = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        refuse_secrets(written, actor=actor_of(request), team="", field="text", channel="portal")
         try:
             ruleset = ruleset_from_yaml(text)
         except TextInvalid as exc:
@@ -275,6 +278,7 @@ def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
     reason = request.POST.get("reason", "").strip()[:500]
     if not reason:
         raise InputRefused("A reason is needed.", field="reason", next_step="Write why the version shall not begin.")
+    refuse_secrets(reason, actor=actor_of(request), team="", field="reason", channel="portal")
     withdraw_as(row, user=request.user, reason=reason, now=database_now())
     messages.success(request, f"{row} was withdrawn. What is in force then stays in force.")
     return redirect("policy")

@@ -7,13 +7,15 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certs.errors import InputRefused
 from certs.models import Team
-from certs.views.access import page
+from certs.requests.exposure.refused_secrets import refuse_secrets
+from certs.views.access import actor_of, page
 from certs.views.policy.versions import in_force, may_write, see
 from certs.x509.dns_names import parse_dns_name, parse_ip_address
 from db.clock import database_now
@@ -24,7 +26,7 @@ from policy.texts.fields import read_params, shown_fields
 from policy.waivers.deciding import LONGEST, approve_waiver, end_waiver, request_waiver
 from policy.waivers.waiver import WAIVABLE
 
-SHOWN = 100
+MOST_OPEN, SHOWN = 500, 50
 MOST_FAULTS = 10
 
 
@@ -35,7 +37,10 @@ def index(request: HttpRequest) -> HttpResponse:
     may, now = see(request), database_now()
     rows = PolicyWaiver.objects.filter(policy__name=settings.PKI_DEFAULT_POLICY).select_related("requester", "approver")
     order = ["waiting", "active", "planned", "ended", "rejected"]
-    found = sorted(rows.order_by("-pk")[:SHOWN], key=lambda row: order.index(row.state_at(now)))
+    # Those that wait or count come first, however old they are.
+    open_ones = rows.filter(ended_at__isnull=True, ends__gt=now).order_by("-pk")[:MOST_OPEN]
+    over = rows.filter(Q(ended_at__isnull=False) | Q(ends__lte=now)).order_by("-pk")[:SHOWN]
+    found = sorted([*open_ones, *over], key=lambda row: order.index(row.state_at(now)))
     context = {
         "may": may,
         "waivers": [(row, row.state_at(now), label_of(row.rule), _instead(row)) for row in found],
@@ -64,6 +69,8 @@ def new(request: HttpRequest) -> HttpResponse:
     params: dict[str, Any] = stated[rule]
     faults: tuple[Fault, ...] = ()
     if request.method == "POST":
+        texts = [request.POST.get(name, "") for name in ("reason", "names", "allowed_profiles")]
+        refuse_secrets(*texts, actor=actor_of(request), team="", field="reason", channel="portal")
         params = read_params(DESCRIPTIONS[rule], request.POST.getlist)
         try:
             row = _request(request, rule, params, now)
@@ -154,6 +161,7 @@ def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
     reason = request.POST.get("reason", "").strip()[:500]
     if not reason:
         raise InputRefused("A reason is needed.", field="reason", next_step="Write why the waiver ends.")
+    refuse_secrets(reason, actor=actor_of(request), team="", field="reason", channel="portal")
     end_waiver(row, reason=reason, user=request.user, now=now)
     messages.success(request, f"Waiver {row} has ended.")
     return redirect("policy-waivers")

@@ -209,3 +209,17 @@ def test_time_line_costs_the_same_with_many_versions(officer: Client, django_ass
     officer.get(reverse("policy"))
     with django_assert_max_num_queries(25):
         officer.get(reverse("policy"))
+
+
+def test_secret_typed_into_a_policy_is_refused_and_kept_nowhere(officer: Client) -> None:
+    draft = begun(officer)
+    secret = "hvs." + "a" * 24
+    for name, values in (
+        ("policy-edit", sent(draft, note=f"see {secret}")),
+        ("policy-edit", sent(draft, do="text", text=f"note: {secret}")),
+        ("policy-new", {"from": "text", "text": f"note: {secret}"}),
+    ):
+        response = officer.post(reverse(name, args=[draft.pk] if name == "policy-edit" else []), values)
+        assert (response.status_code, secret in response.content.decode()) == (422, False)
+    assert officer.post(f"{reverse('policy-waiver-new')}?rule=max_names", {"reason": secret}).status_code == 422
+    assert PolicyVersion.objects.get(state="draft").stamp == draft.stamp
