@@ -23,8 +23,8 @@ from certs.replay.summary import summary_of
 from certs.replay.timelines import candidate_time_line, counting_versions, counting_waivers, present_time_line
 from certs.replay.work import Tally, judge_certificates, judge_requests
 from certs.requests.facts.ownership import Ownership
-from db import rows
 from db.clock import database_now
+from db.rows import NewRows, write_new
 from policy.errors import PolicyCorrupt
 from policy.models import PolicyVersion
 
@@ -185,27 +185,22 @@ def _record(part: ReplayPart, tally: Tally) -> None:
         row = ReplayPart.objects.select_for_update().get(pk=part.pk)
         if replay.state != PolicyReplay.State.RUNNING or row.done_at is not None or row.tries != part.tries:
             return
-        is_certificate = part.kind == ReplayPart.Kind.CERTIFICATES
-        rows.insert(
-            [
-                ReplayFinding(
-                    replay_id=replay.pk,
-                    part_id=part.pk,
-                    certificate_id=pk if is_certificate else None,
-                    request_id=None if is_certificate else pk,
-                    team_id=team,
-                    outcome=outcome,
-                    before=before,
-                    on=on,
-                    reason=text,
-                )
-                for pk, team, outcome, before, on, text in tally.findings
-            ]
-        )
+        write_new([_findings(part, tally)])
         row.result, row.done_at = tally.to_dict(), now
         row.save(update_fields=["result", "done_at"])
         if not ReplayPart.objects.filter(replay=replay, done_at__isnull=True).exists():
             _finish(replay, now)
+
+
+def _findings(part: ReplayPart, tally: Tally) -> NewRows:
+    """Return the findings as rows for COPY: model objects would cost more than judging them."""
+    is_certificate = part.kind == ReplayPart.Kind.CERTIFICATES
+    names = ("replay_id", "part_id", "certificate_id", "request_id", "team_id", "outcome", "before", "on", "reason")
+    return NewRows(
+        ReplayFinding._meta.db_table,
+        ", ".join(f'"{name}"' for name in names),
+        [(part.replay_id, part.pk, pk if is_certificate else None, None if is_certificate else pk, *rest) for pk, *rest in tally.findings],
+    )
 
 
 def _finish(replay: PolicyReplay, now: datetime) -> None:

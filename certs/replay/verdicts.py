@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from certs.renewal.plan import adoptable, needs_another_csr
 from certs.requests.facts.ownership import Ownership
@@ -44,9 +45,8 @@ class Verdict:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What the rules look at in a certificate that is to be renewed on the day `on`."""
+class Due(NamedTuple):
+    """What the rules look at in a certificate that is to be renewed on the day `on`. (A tuple: there can be a million.)"""
 
     pk: int
     team_id: int
@@ -119,11 +119,11 @@ class Rules:
 
     def verdict(self, due: Due, kind: Hashable, ownership: Ownership) -> Verdict:
         """Return the verdict of the kind, from an evaluation of the first one of it."""
-        waivers = self._waivers_for(due, ownership) if self._waivers else ()
+        waivers = self.waivers_for(due, ownership)
         key = (
             kind,
             bisect_right(self._steps, due.on),
-            self._key_use(due),
+            self.key_use(due),
             tuple(one.reference for one in waivers),
         )
         found = self._verdicts.get(key)
@@ -162,15 +162,22 @@ class Rules:
         decision = evaluate(self.ruleset, facts, requester, on=on, waivers=waivers)
         return decided(decision)
 
-    def _waivers_for(self, due: Due, ownership: Ownership) -> tuple[Waiver, ...]:
-        requester, facts = self._requester(due, ownership), due.facts(ownership)
-        return tuple(one for one, begins, ends in self._waivers if begins.date() <= due.on < ends.date() and one.covers(facts, requester))
+    def waivers_for(self, due: Due, ownership: Ownership) -> tuple[Waiver, ...]:
+        """Return the waivers that cover the certificate on the day of its renewal."""
+        if not self._waivers:
+            return ()
+        slug, names = ownership.teams[due.team_id].slug, (*due.dns_names, *due.ip_addresses)
+        return tuple(
+            one
+            for one, begins, ends in self._waivers
+            if begins.date() <= due.on < ends.date() and one.covers_names(slug, names, due.common_name)
+        )
 
     def _requester(self, due: Due, ownership: Ownership) -> RequesterFacts:
         team = ownership.teams[due.team_id]
         return RequesterFacts(team.slug, ownership.owned(due.team_id), ownership.foreign(due.dns_names, due.team_id))
 
-    def _key_use(self, due: Due) -> tuple[int, int]:
+    def key_use(self, due: Due) -> tuple[int, int]:
         """Return the key's use as far as the rule tells it apart; its words name the figures."""
         rule = self._reuse
         if rule is None or not self.looks_at_key_use:
@@ -221,4 +228,4 @@ class TimeLine:
 
 def aged(due: Due, age: int, certificates: int) -> Due:
     """Return the certificate with the use of its key on the day of its renewal."""
-    return replace(due, key_age_days=age, key_certificates=certificates)
+    return due._replace(key_age_days=age, key_certificates=certificates)

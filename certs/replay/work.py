@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -13,56 +14,76 @@ from certs.requests.facts.ownership import Ownership
 from policy.recorded import case_from
 
 SEPARATOR = "|"
+MOST_TEXT = 300
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a part found. `counts` and the others have keys that are words with `|` between them."""
+    """What a part found: how many of each group, and each thing that does not pass, or did not before."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    teams: Counter[str] = field(default_factory=Counter)
-    weeks: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
+    groups: Counter[tuple[int, date, Outcome, Outcome, str]] = field(default_factory=Counter)
+    unrecorded: int = 0
     texts: dict[str, int] = field(default_factory=dict)
     findings: list[tuple[int, int, str, str, date, int]] = field(default_factory=list)
 
     def add(self, pk: int, team: int, on: date, verdict: Verdict, before: Outcome) -> None:
         """Count one thing, and note it where it does not pass, or did not before."""
-        outcome = verdict.outcome
-        self.counts[f"{outcome}{SEPARATOR}{before}"] += 1
+        outcome, reason = verdict.outcome, verdict.reason
+        self.groups[team, on, outcome, before, reason] += 1
         if outcome is Outcome.PASSES and before is Outcome.PASSES:
             return
-        self.teams[f"{team}{SEPARATOR}{outcome}{SEPARATOR}{before}"] += 1
-        monday = on - timedelta(days=on.weekday())
-        self.weeks[f"{monday.isoformat()}{SEPARATOR}{outcome}{SEPARATOR}{before}"] += 1
-        text = self.texts.setdefault(verdict.reason[:300], len(self.texts))
-        self.reasons[f"{outcome}{SEPARATOR}{before}{SEPARATOR}{text}"] += 1
-        self.findings.append((pk, team, outcome, before, on, text))
+        text = self.texts.setdefault(reason, len(self.texts))
+        self.findings.append((pk, team, outcome.value, before.value, on, text))
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Return the numbers by outcome and outcome before, such as `refused|passes`."""
+        return self._by(lambda _team, _on, outcome, before, _reason: f"{outcome}{SEPARATOR}{before}")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able, without the findings."""
+        """JSON-able, without the findings. Keys are words with `|` between them."""
+        counts = self.counts
+        if self.unrecorded:
+            counts["unrecorded"] = self.unrecorded
+        changed = Tally(Counter({key: n for key, n in self.groups.items() if key[2:4] != (Outcome.PASSES, Outcome.PASSES)}))
         return {
-            "counts": dict(self.counts),
-            "teams": dict(self.teams),
-            "weeks": dict(self.weeks),
-            "reasons": dict(self.reasons),
-            "texts": list(self.texts),
+            "counts": counts,
+            "teams": changed._by(lambda team, _on, outcome, before, _: f"{team}{SEPARATOR}{outcome}{SEPARATOR}{before}"),
+            "weeks": changed._by(lambda _, on, outcome, before, __: f"{_monday(on)}{SEPARATOR}{outcome}{SEPARATOR}{before}"),
+            "reasons": changed._by(lambda _, __, outcome, before, reason: f"{outcome}{SEPARATOR}{before}{SEPARATOR}{self.texts[reason]}"),
+            "texts": [text[:MOST_TEXT] for text in self.texts],
         }
+
+    def _by(self, name: Callable[[int, date, Outcome, Outcome, str], str]) -> Counter[str]:
+        found = Counter[str]()
+        for key, number in self.groups.items():
+            found[name(*key)] += number
+        return found
+
+
+def _monday(on: date) -> str:
+    return (on - timedelta(days=on.weekday())).isoformat()
 
 
 def judge_certificates(first: int, last: int, *, candidate: TimeLine, present: TimeLine, ownership: Ownership, now: datetime) -> Tally:
     """Judge the renewals of the certificates of a range of ids, by both time lines."""
     tally = Tally()
     with_key_use = candidate.looks_at_key_use or present.looks_at_key_use
+    # Both verdicts of a kind, day, use of the key and waivers: one look-up for nearly every certificate.
+    known: dict[Hashable, tuple[Verdict, Outcome]] = {}
     for page in certificates(first, last, now=now, with_key_use=with_key_use):
         for due in page:
-            kind = due.kind(ownership)
-            would, does = candidate.on(due.on), present.on(due.on)
+            would = candidate.on(due.on)
             if would is None:
                 continue
-            verdict = would.verdict(due, kind, ownership)
-            before = verdict if does is would or does is None else does.verdict(due, kind, ownership)
-            tally.add(due.pk, due.team_id, due.on, verdict, before.outcome)
+            kind, waivers = due.kind(ownership), would.waivers_for(due, ownership)
+            key = kind, due.on, due.key_age_days, due.key_certificates, waivers
+            both = known.get(key)
+            if both is None:
+                verdict, does = would.verdict(due, kind, ownership), present.on(due.on)
+                before = verdict if does is would or does is None else does.verdict(due, kind, ownership)
+                both = known[key] = (verdict, before.outcome)
+            tally.add(due.pk, due.team_id, due.on, *both)
     return tally
 
 
@@ -76,7 +97,7 @@ def judge_requests(first: int, last: int, *, rules: Rules, on: date, at: datetim
     for page in recorded_requests(first, last, since=since):
         for pk, team, day, outcome, facts in page:
             if facts is None:
-                tally.counts["unrecorded"] += 1
+                tally.unrecorded += 1
                 continue
             case, _ = case_from(facts)
             verdict = rules.request(case.facts, case.requester, on=on, at=at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +35,15 @@ class Waiver:
 
     def covers(self, facts: RequestFacts, requester: RequesterFacts) -> bool:
         """Return whether the team is named, where teams are, and every name, where names are."""
-        if self.teams and requester.team not in self.teams:
+        return self.covers_names(requester.team, facts.names, facts.common_name)
+
+    def covers_names(self, team: str, names: Collection[str], common_name: str) -> bool:
+        """Return the same for a team's slug, the subject alternative names and the common name."""
+        if self.teams and team not in self.teams:
             return False
         if not self.names:
             return bool(self.teams)
-        named = {*facts.names, facts.common_name} - {""}
-        return bool(facts.names) and self.names.issuperset(named)
+        return bool(names) and self.names.issuperset(names) and (not common_name or common_name in self.names)
 
     def checks(self, case: Case) -> tuple[Check, ...]:
         """Return the checks of the relaxed rule; each names the waiver."""

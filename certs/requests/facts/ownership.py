@@ -9,6 +9,8 @@ from certs.models import Domain, Team
 from policy.models import Profile
 from policy.rules.names import base_domain
 
+_MOST_KEPT = 50_000
+
 
 class Ownership:
     """Teams, domains and profiles as they are when this object is made."""
@@ -18,6 +20,7 @@ class Ownership:
         self.teams: dict[int, Team] = Team.objects.in_bulk()
         profiles = Profile.objects.values_list("name", "ekus")
         self.ekus: Mapping[str, tuple[str, ...]] = {name: tuple(ekus) for name, ekus in profiles}
+        self._nearest: dict[str, str] = {}
         self._owned: dict[int, tuple[str, ...]] = {}
         for name, owner in sorted(self.owners.items()):
             self._owned[owner] = (*self._owned.get(owner, ()), name)
@@ -31,9 +34,20 @@ class Ownership:
         wildcard directly before it, and whether it is a wildcard above a domain of another team.
         """
         base = base_domain(name)
-        nearest = next((one for one in upwards(base) if one in self.owners), "")
-        wildcard = name != base
-        return nearest, wildcard and nearest == base, wildcard and self._above_others(base, team_id)
+        nearest = base if base in self.owners else self._nearest_above(base)
+        if name == base:
+            return nearest, False, False
+        return nearest, nearest == base, self._above_others(base, team_id)
+
+    def _nearest_above(self, name: str) -> str:
+        """Return the nearest domain above a name that anybody owns. Hosts beside each other share the answer."""
+        parent = name.partition(".")[2]
+        found = self._nearest.get(parent)
+        if found is None:
+            if len(self._nearest) >= _MOST_KEPT:
+                self._nearest.clear()
+            found = self._nearest[parent] = next((one for one in upwards(parent) if one in self.owners), "")
+        return found
 
     def foreign(self, dns_names: Iterable[str], team_id: int) -> tuple[str, ...]:
         """Return the domains of other teams at, above or beneath the names."""
