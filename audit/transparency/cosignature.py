@@ -56,7 +56,10 @@ class WitnessKey:
 
     def cosigned_at(self, note: str, line: str) -> datetime:
         """Return when this witness cosigned the note, according to a line of its. Raises NoteRefused."""
-        ((name, blob),) = signature_lines(line)
+        found = signature_lines(line)
+        if len(found) != 1:
+            raise NoteRefused("A cosignature is one line.")
+        name, blob = found[0]
         if name != self.name or blob[:4] != self.key_id:
             raise NoteRefused(f"The line is not signed by the key of {self.name}.")
         stamp, signature = blob[4 : 4 + _TIME_BYTES], blob[4 + _TIME_BYTES :]

@@ -7,6 +7,7 @@ it continues the one that the witness cosigned last. Sealing never waits for a w
 from __future__ import annotations
 
 import base64
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +22,7 @@ from audit.transparency.nodes import roots_of_ranges
 from audit.transparency.proofs import ProofRefused, TreeIncomplete, consistency_proof
 
 _TIMEOUT = (3.0, 7.0)  # connect, read
+_WHOLE_SECONDS = 15
 _MOST_BYTES = 64 * 1024  # of an answer
 _SIZE_TYPE = "text/x.tlog.size"
 
@@ -132,6 +134,17 @@ def _post(witness: Witness, body: str) -> tuple[int, str, str]:
         allow_redirects=False,
         stream=True,
     ) as response:
-        content = response.raw.read(_MOST_BYTES, decode_content=True)
+        content = _read(response)
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return response.status_code, content_type, content.decode("utf-8", "replace")
+
+
+def _read(response: requests.Response) -> bytes:
+    """Return the body of a short answer. Raises WitnessFailed for one that is long or drips."""
+    until = time.monotonic() + _WHOLE_SECONDS
+    content = b""
+    for part in response.iter_content(4096):
+        content += part
+        if len(content) > _MOST_BYTES or time.monotonic() > until:
+            raise WitnessFailed("Its answer is too long or too slow.")
+    return content

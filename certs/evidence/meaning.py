@@ -29,7 +29,7 @@ from policy.models import Policy, PolicyVersion
 MOST = 50
 LONGEST = 300
 # Subjects of which pages show the id alone.
-_KINDS = ("act", "waiver", "domain_request", "domain", "alert", "policy_waiver")
+_KINDS = ("act", "waiver", "domain-request")
 _NUMBER = re.compile(r"(?:event\s*)?#?(\d{1,18})", re.IGNORECASE)
 _SPKI = re.compile(r"[0-9a-f]{64}")
 

@@ -112,19 +112,19 @@ def _proof(events: Sequence[AuditEvent], about: str, certificate: Certificate | 
                 f"The tree of the audit log is not the one that was signed, so {about} cannot be proven.", next_step=_ALARM
             ) from exc
         except TreeIncomplete as exc:
-            raise Busy(
-                "The tree of the audit log is being prepared for proofs.",
-                retry_after=60,
-                next_step="Try again in a minute. If this stays, an operator runs `manage.py verify_audit`.",
-            ) from exc
+            raise Busy(_PREPARED, retry_after=60, next_step=_AGAIN) from exc
         for event, leaf, inclusion in zip(of_epoch, leaves, proofs, strict=True):
             proven.append(ProvenEvent(len(proven) + 1, event, words_of(event), leaf, inclusion, notes[epoch]))
     keys = dict(EpochKey.objects.filter(epoch__in=notes).values_list("epoch", "verifier"))
+    if set(keys) != set(notes):
+        raise Busy(_PREPARED, retry_after=60, next_step=_AGAIN)
     cosigned = {name for note in notes.values() for name, _ in signature_lines(note.rpartition("\n\n")[2])}
     witnesses = tuple(str(one.key) for one in configured_witnesses() if one.key.name in cosigned)
     return Proof(about, certificate, tuple(proven), waiting, notes, keys, witnesses, database_now(), cut)
 
 
+_PREPARED = "The tree of the audit log is being prepared for proofs."
+_AGAIN = "Try again in a minute. If this stays, an operator runs `manage.py verify_audit`."
 _ALARM = "Do not use it. Report this to the operators: `manage.py verify_audit` names what was changed."
 
 

@@ -50,3 +50,14 @@ def test_list_and_single_pages_are_shown() -> None:
     ):
         assert client.get(address).status_code == 200
     assert client.post(reverse("admin:audit_auditevent_delete", args=[event.pk]), {"post": "yes"}).status_code == 403
+
+
+@pytest.mark.parametrize("text", ["request:req-1", "req-1", " req-1 ", "ann"])
+def test_search_takes_what_pages_show(text: str) -> None:
+    """B8: its own help said `req-...`, and that found nothing."""
+    write("request:req-1")
+    page = admin.site.get_model_admin(AuditEvent)
+    found, _ = page.get_search_results(RequestFactory().get("/"), AuditEvent.objects.all(), text)
+    assert found.count() == 1
+    nothing, _ = page.get_search_results(RequestFactory().get("/"), AuditEvent.objects.all(), "req-2")
+    assert not nothing

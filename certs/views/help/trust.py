@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
+from audit.models import EpochKey
 from certs.models import TrustSubscription
 from certs.trust.roots import TYPES, find_root, roots
 from certs.trust.subscriptions import confirm, end, find, subscribe
@@ -27,7 +28,7 @@ def index(request: HttpRequest) -> HttpResponseBase:
         (root, download_for(root, base_url=base_url), [(one, text_for(one, root, base_url=base_url)) for one in SYSTEMS])
         for root in roots()
     ]
-    context = {"shown": shown, "now": database_now()}
+    context = {"shown": shown, "log_keys": EpochKey.objects.order_by("-epoch"), "now": database_now()}
     if request.user.is_authenticated:
         context["subscription"] = TrustSubscription.objects.filter(user=request.user.pk).first()
     return render(request, "trust/index.html", context)

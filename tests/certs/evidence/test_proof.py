@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from audit.models import AuditEvent, Checkpoint
+from audit.models import AuditEvent, Checkpoint, Cosignature
 from audit.transparency.sealer import seal, start_epoch
 from audit.transparency.signing_key import ensure_sealing_key
 from certs.models import Certificate
 from db.clock import database_now
+from tests.audit.cosigning import WITNESS, cosign
 from tests.audit.ledger import forge
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.evidence.go import KIT, TLOGCHECK, go_program
@@ -191,6 +192,20 @@ def test_rest_gives_the_same_file_and_the_log_has_who_took_it(portal: Portal, ce
     assert (taken.actor_kind, taken.data["of"]) == ("token", f"certificate {certificate.cert_id}")
     assert client.head(f"/api/v1/certificates/{certificate.cert_id}/proof").status_code == 200
     assert AuditEvent.objects.filter(event="audit:proof_downloaded").count() == 1
+
+
+def test_cosignature_of_a_witness_goes_with_the_proof(portal: Portal, certificate: Certificate, settings: Any, tmp_path: Path) -> None:
+    settings.AUDIT_WITNESSES = [f"{WITNESS} http://127.0.0.1:1"]
+    seal()
+    newest = Checkpoint.objects.get()
+    line, signed_at = cosign(newest.note, database_now())
+    Cosignature.objects.create(checkpoint_id=newest.pk, witness=WITNESS.name, line=line, signed_at=signed_at)
+    found = unpacked(download(portal, certificate), tmp_path / "laptop")
+    assert verdicts(found) == (0, 0)
+    assert run(sys.executable, "-I", "verify.py", "--witness", "witnesses.vkey", cwd=found)[0] == 0
+    (found / "other.vkey").write_text("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n")
+    code, told = run(sys.executable, "-I", "verify.py", "--witness", "other.vkey", cwd=found)
+    assert (code, "has not cosigned" in told) == (1, True)
 
 
 def test_proof_needs_no_secret_and_holds_none(folder: Path) -> None:
