@@ -20,8 +20,8 @@ BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
 # Of what a log consists: the portal's own work, and now and then a person.
 FILL = f"""
 INSERT INTO audit_event (event, subject, subject_seq, actor_kind, actor_name, at, data)
-SELECT CASE WHEN n % 5000 = 0 THEN 'policy:published' WHEN n % 9 = 0 THEN 'request:submitted' ELSE 'certificate:issued' END,
-  'request:req-' || (n / 8), n % 8 + 1, 'system', CASE WHEN n % 700 = 0 THEN 'ann' ELSE 'worker' END,
+SELECT CASE WHEN n %% 5000 = 0 THEN 'policy:published' WHEN n %% 9 = 0 THEN 'request:submitted' ELSE 'certificate:issued' END,
+  'request:req-' || (n / 8), n %% 8 + 1, 'system', CASE WHEN n %% 700 = 0 THEN 'ann' ELSE 'worker' END,
   %s + n * interval '1 second', '{{}}'
 FROM generate_series(1, {EVENTS}) AS n
 """
