@@ -34,6 +34,8 @@ _BY_SUBJECT = {
         "domain",
         "token",
         "webhook",
+        "invitation",
+        "join",
         "second_factor",
         "second_factor_grace",
         "identity",

@@ -352,6 +352,17 @@ SENTENCES: dict[str, Sentence] = {
     ),
     **_of_power(E.GROUP_MAPPING_CREATED, E.GROUP_MAPPING_CHANGED, E.GROUP_MAPPING_DELETED, "mapping of a directory group"),
     E.LOGIN_RECOVERY_CODE_USED: lambda who, data: f"{who} used a recovery code; {data.get('left')} are left.",
+    **_of_power(E.INVITATION_CREATED, E.INVITATION_CHANGED, E.INVITATION_DELETED, "invitation"),
+    E.USER_SESSIONS_ENDED: lambda who, data: f"{who} ended the sessions of {_text(data.get('user'), 'the account')}.",
+    E.USER_ACCESS_REMOVED: lambda who, data: (
+        f"{who} removed the access of {_text(data.get('user'), 'the account')}: "
+        f"{_full_stop(_listed(data.get('ended') or 'nothing was left'))}"
+    ),
+    E.JOIN_REQUESTED: lambda who, data: f"{who} asked to join team {_text(data.get('team'))}.",
+    E.JOIN_DECIDED: lambda who, data: (
+        f"{who} decided whether {_text(data.get('person'))} joins team {_text(data.get('team'))}: "
+        f"{_full_stop(_text(data.get('outcome')))}"
+    ),
     E.TOKEN_CREATED: lambda who, data: f"{who} made the API token {_text(data.get('name'))} for team {_text(data.get('team'))}.",
     E.TOKEN_CHANGED: _changed("API token"),
     E.TOKEN_REVOKED: lambda who, data: f"{who} ended the API token {_text(data.get('prefix'))}{_full_stop(_because(data, 'because'))}",
