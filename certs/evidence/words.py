@@ -360,8 +360,7 @@ SENTENCES: dict[str, Sentence] = {
     ),
     E.JOIN_REQUESTED: lambda who, data: f"{who} asked to join team {_text(data.get('team'))}.",
     E.JOIN_DECIDED: lambda who, data: (
-        f"{who} decided whether {_text(data.get('person'))} joins team {_text(data.get('team'))}: "
-        f"{_full_stop(_text(data.get('outcome')))}"
+        f"{who} decided whether {_text(data.get('person'))} joins team {_text(data.get('team'))}: {_full_stop(_text(data.get('outcome')))}"
     ),
     E.TOKEN_CREATED: lambda who, data: f"{who} made the API token {_text(data.get('name'))} for team {_text(data.get('team'))}.",
     E.TOKEN_CHANGED: _changed("API token"),
