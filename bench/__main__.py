@@ -6,7 +6,7 @@ import sys
 
 from bench import machine, portal
 
-PARTS = ("single", "rates", "http", "peers", "bulk", "bulk-vault", "memory", "crl", "ocsp", "report", "replay")
+PARTS = ("single", "rates", "http", "peers", "bulk", "bulk-vault", "memory", "crl", "ocsp", "report", "replay", "inventory")
 
 
 def main(names: list[str]) -> int:
@@ -16,7 +16,19 @@ def main(names: list[str]) -> int:
         return 2
     machine.describe()
     with portal.prepared():
-        from bench.parts import bulk, crl, http, memory, ocsp, peers, rates, replay, report, single  # noqa: PLC0415 - Django must be set up first
+        from bench.parts import (  # noqa: PLC0415 - Django must be set up first
+            bulk,
+            crl,
+            http,
+            inventory,
+            memory,
+            ocsp,
+            peers,
+            rates,
+            replay,
+            report,
+            single,
+        )
 
         parts = {
             "single": single.run,
@@ -30,6 +42,7 @@ def main(names: list[str]) -> int:
             "ocsp": ocsp.run,
             "report": report.run,
             "replay": replay.run,
+            "inventory": inventory.run,
         }
         for name in wanted:
             with portal.for_one_part():

@@ -16,6 +16,8 @@ from certs.api.schemas import (
     Released,
     Renew,
     RenewalPlanned,
+    Replace,
+    ReplacementPlanned,
     Revoke,
     RevokeByID,
     RevokeBySerial,
@@ -23,8 +25,9 @@ from certs.api.schemas import (
 )
 from certs.errors import InputRefused
 from certs.inventory import find_by_serial
-from certs.models import Certificate
+from certs.models import Certificate, PlannedRevocation
 from certs.renewal.plan import KeyOption
+from certs.renewal.planned_revocation import replace_then_revoke
 from certs.renewal.renew import describe_plan, plan_renewal, renew, renewal_result
 from certs.revocation.key_proof import HOW, challenge_for, check_proof
 from certs.revocation.request import request_release
@@ -89,6 +92,47 @@ def renew_by_id(request: HttpRequest, cert_id: str, order: Renew) -> Any:
     if order.plan_only:
         return Status(200, describe_plan(plan_renewal(certificate, authority=authority, key_option=key_option)))
     return Status(202, renewal_result(renew(certificate, authority=authority, door="api", key_option=key_option)))
+
+
+@router.post(
+    "/{cert_id}/replace",
+    response={202: ReplacementPlanned, **REFUSALS},
+    operation_id="replace_certificate",
+)
+def replace_by_id(request: HttpRequest, cert_id: str, order: Replace) -> Any:
+    """Request a replacement with a new key, and revoke this certificate afterwards as keyCompromise.
+
+    For a key that may be in other hands while its service must go on. Needs both scopes. A second
+    call answers the first one's plan. The certificate's page takes a plan back.
+    """
+    _authority(request, "certificates:issue")
+    authority = _authority(request, "certificates:revoke")
+    certificate = _certificate(authority, cert_id)
+    if order.proof is not None:
+        check_proof(certificate, challenge=order.proof.challenge, signature=order.proof.signature)
+    plan = replace_then_revoke(
+        certificate,
+        authority=authority,
+        channel="api",
+        hours=order.hours,
+        when_issued=order.when_issued,
+        csr=order.csr.encode(),
+        comment=order.comment,
+        invalidity_date=order.revocation_date,
+        spared=order.spared,
+        proven=order.proof is not None,
+    )
+    return Status(202, _planned(plan))
+
+
+def _planned(plan: PlannedRevocation) -> dict[str, Any]:
+    return {
+        "cert_id": plan.certificate.cert_id,
+        "replacement": plan.replacement.public_id,
+        "reason": plan.reason,
+        "when_issued": plan.when_issued,
+        "deadline": plan.deadline,
+    }
 
 
 def _authority(request: Any, scope: str) -> Authority:

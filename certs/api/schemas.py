@@ -14,6 +14,7 @@ from certs.enums import RevocationReason
 from certs.inventory import CertificateState, Compliance, Renewal, RenewalGroup, Source, StateGroup, Status, YesNo
 from certs.inventory.listing.served import Served
 from certs.inventory.listing.sorts import Sort
+from certs.renewal.planned_revocation import HOURS
 
 
 def _iso_day(value: Any) -> Any:
@@ -147,6 +148,45 @@ class RevokeByID(Revoke):
     model_config = shown_as({"reason": "keyCompromise", "comment": "Laptop lost"})
 
     proof: KeyProof | None = Field(default=None, description="With keyCompromise, for a key that the portal did not make.")
+
+
+class Replace(Closed):
+    """A replacement with a new key now, and the revocation for keyCompromise afterwards."""
+
+    model_config = shown_as({"hours": 24, "when_issued": True, "comment": "Laptop lost"})
+
+    hours: Whole = Field(
+        default=24,
+        json_schema_extra={"enum": list(HOURS)},
+        description="The deadline: it is revoked then, whatever became of the replacement.",
+    )
+    when_issued: Flag = Field(
+        default=True,
+        description="Revoke as soon as the replacement is issued, not only at the deadline.",
+    )
+    csr: Text = Field(
+        default="",
+        max_length=65_536,
+        description="PKCS #10 in PEM with a new key and the same names; needed for an external key.",
+    )
+    comment: Text = Field(default="", max_length=500)
+    revocation_date: Moment | None = Field(default=None, description="Kept as invalidityDate.")
+    spared: list[Text] = Field(
+        default=[],
+        max_length=100,
+        description="cert_ids of other certificates on the key that stay; all others are revoked too.",
+    )
+    proof: KeyProof | None = Field(default=None, description="As for a revocation.")
+
+
+class ReplacementPlanned(Schema):
+    """A planned revocation."""
+
+    cert_id: str = Field(examples=[CERT_ID])
+    replacement: str = Field(description="The request; watch it at /api/v1/requests/.", examples=[REQUEST])
+    reason: str = Field(examples=["keyCompromise"])
+    when_issued: bool
+    deadline: datetime
 
 
 class KeyChallenge(Schema):

@@ -29,6 +29,7 @@ PAGES = (
     "/words/",
     "/requests/",
     "/certificates/",
+    "/certificates/acts/",
     "/register/",
     "/audit/",
     "/audit/consistency/",

@@ -69,6 +69,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "older": _address(sought, sort, after=str(found.older)) if found.older else "",
         "sought": sought,
         "sort": sort,
+        "by_age": sort == Sort.NEWEST,
         "wrong": wrong,
         "form": form,
         # What the form has no field for stays in force when it is sent.

@@ -133,6 +133,7 @@ OPERATIONS: dict[str, Operation] = {
     "release_certificate": Operation(REVOKE, "certificates"),
     "describe_certificate": Operation(ISSUE, "certificates", lambda _t, _w: {"purpose": "shop"}),
     "renew_certificate": Operation(ISSUE, "certificates"),
+    "replace_certificate": Operation(REVOKE, "certificates"),
     "order_bulk": Operation(ISSUE, body=lambda _t, _w: {"items": [{"name": "a.example.com"}], "plan_only": True}),
     "order_bulk_by_upload": Operation(ISSUE),
     "read_bulk": Operation(READ, "orders"),

@@ -14,6 +14,7 @@ from django.test import Client
 
 from audit.models import AuditEvent
 from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
+from certs.renewal.planned_revocation import revoke_replaced
 from certs.requests.lineage import newest_of
 from certs.revocation.deliver import process_revocations
 from keys.models import PublicKey
@@ -260,3 +261,23 @@ def test_a_download_is_on_record_and_a_revoked_certificate_is_not_handed_out(api
     refused = api.client.get(f"/api/v1{path}/pem", headers={"Authorization": f"Bearer {api.token}"})
     assert (refused.status_code, "cannot be downloaded" in refused.json()["detail"]) == (409, True)
     assert AuditEvent.objects.filter(event="certificate:downloaded").count() == 1
+
+
+def test_replacement_with_a_new_key_comes_before_the_revocation(portal: Portal, api: Api, issued: dict[str, Any]) -> None:
+    path = f"/certificates/{issued['cert_id']}/replace"
+    status, told = api.post(path, {"hours": 3})
+    assert (status, told["field"]) == (422, "hours")
+    assert api.post(path, {})[0] in (403, 422)  # the key is its owner's, so a CSR is needed
+    csr = pem_csr("a.example.com", key=ec.generate_private_key(ec.SECP384R1()))
+    answers = [api.post(path, {"hours": 4, "csr": csr, "comment": "Laptop lost"}) for _ in range(2)]
+    (status, plan), second = answers
+    assert (status, plan["cert_id"], plan["when_issued"], second) == (202, issued["cert_id"], True, (status, plan))
+    row = Certificate.objects.get(cert_id=issued["cert_id"])
+    assert row.status == "good"
+    walk([CertificateRequest.objects.get(public_id=plan["replacement"]).pk])
+    revoke_replaced()
+    row.refresh_from_db()
+    assert row.status == "revocation_pending"
+    for scopes in (["certificates:revoke"], ["certificates:issue"]):
+        assert Api(portal.token(*scopes)).post(path, {})[0] == 403
+    assert outsider(portal).post(path, {})[0] == 404
