@@ -22,16 +22,16 @@ def fill(count: int) -> Certificate:
     der, spki, name = make_csr("template.example.com")
     (request,) = issue_admitted(admit([CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", der, spki)], requester=requester()))
     template = Certificate.objects.select_related("issuer", "body").get(request=request)
-    _copy(CertificateRequest, request.pk, count, {"public_id": "'bench-' || n", "digest": "md5(n::text)"})
+    copy(CertificateRequest, request.pk, count, {"public_id": "'bench-' || n", "digest": "md5(n::text)"})
     serial = "'4' || md5(random()::text || n) || substr(md5(random()::text), 1, 7)"
     unique = {"cert_id": "'bench-' || n", "serial_number": serial, "sha256_fingerprint": "md5(n::text) || md5(n::text || 'x')"}
-    _copy(Certificate, template.pk, count, unique | {"request_id": f"{request.pk} + n"})
+    copy(Certificate, template.pk, count, unique | {"request_id": f"{request.pk} + n"})
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE certs_certificate, certs_certificaterequest")
     return template
 
 
-def _copy(model: type[models.Model], template: int, count: int, changes: Mapping[str, str]) -> None:
+def copy(model: type[models.Model], template: int, count: int, changes: Mapping[str, str]) -> None:
     """Copies of one row with the ids after it; `changes` are SQL by column, `n` counts from 1."""
     columns = [str(field.column) for field in model._meta.concrete_fields]
     values = [changes.get(column, "t.id + n" if column == "id" else f't."{column}"') for column in columns]

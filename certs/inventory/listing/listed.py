@@ -15,7 +15,9 @@ from certs.inventory.listing.sorts import groups_of
 from certs.inventory.search import Named, look_up
 from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, InstalledPlace
-from db.counting import Count, count
+from db.counting import Count, count, few
+
+FEW = 5_000  # rows that are sorted without an index
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +34,23 @@ class View:
     """The certificates that an actor may see and that meet a filter, in an order.
 
     `rows` has them all; `candidates` are those before the text of the filter is applied, which
-    the groups of the best match do themselves.
+    the groups of the best match do themselves. `ids` has the ids of all where they are few.
     """
 
     rows: Rows
     candidates: Rows
     groups: Sequence[Group]
+    ids: list[int] | None
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:
         """Return the ids of a page. Raises InputRefused for a position of another order."""
-        return window(self.candidates, self.groups, after=after, before=before, size=size)
+        small = self.ids is not None
+        rows = Certificate.objects.filter(pk__in=self.ids) if self.ids is not None else self.candidates
+        return window(rows, self.groups, after=after, before=before, size=size, is_small=small)
 
     def count(self) -> Count:
         """Return how many there are: exact up to a bound, else an estimate."""
-        return count(self.rows)
+        return count(self.rows) if self.ids is None else Count(len(self.ids), exact=True)
 
     def parts(self, size: int) -> Iterator[list[int]]:
         """Yield the ids of all of them in the order, `size` at a time, each part by key."""
@@ -70,7 +75,9 @@ def view_of(authority: Authority, sought: CertificateFilter, sort: str = "", *, 
     groups = groups_of(sort, named, teams=teams, now=now)
     found = named.among(rows) if named is not None else rows
     by_match = named is not None and not sort
-    return View(found, rows if by_match else found, groups)
+    # A filter that few rows meet is read by its own index, and sorted afterwards.
+    ids = few(found, most=FEW) if sought or teams is not None else None
+    return View(found, rows if by_match else found, groups, ids)
 
 
 def listed(ids: Sequence[int], *, now: datetime) -> list[Listed]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, OrderBy, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from certs.errors import InputRefused
 from certs.models import Certificate
@@ -82,20 +83,22 @@ def window(
     after: Position | None = None,
     before: Position | None = None,
     size: int = PAGE,
+    is_small: bool = False,
 ) -> Window:
     """Return the page behind `after`, or the one that ends before `before`; else the first.
 
-    One query a group until the page is full. Raises InputRefused for a position of another order.
+    `is_small`: there are so few rows that sorting them costs less than an index. One query a group
+    until the page is full. Raises InputRefused for a position of another order.
     """
     if before is not None:
-        found = _walk(rows, reverse(groups), before, size + 1, "before")
+        found = _walk(rows, reverse(groups), before, size + 1, "before", is_small=is_small)
         more, found = len(found) > size, found[:size][::-1]
         return Window(
             [one.pk for one in found],
             newer=found[0] if more else None,
             older=found[-1] if found else None,
         )
-    found = _walk(rows, groups, after, size + 1, "after")
+    found = _walk(rows, groups, after, size + 1, "after", is_small=is_small)
     more, found = len(found) > size, found[:size]
     return Window(
         [one.pk for one in found],
@@ -109,7 +112,15 @@ def reverse(groups: Sequence[Group]) -> list[Group]:
     return [replace(one, descending=not one.descending) for one in reversed(groups)]
 
 
-def _walk(rows: Rows, groups: Sequence[Group], start: Position | None, most: int, name: str) -> list[Position]:
+def _walk(
+    rows: Rows,
+    groups: Sequence[Group],
+    start: Position | None,
+    most: int,
+    name: str,
+    *,
+    is_small: bool,
+) -> list[Position]:
     keys = [one.key for one in groups]
     if start is not None and start.group not in keys:
         raise unreadable(name)
@@ -118,13 +129,18 @@ def _walk(rows: Rows, groups: Sequence[Group], start: Position | None, most: int
         part = group.rows(rows)
         if start is not None and group.key == start.group:
             part = part.filter(_behind(group, start, name))
-        sign = "-" if group.descending else ""
-        order = [f"{sign}{group.column}"] + ([] if group.column == "pk" else [f"{sign}pk"])
-        values = part.order_by(*order).values_list("pk", group.column)[: most - len(found)]
+        values = part.order_by(*_order(group, is_small=is_small)).values_list("pk", group.column)[: most - len(found)]
         found += [Position(group.key, _text(value), pk) for pk, value in values]
         if len(found) >= most:
             break
     return found
+
+
+def _order(group: Group, *, is_small: bool) -> list[OrderBy]:
+    columns = [group.column] if group.column == "pk" else [group.column, "pk"]
+    # An expression is in no index: few rows are read and sorted, where the planner might look for
+    # them through the whole index of the order.
+    return [OrderBy(Coalesce(one, one) if is_small else F(one), descending=group.descending) for one in columns]
 
 
 def _behind(group: Group, start: Position, name: str) -> Q:
