@@ -13,7 +13,6 @@ from certs.inventory.figures import state_figures
 from certs.inventory.filters import (
     CertificateFilter,
     Compliance,
-    StateGroup,
     filter_certificates,
 )
 from certs.inventory.states import CertificateState, with_state
@@ -59,7 +58,7 @@ def strip(authority: Authority, *, now: datetime) -> Strip:
     counts, counted_at = _counts(rows, teams, now)
     since = (now - timedelta(days=_DAYS)).date()
     revoked = CertificateFilter(revoked_after=since)
-    outside = CertificateFilter(state=StateGroup.ACTIVE.value, policy=Compliance.FAILS.value)
+    outside = CertificateFilter(policy=Compliance.FAILS.value)
     figures = [Figure(state.label, counts[state], CertificateFilter(state=state.value), _is_bad(state)) for state in SHOWN]
     figures += [
         Figure(f"revoked in {_DAYS} days", count(filter_certificates(rows, revoked, now=now)), revoked),
