@@ -52,14 +52,19 @@ def _in_time(read: Callable[[], Result]) -> Result | None:
     """Return what a query returns; None where PostgreSQL needs more than MILLISECONDS for it."""
     if not on_postgresql():
         return read()
+    nested = connection.in_atomic_block
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            # The setting ends with the transaction, or with the savepoint that is rolled back.
-            cursor.execute("SELECT current_setting('statement_timeout')")
-            (before,) = cursor.fetchone()
+            # The setting ends with the transaction; within another one it is put back, or ends
+            # with the savepoint that is rolled back.
+            before = "0"
+            if nested:
+                cursor.execute("SELECT current_setting('statement_timeout')")
+                (before,) = cursor.fetchone()
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(MILLISECONDS)])
             found = read()
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
+            if nested:
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
     except OperationalError as exc:
         if getattr(exc.__cause__, "sqlstate", "") != _CANCELLED:
             raise
