@@ -153,7 +153,7 @@ class Certificate(models.Model):
             ),
             # Those below hold few rows, and cost nothing at issuance.
             models.Index(
-                fields=["status", "not_after"],
+                fields=["not_after"],
                 condition=~models.Q(status="good"),
                 name="certificate_not_good",
             ),
