@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group
 from django.contrib.auth.models import Permission as DjangoPermission
 from django.contrib.sessions.models import Session
 from django.db import transaction
+from django.db.models import Q
 
 from audit.changes import attribute
 from audit.events import EventType
@@ -72,8 +73,7 @@ def roles_to_give(authority: Authority) -> list[Group]:
     if not authority.manages_people:
         return []
     user = authority.user
-    through_groups, direct = DjangoPermission.objects.filter(group__user=user), DjangoPermission.objects.filter(user=user)
-    held = set(through_groups.union(direct).values_list("pk", flat=True))
+    held = set(DjangoPermission.objects.filter(Q(group__user=user) | Q(user=user)).values_list("pk", flat=True))
     return [role for role in roles if held.issuperset(one.pk for one in role.permissions.all())]
 
 

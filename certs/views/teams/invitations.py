@@ -167,6 +167,8 @@ _DIFFERENT = InputRefused("The two passwords differ.", field="password_again", n
 
 
 def _page(request: HttpRequest, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-    response = render(request, "people/invitation.html", context, status=status)
-    response["Referrer-Policy"] = "no-referrer"  # the address is the secret
-    return response
+    """The address is the secret: SECURE_REFERRER_POLICY keeps it from other sites.
+
+    Not `no-referrer`: browsers would send the form with the origin "null", which the CSRF check refuses.
+    """
+    return render(request, "people/invitation.html", context, status=status)

@@ -188,7 +188,7 @@ def test_form_keeps_what_was_typed_but_no_password(cast: Cast) -> None:
     assert answer.status_code == 422
     assert "Ann Other" in text
     assert PASSWORD not in text
-    assert answer["Referrer-Policy"] == "no-referrer"
+    assert answer["Referrer-Policy"] == "same-origin"
 
 
 def test_same_invitation_is_sent_once(cast: Cast) -> None:
