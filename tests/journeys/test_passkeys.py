@@ -65,7 +65,7 @@ def test_a_passkey_is_added_and_signs_in_without_a_password(look: Look) -> None:
     sign_out(alice)
     alice.open("/login/?next=/requests/")
     alice.page.get_by_role("button", name="Use a passkey").click()
-    alice.page.wait_for_url("**/requests/")
+    alice.page.wait_for_url(alice.base + "/requests/")
     assert methods() == ["webauthn"]
 
 

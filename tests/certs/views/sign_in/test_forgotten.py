@@ -34,10 +34,8 @@ def mailed() -> Iterator[Callable[[], list[str]]]:
     app.control.purge()
 
     def addresses() -> list[str]:
-        with app.connection_for_write() as connection, connection.SimpleQueue("mail") as queue:
-            while queue.qsize():
-                message = queue.get(block=False)
-                message.ack()
+        with app.connection_for_write() as connection:
+            while (message := connection.default_channel.basic_get("mail", no_ack=True)) is not None:
                 assert message.headers["task"] == TASK
                 send_reset(*message.payload[0])
         return [address for message in mail.outbox for address in message.to]
