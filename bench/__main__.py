@@ -6,7 +6,7 @@ import sys
 
 from bench import machine, portal
 
-PARTS = ("single", "rates", "http", "peers", "bulk", "bulk-vault", "memory", "crl", "ocsp", "report", "replay", "inventory")
+PARTS = ("single", "rates", "http", "peers", "bulk", "bulk-vault", "memory", "crl", "ocsp", "report", "replay", "inventory", "pages")
 
 
 def main(names: list[str]) -> int:
@@ -23,6 +23,7 @@ def main(names: list[str]) -> int:
             inventory,
             memory,
             ocsp,
+            pages,
             peers,
             rates,
             replay,
@@ -41,6 +42,7 @@ def main(names: list[str]) -> int:
             "crl": crl.run,
             "ocsp": ocsp.run,
             "report": report.run,
+            "pages": pages.run,
             "replay": replay.run,
             "inventory": inventory.run,
         }
