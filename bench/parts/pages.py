@@ -173,5 +173,11 @@ def _vary(template: Certificate) -> None:
             " WHERE b.certificate_id = %s AND c.cert_id LIKE 'bench-%%' AND c.team_id = %s",
             [template.pk, first + 1],
         )
+        cursor.execute(
+            "INSERT INTO certs_requestcsr (request_id, der, spki_der, spki_sha256, created_at)"
+            " SELECT c.request_id, b.der, b.spki_der, c.spki_sha256, b.created_at FROM certs_certificate c, certs_requestcsr b"
+            " WHERE b.request_id = %s AND c.cert_id LIKE 'bench-%%' AND c.team_id = %s",
+            [template.request_id, first + 1],
+        )
         for table in ("certs_certificate", "certs_certificaterequest", "certs_certificatename"):
             cursor.execute(f"VACUUM ANALYZE {table}")

@@ -15,9 +15,9 @@ from certs.access.membership import is_lead, members_among, names_of_leads, team
 from certs.errors import NotFound, NotPermitted
 from certs.models import BulkOrder, Certificate, CertificateRequest, Team
 from certs.models.certificate import CertificateQuerySet
-from certs.models.people.permission import Permission, holders_of, holds, teams_seen_by
+from certs.models.people.permission import Permission, held_by, holders_of, holds, teams_seen_by
 
-__all__ = ["Authority", "Permission", "holders_of", "holds", "is_officer"]
+__all__ = ["Authority", "Permission", "held_by", "holders_of", "holds", "is_officer"]
 
 
 def is_officer(user: Any) -> bool:

@@ -17,7 +17,7 @@ from certs.inventory.counting import Kind, filter_of
 from certs.inventory.states import CertificateState
 from certs.models import Certificate, RenewalBlocked, Team
 
-SHOWN = 50
+SHOWN = 25
 _ACTIONS = {
     RenewalBlocked.NEEDS_CSR: (
         "Only its server can make the new key.",

@@ -26,6 +26,9 @@ SERIES = (
     (Renewal.BLOCKED, "blocked"),
     (Renewal.OFF, "switched off"),
 )
+TEAMS_SHOWN = 12
+NOT_AUTOMATED_SHOWN = 100
+_PERSON = RenewalGroup.PERSON.value
 SOON = "ends_unrenewed"  # the first of NEEDS, which has a list of its own
 
 
@@ -100,52 +103,57 @@ def soon(figures: Figures, teams: Collection[int] | None, lines: Sequence[Ending
 
 
 def weeks(figures: Figures) -> list[Week]:
-    """Return the weeks of the next half year."""
+    """Return the weeks of the next half year. Only a count of something has an address."""
     return [
-        Week(
-            monday,
-            tuple(
-                Number(
-                    words,
-                    figures.count(Kind.WEEK, f"{monday} {renewal}"),
-                    figures.url(Kind.WEEK, f"{monday} {renewal}"),
-                )
-                for renewal, words in SERIES
-            ),
-        )
+        Week(monday, tuple(_number(figures, f"{monday} {renewal.value}", words) for renewal, words in SERIES))
         for monday in mondays(figures.day)
     ]
 
 
-def keys(figures: Figures, now: datetime) -> tuple[list[KeyRow], str]:
-    """Return the kinds of keys with their counts, and the version of the policy that judges them.
-
-    The version is empty where no policy is in force; then no key counts as weak.
-    """
-    rule, version = _allowed_keys(now)
-    rows = [
-        KeyRow(
-            KeyFacts.from_name(name).family,
-            Number(KeyFacts.from_name(name).label, count, figures.url(Kind.KEY, name)),
-            rule is not None and not is_allowed(rule, name),
-        )
-        for name, count in figures.of(Kind.KEY).items()
-    ]
-    return sorted(rows, key=lambda row: (row.algorithm, -row.number.count)), version
+def _number(figures: Figures, value: str, words: str) -> Number:
+    count = figures.count(Kind.WEEK, value)
+    return Number(words, count, figures.url(Kind.WEEK, value) if count else "")
 
 
-def weak_keys(figures: Figures, now: datetime) -> Number | None:
-    """Return all certificates on keys that the policy does not allow; None without any."""
-    rule, version = _allowed_keys(now)
-    if rule is None:
-        return None
-    weak = sorted(name for name in figures.of(Kind.KEY) if not is_allowed(rule, name))
+@dataclass(frozen=True, slots=True)
+class AllowedNow:
+    """What the policy in force says of keys. `version` is empty where none is in force: then no key is weak."""
+
+    rule: AllowedKeys | None
+    version: str
+
+    def is_weak(self, name: str) -> bool:
+        return self.rule is not None and not is_allowed(self.rule, name)
+
+
+def allowed_now(now: datetime) -> AllowedNow:
+    """Read the policy in force."""
+    try:
+        version = version_in_force(settings.PKI_DEFAULT_POLICY, now)
+    except PolicyMissing:
+        return AllowedNow(None, "")
+    return AllowedNow(version.ruleset.rule(AllowedKeys), version.version)
+
+
+def keys(figures: Figures, allowed: AllowedNow) -> list[KeyRow]:
+    """Return the kinds of keys with their counts, by algorithm."""
+    rows = []
+    for name, count in figures.of(Kind.KEY).items():
+        facts = KeyFacts.from_name(name)
+        number = Number(facts.label, count, figures.url(Kind.KEY, name))
+        rows.append(KeyRow(facts.family, number, allowed.is_weak(name)))
+    return sorted(rows, key=lambda row: (row.algorithm, -row.number.count))
+
+
+def weak_keys(figures: Figures, allowed: AllowedNow) -> list[Number]:
+    """Return all certificates on keys that the policy does not allow; nothing without any."""
+    weak = sorted(name for name in figures.of(Kind.KEY) if allowed.is_weak(name))
     if not weak:
-        return None
+        return []
     sought = CertificateFilter(state=StateGroup.ACTIVE.value, key=",".join(weak))
     count = sum(figures.count(Kind.KEY, name) for name in weak)
     advice = "Renew them with a new key that the policy allows."
-    return Number(f"are on keys that policy {version} does not allow", count, sought.url(), advice)
+    return [Number(f"are on keys that policy {allowed.version} does not allow", count, sought.url(), advice)]
 
 
 def is_allowed(rule: AllowedKeys, name: str) -> bool:
@@ -156,29 +164,31 @@ def is_allowed(rule: AllowedKeys, name: str) -> bool:
         return False
 
 
-def _allowed_keys(now: datetime) -> tuple[AllowedKeys | None, str]:
-    try:
-        version = version_in_force(settings.PKI_DEFAULT_POLICY, now)
-    except PolicyMissing:
-        return None, ""
-    return version.ruleset.rule(AllowedKeys), version.version
-
-
 def cas(figures: Figures) -> list[Number]:
     """Return the certificates of each CA, the most first."""
     names = dict(Issuer.objects.values_list("slug", "name"))
     return [Number(names.get(slug, slug), count, figures.url(Kind.ISSUER, slug)) for slug, count in figures.of(Kind.ISSUER).items()]
 
 
-def team_rows(figures: Figures, teams: Collection[int] | None) -> list[TeamRow]:
-    """Return each team with its certificates, the most first."""
-    person = RenewalGroup.PERSON.value
-    by_person = {team.pk: count for team, count in by_team(Kind.OBSTACLE, person, teams=teams)}
-    return [
-        TeamRow(
-            team,
-            Number(team.name, count, figures.url(Kind.ACTIVE, team=team.slug)),
-            Number(team.name, by_person.get(team.pk, 0), figures.url(Kind.OBSTACLE, person, team=team.slug)),
-        )
-        for team, count in by_team(Kind.ACTIVE, teams=teams)
-    ]
+def team_rows(figures: Figures, teams: Collection[int] | None) -> tuple[list[TeamRow], int]:
+    """Return the TEAMS_SHOWN teams with the most certificates, and how many others there are."""
+    counted = by_team(Kind.ACTIVE, teams=teams)
+    by_person = {team.pk: count for team, count in by_team(Kind.OBSTACLE, _PERSON, teams=teams)}
+    shown = counted[:TEAMS_SHOWN]
+    return [_row(figures, team, count, by_person.get(team.pk, 0)) for team, count in shown], len(counted) - len(shown)
+
+
+def not_automated(figures: Figures, teams: Collection[int] | None) -> tuple[list[TeamRow], int]:
+    """Return the teams with the most certificates that nothing renews, and how many others there are."""
+    counted = by_team(Kind.OBSTACLE, _PERSON, teams=teams)
+    active = {team.pk: count for team, count in by_team(Kind.ACTIVE, teams=teams)}
+    shown = counted[:NOT_AUTOMATED_SHOWN]
+    return [_row(figures, team, active.get(team.pk, count), count) for team, count in shown], len(counted) - len(shown)
+
+
+def _row(figures: Figures, team: Team, active: int, by_person: int) -> TeamRow:
+    return TeamRow(
+        team,
+        Number(team.name, active, figures.url(Kind.ACTIVE, team=team.slug)),
+        Number(team.name, by_person, figures.url(Kind.OBSTACLE, _PERSON, team=team.slug)),
+    )

@@ -26,7 +26,7 @@ from certs.inventory.filters import (
     filter_certificates,
     how_renewed,
 )
-from certs.inventory.states import CertificateState, active, with_state
+from certs.inventory.states import CertificateState, active
 from certs.models import Certificate, Issuer, RenewalBlocked
 
 WEEKS = 26
@@ -179,7 +179,7 @@ def count_all(now: datetime) -> Counted:
     The figures belong together only if the transaction reads as of one moment.
     """
     found: Counted = Counter()
-    for part in (_states, _ends, _lives, _filtered):
+    for part in (_ends, _lives, _filtered):
         for team, kind, value, count in part(now):
             found[None, kind, value] += count
             if kind is not Kind.LIFE:
@@ -188,12 +188,6 @@ def count_all(now: datetime) -> Counted:
 
 
 _Rows = Iterator[tuple[int, Kind, str, int]]
-
-
-def _states(now: datetime) -> _Rows:
-    rows = with_state(Certificate.objects.order_by(), now).values("team_id", "state_now")  # type: ignore[misc] # types know no `state_now`
-    for row in rows.annotate(number=Count("pk")):
-        yield row["team_id"], Kind.STATE, row["state_now"], row["number"]
 
 
 def _ends(now: datetime) -> _Rows:
@@ -234,9 +228,14 @@ def _lives(now: datetime) -> _Rows:
 
 
 def _filtered(now: datetime) -> _Rows:
-    """Yield what is counted by the filter of its list, one query each."""
+    """Yield what is counted by the filter of its list, one query each.
+
+    States too: each condition alone is joined by a hash, where one CASE over all states would look
+    renewals and requests up for every row (2 s instead of 1 s with 100,000 certificates).
+    """
     day = now.astimezone(UTC).date()
-    wanted = [(Kind.LONGER, str(days)) for days in REGIMES]
+    wanted = [(Kind.STATE, state.value) for state in CertificateState]
+    wanted += [(Kind.LONGER, str(days)) for days in REGIMES]
     wanted += [(Kind.BEYOND, horizon) for horizon in HORIZONS]
     wanted += [(Kind.RENEWED, (day - timedelta(days=back)).isoformat()) for back in (0, 1)]
     wanted += [(Kind.NEED, need.key) for need in NEEDS]

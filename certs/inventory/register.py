@@ -19,6 +19,7 @@ from certs.access.owners import has_owner
 from certs.access.permissions import Authority
 from certs.inventory.filters import CertificateFilter, StateGroup, filter_certificates, renewal_of
 from certs.inventory.key_places import place_of
+from certs.inventory.search import Page, page_of
 from certs.inventory.states import listed_state, with_state
 from certs.models import Certificate, CertificateName, Issuer
 from certs.uploads.formats.cells import safe_cell
@@ -94,10 +95,16 @@ def register_filter(sought: CertificateFilter, *, past: bool) -> CertificateFilt
     return replace(sought, state=StateGroup.IN_FORCE.value)
 
 
-def register_rows(authority: Authority, sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
-    """Return the certificates of the register that the actor may see, with what a row shows."""
-    rows = filter_certificates(authority.visible(), sought, now=now)
-    return _with_facts(rows.select_related("team", "issuer", "key", "owner", "revocation"), now)
+def register_page(authority: Authority, sought: CertificateFilter, *, before: int, now: datetime) -> Page[Certificate]:
+    """Return a page of the register that the actor may see, newest first, with what a row shows.
+
+    The ids first: in the query that looks for the page the planner would hash all renewals and open
+    requests for the states (0.1 s with 100,000 certificates).
+    """
+    found = page_of(filter_certificates(authority.visible(), sought, now=now).select_related(None).only("pk"), before=before)
+    rows = _with_facts(Certificate.objects.filter(pk__in=[row.pk for row in found.rows]), now)
+    rows = rows.select_related("team", "issuer", "key", "owner", "revocation")
+    return Page(list(rows.order_by("-pk")), found.older)
 
 
 def _with_facts(rows: QuerySet[Certificate], now: datetime) -> QuerySet[Certificate]:
@@ -207,7 +214,7 @@ def register_line(row: Certificate, names: Sequence[str]) -> Sequence[object]:
 
 
 def has_current_owner(row: Certificate) -> bool:
-    """Return whether the owner of a row of `register_rows` is active and in the team."""
+    """Return whether the owner of a row of the register is active and in the team."""
     return bool(vars(row)["owned"])
 
 

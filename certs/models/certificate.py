@@ -172,6 +172,12 @@ class Certificate(models.Model):
                 condition=~models.Q(renewal_off_reason=""),
                 name="certificate_renewal_off",
             ),
+            # What needs a person, nearest end first: the first page of the estate, whatever its size.
+            models.Index(
+                fields=["not_after"],
+                condition=~models.Q(renewal_blocked="") | ~models.Q(renewal_off_reason=""),
+                name="certificate_by_person",
+            ),
             # The tags of each are in it: a rare tag is found without a look at the rows.
             models.Index(
                 fields=["-id"],

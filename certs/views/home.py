@@ -29,7 +29,7 @@ from certs.models import Certificate, CertificateRequest, Team
 from certs.people.joining import own_requests, teams_to_ask
 from certs.requests.waiting_reasons import waiting_reasons
 from certs.views.access import page
-from certs.views.navigation import Navigation
+from certs.views.navigation import navigation_of
 from db.clock import database_now
 
 NEEDS, SHOWN, ROWS, OPEN = 5, 8, 8, 5
@@ -51,7 +51,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """The home of the signed-in person, by teams and roles."""
     if way := request.GET.get("via"):  # links of earlier releases, in mails and bookmarks
         return redirect("new-csr" if way == "csr" else "new")
-    navigation, now = Navigation(request), database_now()
+    navigation, now = navigation_of(request), database_now()
     if navigation.only_looks:
         return redirect("estate")
     teams = navigation.teams

@@ -14,17 +14,19 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from certs.access.membership import teams_of
-from certs.access.permissions import Permission, holds
+from certs.access.permissions import Permission, held_by
 from certs.inbox.inbox import COUNTED, count_waiting
 from certs.inventory import open_alerts
 from certs.models import Team
 from certs.schedules.alarm import KINDS
 
-_ACTS = (
-    Permission.ACT_FOR_EVERY_TEAM,
-    Permission.DECIDE_REQUESTS,
-    Permission.OPERATE,
-    Permission.PUBLISH_POLICIES,
+_ACTS = frozenset(
+    {
+        Permission.ACT_FOR_EVERY_TEAM,
+        Permission.DECIDE_REQUESTS,
+        Permission.OPERATE,
+        Permission.PUBLISH_POLICIES,
+    }
 )
 
 
@@ -56,9 +58,14 @@ class Navigation:
         return teams_of(self._user) if self._is_signed_in else []
 
     @cached_property
+    def permissions(self) -> frozenset[Permission]:
+        """What the person may do beyond the teams, read once for the page that is shown."""
+        return held_by(self._user) if self._is_signed_in else frozenset()
+
+    @cached_property
     def sees_every_team(self) -> bool:
         """Whether the person has one of the roles beyond the teams."""
-        return self._is_signed_in and holds(self._user, Permission.SEE_EVERY_TEAM)
+        return Permission.SEE_EVERY_TEAM in self.permissions
 
     @cached_property
     def inbox_count(self) -> int:
@@ -68,7 +75,7 @@ class Navigation:
     @cached_property
     def only_looks(self) -> bool:
         """Whether the person sees every team and may change nothing, as an auditor. The estate page is their home."""
-        return self.sees_every_team and not self.teams and not any(holds(self._user, one) for one in _ACTS)
+        return self.sees_every_team and not self.teams and not _ACTS & self.permissions
 
     @cached_property
     def machinery_alert(self) -> str:
@@ -129,4 +136,13 @@ class Navigation:
 
 def navigation(request: HttpRequest) -> dict[str, Navigation]:
     """Django's context processor of every page."""
-    return {"navigation": Navigation(request)}
+    return {"navigation": navigation_of(request)}
+
+
+def navigation_of(request: HttpRequest) -> Navigation:
+    """Return the navigation of the page, one for view and frame: each reads the same facts once."""
+    kept = getattr(request, "portal_navigation", None)
+    if kept is None:
+        kept = Navigation(request)
+        request.portal_navigation = kept  # type: ignore[attr-defined] # of this request alone
+    return kept

@@ -47,6 +47,18 @@ def holds(user: Any, permission: Permission) -> bool:
     return user.pk is not None and holders_of(permission).filter(pk=user.pk).exists()
 
 
+def held_by(user: Any) -> frozenset[Permission]:
+    """Return every permission that the account holds now, in one query; for pages that show what a person can reach.
+
+    A decision asks `holds`, at the moment at which it counts.
+    """
+    account = get_user_model().objects.filter(pk=user.pk, is_active=True).first()
+    if account is None:
+        return frozenset()
+    held = account.get_all_permissions()
+    return frozenset(one for one in Permission if one.value in held)
+
+
 def teams_seen_by(user: Any) -> frozenset[int] | None:
     """Ids of the teams whose requests and certificates the user may see now; None for every team."""
     if holds(user, Permission.SEE_EVERY_TEAM):

@@ -18,6 +18,7 @@ from certs.inventory.counting import Kind
 from certs.inventory.figures import figures_of
 from certs.models import Certificate, CertificateRequest
 from certs.models.people.permission import teams_seen_by
+from certs.schedules.machinery import beat_status, jobs, machinery
 from certs.views.access import page
 from db.clock import database_now
 
@@ -39,11 +40,14 @@ def index(request: HttpRequest) -> HttpResponse:
     """Everything on one page, in the order in which a person acts on it."""
     teams, now = teams_on_page(request), database_now()
     figures = figures_of(teams)
-    rows = Certificate.objects.all() if teams is None else Certificate.objects.filter(team__in=teams)
-    keys, policy_version = overview.keys(figures, now)
-    weak = overview.weak_keys(figures, now)
+    certificates = Certificate.objects.all() if teams is None else Certificate.objects.filter(team__in=teams)
+    allowed = overview.allowed_now(now)
+    keys = overview.keys(figures, allowed)
+    machines = machinery(now) if teams is None else None
+    found = machines.jobs if machines else jobs(now, beat_status(now))
     weeks, line = overview.weeks(figures), line_of(teams, now=now)
-    listed = ending(rows, day=figures.day, now=now)
+    listed = ending(certificates, day=figures.day, now=now)
+    rows, more_teams = overview.team_rows(figures, teams)
     soon, whose = overview.soon(figures, teams, listed)
     context: dict[str, Any] = {
         "now": now,
@@ -55,18 +59,19 @@ def index(request: HttpRequest) -> HttpResponse:
         "listed": listed,
         "unlisted": max(0, soon - len(listed)),
         "whose": whose,
-        "needs": [*overview.needs(figures), *([weak] if weak else [])],
+        "needs": [*overview.needs(figures), *overview.weak_keys(figures, allowed)],
         "approvals": _waiting_approvals(teams),
         "ends": charts.ends_by_week(weeks),
         "keys": keys,
         "most_keys": max((row.number.count for row in keys), default=0),
-        "policy_version": policy_version,
+        "policy_version": allowed.version,
         "cas": overview.cas(figures),
-        "teams": overview.team_rows(figures, teams),
+        "teams": rows,
+        "more_teams": more_teams,
         "line": line,
         "compliance": charts.compliance_line(line),
-        "night": night_of(figures, now=now),
-        "parts": parts(now) if teams is None else [],
+        "night": night_of(figures, found),
+        "parts": parts(machines, now) if machines else [],
         "sees_every_team": teams is None,
     }
     return render(request, "estate/index.html", context)

@@ -22,21 +22,20 @@ def index(request: HttpRequest) -> HttpResponse:
     teams, now = teams_on_page(request), database_now()
     figures = figures_of(teams)
     cas = all_cas() if teams is None else []
-    rows = overview.team_rows(figures, teams)
+    rows, more = overview.not_automated(figures, teams)
     context = {
         "now": now,
         "counted_at": figures.counted_at,
         "active": figures.count(Kind.ACTIVE),
         "regimes": readiness.regimes(figures),
         "loads": readiness.loads(figures, cas),
-        "by_person": [row for row in rows if row.by_person.count],
-        "team_count": len(rows),
+        "by_person": rows,
+        "more_teams": more,
         "families": quantum.families(figures),
         "long_lived": quantum.long_lived(figures),
         "ca_keys": quantum.ca_keys(cas),
         "support": quantum.support() if teams is None else [],
         "disallowed": quantum.DISALLOWED,
         "sees_every_team": teams is None,
-        "teams": rows,
     }
     return render(request, "estate/readiness.html", context)

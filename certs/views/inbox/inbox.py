@@ -16,7 +16,7 @@ from certs.inbox.inbox import MOST, inbox_of
 from certs.models import CertificateRequest, ScheduledJob, Team
 from certs.requests.approvals.deputies import stands_in_for
 from certs.views.access import page
-from certs.views.navigation import Navigation
+from certs.views.navigation import navigation_of
 from db.clock import database_now
 
 NIGHTLY, NIGHT = "certs.tasks.check_expiry", timedelta(hours=12)
@@ -36,7 +36,7 @@ class LastNight:
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """Show what waits for the person; where nothing does, what the last night did."""
-    navigation, now = Navigation(request), database_now()
+    navigation, now = navigation_of(request), database_now()
     inbox = inbox_of(request.user, teams=navigation.teams, most=MOST, now=now)
     night = _last_night(None if navigation.sees_every_team else navigation.teams) if not inbox.matters else None
     decides = holds(request.user, Permission.DECIDE_REQUESTS)

