@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0047_approvals"),
+        ("certs", "0049_approval_evidence"),
         ("keys", "0005_slim_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
