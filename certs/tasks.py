@@ -14,6 +14,7 @@ from certs.access import login_limits
 from certs.access.api_tokens import end_orphaned_tokens
 from certs.acts import drafting
 from certs.acts import work as acting
+from certs.authorities import forecast, reissue, trial
 from certs.authorities.figures import count_by_issuer
 from certs.bulk import chunk as chunks
 from certs.bulk import dispatch
@@ -378,6 +379,31 @@ def ask_witnesses() -> int:
 def close_sign_in_windows() -> int:
     """Sum up ended windows of the sign-in limits in the audit log, and delete their rows."""
     return login_limits.close_windows()
+
+
+# A forecast reads the whole inventory of a CA: longer than other tasks may take, and computed anew where it broke off.
+@shared_task(time_limit=3600, soft_time_limit=3500, acks_late=False)
+def forecast_reissue(pk: int) -> int:
+    """Compute what a re-issue would do."""
+    return forecast.forecast_reissue(pk)
+
+
+@shared_task
+def connect_ca(pk: int) -> bool:
+    """Connect to a CA that a person adds."""
+    return trial.connect_ca(pk)
+
+
+@shared_task
+def test_ca(pk: int) -> bool:
+    """Issue and revoke a test certificate at a CA that a person adds."""
+    return trial.test_ca(pk)
+
+
+@shared_task
+def count_reissues() -> int:
+    """Count how far re-issues are, and end those that are done."""
+    return reissue.count_reissues()
 
 
 @shared_task

@@ -11,7 +11,7 @@ from certs.views.audit import tiles as audit_tiles
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
-from certs.views.cas import ca_pages
+from certs.views.cas import ca_add, ca_pages, ca_reissue
 from certs.views.certificate import (
     ca_certificates,
     certificate_actions,
@@ -120,6 +120,14 @@ urlpatterns = [
     path("policy/waivers/", policy_waivers.index, name="policy-waivers"),
     path("policy/waivers/new/", policy_waivers.new, name="policy-waiver-new"),
     path("policy/waivers/<int:pk>/<str:verb>/", policy_waivers.act, name="policy-waiver-act"),
+    path("cas/<slug:slug>/reissue/", ca_reissue.plan, name="ca-reissue-plan"),
+    path("cas/<slug:slug>/roll-over/", ca_pages.roll_over, name="ca-roll-over"),
+    path("cas/additions/new/", ca_add.start, name="ca-add"),
+    path("cas/additions/of/<str:public_id>/", ca_add.detail, name="ca-addition"),
+    path("cas/additions/of/<str:public_id>/<str:verb>/", ca_add.act, name="ca-addition-act"),
+    path("cas/reissues/<str:public_id>/", ca_reissue.detail, name="ca-reissue"),
+    path("cas/reissues/<str:public_id>/live/", ca_reissue.live, name="ca-reissue-live"),
+    path("cas/reissues/<str:public_id>/act/<str:verb>/", ca_reissue.act, name="ca-reissue-act"),
     path("machinery/", machinery.index, name="machinery"),
     path("register/", register.index, name="register"),
     path("register/register.csv", register.download, name="register-csv"),

@@ -20,7 +20,12 @@ MOST_NAMED = 5
 _VIEW, _EDIT = ("view",), ("add", "change", "view")
 _ADMIN_APPS = ("certs", "policy", "keys", "audit")
 _APPROVER = frozenset({P.SEE_EVERY_TEAM, P.DECIDE_REQUESTS})
-_OFFICER = frozenset({P.SEE_EVERY_TEAM, P.ACT_FOR_EVERY_TEAM, P.DECIDE_KEYS, P.REVOKE_TOKENS, P.MANAGE_PEOPLE, P.PUBLISH_POLICIES})
+_OFFICER = frozenset(
+    {
+        *(P.SEE_EVERY_TEAM, P.ACT_FOR_EVERY_TEAM, P.DECIDE_KEYS, P.REVOKE_TOKENS),
+        *(P.MANAGE_PEOPLE, P.MANAGE_CAS, P.PUBLISH_POLICIES),
+    }
+)
 _OPERATOR = frozenset({P.SEE_EVERY_TEAM, P.OPERATE})
 _AUDITOR = frozenset({P.SEE_EVERY_TEAM})
 

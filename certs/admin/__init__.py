@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from certs.admin import accounts, workflow
+from certs.admin import accounts, schedules, workflow
 
-__all__ = ["accounts", "workflow"]
+__all__ = ["accounts", "schedules", "workflow"]

@@ -151,7 +151,7 @@ def ca_of(slug: str) -> CA | None:
 
 def all_cas() -> list[CA]:
     """Return every CA, in the order in which they were added."""
-    issuers = list(Issuer.objects.select_related("key", "parent", "successor", "figure").order_by("pk"))
+    issuers = list(Issuer.objects.select_related("key", "parent", "successor", "figure", "addition").order_by("pk"))
     chains, crls, responders = _newest_chains(), _crls(), _responders()
     rates, last = measured_rates(), _last_successes()
     return [_ca(issuer, chains, crls, responders, rates, last) for issuer in issuers]
@@ -165,7 +165,8 @@ def _ca(
     rates: Mapping[int, float],
     last: Mapping[int, datetime],
 ) -> CA:
-    der = bytes(issuer.certificate_der or chains.get(issuer.pk, b""))
+    addition = getattr(issuer, "addition", None)
+    der = bytes(issuer.certificate_der or chains.get(issuer.pk) or (_first_der(addition.chain) if addition else b""))
     figure = getattr(issuer, "figure", None)
     lately = [at for at in (last.get(issuer.pk), figure.last_issued_at if figure else None) if at is not None]
     return CA(
@@ -200,7 +201,10 @@ def _kind_of(issuer: Issuer) -> str:
     if issuer.key_id is not None:
         return "own root CA" if not issuer.alias else "own CA"
     config = settings.CA_CLIENTS.get(issuer.alias)
-    return _CLIENTS.get(str(config["CLIENT"]), str(config["CLIENT"])) if config else "not configured in this process"
+    if config:
+        return _CLIENTS.get(str(config["CLIENT"]), str(config["CLIENT"]))
+    addition = getattr(issuer, "addition", None)
+    return addition.get_kind_display() if addition else "not configured in this process"
 
 
 def _newest_chains() -> dict[int, bytes]:

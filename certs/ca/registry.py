@@ -12,6 +12,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from certs.ca.base import CAClient, Capabilities, LedgerCA, Lookup
+from certs.ca.connections import connection_of, options_with_credential
 from certs.ca.local.client import LocalCAClient
 from certs.models import Issuer
 
@@ -33,7 +34,7 @@ def own_ca(alias: str) -> LedgerCA | None:
     """The client of a CA whose ledger is in this database, or None: also for a CA that is not
     configured here. Builds no other client: that may log in over the network.
     """
-    config: dict[str, Any] = settings.CA_CLIENTS.get(alias) or {}
+    config = _config_of(alias)
     try:
         if alias not in _clients and config and not issubclass(_class_of(alias, config), LedgerCA):
             return None
@@ -51,21 +52,26 @@ def is_remote(alias: str) -> bool:
 
 
 def _build(alias: str) -> CAClient:
-    try:
-        config: dict[str, Any] = settings.CA_CLIENTS[alias]
-    except KeyError:
+    config = _config_of(alias)
+    if not config:
         if Issuer.objects.filter(alias=alias, key__isnull=False, certificate_der__isnull=False).exists():
             return LocalCAClient(alias)
         known = ", ".join(settings.CA_CLIENTS) or "none"
         raise ImproperlyConfigured(
             f"CA_CLIENTS of this process has no entry {alias!r} (it has: {known}). Configure the CA "
             "in the environment of its workers and restart them."
-        ) from None
+        )
     build: Callable[..., CAClient] = _class_of(alias, config)
     try:
-        return build(alias, **config.get("OPTIONS", {}))
+        return build(alias, **(options_with_credential(config) if "CREDENTIAL" in config else config.get("OPTIONS", {})))
     except TypeError as exc:  # its text names options, never their values
         raise ImproperlyConfigured(f"The OPTIONS of the CA {alias!r} in CA_CLIENTS do not fit {config['CLIENT']}: {exc}") from exc
+
+
+def _config_of(alias: str) -> dict[str, Any]:
+    """Return the entry of settings.CA_CLIENTS, else the connection that a person added on a page; empty for neither."""
+    found: dict[str, Any] = settings.CA_CLIENTS.get(alias) or connection_of(alias) or {}
+    return found
 
 
 def _class_of(alias: str, config: Mapping[str, Any]) -> type[CAClient]:
@@ -81,12 +87,17 @@ def _class_of(alias: str, config: Mapping[str, Any]) -> type[CAClient]:
 
 def capabilities_of(alias: str) -> Capabilities:
     """What a CA can do, without logging in to it: pages ask this in processes that may not use the CA."""
-    config: dict[str, Any] = settings.CA_CLIENTS.get(alias) or {}
+    config = _config_of(alias)
     try:
         stated = getattr(_class_of(alias, config), "capabilities", None) if config else None
         return stated if isinstance(stated, Capabilities) else get_ca_client(alias).capabilities
     except ImproperlyConfigured:  # a CA of former days
         return Capabilities(lookup=Lookup.NONE, explicit_names=False)
+
+
+def forget_client(alias: str) -> None:
+    """Build the client anew when it is used next: its connection was given up, or is tried again."""
+    _clients.pop(alias, None)
 
 
 def forget_clients() -> None:

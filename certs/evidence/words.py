@@ -307,6 +307,28 @@ SENTENCES: dict[str, Sentence] = {
     E.ISSUER_DELETED: _deleted("CA"),
     E.ISSUER_STATE_CHANGED: _issuer_state,
     E.ISSUER_SUCCEEDED: lambda who, data: f"{who} replaced the CA by {_text(data.get('successor'))}.",
+    E.ISSUER_REISSUE_PLANNED: lambda who, data: (
+        f"{who} planned to re-issue the certificates of the CA from {_text(data.get('target'))}: {_full_stop(_text(data.get('reason')))}"
+    ),
+    E.ISSUER_REISSUE_STARTED: lambda who, data: (
+        f"{who} started to re-issue {data.get('certificates')} certificates from {_text(data.get('target'))}."
+    ),
+    E.ISSUER_REISSUE_PAUSED: lambda who, _data: f"{who} paused the re-issue.",
+    E.ISSUER_REISSUE_RESUMED: lambda who, _data: f"{who} resumed the re-issue.",
+    E.ISSUER_REISSUE_CANCELLED: lambda who, _data: f"{who} gave the re-issue up.",
+    E.ISSUER_REISSUE_DONE: lambda _who, data: (
+        f"The re-issue is done: {data.get('issued')} certificates were issued, {data.get('need_person')} need a person."
+    ),
+    E.ISSUER_ADDITION_BEGUN: lambda who, data: f"{who} began to add the CA {_text(data.get('name'))} ({_text(data.get('kind'))}).",
+    E.ISSUER_ADDITION_ROOT_COMPARED: lambda who, data: (
+        f"{who} typed the fingerprint of the root: {'it is the same' if data.get('same') else 'it is another'}."
+    ),
+    E.ISSUER_ADDITION_TESTED: lambda _who, data: (
+        "The test certificate was issued, revoked and found again."
+        if data.get("passed")
+        else f"The test of the CA failed: {_full_stop(_text(data.get('problem')))}"
+    ),
+    E.ISSUER_ADDITION_GIVEN_UP: lambda who, _data: f"{who} gave up adding the CA.",
     E.CA_RECONCILED: lambda who, data: (
         f"{who} settled serial number {_text(data.get('serial_number'))}: {_full_stop(_text(data.get('settlement')))}"
     ),

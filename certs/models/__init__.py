@@ -1,6 +1,8 @@
 """The rows behind requests, certificates and issuers; one module a subject."""
 
 from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
+from certs.models.cas.addition import CAAddition
+from certs.models.cas.reissue import Reissue, reissue_paused, reissued_at_once
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
 from certs.models.deciding.confirmation import ApprovalChallenge, ApprovalEvidence
 from certs.models.deciding.domain_request import DomainRequest
@@ -61,6 +63,7 @@ __all__ = [
     "BulkChunk",
     "BulkItem",
     "BulkOrder",
+    "CAAddition",
     "CRLPoint",
     "CRLSegment",
     "Certificate",
@@ -99,6 +102,7 @@ __all__ = [
     "QuarantinedCertificate",
     "QueueProgress",
     "RateCounter",
+    "Reissue",
     "RenewalBlocked",
     "RenewalNotice",
     "ReplayFinding",
@@ -125,6 +129,8 @@ __all__ = [
     "holders_of",
     "holds",
     "new_public_id",
+    "reissue_paused",
+    "reissued_at_once",
     "teams_seen_by",
     "token_sha256",
 ]

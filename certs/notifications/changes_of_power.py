@@ -227,7 +227,7 @@ def _check(task: str, change: Change) -> None:
     """Raise an alert when no schedule runs the task often enough; close it when one does again."""
     cause = f"schedule:{task}"
     rows = PeriodicTask.objects.filter(task=task).select_related("interval", "crontab")
-    if any(_runs(row, portal_tasks()[task]) for row in rows):
+    if any(runs_as_needed(row) for row in rows):
         close_alerts(kind=AlertKind.SCHEDULE_OFF, cause=cause, now=change.at)
         return
     raise_alert(
@@ -240,7 +240,9 @@ def _check(task: str, change: Change) -> None:
     )
 
 
-def _runs(row: PeriodicTask, slowest: timedelta | None) -> bool:
+def runs_as_needed(row: PeriodicTask) -> bool:
+    """Return whether the schedule of one of the portal's tasks runs it as often as the portal needs."""
+    slowest = portal_tasks()[row.task]
     if not row.enabled or row.one_off or row.args != "[]" or row.kwargs != "{}":
         return False
     if any(getattr(row, name) for name in _UNSET):

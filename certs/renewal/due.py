@@ -1,7 +1,7 @@
 """Which certificates are due for renewal, nearest end first, in pages of few columns.
 
 A certificate is due on its alert date: PKI_RENEW_BEFORE_DAYS (30) before its end, or a third of its
-life before it where that is shorter; at once where its CA is distrusted.
+life before it where that is shorter; at once where its CA is distrusted, or re-issued by another.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import TruncDate
 
 from certs.enums import RequestState as S
-from certs.models import Certificate, CertificateRequest, Issuer
+from certs.models import Certificate, CertificateRequest, Issuer, reissue_paused, reissued_at_once
 from certs.models.certificate import RenewalBlocked
 
 DEAD = (S.REJECTED, S.FAILED, S.CANCELLED)  # as in the constraint request_renewal_once
@@ -36,7 +36,7 @@ class Candidate:
     issuer_id: int
     alert_at: datetime
     not_after: datetime
-    is_worthless: bool  # its CA is distrusted: no program should rely on it, though it has not expired
+    is_worthless: bool  # its CA is distrusted, or given up: it is replaced at once, though it has not expired
 
     @property
     def window(self) -> timedelta:
@@ -57,11 +57,19 @@ class Candidate:
         return self.alert_at + self.window * SPREAD_OVER * fraction
 
 
+def issuers_to_replace() -> frozenset[int]:
+    """Return ids of CAs whose certificates are all due at once: distrusted ones, and those whose re-issue runs.
+
+    A pause of the re-issue counts for a distrusted CA too: a person stopped it.
+    """
+    distrusted = Issuer.objects.filter(state=Issuer.State.DISTRUSTED).values_list("pk", flat=True)
+    return (frozenset(distrusted) | reissued_at_once()) - reissue_paused()
+
+
 def near_end(now: datetime) -> QuerySet[Certificate]:
-    """Return good certificates that end within the longest window, and all of distrusted CAs."""
+    """Return good certificates that end within the longest window, and all of CAs that are to be replaced."""
     horizon = now + timedelta(days=settings.PKI_RENEW_BEFORE_DAYS) * APPROVAL_LEAD
-    distrusted = list(Issuer.objects.filter(state=Issuer.State.DISTRUSTED).values_list("pk", flat=True))
-    near = Q(not_after__lte=horizon) | Q(issuer__in=distrusted)
+    near = Q(not_after__lte=horizon) | Q(issuer__in=sorted(issuers_to_replace()))
     return Certificate.objects.filter(near, status=Certificate.Status.GOOD, not_after__gt=now)
 
 
@@ -82,12 +90,12 @@ def pages_of(rows: QuerySet[Certificate]) -> Iterator[list[Candidate]]:
     Keyset pages: memory does not grow with the number of certificates, and rows that were renewed
     since the last page do not shift the next one.
     """
-    distrusted = set(Issuer.objects.filter(state=Issuer.State.DISTRUSTED).values_list("pk", flat=True))
+    worthless = issuers_to_replace()
     ordered = rows.order_by("not_after", "pk").values_list("pk", "issuer_id", "alert_at", "not_after")
     beyond = Q()
     while True:
         page = [
-            Candidate(pk, issuer_id, _alert_at(alert_at, not_after), not_after, issuer_id in distrusted)
+            Candidate(pk, issuer_id, _alert_at(alert_at, not_after), not_after, issuer_id in worthless)
             for pk, issuer_id, alert_at, not_after in ordered.filter(beyond)[:PAGE]
         ]
         if not page:
@@ -99,14 +107,14 @@ def pages_of(rows: QuerySet[Certificate]) -> Iterator[list[Candidate]]:
         yield page
 
 
-def candidate_of(certificate: Certificate) -> Candidate:
-    """Return the same of a row that was read with its CA."""
+def candidate_of(certificate: Certificate, worthless: AbstractSet[int]) -> Candidate:
+    """Return the same of a row. `worthless`: what `issuers_to_replace` returned in this run."""
     return Candidate(
         certificate.pk,
         certificate.issuer_id,
         _alert_at(certificate.alert_at, certificate.not_after),
         certificate.not_after,
-        certificate.issuer.state == Issuer.State.DISTRUSTED,
+        certificate.issuer_id in worthless,
     )
 
 

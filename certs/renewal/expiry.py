@@ -36,6 +36,7 @@ from certs.renewal.due import (
     Candidate,
     candidate_of,
     crowds,
+    issuers_to_replace,
     near_end,
     pages_of,
     unblocked,
@@ -256,7 +257,8 @@ def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *
     stopped = {c.pk: why for c in certificates if (why := _stopped_by_a_person(last.get(c.pk)))}
     plans = plan_renewals([c for c in certificates if c.pk not in stopped], at=now)
     # 3. Begin what may begin, as far as the budget of its CA goes. An approval costs the CA nothing.
-    due = [plan for plan in plans if _is_due(plan.certificate, now)]
+    worthless = issuers_to_replace()
+    due = [plan for plan in plans if candidate_of(plan.certificate, worthless).is_due(now)]
     need_approval = [plan for plan in plans if plan.verdict is Verdict.NEEDS_APPROVAL]
     ready = [plan for plan in due if plan.verdict is Verdict.GO]
     affordable = [plan for plan in ready if budget.take(plan.issuer.pk)]
@@ -266,7 +268,7 @@ def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *
     asking = [renewal for renewal in begun if renewal.plan.verdict is Verdict.NEEDS_APPROVAL]
     # 4. Note of what people are notified, and keep for lists and figures what needs a person.
     #    A night looks a day ahead: the next one would be late.
-    soon = [plan for plan in plans if _is_due(plan.certificate, now + ONE_NIGHT)]
+    soon = [plan for plan in plans if candidate_of(plan.certificate, worthless).is_due(now + ONE_NIGHT)]
     refused = [plan for plan in soon if plan.verdict is Verdict.REFUSED]
     needs_csr = [plan for plan in soon if plan.verdict is Verdict.NEEDS_CSR]
     note_obstacles([*refused, *needs_csr], actor=SCHEDULE, now=now)
@@ -278,10 +280,6 @@ def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *
         refused=refused,
         needs_csr=needs_csr,
     )
-
-
-def _is_due(certificate: Certificate, now: datetime) -> bool:
-    return candidate_of(certificate).is_due(now)
 
 
 def _blocked_by(plan: RenewalPlan) -> str:

@@ -17,7 +17,7 @@ from django.conf import settings
 from certs.ca.lifetime import ending_of
 from certs.errors import InputRefused
 from certs.language.kept_csr import kept_csr
-from certs.models import Certificate, CertificateRequest, Issuer
+from certs.models import Certificate, CertificateRequest, Issuer, Reissue
 from certs.requests.approvals.inherited_approvals import approvals_for
 from certs.requests.facts.advice import advice_on
 from certs.requests.facts.policy_facts import Asked, evaluate_many
@@ -78,13 +78,19 @@ class RenewalPlan:
 
 
 def plan_renewals(
-    certificates: Sequence[Certificate], *, key_option: KeyOption = KeyOption.DEFAULT, user: object = None, at: datetime
+    certificates: Sequence[Certificate],
+    *,
+    key_option: KeyOption = KeyOption.DEFAULT,
+    user: object = None,
+    at: datetime,
+    target: Issuer | None = None,
 ) -> list[RenewalPlan]:
     """Return a plan for each certificate, in order; two evaluations of the policy for the whole batch. `user`: who renews, None for
-    the portal itself, which renews in the name of the first requester. Select RELATED with the certificates.
+    the portal itself, which renews in the name of the first requester. `target`: the CA that issues, for a
+    forecast; else `issuer_now` decides. Select RELATED with the certificates.
     """
     blocked = blocked_keys({c.spki_sha256 for c in certificates})
-    targets = {issuer.pk: issuer_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
+    targets = {issuer.pk: target or issuer_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
     drafts = [_draft(c, key_option, user, targets[c.issuer_id], blocked=c.spki_sha256 in blocked, at=at) for c in certificates]
     return _finished(drafts, key_option, user, at=at)
 
@@ -127,7 +133,12 @@ def _finished(drafts: Sequence[RenewalPlan], key_option: KeyOption, user: object
 
 
 def issuer_now(issuer: Issuer) -> Issuer:
-    """Return the CA that renews what this one issued: itself, the one that has taken over from it, or else the default CA."""
+    """Return the CA that renews what this one issued: the one by which it is re-issued, itself, the
+    one that has taken over from it, or else the default CA.
+    """
+    reissue = Reissue.objects.select_related("target").filter(issuer=issuer.pk, state__in=Reissue.UNDER_WAY).first()
+    if reissue is not None:
+        return latest_issuer(reissue.target)
     latest = latest_issuer(issuer)
     if latest.state == Issuer.State.ACTIVE:
         return latest
@@ -167,7 +178,9 @@ def _draft(
         )
     old = certificate.issuer
     if issuer.pk != old.pk:
-        why = "has been succeeded" if old.state == Issuer.State.ACTIVE else f"no longer issues ({old.get_state_display()})"
+        why = f"no longer issues ({old.get_state_display()})"
+        if old.state == Issuer.State.ACTIVE:
+            why = "has been succeeded" if old.successor_id is not None else "is replaced"
         notes.append(f"{old.name} {why}; {issuer.name} issues instead.")
     plan = RenewalPlan(certificate, spec, issuer, new_key=False, digest="", changed=issuer.pk != old.pk or request.not_after is not None)
     if stops_lineage(certificate):

@@ -15,6 +15,7 @@ from pkiportal.env import (
     env_choice,
     env_domains,
     env_emails,
+    env_folder,
     env_int,
     env_issuer,
     env_list,
@@ -103,6 +104,7 @@ TEMPLATES = [
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = True
+FORMAT_MODULE_PATH = ["pkiportal.formats"]
 USE_TZ = True
 
 STATIC_URL = "/static/"
@@ -224,6 +226,8 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.submit_to_remote_ca": {"queue": "ca-remote"},
     "certs.tasks.sweep_remote_ca": {"queue": "ca-remote"},
     "certs.tasks.reconcile_remote_ca": {"queue": "ca-remote"},
+    "certs.tasks.connect_ca": {"queue": "ca-remote"},
+    "certs.tasks.test_ca": {"queue": "ca-remote"},
     "certs.tasks.process_revocations": {"queue": "ca"},
     "certs.tasks.sweep_ca": {"queue": "ca"},
     "certs.tasks.publish_status": {"queue": "ca"},
@@ -235,6 +239,8 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.replay_policy": {"queue": "inventory"},
     "certs.tasks.judge_day": {"queue": "inventory"},
     "certs.tasks.keep_verdicts": {"queue": "inventory"},
+    "certs.tasks.forecast_reissue": {"queue": "inventory-bulk"},
+    "certs.tasks.count_reissues": {"queue": "inventory"},
     "certs.tasks.send_notifications": {"queue": "mail"},
     "certs.tasks.deliver_webhooks": {"queue": "mail"},
     # Like webhooks: from the workers whose network leads out, never from the web process.
@@ -272,6 +278,7 @@ PKI_SCHEDULES = {
     "estate: judge compliance": {"task": "certs.tasks.judge_day", "every_seconds": 3600},
     "inventory: judge by the policy in force": {"task": "certs.tasks.keep_verdicts", "every_seconds": 60},
     "inventory: count the states": {"task": "certs.tasks.count_states", "every_seconds": 60},
+    "CAs: progress of re-issues": {"task": "certs.tasks.count_reissues", "every_seconds": 15},
     "notifications: send what is due": {"task": "certs.tasks.send_notifications", "every_seconds": 10},
     "certificates: look whether renewals are installed": {
         "task": "certs.tasks.look_again",
@@ -332,6 +339,8 @@ PKI_CA_PARALLEL = env_int("PKI_CA_PARALLEL", 2, minimum=1, maximum=128)
 PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1, maximum=86_400)
 # The sweeper and beat send no more to a queue in which so many messages wait: its workers are away or far behind.
 PKI_SWEEP_QUEUE_MOST = env_int("PKI_SWEEP_QUEUE_MOST", 50, minimum=1)
+# Folder with the tokens of CAs that were added on a page, one file each; only the workers of the queue `ca-remote` need it.
+PKI_CA_CREDENTIALS = env_folder("PKI_CA_CREDENTIALS", "/run/secrets/pki-cas")
 PKI_CA_RETRY_SECONDS = (1, 2, 4)
 # May this process sign in the CA endpoint's own request? Only one that may use the CA's key: embedded, or `ca-api`.
 PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", default=False)
@@ -390,4 +399,5 @@ PKI_SERVE = env_choice("PKI_SERVE", "all", choices=[str(serve) for serve in Serv
 PKI_EMBEDDED = False
 PKI_SINGLE_OFFICER = False  # one person approves and publishes alone; only the embedded settings can allow it
 PKI_TEXT_CHECK = "certs.requests.exposure.refused_secrets.problem_with_text"  # by dotted path: audit and policy may not import certs
+PKI_ADMIN_PAGES = "certs.admin.portal_pages.page_of"  # by dotted path, as before
 PKI_EMBEDDED_WORKER = "pkiportal.processes.embedded.start"  # by dotted path: certs may not import pkiportal

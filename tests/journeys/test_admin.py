@@ -19,9 +19,10 @@ from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.bulk.drafting.draft import draft, lines_of
 from certs.bulk.submit import submit_order
-from certs.models import ApiToken, BulkChunk, BulkItem, BulkOrder, Certificate, CertificateRequest
+from certs.models import ApiToken, Attempt, BulkChunk, BulkItem, BulkOrder, Certificate, CertificateRequest
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit_many
+from pkiportal.web.admin_subjects import REST
 from tests.certs import steps
 from tests.portal.admin_pages import admin_pages
 from tests.portal.fixtures import SYSTEM, Portal
@@ -124,3 +125,58 @@ def test_no_page_shows_a_token_hash_or_key_bytes(root: Client) -> None:
     page = root.get(address(ApiToken, "change", ApiToken.objects.get().pk)).content.decode()
     assert ApiToken.objects.get().sha256 not in page
     assert root.get(address(Certificate, "change", Certificate.objects.get().pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", list(admin_pages()), ids=lambda model: model.__name__)
+def test_a_list_costs_the_same_for_many_rows(root: Client, model: Any) -> None:
+    """No query for each row, and no count of the whole table: the list is as quick with a million rows."""
+    page = admin.site.get_model_admin(model)
+    relations = {field.name for field in model._meta.concrete_fields if field.is_relation}
+    shown = {name for name in page.list_display if name in relations}
+    joined: Any = page.list_select_related
+    covered: set[str] = relations if joined is True else {name.partition("__")[0] for name in joined or ()}
+    # Django joins the relations of the columns where nothing else is said.
+    assert not joined or shown <= covered, f"{model.__name__}: {shown - covered}"
+    with CaptureQueriesContext(connection) as queries:
+        assert root.get(address(model, "changelist")).status_code == 200
+    counts = [q["sql"] for q in queries if "COUNT(" in q["sql"] and f'"{model._meta.db_table}"' in q["sql"]]
+    assert counts == []
+    assert len(queries) <= 32, [q["sql"][:120] for q in queries]
+
+
+def test_rows_link_to_their_pages_and_moments_have_seconds_and_a_zone(root: Client) -> None:
+    certificate = Certificate.objects.get()
+    for model in (Certificate, CertificateRequest, Attempt, AuditEvent):
+        page = root.get(address(model, "changelist")).content.decode()
+        assert "Page<span" in page
+    listed = root.get(address(Certificate, "changelist")).content.decode()
+    assert f'href="{reverse("certificate", args=[certificate.cert_id])}"' in listed
+    assert f"{certificate.not_after:%H:%M:%S} UTC" in listed
+    assert "Page in the portal" in root.get(address(Certificate, "change", certificate.pk)).content.decode()
+    events = {row.subject.partition(":")[0] for row in AuditEvent.objects.all()}
+    assert {"request", "issuer", "bulk"} <= events
+    for row in AuditEvent.objects.all():
+        link = admin.site.get_model_admin(AuditEvent).get_view_on_site_url(row)
+        assert link is None or root.get(link).status_code == 200, link
+
+
+def test_attempts_are_filtered_by_date(root: Client) -> None:
+    found = root.get(
+        address(Attempt, "changelist"), {"opened_at__gte": "2000-01-01 00:00:00+00:00", "opened_at__lt": "2001-01-01 00:00:00+00:00"}
+    )
+    assert found.context["cl"].result_count == 0
+
+
+def test_index_groups_every_table_by_subject(root: Client) -> None:
+    """A table that somebody adds is in the last group until it has a subject; nothing is lost."""
+    groups = root.get(reverse("admin:index")).context["app_list"]
+    assert [group["name"] for group in groups][:4] == ["Requests", "Bulk orders", "Certificates", "Keys"]
+    listed = [table["model"] for group in groups for table in group["models"]]
+    assert {model._meta.label for model in listed} == {model._meta.label for model in admin_pages()}
+    assert REST not in [group["name"] for group in groups]
+
+
+def test_a_count_stops_where_nobody_turns_pages_any_more(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.admin.MOST_COUNTED", 3)
+    found = root.get(address(AuditEvent, "changelist"))
+    assert found.context["cl"].result_count == 4

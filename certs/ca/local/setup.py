@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 
@@ -83,6 +84,12 @@ def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callab
             row.save(update_fields=["successor"])
             record(EventType.ISSUER_SUCCEEDED, subject=f"issuer:{old.slug}", actor=actor, at=now, data={"successor": new.name})
     return new
+
+
+def next_name(name: str) -> str:
+    """Return the name of the CA that follows: Internal-CA-Prod, Internal-CA-Prod-G2, Internal-CA-Prod-G3."""
+    match = re.fullmatch(r"(.*)-G([0-9]+)", name)
+    return f"{match[1]}-G{int(match[2]) + 1}" if match else f"{name}-G2"
 
 
 def _make_root(name: str, organization: str, spec: KeySpec, actor: Actor) -> Issuer:

@@ -21,6 +21,7 @@ class Permission(models.TextChoices):
     REVOKE_TOKENS = "certs.revoke_tokens", "Can revoke the API tokens of every user"
     OPERATE = "certs.operate", "Can close alerts, and pause and resume the work of every team"
     MANAGE_PEOPLE = "certs.manage_people", "Can manage teams, their domains and people, and give the roles it holds"
+    MANAGE_CAS = "certs.manage_cas", "Can add CAs, roll them over, and have the certificates of one re-issued by another"
     PUBLISH_POLICIES = "policy.publish_policyversion", "Can publish the policy versions that another person drafted"
 
 

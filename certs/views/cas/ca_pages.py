@@ -10,8 +10,10 @@ from django.views.decorators.http import require_safe
 
 from certs.access.membership import teams_of
 from certs.access.permissions import Permission, holds
+from certs.authorities.adding import open_additions
 from certs.authorities.overview import CA, ca_of, trees
-from certs.models import Issuer
+from certs.ca.local.setup import next_name
+from certs.models import Issuer, Reissue
 from certs.views.access import page
 from certs.views.cas.ca_history import history_of_ca
 from db.clock import database_now
@@ -46,7 +48,10 @@ def index(request: HttpRequest) -> HttpResponse:
         {"root": tree.root, "own_root": tree.own_root, "rows": [_row(ca, sees_all=sees_all, now=now) for ca in tree.cas]}
         for tree in trees()
     ]
-    return render(request, "cas/index.html", {"trees": shown, "sees_all": sees_all, "now": now})
+    context = {"trees": shown, "sees_all": sees_all, "now": now}
+    if sees_all:
+        context |= {"may_manage": holds(request.user, Permission.MANAGE_CAS), "additions": open_additions()[:10]}
+    return render(request, "cas/index.html", context)
 
 
 @page
@@ -64,7 +69,22 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         routine = request.GET.get("all") == "yes"
         context["entries"], context["older"] = history_of_ca(ca.issuer, before=before, routine=routine)
         context["routine"] = routine
+        context["may_manage"] = holds(request.user, Permission.MANAGE_CAS)
+        context["reissue"] = Reissue.objects.select_related("target").filter(issuer=ca.issuer, state__in=Reissue.UNDER_WAY).first()
     return render(request, "cas/detail.html", context)
+
+
+@page
+@require_safe
+def roll_over(request: HttpRequest, slug: str) -> HttpResponse:
+    """What a roll-over does and who is affected, with the command: only a shell has the root's key."""
+    if not check_may_look(request):
+        raise Http404
+    ca = found_ca(slug)
+    if not ca.is_own or ca.is_root or ca.issuer.successor_id is not None:
+        raise Http404
+    context = {"ca": ca, "next_name": next_name(ca.issuer.name), "root": ca_of(ca.issuer.parent.slug) if ca.issuer.parent else None}
+    return render(request, "cas/roll_over.html", context | {"now": database_now()})
 
 
 def _row(ca: CA, *, sees_all: bool, now: Any) -> dict[str, Any]:

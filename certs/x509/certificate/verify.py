@@ -166,6 +166,33 @@ def _date_problems(facts: CertificateFacts, expected: Expectation, now: datetime
     return wrong
 
 
+def chain_problems(chain_der: tuple[bytes, ...], *, now: datetime) -> list[str]:
+    """Return what is wrong with the chain of a CA itself, issuing CA first and root last (RFC 5280 6.1): signatures, CA bit, key
+    usage, path length, validity, keys. Empty for one that certificates can be verified with.
+    """
+    if not chain_der or _loaded(chain_der[-1]) is None:
+        return ["the chain cannot be read"]
+    chain = _chain(chain_der)
+    wrong = list(chain.wrong)
+    for not_before, not_after, name in chain.validities:
+        if not not_before - CLOCK_TOLERANCE <= now <= not_after:
+            wrong.append(f"the chain's {name} is not valid now")
+    root = x509.load_der_x509_certificate(chain_der[-1])
+    if root.subject != root.issuer:
+        wrong.append("the chain does not end in a self-issued root")
+    return wrong
+
+
+def name_constraints_of(chain_der: tuple[bytes, ...]) -> list[str]:
+    """Return the name constraints along a chain in words: what the CA may certify (RFC 5280 4.2.1.10)."""
+    found = []
+    for constraints, name in _chain(chain_der).name_constraints:
+        permitted = ", ".join(str(tree.value) for tree in constraints.permitted_subtrees or ())
+        excluded = ", ".join(str(tree.value) for tree in constraints.excluded_subtrees or ())
+        found.append(f"{name} may certify {f'only {permitted}' if permitted else 'everything'}{f' but not {excluded}' if excluded else ''}")
+    return found
+
+
 def _extension_problems(read: Reading, expected: Expectation) -> list[str]:
     wrong = [
         f"it has the critical extension {oid.dotted_string}"

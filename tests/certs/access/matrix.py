@@ -20,7 +20,7 @@ from certs.acts.drafting import choose_options, draft_act
 from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
 from certs.inventory.listing.saved import save_view
-from certs.models import BulkAct, CertificateRequest, JoinRequest, OperatorAlert, Team
+from certs.models import BulkAct, CAAddition, CertificateRequest, Issuer, JoinRequest, OperatorAlert, Reissue, Team
 from certs.notifications.webhooks import add_webhook, send_test
 from certs.people.invitations import invite
 from certs.reports.keeping import keep_report
@@ -71,6 +71,8 @@ class Things:
     report: str
     event: int
     checkpoint: str
+    reissue: str
+    addition: str
 
 
 def spec(name: str) -> CertificateSpec:
@@ -85,13 +87,38 @@ def _newcomers(cast: Cast, team: Team) -> tuple[int, int]:
     return invited.pk, asks.pk
 
 
+def _work_on_cas() -> tuple[str, str]:
+    """A re-issue that runs, and a CA that is being added."""
+    issuer = Issuer.objects.get(slug="twin-ca")
+    reissue = Reissue.objects.create(
+        public_id="reissue-1",
+        issuer=issuer,
+        target=issuer,
+        state=Reissue.State.RUNNING,
+        reason="lost",
+        planned_by="officer",
+        created_at=database_now(),
+        started_at=database_now(),
+    )
+    addition = CAAddition.objects.create(
+        public_id="ca-1",
+        kind="rest",
+        name="Far-CA",
+        address="https://ca.test",
+        credential="far",
+        began_by_name="x",
+        created_at=database_now(),
+    )
+    return reissue.public_id, addition.public_id
+
+
 @pytest.fixture
 def things(cast: Cast, settings: Any, tmp_path: Path) -> Things:
     settings.AUDIT_HOME = tmp_path
     ensure_sealing_key()
     settings.PKI_CA_API_INLINE, settings.PKI_CA_API_WAIT_SECONDS = False, 0
     settings.PKI_WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
-    single = {"alert", "report", "event", "checkpoint"}
+    single = {"alert", "report", "event", "checkpoint", "reissue", "addition"}
     found: dict[str, dict[str, Any]] = {name: {} for name in Things.__dataclass_fields__ if name not in single}
     for whose, name in OWNERS.items():
         if not name:
@@ -163,12 +190,15 @@ def things(cast: Cast, settings: Any, tmp_path: Path) -> Things:
         found[name]["none"] = value
     report = keep_report(Week.of(database_now()))
     seal()
+    reissue, addition = _work_on_cas()
     return Things(
         **found,
         alert=alert.pk,
         report=report.week,
         event=AuditEvent.objects.order_by("pk")[0].pk,
         checkpoint=Checkpoint.objects.get().note,
+        reissue=reissue,
+        addition=addition,
     )
 
 
@@ -261,8 +291,20 @@ def manage(role: str, whose: str) -> str:
     return OK if role == "officer" else FORBIDDEN
 
 
+def manage_cas(role: str, _whose: str) -> str:
+    """Officers; the other roles see that it exists."""
+    if role not in SEE_ALL:
+        return NOT_FOUND
+    return OK if role == "officer" else FORBIDDEN
+
+
 def manage_people(role: str, _whose: str) -> str:
     return OK if role == "officer" else FORBIDDEN
+
+
+def pause_reissue(role: str, _whose: str) -> str:
+    """Officers and operators."""
+    return OK if role == "operator" else manage_cas(role, _whose)
 
 
 def no_own_ca(_role: str, _whose: str) -> str:

@@ -24,7 +24,10 @@ HELD = {
     "outsider": set[P](),
     "nobody": set[P](),
     "approver": {P.SEE_EVERY_TEAM, P.DECIDE_REQUESTS},
-    "officer": {P.SEE_EVERY_TEAM, P.ACT_FOR_EVERY_TEAM, P.DECIDE_KEYS, P.REVOKE_TOKENS, P.PUBLISH_POLICIES},
+    "officer": {
+        *(P.SEE_EVERY_TEAM, P.ACT_FOR_EVERY_TEAM, P.DECIDE_KEYS, P.REVOKE_TOKENS),
+        *(P.MANAGE_PEOPLE, P.MANAGE_CAS, P.PUBLISH_POLICIES),
+    },
     "auditor": {P.SEE_EVERY_TEAM},
     "operator": {P.SEE_EVERY_TEAM, P.OPERATE},
     "veteran": set(P),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
@@ -122,11 +125,11 @@ def test_members_of_teams_see_names_and_trust_only(portal: Portal) -> None:
 def test_history_leaves_routine_out_until_it_is_wanted(portal: Portal) -> None:
     publish_everything()
     page = opened("ca", "internal-ca-prod", user=portal.carol)
-    assert "made the CA with the key" in page
-    assert "published CRL number" not in page
+    assert "made the CA Internal-CA-Prod with the key" in page
+    assert "CRL number" not in page
     client = Client()
     client.force_login(portal.carol)
-    assert "published CRL number" in client.get(reverse("ca", args=["internal-ca-prod"]), {"all": "yes"}).content.decode()
+    assert "CRL number" in client.get(reverse("ca", args=["internal-ca-prod"]), {"all": "yes"}).content.decode()
     assert client.get(reverse("ca", args=["internal-ca-prod"]), {"before": "9" * 40}).status_code == 200
 
 
@@ -136,3 +139,20 @@ def test_a_portal_without_a_ca_says_what_to_do(portal: Portal) -> None:
     Issuer.objects.filter(parent__isnull=False).delete()
     Issuer.objects.all().delete()
     assert "manage.py bootstrap" in opened("cas", user=portal.carol)
+
+
+def test_roll_over_is_explained_with_its_command(portal: Portal) -> None:
+    """The page changes nothing: only a shell has the root's key. What it says is what the dry run prints."""
+    publish_everything()
+    page = opened("ca-roll-over", "internal-ca-prod", user=portal.carol)
+    assert "manage.py roll_over_ca" in page
+    out = StringIO()
+    call_command("roll_over_ca", "Internal-CA-Prod", "--dry-run", "--json", stdout=out)
+    told = json.loads(out.getvalue())
+    assert (told["dry_run"], told["new"], told["root"]) == (True, "Internal-CA-Prod-G2", "Internal-CA-Prod Root")
+    assert told["new"] in page
+    assert Issuer.objects.count() == 2
+    client = Client()
+    for user, slug in ((portal.alice, "internal-ca-prod"), (portal.carol, "internal-ca-prod-root"), (portal.carol, "nowhere")):
+        client.force_login(user)
+        assert client.get(reverse("ca-roll-over", args=[slug])).status_code == 404

@@ -1,0 +1,1 @@
+"""What people do about CAs: adding one, re-issuing the certificates of one."""

@@ -1,0 +1,1 @@
+"""Formats of dates, for what Django writes itself: the admin."""

@@ -1,0 +1,216 @@
+"""Adding a CA: this portal's own REST API, over real HTTP, is the CA that is added."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from django.test import Client
+from django.urls import reverse
+
+from audit.log import Actor
+from audit.models import AuditEvent
+from certs.access.permissions import Authority
+from certs.authorities import trial
+from certs.authorities.adding import begin_addition, compare_root, give_up, go_live, try_again
+from certs.ca.registry import forget_clients, get_ca_client, is_remote
+from certs.errors import Conflict, InputRefused, NotPermitted
+from certs.models import CAAddition, Certificate, Issuer, OutgoingMail, UnknownCertificate
+from certs.x509.certificate.verify import chain_problems
+from db.clock import database_now
+from tests.cast import person
+from tests.portal.authority import issuing_ca, publish_everything, served
+from tests.portal.fixtures import Portal
+
+pytestmark = pytest.mark.django_db(transaction=True)
+State = CAAddition.State
+
+
+@pytest.fixture
+def token(portal: Portal, settings: Any, tmp_path: Path) -> Iterator[str]:
+    """The credential of the CA in its file; certificates of the CA name a CRL that is served."""
+    secret = portal.token()
+    (tmp_path / "branch").write_text(f"{secret}\n")
+    settings.PKI_CA_CREDENTIALS = str(tmp_path)
+    forget_clients()
+    with served() as address:
+        settings.PKI_BASE_URL = address
+        publish_everything()
+        yield secret
+    forget_clients()
+
+
+def given(live_server: Any, **changed: str) -> dict[str, str]:
+    fields = {"kind": "rest", "name": "Branch-CA", "address": live_server.url, "credential": "branch", "test_name": "ca-test.example.com"}
+    return fields | changed
+
+
+def officer(portal: Portal) -> Authority:
+    return Authority(Actor("user", "carol"), portal.carol)
+
+
+def second_officer() -> Authority:
+    return Authority(Actor("user", "dora"), person("dora", "security officer", email="dora@example.com"))
+
+
+def fingerprint() -> str:
+    return x509.load_der_x509_certificate(bytes(issuing_ca().trust_anchor_der or b"")).fingerprint(SHA256()).hex(":").upper()
+
+
+def connected(portal: Portal, live_server: Any) -> CAAddition:
+    addition = begin_addition(given(live_server), authority=officer(portal))
+    trial.connect_ca(addition.pk)  # a worker, where there is one, may have been first
+    return at_step(addition, State.COMPARING)
+
+
+def at_step(addition: CAAddition, state: str) -> CAAddition:
+    """Wait for the worker, and return the row at that step."""
+    deadline = time.monotonic() + 30
+    while True:
+        addition.refresh_from_db()
+        if addition.state == state:
+            return addition
+        assert not addition.problem
+        assert time.monotonic() < deadline, addition.state
+        time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_ca_is_compared_tested_and_taken_live_by_a_second_person(portal: Portal, live_server: Any, token: str) -> None:
+    addition = connected(portal, live_server)
+    compare_root(addition, fingerprint(), authority=officer(portal))
+    assert not Issuer.objects.filter(name="Branch-CA").exists()
+    at_step(addition, State.READY)
+    assert "Found it on the CRL" in addition.test_steps[-1]
+    assert Certificate.objects.get(common_name="ca-test.example.com").status == "revoked"
+    with pytest.raises(NotPermitted, match="second person"):
+        go_live(addition, confirmation="Branch-CA", authority=officer(portal))
+    dora = second_officer()
+    with pytest.raises(InputRefused):
+        go_live(addition, confirmation="branch-ca", authority=dora)
+    issuer = go_live(addition, confirmation="Branch-CA", authority=dora)
+    assert bytes(issuer.trust_anchor_der or b"") == bytes(issuing_ca().trust_anchor_der or b"")
+    assert get_ca_client("Branch-CA").is_working()
+    assert is_remote("Branch-CA")
+    events = list(AuditEvent.objects.filter(subject="issuer:branch-ca").order_by("pk").values_list("event", flat=True))
+    assert events == ["issuer:addition_begun", "issuer:addition_root_compared", "issuer:addition_tested", "issuer:created"]
+    assert OutgoingMail.objects.filter(subject__contains="Branch-CA is in use").exists()
+    assert UnknownCertificate.objects.get(issuer=issuer).settled_at is not None
+    for row in CAAddition.objects.values():
+        assert token not in str(row)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_test_that_broke_off_orders_the_same_certificate_again(portal: Portal, live_server: Any, token: str) -> None:
+    """One certificate, however often the step is tried, and the step is found again."""
+    addition = connected(portal, live_server)
+    compare_root(addition, fingerprint().replace(":", "").lower(), authority=officer(portal))
+    at_step(addition, State.READY)
+    CAAddition.objects.filter(pk=addition.pk).update(state=State.TESTING, working_until=None)
+    assert trial.test_ca(addition.pk)
+    assert Certificate.objects.filter(common_name="ca-test.example.com").count() == 1
+
+
+def test_the_fingerprint_is_not_shown_before_it_is_compared(portal: Portal, live_server: Any, token: str) -> None:
+    """And five that do not fit end it: nobody tries until one fits."""
+    addition = connected(portal, live_server)
+    client = Client()
+    client.force_login(portal.carol)
+    page = reverse("ca-addition", args=[addition.public_id])
+    shown = client.get(page).content.decode()
+    plain = fingerprint().replace(":", "").lower()
+    assert plain not in shown
+    assert fingerprint() not in shown
+    compare = reverse("ca-addition-act", args=[addition.public_id, "compare"])
+    assert client.post(compare, {"fingerprint": "nonsense"}).status_code == 422
+    other = "00" * 32
+    for _ in range(4):
+        answer = client.post(compare, {"fingerprint": other})
+        assert answer.status_code == 422
+        assert f'value="{other}"' in answer.content.decode()
+    client.post(compare, {"fingerprint": other})
+    addition.refresh_from_db()
+    assert addition.state == State.GIVEN_UP
+    with pytest.raises(Conflict):
+        compare_root(addition, plain, authority=officer(portal))
+
+
+def test_a_ca_that_cannot_be_reached_is_a_step_to_try_again(portal: Portal, live_server: Any, token: str) -> None:
+    addition = begin_addition(given(live_server, address="http://127.0.0.1:9"), authority=officer(portal))
+    assert not trial.connect_ca(addition.pk)
+    addition.refresh_from_db()
+    assert addition.state == State.CONNECTING
+    assert addition.problem
+    try_again(addition, authority=officer(portal))
+    with pytest.raises(Conflict, match="at it"):
+        try_again(addition, authority=officer(portal))
+
+
+def test_a_missing_credential_names_its_file_and_no_secret(portal: Portal, live_server: Any, token: str) -> None:
+    addition = begin_addition(given(live_server, credential="elsewhere"), authority=officer(portal))
+    assert not trial.connect_ca(addition.pk)
+    addition.refresh_from_db()
+    assert "elsewhere" in addition.problem
+
+
+def test_given_up_leaves_nothing_and_the_name_can_be_used_again(portal: Portal, live_server: Any, token: str) -> None:
+    addition = connected(portal, live_server)
+    give_up(addition, authority=officer(portal))
+    assert not trial.connect_ca(addition.pk)
+    assert not Issuer.objects.filter(name="Branch-CA").exists()
+    again = begin_addition(given(live_server), authority=officer(portal))
+    with pytest.raises(InputRefused, match="being added"):
+        begin_addition(given(live_server), authority=officer(portal))
+    assert again.state == State.CONNECTING
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"kind": "acme"}, "kind"),
+        ({"name": ""}, "name"),
+        ({"name": "Internal-CA-Prod"}, "name"),
+        ({"name": "x" * 65}, "name"),
+        ({"name": "<b>CA</b>"}, "name"),
+        ({"address": "ftp://ca.example.com"}, "address"),
+        ({"address": "https://user:pw@ca.example.com"}, "address"),
+        ({"address": "http://ca.example.com"}, "address"),
+        ({"address": "https://["}, "address"),
+        ({"address": "https://ca.example.com:99999"}, "address"),
+        ({"credential": "../../etc/passwd"}, "credential"),
+        ({"credential": ""}, "credential"),
+        ({"credential": ".hidden"}, "credential"),
+        ({"test_name": "*.example.com"}, "test_name"),
+        ({"test_name": "not a name"}, "test_name"),
+        ({"kind": "vault_pki", "mount": "../sys", "role": "r"}, "mount"),
+        ({"kind": "vault_pki", "mount": "pki", "role": ""}, "role"),
+        ({"kind": "configured", "name": "Internal-CA-Prod"}, "name"),
+    ],
+)
+def test_nonsense_is_refused_at_its_field_and_nothing_is_stored(
+    portal: Portal, live_server: Any, changed: dict[str, str], field: str
+) -> None:
+    with pytest.raises(InputRefused) as refused:
+        begin_addition(given(live_server, **changed), authority=officer(portal))
+    assert refused.value.field == field
+    assert refused.value.next_step
+    assert not CAAddition.objects.exists()
+
+
+def test_a_chain_is_judged_before_it_is_trusted(portal: Portal) -> None:
+    """RFC 5280 6.1: it ends in a self-issued root, each link is a CA, and is valid now."""
+    issuer = issuing_ca()
+    assert issuer.parent is not None
+    own, root = bytes(issuer.certificate_der or b""), bytes(issuer.parent.certificate_der or b"")
+    now = database_now()
+    assert chain_problems((own, root), now=now) == []
+    assert "self-issued" in "; ".join(chain_problems((own,), now=now))
+    assert chain_problems((root, own), now=now)
+    assert "not valid now" in "; ".join(chain_problems((own, root), now=now.replace(year=now.year + 30)))
+    assert chain_problems((), now=now) == ["the chain cannot be read"]
+    assert chain_problems((b"nonsense",), now=now) == ["the chain cannot be read"]
