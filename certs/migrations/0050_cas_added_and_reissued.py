@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0048_teams_and_people"),
+        ("certs", "0049_approval_evidence"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
