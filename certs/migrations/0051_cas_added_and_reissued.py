@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0049_approval_evidence"),
+        ("certs", "0050_certificates_by_person"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
