@@ -190,6 +190,8 @@ def accept_with_new_account(token: str, *, username: str, full_name: str, passwo
     `place`: the network from which it comes. Raises NotFound, InputRefused, Conflict, TooMany.
     """
     use([Limit("invitation", place, FROM_ONE_PLACE, HOUR)], message="Too many tries from here.")
+    for field, text in (("username", username), ("full_name", full_name)):
+        refuse_secrets(text, actor=Actor("system", "invitation"), team="", field=field)
     with transaction.atomic():
         one_change_at_a_time()
         row = _open_and_locked(token)

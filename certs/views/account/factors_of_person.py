@@ -23,6 +23,7 @@ from certs.access.sign_in.required_factors import (
 )
 from certs.access.sign_in.second_factors import factors_of
 from certs.errors import InputRefused, NotFound
+from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.views.access import authority_of, page
 from db.clock import database_now
 
@@ -70,10 +71,12 @@ def _act(request: HttpRequest, person: Any) -> str:
     if do == "time":
         days = request.POST.get("days", "")
         number = int(days) if days.isdecimal() and len(days) < 4 else 0
+        reason = request.POST.get("reason", "")
+        refuse_secrets(reason, actor=authority.actor, team="", field="reason", channel="portal")
         row = give_time(
             person,
             until=database_now() + timedelta(days=number),
-            reason=request.POST.get("reason", ""),
+            reason=reason,
             authority=authority,
         )
         return f"{person.get_username()} may work without a second factor until {row.until:%d %b %Y, %H:%M} UTC."

@@ -12,7 +12,8 @@ from django.views.decorators.http import require_POST
 
 from certs.inventory.listing.saved import delete_view, save_view
 from certs.models import SavedView
-from certs.views.access import page
+from certs.requests.exposure.refused_secrets import refuse_secrets
+from certs.views.access import actor_of, page
 
 _SHOWN = 50
 
@@ -53,6 +54,7 @@ def views_of(request: HttpRequest) -> list[ViewLink]:
 def save(request: HttpRequest) -> HttpResponse:
     """Keep the view that was shown under a name."""
     given = request.POST
+    refuse_secrets(given.get("name", ""), actor=actor_of(request), team=given.get("team", ""), field="name", channel="portal")
     query = {name: str(value) for name, value in QueryDict(given.get("query", "")).items()}
     view = save_view(request.user, name=given.get("name", ""), query=query, team=given.get("team", ""))
     messages.success(request, f"The view {view.name} is saved.")

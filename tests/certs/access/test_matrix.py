@@ -77,20 +77,20 @@ def pages() -> Iterator[tuple[str, Page, str]]:
                 yield name, page, whose
 
 
-def test_portal(cast: Cast, things: Things) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_portal(cast: Cast, things: Things, role: str) -> None:
     wrong = []
-    for role in ROLES:
-        client = Client(raise_request_exception=False)
-        client.force_login(cast[role])
-        session = client.cookies["sessionid"].value
-        for name, page, whose in pages():
-            client.cookies["sessionid"] = session  # a sign-out is rolled back too
-            expected = page.rule(role, whose)
-            found = visit(client, page, name, things, whose)
-            if name in ("login", "account_login", "logout"):
-                continue  # they lead elsewhere, whoever asks
-            if found != expected:
-                wrong.append((role, name, page.data is not None, whose, found, expected))
+    client = Client(raise_request_exception=False)
+    client.force_login(cast[role])
+    session = client.cookies["sessionid"].value
+    for name, page, whose in pages():
+        client.cookies["sessionid"] = session  # a sign-out is rolled back too
+        expected = page.rule(role, whose)
+        found = visit(client, page, name, things, whose)
+        if name in ("login", "account_login", "logout"):
+            continue  # they lead elsewhere, whoever asks
+        if found != expected:
+            wrong.append((name, page.data is not None, whose, found, expected))
     assert not wrong
 
 

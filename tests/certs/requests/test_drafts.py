@@ -108,7 +108,7 @@ def test_name_outside_the_domains_says_what_to_do(portal: Portal) -> None:
     page = text_of(alice.get(drafted(alice, names="pay.other.test")))
     assert "pay.other.test is outside the domains of team Web" in page
     assert "ask that team to request the certificate" in page
-    assert "ask the security team to give it to you (carol)" in page
+    assert "ask the security team for it (carol)" in page
     assert "Other" not in page.replace("Others", "")
 
 
