@@ -157,6 +157,8 @@ class Replace(Closed):
 
     hours: Whole = Field(
         default=24,
+        ge=min(HOURS),
+        le=max(HOURS),
         json_schema_extra={"enum": list(HOURS)},
         description="The deadline: it is revoked then, whatever became of the replacement.",
     )
@@ -171,7 +173,7 @@ class Replace(Closed):
     )
     comment: Text = Field(default="", max_length=500)
     revocation_date: Moment | None = Field(default=None, description="Kept as invalidityDate.")
-    spared: list[Text] = Field(
+    spared: list[Name] = Field(
         default=[],
         max_length=100,
         description="cert_ids of other certificates on the key that stay; all others are revoked too.",

@@ -326,6 +326,7 @@ COMMANDS: dict[str, list[str]] = {
     "policy_check": ["--no-replay"],
     "reconcile_ca": ["--settle=01", "--because=x"],
     "renew": ["--wait=0"],
+    "reissue_ca": [],
     "replay_decision": [],
     "resume": [],
     "revoke": ["--reason=superseded", "--wait=0"],
