@@ -193,7 +193,7 @@ def test_page_that_is_asked_for_too_often_says_how_long_to_wait(portal: Portal) 
         raise TooMany("You asked too often.", retry_after=90)
 
     request = RequestFactory().get("/")
-    request.user, request.session = portal.alice, SessionStore()  # type: ignore[assignment]
+    request.user, request.session = portal.alice, SessionStore()
     answer: Any = busy(request)
     assert (answer.status_code, answer["Retry-After"]) == (429, "90")
     assert "Try again in 2 minutes." in answer.content.decode()
