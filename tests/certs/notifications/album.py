@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.contrib.auth.models import Group
+from django.core import mail
+from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
 
 from audit.changes import attribute
@@ -24,6 +26,7 @@ from certs.enums import RevocationReason as R
 from certs.installation.still_old import notify_owners
 from certs.models import (
     ApiToken,
+    ApprovalLimit,
     Certificate,
     CertificateRequest,
     DigestEntry,
@@ -39,9 +42,13 @@ from certs.models import (
 from certs.notifications import webhooks
 from certs.notifications.alerts import ca_cause, close_alerts, notify_ends, raise_alert
 from certs.notifications.delivery.deliver import deliver_due
+from certs.notifications.delivery.password_reset import send_reset
 from certs.notifications.digests import announce, note_for_digest, write_due_digests
 from certs.notifications.token_ends import notify_ending
 from certs.notifications.topics import Topic
+from certs.people.handing_over import hand_over_chosen
+from certs.people.invitations import invite
+from certs.people.joining import accept, ask_to_join, decline
 from certs.renewal import expiry
 from certs.replay.announcing import publish_and_announce
 from certs.replay.jobs import begin_replay, work_on
@@ -49,6 +56,10 @@ from certs.replay.waiver_ends import announce_ending_waivers
 from certs.reports.keeping import keep_report, write_mails
 from certs.reports.weeks import Week
 from certs.requests.approvals.approval import approve, reject
+from certs.requests.approvals.deputies import name_deputy
+from certs.requests.approvals.questions import answer, ask_back
+from certs.requests.approvals.time_limit import let_lapse, remind, remind_due
+from certs.requests.domains.domain_requests import ask_for_domain, grant_domain, refuse_domain
 from certs.requests.submit import Requester, submit
 from certs.revocation.revoke import revoke
 from certs.spec import CertificateSpec
@@ -134,6 +145,25 @@ def it_is_approved(cast: Cast) -> None:
 def it_is_refused(cast: Cast) -> None:
     request = _waiting(cast, "*.pay.example.com")
     reject(request, user=cast.carol, digest=request.digest, comment="Use single names: each payment service has its own.")
+
+
+def an_approver_asks_back(cast: Cast) -> None:
+    request = _waiting(cast, "*.ask.example.com")
+    ask_back(request, user=cast.carol, question="Which servers use the wildcard?")
+    answer(request, authority=cast.requester.authority, text="The two load balancers of the shop.")
+
+
+def approvers_are_reminded(cast: Cast) -> None:
+    remind(_waiting(cast, "*.late.example.com"), authority=cast.requester.authority)
+    forgotten = _waiting(cast, "*.forgotten.example.com")
+    ApprovalLimit.objects.filter(pk=forgotten.pk).update(remind_at=database_now() - timedelta(hours=1))
+    remind_due()
+
+
+def a_request_lapses(cast: Cast) -> None:
+    request = CertificateRequest.objects.get(common_name="*.forgotten.example.com")
+    ApprovalLimit.objects.filter(pk=request.pk).update(lapses_at=database_now() - timedelta(hours=1))
+    let_lapse()
 
 
 def it_fails(cast: Cast) -> None:
@@ -243,6 +273,48 @@ def rights_change(cast: Cast) -> None:
         domain.save()
 
 
+def a_deputy_is_named(cast: Cast) -> None:
+    until = database_now().date() + timedelta(days=9)
+    name_deputy(cast.carol, username="alice", until=until.isoformat())
+
+
+def domains_are_asked_for_and_decided(cast: Cast) -> None:
+    granted = ask_for_domain("shop.example.net", why="The shop moves there.", requester=cast.requester)
+    grant_domain(granted, user=cast.carol, owner="")
+    refused = ask_for_domain("refunds.pay.example.com", why="Refunds are ours.", requester=cast.requester)
+    refuse_domain(refused, user=cast.carol, comment="Team Payments runs it.")
+
+
+def people_are_invited_and_ask_to_join(cast: Cast) -> None:
+    invite("dan@example.com", team=cast.team, as_lead=True, role=None, days=7, authority=Authority(CAROL, cast.carol))
+    erin = person("erin", email="erin@example.com")
+    asks, why = Authority(Actor("user", "erin"), erin), "I run the servers of the shop."
+    accept(ask_to_join(cast.team.slug, why=why, authority=asks), authority=Authority(CAROL, cast.carol))
+    other = ask_to_join("pay", why=why, authority=asks)
+    decline(other, answer="Payments has servers of its own.", authority=Authority(CAROL, cast.carol))
+
+
+def certificates_get_another_owner(cast: Cast) -> None:
+    owned = Certificate.objects.filter(common_name__in=("host-1.example.com", "host-2.example.com"), owner=cast.alice)
+    chosen, authority = [row.cert_id for row in owned], Authority(Actor("user", "alice"), cast.alice)
+    hand_over_chosen(cast.alice, chosen, owner="erin", authority=authority)
+
+
+def a_password_is_forgotten(cast: Cast) -> None:
+    cast.alice.set_password("the old one, which is forgotten")
+    cast.alice.save()
+    OutgoingMail.objects.all().delete()
+    mail.outbox.clear()
+    send_reset(cast.alice.pk)
+    (sent,) = mail.outbox
+    assert isinstance(sent, EmailMultiAlternatives)
+    # The portal keeps no row of this mail; the album does, to look at it as at the others.
+    now, (html,) = database_now(), sent.alternatives
+    OutgoingMail.objects.create(
+        topic=Topic.POWER, recipient=sent.to[0], subject=sent.subject, body=sent.body, html=html.content, written_at=now, not_before=now
+    )
+
+
 def a_webhook_is_added_and_fails(cast: Cast) -> None:
     authority = Authority(Actor("user", "alice"), cast.alice)
     with receiving() as receiver:
@@ -338,6 +410,9 @@ SCENES: Sequence[Callable[[Cast], None]] = (
     a_request_waits,
     it_is_approved,
     it_is_refused,
+    an_approver_asks_back,
+    approvers_are_reminded,
+    a_request_lapses,
     it_fails,
     one_is_issued,
     some_are_renewed,
@@ -351,6 +426,11 @@ SCENES: Sequence[Callable[[Cast], None]] = (
     one_expired,
     a_bulk_order_waits_and_another_ends,
     rights_change,
+    a_deputy_is_named,
+    domains_are_asked_for_and_decided,
+    people_are_invited_and_ask_to_join,
+    certificates_get_another_owner,
+    a_password_is_forgotten,
     a_webhook_is_added_and_fails,
     a_ca_is_down_and_back,
     an_old_certificate_is_still_served,
