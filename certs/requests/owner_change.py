@@ -10,11 +10,12 @@ from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.access.membership import members_among
 from certs.errors import Conflict, InputRefused
+from certs.inventory.states import states_of
 from certs.models import Certificate, Team
 from certs.notifications.audience import Audience, people_of, to_user
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import count_of, so_many
+from certs.notifications.wording import count_of
 
 BATCH = 1_000
 _NAMED = 10
@@ -74,20 +75,21 @@ def notify_of_ownership(
     """Mail the owner before and the owner after; for nobody, the team. `first`: some of the certificates, for their names."""
     rows = list(Certificate.objects.filter(pk__in=[row.pk for row in first]).select_related("team", "request").order_by("pk"))
     names = [row.first_name for row in rows]
+    states = states_of([row.pk for row in rows], now)
     audience = to_user(before) | _side(owner, rows)
     notify(
         Topic.OWNERSHIP,
         key=f"owner:{rows[0].pk}:{count}:{now.isoformat()}",
         audience=audience,
         subject=f"{owner or 'The team'} answers for {count_of(names, count)} now",
-        template="people",
+        template="ownership",
         context={
-            "what": f"{owner or 'The team'} answers for {so_many(count, 'certificate')} now, before: {before or 'nobody'}",
-            "lines": [f"{row.first_name}, ends {row.not_after:%Y-%m-%d}" for row in rows]
-            + ([f"and {count - len(rows)} more"] if count > len(rows) else []),
-            "advice": "The owner is reminded before the certificate ends, and is asked when something is wrong with it.",
+            "before": before,
+            "owner": owner,
+            "count": count,
+            "certificates": [(row, states[row.pk]) for row in rows],
+            "more": count - len(rows),
             "path": f"/certificates/?owner={owner.get_username() if owner else 'none'}",
-            "label": "See the certificates",
             "by": actor.name,
             "at": now,
         },

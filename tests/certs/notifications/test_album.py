@@ -49,7 +49,7 @@ def test_every_mail_has_a_link_and_shows_the_state_of_each_certificate_in_the_wo
 def _faults(mail: OutgoingMail) -> list[str]:
     buttons = len(re.findall(r"<a [^>]*class=\"button\"", mail.html))
     found = [] if buttons == 1 else [f"{buttons} buttons in place of one"]
-    for cert_id in set(ID.findall(mail.body)):
+    for cert_id in set(ID.findall(mail.body + mail.html)):
         word = state_of(Certificate.objects.get(cert_id=cert_id), database_now()).label
         if word not in mail.body:
             found.append(f"{cert_id} is {word}, and the text does not say so")
