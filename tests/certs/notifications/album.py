@@ -309,9 +309,15 @@ def a_password_is_forgotten(cast: Cast) -> None:
     (sent,) = mail.outbox
     assert isinstance(sent, EmailMultiAlternatives)
     # The portal keeps no row of this mail; the album does, to look at it as at the others.
-    now, (html,) = database_now(), sent.alternatives
+    now, ((html, _),) = database_now(), sent.alternatives
     OutgoingMail.objects.create(
-        topic=Topic.POWER, recipient=sent.to[0], subject=sent.subject, body=sent.body, html=html.content, written_at=now, not_before=now
+        topic=Topic.POWER,
+        recipient=sent.to[0],
+        subject=str(sent.subject),
+        body=str(sent.body),
+        html=str(html),
+        written_at=now,
+        not_before=now,
     )
 
 
