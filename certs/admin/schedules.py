@@ -67,6 +67,7 @@ class TaskAdmin(AttributedAdmin, PeriodicTaskAdmin):  # type: ignore[misc]
     """Schedules. The portal's own are never deleted, and one that is off is an alert."""
 
     form = ScheduleForm
+    change_form_template = "admin/change_form.html"  # the package's own has an inline script, which the CSP blocks
     list_display = ("name", "enabled", "interval", "crontab", "last_run_at")
     date_hierarchy = None
     fieldsets = (

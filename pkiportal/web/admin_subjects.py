@@ -40,11 +40,12 @@ SUBJECTS: Mapping[str, Mapping[str, str]] = {
         "policy.policy": "Policies",
         "policy.policyversion": "Versions of policies",
         "policy.profile": "Profiles",
+        "policy.policywaiver": "Waivers",
     },
     "People": {
         "auth.user": "Accounts",
         "auth.group": "Roles (groups)",
-        "policy.person": "Persons behind accounts",
+        "certs.groupmapping": "Groups of the identity provider",
         "certs.team": "Teams and their domains",
         "certs.apitoken": "API tokens",
     },

@@ -66,10 +66,14 @@ class Visitor:
         return int(self.page.evaluate("document.documentElement.scrollWidth"))
 
     def axe(self) -> list[str]:
-        """Accessibility faults of the page as it is now. Run outside the page's CSP, as browser tools do."""
+        """Accessibility faults of the page as it is now. Run outside the page's CSP, as browser tools do.
+
+        Without preload: axe would write style sheets that import others into a document of its own,
+        which has the page's CSP, and would be blocked.
+        """
         self.page.wait_for_load_state()
         self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("tags => axe.run(document, {runOnly: tags})", AXE_TAGS)
+        found = self.page.evaluate("tags => axe.run(document, {runOnly: tags, preload: false})", AXE_TAGS)
         return [f"{v['id']}: {node['html'][:120]}" for v in found["violations"] for node in v["nodes"]]
 
 
