@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.db import connection, transaction
@@ -101,3 +102,15 @@ def test_django_s_flush_is_the_exception(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(emptying, "_flushed", lambda _connection: pytest.fail("flushed"))
     end_of_test()
     assert Team.objects.count() == 0
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer, which the test itself is")
+def test_transaction_that_a_thread_left_open_does_not_hang_the_next_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emptying, "PATIENCE_SECONDS", 1)
+    own = connection.settings_dict
+    with psycopg.connect(host=own["HOST"], port=own["PORT"], user=own["USER"], password=own["PASSWORD"], dbname=own["NAME"]) as left_over:
+        left_over.execute("INSERT INTO auth_group (name) VALUES ('left over')")
+        end_of_test()
+        with pytest.raises(psycopg.OperationalError):
+            left_over.execute("SELECT 1")
+    assert not Group.objects.filter(name="left over").exists()

@@ -7,16 +7,21 @@ and leave what `migrate` wrote alone. Where one did not, `flush` puts it right a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import TransactionTestCase
+from psycopg.errors import LockNotAvailable
 
 from tests.harness.plugin.append_only import flush_lifts_triggers, triggers_out_of_force
+from tests.harness.plugin.databases import end_other_sessions
+
+PATIENCE_SECONDS = 30
 
 _TRIGGERS = {
     "postgresql": "SELECT tgrelid, tgname, tgenabled, tgfoid FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2",
@@ -65,6 +70,8 @@ def _delete_what_was_written(connection: BaseDatabaseWrapper, flushed: _Flushed)
     with transaction.atomic(using=connection.alias):
         if connection.vendor == "postgresql":
             # As TRUNCATE does: wait for a thread of the test that is about to commit, or its rows would appear in the next test.
+            # A session that never ends its transaction is ended by `_empty`, and the test that left it is named.
+            _execute(connection, f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS}s'")
             tables = ", ".join(connection.ops.quote_name(table) for table in (*flushed.rows, *flushed.empty))
             _execute(connection, f"LOCK TABLE {tables} IN EXCLUSIVE MODE")
         if _rows(connection, _TRIGGERS[connection.vendor]) != flushed.triggers:
@@ -91,9 +98,20 @@ def _execute(connection: BaseDatabaseWrapper, statement: str) -> None:
 _known: dict[str, _Flushed] = {}
 
 
+def _deleted(connection: BaseDatabaseWrapper, known: _Flushed) -> bool:
+    try:
+        return _delete_what_was_written(connection, known)
+    except OperationalError as exc:
+        if not isinstance(exc.__cause__, LockNotAvailable):
+            raise
+    ended = end_other_sessions()
+    sys.stderr.write(f"sessions that a test left within a transaction were ended; last statements: {ended}\n")
+    return _delete_what_was_written(connection, known)
+
+
 def _empty(connection: BaseDatabaseWrapper, flush: Callable[[], None]) -> None:
     known = _known.get(connection.alias)
-    if known is not None and _delete_what_was_written(connection, known):
+    if known is not None and _deleted(connection, known):
         ContentType.objects.clear_cache()
         return
     with flush_lifts_triggers(connection):
