@@ -117,7 +117,7 @@ def _order(row: CAAddition) -> Order:
     csr_der = bytes(row.csr_der)
     public_key = x509.load_der_x509_csr(csr_der).public_key()
     return Order(
-        order_ref=f"test-{row.public_id}",
+        order_ref=f"test-{row.public_id}-{spki_sha256(public_key)[:12]}",
         csr_der=csr_der,
         spki_der=spki_der(public_key),
         spki_sha256=spki_sha256(public_key),
@@ -141,6 +141,7 @@ def _issued(row: CAAddition, client: CAClient, chain: tuple[bytes, ...]) -> Issu
     What is on record is not asked for again: an earlier try may have revoked it, and a CA gives no
     revoked certificate for an order.
     """
+    _begin_anew_if_ended(row)
     order = _order(row)
     if row.test_der:
         return Issued(order.order_ref, bytes(row.test_der), chain)
@@ -150,6 +151,13 @@ def _issued(row: CAAddition, client: CAClient, chain: tuple[bytes, ...]) -> Issu
         return outcome
     what = getattr(outcome, "message", "") or "it has not answered yet"
     raise Conflict(f"The CA issued no test certificate: {what}", next_step="Correct that, then try again.")
+
+
+def _begin_anew_if_ended(row: CAAddition) -> None:
+    """Forget a test certificate whose day is over, and its CSR: a CRL need not list it any more (RFC 5280 3.3)."""
+    if row.test_der and x509.load_der_x509_certificate(bytes(row.test_der)).not_valid_after_utc <= database_now():
+        row.csr_der = row.test_der = b""
+        CAAddition.objects.filter(pk=row.pk).update(csr_der=b"", test_der=b"")
 
 
 def _keep(row: CAAddition, issued: Issued) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from django.test import Client
 from django.urls import reverse
 
@@ -114,6 +117,25 @@ def test_a_test_that_broke_off_orders_the_same_certificate_again(portal: Portal,
     CAAddition.objects.filter(pk=addition.pk).update(state=State.TESTING, working_until=None)
     assert trial.test_ca(addition.pk)
     assert Certificate.objects.filter(common_name="ca-test.example.com").count() == 1
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_test_tried_again_after_its_certificate_ended_orders_a_new_one(portal: Portal, live_server: Any, token: str) -> None:
+    """A CRL need not list a certificate that ended: the step would never be found done."""
+    addition = connected(portal, live_server)
+    compare_root(addition, fingerprint(), authority=officer(portal))
+    first = at_step(addition, State.READY).csr_der
+    CAAddition.objects.filter(pk=addition.pk).update(state=State.TESTING, test_der=ended_certificate())
+    assert trial.test_ca(addition.pk)
+    addition.refresh_from_db()
+    assert bytes(addition.csr_der) != bytes(first)
+    assert list(Certificate.objects.filter(common_name="ca-test.example.com").values_list("status", flat=True)) == ["revoked"] * 2
+
+
+def ended_certificate() -> bytes:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1).not_valid_before(database_now() - timedelta(days=2))
+    return builder.not_valid_after(database_now() - timedelta(days=1)).sign(key, SHA256()).public_bytes(Encoding.DER)
 
 
 def test_the_fingerprint_is_not_shown_before_it_is_compared(portal: Portal, live_server: Any, token: str) -> None:
