@@ -11,6 +11,7 @@ from ninja import Field, Router, Schema
 from audit.transparency.notes import newest_checkpoint, signed_note
 from certs.api.http.auth import authority_of, require_scope
 from certs.api.http.responses import REFUSALS
+from certs.api.schemas import Closed, Text, shown_as
 from certs.errors import NotFound
 from certs.evidence.archive import CONTENT_TYPE, archive_of, file_name
 from certs.evidence.consistency import LONGEST, compare
@@ -21,22 +22,27 @@ certificates = Router()
 log = Router()
 
 
-class EarlierCheckpoint(Schema):
+CHECKPOINT = "pki.example.com/audit/epoch-1\n7492\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n— pki.example.com/audit/epoch-1 …\n"
+
+
+class EarlierCheckpoint(Closed):
     """A checkpoint that you kept."""
 
-    checkpoint: str = Field(max_length=LONGEST, description="The signed note (C2SP tlog-checkpoint), as it was downloaded.")
+    model_config = shown_as({"checkpoint": CHECKPOINT})
+
+    checkpoint: Text = Field(max_length=LONGEST, description="The signed note (C2SP tlog-checkpoint), as it was downloaded.")
 
 
 class Continuation(Schema):
     """Whether the log continues a checkpoint."""
 
-    success: bool = Field(description="Whether the newest checkpoint of the same epoch continues the one that was sent.")
-    problem: str
-    old_size: int
-    new_size: int
-    checkpoint: str = Field(description="The newest signed checkpoint of the epoch.")
-    proof: list[str] = Field(description="The consistency proof (RFC 9162 2.1.4), hashes in base64.")
-    later_epoch: int = Field(description="The epoch that is sealed now, if it is a later one; else 0.")
+    success: bool = Field(examples=[True], description="Whether the newest checkpoint of the same epoch continues the one that was sent.")
+    problem: str = Field(examples=[""])
+    old_size: int = Field(examples=[7492])
+    new_size: int = Field(examples=[7731])
+    checkpoint: str = Field(examples=[CHECKPOINT], description="The newest signed checkpoint of the epoch.")
+    proof: list[str] = Field(examples=[["5u4b…", "q0XW…"]], description="The consistency proof (RFC 9162 2.1.4), hashes in base64.")
+    later_epoch: int = Field(examples=[0], description="The epoch that is sealed now, if it is a later one; else 0.")
 
 
 @certificates.get("/{cert_id}/proof", response={200: None, **REFUSALS}, operation_id="download_proof")

@@ -187,8 +187,8 @@ class ReplacementPlanned(Schema):
     cert_id: str = Field(examples=[CERT_ID])
     replacement: str = Field(description="The request; watch it at /api/v1/requests/.", examples=[REQUEST])
     reason: str = Field(examples=["keyCompromise"])
-    when_issued: bool
-    deadline: datetime
+    when_issued: bool = Field(examples=[True])
+    deadline: datetime = Field(examples=["2026-11-29T14:32:15Z"])
 
 
 class KeyChallenge(Schema):
