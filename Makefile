@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint format types bench lock clean
+.PHONY: help demo test faults lint format types bench screenshots lock clean
 
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Try the portal: installs into .venv, sets up SQLite and a CA under var/, issues one certificate, serves (ARGS=--no-serve stops there)
 	@$(PYTHON) tools/venv.py requirements.txt
@@ -32,6 +32,10 @@ types: ## mypy alone
 
 bench: ## The benchmarks on private servers (ARGS=... are theirs)
 	@$(PYTHON) -m tests.harness exec python -m bench $(ARGS)
+
+screenshots: ## Pictures of the pages on demo data, in docs/screenshots/ (minutes; needs a Chromium)
+	@$(PYTHON) tools/venv.py requirements-dev.txt
+	@$(VENV_PYTHON) tools/screenshots.py
 
 lock: ## Pin requirements*.in anew, with hashes
 	@$(PYTHON) tools/venv.py requirements-dev.txt

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 register = template.Library()
 
 # From so many seconds on, the unit in which a distance is written.
-_UNITS = ((172_800, 86_400, "day"), (3600, 3600, "hour"), (0, 60, "minute"))
+_UNITS = ((63_072_000, 31_557_600, "year"), (172_800, 86_400, "day"), (3600, 3600, "hour"), (0, 60, "minute"))
 _FORMS = {"": "{day} {0:%b %Y} {0:%H:%M} {0:%Z}", "day": "{day} {0:%b %Y}", "second": "{day} {0:%b %Y} {0:%H:%M:%S} {0:%Z}"}
 
 
@@ -46,7 +46,7 @@ def at(context: dict[str, Any], moment: datetime | None, form: str = "") -> Safe
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """Return the distance in whole days, hours below two days, or minutes below an hour: "in 28 days", "5 minutes ago"."""
+    """Return the distance in whole years from two on, days, hours below two days, or minutes below an hour: "in 28 days"."""
     seconds = (moment - now).total_seconds()
     number, unit = next((int(abs(seconds) // size), name) for least, size, name in _UNITS if abs(seconds) >= least)
     if number == 0:

@@ -101,13 +101,22 @@ class Navigation:
                 self._to("policy", "Policy"),
                 self._to("cas", "CAs"),
                 self._to("audit", "Audit"),
-                self._to("reports", "Reports"),
-                self._to("register", "Register"),
             ]
-        url, people = reverse("teams"), reverse("people")
-        label = "Teams" if self.sees_every_team or len(self.teams) != 1 else "Team"
-        found.append(Link(label, url, self._request.path.startswith((url, people))))
+        else:
+            found.append(self._to_teams())
         return found
+
+    @cached_property
+    def more_links(self) -> list[Link]:
+        """What does not fit beside the search field, for those who have most links: what they need least often."""
+        if not self.sees_every_team:
+            return []
+        return [self._to("reports", "Reports"), self._to("register", "Register"), self._to_teams()]
+
+    @property
+    def more_is_here(self) -> bool:
+        """Whether the page shown is behind one of them."""
+        return any(link.here for link in self.more_links)
 
     @cached_property
     def own_links(self) -> list[Link]:
@@ -128,6 +137,11 @@ class Navigation:
     @property
     def _is_signed_in(self) -> bool:
         return self._user is not None and self._user.is_authenticated
+
+    def _to_teams(self) -> Link:
+        url, people = reverse("teams"), reverse("people")
+        label = "Teams" if self.sees_every_team or len(self.teams) != 1 else "Team"
+        return Link(label, url, self._request.path.startswith((url, people)))
 
     def _to(self, name: str, label: str, *, count: int = 0) -> Link:
         url = reverse(name)

@@ -103,6 +103,20 @@ def test_phone_of_360_pixels_scrolls_in_one_direction(visit: Visit) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("width", [768, 1199, 1200])
+def test_the_bar_of_an_officer_leaves_room_to_search(look: Visit, portal: Portal, width: int) -> None:
+    carol = look("carol", width=width)
+    carol.open("/reports/")
+    assert carol.width() == width
+    field = carol.page.get_by_label("Search certificates").bounding_box()
+    assert field is not None
+    assert field["width"] >= 144
+    carol.page.locator("summary:visible", has_text="More" if width >= 1200 else "Menu").click()
+    carol.follow(carol.page.get_by_role("navigation", name="Main").get_by_role("link", name="Register"))
+    expect(carol.page.get_by_role("heading", name="Register").first).to_be_visible()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_keyboard_alone_is_enough(visit: Visit) -> None:
     alice = visit()
     alice.open("/words/")

@@ -27,6 +27,8 @@ NOW = datetime(2026, 11, 28, 14, 2, 7, tzinfo=UTC)
         ({"hours": 48}, "in 2 days"),
         ({"days": 28, "hours": 23}, "in 28 days"),
         ({"days": -400}, "400 days ago"),
+        ({"days": 729}, "in 729 days"),
+        ({"days": 3653}, "in 10 years"),
     ],
 )
 def test_a_distance_is_written_in_the_unit_that_says_most(distance: dict[str, float], text: str) -> None:
