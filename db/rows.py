@@ -25,7 +25,7 @@ from db.copy import copy_rows
 from db.json_text import json_encoder
 from db.pipeline import Row, Statement, run
 from db.reads import Read, read
-from db.sql import among_ids, among_texts, among_uuids, fetch, id_list, text_list, time_parameter
+from db.sql import among_ids, among_texts, among_uuids, as_one, counted, fetch, id_list, text_list, time_parameter
 
 COPY_FROM = 25  # rows; below this, one INSERT of all rows is as fast as starting a COPY
 MOST_AT_ONCE = 500  # rows of one INSERT: PostgreSQL takes 65535 parameters
@@ -331,29 +331,15 @@ def write_new(parts: Sequence[NewRows], *, first: Sequence[Statement] = ()) -> l
         return counts
     small = [_insert_statement(part) for part in parts if 0 < len(part.rows) <= COPY_FROM]
     large = [part for part in parts if len(part.rows) > COPY_FROM]
-    inserts = [_as_one(small)] if small else []
+    inserts = [as_one(small)] if small else []
     if len(first) > 1:
-        (counted, _), *_others = run([_counted(first), *inserts])
-        written: list[int] = list(counted[0])
+        (numbers, _), *_others = run([counted(first), *inserts])
+        written: list[int] = list(numbers[0])
     else:
         written = [count for _, count in run([*first, *inserts])[: len(first)]]
     for part in large:
         copy_rows(part.table, part.columns, part.rows)
     return written
-
-
-def _as_one(statements: Sequence[Statement]) -> Statement:
-    """Several INSERTs as one statement: each that is sent takes longer than the rows that it writes."""
-    *others, (last, _) = statements
-    parts = ", ".join(f"w{n} AS ({sql})" for n, (sql, _) in enumerate(others))
-    return f"WITH {parts} {last}" if others else last, [value for _, parameters in statements for value in parameters]
-
-
-def _counted(updates: Sequence[Statement]) -> Statement:
-    """Several UPDATEs of different rows as one statement that returns how many rows each has written."""
-    parts = ", ".join(f"w{n} AS ({sql} RETURNING 1)" for n, (sql, _) in enumerate(updates))
-    counts = ", ".join(f"(SELECT count(*) FROM w{n})" for n in range(len(updates)))  # noqa: S608 - numbers
-    return f"WITH {parts} SELECT {counts}", [value for _, parameters in updates for value in parameters]
 
 
 def _insert_one_by_one(part: NewRows) -> None:

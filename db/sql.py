@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from db.backend import on_postgresql
-from db.pipeline import Row, run, run_first
+from db.pipeline import Row, Statement, run, run_first
 
 
 def fetch(sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
@@ -21,6 +21,20 @@ def fetch(sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
 def fetch_first(sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
     """Return the rows of a read that comes first in a call, outside of a transaction (`db.pipeline.run_first`)."""
     return run_first((sql, parameters))
+
+
+def as_one(statements: Sequence[Statement]) -> Statement:
+    """Several INSERTs as one statement: each that is sent takes longer than the rows that it writes."""
+    *others, (last, _) = statements
+    parts = ", ".join(f"w{n} AS ({sql})" for n, (sql, _) in enumerate(others))
+    return f"WITH {parts} {last}" if others else last, [value for _, parameters in statements for value in parameters]
+
+
+def counted(updates: Sequence[Statement]) -> Statement:
+    """Several UPDATEs of different rows as one statement that returns how many rows each has written."""
+    parts = ", ".join(f"w{n} AS ({sql} RETURNING 1)" for n, (sql, _) in enumerate(updates))
+    counts = ", ".join(f"(SELECT count(*) FROM w{n})" for n in range(len(updates)))  # noqa: S608 - numbers
+    return f"WITH {parts} SELECT {counts}", [value for _, parameters in updates for value in parameters]
 
 
 def advisory_lock(*numbers: int) -> None:

@@ -162,6 +162,9 @@ BAD: dict[str, tuple[str, ...]] = {
     "SECRET_KEY_FALLBACK": ("zzshort", "zz" * 20 + "\n" + "zz", "zz\udcff" * 20),
     "SECRET_KEY": ("zzshort", "zz" * 20 + "\n" + "zz", "zz\udcff" * 20),
     "PKI_HOME": ("/dev/null/zz", "zz\nzz"),
+    "PKI_CA_CREDENTIALS": ("zz/relative", "/etc/passwd"),
+    "PKI_AUDIT_TILES": ("zz", "zzhashes", "zz,entries"),
+    "PKI_AUDIT_WITNESSES": ("zz", "zz https://witness.example", "witness.example/w1+aabbccdd+BA== https://witness.example"),
 }
 BAD |= dict.fromkeys(
     (

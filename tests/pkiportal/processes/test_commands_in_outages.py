@@ -29,10 +29,13 @@ ARGUMENTS = {
     "bulk_issue": ["Issue certificates for a.example.com and b.example.com"],
     "check_csr": ["--policy", "tests/corpus/csr/001_good_p256.pem"],
     "distrust_ca": ["Internal-CA-Prod", "--reason", "superseded"],
+    "export_tiles": ["tiles"],
     "identify_user": ["alice", "--person-id", "a"],
     "issue": ["Issue TLS certificate for api.example.com"],
     "register": ["--output", os.devnull],
+    "reissue_ca": ["Internal-CA-Prod"],
     "renew": ["cert-1"],
+    "replay_decision": ["1"],
     "resume": ["resume-1"],
     "revoke": ["cert-1", "--reason", "superseded"],
     "unblock_key": ["00" * 32, "--reason", "wrong", "--as", "alice"],
@@ -40,10 +43,13 @@ ARGUMENTS = {
 }
 
 
+NEEDS_NO_DATABASE = {"policy_check"}  # CI runs it; without a database it says that it compared with nothing
+
+
 def own_commands() -> list[str]:
-    """The portal's own commands: what is in its packages, not Django's."""
+    """The portal's own commands that need a database: what is in its packages, not Django's."""
     ours = {app.name for app in apps.get_app_configs() if Path(app.path).parent == ROOT}
-    return sorted(name for name, app in get_commands().items() if app in ours)
+    return sorted(name for name, app in get_commands().items() if app in ours and name not in NEEDS_NO_DATABASE)
 
 
 @pytest.fixture(scope="module")
