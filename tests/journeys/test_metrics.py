@@ -64,7 +64,7 @@ def test_certificates_by_state_are_read_from_kept_counts(embedded: None, portal:
     (counted,) = families["pki_certificates_counted_timestamp_seconds"].samples
     assert before.timestamp() <= counted.value <= database_now().timestamp()
     assert not [one for one in queries if "state_now" in one["sql"]]
-    Certificate.objects.filter(pk=second.pk).update(renewal_off_reason="")
+    Certificate.objects.filter(pk=first.pk).update(renewal_off_reason="", alert_at=first.alert_at, not_after=first.not_after)
     assert count_states() == 2  # counted again, in place of the last figures
     assert state_figures()[0][CertificateState.VALID] == 2
 

@@ -117,11 +117,11 @@ def test_wildcard_waits_for_another_persons_approval(visit: Visit) -> None:
     expect(alice.page.get_by_text("Waiting for the security team")).to_be_visible(timeout=20_000)
     expect(alice.page.get_by_text("carol", exact=True)).to_be_visible()
     request = CertificateRequest.objects.get()
-    expect(alice.page.get_by_role("button", name="Approve")).to_have_count(0)
+    expect(alice.page.get_by_role("button", name="Approve", exact=True)).to_have_count(0)
     carol = visit("carol")
     carol.open(f"/requests/{request.public_id}/")
     expect(carol.page.get_by_text("One certificate for the review apps")).to_be_visible()
-    carol.page.get_by_role("button", name="Approve").click()
+    carol.page.get_by_role("button", name="Approve", exact=True).click()
     expect(carol.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     request.refresh_from_db()
     assert request.state == S.COMPLETED
