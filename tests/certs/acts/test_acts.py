@@ -231,7 +231,7 @@ def test_a_worker_that_dies_leaves_its_line_and_the_sweeper_begins_again(
         work.work_on(act.pk)
     assert outcomes(act) == {"done": 3, "waiting": 7}
     assert work.restart_standing() == 0  # it has a message of its own
-    BulkAct.objects.filter(pk=act.pk).update(submitted_at=datetime.now(UTC) - work.LEASE, worked_at=None)
+    BulkAct.objects.filter(pk=act.pk).update(submitted_at=datetime.now(UTC) - 2 * work.LEASE, worked_at=None)
     assert (work.restart_standing(), asked) == (1, [act.pk])
     for _ in range(2):
         with pytest.raises(MemoryError):
