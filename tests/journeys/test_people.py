@@ -30,13 +30,19 @@ class Clicks:
         self.count += 1
         self.visitor.follow(self.visitor.page.get_by_role(role, name=name, exact=exact).first)
 
+    def open(self, fold: str) -> None:
+        """Open a fold of the page that is shown."""
+        self.count += 1
+        self.visitor.page.locator("summary:visible", has_text=fold).click()
+
 
 def test_team_person_and_leaver(look: Look, portal: Portal, browser: Browser, live_server: Any) -> None:
     """S4: it took 2 pages and 9 actions for a person, in the admin, and nothing was recorded."""
     carol = look("carol")
     page, clicks = carol.page, Clicks(carol)
-    # A team, and its name: 6 clicks from home.
+    # A team, and its name: 7 clicks from home. An officer's menu keeps what is needed less often behind "More".
     carol.open("/")
+    clicks.open("More")
     clicks.press("link", "Teams")
     clicks.press("link", "New team")
     page.get_by_label("Name", exact=True).fill("Shop")
@@ -49,7 +55,7 @@ def test_team_person_and_leaver(look: Look, portal: Portal, browser: Browser, li
     expect(page.get_by_text("Domain com is a public suffix", exact=False)).to_be_visible()
     clicks.press("button", "Give shop.example.com to Shop")
     assert Domain.objects.get(name="shop.example.com").team.slug == "shop"
-    assert clicks.count == 6
+    assert clicks.count == 7
     # A person: 3 clicks, and 2 of the person's own.
     clicks.count = 0
     clicks.press("link", "People")
