@@ -24,7 +24,7 @@ from policy.errors import PolicyError
 
 
 class PortalCommand(BaseCommand):
-    """Subclasses implement `run(options) -> answer`; its `success` decides the exit code.
+    """Subclasses implement `run(options) -> answer`; its `success` decides `exit_code`.
 
     An outage of the database or broker passes through: `manage.py` reports it for every command.
     """
@@ -74,7 +74,11 @@ class PortalCommand(BaseCommand):
             self.show(answer)
         if not answer.get("success"):
             self.stdout.flush()
-            sys.exit(1)
+            sys.exit(self.exit_code(answer))
+
+    def exit_code(self, _answer: dict[str, Any]) -> int:
+        """Return the exit code of an answer without success."""
+        return 1
 
     def requester(self, options: dict[str, Any], *, idempotency_key: str = "") -> Requester:
         """Who asks, from --as and --team. Raises CommandError (exit 2) for a name that is not there."""

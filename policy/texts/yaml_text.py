@@ -55,7 +55,7 @@ def _read(data: str | bytes) -> tuple[Any, dict[str, int]]:
     """Return the content, and the line of each path in it."""
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     if len(raw) > MOST_BYTES:
-        raise TextInvalid(LineFault(0, "", f"The text has {len(raw):,} bytes; a policy has at most {MOST_BYTES:,}."))
+        raise TextInvalid(LineFault(0, "", f"The text is too long: a policy has at most {MOST_BYTES:,} bytes."))
     try:
         text = raw.decode("utf-8-sig")
         # Depth, aliases and tags are looked at before anything is built from the text.
