@@ -62,6 +62,8 @@ class EventType(StrEnum):
     ACT_CANCELLED = "act:cancelled"
     ACT_RETRIED = "act:retried"
     ACT_COMPLETED = "act:completed"
+    VIEW_SHARED = "view:shared"
+    VIEW_WITHDRAWN = "view:withdrawn"
     KEY_CLAIMED = "key:claimed"
     KEY_GENERATED = "key:generated"
     KEY_ADOPTED = "key:adopted"

@@ -10,6 +10,7 @@ from django.db import transaction
 from audit.events import EventType
 from audit.log import Value, record
 from certs.access.permissions import Authority
+from certs.acts.ending import notify_end
 from certs.acts.options import are_complete
 from certs.acts.progress import tally_of
 from certs.acts.work import begin_on_commit
@@ -22,9 +23,10 @@ TYPED_ABOVE = 20  # lines; up to here one click is enough
 
 
 def digest_of(act: BulkAct) -> str:
-    """Return what a preview showed, in short: the options and how many lines they would do."""
-    waiting = tally_of(act).waiting
-    text = json.dumps([act.kind, act.options, waiting], sort_keys=True)
+    """Return what a preview showed, in short: the options and the lines that they would do."""
+    waiting = act.lines.filter(outcome=Outcome.WAITING).order_by("number")
+    numbers = list(waiting.values_list("number", flat=True))
+    text = json.dumps([act.kind, act.options, numbers], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -103,11 +105,18 @@ def resume_act(act: BulkAct, *, authority: Authority) -> BulkAct:
 
 @transaction.atomic
 def cancel_act(act: BulkAct, *, authority: Authority) -> BulkAct:
-    """Nothing new is begun any more; what is done stays done. Raises NotPermitted, Conflict."""
+    """Nothing new is begun any more; what is done stays done. Raises NotPermitted, Conflict.
+
+    Effects: the state, `act:cancelled`; a mail to the person, where somebody else cancelled it.
+    """
     row = _locked(act, authority, State.RUNNING, State.PAUSED, verb="cancelled")
-    row.state, row.finished_at = State.CANCELLED, database_now()
+    now = database_now()
+    row.state, row.finished_at = State.CANCELLED, now
     row.lines.filter(outcome=Outcome.WAITING).update(outcome=Outcome.CANCELLED)
-    return _set(row, EventType.ACT_CANCELLED, authority)
+    _set(row, EventType.ACT_CANCELLED, authority)
+    if authority.user is None or authority.user.pk != row.person_id:
+        notify_end(row, tally_of(row), now=now)
+    return row
 
 
 @transaction.atomic

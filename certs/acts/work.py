@@ -12,6 +12,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from celery import signature
 from django.contrib.auth import get_user_model
@@ -19,19 +20,17 @@ from django.db import transaction
 from django.db.models import F, Q
 from kombu.exceptions import OperationalError
 
-from audit.events import EventType
-from audit.log import Actor, record
+from audit.log import Actor
 from certs.access.permissions import Authority
-from certs.acts.progress import tally_of
+from certs.acts.ending import finish
 from certs.alone import Alone
 from certs.enums import Channel, RevocationReason
-from certs.errors import PortalError
+from certs.errors import NotPermitted, PortalError
 from certs.models import BulkAct, BulkActLine, Certificate
 from certs.pipeline import in_lane, start_on_commit
 from certs.renewal.plan import KeyOption
 from certs.renewal.renew import renew
 from certs.requests.description import describe
-from certs.requests.states import WORKER
 from certs.revocation.request import start_delivery
 from certs.revocation.revoke import revoke
 from db.clock import database_now
@@ -160,6 +159,7 @@ def _act(act: BulkAct, certificate_id: int) -> _Done:
     person = get_user_model().objects.get(pk=act.person_id)
     authority = Authority(Actor("user", person.get_username()), person)
     certificate = Certificate.objects.select_related("team", "issuer").get(pk=certificate_id)
+    _check_still_may(person, certificate, authority)
     match act.kind:
         case Kind.RENEW:
             return _renew(act, certificate, authority)
@@ -170,6 +170,24 @@ def _act(act: BulkAct, certificate_id: int) -> _Done:
             same = changed.owner_id == certificate.owner_id
             return _Done(Outcome.UNCHANGED if same else Outcome.DONE)
     return _tag(act, certificate, authority)
+
+
+def _check_still_may(person: Any, certificate: Certificate, authority: Authority) -> None:
+    """Raise NotPermitted for a person who lost the account, role or team since the preview.
+
+    The use cases refuse it too, in the words for strangers: that there is no such certificate.
+    """
+    if not person.is_active:
+        raise NotPermitted(
+            f"The account of {person}, who ordered this, is closed.",
+            next_step="Somebody else can select the certificates and order it again.",
+        )
+    teams = authority.acts_for()
+    if teams is not None and certificate.team_id not in teams:
+        raise NotPermitted(
+            f"{person}, who ordered this, may not act for team {certificate.team.name} any more.",
+            next_step=f"A member of {certificate.team.name} or the security team can order it again.",
+        )
 
 
 def _renew(act: BulkAct, certificate: Certificate, authority: Authority) -> _Done:
@@ -206,20 +224,6 @@ def _tag(act: BulkAct, certificate: Certificate, authority: Authority) -> _Done:
         return _Done(Outcome.UNCHANGED)
     describe(certificate, {"tags": wanted}, authority=authority, channel=Channel.PORTAL)
     return _Done(Outcome.DONE)
-
-
-@transaction.atomic
-def finish(act_id: int) -> bool:
-    """Running -> done, once no line waits. Effects: the state, `act:completed`."""
-    act = BulkAct.objects.select_for_update().filter(pk=act_id, state=State.RUNNING).first()
-    if act is None or act.lines.filter(outcome=Outcome.WAITING).exists():
-        return False
-    now, tally = database_now(), tally_of(act)
-    act.state, act.finished_at = State.DONE, now
-    act.save(update_fields=["state", "finished_at"])
-    data = {name: getattr(tally, name) for name in ("done", "unchanged", "refused", "failed", "left_out")}
-    record(EventType.ACT_COMPLETED, subject=act.subject, actor=WORKER, at=now, data=data)
-    return True
 
 
 def restart_standing() -> int:

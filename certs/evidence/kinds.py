@@ -22,7 +22,7 @@ class EventKind(TextChoices):
 
 _BY_SUBJECT = {
     EventKind.REQUESTS: ("request", "bulk", "result", "deputy", "act"),
-    EventKind.CERTIFICATES: ("certificate",),
+    EventKind.CERTIFICATES: ("certificate", "view"),
     EventKind.KEYS: ("key", "csr"),
     EventKind.CAS: ("ca", "issuer", "crl", "ocsp", "status", "intent"),
     EventKind.POLICY: ("policy", "profile", "waiver"),

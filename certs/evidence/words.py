@@ -240,6 +240,9 @@ SENTENCES: dict[str, Sentence] = {
     E.ACT_COMPLETED: lambda _who, data: (
         f"The act ended: {data.get('done', 0)} done, {data.get('refused', 0)} refused, {data.get('failed', 0)} failed."
     ),
+    # Saved views of the inventory
+    E.VIEW_SHARED: lambda who, data: f"{who} shared the view {_text(data.get('name'))} with the team {_text(data.get('team'))}.",
+    E.VIEW_WITHDRAWN: lambda who, data: f"{who} withdrew the view {_text(data.get('name'))} from the team {_text(data.get('team'))}.",
     # Bulk orders
     E.BULK_SUBMITTED: lambda who, data: f"{who} submitted the order: {data.get('lines')} certificates.",
     E.BULK_PAUSED: lambda who, _data: f"{who} paused the order.",

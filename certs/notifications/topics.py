@@ -27,6 +27,7 @@ class Topic(StrEnum):
     POLICY = "policy"
     JOINING = "joining"
     OWNERSHIP = "ownership"
+    ACT = "act"
 
     @property
     def about(self) -> About:
@@ -125,6 +126,10 @@ ABOUT: dict[Topic, About] = {
     Topic.OWNERSHIP: About(
         "Owners of certificates",
         "You became the owner of a certificate, or are it no more.",
+    ),
+    Topic.ACT: About(
+        "Acts on many certificates",
+        "An act that you ordered on many certificates has ended: what was done, refused and failed.",
     ),
     Topic.TRUST: About(
         "Changes of the root certificates",

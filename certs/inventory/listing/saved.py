@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.utils.http import urlencode
 
+from audit.events import EventType
+from audit.log import Actor, Value, record
 from certs.access.membership import teams_of
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.inventory.filters import CertificateFilter
 from certs.inventory.listing.sorts import check_sort
-from certs.models import SavedView
+from certs.models import SavedView, Team
 from db.clock import database_now
 
 MOST_VIEWS = 50  # of one person
@@ -22,8 +26,10 @@ _MOST_IN_QUERY = 1000  # as the column
 def save_view(user: Any, *, name: str, query: dict[str, str], team: str = "") -> SavedView:
     """Keep a filter and an order under a name; `team`: slug of a team of the person to share it with.
 
-    A view of the person's of that name is replaced. Raises InputRefused for a name or filter that
-    cannot be, NotFound for a team to which the person does not belong, Conflict for too many.
+    A view of the person's of that name is replaced. Effects, in one transaction: the row, and
+    `view:shared` and `view:withdrawn` for what changes for a team. Raises InputRefused for a name
+    or filter that cannot be, NotFound for a team to which the person does not belong, Conflict for
+    too many.
     """
     name = " ".join(name.split())
     if not name or len(name) > _MOST_CHARACTERS or not name.isprintable():
@@ -50,19 +56,46 @@ def save_view(user: Any, *, name: str, query: dict[str, str], team: str = "") ->
             f"You have {MOST_VIEWS} saved views already.",
             next_step="Delete one of them first.",
         )
-    values = {"query": written, "team": shared, "created_at": database_now()}
-    try:
-        with transaction.atomic():
-            view, _ = SavedView.objects.update_or_create(person=user, name=name, defaults=values)
-    except IntegrityError:  # saved by another tab just now
-        view = SavedView.objects.get(person=user, name=name)
+    with transaction.atomic():
+        # The row of the account serialises two forms that are sent at once.
+        get_user_model().objects.select_for_update().get(pk=user.pk)
+        before = own.select_related("team").filter(name=name).first()
+        values = {"query": written, "team": shared, "created_at": database_now()}
+        view, _ = SavedView.objects.update_or_create(person=user, name=name, defaults=values)
+        _record_change(user, before, view)
     return view
 
 
 def delete_view(user: Any, pk: int) -> SavedView:
-    """Delete a view of the person's own. Raises NotFound."""
-    view = SavedView.objects.filter(person=user, pk=pk).first()
-    if view is None:
-        raise NotFound("There is no such view of yours.")
-    SavedView.objects.filter(pk=view.pk).delete()
+    """Delete a view of the person's own. Raises NotFound. Effects: `view:withdrawn` for a shared one."""
+    with transaction.atomic():
+        own = SavedView.objects.select_for_update(of=("self",)).select_related("team")
+        view = own.filter(person=user, pk=pk).first()
+        if view is None:
+            raise NotFound("There is no such view of yours.")
+        SavedView.objects.filter(pk=view.pk).delete()
+        _record_change(user, view, None)
     return view
+
+
+def _record_change(user: Any, before: SavedView | None, after: SavedView | None) -> None:
+    """Record what changes for the teams that see the view.
+
+    A private view leaves no event. It is a bookmark of one person: it shows nobody anything, grants
+    nothing and changes no certificate. A shared one decides what others look at: who takes a filter
+    off the team's "ends this month" hides certificates from the people who work with it.
+    """
+    old = (before.team, before.query) if before is not None else (None, "")
+    new = (after.team, after.query) if after is not None else (None, "")
+    if old == new:
+        return
+    actor, now = Actor("user", user.get_username()), database_now()
+    if before is not None and before.team is not None and before.team != new[0]:
+        _record(EventType.VIEW_WITHDRAWN, before, before.team, actor, now)
+    if after is not None and after.team is not None:
+        _record(EventType.VIEW_SHARED, after, after.team, actor, now)
+
+
+def _record(event: EventType, view: SavedView, team: Team, actor: Actor, now: datetime) -> None:
+    data: dict[str, Value] = {"name": view.name, "query": view.query, "team": team.slug}
+    record(event, subject=f"view:{view.pk}", actor=actor, at=now, data=data)

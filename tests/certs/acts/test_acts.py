@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import Client
 
@@ -24,6 +25,7 @@ from certs.models import (
     Certificate,
     CertificateRequest,
     InstalledPlace,
+    OutgoingMail,
     Revocation,
     Team,
 )
@@ -183,6 +185,53 @@ def test_rights_are_those_of_the_moment_of_each_line(estate: list[Certificate], 
     work.work_on(act.pk)
     assert outcomes(act) == {"done": 4, "refused": 6}
     assert Revocation.objects.count() == 4
+    reasons = act.lines.filter(outcome="refused").values_list("reason", flat=True).distinct()
+    assert list(reasons) == ["requester, who ordered this, may not act for team Web any more."]
+
+
+def test_an_act_whose_person_has_left_does_nothing_more_and_says_why(estate: list[Certificate], cast: Cast, settings: Any) -> None:
+    settings.PKI_OPERATOR_EMAILS = ["operators@example.org"]
+    requester = cast.authority("requester")
+    acts = [
+        begin(ready(requester, kind, options, query={"q": "n0"}), requester)
+        for kind, options in (("revoke", SUPERSEDED), ("add_tag", {"tag": "shop"}), ("renew", {}))
+    ]
+    get_user_model().objects.filter(pk=cast["requester"].pk).update(is_active=False)
+    for act in acts:
+        work.work_on(act.pk)
+        act.refresh_from_db()
+        assert (act.state, outcomes(act)) == ("done", {"refused": 10})
+        reasons = act.lines.values_list("reason", flat=True).distinct()
+        assert list(reasons) == ["The account of requester, who ordered this, is closed."]
+    assert not Revocation.objects.exists()
+    assert not CertificateRequest.objects.filter(renewed_from__isnull=False).exists()
+    mails = OutgoingMail.objects.filter(topic="act")
+    assert set(mails.values_list("recipient", flat=True)) == {"operators@example.org"}
+    assert mails.count() == len(acts)
+
+
+def test_the_end_of_an_act_is_mailed_to_the_person_with_numbers_reasons_and_a_link(estate: list[Certificate], cast: Cast) -> None:
+    requester = cast.authority("requester")
+    act = begin(ready(requester, "add_tag", {"tag": "shop"}, query={"q": "n0"}), requester)
+    Certificate.objects.filter(pk=estate[3].pk).update(team=cast.other)
+    work.work_on(act.pk)
+    mail = OutgoingMail.objects.get(topic="act")
+    assert (mail.recipient, mail.subject) == ("requester@example.org", "Add tag: 9 of 10 certificates done")
+    line = act.lines.get(outcome="refused")
+    for part in (mail.body, mail.html):
+        assert f"/certificates/acts/{act.public_id}/" in part
+        assert line.reason in part
+    assert "Refused:         1" in mail.body
+    assert work.work_on(act.pk) == 0
+    assert OutgoingMail.objects.filter(topic="act").count() == 1
+
+
+def test_an_act_that_somebody_else_cancels_is_mailed_and_ones_own_is_not(estate: list[Certificate], cast: Cast) -> None:
+    requester = cast.authority("requester")
+    for who, mails in (("requester", 0), ("officer", 1)):
+        act = begin(ready(requester, "add_tag", {"tag": who}, query={"q": "n0"}), requester)
+        cancel_act(act, authority=cast.authority(who))
+        assert OutgoingMail.objects.filter(topic="act").count() == mails
 
 
 def test_a_line_that_fails_in_an_unforeseen_way_fails_alone(estate: list[Certificate], cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:

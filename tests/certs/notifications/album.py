@@ -19,6 +19,9 @@ from audit.changes import attribute
 from audit.log import Actor
 from certs.access.api_tokens import create_token
 from certs.access.permissions import Authority
+from certs.acts.control import digest_of, submit_act
+from certs.acts.drafting import choose_options, draft_act
+from certs.acts.work import work_on as work_on_act
 from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
 from certs.enums import AlertKind
@@ -273,6 +276,20 @@ def rights_change(cast: Cast) -> None:
         domain.save()
 
 
+def an_act_ends(cast: Cast) -> None:
+    authority = cast.requester.authority
+    living = Certificate.objects.filter(team=cast.team, status=Certificate.Status.GOOD)
+    chosen = [row.cert_id for row in living.order_by("pk")[:3]]
+    act = draft_act("add_tag", authority=authority, chosen=chosen)
+    act = choose_options(act, {"tag": "shop"}, authority=authority)
+    submit_act(act, authority=authority, shown=digest_of(act), typed="")
+    # Another team's since the preview: refused when its turn comes.
+    moved = Certificate.objects.filter(cert_id=chosen[0])
+    moved.update(team=Team.objects.get(slug="pay"))
+    work_on_act(act.pk)
+    moved.update(team=cast.team)
+
+
 def a_deputy_is_named(cast: Cast) -> None:
     until = database_now().date() + timedelta(days=9)
     name_deputy(cast.carol, username="alice", until=until.isoformat())
@@ -432,6 +449,7 @@ SCENES: Sequence[Callable[[Cast], None]] = (
     one_expired,
     a_bulk_order_waits_and_another_ends,
     rights_change,
+    an_act_ends,
     a_deputy_is_named,
     domains_are_asked_for_and_decided,
     people_are_invited_and_ask_to_join,

@@ -1,0 +1,58 @@
+"""The end of an act: recorded and mailed to the person once, when no line has anything left to do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Count
+
+from audit.events import EventType
+from audit.log import record
+from certs.acts.progress import Tally, tally_of
+from certs.models import BulkAct, BulkActLine
+from certs.notifications.audience import operators, to_user
+from certs.notifications.notices import notify
+from certs.notifications.topics import Topic
+from certs.requests.states import WORKER
+from db.clock import database_now
+
+Outcome, State = BulkActLine.Outcome, BulkAct.State
+_NOT_DONE = (Outcome.REFUSED, Outcome.FAILED)
+_SHOWN = 5  # reasons in a mail; the page of the act has all of them
+
+
+@transaction.atomic
+def finish(act_id: int) -> bool:
+    """Running -> done, once no line waits. Effects: the state, `act:completed`, a mail."""
+    act = BulkAct.objects.select_for_update().filter(pk=act_id, state=State.RUNNING).first()
+    if act is None or act.lines.filter(outcome=Outcome.WAITING).exists():
+        return False
+    now, tally = database_now(), tally_of(act)
+    act.state, act.finished_at = State.DONE, now
+    act.save(update_fields=["state", "finished_at"])
+    data = {name: getattr(tally, name) for name in ("done", "unchanged", "refused", "failed", "left_out")}
+    record(EventType.ACT_COMPLETED, subject=act.subject, actor=WORKER, at=now, data=data)
+    notify_end(act, tally, now=now)
+    return True
+
+
+def notify_end(act: BulkAct, tally: Tally, *, now: datetime) -> None:
+    """Mail the numbers, and why lines were not done, to the person who ordered the act.
+
+    The operators get the mail of a person who has left: lines that were refused because of that
+    are otherwise seen by nobody. Needs the transaction of the end.
+    """
+    lines = act.lines.filter(outcome__in=_NOT_DONE).order_by()
+    reasons = lines.values_list("reason").annotate(number=Count("pk")).order_by("-number", "reason")
+    done = tally.done + tally.unchanged
+    notify(
+        Topic.ACT,
+        # Failed lines that are tried again end once more.
+        key=f"act:{act.public_id}:{now:%Y%m%d%H%M%S%f}",
+        audience=to_user(act.person) or operators(),
+        subject=f"{act.get_kind_display()}: {done} of {tally.tried} certificates done",
+        template="act_done",
+        context={"act": act, "tally": tally, "done": done, "reasons": list(reasons[:_SHOWN])},
+        now=now,
+    )
