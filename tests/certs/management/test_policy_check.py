@@ -44,7 +44,7 @@ def in_force() -> PolicyVersion:
     return publish_version(draft_version("default", DEFAULT_V2_3, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
 
 
-def manage(*arguments: str, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+def manage(*arguments: str, environment: dict[str, str], stdin: bytes = b"") -> tuple[int, str, str]:
     """Return exit code, standard output and standard error of a process of its own."""
     done = subprocess.run(
         [sys.executable, "manage.py", "policy_check", *arguments],
@@ -149,7 +149,7 @@ def test_what_cannot_be_read_is_not_checked(tmp_path: Path) -> None:
 def test_in_a_process_of_its_own_without_tables_without_a_database_and_from_standard_input(policy: Path, tmp_path: Path) -> None:
     """The embedded default before its first start has a database without tables."""
     embedded = {"DJANGO_SETTINGS_MODULE": "pkiportal.settings.embedded", "PKI_HOME": str(tmp_path / "home")}
-    code, out, err = manage(str(policy), **embedded)
+    code, out, err = manage(str(policy), environment=embedded)
     assert (code, out) == (NOT_CHECKED, "")
     assert "The database cannot be used" in err
     assert "migrate" in err
@@ -161,15 +161,15 @@ def test_in_a_process_of_its_own_without_tables_without_a_database_and_from_stan
         "PKI_TEST_DATABASE_URL": "postgres://nobody:hidden@127.0.0.1:1/none",
         "PKI_HOME": str(tmp_path / "home"),
     }
-    code, out, err = manage(str(policy), "--json", **away)
+    code, out, err = manage(str(policy), "--json", environment=away)
     answer = json.loads(out)
     assert (code, answer["success"], answer["checked"]) == (NOT_CHECKED, False, False)
     assert "DATABASE_URL" in answer["next_step"]
     assert "hidden" not in out + err
 
-    code, out, err = manage("-", "--no-compare", stdin=policy.read_bytes(), **away)
+    code, out, err = manage("-", "--no-compare", stdin=policy.read_bytes(), environment=away)
     assert (code, "has no faults" in out) == (FINE, True), err
-    code, out, err = manage("-", "--no-compare", stdin=b"\xff\xfe\x00", **away)
+    code, out, err = manage("-", "--no-compare", stdin=b"\xff\xfe\x00", environment=away)
     assert (code, "not UTF-8" in out) == (FAULTS, True), err
-    code, out, err = manage("-", "--no-compare", "--no-replay", **away)
+    code, out, err = manage("-", "--no-compare", "--no-replay", environment=away)
     assert (code, out) == (NOT_CHECKED, "")
