@@ -20,6 +20,23 @@ class RequestState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Role(StrEnum):
+    """Names of the groups that are roles. What each may do is `certs.access.roles.ROLES`."""
+
+    REQUESTER = "requester"
+    APPROVER = "approver"
+    SECURITY_OFFICER = "security officer"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"
+    # Groups of earlier releases.
+    SECURITY_TEAM = "security-team"
+    AUDITORS = "auditors"
+    REQUESTERS = "requesters"
+
+
+ADMINISTRATOR = "administrator"  # no group: a superuser
+
+
 class Channel(StrEnum):
     """By which channel a request came (`door` in rows and JSON). The schedule requests renewals, in no person's name."""
 

@@ -23,6 +23,7 @@ from psycopg.pq import Conninfo
 
 from audit.transparency.checkpoint import NoteRefused
 from audit.transparency.cosignature import WitnessKey
+from certs.enums import ADMINISTRATOR, Role
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
@@ -135,6 +136,27 @@ def env_choice(name: str, default: str, *, choices: Sequence[str]) -> str:
 def env_list(name: str, default: str = "") -> list[str]:
     """Return items separated by commas."""
     return [item.strip() for item in env_str(name, default).split(",") if item.strip()]
+
+
+def env_roles(name: str, default: str = "") -> list[str]:
+    """Return names of roles, separated by commas; `administrator` are superusers.
+
+    A misspelt role would leave the rule that the setting makes without effect, and nobody would notice.
+    """
+    known = {str(role): str(role) for role in (*Role, ADMINISTRATOR)}
+    items = env_list(name, default)
+    if not all(item.casefold() in known for item in items):
+        raise refused(name, f"must list roles, separated by commas. There are: {', '.join(known)}.")
+    return [known[item.casefold()] for item in items]
+
+
+def env_scopes(name: str, default: str) -> list[str]:
+    """Return scopes of OpenID Connect, separated by commas; `openid` is one of them."""
+    scopes = env_list(name, default)
+    # Without `openid` the provider sends no ID token (OpenID Connect Core 1.0, 3.1.2.1), so nobody could sign in.
+    if "openid" not in scopes or not all(re.fullmatch(r"[!#-\[\]-~]+", scope) for scope in scopes):
+        raise refused(name, f"must list scopes, openid among them, separated by commas, such as {default}.")
+    return scopes
 
 
 def env_networks(name: str, *, trusted: bool = True) -> list[IPv4Network | IPv6Network]:

@@ -12,6 +12,7 @@ from django.contrib.auth.models import Group
 from django.contrib.auth.models import Permission as DjangoPermission
 from django.db.models import Q
 
+from certs.enums import Role
 from certs.models.people.permission import Permission
 
 P = Permission
@@ -31,33 +32,33 @@ _AUDITOR = frozenset({P.SEE_EVERY_TEAM})
 
 # By group name: the named permissions, and the verbs of Django's model permissions in the admin.
 ROLES: dict[str, tuple[frozenset[Permission], tuple[str, ...]]] = {
-    "requester": (frozenset(), ()),
-    "approver": (_APPROVER, _VIEW),
-    "security officer": (_OFFICER, _EDIT),
-    "auditor": (_AUDITOR, _VIEW),
-    "operator": (_OPERATOR, _VIEW),
+    Role.REQUESTER: (frozenset(), ()),
+    Role.APPROVER: (_APPROVER, _VIEW),
+    Role.SECURITY_OFFICER: (_OFFICER, _EDIT),
+    Role.AUDITOR: (_AUDITOR, _VIEW),
+    Role.OPERATOR: (_OPERATOR, _VIEW),
     # The groups of earlier releases. Their members, and directories that fill them, keep what they had.
-    "security-team": (_APPROVER | _OFFICER | _OPERATOR, _EDIT),
-    "auditors": (_AUDITOR, _VIEW),
-    "requesters": (frozenset(), ()),
+    Role.SECURITY_TEAM: (_APPROVER | _OFFICER | _OPERATOR, _EDIT),
+    Role.AUDITORS: (_AUDITOR, _VIEW),
+    Role.REQUESTERS: (frozenset(), ()),
 }
 
 # What each may do, in words for people.
 _REQUESTER_WORDS = "Requests, renews and revokes certificates of the own teams."
 _AUDITOR_WORDS = "Sees every team, its certificates and requests, and changes nothing."
 ROLE_WORDS: dict[str, str] = {
-    "requester": _REQUESTER_WORDS,
-    "approver": "Sees every team, and approves or rejects requests of other persons.",
-    "security officer": "Sees every team; renews and revokes for it; blocks keys; publishes policies that another person drafted; "
+    Role.REQUESTER: _REQUESTER_WORDS,
+    Role.APPROVER: "Sees every team, and approves or rejects requests of other persons.",
+    Role.SECURITY_OFFICER: "Sees every team; renews and revokes for it; blocks keys; publishes policies that another person drafted; "
     "manages teams, their names and people.",
-    "auditor": _AUDITOR_WORDS,
-    "operator": "Sees every team; closes alerts, and pauses and resumes work.",
-    "security-team": "What approvers, security officers and operators may.",
-    "auditors": _AUDITOR_WORDS,
-    "requesters": _REQUESTER_WORDS,
+    Role.AUDITOR: _AUDITOR_WORDS,
+    Role.OPERATOR: "Sees every team; closes alerts, and pauses and resumes work.",
+    Role.SECURITY_TEAM: "What approvers, security officers and operators may.",
+    Role.AUDITORS: _AUDITOR_WORDS,
+    Role.REQUESTERS: _REQUESTER_WORDS,
 }
 
-OF_EARLIER_RELEASES = frozenset({"security-team", "auditors", "requesters"})
+OF_EARLIER_RELEASES = frozenset({Role.SECURITY_TEAM, Role.AUDITORS, Role.REQUESTERS})
 
 
 def ensure_roles(**_signal: Any) -> list[str]:

@@ -30,6 +30,16 @@ def end_sessions(user: Any) -> None:
     SessionsEnded.objects.update_or_create(user=user, defaults={"at": database_now()})
 
 
+def end_sessions_begun_until(user: Any, moment: datetime) -> None:
+    """End every session of the user that has begun until the moment, and no later one.
+
+    What ended at a later moment stays ended.
+    """
+    row, made = SessionsEnded.objects.get_or_create(user=user, defaults={"at": moment})
+    if not made:
+        SessionsEnded.objects.filter(pk=row.pk, at__lt=moment).update(at=moment)
+
+
 def user_of_session(request: HttpRequest, user: Any) -> Any:
     """Return the session's user, or an anonymous one when the session has ended; an ended session is deleted.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,7 @@ from audit.log import Actor
 from certs.access.owners import NOBODY
 from certs.access.permissions import Authority
 from certs.access.rates import Limit, use
+from certs.access.sign_in.identities import new_account, verified_address
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Invitation, Team
 from certs.notifications.audience import to_addresses
@@ -225,6 +227,29 @@ def accept(token: str, *, user: Any) -> Invitation:
             )
         _give(row, fresh)
     return row
+
+
+def accept_with_identity(token: str, *, claims: Mapping[str, Any]) -> Any:
+    """Make the account of an invited person whom the identity provider vouches for, without a password. Returns it.
+
+    The provider must have verified the address, and it must be the invited one: a link that was forwarded gives
+    nothing to another person. Effects as `accept_with_new_account`. Needs an open transaction, in which the caller
+    keeps the identity of the account. Raises NotFound, NotPermitted, Conflict.
+    """
+    one_change_at_a_time()
+    row = _open_and_locked(token)
+    address = verified_address(claims)
+    if not address or mailbox_of(address) != mailbox_of(row.address):
+        raise NotPermitted(
+            f"The invitation is for {row.address}, and your identity provider has not verified that this is your address.",
+            next_step="Choose a password on the page of the invitation, or ask to be invited at your other address.",
+        )
+    known = account_of(row)
+    if known is not None:
+        raise Conflict("There is an account with this address.", next_step=_sign_in_or_ask(known))
+    user = new_account(claims)
+    _give(row, user)
+    return user
 
 
 def _give(row: Invitation, user: Any) -> None:

@@ -18,10 +18,11 @@ from pkiportal.env import (
     env_folder,
     env_int,
     env_issuer,
-    env_list,
     env_name,
     env_networks,
     env_path,
+    env_roles,
+    env_scopes,
     env_secret,
     env_sender,
     env_str,
@@ -123,7 +124,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ACCOUNT_RATE_LIMITS = False
 PASSWORD_RESET_TIMEOUT = 3600
 # Whoever has one of these roles adds a second factor before anything else; `administrator` are superusers.
-PKI_SECOND_FACTOR_ROLES = env_list("PKI_SECOND_FACTOR_ROLES")
+PKI_SECOND_FACTOR_ROLES = env_roles("PKI_SECOND_FACTOR_ROLES")
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_ADAPTER = "certs.views.sign_in.account_adapter.AccountAdapter"
 ACCOUNT_FORMS = {"reauthenticate": "certs.views.sign_in.forms.PasswordAgain"}
@@ -151,7 +152,7 @@ PKI_OIDC_ISSUER = env_issuer("PKI_OIDC_ISSUER")
 PKI_OIDC_CLIENT_ID = env_str("PKI_OIDC_CLIENT_ID")
 PKI_OIDC_CLIENT_SECRET = env_secret("PKI_OIDC_CLIENT_SECRET")
 PKI_OIDC_NAME = env_name("PKI_OIDC_NAME", "the company sign-in")
-PKI_OIDC_SCOPES = env_list("PKI_OIDC_SCOPES", "openid,profile,email")
+PKI_OIDC_SCOPES = env_scopes("PKI_OIDC_SCOPES", "openid,profile,email")
 PKI_OIDC_GROUPS_CLAIM = env_name("PKI_OIDC_GROUPS_CLAIM", "groups")
 PKI_OIDC_CA_BUNDLE = env_certificates("PKI_OIDC_CA_BUNDLE")
 # Does a person of a mapped group get an account at the first sign-in?
@@ -160,6 +161,8 @@ PKI_OIDC_SIGN_UP = env_bool("PKI_OIDC_SIGN_UP", default=False)
 PKI_OIDC_LINK_VERIFIED_EMAIL = env_bool("PKI_OIDC_LINK_VERIFIED_EMAIL", default=False)
 if PKI_OIDC_ISSUER and not (PKI_OIDC_CLIENT_ID and PKI_OIDC_CLIENT_SECRET):
     raise refused("PKI_OIDC_ISSUER", "needs PKI_OIDC_CLIENT_ID and PKI_OIDC_CLIENT_SECRET (or PKI_OIDC_CLIENT_SECRET_FILE) beside it.")
+if PKI_OIDC_CLIENT_ID and not PKI_OIDC_ISSUER:
+    raise refused("PKI_OIDC_CLIENT_ID", "needs PKI_OIDC_ISSUER beside it: without one there is no identity provider.")
 SOCIALACCOUNT_ADAPTER = "certs.views.sign_in.identity_adapter.IdentityAdapter"
 SOCIALACCOUNT_PROVIDERS = {
     "openid_connect": {"provider_class": "certs.views.sign_in.identity_provider.Provider", "OAUTH_PKCE_ENABLED": True}

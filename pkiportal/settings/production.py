@@ -11,11 +11,11 @@ from pkiportal.env import (
     env_folder,
     env_hosts,
     env_int,
-    env_list,
     env_name,
     env_origins,
     env_other_name,
     env_redis,
+    env_roles,
     env_secret,
     env_smtp,
     env_str,
@@ -72,7 +72,7 @@ SECURE_HSTS_SECONDS = env_int("PKI_HSTS_SECONDS", 31536000)
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SESSION_COOKIE_AGE = 12 * 3600
-PKI_SECOND_FACTOR_ROLES = env_list("PKI_SECOND_FACTOR_ROLES", "approver,security officer,security-team,operator,administrator")
+PKI_SECOND_FACTOR_ROLES = env_roles("PKI_SECOND_FACTOR_ROLES", "approver,security officer,security-team,operator,administrator")
 
 STATIC_ROOT = env_folder("PKI_STATIC_ROOT", str(BASE_DIR / "staticfiles"))
 STORAGES = {

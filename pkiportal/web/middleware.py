@@ -100,7 +100,7 @@ class RequireSecondFactor(MiddlewareMixin):
 
 _WITHOUT_SECOND_FACTOR = {
     *("login", "account_login", "logout", "mfa_authenticate", "mfa_login_webauthn", "sign-in-anew"),
-    *("password-forgotten", "password-reset", "openid_connect_login", "openid_connect_callback"),
+    *("password-forgotten", "password-reset", "openid_connect_login", "openid_connect_callback", "openid_connect_ended"),
     *("account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn"),
     *("mfa_index", "mfa_activate_totp", "mfa_add_webauthn", "mfa_view_recovery_codes"),
 }

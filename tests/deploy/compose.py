@@ -16,7 +16,7 @@ REQUIRED = {
     "PKI_BASE_URL": f"http://{HOST}",
     "PKI_OPERATOR_EMAILS": "operators@example.com",
 }
-_VARIABLE = re.compile(r"\$(?:(\$)|\{([A-Z_]+)(?::([-?])((?:[^{}]|\{[^{}]*\})*))?\})")
+_VARIABLE = re.compile(r"\$(?:(\$)|\{([A-Z_]+)(?::?([-?])((?:[^{}]|\{[^{}]*\})*))?\})")
 
 
 class VariableMissing(KeyError):

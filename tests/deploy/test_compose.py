@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from ipaddress import IPv4Network
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_every_secret_file_that_a_setting_names_is_mounted_there() -> None:
     for name, config in SERVICES.items():
         files = {
             str(value).removeprefix("/run/secrets/") for value in config.get("environment", {}).values() if "/run/secrets/" in str(value)
-        }
+        } - {"pki-cas"}  # a folder
         assert files <= set(config.get("secrets", ())), name
         assert set(config.get("secrets", ())) <= declared, name
     assert {secret for config in SERVICES.values() for secret in config.get("secrets", ())} == declared
@@ -126,6 +127,28 @@ def test_client_addresses_are_read_from_the_proxy_alone() -> None:
     assert within == set(SERVICES["proxy"]["networks"]) - {"internet"}
 
 
+def test_no_two_networks_have_addresses_in_common() -> None:
+    """Docker makes no network whose pool overlaps with another one, and starts nothing."""
+    fixed = [IPv4Network(subnet(name)) for name, network in NETWORKS.items() if "ipam" in network]
+    assert [(one, other) for one, other in combinations(fixed, 2) if one.overlaps(other)] == []
+    text = (ROOT / "docs" / "operations" / "schedules.md").read_text()
+    assert set(re.findall(r"172[0-9./]+", text)) == {subnet("web-mail")}
+
+
+def test_worker_that_calls_added_cas_has_their_tokens() -> None:
+    """The wizard's first step names a file in this folder."""
+    for name, config in SERVICES.items():
+        mounted = [one for one in config.get("volumes", ()) if ":/run/secrets/pki-cas" in one]
+        assert mounted == (["./secrets/cas:/run/secrets/pki-cas:ro"] if name == "worker-ca-remote" else [])
+    assert SERVICES["worker-ca-remote"]["environment"]["PKI_CA_CREDENTIALS"] == "/run/secrets/pki-cas"
+
+
+def test_roles_without_a_second_factor_are_a_choice_that_compose_passes_on() -> None:
+    """An empty value switches the rule off; one that is not set does not."""
+    assert "approver" in SERVICES["web"]["environment"]["PKI_SECOND_FACTOR_ROLES"]
+    assert compose(PKI_SECOND_FACTOR_ROLES="operator")["services"]["web"]["environment"]["PKI_SECOND_FACTOR_ROLES"] == "operator"
+
+
 def test_openbao_speaks_tls_only() -> None:
     """S21"""
     config = (ROOT / "deploy" / "openbao" / "config.hcl").read_text()
@@ -156,13 +179,13 @@ def test_make_secrets_makes_every_file_that_chance_can_make_and_changes_none(tmp
     first: dict[str, bytes] = {}
     for _ in range(2):
         subprocess.run([ROOT / "deploy" / "make-secrets"], cwd=tmp_path, env=env, check=True)
-        made = {path.name: path.read_bytes() for path in (tmp_path / "secrets").iterdir()}
+        made = {path.name: path.read_bytes() for path in (tmp_path / "secrets").iterdir() if path.is_file()}
         assert made == (first or made)
         first = made
     roles = {f"{role}_{kind}_id" for role in ROLES for kind in ("role", "secret")}
     assert set(first) == set(compose()["secrets"]) - MADE_ELSEWHERE - roles
     for path in (tmp_path / "secrets").iterdir():
-        assert path.stat().st_mode & 0o777 == 0o640
+        assert path.stat().st_mode & 0o777 == (0o750 if path.name == "cas" else 0o640)
     chain = ["openssl", "verify", "-CAfile", "secrets/openbao_ca", "-verify_hostname", "openbao", "secrets/openbao_certificate"]
     subprocess.run(chain, cwd=tmp_path, check=True, capture_output=True)
     assert first["database_password"].strip() in first["database_url"]

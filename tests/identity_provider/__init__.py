@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
@@ -33,6 +33,12 @@ class IdentityProvider:
     def is_signed_in(self, sub: str, **claims: Any) -> None:
         """Let the person be signed in at the provider from now on, with these claims."""
         requests.put(f"{self.issuer}/control", json={"sub": sub, **claims}, timeout=5).raise_for_status()
+
+    def logout_form(self, sub: str) -> dict[str, str]:
+        """Return the form that the provider posts when it has signed the subject out."""
+        answer = requests.put(f"{self.issuer}/sign-out", json={"sub": sub}, timeout=5)
+        answer.raise_for_status()
+        return dict(parse_qsl(answer.text))
 
     def answer_to(self, address: str) -> str:
         """Go to the provider as a browser does, and return the path and query of the way back."""

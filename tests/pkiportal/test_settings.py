@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from certs.enums import Role
 from pkiportal.bootstrapping import Bootstrap
 from pkiportal.logs import redacted
 
@@ -154,11 +155,11 @@ BAD: dict[str, tuple[str, ...]] = {
         "https://user:zz@id.example",
         "https://id.example?zz",
     ),
-    "PKI_OIDC_CLIENT_ID": ("zz\x01", *UNSEEN),
+    "PKI_OIDC_CLIENT_ID": ("zz\x01", "zz-without-an-issuer", *UNSEEN),
     "PKI_OIDC_CLIENT_SECRET": ("zz\nzz", *UNSEEN),
-    "PKI_OIDC_SCOPES": UNSEEN,
+    "PKI_OIDC_SCOPES": ("profile,email", "openid zz", "", 'openid,"zz"', "openid,zzä", *UNSEEN),
     "PKI_OIDC_CA_BUNDLE": FILES,
-    "PKI_SECOND_FACTOR_ROLES": UNSEEN,
+    "PKI_SECOND_FACTOR_ROLES": ("zz", "approver,zzoperator", "approver;operator", "security_officer", "superuser", *UNSEEN),
     "SECRET_KEY_FALLBACK": ("zzshort", "zz" * 20 + "\n" + "zz", "zz\udcff" * 20),
     "SECRET_KEY": ("zzshort", "zz" * 20 + "\n" + "zz", "zz\udcff" * 20),
     "PKI_HOME": ("/dev/null/zz", "zz\nzz"),
@@ -221,7 +222,7 @@ def load(monkeypatch: pytest.MonkeyPatch, module: str, **environment: str | None
     for name, value in environment.items():
         if value is not None:
             monkeypatch.setenv(name, value)
-    monkeypatch.delitem(sys.modules, "pkiportal.settings.base")
+    monkeypatch.delitem(sys.modules, "pkiportal.settings.base", raising=False)
     return runpy.run_module(f"pkiportal.settings.{module}")
 
 
@@ -258,6 +259,16 @@ def test_bad_value_stops_the_start_and_is_not_repeated(name: str, value: str, mo
     assert stopped.value.__cause__ is None
     assert stopped.value.__suppress_context__ or stopped.value.__context__ is None, "a traceback would show the value"
     assert not (tmp_path / "home").exists(), "nothing lasting was made before"
+
+
+def test_misspelt_role_is_answered_with_the_roles_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule for nobody would leave the officers without a second factor, and nothing would say so."""
+    with pytest.raises(ImproperlyConfigured) as stopped:
+        production(monkeypatch, PKI_SECOND_FACTOR_ROLES="aprover,operator")
+    assert all(str(role) in str(stopped.value) for role in (*Role, "administrator"))
+    found = production(monkeypatch, PKI_SECOND_FACTOR_ROLES="Approver, Security Officer,administrator")
+    assert found["PKI_SECOND_FACTOR_ROLES"] == ["approver", "security officer", "administrator"]
+    assert production(monkeypatch, PKI_SECOND_FACTOR_ROLES="")["PKI_SECOND_FACTOR_ROLES"] == []
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))

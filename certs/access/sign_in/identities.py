@@ -5,18 +5,24 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
 from django.db import transaction
 
 from audit.changes import attribute
-from audit.log import Actor
+from audit.events import EventType
+from audit.log import Actor, record
+from certs.access.sessions import end_sessions_begun_until
 from certs.access.sign_in.group_mapping import PROVIDER
 from certs.errors import Conflict, NotFound
+from certs.models import SignedInSession
+from db.clock import database_now
 from policy.models import Person
 
 _NO_NAME = re.compile(r"[^\w.@+-]")
@@ -101,6 +107,28 @@ def disconnect(user: Any, pk: int, *, actor: Actor) -> None:
         )
     attribute(row, actor)
     row.delete()
+
+
+@transaction.atomic
+def end_sessions_of_subject(sub: str, *, asked_at: datetime) -> bool:
+    """End the sessions of the person whose identity the provider has ended. Returns whether there is such a person.
+
+    Sessions that began after the provider asked stay, so that its token, sent once more, signs nobody out anew.
+    Effects, in one transaction: the sessions and `user:sessions_ended`.
+    """
+    row = SocialAccount.objects.filter(provider=provider_id(), uid=sub).select_related("user").first()
+    if row is None:
+        return False
+    now = database_now()
+    moment = min(now, asked_at)
+    sessions = SignedInSession.objects.filter(user=row.user, began_at__lte=moment)
+    keys = list(sessions.values_list("key", flat=True))
+    Session.objects.filter(session_key__in=keys).delete()
+    sessions.delete()
+    end_sessions_begun_until(row.user, moment)
+    data = {"user": row.user.get_username(), "listed": len(keys)}
+    record(EventType.USER_SESSIONS_ENDED, subject=f"auth.user:{row.user.pk}", actor=PROVIDER, at=now, data=data)
+    return True
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:

@@ -18,13 +18,13 @@ from django.db.models import Exists, OuterRef, Q
 from audit.changes import attribute
 from certs.access.permissions import Authority, Permission
 from certs.access.sessions import end_sessions
+from certs.enums import ADMINISTRATOR
 from certs.errors import InputRefused, NotPermitted
 from certs.models import SecondFactorGrace
 from db.clock import database_now
 
 # A recovery code alone is no factor: it stands in for one that is lost.
 FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
-ADMINISTRATOR = "administrator"  # in the setting: superusers
 LONGEST_GRACE = timedelta(days=14)
 MOST_REASON = 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import requests
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -15,11 +16,13 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import Resolver404, resolve, reverse
 
 from certs.access import login_limits
 from certs.access.sign_in.group_mapping import GroupsUnreadable, apply_groups, given_by, groups_in
 from certs.access.sign_in.identities import known_account, new_account, note_person, provider_id
+from certs.errors import Conflict, NotFound, NotPermitted
+from certs.people.invitations import accept_with_identity
 from certs.views.client_ip import client_address
 from certs.views.sign_in.identity_provider import unreachable
 
@@ -75,9 +78,12 @@ class IdentityAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # alla
                 "Your identity provider did not send your groups, so your rights here are not known. "
                 "Ask the administrators of this portal.",
             )
+        invitation = _invitation(sociallogin)
         with transaction.atomic():
             if not sociallogin.is_existing:
                 account = known_account(claims)
+                if account is None and invitation:
+                    account = self._invited(request, invitation, claims)
                 if account is None and settings.PKI_OIDC_SIGN_UP and given_by(groups):
                     account = new_account(claims)
                 if account is not None:
@@ -86,6 +92,8 @@ class IdentityAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # alla
             if gets_in:
                 note_person(sociallogin.user, claims)
                 gets_in = apply_groups(sociallogin.user, groups)
+                # An account that the invitation made and the groups leave with nothing: the invitation stays open.
+                transaction.set_rollback(not gets_in and bool(invitation))
         if not gets_in:
             self._refuse(
                 request,
@@ -93,6 +101,15 @@ class IdentityAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # alla
                 "If you have a password here, sign in with it and connect the two on your account's page. "
                 "Otherwise ask the administrators of this portal.",
             )
+
+    def _invited(self, request: HttpRequest, token: str, claims: dict[str, Any]) -> Any:
+        """Return the account that the invitation makes; None for an invitation that does not count."""
+        try:
+            return accept_with_identity(token, claims=claims)
+        except NotFound:
+            return None
+        except (NotPermitted, Conflict) as exc:
+            self._refuse(request, f"{exc.message} {exc.next_step}")
 
     def on_authentication_error(
         self,
@@ -120,3 +137,12 @@ class IdentityAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # alla
             login_limits.failed(tried)
         messages.error(request, message, extra_tags="bad")
         raise ImmediateHttpResponse(redirect("login"))
+
+
+def _invitation(sociallogin: SocialLogin) -> str:
+    """Return the token of the invitation from whose page the person came; nothing where it was another page."""
+    try:
+        match = resolve(urlsplit(sociallogin.state.get("next") or "").path)
+    except Resolver404:
+        return ""
+    return str(match.kwargs["token"]) if match.view_name == "invitation" else ""

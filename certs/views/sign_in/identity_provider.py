@@ -7,6 +7,8 @@ parameters of the authorization request that come from a link.
 from __future__ import annotations
 
 import hashlib
+import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -18,17 +20,21 @@ from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnec
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from certs.access import login_limits
-from certs.access.sign_in.id_token import TokenRefused, verify_id_token
-from certs.access.sign_in.identities import provider_id
+from certs.access.sign_in.id_token import CLOCK_SKEW_SECONDS, TokenRefused, verify_id_token, verify_logout_token
+from certs.access.sign_in.identities import end_sessions_of_subject, provider_id
 from certs.errors import TooMany
 from certs.views.client_ip import client_address
 from certs.views.sign_in.guessing import TOO_MANY, count_new_session
+
+log = logging.getLogger(__name__)
 
 # What the portal reads of a person; everything else of the provider is not kept.
 _CLAIMS = ("sub", "email", "email_verified", "preferred_username", "given_name", "family_name", "_claim_names")
@@ -84,6 +90,16 @@ class Client(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # allauth has no
             claims = info | claims
         kept = {name: claims[name] for name in (*_CLAIMS, settings.PKI_OIDC_GROUPS_CLAIM) if name in claims}
         return self.get_provider().sociallogin_from_response(request, {"id_token": kept})
+
+    def logout_claims(self, token: str) -> dict[str, Any]:
+        """Return the claims of a verified logout token. Raises TokenRefused, and what a provider that is away raises."""
+        config = self.openid_config
+        return verify_logout_token(
+            token,
+            keys=self._fetched(config["jwks_uri"]),
+            issuer=config["issuer"],
+            client_id=settings.PKI_OIDC_CLIENT_ID,
+        )
 
     def _fetched(self, address: str, *, bearer: str = "") -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
@@ -159,6 +175,32 @@ def callback(request: HttpRequest) -> HttpResponse:
         return unreachable(request)
     login_limits.confirmed(tried)
     return response  # type: ignore[no-any-return]
+
+
+@csrf_exempt  # the provider sends it, with a signature of its own and no session
+@never_cache
+@require_POST
+def ended(request: HttpRequest) -> HttpResponse:
+    """End the sessions of a person whom the provider has signed out (OpenID Connect Back-Channel Logout 1.0, 2.5).
+
+    A subject that has no account here is answered like one that has: nothing is left to end.
+    """
+    if not settings.PKI_OIDC_ISSUER:
+        raise Http404
+    # Before the keys are fetched: strangers must not make the portal call the provider as often as they like.
+    tried = login_limits.attempt_from(client_address(request))
+    if tried is None:
+        return JsonResponse({"error": "invalid_request", "error_description": TOO_MANY}, status=429)
+    try:
+        claims = Client(request, provider_id()).logout_claims(request.POST.get("logout_token", ""))
+    except (TokenRefused, requests.RequestException, OAuth2Error, KeyError, ValueError) as exc:
+        login_limits.failed(tried)
+        log.warning("a logout token was refused: %s", exc if isinstance(exc, TokenRefused) else type(exc).__name__)
+        return JsonResponse({"error": "invalid_request", "error_description": "The logout token was not accepted."}, status=400)
+    login_limits.confirmed(tried)
+    asked_at = datetime.fromtimestamp(claims["iat"] + CLOCK_SKEW_SECONDS, tz=UTC)
+    end_sessions_of_subject(claims["sub"], asked_at=asked_at)
+    return HttpResponse(status=204)
 
 
 def unreachable(request: HttpRequest) -> HttpResponse:

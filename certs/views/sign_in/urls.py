@@ -14,6 +14,7 @@ urlpatterns = [
     path("login/passkey/", steps.passkey, name="mfa_login_webauthn"),
     path("login/oidc/", identity_provider.begin, name="openid_connect_login"),
     path("login/oidc/callback/", identity_provider.callback, name="openid_connect_callback"),
+    path("login/oidc/ended/", identity_provider.ended, name="openid_connect_ended"),
     path("login/forgotten/", forgotten.forgotten, name="password-forgotten"),
     path(
         "login/forgotten/<str:uidb64>/<str:token>/",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
@@ -131,14 +132,15 @@ def accept(request: HttpRequest, token: str) -> HttpResponse:
 
 def _answer(request: HttpRequest, row: Invitation, token: str) -> HttpResponse:
     account = invitations.account_of(row)
-    context: dict[str, Any] = {"row": row, "account": account, "token": token}
+    here = reverse("invitation", args=[token])
+    provider = settings.PKI_OIDC_NAME if settings.PKI_OIDC_ISSUER and not request.user.is_authenticated else ""
+    context: dict[str, Any] = {"row": row, "account": account, "here": here, "provider": provider}
     if account is not None:
         own = request.user.is_authenticated and mailbox_of(getattr(request.user, "email", "")) == mailbox_of(row.address)
         if own and request.method == "POST":
             invitations.accept(token, user=request.user)
             messages.success(request, f"Welcome to {row.team.name if row.team else row.role}.", extra_tags="good")
             return redirect("home")
-        here = reverse("invitation", args=[token])
         context |= {"is_own": own, "sign_in": f"{reverse('login')}?{urlencode({'next': here})}"}
         return _page(request, context)
     if request.method != "POST":

@@ -218,6 +218,7 @@ PAGES: dict[str, list[Page]] = {
     "mfa_login_webauthn": [Page(everybody, once=True, public=True)],
     "openid_connect_login": [Page(absent, data=nothing, once=True, public=True)],
     "openid_connect_callback": [Page(absent, once=True, public=True)],
+    "openid_connect_ended": [Page(absent, data=nothing, once=True, public=True)],
     "identity-disconnect": [Page(absent, factor, once=True), Page(absent, factor, nothing, once=True)],
     "password-forgotten": [
         Page(everybody, once=True, public=True),

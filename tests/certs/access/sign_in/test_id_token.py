@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certs.access.sign_in.id_token import TokenRefused, verify_id_token
+from certs.access.sign_in.id_token import LOGOUT_EVENT, TokenRefused, verify_id_token, verify_logout_token
 
 ISSUER, CLIENT, NONCE = "https://id.example.com", "pki-portal", "a nonce"
 
@@ -141,3 +141,40 @@ def test_keys_that_do_not_fit_prove_nothing(keys: Callable[[], dict[str, Any]]) 
 def test_a_token_without_a_key_id_is_verified_with_the_only_key() -> None:
     text = jwt.encode(claims(), key("rsa"), "RS256")
     assert verified(text)["sub"] == "s-1"
+
+
+def logout(**changed: Any) -> str:
+    return token(**{"nonce": None, "jti": "j-1", "events": {LOGOUT_EVENT: {}}} | changed)
+
+
+def test_a_logout_token_names_whose_sessions_end() -> None:
+    found = verify_logout_token(logout(), keys=known_keys(), issuer=ISSUER, client_id=CLIENT)
+    assert found["sub"] == "s-1"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        token,  # an ID token
+        lambda: logout(events=None),
+        lambda: logout(events={}),
+        lambda: logout(events=[LOGOUT_EVENT]),
+        lambda: logout(events={LOGOUT_EVENT: "yes"}),
+        lambda: logout(nonce=NONCE),
+        lambda: logout(sub=None),
+        lambda: logout(jti=None),
+        lambda: logout(iss="https://evil.example"),
+        lambda: logout(aud="another client"),
+        lambda: logout(exp=now(-120)),
+        lambda: logout(iat=now(120)),
+        lambda: logout()[:-5] + "AAAAA",
+    ],
+)
+def test_nothing_else_ends_sessions(made: Callable[[], str]) -> None:
+    with pytest.raises(TokenRefused):
+        verify_logout_token(made(), keys=known_keys(), issuer=ISSUER, client_id=CLIENT)
+
+
+def test_a_logout_token_signs_nobody_in() -> None:
+    with pytest.raises(TokenRefused):
+        verified(logout())
