@@ -2,75 +2,28 @@
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import time_machine
 from allauth.socialaccount.models import SocialAccount, SocialToken
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
-from django.db.models import F
 from django.test import Client
 
 from audit.models import AuditEvent
-from certs.access.login_limits import ADDRESS
 from certs.access.sign_in.identities import provider_id
-from certs.models import GroupMapping, OutgoingMail, SessionsEnded
-from certs.notifications.delivery.mail import message_of
-from certs.people.invitations import invite
+from certs.models import GroupMapping
 from policy.models import Person
 from tests.cast import Cast
+from tests.certs.views.sign_in.at_provider import begin, identity_of, said, sign_in
+from tests.certs.views.sign_in.conftest import HERE
 from tests.certs.views.sign_in.factors import add_app, code, is_signed_in
-from tests.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, running
+from tests.identity_provider import CLIENT_SECRET, IdentityProvider
 from tests.portal.fixtures import PASSWORD
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("identity provider")]
-HERE = "http://testserver/login/oidc/callback/"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[IdentityProvider]:
-    with running(HERE) as found:
-        yield found
-
-
-@pytest.fixture
-def idp(server: IdentityProvider, settings: Any) -> IdentityProvider:
-    """The provider, connected to the portal."""
-    settings.PKI_OIDC_ISSUER = server.issuer
-    settings.PKI_OIDC_CLIENT_ID, settings.PKI_OIDC_CLIENT_SECRET = CLIENT_ID, CLIENT_SECRET
-    settings.PKI_OIDC_NAME = "Acme sign-in"
-    settings.PKI_OIDC_SCOPES = ["openid", "profile", "email", "groups"]
-    settings.PKI_OIDC_SIGN_UP = True
-    return server
-
-
-def begin(client: Client, **more: str) -> str:
-    """Press the button, and return the address at the provider."""
-    answer = client.post("/login/oidc/", more)
-    found = re.search(r'content="0;url=([^"]+)"', answer.content.decode())
-    assert found, answer.status_code
-    return html.unescape(found.group(1))
-
-
-def sign_in(idp: IdentityProvider, client: Client | None = None, **more: str) -> tuple[Client, Any]:
-    browser = client or Client()
-    return browser, browser.get(idp.answer_to(begin(browser, **more)))
-
-
-def said(client: Client) -> str:
-    """What the page after a redirect says."""
-    return html.unescape(client.get("/login/", follow=True).content.decode())
-
-
-def identity_of(user: Any, sub: str) -> SocialAccount:
-    return SocialAccount.objects.create(user=user, provider=provider_id(), uid=sub)
 
 
 def test_the_request_to_the_provider_has_state_nonce_and_pkce(idp: IdentityProvider) -> None:
@@ -329,128 +282,6 @@ def test_without_a_provider_its_addresses_do_not_exist(settings: Any, db: None) 
     settings.PKI_OIDC_ISSUER = ""
     assert Client().post("/login/oidc/").status_code == 404
     assert Client().get("/login/oidc/callback/").status_code == 404
-
-
-def ended(form: dict[str, str]) -> int:
-    return Client(enforce_csrf_checks=True).post("/login/oidc/ended/", form).status_code
-
-
-def test_the_provider_ends_the_sessions_of_a_person_it_has_signed_out(idp: IdentityProvider, cast: Cast) -> None:
-    identity_of(cast["colleague"], "s-colleague")
-    idp.is_signed_in("s-colleague", groups=[])
-    first, _ = sign_in(idp)
-    other = Client()
-    other.force_login(cast["officer"])
-    assert is_signed_in(first)
-    form = idp.logout_form("s-colleague")
-    assert ended(form) == 204
-    assert not is_signed_in(first)
-    assert is_signed_in(other)
-    event = AuditEvent.objects.get(event="user:sessions_ended")
-    assert (event.actor_name, event.data["user"]) == ("identity provider", cast["colleague"].username)
-    # A sign-in behind it stays, although somebody sends the token again.
-    SessionsEnded.objects.filter(user=cast["colleague"]).update(at=F("at") - timedelta(minutes=5))
-    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=90), tick=True):
-        again, _ = sign_in(idp)
-        assert ended(form) in (204, 400)
-        assert is_signed_in(again)
-
-
-def test_a_subject_without_an_account_and_a_token_that_proves_nothing_end_nothing(idp: IdentityProvider, cast: Cast) -> None:
-    identity_of(cast["colleague"], "s-colleague")
-    idp.is_signed_in("s-colleague", groups=[])
-    browser, _ = sign_in(idp)
-    assert ended(idp.logout_form("s-somebody-else")) == 204
-    token = idp.logout_form("s-colleague")["logout_token"]
-    for wrong in ("", "a.b.c", token[:-5] + "AAAAA", f"{token}.x"):
-        assert ended({"logout_token": wrong}) == 400
-    assert Client().get("/login/oidc/ended/").status_code == 405
-    assert is_signed_in(browser)
-    assert not AuditEvent.objects.filter(event="user:sessions_ended").exists()
-
-
-def test_strangers_do_not_make_the_portal_call_the_provider_without_end(idp: IdentityProvider, cast: Cast) -> None:
-    statuses = [ended({"logout_token": "a.b.c"}) for _ in range(ADDRESS.most + 1)]
-    assert set(statuses) == {400, 429}
-
-
-def invited(cast: Cast, address: str, *, role: str = "") -> str:
-    """Invite an address into the team web, and return the path of the link."""
-    authority = cast.authority("officer")
-    row = invite(
-        address,
-        team=cast.web,
-        as_lead=False,
-        role=Group.objects.get(name=role) if role else None,
-        days=7,
-        authority=authority,
-    )
-    mail = OutgoingMail.objects.get(dedup_key__startswith=f"invitation:{row.pk}:")
-    found = re.search(r"/invitations/[\w-]+/", str(message_of(mail).body))
-    assert found
-    return found[0]
-
-
-def test_an_invited_person_accepts_with_the_provider(idp: IdentityProvider, cast: Cast, settings: Any) -> None:
-    settings.PKI_OIDC_SIGN_UP = False
-    path = invited(cast, "eve@example.com")
-    page = Client().get(path).content.decode()
-    assert "Accept with Acme sign-in" in page
-    assert f'name="next" value="{path}"' in page
-    idp.is_signed_in("s-eve", email="Eve@Example.com", email_verified=True, preferred_username="eve", groups=[])
-    browser, _ = sign_in(idp, next=path)
-    assert is_signed_in(browser)
-    account = get_user_model().objects.get(username="eve")
-    assert not account.has_usable_password()
-    assert [team.slug for team in account.teams.all()] == ["web"]
-    assert SocialAccount.objects.get(user=account).uid == "s-eve"
-    event = AuditEvent.objects.get(event="invitation:changed")
-    assert (event.actor_name, event.data["accepted_by"]["to"]) == ("eve", "eve")
-    # The link counts once, whoever comes.
-    idp.is_signed_in("s-mallory", email="eve@example.com", email_verified=True, preferred_username="mallory", groups=[])
-    other, _ = sign_in(idp, next=path)
-    assert not is_signed_in(other)
-    assert not get_user_model().objects.filter(username="mallory").exists()
-
-
-@pytest.mark.parametrize(
-    "claims",
-    [
-        {"email": "mallory@example.com", "email_verified": True},
-        {"email": "eve@example.com"},
-        {"email": "eve@example.com", "email_verified": False},
-        {"email": "eve@example.com", "email_verified": "true"},
-        {"email_verified": True},
-    ],
-)
-def test_a_forwarded_invitation_gives_nothing_to_another_person(idp: IdentityProvider, cast: Cast, claims: dict[str, Any]) -> None:
-    path = invited(cast, "eve@example.com")
-    idp.is_signed_in("s-mallory", preferred_username="mallory", groups=[], **claims)
-    browser, _ = sign_in(idp, next=path)
-    assert not is_signed_in(browser)
-    assert "eve@example.com" in said(browser)
-    assert not get_user_model().objects.filter(username="mallory").exists()
-    assert Client().get(path).status_code == 200, "it still counts"
-
-
-def test_an_invitation_takes_over_no_account_that_exists(idp: IdentityProvider, cast: Cast) -> None:
-    """Whoever has the officer's address at the provider, and the officer's mail, still needs the officer's password."""
-    path = invited(cast, cast["officer"].email)
-    idp.is_signed_in("s-mallory", email=cast["officer"].email, email_verified=True, groups=[])
-    browser, _ = sign_in(idp, next=path)
-    assert not is_signed_in(browser)
-    assert "There is an account with this address" in said(browser)
-    assert not SocialAccount.objects.filter(user=cast["officer"]).exists()
-
-
-def test_an_invitation_into_a_team_of_which_the_groups_decide_stays_open(idp: IdentityProvider, cast: Cast) -> None:
-    GroupMapping.objects.create(group="web people", team=cast.web)
-    path = invited(cast, "eve@example.com")
-    idp.is_signed_in("s-eve", email="eve@example.com", email_verified=True, preferred_username="eve", groups=[])
-    browser, _ = sign_in(idp, next=path)
-    assert not is_signed_in(browser)
-    assert not get_user_model().objects.filter(username="eve").exists()
-    assert Client().get(path).status_code == 200
 
 
 @pytest.mark.parametrize("following", ["https://evil.example/invitations/x/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"])
