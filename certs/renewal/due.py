@@ -20,6 +20,7 @@ from certs.models import Certificate, CertificateRequest, Issuer, reissue_paused
 from certs.models.certificate import RenewalBlocked
 
 DEAD = (S.REJECTED, S.FAILED, S.CANCELLED)  # as in the constraint request_renewal_once
+LIVING = tuple(state.value for state in S if state not in DEAD)
 APPROVAL_LEAD = 1.5  # times the window: 45 days where the alert date is 30 days before the end
 PAGE = 2000
 CROWD = 2000  # certificates of one CA with one alert day, from which they are spread

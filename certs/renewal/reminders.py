@@ -10,19 +10,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from certs.enums import RequestState as S
 from certs.inventory.filters import CertificateFilter
 from certs.inventory.states import CertificateState, states_of
-from certs.models import Certificate, ExpiryReminder, OutgoingMail
+from certs.models import Certificate, ExpiryReminder, OutgoingMail, Team
 from certs.models.certificate import RenewalBlocked
 from certs.notifications.audience import Audience, operators, owner_of, security_team, team_of, to_addresses
+from certs.notifications.delivery.deliveries import queue_deliveries, teams_with_webhooks
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, days_left, name_of
 from certs.renewal.attention import Unreplaced, unreplaced
+from db.rows import insert_missing
 
 STAGES = (30, 14, 7, 3, 1, 0)  # days before the end
 EXPIRED = -1
@@ -30,6 +33,7 @@ TEAM_FROM, SECURITY_FROM = 7, 3
 CATCH_UP = timedelta(days=30)  # an expiry is still mailed so late after an outage of the portal
 UNTIL_NEXT = timedelta(days=1)
 LINES = 50  # certificates that a digest lists; it counts the others
+AT_ONCE = 1000  # certificates that are written of together, so that memory stays flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,13 @@ class Line:
 class Digest:
     """What one recipient is reminded of: counts all, holds the LINES nearest ends.
 
-    `for_webhooks`: certificates of which no mail was written at this stage before. One digest of the
-    run carries each to its team's webhooks.
+    `for_webhooks`: keys of the certificates of which no mail was written at this stage before, where
+    their team has a webhook. One digest of the run carries each to its team's webhooks.
     """
 
     lines: list[Line] = field(default_factory=list)
     stages: list[tuple[int, int]] = field(default_factory=list)
-    for_webhooks: list[Certificate] = field(default_factory=list)
+    for_webhooks: list[int] = field(default_factory=list)
 
     def add(self, line: Line) -> None:
         if len(self.lines) < LINES:  # they come in the order of their ends
@@ -86,11 +90,13 @@ def count_as_reminder(noted: Iterable[tuple[int, int]], recipient: str, *, now: 
 
     Needs the transaction of that notice. From TEAM_FROM days on the digest names the certificate again.
     """
-    ExpiryReminder.objects.bulk_create(
-        [ExpiryReminder(certificate_id=pk, stage=stage, recipient=recipient, told_at=now) for pk, stage in noted if stage > TEAM_FROM],
-        batch_size=1000,
-        ignore_conflicts=True,
-    )
+    _insert([(pk, stage) for pk, stage in noted if stage > TEAM_FROM], recipient, now=now)
+
+
+def _insert(stages: Sequence[tuple[int, int]], recipient: str, *, now: datetime) -> None:
+    for start in range(0, len(stages), AT_ONCE):
+        some = stages[start : start + AT_ONCE]
+        insert_missing([ExpiryReminder(certificate_id=pk, stage=stage, recipient=recipient, told_at=now) for pk, stage in some])
 
 
 def remind(*, now: datetime) -> int:
@@ -108,8 +114,10 @@ def _digests(now: datetime) -> dict[str, Digest]:
     had_one = set(OutgoingMail.objects.filter(dedup_key=_key(now)).values_list("recipient", flat=True))
     circles: dict[tuple[int, int | None, int], list[str]] = {}
     digests: dict[str, Digest] = {}
+    with_webhooks = teams_with_webhooks()
     for page in unreplaced(_near(now), now=now):
         reminded = _reminded([one.certificate for one in page])
+        _add_teams_and_owners([one.certificate for one in page])
         for one in page:
             certificate = one.certificate
             stage = stage_of(certificate.not_after, now)
@@ -124,8 +132,8 @@ def _digests(now: datetime) -> dict[str, Digest]:
             fresh = [recipient for recipient in circles[whose] if recipient not in known | had_one]
             for recipient in fresh:
                 digests.setdefault(recipient, Digest()).add(line)
-            if fresh and not known:
-                digests[fresh[0]].for_webhooks.append(certificate)
+            if fresh and not known and certificate.team_id in with_webhooks:
+                digests[fresh[0]].for_webhooks.append(certificate.pk)
     return digests
 
 
@@ -139,7 +147,16 @@ def _near(now: datetime) -> QuerySet[Certificate]:
         not_after__lt=now + timedelta(days=STAGES[0] + 1),
     )
     # A person who switched the renewal off decided that it may end: reminders come before the end, not after it.
-    return rows.filter(Q(renewal_off_reason="") | Q(not_after__gt=now)).select_related("team", "owner")
+    return rows.filter(Q(renewal_off_reason="") | Q(not_after__gt=now))
+
+
+def _add_teams_and_owners(certificates: Sequence[Certificate]) -> None:
+    """Teams and owners are few: joined to each row they would be built hundreds of times."""
+    teams = Team.objects.in_bulk({one.team_id for one in certificates})
+    owners = get_user_model().objects.in_bulk({one.owner_id for one in certificates if one.owner_id is not None})
+    for one in certificates:
+        one.team = teams[one.team_id]
+        one.owner = owners[one.owner_id] if one.owner_id is not None else None
 
 
 def _reminded(certificates: Sequence[Certificate]) -> dict[tuple[int, int], set[str]]:
@@ -208,16 +225,16 @@ def _send(recipient: str, digest: Digest, now: datetime) -> int:
     total = len(digest.stages)
     first = lines[0]
     expired = first.stage == EXPIRED
-    ExpiryReminder.objects.bulk_create(
-        (ExpiryReminder(certificate_id=pk, stage=stage, recipient=recipient, told_at=now) for pk, stage in digest.stages),
-        batch_size=1000,
-        ignore_conflicts=True,
-    )
+    _insert(digest.stages, recipient, now=now)
+    topic, subject = Topic.EXPIRED if expired else Topic.EXPIRING, _subject(lines, digest, now)
+    for start in range(0, len(digest.for_webhooks), AT_ONCE):
+        concerned = Certificate.objects.filter(pk__in=digest.for_webhooks[start : start + AT_ONCE]).order_by("not_after", "pk")
+        queue_deliveries(topic, key=_key(now), certificates=list(concerned), subject=subject, now=now)
     return notify(
-        Topic.EXPIRED if expired else Topic.EXPIRING,
+        topic,
         key=_key(now),
         audience=to_addresses([recipient]),  # choices were applied when the circles were made
-        subject=_subject(lines, digest, now),
+        subject=subject,
         template="reminder",
         context={
             "lines": lines,
@@ -228,5 +245,4 @@ def _send(recipient: str, digest: Digest, now: datetime) -> int:
             "expired": expired,
         },
         now=now,
-        certificates=digest.for_webhooks,
     )

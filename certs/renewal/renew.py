@@ -18,7 +18,7 @@ from certs.enums import RequestState as S
 from certs.errors import Conflict, PolicyRefused
 from certs.models import Certificate, CertificateRequest
 from certs.pipeline import start_on_commit
-from certs.renewal.due import DEAD
+from certs.renewal.due import LIVING
 from certs.renewal.plan import RELATED, KeyOption, RenewalPlan, Verdict, plan_renewals, plan_with_csr
 from certs.requests.lineage import newest_of, stops_lineage
 from certs.requests.plan import gate
@@ -26,7 +26,8 @@ from certs.requests.representation import answer
 from certs.requests.states import Move, transition_many
 from certs.requests.submit import MOST_IN_A_CHAIN, RenewalOf, Requester, Wanted, insert_requests
 from db.clock import database_now
-from db.rows import Lock, select, select_keys
+from db.reads import read_together
+from db.rows import Lock, key_selection, select, select_keys, selection
 from keys.lifecycle import blocked_keys
 from keys.spec import spki_sha256
 
@@ -170,8 +171,11 @@ def _fresh(certificate: Certificate) -> Certificate:
 
 def living_renewals(certificate_ids: Sequence[int]) -> dict[int, CertificateRequest]:
     """Return by certificate id the one request that renews it, finished or under way."""
-    rows = CertificateRequest.objects.filter(renewed_from__in=certificate_ids).exclude(state__in=DEAD)
-    return {row.renewed_from_id: row for row in rows.select_related("team", "issuer") if row.renewed_from_id is not None}
+    ids = select_keys(CertificateRequest, renewed_from=certificate_ids, state=LIVING)
+    if not ids:  # of most there is none
+        return {}
+    rows = CertificateRequest.objects.filter(pk__in=ids).select_related("team", "issuer")
+    return {row.renewed_from_id: row for row in rows if row.renewed_from_id is not None}
 
 
 def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = None, door: str, begin: bool = True) -> list[Renewal]:
@@ -186,12 +190,14 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
         ids = sorted(plan.certificate.pk for plan in plans)
         # 1. Lock: certificates in id order, so that two callers agree, then the renewals that failed:
         #    nobody can resume them before this transaction ends.
-        select_keys(Certificate, lock=Lock.UPDATE, id=ids)
-        failed = select(CertificateRequest, lock=Lock.UPDATE, renewed_from=ids, state=S.FAILED)
+        _, failed = read_together(
+            key_selection(Certificate, lock=Lock.UPDATE, id=ids),
+            selection(CertificateRequest, lock=Lock.UPDATE, renewed_from=ids, state=S.FAILED),
+        )
         # 2. Only then read. A revocation or a resume that was committed while this transaction waited
         #    is seen now; read together with the lock, a joined row would be the one before the wait.
-        doubtful = Certificate.objects.filter(pk__in=ids).exclude(status=Certificate.Status.GOOD)
-        stopped = {c.pk: c for c in doubtful.select_related("revocation") if stops_lineage(c)}
+        doubtful = select(Certificate, id=ids, status=[str(status) for status in Certificate.SAYS_REVOKED])
+        stopped = {c.pk: c for c in doubtful if stops_lineage(c)}
         existing = living_renewals(ids)
         # 3. Which of the plans may still begin.
         fresh = []

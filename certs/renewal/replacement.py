@@ -8,7 +8,8 @@ from datetime import timedelta
 from django.db.models import Q
 
 from certs.enums import RevocationReason
-from certs.models import Certificate, CertificateName
+from certs.models import Certificate
+from db.sql import among_ids, fetch, id_list
 
 LATER_BY = timedelta(days=1)  # a certificate of the same order ends within seconds; a replacement does not
 Content = tuple[int, str, frozenset[str]]  # team, profile, names
@@ -55,6 +56,7 @@ def _replaces(other: Certificate, one: Certificate) -> bool:
 
 def _contents(certificates: Sequence[Certificate]) -> dict[int, Content]:
     names: dict[int, set[str]] = {certificate.pk: set() for certificate in certificates}
-    for pk, name in CertificateName.objects.filter(certificate__in=names).values_list("certificate_id", "name"):
+    sql = f"SELECT certificate_id, name FROM certs_certificatename WHERE {among_ids('certificate_id')}"  # noqa: S608 - constants
+    for pk, name in fetch(sql, [id_list(sorted(names))]):
         names[pk].add(name)
     return {one.pk: (one.team_id, one.profile, frozenset(names[one.pk])) for one in certificates}

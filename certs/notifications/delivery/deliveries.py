@@ -57,6 +57,11 @@ def queue_deliveries(topic: Topic, *, key: str, certificates: Sequence[Certifica
     return len(made)
 
 
+def teams_with_webhooks() -> set[int]:
+    """Return the ids of the teams that have a webhook in use, for some topic."""
+    return set(Webhook.objects.filter(removed_at=None, disabled_at=None).values_list("team", flat=True))
+
+
 def new_delivery(hook: Webhook, *, topic: str, document: dict[str, Any], now: datetime) -> WebhookDelivery:
     """Return an unsaved message to the webhook, due at once."""
     return WebhookDelivery(

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.db.models import Q
 
 from certs.enums import RequestState
-from certs.models import Certificate, CertificateRequest, Domain, Team
+from certs.models import CertificateRequest, Domain, Team
 from certs.requests.facts.duplicates import FirstAsked, Waiting, content_of, living_duplicates, one_at_a_time, requests_under_way
 from certs.spec import CertificateSpec
-from db.reads import Read, combined, read, rows_of
+from db.reads import Read, combined, read, read_together, rows_of
 from db.rows import selection
 from db.sql import among_ids, among_texts, id_list, text_list
 from keys.models import PublicKey
@@ -185,12 +185,13 @@ def request_facts(asked: Asked, ekus: tuple[str, ...], *, at: datetime, use: Key
 
 
 def key_use(spkis: Collection[str], *, at: datetime) -> dict[str, KeyUse]:
-    """By SPKI hash, in two queries for a whole batch. Every certificate counts, revoked and expired ones too."""
+    """By SPKI hash, in two statements for a whole batch. Every certificate counts, revoked and expired ones too."""
     if not spkis:
         return {}
-    rows = Certificate.objects.filter(spki_sha256__in=spkis).order_by().values_list("spki_sha256")
-    counts = dict(rows.annotate(count=Count("pk")))
-    since = dict(PublicKey.objects.filter(pk__in=spkis).values_list("spki_sha256", "recorded_at"))
+    sql = f"SELECT spki_sha256, count(*) FROM certs_certificate WHERE {among_texts('spki_sha256')} GROUP BY 1"  # noqa: S608 - constants
+    counted: Read[dict[str, int]] = rows_of((sql, [text_list(spkis)]), dict)
+    counts, keys = read_together(counted, selection(PublicKey, spki_sha256=set(spkis)))
+    since = {key.spki_sha256: key.recorded_at for key in keys}
     return {spki: KeyUse((at - since[spki]).days if spki in since else 0, counts.get(spki, 0)) for spki in spkis}
 
 

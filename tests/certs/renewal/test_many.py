@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
+import sys
 import time
 import tracemalloc
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.urls import reverse
 
 from certs.models import Certificate, CertificateRequest
 from certs.renewal import due, expiry
 from certs.requests.submit import Requester
+from pkiportal.processes.garbage import collect_seldom
 from tests.certs.life import brought, issued
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -104,14 +110,40 @@ def test_queries_of_a_run_do_not_grow_with_the_estate(twin_portal: Requester, se
     assert len(done.renewed) == 200
 
 
+@pytest.fixture
+def as_in_a_worker() -> Iterator[None]:
+    """The process as a worker is when a run begins: everything imported, and cycles looked for seldom."""
+    before = gc.get_threshold()
+    reverse("certificates")
+    collect_seldom()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+def cpu_of_the_backend() -> float:
+    """Return the CPU seconds of the server process of this connection; it runs on this machine."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, proc(5)
+
+
 @pytest.mark.long_fault
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("as_in_a_worker")
 def test_fifty_thousand_of_a_million_are_queued_within_half_a_minute(twin_portal: Requester, settings: Any) -> None:
     settings.PKI_RENEW_BUDGET = 100_000
     estate(twin_portal, count=1_000_000, due=50_000)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, cpu, cpu_server = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time(), cpu_of_the_backend()
     done, seconds = run()
+    cpu, cpu_server = time.process_time() - cpu, cpu_of_the_backend() - cpu_server
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    # The wall clock also counts what other programs of the machine took.
+    sys.stdout.write(
+        f"{seconds:.1f} s, of them CPU: run {cpu:.1f} s, its PostgreSQL backend {cpu_server:.1f} s; {grown / 1024:.0f} MB more\n"
+    )
     assert (done.counts["renewed"], done.left) == (50_000, 0)
     ends = list(
         CertificateRequest.objects.filter(renewed_from__isnull=False).order_by("pk").values_list("renewed_from__not_after", flat=True)

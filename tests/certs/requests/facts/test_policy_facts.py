@@ -88,7 +88,7 @@ def test_every_certificate_of_a_key_counts_revoked_and_expired_ones_too(twin_por
     for status in (Certificate.Status.GOOD, Certificate.Status.REVOKED):
         Certificate.objects.filter(pk=certificate.pk).update(status=status, not_after=at - DAY)
         assert key_use([spki, "unknown"], at=at) == {spki: KeyUse(30, 1), "unknown": UNUSED}
-    assert reads(lambda: key_use([spki, "unknown"], at=at)) == 2
+    assert reads(lambda: key_use([spki, "unknown"], at=at)) <= 2  # in one round trip on PostgreSQL
     assert reads(lambda: key_use([], at=at)) == 0
 
 
