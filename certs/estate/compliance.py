@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,21 +9,20 @@ from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Count, QuerySet, Sum
 
-from certs.alone import Alone
-from certs.models import ComplianceDay, ComplianceReport, Team
-from certs.reports.facts import active_certificates, percent_complying
-from certs.reports.judging import Judge
+from certs.inventory import active
+from certs.models import Certificate, ComplianceDay, ComplianceReport, Team
+from certs.reports.facts import percent_complying
+from certs.reports.verdicts import complete_run, keep_verdicts
 from certs.reports.weeks import Week
 from db.clock import database_now
+from db.sql import one_moment
 from policy.models import PolicyVersion
 from policy.publishing import version_in_force
 
 DAYS = 90
 KEPT_DAYS = 400
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class Line:
 
 
 def judge_when_due() -> int:
-    """Judge where today has no judgement yet, or one by another version of the policy. Returns what `judge_day` does."""
+    """Judge where today has no numbers yet, or those of another version of the policy. Returns what `judge_day` does."""
     now = database_now()
     version = version_in_force(settings.PKI_DEFAULT_POLICY, now)
     today = ComplianceDay.objects.filter(day=now.astimezone(UTC).date(), team__isnull=True)
@@ -75,27 +73,29 @@ def judge_when_due() -> int:
 
 
 def judge_day() -> int:
-    """Judge every active certificate by the policy in force, and keep the numbers of today by team.
+    """Keep how many active certificates of each team comply today. Returns how many do not.
 
-    Returns how many do not comply. A certificate that cannot be judged counts as not complying and
-    is logged. Effects: rows of `ComplianceDay`, in one transaction; those older than KEPT_DAYS are
-    deleted. Twice a day: the later numbers stay. Raises PolicyMissing where no policy is in force.
+    The verdicts of `keep_verdicts` are counted, so that one pass over the inventory serves the lists
+    and the line, and both say the same. A certificate that cannot be judged does not comply. While
+    another worker judges nothing is kept: the next call counts. Effects: what `keep_verdicts` does;
+    rows of `ComplianceDay`, in one transaction; those older than KEPT_DAYS are deleted. Twice a
+    day: the later numbers stay. Raises PolicyMissing where no policy is in force.
     """
+    keep_verdicts()
     now = database_now()
-    version = version_in_force(settings.PKI_DEFAULT_POLICY, now)
-    judge = Judge(version.ruleset, on=now.date())
-    active: Counter[int] = Counter()
-    failing: Counter[int] = Counter()
-    for page in active_certificates(now):
-        for pk, judged in page:
-            active[judged.team_id] += 1
-            with Alone() as outcome:
-                failing[judged.team_id] += bool(judge.failing_rules(judged))
-            if outcome.error is not None:
-                log.error("certificate %d cannot be judged", pk, exc_info=outcome.error)
-                failing[judged.team_id] += 1
-    _keep(now.astimezone(UTC).date(), version.version, active, failing)
+    run = complete_run(now)
+    if run is None:
+        return 0
+    with one_moment():
+        rows = active(Certificate.objects.filter(pk__lte=run.judged_to), now=now).order_by()
+        whole = _by_team(rows)
+        failing = _by_team(rows.filter(verdict__isnull=False))
+    _keep(now.astimezone(UTC).date(), run.policy_version, whole, failing)
     return failing.total()
+
+
+def _by_team(rows: QuerySet[Certificate]) -> Counter[int]:
+    return Counter(dict(rows.values_list("team").annotate(count=Count("pk"))))
 
 
 @transaction.atomic

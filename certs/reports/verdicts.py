@@ -1,15 +1,16 @@
 """Keep which certificates the policy in force refuses, so that lists and figures need no policy.
 
 A run goes through everything in force, in pages by key, and begins anew when another version is in
-force or the last run is a day old: who owns which domain changes too. Between runs only new
+force, and with each day (UTC): who owns which domain changes too. Between runs only new
 certificates are judged. A worker that dies loses one page; the next one goes on behind it.
+The line of compliance by day (`certs.estate.compliance`) counts the verdicts of the day's run.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 
 from django.conf import settings
 from django.db import transaction
@@ -25,7 +26,6 @@ from policy.publishing import rules_in_force
 
 log = logging.getLogger(__name__)
 
-EVERY = timedelta(days=1)
 UNREADABLE = "unjudged"  # in place of a rule: the certificate could not be judged
 _ONLY_ROW = 1
 
@@ -50,6 +50,17 @@ def keep_verdicts() -> int:
     return done
 
 
+def complete_run(now: datetime) -> VerdictRun | None:
+    """Return the run of today under the version in force; None where it has not come to its end."""
+    version, _ = rules_in_force(settings.PKI_DEFAULT_POLICY, now)
+    run = VerdictRun.objects.filter(pk=_ONLY_ROW, policy_digest=version.digest, complete_at__isnull=False).first()
+    return run if run is not None and _is_of_today(run, now) else None
+
+
+def _is_of_today(run: VerdictRun, now: datetime) -> bool:
+    return run.begun_at.astimezone(UTC).date() == now.astimezone(UTC).date()
+
+
 @transaction.atomic
 def _run(version: PolicyVersion, now: datetime) -> VerdictRun:
     """Return the run under way, or a new one where the last one does not count any more."""
@@ -62,7 +73,7 @@ def _run(version: PolicyVersion, now: datetime) -> VerdictRun:
     }
     VerdictRun.objects.get_or_create(pk=_ONLY_ROW, defaults=fresh)
     run = VerdictRun.objects.select_for_update().get(pk=_ONLY_ROW)
-    outdated = run.complete_at is not None and now - run.begun_at >= EVERY
+    outdated = run.complete_at is not None and not _is_of_today(run, now)
     if run.policy_digest != version.digest or outdated:
         for name, value in fresh.items():
             setattr(run, name, value)

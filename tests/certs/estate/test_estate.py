@@ -17,11 +17,16 @@ from django.test.utils import CaptureQueriesContext
 from certs.estate.compliance import judge_day, judge_when_due, line_of
 from certs.inventory import CertificateFilter, search_certificates
 from certs.inventory.figures import count_states
-from certs.models import Certificate, ComplianceDay, ScheduledJob, Team
+from certs.inventory.filters import Compliance, StateGroup
+from certs.models import Certificate, ComplianceDay, PolicyVerdict, ScheduledJob, Team, VerdictRun
+from certs.reports.facts import compute
+from certs.reports.verdicts import complete_run, keep_verdicts
+from certs.reports.weeks import Week
 from certs.requests.submit import Requester
 from certs.schedules.setup import ensure_schedules
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from policy.waivers.deciding import approve_waiver, request_waiver
 from tests.cast import person
 from tests.certs.inventory.estate import Estate
 from tests.certs.inventory.varied import varied
@@ -207,6 +212,62 @@ def test_compliance_is_kept_by_team_and_adds_up(estate: Estate) -> None:
     assert (whole.newest and whole.newest.active) == rows[""].active
     text = opened(person("olga", team=Team.objects.get(slug="other")))
     assert f"{rows['other'].failing} of {rows['other'].active} certificates would be refused" in text
+
+
+def refused(user: Any, team: str = "") -> int:
+    """Return how many active certificates the inventory lists as outside the policy."""
+    sought = CertificateFilter(state=StateGroup.ACTIVE.value, policy=Compliance.FAILS.value, team=team)
+    return search_certificates(user, sought, now=database_now()).count()
+
+
+def test_line_of_compliance_the_list_and_the_report_say_the_same_under_a_waiver(estate: Estate) -> None:
+    web = Team.objects.get(slug="web")  # which owns the names
+    Certificate.objects.filter(key_type="rsa-2048").update(team=web)
+    now, officer = database_now(), person("sec", "security officer", email="sec@example.org")
+    waiver = request_waiver(
+        "default",
+        rule="allowed_keys",
+        params={"rsa": {"min_bits": 2048}, "ec": [256]},
+        names=[],
+        teams=["web"],
+        reason="The appliance cannot do more until its replacement.",
+        begins=now - timedelta(minutes=1),
+        ends=now + 30 * DAY,
+        user=officer,
+        now=now,
+    )
+    before = judge_day()
+    assert before == refused(officer)
+    second = person("second", "security officer", email="second@example.org")
+    approve_waiver(waiver, user=second, now=database_now())
+    VerdictRun.objects.update(begun_at=now - DAY)
+    after = judge_day()
+    assert after == before - 1  # the one on RSA 2048
+    reported = compute(Week.of(now), now=database_now()).facts["compliance"]
+    whole = ComplianceDay.objects.get(team=None)
+    assert (whole.failing, whole.active) == (reported["fails"], reported["total"]) == (refused(officer), reported["total"])
+
+
+def test_one_pass_over_the_inventory_judges_for_the_lists_and_for_the_line(estate: Estate) -> None:
+    keep_verdicts()
+    of_web = Certificate.objects.filter(team__slug="web", status="good", not_after__gt=database_now() + DAY)
+    complies = of_web.filter(verdict=None, renewals=None).order_by("pk")[0]
+    before = judge_day()
+    PolicyVerdict.objects.create(certificate=complies, rules=" allowed_keys ")  # which judging again would not find
+    assert judge_day() == before + 1
+    VerdictRun.objects.update(begun_at=database_now() - DAY)
+    assert judge_day() == before
+
+
+def test_line_counts_only_a_complete_run_of_today_under_the_version_in_force(estate: Estate) -> None:
+    assert complete_run(database_now()) is None
+    keep_verdicts()
+    assert complete_run(database_now()) is not None
+    assert complete_run(database_now() + DAY) is None
+    for changed in ({"complete_at": None}, {"policy_digest": "0" * 64}):
+        VerdictRun.objects.update(complete_at=database_now())
+        VerdictRun.objects.update(**changed)
+        assert complete_run(database_now()) is None
 
 
 def test_a_day_is_judged_once_and_again_under_another_version(estate: Estate) -> None:
