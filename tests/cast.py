@@ -29,6 +29,7 @@ from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.models import Domain, Team
 from certs.requests.submit import Requester
+from tests.harness.plugin.remembered import remembered
 
 MEMBERS = ("requester", "colleague", "leaver")
 ROLES = {
@@ -68,16 +69,20 @@ class Cast:
 
 
 def make_cast(web: Team) -> Cast:
-    """Make everybody, and the team `other` with the domain other.test."""
+    """Make everybody, and the team `other` with the domain other.test. `web`: the team of most of them."""
+    remembered(f"cast of {web.pk}", lambda: _make(web))
+    names = (*MEMBERS, "outsider", "nobody", *ROLES, "root")
+    people = {user.get_username(): user for user in get_user_model().objects.filter(username__in=names)}
+    return Cast(web, Team.objects.get(slug="other"), people)
+
+
+def _make(web: Team) -> None:
     other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
     Domain.objects.create(name="other.test", team=other)
     teams = dict.fromkeys(MEMBERS, web) | {"outsider": other}
-    people = {
-        name: person(name, *([ROLES[name]] if name in ROLES else []), email=f"{name}@example.org", team=teams.get(name))
-        for name in (*MEMBERS, "outsider", "nobody", *ROLES)
-    }
-    people["root"] = get_user_model().objects.create_superuser("root", "root@example.org")
-    return Cast(web, other, people)
+    for name in (*MEMBERS, "outsider", "nobody", *ROLES):
+        person(name, *([ROLES[name]] if name in ROLES else []), email=f"{name}@example.org", team=teams.get(name))
+    get_user_model().objects.create_superuser("root", "root@example.org")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from celery.contrib.testing.worker import start_worker
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from django.contrib.auth import get_user_model
 
 from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
@@ -28,6 +29,7 @@ from policy.presets import DEFAULT_V2_3
 from policy.publishing import publish_version
 from tests.cast import person
 from tests.certs.x509.certificate.checkers import assert_certificate_is_sound
+from tests.harness.plugin.remembered import remembered
 
 PASSWORD = "correct horse battery"
 SYSTEM = Actor("system", "test")
@@ -54,23 +56,26 @@ def portal(db: None, settings: Any) -> Iterator[Portal]:
     settings.PKI_CA_API_INLINE, settings.PKI_EMBEDDED = True, False  # commands use the test's worker, not one of their own
     forget_clients()
     forget_backends()
+    remembered("portal", _make)
+    people = {user.username: user for user in get_user_model().objects.filter(username__in=["alice", "bob", "carol"])}
+    yield Portal(Team.objects.get(slug="web"), **people)
+    assert_inventory_is_sound()
+
+
+def _make() -> None:
     now = database_now()
     publish_version(draft_version("default", DEFAULT_V2_3, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
     Profile.objects.create(name="tls-server", ekus=["serverAuth"])
     Profile.objects.create(name="tls-client", ekus=["clientAuth"])
     web = Team.objects.create(slug="web", name="Web", default_domain="example.com", email="web@example.com")
     other = Team.objects.create(slug="other", name="Other", default_domain="other.test")
-    people = {
-        "alice": person("alice", email="alice@example.com", team=web, password=PASSWORD),
-        "bob": person("bob", email="bob@example.com", team=other, password=PASSWORD),
-        "carol": person("carol", "security-team", email="carol@example.com", password=PASSWORD),
-    }
+    person("alice", email="alice@example.com", team=web, password=PASSWORD)
+    person("bob", email="bob@example.com", team=other, password=PASSWORD)
+    person("carol", "security-team", email="carol@example.com", password=PASSWORD)
     Domain.objects.bulk_create(
         [Domain(name="example.com", team=web), Domain(name="example.test", team=web), Domain(name="other.test", team=other)]
     )
     ensure_own_ca(name="Internal-CA-Prod", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
-    yield Portal(web, **people)
-    assert_inventory_is_sound()
 
 
 def assert_inventory_is_sound() -> None:

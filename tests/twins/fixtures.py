@@ -19,6 +19,7 @@ from policy.drafting import draft_version
 from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import publish_version
+from tests.harness.plugin.remembered import remembered
 from tests.twins.ca import TwinCAClient
 from tests.twins.keys import TwinKeyBackend
 
@@ -32,15 +33,19 @@ def twin_portal(db: None, settings: Any) -> Requester:
     settings.KEY_BACKENDS = {"twin": {"BACKEND": "tests.twins.keys.TwinKeyBackend"}}
     settings.PKI_LEAF_KEY_BACKEND, settings.PKI_DEFAULT_CA = "twin", "Twin-CA"
     settings.PKI_EMBEDDED = False  # commands use the test's worker, not one of their own
+    remembered("portal on twins", _make)
+    client = get_ca_client("Twin-CA")
+    assert isinstance(client, TwinCAClient)
+    Issuer.objects.create(name="Twin-CA", slug="twin-ca", alias="Twin-CA", trust_anchor_der=client.root_der, created_at=database_now())
+    return Requester(actor=Actor("user", "alice"), team=Team.objects.get(slug="web"), door="portal")
+
+
+def _make() -> None:
     now = database_now()
     publish_version(draft_version("default", DEFAULT_V2_3, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
     Profile.objects.create(name="tls-server", ekus=["serverAuth"])
     team = Team.objects.create(slug="web", name="Web", default_domain="example.com")
     Domain.objects.create(name="example.com", team=team)
-    client = get_ca_client("Twin-CA")
-    assert isinstance(client, TwinCAClient)
-    Issuer.objects.create(name="Twin-CA", slug="twin-ca", alias="Twin-CA", trust_anchor_der=client.root_der, created_at=now)
-    return Requester(actor=Actor("user", "alice"), team=team, door="portal")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from psycopg.errors import LockNotAvailable
 
 from tests.harness.plugin.append_only import flush_lifts_triggers, triggers_out_of_force
 from tests.harness.plugin.databases import end_other_sessions
+from tests.harness.plugin.remembered import forget_what_was_remembered
 
 PATIENCE_SECONDS = 30
 
@@ -116,6 +117,7 @@ def _empty(connection: BaseDatabaseWrapper, flush: Callable[[], None]) -> None:
         return
     with flush_lifts_triggers(connection):
         flush()
+    forget_what_was_remembered()
     _known[connection.alias] = _flushed(connection)
 
 
