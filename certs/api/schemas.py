@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict,
 
 from certs.api.answers import CERT_ID, MOMENT, PEM, REQUEST, SERIAL
 from certs.enums import RevocationReason
-from certs.inventory import CertificateState, Compliance, Renewal, RenewalGroup, Source, StateGroup, Status, YesNo
+from certs.inventory import RULE_CHOICES, CertificateState, Compliance, Renewal, RenewalGroup, Source, StateGroup, Status, YesNo
 from certs.inventory.listing.served import Served
 from certs.inventory.listing.sorts import Sort
 from certs.renewal.planned_revocation import HOURS
@@ -325,8 +325,8 @@ class CertificateQuery(Schema):
     )
     policy: Text = Field(
         default="",
-        json_schema_extra={"enum": ["", *Compliance.values]},
-        description="What the policy in force says of a certificate in force, as last judged.",
+        json_schema_extra={"enum": ["", *Compliance.values, *(name for name, _ in RULE_CHOICES)]},
+        description="What the policy in force says of a certificate in force, as last judged; the name of a rule: that rule refuses it.",
     )
     served: Text = Field(
         default="",
@@ -348,7 +348,7 @@ class CertificateQuery(Schema):
     renewal: Text = Field(
         default="",
         json_schema_extra={"enum": ["", *Renewal.values, *RenewalGroup.values]},
-        description="How it is renewed. `person`: not automatically, for whatever reason.",
+        description="How it is renewed. `person`: not automatically, for whatever reason; `nobody`: only with a new CSR, or switched off.",
     )
     critical: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether it supports a critical function.")
     replaced: Text = Field(default="", json_schema_extra=_YES_NO, description="Whether a renewal of it is in force.")

@@ -1,6 +1,7 @@
 """Reads of the inventory that more than one channel needs."""
 
 from certs.inventory.filters import (
+    RULE_CHOICES,
     CertificateFilter,
     Compliance,
     Renewal,
@@ -41,6 +42,7 @@ from certs.inventory.states import (
 )
 
 __all__ = [
+    "RULE_CHOICES",
     "CertificateFilter",
     "CertificateState",
     "Compliance",

@@ -34,6 +34,7 @@ from certs.inventory.states import (
 )
 from certs.models import Certificate, CertificateRequest, Issuer, PolicyVerdict, RenewalBlocked, Team
 from keys.models import PublicKey
+from policy.rules import RULES
 
 MOST_CHARACTERS = 253
 _FEW = 5_000  # ids that stand in a query
@@ -63,6 +64,7 @@ class RenewalGroup(TextChoices):
     REFUSED = "refused", "blocked: refused by the policy"
     APPROVAL = "approval", "blocked: waits for an approval"
     FAILED = "failed", "blocked: failed"
+    NOBODY = "nobody", "not at all: needs a new CSR, or switched off"
 
 
 class YesNo(TextChoices):
@@ -77,6 +79,10 @@ class Compliance(TextChoices):
 
     PASSES = "passes", "complies"
     FAILS = "fails", "outside the policy"
+
+
+# Beside `Compliance`: the name of a rule, for what that rule refuses.
+RULE_CHOICES = [(rule.name, f"outside the policy: {rule.label}") for rule in RULES]
 
 
 class Source(TextChoices):
@@ -116,7 +122,7 @@ _CHOICES: dict[str, list[str]] = {
     "replaced": YesNo.values,
     "is_renewal": YesNo.values,
     "blocked_key": YesNo.values,
-    "policy": Compliance.values,
+    "policy": [*Compliance.values, *(name for name, _ in RULE_CHOICES)],
     "served": Served.values,
     "source": Source.values,
     "status": [one.value for one in Status],
@@ -151,7 +157,7 @@ class CertificateFilter:
     blocked_key: str = ""  # of YesNo
     renewal: str = ""  # of Renewal or RenewalGroup
     critical: str = ""  # of YesNo
-    policy: str = ""  # of Compliance
+    policy: str = ""  # of Compliance, or the name of a rule that refuses it
     served: str = ""  # of Served
     source: str = ""  # of Source
     replaced: str = ""  # of YesNo: a renewal of it is good, whatever its own state
@@ -250,7 +256,10 @@ def _as_kept(rows: QuerySet[Certificate], sought: CertificateFilter, now: dateti
         rows = _yes_or_no(rows, Q(spki_sha256__in=blocked), sought.blocked_key)
     if sought.policy:
         # By id while they are few, as the places that still serve: the planner then begins with them.
-        refused = PolicyVerdict.objects.order_by().values_list("pk", flat=True)
+        verdicts = PolicyVerdict.objects.order_by()
+        if sought.policy not in Compliance.values:
+            verdicts = verdicts.filter(rules__contains=f" {sought.policy} ")
+        refused = verdicts.values_list("pk", flat=True)
         few = list(refused[: _FEW + 1])
         failing = Q(pk__in=few if len(few) <= _FEW else refused)
         complies = sought.policy == Compliance.PASSES
@@ -307,16 +316,17 @@ def _facts(sought: CertificateFilter) -> Q:
 
 _ON = Q(renewal_off_reason="")
 _OFF = ~Q(renewal_off_reason="")
-# What was switched on again may still be marked `off` until the next expiry run.
-_UNMARKED = ("", RenewalBlocked.OFF)
+# Marked without a reason: a person cancelled the last renewal, so that none follows.
+_MARKED_OFF = Q(renewal_blocked=RenewalBlocked.OFF)
 _BLOCKED = (RenewalBlocked.POLICY, RenewalBlocked.APPROVAL, RenewalBlocked.FAILED)
 RENEWED = {
-    Renewal.ITSELF.value: _ON & Q(renewal_blocked__in=_UNMARKED),
+    Renewal.ITSELF.value: _ON & Q(renewal_blocked=""),
     Renewal.BY_HAND.value: _ON & Q(renewal_blocked=RenewalBlocked.NEEDS_CSR),
     Renewal.BLOCKED.value: _ON & Q(renewal_blocked__in=_BLOCKED),
-    Renewal.OFF.value: _OFF,
+    Renewal.OFF.value: _OFF | (~Q(renewal_blocked="") & _MARKED_OFF),
     # Each part names what its partial index holds, so that the planner may use both.
-    RenewalGroup.PERSON.value: (~Q(renewal_blocked="") & ~Q(renewal_blocked=RenewalBlocked.OFF)) | _OFF,
+    RenewalGroup.PERSON.value: ~Q(renewal_blocked="") | _OFF,
+    RenewalGroup.NOBODY.value: (~Q(renewal_blocked="") & Q(renewal_blocked__in=(RenewalBlocked.NEEDS_CSR, RenewalBlocked.OFF))) | _OFF,
     RenewalGroup.REFUSED.value: _ON & Q(renewal_blocked=RenewalBlocked.POLICY),
     RenewalGroup.APPROVAL.value: _ON & Q(renewal_blocked=RenewalBlocked.APPROVAL),
     RenewalGroup.FAILED.value: _ON & Q(renewal_blocked=RenewalBlocked.FAILED),
@@ -348,11 +358,11 @@ def renewal_of(certificate: Certificate) -> Renewal:
 
 def how_renewed(blocked: str, off_reason: str) -> Renewal:
     """Return the same from the two columns that decide it."""
-    if off_reason:
+    if off_reason or blocked == RenewalBlocked.OFF:
         return Renewal.OFF
     if blocked == RenewalBlocked.NEEDS_CSR:
         return Renewal.BY_HAND
-    return Renewal.ITSELF if blocked in _UNMARKED else Renewal.BLOCKED
+    return Renewal.BLOCKED if blocked else Renewal.ITSELF
 
 
 def _yes_or_no(rows: QuerySet[Certificate], condition: Q, wanted: str) -> QuerySet[Certificate]:

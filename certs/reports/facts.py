@@ -20,11 +20,10 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, QuerySet
 from django.db.models.functions import TruncWeek
-from django.urls import reverse
 
 from certs.alone import Alone
 from certs.inventory import active
-from certs.inventory.filters import CertificateFilter, StateGroup
+from certs.inventory.filters import CertificateFilter, Compliance, StateGroup
 from certs.inventory.states import states_of
 from certs.models import Certificate, CertificateName, Revocation
 from certs.reports import machinery, persons
@@ -132,6 +131,7 @@ def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()
             "total": total,
             "fails": fails,
             "listed": min(fails, LIST_MOST),
+            "url": _refused(Compliance.FAILS.value),
             "unjudged": _unjudged(unjudged[:WORST], now),
             "rules": _by_rule(rules, judge, now),
         },
@@ -159,6 +159,7 @@ def _by_rule(rules: dict[str, _Rule], judge: Judge, now: datetime) -> list[dict[
             "rule": name,
             "label": RULE_LABELS.get(name, name),
             "count": found.count,
+            "url": _refused(name),
             "worst": [
                 persons.line(certificate, states[pk], why=_reason(judge, judged, name))
                 for _, pk, certificate, judged in sorted(found.worst, key=lambda entry: entry[:2], reverse=True)
@@ -213,10 +214,14 @@ def _figures(week: Week, now: datetime, *, total: int, expiring: int, fails: int
             "label": "Policy compliance",
             "value": percent,
             "unit": "%",
-            # What does not comply is no state of the inventory: the report lists it. A mail needs the whole address.
-            "url": f"{reverse('report', args=[str(week)])}#compliance",
+            "url": _refused(Compliance.FAILS.value),
         },
     ]
+
+
+def _refused(policy: str) -> str:
+    """Return the address of the active certificates that the policy refuses, or that one of its rules does."""
+    return CertificateFilter(state=StateGroup.ACTIVE.value, policy=policy).url()
 
 
 def _figure(key: str, label: str, value: int, url: str) -> dict[str, Any]:

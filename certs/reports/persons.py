@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 from django.urls import reverse
 
 from certs.enums import RequestState
-from certs.inventory import active, in_state
-from certs.inventory.filters import CertificateFilter, Renewal, StateGroup, YesNo, filter_certificates
-from certs.inventory.states import CertificateState, is_replaced, states_of
+from certs.inventory import active
+from certs.inventory.filters import CertificateFilter, Renewal, RenewalGroup, StateGroup, YesNo, filter_certificates
+from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, CertificateRequest, RenewalBlocked
 from policy.rules.keys import AllowedKeys, key_from_name
 from policy.rules.ruleset import RuleSet
@@ -38,11 +38,21 @@ def what_needs_a_person(ruleset: RuleSet, *, now: datetime) -> list[dict[str, An
             "nothing_renews",
             "Certificates that nothing will renew",
             "They need a new CSR from their server, or somebody switched their renewal off.",
-            CertificateFilter(state=CertificateState.NEEDS_YOU.value),
+            CertificateFilter(state=CertificateState.NEEDS_YOU.value, renewal=RenewalGroup.NOBODY.value),
             now,
-            among=_not_blocked,
         ),
-        _expired(now),
+        _certificates(
+            "expired",
+            "Expired without replacement in the last 90 days",
+            "A server that still uses one shows an error to every client. Request a new one, or switch its renewal off "
+            "if it is no longer used.",
+            CertificateFilter(
+                state=CertificateState.EXPIRED.value,
+                ends_after=(now - EXPIRED_WITHIN).date(),
+                replaced=YesNo.NO.value,
+            ),
+            now,
+        ),
         _certificates(
             "no_owner",
             "Without an owner",
@@ -86,12 +96,8 @@ def _certificates(
     advice: str,
     sought: CertificateFilter,
     now: datetime,
-    *,
-    among: Any = None,
 ) -> dict[str, Any]:
     rows = filter_certificates(Certificate.objects.all(), sought, now=now)
-    if among is not None:
-        rows = among(rows)
     return _kind(key, label, advice, rows.count(), sought.url(), _worst(rows, now))
 
 
@@ -107,31 +113,6 @@ def _why(certificate: Certificate) -> str:
         return f"renewal switched off: {certificate.renewal_off_reason}"
     blocked = certificate.renewal_blocked
     return f"renewal: {RenewalBlocked(blocked).label}" if blocked else ""
-
-
-def _not_blocked(rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
-    """Return those that the portal did not try to renew: they need a CSR, or renewal is switched off."""
-    tried = (RenewalBlocked.POLICY, RenewalBlocked.APPROVAL, RenewalBlocked.FAILED)
-    return rows.exclude(renewal_off_reason="", renewal_blocked__in=tried)
-
-
-def _expired(now: datetime) -> dict[str, Any]:
-    sought = CertificateFilter(
-        state=CertificateState.EXPIRED.value,
-        ends_after=(now - EXPIRED_WITHIN).date(),
-        replaced=YesNo.NO.value,
-    )
-    rows = in_state(Certificate.objects.all(), CertificateState.EXPIRED, now)
-    rows = rows.filter(not_after__gte=now - EXPIRED_WITHIN).exclude(is_replaced())
-    return _kind(
-        "expired",
-        "Expired without replacement in the last 90 days",
-        "A server that still uses one shows an error to every client. Request a new one, or switch its renewal off "
-        "if it is no longer used.",
-        rows.count(),
-        sought.url(),
-        _worst(rows, now),
-    )
 
 
 def _weak_keys(ruleset: RuleSet, now: datetime) -> dict[str, Any]:

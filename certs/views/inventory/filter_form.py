@@ -10,6 +10,7 @@ from django.utils.http import urlencode
 
 from certs.access.owners import NOBODY
 from certs.inventory import (
+    RULE_CHOICES,
     CertificateFilter,
     CertificateState,
     Compliance,
@@ -106,7 +107,7 @@ def filter_form(request: HttpRequest, sought: CertificateFilter) -> Form:
         "expiring": ("Ends within", _EXPIRING),
         "team": ("Team", list(teams.values_list("slug", "name")[:_OFFERED])),
         "key": ("Key", [*_WEAK, *((one.value, one.label) for one in KeySpec)]),
-        "policy": ("Policy", Compliance.choices),
+        "policy": ("Policy", [*Compliance.choices, *RULE_CHOICES]),
         "owner": ("Owner", [(me, f"you ({me})"), (NOBODY, "without owner")]),
         "issuer": ("CA", list(issuers)),
         "profile": ("Profile", list(profiles)),

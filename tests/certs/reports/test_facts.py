@@ -9,14 +9,15 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from django.http import QueryDict
-from django.urls import resolve
 
 from certs.bulk.submit import submit_order
 from certs.enums import RevocationReason
-from certs.inventory.filters import CertificateFilter, filter_certificates
+from certs.inventory.filters import CertificateFilter, filter_certificates, search_certificates
 from certs.models import Certificate, OperatorAlert, Revocation
 from certs.reports.facts import compute, list_lines, percent_complying
 from certs.reports.machinery import union
+from certs.reports.persons import EXPIRED_WITHIN
+from certs.reports.verdicts import keep_verdicts
 from certs.reports.weeks import Week
 from certs.reports.words import sentence, subject
 from certs.requests.submit import Requester
@@ -152,10 +153,32 @@ def test_the_time_away_is_what_alerts_cover_together(estate: Estate) -> None:
     assert union([]) == timedelta()
 
 
-def test_links_of_the_report_are_addresses_of_the_portal(estate: Estate) -> None:
+def test_every_figure_is_the_length_of_the_list_to_which_it_links(estate: Estate) -> None:
     now = database_now()
+    alice = person("alice", team=estate.template.team)
+    soon: dict[str, Any] = {"not_after": now + 20 * DAY, "alert_at": now - DAY, "owner": alice}
+    for blocked in ("failed", "policy", "needs_csr", "off", ""):
+        estate.add(**soon, renewal_blocked=blocked)
+    estate.add(**soon, renewal_off_reason="moved away", renewal_blocked="off")
+    estate.add(not_after=now - EXPIRED_WITHIN + timedelta(minutes=1), owner=alice)
+    estate.add(not_after=now + 300 * DAY, key_type="rsa-2048")
+    estate.add(not_after=now + 4000 * DAY, owner=alice)
+    estate.add(status="revoked")
+    estate.save()
+    keep_verdicts()
+    officer = person("sec", "security officer")
     facts = _facts(now)
-    for figure in facts["figures"]:
-        assert figure["url"].startswith(("/certificates/?", f"/reports/{Week.of(now)}/#compliance"))
-        resolve(urlsplit(figure["url"]).path)
-        assert all(value for _, value in parse_qsl(urlsplit(figure["url"]).query, keep_blank_values=True))
+    compliance = facts["compliance"]
+    figures = [(one["key"], one["value"], one["url"]) for one in facts["figures"] if one["unit"] != "%"]
+    figures += [(one["key"], one["count"], one["url"]) for one in facts["needs"]]
+    figures += [(one["rule"], one["count"], one["url"]) for one in compliance["rules"]]
+    figures += [("fails", compliance["fails"], compliance["url"])]
+    for key, count, url in figures:
+        path, query = urlsplit(url)[2:4]
+        assert path == "/certificates/", key
+        sought = CertificateFilter.from_query(dict(parse_qsl(query, keep_blank_values=True)))
+        assert search_certificates(officer, sought, now=now).count() == count, key
+    counts = {key: count for key, count, _ in figures}
+    assert (counts["renewal_failed"], counts["nothing_renews"], counts["expired"], counts["fails"]) == (2, 3, 1, 2)
+    (percent,) = [one for one in facts["figures"] if one["unit"] == "%"]
+    assert percent["url"] == compliance["url"]
