@@ -11,7 +11,7 @@ from certs.views.audit import tiles as audit_tiles
 from certs.views.bulk import downloads as bulk_downloads
 from certs.views.bulk import new as bulk_new
 from certs.views.bulk import orders as bulk
-from certs.views.cas import ca_add, ca_pages, ca_reissue
+from certs.views.cas import ca_add, ca_own, ca_pages, ca_reissue
 from certs.views.certificate import (
     ca_certificates,
     certificate_actions,
@@ -121,7 +121,9 @@ urlpatterns = [
     path("policy/waivers/new/", policy_waivers.new, name="policy-waiver-new"),
     path("policy/waivers/<int:pk>/<str:verb>/", policy_waivers.act, name="policy-waiver-act"),
     path("cas/<slug:slug>/reissue/", ca_reissue.plan, name="ca-reissue-plan"),
-    path("cas/<slug:slug>/roll-over/", ca_pages.roll_over, name="ca-roll-over"),
+    path("cas/<slug:slug>/roll-over/", ca_own.succession, name="ca-roll-over"),
+    path("cas/<slug:slug>/distrust/", ca_own.distrust, name="ca-distrust"),
+    path("cas/own/new/", ca_own.new, name="ca-own-new"),
     path("cas/additions/new/", ca_add.start, name="ca-add"),
     path("cas/additions/of/<str:public_id>/", ca_add.detail, name="ca-addition"),
     path("cas/additions/of/<str:public_id>/<str:verb>/", ca_add.act, name="ca-addition-act"),

@@ -83,6 +83,51 @@ def test_a_lost_ca_is_replaced_in_six_clicks_with_a_forecast(look: Callable[...,
 
 
 @pytest.mark.usefixtures("other")
+def test_a_stolen_ca_is_followed_and_distrusted_in_six_clicks(look: Callable[..., Visitor]) -> None:
+    """The new one first, then the end of the old one; each says whom it affects and wants the name typed."""
+    carol = look("carol", width=390, dark=True)
+    clicks, page = Clicks(carol), carol.page
+    carol.open("/cas/internal-ca-prod/")
+    clicks.follow(page.get_by_role("link", name="Roll over to a new CA"))
+    assert carol.axe() == []
+    assert carol.width() == 390
+    clicks.click(page.get_by_label("ECDSA P-256"))
+    page.get_by_label("Type Internal-CA-Prod to roll it over").fill("Internal-CA-Prod")
+    clicks.follow(page.get_by_role("button", name="Roll over"))
+    expect(page.get_by_text("Internal-CA-Prod-G2 has taken over")).to_be_visible()
+    carol.open("/cas/internal-ca-prod/")
+    clicks.follow(page.get_by_role("link", name="Distrust this CA"))
+    assert carol.axe() == []
+    assert carol.width() == 390
+    clicks.click(page.get_by_label("Its key is in the wrong hands"))
+    page.get_by_label("Type Internal-CA-Prod to distrust it").fill("Internal-CA-Prod-G2")
+    carol.follow(page.get_by_role("button", name="Distrust this CA"))
+    expect(page.get_by_label("Type Internal-CA-Prod to distrust it")).to_be_focused()
+    assert carol.axe() == []
+    page.get_by_label("Type Internal-CA-Prod to distrust it").fill("Internal-CA-Prod")
+    clicks.follow(page.get_by_role("button", name="Distrust this CA"))
+    expect(page.get_by_text("the CRL of its root says so")).to_be_visible()
+    assert clicks.count <= 6
+
+
+@pytest.mark.usefixtures("other")
+def test_an_own_ca_is_made_in_five_clicks(look: Callable[..., Visitor]) -> None:
+    carol = look("carol")
+    clicks, page = Clicks(carol), carol.page
+    carol.open("/cas/")
+    clicks.follow(page.get_by_role("link", name="Add a CA"))
+    clicks.follow(page.get_by_role("link", name="make an own CA"))
+    assert carol.axe() == []
+    page.get_by_label("Name", exact=True).fill("Plant-CA")
+    page.get_by_label("Organization").fill("Example Ltd")
+    clicks.click(page.get_by_label("ECDSA P-256"))
+    page.get_by_label("The name once more").fill("Plant-CA")
+    clicks.follow(page.get_by_role("button", name="Make this CA"))
+    expect(page.get_by_role("heading", name="Plant-CA")).to_be_visible()
+    assert clicks.count <= 5
+
+
+@pytest.mark.usefixtures("other")
 def test_adding_a_ca_says_what_is_wrong_beside_the_field(look: Callable[..., Visitor]) -> None:
     carol = look("carol")
     page = carol.page

@@ -63,6 +63,7 @@ def test_pages_have_no_accessibility_fault(visit: Visit, dark: bool) -> None:
     for visitor, paths in (
         (alice, PAGES),
         (carol, ("/inbox/", "/alerts/", "/machinery/", "/cas/", "/cas/internal-ca-prod/", "/estate/", "/estate/readiness/")),
+        (carol, ("/cas/own/new/", "/cas/internal-ca-prod/roll-over/", "/cas/internal-ca-prod/distrust/")),
     ):
         for path in paths:
             visitor.open(path)

@@ -115,6 +115,7 @@ def test_previews_and_invitations_have_no_accessibility_fault(look: Look, portal
         "/people/",
         f"/people/{portal.alice.pk}/",
         f"/people/{portal.alice.pk}/remove/",
+        f"/account/security/of/{portal.alice.pk}/",
         f"/people/{portal.alice.pk}/certificates/",
         f"/teams/web/people/{portal.alice.pk}/leave/",
         "/invite/",

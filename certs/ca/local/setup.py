@@ -73,7 +73,8 @@ def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callab
     if new is None:
         tell(f"making the key of {name} ({spec.label})")
         new = _make_issuing(name, old.parent, spec, actor)
-    elif new.parent_id != old.parent_id or new.key is None:
+    elif new.parent_id != old.parent_id or new.key is None or new.pk == old.pk or new.successor_id is not None:
+        # A CA that follows itself, or one that it followed, would have no end that issues.
         raise Conflict(f"There is another CA named {name} already.", next_step="Choose another name.")
     with transaction.atomic():
         now = database_now()

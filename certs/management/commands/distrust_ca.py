@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.core.management import CommandError, CommandParser
 from django.db.models import Q
 
 from audit.log import Actor
+from certs.authorities.own import say_so_in_root_crl
 from certs.enums import RevocationReason
-from certs.errors import Conflict
 from certs.management.portal_command import PortalCommand
-from certs.models import Issuer
+from certs.models import IssuanceIntent, Issuer
 from certs.revocation.distrust import REASONS, distrust, living_certificates
-from certs.status.crl import CRLWithheld, changed, points_of, publish_crl
 from certs.status.crl.serve import published_crl
-from certs.status.watch import watch
-from keys.errors import KeyBackendError
 
 ACTOR = Actor("command", "distrust_ca")
 
@@ -43,28 +38,20 @@ class Command(PortalCommand):
         if not options["yes"]:
             return {"success": False, "error": "Nothing was done: this is final. Say --yes to do it.", **told}
         entry = distrust(issuer, reason=RevocationReason(options["reason"]), actor=ACTOR)
-        assert issuer.parent is not None  # `distrust` has seen to that
-        return {"serial_number": entry.serial_number, **told, **_say_so(issuer.parent)}
+        return {"serial_number": entry.serial_number, **told, **_say_so(entry)}
 
 
-def _say_so(root: Issuer) -> dict[str, Any]:
+def _say_so(entry: IssuanceIntent) -> dict[str, Any]:
     """The root's CRL, if its key is here. Asked again, once it lists the CA nothing is made anew."""
-    try:
-        for point in points_of(root):
-            if changed(point):
-                publish_crl(point, actor=ACTOR, validity=timedelta(days=settings.PKI_ROOT_CRL_VALID_DAYS))
-    except CRLWithheld as exc:
-        raise Conflict(str(exc), next_step="The last CRL stays public. Find what changed those rows.") from exc
-    except KeyBackendError as exc:
-        watch()  # whoever is on call is told too
+    left = say_so_in_root_crl(entry, actor=ACTOR)
+    if left is not None:
         return {
             "success": False,
-            "error": f"It is distrusted here, but the CRL of {root.name} does not say so yet: {exc}",
-            "next_step": f"Bring the root's key online and run `manage.py publish_crl --issuer {root.slug}`.",
+            "error": f"It is distrusted here, but the CRL of {left.root.name} does not say so yet: {left.why}",
+            "next_step": f"Bring the root's key online and run `manage.py publish_crl --issuer {left.root.slug}`.",
         }
-    watch()
-    crl = published_crl(root.slug, 0)
-    return {"success": True, "root_crl": {"issuer": root.name, "number": crl.number if crl else None}}
+    crl = published_crl(entry.issuer.slug, 0)
+    return {"success": True, "root_crl": {"issuer": entry.issuer.name, "number": crl.number if crl else None}}
 
 
 def _next_steps(issuer: Issuer, living: int) -> list[str]:

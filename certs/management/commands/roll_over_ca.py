@@ -8,12 +8,10 @@ from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
 from audit.log import Actor
-from certs.ca.local.ocsp_responder import ensure_responder
-from certs.ca.local.setup import next_name, succeed
+from certs.authorities.own import take_over
+from certs.ca.local.setup import next_name
 from certs.management.portal_command import PortalCommand
 from certs.models import Issuer
-from certs.status.crl import points_of
-from certs.status.publishing import refresh_point, retire_predecessors
 from keys.spec import KeySpec
 
 ACTOR = Actor("command", "roll_over_ca")
@@ -38,11 +36,7 @@ class Command(PortalCommand):
             root = old.parent.name if old.parent else None
             return {"success": True, "dry_run": True, "old": old.name, "new": name, "key": spec, "root": root}
         tell = (lambda _line: None) if options["json"] else self.stdout.write
-        new = succeed(old, name=name, spec=spec, actor=ACTOR, tell=tell)
-        ensure_responder(new, actor=ACTOR)
-        for point in points_of(new):
-            refresh_point(point, actor=ACTOR)
-        retire_predecessors()
+        new = take_over(old, name=name, spec=spec, actor=ACTOR, tell=tell)
         old.refresh_from_db()
         return {"success": True, "issuer": new.name, "slug": new.slug, "took_over_from": old.name, "its_state": old.state}
 

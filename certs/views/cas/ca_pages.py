@@ -12,7 +12,6 @@ from certs.access.membership import teams_of
 from certs.access.permissions import Permission, holds
 from certs.authorities.adding import open_additions
 from certs.authorities.overview import CA, ca_of, trees
-from certs.ca.local.setup import next_name
 from certs.models import Issuer, Reissue
 from certs.views.access import page
 from certs.views.cas.ca_history import history_of_ca
@@ -72,19 +71,6 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         context["may_manage"] = holds(request.user, Permission.MANAGE_CAS)
         context["reissue"] = Reissue.objects.select_related("target").filter(issuer=ca.issuer, state__in=Reissue.UNDER_WAY).first()
     return render(request, "cas/detail.html", context)
-
-
-@page
-@require_safe
-def roll_over(request: HttpRequest, slug: str) -> HttpResponse:
-    """What a roll-over does and who is affected, with the command: only a shell has the root's key."""
-    if not check_may_look(request):
-        raise Http404
-    ca = found_ca(slug)
-    if not ca.is_own or ca.is_root or ca.issuer.successor_id is not None:
-        raise Http404
-    context = {"ca": ca, "next_name": next_name(ca.issuer.name), "root": ca_of(ca.issuer.parent.slug) if ca.issuer.parent else None}
-    return render(request, "cas/roll_over.html", context | {"now": database_now()})
 
 
 def _row(ca: CA, *, sees_all: bool, now: Any) -> dict[str, Any]:
