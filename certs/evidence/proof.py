@@ -118,8 +118,9 @@ def _proof(events: Sequence[AuditEvent], about: str, certificate: Certificate | 
     keys = dict(EpochKey.objects.filter(epoch__in=notes).values_list("epoch", "verifier"))
     if set(keys) != set(notes):
         raise Busy(_PREPARED, retry_after=60, next_step=_AGAIN)
-    cosigned = {name for note in notes.values() for name, _ in signature_lines(note.rpartition("\n\n")[2])}
-    witnesses = tuple(str(one.key) for one in configured_witnesses() if one.key.name in cosigned)
+    # The program that checks the proof wants the cosignature of each of them on every checkpoint.
+    cosigned = [{name for name, _ in signature_lines(note.rpartition("\n\n")[2])} for note in notes.values()]
+    witnesses = tuple(str(one.key) for one in configured_witnesses() if all(one.key.name in names for names in cosigned))
     return Proof(about, certificate, tuple(proven), waiting, notes, keys, witnesses, database_now(), cut)
 
 

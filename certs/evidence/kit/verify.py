@@ -5,7 +5,8 @@
 
 FOLDER holds what was in the downloaded file (default: where this program is). --key: the log's
 verifier key from a place that you trust, one or more lines, instead of the one in the folder.
---witness: verifier keys of witnesses, one a line; each must then have cosigned every checkpoint.
+--witness: verifier keys of witnesses, one a line, instead of witnesses.vkey in the folder; each must
+have cosigned every checkpoint.
 
 Needs Python 3.9 and the command `openssl` (3.0 or later), nothing else. Exit code 0: everything holds.
 What is checked: RFC 9162 section 2.1.3.2, and c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature
@@ -111,8 +112,10 @@ def root_of(leaf: bytes, index: int, size: int, proof: list[bytes]) -> bytes:
     return node
 
 
-def check_event(proof_file: Path, keys: list[tuple[str, bytes, bytes]], witnesses: list[tuple[str, bytes, bytes]]) -> dict[str, Any]:
-    """The event of a proof, after every step was checked. Raises Wrong."""
+def check_event(
+    proof_file: Path, keys: list[tuple[str, bytes, bytes]], witnesses: list[tuple[str, bytes, bytes]]
+) -> tuple[dict[str, Any], str]:
+    """The event of a proof and the checkpoint that it leads to, after every step was checked. Raises Wrong."""
     head, _, note = proof_file.read_text(encoding="utf-8").partition("\n\n")
     lines = head.split("\n")
     if lines[0] != "c2sp.org/tlog-proof@v1" or not lines[1].startswith("index "):
@@ -123,7 +126,28 @@ def check_event(proof_file: Path, keys: list[tuple[str, bytes, bytes]], witnesse
     if root_of(leaf, int(lines[1][6:]), size, hashes) != root:
         raise Wrong("The event is not in the signed tree: it, or its proof, was changed.")
     event: dict[str, Any] = json.loads(leaf)
-    return event
+    return event, note
+
+
+def check_copies(folder: Path, notes: set[str], keys: list[tuple[str, bytes, bytes]]) -> None:
+    """The files for checking by hand say what the proofs say. Raises Wrong."""
+    copies = {path.read_text(encoding="utf-8") for path in folder.glob("checkpoint-epoch-*.txt")}
+    if copies != notes:
+        raise Wrong("The checkpoint-epoch files are not the checkpoints of the proofs.")
+    body = re.search("-----BEGIN PUBLIC KEY-----(.+?)-----END PUBLIC KEY-----", (folder / "log-key.pem").read_text("ascii"), re.DOTALL)
+    if body is None or base64.b64decode("".join(body[1].split()), validate=True) not in [SPKI + typed[1:] for _, _, typed in keys]:
+        raise Wrong("log-key.pem is not the key of the log.")
+
+
+def check_numbers(events: list[dict[str, Any]]) -> None:
+    """No event is missing between two: each has its number among those of its request or certificate. Raises Wrong."""
+    numbers: dict[str, set[int]] = {}
+    for event in events:
+        if event["subject"].startswith(("certificate:", "request:")):
+            numbers.setdefault(event["subject"], set()).add(event["seq"])
+    for subject, found in numbers.items():
+        if len(found) != max(found) - min(found) + 1:
+            raise Wrong(f"Events of {subject} are missing between those that are here.")
 
 
 def fingerprint_of(pem_file: Path) -> str:
@@ -138,6 +162,8 @@ def fingerprint_of(pem_file: Path) -> str:
 def check_certificate(folder: Path, events: list[dict[str, Any]]) -> str:
     """What the proven events say of the certificate in the folder. Raises Wrong."""
     if not (folder / "certificate.pem").exists():
+        if len(events) > 1:
+            raise Wrong("certificate.pem is missing: a proof of several events is the proof of a certificate.")
         return ""
     fingerprint = fingerprint_of(folder / "certificate.pem")
     for event in events:
@@ -150,17 +176,27 @@ def check_certificate(folder: Path, events: list[dict[str, Any]]) -> str:
 def verify(folder: Path, key_file: Path, witness_file: Path | None) -> str:
     """Check every proof in the folder, printing each. Returns what they say together. Raises Wrong."""
     keys = read_keys(key_file.read_text(encoding="utf-8"))
+    if witness_file is None and (folder / "witnesses.vkey").exists():
+        witness_file = folder / "witnesses.vkey"
     witnesses = read_keys(witness_file.read_text(encoding="utf-8")) if witness_file else []
-    events = []
+    events, notes = [], set()
+    leaves = {path.stem for path in (folder / "events").glob("*.leaf")}
+    if leaves != {path.stem for path in (folder / "events").glob("*.tlog-proof")}:
+        raise Wrong("An event has no proof, or a proof no event.")
     for proof_file in sorted((folder / "events").glob("*.tlog-proof")):
         try:
-            event = check_event(proof_file, keys, witnesses)
+            event, note = check_event(proof_file, keys, witnesses)
         except (Wrong, ValueError, IndexError, OSError) as problem:
             raise Wrong(f"{proof_file.name}: {problem}") from problem
         print(f"holds: {proof_file.stem}: {event['event']} at {event['at']} by {event['actor'][1]}")
         events.append(event)
+        notes.add(note)
     if not events:
         raise Wrong("The folder holds no proof.")
+    check_copies(folder, notes, keys)
+    check_numbers(events)
+    for name, _, _ in witnesses:
+        print(f"cosigned by {name}")
     return f"{len(events)} events hold. {check_certificate(folder, events)}".rstrip()
 
 

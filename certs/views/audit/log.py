@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
@@ -22,6 +22,7 @@ from certs.evidence.kinds import EventKind
 from certs.evidence.meaning import Meaning
 from certs.evidence.query import AuditQuery
 from certs.evidence.seal import seal_of
+from certs.evidence.subjects import recent_sources
 from certs.evidence.witnesses import witness_lines
 from certs.evidence.words import words_of
 from certs.views.access import authority_of, page
@@ -62,10 +63,13 @@ def index(request: HttpRequest) -> HttpResponse:
     except InputRefused as exc:
         query, wrong = AuditQuery(), exc
     found, meaning = EventPage([]), Meaning(query.text)
+    sees_all = authority.holds(Permission.SEE_EVERY_TEAM)
+    recent = not query.text and not sees_all
     if wrong is None:
         selection, meaning = query.selection(authority, zone_of(request.user))
+        if recent:
+            selection = replace(selection, sources=recent_sources(authority))
         found = page_of(selection, before=_number(request.GET, "before"), after=_number(request.GET, "after"))
-    sees_all = authority.holds(Permission.SEE_EVERY_TEAM)
     context = {
         "query": query,
         "wrong": wrong,
@@ -78,6 +82,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "export": f"?{urlencode(query.to_query())}" if query.to_query() else "",
         "may_export": sees_all or bool(meaning.things),
         "sees_all": sees_all,
+        "recent": recent,
         "seal": seal_of(now),
         "witnesses": witness_lines(now),
         "now": now,

@@ -316,14 +316,8 @@ PAGES: dict[str, list[Page]] = {
     "download": [Page(see, of("certificates", "cert.pem"))],
     "cas": [Page(see_cas, once=True)],
     "ca": [Page(see_cas, lambda _t, _w: ["twin-ca"], once=True)],
-    "ca-roll-over": [
-        Page(no_own_ca, lambda _t, _w: ["twin-ca"], once=True),
-        Page(no_own_ca, lambda _t, _w: ["twin-ca"], nothing, once=True),
-    ],
-    "ca-distrust": [
-        Page(no_own_ca, lambda _t, _w: ["twin-ca"], once=True),
-        Page(no_own_ca, lambda _t, _w: ["twin-ca"], nothing, once=True),
-    ],
+    "ca-roll-over": [Page(no_own_ca, lambda _t, _w: ["twin-ca"], data, once=True) for data in (None, nothing)],
+    "ca-distrust": [Page(no_own_ca, lambda _t, _w: ["twin-ca"], data, once=True) for data in (None, nothing)],
     "ca-own-new": [Page(manage_cas, once=True), Page(manage_cas, data=nothing, once=True)],
     "ca-add": [Page(manage_cas, once=True), Page(manage_cas, data=nothing, once=True)],
     "ca-addition": [Page(see_alerts, lambda things, _w: [things.addition], once=True)],

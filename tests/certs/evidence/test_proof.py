@@ -17,6 +17,7 @@ from django.test import Client
 from audit.models import AuditEvent, Checkpoint, Cosignature
 from audit.transparency.sealer import seal, start_epoch
 from audit.transparency.signing_key import ensure_sealing_key
+from certs.evidence.archive import PROGRAMS
 from certs.models import Certificate
 from db.clock import database_now
 from tests.audit.cosigning import WITNESS, cosign
@@ -126,6 +127,46 @@ def test_changed_event_certificate_signature_or_key_does_not_hold(folder: Path, 
         path.write_bytes(before)
     assert held == []
     assert verdicts(folder) == (0, 0)
+
+
+def test_every_single_file_that_is_changed_cut_or_left_out_is_noticed(folder: Path) -> None:
+    """One file after the other, by two programs that are not the portal."""
+    # The text for people, the program itself, and what the chain adds (openssl verifies it) prove nothing.
+    proving = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in {"CHECK.txt", "chain.pem", *PROGRAMS}]
+    assert len(proving) > 8
+    held = []
+    for path in proving:
+        before = path.read_bytes()
+        middle = _middle_of(path.suffix, before)
+        for what, content in {
+            "gone": None,
+            "empty": b"",
+            "cut": before[: len(before) // 2],
+            "one bit": before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :],
+        }.items():
+            path.unlink() if content is None else path.write_bytes(content)
+            held += [(path.name, what) for code in verdicts(folder) if code == 0]
+            path.write_bytes(before)
+    assert held == []
+    assert verdicts(folder) == (0, 0)
+
+
+def test_event_that_is_left_out_between_two_is_noticed(folder: Path) -> None:
+    """The number of each event among those of its request is in what was signed."""
+    names = sorted(
+        path.stem for path in (folder / "events").glob("*.leaf") if json.loads(path.read_text())["subject"].startswith("request:")
+    )
+    for suffix in (".leaf", ".tlog-proof"):
+        (folder / "events" / f"{names[1]}{suffix}").unlink()
+    assert [code for code in verdicts(folder) if code == 0] == []
+
+
+def _middle_of(suffix: str, content: bytes) -> int:
+    """Return the place of an octet that carries information: in base64, not in the name of a key or at the end of a line."""
+    lines = content.split(b"\n")
+    if suffix == ".vkey":
+        return len(lines[0]) - 8
+    return len(content) // 2
 
 
 def test_event_that_is_not_sealed_is_named_and_not_proven(portal: Portal, certificate: Certificate, tmp_path: Path) -> None:

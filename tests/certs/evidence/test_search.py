@@ -197,6 +197,20 @@ def lines(client: Client, address: str) -> list[str]:
     return b"".join(response.streaming_content).decode().splitlines()
 
 
+def test_requester_sees_the_latest_events_of_the_own_teams_without_a_search(portal: Portal, certificate: Certificate) -> None:
+    client = Client()
+    client.force_login(portal.alice)
+    page = client.get("/audit/")
+    assert {row.event.event for row in page.context["rows"]} >= {"request:submitted", "certificate:issued"}
+    assert "Latest events of your teams" in page.content.decode()
+    assert {row.event.event for row in client.get("/audit/?kind=requests").context["rows"]} >= {"request:submitted"}
+    assert client.get("/audit/?from=2001-01-01&to=2001-01-02").context["rows"] == []
+    client.force_login(portal.bob)  # of another team
+    page = client.get("/audit/")
+    assert page.context["rows"] == []
+    assert certificate.cert_id not in page.content.decode()
+
+
 def test_export_has_what_the_page_has_and_is_itself_an_event(portal: Portal, certificate: Certificate) -> None:
     client = Client()
     client.force_login(portal.carol)
