@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ from db.backend import on_postgresql
 Result = TypeVar("Result")
 MOST_EXACT = 100_000
 MILLISECONDS = 100  # of one count; a page costs less than twice that
+_CHEAP = 2_000  # of the planner's cost: some ten milliseconds
+_FAR_MORE = 1.25  # the planner is rarely wrong by so much
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,47 +26,96 @@ class Count:
     exact: bool
 
 
-def count(rows: models.QuerySet[Any], *, most: int = MOST_EXACT) -> Count:
-    """Count rows up to `most`. Above that, or where counting takes too long, estimate.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the planner of PostgreSQL expects of a query: how many rows, and at what cost.
 
-    An estimate comes from the statistics of PostgreSQL. SQLite has none and no limit of time:
-    there the bound itself is returned, as a number that is not exact.
+    On SQLite, which has no such figures: as if there were nothing.
     """
-    bounded = rows.order_by().values("pk")[: most + 1]
-    found = _in_time(bounded.count)
+
+    rows: int = 0
+    cost: float = 0.0
+
+
+def plan_of(rows: models.QuerySet[Any]) -> Plan:
+    """Return what the planner expects of reading the ids of all these rows. Takes less than a millisecond."""
+    if not on_postgresql():
+        return Plan()
+    text = rows.order_by().values("pk").explain(format="json")
+    if not text:  # Django knows that there is none, and asks nothing
+        return Plan()
+    (plan,) = json.loads(text)
+    return Plan(int(plan["Plan"]["Plan Rows"]), float(plan["Plan"]["Total Cost"]))
+
+
+def count(rows: models.QuerySet[Any], *, most: int = MOST_EXACT) -> Count:
+    """Count rows up to `most`. Above that, or where counting takes too long, estimate (`count_as_planned`)."""
+    return count_as_planned(rows, plan_of(rows), most=most)
+
+
+def count_as_planned(rows: models.QuerySet[Any], plan: Plan, *, most: int = MOST_EXACT) -> Count:
+    """Return what `count` returns, of rows whose plan is known.
+
+    An estimate comes from the statistics of PostgreSQL. Rows of which they expect far more than
+    `most` are not counted in vain, unless counting costs nothing: the statistics of a small table
+    can be old. SQLite has none and no limit of time: there the bound itself is returned, as a
+    number that is not exact.
+    """
+    if plan.rows > _FAR_MORE * most and plan.cost >= _CHEAP:
+        return Count(plan.rows, exact=False)
+    found = _in_time(rows.order_by().values("pk")[: most + 1].count, plan)
     if found is None:
-        return Count(_estimate(rows), exact=False)
+        return Count(plan.rows, exact=False)
     if found <= most:
         return Count(found, exact=True)
-    return Count(max(most, _estimate(rows)) if on_postgresql() else most, exact=False)
+    return Count(max(most, plan.rows), exact=False)
 
 
-def few(rows: models.QuerySet[Any], *, most: int) -> list[int] | None:
+def count_together(lists: Sequence[models.QuerySet[Any]], *, most: int) -> int:
+    """Return how many rows these lists have together, each counted up to `most`, in one statement.
+
+    SQLite cannot bound the parts of a union: there each is counted whole.
+    """
+    parts = [rows.order_by().values_list("pk") for rows in lists]
+    if on_postgresql():
+        parts = [rows[:most] for rows in parts]
+    if not parts:
+        return 0
+    return int(parts[0].union(*parts[1:], all=True).count())
+
+
+def few(rows: models.QuerySet[Any], plan: Plan, *, most: int) -> list[int] | None:
     """Return the ids of the rows, in no order, where there are at most so many; None for more.
 
-    None also where the search for them takes too long on PostgreSQL.
+    None also where PostgreSQL expects far more, or where the search for them takes too long.
     """
-    found = _in_time(lambda: list(rows.order_by().values_list("pk", flat=True)[: most + 1]))
+    if plan.rows > _FAR_MORE * most:
+        return None
+    found = _in_time(lambda: list(rows.order_by().values_list("pk", flat=True)[: most + 1]), plan)
     return found if found is not None and len(found) <= most else None
 
 
-def _in_time(read: Callable[[], Result]) -> Result | None:
-    """Return what a query returns; None where PostgreSQL needs more than MILLISECONDS for it."""
-    if not on_postgresql():
+def _in_time(read: Callable[[], Result], plan: Plan) -> Result | None:
+    """Return what a query returns; None where PostgreSQL needs more than MILLISECONDS for it.
+
+    A query that is expected to be cheap is read without the limit, which takes three statements.
+    """
+    if plan.cost < _CHEAP:
         return read()
     nested = connection.in_atomic_block
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             # The setting ends with the transaction; within another one it is put back, or ends
             # with the savepoint that is rolled back.
-            before = "0"
+            before = ("0", "on")
             if nested:
-                cursor.execute("SELECT current_setting('statement_timeout')")
-                (before,) = cursor.fetchone()
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(MILLISECONDS)])
+                cursor.execute("SELECT current_setting('statement_timeout'), current_setting('jit')")
+                before = cursor.fetchone()
+            # Compiling such a query takes longer than the time that it may take.
+            cursor.execute(_SETTINGS, [str(MILLISECONDS), "off"])
             found = read()
             if nested:
-                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [before])
+                cursor.execute(_SETTINGS, before)
     except OperationalError as exc:
         if getattr(exc.__cause__, "sqlstate", "") != _CANCELLED:
             raise
@@ -72,10 +123,5 @@ def _in_time(read: Callable[[], Result]) -> Result | None:
     return found
 
 
+_SETTINGS = "SELECT set_config('statement_timeout', %s, true), set_config('jit', %s, true)"
 _CANCELLED = "57014"  # query_canceled: the time was over
-
-
-def _estimate(rows: models.QuerySet[Any]) -> int:
-    """Return how many rows the planner expects."""
-    (plan,) = json.loads(rows.order_by().values("pk").explain(format="json"))
-    return int(plan["Plan"]["Plan Rows"])

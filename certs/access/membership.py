@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db.models import Exists, Q, QuerySet
 
 from certs.models import Team
 from db.reads import Read, read, rows_of
@@ -55,8 +55,8 @@ def names_of_leads(team: Team) -> list[str]:
 
 def teams_of(user: Any) -> list[Team]:
     """Return the teams for which the user may request certificates, by name."""
-    fresh = get_user_model().objects.filter(pk=user.pk, is_active=True).first()
-    if fresh is None:
+    if user.pk is None:
         return []
-    teams = Team.objects.all() if fresh.is_superuser else Team.objects.filter(members=fresh)
-    return list(teams.order_by("name"))
+    active = get_user_model().objects.filter(pk=user.pk, is_active=True)
+    theirs = Team.members.through.objects.filter(user__in=active).values("team")
+    return list(Team.objects.filter(Exists(active.filter(is_superuser=True)) | Q(pk__in=theirs)).order_by("name"))

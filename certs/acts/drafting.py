@@ -48,7 +48,7 @@ def draft_act(
         )
     now = database_now()
     sought = CertificateFilter() if query is None else CertificateFilter.from_query(query)
-    rows = view_of(authority, sought, now=now).rows
+    rows = view_of(authority.sees(), sought, now=now).rows
     if query is None:
         rows = rows.filter(cert_id__in=chosen)
     ids = list(rows.order_by("not_after", "pk").values_list("pk", flat=True)[: MOST_LINES + 1])

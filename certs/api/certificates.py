@@ -174,7 +174,7 @@ def index(
     now = database_now()
     wanted = CertificateFilter.from_query(sought.dict(exclude_none=True, exclude={"sort"}))
     sort = sought.sort or Sort.NEWEST.value
-    view = view_of(authority_of(request), wanted, sort, now=now)
+    view = view_of(authority_of(request).sees(), wanted, sort, now=now)
     ids, following = window_at(view, cursor, urlencode(wanted.to_query() | {"sort": sort}), limit=limit)
     rows = Certificate.objects.filter(pk__in=ids).select_related("issuer", "request", "owner")
     found = {row.pk: row for row in with_state(rows, now).prefetch_related("names")}

@@ -11,7 +11,7 @@ from django.conf import settings
 from certs.estate import ending
 from certs.estate.ending import Ending
 from certs.inventory.counting import NEEDS, Kind, mondays
-from certs.inventory.figures import Figures, by_team
+from certs.inventory.figures import Figures, by_team, counts_by_team
 from certs.inventory.filters import CertificateFilter, Renewal, RenewalGroup, StateGroup
 from certs.models import Issuer, Team
 from keys.spec import KeyFacts
@@ -173,7 +173,7 @@ def cas(figures: Figures) -> list[Number]:
 def team_rows(figures: Figures, teams: Collection[int] | None) -> tuple[list[TeamRow], int]:
     """Return the TEAMS_SHOWN teams with the most certificates, and how many others there are."""
     counted = by_team(Kind.ACTIVE, teams=teams)
-    by_person = {team.pk: count for team, count in by_team(Kind.OBSTACLE, _PERSON, teams=teams)}
+    by_person = counts_by_team(Kind.OBSTACLE, _PERSON, teams=teams)
     shown = counted[:TEAMS_SHOWN]
     return [_row(figures, team, count, by_person.get(team.pk, 0)) for team, count in shown], len(counted) - len(shown)
 
@@ -181,7 +181,7 @@ def team_rows(figures: Figures, teams: Collection[int] | None) -> tuple[list[Tea
 def not_automated(figures: Figures, teams: Collection[int] | None) -> tuple[list[TeamRow], int]:
     """Return the teams with the most certificates that nothing renews, and how many others there are."""
     counted = by_team(Kind.OBSTACLE, _PERSON, teams=teams)
-    active = {team.pk: count for team, count in by_team(Kind.ACTIVE, teams=teams)}
+    active = counts_by_team(Kind.ACTIVE, teams=teams)
     shown = counted[:NOT_AUTOMATED_SHOWN]
     return [_row(figures, team, active.get(team.pk, count), count) for team, count in shown], len(counted) - len(shown)
 

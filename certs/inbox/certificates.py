@@ -29,7 +29,7 @@ _WHY = {
 def needing_a_person(rows: Any, *, most: int, now: datetime) -> Inbox:
     """Return those of `rows` that nothing renews or that are renewed and not installed, by their end."""
     needing = CertificateFilter(state=CertificateState.NEEDS_YOU)
-    found = list(filter_certificates(rows, needing, now=now).order_by("not_after", "pk")[: most + 1])
+    found = list(filter_certificates(rows, needing, now=now).order_by("not_after", "pk").prefetch_related("request")[: most + 1])
     shown = found[:most]
     served = set(still_served(Certificate.objects.filter(pk__in=[one.pk for one in shown]), now=now).values_list("pk", flat=True))
     matters = [_install(one, now) if one.pk in served else _renewal(one, now) for one in shown]
@@ -39,7 +39,7 @@ def needing_a_person(rows: Any, *, most: int, now: datetime) -> Inbox:
 
 def without_owner() -> Inbox:
     """Return one line for all certificates without a living owner: their number is kept, not counted here."""
-    figures = figures_of(None)
+    figures = figures_of(None, [FigureKind.NEED])
     count = figures.count(FigureKind.NEED, "no_owner")
     if not count or figures.counted_at is None:
         return Inbox(())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from django.db.models import Exists, OuterRef
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from certs.access.permissions import Permission
 from certs.enums import RequestState as S
 from certs.inbox.matters import Inbox, Kind, Matter, More
 from certs.models import ApprovalQuestion, BulkOrder, CertificateRequest, DomainRequest, Team
@@ -103,9 +105,9 @@ def questions_to_answer(teams: Sequence[Team], *, most: int) -> Inbox:
     )
 
 
-def people_to_take_in(user: Any, *, most: int) -> Inbox:
+def people_to_take_in(user: Any, held: AbstractSet[Permission], *, most: int) -> Inbox:
     """Return requests to join a team that the account may answer, the oldest first."""
-    rows = waiting_for(user)[:most]
+    rows = waiting_for(user, held)[:most]
     return Inbox(
         tuple(
             Matter(

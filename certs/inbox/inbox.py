@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from certs.access.permissions import Permission, holds
+from django.db.models import QuerySet
+
+from certs.access.permissions import Permission, held_by
 from certs.enums import RequestState as S
 from certs.inbox.alerts import alerts_waiting
 from certs.inbox.certificates import needing_a_person, without_owner
@@ -19,53 +23,108 @@ from certs.inbox.decisions import (
 )
 from certs.inbox.matters import Inbox
 from certs.inbox.policies import drafts_for, policies_to_decide, waivers_for
+from certs.inbox.present import Present, present
 from certs.inventory import open_alerts
 from certs.models import Certificate, CertificateRequest, DomainRequest, Team
 from certs.people.joining import waiting_for
+from db.clock import database_now
+from db.counting import count_together
 
 MOST = 50  # rows of one kind on the page
 COUNTED = 100  # a badge says 99+ beyond
 
 
-def inbox_of(user: Any, *, teams: Sequence[Team], most: int, now: datetime) -> Inbox:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Whose inbox it is: the account, what it holds, and which lists hold anything; each read once for a page."""
+
+    user: Any
+    held: AbstractSet[Permission]
+    present: AbstractSet[Present]
+
+    @classmethod
+    def of(cls, user: Any) -> Reader:
+        """Read both now."""
+        return cls(user, held_by(user), present())
+
+    @property
+    def is_officer(self) -> bool:
+        """Return whether the account acts for every team."""
+        return Permission.ACT_FOR_EVERY_TEAM in self.held
+
+    def may_find(self, one: Present) -> bool:
+        """Return whether a list holds something, and is one of this account's roles."""
+        return one in self.present and (one not in _FOR or any(permission in self.held for permission in _FOR[one]))
+
+
+_FOR = {
+    Present.ALERTS: (Permission.ACT_FOR_EVERY_TEAM, Permission.OPERATE),
+    Present.REQUESTS: (Permission.DECIDE_REQUESTS,),
+    Present.ORDERS: (Permission.DECIDE_REQUESTS,),
+    Present.DOMAINS: (Permission.ACT_FOR_EVERY_TEAM,),
+}
+
+
+def inbox_of(reader: Reader, *, teams: Sequence[Team], most: int, now: datetime) -> Inbox:
     """Return what the account can do something about now: at most so many rows of each kind.
 
     Members of teams get what concerns the certificates of their teams; each role gets its own.
     """
-    officer = holds(user, Permission.ACT_FOR_EVERY_TEAM)
-    parts = []
-    if officer or holds(user, Permission.OPERATE):
-        parts.append(alerts_waiting(most=most))
-    if holds(user, Permission.DECIDE_REQUESTS):
-        parts += [requests_to_decide(user, most=most), orders_to_decide(user, most=most)]
-    if officer:
-        parts += [domains_to_decide(user, most=most), without_owner()]
-    if teams:
+    user, may_find = reader.user, reader.may_find
+    parts = _of_roles(reader, most=most, now=now)
+    if teams and may_find(Present.QUESTIONS):
         parts.append(questions_to_answer(teams, most=most))
-    if holds(user, Permission.PUBLISH_POLICIES):
-        parts.append(policies_to_decide(user, most=most))
-    if teams or officer:
-        parts.append(people_to_take_in(user, most=most))
-        rows = Certificate.objects.select_related("team", "request")
-        mine = rows.filter(team__in=teams) if teams and not officer else rows.visible_to(user)
-        parts.append(needing_a_person(mine, most=most, now=now))
+    if not teams and not reader.is_officer:
+        return Inbox.of(parts, now=now)
+    if may_find(Present.PEOPLE):
+        parts.append(people_to_take_in(user, reader.held, most=most))
+    rows = Certificate.objects.all()
+    if not reader.is_officer:
+        rows = rows.filter(team__in=teams)
+    elif Permission.SEE_EVERY_TEAM not in reader.held:
+        rows = rows.visible_to(user)
+    parts.append(needing_a_person(rows, most=most, now=now))
     return Inbox.of(parts, now=now)
 
 
-def count_waiting(user: Any) -> int:
-    """Return how many decisions and alerts wait for the account, for the badge: cheap, and bounded by COUNTED.
+def _of_roles(reader: Reader, *, most: int, now: datetime) -> list[Inbox]:
+    """Return what waits for the roles of the account, whatever its teams."""
+    user, may_find = reader.user, reader.may_find
+    parts = []
+    if may_find(Present.ALERTS):
+        parts.append(alerts_waiting(most=most))
+    if may_find(Present.REQUESTS):
+        parts.append(requests_to_decide(user, most=most))
+    if may_find(Present.ORDERS):
+        parts.append(orders_to_decide(user, most=most))
+    if may_find(Present.DOMAINS):
+        parts.append(domains_to_decide(user, most=most))
+    if reader.is_officer:
+        parts.append(without_owner())
+    if Permission.PUBLISH_POLICIES in reader.held and (may_find(Present.DRAFTS) or may_find(Present.WAIVERS)):
+        parts.append(policies_to_decide(user, most=most, now=now))
+    return parts
 
-    Certificates are left out: they are counted by a schedule, and their number is on the home page.
+
+def count_waiting(reader: Reader) -> int:
+    """Return how many decisions and alerts wait for the account, for the badge: one statement, bounded by COUNTED.
+
+    No statement where all lists are empty. Certificates are left out: they are counted by a
+    schedule, and their number is on the home page.
     """
-    officer = holds(user, Permission.ACT_FOR_EVERY_TEAM)
-    found = 0
-    if officer or holds(user, Permission.OPERATE):
-        found += open_alerts()[:COUNTED].count()
-    if holds(user, Permission.DECIDE_REQUESTS):
+    user, may_find = reader.user, reader.may_find
+    lists: list[QuerySet[Any]] = []
+    if may_find(Present.PEOPLE):
+        lists.append(waiting_for(user, reader.held))
+    if may_find(Present.ALERTS):
+        lists.append(open_alerts())
+    if may_find(Present.REQUESTS):
         waiting = CertificateRequest.objects.filter(state=S.AWAITING_APPROVAL, bulk_item__isnull=True)
-        found += waiting.exclude(requester=user)[:COUNTED].count()
-    if officer:
-        found += DomainRequest.objects.waiting().exclude(requester=user)[:COUNTED].count()
-        found += drafts_for(user)[:COUNTED].count() + waivers_for(user)[:COUNTED].count()
-    found += int(waiting_for(user)[:COUNTED].count())
-    return min(found, COUNTED)
+        lists.append(waiting.exclude(requester=user))
+    if may_find(Present.DOMAINS):
+        lists.append(DomainRequest.objects.waiting().exclude(requester=user))
+    if reader.is_officer and may_find(Present.DRAFTS):
+        lists.append(drafts_for(user))
+    if reader.is_officer and may_find(Present.WAIVERS):
+        lists.append(waivers_for(user, now=database_now()))
+    return min(count_together(lists, most=COUNTED), COUNTED)

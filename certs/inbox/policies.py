@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +11,6 @@ from django.urls import reverse
 
 from certs.inbox.matters import Inbox, Kind, Matter
 from certs.models import PolicyReplay
-from db.clock import database_now
 from policy.models import PolicyVersion, PolicyWaiver
 from policy.texts.descriptions import label_of
 
@@ -22,16 +22,16 @@ def drafts_for(user: Any) -> QuerySet[PolicyVersion]:
     return drafts.exclude(authors=user).exclude(drafter=user)
 
 
-def waivers_for(user: Any) -> QuerySet[PolicyWaiver]:
+def waivers_for(user: Any, *, now: datetime) -> QuerySet[PolicyWaiver]:
     """Return the waivers that somebody else requested and nobody decided yet."""
-    rows = PolicyWaiver.objects.filter(approved_at__isnull=True, ended_at__isnull=True, ends__gt=database_now())
+    rows = PolicyWaiver.objects.filter(approved_at__isnull=True, ended_at__isnull=True, ends__gt=now)
     return rows.exclude(requester=user)
 
 
-def policies_to_decide(user: Any, *, most: int) -> Inbox:
+def policies_to_decide(user: Any, *, most: int, now: datetime) -> Inbox:
     """Return drafts and waivers that the account may publish or approve, the oldest first."""
     drafts = drafts_for(user).order_by("drafted_at")[:most]
-    waivers = waivers_for(user).select_related("requester").order_by("requested_at")[:most]
+    waivers = waivers_for(user, now=now).select_related("requester").order_by("requested_at")[:most]
     return Inbox(
         (
             *(

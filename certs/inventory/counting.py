@@ -32,6 +32,7 @@ from certs.models import Certificate, Issuer, RenewalBlocked
 WEEKS = 26
 DAYS_AHEAD = 30
 EXPIRED_DAYS = 90
+REVOKED_DAYS = 30
 REGIMES = (200, 100, 47)  # the longest validity in days, CA/Browser Forum ballot SC-081v3
 # NIST IR 8547 (draft): RSA and elliptic curves are deprecated after 2030 and disallowed after 2035.
 HORIZONS = ("2031-01-01", "2036-01-01")
@@ -51,6 +52,8 @@ class Kind(StrEnum):
     OBSTACLE = "obstacle"  # of RenewalGroup; active ones that nothing renews, and why
     RENEWED = "renewed"  # a day; renewals issued on it: the day of the count, and the day before
     NEED = "need"  # key of a Need
+    REVOKED = "revoked"  # a day; revoked on it or later: REVOKED_DAYS before the day of the count
+    POLICY = "policy"  # of Compliance; certificates in force: those that fail
     LIFE = "life"  # slug of the CA and days of validity, as in `internal 90`; active ones, all teams
 
 
@@ -154,6 +157,8 @@ _FILTERS: dict[Kind, Callable[[str], CertificateFilter]] = {
     Kind.LONGER: lambda value: replace(_EVERYTHING, longer_than=int(value)),
     Kind.BEYOND: lambda value: replace(_EVERYTHING, ends_after=date.fromisoformat(value)),
     Kind.RENEWED: _renewed_on,
+    Kind.REVOKED: lambda value: CertificateFilter(revoked_after=date.fromisoformat(value)),
+    Kind.POLICY: lambda value: CertificateFilter(policy=value),
 }
 
 
@@ -165,6 +170,11 @@ def filter_of(kind: Kind, value: str, *, day: date) -> CertificateFilter:
     if kind is Kind.NEED:
         return next(need for need in NEEDS if need.key == value).sought(day)
     return _FILTERS[kind](value)
+
+
+def revoked_since(day: date) -> date:
+    """Return the first day from which revocations are counted on `day`."""
+    return day - timedelta(days=REVOKED_DAYS)
 
 
 def mondays(day: date) -> list[date]:
@@ -239,6 +249,8 @@ def _filtered(now: datetime) -> _Rows:
     wanted += [(Kind.BEYOND, horizon) for horizon in HORIZONS]
     wanted += [(Kind.RENEWED, (day - timedelta(days=back)).isoformat()) for back in (0, 1)]
     wanted += [(Kind.NEED, need.key) for need in NEEDS]
+    wanted.append((Kind.REVOKED, revoked_since(day).isoformat()))
+    wanted.append((Kind.POLICY, Compliance.FAILS.value))
     for kind, value in wanted:
         yield from _by_team(kind, value, now)
 

@@ -12,12 +12,15 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 from django.db import transaction
 from django.db.models import Q, Sum
+from django.urls import reverse
+from django.utils.http import urlencode
 
 from certs.inventory.counting import Counted, Kind, count_all, filter_of, listed
-from certs.inventory.filters import filter_certificates
+from certs.inventory.filters import StateGroup, filter_certificates
 from certs.inventory.states import CertificateState
 from certs.models import Certificate, Figure, FigureCount, Team
 from db.clock import database_now
@@ -44,6 +47,11 @@ class Figures:
         """Return one figure; 0 where nothing was counted."""
         return self.counts.get((kind.value, value), 0)
 
+    @property
+    def total(self) -> int:
+        """Return the number of certificates: each is in one state."""
+        return sum(self.of(Kind.STATE).values())
+
     def of(self, kind: Kind) -> dict[str, int]:
         """Return the figures of a kind by their values, the largest first."""
         found = [(value, count) for (one, value), count in self.counts.items() if one == kind]
@@ -51,14 +59,22 @@ class Figures:
 
     def url(self, kind: Kind, value: str = "", *, team: str = "") -> str:
         """Return the address of the list of what the figure counts."""
-        return listed(kind, value, team=team, day=self.day).url()
+        return f"{reverse('certificates')}?{_query(kind, value, team, self.day)}"
 
 
-def figures_of(teams: Collection[int] | None) -> Figures:
-    """Return the figures of these teams together; of all teams for None. Two small queries."""
-    rows = Figure.objects.filter(team__isnull=True)
-    if teams is not None:
-        rows = Figure.objects.filter(team__in=teams)
+@lru_cache(maxsize=4096)
+def _query(kind: Kind, value: str, team: str, day: date) -> str:
+    """Return the query of an address. Kept: the estate page has a hundred and fifty of them."""
+    return urlencode(listed(kind, value, team=team, day=day).to_query())
+
+
+def figures_of(teams: Collection[int] | None, kinds: Collection[Kind] = tuple(Kind)) -> Figures:
+    """Return the figures of these teams together; of all teams for None. Two small queries.
+
+    `kinds`: those that are read. There are hundreds of WEEK and LIFE.
+    """
+    rows = Figure.objects.filter(kind__in=kinds)
+    rows = rows.filter(team__isnull=True) if teams is None else rows.filter(team__in=teams)
     summed = rows.order_by().values_list("kind", "value").annotate(number=Sum("count"))
     counts = {(kind, value): int(number) for kind, value, number in summed}
     return Figures(FigureCount.objects.values_list("counted_at", flat=True).first(), counts)
@@ -72,12 +88,28 @@ def by_team(kind: Kind, value: str = "", *, teams: Collection[int] | None) -> li
     return [(row.team, row.count) for row in rows.order_by("-count", "team__name") if row.team is not None]
 
 
+def counts_by_team(kind: Kind, value: str = "", *, teams: Collection[int] | None) -> dict[int, int]:
+    """Return one figure by the id of the team; of these teams, or of all for None."""
+    rows = Figure.objects.filter(kind=kind, value=value, team__isnull=False)
+    if teams is not None:
+        rows = rows.filter(team__in=teams)
+    return dict(rows.order_by().values_list("team_id", "count"))
+
+
 def state_figures(teams: Collection[int] | None = None) -> tuple[dict[CertificateState, int], datetime | None]:
     """Return the kept counts by state, and when they were counted; nothing before the first time."""
-    found = figures_of(teams)
+    found = figures_of(teams, [Kind.STATE])
     if found.counted_at is None:
         return {}, None
     return {state: found.count(Kind.STATE, state) for state in CertificateState}, found.counted_at
+
+
+def kept_of_state(state: str, teams: Collection[int] | None) -> int:
+    """Return the kept count of a state, or of the group of the active ones; 0 where nothing is kept."""
+    kind, value = (Kind.ACTIVE, "") if state == StateGroup.ACTIVE else (Kind.STATE, state)
+    rows = Figure.objects.filter(kind=kind, value=value)
+    rows = rows.filter(team__isnull=True) if teams is None else rows.filter(team__in=teams)
+    return int(rows.aggregate(number=Sum("count", default=0))["number"])
 
 
 def count_when_due() -> int:

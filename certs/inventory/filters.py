@@ -33,6 +33,7 @@ from certs.inventory.states import (
     needing_action,
 )
 from certs.models import Certificate, CertificateRequest, Issuer, PolicyVerdict, RenewalBlocked, Team
+from db.ids import among
 from keys.models import PublicKey
 from policy.rules import RULES
 
@@ -261,7 +262,7 @@ def _as_kept(rows: QuerySet[Certificate], sought: CertificateFilter, now: dateti
             verdicts = verdicts.filter(rules__contains=f" {sought.policy} ")
         refused = verdicts.values_list("pk", flat=True)
         few = list(refused[: _FEW + 1])
-        failing = Q(pk__in=few if len(few) <= _FEW else refused)
+        failing = Q(among("pk", few)) if len(few) <= _FEW else Q(pk__in=refused)
         complies = sought.policy == Compliance.PASSES
         rows = in_force(rows, now=now).filter(~failing if complies else failing)
     if sought.served:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +20,7 @@ from certs.models import BulkOrder, Certificate, CertificateName, CertificateReq
 from certs.x509.certificate.serial import serial_readings
 from certs.x509.dns_names import parse_ip_address
 from db.clock import database_now
+from db.ids import among
 
 Row = TypeVar("Row", CertificateRequest, Certificate, BulkOrder)
 PAGE = 25
@@ -176,41 +177,82 @@ class Match(StrEnum):
     INSIDE = "inside"
 
 
+_Found = QuerySet[CertificateName, int] | tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a text names: certificates by id, fingerprint, public key, serial number or request; else by
-    name. `inside` holds the ids of certificates with a name that contains the text, or the query
-    for them where they are many.
+    """What a text names: certificates by id, fingerprint, public key, serial number or request (`ids`); else by name.
+
+    `inside` holds the ids of certificates with a name that contains the text, or the query for
+    them where they are many; `matches` those that match exactly so well, and no better.
     """
 
     ids: tuple[int, ...]
-    name: str = ""
-    inside: QuerySet[CertificateName, int] | tuple[int, ...] = ()
+    inside: _Found = ()
+    matches: Mapping[Match, _Found] = field(default_factory=dict)
 
     def among(self, rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
         """Return the certificates among `rows` that the text names."""
-        return rows.filter(pk__in=self.ids or self.inside)
+        return rows.filter(_among(self.ids or self.inside))
+
+    def restricted(self, ids: Sequence[int]) -> Named:
+        """Return what the text names among these certificates, which it names all."""
+        if self.ids:
+            return Named(tuple(ids))
+        left, matches = set(ids), {}
+        for match in (Match.EXACT, Match.BEGINNING):
+            found = self.matches[match]
+            better = set(found if isinstance(found, tuple) else found.filter(_among_names(ids)))
+            matches[match] = tuple(left & better)
+            left -= better
+        return Named((), tuple(ids), matches | {Match.INSIDE: tuple(left)})
 
     def matching(self, rows: QuerySet[Certificate], match: Match) -> QuerySet[Certificate]:
         """Return those that match exactly so well, and no better."""
         if self.ids:
-            return rows.filter(pk__in=self.ids) if match is Match.EXACT else rows.none()
-        names = CertificateName.objects.values_list("certificate_id", flat=True)
-        exact, beginning = names.filter(name=self.name), names.filter(name__startswith=self.name)
-        if match is Match.EXACT:
-            return rows.filter(pk__in=exact)
-        if match is Match.BEGINNING:
-            return rows.filter(pk__in=beginning).exclude(pk__in=exact)
-        return rows.filter(pk__in=self.inside).exclude(pk__in=beginning)
+            return rows.filter(among("pk", self.ids)) if match is Match.EXACT else rows.none()
+        rows = rows.filter(_among(self.matches[match]))
+        for better in Match:
+            if better is match:
+                break
+            rows = rows.exclude(_among(self.matches[better]))
+        return rows
+
+    def has(self, match: Match) -> bool:
+        """Whether anything can match so well: false where it is known that nothing does."""
+        if self.ids:
+            return match is Match.EXACT
+        return self.matches[match] != ()
+
+
+def _among(found: _Found) -> Any:
+    """Return the condition on certificates that they are among those found."""
+    return among("pk", found) if isinstance(found, tuple) else Q(pk__in=found)
+
+
+def _among_names(ids: Sequence[int]) -> Any:
+    """Return the condition on names that they are of these certificates."""
+    return among("certificate_id", ids)
 
 
 def look_up(rows: QuerySet[Certificate], text: str) -> Named:
     """Return what the text names among `rows`: first as a whole id in any spelling, else as a part of a name."""
     if ids := identified(rows, text):
         return Named(ids)
-    named = _named(text)
-    few = tuple(dict.fromkeys(named[: _FEW + 1]))
-    return Named((), name_sought(text), few if len(few) <= _FEW else named)
+    name = name_sought(text)
+    names = CertificateName.objects.values_list("certificate_id", flat=True)
+    # A part in the middle is found by reading the index of names, which is narrow. Not a join,
+    # which takes fifty times as long. The common name is always one of the names (RFC 9525, BR 7.1.4.3).
+    inside = _few(names.filter(name__contains=name))
+    exact, beginning = names.filter(name=name), names.filter(name__startswith=name)
+    return Named((), inside, {Match.EXACT: exact, Match.BEGINNING: beginning, Match.INSIDE: inside})
+
+
+def _few(names: QuerySet[CertificateName, int]) -> _Found:
+    """Return the ids where they are few, else the query for them."""
+    found = tuple(dict.fromkeys(names[: _FEW + 1]))
+    return found if len(found) <= _FEW else names
 
 
 def identified(rows: QuerySet[Certificate], text: str) -> tuple[int, ...]:
@@ -232,7 +274,7 @@ def identified(rows: QuerySet[Certificate], text: str) -> tuple[int, ...]:
     return tuple(pk for queried in found for pk in queried.order_by().values_list("pk", flat=True))
 
 
-def certificates_named(rows: QuerySet[Certificate], text: str) -> QuerySet[CertificateName, int] | tuple[int, ...]:
+def certificates_named(rows: QuerySet[Certificate], text: str) -> _Found:
     """Return ids of the certificates among `rows` that this text names (`look_up`)."""
     named = look_up(rows, text)
     return named.ids or named.inside
@@ -251,15 +293,6 @@ def _with_serial(rows: QuerySet[Certificate], readings: Sequence[int]) -> QueryS
     """Return those with a serial number. The index begins with the issuer, so all issuers are named."""
     issuers = list(Issuer.objects.values_list("pk", flat=True))
     return rows.filter(issuer__in=issuers, serial_number__in=[f"{number:x}" for number in readings])
-
-
-def _named(text: str) -> QuerySet[CertificateName, int]:
-    """Return certificates with a name of which this is a part; the common name is always one of the names (RFC 9525, BR 7.1.4.3).
-
-    A part in the middle is found by reading the index of names, which is narrow. Not a join, which
-    takes fifty times as long.
-    """
-    return CertificateName.objects.filter(name__contains=name_sought(text)).values_list("certificate_id", flat=True)
 
 
 def open_alerts() -> QuerySet[OperatorAlert]:

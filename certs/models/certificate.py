@@ -57,7 +57,7 @@ class Certificate(models.Model):
     spki_sha256 = models.CharField(max_length=64)
     sha256_fingerprint = models.CharField(max_length=64)
     not_before = models.DateTimeField()
-    not_after = models.DateTimeField(db_index=True)
+    not_after = models.DateTimeField()
     alert_at = models.DateTimeField(null=True, blank=True)
     issued_at = models.DateTimeField()
     renewed_from = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="renewals", db_index=False)
@@ -133,13 +133,20 @@ class Certificate(models.Model):
         indexes = [
             models.Index(fields=["team", "-id"], name="certificate_team_recent"),
             models.Index(fields=["spki_sha256"], name="certificate_key"),
+            # Whatever ends in a time; with it, what is due or not yet due before its end.
+            models.Index(fields=["not_after", "alert_at"], name="certificate_ends"),
             # Orders of the inventory page. With a million rows any other way reads far too many.
             models.Index(fields=["common_name"], name="certificate_common_name"),
             models.Index(fields=["key_type", "not_after"], name="certificate_key_type_ends"),
             models.Index(fields=["issuer", "not_after"], name="certificate_issuer_ends"),
             models.Index(fields=["team", "not_after"], name="certificate_team_ends"),
             models.Index(fields=["key"], condition=models.Q(key__isnull=False), name="certificate_made_key"),
-            models.Index(fields=["renewed_from"], condition=models.Q(renewed_from__isnull=False), name="certificate_renewal"),
+            models.Index(
+                fields=["renewed_from"],
+                include=["status"],
+                condition=models.Q(renewed_from__isnull=False),
+                name="certificate_renewal",
+            ),
             models.Index(
                 fields=["issuer", "crl_shard", "id"],
                 include=["status_version"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from audit.changes import attribute
 from audit.events import EventType, recordable
 from audit.log import record
 from certs.access.membership import is_member, leads_of
-from certs.access.permissions import Authority, Permission, holders_of, holds
+from certs.access.permissions import Authority, Permission, holders_of
 from certs.access.rates import Limit, use
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.models import JoinRequest, Team
@@ -43,16 +44,17 @@ def open_requests_for(authority: Authority) -> Any:
     return rows.filter(team__leads=authority.user, team__members=authority.user).exclude(person=authority.user)
 
 
-def waiting_for(user: Any) -> Any:
+def waiting_for(user: Any, held: AbstractSet[Permission]) -> Any:
     """Return the open requests that wait for this person, the oldest first: of teams that the person leads.
 
     For those who manage people also of teams that nobody leads. They may answer the others too.
+    `held`: the permissions that the person holds, read once for the page.
     """
     rows = JoinRequest.objects.open().exclude(person=user)
     leads_it = Team.leads.through.objects.filter(team=OuterRef("team"), user=user.pk)
     belongs = Team.members.through.objects.filter(team=OuterRef("team"), user=user.pk)
     mine = Q(Exists(leads_it)) & Q(Exists(belongs))
-    if holds(user, Permission.MANAGE_PEOPLE):
+    if Permission.MANAGE_PEOPLE in held:
         led = Team.leads.through.objects.filter(team=OuterRef("team"), user__is_active=True)
         mine |= ~Q(Exists(led))
     return rows.filter(mine)

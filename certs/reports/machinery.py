@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Max, Q
 
 from audit.events import EventType
 from audit.models import AuditEvent, Checkpoint
 from certs.ca.lifetime import has_ended
-from certs.ca.local.ocsp_responder import newest_responder
 from certs.enums import AlertKind
-from certs.models import OperatorAlert
+from certs.models import CRLPoint, Issuer, OperatorAlert, ResponderCertificate
 from certs.notifications.alerts import OUTAGES
 from certs.reports.weeks import Week
-from certs.status.crl import points_of
 from certs.status.publishing import own_issuing_cas, own_roots
 
 VERIFIED_WITHIN = timedelta(days=2)
@@ -41,26 +39,34 @@ def audit_facts(*, now: datetime) -> dict[str, Any]:
 
 
 def status_facts(*, now: datetime) -> list[dict[str, Any]]:
-    """Return for each own CA that has not ended until when its CRL and its OCSP responder are good."""
-    found = []
-    for issuer in [*own_issuing_cas(), *own_roots()]:
-        if has_ended(issuer, now=now):
-            continue
-        published = [point.published for point in points_of(issuer)]
-        oldest = min((one.next_update for one in published if one is not None), default=None)
-        complete = bool(published) and None not in published
-        responder = newest_responder(issuer) if issuer.alias else None
-        found.append(
-            {
-                "issuer": issuer.name,
-                "crl_until": oldest.isoformat() if oldest and complete else "",
-                "crl_good": bool(oldest and complete and oldest > now),
-                "ocsp": bool(issuer.alias),
-                "ocsp_until": responder.not_after.isoformat() if responder else "",
-                "ocsp_good": bool(responder and responder.not_after > now),
-            }
-        )
-    return found
+    """Return for each own CA that has not ended until when its CRL and its OCSP responder are good.
+
+    Two queries for all of them. A CA whose CRL has parts is good until the first of them is not;
+    a part that was never published counts as not good.
+    """
+    issuers = [one for one in (*own_issuing_cas(), *own_roots()) if not has_ended(one, now=now)]
+    updates: dict[int, dict[int, datetime | None]] = {}
+    points = CRLPoint.objects.filter(issuer__in=issuers).order_by()
+    for issuer, shard, next_update in points.values_list("issuer_id", "shard", "published__next_update"):
+        updates.setdefault(issuer, {})[shard] = next_update
+    responders = ResponderCertificate.objects.filter(issuer__in=issuers).order_by().values_list("issuer_id").annotate(Max("not_after"))
+    until = dict(responders)
+    return [_status_of(one, updates.get(one.pk, {}), until.get(one.pk) if one.alias else None, now) for one in issuers]
+
+
+def _status_of(issuer: Issuer, updates: Mapping[int, datetime | None], responder: datetime | None, now: datetime) -> dict[str, Any]:
+    """`updates`: the next update of each part of the CRL; None where it was never published."""
+    expected = [updates.get(shard) for shard in {*updates, *range(issuer.crl_shard + 1)}]
+    published = [one for one in expected if one is not None]
+    until = min(published) if published and len(published) == len(expected) else None
+    return {
+        "issuer": issuer.name,
+        "crl_until": until.isoformat() if until else "",
+        "crl_good": bool(until and until > now),
+        "ocsp": bool(issuer.alias),
+        "ocsp_until": responder.isoformat() if responder else "",
+        "ocsp_good": bool(responder and responder > now),
+    }
 
 
 def availability(week: Week, *, now: datetime) -> list[dict[str, Any]]:

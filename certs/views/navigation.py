@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
 from certs.access.membership import teams_of
 from certs.access.permissions import Permission, held_by
-from certs.inbox.inbox import COUNTED, count_waiting
+from certs.inbox.inbox import COUNTED, Reader, count_waiting
+from certs.inbox.present import Present, present
 from certs.inventory import open_alerts
 from certs.models import Team
 from certs.schedules.alarm import KINDS
@@ -63,6 +63,11 @@ class Navigation:
         return held_by(self._user) if self._is_signed_in else frozenset()
 
     @cached_property
+    def reader(self) -> Reader:
+        """The person as the inbox knows them."""
+        return Reader(self._user, self.permissions, present())
+
+    @cached_property
     def sees_every_team(self) -> bool:
         """Whether the person has one of the roles beyond the teams."""
         return Permission.SEE_EVERY_TEAM in self.permissions
@@ -70,7 +75,7 @@ class Navigation:
     @cached_property
     def inbox_count(self) -> int:
         """How many decisions and alerts wait for the person; 0 for whom the inbox is empty by role."""
-        return count_waiting(self._user) if self.sees_every_team else 0
+        return count_waiting(self.reader) if self.sees_every_team else 0
 
     @cached_property
     def only_looks(self) -> bool:
@@ -80,7 +85,7 @@ class Navigation:
     @cached_property
     def machinery_alert(self) -> str:
         """What stands still, where something does and it concerns the person."""
-        if not self.sees_every_team:
+        if not self.sees_every_team or Present.ALERTS not in self.reader.present:
             return ""
         broken = open_alerts().filter(kind__in=KINDS).values_list("message", flat=True)
         return broken.first() or ""
@@ -130,7 +135,7 @@ class Navigation:
             found.append(self._to("audit", "Audit log"))
         if self.sees_every_team:
             found += [self._to("alerts", "Alerts"), self._to("machinery", "Machinery")]
-        if admin.site.has_permission(self._request):
+        if self.sees_every_team or self._user.is_staff:  # the rule of `admin.site`, without reading rights again
             found.append(Link("Administration", reverse("admin:index"), here=False))
         return found
 

@@ -21,7 +21,7 @@ def view_csv(authority: Authority, sought: CertificateFilter, sort: str, *, now:
 
     Raises InputRefused for an unknown order, before the first line.
     """
-    view = view_of(authority, sought, sort, now=now)
+    view = view_of(authority.sees(), sought, sort, now=now)
     writer = csv.writer(Echo())
 
     def lines() -> Iterator[str]:

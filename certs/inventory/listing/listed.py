@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db.models import QuerySet
 
-from certs.access.permissions import Authority
+from certs.inventory.figures import kept_of_state
 from certs.inventory.filters import CertificateFilter, without_text
 from certs.inventory.listing.paging import PAGE, Group, Position, Rows, Window, window
-from certs.inventory.listing.sorts import groups_of
+from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
 from certs.inventory.search import Named, look_up
 from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, InstalledPlace
-from db.counting import Count, count, few
+from db.counting import Count, Plan, count_as_planned, few, plan_of
+from db.ids import among
 
 FEW = 5_000  # rows that are sorted without an index
 
@@ -33,24 +34,25 @@ class Listed:
 class View:
     """The certificates that an actor may see and that meet a filter, in an order.
 
-    `rows` has them all; `candidates` are those before the text of the filter is applied, which
-    the groups of the best match do themselves. `ids` has the ids of all where they are few.
+    `rows` has them all; `candidates` are those that the groups are read from: without the text of
+    the filter where the groups apply it themselves. `ids` has the ids of all where they are few.
+    `plan` is what the database expects of `rows`.
     """
 
     rows: Rows
     candidates: Rows
     groups: Sequence[Group]
     ids: list[int] | None
+    plan: Plan
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:
         """Return the ids of a page. Raises InputRefused for a position of another order."""
         small = self.ids is not None
-        rows = Certificate.objects.filter(pk__in=self.ids) if self.ids is not None else self.candidates
-        return window(rows, self.groups, after=after, before=before, size=size, is_small=small)
+        return window(self.candidates, self.groups, after=after, before=before, size=size, is_small=small)
 
     def count(self) -> Count:
         """Return how many there are: exact up to a bound, else an estimate."""
-        return count(self.rows) if self.ids is None else Count(len(self.ids), exact=True)
+        return count_as_planned(self.rows, self.plan) if self.ids is None else Count(len(self.ids), exact=True)
 
     def parts(self, size: int) -> Iterator[list[int]]:
         """Yield the ids of all of them in the order, `size` at a time, each part by key."""
@@ -64,20 +66,38 @@ class View:
             after = found.older
 
 
-def view_of(authority: Authority, sought: CertificateFilter, sort: str = "", *, now: datetime) -> View:
-    """Return the view of a filter and an order. Raises InputRefused for an unknown order."""
+def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: datetime) -> View:
+    """Return the view of a filter and an order over the certificates of `teams`, as `Authority.sees` returns them.
+
+    Raises InputRefused for an unknown order.
+    """
     visible = Certificate.objects.all()
-    teams = authority.sees()
     if teams is not None:
         visible = visible.filter(team__in=teams)
     rows = without_text(visible, sought, now=now)
     named: Named | None = look_up(rows, sought.q) if sought.q else None
-    groups = groups_of(sort, named, teams=teams, now=now)
+    check_sort(sort)
     found = named.among(rows) if named is not None else rows
-    by_match = named is not None and not sort
+    by_match = named is not None and sort.removeprefix("-") in ("", Sort.MATCH)
     # A filter that few rows meet is read by its own index, and sorted afterwards.
-    ids = few(found, most=FEW) if sought or teams is not None else None
-    return View(found, rows if by_match else found, groups, ids)
+    plan = _plan_of(found, sought, teams)
+    ids = few(found, plan, most=FEW) if sought or teams is not None else None
+    candidates = found
+    if ids is not None:
+        candidates = Certificate.objects.filter(among("pk", ids))
+    if by_match and named is not None:  # its groups say which rows they are
+        candidates = rows if ids is None else Certificate.objects.all()
+        named = named if ids is None else named.restricted(ids)
+    groups = groups_of(sort, named, teams=teams, state=sought.state, now=now)
+    return View(found, candidates, groups, ids, plan)
+
+
+def _plan_of(rows: Rows, sought: CertificateFilter, teams: Teams) -> Plan:
+    """Return what to expect of the view: of a state alone, what is kept, for the planner expects a part of it."""
+    plan = plan_of(rows)
+    if sought.to_query().keys() == {"state"}:
+        return replace(plan, rows=max(plan.rows, kept_of_state(sought.state, teams)))
+    return plan
 
 
 def listed(ids: Sequence[int], *, now: datetime) -> list[Listed]:

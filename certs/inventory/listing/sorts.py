@@ -14,7 +14,7 @@ from certs.inventory.listing.key_types import key_types
 from certs.inventory.listing.paging import Group, reverse
 from certs.inventory.listing.served import Served, served_condition
 from certs.inventory.search import Match, Named
-from certs.inventory.states import CertificateState, in_state
+from certs.inventory.states import CertificateState, due_until, in_state
 from certs.models import Certificate, Issuer, Team
 
 Teams = frozenset[int] | None  # ids of the teams that are seen; None for every team
@@ -47,18 +47,25 @@ _STATES = (
     CertificateState.EXPIRED,
     CertificateState.REVOKED,
 )
+_REVOKED = (CertificateState.ON_HOLD, CertificateState.BEING_REVOKED, CertificateState.REVOKED)
 _RENEWALS = (Renewal.BLOCKED, Renewal.BY_HAND, Renewal.OFF, Renewal.ITSELF)
 
 
-def groups_of(sort: str, named: Named | None, *, teams: Teams, now: datetime) -> list[Group]:
+def groups_of(sort: str, named: Named | None, *, teams: Teams, state: str, now: datetime) -> list[Group]:
     """Return the groups of an order: where none is named, the best match for a text, or by end.
 
-    Raises InputRefused for an order that the list does not have.
+    `state`: the filter of that name; groups in which nothing of it can be are left out. Raises
+    InputRefused for an order that the list does not have.
     """
     check_sort(sort)
     name = sort.removeprefix("-")
     chosen = Sort(name) if name else Sort.MATCH if named else Sort.ENDS
-    groups = _BY_SORT[chosen](named, teams, now)
+    if chosen is Sort.ENDS or (chosen is Sort.MATCH and named is None):
+        groups = _by_end(state, now)
+    elif chosen is Sort.MATCH and named is not None:
+        groups = _by_match(named, _by_end(state, now))
+    else:
+        groups = _BY_SORT[chosen](teams, now)
     return reverse(groups) if sort.startswith("-") else groups
 
 
@@ -72,22 +79,31 @@ def check_sort(sort: str) -> None:
         )
 
 
-def _by_end(_named: Named | None, _teams: Teams, now: datetime) -> list[Group]:
-    """In force by their end, then everything else, the last that ended first."""
+def _by_end(state: str, now: datetime) -> list[Group]:
+    """In force by their end, then everything else, the last that ended first.
+
+    Two ranges instead of "not in force": each is a range of an index.
+    """
     in_force = Q(status=Certificate.Status.GOOD, not_after__gte=now)
-    # Two ranges instead of "not in force": each is a range of an index.
-    return [
-        Group("in", lambda rows: rows.filter(in_force)),
-        Group("revoked", lambda rows: rows.filter(status__in=Certificate.SAYS_REVOKED, not_after__gte=now)),
-        Group("past", lambda rows: rows.filter(not_after__lt=now), descending=True),
-    ]
+    revoked = Group("revoked", lambda rows: rows.filter(status__in=Certificate.SAYS_REVOKED, not_after__gte=now))
+    past = Group("past", lambda rows: rows.filter(not_after__lt=now), descending=True)
+    if state in _REVOKED:
+        return [revoked, past]
+    if state == CertificateState.EXPIRED:
+        return [past]
+    if state == CertificateState.VALID:
+        # What is valid and ends before others become due is rare, and after thousands that are due.
+        until = due_until(now)
+        return [
+            Group("soon", lambda rows: rows.filter(in_force, not_after__lte=until, alert_at__gt=now)),
+            Group("in", lambda rows: rows.filter(in_force, not_after__gt=until)),
+        ]
+    found = [Group("in", lambda rows: rows.filter(in_force))]
+    return found if state else [*found, revoked, past]
 
 
-def _by_match(named: Named | None, teams: Teams, now: datetime) -> list[Group]:
+def _by_match(named: Named, by_end: Sequence[Group]) -> list[Group]:
     """Whole names, then names that begin so, then the rest; each by end."""
-    by_end = _by_end(named, teams, now)
-    if named is None:
-        return by_end
 
     def of(match: Match, one: Group) -> Group:
         return Group(
@@ -97,41 +113,41 @@ def _by_match(named: Named | None, teams: Teams, now: datetime) -> list[Group]:
             one.descending,
         )
 
-    return [of(match, one) for match in Match for one in by_end]
+    return [of(match, one) for match in Match if named.has(match) for one in by_end]
 
 
-def _newest(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+def _newest(_teams: Teams, _now: datetime) -> list[Group]:
     return [Group("all", lambda rows: rows, "pk", descending=True)]
 
 
-def _by_name(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+def _by_name(_teams: Teams, _now: datetime) -> list[Group]:
     return [Group("all", lambda rows: rows, "common_name")]
 
 
-def _by_state(_named: Named | None, _teams: Teams, now: datetime) -> list[Group]:
+def _by_state(_teams: Teams, now: datetime) -> list[Group]:
     def of(state: CertificateState) -> Group:
         return Group(state.value, lambda rows: in_state(rows, state, now))
 
     return [of(state) for state in _STATES]
 
 
-def _by_renewal(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+def _by_renewal(_teams: Teams, _now: datetime) -> list[Group]:
     def of(renewal: Renewal) -> Group:
         return Group(renewal.value, lambda rows: rows.filter(RENEWED[renewal.value]))
 
     return [of(renewal) for renewal in _RENEWALS]
 
 
-def _by_key(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+def _by_key(_teams: Teams, _now: datetime) -> list[Group]:
     return _by_value("key_type", [(one, one) for one in key_types()])
 
 
-def _by_issuer(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+def _by_issuer(_teams: Teams, _now: datetime) -> list[Group]:
     rows = Issuer.objects.order_by("name", "pk").values_list("pk", flat=True)
     return _by_value("issuer", [(str(pk), pk) for pk in rows])
 
 
-def _by_team(_named: Named | None, teams: Teams, _now: datetime) -> list[Group]:
+def _by_team(teams: Teams, _now: datetime) -> list[Group]:
     rows = Team.objects.all() if teams is None else Team.objects.filter(pk__in=teams)
     ids = rows.order_by("name", "pk").values_list("pk", flat=True)
     return _by_value("team", [(str(pk), pk) for pk in ids])
@@ -144,16 +160,14 @@ def _by_value(column: str, values: Sequence[tuple[str, Any]]) -> list[Group]:
     return [of(key, value) for key, value in values]
 
 
-def _by_served(_named: Named | None, _teams: Teams, _now: datetime) -> list[Group]:
+def _by_served(_teams: Teams, _now: datetime) -> list[Group]:
     def of(served: Served) -> Group:
         return Group(served.value, lambda rows: served_condition(rows, served))
 
     return [of(served) for served in (Served.OLD, Served.YES, Served.NO)]
 
 
-_BY_SORT: dict[Sort, Callable[[Named | None, Teams, datetime], list[Group]]] = {
-    Sort.MATCH: _by_match,
-    Sort.ENDS: _by_end,
+_BY_SORT: dict[Sort, Callable[[Teams, datetime], list[Group]]] = {
     Sort.NEWEST: _newest,
     Sort.NAME: _by_name,
     Sort.STATE: _by_state,

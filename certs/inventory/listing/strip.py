@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django.db.models import Count as Counted
+from django.db.models import QuerySet
 
-from certs.access.permissions import Authority
-from certs.inventory.figures import state_figures
-from certs.inventory.filters import (
-    CertificateFilter,
-    Compliance,
-    filter_certificates,
-)
+from certs.inventory.counting import REVOKED_DAYS, Kind, filter_of, revoked_since
+from certs.inventory.figures import Figures, figures_of
+from certs.inventory.filters import CertificateFilter, Compliance, filter_certificates
+from certs.inventory.listing.sorts import Teams
 from certs.inventory.states import CertificateState, with_state
 from certs.models import Certificate
 from db.counting import Count, count
@@ -26,7 +25,8 @@ SHOWN = (
     CertificateState.NEEDS_YOU,
     CertificateState.EXPIRED,
 )
-_DAYS = 30
+_KINDS = (Kind.STATE, Kind.REVOKED, Kind.POLICY)
+_BAD = (CertificateState.NEEDS_YOU.value, CertificateState.EXPIRED.value, Compliance.FAILS.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,38 +47,53 @@ class Strip:
     counted_at: datetime | None
 
 
-def strip(authority: Authority, *, now: datetime) -> Strip:
-    """Return the figures of what the actor may see.
+def strip(teams: Teams, *, now: datetime) -> Strip:
+    """Return the figures of the certificates of `teams`, as `Authority.sees` returns them.
 
-    Counted now where there are few certificates. Else the states come from the kept figures, and
-    before the first of those they are counted up to a bound.
+    Counted now where there are few certificates, else from the kept figures: two small queries.
+    Before the first of those all are counted up to a bound.
     """
-    teams = authority.sees()
     rows = Certificate.objects.all() if teams is None else Certificate.objects.filter(team__in=teams)
-    counts, counted_at = _counts(rows, teams, now)
-    since = (now - timedelta(days=_DAYS)).date()
-    revoked = CertificateFilter(revoked_after=since)
-    outside = CertificateFilter(policy=Compliance.FAILS.value)
-    figures = [Figure(state.label, counts[state], CertificateFilter(state=state.value), _is_bad(state)) for state in SHOWN]
-    figures += [
-        Figure(f"revoked in {_DAYS} days", count(filter_certificates(rows, revoked, now=now)), revoked),
-        Figure("outside policy", count(filter_certificates(rows, outside, now=now)), outside, is_bad=True),
-    ]
-    return Strip(figures, counted_at)
-
-
-def _is_bad(state: CertificateState) -> bool:
-    return state in (CertificateState.NEEDS_YOU, CertificateState.EXPIRED)
-
-
-def _counts(rows: Any, teams: frozenset[int] | None, now: datetime) -> tuple[dict[CertificateState, Count], datetime | None]:
+    kept = figures_of(teams, _KINDS)
+    if kept.counted_at is not None and kept.total > 2 * FEW:
+        return _kept(kept)
     if count(rows, most=FEW).exact:
         states: Any = with_state(rows.order_by(), now)  # types know no `state_now`
-        grouped = states.values("state_now").annotate(number=Counted("pk"))
-        found = dict(grouped.values_list("state_now", "number"))
-        return {state: Count(found.get(state.value, 0), exact=True) for state in SHOWN}, None
-    kept, counted_at = state_figures(teams)
-    if counted_at is not None:
-        return {state: Count(kept.get(state, 0), exact=True) for state in SHOWN}, counted_at
-    sought = {state: CertificateFilter(state=state.value) for state in SHOWN}
-    return {one: count(filter_certificates(rows, by, now=now)) for one, by in sought.items()}, None
+        found = dict(states.values("state_now").annotate(number=Counted("pk")).values_list("state_now", "number"))
+        return _counted_now(rows, lambda sought: Count(sought.count(), exact=True), now, found)
+    return _kept(kept) if kept.counted_at is not None else _counted_now(rows, count, now, None)
+
+
+def _kept(kept: Figures) -> Strip:
+    figures = [_figure(*one, Count(kept.count(one[1], one[2]), exact=True), kept.day) for one in _shown(kept.day)]
+    return Strip(figures, kept.counted_at)
+
+
+def _counted_now(
+    rows: QuerySet[Certificate],
+    number_of: Callable[[QuerySet[Certificate]], Count],
+    now: datetime,
+    states: dict[str, int] | None,
+) -> Strip:
+    """`states`: how many are in which state, where they were counted together."""
+    today = now.astimezone(UTC).date()
+
+    def number(kind: Kind, value: str) -> Count:
+        if kind is Kind.STATE and states is not None:
+            return Count(states.get(value, 0), exact=True)
+        return number_of(filter_certificates(rows, filter_of(kind, value, day=today), now=now))
+
+    return Strip([_figure(*one, number(one[1], one[2]), today) for one in _shown(today)], None)
+
+
+def _shown(day: date) -> list[tuple[str, Kind, str]]:
+    """Return label, kind and value of each figure on a day."""
+    return [
+        *((state.label, Kind.STATE, state.value) for state in SHOWN),
+        (f"revoked in {REVOKED_DAYS} days", Kind.REVOKED, revoked_since(day).isoformat()),
+        ("outside policy", Kind.POLICY, Compliance.FAILS.value),
+    ]
+
+
+def _figure(label: str, kind: Kind, value: str, number: Count, day: date) -> Figure:
+    return Figure(label, number, filter_of(kind, value, day=day), value in _BAD)

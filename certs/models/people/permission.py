@@ -1,12 +1,15 @@
-"""The portal's named permissions, and the one query that says whether an account holds one now."""
+"""The portal's named permissions, and the one statement that says which of them an account holds now."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import models
 from django.db.models import Q
+
+from db.sql import fetch
 
 _BACKEND = "django.contrib.auth.backends.ModelBackend"
 
@@ -39,25 +42,51 @@ def holders_of(permission: Permission) -> models.QuerySet[Any]:
     return get_user_model().objects.with_perm(permission.value, backend=_BACKEND)
 
 
+_HELD = """
+WITH account AS (SELECT id, is_superuser FROM {users} WHERE id = %s AND is_active)
+SELECT '*' FROM account WHERE is_superuser
+UNION ALL
+SELECT c.app_label || '.' || p.codename FROM auth_permission p
+JOIN django_content_type c ON c.id = p.content_type_id
+WHERE p.codename IN ({codenames}) AND p.id IN (
+  SELECT x.permission_id FROM {direct} x JOIN account a ON a.id = x.user_id
+  UNION ALL
+  SELECT y.permission_id FROM auth_group_permissions y
+  JOIN {groups} g ON g.group_id = y.group_id JOIN account a ON a.id = g.user_id)
+"""
+_EVERY = "*"  # what the statement says of a superuser
+
+
+@cache
+def _held_sql() -> str:
+    """Return the statement, with the tables of the account model."""
+    account = get_user_model()
+    return _HELD.format(
+        users=account._meta.db_table,
+        direct=account.user_permissions.through._meta.db_table,
+        groups=account.groups.through._meta.db_table,
+        codenames=", ".join(f"'{one.value.partition('.')[2]}'" for one in Permission),
+    )
+
+
 def holds(user: Any, permission: Permission) -> bool:
-    """Whether the account is active and holds the permission now.
+    """Return whether the account is active and holds the permission now.
 
     Asks the database each time. `User.has_perm` keeps what it read on the user object, and a user object can be older than
     the last change of groups.
     """
-    return user.pk is not None and holders_of(permission).filter(pk=user.pk).exists()
+    return permission in held_by(user)
 
 
 def held_by(user: Any) -> frozenset[Permission]:
-    """Return every permission that the account holds now, in one query; for pages that show what a person can reach.
+    """Return every permission that the account holds now, in one prepared statement.
 
-    A decision asks `holds`, at the moment at which it counts.
+    A page that shows what a person can reach asks once. A decision asks at the moment at which it counts.
     """
-    account = get_user_model().objects.filter(pk=user.pk, is_active=True).first()
-    if account is None:
+    if user.pk is None:
         return frozenset()
-    held = account.get_all_permissions()
-    return frozenset(one for one in Permission if one.value in held)
+    held = {name for (name,) in fetch(_held_sql(), [user.pk])}
+    return frozenset(one for one in Permission if one.value in held or _EVERY in held)
 
 
 def teams_seen_by(user: Any) -> frozenset[int] | None:

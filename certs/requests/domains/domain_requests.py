@@ -104,6 +104,8 @@ def owner_of(name: str) -> Domain | None:
 
 def rights_to_decide(user: Any, rows: Sequence[DomainRequest]) -> dict[int, Right]:
     """Return by id whether the account may decide each request now: an officer, and another person than who asked."""
+    if not rows:
+        return {}
     if not holds(user, Permission.ACT_FOR_EVERY_TEAM):
         step = "Ask a member of the security team."
         refusal = NotPermitted("Only security officers decide which team has a domain.", next_step=step)

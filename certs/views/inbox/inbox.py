@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from certs.access.permissions import Permission, holds
+from certs.access.permissions import Permission
 from certs.enums import Channel
 from certs.enums import RequestState as S
 from certs.inbox.inbox import MOST, inbox_of
@@ -37,9 +37,9 @@ class LastNight:
 def index(request: HttpRequest) -> HttpResponse:
     """Show what waits for the person; where nothing does, what the last night did."""
     navigation, now = navigation_of(request), database_now()
-    inbox = inbox_of(request.user, teams=navigation.teams, most=MOST, now=now)
+    inbox = inbox_of(navigation.reader, teams=navigation.teams, most=MOST, now=now)
     night = _last_night(None if navigation.sees_every_team else navigation.teams) if not inbox.matters else None
-    decides = holds(request.user, Permission.DECIDE_REQUESTS)
+    decides = Permission.DECIDE_REQUESTS in navigation.permissions
     stands_in = stands_in_for(request.user) if decides else []
     context = {"inbox": inbox, "night": night, "decides": decides, "stands_in": stands_in, "now": now}
     return render(request, "inbox/index.html", context)

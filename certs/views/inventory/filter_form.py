@@ -20,8 +20,8 @@ from certs.inventory import (
     StateGroup,
 )
 from certs.inventory.listing.served import Served
+from certs.inventory.listing.sorts import Teams
 from certs.models import Issuer, Team
-from certs.models.people.permission import teams_seen_by
 from keys.spec import KeySpec
 from policy.models import Profile
 
@@ -93,9 +93,8 @@ class Chip:
     url: str
 
 
-def filter_form(request: HttpRequest, sought: CertificateFilter) -> Form:
-    """Return the fields, with the teams and owners that the user may see."""
-    seen = teams_seen_by(request.user)
+def filter_form(request: HttpRequest, sought: CertificateFilter, seen: Teams) -> Form:
+    """Return the fields, with the owners and teams that the user may see (`Authority.sees`)."""
     teams = Team.objects.order_by("name")
     if seen is not None:
         teams = teams.filter(pk__in=seen)

@@ -47,6 +47,7 @@ def index(request: HttpRequest) -> HttpResponse:
     if typed := read_typed(request.GET.get("q", "")):
         return redirect(f"{request.path}?{urlencode(_query(request) | typed)}")
     now, authority = database_now(), authority_of(request)
+    teams = authority.sees()
     wrong: InputRefused | None = None
     sought, sort = CertificateFilter(), ""
     rows: list[Listed] = []
@@ -54,14 +55,14 @@ def index(request: HttpRequest) -> HttpResponse:
     try:
         sought = CertificateFilter.from_query(request.GET)
         sort = request.GET.get("sort", "")
-        view = view_of(authority, sought, sort, now=now)
+        view = view_of(teams, sought, sort, now=now)
         found = _window(request, view)
         rows, total = listed(found.ids, now=now), view.count()
     except InputRefused as exc:
         wrong, sort = exc, ""
-    figures, form = strip(authority, now=now), filter_form(request, sought)
+    figures, form = strip(teams, now=now), filter_form(request, sought, teams)
     shown = {"q", *(field.name for field in (*form.first, *form.more))}
-    teams = authority.acts_for()
+    acts_for = authority.acts_for()
     context = {
         "rows": rows,
         "total": total,
@@ -80,7 +81,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "columns": [_column(name, label, sought, sort) for name, label in _COLUMNS],
         "query": urlencode(_with_sort(sought, sort)),
         "filter_query": urlencode(sought.to_query()),
-        "may_act": teams is None or bool(teams),
+        "may_act": acts_for is None or bool(acts_for),
         "most": MOST_LINES,
         "judged": VerdictRun.objects.filter(pk=1).first() if sought.policy else None,
         "views": views_of(request),

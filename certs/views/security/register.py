@@ -27,7 +27,7 @@ from db.clock import database_now
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """One page of the register, newest first. The filters are those of the inventory."""
-    now, wrong = database_now(), None
+    now, authority, wrong = database_now(), authority_of(request), None
     try:
         sought = CertificateFilter.from_query(request.GET)
     except InputRefused as exc:
@@ -37,9 +37,9 @@ def index(request: HttpRequest) -> HttpResponse:
     before = int(given) if given.isdecimal() and len(given) < 19 else 0
     found: Page[Certificate] = Page([], 0)
     if wrong is None:
-        found = register_page(authority_of(request), register_filter(sought, past=past), before=before, now=now)
+        found = register_page(authority, register_filter(sought, past=past), before=before, now=now)
     query = sought.to_query() | ({"past": "yes"} if past else {})
-    fields = filter_form(request, sought)
+    fields = filter_form(request, sought, authority.sees())
     form = [field for field in fields.selects if field.name in _FIELDS]
     shown = {field.name for field in form} | {"critical", "past"}
     context = {

@@ -1,0 +1,65 @@
+"""Counting for pages, and many ids as one parameter."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from pytest_django import DjangoAssertNumQueries
+
+from db import counting
+from db.backend import on_postgresql
+from db.counting import Count, Plan, count, count_as_planned, count_together, few, plan_of
+from db.ids import among
+
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+
+
+@pytest.fixture
+def ten() -> list[int]:
+    accounts = get_user_model()
+    return [accounts.objects.create_user(f"user-{number}").pk for number in range(10)]
+
+
+def test_counts_are_exact_up_to_the_bound_and_above_it_what_the_planner_expects(ten: list[int]) -> None:
+    rows = get_user_model().objects.filter(pk__in=ten)
+    assert count(rows, most=10) == Count(10, exact=True)
+    above = count(rows, most=9)
+    assert (above.exact, above.number >= 9) == (False, True)
+    assert count(rows.filter(pk__in=[])) == Count(0, exact=True)
+
+
+def test_what_is_expected_to_be_far_more_is_not_counted(ten: list[int], django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    rows = get_user_model().objects.all()
+    with django_assert_num_queries(0):
+        assert count_as_planned(rows, Plan(rows=1_000, cost=1e6), most=10) == Count(1_000, exact=False)
+        assert few(rows, Plan(rows=1_000, cost=1.0), most=10) is None
+    assert count_as_planned(rows.filter(pk__in=ten), Plan(rows=1_000, cost=1.0), most=10) == Count(10, exact=True)
+    assert sorted(few(rows.filter(pk__in=ten), Plan(rows=3, cost=1.0), most=10) or ()) == ten
+    assert few(rows.filter(pk__in=ten), Plan(rows=3, cost=1.0), most=9) is None
+
+
+@pytest.mark.skipif(not on_postgresql(), reason="SQLite has no limit of time for a statement")
+def test_a_count_that_takes_too_long_ends_and_leaves_the_transaction_usable(ten: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "MILLISECONDS", 20)
+    slow = get_user_model().objects.extra(where=["pg_sleep(0.01) IS NOT NULL"])
+    assert count_as_planned(slow, Plan(rows=7, cost=1e9), most=1_000) == Count(7, exact=False)
+    assert count(get_user_model().objects.filter(pk__in=ten)) == Count(10, exact=True)
+
+
+def test_several_lists_are_counted_in_one_statement(ten: list[int], django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    accounts = get_user_model().objects.filter(pk__in=ten)
+    group = Group.objects.create(name="x")
+    with django_assert_num_queries(1):
+        assert count_together([accounts, Group.objects.filter(pk=group.pk), accounts.none()], most=100) == 11
+    if on_postgresql():
+        assert count_together([accounts, accounts], most=4) == 8
+    assert count_together([], most=4) == 0
+
+
+def test_many_ids_are_one_parameter(ten: list[int]) -> None:
+    rows = get_user_model().objects.filter(among("pk", ten[:3]))
+    assert sorted(rows.values_list("pk", flat=True)) == ten[:3]
+    assert sorted(get_user_model().objects.filter(pk__in=ten).exclude(among("pk", ten[:3])).values_list("pk", flat=True)) == ten[3:]
+    assert not get_user_model().objects.filter(among("pk", [])).exists()
+    assert plan_of(rows).rows >= 0
