@@ -16,7 +16,7 @@ test: ## Every check and test on private servers; T=tests/policy runs one part
 	@$(PYTHON) -m tests.harness test $(T)
 
 faults: ## The long fault injections, on private servers (minutes)
-	@$(PYTHON) -m tests.harness exec python -m pytest -m long_fault tests/faults $(ARGS)
+	@$(PYTHON) -m tests.harness exec python -m pytest -m long_fault $(or $(ARGS),tests)
 
 lint: ## ruff, mypy and import-linter, without servers
 	@$(PYTHON) -m tests.harness lint

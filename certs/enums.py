@@ -114,6 +114,7 @@ class AlertKind(StrEnum):
     JOB_MISSED = "job_missed"
     QUEUE_STUCK = "queue_stuck"
     REQUEST_STUCK = "request_stuck"
+    RESULT_NOT_RECORDED = "result_not_recorded"
     AUDIT_UNSEALED = "audit_unsealed"
     WITNESS_SILENT = "witness_silent"
 

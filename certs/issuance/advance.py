@@ -14,16 +14,18 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
 
 from audit.unit_of_work import UnitOfWork
 from certs.alone import Alone
+from certs.enums import AlertKind
 from certs.enums import RequestState as S
 from certs.fault_points import pause
 from certs.issuance.attempts import Lease
 from certs.issuance.steps import ca_submit, csr, inventory, key, policy
 from certs.issuance.steps.act import Act, Recorded
 from certs.models import CertificateRequest
+from certs.notifications.alerts import raise_alert
 from certs.requests.facts.policy_facts import PolicyFacts
 from certs.requests.states import lock_ready
 from db.clock import database_now
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 ORDER = (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED, S.COMPLETED)
 # A lost connection or a deadlock: it says nothing about the requests in hand.
 DATABASE_AWAY = (OperationalError, InterfaceError)
+MOST_NAMED = 10  # requests that an alert names
 
 
 class Unavailable(Exception):
@@ -160,7 +163,7 @@ def _record(act: Act, lease: Lease, *, until: S) -> tuple[list[Recorded], list[A
 
     Where that fails, the results are recorded one by one, and what follows is reserved for all
     whose result was. A result that cannot be recorded even alone keeps its attempt open, and is
-    lost when the lease ends.
+    lost when the lease ends; operators are alerted.
     """
     with Alone() as together:
         return _record_together(act, until=until)
@@ -171,6 +174,7 @@ def _record(act: Act, lease: Lease, *, until: S) -> tuple[list[Recorded], list[A
     log.warning("results of the step %s are recorded one by one", act.step, exc_info=together.error)
     results: list[Recorded] = []
     failed: list[Exception] = []
+    not_recorded: list[int] = []
     for part in act.each():
         lease.renew()
         with Alone() as alone:
@@ -180,10 +184,29 @@ def _record(act: Act, lease: Lease, *, until: S) -> tuple[list[Recorded], list[A
         if alone.error is not None:
             log.error("the result of a request at the step %s cannot be recorded", act.step, exc_info=alone.error)
             failed.append(alone.error)
+            not_recorded += [attempt.request_id for attempt in part.open_attempts]
+    if failed:
+        _alert_not_recorded(act.step, not_recorded, failed[0])
     if failed and not results:
         raise failed[0]
     # 3. What follows, for all of them together.
     return results, _go_on([request for recorded in results for request in recorded.ready], until=until)
+
+
+@transaction.atomic
+def _alert_not_recorded(step: str, ids: Sequence[int], error: Exception) -> None:
+    """Alert operators to results that no transaction takes. The error's text may quote anything, so only its type is named."""
+    names = list(CertificateRequest.objects.filter(pk__in=ids).order_by("pk").values_list("public_id", flat=True)[:MOST_NAMED])
+    more = f" and {len(ids) - len(names)} more" if len(ids) > len(names) else ""
+    result = "A certificate that the CA issued" if step == ca_submit.STEP else f"A result of the step {step}"
+    raise_alert(
+        kind=AlertKind.RESULT_NOT_RECORDED,
+        cause=f"step:{step}",
+        message=f"{result} could not be recorded: {type(error).__name__}. Requests: {', '.join(names)}{more}.",
+        next_step="The worker's log has the traceback. The sweeper tries each request again when its lease ends, and asks "
+        "the CA first for what it issued already. Close this alert when the requests have gone on.",
+        now=database_now(),
+    )
 
 
 def _record_together(act: Act, *, until: S) -> tuple[list[Recorded], list[Act]]:

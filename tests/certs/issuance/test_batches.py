@@ -16,11 +16,12 @@ from audit.unit_of_work import UnitOfWork
 from certs import fault_points
 from certs.ca.base import Lookup, Order, Outcome
 from certs.ca.registry import get_ca_client
+from certs.enums import AlertKind
 from certs.enums import RequestState as S
 from certs.issuance import recovery
 from certs.issuance.advance import advance, reserve
 from certs.issuance.attempts import Lease
-from certs.models import Attempt, Certificate, CertificateRequest, Issuer, RequestCSR
+from certs.models import Attempt, Certificate, CertificateRequest, Issuer, OperatorAlert, OutgoingMail, RequestCSR
 from certs.requests.states import lock_ready
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
@@ -119,6 +120,29 @@ def test_result_that_is_refused_here_waits_alone(twin_portal: Requester, make_sp
     observed(replaced)
     advance(ids, until=S.COMPLETED)
     assert states(ids) == [S.COMPLETED, S.APPROVED, S.COMPLETED]
+    alert = OperatorAlert.objects.get(kind=AlertKind.RESULT_NOT_RECORDED)
+    refused = CertificateRequest.objects.get(pk=ids[1])
+    assert alert.message == f"A result of the step key could not be recorded: KeyMismatch. Requests: {refused.public_id}."
+    assert OutgoingMail.objects.filter(dedup_key=f"alert:{alert.pk}").exists()
+
+
+def test_certificate_that_cannot_be_recorded_even_alone_is_an_alert(twin_portal: Requester, make_spec: MakeSpec, observed: Observe) -> None:
+    ids = asked(twin_portal, [make_spec(f"{n}.example.com") for n in range(3)])
+
+    def taken(step: str, phase: str) -> None:
+        if (step, phase) == ("submit", "executed"):
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE certs_certificate ADD CONSTRAINT only_of_others CHECK (request_id <> {ids[0]})")
+
+    observed(taken)
+    try:
+        advance(ids, until=S.COMPLETED)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE certs_certificate DROP CONSTRAINT IF EXISTS only_of_others")
+    assert states(ids)[1:] == [S.COMPLETED, S.COMPLETED]
+    alert = OperatorAlert.objects.get(kind=AlertKind.RESULT_NOT_RECORDED)
+    assert alert.message.startswith("A certificate that the CA issued could not be recorded: IntegrityError. Requests: req-")
 
 
 def test_result_that_no_request_can_record_is_an_error(twin_portal: Requester, make_spec: MakeSpec, observed: Observe) -> None:
