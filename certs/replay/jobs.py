@@ -54,7 +54,8 @@ def begin_replay(version: PolicyVersion, *, starts: datetime, days_back: int, as
         running = PolicyReplay.objects.filter(state=PolicyReplay.State.RUNNING)
         if running.count() >= MOST_RUNNING or running.filter(version=version).exists():
             raise Conflict("A replay runs already.", next_step="Wait for its end, or cancel it on its page, and try again.")
-        last = Certificate.objects.aggregate(last=Max("pk"))["last"] or 0
+        ends = Certificate.objects.aggregate(first=Min("pk"), last=Max("pk"))
+        first, last = ends["first"] or 1, ends["last"] or 0
         replay = PolicyReplay.objects.create(
             public_id=new_public_id("replay", now),
             version=version,
@@ -70,7 +71,7 @@ def begin_replay(version: PolicyVersion, *, starts: datetime, days_back: int, as
         )
         first_request, last_request = _requests_since(since)
         parts = [
-            *_parts(replay, ReplayPart.Kind.CERTIFICATES, 1, last),
+            *_parts(replay, ReplayPart.Kind.CERTIFICATES, first, last),
             *_parts(replay, ReplayPart.Kind.REQUESTS, first_request, last_request),
         ]
         ReplayPart.objects.bulk_create(parts)
