@@ -27,6 +27,7 @@ from certs.views.estate import readiness as estate_readiness
 from certs.views.help import api_guide, trust
 from certs.views.inbox import deputy, inbox
 from certs.views.inbox import domains as inbox_domains
+from certs.views.inbox import lines as inbox_lines
 from certs.views.inventory import acts, listing
 from certs.views.inventory import views as saved_views
 from certs.views.new import draft as new_draft
@@ -76,6 +77,8 @@ urlpatterns = [
     path("bulk/<str:public_id>/suggestions/", bulk.suggestions, name="bulk-suggestions"),
     path("bulk/<str:public_id>/lines/<int:number>/", bulk.line, name="bulk-line"),
     path("bulk/<str:public_id>/act/<str:verb>/", bulk.act, name="bulk-act"),
+    path("bulk/<str:public_id>/decide/", inbox_lines.decide, name="bulk-decide"),
+    path("bulk/<str:public_id>/confirm/", inbox_lines.confirm, name="bulk-confirm"),
     path("bulk/<str:public_id>/<str:form>", bulk_downloads.take, name="bulk-file"),
     path("certificates/", listing.index, name="certificates"),
     path("certificates.csv", listing.download, name="certificates-csv"),

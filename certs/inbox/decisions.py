@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.urls import reverse
 from django.utils.http import urlencode
 
@@ -44,20 +44,24 @@ def _request(row: CertificateRequest, left: str) -> Matter:
     )
 
 
+def open_orders(user: Any) -> QuerySet[BulkOrder]:
+    """Return the bulk orders with lines that wait for an approval; not the account's own."""
+    lines = CertificateRequest.objects.filter(bulk_item__order=OuterRef("pk"), state=S.AWAITING_APPROVAL)
+    under_way = BulkOrder.objects.filter(state__in=(BulkOrder.State.RUNNING, BulkOrder.State.PAUSED))
+    return under_way.exclude(requester=user).exclude(submitter=user).filter(Exists(lines))
+
+
 def orders_to_decide(user: Any, *, most: int) -> Inbox:
     """Return bulk orders with lines that wait for an approval, each once; not the account's own."""
-    lines = CertificateRequest.objects.filter(bulk_item__order=OuterRef("pk"), state=S.AWAITING_APPROVAL)
-    open_orders = BulkOrder.objects.filter(state__in=(BulkOrder.State.RUNNING, BulkOrder.State.PAUSED))
-    mine = open_orders.exclude(requester=user).exclude(submitter=user)
-    rows = mine.filter(Exists(lines)).select_related("team", "submitter").order_by("pk")[:most]
+    rows = open_orders(user).select_related("team", "submitter").order_by("pk")[:most]
     return Inbox(
         tuple(
             Matter(
                 Kind.ORDER,
                 f"Approve or reject lines of {row.title}",
                 f"Submitted by {row.submitter or row.actor_name} for {row.team.name}.",
-                f"{reverse('bulk-order', args=[row.public_id])}?show=awaiting_approval",
-                "See the lines",
+                reverse("bulk-decide", args=[row.public_id]),
+                "Decide",
                 row.submitted_at,
             )
             for row in rows

@@ -16,6 +16,7 @@ from certs.inbox.alerts import alerts_waiting
 from certs.inbox.certificates import needing_a_person, without_owner
 from certs.inbox.decisions import (
     domains_to_decide,
+    open_orders,
     orders_to_decide,
     people_to_take_in,
     questions_to_answer,
@@ -121,6 +122,8 @@ def count_waiting(reader: Reader) -> int:
     if may_find(Present.REQUESTS):
         waiting = CertificateRequest.objects.filter(state=S.AWAITING_APPROVAL, bulk_item__isnull=True)
         lists.append(waiting.exclude(requester=user))
+    if may_find(Present.ORDERS):
+        lists.append(open_orders(user))
     if may_find(Present.DOMAINS):
         lists.append(DomainRequest.objects.waiting().exclude(requester=user))
     if reader.is_officer and may_find(Present.DRAFTS):

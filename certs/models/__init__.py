@@ -4,7 +4,7 @@ from certs.models.bulk import BulkChunk, BulkItem, BulkOrder
 from certs.models.cas.addition import CAAddition
 from certs.models.cas.reissue import Reissue, reissue_paused, reissued_at_once
 from certs.models.certificate import Certificate, CertificateBody, CertificateName, RenewalBlocked
-from certs.models.deciding.confirmation import ApprovalChallenge, ApprovalEvidence
+from certs.models.deciding.confirmation import ApprovalChallenge, ApprovalEvidence, ApprovalOfLines
 from certs.models.deciding.domain_request import DomainRequest
 from certs.models.deciding.waiting import ApprovalLimit, ApprovalQuestion, Deputy
 from certs.models.figure import ComplianceDay, Figure, FigureCount
@@ -55,6 +55,7 @@ __all__ = [
     "ApprovalChallenge",
     "ApprovalEvidence",
     "ApprovalLimit",
+    "ApprovalOfLines",
     "ApprovalQuestion",
     "Attempt",
     "BeatLease",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from playwright.sync_api import expect
 
 from audit.models import AuditEvent
-from certs.models import ApprovalEvidence, CertificateRequest, Domain
+from certs.bulk.submit import submit_order
+from certs.models import ApprovalEvidence, BulkOrder, CertificateRequest, Domain
 from certs.requests.domains.domain_requests import ask_for_domain
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit
@@ -17,6 +19,7 @@ from db.clock import database_now
 from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import publish_version
+from tests.certs.bulk.orders import drafted, work_off_all
 from tests.journeys.conftest import Visitor
 from tests.portal.fixtures import SYSTEM, Portal
 
@@ -71,7 +74,7 @@ def test_ask_back_answer_and_decide(look: Visit, portal: Portal) -> None:
     row = wildcard(portal, "*.apps.example.com")
     carol, alice = look("carol"), look()
     carol.open(f"/requests/{row.public_id}/")
-    carol.page.get_by_text("Ask back").click()
+    carol.page.get_by_text("Ask back", exact=True).click()
     carol.page.get_by_label("Question to the requester").fill("Which hosts?")
     carol.follow(carol.page.get_by_role("button", name="Send the question"))
     alice.open("/")
@@ -123,6 +126,74 @@ def test_an_approval_is_confirmed_with_a_passkey_of_the_browser(look: Visit, por
     assert event.data["confirmed_by"] == "passkey"
 
 
+def wildcards(portal: Portal, count: int) -> BulkOrder:
+    """An order of which every line waits for an approval."""
+    texts = [f"Issue TLS certificate for *.n{number}.example.com with P-256" for number in range(count)]
+    plans: list[Any] = [plan_words(text, requester=portal.requester()) for text in texts]
+    order = submit_order(drafted([plan.specs[0] for plan in plans], portal.requester()), authority=portal.requester().authority)
+    work_off_all()
+    return order
+
+
+def test_lines_of_an_order_are_decided_with_one_passkey_in_three_clicks(look: Visit, portal: Portal) -> None:
+    now = database_now()
+    content = DEFAULT_V2_3 | {"version": "v3", "approval": {"confirmation": "second_factor"}}
+    publish_version(draft_version("default", content, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
+    order = wildcards(portal, 12)
+    carol = look("carol")
+    browser = carol.page.context.new_cdp_session(carol.page)
+    browser.send("WebAuthn.enable")
+    options = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True}
+    browser.send(
+        "WebAuthn.addVirtualAuthenticator",
+        {"options": {**options, "isUserVerified": True, "automaticPresenceSimulation": True}},
+    )
+    add_passkey(carol)
+    carol.open("/account/")
+    carol.follow(carol.page.get_by_role("link", name="Inbox 1 waiting"))
+    carol.follow(carol.page.get_by_role("link", name="Approve or reject lines of"))
+    expect(carol.page.get_by_role("heading", name="Decide 12 lines together")).to_be_visible()
+    assert carol.axe() == []
+    carol.follow(carol.page.get_by_role("button", name="Approve 12 lines with your passkey"))
+    expect(carol.page.get_by_text("12 lines were approved")).to_be_visible()
+    assert ApprovalEvidence.objects.filter(factor="passkey", lines__order=order).count() == 12
+    assert CertificateRequest.objects.filter(bulk_item__order=order, state="approved").count() == 12
+
+
+def test_what_waits_is_decided_without_a_script(look: Visit, portal: Portal) -> None:
+    first, second = wildcard(portal, "*.apps.example.com"), wildcard(portal, "*.example.com")
+    order = wildcards(portal, 3)
+    signed_in = look("carol")
+    browser = signed_in.page.context.browser
+    assert browser is not None
+    context = browser.new_context(java_script_enabled=False, storage_state=signed_in.page.context.storage_state())
+    carol = Visitor(context.new_page(), signed_in.base)
+    page = carol.page
+    carol.open("/inbox/")
+    carol.follow(page.get_by_role("link", name="Approve or reject *.apps.example.com"))
+    carol.follow(page.get_by_role("button", name="Approve", exact=True))
+    expect(page.get_by_text("*.apps.example.com was approved.")).to_be_visible()
+    # A rejection without a reason stays on its page, and is sent again with one.
+    carol.follow(page.get_by_role("link", name="Approve or reject *.example.com"))
+    carol.follow(page.get_by_role("button", name="Reject", exact=True))
+    expect(page.get_by_text("A rejection needs a reason.")).to_be_visible()
+    page.get_by_label("Comment").fill("Name the hosts.")
+    carol.follow(page.get_by_role("button", name="Reject", exact=True))
+    # Lines of an order, a group of them first.
+    carol.follow(page.get_by_role("link", name="Approve or reject lines of"))
+    carol.follow(page.get_by_role("link", name=re.compile("Only these.*: Wildcard")))
+    page.get_by_label("Comment").fill("For the move.")
+    carol.follow(page.get_by_role("button", name="Approve 3 lines"))
+    expect(page.get_by_text("3 lines were approved")).to_be_visible()
+    expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.state, second.state) == ("approved", "rejected")
+    assert CertificateRequest.objects.filter(bulk_item__order=order, state="approved").count() == 3
+    assert carol.complaints == []
+    context.close()
+
+
 def add_passkey(visitor: Visitor) -> None:
     """Add a passkey on the account's page; the password is asked for again."""
     visitor.open("/account/security/passkey/")
@@ -136,8 +207,15 @@ def add_passkey(visitor: Visitor) -> None:
 def test_domain_requests_and_approvals_fit_on_a_phone(look: Visit, portal: Portal) -> None:
     row = wildcard(portal, "*.a-very-long-name-of-a-service-somewhere.department.example.com")
     asked = ask_for_domain(f"{'a-long-name.' * 9}example.net", why="We run it. " * 40, requester=portal.requester())
+    order = wildcards(portal, 2)
     carol, widths = look("carol", width=390, height=800), {}
-    for path in ("/inbox/", "/inbox/deputy/", f"/requests/{row.public_id}/", f"/domain-requests/{asked.public_id}/"):
+    for path in (
+        f"/bulk/{order.public_id}/decide/",
+        "/inbox/",
+        "/inbox/deputy/",
+        f"/requests/{row.public_id}/",
+        f"/domain-requests/{asked.public_id}/",
+    ):
         carol.open(path)
         widths[path] = (carol.width(), carol.axe())
     assert {path: found for path, found in widths.items() if found != (390, [])} == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused
-from certs.models import Approval, ApprovalEvidence, CertificateRequest
+from certs.models import Approval, ApprovalEvidence, BulkOrder, CertificateRequest, Team
 from certs.pipeline import start_on_commit
 from certs.requests.approvals.confirmation import (
     CodeProof,
@@ -23,13 +24,17 @@ from certs.requests.approvals.confirmation import (
     Proof,
     check_code,
     check_passkey,
+    check_passkey_for_lines,
+    copy_of,
+    digest_of_lines,
     evidence_data,
     evidence_of_code,
+    keep_lines,
 )
-from certs.requests.approvals.deciders import check_may_decide
-from certs.requests.approvals.granted import approvers_needed, grants_that_count, has_approved
+from certs.requests.approvals.deciders import check_may_decide, check_may_decide_all
+from certs.requests.approvals.granted import approved_by, approvers_needed, grants_of
 from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
-from certs.requests.approvals.time_limit import check_in_time
+from certs.requests.approvals.time_limit import lapsed
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.states import CANCELLABLE, Move, transition_many
 from db.clock import database_now
@@ -50,86 +55,228 @@ def approve(request: CertificateRequest, *, user: Any, digest: str, comment: str
 
 def reject(request: CertificateRequest, *, user: Any, digest: str, comment: str) -> CertificateRequest:
     """awaiting_approval -> rejected; the comment is the reason that the requester reads."""
+    _check_reason(comment)
+    return _decide(request, user=user, digest=digest, comment=comment, granted=False, proof=None)
+
+
+def approve_lines(
+    order: BulkOrder,
+    requests: Sequence[CertificateRequest],
+    *,
+    user: Any,
+    digest: str,
+    comment: str = "",
+    proof: Proof | None = None,
+) -> int:
+    """Approve lines of an order together: all of them, or none. Returns how many go on now.
+
+    `digest`: `digest_of_lines` of what was shown. Each line gets its own approval, evidence and
+    event, as if it had been approved alone; the proof is over the digest of all lines. Raises
+    what `approve` raises, and Conflict where one of the lines is not what it was when it was shown.
+    """
+    return _decide_lines(order, requests, user=user, digest=digest, comment=comment, granted=True, proof=proof)
+
+
+def reject_lines(
+    order: BulkOrder,
+    requests: Sequence[CertificateRequest],
+    *,
+    user: Any,
+    digest: str,
+    comment: str,
+) -> int:
+    """Reject lines of an order together, with one reason: all of them, or none. Returns how many."""
+    _check_reason(comment)
+    return _decide_lines(order, requests, user=user, digest=digest, comment=comment, granted=False, proof=None)
+
+
+def _check_reason(comment: str) -> None:
     if not comment.strip():
         raise InputRefused("A rejection needs a reason.", field="comment", next_step="Say what the requester should do instead.")
-    return _decide(request, user=user, digest=digest, comment=comment, granted=False, proof=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What a person decides. `code`: the second factor whose code was checked."""
+
+    user: Any
+    comment: str
+    granted: bool
+    proof: Proof | None
+    code: Authenticator | None
+
+    @property
+    def actor(self) -> Actor:
+        return Actor("user", self.user.get_username())
+
+
+def _decision(user: Any, team: Team, *, comment: str, granted: bool, proof: Proof | None) -> _Decision:
+    """Check the comment and the code, before the transaction of the decision.
+
+    A refusal would roll back its own record, and a failure the use of a code.
+    """
+    actor = Actor("user", user.get_username())
+    refuse_secrets(comment, actor=actor, team=team.slug, field="comment")
+    code = check_code(user, proof) if isinstance(proof, CodeProof) else None
+    return _Decision(user, comment, granted, proof, code)
 
 
 def _decide(request: CertificateRequest, *, user: Any, digest: str, comment: str, granted: bool, proof: Proof | None) -> CertificateRequest:
     check_may_decide(user, request)
-    # before the transaction: the refusal would roll back its own record, and a failure the use of a code
-    actor = Actor("user", user.get_username())
-    refuse_secrets(comment, actor=actor, team=request.team.slug, field="comment")
-    code = check_code(user, proof) if isinstance(proof, CodeProof) else None
+    decision = _decision(user, request.team, comment=comment, granted=granted, proof=proof)
     with UnitOfWork() as work:
-        shown = _Shown(digest, comment, proof, code)
-        return _record_decision(work, request, user=user, shown=shown, granted=granted)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What the person sent with the decision. `code`: the second factor whose code was checked."""
-
-    digest: str
-    comment: str
-    proof: Proof | None
-    code: Authenticator | None
-
-
-def _record_decision(work: UnitOfWork, request: CertificateRequest, *, user: Any, shown: _Shown, granted: bool) -> CertificateRequest:
-    # 1. Lock the row: of two decisions at once the second sees what the first has left.
-    request = CertificateRequest.objects.select_for_update(of=("self",)).select_related("requester", "team").get(pk=request.pk)
-    alone, now = check_may_decide(user, request), database_now()
-    # 2. Refuse what does not count any more.
-    if request.digest != shown.digest:
-        raise Conflict("What you were shown is not this request's content.", next_step="Open the page again and decide on what it shows.")
-    if request.state != S.AWAITING_APPROVAL:
-        raise Conflict(f"{request.public_id} does not wait for approval any more (it is {request.state}).")
-    check_in_time(request, now=now)
-    left = requesters_who_left([request])
-    if granted and left:
-        raise Conflict(f"{left[request.pk]}, so an approval has no effect.", next_step=f"Reject it. {ASK_A_MEMBER}")
-    if granted and request.validity.days_left(now) < 1:
-        raise Conflict(
-            f"The end date of {request.public_id}, {request.not_after}, is over, or almost over.",
-            field="not_after",
-            next_step="Reject it with that reason; the requester can ask again with a later end date.",
-        )
-    terms = terms_in_force(now)
-    grants = grants_that_count(request, terms) if granted else []
-    if granted and has_approved(user, grants):
-        raise Conflict(f"You have approved {request.public_id} already.", next_step="It needs the approval of another person too.")
-    # 3. Write the decision with its evidence. The request goes on with the last approval that the policy in force asks for.
-    evidence = _evidence(request, shown, terms, user=user, now=now) if granted else None
-    comment = shown.comment
-    row = Approval.objects.create(
-        request=request, approver=user, digest=shown.digest, granted=granted, comment=comment[:500], decided_at=now
-    )
-    if evidence is not None:
-        evidence.approval = row
-        evidence.save(force_insert=True)
-    actor = Actor("user", user.get_username())
-    data: dict[str, Value] = {"digest": shown.digest, "approver": user.get_username()} | ({"single_officer": True} if alone else {})
-    data |= evidence_data(evidence) if evidence is not None else {}
-    needed = approvers_needed(terms)
-    if granted and len(grants) + 1 < needed:
-        data |= {"approvals": len(grants) + 1, "needed": needed}
-        work.record([Event(EventType.REQUEST_ENDORSED, request.subject, actor, now, data)])
-        return request
-    event = EventType.REQUEST_APPROVED if granted else EventType.REQUEST_REJECTED
-    fields = {} if granted else {"error": f"Rejected by {user.get_username()}: {comment}"[:1000]}
-    move = Move(request, (S.APPROVED if granted else S.REJECTED,), ((event, data),), fields)
-    transition_many(work, [move], source=S.AWAITING_APPROVAL, actor=actor, now=now)
-    if granted:
-        start_on_commit([request.pk], at=S.APPROVED)
+        # 1. Lock the row: of two decisions at once the second sees what the first has left.
+        request = _locked([request])[0]
+        alone, now = check_may_decide(user, request), database_now()
+        # 2. Refuse what does not count any more.
+        if request.digest != digest:
+            raise Conflict(
+                "What you were shown is not this request's content.", next_step="Open the page again and decide on what it shows."
+            )
+        terms = terms_in_force(now)
+        refused = refusals([request], user=user, granted=granted, terms=terms, now=now)
+        if refused:
+            raise refused[request.pk]
+        # 3. Write the decision with its evidence.
+        evidence = None
+        if granted and isinstance(proof, PasskeyProof):
+            evidence = check_passkey(request, proof, user=user, now=now)
+        elif granted:
+            evidence = _evidence_of_code(decision, terms, now=now)
+        _write(work, [request], decision, evidence, terms, alone={request.pk: alone}, now=now)
     return request
 
 
-def _evidence(request: CertificateRequest, shown: _Shown, terms: ApprovalTerms, *, user: Any, now: datetime) -> ApprovalEvidence | None:
-    if isinstance(shown.proof, PasskeyProof):
-        return check_passkey(request, shown.proof, user=user, now=now)
-    if shown.code is not None:
-        return evidence_of_code(shown.code, now=now)
+def _decide_lines(
+    order: BulkOrder,
+    requests: Sequence[CertificateRequest],
+    *,
+    user: Any,
+    digest: str,
+    comment: str,
+    granted: bool,
+    proof: Proof | None,
+) -> int:
+    check_may_decide_all(user, requests)
+    decision = _decision(user, order.team, comment=comment, granted=granted, proof=proof)
+    with UnitOfWork() as work:
+        # 1. Lock the rows, in the order of their ids, as everybody does who locks several.
+        rows = _locked(requests)
+        alone, now = check_may_decide_all(user, rows), database_now()
+        # 2. All or none: a signature is over all of them, and the person saw all of them.
+        digests = [row.digest for row in rows]
+        terms = terms_in_force(now)
+        refused = refusals(rows, user=user, granted=granted, terms=terms, now=now)
+        if not rows or refused or digest_of_lines(digests) != digest:
+            raise Conflict(
+                "The lines have changed since you saw them. Nothing was decided.",
+                next_step="Look at them again, and decide then.",
+            )
+        # 3. Write each decision with the evidence of all.
+        evidence = None
+        if granted and isinstance(proof, PasskeyProof):
+            evidence = check_passkey_for_lines(order, digests, proof, user=user, now=now)
+        elif granted:
+            evidence = _evidence_of_code(decision, terms, now=now)
+            if evidence is not None:
+                evidence.lines = keep_lines(order, digests, user=user)
+        return _write(work, rows, decision, evidence, terms, alone=alone, now=now)
+
+
+def _locked(requests: Sequence[CertificateRequest]) -> list[CertificateRequest]:
+    rows = CertificateRequest.objects.select_for_update(of=("self",)).select_related("requester", "team")
+    return list(rows.filter(pk__in=[one.pk for one in requests]).order_by("pk"))
+
+
+def refusals(
+    requests: Sequence[CertificateRequest],
+    *,
+    user: Any,
+    granted: bool,
+    terms: ApprovalTerms,
+    now: datetime,
+) -> dict[int, Conflict]:
+    """Return by request why it cannot be decided so now. A fixed number of queries."""
+    over = lapsed(requests, now=now)
+    left = requesters_who_left(requests) if granted else {}
+    approved = approved_by(user, grants_of(requests, terms)) if granted else set()
+    found: dict[int, Conflict] = {}
+    for request in requests:
+        pk, name = request.pk, request.public_id
+        if request.state != S.AWAITING_APPROVAL:
+            found[pk] = Conflict(f"{name} does not wait for approval any more (it is {request.state}).")
+        elif pk in over:
+            found[pk] = over[pk]
+        elif pk in left:
+            found[pk] = Conflict(f"{left[pk]}, so an approval has no effect.", next_step=f"Reject it. {ASK_A_MEMBER}")
+        elif granted and request.validity.days_left(now) < 1:
+            found[pk] = Conflict(
+                f"The end date of {name}, {request.not_after}, is over, or almost over.",
+                field="not_after",
+                next_step="Reject it with that reason; the requester can ask again with a later end date.",
+            )
+        elif pk in approved:
+            found[pk] = Conflict(f"You have approved {name} already.", next_step="It needs the approval of another person too.")
+    return found
+
+
+def _write(
+    work: UnitOfWork,
+    requests: Sequence[CertificateRequest],
+    decision: _Decision,
+    evidence: ApprovalEvidence | None,
+    terms: ApprovalTerms,
+    *,
+    alone: Mapping[int, bool],
+    now: datetime,
+) -> int:
+    """Write one decision on each of the locked requests. Returns how many of them go on, or end, with it.
+
+    A request goes on with the last approval that the policy in force asks for. Effects, in `work`:
+    the approvals, the evidence of each, states, events and notices; the chain starts at the commit.
+    """
+    user, granted, needed = decision.user, decision.granted, approvers_needed(terms)
+    grants = grants_of(requests, terms) if granted else {}
+    rows = {
+        one.pk: Approval(
+            request=one,
+            approver=user,
+            digest=one.digest,
+            granted=granted,
+            comment=decision.comment[:500],
+            decided_at=now,
+        )
+        for one in requests
+    }
+    Approval.objects.bulk_create(rows.values())
+    if evidence is not None:
+        ApprovalEvidence.objects.bulk_create([copy_of(evidence, row) for row in rows.values()])
+    moves, endorsed = [], []
+    for request in requests:
+        data: dict[str, Value] = {"digest": request.digest, "approver": user.get_username()}
+        data |= {"single_officer": True} if alone[request.pk] else {}
+        data |= evidence_data(evidence) if evidence is not None else {}
+        if len(requests) > 1:
+            data |= {"decided_together": len(requests)}
+        if granted and len(grants[request.pk]) + 1 < needed:
+            data |= {"approvals": len(grants[request.pk]) + 1, "needed": needed}
+            endorsed.append(Event(EventType.REQUEST_ENDORSED, request.subject, decision.actor, now, data))
+            continue
+        event = EventType.REQUEST_APPROVED if granted else EventType.REQUEST_REJECTED
+        fields = {} if granted else {"error": f"Rejected by {user.get_username()}: {decision.comment}"[:1000]}
+        moves.append(Move(request, (S.APPROVED if granted else S.REJECTED,), ((event, data),), fields))
+    work.record(endorsed)
+    if moves:
+        transition_many(work, moves, source=S.AWAITING_APPROVAL, actor=decision.actor, now=now)
+    if granted and moves:
+        # Many lines go in the lane of bulk orders, so that no single request waits behind them.
+        start_on_commit([move.request.pk for move in moves], at=S.APPROVED, bulk=len(moves) > 1)
+    return len(moves)
+
+
+def _evidence_of_code(decision: _Decision, terms: ApprovalTerms, *, now: datetime) -> ApprovalEvidence | None:
+    if decision.code is not None:
+        return evidence_of_code(decision.code, now=now)
     if terms.confirmed:
         raise InputRefused(
             "The policy asks you to confirm an approval with a second factor.",

@@ -29,12 +29,20 @@ from fido2.webauthn import (
 from audit.log import Value
 from certs.access.sign_in.second_factors import use_up
 from certs.errors import InputRefused, NotPermitted
-from certs.models import Approval, ApprovalChallenge, ApprovalEvidence, CertificateRequest
-from certs.requests.approvals.deciders import check_may_decide
+from certs.models import (
+    Approval,
+    ApprovalChallenge,
+    ApprovalEvidence,
+    ApprovalOfLines,
+    BulkOrder,
+    CertificateRequest,
+)
+from certs.requests.approvals.deciders import check_may_decide, check_may_decide_all
 from db.clock import database_now
 
 CHALLENGE_LIVES = timedelta(minutes=5)
 _PURPOSE = b"pki portal: approval of a request, 1"
+_PURPOSE_OF_LINES = b"pki portal: approval of lines, 1"
 _NONCE_BYTES = 32
 Factor = ApprovalEvidence.Factor
 
@@ -66,6 +74,15 @@ def challenge_of(digest: str, nonce: bytes) -> bytes:
     return hashlib.sha256(_PURPOSE + b"\0" + digest.encode("ascii") + b"\0" + nonce).digest()
 
 
+def digest_of_lines(digests: Collection[str]) -> str:
+    """Return one digest over the digests of several requests, in whatever order they come.
+
+    What it is a hash of begins with a purpose of its own, so it is never the digest of a request.
+    """
+    listed = "\n".join(sorted(digests)).encode("ascii")
+    return hashlib.sha256(_PURPOSE_OF_LINES + b"\0" + listed).hexdigest()
+
+
 def begin(request: CertificateRequest, *, user: Any, digest: str, host: str) -> dict[str, Any]:
     """Return the options with which the browser asks for a passkey of the account (WebAuthn Level 3, 5.5).
 
@@ -73,19 +90,52 @@ def begin(request: CertificateRequest, *, user: Any, digest: str, host: str) -> 
     who may not decide the request, and for an account without a passkey.
     """
     check_may_decide(user, request)
-    passkeys = list(Authenticator.objects.filter(user=user.pk, type=Authenticator.Type.WEBAUTHN))
-    if not passkeys:
-        raise NotPermitted("Your account has no passkey.", next_step="Add one under Account, or confirm with a one-time code.")
+    passkeys = _passkeys_to_ask(user)
     nonce = secrets.token_bytes(_NONCE_BYTES)
     ApprovalChallenge.objects.update_or_create(
         request=request,
         user=user,
         defaults={"digest": digest[:64], "nonce": nonce, "expires_at": database_now() + CHALLENGE_LIVES},
     )
+    return _options(passkeys, challenge_of(digest, nonce), host)
+
+
+def begin_lines(order: BulkOrder, requests: Sequence[CertificateRequest], *, user: Any, host: str) -> dict[str, Any]:
+    """Return the options with which the browser asks for a passkey, over one digest of all these lines.
+
+    Effects: the lines with a nonce, in place of the account's last ones of the order. Raises
+    NotPermitted for who may not decide one of them, and for an account without a passkey.
+    """
+    check_may_decide_all(user, requests)
+    passkeys = _passkeys_to_ask(user)
+    nonce, digests = secrets.token_bytes(_NONCE_BYTES), sorted(one.digest for one in requests)
+    digest = digest_of_lines(digests)
+    ApprovalOfLines.objects.update_or_create(
+        order=order,
+        approver=user,
+        expires_at__isnull=False,
+        defaults={
+            "digests": digests,
+            "digest": digest,
+            "nonce": nonce,
+            "expires_at": database_now() + CHALLENGE_LIVES,
+        },
+    )
+    return _options(passkeys, challenge_of(digest, nonce), host)
+
+
+def _passkeys_to_ask(user: Any) -> list[Authenticator]:
+    passkeys = _passkeys([user.pk])
+    if not passkeys:
+        raise NotPermitted("Your account has no passkey.", next_step="Add one under Account, or confirm with a one-time code.")
+    return passkeys
+
+
+def _options(passkeys: Sequence[Authenticator], challenge: bytes, host: str) -> dict[str, Any]:
     options, _ = _server(host).authenticate_begin(
         [_credential(one).credential_data for one in passkeys],
         UserVerificationRequirement.PREFERRED,
-        challenge=challenge_of(digest, nonce),
+        challenge=challenge,
     )
     return dict(options)
 
@@ -116,11 +166,43 @@ def check_passkey(request: CertificateRequest, proof: PasskeyProof, *, user: Any
     """
     waiting = ApprovalChallenge.objects.select_for_update().filter(request=request, user=user).first()
     if waiting is None or waiting.expires_at <= now or waiting.digest != request.digest:
-        raise NotConfirmed("The question to your passkey is too old.", field="passkey", next_step="Use the passkey once more.")
-    challenge = challenge_of(request.digest, bytes(waiting.nonce))
+        raise _too_old()
     waiting.delete()
+    return _verified(request.digest, bytes(waiting.nonce), proof, user=user, now=now)
+
+
+def check_passkey_for_lines(order: BulkOrder, digests: Sequence[str], proof: PasskeyProof, *, user: Any, now: datetime) -> ApprovalEvidence:
+    """Verify the signature over all lines, and return the evidence that holds for each of them.
+
+    Effects, in the caller's transaction: the lines are kept for good, and their challenge serves
+    once. Raises NotConfirmed as `check_passkey`.
+    """
+    waiting = ApprovalOfLines.objects.select_for_update(of=("self",)).filter(order=order, approver=user, expires_at__gt=now).first()
+    if waiting is None or waiting.digests != sorted(digests):
+        raise _too_old()
+    evidence = _verified(waiting.digest, bytes(waiting.nonce), proof, user=user, now=now)
+    waiting.expires_at = None
+    waiting.save(update_fields=["expires_at"])
+    evidence.lines = waiting
+    return evidence
+
+
+def keep_lines(order: BulkOrder, digests: Sequence[str], *, user: Any) -> ApprovalOfLines:
+    """Keep which lines a code confirmed together. Needs the transaction of the decision."""
+    return ApprovalOfLines.objects.create(order=order, approver=user, digests=sorted(digests), digest=digest_of_lines(digests))
+
+
+def _too_old() -> NotConfirmed:
+    return NotConfirmed("The question to your passkey is too old.", field="passkey", next_step="Use the passkey once more.")
+
+
+def _verified(digest: str, nonce: bytes, proof: PasskeyProof, *, user: Any, now: datetime) -> ApprovalEvidence:
+    """Return the evidence of a signature of the account's passkey over the digest and the nonce. Raises NotConfirmed."""
     by_id = {_credential(one).credential_data.credential_id: one for one in _passkeys([user.pk])}
-    state = {"challenge": websafe_encode(challenge), "user_verification": UserVerificationRequirement.PREFERRED}
+    state = {
+        "challenge": websafe_encode(challenge_of(digest, nonce)),
+        "user_verification": UserVerificationRequirement.PREFERRED,
+    }
 
     def complete() -> AuthenticationResponse:
         _server(proof.host).authenticate_complete(state, [_credential(one).credential_data for one in by_id.values()], proof.response)
@@ -131,7 +213,7 @@ def check_passkey(request: CertificateRequest, proof: PasskeyProof, *, user: Any
         factor=Factor.PASSKEY,
         authenticator_id=by_id[found.raw_id].pk,
         confirmed_at=now,
-        nonce=bytes(waiting.nonce),
+        nonce=nonce,
         credential_id=found.raw_id,
         authenticator_data=bytes(found.response.authenticator_data),
         client_data=bytes(found.response.client_data),
@@ -142,15 +224,28 @@ def check_passkey(request: CertificateRequest, proof: PasskeyProof, *, user: Any
 def confirmed_approvals(approvals: Sequence[Approval]) -> set[int]:
     """Return ids of the approvals whose evidence holds now: the one check, before every use of an approval.
 
-    A confirmation counts while its factor belongs to the approver. Two queries, however many there are.
+    A confirmation counts while its factor belongs to the approver. Two queries, however many there
+    are, and one more where lines were approved together.
     """
     if not approvals:
         return set()
     by_id = {row.pk: row for row in approvals}
-    evidence = ApprovalEvidence.objects.filter(approval__in=by_id)
+    evidence = list(ApprovalEvidence.objects.filter(approval__in=by_id))
+    together = {one.lines_id for one in evidence if one.lines_id is not None}
+    # Loaded once each: many approvals share one list.
+    lines = ApprovalOfLines.objects.in_bulk(together) if together else {}
     rows = Authenticator.objects.filter(user__in={row.approver_id for row in approvals}, type__in=_FACTORS.values())
     factors = {row.pk: row for row in rows}
-    return {one.approval_id for one in evidence if _holds(one, by_id[one.approval_id], factors.get(one.authenticator_id))}
+    return {
+        one.approval_id
+        for one in evidence
+        if _holds(
+            one,
+            by_id[one.approval_id],
+            factors.get(one.authenticator_id),
+            lines.get(one.lines_id or 0),
+        )
+    }
 
 
 def evidence_data(evidence: ApprovalEvidence) -> dict[str, Value]:
@@ -173,20 +268,33 @@ def evidence_data(evidence: ApprovalEvidence) -> dict[str, Value]:
 
 
 def copy_of(evidence: ApprovalEvidence, approval: Approval) -> ApprovalEvidence:
-    """Return the same evidence for an inherited approval, which is for the same digest."""
+    """Return the same evidence for another approval: an inherited one, or one of a line approved together with it."""
     names = ("factor", "authenticator_id", "confirmed_at", "nonce", "credential_id", "authenticator_data", "client_data", "signature")
-    return ApprovalEvidence(approval=approval, **{name: getattr(evidence, name) for name in names})
+    values = {name: getattr(evidence, name) for name in (*names, "lines_id")}
+    return ApprovalEvidence(approval=approval, **values)
 
 
 def forget_challenges(now: datetime) -> int:
     """Delete challenges that nobody used. Returns how many."""
-    return ApprovalChallenge.objects.filter(expires_at__lte=now).delete()[0]
+    of_lines = ApprovalOfLines.objects.filter(expires_at__lte=now).delete()[0]
+    return ApprovalChallenge.objects.filter(expires_at__lte=now).delete()[0] + of_lines
 
 
 _FACTORS = {Factor.PASSKEY.value: Authenticator.Type.WEBAUTHN, Factor.CODE.value: Authenticator.Type.TOTP}
 
 
-def _holds(evidence: ApprovalEvidence, approval: Approval, factor: Authenticator | None) -> bool:
+def _holds(
+    evidence: ApprovalEvidence,
+    approval: Approval,
+    factor: Authenticator | None,
+    lines: ApprovalOfLines | None,
+) -> bool:
+    digest = approval.digest
+    if lines is not None:
+        # The signature is over one digest of all lines: this approval's must be among them.
+        if lines.approver_id != approval.approver_id or digest not in lines.digests:
+            return False
+        digest = digest_of_lines(lines.digests)
     if factor is None or factor.user_id != approval.approver_id or factor.type != _FACTORS[evidence.factor]:
         return False
     if evidence.factor == Factor.CODE:
@@ -200,7 +308,7 @@ def _holds(evidence: ApprovalEvidence, approval: Approval, factor: Authenticator
     return (
         registered.credential_data.credential_id == bytes(evidence.credential_id)
         and client.type == CollectedClientData.TYPE.GET
-        and compare_digest(client.challenge, challenge_of(approval.digest, bytes(evidence.nonce)))
+        and compare_digest(client.challenge, challenge_of(digest, bytes(evidence.nonce)))
         and compare_digest(data.rp_id_hash, registered.rp_id_hash)
         and data.is_user_present()
     )

@@ -89,10 +89,19 @@ def check_may_decide(user: Any, request: CertificateRequest) -> bool:
 
     Returns whether one person decides alone, as PKI_SINGLE_OFFICER allows.
     """
-    right = rights_over(user, [request])[request.pk]
-    if right.refusal is not None:
-        raise right.refusal
-    return right.alone
+    return check_may_decide_all(user, [request])[request.pk]
+
+
+def check_may_decide_all(user: Any, requests: Sequence[CertificateRequest]) -> dict[int, bool]:
+    """Raise NotPermitted unless the account may decide each of the requests.
+
+    Returns by request whether one person decides alone. A fixed number of queries.
+    """
+    rights = rights_over(user, requests)
+    refusal = next((one.refusal for one in rights.values() if one.refusal is not None), None)
+    if refusal is not None:
+        raise refusal
+    return {pk: one.alone for pk, one in rights.items()}
 
 
 def _accounts_behind(requests: Sequence[CertificateRequest]) -> dict[int, list[int]]:

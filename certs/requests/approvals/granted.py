@@ -39,27 +39,46 @@ def approved_requests(requests: Sequence[CertificateRequest], terms: Mapping[int
 
 
 def grants_that_count(request: CertificateRequest, terms: ApprovalTerms) -> list[Approval]:
-    """Return the approvals of the request's content that count towards the number that it needs.
+    """Return the approvals of the request's content that count towards the number that it needs; see `grants_of`."""
+    return grants_of([request], terms)[request.pk]
 
-    Of persons who may still approve, each person once, the first first; confirmed, where the terms ask for it.
+
+def grants_of(requests: Sequence[CertificateRequest], terms: ApprovalTerms) -> dict[int, list[Approval]]:
+    """Return by request the approvals of its content that count towards the number that it needs.
+
+    Of persons who may still approve, each person once, the first first; confirmed, where the terms
+    ask for it. A fixed number of queries.
     """
-    rows = Approval.objects.filter(request=request, granted=True, digest=request.digest)
-    holders = set(holders_of(Permission.DECIDE_REQUESTS).filter(pk__in=rows.values("approver")).values_list("pk", flat=True))
-    found: list[Approval] = []
-    grants = [row for row in rows.select_related("approver").order_by("pk") if row.approver_id in holders]
+    by_id = {request.pk: request for request in requests}
+    found: dict[int, list[Approval]] = {pk: [] for pk in by_id}
+    rows = Approval.objects.filter(request__in=by_id, granted=True).select_related("approver").order_by("pk")
+    grants = [row for row in rows if row.digest == by_id[row.request_id].digest]
+    if not grants:
+        return found
+    approvers = {row.approver_id for row in grants}
+    holders = set(holders_of(Permission.DECIDE_REQUESTS).filter(pk__in=approvers).values_list("pk", flat=True))
+    grants = [row for row in grants if row.approver_id in holders]
     if terms.confirmed:
         confirmed = confirmed_approvals(grants)
         grants = [row for row in grants if row.pk in confirmed]
     known = known_persons({row.approver_id for row in grants}) if grants else {}
     for row in grants:
-        mine = known[row.approver_id]
-        if not any(mine.may_be(known[other.approver_id]) for other in found):
-            found.append(row)
+        mine, others = known[row.approver_id], found[row.request_id]
+        if not any(mine.may_be(known[other.approver_id]) for other in others):
+            others.append(row)
     return found
 
 
 def has_approved(user: object, grants: Sequence[Approval]) -> bool:
     """Whether the person behind the account has given one of the approvals."""
+    return bool(approved_by(user, {0: grants}))
+
+
+def approved_by(user: object, grants: Mapping[int, Sequence[Approval]]) -> set[int]:
+    """Return the keys of `grants` with an approval by the person behind the account. Two queries at most."""
+    approvers = {row.approver_id for rows in grants.values() for row in rows}
+    if not approvers:
+        return set()
     pk = int(getattr(user, "pk", 0))
-    known = known_persons({pk, *(row.approver_id for row in grants)})
-    return any(known[pk].may_be(known[row.approver_id]) for row in grants)
+    known = known_persons({pk, *approvers})
+    return {key for key, rows in grants.items() if any(known[pk].may_be(known[row.approver_id]) for row in rows)}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from django.db.models import Count, Exists, Max, OuterRef
 
 from audit.changes import subject_of
 from audit.models import AuditEvent
 from certs.enums import RequestState as S
 from certs.inventory import active
 from certs.inventory.beneath import names_beneath
-from certs.models import Certificate, CertificateName, CertificateRequest
+from certs.models import Certificate, CertificateName, CertificateRequest, Domain, Team
 from keys.spec import KeyFacts
 
 # The requester's record is read from so many of the team's last requests.
@@ -34,10 +36,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One risk, in a few words; `is_high` for the gravest."""
+    """One risk, in a few words; `is_high` for the gravest. `kind`: the same words for every request that has it."""
 
-    text: str
+    kind: str
+    more: str = ""
     is_high: bool = False
+
+    @property
+    def text(self) -> str:
+        """Return the risk with what is its own in this request."""
+        return f"{self.kind}: {self.more}" if self.more else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,23 @@ def last_of_the_names(request: CertificateRequest) -> Certificate | None:
     return next(same, found[0] if found else None)
 
 
+def last_of_each(requests: Sequence[CertificateRequest]) -> dict[int, Certificate]:
+    """Return by request the certificate that it renews, else the team's newest with its first name. Three queries.
+
+    Of one request alone `last_of_the_names` looks further: for one with all of its names.
+    """
+    firsts = {request.names[0] for request in requests if request.names}
+    rows = CertificateName.objects.filter(name__in=firsts, certificate__team__in={request.team_id for request in requests})
+    newest = rows.order_by().values_list("name", "certificate__team").annotate(last=Max("certificate_id"))
+    by_name = {(name, team): last for name, team, last in newest}
+    chosen = {
+        request.pk: request.renewed_from_id or by_name.get((request.names[0], request.team_id)) for request in requests if request.names
+    }
+    ids = {pk for pk in chosen.values() if pk is not None}
+    certificates = Certificate.objects.select_related("request__requester", "issuer").in_bulk(ids)
+    return {pk: certificates[last] for pk, last in chosen.items() if last is not None}
+
+
 def differences(request: CertificateRequest, last: Certificate) -> tuple[Difference, ...]:
     """Return in what the request differs from a certificate. Equal values are left out."""
     before = last.request
@@ -114,48 +139,66 @@ def _some(names: set[str]) -> str:
 
 
 def marks_of(request: CertificateRequest, *, usual_days: int, now: datetime) -> tuple[Mark, ...]:
-    """Return what is unusual about the request, the gravest first. A fixed number of queries.
+    """Return what is unusual about the request, the gravest first; see `marks_of_all`."""
+    return marks_of_all([request], usual_days=usual_days, now=now)[request.pk]
+
+
+def marks_of_all(requests: Sequence[CertificateRequest], *, usual_days: int, now: datetime) -> dict[int, tuple[Mark, ...]]:
+    """Return by request what is unusual about it, the gravest first. A fixed number of queries.
 
     `usual_days`: the validity that the policy gives where nobody names one.
     """
-    domains = set(request.team.domain_names())
-    whole = [name for name in request.dns_names if name.startswith("*.") and name[2:] in domains]
-    wild = [name for name in request.dns_names if name.startswith("*.") and name not in whole]
-    found = [Mark(f"Whole-domain wildcard: {_some(set(whole))}", is_high=True)] if whole else []
-    if wild:
-        found.append(Mark(f"Wildcard: {_some(set(wild))}"))
-    found += _of_the_key(request)
-    if not Certificate.objects.filter(team=request.team_id).exists():
-        found.append(Mark(f"First certificate of team {request.team.name}"))
-    found += _of_the_names(request)
-    days = request.validity.days_left(now)
-    if days > usual_days:
-        found.append(Mark(f"Long life: {days} days; {usual_days} are usual"))
-    if request.ip_addresses:
-        found.append(Mark(f"IP address{'es' if len(request.ip_addresses) > 1 else ''}: {_some(set(request.ip_addresses))}"))
-    return tuple(found)
+    teams = {request.team_id: request.team for request in requests}
+    domains: dict[int, set[str]] = {pk: set() for pk in teams}
+    for team, domain in Domain.objects.filter(team__in=teams).values_list("team_id", "name"):
+        domains[team].add(domain)
+    issued = Certificate.objects.filter(team=OuterRef("pk"))
+    known = set(Team.objects.filter(Exists(issued), pk__in=teams).values_list("pk", flat=True))
+    keys = [request.spki_sha256 for request in requests if request.spki_sha256]
+    users = Certificate.objects.filter(spki_sha256__in=keys).order_by().values_list("spki_sha256", "team_id")
+    of_key: dict[str, dict[int, int]] = {}
+    for key, team, count in users.annotate(number=Count("pk")) if keys else ():
+        of_key.setdefault(key, {})[team] = count
+    names = {name for request in requests for name in request.names}
+    seen = set(CertificateName.objects.filter(name__in=names).order_by().values_list("name", flat=True).distinct())
+    found = {}
+    for request in requests:
+        team = request.team_id
+        marks = [
+            *_of_wildcards(request, domains[team]),
+            *_of_the_key(team, of_key.get(request.spki_sha256, {})),
+            *([] if team in known else [Mark("First certificate of the team", request.team.name)]),
+            *_of_the_names(set(request.names), seen),
+        ]
+        days = request.validity.days_left(now)
+        if days > usual_days:
+            marks.append(Mark("Long life", f"{days} days; {usual_days} are usual"))
+        if request.ip_addresses:
+            marks.append(Mark("IP address", _some(set(request.ip_addresses))))
+        found[request.pk] = tuple(marks)
+    return found
 
 
-def _of_the_key(request: CertificateRequest) -> list[Mark]:
-    if not request.spki_sha256:
-        return []
-    users = Certificate.objects.filter(spki_sha256=request.spki_sha256)
-    others = users.exclude(team=request.team_id)[:1].count()
-    if others:
-        return [Mark("Key not new: another team has a certificate on it", is_high=True)]
-    count = users[:LOOKED_AT].count()
-    return [Mark(f"Key not new: {count} certificate{'s are' if count > 1 else ' is'} on it")] if count else []
+def _of_wildcards(request: CertificateRequest, domains: set[str]) -> list[Mark]:
+    whole = {name for name in request.dns_names if name.startswith("*.") and name[2:] in domains}
+    others = {name for name in request.dns_names if name.startswith("*.")} - whole
+    found = [Mark("Whole-domain wildcard", _some(whole), is_high=True)] if whole else []
+    return [*found, Mark("Wildcard", _some(others))] if others else found
 
 
-def _of_the_names(request: CertificateRequest) -> list[Mark]:
-    names = set(request.names)
-    seen = set(CertificateName.objects.filter(name__in=names).values_list("name", flat=True).distinct())
+def _of_the_key(team: int, users: Mapping[int, int]) -> list[Mark]:
+    """`users`: how many certificates on the key each team has."""
+    if set(users) - {team}:
+        return [Mark("Key not new", "another team has a certificate on it", is_high=True)]
+    count = users.get(team, 0)
+    return [Mark("Key not new", f"{count} certificate{'s are' if count > 1 else ' is'} on it")] if count else []
+
+
+def _of_the_names(names: set[str], seen: set[str]) -> list[Mark]:
     new = names - seen
     if not new:
         return []
-    if new == names:
-        return [Mark("Name never seen" if len(names) == 1 else "Names never seen")]
-    return [Mark(f"{len(new)} of {len(names)} names never seen: {_some(new)}")]
+    return [Mark("Name never seen" if len(names) == 1 else "Names never seen", "" if new == names else _some(new))]
 
 
 def covers_of(request: CertificateRequest, *, now: datetime) -> tuple[Cover, ...]:

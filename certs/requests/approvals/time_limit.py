@@ -44,14 +44,17 @@ def lapses_at(request: CertificateRequest) -> datetime | None:
     return ApprovalLimit.objects.filter(pk=request.pk).values_list("lapses_at", flat=True).first()
 
 
-def check_in_time(request: CertificateRequest, *, now: datetime) -> None:
-    """Raise Conflict for a request whose limit is reached, also where the sweeper has not ended it yet."""
-    until = lapses_at(request)
-    if until is not None and until <= now:
-        raise Conflict(
-            f"{request.public_id} lapsed on {minute(until)}: nobody had decided it by then.",
+def lapsed(requests: Sequence[CertificateRequest], *, now: datetime) -> dict[int, Conflict]:
+    """Return by request the refusal of those whose limit is reached, also where the sweeper has not ended them yet."""
+    by_id = {request.pk: request for request in requests}
+    limits = ApprovalLimit.objects.filter(pk__in=by_id, lapses_at__lte=now).values_list("pk", "lapses_at")
+    return {
+        pk: Conflict(
+            f"{by_id[pk].public_id} lapsed on {minute(until)}: nobody had decided it by then.",
             next_step="The requester can request it again.",
         )
+        for pk, until in limits
+    }
 
 
 def let_lapse() -> int:

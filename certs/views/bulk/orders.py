@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from certs.access.permissions import Permission
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.bulk.drafting.correct import CELLS, cells_of, correct_line
 from certs.bulk.drafting.draft import apply_suggestions, outcome_counts
@@ -205,6 +206,7 @@ def _running(request: HttpRequest, order: BulkOrder, seen: Progress) -> dict[str
         "resumed_by_security_team": paused and may_operate and not authority.may_resume(order),
         "may_cancel": may and order.state in (State.RUNNING, State.PAUSED) and bool(tally.waiting),
         "may_retry": may_operate and tally.failed > 0,
+        "may_decide": bool(tally.awaiting_approval) and authority.holds(Permission.DECIDE_REQUESTS),
         "ended": order.finished_at is not None,
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, JsonResponse
@@ -15,6 +16,8 @@ from certs.requests.approvals.confirmation import CodeProof, NotConfirmed, Passk
 from certs.views.sign_in.forms import CredentialField
 from certs.views.sign_in.guessing import WAIT_SECONDS, code_try
 
+Decided = TypeVar("Decided")
+
 
 def passkey_options(request: HttpRequest, row: CertificateRequest) -> JsonResponse:
     """Return what the portal's script asks the browser for, over the digest that the page shows."""
@@ -24,19 +27,28 @@ def passkey_options(request: HttpRequest, row: CertificateRequest) -> JsonRespon
 
 def approve_as_sent(request: HttpRequest, row: CertificateRequest) -> CertificateRequest:
     """Approve with the proof in the form, where there is one. Raises what `approve` raises, and TooMany."""
-    proof = _proof(request)
-    sent: dict[str, Any] = {
+    return with_proof_sent(request, lambda proof: approve(row, **decision_sent(request), proof=proof))
+
+
+def decision_sent(request: HttpRequest) -> dict[str, Any]:
+    """Return who decides, the digest of what was shown, and the comment."""
+    return {
         "user": request.user,
         "digest": request.POST.get("digest", ""),
         "comment": request.POST.get("comment", ""),
     }
+
+
+def with_proof_sent(request: HttpRequest, decide: Callable[[Proof | None], Decided]) -> Decided:
+    """Decide with the passkey or code in the form, where there is one; a wrong one counts as a try. Raises TooMany."""
+    proof = _proof(request)
     if proof is None:
-        return approve(row, **sent)
+        return decide(None)
     tried = code_try(request, request.user)
     if tried is None:
         raise TooMany("Too many wrong tries with a second factor.", retry_after=WAIT_SECONDS)
     try:
-        decided = approve(row, **sent, proof=proof)
+        decided = decide(proof)
     except NotConfirmed:
         login_limits.failed(tried)
         raise

@@ -79,6 +79,8 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
     certificate = Certificate.objects.select_related("issuer").filter(request=row).first() if row.state == S.COMPLETED else None
     draft = RequestDraft.objects.filter(request=row).first()
     waits, sees_panel = row.state == S.AWAITING_APPROVAL, authority.holds(Permission.DECIDE_REQUESTS)
+    panel = panel_of(row, user=request.user, now=database_now()) if waits and sees_panel else None
+    decides = panel is not None and panel.may_decide
     return {
         "row": row,
         "version": version,
@@ -86,7 +88,7 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
         "every": _every(row),
         "steps": timeline(row, events, _installed(certificate) if certificate else None),
         "wait": wait_of(row, why, until=lapses_at(row) if waits else None),
-        "panel": panel_of(row, user=request.user, now=database_now()) if waits and sees_panel else None,
+        "panel": panel,
         "questions": row.questions.select_related("asker", "answerer").order_by("pk"),
         "question": open_question(row) if waits and authority.may_act_on(row) else None,
         "draft": draft,
@@ -101,7 +103,8 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
         "ending": ending_of(row.issuer, row.validity, now=database_now()) if row.state in UNSIGNED else None,
         "decided_alone": any(event.data.get("single_officer") for event in events),
         "requester_left": requesters_who_left([row]).get(row.pk, "") if waits else "",
-        "may_remind": waits and authority.may_act_on(row),
+        # Nobody reminds others of what waits for the reader too.
+        "may_remind": waits and not decides and authority.may_act_on(row),
         "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED) and authority.may_operate(row),
         "may_act": authority.may_act_on(row),
         "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),

@@ -276,6 +276,11 @@ PAGES: dict[str, list[Page]] = {
         *(Page(operate, of("orders", verb), nothing) for verb in ("pause", "resume", "retry")),
         Page(act, of("orders", "cancel"), nothing),
     ],
+    "bulk-decide": [
+        Page(decide, of("orders")),
+        *(Page(decide, of("orders"), decision(word)) for word in ("approve", "reject")),
+    ],
+    "bulk-confirm": [Page(decide, of("orders"))],
     "bulk-file": [Page(see, of("orders", "problems.csv")), Page(see, of("orders", "certificates.zip"))],
     "certificates": [Page(everybody, once=True)],
     "acts": [

@@ -91,6 +91,22 @@ def test_approval_names_who_may_give_it_and_since_when(portal: Portal) -> None:
     assert "nobody else can approve" in text_of(page_of(request))  # nobody approves a request of their own
 
 
+def test_who_may_decide_reads_that_it_waits_for_them_and_reminds_nobody(portal: Portal) -> None:
+    request = waiting(portal, S.AWAITING_APPROVAL)
+
+    carol = text_of(page_of(request, "carol"))
+    assert '<a href="#decision">Decide it</a>' in carol
+    assert "Nothing. You can close this page" not in carol
+    assert "Remind the approvers" not in carol
+    alice = text_of(page_of(request))
+    assert "Nothing. You can close this page: we mail you." in alice
+    assert "Remind the approvers" in alice
+    assert "Decide it" not in alice
+    # An approver who asked cannot decide it, and reminds the others.
+    Group.objects.get(name="security-team").user_set.add(portal.alice)
+    assert "Remind the approvers" in text_of(page_of(request))
+
+
 @pytest.mark.parametrize(
     ("state", "cause"), [(S.APPROVED, "Our key store does not answer"), (S.CSR_CREATED, "The CA Internal-CA-Prod does not answer")]
 )
