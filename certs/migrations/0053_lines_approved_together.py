@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0051_cas_added_and_reissued"),
+        ("certs", "0052_indexes_of_pages"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
