@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 _OLDEST_PYTHON = (3, 11)
-_SYSTEM_PYTHON = Path("/usr/bin/python3")  # where distributions put theirs, built with profile-guided optimisation
+SYSTEM_PYTHON = Path("/usr/bin/python3")  # where distributions put theirs, built with profile-guided optimisation
 _WORTH_A_CHANGE = 1.15
 # Its version, whether it can make environments, and the milliseconds of a loop: the best of five of some 10 ms each.
 _ABOUT = """
@@ -61,7 +61,7 @@ def _install(name: str) -> int:
     if not _usable(VENV):
         print("Python: making .venv", flush=True)
         # Not with --clear: it would delete the lock file that we hold.
-        if subprocess.run([_interpreter(), "-m", "venv", VENV], check=False).returncode:
+        if subprocess.run([interpreter_for_venv(), "-m", "venv", VENV], check=False).returncode:
             return 1
     print(f"Python: installing {name} (about a minute the first time)", flush=True)
     # Wheels only: nobody who tries the portal needs a C compiler.
@@ -75,13 +75,13 @@ def _install(name: str) -> int:
     return 0
 
 
-def _interpreter() -> str | Path:
+def interpreter_for_venv() -> str | Path:
     """This one, or the system's of the same minor version where that is clearly faster: version managers may compile unoptimised."""
-    ours, theirs = _about(sys.executable), _about(_SYSTEM_PYTHON)
+    ours, theirs = _about(sys.executable), _about(SYSTEM_PYTHON)
     if ours is None or theirs is None or ours[0][:2] != theirs[0][:2] or ours[1] < theirs[1] * _WORTH_A_CHANGE:
         return sys.executable
-    print(f"Python: with {_SYSTEM_PYTHON}, which takes {theirs[1]:.0f} ms for what {sys.executable} needs {ours[1]:.0f} ms for", flush=True)
-    return _SYSTEM_PYTHON
+    print(f"Python: with {SYSTEM_PYTHON}, which takes {theirs[1]:.0f} ms for what {sys.executable} needs {ours[1]:.0f} ms for", flush=True)
+    return SYSTEM_PYTHON
 
 
 def _about(python: str | Path) -> tuple[tuple[int, ...], float] | None:

@@ -28,7 +28,7 @@ from db.sql import among_ids, fetch, id_list, try_advisory_lock
 
 SEAL_LIMIT = 20_000
 # Any number that nothing else in this database locks.
-_ADVISORY_LOCK = 0x617564697473  # "audits"
+ADVISORY_LOCK = 0x617564697473  # "audits"
 _RESTORED = (
     "If the database was restored from a backup, run `manage.py verify_audit`, keep the old checkpoints, then run "
     "`manage.py seal_audit --new-epoch`. If it was not, keep a copy of the database: somebody changed the log."
@@ -154,7 +154,7 @@ def _signed_by_an_earlier_release() -> bool:
 
 def _lock() -> bool:
     """Whether this transaction is the only sealer. SQLite has one writer at a time anyway: its transactions begin IMMEDIATE."""
-    return try_advisory_lock(_ADVISORY_LOCK)
+    return try_advisory_lock(ADVISORY_LOCK)
 
 
 def _tip() -> tuple[int, CompactRange]:

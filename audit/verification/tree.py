@@ -73,7 +73,7 @@ class TreeExaminer:
         walk = _Walk(epoch, self.findings)
         self._check_start(epoch)
         self._outside_at(walk, stored=None)
-        while rows := _fetch(_LEAVES, [epoch, walk.next_index, BATCH]):
+        while rows := fetch(_LEAVES, [epoch, walk.next_index, BATCH]):
             checkpoints = self._checkpoints(epoch, walk.next_index, rows[-1][0] + 1)
             for row in rows:
                 walk.take(row)
@@ -88,7 +88,7 @@ class TreeExaminer:
         if epoch == 1 and self.tip[0] == 0:
             return
         number, size, root = self.tip
-        for event_id, event, subject, data in _fetch(_FIRST_LEAF, [epoch]):
+        for event_id, event, subject, data in fetch(_FIRST_LEAF, [epoch]):
             content = json.loads(data) if event == EventType.AUDIT_EPOCH_STARTED else {}
             named = (content.get("old_epoch"), content.get("old_size"), content.get("old_root"))
             if (subject, *named[:2]) == (f"audit:epoch-{epoch}", number, size) and root in (
@@ -154,11 +154,11 @@ class TreeExaminer:
             self.expected = next(self.outside, None)
 
     def _end(self, walk: _Walk) -> None:
-        signed, leaves = _fetch(_ENDS, [walk.epoch, walk.epoch])[0]
+        signed, leaves = fetch(_ENDS, [walk.epoch, walk.epoch])[0]
         if (signed or 0) > (leaves or 0):
             self.findings.add(f"The tail was cut: epoch {walk.epoch} has a checkpoint of {signed} leaves, the database has {leaves or 0}.")
         elif (signed or 0) < (leaves or 0):
-            beyond = _fetch(_BEYOND, [walk.epoch, signed or 0])
+            beyond = fetch(_BEYOND, [walk.epoch, signed or 0])
             event_id, subject = beyond[0] if beyond else (None, "")
             self.findings.add(
                 f"Epoch {walk.epoch} has {leaves} leaves but the last checkpoint is of {signed or 0}: leaves were inserted or "
@@ -185,7 +185,7 @@ class TreeExaminer:
 
         Each verification reports that as an alarm.
         """
-        for (data,) in _fetch(_EPOCH_STARTS, [last.epoch, str(EventType.AUDIT_EPOCH_STARTED)]):
+        for (data,) in fetch(_EPOCH_STARTS, [last.epoch, str(EventType.AUDIT_EPOCH_STARTED)]):
             content = json.loads(data)
             outside = (content.get("outside_epoch"), content.get("outside_size"), content.get("outside_root"))
             if outside == (last.epoch, last.size, last.root.hex()):
@@ -198,7 +198,7 @@ class TreeExaminer:
 
     @staticmethod
     def _epochs() -> list[int]:
-        return [row[0] for row in _fetch(_EPOCHS, [])]
+        return [row[0] for row in fetch(_EPOCHS, [])]
 
     @staticmethod
     def _checkpoints(epoch: int, above: int, up_to: int) -> dict[int, Checkpoint]:
@@ -268,7 +268,7 @@ class _Walk:
         self.findings.add(problem, event_id=event_id, subject=subject)
 
 
-def _fetch(statement: str, params: list[Any]) -> list[tuple[Any, ...]]:
+def fetch(statement: str, params: list[Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
         rows: list[tuple[Any, ...]] = cursor.fetchall()

@@ -59,10 +59,10 @@ class _Done:
 
 def begin_on_commit(act_id: int) -> None:
     """Let a worker begin when the open transaction is committed."""
-    transaction.on_commit(lambda: _ask_worker(act_id))
+    transaction.on_commit(lambda: ask_worker(act_id))
 
 
-def _ask_worker(act_id: int) -> None:
+def ask_worker(act_id: int) -> None:
     try:
         in_lane(signature(TASK, args=(act_id,)), bulk=True).apply_async(retry=False)
     except (OperationalError, OSError) as exc:
@@ -80,14 +80,14 @@ def work_on(act_id: int) -> int:
     done, until = 0, time.monotonic() + SECONDS
     try:
         while time.monotonic() < until and (pk := _claim(act_id)) is not None:
-            done += _do_alone(act_id, pk)
+            done += _do_line_alone(act_id, pk)
             BulkAct.objects.filter(pk=act_id).update(worked_at=database_now())
     finally:
         BulkAct.objects.filter(pk=act_id).update(worked_at=None)
     if BulkAct.objects.filter(pk=act_id, kind=Kind.REVOKE).exists() and done:
         start_delivery()
     if not finish(act_id) and BulkAct.objects.filter(pk=act_id, state=State.RUNNING).exists():
-        _ask_worker(act_id)
+        ask_worker(act_id)
     return done
 
 
@@ -111,10 +111,10 @@ def _claim(act_id: int) -> int | None:
     return None
 
 
-def _do_alone(act_id: int, line_id: int) -> bool:
+def _do_line_alone(act_id: int, line_id: int) -> bool:
     """Do one line. What fails in an unforeseen way is tried again, and fails alone in the end."""
     with Alone() as outcome:
-        return _do(act_id, line_id)
+        return do_line(act_id, line_id)
     error = outcome.error
     log.error("line %d of bulk act %d failed", line_id, act_id, exc_info=error)
     # The text of an unforeseen error may quote anything, so only its type is kept.
@@ -130,7 +130,7 @@ def _do_alone(act_id: int, line_id: int) -> bool:
     )
 
 
-def _do(act_id: int, line_id: int) -> bool:
+def do_line(act_id: int, line_id: int) -> bool:
     with transaction.atomic():
         # 1. A pause waits for this lock, so nothing is begun after it.
         acts = select(BulkAct, lock=Lock.SHARE, id=act_id, state=State.RUNNING)
@@ -142,7 +142,7 @@ def _do(act_id: int, line_id: int) -> bool:
         else:
             # 2. With the rights of this moment: whoever ordered it may have left.
             try:
-                done = _act(acts[0], line.certificate_id)
+                done = act_on(acts[0], line.certificate_id)
             except PortalError as exc:
                 done = _Done(Outcome.REFUSED, exc.message, exc.next_step)
             except (KeyBackendError, PolicyError) as exc:
@@ -155,7 +155,7 @@ def _do(act_id: int, line_id: int) -> bool:
     return True
 
 
-def _act(act: BulkAct, certificate_id: int) -> _Done:
+def act_on(act: BulkAct, certificate_id: int) -> _Done:
     person = get_user_model().objects.get(pk=act.person_id)
     authority = Authority(Actor("user", person.get_username()), person)
     certificate = Certificate.objects.select_related("team", "issuer").get(pk=certificate_id)
@@ -234,5 +234,5 @@ def restart_standing() -> int:
     rows = BulkAct.objects.filter(free, state=State.RUNNING, submitted_at__lt=settled)
     ids = list(rows.order_by("pk").values_list("pk", flat=True)[:20])
     for pk in ids:
-        _ask_worker(pk)
+        ask_worker(pk)
     return len(ids)

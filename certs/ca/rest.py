@@ -149,7 +149,7 @@ class RestCAClient(CAClient):
         """Return what was ordered with our token's team and is valid there; a CA whose API has no
         such list answers 404.
         """
-        first = self._page(0)
+        first = self.page(0)
         return None if first is None else self._unknown(first)
 
     def _unknown(self, page: dict[str, Any] | None) -> Iterator[bytes]:
@@ -164,10 +164,10 @@ class RestCAClient(CAClient):
                 raise CAUnreachable(f"{self.url} sent an unreadable list of certificates") from exc
             for certificate in unknown:
                 yield certificate.public_bytes(Encoding.DER)
-            page = self._page(after) if after > seen else None  # else a CA that repeats a page would keep us permanently
+            page = self.page(after) if after > seen else None  # else a CA that repeats a page would keep us permanently
             seen = after
 
-    def _page(self, after: int) -> dict[str, Any] | None:
+    def page(self, after: int) -> dict[str, Any] | None:
         response = self._ask("GET", f"/api/v1/certificates/ordered?after={after}&limit={PAGE}")
         if response.status_code == 404:
             return None

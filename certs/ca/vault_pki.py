@@ -182,7 +182,7 @@ class VaultPKIClient(CAClient):
 
     def _alive(self, serial: str) -> _Read | None:
         """As it is in the engine now; None once it was revoked there or tidied away."""
-        data = self._read(serial)
+        data = self.read(serial)
         if data is None or data.get("revocation_time"):
             return None
         try:
@@ -213,7 +213,7 @@ class VaultPKIClient(CAClient):
             self._revoke(double.serial_number)
         return Issued(order.order_ref, matching[0].der, self.chain()) if matching else None
 
-    def _read(self, serial: str) -> dict[str, Any] | None:
+    def read(self, serial: str) -> dict[str, Any] | None:
         """What the engine has of a serial that it listed; None when it was tidied away in between."""
         try:
             answer = self._session.call(lambda c: c.secrets.pki.read_certificate(serial, mount_point=self.mount))
@@ -239,7 +239,7 @@ class VaultPKIClient(CAClient):
     def unknown_certificates(self) -> Iterable[bytes]:
         try:
             for text in self._unknown_serials():
-                data = self._read(text)
+                data = self.read(text)
                 if data is None or data.get("revocation_time"):
                     continue
                 try:
@@ -261,7 +261,7 @@ class VaultPKIClient(CAClient):
             by_hex = self._listed("certs/revoked")
             good = Certificate.objects.filter(issuer__alias=self.alias, status=Certificate.Status.GOOD, serial_number__in=by_hex)
             for serial in good.values_list("serial_number", flat=True):
-                data = self._read(by_hex[serial])
+                data = self.read(by_hex[serial])
                 if data is not None and (at := data.get("revocation_time")):
                     yield RevokedThere(int(serial, 16), datetime.fromtimestamp(at, UTC))
         except KeyBackendError as exc:

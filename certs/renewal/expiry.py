@@ -146,7 +146,7 @@ def check_expiry(*, begin: bool = True) -> Checked:
     for candidates in _chunks(unrenewed(now), is_wanted):
         done.checked += len(candidates)
         _check_apart(_read(candidates), done, budget, now=now, begin=begin)
-    for name, part in _NIGHTLY:
+    for name, part in NIGHTLY:
         _alone(name, part, done, now=now)
     return done
 
@@ -408,7 +408,7 @@ def _remind(done: Checked, now: datetime) -> None:
     done.reminders = remind(now=now)
 
 
-_NIGHTLY: tuple[tuple[str, Callable[[Checked, datetime], None]], ...] = (
+NIGHTLY: tuple[tuple[str, Callable[[Checked, datetime], None]], ...] = (
     ("superseded certificates", _retire),
     ("alerts", _alert),
     # Before the reminders: what was mailed about a certificate counts as one.

@@ -40,7 +40,7 @@ WORST = 20
 WEEKS_AHEAD = 53
 WEEKS_BACK = 26
 LIST_MOST = 10_000  # lines of the attached CSV, about 2 MB; the portal has the whole list
-_PAGE = 2000
+PAGE = 2000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 log = logging.getLogger(__name__)
@@ -246,7 +246,7 @@ def judged_pages(certificates: QuerySet[Certificate], *, after: int = 0) -> Iter
     Only what the policy looks at is read; the row itself is fetched for what does not comply.
     """
     rows = certificates.order_by("pk").values_list(*_COLUMNS)
-    while page := list(rows.filter(pk__gt=after)[:_PAGE]):
+    while page := list(rows.filter(pk__gt=after)[:PAGE]):
         after = page[-1][0]
         dns: dict[int, list[str]] = {}
         ips: dict[int, list[str]] = {}

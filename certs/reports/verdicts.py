@@ -43,7 +43,7 @@ def keep_verdicts() -> int:
     rows, after, done = in_force(Certificate.objects.all(), now=now), run.judged_to, 0
     for page in judged_pages(rows, after=after):
         last = page[-1][0]
-        if not _record(run, after, last, _verdicts(judge, page), [pk for pk, _ in page]):
+        if not record_page(run, after, last, verdicts_of(judge, page), [pk for pk, _ in page]):
             return done  # another worker is at it
         after, done = last, done + len(page)
     VerdictRun.objects.filter(pk=_ONLY_ROW, begun_at=run.begun_at, complete_at=None).update(complete_at=database_now())
@@ -83,7 +83,7 @@ def _run(version: PolicyVersion, now: datetime) -> VerdictRun:
     return run
 
 
-def _verdicts(judge: Judge, page: Sequence[tuple[int, Judged]]) -> list[PolicyVerdict]:
+def verdicts_of(judge: Judge, page: Sequence[tuple[int, Judged]]) -> list[PolicyVerdict]:
     found = []
     for pk, judged in page:
         rules: frozenset[str] = frozenset()
@@ -98,7 +98,7 @@ def _verdicts(judge: Judge, page: Sequence[tuple[int, Judged]]) -> list[PolicyVe
 
 
 @transaction.atomic
-def _record(run: VerdictRun, after: int, last: int, verdicts: list[PolicyVerdict], ids: list[int]) -> bool:
+def record_page(run: VerdictRun, after: int, last: int, verdicts: list[PolicyVerdict], ids: list[int]) -> bool:
     """Write a page, if the run is still where this worker found it."""
     here = VerdictRun.objects.select_for_update().filter(pk=_ONLY_ROW, begun_at=run.begun_at, judged_to=after)
     if not here.exists():

@@ -46,7 +46,7 @@ class LocalKeyBackend(KeyBackend):
     def __init__(self, alias: str, *, kek_file: str | Path = "", kek: str = "") -> None:
         self.alias = alias
         self._kek = KeyEncryptionKey(alias, file=Path(kek_file), text=kek)
-        self._loaded: OrderedDict[tuple[UUID, int], Any] = OrderedDict()
+        self.loaded: OrderedDict[tuple[UUID, int], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
@@ -102,7 +102,7 @@ class LocalKeyBackend(KeyBackend):
         return [self._info(name, rows[key_id]) if key_id in rows else None for name, key_id in wanted]
 
     def private_key(self, ref: KeyRef) -> Any:
-        return _remote(self._load(ref))
+        return _remote(self.load(ref))
 
     def private_keys(self, refs: Sequence[KeyRef]) -> list[Any]:
         """One query for all of them."""
@@ -115,7 +115,7 @@ class LocalKeyBackend(KeyBackend):
         return self.side_by_side(refs, opened)
 
     def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
-        return sign_digest(self._load(ref), digest)
+        return sign_digest(self.load(ref), digest)
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         """Each version is a claim's own row; a key is followed by one at most, which the database sees to."""
@@ -136,8 +136,8 @@ class LocalKeyBackend(KeyBackend):
 
     def forget(self, ref: KeyRef) -> None:
         with self._lock:
-            for known in [known for known in self._loaded if known[0] == ref.key_id]:
-                del self._loaded[known]
+            for known in [known for known in self.loaded if known[0] == ref.key_id]:
+                del self.loaded[known]
 
     def set_up(self) -> str:
         made = self._kek.make(key_exists=LocalKeyMaterial.objects.filter(backend=self.alias).exists())
@@ -195,25 +195,25 @@ class LocalKeyBackend(KeyBackend):
     def _ref(self, name: str, key_id: UUID, version: int) -> KeyRef:
         return KeyRef(self.alias, name, version, f"{self.alias}/keys/{name}", key_id)
 
-    def _load(self, ref: KeyRef) -> Any:
+    def load(self, ref: KeyRef) -> Any:
         """From this process's memory, as long as the row is there: another process may have destroyed it."""
         key, place = self._kept(ref), (ref.key_id, ref.version)
         if key is not None and select_keys(LocalKeyMaterial, key_id=ref.key_id, version=ref.version):
             return key
         with self._lock:
-            self._loaded.pop(place, None)
+            self.loaded.pop(place, None)
         key = self._decrypt(self._row(*place))
         with self._lock:
-            self._loaded[place] = key
-            while len(self._loaded) > CACHED_KEYS:
-                self._loaded.popitem(last=False)
+            self.loaded[place] = key
+            while len(self.loaded) > CACHED_KEYS:
+                self.loaded.popitem(last=False)
         return key
 
     def _kept(self, ref: KeyRef) -> Any:
         with self._lock:
-            key = self._loaded.get((ref.key_id, ref.version))
+            key = self.loaded.get((ref.key_id, ref.version))
             if key is not None:
-                self._loaded.move_to_end((ref.key_id, ref.version))
+                self.loaded.move_to_end((ref.key_id, ref.version))
         return key
 
     def _decrypt(self, row: LocalKeyMaterial) -> Any:

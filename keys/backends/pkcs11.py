@@ -111,16 +111,16 @@ class PKCS11KeyBackend(KeyBackend):
             if found.spec is not spec:
                 raise KeyMismatch(f"{found.ref.locator} exists as {found.spec}, not as {spec}.", next_step="Claim another name.")
             return found
-        with self._using() as session:
+        with self.in_session() as session:
             for half in session.get_objects({pkcs11.Attribute.ID: key_id.bytes}):
                 half.destroy()  # what a crash left of this claim: one object at most, or find() had raised
-            self._generate(session, name, spec, key_id)
+            self.generate(session, name, spec, key_id)
         made = self.find(name, key_id=key_id)
         if made is None:
             raise KeyBackendUnavailable(f"The token made {name} but does not show it.", next_step="Look at the token's own log.")
         return made
 
-    def _generate(self, session: Any, name: str, spec: KeySpec, key_id: UUID) -> None:
+    def generate(self, session: Any, name: str, spec: KeySpec, key_id: UUID) -> None:
         private = {
             pkcs11.Attribute.TOKEN: True,
             pkcs11.Attribute.PRIVATE: True,
@@ -143,7 +143,7 @@ class PKCS11KeyBackend(KeyBackend):
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         """Half a pair is what a crash left and counts as absent. Looking never destroys: the other half may be hidden only now."""
-        with self._using() as session:
+        with self.in_session() as session:
             publics = list(session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PUBLIC_KEY, pkcs11.Attribute.ID: key_id.bytes}))
             privates = list(
                 session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY, pkcs11.Attribute.ID: key_id.bytes})
@@ -175,7 +175,7 @@ class PKCS11KeyBackend(KeyBackend):
             raise KeyNotFound(f"The token has no key {ref.locator}.")
 
         def sign(message: bytes, _padding: Any, algorithm: Any) -> bytes:
-            with self._using() as session:
+            with self.in_session() as session:
                 key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, id=ref.key_id.bytes)
                 return _sign(key, message, algorithm)
 
@@ -184,7 +184,7 @@ class PKCS11KeyBackend(KeyBackend):
     def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
         if signing_hash(self.private_key(ref).public_key()) is None:
             return super().sign_digest(ref, digest)
-        with self._using() as session:
+        with self.in_session() as session:
             return _sign_digest(session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, id=ref.key_id.bytes), digest)
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
@@ -193,7 +193,7 @@ class PKCS11KeyBackend(KeyBackend):
         )
 
     def destroy(self, ref: KeyRef) -> None:
-        with self._using() as session:
+        with self.in_session() as session:
             things = list(session.get_objects({pkcs11.Attribute.ID: ref.key_id.bytes}))
             if not things:
                 _check_present(session)
@@ -205,14 +205,14 @@ class PKCS11KeyBackend(KeyBackend):
 
     def _answers(self) -> bool:
         try:
-            with self._using() as session:
+            with self.in_session() as session:
                 _check_present(session)
         except KeyBackendError:
             return False
         return True
 
     @contextlib.contextmanager
-    def _using(self) -> Iterator[Any]:
+    def in_session(self) -> Iterator[Any]:
         """This thread's session. Raises KeyBackendError and nothing else."""
         try:
             yield self._session()
@@ -266,7 +266,7 @@ class PKCS11KeyBackend(KeyBackend):
             if self._stale:
                 library.reinitialize()  # else slots and tokens are those of the first look
                 self._stale = False
-            token = self._token(library)
+            token = self.find_token(library)
             if self._login is None:
                 if token.flags & pkcs11.TokenFlag.USER_PIN_FINAL_TRY:
                     raise KeyLoginRefused(
@@ -289,7 +289,7 @@ class PKCS11KeyBackend(KeyBackend):
             self._login = token
             return token.open(rw=True)
 
-    def _token(self, library: Any) -> Any:
+    def find_token(self, library: Any) -> Any:
         """Looked for once more when the library is at a loss, as SoftHSM is for a moment while another process writes to the token."""
         for pause in PAUSES:
             try:

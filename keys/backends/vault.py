@@ -62,7 +62,7 @@ class VaultKeyBackend(KeyBackend):
         self.alias = alias
         self.mount = mount
         self.parallel = parallel
-        self._session = VaultSession(**session)
+        self.session = VaultSession(**session)
         self._pool: ThreadPoolExecutor | None = None
         self._pool_lock, self._pool_owner = threading.Lock(), 0
 
@@ -72,7 +72,7 @@ class VaultKeyBackend(KeyBackend):
         """
         if spec not in _TYPES:
             raise UnsupportedKeySpec(f"Vault's transit engine makes no {spec.label} keys.", next_step="Ask for RSA, ECDSA or Ed25519.")
-        self._session.call(lambda c: c.secrets.transit.create_key(name, key_type=_TYPES[spec], exportable=False, mount_point=self.mount))
+        self.session.call(lambda c: c.secrets.transit.create_key(name, key_type=_TYPES[spec], exportable=False, mount_point=self.mount))
         made = self.find(name, key_id=key_id)
         if made is None:
             raise KeyBackendUnavailable(f"Vault made {self.mount}/keys/{name} but does not show it yet.", next_step="Try again.")
@@ -95,7 +95,7 @@ class VaultKeyBackend(KeyBackend):
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         try:
-            data = self._session.call(lambda c: c.secrets.transit.read_key(name, mount_point=self.mount))["data"]
+            data = self.session.call(lambda c: c.secrets.transit.read_key(name, mount_point=self.mount))["data"]
         except KeyNotFound:
             return None
         return self._info(name, data, int(data["latest_version"]), key_id)
@@ -107,7 +107,7 @@ class VaultKeyBackend(KeyBackend):
         return remote_private_key(load_der_public_key(ref.spki_der) if ref.spki_der else self._public_key(ref), sign)
 
     def _public_key(self, ref: KeyRef) -> Any:
-        data = self._session.call(lambda c: c.secrets.transit.read_key(ref.name, mount_point=self.mount))["data"]
+        data = self.session.call(lambda c: c.secrets.transit.read_key(ref.name, mount_point=self.mount))["data"]
         return self._info(ref.name, data, ref.version, ref.key_id).public_key
 
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
@@ -134,13 +134,13 @@ class VaultKeyBackend(KeyBackend):
             options |= {"hash_algorithm": _HASHES[algorithm.name], "prehashed": prehashed, "marshaling_algorithm": "asn1"}
         options |= _rsa_options(padding)
         batch = [{"input": base64.b64encode(message).decode()} for message in messages]
-        answer = self._session.call(lambda c: c.secrets.transit.sign_data(ref.name, batch_input=batch, **options))
+        answer = self.session.call(lambda c: c.secrets.transit.sign_data(ref.name, batch_input=batch, **options))
         return [_signature(result, ref) for result in answer["data"]["batch_results"]]
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         """Vault rotates whatever is the latest, so the version is read before and after."""
         check_latest(self.find(ref.name, key_id=key_id), ref, from_version)
-        self._session.call(lambda c: c.secrets.transit.rotate_key(ref.name, mount_point=self.mount))
+        self.session.call(lambda c: c.secrets.transit.rotate_key(ref.name, mount_point=self.mount))
         rotated = self.find(ref.name, key_id=key_id)
         check_latest(rotated, ref, from_version + 1)
         assert rotated is not None
@@ -148,20 +148,18 @@ class VaultKeyBackend(KeyBackend):
 
     def destroy(self, ref: KeyRef) -> None:
         """Deletion is allowed for this one moment; only the role of docs/vault/destroy.hcl may do both."""
-        if not self._exists(ref.name):
+        if not self.exists(ref.name):
             return
         try:
-            self._session.call(
-                lambda c: c.secrets.transit.update_key_configuration(ref.name, deletion_allowed=True, mount_point=self.mount)
-            )
-            self._session.call(lambda c: c.secrets.transit.delete_key(ref.name, mount_point=self.mount))
+            self.session.call(lambda c: c.secrets.transit.update_key_configuration(ref.name, deletion_allowed=True, mount_point=self.mount))
+            self.session.call(lambda c: c.secrets.transit.delete_key(ref.name, mount_point=self.mount))
         except (KeyNotFound, KeyOperationRefused):
-            if self._exists(ref.name):  # else another worker was first
+            if self.exists(ref.name):  # else another worker was first
                 raise
 
-    def _exists(self, name: str) -> bool:
+    def exists(self, name: str) -> bool:
         try:
-            self._session.call(lambda c: c.secrets.transit.read_key(name, mount_point=self.mount))
+            self.session.call(lambda c: c.secrets.transit.read_key(name, mount_point=self.mount))
         except KeyNotFound:
             return False
         return True
@@ -172,17 +170,17 @@ class VaultKeyBackend(KeyBackend):
         Not `sys/health`: that knows nothing of a namespace, of standbys and of our rights.
         """
         try:
-            self._exists(PROBE)
-            return self._session.may_write(f"{self.mount}/keys/{PROBE}", f"{self.mount}/sign/{PROBE}")
+            self.exists(PROBE)
+            return self.session.may_write(f"{self.mount}/keys/{PROBE}", f"{self.mount}/sign/{PROBE}")
         except KeyBackendError:
             return False
 
     def _check_usable(self, ref: KeyRef) -> None:
         """Raises KeyBackendError unless this login could sign with that key now."""
         self._public_key(ref)
-        if not self._session.may_write(f"{self.mount}/sign/{ref.name}"):
+        if not self.session.may_write(f"{self.mount}/sign/{ref.name}"):
             raise KeyNotPermitted(
-                f"Vault at {self._session.url} does not permit signing with {ref.locator}.",
+                f"Vault at {self.session.url} does not permit signing with {ref.locator}.",
                 next_step="Compare the role's policy with docs/vault/.",
             )
 

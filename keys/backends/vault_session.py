@@ -80,10 +80,10 @@ class VaultSession:
         self._lock = threading.RLock()
         self._local = threading.local()
         self._calls = BoundedCalls(most=MOST_HANGING)
-        self._token, self._owner = "", os.getpid()
-        self._kept_at = self._renew_at = self._ends_at = 0.0  # by time.monotonic()
+        self.token, self._owner = "", os.getpid()
+        self._kept_at = self.renew_at = self.ends_at = 0.0  # by time.monotonic()
         self._login_refusal: KeyLoginRefused | None = None
-        self._login_again_at, self._login_pause = 0.0, FIRST_LOGIN_PAUSE
+        self.login_again_at, self._login_pause = 0.0, FIRST_LOGIN_PAUSE
 
     def call(self, act: Callable[[hvac.Client], T]) -> T:
         """Run `act` with a logged-in client. Raises KeyBackendError for whatever Vault or the network does,
@@ -124,8 +124,8 @@ class VaultSession:
     def _token_after(self, gone: str) -> str:
         """A token other than the one that is gone; another thread may have got it already."""
         with self._lock:
-            if self._token == gone:
-                self._token = ""
+            if self.token == gone:
+                self.token = ""
             return self._valid_token()
 
     def _client(self, token: str) -> hvac.Client:
@@ -143,17 +143,17 @@ class VaultSession:
 
     def _valid_token(self) -> str:
         with self._lock:
-            if not self._token:
+            if not self.token:
                 self._log_in()
-            elif time.monotonic() >= self._renew_at:
+            elif time.monotonic() >= self.renew_at:
                 self._renew()
-            return self._token
+            return self.token
 
     def _log_in(self) -> None:
         """Raises KeyLoginRefused for a credential that Vault refuses; it is tried again after
         growing pauses, not at each call.
         """
-        if self._login_refusal is not None and time.monotonic() < self._login_again_at:
+        if self._login_refusal is not None and time.monotonic() < self.login_again_at:
             raise KeyLoginRefused(str(self._login_refusal), next_step=self._login_refusal.next_step)
         try:
             self._ask_for_token()
@@ -161,7 +161,7 @@ class VaultSession:
             if not _turned_away(exc):
                 raise
             self._login_refusal = refusal = self._refusal(exc)
-            self._login_again_at = time.monotonic() + self._login_pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
+            self.login_again_at = time.monotonic() + self._login_pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
             self._login_pause = min(2 * self._login_pause, LONGEST_LOGIN_PAUSE)
             raise refusal from exc
         self._login_refusal, self._login_pause = None, FIRST_LOGIN_PAUSE
@@ -197,35 +197,35 @@ class VaultSession:
         )
 
     def _renew(self) -> None:
-        asked_at, lifetime = time.monotonic(), self._ends_at - self._kept_at
+        asked_at, lifetime = time.monotonic(), self.ends_at - self._kept_at
         try:
-            seconds = self._client(self._token).auth.token.renew_self()["auth"]["lease_duration"]
+            seconds = self._client(self.token).auth.token.renew_self()["auth"]["lease_duration"]
         except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidRequest):  # gone, or past its greatest age
             self._log_in()
             return
         except (requests.RequestException, hvac.exceptions.VaultError, OSError) as exc:
-            rest = self._ends_at - asked_at
+            rest = self.ends_at - asked_at
             if rest <= 0:
                 raise
             log.warning("token for %s not renewed (%s); it is good for another %d s", self.url, type(exc).__name__, rest)
-            self._renew_at = asked_at + rest / 4
+            self.renew_at = asked_at + rest / 4
             return
         if not self._given_token and seconds < lifetime / 3:  # its greatest age is near: renewing gives less and less
             self._log_in()
             return
-        self._keep(self._token, seconds, asked_at)
+        self._keep(self.token, seconds, asked_at)
 
     def _keep(self, token: str, seconds: float, asked_at: float) -> None:
         """Renewed at two thirds of its life, with jitter so that many workers do not come at once."""
-        self._token, self._kept_at = token, asked_at
-        self._ends_at = asked_at + seconds if seconds else float("inf")
-        self._renew_at = asked_at + seconds * RENEW_AT * random.uniform(0.9, 1.0) if seconds else float("inf")  # noqa: S311 - jitter
+        self.token, self._kept_at = token, asked_at
+        self.ends_at = asked_at + seconds if seconds else float("inf")
+        self.renew_at = asked_at + seconds * RENEW_AT * random.uniform(0.9, 1.0) if seconds else float("inf")  # noqa: S311 - jitter
 
     def revoke_own_token(self) -> None:
         """A token that we logged in for ends with the process. One that was given to us is its giver's."""
-        if not self._token or self._given_token or self._owner != os.getpid():
+        if not self.token or self._given_token or self._owner != os.getpid():
             return
-        token, self._token = self._token, ""
+        token, self.token = self.token, ""
         try:
             self._client(token).auth.token.revoke_self()
         except (requests.RequestException, hvac.exceptions.VaultError):

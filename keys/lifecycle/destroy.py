@@ -175,7 +175,7 @@ def finish_destructions(*, most_seconds: float = MOST_SECONDS) -> dict[UUID, Key
     results: dict[UUID, KeyBackendError | None] = {}
     silent: set[str] = set()
     until = time.monotonic() + most_seconds
-    for key in _from_anywhere():
+    for key in destroy_wherever_it_is():
         if time.monotonic() >= until:
             break
         if key.backend in silent:
@@ -190,7 +190,7 @@ def finish_destructions(*, most_seconds: float = MOST_SECONDS) -> dict[UUID, Key
     return results
 
 
-def _from_anywhere() -> Iterator[Key]:
+def destroy_wherever_it_is() -> Iterator[Key]:
     """All that stand, page by page from a random one on: when the time is over in every run, it is not over for the same ones."""
     standing, start = Key.objects.filter(state=Key.State.DESTROYING).order_by("pk"), uuid4()
     for half in (standing.filter(pk__gte=start), standing.filter(pk__lt=start)):

@@ -46,15 +46,15 @@ class Progress(bootsteps.StartStopStep):  # type: ignore[misc] # celery has no t
         return not str(consumer.app.conf.broker_url).startswith("memory:")
 
     def start(self, consumer: Any) -> None:
-        self._look(consumer)
-        self._timer = consumer.timer.call_repeatedly(LOOK_EVERY_SECONDS, self._look, (consumer,))
+        self.look(consumer)
+        self._timer = consumer.timer.call_repeatedly(LOOK_EVERY_SECONDS, self.look, (consumer,))
 
     def stop(self, consumer: Any) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._stuck_since = None, None
 
-    def _look(self, consumer: Any) -> None:
+    def look(self, consumer: Any) -> None:
         # A slot that a running task occupies is given back within the task's time limit.
         if consumer.task_consumer.channel.qos.can_consume() or state.active_requests:
             self._stuck_since = None

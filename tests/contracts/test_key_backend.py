@@ -272,12 +272,12 @@ def test_two_pairs_under_one_id_are_refused_and_neither_is_destroyed(softhsm: An
     backend = PKCS11KeyBackend("pkcs11", module=str(softhsm.module), token_label=softhsm.label, pin=softhsm.pin)
     claim = new_id()
     backend.create(name, FAST, key_id=claim)
-    with backend._using() as session:
-        backend._generate(session, name, FAST, claim)
+    with backend.in_session() as session:
+        backend.generate(session, name, FAST, claim)
     for _ in range(2):
         with pytest.raises(KeyMismatch, match="more than one key pair"):
             backend.find(name, key_id=claim)
-    with backend._using() as session:
+    with backend.in_session() as session:
         assert len(list(session.get_objects({pkcs11.Attribute.ID: claim.bytes}))) == 4
 
 
@@ -285,12 +285,12 @@ def test_half_a_pair_counts_as_absent_and_gives_way_to_a_new_one(softhsm: Any, n
     backend = PKCS11KeyBackend("pkcs11", module=str(softhsm.module), token_label=softhsm.label, pin=softhsm.pin)
     claim = new_id()
     first = backend.create(name, FAST, key_id=claim)
-    with backend._using() as session:
+    with backend.in_session() as session:
         session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, id=claim.bytes).destroy()
     assert backend.find(name, key_id=claim) is None
     second = backend.create(name, FAST, key_id=claim)
     assert second.public_key != first.public_key
-    with backend._using() as session:
+    with backend.in_session() as session:
         assert len(list(session.get_objects({pkcs11.Attribute.ID: claim.bytes}))) == 2
 
 

@@ -145,7 +145,7 @@ def test_each_certificate_is_acted_on_once_though_the_worker_is_killed(inventory
     leases_are_over()
     BulkAct.objects.update(worked_at=None)
     for act in running:
-        work._ask_worker(act.pk)
+        work.ask_worker(act.pk)
     is_up(worker)
     time.sleep(1)
     assert ended() == done

@@ -94,7 +94,7 @@ def secrets_of_the_day(token: str, vault_token: str) -> dict[str, bytes]:
     backend = get_key_backend("local")
     assert isinstance(backend, LocalKeyBackend)
     for key in Key.objects.filter(backend="local"):
-        der = backend._load(ref_of(key)).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        der = backend.load(ref_of(key)).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         found[f"private key {key.name}"] = der[36:68]  # the scalar of a P-256 key stands here in PKCS#8
     for kind, (secret, _) in list(SECRETS.items())[:8]:
         found[f"pasted {kind}"] = secret[60:100]

@@ -72,17 +72,17 @@ def test_slots_that_stay_occupied_while_nothing_runs_end_the_worker(redis: Redis
         consumer = SimpleNamespace(task_consumer=Consumer(channel, [queue(channel)], callbacks=[lambda body, message: None]))
         progress = Progress(consumer)
         consumer.task_consumer.consume()
-        progress._look(consumer)
+        progress.look(consumer)
         assert healthy(tmp_path)
         connection.Producer(channel).publish({}, routing_key="q", declare=[queue])
         connection.drain_events(timeout=5)
         task = Running()
         worker_state.active_requests.add(task)
-        progress._look(consumer)
+        progress.look(consumer)
         assert not worker_state.should_stop
         worker_state.active_requests.clear()
         (tmp_path / "progress").unlink()
-        progress._look(consumer)
+        progress.look(consumer)
         assert (worker_state.should_stop, healthy(tmp_path)) == (EXIT_CODE, False)
 
 

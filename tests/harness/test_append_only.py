@@ -76,7 +76,7 @@ def _record_one() -> None:
 
 def test_flush_after_a_transactional_test_empties_the_audit_log_and_leaves_it_guarded() -> None:
     _record_one()
-    TransactionTestCase()._fixture_teardown()  # type: ignore[attr-defined]
+    TransactionTestCase()._fixture_teardown()  # type: ignore[attr-defined]  # noqa: SLF001 - as in emptying.py
     assert AuditEvent.objects.count() == 0
     _record_one()
     with pytest.raises((DatabaseError, CommandError)):

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 
 
 def end_of_test() -> None:
-    TransactionTestCase()._fixture_teardown()  # type: ignore[attr-defined]
+    TransactionTestCase()._fixture_teardown()  # type: ignore[attr-defined]  # noqa: SLF001 - as in emptying.py
 
 
 def left() -> dict[str, int]:

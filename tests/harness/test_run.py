@@ -114,5 +114,5 @@ def test_the_faster_of_two_interpreters_of_a_version_is_taken(
             (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
             (tmp_path / name).chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "ours"))
-    monkeypatch.setattr(venv, "_SYSTEM_PYTHON", tmp_path / "theirs")
-    assert Path(venv._interpreter()).name == taken
+    monkeypatch.setattr(venv, "SYSTEM_PYTHON", tmp_path / "theirs")
+    assert Path(venv.interpreter_for_venv()).name == taken

@@ -142,6 +142,6 @@ def test_a_library_that_is_at_a_loss_for_a_moment_is_asked_again(monkeypatch: py
                 raise p11.GeneralError
             return token_label
 
-    assert backend._token(AtALoss(2)) == "t"
+    assert backend.find_token(AtALoss(2)) == "t"
     with pytest.raises(p11.GeneralError):
-        backend._token(AtALoss(3))
+        backend.find_token(AtALoss(3))

@@ -82,9 +82,9 @@ def publish_crl(point: CRLPoint, *, actor: Actor, validity: timedelta | None = N
     # 5. Every unexpired entry of the public CRL is in the new one, whatever the tables say by now.
     _check_nothing_vanished(point, snapshot, now=now)
     # 6. Sign, outside of any transaction.
-    crl = _signed(point, number, snapshot, now=now, validity=validity or timedelta(hours=settings.PKI_CRL_VALID_HOURS))
+    crl = signed_crl(point, number, snapshot, now=now, validity=validity or timedelta(hours=settings.PKI_CRL_VALID_HOURS))
     # 7. Publish: compare and set, with its event.
-    if not _publish(point, crl, snapshot, actor=actor):
+    if not publish_signed(point, crl, snapshot, actor=actor):
         return None
     # 8. What need not be in that transaction. After a crash here the next CRL does it.
     _mark(snapshot.fresh[MARK_AT_ONCE:], crl.number)
@@ -140,7 +140,7 @@ def _unexplained(point: CRLPoint, vanished: dict[str, int], *, now: datetime) ->
     return sorted(wrong)
 
 
-def _signed(point: CRLPoint, number: int, snapshot: Snapshot, *, now: datetime, validity: timedelta) -> CRL:
+def signed_crl(point: CRLPoint, number: int, snapshot: Snapshot, *, now: datetime, validity: timedelta) -> CRL:
     """Return the signed CRL, not saved. The TBSCertList is hashed in pieces and never in memory as a whole, unless the key's scheme
     needs the whole message.
     """
@@ -152,7 +152,7 @@ def _signed(point: CRLPoint, number: int, snapshot: Snapshot, *, now: datetime, 
     frame = CRLFrame(certificate, number, this_update, next_update, url)
     before, after = frame.before(snapshot.length), frame.after()
     ids = [segment.pk for segment in snapshot.segments]
-    signature, digest = _sign(point.issuer.key, certificate.public_key(), chain([before], entries_of(ids), [after]))
+    signature, digest = sign_crl(point.issuer.key, certificate.public_key(), chain([before], entries_of(ids), [after]))
     tbs_length = len(before) + snapshot.length + len(after)
     header, behind = crl_around(certificate.public_key(), tbs_length, signature)
     return CRL(
@@ -176,7 +176,7 @@ def entries_of(segments: Sequence[int]) -> Iterator[bytes]:
         yield bytes(CRLSegment.objects.values_list("entries", flat=True).get(pk=pk))
 
 
-def _sign(key: Key, public_key: Any, pieces: Iterable[bytes]) -> tuple[bytes, str]:
+def sign_crl(key: Key, public_key: Any, pieces: Iterable[bytes]) -> tuple[bytes, str]:
     """Return the signature and the SHA-256 of what was signed. A CA whose key was reported as compromised still signs CRLs."""
     algorithm = signing_hash(public_key)
     if algorithm is None:
@@ -192,7 +192,7 @@ def _sign(key: Key, public_key: Any, pieces: Iterable[bytes]) -> tuple[bytes, st
 
 
 @transaction.atomic
-def _publish(point: CRLPoint, crl: CRL, snapshot: Snapshot, *, actor: Actor) -> bool:
+def publish_signed(point: CRLPoint, crl: CRL, snapshot: Snapshot, *, actor: Actor) -> bool:
     """Replace the published CRL if this one has a higher number; return whether it did. One transaction with the event."""
     # Locked first and read then: a join in the locking statement would show the list of before the wait.
     row = CRLPoint.objects.select_for_update().get(pk=point.pk)

@@ -133,13 +133,13 @@ class _Connections(threading.local):
     one: psycopg.Connection[Any] | None = None
 
 
-_connections = _Connections()
-os.register_at_fork(after_in_child=lambda: setattr(_connections, "one", None))
+status_connections = _Connections()
+os.register_at_fork(after_in_child=lambda: setattr(status_connections, "one", None))
 
 
 def _prepared(statement: bytes, issuer_id: int, serial: str) -> Row | None:
     """One round trip through libpq. A connection that broke while it was idle is replaced once."""
-    known = _connections.one
+    known = status_connections.one
     try:
         return _run(known or _connected(), statement, issuer_id, serial)
     except psycopg.Error:
@@ -169,15 +169,15 @@ def _connected() -> psycopg.Connection[Any]:
         result = conn.pgconn.prepare(name, sql.format("$1", "$2").encode())
         if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
             raise psycopg.OperationalError(result.error_message.decode("utf-8", "replace"))
-    _connections.one = conn
+    status_connections.one = conn
     return conn
 
 
 def forget_connection() -> None:
     """Close this thread's connection; the next look-up opens another."""
-    if _connections.one is not None:
-        _connections.one.close()
-    _connections.one = None
+    if status_connections.one is not None:
+        status_connections.one.close()
+    status_connections.one = None
 
 
 class _Clock:

@@ -16,15 +16,15 @@ class _Nonces:
     """A count by client and minute, in this process."""
 
     def __init__(self) -> None:
-        self._minute, self._counts, self._lock = 0, dict[str, int](), threading.Lock()
+        self._minute, self.counts, self._lock = 0, dict[str, int](), threading.Lock()
 
     def allowed(self, client: str, now: datetime) -> bool:
         """Beyond the limit the nonce is ignored, as RFC 9919 2.2.2 lets a responder do, and a kept answer serves."""
         minute = int(now.timestamp()) // 60
         with self._lock:
-            if minute != self._minute or len(self._counts) > MAX_CLIENTS:
-                self._minute, self._counts = minute, {}
-            count = self._counts[client] = self._counts.get(client, 0) + 1
+            if minute != self._minute or len(self.counts) > MAX_CLIENTS:
+                self._minute, self.counts = minute, {}
+            count = self.counts[client] = self.counts.get(client, 0) + 1
         return count <= settings.PKI_OCSP_NONCES_PER_MINUTE
 
 

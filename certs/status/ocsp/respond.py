@@ -62,9 +62,9 @@ class _Kept:
     until: datetime
 
 
-_kept: dict[tuple[str, bytes], _Kept] = {}
+kept_replies: dict[tuple[str, bytes], _Kept] = {}
 _lock = threading.Lock()
-os.register_at_fork(after_in_child=_kept.clear)
+os.register_at_fork(after_in_child=kept_replies.clear)
 
 
 def answer(slug: str, data: bytes, *, client: str) -> Reply:
@@ -76,7 +76,7 @@ def answer(slug: str, data: bytes, *, client: str) -> Reply:
     Raises UnknownIssuer for a CA that is not one of ours, and LookupError for rows that contradict each other.
     """
     try:
-        return _kept_reply(slug, data) or _new_reply(slug, data, client)
+        return kept_reply(slug, data) or _new_reply(slug, data, client)
     except MalformedRequest:
         return Reply(Unsuccessful.MALFORMED_REQUEST)
     except NobodySpeaks:
@@ -88,16 +88,16 @@ def answer(slug: str, data: bytes, *, client: str) -> Reply:
         return Reply(Unsuccessful.TRY_LATER)
 
 
-def _kept_reply(slug: str, data: bytes) -> Reply | None:
+def kept_reply(slug: str, data: bytes) -> Reply | None:
     """Return the response to the same octets, if the row is still of that version and the response young enough."""
-    kept = _kept.get((slug, data))
+    kept = kept_replies.get((slug, data))
     if kept is None:
         return None
     now = clock.now()
     # The row is read each time: a kept response must never outlive a revocation, not even by a second.
     if now >= kept.until or look_up(kept.signer.issuer_id, kept.serial).version != kept.version:
         with _lock:  # `_keep` looks for the oldest, which fails when the dictionary changes in the meantime
-            _kept.pop((slug, data), None)
+            kept_replies.pop((slug, data), None)
         return None
     return kept.reply
 
@@ -118,7 +118,7 @@ def _new_reply(slug: str, data: bytes, client: str) -> Reply:
     if request.nonce is not None:
         nonce = request.nonce if nonces.allowed(client, now) else None
         key = b"without its nonce" + b"".join(one.raw for one in request.certificates)
-        if nonce is None and (kept := _kept_reply(slug, key)):
+        if nonce is None and (kept := kept_reply(slug, key)):
             return kept
     # 4. Statuses. Never heard of is unknown, never good: the CA may not have issued it.
     found = [look_up(signer.issuer_id, one.serial) if mine else None for one, mine in zip(request.certificates, ours, strict=True)]
@@ -164,11 +164,11 @@ def _keep(slug: str, key: bytes, signer: Signer, certificate: CertID, found: Fou
     assert reply.next_update is not None
     until = now + (reply.next_update - now) / 2
     with _lock:
-        while len(_kept) >= KEPT:
-            _kept.pop(next(iter(_kept)))
-        _kept[slug, key] = _Kept(signer, certificate.serial, found.version, reply, until)
+        while len(kept_replies) >= KEPT:
+            kept_replies.pop(next(iter(kept_replies)))
+        kept_replies[slug, key] = _Kept(signer, certificate.serial, found.version, reply, until)
 
 
 def forget_answers() -> None:
     """For tests."""
-    _kept.clear()
+    kept_replies.clear()

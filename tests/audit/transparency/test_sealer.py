@@ -282,12 +282,12 @@ def test_unknown_advisory_holder_makes_seal_do_nothing() -> None:
     write("req-1")
     import psycopg  # noqa: PLC0415 - PostgreSQL only
 
-    from audit.transparency.sealer import _ADVISORY_LOCK  # noqa: PLC0415
+    from audit.transparency.sealer import ADVISORY_LOCK  # noqa: PLC0415
 
     parameters = connection.get_connection_params()
     wanted = {name: parameters[name] for name in ("dbname", "user", "password", "host", "port") if parameters.get(name)}
     with psycopg.connect(**wanted) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
         assert seal() == 0
     assert seal() == 1
 

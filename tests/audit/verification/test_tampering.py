@@ -198,7 +198,7 @@ def test_events_sealed_while_it_looks_are_no_false_alarm(monkeypatch: pytest.Mon
     """Notes that come to the sink after the examination began are left to the next one."""
     from audit.verification import tree  # noqa: PLC0415 - the module whose reading is slowed down
 
-    reading = tree._fetch
+    reading = tree.fetch
 
     def slow(statement: str, params: list[object]) -> list[tuple[object, ...]]:
         if "audit_sealed_leaf" in statement and not AuditEvent.objects.filter(subject="late"):
@@ -206,7 +206,7 @@ def test_events_sealed_while_it_looks_are_no_false_alarm(monkeypatch: pytest.Mon
             seal()
         return reading(statement, params)
 
-    monkeypatch.setattr(tree, "_fetch", slow)
+    monkeypatch.setattr(tree, "fetch", slow)
     assert found(look()) == []
     assert Checkpoint.objects.filter(epoch=2).count() == 2
 

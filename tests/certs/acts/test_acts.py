@@ -172,7 +172,7 @@ def test_each_is_renewed_once(estate: list[Certificate], cast: Cast) -> None:
 def test_rights_are_those_of_the_moment_of_each_line(estate: list[Certificate], cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     requester = cast.authority("requester")
     act = begin(ready(requester, "revoke", SUPERSEDED, query={"q": "n0"}), requester)
-    do = work._do
+    do = work.do_line
     count: list[int] = []
 
     def leaves_after_four(act_id: int, line_id: int) -> bool:
@@ -181,7 +181,7 @@ def test_rights_are_those_of_the_moment_of_each_line(estate: list[Certificate], 
         count.append(line_id)
         return do(act_id, line_id)
 
-    monkeypatch.setattr(work, "_do", leaves_after_four)
+    monkeypatch.setattr(work, "do_line", leaves_after_four)
     work.work_on(act.pk)
     assert outcomes(act) == {"done": 4, "refused": 6}
     assert Revocation.objects.count() == 4
@@ -237,7 +237,7 @@ def test_an_act_that_somebody_else_cancels_is_mailed_and_ones_own_is_not(estate:
 def test_a_line_that_fails_in_an_unforeseen_way_fails_alone(estate: list[Certificate], cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     requester = cast.authority("requester")
     act = begin(ready(requester, "add_tag", {"tag": "shop"}, query={"q": "n0"}), requester)
-    broken, does = estate[3].pk, work._act
+    broken, does = estate[3].pk, work.act_on
 
     def fails(one: BulkAct, certificate_id: int) -> Any:
         done = does(one, certificate_id)
@@ -246,13 +246,13 @@ def test_a_line_that_fails_in_an_unforeseen_way_fails_alone(estate: list[Certifi
                 cursor.execute("SELECT nonsense FROM nowhere")
         return done
 
-    monkeypatch.setattr(work, "_act", fails)
+    monkeypatch.setattr(work, "act_on", fails)
     work.work_on(act.pk)
     assert outcomes(act) == {"done": 9, "failed": 1}
     line = act.lines.get(outcome="failed")
     assert (line.certificate_id, line.tries) == (broken, work.MOST_TRIES)
     assert Certificate.objects.get(pk=broken).tags == ""  # undone together with its line
-    monkeypatch.setattr(work, "_act", does)
+    monkeypatch.setattr(work, "act_on", does)
     assert retry_act(act, authority=requester) == 1
     work.work_on(act.pk)
     assert outcomes(act) == {"done": 10}
@@ -263,7 +263,7 @@ def test_a_worker_that_dies_leaves_its_line_and_the_sweeper_begins_again(
 ) -> None:
     requester = cast.authority("requester")
     act = begin(ready(requester, "revoke", SUPERSEDED, query={"q": "n0"}), requester)
-    does = work._act
+    does = work.act_on
     died: list[int] = []
 
     def dies(one: BulkAct, certificate_id: int) -> Any:
@@ -273,9 +273,9 @@ def test_a_worker_that_dies_leaves_its_line_and_the_sweeper_begins_again(
             raise MemoryError  # before the commit, as a kill would be
         return done
 
-    monkeypatch.setattr(work, "_act", dies)
+    monkeypatch.setattr(work, "act_on", dies)
     asked: list[int] = []
-    monkeypatch.setattr(work, "_ask_worker", asked.append)
+    monkeypatch.setattr(work, "ask_worker", asked.append)
     with pytest.raises(MemoryError):
         work.work_on(act.pk)
     assert outcomes(act) == {"done": 3, "waiting": 7}
@@ -294,7 +294,7 @@ def test_a_worker_that_dies_leaves_its_line_and_the_sweeper_begins_again(
 def test_one_worker_is_at_an_act_and_a_pause_holds(estate: list[Certificate], cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     requester, officer = cast.authority("requester"), cast.authority("officer")
     act = begin(ready(requester, "add_tag", {"tag": "shop"}, query={"q": "n0"}), requester)
-    do = work._do
+    do = work.do_line
     second: list[int] = []
 
     def beside(act_id: int, line_id: int) -> bool:
@@ -303,13 +303,13 @@ def test_one_worker_is_at_an_act_and_a_pause_holds(estate: list[Certificate], ca
             pause_act(act, authority=officer)
         return do(act_id, line_id)
 
-    monkeypatch.setattr(work, "_do", beside)
+    monkeypatch.setattr(work, "do_line", beside)
     work.work_on(act.pk)
     assert (outcomes(act), set(second)) == ({"done": 3, "waiting": 7}, {0})
     assert work.work_on(act.pk) == 0
     with pytest.raises(NotPermitted):
         resume_act(act, authority=requester)
-    monkeypatch.setattr(work, "_do", do)
+    monkeypatch.setattr(work, "do_line", do)
     resume_act(act, authority=officer)
     BulkActLine.objects.filter(act=act, outcome="waiting", number__gt=5).update(outcome="cancelled")
     work.work_on(act.pk)

@@ -237,7 +237,7 @@ def test_vault_that_is_sealed_in_the_middle_leaves_what_was_found(
     vault.sys.enable_secrets_engine("pki")
     engine = engine_of(settings, vault, access, "pki")
     serials = {engine.sign(f"unknown{number}.example.com") for number in range(4)}
-    read, reads = VaultPKIClient._read, iter(range(100))
+    read, reads = VaultPKIClient.read, iter(range(100))
 
     def sealed_meanwhile(self: VaultPKIClient, serial: str) -> dict[str, Any] | None:
         if next(reads) == 2:
@@ -245,7 +245,7 @@ def test_vault_that_is_sealed_in_the_middle_leaves_what_was_found(
         return read(self, serial)
 
     with monkeypatch.context() as patched:
-        patched.setattr(VaultPKIClient, "_read", sealed_meanwhile)
+        patched.setattr(VaultPKIClient, "read", sealed_meanwhile)
         code, answer = run("reconcile_ca")
     told = told_of(answer, "Vault-PKI")
     assert (code, told["listed"]) == (1, False)
@@ -262,7 +262,7 @@ def test_vault_that_is_sealed_in_the_middle_leaves_what_was_found(
 def test_certificate_that_is_tidied_away_while_it_is_read_is_passed_over(engine: Engine) -> None:
     client = get_ca_client("Vault-PKI")
     assert isinstance(client, VaultPKIClient)
-    assert client._read("7f:ff") is None
+    assert client.read("7f:ff") is None
 
 
 # --- another portal, or whatever has the same API ---
@@ -365,8 +365,8 @@ def test_rest_ca_tells_what_was_ordered_of_it(portal: Portal, elsewhere: Issuer,
 @both_databases
 def test_list_that_never_ends_is_left(portal: Portal, elsewhere: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     (serial,) = ordered_there("o.example.com")
-    page = RestCAClient._page
-    monkeypatch.setattr(RestCAClient, "_page", lambda self, after: (page(self, 0) or {}) | {"next": 7})
+    page = RestCAClient.page
+    monkeypatch.setattr(RestCAClient, "page", lambda self, after: (page(self, 0) or {}) | {"next": 7})
     assert told_of(run("reconcile_ca")[1], "Elsewhere")["found"] == [serial, serial]
 
 

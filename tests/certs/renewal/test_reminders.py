@@ -180,7 +180,7 @@ def test_run_that_broke_off_before_its_mails_loses_none(twin_portal: Requester, 
     new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
     to_night(clock, 61)
     with monkeypatch.context() as killed:
-        killed.setattr(expiry, "_NIGHTLY", ())
+        killed.setattr(expiry, "NIGHTLY", ())
         expiry.check_expiry(begin=False)
     assert not OutgoingMail.objects.filter(topic="renewal-failed").exists()
     expiry.renew_due(begin=False)

@@ -39,7 +39,7 @@ def failing() -> dict[str, str]:
 
 @pytest.fixture
 def estate(template: Certificate, now: Any, monkeypatch: pytest.MonkeyPatch) -> Estate:  # noqa: F811
-    monkeypatch.setattr(facts, "_PAGE", 2)
+    monkeypatch.setattr(facts, "PAGE", 2)
     made = Estate(template)
     for name, key in (("a", "rsa-2048"), ("b", "ec-p256"), ("c", "rsa-2048"), ("d", "rsa-3072")):
         made.add(name=f"{name}.example.com", key_type=key)
@@ -87,7 +87,7 @@ def test_another_version_in_force_judges_everything_anew(estate: Estate) -> None
 
 
 def test_a_run_goes_on_where_a_dead_worker_left_it(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = verdicts._record
+    record = verdicts.record_page
     pages: list[Any] = []
 
     def dies(*args: Any) -> bool:
@@ -96,17 +96,17 @@ def test_a_run_goes_on_where_a_dead_worker_left_it(estate: Estate, monkeypatch: 
         pages.append(args)
         return record(*args)
 
-    monkeypatch.setattr(verdicts, "_record", dies)
+    monkeypatch.setattr(verdicts, "record_page", dies)
     with pytest.raises(MemoryError):
         keep_verdicts()
     assert VerdictRun.objects.get().complete_at is None
-    monkeypatch.setattr(verdicts, "_record", record)
+    monkeypatch.setattr(verdicts, "record_page", record)
     assert keep_verdicts() == 3
     assert set(failing()) == {"a.example.com", "c.example.com"}
 
 
 def test_of_two_runs_at_once_each_page_counts_once(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = verdicts._verdicts
+    judge = verdicts.verdicts_of
     done: list[int] = []
 
     def overtaken(*args: Any) -> Any:
@@ -115,7 +115,7 @@ def test_of_two_runs_at_once_each_page_counts_once(estate: Estate, monkeypatch: 
             done[0] = keep_verdicts()
         return judge(*args)
 
-    monkeypatch.setattr(verdicts, "_verdicts", overtaken)
+    monkeypatch.setattr(verdicts, "verdicts_of", overtaken)
     assert keep_verdicts() == 0
     assert done == [5]
     assert set(failing()) == {"a.example.com", "c.example.com"}

@@ -198,7 +198,7 @@ def test_postfix(downloads: Downloads, tmp_path: Path) -> None:
     with running([postfix, "-c", str(settings), "start-fg"], port, tmp_path):
         try:
             with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
-                client._host = "shop.example.com"  # type: ignore[attr-defined]  # what STARTTLS checks
+                client._host = "shop.example.com"  # type: ignore[attr-defined]  # noqa: SLF001 - what STARTTLS checks
                 client.starttls(context=trusting(folder / FILES.root))
                 assert client.noop()[0] == 250
         finally:

@@ -127,10 +127,10 @@ def empty_quickly() -> None:
     The command `flush` inside a test is refused like anywhere else.
     """
     # Django offers no public hook here.
-    original = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
+    original = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]  # noqa: SLF001
 
     def teardown(self: Any) -> None:
         (alias,) = self._databases_names(include_mirrors=False)  # the portal has one database
         _empty(connections[alias], lambda: original(self))
 
-    TransactionTestCase._fixture_teardown = teardown  # type: ignore[attr-defined]
+    TransactionTestCase._fixture_teardown = teardown  # type: ignore[attr-defined]  # noqa: SLF001

@@ -298,15 +298,15 @@ def test_token_is_renewed_before_it_ends(mounts: Mounts) -> None:
     login = mounts.login("keys", period="4s")
     backend = VaultKeyBackend("keys", mount=mounts.leaf, url=access.address, ca_cert=str(access.ca_file), **login)
     made = backend.create("renewed", KeySpec.EC_P256, key_id=uuid.uuid4())
-    token = backend._session._token
+    token = backend.session.token
     for _ in range(2):  # 6 seconds: longer than the token would live by itself
         time.sleep(3)
         assert backend.find("renewed", key_id=made.ref.key_id) is not None
-    assert backend._session._token == token  # renewed, not replaced by a new login
+    assert backend.session.token == token  # renewed, not replaced by a new login
 
 
 def test_token_that_was_revoked_is_replaced_by_a_new_login(mounts: Mounts) -> None:
     backend = mounts.backend("keys", mounts.leaf)
     made = backend.create("again", KeySpec.EC_P256, key_id=uuid.uuid4())
-    mounts.vault.auth.token.revoke(backend._session._token)
+    mounts.vault.auth.token.revoke(backend.session.token)
     assert backend.find("again", key_id=made.ref.key_id) is not None

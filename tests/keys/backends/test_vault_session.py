@@ -66,7 +66,7 @@ def test_secret_id_that_expired_after_the_login_holds_the_work(mounts: Mounts) -
     backend = backend_with(mounts, **login)
     create(backend)
     mounts.vault.auth.approle.destroy_secret_id(f"keys-{mounts.mark}", login["secret_id"])
-    mounts.vault.auth.token.revoke(backend._session._token)
+    mounts.vault.auth.token.revoke(backend.session.token)
     error = refusal(backend)
     assert (type(error), error.retryable) == (KeyLoginRefused, True)
 
@@ -102,7 +102,7 @@ def test_refused_login_is_not_repeated_at_each_call_and_works_once_it_is_right(m
     refusal(backend)
     mounts.vault.auth.approle.create_custom_secret_id(f"keys-{mounts.mark}", secret)
     assert isinstance(refusal(backend), KeyLoginRefused)  # Vault was not asked: five wrong ones would lock the role
-    backend._session._login_again_at = 0.0  # the pause is over
+    backend.session.login_again_at = 0.0  # the pause is over
     assert create(backend).ref.version == 1
     assert backend.is_working() is True
 
@@ -133,12 +133,12 @@ def test_token_at_its_greatest_age_is_followed_by_a_new_login(mounts: Mounts) ->
 def test_renewal_that_fails_leaves_the_token_in_use_as_long_as_it_lives(own_vault: Any) -> None:
     session = VaultSession(url=own_vault.address, ca_cert=str(own_vault.ca_file), token=own_vault.root_token)
     token_of(session)
-    session._ends_at, session._renew_at = time.monotonic() + 600, 0.0
+    session.ends_at, session.renew_at = time.monotonic() + 600, 0.0
     own_vault.seal()
     with pytest.raises(KeyBackendUnavailable, match="sealed"):
         session.call(lambda client: client.secrets.kv.v2.read_configuration())
-    assert session._token == own_vault.root_token
-    assert session._renew_at > time.monotonic()
+    assert session.token == own_vault.root_token
+    assert session.renew_at > time.monotonic()
 
 
 FORKED = """

@@ -242,11 +242,11 @@ def test_local_key_is_dropped_from_memory_when_its_state_changes(local: KeyBacke
     (key,) = make(wanted("req-1", backend="local"))
     backend: Any = local
     private_key_for(key)
-    assert (key.pk, 1) in backend._loaded
+    assert (key.pk, 1) in backend.loaded
     Key.objects.filter(pk=key.pk).update(state=Key.State.COMPROMISED)
     with pytest.raises(KeyOperationRefused):
         private_key_for(key)
-    assert (key.pk, 1) not in backend._loaded
+    assert (key.pk, 1) not in backend.loaded
 
 
 def test_vault_key_that_was_made_exportable_is_destroyed(
@@ -258,7 +258,7 @@ def test_vault_key_that_was_made_exportable_is_destroyed(
     (key,) = make(wanted("req-1", backend="vault"))
     vault_client.secrets.transit.update_key_configuration(key.name, exportable=True, mount_point=mount)
     assert destroy_key(key.pk, reason="keyCompromise", certificates=[], actor=OFFICER) is not None
-    assert get_key_backend("vault")._exists(key.name) is False  # type: ignore[attr-defined]
+    assert get_key_backend("vault").exists(key.name) is False  # type: ignore[attr-defined]
     get_key_backend("vault").destroy(ref_of(key))  # again is success
 
 
@@ -328,5 +328,5 @@ def test_backend_that_does_not_answer_is_asked_once_a_run(twin: TwinKeyBackend, 
 def test_run_that_is_out_of_time_begins_somewhere_else_the_next_time(twin: TwinKeyBackend) -> None:
     begin(*make(*[wanted(f"req-{number}", f"name-{number}") for number in range(3)]))
     assert finish_destructions(most_seconds=0) == {}
-    firsts = {next(destruction._from_anywhere()).pk for _ in range(60)}
+    firsts = {next(destruction.destroy_wherever_it_is()).pk for _ in range(60)}
     assert len(firsts) > 1

@@ -336,13 +336,17 @@ COMMANDS: dict[str, list[str]] = {
 _NO_TEXT = {"check_csr", "check_expiry", "compliance_report", "publish_crl", "reconcile_status", "register"}
 
 
+def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return parser._actions  # noqa: SLF001 - argparse lists them nowhere else
+
+
 def _options(name: str) -> Iterator[list[str]]:
     """The canary in each option in turn, with an argument for each position."""
     command = load_command_class("certs", name)
-    usual = {action.dest for action in argparse.ArgumentParser()._actions} | {"settings", "pythonpath", "verbosity"}
+    usual = {action.dest for action in _actions(argparse.ArgumentParser())} | {"settings", "pythonpath", "verbosity"}
     actions = [
         action
-        for action in command.create_parser("manage.py", name)._actions
+        for action in _actions(command.create_parser("manage.py", name))
         if action.nargs != 0 and action.type is None and not action.choices and action.dest not in usual
     ]
     places = [action for action in actions if not action.option_strings]

@@ -26,7 +26,7 @@ def test_revoked_while_a_crl_is_signed_is_on_the_next(portal: Portal, monkeypatc
     early, late = issue(portal, 2)
     issuer = publish_everything()
     revoke(early)
-    sign = publish._sign
+    sign = publish.sign_crl
     once: list[bool] = []
 
     def signing(*arguments: Any) -> Any:
@@ -35,7 +35,7 @@ def test_revoked_while_a_crl_is_signed_is_on_the_next(portal: Portal, monkeypatc
             in_thread(lambda: revoke(late)).join(20)
         return sign(*arguments)
 
-    monkeypatch.setattr(publish, "_sign", signing)
+    monkeypatch.setattr(publish, "sign_crl", signing)
     refresh_point(point())  # goes on until nothing is left to say
     numbers = list(CRL.objects.filter(point=point()).order_by("number").values_list("number", "count"))
     assert [count for _, count in numbers] == [0, 1, 2]
@@ -47,7 +47,7 @@ def test_of_two_builders_at_once_the_higher_number_wins(portal: Portal, monkeypa
     early, late = issue(portal, 2)
     issuer = publish_everything()
     revoke(early)
-    sign = publish._sign
+    sign = publish.sign_crl
     once: list[bool] = []
     others: list[CRL | None] = []
 
@@ -61,7 +61,7 @@ def test_of_two_builders_at_once_the_higher_number_wins(portal: Portal, monkeypa
             in_thread(second).join(20)
         return sign(*arguments)
 
-    monkeypatch.setattr(publish, "_sign", overtaken)
+    monkeypatch.setattr(publish, "sign_crl", overtaken)
     assert publish_crl(point(), actor=SYSTEM) is None
     assert [crl.count for crl in others if crl] == [2]
     assert serials(published(issuer)) == sorted([early.serial_number, late.serial_number])
@@ -75,12 +75,12 @@ def test_builder_that_waited_for_the_lock_sees_what_was_published_meanwhile(port
     publish_everything()
     mine = point()
     now = database_now()
-    lower, higher = (publish._signed(mine, take_number(mine), Snapshot(), now=now, validity=timedelta(days=3)) for _ in range(2))
+    lower, higher = (publish.signed_crl(mine, take_number(mine), Snapshot(), now=now, validity=timedelta(days=3)) for _ in range(2))
     higher.published_at = now
     outcomes: list[bool] = []
     with transaction.atomic():
         row = CRLPoint.objects.select_for_update().get(pk=mine.pk)
-        waiting = in_thread(lambda: outcomes.append(publish._publish(point(), lower, Snapshot(), actor=SYSTEM)))
+        waiting = in_thread(lambda: outcomes.append(publish.publish_signed(point(), lower, Snapshot(), actor=SYSTEM)))
         waiting.join(0.5)
         assert outcomes == []
         higher.save()

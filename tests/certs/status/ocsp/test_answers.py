@@ -257,9 +257,9 @@ def _outlives_a_restart(certificate: Certificate) -> str:
     """In a thread, whose connections are its own."""
     try:
         said(certificate)
-        assert lookup._connections.one is not None
+        assert lookup.status_connections.one is not None
         connection.ensure_connection()
-        own = lookup._connections.one.info
+        own = lookup.status_connections.one.info
         pids = [own.backend_pid, connection.connection.info.backend_pid]
         with psycopg.connect(own.dsn, password=own.password, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
@@ -296,8 +296,8 @@ def test_outdated_answer_is_dropped_only_when_nobody_looks_for_the_oldest(portal
     data = request_for(old)
     answer(issuer.slug, data, client="a")
     past = database_now() - timedelta(minutes=1)
-    kept = {key: replace(one, until=past) for key, one in respond._kept.items()}
-    again = partial(respond._kept_reply, issuer.slug, data)
-    monkeypatch.setattr(respond, "_kept", Interrupted(kept, again))
+    kept = {key: replace(one, until=past) for key, one in respond.kept_replies.items()}
+    again = partial(respond.kept_reply, issuer.slug, data)
+    monkeypatch.setattr(respond, "kept_replies", Interrupted(kept, again))
     monkeypatch.setattr(respond, "KEPT", 1)
     assert word(said(new)) == "good"

@@ -173,7 +173,7 @@ def test_nonces_are_counted_by_the_client_that_proxies_vouch_for(
     settings.PKI_TRUSTED_PROXIES = [ip_network(trusted)] if trusted else []
     (certificate,) = issue(portal, 1)
     issuer = publish_everything()
-    nonces._counts.clear()
+    nonces.counts.clear()
     with_nonce, asked = 0, addresses * 2  # six questions: beyond the limit also when a minute ends in between
     for number, forwarded in enumerate(asked):
         environ: dict[str, Any] = {"REMOTE_ADDR": remote, "HTTP_X_FORWARDED_FOR": forwarded, "PATH_INFO": f"/pki/ocsp/{issuer.slug}"}
