@@ -20,6 +20,7 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 MOST_NAMED = 5
 _VIEW, _EDIT = ("view",), ("add", "change", "view")
 _ADMIN_APPS = ("certs", "policy", "keys", "audit")
+_SCHEDULES = "django_celery_beat"
 _APPROVER = frozenset({P.SEE_EVERY_TEAM, P.DECIDE_REQUESTS})
 _OFFICER = frozenset(
     {
@@ -52,7 +53,7 @@ ROLE_WORDS: dict[str, str] = {
     Role.SECURITY_OFFICER: "Sees every team; renews and revokes for it; blocks keys; publishes policies that another person drafted; "
     "manages teams, their names and people.",
     Role.AUDITOR: _AUDITOR_WORDS,
-    Role.OPERATOR: "Sees every team; closes alerts, and pauses and resumes work.",
+    Role.OPERATOR: "Sees every team; closes alerts, pauses and resumes work, and changes schedules.",
     Role.SECURITY_TEAM: "What approvers, security officers and operators may.",
     Role.AUDITORS: _AUDITOR_WORDS,
     Role.REQUESTERS: _REQUESTER_WORDS,
@@ -98,6 +99,12 @@ def _permissions_of(role: str) -> list[int]:
         wanted |= Q(content_type__app_label=app, codename=codename)
     for verb in verbs:
         wanted |= Q(content_type__app_label__in=_ADMIN_APPS, codename__startswith=f"{verb}_")
+    if verbs:
+        wanted |= Q(content_type__app_label=_SCHEDULES, codename__startswith="view_")
+    if P.OPERATE in named:
+        # Schedules are changed, times of day and intervals also added. A schedule is not: it could name any task.
+        wanted |= Q(content_type__app_label=_SCHEDULES, codename__startswith="change_")
+        wanted |= Q(content_type__app_label=_SCHEDULES, codename__in=("add_intervalschedule", "add_crontabschedule"))
     return list(DjangoPermission.objects.filter(wanted).values_list("pk", flat=True))
 
 

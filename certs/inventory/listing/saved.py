@@ -12,6 +12,7 @@ from django.utils.http import urlencode
 from audit.events import EventType
 from audit.log import Actor, Value, record
 from certs.access.membership import teams_of
+from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.inventory.filters import CertificateFilter
 from certs.inventory.listing.sorts import check_sort
@@ -66,15 +67,23 @@ def save_view(user: Any, *, name: str, query: dict[str, str], team: str = "") ->
     return view
 
 
-def delete_view(user: Any, pk: int) -> SavedView:
-    """Delete a view of the person's own. Raises NotFound. Effects: `view:withdrawn` for a shared one."""
+def may_delete(view: SavedView, authority: Authority) -> bool:
+    """Return whether the actor may delete it: the own one, and a shared one of a team that the actor manages.
+
+    The person who shared it may have left, and the team would keep it without end.
+    """
+    own = authority.user is not None and view.person_id == authority.user.pk
+    return own or (view.team is not None and authority.may_manage(view.team))
+
+
+def delete_view(pk: int, *, authority: Authority) -> SavedView:
+    """Delete a view. Raises NotFound for one that the actor may not delete. Effects: `view:withdrawn` for a shared one."""
     with transaction.atomic():
-        own = SavedView.objects.select_for_update(of=("self",)).select_related("team")
-        view = own.filter(person=user, pk=pk).first()
-        if view is None:
+        view = SavedView.objects.select_for_update(of=("self",)).select_related("team").filter(pk=pk).first()
+        if view is None or not may_delete(view, authority):
             raise NotFound("There is no such view of yours.")
         SavedView.objects.filter(pk=view.pk).delete()
-        _record_change(user, view, None)
+        _record_change(authority.user, view, None)
     return view
 
 

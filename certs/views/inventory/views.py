@@ -10,23 +10,26 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from certs.inventory.listing.saved import delete_view, save_view
+from certs.inventory.listing.saved import delete_view, may_delete, save_view
 from certs.models import SavedView
 from certs.requests.exposure.refused_secrets import refuse_secrets
-from certs.views.access import actor_of, page
+from certs.views.access import actor_of, authority_of, page
 
 _SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
 class ViewLink:
-    """A saved view: its address, and of which team and person it is where it is shared."""
+    """A saved view: its address, and of which team and person it is where it is shared.
+
+    `deletable`: it is the one that is shown, and the person may delete it.
+    """
 
     pk: int
     name: str
     url: str
     shared: str
-    own: bool
+    deletable: bool
     here: bool
 
 
@@ -42,10 +45,11 @@ def views_of(request: HttpRequest) -> list[ViewLink]:
             one.name,
             f"{reverse('certificates')}?{one.query}",
             f"{one.team.name}, by {one.person}" if one.team else "",
-            one.person_id == request.user.pk,
-            QueryDict(one.query) == shown,
+            is_shown and may_delete(one, authority_of(request)),
+            is_shown,
         )
         for one in rows.order_by("name", "pk")[:_SHOWN]
+        for is_shown in (QueryDict(one.query) == shown,)
     ]
 
 
@@ -64,7 +68,7 @@ def save(request: HttpRequest) -> HttpResponse:
 @page
 @require_POST
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
-    """Delete one of the person's own views."""
-    view = delete_view(request.user, pk)
+    """Delete one of the person's own views, or one that is shared with a team that the person manages."""
+    view = delete_view(pk, authority=authority_of(request))
     messages.success(request, f"The view {view.name} is deleted.")
     return redirect("certificates")

@@ -17,7 +17,7 @@ from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.bulk.submit import submit_order
-from certs.errors import InputRefused
+from certs.errors import InputRefused, NotFound
 from certs.inventory import CertificateFilter
 from certs.inventory.figures import count_states
 from certs.inventory.listing import strip as strips
@@ -284,7 +284,7 @@ def test_a_view_is_kept_under_a_name_and_shared_with_a_team(estate: list[Certifi
     view = SavedView.objects.get()
     client.force_login(anna)
     (link,) = client.get("/certificates/").context["views"]
-    assert (link.name, link.own, client.get(link.url).status_code) == ("Weak keys", False, 200)
+    assert (link.name, link.deletable, client.get(link.url).status_code) == ("Weak keys", False, 200)
     assert client.post(f"/certificates/views/{view.pk}/delete/").status_code == 404
     client.force_login(person("olga"))
     assert client.get("/certificates/").context["views"] == []
@@ -321,7 +321,26 @@ def test_what_changes_for_a_team_in_its_shared_views_is_recorded(twin_portal: Re
         assert save_view(alice, name="mine", query={"key": query}, team=team).pk == view.pk
         expected += more
         assert events() == expected
-    delete_view(alice, view.pk)
+    delete_view(view.pk, authority=Authority(Actor("user", "alice"), alice))
     assert events()[-1] == ("view:withdrawn", web, "key=rsa")
-    delete_view(alice, save_view(alice, name="mine", query={"key": "rsa"}).pk)
+    delete_view(save_view(alice, name="mine", query={"key": "rsa"}).pk, authority=Authority(Actor("user", "alice"), alice))
     assert len(events()) == len(expected) + 1
+
+
+def test_view_that_a_leaver_shared_is_deleted_by_a_lead(twin_portal: Requester) -> None:
+    alice, lead, mate = (person(name, team=twin_portal.team) for name in ("alice", "lead", "mate"))
+    twin_portal.team.leads.add(lead)
+    shared = save_view(alice, name="shared", query={"key": "rsa"}, team=twin_portal.team.slug)
+    private = save_view(alice, name="private", query={"key": "rsa"})
+    twin_portal.team.members.remove(alice)
+    alice.is_active = False
+    alice.save()
+    for user, view in ((mate, shared), (mate, private), (lead, private)):
+        with pytest.raises(NotFound):
+            delete_view(view.pk, authority=Authority(Actor("user", user.username), user))
+    client = Client()
+    client.force_login(lead)
+    assert "Delete this view" in client.get("/certificates/?key=rsa").content.decode()
+    assert client.post(f"/certificates/views/{shared.pk}/delete/").status_code == 302
+    assert AuditEvent.objects.get(event="view:withdrawn").actor_name == "lead"
+    assert not SavedView.objects.filter(pk=shared.pk).exists()
