@@ -151,6 +151,11 @@ class CertificateDetail(Open):
     issuer: str = Field(examples=["Internal-CA-Prod"])
     profile: str = Field(examples=["tls-server"])
     policy_version: str = Field(examples=["v2.3"])
+    waivers: list[str] = Field(
+        default=[],
+        description="Waivers without which the policy would have been stricter; kept when they end.",
+        examples=[["W-12"]],
+    )
     chain: str = Field(description="PEM, issuing CA first, root last.", examples=[PEM])
     renewed_from: str | None = Field(default=None, examples=[None])
     superseded_by: str | None = Field(default=None, examples=[None])

@@ -38,6 +38,7 @@ from certs.issuance.synchronous import Call, issue_now
 from certs.models import ApiToken, Certificate, CertificateRequest, Revocation
 from certs.requests.description import Changes, describe
 from certs.requests.facts.advice import shortened
+from certs.requests.facts.decisions import waivers_used_by
 from certs.requests.plan import plan_csr
 from certs.requests.representation import certificate_answer, is_settled, wait
 from certs.requests.submit import submit_many
@@ -229,6 +230,7 @@ def read(request: HttpRequest, cert_id: str) -> Any:
         "issuer": certificate.issuer.name,
         "profile": certificate.profile,
         "policy_version": certificate.policy_version,
+        "waivers": [one.reference for one in waivers_used_by(certificate.request_id)],
         "chain": certificate.chain.pem,
         **_life(certificate),
     }

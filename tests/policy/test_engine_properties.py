@@ -105,7 +105,7 @@ def test_suggestion_changes_neither_purpose_nor_names(ruleset: RuleSet, facts: R
     assert suggestion.facts.common_name in {facts.common_name, *facts.names}
     if is_host(facts.common_name):
         assert suggestion.facts.common_name == facts.common_name
-    assert not {"profile", "ekus"} & set(suggestion.changes)
+    assert not {"profile", "ekus", "owner", "team", "requester", "dns_names"} & set(suggestion.changes)
 
 
 @given(RULESETS, requests(), REQUESTERS)
