@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from certs.models import Certificate
+from certs.models import Certificate, Domain
 from certs.renewal.plan import RELATED, RenewalPlan, Verdict, plan_renewals
 from certs.replay.at_once import replay_at_once
 from certs.replay.reading import certificates
@@ -73,6 +73,8 @@ def outcome_of(plan: RenewalPlan) -> Outcome:
 @pytest.mark.parametrize("changes", STRICTER)
 def test_replay_says_what_renewals_do_once_the_version_counts(cast: Cast, changes: dict[str, Any]) -> None:
     estate(cast)
+    # A name that went to another team since: its renewal is refused.
+    Domain.objects.create(name="d.example.com", team=cast.other)
     now = database_now()
     ruleset = ruleset_from_dict(stricter(**changes))
     candidate, _ = candidate_time_line(present_time_line(now, []), ruleset, starts=now, waivers=[])
