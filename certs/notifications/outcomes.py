@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import prefetch_related_objects
+
 from audit.events import EventType
 from audit.log import Actor
 from certs.enums import Channel
@@ -38,6 +40,7 @@ def notify_outcomes(outcomes: Sequence[Outcome], *, actor: Actor, now: datetime)
     none: the order has a mail of its own when it ends, and one when it first waits for an approval.
     """
     lines_waiting = []
+    notices = []
     for outcome in outcomes:
         write = _NOTICES.get((outcome.source, outcome.state)) or _NOTICES.get((None, outcome.state))
         if outcome.event is EventType.REQUEST_LAPSED:
@@ -46,9 +49,12 @@ def notify_outcomes(outcomes: Sequence[Outcome], *, actor: Actor, now: datetime)
         if write is None or outcome.request.door == Channel.SCHEDULE:
             continue
         if outcome.request.bulk_item_id is None:
-            write(outcome.request, actor, now)
+            notices.append((write, outcome.request))
         elif outcome.state is S.AWAITING_APPROVAL:
             lines_waiting.append(outcome.request.bulk_item_id)
+    prefetch_related_objects([request for _, request in notices], "team", "requester")
+    for write, request in notices:
+        write(request, actor, now)
     orders = BulkOrder.objects.filter(items__in=lines_waiting) if lines_waiting else ()
     for order in {order.pk: order for order in orders}.values():
         _order_waits(order, now)

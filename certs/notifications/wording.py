@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from django.db.models import prefetch_related_objects
+
 from certs.models import Certificate
 
 # A subject line: a phone shows about 40 characters, other programs about 80.
@@ -37,6 +39,11 @@ def days_left(moment: datetime, now: datetime) -> str:
 def name_of(certificate: Certificate) -> str:
     """Return the name by which people know a certificate."""
     return certificate.first_name
+
+
+def read_names(certificates: Sequence[Certificate]) -> None:
+    """Read what `name_of` needs of these certificates together, instead of one by one."""
+    prefetch_related_objects([one for one in certificates if not one.common_name], "request")
 
 
 def count_of(names: Sequence[str], total: int | None = None) -> str:

@@ -15,7 +15,7 @@ from certs.enums import AlertKind
 from certs.inventory.states import states_of
 from certs.models import Certificate, OperatorAlert, Team
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.notifications.wording import count_of, name_of
+from certs.notifications.wording import count_of, name_of, read_names
 from certs.renewal.attention import unreplaced
 
 LAST_DAYS = 7  # from here on operators are alerted to what is not renewed
@@ -82,6 +82,7 @@ def _count(rows: QuerySet[Certificate], now: datetime) -> tuple[int, list[Certif
     for page in unreplaced(rows, now=now):
         count += len(page)
         named += [one.certificate for one in page[: NAMED - len(named)]]
+    read_names(named)
     return count, named
 
 

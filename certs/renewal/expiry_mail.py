@@ -28,7 +28,7 @@ from certs.notifications.audience import approvers_of, operators, owner_and_team
 from certs.notifications.delivery.deliveries import queue_deliveries
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import count_of, days_left, name_of, sentence, short_day, so_many
+from certs.notifications.wording import count_of, days_left, name_of, read_names, sentence, short_day, so_many
 from certs.renewal.new_csr import csr_command
 from certs.renewal.plan import RenewalPlan, Verdict
 from certs.renewal.reminders import count_as_reminder, stage_of
@@ -215,6 +215,7 @@ class Line:
 
 def _write(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now: datetime) -> int:
     count_as_reminder(part.noted, recipient, now=now)
+    read_names([one.certificate for one in part.lines])
     states = states_of([one.certificate_id for one in part.lines], now)
     lines = [Line(one, states[one.certificate_id]) for one in part.lines]
     if topic is Topic.APPROVAL:

@@ -23,7 +23,7 @@ from certs.notifications.audience import Audience, operators, owner_of, security
 from certs.notifications.delivery.deliveries import queue_deliveries, teams_with_webhooks
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import count_of, days_left, name_of
+from certs.notifications.wording import count_of, days_left, name_of, read_names
 from certs.renewal.attention import Unreplaced, unreplaced
 from db.rows import insert_missing
 
@@ -220,6 +220,7 @@ def _subject(lines: Sequence[Line], digest: Digest, now: datetime) -> str:
 
 @transaction.atomic
 def _send(recipient: str, digest: Digest, now: datetime) -> int:
+    read_names([line.certificate for line in digest.lines])
     states = states_of([line.certificate.pk for line in digest.lines], now)
     lines = [replace(line, state=states[line.certificate.pk]) for line in digest.lines]
     total = len(digest.stages)

@@ -66,7 +66,7 @@ def send_due(limit: int = 200) -> int:
 
     Each mail is claimed with a lease of its own just before it is sent, so two workers never send
     the same mail, however slow the server is. One connection serves the run. A server that cannot
-    be reached ends the run: no mail is to blame, and the next run tries again.
+    be reached, or refuses the sign-in, ends the run: no mail is to blame, and the next run tries again.
     """
     give_up_old()
     now = database_now()
@@ -101,10 +101,18 @@ def _send_each(mails: Any, connection: Any, *, lease: timedelta, limit: int) -> 
                 break
             sent += _send(mail, connection)
     except (OSError, smtplib.SMTPException) as exc:
-        log.warning("mail server not reachable, mails wait: %s", exc)
+        log.warning("no conversation with the mail server, mails wait: %s", exc)
+        _note_why_they_wait(mails, exc)
     finally:
         _close(connection)
     return sent
+
+
+def _note_why_they_wait(mails: Any, exc: Exception) -> None:
+    """Keep the error with the mails that are due, for pages and the alert. It counts as no try of theirs."""
+    error = f"mail server: {exc}"[:300]
+    due = mails.filter(not_before__lte=database_now(), lease_until__isnull=True)
+    due.exclude(last_error=error).update(last_error=error)
 
 
 def _close(connection: Any) -> None:
@@ -262,10 +270,11 @@ def watch() -> int:
     old = waiting().filter(written_at__lt=now - LATE_AFTER).exclude(last_error__regex=_REFUSED)
     count: int = old.count()
     if count and not OutgoingMail.objects.filter(sent_at__gt=now - LATE_AFTER).exists():
+        error = old.exclude(last_error="").order_by("-not_before").values_list("last_error", flat=True).first()
         raise_alert(
             kind=AlertKind.MAIL_LATE,
             cause="mail",
-            message=f"No mail could be sent for an hour; {so_many(count, 'mail')} wait.",
+            message=f"No mail could be sent for an hour; {so_many(count, 'mail')} wait." + (f" The last error: {error}." if error else ""),
             next_step="Look at the mail server and at EMAIL_URL. Mails wait for seven days; nothing is lost until then.",
             now=now,
         )

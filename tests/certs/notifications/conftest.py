@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 
 from tests.harness.processes import free_port
 
@@ -20,7 +21,9 @@ from tests.harness.processes import free_port
 class MailServer:
     """`seconds`: how long it takes for each mail. `refused`: recipients that do not exist.
 
-    `hangs_up_on`: numbers of mails, from 1, at which it closes the connection.
+    `hangs_up_on`: numbers of mails, from 1, at which it closes the connection. `password`: where
+    there is one, a client signs in with it first; `password_after_a_break` replaces it when the
+    server closed a connection.
     """
 
     port: int
@@ -30,6 +33,8 @@ class MailServer:
     messages: list[EmailMessage] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
     begun: int = 0
+    password: str = ""
+    password_after_a_break: str = ""
     controller: Controller | None = None
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name and arguments
@@ -46,6 +51,7 @@ class MailServer:
         self.begun += 1
         if self.begun in self.hangs_up_on:
             server.transport.close()
+            self.password = self.password_after_a_break or self.password
             return "421 4.3.2 going away"
         await asyncio.sleep(self.seconds)
         message = message_from_bytes(envelope.content, policy=default)
@@ -55,8 +61,18 @@ class MailServer:
         return "250 OK"
 
     def start(self) -> None:
-        self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self.controller = Controller(
+            self,
+            hostname="127.0.0.1",
+            port=self.port,
+            authenticator=self._sign_in,
+            auth_required=bool(self.password),
+            auth_require_tls=False,
+        )
         self.controller.start()
+
+    def _sign_in(self, _server: Any, _session: Any, _envelope: Any, _mechanism: str, given: Any) -> AuthResult:
+        return AuthResult(success=given.password.decode() == self.password, handled=False)
 
     def stop(self) -> None:
         if self.controller is not None:

@@ -94,6 +94,7 @@ def test_every_life_is_renewed_once_a_period_for_weeks(twin_portal: Requester, m
 
 
 @pytest.mark.long_fault
+@pytest.mark.timeout(1200)
 def test_every_life_is_renewed_once_a_period_for_more_than_a_year(twin_portal: Requester, make_spec: MakeSpec, clock: MovedClock) -> None:
     estate(make_spec, twin_portal)
     end = clock.now + timedelta(days=400)

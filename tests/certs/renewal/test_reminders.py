@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from audit.events import EventType
 from audit.models import AuditEvent
@@ -17,6 +19,8 @@ from certs.models import Certificate, OperatorAlert, OutgoingMail, RenewalNotice
 from certs.notifications.alerts import close_by_hand
 from certs.renewal import expiry
 from certs.renewal.expiry_alerts import keep_expiry_alerts
+from certs.renewal.expiry_mail import write_mails
+from certs.renewal.reminders import remind
 from certs.requests.submit import Requester
 from certs.revocation.request import request_revocation
 from certs.spec import CertificateSpec
@@ -186,6 +190,28 @@ def test_run_that_broke_off_before_its_mails_loses_none(twin_portal: Requester, 
     expiry.renew_due(begin=False)
     expiry.check_expiry(begin=False)
     assert OutgoingMail.objects.filter(topic="renewal-failed", recipient="alice@example.com").count() == 1
+
+
+def test_mail_reads_the_names_of_its_certificates_together(twin_portal: Requester, alice: Any, clock: MovedClock, monkeypatch: Any) -> None:
+    """Each certificate without a common name was a query of its own, in each mail."""
+    for number in range(12):
+        owned_by(alice, issued(brought(f"host-{number}.example.com"), twin_portal))
+    Certificate.objects.update(common_name="")
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 84)
+    with monkeypatch.context() as without_mails:
+        without_mails.setattr(expiry, "_NIGHTLY", ())
+        expiry.check_expiry(begin=False)
+    OutgoingMail.objects.all().delete()
+    for write in (write_mails, remind, keep_expiry_alerts):
+        with CaptureQueriesContext(connection) as captured:
+            write(now=clock.now)
+        mails = OutgoingMail.objects.all()
+        assert mails
+        assert all(f"host-{number}.example.com" in mail.body for mail in mails for number in range(10)), write
+        read = [one for one in captured if one["sql"].startswith('SELECT "certs_certificaterequest"."id"')]
+        assert 0 < len(read) <= 3, write  # of 12 certificates
+        mails.delete()
 
 
 def test_certificates_that_the_portal_renews_remind_nobody(

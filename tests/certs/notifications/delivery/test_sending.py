@@ -22,6 +22,7 @@ from db.clock import database_now
 from tests.certs.notifications.conftest import MailServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+NO_TLS = "ignore:Requiring AUTH while not requiring TLS"  # of aiosmtpd: the test's server is local
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
     "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
@@ -175,6 +176,43 @@ def test_mail_server_that_is_down_loses_nothing(mail_server: MailServer) -> None
     assert (send_due(), send_due()) == (0, 0)
     assert set(mail.waiting().values_list("tries", "lease_until")) == {(0, None)}
     mail_server.start()
+    assert send_due() == 2
+    assert sorted(mail_server.recipients) == ["ann@example.com", "bob@example.com"]
+
+
+@pytest.mark.filterwarnings(NO_TLS)
+def test_sign_in_that_the_mail_server_refuses_is_no_try_of_a_mail_and_is_named_in_the_alert(mail_server: MailServer, settings: Any) -> None:
+    mail_server.stop()
+    mail_server.password = "right"
+    mail_server.start()
+    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "portal", "wrong"
+    write("a", "ann@example.com", "bob@example.com")
+    assert (send_due(), send_due()) == (0, 0)
+    assert set(mail.waiting().values_list("tries", "lease_until")) == {(0, None)}
+    assert all(error.startswith("mail server: (535") for error in mail.waiting().values_list("last_error", flat=True))
+    OutgoingMail.objects.update(written_at=F("written_at") - timedelta(minutes=61))
+    mail.watch()
+    alert = OperatorAlert.objects.get(kind="mail_late")
+    assert "The last error: mail server: (535" in alert.message
+    assert "wrong" not in alert.message
+    settings.EMAIL_HOST_PASSWORD = "right"
+    assert send_due() == 3  # the alert's mail too
+    assert {"ann@example.com", "bob@example.com"} <= set(mail_server.recipients)
+    assert set(OutgoingMail.objects.values_list("last_error", flat=True)) == {""}
+
+
+@pytest.mark.filterwarnings(NO_TLS)
+def test_sign_in_that_is_refused_after_a_mail_broke_off_stops_the_run_and_loses_nothing(mail_server: MailServer, settings: Any) -> None:
+    mail_server.stop()
+    mail_server.password, mail_server.password_after_a_break, mail_server.hangs_up_on = "right", "changed", {1}
+    mail_server.start()
+    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "portal", "right"
+    for name in ("ann", "bob"):
+        write(name, f"{name}@example.com")
+    assert send_due() == 0
+    assert dict(OutgoingMail.objects.values_list("dedup_key", "tries")) == {"ann": 1, "bob": 0}
+    settings.EMAIL_HOST_PASSWORD = "changed"
+    OutgoingMail.objects.update(not_before=database_now())
     assert send_due() == 2
     assert sorted(mail_server.recipients) == ["ann@example.com", "bob@example.com"]
 
