@@ -13,7 +13,7 @@ from db.backend import on_postgresql
 
 Result = TypeVar("Result")
 MOST_EXACT = 100_000
-MILLISECONDS = 100  # of one count; a page costs less than twice that
+MILLISECONDS = 60  # of one count; a page has two at most
 _CHEAP = 2_000  # of the planner's cost: some ten milliseconds
 _FAR_MORE = 1.25  # the planner is rarely wrong by so much
 

@@ -1,4 +1,4 @@
-"""Many ids as one parameter of a query: a list of thousands costs the database and Django a millisecond for each few ids."""
+"""Many ids as one parameter of a query: as a list they cost Django and the database a millisecond for each fifty."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import Any
 
 from django.db.models import F, Lookup
 
+from db.backend import on_postgresql
 from db.sql import among_ids, id_list
 
 
 class _AnyOf(Lookup):
-    """`column = ANY(ids)`; of SQLite, `column IN (ids)`."""
+    """The condition that the column is one of the ids.
+
+    On PostgreSQL by a subquery, from which the planner begins. Beside `= ANY` of thousands it
+    expects next to nothing of other conditions, and reads the whole table by one of them.
+    """
 
     lookup_name = "any_of"
     prepare_rhs = False
@@ -19,6 +24,8 @@ class _AnyOf(Lookup):
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
         """Return the condition, with all ids in one parameter."""
         column, parameters = self.process_lhs(compiler, connection)
+        if on_postgresql():
+            return f"{column} IN (SELECT unnest(CAST(%s AS bigint[])))", (*parameters, self.rhs)
         return among_ids(column), (*parameters, self.rhs)
 
 

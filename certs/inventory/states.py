@@ -95,7 +95,7 @@ def in_state(rows: QuerySet[Certificate], state: CertificateState, now: datetime
         case CertificateState.EXPIRED:
             return rows.filter(status=Certificate.Status.GOOD, not_after__lt=now)
         case CertificateState.RENEWED:
-            return in_force(rows, now=now).filter(is_replaced()).exclude(_still_served())
+            return in_force(rows, now=now).filter(is_replaced()).exclude(Exists(_OLD_ONES.filter(served=OuterRef("pk"))))
         case CertificateState.RENEWING:
             return active(rows, now=now).filter(_is_under_way())
         case CertificateState.NEEDS_YOU:
