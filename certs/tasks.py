@@ -36,7 +36,7 @@ from certs.renewal import expiry, planned_revocation
 from certs.replay import jobs as replays
 from certs.replay import waiver_ends
 from certs.reports import keeping, verdicts
-from certs.requests import lineage, waiting
+from certs.requests import lineage, owner_change, waiting
 from certs.requests.approvals import time_limit
 from certs.requests.turn import Turn, claim_ca, let_go_of_ca, run_parts
 from certs.revocation import deliver as revoking
@@ -175,8 +175,15 @@ def replay_policy(replay: int) -> int:
 
 
 @shared_task
+def hand_over_certificates(change: int) -> int:
+    """Give certificates of a person to another owner, part by part, for some seconds."""
+    return owner_change.work_on(change)
+
+
+@shared_task
 def sweep() -> int:
     return _each_alone(
+        ("changes of owners", owner_change.sweep_owner_changes),
         ("policy replays", replays.sweep_replays),
         ("orphaned tokens", end_orphaned_tokens),
         ("planned revocations", planned_revocation.revoke_replaced),

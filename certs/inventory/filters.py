@@ -17,7 +17,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, TextChoices
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from certs.access.owners import NOBODY, has_owner
+from certs.access.owners import NOBODY, without_owner
 from certs.enums import Channel
 from certs.errors import InputRefused
 from certs.inventory.listing.key_types import check_key_types, key_types_named
@@ -233,7 +233,7 @@ def without_text(rows: QuerySet[Certificate], sought: CertificateFilter, *, now:
     if sought.replaced:
         rows = _yes_or_no(rows, Q(is_replaced()), sought.replaced)
     if sought.owner == NOBODY:
-        rows = rows.exclude(has_owner())
+        rows = without_owner(rows)
     return _as_kept(rows, sought, now)
 
 

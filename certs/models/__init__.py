@@ -25,6 +25,7 @@ from certs.models.notices.webhook import Webhook, WebhookDelivery
 from certs.models.people.account import PersonSettings, SignedInSession
 from certs.models.people.api_token import ApiToken, token_sha256
 from certs.models.people.joining import Invitation, JoinRequest
+from certs.models.people.ownership import OwnerChange
 from certs.models.people.permission import Permission, PortalRights, holders_of, holds, teams_seen_by
 from certs.models.people.rate import RateCounter
 from certs.models.people.sign_in import GroupMapping, SecondFactorGrace, SessionsEnded, SignInCounter
@@ -92,6 +93,7 @@ __all__ = [
     "MailChoice",
     "OperatorAlert",
     "OutgoingMail",
+    "OwnerChange",
     "Permission",
     "PersonSettings",
     "PlaceOutcome",

@@ -240,6 +240,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.record_inventory": {"queue": "inventory"},
     "certs.tasks.count_states": {"queue": "inventory"},
     "certs.tasks.replay_policy": {"queue": "inventory"},
+    "certs.tasks.hand_over_certificates": {"queue": "inventory"},
     "certs.tasks.judge_day": {"queue": "inventory"},
     "certs.tasks.keep_verdicts": {"queue": "inventory"},
     "certs.tasks.forecast_reissue": {"queue": "inventory-bulk"},

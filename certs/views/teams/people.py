@@ -30,6 +30,7 @@ from certs.people.members import (
     roles_to_give,
     take_role,
 )
+from certs.requests.owner_change import open_change_of
 from certs.views.access import authority_of, page
 from db.clock import database_now
 
@@ -95,6 +96,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "may_reset": manages and authority.is_officer,
         "may_revoke": manages and authority.holds(Permission.REVOKE_TOKENS),
         "may_remove": manages and person.is_active and (not person.is_superuser or is_administrator(request.user)),
+        "handing": open_change_of(person),
         "now": database_now(),
     }
     return render(request, "people/person.html", context)
