@@ -14,6 +14,7 @@ from certs.errors import Conflict, InputRefused, NotFound
 from certs.notifications.wording import so_many
 from certs.people.handing_over import check_may_hand_over, hand_over_chosen, possession_of, possible_owners
 from certs.people.preview import ChangedSince
+from certs.requests.owner_change import open_change_of
 from certs.views.access import authority_of, page
 from db.clock import database_now
 
@@ -37,7 +38,10 @@ def index(request: HttpRequest, pk: int) -> HttpResponse:
         count = hand_over_chosen(person, request.POST.getlist("chosen"), owner=owner, everything=everything, authority=authority)
     except (ChangedSince, Conflict, InputRefused) as exc:
         return _show(request, person, error=exc)
-    messages.success(request, f"{so_many(count, 'certificate')} handed over. Both sides are mailed.", extra_tags="good")
+    said = "are being handed over. This page shows how far that is; both sides are mailed at its end."
+    if open_change_of(person) is None:
+        said = "handed over. Both sides are mailed."
+    messages.success(request, f"{so_many(count, 'certificate')} {said}", extra_tags="good")
     return redirect("person", pk)
 
 
