@@ -11,11 +11,11 @@ from django.db.models import F, QuerySet
 
 from certs.models import PolicyReplay, ReplayFinding, ReplayPart
 from certs.replay.verdicts import Outcome
+from certs.uploads.formats.cells import safe_cell
 
 PAGE = 25
 _CSV_PAGE = 2000
 HEADER = ("kind", "id", "name", "team", "on", "outcome", "before", "reason")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +95,5 @@ def _lines(rows: Sequence[ReplayFinding], texts: dict[int, list[str]]) -> list[L
 
 def _csv(cells: Sequence[str]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+    csv.writer(text).writerow([safe_cell(cell) for cell in cells])
     return text.getvalue()

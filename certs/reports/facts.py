@@ -30,6 +30,7 @@ from certs.reports import machinery, persons
 from certs.reports.judging import Judge, Judged
 from certs.reports.waivers import waiver_facts
 from certs.reports.weeks import Week, month_end
+from certs.uploads.formats.cells import safe_cell
 from keys.spec import KeyFacts
 from policy.models import PolicyVersion
 from policy.publishing import rules_in_force
@@ -41,7 +42,6 @@ WEEKS_AHEAD = 53
 WEEKS_BACK = 26
 LIST_MOST = 10_000  # lines of the attached CSV, about 2 MB; the portal has the whole list
 PAGE = 2000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 log = logging.getLogger(__name__)
 
@@ -289,7 +289,7 @@ def list_row(certificate: Certificate, judged: Judged, judge: Judge) -> tuple[st
         " ".join(dict.fromkeys(check.rule for check in checks)),
         "; ".join(check.message for check in checks),
     )
-    return tuple(f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
+    return tuple(safe_cell(cell) for cell in cells)
 
 
 def list_lines(*, now: datetime) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from audit.log import Actor
 from certs.errors import Conflict
-from certs.models import Certificate, PolicyReplay, ReplayFinding, ReplayPart
+from certs.models import Certificate, PolicyReplay, ReplayFinding, ReplayPart, Team
 from certs.replay import jobs
 from certs.replay.lists import Sought, csv_lines, page
 from certs.replay.verdicts import Outcome
@@ -61,6 +61,9 @@ def test_replay_counts_renewals_and_requests_by_outcome_team_and_week(cast: Cast
     lines, following = page(replay, Sought(Outcome.SHORTENED), after=0)
     assert (len(lines), following, lines[0].reason) == (3, 0, "Shortened from 90 to 45 days")
     assert len(list(csv_lines(replay, Sought(Outcome.REFUSED, changed=False)))) == 5
+    # No cell is a formula, in full-width letters neither.
+    Team.objects.filter(pk=cast.web.pk).update(name="\uff1dHYPERLINK(1)")
+    assert all(",'\uff1dHYPERLINK(1)," in line for line in list(csv_lines(replay, Sought(Outcome.SHORTENED)))[1:])
 
 
 def test_parts_are_shared_and_one_lost_with_its_worker_is_judged_again(
