@@ -282,6 +282,14 @@ def _connection(kind: str, given: dict[str, str]) -> dict[str, str]:
             field="credential",
             next_step="The name of a file in PKI_CA_CREDENTIALS at the workers, without a folder. Never the token itself.",
         )
+    other = CAAddition.objects.filter(credential=fields["credential"]).exclude(address=fields["address"]).order_by("-pk").first()
+    if other is not None:
+        # One person could otherwise have the token of a CA sent to a server of their own.
+        raise InputRefused(
+            f"This credential is the one for {other.name} at {other.address}, and is sent nowhere else.",
+            field="credential",
+            next_step="Have a file of its own made for this CA, with a token of its own.",
+        )
     if kind == Kind.VAULT_PKI:
         fields |= {"mount": given.get("mount", "").strip().strip("/"), "role": given.get("role", "").strip()}
         for field in ("mount", "role"):

@@ -57,6 +57,44 @@ def officer(portal: Portal) -> Authority:
     return Authority(Actor("user", "carol"), portal.carol)
 
 
+def test_credential_of_one_ca_is_sent_to_no_other_address(portal: Portal, token: str, live_server: Any) -> None:
+    """One officer could have it sent to a server of their own; that the addition was given up changes nothing."""
+    first = begin_addition(given(live_server), authority=officer(portal))
+    wanted = given(live_server, name="Other-CA", address="https://evil.example")
+    for _ in range(2):
+        with pytest.raises(InputRefused, match="sent nowhere else") as refused:
+            begin_addition(wanted, authority=officer(portal))
+        assert refused.value.field == "credential"
+        first.refresh_from_db()
+        if first.state != State.GIVEN_UP:
+            give_up(first, authority=officer(portal))
+    assert CAAddition.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://169.254.169.254",
+        "http://metadata.google.internal",
+        "http://10.0.0.5",
+        "http://localhost.evil.example",
+        "http://127.0.0.1@evil.example",
+        "https://user:pw@ca.example.com",
+        "https://ca.example.com/?next=http://169.254.169.254",
+        "https://ca.example.com#@evil.example",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1:6379",
+        "http://[::ffff:169.254.169.254]",
+        "https://ca.example.com:0",
+    ],
+)
+def test_no_address_leads_a_worker_to_where_only_it_can_go(portal: Portal, live_server: Any, address: str) -> None:
+    """Metadata services speak plain http, which is for this machine only; redirects are not followed (`certs.ca.rest`)."""
+    with pytest.raises(InputRefused) as refused:
+        begin_addition(given(live_server, address=address), authority=officer(portal))
+    assert refused.value.field == "address"
+
+
 def second_officer() -> Authority:
     return Authority(Actor("user", "dora"), person("dora", "security officer", email="dora@example.com"))
 

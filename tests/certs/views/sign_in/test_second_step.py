@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from django.db import transaction
 from django.test import Client
 
 from audit.models import AuditEvent
@@ -125,6 +128,26 @@ def test_a_recovery_code_works_once_and_is_on_record(alice: Any) -> None:
     assert AuditEvent.objects.filter(event="login:succeeded").latest("id").data["methods"] == ["password", "recovery_codes"]
     changes = AuditEvent.objects.filter(event="second_factor:changed")
     assert {row.actor_name for row in changes} == {"alice"}
+
+
+def keep(found: list[Any], user: Any, text: str) -> None:
+    found.append(check_code(user, text))
+
+
+def test_a_recovery_code_that_is_tried_twice_at_once_works_once(alice: Any) -> None:
+    """And two codes at once are both used up: which are used is one number in one row."""
+    codes = add_recovery_codes(alice)
+    for pair, accepted in (((codes[0], codes[0]), 1), ((codes[1], codes[2]), 2)):
+        found: list[Any] = []
+        with transaction.atomic():  # both have read what they read without a lock before one of them can write
+            Authenticator.objects.select_for_update().get(user=alice, type="recovery_codes")
+            threads = [in_thread(partial(keep, found, alice, one)) for one in pair]
+            time.sleep(0.5)
+        for thread in threads:
+            thread.join(30)
+        assert len([row for row in found if row is not None]) == accepted
+    for used in codes[:3]:
+        assert check_code(alice, used) is None
 
 
 @pytest.mark.parametrize("text", ["", " ", "0" * 70, "١٢٣٤٥٦", "abc", "12345", "\u0000", "-1", "1e6"])
