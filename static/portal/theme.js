@@ -8,5 +8,7 @@
     // storage is blocked: the system's choice it is
   }
   const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
-  document.documentElement.dataset.bsTheme = stored || (dark ? "dark" : "light");
+  // The admin keeps its choice under the same name, and has "auto" too.
+  const chosen = stored === "dark" || stored === "light" ? stored : "";
+  document.documentElement.dataset.bsTheme = chosen || (dark ? "dark" : "light");
 })();

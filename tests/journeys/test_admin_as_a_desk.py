@@ -70,6 +70,14 @@ def test_a_schedule_that_the_portal_needs_is_not_stopped_by_a_slip(operator: Vis
     assert AuditEvent.objects.filter(event="schedule:changed", actor_name="carol").exists()
 
 
+def test_a_look_into_the_admin_leaves_the_portal_dark(portal: Portal, look: Callable[..., Visitor]) -> None:
+    """Both keep the chosen theme under one name, and the admin writes "auto" there."""
+    operator = look("carol", dark=True)
+    operator.open("/admin/")
+    operator.open("/account/")
+    assert operator.page.evaluate("document.documentElement.dataset.bsTheme") == "dark"
+
+
 def admin_action(client: Client, model: str, action: str, *rows: Any, **more: str) -> Any:
     chosen = {"action": action, "_selected_action": [str(row.pk) for row in rows], **more}
     return client.post(reverse(f"admin:{model}_changelist"), chosen)
