@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pkiportal.web.served import Serve
-from tests.deploy.compose import HOST, REQUIRED, VariableMissing, compose
+from tests.deploy.compose import FILE, HOST, REQUIRED, VariableMissing, compose
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
@@ -147,6 +147,17 @@ def test_roles_without_a_second_factor_are_a_choice_that_compose_passes_on() -> 
     """An empty value switches the rule off; one that is not set does not."""
     assert "approver" in SERVICES["web"]["environment"]["PKI_SECOND_FACTOR_ROLES"]
     assert compose(PKI_SECOND_FACTOR_ROLES="operator")["services"]["web"]["environment"]["PKI_SECOND_FACTOR_ROLES"] == "operator"
+
+
+def test_example_of_the_environment_has_every_variable_that_compose_reads_and_works_as_it_is() -> None:
+    text = (ROOT / "deploy" / "env.example").read_text()
+    read = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", FILE.read_text()))
+    assert set(re.findall(r"^#?([A-Z_]+)=", text, re.MULTILINE)) == read
+    given = dict(re.findall(r"^([A-Z_]+)=(.+)$", text, re.MULTILINE))
+    assert set(given) == set(REQUIRED)
+    assert compose(**given)["services"]["proxy"]["environment"]["PKI_PORTAL_HOST"] == given["PKI_PORTAL_HOST"]
+    documented = (ROOT / "docs" / "operations" / "settings.md").read_text() + (ROOT / "docs" / "operations" / "production.md").read_text()
+    assert {name for name in read if name.removesuffix("_FILE") not in documented} == set()
 
 
 def test_openbao_speaks_tls_only() -> None:

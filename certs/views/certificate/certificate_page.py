@@ -22,7 +22,7 @@ from certs.inventory import CertificateState, Renewal, listed_state, renewal_of,
 from certs.inventory.download import FORMS, file_stem
 from certs.inventory.key_places import place_of
 from certs.inventory.keystores import jks_command, pkcs12_command, truststore_command
-from certs.models import Certificate, Revocation
+from certs.models import Certificate, Issuer, Reissue, Revocation
 from certs.renewal.planned_revocation import open_plan
 from certs.requests.facts.decisions import waivers_used_by
 from certs.requests.lineage import lineage_of, stops_lineage
@@ -167,13 +167,20 @@ def _tab(request: HttpRequest, row: Certificate, tab: str, now: datetime, more: 
     following = row.renewals.order_by("pk").first()
     state = state_of(row, now)
     names = row.request.names
+    in_use = row.status == Certificate.Status.GOOD and following is None and row.not_after > now
+    distrusted = in_use and row.issuer.state == Issuer.State.DISTRUSTED
+    under_way = Reissue.objects.select_related("target").filter(issuer=row.issuer, state__in=Reissue.UNDER_WAY)
+    reissue = under_way.first() if in_use else None
     context = {
         "row": row,
         "tabs": [(label, reverse(name, args=[row.cert_id]), name == tab) for name, label in TABS],
         "names": names[:NAMES_SHOWN],
         "more_names": names[NAMES_SHOWN:],
         "state": state,
-        "renews": _renews(row, state),
+        # Both are due at once, whatever day was planned.
+        "renews": "" if distrusted or reissue else _renews(row, state),
+        "distrusted": distrusted,
+        "reissue": reissue,
         "superseded_by": following,
         "revocation": revocation if row.status != Certificate.Status.GOOD else None,
         "reason_stays_here": revocation is not None and not capabilities_of(row.issuer.alias).reports_reason,

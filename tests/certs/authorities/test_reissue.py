@@ -28,9 +28,11 @@ from certs.authorities.reissue import (
 )
 from certs.ca.local.setup import ensure_own_ca
 from certs.ca.registry import forget_clients
+from certs.enums import RevocationReason
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.models import Certificate, CertificateRequest, Issuer, Reissue
 from certs.renewal.expiry import renew_due
+from certs.revocation.distrust import distrust
 from db.clock import database_now
 from keys.spec import KeySpec
 from tests.cast import person
@@ -113,6 +115,24 @@ def test_every_certificate_is_renewed_once_by_the_other_ca_nearest_end_first(por
     assert (reissue.state, reissue.issued, reissue.left) == ("done", 4, 0)
     assert set(Certificate.objects.filter(renewed_from__isnull=False).values_list("issuer", flat=True)) == {other.pk}
     assert AuditEvent.objects.filter(event="issuer:reissue_done").count() == 1
+
+
+def test_page_of_a_certificate_says_that_its_ca_is_given_up_before_its_renewal_begins(portal: Portal, other: Issuer) -> None:
+    (certificate,) = issue(portal, 1)
+    client = Client()
+    client.force_login(portal.alice)
+
+    def page() -> str:
+        return client.get(reverse("certificate", args=[certificate.cert_id])).content.decode()
+
+    assert "is being replaced" not in page()
+    reissue = started(portal, other)
+    assert "The CA Internal-CA-Prod is being replaced.</strong> Other-CA renews this certificate, nearest end first" in page()
+    assert "Renews automatically on" not in page()
+    pause_reissue(reissue, authority=officer(portal))
+    assert "it is paused now" in page()
+    distrust(issuing_ca(), reason=RevocationReason.CA_COMPROMISE, actor=SYSTEM)
+    assert "Clients refuse this certificate: its CA Internal-CA-Prod is distrusted." in page()
 
 
 def test_a_pause_begins_nothing_and_a_resume_goes_on(portal: Portal, other: Issuer, settings: Any) -> None:
