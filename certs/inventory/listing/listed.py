@@ -15,10 +15,12 @@ from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
 from certs.inventory.search import Named, look_up
 from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, InstalledPlace
-from db.counting import Count, Plan, count_as_planned, few, plan_of
+from db.counting import MOST_EXACT, Count, Plan, count_as_planned, few, plan_of
 from db.ids import among
 
 FEW = 5_000  # rows that are sorted without an index
+# Of a state there is a kept figure, minutes old; counting more for a page takes a tenth of a second.
+MOST_OF_STATE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class View:
 
     `rows` has them all; `candidates` are those that the groups are read from: without the text of
     the filter where the groups apply it themselves. `ids` has the ids of all where they are few.
-    `plan` is what the database expects of `rows`.
+    `plan` is what the database expects of `rows`; up to `most` they are counted.
     """
 
     rows: Rows
@@ -44,6 +46,7 @@ class View:
     groups: Sequence[Group]
     ids: list[int] | None
     plan: Plan
+    most: int = MOST_EXACT
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:
         """Return the ids of a page. Raises InputRefused for a position of another order."""
@@ -52,7 +55,7 @@ class View:
 
     def count(self) -> Count:
         """Return how many there are: exact up to a bound, else an estimate."""
-        return count_as_planned(self.rows, self.plan) if self.ids is None else Count(len(self.ids), exact=True)
+        return count_as_planned(self.rows, self.plan, most=self.most) if self.ids is None else Count(len(self.ids), exact=True)
 
     def parts(self, size: int) -> Iterator[list[int]]:
         """Yield the ids of all of them in the order, `size` at a time, each part by key."""
@@ -89,15 +92,19 @@ def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: dat
         candidates = rows if ids is None else Certificate.objects.all()
         named = named if ids is None else named.restricted(ids)
     groups = groups_of(sort, named, teams=teams, state=sought.state, now=now)
-    return View(found, candidates, groups, ids, plan)
+    return View(found, candidates, groups, ids, plan, MOST_OF_STATE if _is_state_alone(sought) else MOST_EXACT)
 
 
 def _plan_of(rows: Rows, sought: CertificateFilter, teams: Teams) -> Plan:
     """Return what to expect of the view: of a state alone, what is kept, for the planner expects a part of it."""
     plan = plan_of(rows)
-    if sought.to_query().keys() == {"state"}:
+    if _is_state_alone(sought):
         return replace(plan, rows=max(plan.rows, kept_of_state(sought.state, teams)))
     return plan
+
+
+def _is_state_alone(sought: CertificateFilter) -> bool:
+    return sought.to_query().keys() == {"state"}
 
 
 def listed(ids: Sequence[int], *, now: datetime) -> list[Listed]:
