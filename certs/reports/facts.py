@@ -22,15 +22,16 @@ from django.db.models import Count, QuerySet
 from django.db.models.functions import TruncWeek
 
 from certs.alone import Alone
-from certs.inventory import active
+from certs.inventory import in_force
 from certs.inventory.filters import CertificateFilter, Compliance, StateGroup
 from certs.inventory.states import states_of
-from certs.models import Certificate, CertificateName, Revocation
+from certs.models import Certificate, Revocation
 from certs.reports import machinery, persons
 from certs.reports.judging import Judge, Judged
 from certs.reports.waivers import waiver_facts
 from certs.reports.weeks import Week, month_end
 from certs.uploads.formats.cells import safe_cell
+from db.sql import among_ids, fetch, id_list
 from keys.spec import KeyFacts
 from policy.models import PolicyVersion
 from policy.publishing import rules_in_force
@@ -236,8 +237,16 @@ _COLUMNS = ("pk", "team_id", "profile", "key_type", "common_name", "not_before",
 
 
 def active_certificates(now: datetime) -> Iterator[list[tuple[int, Judged]]]:
-    """Yield every active certificate with its names, in pages by key."""
-    yield from judged_pages(active(Certificate.objects.all(), now=now))
+    """Yield every active certificate with its names, in pages by key.
+
+    What is replaced is looked up for each page: as a condition of the page, the database would look
+    through all renewals once for each page.
+    """
+    sql = f"SELECT renewed_from_id FROM certs_certificate WHERE {among_ids('renewed_from_id')} AND status = %s"  # noqa: S608 - constants
+    for page in judged_pages(in_force(Certificate.objects.all(), now=now)):
+        found = fetch(sql, [id_list([pk for pk, _ in page]), Certificate.Status.GOOD.value])
+        replaced = {pk for (pk,) in found}
+        yield [(pk, judged) for pk, judged in page if pk not in replaced]
 
 
 def judged_pages(certificates: QuerySet[Certificate], *, after: int = 0) -> Iterator[list[tuple[int, Judged]]]:
@@ -246,12 +255,12 @@ def judged_pages(certificates: QuerySet[Certificate], *, after: int = 0) -> Iter
     Only what the policy looks at is read; the row itself is fetched for what does not comply.
     """
     rows = certificates.order_by("pk").values_list(*_COLUMNS)
+    sql = f"SELECT certificate_id, kind, name FROM certs_certificatename WHERE {among_ids('certificate_id')} ORDER BY id"  # noqa: S608 - constants
     while page := list(rows.filter(pk__gt=after)[:PAGE]):
         after = page[-1][0]
         dns: dict[int, list[str]] = {}
         ips: dict[int, list[str]] = {}
-        found = CertificateName.objects.filter(certificate__in=[row[0] for row in page]).order_by("pk")
-        for pk, kind, name in found.values_list("certificate_id", "kind", "name"):
+        for pk, kind, name in fetch(sql, [id_list([row[0] for row in page])]):
             (dns if kind == "dns" else ips).setdefault(pk, []).append(name)
         yield [
             (
