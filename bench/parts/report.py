@@ -30,12 +30,13 @@ def run() -> None:
 
 
 def _vary() -> None:
-    """Names of their own, ends over a year, and three in a hundred on keys that are too short."""
+    """Names of their own, ends over a year, three in a hundred on keys that are too short; one in twelve renews another."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE certs_certificate SET common_name = 'host-' || id || '.example.com',"
             " not_before = now() - interval '30 days', not_after = now() + mod(id, 365) * interval '1 day' + interval '1 hour',"
-            " key_type = CASE WHEN mod(id, 100) < 3 THEN 'rsa-2048' ELSE 'ec-p256' END WHERE cert_id LIKE 'bench-%'"
+            " key_type = CASE WHEN mod(id, 100) < 3 THEN 'rsa-2048' ELSE 'ec-p256' END,"
+            " renewed_from_id = CASE WHEN mod(id, 12) = 1 THEN id - 1 END WHERE cert_id LIKE 'bench-%'"
         )
         cursor.execute(
             "INSERT INTO certs_certificatename (certificate_id, kind, name, reversed_labels)"
