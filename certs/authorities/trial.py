@@ -20,6 +20,7 @@ from certs.authorities.adding import WORKS_FOR, chain_of, subject_of
 from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, Order, RevocationOrder
 from certs.ca.registry import forget_client, get_ca_client
 from certs.ca.remote_crl import crl_address, fetched_crl
+from certs.ca.remote_ocsp import ocsp_address, status_at
 from certs.enums import RevocationReason
 from certs.errors import Conflict, NotFound, SignerMismatch
 from certs.issuance.verify import believe
@@ -35,6 +36,7 @@ State = CAAddition.State
 DAYS = 1  # of the test certificate
 PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0)  # seconds before each look for the revocation on the CRL
 NO_CRL = "Its certificates name no CRL: relying parties learn of no revocation unless they ask the CA itself."
+NO_OCSP = "Its certificates name no OCSP responder: relying parties use the CRL."
 # What a client says of a CA that cannot be used as it is.
 FAILURES = (CAUnreachable, ImproperlyConfigured, SignerMismatch, Conflict, NotFound)
 
@@ -68,7 +70,7 @@ def connect_ca(pk: int) -> bool:
 
 
 def test_ca(pk: int) -> bool:
-    """Have the CA issue a test certificate, verify it against the pinned root, revoke it, and see the revocation on the CRL.
+    """Have the CA issue a test certificate, verify it against the pinned root, revoke it, and see it on the CRL and at OCSP.
 
     The key is forgotten at once. Returns whether the CA can go live; what went wrong is in the row.
     """
@@ -91,7 +93,9 @@ def test_ca(pk: int) -> bool:
         now = database_now()
         client.revoke(RevocationOrder(certificate.serial_number, RevocationReason.CESSATION_OF_OPERATION, now, issued.certificate_der))
         steps.append("Revoked it.")
-        steps.append(_seen(certificate, x509.load_der_x509_certificate(chain[0])))
+        authority = x509.load_der_x509_certificate(chain[0])
+        steps.append(_seen(certificate, authority))
+        steps.append(_replied(certificate, authority))
     except FAILURES as exc:
         problem = str(exc)
     with transaction.atomic():
@@ -179,6 +183,20 @@ def _seen(certificate: x509.Certificate, authority: x509.Certificate) -> str:
         if any(entry.serial_number == certificate.serial_number for entry in fetched_crl(address, authority)):
             return f"Found it on the CRL at {address}."
     raise CAUnreachable(f"the CRL at {address} does not list the test certificate yet")
+
+
+def _replied(certificate: x509.Certificate, authority: x509.Certificate) -> str:
+    """Return what the CA's OCSP responder says of the revocation. Raises CAUnreachable where it does not say it in time."""
+    address = ocsp_address(certificate)
+    if not address:
+        return NO_OCSP
+    status = ""
+    for pause in PAUSES:
+        time.sleep(pause)
+        status = status_at(address, certificate, authority)
+        if status == "revoked":
+            return f"The OCSP responder at {address} says revoked."
+    raise CAUnreachable(f"the OCSP responder at {address} says {status} of the certificate that was revoked")
 
 
 def ends_of(row: CAAddition) -> list[tuple[str, datetime]]:

@@ -127,7 +127,8 @@ def test_a_ca_is_compared_tested_and_taken_live_by_a_second_person(portal: Porta
     compare_root(addition, fingerprint(), authority=officer(portal))
     assert not Issuer.objects.filter(name="Branch-CA").exists()
     at_step(addition, State.READY)
-    assert "Found it on the CRL" in addition.test_steps[-1]
+    assert "Found it on the CRL" in addition.test_steps[-2]
+    assert addition.test_steps[-1].endswith(f"/pki/ocsp/{issuing_ca().slug} says revoked.")
     assert Certificate.objects.get(common_name="ca-test.example.com").status == "revoked"
     with pytest.raises(NotPermitted, match="second person"):
         go_live(addition, confirmation="Branch-CA", authority=officer(portal))
