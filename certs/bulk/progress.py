@@ -121,7 +121,8 @@ def _waits_for(order: BulkOrder, tally: Tally, rate: float) -> str:
         told = "; ".join(sorted(reasons)) or f"{issuer.name} or the key backend is unavailable"
         return f"{told}. It goes on by itself when that is back; nothing is lost."
     if tally.awaiting_approval and not tally.under_way and not tally.waiting:
-        return f"{tally.awaiting_approval} line(s) wait for approval by the security team."
+        lines = "1 line waits" if tally.awaiting_approval == 1 else f"{tally.awaiting_approval:,} lines wait"
+        return f"{lines} for approval by the security team."
     return "" if rate else waiting_reason_of_order(order)
 
 
