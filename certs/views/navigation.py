@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -81,6 +82,11 @@ class Navigation:
     def only_looks(self) -> bool:
         """Whether the person sees every team and may change nothing, as an auditor. The estate page is their home."""
         return self.sees_every_team and not self.teams and not _ACTS & self.permissions
+
+    @property
+    def shows_demo_data(self) -> bool:
+        """Whether people, teams and certificates of this portal are invented."""
+        return bool(settings.PKI_DEMO_DATA)
 
     @cached_property
     def machinery_alert(self) -> str:

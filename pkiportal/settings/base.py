@@ -401,6 +401,7 @@ PKI_WORKER_PROGRESS_FILE = env_path("PKI_WORKER_PROGRESS_FILE", f"{tempfile.gett
 # Which paths this process serves: all, portal, ca or status (`pkiportal.web.served`).
 PKI_SERVE = env_choice("PKI_SERVE", "all", choices=[str(serve) for serve in Serve])
 PKI_EMBEDDED = False
+PKI_DEMO_DATA = False  # every page says so; only `manage.py demo_data` in an embedded portal makes any
 PKI_SINGLE_OFFICER = False  # one person approves and publishes alone; only the embedded settings can allow it
 PKI_TEXT_CHECK = "certs.requests.exposure.refused_secrets.problem_with_text"  # by dotted path: audit and policy may not import certs
 PKI_ADMIN_PAGES = "certs.admin.portal_pages.page_of"  # by dotted path, as before

@@ -51,6 +51,10 @@ PKI_PORTAL_URL_FILE = PKI_HOME / "portal_url"
 if not os.environ.get("PKI_PORTAL_URL"):
     PKI_PORTAL_URL = PKI_PORTAL_URL_FILE.read_text(encoding="ascii").strip() if PKI_PORTAL_URL_FILE.exists() else PKI_BASE_URL
 
+# Made by `manage.py demo_data`, before anything else of it.
+PKI_DEMO_DATA_FILE = PKI_HOME / "demo_data"
+PKI_DEMO_DATA = PKI_DEMO_DATA_FILE.exists()
+
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",

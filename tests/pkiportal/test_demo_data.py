@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 
 from tests.portal.fixtures import Portal
 
@@ -28,6 +29,13 @@ def test_portal_that_is_set_up_gets_no_demo_data(portal: Portal, settings: Any) 
     settings.PKI_EMBEDDED = True
     with pytest.raises(CommandError, match="set up already"):
         call_command("demo_data")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_demo", [True, False])
+def test_every_page_says_that_demo_data_is_invented(settings: Any, client: Client, is_demo: bool) -> None:
+    settings.PKI_DEMO_DATA = is_demo
+    assert ("Demo data: the people" in client.get("/login/").content.decode()) == is_demo
 
 
 def manage(home: Path, *arguments: str) -> str:
@@ -48,5 +56,6 @@ def test_year_of_demo_data_is_in_reports_and_its_audit_log_verifies(tmp_path: Pa
     facts = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert len({point["policy_version"] for point in facts["history"]}) == 2  # it became stricter
     assert sum(one["renewed"] for one in facts["movements"]) > 0
+    assert (tmp_path / "demo_data").exists()
     for verification in ("verify_audit", "verify_states"):
         manage(tmp_path, verification)

@@ -30,6 +30,7 @@ class Command(BaseCommand):
                 "Choose an empty folder: PKI_HOME=var-demo manage.py demo_data",
                 returncode=1,
             )
+        settings.PKI_DEMO_DATA_FILE.touch(mode=0o600)
         from pkiportal.demo.estate import DemoEstate  # noqa: PLC0415 - imports models of an app registry that is ready
 
         def report(line: str) -> None:
