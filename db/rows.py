@@ -63,6 +63,23 @@ def selection(model: type[Model], *, lock: Lock = Lock.NONE, unless: Mapping[str
     return Read([statement], lambda rows: _objects(model, rows[0]), lambda: list(_queryset(model, where).exclude(**unless)))
 
 
+def partial_selection(
+    model: type[Model], names: tuple[str, ...], *, lock: Lock = Lock.NONE, unless: Mapping[str, str] = _NONE, **where: Any
+) -> Read[list[Model]]:
+    """The same with these plain attributes only, in the order of the model's fields and with its key, as the ORM's `only` reads it."""
+    statement = _select_statement(model, _columns_sql(model, names), where, lock=lock, unless=unless)
+    return Read(
+        [statement],
+        lambda rows: [model.from_db(DEFAULT_DB_ALIAS, names, row) for row in rows[0]],
+        lambda: list(_queryset(model, where).exclude(**unless).only(*names)),
+    )
+
+
+@lru_cache(maxsize=64)
+def _columns_sql(model: type[models.Model], names: tuple[str, ...]) -> str:
+    return ", ".join(quoted(str(field_of(model, name).column)) for name in names)
+
+
 def select_keys(model: type[models.Model], *, lock: Lock = Lock.NONE, **where: Any) -> list[Any]:
     """Return only the keys of the rows that `select` would return, and lock the rows in the same way."""
     return read(key_selection(model, lock=lock, **where))

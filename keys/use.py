@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from db.rows import select
+from db.reads import read
+from db.rows import partial_selection
 from keys.backends.base import KeyRef
 from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyNotFound, KeyOperationRefused
 from keys.models import Key
@@ -76,7 +77,7 @@ def sign_digest_with(key: Key, digest: bytes, *, for_status: bool = False) -> by
 
 def _states(keys: Sequence[Key]) -> dict[UUID, str]:
     """As they are now in the database: the callers' rows may be older than a report of compromise."""
-    return {key.pk: key.state for key in select(Key, id={key.pk for key in keys})}
+    return {key.pk: key.state for key in read(partial_selection(Key, ("id", "state"), id={key.pk for key in keys}))}
 
 
 def _check(key: Key, states: Mapping[UUID, str], *, for_status: bool) -> None:

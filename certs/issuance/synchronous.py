@@ -41,12 +41,13 @@ from certs.requests.submit import (
 )
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from db.pipeline import keep_plans
 
 log = logging.getLogger(__name__)
 
 MOST_TOGETHER = 64
 MOST_PATIENCE = 0.01  # seconds
-TRUSTED_SECONDS = 5.0  # so long a database connection is not asked whether it still answers
+TRUSTED_SECONDS = 5.0  # so long a database connection is not asked whether it still answers, and its plans are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class IssuingThread:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._check_at = 0.0  # monotonic seconds
+        self._session: object = None  # the database connection whose plans are kept
 
     def submit(self, call: Call) -> CertificateRequest:
         """Wait for the call's request. Raises what became of it."""
@@ -109,9 +111,13 @@ class IssuingThread:
     def _results(self, calls: Sequence[Call]) -> Sequence[CertificateRequest | BaseException]:
         """One for each call, whatever happens: a caller must not wait for a thread that has ended."""
         try:
-            if time.monotonic() >= self._check_at:  # as Django does between two requests; it costs a round trip
+            due = time.monotonic() >= self._check_at
+            if due:  # as Django does between two requests; it costs a round trip
                 connection.close_if_unusable_or_obsolete()
                 self._check_at = time.monotonic() + TRUSTED_SECONDS
+            if connection.connection is not None and (due or connection.connection is not self._session):
+                keep_plans()
+                self._session = connection.connection
             return issue_batch(calls)
         except BaseException as exc:  # noqa: BLE001 - every caller raises it; the thread serves the next ones
             self._check_at = 0.0

@@ -15,7 +15,7 @@ from django.contrib.auth.models import Group
 from django.db import DataError, IntegrityError, NotSupportedError, OperationalError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from db.pipeline import PREPARE_AFTER, Statement, run
+from db.pipeline import MOST_KEPT_ROWS, PREPARE_AFTER, Statement, keep_plans, run
 from db.sql import fetch_first
 from tests.portal.threads import in_thread
 
@@ -229,3 +229,59 @@ def test_migration_that_changes_a_column_is_survived(place: Any) -> None:
             assert fetch_first("SELECT name FROM changing") == []
     finally:
         in_thread(lambda: change("DROP TABLE changing")).join(30)
+
+
+def test_statement_that_comes_again_takes_other_values() -> None:
+    """Its cursor is used again: what that knows of one value's type must not be said of the next."""
+    echo = "SELECT CAST(%s AS text), CAST(%s AS bigint), CAST(%s AS jsonb)"
+    values: list[tuple[Any, ...]] = [("a", 1, '{"a": 1}'), (None, 2**40, None), ("\u00fc", -3, "[]"), ("", None, "2")]
+    for _ in range(2 * PREPARE_AFTER):
+        for value in values:
+            assert run([(echo, value)])[0][0] == [value]
+        assert [rows for rows, _ in run([(echo, value) for value in values])] == [[value] for value in values]
+
+
+@pytest.mark.parametrize("count", [1, MOST_KEPT_ROWS, MOST_KEPT_ROWS + 1])
+def test_statement_that_failed_or_returned_much_works_again(count: int) -> None:
+    series: Statement = ("SELECT 1 / (n - %s) FROM generate_series(1, %s) n", [0, count])
+    failing: Statement = (series[0], [1, count])
+    for _ in range(2 * PREPARE_AFTER):
+        assert len(run([series])[0][0]) == count
+        with pytest.raises(DataError):
+            run([failing])
+        with pytest.raises(DataError):
+            run([series, failing])
+        assert [len(rows) for rows, _ in run([series, series])] == [count, count]
+
+
+def test_plans_are_kept_only_where_the_session_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooler would give the next program this session with its setting."""
+    monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+    keep_plans()
+    assert run([("SHOW plan_cache_mode", ())])[0][0] == [("auto",)]
+    monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", False)
+    keep_plans()
+    assert run([("SHOW plan_cache_mode", ())])[0][0] == [("force_generic_plan",)]
+
+
+def test_kept_plan_is_made_anew_for_a_table_that_has_grown() -> None:
+    """A plan made while a table is empty reads all of it."""
+
+    def plan() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%%growing%%' AND statement LIKE 'SELECT%%'")
+            ((name,),) = cursor.fetchall()
+            cursor.execute(f"EXPLAIN EXECUTE {name}('{{7}}')")
+            return str(cursor.fetchall())
+
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE growing AS SELECT 1 AS id")
+        cursor.execute("CREATE UNIQUE INDEX growing_id ON growing (id)")
+    keep_plans()
+    for _ in range(2 * PREPARE_AFTER):
+        assert run([("SELECT id FROM growing WHERE id = ANY(CAST(%s AS bigint[]))", ["{7}"])])[0][0] == []
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO growing SELECT n FROM generate_series(2, 50000) n")
+    assert "Seq Scan" in plan()
+    keep_plans()
+    assert "Index" in plan()

@@ -8,10 +8,12 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from certs.models import CertificateRequest, Issuer, PolicyEvaluation, Team
 from certs.requests.submit import Requester
-from db.rows import COPY_FROM, Lock, give_ids, insert, insert_missing, save_fields, select, select_keys, take_ids, update
+from db.reads import read
+from db.rows import COPY_FROM, Lock, give_ids, insert, insert_missing, partial_selection, save_fields, select, select_keys, take_ids, update
 from db.unit_of_work import StaleRow, UnitOfWork
 from keys.models import Key
 from tests.portal.threads import in_thread
@@ -48,6 +50,15 @@ def a_request(requester: Requester, name: str) -> CertificateRequest:
         created_at=NOW,
         state_changed_at=NOW,
     )
+
+
+def test_part_of_a_row_is_read_without_the_rest() -> None:
+    insert([a_key(f"k{n}", state="active") for n in range(3)])
+    with transaction.atomic(), CaptureQueriesContext(connection) as statements:
+        found = read(partial_selection(Key, ("id", "name", "state"), lock=Lock.UPDATE, unless={"name": "k1"}, backend="local"))
+        assert sorted((key.name, key.state) for key in found) == [("k0", "active"), ("k2", "active")]
+    assert [one.get_deferred_fields() >= {"evidence", "spki_der"} for one in found] == [True, True]
+    assert len([one for one in statements if "keys_key" in one["sql"]]) == 1
 
 
 @pytest.mark.parametrize("count", [1, 3, MANY])

@@ -36,7 +36,7 @@ from certs.models import Certificate, CertificateRequest, IssuanceIntent, Issuer
 from certs.x509.certificate.tbs import UnsignedCertificate, assemble
 from db.clock import CLOCK, database_now, machine_now
 from db.reads import Read, combined, read_together
-from db.rows import Lock, select, selection
+from db.rows import Lock, partial_selection, select
 from db.tolerance import CLOCK_TOLERANCE
 from keys.errors import KeyBackendError
 from keys.lifecycle import sign_many_with
@@ -106,7 +106,9 @@ class LocalCAClient(LedgerCA):
 
     def ledger(self, prepared: Prepared) -> Read[Mapping[str, IssuanceIntent]]:
         ids = {intent.pk for intent in prepared.records.values()}
-        rows = selection(IssuanceIntent, lock=Lock.UPDATE, unless={"state": State.ABANDONED}, id=ids, revoked_at=None)
+        names = ("id", "order_ref", "state", "certificate_der", "signed_at")  # what is read or written of them
+        dropped = {"state": State.ABANDONED}
+        rows = partial_selection(IssuanceIntent, names, lock=Lock.UPDATE, unless=dropped, id=ids, revoked_at=None)
         return combined([rows], lambda found: {row.order_ref: row for row in found})
 
     def record(self, work: UnitOfWork, signed: Iterable[Issued], locked: Mapping[str, IssuanceIntent], *, now: datetime) -> None:

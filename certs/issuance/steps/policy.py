@@ -33,12 +33,14 @@ def decide(
     # 1. Evaluate under the version in force now.
     version, decisions = evaluate_many([asked_by(request) for request in requests], at=now, known=known)
     decided = list(zip(requests, decisions, strict=True))
-    keep_evaluations(work, decided, now=now)
+    digests = keep_evaluations(work, decided, now=now)
     # 2. An external CSR that the policy allows has nobody to wait for.
     straight_on = [(request, decision) for request, decision in decided if request.csr_brought and decision.outcome is Outcome.ALLOW]
     for request, decision in straight_on:
         request.policy_version = decision.policy_version
-    evaluated = {request.pk: ((EventType.POLICY_EVALUATED, evaluation_data(decision)),) for request, decision in straight_on}
+    evaluated = {
+        request.pk: ((EventType.POLICY_EVALUATED, evaluation_data(decision, digests[request.pk])),) for request, decision in straight_on
+    }
     accept_external(work, [request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
     # 3. A renewal of the same content may inherit its approval.
     asking = [request for request, decision in decided if decision.outcome is Outcome.NEEDS_APPROVAL]
@@ -46,13 +48,14 @@ def decide(
     inherited = inherit_approvals(asking, valid_days=ruleset.approval_valid_days, terms=ruleset.approval, at=now) if asking else {}
     work.insert(limits_for([request for request in asking if request.pk not in inherited], ruleset.approval, now=now))
     # 4. Each of the others goes where its decision leads.
-    moves = [_move(request, decision, inherited.get(request.pk, [])) for request, decision in decided if request.pk not in evaluated]
+    others = [(request, decision) for request, decision in decided if request.pk not in evaluated]
+    moves = [_move(request, decision, digests[request.pk], inherited.get(request.pk, [])) for request, decision in others]
     transition_many(work, moves, source=S.SUBMITTED, actor=WORKER, now=now)
     return {request.pk: decision for request, decision in decided}
 
 
-def _move(request: CertificateRequest, decision: Decision, inherited: Sequence[Approval]) -> Move:
-    evaluated = (EventType.POLICY_EVALUATED, evaluation_data(decision))
+def _move(request: CertificateRequest, decision: Decision, facts_sha256: str, inherited: Sequence[Approval]) -> Move:
+    evaluated = (EventType.POLICY_EVALUATED, evaluation_data(decision, facts_sha256))
     fields: dict[str, Any] = {"policy_version": decision.policy_version}
     match decision.outcome:
         case Outcome.ALLOW:
@@ -88,19 +91,22 @@ def refusal(decision: Decision) -> tuple[str, str]:
     return f"Policy violation: {decision.reason}", decision.advice
 
 
-def evaluation_data(decision: Decision) -> dict[str, Any]:
+def evaluation_data(decision: Decision, facts_sha256: str) -> dict[str, Any]:
     data = {
         "policy_version": decision.policy_version,
         "rules_sha256": decision.rules_digest,
-        "facts_sha256": facts_digest(recorded(decision)),
+        "facts_sha256": facts_sha256,
         "outcome": str(decision.outcome),
         "failed_rules": [check.rule for check in decision.failures],
     }
     return data | ({"waivers": list(decision.waivers)} if decision.waivers else {})
 
 
-def keep_evaluations(work: UnitOfWork, decided: Sequence[tuple[CertificateRequest, Decision]], *, now: datetime) -> None:
-    """Keep what each evaluation said, check by check, what it follows from, and the waivers that it used."""
+def keep_evaluations(work: UnitOfWork, decided: Sequence[tuple[CertificateRequest, Decision]], *, now: datetime) -> dict[int, str]:
+    """Keep what each evaluation said, check by check, what it follows from, and the waivers that it used.
+
+    Returns the digests of what they follow from, by request id.
+    """
     rows, uses = [], []
     for request, decision in decided:
         content, facts = decision.to_dict(), recorded(decision)
@@ -119,3 +125,4 @@ def keep_evaluations(work: UnitOfWork, decided: Sequence[tuple[CertificateReques
             )
         )
     work.insert(rows, uses)
+    return {row.request_id: row.facts_digest for row in rows}

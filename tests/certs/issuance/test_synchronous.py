@@ -24,6 +24,7 @@ from certs.models import Attempt, Certificate, CertificateRequest
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from certs.x509.csr.build import build_csr
+from db.sql import fetch
 from keys.spec import spki_der
 from tests.certs.bulk.orders import drafted
 from tests.portal.broker import messages
@@ -79,6 +80,25 @@ def test_callers_who_come_again_share_a_batch(monkeypatch: pytest.MonkeyPatch) -
             client.result(30)
     assert sum(sizes) == 80
     assert len(sizes) < 60
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite plans nothing anew")
+def test_thread_has_its_statements_planned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On each connection that it has had for a batch."""
+
+    def issued(calls: Sequence[Any]) -> list[Any]:
+        if calls == ["another connection"]:
+            connection.close()
+        modes = fetch("SHOW plan_cache_mode")[0]
+        if calls == ["last"]:
+            connection.close()
+        return list(modes)
+
+    monkeypatch.setattr(synchronous, "issue_batch", issued)
+    thread: Any = synchronous.IssuingThread()
+    told = [thread.submit(call) for call in ("first", "second", "another connection", "next", "last")]
+    assert told == ["auto", "force_generic_plan", "auto", "force_generic_plan", "force_generic_plan"]
 
 
 @pytest.fixture
