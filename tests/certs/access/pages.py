@@ -66,6 +66,10 @@ class Page:
     public: bool = False
 
 
+def on_addition(verb: str) -> Callable[[Things, str], list[Any]]:
+    return lambda things, _whose: [things.addition, verb]
+
+
 def of(kind: str, *more: Any) -> Callable[[Things, str], list[Any]]:
     return lambda things, whose: [getattr(things, kind)[whose], *more]
 
@@ -326,16 +330,8 @@ PAGES: dict[str, list[Page]] = {
     "ca-own-new": [Page(manage_cas, once=True), Page(manage_cas, data=nothing, once=True)],
     "ca-add": [Page(manage_cas, once=True), Page(manage_cas, data=nothing, once=True)],
     "ca-addition": [Page(see_alerts, lambda things, _w: [things.addition], once=True)],
-    "ca-addition-act": [
-        Page(manage_cas, lambda things, _w: [things.addition, "again"], nothing, once=True),
-        Page(manage_cas, lambda things, _w: [things.addition, "compare"], nothing, once=True),
-        Page(manage_cas, lambda things, _w: [things.addition, "live"], nothing, once=True),
-        Page(manage_cas, lambda things, _w: [things.addition, "give-up"], nothing, once=True),
-    ],
-    "ca-reissue-plan": [
-        Page(manage_cas, lambda _t, _w: ["twin-ca"], once=True),
-        Page(manage_cas, lambda _t, _w: ["twin-ca"], nothing, once=True),
-    ],
+    "ca-addition-act": [Page(manage_cas, on_addition(verb), nothing, once=True) for verb in ("again", "compare", "live", "give-up")],
+    "ca-reissue-plan": [Page(manage_cas, lambda _t, _w: ["twin-ca"], data, once=True) for data in (None, nothing)],
     "ca-reissue": [Page(see_alerts, lambda things, _w: [things.reissue], once=True)],
     "ca-reissue-live": [Page(see_alerts, lambda things, _w: [things.reissue], once=True)],
     "ca-reissue-act": [
