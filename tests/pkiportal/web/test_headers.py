@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
+from django.urls import reverse
 from django.urls import get_resolver
 from django.urls.resolvers import URLPattern, URLResolver
 
@@ -63,11 +64,15 @@ def test_refusals_before_any_view_have_them_too(host: str, serve: str, status: i
 
 
 def test_no_form_is_taken_from_another_site(portal: Portal) -> None:
-    """Pages refuse it for its missing token (403); the API reads no cookie (401)."""
+    """Pages refuse it for its missing token (403); the API reads no cookie (401).
+
+    Neither does the address at which the identity provider ends sessions: without a provider it is not there.
+    """
     get_user_model().objects.create_superuser("root", "root@example.com", PASSWORD)
     client = Client(enforce_csrf_checks=True, raise_request_exception=False)
     assert client.login(username="root", password=PASSWORD)
     statuses = {address: client.post(address, {"a": "b"}).status_code for address in addresses()}
+    assert statuses.pop(reverse("openid_connect_ended")) == 404
     pages = {status for address, status in statuses.items() if not address.startswith("/api/")}
     programs = {status for address, status in statuses.items() if address.startswith("/api/")}
     assert pages <= {403, 405}, statuses
