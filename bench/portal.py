@@ -164,4 +164,4 @@ def requester() -> Any:
     from certs.models import Team  # noqa: PLC0415
     from certs.requests.submit import Requester  # noqa: PLC0415
 
-    return Requester(actor=Actor("command", "bench"), team=Team.objects.get(), door="command")
+    return Requester(actor=Actor("command", "bench"), team=Team.objects.get(), channel="command")

@@ -38,7 +38,7 @@ ADMINISTRATOR = "administrator"  # no group: a superuser
 
 
 class Channel(StrEnum):
-    """By which channel a request came (`door` in rows and JSON). The schedule requests renewals, in no person's name."""
+    """By which channel a request came (the field is called `door` in rows and JSON). The schedule requests renewals, in no person's name."""
 
     PORTAL = "portal"
     API = "api"
@@ -120,7 +120,7 @@ class AlertKind(StrEnum):
 
 
 class RefusalClass(StrEnum):
-    """Why a CSR, or a thing pasted in its place, is refused: problem types at every door."""
+    """Why a CSR, or a thing pasted in its place, is refused: problem types at every channel."""
 
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"

@@ -8,7 +8,7 @@ from certs.enums import RefusalClass
 
 
 class PortalError(Exception):
-    """Base of what a door turns into a problem document (RFC 9457): `problem` names the type, `status` the HTTP code."""
+    """Base of what a channel turns into a problem document (RFC 9457): `problem` names the type, `status` the HTTP code."""
 
     problem = "serverInternal"
     status = 500
@@ -29,7 +29,7 @@ class InputRefused(PortalError):
 
 
 class CSRRefused(InputRefused):
-    """The gate of `certs.x509.csr.gate` refused; `refusal` is the class, shown as problem type at every door.
+    """The gate of `certs.x509.csr.gate` refused; `refusal` is the class, shown as problem type at every channel.
 
     `exposed_keys`: SPKI hashes of public keys whose private keys were pasted, each proven.
     """

@@ -12,7 +12,7 @@ from keys.spec import KeySpec
 
 @dataclass(frozen=True, slots=True)
 class CertificateSpec:
-    """One certificate as asked for: the only shape that the use case `issuance.submit` takes, whatever the door.
+    """One certificate as asked for: the only shape that the use case `issuance.submit` takes, whatever the channel.
 
     `dns_names` holds every DNS name, the common name included (the first, when there is one); all names are in normal
     form. With `csr_der` the key is the requester's and `key` only repeats what it is (`KeyFacts.name`, such as

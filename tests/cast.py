@@ -61,8 +61,8 @@ class Cast:
     def __getitem__(self, name: str) -> Any:
         return self.people[name]
 
-    def requester(self, name: str, team: Team | None = None, *, door: str = "portal") -> Requester:
-        return Requester(Actor("user", name), team or self.web, door, user=self.people[name])
+    def requester(self, name: str, team: Team | None = None, *, channel: str = "portal") -> Requester:
+        return Requester(Actor("user", name), team or self.web, channel, user=self.people[name])
 
     def authority(self, name: str, team: Team | None = None) -> Authority:
         return Authority(Actor("user", name), self.people[name], team)

@@ -192,7 +192,7 @@ def _check_still_may(person: Any, certificate: Certificate, authority: Authority
 
 def _renew(act: BulkAct, certificate: Certificate, authority: Authority) -> _Done:
     option = KeyOption(act.options["key"])
-    renewal = renew(certificate, authority=authority, door=Channel.PORTAL, key_option=option, begin=False)
+    renewal = renew(certificate, authority=authority, channel=Channel.PORTAL, key_option=option, begin=False)
     result = renewal.request.public_id
     if renewal.already:
         return _Done(Outcome.UNCHANGED, "It was renewed already.", result=result)

@@ -91,7 +91,7 @@ def renew_by_id(request: HttpRequest, cert_id: str, order: Renew) -> Any:
     key_option = KeyOption.NEW if order.new_key else KeyOption.KEEP if order.keep_key else KeyOption.DEFAULT
     if order.plan_only:
         return Status(200, describe_plan(plan_renewal(certificate, authority=authority, key_option=key_option)))
-    return Status(202, renewal_result(renew(certificate, authority=authority, door="api", key_option=key_option)))
+    return Status(202, renewal_result(renew(certificate, authority=authority, channel="api", key_option=key_option)))
 
 
 @router.post(

@@ -65,7 +65,7 @@ def _requesters(order: BulkOrder, teams: Iterable[int]) -> dict[int, Requester]:
     """By team: a line may be for another than the order's."""
     actor = Actor(order.actor_kind, order.actor_name)  # type: ignore[arg-type] # stored from an Actor
     return {
-        pk: Requester(actor=actor, team=team, door=order.door, user=order.requester) for pk, team in Team.objects.in_bulk(teams).items()
+        pk: Requester(actor=actor, team=team, channel=order.door, user=order.requester) for pk, team in Team.objects.in_bulk(teams).items()
     }
 
 

@@ -1,4 +1,4 @@
-"""An order in one go, for doors without a page between draft and submission: judged and submitted together, or not at all."""
+"""An order in one go, for channels without a page between draft and submission: judged and submitted together, or not at all."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _check_requester(row: BulkOrder) -> None:
         raise NotPermitted(f"{user}, who drafted this order, has left.", field="requester", next_step="Make the order anew.")
     asked_for = row.items.filter(outcome__in=chosen_outcomes(row)).values("team")
     for team in Team.objects.filter(pk__in=asked_for).order_by("slug"):
-        Requester(actor=Actor(row.actor_kind, row.actor_name), team=team, door=row.door, user=user).check()  # type: ignore[arg-type]
+        Requester(actor=Actor(row.actor_kind, row.actor_name), team=team, channel=row.door, user=user).check()  # type: ignore[arg-type]
 
 
 def _chunks(order: BulkOrder, costs: Iterable[tuple[int, str, Any]]) -> Iterator[BulkChunk]:

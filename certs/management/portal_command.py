@@ -88,7 +88,7 @@ class PortalCommand(BaseCommand):
         return Requester(
             actor=actor,
             team=self._team(options.get("team"), user),
-            door="command",
+            channel="command",
             user=user,
             idempotency_scope=scope if idempotency_key else "",
             idempotency_key=idempotency_key,

@@ -277,7 +277,7 @@ def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *
     ready = [plan for plan in due if plan.verdict is Verdict.GO]
     affordable = [plan for plan in ready if budget.take(plan.issuer.pk)]
     done.left += len(ready) - len(affordable)
-    renewals = begin_renewals([*affordable, *need_approval], actor=SCHEDULE, door=Channel.SCHEDULE, begin=begin)
+    renewals = begin_renewals([*affordable, *need_approval], actor=SCHEDULE, channel=Channel.SCHEDULE, begin=begin)
     begun = [renewal for renewal in renewals if not renewal.already]
     asking = [renewal for renewal in begun if renewal.plan.verdict is Verdict.NEEDS_APPROVAL]
     renewed = [renewal for renewal in begun if renewal.plan.verdict is not Verdict.NEEDS_APPROVAL]

@@ -123,7 +123,7 @@ def _replacement(certificate: Certificate, csr: bytes, *, authority: Authority, 
         return existing
     if csr:
         return renew_with_csr(certificate, csr, authority=authority, channel=channel).request
-    return renew(certificate, authority=authority, door=channel, key_option=KeyOption.NEW).request
+    return renew(certificate, authority=authority, channel=channel, key_option=KeyOption.NEW).request
 
 
 def open_plan(certificate: Certificate) -> PlannedRevocation | None:

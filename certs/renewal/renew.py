@@ -51,7 +51,7 @@ def plan_renewal(certificate: Certificate, *, authority: Authority, key_option: 
 
 
 def renew(
-    certificate: Certificate, *, authority: Authority, door: str, key_option: KeyOption = KeyOption.DEFAULT, begin: bool = True
+    certificate: Certificate, *, authority: Authority, channel: str, key_option: KeyOption = KeyOption.DEFAULT, begin: bool = True
 ) -> Renewal:
     """Renew one certificate; a second call returns the first one's request.
 
@@ -77,7 +77,7 @@ def renew(
         _note_refusal(plan, actor=authority.actor)
         raise refusal_of(plan)
     # 3. Insert under locks: of two callers at once the second one gets the first one's request.
-    (renewal,) = begin_renewals([plan], actor=authority.actor, user=authority.user, door=door, begin=begin)
+    (renewal,) = begin_renewals([plan], actor=authority.actor, user=authority.user, channel=channel, begin=begin)
     if renewal.already:  # another caller began it since this one was planned
         _check_option(certificate, renewal.request, key_option)
     return renewal
@@ -131,7 +131,7 @@ def renew_with_csr(certificate: Certificate, data: bytes, *, authority: Authorit
     if not plan.may_begin:
         _note_refusal(plan, actor=authority.actor)
         raise refusal_of(plan)
-    (renewal,) = begin_renewals([plan], actor=authority.actor, user=authority.user, door=channel)
+    (renewal,) = begin_renewals([plan], actor=authority.actor, user=authority.user, channel=channel)
     if renewal.already and renewal.request.spki_sha256 != _spki(plan):
         raise Conflict(
             f"{certificate.cert_id} was renewed by {renewal.request.public_id} just now, with another key.",
@@ -178,7 +178,7 @@ def living_renewals(certificate_ids: Sequence[int]) -> dict[int, CertificateRequ
     return {row.renewed_from_id: row for row in rows if row.renewed_from_id is not None}
 
 
-def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = None, door: str, begin: bool = True) -> list[Renewal]:
+def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = None, channel: str, begin: bool = True) -> list[Renewal]:
     """Insert one request for each plan whose certificate may still be renewed, in one transaction, and start their chains.
 
     Of two callers the second finds the first one's requests and returns those. A certificate
@@ -214,11 +214,13 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
         moves = [Move(request, (S.CANCELLED,), (event,), {"resume_id": None}) for request in failed if request.renewed_from_id in renewed]
         transition_many(work, moves, source=S.FAILED, actor=actor, now=now)
         # 5. The requests, as every other request is made, and their chains.
-        requests = insert_requests(work, [_wanted(plan, actor=actor, user=user, door=door) for plan in fresh], now=now) if fresh else []
+        requests = (
+            insert_requests(work, [_wanted(plan, actor=actor, user=user, channel=channel) for plan in fresh], now=now) if fresh else []
+        )
         if begin:
             for first in range(0, len(requests), MOST_IN_A_CHAIN):
                 part = [request.pk for request in requests[first : first + MOST_IN_A_CHAIN]]
-                start_on_commit(part, bulk=door == Channel.SCHEDULE)
+                start_on_commit(part, bulk=channel == Channel.SCHEDULE)
     made = {plan.certificate.pk: Renewal(request, plan) for plan, request in zip(fresh, requests, strict=True)}
     results = [made.get(plan.certificate.pk) or _found(plan, existing) for plan in plans]
     return [renewal for renewal in results if renewal is not None]
@@ -229,9 +231,9 @@ def _found(plan: RenewalPlan, existing: dict[int, CertificateRequest]) -> Renewa
     return Renewal(request, plan, already=True) if request is not None else None
 
 
-def _wanted(plan: RenewalPlan, *, actor: Actor, user: Any, door: str) -> Wanted:
+def _wanted(plan: RenewalPlan, *, actor: Actor, user: Any, channel: str) -> Wanted:
     certificate = plan.certificate
-    requester = Requester(actor, certificate.team, door, user=user or certificate.requester)
+    requester = Requester(actor, certificate.team, channel, user=user or certificate.requester)
     renewal = RenewalOf(
         certificate,
         key_backend="" if plan.has_external_key else _backend(certificate, new_key=plan.new_key),

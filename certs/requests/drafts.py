@@ -175,7 +175,7 @@ def submit_draft(draft: RequestDraft, *, shown: str, why: str, requester: Reques
     event, and the draft names it, in one transaction.
     """
     requester.check()
-    refuse_secrets(why, actor=requester.actor, team=requester.team.slug, field="why", channel=requester.door)
+    refuse_secrets(why, actor=requester.actor, team=requester.team.slug, field="why", channel=requester.channel)
     with transaction.atomic():
         draft = RequestDraft.objects.select_for_update(of=("self",)).select_related("team", "owner").get(pk=draft.pk)
         if draft.request is not None:
@@ -197,8 +197,8 @@ def submit_draft(draft: RequestDraft, *, shown: str, why: str, requester: Reques
 
 def _check(fields: DraftFields, *texts: str, requester: Requester) -> None:
     for name, text in asdict(fields).items():
-        refuse_secrets(text, actor=requester.actor, team=requester.team.slug, field=name, channel=requester.door)
-    refuse_secrets(*texts, actor=requester.actor, team=requester.team.slug, field="text", channel=requester.door)
+        refuse_secrets(text, actor=requester.actor, team=requester.team.slug, field=name, channel=requester.channel)
+    refuse_secrets(*texts, actor=requester.actor, team=requester.team.slug, field="text", channel=requester.channel)
     if fields.place not in list(Place):
         raise InputRefused(f"There is no place {fields.place!r}.", field="place", next_step="Choose one of the tiles.")
     if fields.server and server_named(fields.server) is None:

@@ -1,4 +1,4 @@
-"""From what people send to a plan, the same for every door: words, a form's fields or a CSR become specifications.
+"""From what people send to a plan, the same for every channel: words, a form's fields or a CSR become specifications.
 
 Nothing is made here. What a person sees before they confirm, what `--dry-run` prints and what `plan_only` answers is
 `describe()` of the same plan that is then submitted.
@@ -74,7 +74,7 @@ def _refuse_secrets(*texts: str, requester: Requester, field: str) -> None:
             actor=requester.actor,
             team=requester.team.slug,
             field=field,
-            channel=requester.door,
+            channel=requester.channel,
         )
 
 
@@ -151,7 +151,7 @@ def gate(data: bytes, *, requester: Requester) -> CSRFacts:
             report_secret(
                 actor=requester.actor,
                 team=requester.team.slug,
-                channel=requester.door,
+                channel=requester.channel,
                 kind="private key",
                 length=len(data),
                 exposed_keys=refused.exposed_keys,
@@ -178,7 +178,7 @@ def _read(data: bytes, domains: Sequence[str]) -> CSRFacts:
 
 @transaction.atomic
 def _audit_refusal(requester: Requester, refused: CSRRefused) -> None:
-    data = {"class": str(refused.refusal), "field": refused.field, "door": requester.door}
+    data = {"class": str(refused.refusal), "field": refused.field, "door": requester.channel}
     record(EventType.CSR_REFUSED, subject=f"team:{requester.team.slug}", actor=requester.actor, at=database_now(), data=data)
 
 
@@ -202,7 +202,7 @@ def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
         _refuse_secrets(*texts, requester=requester, field=label)
     now = database_now()
     defaults = defaults_for(requester.team, now=now)
-    dns, ips, notes = _names(fields, defaults, complete=requester.door == "portal")
+    dns, ips, notes = _names(fields, defaults, complete=requester.channel == "portal")
     if fields.key and fields.key not in list(KeySpec):
         raise InputRefused(f"There is no key type {fields.key!r}.", field="key", next_step=f"Key types: {', '.join(KeySpec)}.")
     if not fields.key:

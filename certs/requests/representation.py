@@ -1,4 +1,4 @@
-"""What a requester is told about a request: one JSON answer, the same at every door (DESIGN 3)."""
+"""What a requester is told about a request: one JSON answer, the same at every channel (DESIGN 3)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def wait(request: CertificateRequest, *, seconds: float) -> CertificateRequest:
 
 
 def certificate_answer(certificate: Certificate, *, audit_reference: str) -> dict[str, Any]:
-    """The answer of DESIGN 3: what a requester gets at every door once a certificate is in the inventory."""
+    """The answer of DESIGN 3: what a requester gets at every channel once a certificate is in the inventory."""
     return {
         "success": True,
         "cert_id": certificate.cert_id,

@@ -1,4 +1,4 @@
-"""The one use case behind every door: a specification becomes a request, and the chain of steps begins."""
+"""The one use case behind every channel: a specification becomes a request, and the chain of steps begins."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _canonical = json_encoder(sort_keys=True)
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who asks, for which team, through which door. `user` is None only for the portal's own commands and schedules."""
+    """Who asks, for which team, through which channel. `user` is None only for the portal's own commands and schedules."""
 
     actor: Actor
     team: Team
-    door: str
+    channel: str
     user: Any = None
     idempotency_scope: str = ""
     idempotency_key: str = ""
@@ -155,7 +155,7 @@ def check_idempotency_key(requester: Requester) -> None:
             actor=requester.actor,
             team=requester.team.slug,
             field="Idempotency-Key",
-            channel=requester.door,
+            channel=requester.channel,
         )
 
 
@@ -295,7 +295,7 @@ def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateR
         state=RequestState.SUBMITTED,
         team=requester.team,
         requester=requester.user,
-        door=requester.door,
+        door=requester.channel,
         issuer=issuer,
         profile=spec.profile,
         common_name=spec.common_name,

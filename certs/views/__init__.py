@@ -1,1 +1,1 @@
-"""The portal's pages: thin views over the same use cases as every other door."""
+"""The portal's pages: thin views over the same use cases as every other channel."""

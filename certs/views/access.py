@@ -106,5 +106,5 @@ def requester_of(request: HttpRequest, slug: str, *, idempotency_key: str = "") 
         raise NotFound("no such team")
     scope = f"user:{request.user.pk}" if idempotency_key else ""
     return Requester(
-        actor=actor_of(request), team=team, door="portal", user=request.user, idempotency_scope=scope, idempotency_key=idempotency_key
+        actor=actor_of(request), team=team, channel="portal", user=request.user, idempotency_scope=scope, idempotency_key=idempotency_key
     )

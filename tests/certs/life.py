@@ -45,7 +45,7 @@ def issued(spec: CertificateSpec, requester: Requester) -> Certificate:
 
 
 def renewed(certificate: Certificate, **more: Any) -> Certificate:
-    return Certificate.objects.get(request=finished(renew(certificate, authority=PORTAL, door="command", begin=False, **more)))
+    return Certificate.objects.get(request=finished(renew(certificate, authority=PORTAL, channel="command", begin=False, **more)))
 
 
 def finished(renewal: Renewal) -> CertificateRequest:

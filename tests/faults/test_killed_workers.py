@@ -59,7 +59,7 @@ def requester(settings: Any, vault_access: Any, mount: str, tmp_path: Path) -> R
     team = Team.objects.create(slug="web", name="Web", default_domain="example.com")
     Domain.objects.create(name="example.com", team=team)
     ensure_own_ca(name="Internal-CA-Prod", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
-    return Requester(actor=SYSTEM, team=team, door="portal")
+    return Requester(actor=SYSTEM, team=team, channel="portal")
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def lost(settings: Any) -> Issuer:
     Domain.objects.create(name="example.com", team=team)
     issuer, _ = ensure_own_ca(name="Internal-CA-Prod", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
     ensure_own_ca(name="Other-CA", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
-    requester = Requester(actor=SYSTEM, team=team, door="portal")
+    requester = Requester(actor=SYSTEM, team=team, channel="portal")
     for first in range(0, COUNT, PART):
         names = [f"k{number}.example.com" for number in range(first, first + PART)]
         keys = [spki_der(ec.generate_private_key(ec.SECP256R1()).public_key()) for _ in names]

@@ -43,7 +43,7 @@ class Portal:
     carol: Any
 
     def requester(self, **more: Any) -> Requester:
-        return Requester(actor=Actor("user", "alice"), team=self.team, door="portal", user=self.alice, **more)
+        return Requester(actor=Actor("user", "alice"), team=self.team, channel="portal", user=self.alice, **more)
 
     def token(self, *scopes: str, user: Any = None, team: Team | None = None) -> str:
         _, secret = create_token(user=user or self.alice, team=team or self.team, name="test", scopes=scopes or SCOPES, actor=SYSTEM)

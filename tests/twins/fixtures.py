@@ -37,7 +37,7 @@ def twin_portal(db: None, settings: Any) -> Requester:
     client = get_ca_client("Twin-CA")
     assert isinstance(client, TwinCAClient)
     Issuer.objects.create(name="Twin-CA", slug="twin-ca", alias="Twin-CA", trust_anchor_der=client.root_der, created_at=database_now())
-    return Requester(actor=Actor("user", "alice"), team=Team.objects.get(slug="web"), door="portal")
+    return Requester(actor=Actor("user", "alice"), team=Team.objects.get(slug="web"), channel="portal")
 
 
 def _make() -> None:

@@ -77,7 +77,7 @@ def requester_for(request: Any, scope: str, *, idempotency_key: str = "") -> Req
     return Requester(
         actor=actor_of(request),
         team=token.team,
-        door="api",
+        channel="api",
         user=token.user,
         idempotency_scope=idempotency_scope(token) if idempotency_key else "",
         profiles=tuple(token.profiles),

@@ -61,7 +61,7 @@ def draft(lines: Collection[Line], *, requester: Requester, title: str, issuer: 
 def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer: str | None = None, notes: Sequence[str] = ()) -> BulkOrder:
     """The same, but the order is still `judging`: who calls this opens it with `open_draft` or deletes it with `discard`."""
     requester.check()
-    refuse_secrets(title, actor=requester.actor, team=requester.team.slug, field="title", channel=requester.door)
+    refuse_secrets(title, actor=requester.actor, team=requester.team.slug, field="title", channel=requester.channel)
     check_idempotency_key(requester)
     if not lines:
         raise InputRefused("There is no line in this order.", field="items", next_step="Give at least one certificate.")
@@ -122,7 +122,7 @@ def _new_order(requester: Requester, issuer: Issuer, title: str, content: str, n
         requester=requester.user,
         actor_kind=requester.actor.kind,
         actor_name=requester.actor.name,
-        door=requester.door,
+        door=requester.channel,
         issuer=issuer,
         title=recordable(" ".join(title.split()), most=200),
         notes=list(notes),

@@ -33,7 +33,7 @@ def read_lines(data: bytes, *, filename: str, requester: Requester, mapped: Mapp
     A private key or token anywhere in it refuses the whole file; that is audited, and the text is kept nowhere.
     """
     requester.check()  # before anything of the file is looked at
-    refuse_secrets(filename, actor=requester.actor, team=requester.team.slug, field="file", channel=requester.door)
+    refuse_secrets(filename, actor=requester.actor, team=requester.team.slug, field="file", channel=requester.channel)
     with turn(most=settings.PKI_BULK_READS_AT_ONCE), _secrets_on_record(requester, kind="secret in an upload", length=len(data)):
         rules = _rules(requester)
         return read_upload(
@@ -134,7 +134,7 @@ def _secrets_on_record(requester: Requester, *, kind: str, length: int) -> Itera
             report_secret(
                 actor=requester.actor,
                 team=requester.team.slug,
-                channel=requester.door,
+                channel=requester.channel,
                 kind=kind,
                 length=length,
                 exposed_keys=refused.exposed_keys,

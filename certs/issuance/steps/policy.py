@@ -87,7 +87,7 @@ def _inherited(approval: Approval) -> dict[str, Any]:
 
 
 def refusal(decision: Decision) -> tuple[str, str]:
-    """The sentence of a refusal and its suggestion, as every door shows them."""
+    """The sentence of a refusal and its suggestion, as every channel shows them."""
     return f"Policy violation: {decision.reason}", decision.advice
 
 

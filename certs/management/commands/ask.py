@@ -67,7 +67,7 @@ class Command(PortalCommand):
                 return self._issued(plan, requester, seconds)
             case RenewPlan():
                 certificate, notes = certificate_of(plan, authority=authority)
-                made = renew(certificate, authority=authority, door="command", key_option=key_option_of(plan))
+                made = renew(certificate, authority=authority, channel="command", key_option=key_option_of(plan))
                 told = renewal_result(Renewal(wait(made.request, seconds=seconds), made.plan, already=made.already))
                 return told | {"notes": [*notes, *told["notes"]]}
             case RevokePlan():

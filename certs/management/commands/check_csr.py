@@ -1,4 +1,4 @@
-"""`manage.py check_csr`: judge signing requests by the gate of every door, and issue nothing."""
+"""`manage.py check_csr`: judge signing requests by the gate of every channel, and issue nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_UNPACKED = 10 * 1024 * 1024  # bytes; a file that holds more is refused with
 
 
 class Command(BaseCommand):
-    help = "Judge CSR files by the gate that stands at every door. Nothing is stored or issued."
+    help = "Judge CSR files by the gate that stands at every channel. Nothing is stored or issued."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("files", nargs="+", metavar="FILE", help="PEM or DER, packed with gzip when its name ends in .gz")

@@ -48,7 +48,7 @@ def ask_for_domain(domain: str, *, why: str, requester: Requester) -> DomainRequ
     user: Any = requester.user
     name = normalise_domain(domain, private_suffixes=settings.PKI_PRIVATE_SUFFIXES, field="domain")
     reason = _text(why, field="why", missing="Say why the team needs the domain.")
-    refuse_secrets(reason, actor=requester.actor, team=requester.team.slug, field="why", channel=requester.door)
+    refuse_secrets(reason, actor=requester.actor, team=requester.team.slug, field="why", channel=requester.channel)
     owned = owner_of(name)
     if owned is not None and owned.team_id == requester.team.pk:
         raise InputRefused(

@@ -61,7 +61,7 @@ def renew_page(request: HttpRequest, cert_id: str) -> HttpResponse:
         return _with_csr(request, certificate, authority)
     key_option = KeyOption(given["key"]) if given.get("key") in list(KeyOption) else KeyOption.DEFAULT
     if request.method == "POST":
-        made = renew(certificate, authority=authority, door="portal", key_option=key_option)
+        made = renew(certificate, authority=authority, channel="portal", key_option=key_option)
         if made.already:
             messages.success(request, "It is renewed already: this is the request that did it.")
         return redirect("request", made.request.public_id)

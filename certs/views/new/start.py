@@ -198,7 +198,7 @@ def uploaded_csr(request: HttpRequest) -> bytes:
 def _rewritten(request: HttpRequest) -> HttpResponse:
     """Ask the language helper for a sentence, and show it in the box: the person reads it and sends it, or writes another."""
     requester, text = requester_of(request, request.POST.get("team", "")), request.POST.get("text", "")
-    refuse_secrets(text, actor=requester.actor, team=requester.team.slug, field="text", channel=requester.door)
+    refuse_secrets(text, actor=requester.actor, team=requester.team.slug, field="text", channel=requester.channel)
     try:
         found = rewrite(text, defaults_for(requester.team, now=database_now()))
     except NotUnderstood as exc:  # of the helper's sentence: its position says nothing about this text

@@ -218,7 +218,7 @@ def test_a_certificate_is_renewed_and_revoked_by_members_and_officers(cast: Cast
     certificate = issued(make_spec(), cast.requester("requester"))
     may = expected(MEMBERS | OFFICERS)
     assert outcomes(cast, lambda a: plan_renewal(certificate, authority=a)) == may
-    assert outcomes(cast, lambda a: renew(certificate, authority=a, door="portal", begin=False)) == may
+    assert outcomes(cast, lambda a: renew(certificate, authority=a, channel="portal", begin=False)) == may
     assert outcomes(cast, lambda a: revoke(certificate, reason=R.SUPERSEDED, authority=a, begin=False)) == may
 
 

@@ -19,7 +19,7 @@ MakeSpec = Callable[..., CertificateSpec]
 
 def test_the_person_who_requests_a_certificate_owns_it(twin_portal: Requester, make_spec: MakeSpec) -> None:
     alice = person("alice", team=twin_portal.team)
-    asked = Requester(actor=twin_portal.actor, team=twin_portal.team, door="portal", user=alice)
+    asked = Requester(actor=twin_portal.actor, team=twin_portal.team, channel="portal", user=alice)
     assert issued(make_spec("a.example.com"), asked).owner == alice
     assert issued(make_spec("b.example.com"), twin_portal).owner is None  # a command, and no person
 

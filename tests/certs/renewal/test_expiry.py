@@ -163,10 +163,10 @@ def test_ca_that_issues_no_more_and_has_no_successor_is_said_before_anything_is_
 
 def test_renewal_that_a_person_cancelled_is_not_begun_again(twin_portal: Requester, make_spec: MakeSpec) -> None:
     certificate = years_later(issued(make_spec(), twin_portal), days_left=20)
-    renewal = renew(certificate, authority=acting(member(twin_portal)), door="portal", begin=False)
+    renewal = renew(certificate, authority=acting(member(twin_portal)), channel="portal", begin=False)
     approval.cancel(renewal.request, authority=Authority(SYSTEM))
     assert nightly().renewed == []
-    assert finished(renew(certificate, authority=PORTAL, door="command", begin=False)).state == S.COMPLETED
+    assert finished(renew(certificate, authority=PORTAL, channel="command", begin=False)).state == S.COMPLETED
 
 
 def test_what_is_left_in_its_last_week_is_an_alert_until_it_is_renewed(twin_portal: Requester, make_spec: MakeSpec) -> None:

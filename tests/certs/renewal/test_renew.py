@@ -54,10 +54,10 @@ def test_renewal_is_a_new_row_on_the_same_key(certificate: Certificate) -> None:
 
 
 def test_renewing_twice_answers_the_first(certificate: Certificate) -> None:
-    first = renew(certificate, authority=PORTAL, door="command", begin=False)
-    during = renew(certificate, authority=PORTAL, door="command", begin=False)
+    first = renew(certificate, authority=PORTAL, channel="command", begin=False)
+    during = renew(certificate, authority=PORTAL, channel="command", begin=False)
     finished(first)
-    after = renew(certificate, authority=PORTAL, door="command", begin=False)
+    after = renew(certificate, authority=PORTAL, channel="command", begin=False)
     assert [first.already, during.already, after.already] == [False, True, True]
     assert first.request == during.request == after.request
     assert Certificate.objects.count() == 2
@@ -65,9 +65,9 @@ def test_renewing_twice_answers_the_first(certificate: Certificate) -> None:
 
 def test_an_option_that_was_not_met_is_refused_and_never_a_success(certificate: Certificate) -> None:
     """O6: `renew --new-key` after a renewal answered `success: true, "key": "kept"`."""
-    first = renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.KEEP, begin=False)
+    first = renew(certificate, authority=PORTAL, channel="command", key_option=KeyOption.KEEP, begin=False)
     for plan_or_do in (
-        lambda: renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False),
+        lambda: renew(certificate, authority=PORTAL, channel="command", key_option=KeyOption.NEW, begin=False),
         lambda: plan_renewal(certificate, authority=PORTAL, key_option=KeyOption.NEW),
     ):
         with pytest.raises(Conflict, match="renewed already") as refused:
@@ -75,19 +75,19 @@ def test_an_option_that_was_not_met_is_refused_and_never_a_success(certificate: 
         assert first.request.public_id in refused.value.next_step
     finished(first)
     with pytest.raises(Conflict) as refused:
-        renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False)
+        renew(certificate, authority=PORTAL, channel="command", key_option=KeyOption.NEW, begin=False)
     newest = lineage_of(certificate)[-1]
     assert newest.cert_id in refused.value.next_step
     assert Certificate.objects.count() == 2
-    assert renew(newest, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False).already is False
+    assert renew(newest, authority=PORTAL, channel="command", key_option=KeyOption.NEW, begin=False).already is False
     for key_option in (KeyOption.KEEP, KeyOption.DEFAULT):
-        assert renew(certificate, authority=PORTAL, door="command", key_option=key_option, begin=False).already
+        assert renew(certificate, authority=PORTAL, channel="command", key_option=key_option, begin=False).already
 
 
 def test_a_key_that_was_made_anew_is_not_kept(certificate: Certificate) -> None:
-    finished(renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False))
+    finished(renew(certificate, authority=PORTAL, channel="command", key_option=KeyOption.NEW, begin=False))
     with pytest.raises(Conflict, match="with a new key"):
-        renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.KEEP, begin=False)
+        renew(certificate, authority=PORTAL, channel="command", key_option=KeyOption.KEEP, begin=False)
 
 
 def test_two_renewals_at_once_are_one(certificate: Certificate) -> None:
@@ -96,7 +96,7 @@ def test_two_renewals_at_once_are_one(certificate: Certificate) -> None:
     def go() -> None:
         try:
             barrier.wait(10)
-            found.append(renew(certificate, authority=PORTAL, door="command", begin=False))
+            found.append(renew(certificate, authority=PORTAL, channel="command", begin=False))
         finally:
             connections.close_all()
 
@@ -123,7 +123,7 @@ def test_new_key_is_another_key_and_signs_its_own_csr(certificate: Certificate) 
 def test_renewal_under_a_shorter_limit_is_shortened_and_says_so(twin_portal: Requester, make_spec: MakeSpec) -> None:
     certificate = issued(make_spec(days=300), twin_portal)
     new_policy("v2.4", max_validity={"days": 200})
-    renewal = renew(certificate, authority=PORTAL, door="command", begin=False)
+    renewal = renew(certificate, authority=PORTAL, channel="command", begin=False)
     assert renewal.plan.notes == ("Validity is shortened from 300 to 200 days: policy v2.4 allows no more.",)
     request = finished(renewal)
     assert (request.state, request.validity_days, request.policy_version) == (S.COMPLETED, 200, "v2.4")
@@ -133,7 +133,7 @@ def test_renewal_under_a_shorter_limit_is_shortened_and_says_so(twin_portal: Req
 def test_renewal_that_a_stricter_policy_refuses_makes_nothing_and_names_both_versions(certificate: Certificate) -> None:
     new_policy("v2.4", allowed_keys={"rsa": {"min_bits": 3072}, "ec": [384]})
     with pytest.raises(PolicyRefused) as refused:
-        renew(certificate, authority=PORTAL, door="command", begin=False)
+        renew(certificate, authority=PORTAL, channel="command", begin=False)
     assert "Curve P-256 is not allowed" in refused.value.message
     assert "issued under v2.3, refused under v2.4" in refused.value.message
     assert (refused.value.policy_version, refused.value.next_step) == ("v2.4", "Use curve P-384")
@@ -151,7 +151,7 @@ def test_renewal_that_a_stricter_policy_refuses_makes_nothing_and_names_both_ver
 )
 def test_key_that_served_its_time_is_replaced(certificate: Certificate, rule: dict[str, Any], says: str) -> None:
     new_policy("v2.4", key_reuse_at_renewal=rule)
-    renewal = renew(certificate, authority=PORTAL, door="command", begin=False)
+    renewal = renew(certificate, authority=PORTAL, channel="command", begin=False)
     assert says in renewal.plan.notes[0]
     assert finished(renewal).certificate.key != certificate.key
 
@@ -167,7 +167,7 @@ def test_key_limit_counts_what_was_issued_since(certificate: Certificate) -> Non
 def test_wish_to_keep_the_key_is_refused_rather_than_ignored(certificate: Certificate) -> None:
     new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
     with pytest.raises(PolicyRefused) as refused:
-        renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.KEEP, begin=False)
+        renew(certificate, authority=PORTAL, channel="command", key_option=KeyOption.KEEP, begin=False)
     assert refused.value.next_step == "Use a new key"
 
 
@@ -181,16 +181,16 @@ def test_brought_csr_is_renewed_with_that_csr(twin_portal: Requester) -> None:
 def test_brought_csr_gets_no_new_key_from_us(twin_portal: Requester) -> None:
     certificate = issued(brought("own.example.com"), twin_portal)
     with pytest.raises(PolicyRefused, match="its owner's own") as refused:
-        renew(certificate, authority=PORTAL, door="command", key_option=KeyOption.NEW, begin=False)
+        renew(certificate, authority=PORTAL, channel="command", key_option=KeyOption.NEW, begin=False)
     assert refused.value.next_step == "Make a new key pair and send a new CSR."
 
 
 def test_renewal_that_failed_makes_room_for_another(certificate: Certificate, twin_ca: TwinCAClient) -> None:
-    first = renew(certificate, authority=PORTAL, door="command", begin=False)
+    first = renew(certificate, authority=PORTAL, channel="command", begin=False)
     Issuer.objects.update(state="revocation_only")
     assert finished(first).state == S.FAILED
     Issuer.objects.update(state="active")
-    second = renew(certificate, authority=PORTAL, door="command", begin=False)
+    second = renew(certificate, authority=PORTAL, channel="command", begin=False)
     assert finished(second).state == S.COMPLETED
     first.request.refresh_from_db()
     assert (first.request.state, first.request.resume_id) == (S.CANCELLED, None)
@@ -207,7 +207,7 @@ def test_ca_that_issues_no_more_gives_way_to_the_default(certificate: Certificat
     Issuer.objects.create(
         name="Next-CA", slug="next-ca", alias="Next-CA", trust_anchor_der=following.root_der, created_at=certificate.issued_at
     )
-    renewal = renew(certificate, authority=PORTAL, door="command", begin=False)
+    renewal = renew(certificate, authority=PORTAL, channel="command", begin=False)
     assert "Next-CA issues instead" in renewal.plan.notes[0]
     assert finished(renewal).certificate.issuer.name == "Next-CA"
 
@@ -216,7 +216,7 @@ def test_revoked_lineage_is_not_renewed_but_a_superseded_one_is(twin_portal: Req
     revoked = issued(make_spec("a.example.com"), twin_portal)
     revoke(revoked, reason=R.CESSATION_OF_OPERATION, authority=PORTAL, begin=False)
     with pytest.raises(Conflict, match="nothing follows it"):
-        renew(revoked, authority=PORTAL, door="command", begin=False)
+        renew(revoked, authority=PORTAL, channel="command", begin=False)
     replaced = issued(make_spec("b.example.com"), twin_portal)
     revoke(replaced, reason=R.SUPERSEDED, authority=PORTAL, begin=False)
     assert renewed(replaced).renewed_from == replaced
@@ -226,7 +226,7 @@ def test_lineage_counts_by_its_newest_certificate(certificate: Certificate) -> N
     new = renewed(certificate)
     revoke(new, reason=R.PRIVILEGE_WITHDRAWN, authority=PORTAL, begin=False)
     with pytest.raises(Conflict, match=new.cert_id):
-        renew(certificate, authority=PORTAL, door="command", begin=False)
+        renew(certificate, authority=PORTAL, channel="command", begin=False)
 
 
 def acting(user: Any) -> Authority:
@@ -236,10 +236,10 @@ def acting(user: Any) -> Authority:
 def test_owner_and_security_team_may_renew_others_see_nothing(certificate: Certificate, cast: Cast) -> None:
     for name, error in (("outsider", NotFound), ("auditor", NotPermitted)):
         with pytest.raises(error):
-            renew(certificate, authority=acting(cast[name]), door="portal", begin=False)
+            renew(certificate, authority=acting(cast[name]), channel="portal", begin=False)
     assert CertificateRequest.objects.count() == 1
-    assert renew(certificate, authority=acting(cast["veteran"]), door="portal", begin=False).already is False
-    assert renew(certificate, authority=acting(cast["requester"]), door="portal", begin=False).already is True
+    assert renew(certificate, authority=acting(cast["veteran"]), channel="portal", begin=False).already is False
+    assert renew(certificate, authority=acting(cast["requester"]), channel="portal", begin=False).already is True
 
 
 def test_approval_is_inherited_by_the_same_content_only(cast: Cast, make_spec: MakeSpec) -> None:
@@ -250,12 +250,12 @@ def test_approval_is_inherited_by_the_same_content_only(cast: Cast, make_spec: M
     approval.approve(request, user=cast["veteran"], digest=request.digest)
     walk([request.pk])
     certificate = Certificate.objects.get(request=request)
-    by_portal = renew(certificate, authority=PORTAL, door="schedule", begin=False)
+    by_portal = renew(certificate, authority=PORTAL, channel="schedule", begin=False)
     assert finished(by_portal).state == S.COMPLETED
     approved = AuditEvent.objects.get(subject=by_portal.request.subject, event="request:approved")
     assert (approved.data["inherited_from"], approved.data["approver"]) == (request.public_id, "veteran")
     new_policy("v2.4", max_validity={"days": 200})
-    shortened = renew(by_portal.request.certificate, authority=PORTAL, door="schedule", begin=False)
+    shortened = renew(by_portal.request.certificate, authority=PORTAL, channel="schedule", begin=False)
     assert finished(shortened).state == S.AWAITING_APPROVAL
 
 
@@ -269,7 +269,7 @@ def test_rejection_of_the_same_content_ends_the_approval_before_it(cast: Cast, m
         decide(request, user=cast["veteran"], digest=request.digest, comment="seen")
         walk([request.pk])
     certificate = Certificate.objects.get()
-    assert finished(renew(certificate, authority=PORTAL, door="schedule", begin=False)).state == S.AWAITING_APPROVAL
+    assert finished(renew(certificate, authority=PORTAL, channel="schedule", begin=False)).state == S.AWAITING_APPROVAL
 
 
 def test_approval_older_than_the_policy_allows_is_asked_for_again(cast: Cast, make_spec: MakeSpec) -> None:
@@ -287,4 +287,4 @@ def test_approval_older_than_the_policy_allows_is_asked_for_again(cast: Cast, ma
     second = renewed(first)
     for row in Approval.objects.all():
         Approval.objects.filter(pk=row.pk).update(decided_at=row.decided_at - timedelta(days=398))
-    assert finished(renew(second, authority=PORTAL, door="schedule", begin=False)).state == S.AWAITING_APPROVAL
+    assert finished(renew(second, authority=PORTAL, channel="schedule", begin=False)).state == S.AWAITING_APPROVAL

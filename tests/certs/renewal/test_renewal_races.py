@@ -48,7 +48,7 @@ def test_renewing_beside_a_revocation_is_refused_cleanly(door: str, certificate:
     """F5: 500, because a join under FOR UPDATE kept the revocation that was not there yet."""
     kept: list[Any] = []
     work: Callable[[], object] = (
-        (lambda: renew(certificate, authority=PORTAL, door="portal", begin=False))
+        (lambda: renew(certificate, authority=PORTAL, channel="portal", begin=False))
         if door == "renew"
         else (lambda: expiry.check_expiry(begin=False))
     )
@@ -67,7 +67,7 @@ def test_renewing_beside_a_revocation_is_refused_cleanly(door: str, certificate:
 
 
 def failed_renewal(certificate: Certificate) -> CertificateRequest:
-    request = renew(certificate, authority=PORTAL, door="command", begin=False).request
+    request = renew(certificate, authority=PORTAL, channel="command", begin=False).request
     CertificateRequest.objects.filter(pk=request.pk).update(state=S.FAILED, stopped_at=S.APPROVED, resume_id="resume-1")
     return CertificateRequest.objects.get(pk=request.pk)
 
@@ -87,7 +87,7 @@ def test_nightly_run_beside_a_resume_finds_the_resumed_renewal(certificate: Cert
 def test_resume_beside_a_new_renewal_is_refused_cleanly(certificate: Certificate) -> None:
     failed, kept = failed_renewal(certificate), list[Any]()
     with transaction.atomic():
-        renew(certificate, authority=PORTAL, door="command", begin=False)
+        renew(certificate, authority=PORTAL, channel="command", begin=False)
         thread = in_thread(outcome_of(lambda: resume("resume-1", authority=Authority(SYSTEM)), kept))
         until_it_waits_for_a_lock()
     thread.join(30)
@@ -112,8 +112,8 @@ def test_one_bad_certificate_stops_neither_the_others_nor_the_nightly_run(
 def test_certificate_that_another_caller_renewed_first_is_that_callers_success(certificate: Certificate) -> None:
     """K7: of two that insert, the second answers the first one's request."""
     (plan,) = plan_renewals([certificate], at=database_now())
-    first = begin_renewals([plan], actor=SYSTEM, door="command", begin=False)
-    second = begin_renewals([plan], actor=SYSTEM, door="command", begin=False)
+    first = begin_renewals([plan], actor=SYSTEM, channel="command", begin=False)
+    second = begin_renewals([plan], actor=SYSTEM, channel="command", begin=False)
     assert [one.request.pk for one in first] == [one.request.pk for one in second]
     with pytest.raises(IntegrityError), transaction.atomic():  # what guards it
         CertificateRequest.objects.create(

@@ -63,7 +63,7 @@ PARTS = 6
 
 def interfere(certificate: Certificate, schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
     if schedule.between == "renew":
-        assert renew(certificate, authority=PORTAL, door="command", key_option=schedule.key_option, begin=False).already
+        assert renew(certificate, authority=PORTAL, channel="command", key_option=schedule.key_option, begin=False).already
         return
     with monkeypatch.context() as patched:
         if not schedule.swept:
@@ -73,7 +73,7 @@ def interfere(certificate: Certificate, schedule: Schedule, monkeypatch: pytest.
 
 def run(schedule: Schedule, certificate: Certificate, lanes: tuple[Lane, Lane], ca: TwinCAClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = lanes
-    request = renew(certificate, authority=PORTAL, door="command", key_option=schedule.key_option, begin=False).request
+    request = renew(certificate, authority=PORTAL, channel="command", key_option=schedule.key_option, begin=False).request
     ids = [request.pk]
     ca.faults = [schedule.fault] if schedule.fault else []
     where = first.start(lambda: walk(ids))

@@ -153,7 +153,7 @@ def test_lines_of_an_order_keep_the_end_date_until_a_suggestion_replaces_it(twin
 def test_renewal_of_an_end_date_is_as_long_as_the_request_was(twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec) -> None:
     """D1: the date itself cannot be asked for again; the length can, and the plan says so."""
     certificate = issued(make_spec(until=until(32)), twin_portal)
-    renewal = renew(certificate, authority=PORTAL, door="command", begin=False)
+    renewal = renew(certificate, authority=PORTAL, channel="command", begin=False)
     assert (renewal.request.validity_days, renewal.request.not_after) == (32, None)
     assert any(f"was requested until {until(32)}" in note for note in renewal.plan.notes)
     assert renewal.request.digest != certificate.request.digest

@@ -55,7 +55,7 @@ def test_a_revocation_stops_the_lineage_unless_it_says_superseded(certificate: C
 
 @pytest.mark.parametrize("reason", STOPPING)
 def test_an_open_renewal_of_a_revoked_certificate_is_cancelled_and_says_why(certificate: Certificate, reason: R) -> None:
-    row = renew(certificate, authority=PORTAL, door="command", begin=False).request
+    row = renew(certificate, authority=PORTAL, channel="command", begin=False).request
     mark_revoked(certificate, reason)
     assert lineage.cancel_stopped_renewals(certificate) == 1
     assert lineage.cancel_stopped_renewals() == 0  # safe to run at any time
@@ -67,7 +67,7 @@ def test_an_open_renewal_of_a_revoked_certificate_is_cancelled_and_says_why(cert
 
 
 def test_a_renewal_of_a_superseded_or_good_certificate_goes_on(certificate: Certificate) -> None:
-    row = renew(certificate, authority=PORTAL, door="command", begin=False).request
+    row = renew(certificate, authority=PORTAL, channel="command", begin=False).request
     assert lineage.cancel_stopped_renewals() == 0
     mark_revoked(certificate, R.SUPERSEDED)
     assert lineage.cancel_stopped_renewals() == 0
@@ -77,7 +77,7 @@ def test_a_renewal_of_a_superseded_or_good_certificate_goes_on(certificate: Cert
 
 @pytest.mark.parametrize("state", [S.ISSUED, S.COMPLETED, S.REJECTED, S.FAILED])
 def test_what_cannot_be_cancelled_or_waits_for_a_person_is_left_alone(certificate: Certificate, state: S) -> None:
-    row = renew(certificate, authority=PORTAL, door="command", begin=False).request
+    row = renew(certificate, authority=PORTAL, channel="command", begin=False).request
     CertificateRequest.objects.filter(pk=row.pk).update(state=state)
     mark_revoked(certificate, R.KEY_COMPROMISE)
     assert lineage.cancel_stopped_renewals() == 0
@@ -88,7 +88,7 @@ def test_what_cannot_be_cancelled_or_waits_for_a_person_is_left_alone(certificat
 def test_only_the_renewal_of_that_certificate_is_cancelled(certificate: Certificate, twin_portal: Requester, make_spec: MakeSpec) -> None:
     other = issued(make_spec("other.example.com"), twin_portal)
     for one in (certificate, other):
-        renew(one, authority=PORTAL, door="command", begin=False)
+        renew(one, authority=PORTAL, channel="command", begin=False)
         mark_revoked(one, R.CESSATION_OF_OPERATION)
     assert lineage.cancel_stopped_renewals(certificate) == 1
     assert lineage.cancel_stopped_renewals() == 1
@@ -96,7 +96,7 @@ def test_only_the_renewal_of_that_certificate_is_cancelled(certificate: Certific
 
 def test_a_result_is_revoked_for_the_reason_of_the_old_one_but_another_key_is_not_compromised(certificate: Certificate) -> None:
     """RFC 5280 5.3.1: keyCompromise says something about this key."""
-    row = renew(certificate, authority=PORTAL, door="command", begin=False).request
+    row = renew(certificate, authority=PORTAL, channel="command", begin=False).request
     mark_revoked(certificate, R.KEY_COMPROMISE)
     for reused, expected in ((True, R.KEY_COMPROMISE), (False, R.CESSATION_OF_OPERATION)):
         row.key_reused = reused
@@ -115,7 +115,7 @@ def test_what_is_no_renewal_costs_no_query_and_stops_for_nothing(
 
 
 def test_the_key_that_a_new_key_follows_is_the_renewed_certificates(certificate: Certificate) -> None:
-    row = renew(certificate, authority=PORTAL, door="command", begin=False).request
+    row = renew(certificate, authority=PORTAL, channel="command", begin=False).request
     assert lineage.keys_followed([row]) == {row.pk: certificate.key_id}
 
 

@@ -237,7 +237,7 @@ def test_a_bare_label_is_completed_in_the_web_form_only(cast: Cast) -> None:
     assert plan.specs[0].common_name == "api.example.com"
     assert "api was completed to api.example.com." in plan.notes
     for door in ("api", "command"):
-        plan = plan_fields(Fields(common_name="api"), requester=cast.requester("requester", door=door))
+        plan = plan_fields(Fields(common_name="api"), requester=cast.requester("requester", channel=door))
         assert (plan.specs[0].common_name, len(plan.notes)) == ("api", 2)
         assert describe(plan, requester=cast.requester("requester"))["decision"] == "deny"
 

@@ -210,7 +210,7 @@ def test_compromise_revokes_every_certificate_on_the_key_and_blocks_it(twin_port
     assert PublicKey.objects.get(pk=first.spki_sha256).blocked_at is not None
     assert Key.objects.get(spki_sha256=first.spki_sha256).state == Key.State.COMPROMISED
     with pytest.raises(Conflict):
-        renew(second, authority=PORTAL, door="command", begin=False)
+        renew(second, authority=PORTAL, channel="command", begin=False)
 
 
 def test_other_certificates_on_the_key_can_be_left_and_are_named(certificate: Certificate) -> None:
@@ -245,7 +245,7 @@ def test_key_of_a_claim_is_refused_to_the_team_that_claimed(twin_portal: Request
 
 
 def test_revocation_first_cancels_the_open_renewal(certificate: Certificate, twin_ca: TwinCAClient) -> None:
-    renewal = renew(certificate, authority=PORTAL, door="command", begin=False)
+    renewal = renew(certificate, authority=PORTAL, channel="command", begin=False)
     revoked(certificate, R.CESSATION_OF_OPERATION)
     request = finished(renewal)
     assert (request.state, certificate.cert_id in request.error) == (S.CANCELLED, True)
@@ -253,7 +253,7 @@ def test_revocation_first_cancels_the_open_renewal(certificate: Certificate, twi
 
 
 def test_superseding_does_not_stop_the_renewal(certificate: Certificate) -> None:
-    renewal = renew(certificate, authority=PORTAL, door="command", begin=False)
+    renewal = renew(certificate, authority=PORTAL, channel="command", begin=False)
     revoked(certificate, R.SUPERSEDED)
     assert finished(renewal).state == S.COMPLETED
 
@@ -265,7 +265,7 @@ def test_result_of_a_renewal_under_way_is_revoked(
 ) -> None:
     """The CA signs, and before its answer is recorded the old certificate is revoked; nobody cancels the request meanwhile."""
     monkeypatch.setattr("certs.revocation.request.cancel_stopped_renewals", lambda _certificate: 0)
-    renewal = renew(certificate, authority=PORTAL, door="command", key_option=key_option, begin=False)
+    renewal = renew(certificate, authority=PORTAL, channel="command", key_option=key_option, begin=False)
     signing = twin_ca.issue_many
 
     def sign_and_revoke(orders: Any) -> Any:
@@ -283,7 +283,7 @@ def test_result_of_a_renewal_under_way_is_revoked(
 
 
 def test_sweeper_cancels_what_the_revocation_left(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
-    renewal = renew(certificate, authority=PORTAL, door="command", begin=False)
+    renewal = renew(certificate, authority=PORTAL, channel="command", begin=False)
     monkeypatch.setattr("certs.revocation.request.cancel_stopped_renewals", lambda _certificate: 0)
     revoked(certificate, R.CERTIFICATE_HOLD)
     assert (cancel_stopped_renewals(), cancel_stopped_renewals()) == (1, 0)
@@ -307,7 +307,7 @@ def test_revoking_and_renewing_at_once_has_an_order(twin_portal: Requester, make
                 connections.close_all()
 
         acts = (
-            lambda c=certificate: walk([renew(c, authority=PORTAL, door="command", begin=False).request.pk]),
+            lambda c=certificate: walk([renew(c, authority=PORTAL, channel="command", begin=False).request.pk]),
             lambda c=certificate: revoked(c, R.KEY_COMPROMISE),
         )
         threads = [threading.Thread(target=both, args=(act,)) for act in acts]

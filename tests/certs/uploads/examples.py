@@ -1,4 +1,4 @@
-"""Uploads that the tests share, and the two ways to read them: in this process, or as every door does, in one of its own."""
+"""Uploads that the tests share, and the two ways to read them: in this process, or as every channel does, in one of its own."""
 
 from __future__ import annotations
 

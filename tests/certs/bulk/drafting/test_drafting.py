@@ -68,7 +68,7 @@ def test_duplicates_are_pointed_out_within_and_against_the_inventory(twin_portal
 def test_owner_must_be_a_team_of_the_requester(twin_portal: Requester, make_spec: MakeSpec) -> None:
     user = person("alice", team=twin_portal.team)
     Team.objects.create(slug="other", name="Other", default_domain="other.test")
-    alice = Requester(actor=twin_portal.actor, team=twin_portal.team, door="portal", user=user)
+    alice = Requester(actor=twin_portal.actor, team=twin_portal.team, channel="portal", user=user)
     order = draft([Line(2, "row 2", make_spec(), owner="other"), Line(3, "row 3", make_spec(), owner="web")], requester=alice, title="x")
     refused, fine = order.items.order_by("number")
     assert (refused.outcome, "not a member" in refused.reason, fine.outcome) == ("invalid", True, "allow")

@@ -60,7 +60,7 @@ def test_a_rejection_ends_what_was_approved_before_it_and_not_what_is_approved_a
 def test_a_renewal_gets_a_copy_that_is_as_old_as_the_first_decision(cast: Cast, make_spec: MakeSpec) -> None:
     """An approval does not stay young by being inherited."""
     certificate = issued(make_spec(), cast.requester("requester"))
-    renewal = renew(certificate, authority=PORTAL, door="command", begin=False).request
+    renewal = renew(certificate, authority=PORTAL, channel="command", begin=False).request
     now = database_now()
     first = decided(certificate.request, cast, now - 3 * DAY, digest=renewal.digest)
     assert inherit_approvals([renewal], valid_days=6, terms=ApprovalTerms(), at=now) == {renewal.pk: [first]}

@@ -62,7 +62,7 @@ def test_a_row_is_judged_by_what_its_specification_was_judged_by(cast: Cast, mak
 
 def test_a_renewal_with_the_same_key_says_so_and_names_the_key(twin_portal: Requester, make_spec: MakeSpec) -> None:
     certificate = issued(make_spec(), twin_portal)
-    row = renew(certificate, authority=PORTAL, door="command", begin=False).request
+    row = renew(certificate, authority=PORTAL, channel="command", begin=False).request
     asked = asked_by(CertificateRequest.objects.get(pk=row.pk))
     assert (asked.renewal, asked.key_reused) == (True, row.key_reused)
     assert asked.spki_sha256 == (certificate.spki_sha256 if row.key_reused else "")

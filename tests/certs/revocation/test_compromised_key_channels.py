@@ -1,4 +1,4 @@
-"""A key that was reported as compromised is refused for ever after, at every door."""
+"""A key that was reported as compromised is refused for ever after, at every channel."""
 
 from __future__ import annotations
 
