@@ -38,7 +38,7 @@ ADMINISTRATOR = "administrator"  # no group: a superuser
 
 
 class Channel(StrEnum):
-    """By which channel a request came (the field is called `door` in rows and JSON). The schedule requests renewals, in no person's name."""
+    """By which channel a request came (the field `door` of rows and JSON). The schedule requests renewals, in no person's name."""
 
     PORTAL = "portal"
     API = "api"

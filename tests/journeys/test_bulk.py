@@ -27,7 +27,7 @@ from certs.requests.plan import plan_words
 from tests.certs.api.test_issue import pem_csr
 from tests.certs.x509.csr.test_pasted_secrets import SECRETS
 from tests.journeys.conftest import Visitor
-from tests.journeys.test_doors import signed_in
+from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import SYSTEM, Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)

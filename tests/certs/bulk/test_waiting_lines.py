@@ -16,7 +16,7 @@ from certs.spec import CertificateSpec
 from db.clock import database_now
 from pkiportal.celery import app
 from tests.certs.bulk.orders import begin, drafted
-from tests.journeys.test_doors import signed_in
+from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)

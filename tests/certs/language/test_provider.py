@@ -13,7 +13,7 @@ from certs.language.assistant import INSTRUCTIONS, AssistantUnavailable, rewrite
 from certs.models import CertificateRequest, RequestDraft
 from tests.certs.language.examples import DEFAULTS, issued
 from tests.certs.language.provider import ModelServer, model_server
-from tests.journeys.test_doors import signed_in
+from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
 
 __all__ = ["model_server"]

@@ -17,7 +17,7 @@ from certs.servers.kinds import Place
 from db.clock import database_now
 from tests.certs.api.test_issue import pem_csr
 from tests.certs.life import brought, issued, new_policy, walk
-from tests.journeys.test_doors import signed_in
+from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -15,7 +15,7 @@ from db.clock import database_now
 from pkiportal.celery import app
 from tests.certs import steps
 from tests.certs.requests.test_outcomes import MakeSpec
-from tests.journeys.test_doors import signed_in
+from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -15,7 +15,7 @@ from certs.requests.plan import plan_digest, plan_words
 from certs.requests.submit import submit
 from db.clock import database_now
 from tests.certs.life import brought, issued, walk
-from tests.journeys.test_doors import signed_in
+from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -11,7 +11,7 @@ from django.test import Client
 from certs.models import CertificateRequest
 from db.clock import database_now
 from tests.certs.api.test_issue import pem_csr
-from tests.journeys.test_doors import signed_in
+from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
