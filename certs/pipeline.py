@@ -105,3 +105,12 @@ def room_in(queue: str) -> int:
     if waiting >= most:
         log.warning("%d messages wait in the queue %s: is a worker listening to it? Nothing is sent there again meanwhile.", waiting, queue)
     return max(0, most - waiting)
+
+
+def send_if_room(task: str, *args: int) -> None:
+    """Publish a task that the next turn sends again anyway, unless its queue is full because the workers are away."""
+    try:
+        if room_in(queue_of(task, bulk=False)):
+            signature(task, args=args).apply_async(retry=False)
+    except (OperationalError, OSError) as exc:
+        log.warning("broker unreachable, %s waits for beat: %s", task, exc)

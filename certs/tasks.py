@@ -30,7 +30,7 @@ from certs.issuance.advance import Unavailable, advance
 from certs.models import CertificateRequest, Issuer
 from certs.notifications import alerts, digests, token_ends
 from certs.notifications.delivery import deliver, mail, password_reset
-from certs.pipeline import queue_of, room_in, start_remote
+from certs.pipeline import send_if_room, start_remote
 from certs.reconciliation import each_ca, nightly
 from certs.renewal import expiry, planned_revocation
 from certs.replay import jobs as replays
@@ -262,16 +262,7 @@ def _own_and_remote() -> tuple[list[Issuer], list[Issuer]]:
 
 def _sweep_remote(issuers: Sequence[Issuer]) -> None:
     for issuer in issuers:
-        _send_if_room(sweep_remote_ca, issuer.pk)
-
-
-def _send_if_room(task: Any, *args: int) -> None:
-    """What is sent again by the next turn anyway is not piled up while the workers are away."""
-    try:
-        if room_in(queue_of(task.name, bulk=False)):
-            task.apply_async(args=args, retry=False)
-    except (OperationalError, OSError) as exc:
-        log.warning("broker unreachable, %s waits for beat: %s", task.name, exc)
+        send_if_room(sweep_remote_ca.name, issuer.pk)
 
 
 @shared_task
@@ -281,7 +272,7 @@ def reconcile_cas() -> int:
     """
     own, remote = _own_and_remote()
     for issuer in remote:
-        _send_if_room(reconcile_remote_ca, issuer.pk)
+        send_if_room(reconcile_remote_ca.name, issuer.pk)
     return _count(each_ca.reconcile_each(own))
 
 

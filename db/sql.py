@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import F, Lookup
 
 from db.backend import on_postgresql
 from db.pipeline import Row, Statement, run, run_first
@@ -115,3 +116,27 @@ def counted_texts() -> str:
 def time_parameter(moment: Any) -> Any:
     """A moment as a parameter of SQL text: SQLite stores naive UTC text."""
     return connection.ops.adapt_datetimefield_value(moment)
+
+
+class _AnyOf(Lookup):
+    """The condition that the column is one of the ids, which are one parameter.
+
+    As a list they cost Django and the database a millisecond for each fifty. On PostgreSQL by a
+    subquery, from which the planner begins: beside `= ANY` of thousands it expects next to nothing
+    of other conditions, and reads the whole table by one of them.
+    """
+
+    lookup_name = "any_of"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
+        """Return the condition, with all ids in one parameter."""
+        column, parameters = self.process_lhs(compiler, connection)
+        if on_postgresql():
+            return f"{column} IN (SELECT unnest(CAST(%s AS bigint[])))", (*parameters, self.rhs)
+        return among_ids(column), (*parameters, self.rhs)
+
+
+def among(column: str, ids: Sequence[int]) -> Any:
+    """Return the condition that an integer column is among these ids, for `filter` and `exclude`."""
+    return _AnyOf(F(column), id_list(ids))

@@ -33,7 +33,7 @@ from certs.inventory.states import (
     needing_action,
 )
 from certs.models import Certificate, CertificateRequest, Issuer, PolicyVerdict, RenewalBlocked, Team
-from db.ids import among
+from db.sql import among
 from keys.models import PublicKey
 from policy.rules import RULES
 

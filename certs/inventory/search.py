@@ -20,7 +20,7 @@ from certs.models import BulkOrder, Certificate, CertificateName, CertificateReq
 from certs.x509.certificate.serial import serial_readings
 from certs.x509.dns_names import parse_ip_address
 from db.clock import database_now
-from db.ids import among
+from db.sql import among
 
 Row = TypeVar("Row", CertificateRequest, Certificate, BulkOrder)
 PAGE = 25

@@ -24,7 +24,7 @@ from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of
 from certs.pipeline import queue_of
 from db.clock import database_now
-from db.ids import among
+from db.sql import among
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 from db import counting
 from db.backend import on_postgresql
 from db.counting import Count, Plan, count, count_as_planned, count_together, few, plan_of
-from db.ids import among
+from db.sql import among
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

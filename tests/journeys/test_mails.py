@@ -18,7 +18,8 @@ from playwright.sync_api import Browser, Page
 from certs.models import OutgoingMail
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
-from tests.certs.notifications.album import cast_of, pictures
+from tests.certs.notifications.album import pictures
+from tests.certs.notifications.album_people import cast_of
 from tests.journeys.conftest import AXE, AXE_TAGS
 from tests.twins.ca import TwinCAClient
 

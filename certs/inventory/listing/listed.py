@@ -16,7 +16,7 @@ from certs.inventory.search import Named, look_up
 from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, InstalledPlace
 from db.counting import MOST_EXACT, Count, Plan, count_as_planned, few, plan_of
-from db.ids import among
+from db.sql import among
 
 FEW = 5_000  # rows that are sorted without an index
 # Of a state there is a kept figure, minutes old; counting more for a page takes a tenth of a second.

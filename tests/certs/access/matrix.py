@@ -347,3 +347,14 @@ def outcome(response: Any) -> str:
     known = {401: NO_TOKEN, 403: FORBIDDEN, 404: NOT_FOUND}
     assert response.status_code not in (405, 500), response.content[:500]
     return known.get(response.status_code, OK)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A call of a page: its arguments and form data, made from the things and whose they are. `once`: no object matters."""
+
+    rule: Rule
+    args: Callable[[Things, str], list[Any]] = lambda _t, _w: []
+    data: Callable[[Things, str], dict[str, Any]] | None = None  # None: GET
+    once: bool = False
+    public: bool = False

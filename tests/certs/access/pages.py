@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +25,7 @@ from tests.certs.access.matrix import (
     OWNERS,
     SEE_ALL,
     TEAM,
-    Rule,
+    Page,
     Things,
     act,
     act_on_plan,
@@ -53,17 +52,6 @@ from tests.certs.access.matrix import (
     select_some,
     write_policies,
 )
-
-
-@dataclass(frozen=True)
-class Page:
-    """A call of a page: its arguments and form data, made from the things and whose they are. `once`: no object matters."""
-
-    rule: Rule
-    args: Callable[[Things, str], list[Any]] = lambda _t, _w: []
-    data: Callable[[Things, str], dict[str, Any]] | None = None  # None: GET
-    once: bool = False
-    public: bool = False
 
 
 def on_addition(verb: str) -> Callable[[Things, str], list[Any]]:

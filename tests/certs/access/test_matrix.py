@@ -39,6 +39,7 @@ from tests.certs.access.matrix import (
     OWNERS,
     ROLES,
     TEAM,
+    Page,
     Rule,
     Things,
     act,
@@ -48,7 +49,7 @@ from tests.certs.access.matrix import (
     outcome,
     see,
 )
-from tests.certs.access.pages import PAGES, Page, nothing
+from tests.certs.access.pages import PAGES, nothing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_network
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -46,7 +43,7 @@ from certs.notifications import webhooks
 from certs.notifications.alerts import ca_cause, close_alerts, notify_ends, raise_alert
 from certs.notifications.delivery.deliver import deliver_due
 from certs.notifications.delivery.password_reset import send_reset
-from certs.notifications.digests import announce, note_for_digest, write_due_digests
+from certs.notifications.digests import note_for_digest
 from certs.notifications.token_ends import notify_ending
 from certs.notifications.topics import Topic
 from certs.people.handing_over import hand_over_chosen
@@ -63,9 +60,8 @@ from certs.requests.approvals.deputies import name_deputy
 from certs.requests.approvals.questions import answer, ask_back
 from certs.requests.approvals.time_limit import let_lapse, remind, remind_due
 from certs.requests.domains.domain_requests import ask_for_domain, grant_domain, refuse_domain
-from certs.requests.submit import Requester, submit
+from certs.requests.submit import submit
 from certs.revocation.revoke import revoke
-from certs.spec import CertificateSpec
 from certs.trust import subscriptions
 from certs.trust.roots import roots
 from certs.uploads.line import Line
@@ -76,41 +72,8 @@ from policy.waivers.deciding import approve_waiver, request_waiver
 from tests.cast import person
 from tests.certs.bulk.orders import work_off_all
 from tests.certs.life import brought, issued, new_policy, renewed, walk, years_later
+from tests.certs.notifications.album_people import CAROL, Cast, compose, waiting
 from tests.certs.notifications.receivers import receiving
-from tests.twins.ca import TwinCAClient
-
-MakeSpec = Callable[..., CertificateSpec]
-OPERATORS = "pki-operators@example.com"
-CAROL = Actor("user", "carol")
-
-
-@dataclass
-class Cast:
-    """Alice requests, Carol approves and decides about keys."""
-
-    requester: Requester
-    carol: Any
-    make_spec: MakeSpec
-    twin_ca: TwinCAClient
-
-    @property
-    def team(self) -> Team:
-        return self.requester.team
-
-    @property
-    def alice(self) -> Any:
-        return self.requester.user
-
-
-def cast_of(portal: Requester, make_spec: MakeSpec, twin_ca: TwinCAClient, settings: Any) -> Cast:
-    """Return the people of the album, with addresses."""
-    settings.PKI_OPERATOR_EMAILS = [OPERATORS]
-    settings.PKI_WEBHOOK_NETWORKS, settings.PKI_WEBHOOK_ALLOW_HTTP = [ip_network("127.0.0.0/8")], True
-    alice = person("alice", email="alice@example.com", team=portal.team)
-    carol = person("carol", "approver", "security-team", email="carol@example.com")
-    Team.objects.update(name="Web shop", email="web@example.com")
-    portal.team.refresh_from_db()
-    return Cast(Requester(portal.actor, portal.team, "portal", user=alice), carol, make_spec, twin_ca)
 
 
 def pictures(cast: Cast) -> Iterator[tuple[str, list[OutgoingMail]]]:
@@ -122,21 +85,8 @@ def pictures(cast: Cast) -> Iterator[tuple[str, list[OutgoingMail]]]:
         yield scene.__name__, mails
 
 
-def _waiting(cast: Cast, name: str) -> CertificateRequest:
-    request = submit(cast.make_spec(name), requester=cast.requester)
-    walk([request.pk])
-    return CertificateRequest.objects.get(pk=request.pk)
-
-
-def _compose() -> None:
-    """Write the digests as their tasks do, those of six o'clock too."""
-    DigestEntry.objects.update(at=database_now() - timedelta(days=1))
-    announce()
-    write_due_digests()
-
-
 def a_request_waits(cast: Cast) -> None:
-    _waiting(cast, "*.shop.example.com")
+    waiting(cast, "*.shop.example.com")
 
 
 def it_is_approved(cast: Cast) -> None:
@@ -146,19 +96,19 @@ def it_is_approved(cast: Cast) -> None:
 
 
 def it_is_refused(cast: Cast) -> None:
-    request = _waiting(cast, "*.pay.example.com")
+    request = waiting(cast, "*.pay.example.com")
     reject(request, user=cast.carol, digest=request.digest, comment="Use single names: each payment service has its own.")
 
 
 def an_approver_asks_back(cast: Cast) -> None:
-    request = _waiting(cast, "*.ask.example.com")
+    request = waiting(cast, "*.ask.example.com")
     ask_back(request, user=cast.carol, question="Which servers use the wildcard?")
     answer(request, authority=cast.requester.authority, text="The two load balancers of the shop.")
 
 
 def approvers_are_reminded(cast: Cast) -> None:
-    remind(_waiting(cast, "*.late.example.com"), authority=cast.requester.authority)
-    forgotten = _waiting(cast, "*.forgotten.example.com")
+    remind(waiting(cast, "*.late.example.com"), authority=cast.requester.authority)
+    forgotten = waiting(cast, "*.forgotten.example.com")
     ApprovalLimit.objects.filter(pk=forgotten.pk).update(remind_at=database_now() - timedelta(hours=1))
     remind_due()
 
@@ -179,7 +129,7 @@ def it_fails(cast: Cast) -> None:
 def one_is_issued(cast: Cast) -> None:
     DigestEntry.objects.all().delete()
     issued(cast.make_spec("shop.example.com"), cast.requester)
-    _compose()
+    compose()
 
 
 def some_are_renewed(cast: Cast) -> None:
@@ -189,7 +139,7 @@ def some_are_renewed(cast: Cast) -> None:
     DigestEntry.objects.all().delete()
     with transaction.atomic():
         note_for_digest(Topic.RENEWED, new, now=database_now())
-    _compose()
+    compose()
 
 
 def one_is_revoked(cast: Cast) -> None:
@@ -198,14 +148,14 @@ def one_is_revoked(cast: Cast) -> None:
     issued(brought("twin.example.com", key=key), cast.requester)
     DigestEntry.objects.all().delete()
     revoke(certificate, reason=R.KEY_COMPROMISE, authority=Authority(CAROL, cast.carol), only=(), begin=False)
-    _compose()
+    compose()
 
 
 def one_is_on_hold(cast: Cast) -> None:
     certificate = issued(cast.make_spec("held.example.com"), cast.requester)
     DigestEntry.objects.all().delete()
     revoke(certificate, reason=R.CERTIFICATE_HOLD, authority=Authority(CAROL, cast.carol), begin=False)
-    _compose()
+    compose()
 
 
 def one_needs_a_new_csr(cast: Cast) -> None:

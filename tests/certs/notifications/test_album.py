@@ -15,7 +15,8 @@ from certs.models import Certificate, OutgoingMail
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
-from tests.certs.notifications.album import cast_of, pictures
+from tests.certs.notifications.album import pictures
+from tests.certs.notifications.album_people import cast_of
 from tests.twins.ca import TwinCAClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
