@@ -23,7 +23,7 @@ from certs.ca.remote_crl import crl_address, fetched_crl
 from certs.ca.remote_ocsp import ocsp_address, status_at
 from certs.enums import RevocationReason
 from certs.errors import Conflict, NotFound, SignerMismatch
-from certs.issuance.verify import believe
+from certs.issuance.verify import verify_result
 from certs.models import CAAddition, Issuer
 from certs.requests.states import WORKER
 from certs.x509.asn1.pem import pem_of
@@ -170,7 +170,7 @@ def _keep(row: CAAddition, issued: Issued) -> None:
 
 
 def _verify(row: CAAddition, issued: Issued, chain: tuple[bytes, ...]) -> None:
-    believe(issued, _order(row), Issuer(name=row.name, trust_anchor_der=chain[-1]), now=database_now())
+    verify_result(issued, _order(row), Issuer(name=row.name, trust_anchor_der=chain[-1]), now=database_now())
 
 
 def _seen(certificate: x509.Certificate, authority: x509.Certificate) -> str:

@@ -16,7 +16,7 @@ from audit.unit_of_work import UnitOfWork
 from certs.ca.urls import shard_of
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason
-from certs.issuance.verify import Believed
+from certs.issuance.verify import Verified
 from certs.models import Certificate, CertificateBody, CertificateRequest, Chain, Issuer, Revocation, new_public_id
 from certs.requests.lineage import lock_renewed, note_succession, reasons_for_results
 from certs.requests.states import WORKER, Move, transition_many
@@ -27,7 +27,7 @@ from keys.models import PublicKey
 
 
 @dataclass(frozen=True, slots=True)
-class KnownBefore:
+class OnRecord:
     """What is on record of what came with certificates: the chains, and the public keys, which nobody can block before the end of
     the transaction.
     """
@@ -36,18 +36,18 @@ class KnownBefore:
     keys: Sequence[PublicKey]
 
 
-def known_before(believed: Sequence[tuple[CertificateRequest, Believed]]) -> Read[KnownBefore]:
+def on_record(verified: Sequence[tuple[CertificateRequest, Verified]]) -> Read[OnRecord]:
     """Public keys are locked before the renewed certificates: a revocation of either comes before this, and is seen, or after it."""
-    chains = selection(Chain, sha256={_sha256(b.chain_pem) for _, b in believed})
-    keys = selection(PublicKey, lock=Lock.SHARE, spki_sha256={request.spki_sha256 for request, _ in believed})
-    return combined([chains, keys], KnownBefore)
+    chains = selection(Chain, sha256={_sha256(b.chain_pem) for _, b in verified})
+    keys = selection(PublicKey, lock=Lock.SHARE, spki_sha256={request.spki_sha256 for request, _ in verified})
+    return combined([chains, keys], OnRecord)
 
 
 def record_certificates(
     work: UnitOfWork,
-    believed: Sequence[tuple[CertificateRequest, Believed]],
+    verified: Sequence[tuple[CertificateRequest, Verified]],
     *,
-    known: KnownBefore,
+    known: OnRecord,
     issuer: Issuer,
     now: datetime,
 ) -> list[Certificate]:
@@ -56,11 +56,11 @@ def record_certificates(
     A certificate that came back for a key blocked meanwhile, or as the renewal of one revoked meanwhile, is recorded and its
     revocation requested at once. `known`: of these or more, read in this transaction.
     """
-    if not believed:
+    if not verified:
         return []
-    requests = [request for request, _ in believed]
+    requests = [request for request, _ in verified]
     # 1. The chain that came with them, nearly always on record.
-    chains = _chains({_sha256(b.chain_pem): b.chain_pem for _, b in believed}, known.chains, issuer)
+    chains = _chains({_sha256(b.chain_pem): b.chain_pem for _, b in verified}, known.chains, issuer)
     # 2. What must be revoked at once.
     blocked = {key.pk for key in known.keys if key.is_blocked}
     renewed = lock_renewed(requests)
@@ -68,13 +68,13 @@ def record_certificates(
     fates |= {request.pk: RevocationReason.KEY_COMPROMISE for request in requests if request.spki_sha256 in blocked}
     # 3. The rows. A renewal inherits what people wrote about the certificate before: its row is locked,
     #    so a change of its description comes before this, or later and finds that it was renewed.
-    certificates = [_row(request, b, issuer, chains[b.chain_pem], now, revoked=request.pk in fates) for request, b in believed]
+    certificates = [_row(request, b, issuer, chains[b.chain_pem], now, revoked=request.pk in fates) for request, b in verified]
     for certificate in certificates:
         if (before := renewed.get(certificate.request_id)) is not None:
             inherit_description(certificate, before)
     work.insert(
         certificates,
-        [CertificateBody(certificate=certificate, der=b.der) for certificate, (_, b) in zip(certificates, believed, strict=True)],
+        [CertificateBody(certificate=certificate, der=b.der) for certificate, (_, b) in zip(certificates, verified, strict=True)],
         [
             Revocation(certificate=certificate, reason=fates[certificate.request_id], requested_at=now, requested_by=WORKER.name)
             for certificate in certificates
@@ -100,8 +100,8 @@ def _alert_date(not_before: datetime, not_after: datetime, days: int) -> datetim
     return not_after - min(timedelta(days=days), life / 3)
 
 
-def _row(request: CertificateRequest, believed: Believed, issuer: Issuer, chain: Chain, now: datetime, *, revoked: bool) -> Certificate:
-    facts = believed.facts
+def _row(request: CertificateRequest, verified: Verified, issuer: Issuer, chain: Chain, now: datetime, *, revoked: bool) -> Certificate:
+    facts = verified.facts
     return Certificate(
         cert_id=new_public_id("cert", now),
         request=request,

@@ -24,7 +24,7 @@ from certs.enums import AlertKind, RevocationReason
 from certs.enums import RequestState as S
 from certs.errors import SignerMismatch
 from certs.issuance.unwanted import BelongsHere, alert_kept, revoke_unwanted, what_to_do
-from certs.issuance.verify import believe
+from certs.issuance.verify import verify_result
 from certs.models import (
     Attempt,
     Certificate,
@@ -354,7 +354,7 @@ def _go_on_with_found(attempt: Attempt, found: Issued, order: Order) -> bool:
     """A failed request whose own certificate is at the CA goes on; its next attempt looks it up and adopts it."""
     request = attempt.request
     try:
-        believe(found, order, request.issuer, now=database_now())
+        verify_result(found, order, request.issuer, now=database_now())
     except SignerMismatch as exc:
         return _mark_cleared(attempt, "cleared", f"the CA still answers with another certificate: {'; '.join(exc.reasons)}")
     with UnitOfWork() as work:

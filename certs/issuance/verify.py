@@ -17,7 +17,7 @@ from certs.x509.certificate.verify import CertificateFacts, Expectation, verify_
 CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
-class Believed(NamedTuple):
+class Verified(NamedTuple):
     """A certificate that is the one ordered, with what it says and the chain that leads to the pinned root."""
 
     der: bytes
@@ -25,7 +25,7 @@ class Believed(NamedTuple):
     facts: CertificateFacts
 
 
-def believe(issued: Issued, order: Order, issuer: Issuer, *, now: datetime) -> Believed:
+def verify_result(issued: Issued, order: Order, issuer: Issuer, *, now: datetime) -> Verified:
     """Raises SignerMismatch with every difference between the certificate and the order."""
     expectation = Expectation(
         spki_sha256=order.spki_sha256,
@@ -41,7 +41,7 @@ def believe(issued: Issued, order: Order, issuer: Issuer, *, now: datetime) -> B
         raise SignerMismatch([f"no root is pinned for {issuer.name}; add it with `manage.py add_ca`"])
     roots = (bytes(issuer.trust_anchor_der),)
     facts = verify_issued(issued.certificate_der, issued.chain_der, expectation, now=now, trusted_roots=roots)
-    return Believed(issued.certificate_der, _chain_pem(issued.chain_der), facts)
+    return Verified(issued.certificate_der, _chain_pem(issued.chain_der), facts)
 
 
 def _longest_life(order: Order) -> timedelta | None:

@@ -22,7 +22,7 @@ from certs.ca.rest import RestCAClient
 from certs.ca.vault_pki import VaultPKIClient
 from certs.enums import RevocationReason
 from certs.errors import NotFound, SignerMismatch
-from certs.issuance.verify import believe
+from certs.issuance.verify import verify_result
 from certs.models import Domain, Issuer, Team
 from certs.revocation.deliver import process_revocations
 from certs.validity import end_of_day
@@ -125,7 +125,7 @@ def test_issued_certificate_is_the_one_ordered(subject: Subject, make_order: Cal
     order = make_order("one.example.com", "two.example.com")
     (outcome,) = subject.client.issue_many([order])
     assert isinstance(outcome, Issued)
-    facts = believe(outcome, order, issuer_of(subject.client), now=database_now()).facts
+    facts = verify_result(outcome, order, issuer_of(subject.client), now=database_now()).facts
     assert (facts.dns_names, facts.spki_sha256) == (order.dns_names, order.spki_sha256)
     assert timedelta(days=90) <= facts.not_after - facts.not_before + timedelta(minutes=1) <= timedelta(days=90, minutes=10)
 
@@ -136,7 +136,7 @@ def test_named_end_date_is_the_last_day_of_the_certificate(subject: Subject, mak
     order = make_order()._replace(validity_days=None, not_after=end, longest_days=397)
     (outcome,) = subject.client.issue_many([order])
     assert isinstance(outcome, Issued)
-    assert believe(outcome, order, issuer_of(subject.client), now=database_now()).facts.not_after == end_of_day(end)
+    assert verify_result(outcome, order, issuer_of(subject.client), now=database_now()).facts.not_after == end_of_day(end)
 
 
 def test_end_date_at_the_edge_of_the_policy_is_shortened_and_accepted(subject: Subject, make_order: Callable[..., Order]) -> None:
@@ -145,7 +145,7 @@ def test_end_date_at_the_edge_of_the_policy_is_shortened_and_accepted(subject: S
     order = make_order()._replace(validity_days=None, not_after=end, longest_days=20)
     (outcome,) = subject.client.issue_many([order])
     assert isinstance(outcome, Issued)
-    facts = believe(outcome, order, issuer_of(subject.client), now=database_now()).facts
+    facts = verify_result(outcome, order, issuer_of(subject.client), now=database_now()).facts
     assert timedelta(days=18) < facts.not_after - facts.not_before <= timedelta(days=20, minutes=10)
     assert facts.not_after <= end_of_day(end)
 
@@ -157,7 +157,7 @@ def test_certificate_beyond_the_named_end_date_is_refused(subject: Subject, make
     assert isinstance(outcome, Issued)
     dated = order._replace(validity_days=None, not_after=database_now().date() + timedelta(days=20))
     with pytest.raises(SignerMismatch, match=r"it ends at .* after the .* ordered"):
-        believe(outcome, dated, issuer_of(subject.client), now=database_now())
+        verify_result(outcome, dated, issuer_of(subject.client), now=database_now())
 
 
 def test_batch_answers_each_order_in_its_place(subject: Subject, make_order: Callable[..., Order]) -> None:
@@ -166,7 +166,7 @@ def test_batch_answers_each_order_in_its_place(subject: Subject, make_order: Cal
     assert [outcome.order_ref for outcome in outcomes] == [order.order_ref for order in orders]
     for order, outcome in zip(orders, outcomes, strict=True):
         assert isinstance(outcome, Issued)
-        believe(outcome, order, issuer_of(subject.client), now=database_now())
+        verify_result(outcome, order, issuer_of(subject.client), now=database_now())
 
 
 def test_order_sent_twice_is_one_certificate_or_found_before(subject: Subject, make_order: Callable[..., Order]) -> None:

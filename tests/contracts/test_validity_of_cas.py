@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certs.ca.base import Issued, Order
-from certs.issuance.verify import believe
+from certs.issuance.verify import verify_result
 from certs.validity import end_of_day
 from db.clock import database_now
 from tests.contracts.test_ca_client import KINDS, Subject, issuer_of, make_order, portal
@@ -46,7 +46,7 @@ def test_certificate_ends_as_ordered_and_within_the_policy(subject: Subject, mak
             order = order._replace(validity_days=None, not_after=end)
         (outcome,) = subject.client.issue_many([order])
         assert isinstance(outcome, Issued), outcome
-        facts = believe(outcome, order, issuer_of(subject.client), now=database_now()).facts
+        facts = verify_result(outcome, order, issuer_of(subject.client), now=database_now()).facts
         assert facts.not_after - facts.not_before <= timedelta(days=longest) + BACKDATE
         if order.not_after is None:
             assert facts.not_after <= database_now() + timedelta(days=days)

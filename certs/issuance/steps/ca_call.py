@@ -18,7 +18,7 @@ from certs.ca.local.client import prepare_alone
 from certs.ca.registry import get_ca_client, own_ca
 from certs.errors import SignerMismatch
 from certs.issuance.attempts import Lease
-from certs.issuance.verify import Believed, believe
+from certs.issuance.verify import Verified, verify_result
 from certs.models import Attempt, CertificateRequest, Issuer
 from db.clock import database_now
 
@@ -32,10 +32,10 @@ class Mismatch:
 
     der: bytes
     reasons: tuple[str, ...]
-    instead: Believed | Unknown | None = None
+    instead: Verified | Unknown | None = None
 
 
-Result = Believed | Mismatch | Pending | Refused | NotSent | Unknown
+Result = Verified | Mismatch | Pending | Refused | NotSent | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +149,12 @@ def _asked_again(client: CAClient, orders: Orders, results: Mapping[int, Result]
     return {pk: replace(wrong[pk], instead=_instead(orders, pk, one, now)) for pk, one in zip(wrong, found, strict=True)}
 
 
-def _instead(orders: Orders, pk: int, found: Found, now: datetime) -> Believed | Unknown | None:
+def _instead(orders: Orders, pk: int, found: Found, now: datetime) -> Verified | Unknown | None:
     if isinstance(found, Pending):
         return Unknown(found.order_ref, "the CA still works on the order")
     if isinstance(found, Issued):
         looked_up = _verified(orders, pk, found, now)
-        return looked_up if isinstance(looked_up, Believed) else None
+        return looked_up if isinstance(looked_up, Verified) else None
     return found
 
 
@@ -162,7 +162,7 @@ def _verified(orders: Orders, pk: int, outcome: Outcome, now: datetime) -> Resul
     if not isinstance(outcome, Issued):
         return outcome
     try:
-        return believe(outcome, orders.orders[pk], orders.issuer, now=now)
+        return verify_result(outcome, orders.orders[pk], orders.issuer, now=now)
     except SignerMismatch as exc:
         # They quote the certificate, which may say anything, at any length.
         return Mismatch(outcome.certificate_der, tuple(recordable(reason) for reason in exc.reasons))

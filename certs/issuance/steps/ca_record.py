@@ -17,11 +17,11 @@ from certs.ca.registry import own_ca
 from certs.enums import RequestState as S
 from certs.errors import SignerMismatch
 from certs.issuance.attempts import claimed, close_attempts, keep_unclaimed
-from certs.issuance.certificates import known_before, record_certificates
+from certs.issuance.certificates import on_record, record_certificates
 from certs.issuance.steps.act import Recorded
 from certs.issuance.steps.ca_call import Answers, Mismatch, Orders, Result
 from certs.issuance.unwanted import owner_of, what_to_do
-from certs.issuance.verify import Believed
+from certs.issuance.verify import Verified
 from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
 from certs.notifications.alerts import open_circuit
 from certs.requests.outcomes import fail_many
@@ -46,16 +46,16 @@ def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Record
     # 2. Lock: the requests and the attempts, then the own CA's ledger. An order that was abandoned or
     #    revoked while it was being signed is on the CRL: it is tried again.
     own = own_ca(issuer.alias) if answers.prepared is not None else None
-    came = [(requests[pk], result) for pk, result in results.items() if isinstance(result, Believed)]
+    came = [(requests[pk], result) for pk, result in results.items() if isinstance(result, Verified)]
     claim, ledger, known = read_together(
         claimed(attempts.values(), S.CSR_CREATED),
         own.ledger(answers.prepared) if own is not None and answers.prepared is not None else NO_LEDGER,
-        known_before(came),
+        on_record(came),
     )
     now = claim.now
     if own is not None:
         for pk, result in list(results.items()):
-            if isinstance(result, Believed | Mismatch) and orders.orders[pk].order_ref not in ledger:
+            if isinstance(result, Verified | Mismatch) and orders.orders[pk].order_ref not in ledger:
                 results[pk] = Unknown(orders.orders[pk].order_ref, "the intent was abandoned while it was being signed")
                 wrong.pop(pk, None)
 
@@ -71,10 +71,10 @@ def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Record
     # 5. The certificates that are ours: in the CA's ledger, in the inventory, or in quarantine.
     mine = {pk: (requests[pk], result) for pk, result in results.items() if pk in claim.mine}
     if own is not None:
-        signed = [Issued(r.public_id, result.der, ()) for r, result in mine.values() if isinstance(result, Believed | Mismatch)]
+        signed = [Issued(r.public_id, result.der, ()) for r, result in mine.values() if isinstance(result, Verified | Mismatch)]
         own.record(work, signed, ledger, now=now)
-    believed = [(request, result) for request, result in mine.values() if isinstance(result, Believed)]
-    record_certificates(work, believed, known=known, issuer=issuer, now=now)
+    verified = [(request, result) for request, result in mine.values() if isinstance(result, Verified)]
+    record_certificates(work, verified, known=known, issuer=issuer, now=now)
     _quarantine(work, issuer, [(requests[pk], result) for pk, result in wrong.items() if pk in claim.mine], now=now)
 
     # 6. A refusal is final; all else waits with its reason and is tried again.
@@ -86,12 +86,12 @@ def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Record
     pending = [(request, result) for request, result in mine.values() if isinstance(result, Pending)]
     waits += [(request, f"{issuer.name} works on it: {result.message}") for request, result in pending]
     note_reasons(work, waits)
-    return Recorded(now, ready=[request for request, _ in believed], ca_unavailable=unavailable)
+    return Recorded(now, ready=[request for request, _ in verified], ca_unavailable=unavailable)
 
 
 def _outcome(result: Result) -> tuple[str, str]:
     match result:
-        case Believed():
+        case Verified():
             return ("done", "")
         case Mismatch():
             return ("mismatch", "; ".join(result.reasons))
@@ -106,9 +106,9 @@ def _outcome(result: Result) -> tuple[str, str]:
 
 
 def _unclaimed(attempt: Attempt, result: Result, now: datetime) -> list[UnclaimedResult]:
-    if not isinstance(result, Believed | Mismatch):
+    if not isinstance(result, Verified | Mismatch):
         return []
-    chain = result.chain_pem.encode() if isinstance(result, Believed) else b""
+    chain = result.chain_pem.encode() if isinstance(result, Verified) else b""
     return [UnclaimedResult(request=attempt.request, attempt=attempt, kind="certificate", payload=result.der, chain=chain, brought_at=now)]
 
 

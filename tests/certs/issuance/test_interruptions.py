@@ -15,7 +15,7 @@ from certs.ca.local.intents import prepare_intents
 from certs.enums import RequestState as S
 from certs.issuance.steps import ca_submit
 from certs.issuance.synchronous import finish
-from certs.issuance.verify import believe
+from certs.issuance.verify import verify_result
 from certs.models import CertificateRequest, Issuer
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
@@ -89,7 +89,7 @@ def test_interruption_while_a_certificate_is_verified_is_no_mismatch(
     (issued,) = twin_ca.issue_many([order])
     assert isinstance(issued, Issued)
     with pytest.raises(interruption):
-        believe(
+        verify_result(
             issued,
             order._replace(dns_names=interrupted(interruption)),
             Issuer.objects.get(alias="Twin-CA"),
