@@ -9,7 +9,7 @@ from ninja import Router, Status
 
 from certs.api.answers import RequestStatus, Submitted
 from certs.api.http.auth import authority_of, requester_for, require_scope
-from certs.api.http.paging import Cursor, Limit, Sought, page_at
+from certs.api.http.paging import Cursor, Limit, Sought, Unchanged, page_at
 from certs.api.http.responses import REFUSALS
 from certs.api.schemas import IdempotencyKey, Plan, RequestAsForm, RequestInWords, RequestList
 from certs.enums import RequestState
@@ -72,12 +72,19 @@ def _submitted(plan: IssuePlan, requester: Requester) -> dict[str, Any]:
 
 
 @router.get("", response={200: RequestList, **REFUSALS}, operation_id="list_requests")
-def index(request: HttpRequest, q: Sought = "", state: RequestState | None = None, cursor: Cursor = "", limit: Limit = 50) -> Any:
+def index(
+    request: HttpRequest,
+    q: Sought = "",
+    state: RequestState | None = None,
+    unchanged: Unchanged = 0,
+    cursor: Cursor = "",
+    limit: Limit = 50,
+) -> Any:
     """Requests of the token's team, newest first, found as in the portal."""
     require_scope(request.auth, "certificates:read")  # type: ignore[attr-defined]
     rows = CertificateRequest.objects.filter(team=request.auth.team).select_related("certificate", "issuer")  # type: ignore[attr-defined]
-    found = filter_requests(rows, text=q, state=state or "")
-    page, following = page_at(found, cursor, q, state or "", limit=limit)
+    found = filter_requests(rows, text=q, state=state or "", unchanged_days=unchanged)
+    page, following = page_at(found, cursor, q, state or "", unchanged, limit=limit)
     reasons = waiting_reasons(page.rows)
     return Status(200, {"requests": [_summary(row, reasons[row.pk]) for row in page.rows], "next": following})
 

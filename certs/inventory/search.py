@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -47,16 +48,20 @@ def page_of(rows: QuerySet[Row], *, before: int = 0, size: int = PAGE) -> Page[R
     return Page(found[:size], found[size - 1].pk if len(found) > size else 0)
 
 
-def search_requests(user: Any, *, text: str = "", state: str = "") -> QuerySet[CertificateRequest]:
+def search_requests(user: Any, *, text: str = "", state: str = "", unchanged_days: int = 0) -> QuerySet[CertificateRequest]:
     """Return the requests that the user may see, by id or any requested name."""
     rows = CertificateRequest.objects.visible_to(user).select_related("team", "requester")
-    return filter_requests(rows, text=text, state=state)
+    return filter_requests(rows, text=text, state=state, unchanged_days=unchanged_days)
 
 
-def filter_requests(rows: QuerySet[CertificateRequest], *, text: str = "", state: str = "") -> QuerySet[CertificateRequest]:
-    """Return the requests among `rows` in that state, with that id or requested name."""
+def filter_requests(
+    rows: QuerySet[CertificateRequest], *, text: str = "", state: str = "", unchanged_days: int = 0
+) -> QuerySet[CertificateRequest]:
+    """Return the requests among `rows` in that state, in their state for more than so many days, with that id or requested name."""
     if state:
         rows = rows.filter(state=state)
+    if unchanged_days:
+        rows = rows.filter(state_changed_at__lt=database_now() - timedelta(days=unchanged_days))
     if text.strip():
         cleaned, name = text.strip().lower(), name_sought(text)
         exact = rows.filter(Q(public_id=cleaned) | Q(resume_id=cleaned)).values_list("pk", flat=True)

@@ -136,7 +136,7 @@ def _allowed(rule: AllowedKeys, key_type: str) -> bool:
 
 def _overdue_approvals(now: datetime) -> dict[str, Any]:
     waiting = CertificateRequest.objects.filter(state=RequestState.AWAITING_APPROVAL, state_changed_at__lt=now - OVERDUE)
-    url = f"{reverse('requests')}?state={RequestState.AWAITING_APPROVAL}"
+    url = f"{reverse('requests')}?state={RequestState.AWAITING_APPROVAL}&unchanged={OVERDUE.days}"
     worst = [
         {
             "cert_id": one.public_id,

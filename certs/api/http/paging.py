@@ -16,6 +16,7 @@ from certs.inventory.listing.paging import Position
 _SALT = "certs.api.paging"
 
 Sought = Annotated[str, Query(max_length=253, description="As in the portal: a name or a part of it, id, serial number, fingerprint.")]
+Unchanged = Annotated[int, Query(ge=0, le=3650, description="Only requests that have been in their state for more than so many days.")]
 Cursor = Annotated[str, Query(max_length=1000, description="`next` of the page before, with the same filters.")]
 Limit = Annotated[int, Query(ge=1, le=200, description="Rows of a page.")]
 

@@ -38,6 +38,7 @@ from certs.views.request.waits import wait_of
 from db.clock import database_now
 
 UNSIGNED = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
+UNCHANGED = {"1": "a day", "7": "a week", "30": "30 days"}  # days that a request has been in its state
 CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.FAILED)
 
 
@@ -45,12 +46,13 @@ CANCELLABLE = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     text, state = request.GET.get("q", "").strip()[:253], request.GET.get("state", "")
-    before = request.GET.get("before", "0")
-    found = page_of(
-        search_requests(request.user, text=text, state=state if state in list(S) else ""), before=int(before) if before.isdecimal() else 0
-    )
+    before, unchanged = request.GET.get("before", "0"), request.GET.get("unchanged", "")
+    days = int(unchanged) if unchanged in UNCHANGED else 0
+    rows = search_requests(request.user, text=text, state=state if state in list(S) else "", unchanged_days=days)
+    found = page_of(rows, before=int(before) if before.isdecimal() else 0)
     states = [(s.value, s.value.replace("_", " ")) for s in S]
-    return render(request, "portal/requests.html", {"page": found, "q": text, "state": state, "states": states})
+    context = {"page": found, "q": text, "state": state, "states": states, "unchanged": str(days or ""), "ages": UNCHANGED.items()}
+    return render(request, "portal/requests.html", context)
 
 
 def _mine(request: HttpRequest, public_id: str) -> CertificateRequest:

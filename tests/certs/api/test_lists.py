@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from certs.models import Certificate, CertificateRequest, Team
+from db.clock import database_now
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.portal.fixtures import Portal
 
@@ -71,6 +73,9 @@ def test_states_filter_as_in_the_portal(api: Api) -> None:
     assert names(page(api, "certificates", "expiring=7")) == ""
     assert names(page(api, "requests", "state=completed")) == "abcde"
     assert names(page(api, "requests", "state=failed")) == ""
+    CertificateRequest.objects.filter(common_name__startswith="c").update(state_changed_at=database_now() - timedelta(days=8))
+    assert [names(page(api, "requests", f"state=completed&unchanged={days}")) for days in (1, 7, 8, 9)] == ["c", "c", "c", ""]
+    assert [api.get(f"/requests?unchanged={wrong}")[0] for wrong in ("-1", "x", "99999999999")] == [422, 422, 422]
 
 
 def test_other_teams_and_scopes_see_nothing(api: Api, portal: Portal) -> None:

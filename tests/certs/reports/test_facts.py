@@ -9,18 +9,19 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from django.http import QueryDict
+from django.test import Client
 
 from certs.bulk.submit import submit_order
 from certs.enums import RevocationReason
 from certs.inventory.filters import CertificateFilter, filter_certificates, search_certificates
-from certs.models import Certificate, OperatorAlert, Revocation
+from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
 from certs.reports.facts import compute, list_lines, percent_complying
 from certs.reports.machinery import union
 from certs.reports.persons import EXPIRED_WITHIN
 from certs.reports.verdicts import keep_verdicts
 from certs.reports.weeks import Week
 from certs.reports.words import sentence, subject
-from certs.requests.submit import Requester
+from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.models import PublicKey
@@ -182,3 +183,17 @@ def test_every_figure_is_the_length_of_the_list_to_which_it_links(estate: Estate
     assert (counts["renewal_failed"], counts["nothing_renews"], counts["expired"], counts["fails"]) == (2, 3, 1, 2)
     (percent,) = [one for one in facts["figures"] if one["unit"] == "%"]
     assert percent["url"] == compliance["url"]
+
+
+def test_the_figure_of_overdue_approvals_links_to_those_that_are_overdue(
+    twin_portal: Requester, make_spec: Callable[..., CertificateSpec]
+) -> None:
+    now = database_now()
+    rows = submit_many([make_spec(f"{name}.example.com") for name in "abc"], requester=twin_portal)
+    for row, days in zip(rows, (0, 2, 9), strict=True):
+        CertificateRequest.objects.filter(pk=row.pk).update(state="awaiting_approval", state_changed_at=now - days * DAY)
+    (kind,) = [one for one in _facts(now)["needs"] if one["key"] == "overdue_approvals"]
+    client = Client()
+    client.force_login(person("sec", "security officer"))
+    shown = client.get(kind["url"]).content.decode()
+    assert (kind["count"], [name in shown for name in ("a.example.com", "b.example.com", "c.example.com")]) == (2, [False, True, True])
