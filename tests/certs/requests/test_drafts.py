@@ -174,7 +174,7 @@ def test_wildcard_asks_why_and_the_approver_reads_it(portal: Portal) -> None:
     assert "One for all review apps" in mail.html
     page = text_of(signed_in("carol").get(f"/requests/{row.public_id}/"))
     assert "One for all review apps" in page
-    assert "<dt>Who</dt><dd>carol</dd>" in page
+    assert "<dt>Who</dt><dd>you; asked: carol</dd>" in page
 
 
 def test_old_drafts_go_and_those_of_open_requests_stay(portal: Portal) -> None:
