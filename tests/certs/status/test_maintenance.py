@@ -25,7 +25,11 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 
 
 def days_ago(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
-    """What is created from now on is dated so many days back: a CA ages without anybody waiting."""
+    """What is created from now on is dated so many days back: a CA ages without anybody waiting.
+
+    A portal that is made from now on is not the one that other tests begin with.
+    """
+    monkeypatch.setattr("tests.portal.fixtures.remembered", lambda _name, make: make())
     then = database_now() - timedelta(days=days)
     monkeypatch.setattr("certs.ca.local.setup.database_now", lambda: then)
 

@@ -1,4 +1,4 @@
-"""What many tests begin with is made once in a process by the product's own code, and written back as rows afterwards.
+"""What many tests begin with is made by the product's own code, remembered, and written back as rows afterwards.
 
 A portal with a CA, a policy and its people takes some thousand statements to make, and thousands of tests begin with one.
 """
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 
@@ -21,22 +22,28 @@ class _Written:
     gone: list[str]  # rows that were changed or deleted, as they were
 
 
+_SETTINGS = ("CA_CLIENTS", "KEY_BACKENDS", "DATABASES", "TIME_ZONE")
+
+_seen: Counter[str] = Counter()
 _known: dict[str, dict[str, _Written]] = {}
 
 
 def remembered(name: str, make: Callable[[], None]) -> None:
-    """Call `make` the first time in this process; afterwards write the rows that it wrote then.
+    """Call `make`; from the third time on in this process, write the rows that it wrote the second time.
 
-    Where a row that `make` changed is not what it was then, `make` is called as if it were the first time.
+    A time counts under the same settings only: a test may change them before, and only what comes again is worth reading
+    back. Where a row that `make` changed is not what it was then, `make` is called as if it were the second time.
     The rows keep their ids: a sequence never gives one again. On SQLite `make` is called each time.
     """
-    known = _known.get(name)
-    if connection.vendor != "postgresql":
+    key = name + _circumstances()
+    _seen[key] += 1
+    known = _known.get(key)
+    if connection.vendor != "postgresql" or _seen[key] == 1:
         make()
     elif known is None or not all(_holds(table, written.gone) for table, written in known.items()):
         before = _contents()
         make()
-        _known[name] = _difference(before, _contents())
+        _known[key] = _difference(before, _contents())
     else:
         with transaction.atomic(), connection.cursor() as cursor:
             for table, written in known.items():
@@ -50,6 +57,11 @@ def remembered(name: str, make: Callable[[], None]) -> None:
 def forget_what_was_remembered() -> None:
     """After a `flush`: what `migrate` writes has new ids, and rows that refer to the old ones are of no use."""
     _known.clear()
+
+
+def _circumstances() -> str:
+    """Return the portal's settings as text."""
+    return repr([(name, getattr(settings, name)) for name in dir(settings) if name.startswith("PKI_") or name in _SETTINGS])
 
 
 def _contents() -> dict[str, Counter[str]]:
