@@ -200,7 +200,7 @@ def test_mail_reads_the_names_of_its_certificates_together(twin_portal: Requeste
     new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
     to_night(clock, 84)
     with monkeypatch.context() as without_mails:
-        without_mails.setattr(expiry, "_NIGHTLY", ())
+        without_mails.setattr(expiry, "NIGHTLY", ())
         expiry.check_expiry(begin=False)
     OutgoingMail.objects.all().delete()
     for write in (write_mails, remind, keep_expiry_alerts):
