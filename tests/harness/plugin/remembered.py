@@ -5,6 +5,7 @@ A portal with a CA, a policy and its people takes some thousand statements to ma
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ class _Written:
     gone: list[str]  # rows that were changed or deleted, as they were
 
 
+KEPT_SECONDS = 20
 _SETTINGS = ("CA_CLIENTS", "KEY_BACKENDS", "DATABASES", "TIME_ZONE")
 
 _seen: Counter[str] = Counter()
-_known: dict[str, dict[str, _Written]] = {}
+_known: dict[str, tuple[float, dict[str, _Written]]] = {}
 
 
 def remembered(name: str, make: Callable[[], None]) -> None:
@@ -33,17 +35,18 @@ def remembered(name: str, make: Callable[[], None]) -> None:
 
     A time counts under the same settings only: a test may change them before, and only what comes again is worth reading
     back. Where a row that `make` changed is not what it was then, `make` is called as if it were the second time.
+    So it is after some seconds, for an alarm about what has waited for a minute must not see rows of the past.
     The rows keep their ids: a sequence never gives one again. On SQLite `make` is called each time.
     """
     key = name + _circumstances()
     _seen[key] += 1
-    known = _known.get(key)
+    made_at, known = _known.get(key, (0.0, {}))
     if connection.vendor != "postgresql" or _seen[key] == 1:
         make()
-    elif known is None or not all(_holds(table, written.gone) for table, written in known.items()):
+    elif time.monotonic() - made_at > KEPT_SECONDS or not all(_holds(table, written.gone) for table, written in known.items()):
         before = _contents()
         make()
-        _known[key] = _difference(before, _contents())
+        _known[key] = time.monotonic(), _difference(before, _contents())
     else:
         with transaction.atomic(), connection.cursor() as cursor:
             for table, written in known.items():

@@ -209,11 +209,11 @@ def test_waiver_is_requested_by_one_officer_and_approved_by_another(cast: Cast, 
 
 
 def test_time_line_costs_the_same_with_many_versions(officer: Client) -> None:
-    """No query per version or draft."""
+    """No query per version or draft; where there is no draft, none for drafts."""
     costs = []
-    for number in range(2):
-        for one in range(4 * number):
-            data = DEFAULT_V2_3 | {"version": f"v5.{one}"}
+    for number in (5, 6):
+        for one in range(4):
+            data = DEFAULT_V2_3 | {"version": f"v{number}.{one}"}
             draft = draft_version("default", data, actor=Actor("command", "test"), now=database_now())
             if one % 2:
                 publish_version(draft, actor=Actor("command", "test"), now=database_now())
