@@ -25,7 +25,18 @@ from db.copy import copy_rows
 from db.json_text import json_encoder
 from db.pipeline import Row, Statement, run
 from db.reads import Read, read
-from db.sql import among_ids, among_texts, among_uuids, as_one, counted, fetch, id_list, text_list, time_parameter
+from db.sql import (
+    among_ids,
+    among_texts,
+    among_uuids,
+    as_one,
+    counted,
+    id_list,
+    ids_on_sqlite,
+    sequence_of,
+    text_list,
+    time_parameter,
+)
 
 COPY_FROM = 25  # rows; below this, one INSERT of all rows is as fast as starting a COPY
 MOST_AT_ONCE = 500  # rows of one INSERT: PostgreSQL takes 65535 parameters
@@ -228,12 +239,12 @@ def number(
 
 def _ids_of(tables: Sequence[tuple[str, int]]) -> Statement:
     """Ids for new rows of several tables, with the place of the table, in order."""
-    parts = [f"SELECT {n}, nextval('{_sequence_of(table)}') FROM generate_series(1, %s)" for n, (table, _) in enumerate(tables)]  # noqa: S608 - identifiers
+    parts = [f"SELECT {n}, nextval('{sequence_of(table)}') FROM generate_series(1, %s)" for n, (table, _) in enumerate(tables)]  # noqa: S608 - identifiers
     return f"{' UNION ALL '.join(parts)} ORDER BY 1, 2", [count for _, count in tables]
 
 
 def _ids_statement(table: str, count: int) -> Statement:
-    return f"SELECT nextval('{_sequence_of(table)}') FROM generate_series(1, %s)", [count]  # noqa: S608 - an identifier
+    return f"SELECT nextval('{sequence_of(table)}') FROM generate_series(1, %s)", [count]  # noqa: S608 - an identifier
 
 
 def take_ids(table: str, count: int) -> Sequence[int]:
@@ -244,22 +255,7 @@ def take_ids(table: str, count: int) -> Sequence[int]:
 def new_ids(table: str, count: int) -> Read[Sequence[int]]:
     """The same, to be sent with other reads."""
     statements = [_ids_statement(table, count)] if on_postgresql() else []
-    return Read(statements, lambda rows: [row[0] for row in rows[0]], lambda: _ids_on_sqlite(table, count))
-
-
-def _ids_on_sqlite(table: str, count: int) -> range:
-    rows = fetch("UPDATE sqlite_sequence SET seq = seq + %s WHERE name = %s RETURNING seq", [count, table])
-    if not rows:
-        fetch("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", [table, count])
-    end = rows[0][0] if rows else count
-    return range(end - count + 1, end + 1)
-
-
-@lru_cache(maxsize=64)
-def _sequence_of(table: str) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_get_serial_sequence(%s, 'id')", [table])
-        return str(cursor.fetchone()[0])
+    return Read(statements, lambda rows: [row[0] for row in rows[0]], lambda: ids_on_sqlite(table, count))
 
 
 def insert(*groups: Sequence[models.Model]) -> None:

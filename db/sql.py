@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection, transaction
@@ -140,3 +141,20 @@ class _AnyOf(Lookup):
 def among(column: str, ids: Sequence[int]) -> Any:
     """Return the condition that an integer column is among these ids, for `filter` and `exclude`."""
     return _AnyOf(F(column), id_list(ids))
+
+
+def ids_on_sqlite(table: str, count: int) -> range:
+    """Take so many numbers from SQLite's sequence of the table."""
+    rows = fetch("UPDATE sqlite_sequence SET seq = seq + %s WHERE name = %s RETURNING seq", [count, table])
+    if not rows:
+        fetch("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", [table, count])
+    end = rows[0][0] if rows else count
+    return range(end - count + 1, end + 1)
+
+
+@lru_cache(maxsize=64)
+def sequence_of(table: str) -> str:
+    """Return the name of PostgreSQL's sequence of the table's ids."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_get_serial_sequence(%s, 'id')", [table])
+        return str(cursor.fetchone()[0])
