@@ -32,8 +32,9 @@ from db.sql import (
     as_one,
     counted,
     id_list,
+    ids_of,
     ids_on_sqlite,
-    sequence_of,
+    ids_statement,
     text_list,
     time_parameter,
 )
@@ -223,7 +224,7 @@ def number(
     unnumbered = [[row for row in group if row.pk is None] for group in groups if isinstance(group[0]._meta.pk, models.AutoField)]
     fresh = [group for group in unnumbered if group]
     tables = [*((group[0]._meta.db_table, len(group)) for group in fresh), *also]
-    results = [rows for rows, _ in run([*first, _ids_of(tables)] if tables else first)]
+    results = [rows for rows, _ in run([*first, ids_of(tables)] if tables else first)]
     taken = iter(results.pop() if tables else ())
     for group in fresh:
         for row in group:
@@ -237,16 +238,6 @@ def number(
     return results, [[next(taken)[1] for _ in range(count)] for _, count in also]
 
 
-def _ids_of(tables: Sequence[tuple[str, int]]) -> Statement:
-    """Ids for new rows of several tables, with the place of the table, in order."""
-    parts = [f"SELECT {n}, nextval('{sequence_of(table)}') FROM generate_series(1, %s)" for n, (table, _) in enumerate(tables)]  # noqa: S608 - identifiers
-    return f"{' UNION ALL '.join(parts)} ORDER BY 1, 2", [count for _, count in tables]
-
-
-def _ids_statement(table: str, count: int) -> Statement:
-    return f"SELECT nextval('{sequence_of(table)}') FROM generate_series(1, %s)", [count]  # noqa: S608 - an identifier
-
-
 def take_ids(table: str, count: int) -> Sequence[int]:
     """Take ids for `count` new rows of a table, rising; nobody else gets them. Needs an open transaction."""
     return read(new_ids(table, count)) if count else ()
@@ -254,7 +245,7 @@ def take_ids(table: str, count: int) -> Sequence[int]:
 
 def new_ids(table: str, count: int) -> Read[Sequence[int]]:
     """The same, to be sent with other reads."""
-    statements = [_ids_statement(table, count)] if on_postgresql() else []
+    statements = [ids_statement(table, count)] if on_postgresql() else []
     return Read(statements, lambda rows: [row[0] for row in rows[0]], lambda: ids_on_sqlite(table, count))
 
 

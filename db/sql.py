@@ -158,3 +158,14 @@ def sequence_of(table: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_get_serial_sequence(%s, 'id')", [table])
         return str(cursor.fetchone()[0])
+
+
+def ids_of(tables: Sequence[tuple[str, int]]) -> Statement:
+    """Ids for new rows of several tables, with the place of the table, in order."""
+    parts = [f"SELECT {n}, nextval('{sequence_of(table)}') FROM generate_series(1, %s)" for n, (table, _) in enumerate(tables)]  # noqa: S608 - identifiers
+    return f"{' UNION ALL '.join(parts)} ORDER BY 1, 2", [count for _, count in tables]
+
+
+def ids_statement(table: str, count: int) -> Statement:
+    """Ids for new rows of one table."""
+    return f"SELECT nextval('{sequence_of(table)}') FROM generate_series(1, %s)", [count]  # noqa: S608 - an identifier
