@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from policy.engine import Outcome, evaluate
@@ -93,7 +93,19 @@ def test_suggestion_passes_when_it_is_followed(ruleset: RuleSet, facts: RequestF
         assert decision.suggestion.changes
 
 
+COMMON_NAME_ALONE = RequestFacts(
+    profile="tls-server",
+    common_name="example.com",
+    dns_names=("api.example.com",),
+    ip_addresses=(),
+    key_family="rsa",
+    key_bits=2048,
+    validity_days=90,
+)
+
+
 @given(RULESETS, requests(), REQUESTERS)
+@example(DEFAULT, COMMON_NAME_ALONE, RequesterFacts("web", ("example.com",)))
 @settings(max_examples=300, deadline=None)
 def test_suggestion_changes_neither_purpose_nor_names(ruleset: RuleSet, facts: RequestFacts, requester: RequesterFacts) -> None:
     """B9. A common name that is a host is a name; another one, such as a product's, names nothing."""
@@ -105,7 +117,12 @@ def test_suggestion_changes_neither_purpose_nor_names(ruleset: RuleSet, facts: R
     assert suggestion.facts.common_name in {facts.common_name, *facts.names}
     if is_host(facts.common_name):
         assert suggestion.facts.common_name == facts.common_name
-    assert not {"profile", "ekus", "owner", "team", "requester", "dns_names"} & set(suggestion.changes)
+    assert not {"profile", "ekus", "owner", "team", "requester"} & set(suggestion.changes)
+    # The one name that may be added to the alternative names is the common name, which was asked for.
+    assert suggestion.changes.get("dns_names", list(facts.dns_names)) in (
+        list(facts.dns_names),
+        [facts.common_name, *facts.dns_names],
+    )
 
 
 @given(RULESETS, requests(), REQUESTERS)
