@@ -100,8 +100,8 @@ def run_tests(paths: Sequence[str]) -> int:
 
 
 def _pytest(arguments: Sequence[str], env: Mapping[str, str]) -> int:
-    # loadgroup: tests that share something dear to set up (marker xdist_group) stay with one worker.
-    spread = ["-n", _WORKERS, "--dist", "loadgroup"]
+    # loadscope: the tests of one module stay with one worker, and so does what they share that is dear to set up.
+    spread = ["-n", _WORKERS, "--dist", "loadscope"]
     return _run([VENV / "bin" / "python", "-m", "pytest", *spread, *arguments], env)
 
 
