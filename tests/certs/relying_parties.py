@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -146,8 +147,12 @@ def pyhanko_refuses(certificate: Certificate, *, crls: Sequence[bytes] = (), ocs
         allow_fetching=False,
     )
     validator = CertificateValidator(load(bytes(certificate.body.der)), validation_context=context)
+    # A thread of its own: where this process has driven a browser, a loop runs in the main one.
+    with ThreadPoolExecutor(1) as thread:
+        usage = validator.async_validate_usage({"digital_signature"}, {"server_auth"})  # type: ignore[no-untyped-call]
+        validated = thread.submit(asyncio.run, usage)
     try:
-        asyncio.run(validator.async_validate_usage({"digital_signature"}, {"server_auth"}))  # type: ignore[no-untyped-call]
+        validated.result()
     except (PathValidationError, PathBuildingError) as exc:
         return str(exc)
     return ""

@@ -30,8 +30,6 @@ from tests.deploy.compose import HOST
 from tests.deploy.production import WEB, Production, production
 from tests.harness.plugin.parts import needed
 
-# One worker of pytest-xdist sets this up once.
-pytestmark = pytest.mark.xdist_group("production")
 PASSWORD = "correct horse battery"
 ACCOUNT = f"""
 from django.contrib.auth import get_user_model

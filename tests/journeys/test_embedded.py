@@ -17,8 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.certs.api.test_issue import pem_csr
 from tests.certs.x509.certificate.checkers import assert_certificate_is_sound
 
-# One worker of pytest-xdist sets this up once.
-pytestmark = pytest.mark.xdist_group("embedded")
 ROOT = Path(__file__).resolve().parents[2]
 SENTENCE = "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"
 

@@ -20,8 +20,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.certs.relying_parties import run
 from tests.journeys.test_embedded import ROOT, Home
 
-# One worker of pytest-xdist sets this up once.
-pytestmark = pytest.mark.xdist_group("embedded status")
 LIMIT = 60.0  # seconds; it takes a few
 
 

@@ -25,8 +25,6 @@ from certs.uploads.sandbox.parent import ROOT, whole_answer
 from certs.uploads.sandbox.protocol import line_to_wire
 from tests.certs.uploads.examples import csr, one, read, refusal, upload
 
-# One worker of pytest-xdist sets this up once.
-pytestmark = pytest.mark.xdist_group("upload process")
 CHILD = "certs.uploads.sandbox.child"
 CANNOT_BE_READ = "The file cannot be read: it is damaged, or made in a way that is not understood here."
 

@@ -27,6 +27,7 @@ def django_db_setup(django_db_setup: None, django_db_keepdb: bool, django_db_blo
     if django_db_keepdb or connection.vendor != "postgresql":
         return
     with django_db_blocker.unblock():
+        connection.close()  # the last test may have had PostgreSQL end it
         left_over = end_other_sessions()
     for statement in left_over:
         print(f"a test left a session of the database open; its last statement: {statement[:200]}")

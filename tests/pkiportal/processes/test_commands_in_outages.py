@@ -19,8 +19,6 @@ from certs.ca.base import CAUnreachable
 from keys.errors import KeyBackendUnavailable
 from pkiportal.processes.outages import outage_of, report_outage
 
-# One worker of pytest-xdist sets this up once.
-pytestmark = pytest.mark.xdist_group("commands in outages")
 ROOT = Path(__file__).resolve().parents[3]
 # What a command cannot be run without. A new command that needs something is added here.
 ARGUMENTS = {

@@ -23,7 +23,7 @@ from tests.certs.views.sign_in.factors import add_app, code, is_signed_in
 from tests.identity_provider import CLIENT_SECRET, IdentityProvider
 from tests.portal.fixtures import PASSWORD
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("identity provider")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_the_request_to_the_provider_has_state_nonce_and_pkce(idp: IdentityProvider) -> None:

@@ -17,7 +17,7 @@ from tests.certs.views.sign_in.at_provider import identity_of, sign_in
 from tests.certs.views.sign_in.factors import is_signed_in
 from tests.identity_provider import IdentityProvider
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("identity provider")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def ended(form: dict[str, str]) -> int:
