@@ -39,10 +39,12 @@ def test_every_page_says_that_demo_data_is_invented(settings: Any, client: Clien
 
 
 def manage(home: Path, *arguments: str) -> str:
+    """Run a command of the embedded portal. Returns its output; what it logs must hold no traceback."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PKI_", "DJANGO_", "CELERY_"))}
     command = [sys.executable, "manage.py", *arguments]
     ran = subprocess.run(command, cwd=ROOT, env=kept | {"PKI_HOME": str(home)}, check=False, capture_output=True, text=True)
     assert ran.returncode == 0, (arguments, ran.stdout[-2000:], ran.stderr[-2000:])
+    assert "Traceback" not in ran.stdout + ran.stderr, ran.stderr[-4000:]
     return ran.stdout
 
 

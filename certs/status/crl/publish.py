@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
@@ -27,6 +28,8 @@ from db.tolerance import CLOCK_TOLERANCE
 from keys.models import Key
 from keys.signing import signing_hash
 from keys.use import sign_digest_with, sign_many_with
+
+log = logging.getLogger(__name__)
 
 MARK_AT_ONCE = 5_000
 KEPT_FOR = timedelta(hours=1)  # a reader or builder of a CRL ends within this
@@ -55,6 +58,17 @@ def publish_crl(point: CRLPoint, *, actor: Actor, validity: timedelta | None = N
 
     Raises Conflict after the CA's end, CRLWithheld, and KeyBackendError when the issuer's key cannot be used.
     """
+    try:
+        return _build(point, actor=actor, validity=validity)
+    except CRLSegment.DoesNotExist:
+        # Another builder cleared up what this one had read: this one was held up for longer than KEPT_FOR (a machine
+        # that was suspended), or the clock jumped. Nothing was published, and what is public now has its segments.
+        log.info("segments of a CRL of %s were cleared up while it was built: it is built anew", point)
+        return _build(point, actor=actor, validity=validity)
+
+
+def _build(point: CRLPoint, *, actor: Actor, validity: timedelta | None) -> CRL | None:
+    """Build, sign and publish once. Raises also CRLSegment.DoesNotExist: begin again."""
     # 1. A CRL signed after the CA's notAfter would end before it begins.
     issuer = point.issuer
     if has_ended(issuer, now=database_now()):

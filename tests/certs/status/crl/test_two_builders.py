@@ -103,3 +103,30 @@ def test_many_builders_at_once_have_a_number_each(portal: Portal) -> None:
     assert len(set(numbers)) == len(numbers)
     assert number_of(published(issuer)) == max(numbers)
     assert serials(published(issuer)) == [certificate.serial_number]
+
+
+def test_builder_whose_segments_were_cleared_up_builds_anew(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that was suspended for longer than KEPT_FOR, or a clock that jumped: nothing fails, and nothing is lost."""
+    early, late = issue(portal, 2)
+    issuer = publish_everything()
+    revoke(early)
+    sign = publish.sign_crl
+    once: list[bool] = []
+
+    def hours_later() -> None:
+        with monkeypatch.context() as later:
+            later.setattr(publish, "database_now", lambda: database_now() + 2 * publish.KEPT_FOR)
+            revoke(late)
+            publish_crl(point(), actor=SYSTEM)
+
+    def held_up(*arguments: Any) -> Any:
+        if not once:
+            once.append(True)
+            in_thread(hours_later).join(20)
+        return sign(*arguments)
+
+    monkeypatch.setattr(publish, "sign_crl", held_up)
+    made = publish_crl(point(), actor=SYSTEM)
+    assert made is not None
+    assert made.number == max(CRL.objects.filter(point=point()).values_list("number", flat=True))
+    assert serials(published(issuer)) == sorted([early.serial_number, late.serial_number])
