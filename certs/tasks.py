@@ -29,7 +29,7 @@ from certs.issuance import recovery, slots
 from certs.issuance.advance import Unavailable, advance
 from certs.models import CertificateRequest, Issuer
 from certs.notifications import alerts, digests, token_ends
-from certs.notifications.delivery import deliver, mail, password_reset
+from certs.notifications.delivery import bundling, deliver, mail, password_reset
 from certs.pipeline import send_if_room, start_remote
 from certs.reconciliation import each_ca, nightly
 from certs.renewal import expiry, planned_revocation
@@ -332,6 +332,7 @@ def send_notifications() -> int:
         ("API tokens that end", token_ends.notify_ending),
         ("waivers that end", waiver_ends.announce_ending_waivers),
         ("outages that are over", lambda: alerts.notify_ends(database_now())),
+        ("mails that go together", bundling.write_bundles),
         ("mails", mail.send_due),
         ("mails that are late", mail.watch),
     )

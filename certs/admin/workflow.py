@@ -288,7 +288,8 @@ class OperatorAlertAdmin(ReadOnlyAdmin):
 
 @admin.register(OutgoingMail)
 class OutgoingMailAdmin(ReadOnlyAdmin):
-    list_display = ("subject", "recipient", "written_at", "sent_at", "given_up_at", "tries", "last_error")
+    list_display = ("subject", "recipient", "written_at", "sent_at", "bundled_into", "given_up_at", "tries", "last_error")
+    list_select_related = ("bundled_into",)
     exclude = ("html",)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from certs.models import Certificate, MailAttachment, OutgoingMail
 from certs.notifications.audience import Audience
+from certs.notifications.delivery.bundles import Line, fields_of, held_until
 from certs.notifications.delivery.deliveries import queue_deliveries
 from certs.notifications.delivery.rendering import render
 from certs.notifications.topics import Topic
@@ -39,12 +40,14 @@ def notify(
     certificates: Sequence[Certificate] = (),
     reply_to: str = "",
     attachments: Sequence[Attachment] = (),
+    bundle: Line | None = None,
 ) -> int:
     """Write one mail for each recipient who has not switched the topic off. Returns how many.
 
     A recipient who has a mail of the same `key` already gets no second one. Needs the transaction
     of what the notice is about. `certificates` are those that it is about: they go to the webhooks
-    of their teams, independently of the mails.
+    of their teams, independently of the mails. With a `bundle` the mail may wait for others of its
+    kind and go in one mail with them (`delivery.bundles`).
 
     Effects: rows of OutgoingMail, MailAttachment and WebhookDelivery; no network call.
     """
@@ -58,6 +61,8 @@ def notify(
     if not fresh:
         return 0
     rendered = render(template, topic=topic, subject=subject, context=context)
+    held = held_until(bundle.kind, fresh, now=now) if bundle else {}
+    in_bundle = fields_of(bundle) if bundle else {}
     mails = [
         OutgoingMail(
             dedup_key=key,
@@ -68,7 +73,8 @@ def notify(
             body=rendered.text,
             html=rendered.html,
             written_at=now,
-            not_before=now,
+            not_before=held.get(recipient, now),
+            **in_bundle,
         )
         for recipient in fresh
     ]

@@ -18,6 +18,7 @@ from certs.enums import Channel
 from certs.enums import RequestState as S
 from certs.models import ApprovalQuestion, BulkOrder, CertificateRequest
 from certs.notifications.audience import approvers_of, approvers_of_order, requester_of, to_user
+from certs.notifications.delivery.bundles import Kind, Line
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, short_day
@@ -74,7 +75,13 @@ def _waits(request: CertificateRequest, _actor: Actor, now: datetime) -> None:
         context={"request": request, "names": request.names, "now": now},
         now=now,
         reply_to=_reply_to(request),
+        bundle=_line(Kind.WAITS, request, f"For team {request.team.name}"),
     )
+
+
+def _line(kind: Kind, request: CertificateRequest, why: str) -> Line:
+    """Return what a bundle says about the request."""
+    return Line(kind, _names(request), why, f"/requests/{request.public_id}/")
 
 
 def _order_waits(order: BulkOrder, now: datetime) -> None:
@@ -91,15 +98,18 @@ def _order_waits(order: BulkOrder, now: datetime) -> None:
 
 
 def _approved(request: CertificateRequest, actor: Actor, now: datetime) -> None:
-    _notify_requester(request, f"Approved: {_names(request)}", "request_approved", actor, now)
+    bundle = _line(Kind.APPROVED, request, f"By {actor.name}")
+    _notify_requester(request, f"Approved: {_names(request)}", "request_approved", bundle, actor, now)
 
 
 def _refused(request: CertificateRequest, actor: Actor, now: datetime) -> None:
-    _notify_requester(request, f"Refused: {_names(request)}", "request_refused", actor, now)
+    bundle = _line(Kind.REFUSED, request, request.error)
+    _notify_requester(request, f"Refused: {_names(request)}", "request_refused", bundle, actor, now)
 
 
 def _lapsed(request: CertificateRequest, actor: Actor, now: datetime) -> None:
-    _notify_requester(request, f"Lapsed: {_names(request)}", "request_lapsed", actor, now)
+    bundle = _line(Kind.LAPSED, request, request.error)
+    _notify_requester(request, f"Lapsed: {_names(request)}", "request_lapsed", bundle, actor, now)
     notify(
         Topic.APPROVAL,
         key=f"approval:{request.public_id}:lapsed",
@@ -157,10 +167,11 @@ def send_answer(asked: ApprovalQuestion, *, now: datetime) -> None:
 
 
 def _failed(request: CertificateRequest, actor: Actor, now: datetime) -> None:
-    _notify_requester(request, f"Failed: {_names(request)}", "request_failed", actor, now)
+    bundle = _line(Kind.FAILED, request, request.error)
+    _notify_requester(request, f"Failed: {_names(request)}", "request_failed", bundle, actor, now)
 
 
-def _notify_requester(request: CertificateRequest, subject: str, template: str, actor: Actor, now: datetime) -> None:
+def _notify_requester(request: CertificateRequest, subject: str, template: str, bundle: Line, actor: Actor, now: datetime) -> None:
     notify(
         Topic.DECISION,
         key=f"{template}:{request.public_id}:{now:%Y%m%d%H%M%S}",
@@ -169,6 +180,7 @@ def _notify_requester(request: CertificateRequest, subject: str, template: str, 
         template=template,
         context={"request": request, "names": request.names, "by": actor.name, "now": now},
         now=now,
+        bundle=bundle,
     )
 
 

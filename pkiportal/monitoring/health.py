@@ -18,7 +18,8 @@ from kombu.exceptions import OperationalError
 from audit.models import AuditUnsealed
 from certs.ca.registry import get_ca_client
 from certs.enums import AlertKind
-from certs.models import Issuer, OperatorAlert, OutgoingMail
+from certs.models import Issuer, OperatorAlert
+from certs.notifications.delivery.mail import waiting as waiting_mails
 from certs.schedules.machinery import beat_status, is_stuck, jobs, stuck_requests
 from certs.schedules.queues import BrokerUnreachable, queue_states
 from certs.status.ocsp.signers import NobodySpeaks, NoResponder, signer_for
@@ -181,7 +182,7 @@ def _sealer() -> str:
 
 def _mail() -> str:
     now = database_now()
-    late = OutgoingMail.objects.filter(sent_at__isnull=True, given_up_at__isnull=True, written_at__lt=now - MAIL_LATE)
+    late = waiting_mails().filter(written_at__lt=now - MAIL_LATE)
     count = late.filter(written_at__gt=now - timedelta(days=7)).count()
     return f"{count} mail(s) wait for more than 10 minutes" if count else ""
 

@@ -29,7 +29,8 @@ from certs.ca.lifetime import end_of
 from certs.ca.local.ocsp_responder import newest_responder
 from certs.inventory import expiring, needing_action
 from certs.inventory.figures import state_figures
-from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, CRLPoint, Issuer, OperatorAlert, OutgoingMail, Revocation
+from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, CRLPoint, Issuer, OperatorAlert, Revocation
+from certs.notifications.delivery.mail import waiting as waiting_mails
 from certs.requests.states import UNFINISHED
 from certs.schedules.machinery import machinery
 from certs.status.publishing import own_issuing_cas, own_roots
@@ -134,8 +135,7 @@ def samples() -> Iterator[Sample]:
     for state in (BulkChunk.State.WAITING, BulkChunk.State.QUEUED):
         count = BulkChunk.objects.filter(state=state).count()
         yield Sample("pki_bulk_chunks", "Chunks of bulk orders that are not done.", count, ("state", str(state)))
-    unsent = OutgoingMail.objects.filter(sent_at__isnull=True, given_up_at__isnull=True)
-    yield Sample("pki_mails_unsent", "Mails that wait to be sent.", unsent.count())
+    yield Sample("pki_mails_unsent", "Mails that wait to be sent.", waiting_mails().count())
     for issuer in Issuer.objects.exclude(alias="").order_by("name"):
         stopped = float(issuer.circuit_opened_at is not None)
         yield Sample("pki_ca_stopped", "1 while nothing is sent to this CA.", stopped, ("issuer", issuer.name))

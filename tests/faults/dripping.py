@@ -37,3 +37,31 @@ def dripping(at_once: int) -> Iterator[str]:
         stop.set()
         server.shutdown(socket.SHUT_RDWR)
         server.close()
+
+
+@contextlib.contextmanager
+def flooding() -> Iterator[tuple[str, list[int]]]:
+    """A server that sends a gigabyte as its reply, as long as somebody takes it. Yields its address and what it sent to each caller."""
+    server, sent = socket.create_server(("127.0.0.1", 0)), list[int]()
+
+    def serve(connection: socket.socket) -> None:
+        place = len(sent)
+        sent.append(0)
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(5)
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+            while sent[place] < 1_000_000_000:
+                sent[place] += connection.send(b" " * 65536)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=[server.accept()[0]], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", sent
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()

@@ -35,8 +35,8 @@ class OperatorAlert(models.Model):
 class OutgoingMail(models.Model):
     """One mail to one recipient. Written in the transaction of its cause, sent afterwards.
 
-    A recipient gets one mail for each `dedup_key`. A mail is waiting, sent (`sent_at`) or given up
-    (`given_up_at`).
+    A recipient gets one mail for each `dedup_key`. A mail is waiting, sent (`sent_at`), given up
+    (`given_up_at`) or part of a bundle (`bundled_into`), which is a mail of its own.
     """
 
     dedup_key = models.CharField(max_length=160)
@@ -53,15 +53,23 @@ class OutgoingMail(models.Model):
     sent_at = models.DateTimeField(null=True, blank=True)
     given_up_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=300, blank=True)
+    bundle_kind = models.CharField(max_length=32, blank=True, db_default="", help_text="Many of one kind become one mail.")
+    bundle_line = models.JSONField(null=True, blank=True, help_text="What the mail says in a bundle: name, why, path.")
+    bundled_into = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="bundled")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["dedup_key", "recipient"], name="mail_once_for_recipient")]
         indexes = [
             models.Index(
                 fields=["not_before"],
-                condition=models.Q(sent_at__isnull=True, given_up_at__isnull=True),
+                condition=models.Q(sent_at__isnull=True, given_up_at__isnull=True, bundled_into__isnull=True),
                 name="mail_waiting",
-            )
+            ),
+            models.Index(
+                fields=["recipient", "bundle_kind", "written_at"],
+                condition=~models.Q(bundle_kind=""),
+                name="mail_of_kind",
+            ),
         ]
 
     def __str__(self) -> str:

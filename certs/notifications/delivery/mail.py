@@ -57,8 +57,8 @@ _ALTERNATIVE = "multipart/alternative"
 
 
 def waiting() -> Any:
-    """Return the mails that are neither sent nor given up."""
-    return OutgoingMail.objects.filter(sent_at__isnull=True, given_up_at__isnull=True)
+    """Return the mails that are neither sent, nor given up, nor part of a bundle."""
+    return OutgoingMail.objects.filter(sent_at__isnull=True, given_up_at__isnull=True, bundled_into__isnull=True)
 
 
 def send_due(limit: int = 200) -> int:

@@ -41,6 +41,7 @@ from certs.models import (
 )
 from certs.notifications import webhooks
 from certs.notifications.alerts import ca_cause, close_alerts, notify_ends, raise_alert
+from certs.notifications.delivery.bundling import write_bundles
 from certs.notifications.delivery.deliver import deliver_due
 from certs.notifications.delivery.password_reset import send_reset
 from certs.notifications.digests import note_for_digest
@@ -124,6 +125,16 @@ def it_fails(cast: Cast) -> None:
     request = submit(cast.make_spec("new.example.com"), requester=cast.requester)
     walk([request.pk])
     cast.twin_ca.refuses = None
+
+
+def many_fail_together(cast: Cast) -> None:
+    cast.twin_ca.refuses = ("ca_refused", "The CA does not issue for this profile.")
+    for number in range(12):
+        walk([submit(cast.make_spec(f"api-{number}.shop.example.com"), requester=cast.requester).pk])
+    cast.twin_ca.refuses = None
+    OutgoingMail.objects.update(not_before=database_now())
+    write_bundles()
+    OutgoingMail.objects.filter(bundled_into__isnull=False).delete()
 
 
 def one_is_issued(cast: Cast) -> None:
@@ -387,6 +398,7 @@ SCENES: Sequence[Callable[[Cast], None]] = (
     approvers_are_reminded,
     a_request_lapses,
     it_fails,
+    many_fail_together,
     one_is_issued,
     some_are_renewed,
     one_is_revoked,

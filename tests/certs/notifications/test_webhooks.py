@@ -31,7 +31,7 @@ from db.clock import database_now
 from tests.cast import person
 from tests.certs.life import issued
 from tests.certs.notifications.receivers import Receiver, receiving
-from tests.faults.dripping import dripping
+from tests.faults.dripping import dripping, flooding
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]
@@ -222,6 +222,15 @@ def test_receiver_that_drips_its_reply_ends_in_time(add: Add, authority: Authori
         webhooks.send_test(add(url), authority=authority)
         assert deliver_due() == 0
     assert "no complete reply" in WebhookDelivery.objects.get().last_error
+
+
+def test_reply_of_a_gigabyte_is_not_read(add: Add, authority: Authority) -> None:
+    """Only its status is of use."""
+    with flooding() as (url, sent):
+        webhooks.send_test(add(url), authority=authority)
+        assert deliver_due() == 1
+        assert len(sent) == 1
+        assert sent[0] < 20_000_000  # what fits into the buffers of the two machines
 
 
 def test_closed_port_is_a_failure_like_any_other(add: Add, authority: Authority) -> None:

@@ -19,12 +19,19 @@ from certs.ca.registry import forget_clients
 from certs.models import Issuer, OperatorAlert, OutgoingMail
 from certs.status.ocsp.signers import forget_signers
 from db.clock import database_now
+from pkiportal.celery import app
 from pkiportal.monitoring.health import PARTS
 from tests.harness.redis import Redis
 from tests.portal.authority import publish_everything
 from tests.portal.fixtures import Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _empty_queues() -> None:
+    """What other tests left in the broker would be a stuck queue."""
+    app.control.purge()
 
 
 def ready() -> tuple[int, str, dict[str, str]]:
