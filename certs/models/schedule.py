@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
 from django.db import models
+
+if TYPE_CHECKING:
+    from django_celery_beat.models import IntervalSchedule
+
+
+LONGEST_PAUSE = timedelta(days=36_525)  # a century
+
+
+def pause_of(interval: IntervalSchedule) -> timedelta | None:
+    """Return the pause between two runs; None for one that is no pause: zero, or longer than the calendar."""
+    try:
+        pause: timedelta = interval.schedule.run_every
+    except OverflowError:
+        return None
+    return pause if timedelta(0) < pause <= LONGEST_PAUSE else None
 
 
 class ScheduledJob(models.Model):

@@ -22,6 +22,7 @@ from audit.changes import CHANGED, CREATED, DELETED, UNATTRIBUTED, Change, actor
 from audit.log import Actor
 from certs.enums import AlertKind
 from certs.models import ApiToken, Domain, SecondFactorGrace, Team
+from certs.models.schedule import pause_of
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import Audience, people_of, team_of, to_addresses, to_user
 from certs.notifications.notices import notify
@@ -249,4 +250,5 @@ def runs_as_needed(row: PeriodicTask) -> bool:
         return False
     if slowest is None:
         return row.crontab is not None
-    return row.interval is not None and row.interval.schedule.run_every <= slowest
+    pause = pause_of(row.interval) if row.interval is not None else None
+    return pause is not None and pause <= slowest

@@ -19,7 +19,7 @@ from certs.models import BeatLease, OperatorAlert
 from certs.notifications.alerts import REOPEN, close_alerts, open_alert, raise_alert
 from certs.notifications.delivery.mail import send_at_once
 from certs.schedules.leader import ONLY_ROW
-from certs.schedules.machinery import UNSEALED_AFTER, JobStatus, Machinery, machinery
+from certs.schedules.machinery import UNSEALED_AFTER, JobState, JobStatus, Machinery, machinery
 
 KINDS = (
     AlertKind.BEAT_DEAD,
@@ -110,6 +110,13 @@ def find_problems(found: Machinery) -> Iterable[Problem]:
 
 
 def _missed(job: JobStatus) -> Problem:
+    if job.state is JobState.NONSENSE:
+        return Problem(
+            AlertKind.JOB_MISSED,
+            f"job:{job.name}"[:128],
+            f"The job “{job.name}” never runs: its schedule ({job.rule[:100]}) names no time that ever comes.",
+            "Correct it in the admin, under Periodic tasks. The audit log shows who changed it.",
+        )
     expected = f"{job.expected_at:%d %b %Y %H:%M} UTC" if job.expected_at else "its time"
     last = f"The last run began {job.started_at:%d %b %Y %H:%M} UTC and ended as: {job.state}." if job.started_at else "It has never run."
     return Problem(

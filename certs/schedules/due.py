@@ -14,14 +14,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import current_app
-from django.db import transaction
+from django.db import InterfaceError, transaction
+from django.db import OperationalError as DatabaseAway
 from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError
 
 from audit.changes import attribute
 from audit.log import Actor
+from certs.alone import Alone
 from certs.models import ScheduledJob
+from certs.models.schedule import pause_of
 from certs.pipeline import room_in
 from certs.schedules.periods import first_due, is_frequent, last_period, next_after, rule_of
 
@@ -33,6 +36,7 @@ RETRY_AFTER = timedelta(minutes=10)
 MOST_STARTS = 3  # runs of one period: what kills its worker each time is left until the next period
 LONGEST_LEASE = timedelta(hours=6)
 LEAST_PAUSE = timedelta(seconds=10)
+_MOST_MISSED = 2**31 - 1  # that the column holds: a schedule of microseconds gets there in an hour
 BEAT = Actor("system", "beat")
 
 PERIOD_HEADER = "portal_period"
@@ -44,23 +48,34 @@ def send_due(now: datetime) -> list[str]:
 
     Effects: rows of `ScheduledJob` follow the schedules (new, changed, off), one message for each
     period that is due; several missed periods become one run. An unreachable broker ends the call:
-    what was claimed and not published is sent again after RESEND_AFTER.
+    what was claimed and not published is sent again after RESEND_AFTER. A job that cannot be sent for
+    another reason is a failed run and holds up no other. Raises database errors only.
     """
     tasks = {task.name: task for task in _enabled()}
     follow_schedules(tasks, now)
     sent: list[str] = []
     for job in ScheduledJob.objects.filter(name__in=tasks).order_by("due_at", "pk"):
-        task = tasks[job.name]
-        period = _claim(job, task, now)
-        if period is None:
-            continue
-        try:
-            _publish(task, period, now)
-        except (OperationalError, OSError) as exc:
-            log.warning("broker unreachable, %s is sent again later: %s", job.name, exc)
+        with Alone() as outcome:
+            if _send(job, tasks[job.name], now):
+                sent.append(job.name)
+        error = outcome.error
+        if isinstance(error, DatabaseAway | InterfaceError):
+            raise error
+        if isinstance(error, OperationalError | OSError):
+            log.warning("broker unreachable, %s is sent again later: %s", job.name, error)
             break
-        sent.append(job.name)
+        if error is not None:
+            log.error("%s could not be sent", job.name, exc_info=error)
+            _refuse(job.name, f"It could not be sent: {type(error).__name__}; the log of beat has the traceback.", now)
     return sent
+
+
+def _send(job: ScheduledJob, task: PeriodicTask, now: datetime) -> bool:
+    """Claim what is due of one job and send it. Returns whether there was anything to send."""
+    period = _claim(job, task, now)
+    if period is not None:
+        _publish(task, period, now)
+    return period is not None
 
 
 def _enabled() -> list[PeriodicTask]:
@@ -119,7 +134,7 @@ def _claim(job: ScheduledJob, task: PeriodicTask, now: datetime) -> datetime | N
     rows = ScheduledJob.objects.filter(pk=job.pk, due_at=job.due_at, lease_until=job.lease_until)
     if job.due_at is not None and job.due_at <= now and not _in_flight(job, task, now):
         period, missed = last_period(task, job.due_at, now)
-        gap = {"missed": missed, "missed_at": now} if missed and now - job.due_at > RESEND_AFTER else {}
+        gap = {"missed": min(missed, _MOST_MISSED), "missed_at": now} if missed and now - job.due_at > RESEND_AFTER else {}
         claimed = rows.update(
             due_at=next_after(task, now if task.interval is None else period),
             sent_period=period,
@@ -145,7 +160,7 @@ def _in_flight(job: ScheduledJob, task: PeriodicTask, now: datetime) -> bool:
         return False
     if is_frequent(task):
         # No longer than that: a worker that was killed with it must not hold the job up.
-        pause = max(LEAST_PAUSE, task.interval.schedule.run_every)
+        pause = max(LEAST_PAUSE, pause_of(task.interval) or LEAST_PAUSE)
         begun = max(at for at in (job.sent_at, job.started_at) if at is not None)
         return bool(timedelta(0) <= now - begun < pause)
     return job.lease_until is not None and now < job.lease_until <= now + LONGEST_LEASE
@@ -169,7 +184,12 @@ def _publish(task: PeriodicTask, period: datetime, now: datetime) -> None:
     try:
         args, kwargs, headers = (json.loads(text) for text in (task.args, task.kwargs, task.headers))
     except ValueError:
-        _refuse(task, now)
+        args = kwargs = headers = None
+    if not (isinstance(args, list) and isinstance(kwargs, dict) and isinstance(headers, dict)):
+        error = (
+            "The arguments of this schedule are not JSON, or not a list and two objects. Correct them in the admin, under Periodic tasks."
+        )
+        _refuse(task.name, error, now)
         return
     if is_frequent(task) and not room_in(_queue_of(task)):
         return  # what waits there does the same
@@ -191,9 +211,9 @@ def _queue_of(task: PeriodicTask) -> str:
     return str(getattr(queue, "name", current_app.conf.task_default_queue))
 
 
-def _refuse(task: PeriodicTask, now: datetime) -> None:
-    error = "The arguments of this schedule are not JSON. Correct them in the admin, under Periodic tasks."
-    ScheduledJob.objects.filter(name=task.name).update(
+def _refuse(name: str, error: str, now: datetime) -> None:
+    """Record a period that cannot be sent as a run that failed, and leave it until the next."""
+    ScheduledJob.objects.filter(name=name).update(
         started_period=F("sent_period"),
         started_at=now,
         finished_at=now,

@@ -20,7 +20,7 @@ from certs.renewal.budget import EVERY
 from certs.requests.states import UNFINISHED
 from certs.requests.waiting_reasons import WAITS_FOR_WORKER
 from certs.schedules.leader import ONLY_ROW
-from certs.schedules.periods import describe, next_after
+from certs.schedules.periods import describe, is_nonsense, next_after
 from certs.schedules.queues import BrokerUnreachable, QueueState, queue_states
 
 BEAT_DEAD_AFTER = timedelta(seconds=60)
@@ -31,6 +31,7 @@ BULK_QUEUE_STUCK_AFTER = timedelta(minutes=10)
 REQUEST_STUCK_AFTER = timedelta(seconds=60)
 RENEWAL_STUCK_AFTER = 2 * EVERY
 UNSEALED_AFTER = timedelta(minutes=2)
+NEVER_DUE = "Its schedule names no time that ever comes. Correct it in the admin, under Periodic tasks."
 
 
 class JobState(StrEnum):
@@ -42,6 +43,7 @@ class JobState(StrEnum):
     BROKE_OFF = "did not finish"
     WAITING = "waits for a worker"
     NEVER = "has not run yet"
+    NONSENSE = "is never due"
     OFF = "switched off"
     DELETED = "deleted"
 
@@ -152,6 +154,7 @@ def _job(job: ScheduledJob, task: PeriodicTask | None, beat: BeatStatus, now: da
     if task is not None and task.enabled and job.due_at is not None:
         expected = next_after(task, job.done_until)
     state = _state(job, task, now)
+    never_due = state is JobState.NONSENSE
     # A beat that returned has some minutes to catch up; a run that goes on has its time limit.
     due = max(filter(None, (expected, beat.since)), default=now)
     return JobStatus(
@@ -159,12 +162,12 @@ def _job(job: ScheduledJob, task: PeriodicTask | None, beat: BeatStatus, now: da
         task=job.task,
         rule=describe(task) if task is not None else job.rule,
         state=state,
-        missed=expected is not None and state is not JobState.RUNNING and due + JOB_LATE_AFTER < now,
+        missed=never_due or (expected is not None and state is not JobState.RUNNING and due + JOB_LATE_AFTER < now),
         expected_at=expected,
         started_at=job.started_at,
         finished_at=job.finished_at,
         next_at=None if state in {JobState.OFF, JobState.DELETED} else job.due_at,
-        error=job.error,
+        error=NEVER_DUE if never_due else job.error,
         periods_missed=job.missed,
         caught_up_at=job.missed_at,
         done_until=job.done_until,
@@ -176,6 +179,8 @@ def _state(job: ScheduledJob, task: PeriodicTask | None, now: datetime) -> JobSt
         state = JobState.DELETED
     elif not task.enabled:
         state = JobState.OFF
+    elif is_nonsense(task, now):
+        state = JobState.NONSENSE
     elif job.sent_period is not None and job.started_period != job.sent_period:
         state = JobState.WAITING
     elif job.started_at is None:
