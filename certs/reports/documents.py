@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from django.conf import settings
 from django.template.loader import render_to_string
@@ -33,24 +33,31 @@ def has_pdf() -> bool:
 
 
 def as_pdf(row: ComplianceReport) -> bytes:
-    """Return the HTML document as PDF/UA. Fetches nothing. Raises InputRefused where WeasyPrint is not installed."""
-    if not has_pdf():
+    """Return the report as PDF/UA. Raises InputRefused where WeasyPrint cannot be used."""
+    return pdf_of(as_html(row).decode())
+
+
+def pdf_of(html: str) -> bytes:
+    """Return an HTML document as PDF/UA (ISO 14289-1).
+
+    Fetches nothing: pictures, styles, fonts and files that the document names by an address are left out.
+    Raises InputRefused where WeasyPrint is not installed, or Pango, which it needs from the system.
+    """
+    try:
+        from weasyprint import HTML  # noqa: PLC0415 - an extra requirement
+        from weasyprint.urls import URLFetcher  # noqa: PLC0415 - as above
+    except (ImportError, OSError) as exc:
+        missing = "WeasyPrint" if isinstance(exc, ImportError) else "the system library Pango for WeasyPrint"
         raise InputRefused(
-            "PDF needs WeasyPrint, which is not installed.",
+            f"No PDF can be made here: {missing} is not installed.",
             field="output",
             next_step="Install it with `pip install -r requirements-pdf.txt` (and Pango from the operating "
             "system), or take .html: browsers print it to PDF.",
-        )
-    from weasyprint import HTML  # noqa: PLC0415 - an extra requirement
-
+        ) from exc
     logging.getLogger("weasyprint").setLevel(logging.ERROR)  # it warns of each rule that is for screens
-    document = HTML(string=as_html(row).decode(), url_fetcher=_refuse)
-    pdf: bytes = document.write_pdf(pdf_variant="pdf/ua-1")
+    nothing = URLFetcher(allowed_protocols=(), allow_redirects=False)
+    pdf: bytes = HTML(string=html, url_fetcher=nothing).write_pdf(pdf_variant="pdf/ua-1")
     return pdf
-
-
-def _refuse(url: str, *_args: Any, **_options: Any) -> NoReturn:
-    raise ValueError(f"a report loads nothing: {url[:100]}")
 
 
 FORMATS: dict[str, Callable[[ComplianceReport], bytes]] = {".html": as_html, ".json": as_json, ".pdf": as_pdf}

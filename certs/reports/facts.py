@@ -24,7 +24,6 @@ from django.db.models.functions import TruncWeek
 from certs.alone import Alone
 from certs.inventory import in_force
 from certs.inventory.filters import CertificateFilter, Compliance, StateGroup
-from certs.inventory.states import states_of
 from certs.models import Certificate, Revocation
 from certs.reports import machinery, persons
 from certs.reports.judging import Judge, Judged
@@ -133,7 +132,7 @@ def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()
             "fails": fails,
             "listed": min(fails, LIST_MOST),
             "url": _refused(Compliance.FAILS.value),
-            "unjudged": _unjudged(unjudged[:WORST], now),
+            "unjudged": persons.lines_of(unjudged[:WORST], lambda _one: "It could not be judged; the log has the reason.", now=now),
             "rules": _by_rule(rules, judge, now),
         },
         "ends": [{"week": str(one), "count": ends[one]} for one in (Week.of(now).plus(n) for n in range(WEEKS_AHEAD))],
@@ -146,14 +145,8 @@ def compute(week: Week, *, now: datetime, history: Sequence[dict[str, Any]] = ()
     return Computed(facts, listed.getvalue())
 
 
-def _unjudged(certificates: Sequence[Certificate], now: datetime) -> list[dict[str, Any]]:
-    states = states_of([one.pk for one in certificates], now)
-    return [persons.line(one, states[one.pk], why="It could not be judged; the log has the reason.") for one in certificates]
-
-
 def _by_rule(rules: dict[str, _Rule], judge: Judge, now: datetime) -> list[dict[str, Any]]:
     """Return the rules that refuse something, the one that refuses most first."""
-    states = states_of({pk for found in rules.values() for _, pk, _, _ in found.worst}, now)
     ordered = sorted(rules.items(), key=lambda item: (-item[1].count, item[0]))
     return [
         {
@@ -161,13 +154,18 @@ def _by_rule(rules: dict[str, _Rule], judge: Judge, now: datetime) -> list[dict[
             "label": RULE_LABELS.get(name, name),
             "count": found.count,
             "url": _refused(name),
-            "worst": [
-                persons.line(certificate, states[pk], why=_reason(judge, judged, name))
-                for _, pk, certificate, judged in sorted(found.worst, key=lambda entry: entry[:2], reverse=True)
-            ],
+            "worst": _worst(name, found, judge, now),
         }
         for name, found in ordered
     ]
+
+
+def _worst(rule: str, found: _Rule, judge: Judge, now: datetime) -> list[dict[str, Any]]:
+    """Return the lines of those that stay longest, each with what the rule says about it."""
+    entries = sorted(found.worst, key=lambda entry: entry[:2], reverse=True)
+    judged = {pk: content for _, pk, _, content in entries}
+    certificates = [certificate for _, _, certificate, _ in entries]
+    return persons.lines_of(certificates, lambda one: _reason(judge, judged[one.pk], rule), now=now)
 
 
 def _reason(judge: Judge, judged: Judged, rule: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from certs.inventory import active
 from certs.inventory.filters import CertificateFilter, Renewal, RenewalGroup, StateGroup, YesNo, filter_certificates
 from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, CertificateRequest, RenewalBlocked
+from keys.models import PublicKey
 from policy.rules.keys import AllowedKeys, key_from_name
 from policy.rules.ruleset import RuleSet
 
@@ -63,7 +64,7 @@ def what_needs_a_person(ruleset: RuleSet, *, now: datetime) -> list[dict[str, An
         _certificates(
             "blocked_keys",
             "On blocked keys",
-            "Their key is known to others. Replace them with a new key, then revoke them.",
+            "Their key is known to others, and clients still accept them. Replace them with a new key, then revoke them.",
             CertificateFilter(state=StateGroup.ACTIVE.value, blocked_key=YesNo.YES.value),
             now,
         ),
@@ -73,17 +74,27 @@ def what_needs_a_person(ruleset: RuleSet, *, now: datetime) -> list[dict[str, An
     return [kind for kind in found if kind["count"]]
 
 
-def line(certificate: Certificate, state: CertificateState, *, why: str = "") -> dict[str, Any]:
-    """Return one certificate of a list: which, whose, in which state, until when and why."""
-    return {
-        "cert_id": certificate.cert_id,
-        "name": certificate.common_name or certificate.cert_id,
-        "team": certificate.team.name,
-        "state": state.value,
-        "ends": certificate.not_after.isoformat(),
-        "url": reverse("certificate", args=[certificate.cert_id]),
-        "why": why,
-    }
+def lines_of(certificates: Sequence[Certificate], why: Callable[[Certificate], str], *, now: datetime) -> list[dict[str, Any]]:
+    """Return the certificates of a list: which, whose, in which state, until when and why.
+
+    `key_blocked`: its key is known to others. Its state alone would say that it is valid.
+    """
+    states = states_of([one.pk for one in certificates], now)
+    keys = PublicKey.objects.filter(spki_sha256__in={one.spki_sha256 for one in certificates}, blocked_at__isnull=False)
+    blocked = set(keys.values_list("spki_sha256", flat=True))
+    return [
+        {
+            "cert_id": one.cert_id,
+            "name": one.common_name or one.cert_id,
+            "team": one.team.name,
+            "state": states[one.pk].value,
+            "key_blocked": one.spki_sha256 in blocked,
+            "ends": one.not_after.isoformat(),
+            "url": reverse("certificate", args=[one.cert_id]),
+            "why": why(one),
+        }
+        for one in certificates
+    ]
 
 
 def _kind(key: str, label: str, advice: str, count: int, url: str, worst: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -103,9 +114,7 @@ def _certificates(
 
 def _worst(rows: QuerySet[Certificate], now: datetime) -> list[dict[str, Any]]:
     """Return those that end first."""
-    found = list(rows.select_related("team").order_by("not_after", "pk")[:WORST])
-    states = states_of([one.pk for one in found], now)
-    return [line(one, states[one.pk], why=_why(one)) for one in found]
+    return lines_of(list(rows.select_related("team").order_by("not_after", "pk")[:WORST]), _why, now=now)
 
 
 def _why(certificate: Certificate) -> str:

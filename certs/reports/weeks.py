@@ -9,6 +9,8 @@ from typing import Self
 
 from certs.errors import InputRefused
 
+# The weeks before are counted too, and the calendar of Python begins with the year 1.
+_FIRST_YEAR = 1990
 _SPELLING = re.compile(r"([0-9]{4})-?[Ww]([0-9]{2})")
 
 
@@ -29,7 +31,7 @@ class Week:
         """Read `2026-W48`. Raises InputRefused (field `week`)."""
         found = _SPELLING.fullmatch(text.strip())
         try:
-            if found:
+            if found and int(found[1]) >= _FIRST_YEAR:
                 return cls(date.fromisocalendar(int(found[1]), int(found[2]), 1))
         except ValueError:
             pass

@@ -37,12 +37,16 @@ _BEFORE_RENEWAL = (
 
 
 @register.simple_tag
-def state_badge(state: str) -> SafeString:
-    """Write the badge of a state: colour, sign and word."""
+def state_badge(state: str, *, key_blocked: object = None) -> SafeString:
+    """Write the badge of a state: colour, sign and word.
+
+    `key_blocked`: whatever is true where the certificate's key is blocked, so that no state of it
+    looks good. Reports of before hold no such fact, for which templates pass an empty text.
+    """
     meant = CertificateState(state)
-    look, sign = _LOOKS[meant]
+    look, sign = ("is-bad", "!") if key_blocked else _LOOKS[meant]
     badge = '<span class="badge-state {}"><span aria-hidden="true">{}</span> {}</span>'
-    return format_html(badge, look, sign, meant.label)
+    return format_html(badge, look, sign, f"{meant.label}, key blocked" if key_blocked else meant.label)
 
 
 @register.simple_tag(takes_context=True)

@@ -32,6 +32,7 @@ from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.chain import links_of
 from certs.x509.certificate.serial import format_serial
 from db.clock import database_now
+from keys.models import PublicKey
 
 TABS = (
     ("certificate", "Overview"),
@@ -171,6 +172,7 @@ def _tab(request: HttpRequest, row: Certificate, tab: str, now: datetime, more: 
     distrusted = in_use and row.issuer.state == Issuer.State.DISTRUSTED
     under_way = Reissue.objects.select_related("target").filter(issuer=row.issuer, state__in=Reissue.UNDER_WAY)
     reissue = under_way.first() if in_use else None
+    in_force = row.status == Certificate.Status.GOOD and row.not_after >= now
     context = {
         "row": row,
         "tabs": [(label, reverse(name, args=[row.cert_id]), name == tab) for name, label in TABS],
@@ -179,6 +181,8 @@ def _tab(request: HttpRequest, row: Certificate, tab: str, now: datetime, more: 
         "state": state,
         # Both are due at once, whatever day was planned.
         "renews": "" if distrusted or reissue else _renews(row, state),
+        # Only while clients would accept the certificate.
+        "blocked_key": PublicKey.objects.filter(pk=row.spki_sha256, blocked_at__isnull=False).first() if in_force else None,
         "distrusted": distrusted,
         "reissue": reissue,
         "superseded_by": following,

@@ -8,14 +8,17 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from django.db import transaction
 from django.http import QueryDict
 from django.test import Client
 
 from certs.bulk.submit import submit_order
 from certs.enums import RevocationReason
 from certs.inventory.filters import CertificateFilter, filter_certificates, search_certificates
-from certs.models import Certificate, CertificateRequest, OperatorAlert, Revocation
+from certs.models import Certificate, CertificateRequest, OperatorAlert, OutgoingMail, Revocation
+from certs.reports.documents import as_html
 from certs.reports.facts import compute, list_lines, percent_complying
+from certs.reports.keeping import keep_report, write_mails
 from certs.reports.machinery import union
 from certs.reports.persons import EXPIRED_WITHIN
 from certs.reports.verdicts import keep_verdicts
@@ -93,6 +96,41 @@ def test_figures_count_what_they_say_and_link_to_what_they_count(estate: Estate)
         assert _counted(needs[key]["url"], now) == needs[key]["count"], key
     assert "1 renewals that failed" in sentence(facts)
     assert "need a person" in subject(facts)
+
+
+def test_certificate_on_a_blocked_key_is_nowhere_called_valid_alone(estate: Estate) -> None:
+    """Page, mail and file say beside its state that its key is known to others, and no badge of it is green.
+
+    It is in three lists: on blocked keys, on keys that are not allowed, and refused by the rule on keys.
+    """
+    now = database_now()
+    alice = person("owner", team=estate.template.team)
+    one = estate.add(
+        not_after=now + 50 * DAY, alert_at=now + 20 * DAY, spki_sha256="b" * 64, owner=alice, key_type="rsa-2048", name="known.example.com"
+    )
+    estate.add(not_after=now + 50 * DAY, alert_at=now + 20 * DAY, owner=alice, key_type="rsa-2048", name="other.example.com")
+    estate.save()
+    PublicKey.objects.create(spki_sha256="b" * 64, team="web", recorded_at=now, blocked_at=now, blocked_reason="keyCompromise")
+    row = keep_report(Week.of(now))
+    officer = Client()
+    officer.force_login(person("sec", "security officer", email="sec@example.com"))
+    with transaction.atomic():
+        write_mails(row, key="a test", now=now)
+    mail = OutgoingMail.objects.get(recipient="sec@example.com")
+    page = officer.get(f"/reports/{row.week}/").content.decode()
+    certificate = officer.get(f"/certificates/{one.cert_id}/").content.decode()
+    badge = '<span class="badge-state {}"'
+    for place, html, expected in (
+        ("page", page, 3),
+        ("file", as_html(row).decode(), 3),
+        ("mail", mail.html, 3),
+        ("own page", certificate, 1),
+    ):
+        assert html.count("</span> valid, key blocked</span>") == expected, place
+        assert html.count(badge.format("is-bad")) >= expected, place
+    assert mail.body.count("valid, key blocked") == 3
+    assert page.count("</span> valid</span>") == 3  # the other one in two lists, and one without an owner
+    assert "clients still accept the certificate" in certificate
 
 
 def test_what_does_not_comply_is_grouped_by_rule_with_reason_and_list(estate: Estate) -> None:

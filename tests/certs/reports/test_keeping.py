@@ -194,7 +194,10 @@ def test_the_command_mails_this_week_beside_the_weekly_mail(portal: Portal) -> N
 def test_nonsense_is_refused_with_what_would_pass(portal: Portal, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CommandError, match=r"\.html, \.json, \.pdf"):
         call_command("compliance_report", "--output", "report.docx")
-    for arguments in (["--week", "W48"], ["--week", "2999-W01"], ["--output", str(tmp_path / "no" / "report.json")]):
+    (tmp_path / "folder.html").mkdir()
+    outputs = [tmp_path / "no" / "report.json", tmp_path / "folder.html"]
+    weeks = ("W48", "2999-W01", "9999-W52", "0001-W01", "2025-W53", "; rm -rf /")
+    for arguments in [*(["--week", week] for week in weeks), *(["--output", str(one)] for one in outputs)]:
         out = StringIO()
         with pytest.raises(SystemExit) as ended:
             call_command("compliance_report", *arguments, "--json", stdout=out)

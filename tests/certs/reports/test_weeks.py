@@ -20,7 +20,9 @@ def test_a_week_is_read_as_people_write_it(text: str, monday: date) -> None:
     assert Week.parse(text).monday == monday
 
 
-@pytest.mark.parametrize("text", ["", "2026-48", "2026-W54", "2025-W53", "2026-W00", "w48", "2026-W481", "২০২৬-W48"])
+@pytest.mark.parametrize(
+    "text", ["", "2026-48", "2026-W54", "2025-W53", "2026-W00", "w48", "2026-W481", "0001-W01", "1989-W52", "0000-W01", "২০২৬-W48"]
+)
 def test_what_is_no_week_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InputRefused) as refused:
         Week.parse(text)
