@@ -21,18 +21,14 @@ from certs.language.kept_csr import kept_csr
 from certs.models import CertificateRequest, RequestDraft
 from certs.models.request_draft import MAX_NAMES_TEXT
 from certs.requests.exposure.refused_secrets import refuse_secrets
-from certs.requests.plan import (
-    Fields,
-    gate,
-    plan_digest,
-    plan_fields,
-    typed_validity,
-)
+from certs.requests.facts.policy_facts import Asked, evaluate_many
+from certs.requests.plan import Fields, gate, plan_digest, plan_fields, typed_validity
 from certs.requests.submit import Requester, submit
 from certs.servers.kinds import Place, server_named
 from certs.spec import CertificateSpec, IssuePlan
 from db.clock import database_now
 from keys.spec import KeySpec
+from policy.engine import Outcome
 
 # Places at which the key is made by the requester, so that a CSR has to come.
 WITH_CSR = frozenset((Place.SERVER, Place.JAVA, Place.CLIENT, Place.CSR))
@@ -170,16 +166,21 @@ def _plan_of_csr(draft: RequestDraft, days: int, not_after: date | None, request
 def submit_draft(draft: RequestDraft, *, shown: str, why: str, requester: Requester) -> CertificateRequest:
     """Submit the draft as it was shown, once: the same again returns the same request.
 
-    `shown`: the digest of the plan on the page. Raises Conflict where the plan has changed since, or
-    where a CSR is missing; NotPermitted, InputRefused as `submit` does. Effects: the request with its
-    event, and the draft names it, in one transaction.
+    `shown`: the digest of the plan on the page. `why`: the reason for the approvers; only a request
+    that needs an approval must have one. Raises Conflict where the plan has changed since, or where
+    a CSR is missing; InputRefused for a missing reason; NotPermitted, InputRefused as `submit` does;
+    CSRRefused for a reason that holds a secret. Effects: the request with its event, and the draft
+    names it, in one transaction.
     """
     requester.check()
+    # 1. Before the transaction: the refusal of a secret has a record, which a rollback would remove.
     refuse_secrets(why, actor=requester.actor, team=requester.team.slug, field="why", channel=requester.channel)
     with transaction.atomic():
+        # 2. Of two confirmations of one draft, the second finds the request of the first.
         draft = RequestDraft.objects.select_for_update(of=("self",)).select_related("team", "owner").get(pk=draft.pk)
         if draft.request is not None:
             return draft.request
+        # 3. What is requested is what was shown, complete, and with a reason where somebody has to approve it.
         plan = plan_of(draft, requester=requester)
         if plan_digest(plan.specs) != shown:
             raise Conflict(
@@ -189,10 +190,18 @@ def submit_draft(draft: RequestDraft, *, shown: str, why: str, requester: Reques
         (spec,) = plan.specs
         if draft.place in WITH_CSR and not draft.has_csr:
             raise Conflict("The CSR is missing.", field="csr", next_step="Send the CSR first.")
+        if not why.strip() and _needs_approval(spec, requester):
+            raise InputRefused("The approvers need to know what the certificate is for.", field="why", next_step="Write a sentence or two.")
+        # 4. The request, and the draft that leads to it from now on.
         draft.request = submit(spec, requester=requester)
         draft.why = why.strip()[:500]
         draft.save(update_fields=["request", "why"])
         return draft.request
+
+
+def _needs_approval(spec: CertificateSpec, requester: Requester) -> bool:
+    _, (decision,) = evaluate_many([Asked(spec, requester.team)], at=database_now())
+    return decision.outcome is Outcome.NEEDS_APPROVAL
 
 
 def _check(fields: DraftFields, *texts: str, requester: Requester) -> None:

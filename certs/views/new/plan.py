@@ -14,8 +14,6 @@ from certs.views.new.draft import opened
 from certs.views.new.judged import Judged, judge
 from db.clock import database_now
 
-WHY = "The approvers need to know what the certificate is for."
-
 
 @page
 @require_safe
@@ -46,14 +44,10 @@ def _shown(request: HttpRequest, judged: Judged, *, refused: InputRefused | None
 def submit(request: HttpRequest, public_id: str) -> HttpResponse:
     """Request the certificate as it was shown; the same confirmation again leads to the same request."""
     draft, requester = opened(request, public_id)
-    judged = judge(draft, requester=requester, now=database_now())
-    why = request.POST.get("why", "")
-    if draft.request is None and judged.outcome == "needs_approval" and not why.strip():
-        missing = InputRefused(WHY, field="why", next_step="Write a sentence or two.")
-        return _shown(request, judged, refused=missing, status=missing.status)
     try:
-        row = submit_draft(draft, shown=request.POST.get("shown", ""), why=why, requester=requester)
+        row = submit_draft(draft, shown=request.POST.get("shown", ""), why=request.POST.get("why", ""), requester=requester)
     except InputRefused as exc:
+        judged = judge(draft, requester=requester, now=database_now())
         if judged.spec is None:
             raise
         return _shown(request, judged, refused=exc, status=exc.status)

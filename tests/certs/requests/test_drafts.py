@@ -10,9 +10,11 @@ from django.test import Client
 
 from certs import tasks
 from certs.access.membership import teams_of
+from certs.errors import InputRefused
 from certs.models import CertificateRequest, OutgoingMail, RequestDraft
 from certs.notifications.topics import Topic
-from certs.requests.drafts import DraftFields, begin
+from certs.requests.drafts import DraftFields, begin, plan_of, submit_draft
+from certs.requests.plan import plan_digest
 from certs.servers.kinds import Place
 from db.clock import database_now
 from tests.certs.api.test_issue import pem_csr
@@ -175,6 +177,19 @@ def test_wildcard_asks_why_and_the_approver_reads_it(portal: Portal) -> None:
     page = text_of(signed_in("carol").get(f"/requests/{row.public_id}/"))
     assert "One for all review apps" in page
     assert "<dt>Who</dt><dd>you; asked: carol</dd>" in page
+
+
+def test_a_reason_is_asked_for_only_where_somebody_has_to_approve(portal: Portal) -> None:
+    """The use case asks, so that no channel can leave it out."""
+    requester = portal.requester()
+    wildcard = begin(DraftFields(place="vault", names="*.apps.example.com"), requester=requester)
+    shown = plan_digest(plan_of(wildcard, requester=requester).specs)
+    with pytest.raises(InputRefused, match="need to know what the certificate is for") as refused:
+        submit_draft(wildcard, shown=shown, why=" ", requester=requester)
+    assert (refused.value.field, CertificateRequest.objects.count()) == ("why", 0)
+    plain = begin(DraftFields(place="vault", names="shop.example.com"), requester=requester)
+    row = submit_draft(plain, shown=plan_digest(plan_of(plain, requester=requester).specs), why="", requester=requester)
+    assert (row.names, row.state) == (["shop.example.com"], "submitted")
 
 
 def test_old_drafts_go_and_those_of_open_requests_stay(portal: Portal) -> None:
