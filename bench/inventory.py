@@ -9,18 +9,18 @@ from django.db import connection, models
 from audit.log import Actor
 from bench.csrs import make_csr
 from bench.portal import requester
-from certs.issuance.synchronous import issue_admitted
+from certs.issuance.synchronous import Call, issue_batch
 from certs.models import Certificate, CertificateRequest, Revocation
-from certs.requests.submit import admit
 from certs.spec import CertificateSpec
 
 BENCH = Actor("command", "bench")
 
 
 def fill(count: int) -> Certificate:
-    """That many certificates of the own CA, their serial numbers random; answers the one that is real."""
+    """That many certificates of the own CA, their serial numbers random. Returns the one that is real."""
     der, spki, name = make_csr("template.example.com")
-    (request,) = issue_admitted(admit([CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", der, spki)], requester=requester()))
+    (request,) = issue_batch([Call(CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", der, spki), requester())])
+    assert isinstance(request, CertificateRequest)
     template = Certificate.objects.select_related("issuer", "body").get(request=request)
     copy(CertificateRequest, request.pk, count, {"public_id": "'bench-' || n", "digest": "md5(n::text)"})
     serial = "'4' || md5(random()::text || n) || substr(md5(random()::text), 1, 7)"

@@ -83,9 +83,9 @@ def _close_connections() -> None:
     """A database can be copied, renamed or dropped only without connections."""
     from django.db import connections  # noqa: PLC0415 - after setup
 
-    from certs.status.ocsp.lookup import forget_connection  # noqa: PLC0415
+    from certs.status.ocsp.lookup import lookups  # noqa: PLC0415
 
-    forget_connection()
+    lookups.close()
     connections.close_all()
 
 

@@ -1,4 +1,7 @@
-"""Which of the two databases this is. Asked only here in `db`, in migrations and in `audit.triggers`."""
+"""Which of the two databases this is.
+
+Asked only in `db`, in migrations, and where triggers are made (`audit.triggers`, `policy.triggers`).
+"""
 
 from __future__ import annotations
 

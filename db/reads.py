@@ -1,4 +1,4 @@
-"""Reads that are sent together: on PostgreSQL any number of them takes one round trip.
+"""Reads that are sent together, in one round trip on PostgreSQL, and long reads that overlap with the work on their results.
 
 A function that describes a read returns a `Read`; `read` sends one, `read_together` several. Most
 code calls functions that send their read themselves, such as `db.rows.select`. Those that stand at
@@ -7,9 +7,13 @@ the beginning of a transaction which many callers wait for return theirs to be s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
+
+from django.db import connection, connections
 
 from db.backend import on_postgresql
 from db.pipeline import Row, Statement, run
@@ -67,3 +71,35 @@ def combined(reads: Sequence[Read[Any]], make: Callable[..., T]) -> Read[T]:
 
     statements = [statement for one in reads for statement in one.statements]
     return Read(statements, result, lambda: make(*(one.on_sqlite() for one in reads)))
+
+
+FEW = 2  # reads for which another connection is not worth its opening
+
+
+@contextmanager
+def one_ahead(reads: Sequence[Callable[[], T]]) -> Iterator[Iterator[T]]:
+    """Return the results of several long reads, in order; PostgreSQL works on the next one while the caller uses the last.
+
+    The reads run on a connection of their own, in another thread, so they see what is committed. A
+    few, and reads within an open transaction, run one after the other on the caller's connection;
+    so do all on SQLite.
+    """
+    if len(reads) <= FEW or not on_postgresql() or connection.in_atomic_block:
+        yield (one() for one in reads)
+        return
+    with ThreadPoolExecutor(1) as reader:
+        try:
+            yield _ahead(reader, reads)
+        finally:
+            reader.submit(connections.close_all).result()  # those of that thread
+
+
+def _ahead(reader: Executor, reads: Sequence[Callable[[], T]]) -> Iterator[T]:
+    waiting: Future[T] | None = None
+    for one in reads:
+        coming = reader.submit(one)
+        if waiting is not None:
+            yield waiting.result()
+        waiting = coming
+    if waiting is not None:
+        yield waiting.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -117,6 +118,41 @@ def counted_texts() -> str:
 def time_parameter(moment: Any) -> Any:
     """A moment as a parameter of SQL text: SQLite stores naive UTC text."""
     return connection.ops.adapt_datetimefield_value(moment)
+
+
+def time_result(found: datetime | str | None) -> datetime | None:
+    """A time that min() or max() returned: SQLite returns text."""
+    return datetime.fromisoformat(found).replace(tzinfo=UTC) if isinstance(found, str) else found
+
+
+def epoch(column: str) -> str:
+    """The whole seconds since 1970 of a column with times, cut off and not rounded; NULL for NULL."""
+    if on_postgresql():
+        return f"CAST(floor(extract(epoch FROM {column})) AS bigint)"
+    return f"CAST(strftime('%%s', {column}) AS integer)"
+
+
+def time_digits(column: str) -> str:
+    """The UTC time of a column as 14 digits, such as 20261124083015; the empty text for NULL."""
+    if on_postgresql():
+        return f"coalesce(to_char({column} AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS'), '')"
+    return f"coalesce(strftime('%%Y%%m%%d%%H%%M%%S', {column}), '')"
+
+
+def texts_joined(column: str, separator: str, *, order: str) -> str:
+    """The aggregate that joins texts in the order of a column. SQLite joins them as the rows come, so these are in that order too."""
+    return f"string_agg({column}, '{separator}' ORDER BY {order})" if on_postgresql() else f"group_concat({column}, '{separator}')"
+
+
+def numbers_collected(column: str) -> str:
+    """The aggregate that collects integers; `numbers_result` reads what it returned."""
+    return f"array_agg({column})" if on_postgresql() else f"json_group_array({column})"
+
+
+def numbers_result(found: list[int] | str | None) -> list[int]:
+    """The integers of a `numbers_collected`; none where there was no row."""
+    numbers: list[int] = json.loads(found) if isinstance(found, str) else found or []
+    return numbers
 
 
 class _AnyOf(Lookup):

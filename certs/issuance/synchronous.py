@@ -29,18 +29,8 @@ from certs.issuance.steps.act import Act
 from certs.issuance.steps.ca_call import signs_here
 from certs.models import CertificateRequest, Issuer
 from certs.pipeline import start
-from certs.requests.submit import (
-    Requester,
-    Wanted,
-    admit_all,
-    begin,
-    check_idempotency_key,
-    insert_begun,
-    insert_requests,
-    replayed,
-)
+from certs.requests.submit import Requester, admit_all, begin, check_idempotency_key, insert_begun, replayed
 from certs.spec import CertificateSpec
-from db.clock import database_now
 from db.pipeline import keep_plans
 
 log = logging.getLogger(__name__)
@@ -184,18 +174,6 @@ def _logged(problem: Exception) -> Exception:
     return problem
 
 
-def issue_admitted(wanted: Sequence[Wanted]) -> list[CertificateRequest]:
-    """The same for a batch of external CSRs. Raises IntegrityError for an idempotency key used before; nothing is written then."""
-    with UnitOfWork() as work:
-        now = database_now()
-        requests = insert_requests(work, wanted, now=now)
-        until = furthest_here(requests[0].issuer)
-        acts = reserve(work, requests, until=until, now=now)
-    _hand_over_from(until, requests)
-    finish(acts)
-    return requests
-
-
 def _begin(asked: Sequence[tuple[CertificateSpec, Requester]], keys: Sequence[str]) -> tuple[list[CertificateRequest], list[Act]]:
     """Make the requests, and reserve what comes next, in one transaction."""
     with UnitOfWork() as work:
@@ -203,14 +181,9 @@ def _begin(asked: Sequence[tuple[CertificateSpec, Requester]], keys: Sequence[st
         requests = insert_begun(work, beginning.wanted, beginning.ids, {beginning.issuer.pk: beginning.issuer}, now=beginning.now)
         until = furthest_here(requests[0].issuer)
         acts = reserve(work, requests, until=until, now=beginning.now, known=beginning.facts)
-    _hand_over_from(until, requests)
-    return requests, acts
-
-
-def _hand_over_from(until: S, requests: Sequence[CertificateRequest]) -> None:
-    """What this process does not finish goes to the queue."""
-    if until is S.CSR_CREATED:
+    if until is S.CSR_CREATED:  # what this process does not finish goes to the queue
         _hand_over(request.pk for request in requests if request.state == S.CSR_CREATED)
+    return requests, acts
 
 
 def furthest_here(issuer: Issuer) -> S:

@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.backends.signals import connection_created
 
+from db.backend import on_postgresql
 from db.clock import machine_now, move_machine_clock
 
 
@@ -23,7 +24,7 @@ class DemoClock:
     """Moves the database's clock (SQLite's `strftime` of 'now') and this process's own together."""
 
     def __init__(self) -> None:
-        if not settings.PKI_EMBEDDED or connection.vendor != "sqlite":
+        if not settings.PKI_EMBEDDED or on_postgresql():
             raise ImproperlyConfigured("The demo clock is for the embedded portal on SQLite.")
         connection_created.connect(self._follow)
         connection.close()

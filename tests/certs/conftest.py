@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from certs.status.ocsp.lookup import forget_connection
+from certs.status.ocsp.lookup import lookups
 
 
 @pytest.fixture(autouse=True)
 def _no_connection_is_left() -> Iterator[None]:
     """OCSP has a database connection of its own for each thread: the test database could not be dropped."""
     yield
-    forget_connection()
+    lookups.close()

@@ -18,9 +18,7 @@ from certs.acts.control import digest_of, pause_act, resume_act, submit_act
 from certs.acts.drafting import choose_options, draft_act
 from certs.acts.progress import tally_of
 from certs.ca.local.setup import ensure_own_ca
-from certs.issuance.synchronous import issue_admitted
 from certs.models import BulkAct, BulkActLine, Certificate, CertificateRequest, Domain, OutgoingMail, Revocation, Team
-from certs.requests.submit import admit
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.spec import KeySpec, spki_der
@@ -32,6 +30,7 @@ from policy.publishing import publish_version
 from tests.cast import Cast, make_cast
 from tests.certs.life import SYSTEM
 from tests.faults.processes import Worker, environment
+from tests.portal.external import issue_external
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long_fault]
 COUNT, REVOKED, KILLS = 120, 40, 3
@@ -59,7 +58,7 @@ def inventory(cast: Cast) -> list[Certificate]:
         CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=b"", spki_der=key)
         for name, key in zip((f"k{number}.example.com" for number in range(COUNT)), keys, strict=True)
     ]
-    issue_admitted(admit(specs, requester=cast.requester("requester")))
+    issue_external(specs, requester=cast.requester("requester"))
     found = list(Certificate.objects.order_by("pk"))
     assert len(found) == COUNT
     return found

@@ -16,9 +16,8 @@ from certs.authorities.reissue import count_reissues, plan_reissue, start_reissu
 from certs.ca.local.setup import ensure_own_ca
 from certs.enums import RequestState as S
 from certs.issuance import recovery
-from certs.issuance.synchronous import issue_admitted
 from certs.models import Certificate, CertificateRequest, Domain, IssuanceIntent, Issuer, Team
-from certs.requests.submit import Requester, admit
+from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.spec import KeySpec, spki_der
@@ -28,6 +27,7 @@ from policy.models import Profile
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import publish_version
 from tests.faults.processes import Worker, environment
+from tests.portal.external import issue_external
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long_fault]
 COUNT, PART, KILLS = 500, 100, 3
@@ -55,7 +55,7 @@ def lost(settings: Any) -> Issuer:
             CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=b"", spki_der=key)
             for name, key in zip(names, keys, strict=True)
         ]
-        issue_admitted(admit(specs, requester=requester))
+        issue_external(specs, requester=requester)
     assert Certificate.objects.count() == COUNT
     return issuer
 

@@ -35,7 +35,7 @@ from certs.models import Certificate, CertificateRequest, Issuer
 from certs.requests.submit import Requester
 from certs.revocation.deliver import process_revocations
 from certs.status.maintenance import keep_status_information
-from certs.status.ocsp.lookup import forget_connection
+from certs.status.ocsp.lookup import lookups
 from certs.status.ocsp.respond import forget_answers
 from certs.status.ocsp.signers import forget_signers
 from db.clock import database_now
@@ -189,7 +189,7 @@ def test_roll_over_under_load(requester: Requester, settings: Any, tmp_path: Pat
             assert_addresses_answer(list(Certificate.objects.filter(issuer=issuer).select_related("body").order_by("pk")), issuer)
     monkeypatch.setattr("certs.reconciliation.ca.GRACE", timedelta(minutes=-10))
     assert [run(name)[0] for name in ("reconcile_status", "reconcile_ca")] == [0, 0]
-    forget_connection()  # the one that OCSP answers were made with here, or the test's database could not be dropped
+    lookups.close()  # the one that OCSP answers were made with here, or the test's database could not be dropped
     while seal():
         pass
     assert verify(now=database_now()).success

@@ -18,17 +18,16 @@ from django.db import connections
 from certs.access.permissions import Authority
 from certs.ca.local.ocsp_responder import ensure_responder
 from certs.enums import RevocationReason
-from certs.issuance.synchronous import issue_admitted
 from certs.models import Certificate, Issuer
-from certs.requests.submit import admit
 from certs.revocation.request import request_revocation
 from certs.spec import CertificateSpec
 from certs.status.crl import points_of, publish_crl
-from certs.status.ocsp.lookup import forget_connection
+from certs.status.ocsp.lookup import lookups
 from certs.status.ocsp.respond import forget_answers
 from certs.status.ocsp.signers import forget_signers
 from certs.status.publishing import refresh_point
 from keys.spec import spki_der
+from tests.portal.external import issue_external
 from tests.portal.fixtures import SYSTEM, Portal
 
 
@@ -40,7 +39,7 @@ def issue(portal: Portal, count: int = 1, *, prefix: str = "h", days: int = 90, 
         CertificateSpec(name, (name,), (), "ec-p256", days, "tls-server", csr_der=b"", spki_der=spki_der(key.public_key()))
         for name, key in zip(names, keys, strict=True)
     ]
-    requests = issue_admitted(admit(specs, requester=portal.requester()))
+    requests = issue_external(specs, requester=portal.requester())
     return list(Certificate.objects.filter(request__in=requests).select_related("issuer", "body").order_by("pk"))
 
 
@@ -91,7 +90,7 @@ def _closing(application: Any) -> Any:
         try:
             yield from application(environ, start_response)
         finally:
-            forget_connection()
+            lookups.close()
             connections.close_all()
 
     return serve

@@ -7,22 +7,20 @@ fingerprint was taken: a change in between leaves an older fingerprint on newer 
 
 from __future__ import annotations
 
-import json
 from array import array
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-import psycopg
 from django.conf import settings
 from django.db import connection
 
 from certs.models import CRL, Certificate, CRLPoint, CRLSegment
 from certs.x509.crl import encode_entries
-from db.backend import on_postgresql
+from db.reads import one_ahead
+from db.rows import give_ids, insert
+from db.sql import numbers_collected, numbers_result, texts_joined, time_digits, time_parameter, time_result
 from db.tolerance import CLOCK_TOLERANCE
 
 RANGE = 16_384  # ids; some 800 kB of entries when all are revoked
@@ -123,7 +121,7 @@ def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
     kept, snapshot, settled = published_segments(point), Snapshot(), _settled(point, now)
     wanted = fingerprints(point)
     stale = [key for key, (_, fingerprint) in wanted.items() if key not in kept or _is_stale(kept[key], fingerprint, settled)]
-    with _reading(point, stale, settled) as ranges:
+    with one_ahead([partial(_read, Source(source), point, number, settled) for source, number in stale]) as ranges:
         for key, (count, fingerprint) in wanted.items():
             taken_over = kept.get(key)
             if taken_over is None or _is_stale(taken_over, fingerprint, settled):
@@ -132,35 +130,6 @@ def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
     taken = {segment.pk for segment in snapshot.segments}
     snapshot.replaced = [segment for segment in kept.values() if segment.pk not in taken]
     return snapshot
-
-
-@contextmanager
-def _reading(point: CRLPoint, stale: Sequence[Key], settled: CRL | None) -> Iterator[Iterator[_Range]]:
-    """The stale ranges in order. Where there are many, PostgreSQL puts the next together while the last is encoded here."""
-    if len(stale) < 3 or not on_postgresql() or connection.in_atomic_block:
-        yield (_read(Source(source), point, number, settled) for source, number in stale)
-        return
-    with ThreadPoolExecutor(1) as reader:
-        try:
-            yield _one_ahead(reader, point, stale, settled)
-        finally:
-            reader.submit(_close).result()
-
-
-def _close() -> None:
-    """The connection of the thread that this runs in."""
-    connection.close()
-
-
-def _one_ahead(reader: Executor, point: CRLPoint, stale: Sequence[Key], settled: CRL | None) -> Iterator[_Range]:
-    waiting: Future[_Range] | None = None
-    for source, number in stale:
-        coming = reader.submit(_read, Source(source), point, number, settled)
-        if waiting is not None:
-            yield waiting.result()
-        waiting = coming
-    if waiting is not None:
-        yield waiting.result()
 
 
 def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot: Snapshot, *, now: datetime, expected: int) -> CRLSegment:
@@ -184,23 +153,10 @@ def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot:
         entries=entries,
         created_at=now,
     )
-    _insert(segment)
+    give_ids([segment])
+    insert([segment])
     del segment.entries  # read again when they are wanted, so that memory holds one range and not the list
     return segment
-
-
-def _insert(segment: CRLSegment) -> None:
-    """As `save()`; on PostgreSQL the entries go as they are, and not twice as long in hex inside a statement."""
-    if not on_postgresql():
-        segment.save(force_insert=True)
-        return
-    fields = [column for column in CRLSegment._meta.concrete_fields if not column.primary_key]
-    names, marks = ", ".join(f'"{one.column}"' for one in fields), ", ".join(["%s"] * len(fields))
-    connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        statement = f"INSERT INTO certs_crlsegment ({names}) VALUES ({marks}) RETURNING id"  # noqa: S608 - our own columns
-        cursor.execute(statement, [getattr(segment, one.attname) for one in fields])
-        (segment.pk,) = cursor.fetchone() or (None,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,35 +195,23 @@ _ONE_STATEMENT = """
 
 
 def _read(source: Source, point: CRLPoint, number: int, settled: CRL | None) -> _Range:
-    """Everything about a range in one statement, so that it is of one moment. Both databases speak nearly the same."""
-    postgres = on_postgresql()
+    """Everything about a range in one statement, so that it is of one moment."""
     rows = _CERTIFICATE_ROWS if source is Source.CERTIFICATES else _INTENT_ROWS
-    stamps = {name: _stamp(column) for name, column in _STAMPS.items()}
+    # As `certs.x509.crl.stamp` writes them.
+    times = {name: time_digits(column) for name, column in _TIMES.items()}
     sql = _ONE_STATEMENT.format(
-        lines="string_agg(line, ';' ORDER BY id)" if postgres else "group_concat(line, ';')",
-        ids="array_agg(id)" if postgres else "json_group_array(id)",
-        rows=rows.format(on_crl=_on_crl(source, point), **stamps),
+        lines=texts_joined("line", ";", order="id"),
+        ids=numbers_collected("id"),
+        rows=rows.format(on_crl=_on_crl(source, point), **times),
     )
     bounds: dict[str, Any] = {"issuer": point.issuer_id, "shard": point.shard, "first": number * RANGE, "last": (number + 1) * RANGE - 1}
     since = settled.this_update if settled else datetime(1970, 1, 1, tzinfo=UTC)
-    bounds |= {"settled": connection.ops.adapt_datetimefield_value(since), "settled_number": settled.number if settled else 0}
+    bounds |= {"settled": time_parameter(since), "settled_number": settled.number if settled else 0}
     with connection.cursor() as cursor:
         cursor.execute(sql, bounds)
         count, lines, kept, ids, earliest, latest = cursor.fetchone()
-    fresh = [] if source is Source.INTENTS else (json.loads(ids) if isinstance(ids, str) else ids or [])
-    return _Range(count, lines or "", kept, fresh, _moment(earliest), _moment(latest))
+    fresh = [] if source is Source.INTENTS else numbers_result(ids)
+    return _Range(count, lines or "", kept, fresh, time_result(earliest), time_result(latest))
 
 
-def _moment(found: datetime | str | None) -> datetime | None:
-    """SQLite returns the result of min() and max() as text."""
-    return datetime.fromisoformat(found).replace(tzinfo=UTC) if isinstance(found, str) else found
-
-
-_STAMPS = {"requested_at": "r.requested_at", "invalidity_date": "r.invalidity_date", "revoked_at": "x.revoked_at"}
-
-
-def _stamp(column: str) -> str:
-    """SQL for what `certs.x509.crl.stamp` writes."""
-    if on_postgresql():
-        return f"coalesce(to_char({column} AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS'), '')"
-    return f"coalesce(strftime('%%Y%%m%%d%%H%%M%%S', {column}), '')"
+_TIMES = {"requested_at": "r.requested_at", "invalidity_date": "r.invalidity_date", "revoked_at": "x.revoked_at"}

@@ -20,14 +20,15 @@ from certs.bulk.line_pages import Show, Sort, hidden_lines, lines_page
 from certs.bulk.progress import counts
 from certs.bulk.submit import submit_order
 from certs.errors import InputRefused, NotPermitted
-from certs.issuance.synchronous import issue_admitted
+from certs.issuance.synchronous import Call
 from certs.models import BulkOrder, Certificate, CertificateRequest, Domain, Issuer, Team, teams_seen_by
-from certs.requests.submit import Requester, admit
+from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
 from tests.cast import person
 from tests.certs.bulk.orders import begin, drafted, work_off, work_off_all
 from tests.certs.issuance.test_synchronous import brought
+from tests.portal.external import issue_calls
 
 MakeSpec = Callable[..., CertificateSpec]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -160,8 +161,8 @@ def test_of_two_teams_with_the_same_key_the_first_one_has_it(twin_portal: Reques
     Domain.objects.create(name="other.test", team=other)
     copied = brought(make_spec, "a.example.com")
     copy = replace(copied, common_name="a.other.test", dns_names=("a.other.test",))
-    asked = admit([copied], requester=twin_portal) + admit([copy], requester=Requester(twin_portal.actor, other, "api"))
-    assert [row.state for row in issue_admitted(asked)] == ["csr_created", "rejected"]  # the remote CA has workers of its own
+    calls = [Call(copied, twin_portal), Call(copy, Requester(twin_portal.actor, other, "api"))]
+    assert [row.state for row in issue_calls(calls)] == ["csr_created", "rejected"]  # the remote CA has workers of its own
 
 
 def test_a_line_given_to_another_team_is_seen_by_its_members_alone(twin_portal: Requester, make_spec: MakeSpec) -> None:

@@ -19,9 +19,7 @@ from certs.ca.base import Issued, Order
 from certs.ca.registry import forget_clients, get_ca_client
 from certs.ca.rest import RestCAClient
 from certs.ca.vault_pki import VaultPKIClient
-from certs.issuance.synchronous import issue_admitted
 from certs.models import Certificate, Chain, IssuanceIntent, Issuer, OperatorAlert, Revocation, UnknownCertificate
-from certs.requests.submit import admit
 from certs.revocation.deliver import process_revocations
 from certs.spec import CertificateSpec
 from certs.status.maintenance import keep_status_information
@@ -36,6 +34,7 @@ from tests.harness.vault import Vault
 from tests.portal.authority import issue, issuing_ca, publish_everything, published, revoke, served
 from tests.portal.commands import run
 from tests.portal.elsewhere import ROLE, pki_engine
+from tests.portal.external import issue_external
 from tests.portal.fixtures import Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -199,7 +198,7 @@ def issued_there(portal: Portal, settings: Any, *names: str) -> list[Certificate
         key = ec.generate_private_key(ec.SECP256R1())
         csr = build_csr(key, common_name=name, dns_names=(name,), ip_addresses=())
         specs.append(CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=csr, spki_der=spki_der(key.public_key())))
-    requests = issue_admitted(admit(specs, requester=portal.requester()))
+    requests = issue_external(specs, requester=portal.requester())
     submit_to_ca([request.pk for request in requests], complete=True)  # as a worker of remote CAs
     return list(Certificate.objects.filter(request__in=requests).order_by("pk"))
 

@@ -16,7 +16,7 @@ from django.test import Client
 
 from certs.api import requests
 from certs.models import Issuer
-from certs.status.ocsp.lookup import forget_connection
+from certs.status.ocsp.lookup import lookups
 from pkiportal.logs import OneLineAMinute
 from pkiportal.web.status_information import StatusInformation
 from tests.portal.fixtures import Portal
@@ -232,7 +232,7 @@ def test_a_client_that_hangs_up_is_no_fault_of_ours(call: Caller, caplog: pytest
 def test_status_information_without_a_database_is_one_line_too(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:
     slug = Issuer.objects.get(name=portal_settings.PKI_DEFAULT_CA).slug
     statuses: list[str] = []
-    forget_connection()
+    lookups.close()
     with database_away():
         for path, method in ((f"/pki/crl/{slug}.crl", "GET"), (f"/pki/ocsp/{slug}", "POST")):
             body = BytesIO(b"\x30\x00" * 20)

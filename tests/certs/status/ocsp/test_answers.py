@@ -257,9 +257,9 @@ def _outlives_a_restart(certificate: Certificate) -> str:
     """In a thread, whose connections are its own."""
     try:
         said(certificate)
-        assert lookup.status_connections.one is not None
+        assert lookup.lookups.own.connection is not None
         connection.ensure_connection()
-        own = lookup.status_connections.one.info
+        own = lookup.lookups.own.connection.info
         pids = [own.backend_pid, connection.connection.info.backend_pid]
         with psycopg.connect(own.dsn, password=own.password, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
@@ -270,7 +270,7 @@ def _outlives_a_restart(certificate: Certificate) -> str:
         said(certificate)
         return word(said(certificate))
     finally:
-        lookup.forget_connection()
+        lookup.lookups.close()
         connections.close_all()
 
 
