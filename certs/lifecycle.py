@@ -36,9 +36,9 @@ def describe_words(plan: RenewPlan | RevokePlan, *, authority: Authority) -> dic
     certificate, notes = certificate_of(plan, authority=authority)
     authority.check_may_act(certificate)
     if isinstance(plan, RenewPlan):
-        told = describe_plan(plan_renewal(certificate, authority=authority, key_option=key_option_of(plan)))
+        result = describe_plan(plan_renewal(certificate, authority=authority, key_option=key_option_of(plan)))
         existing = living_renewals([certificate.pk]).get(certificate.pk)
-        return told | {"notes": [*notes, *told["notes"]], "already": existing.public_id if existing else None}
+        return result | {"notes": [*notes, *result["notes"]], "already": existing.public_id if existing else None}
     compromised = plan.reason is RevocationReason.KEY_COMPROMISE
     also = on_same_key(certificate, authority=authority, now=database_now()) if compromised else []
     return {

@@ -281,8 +281,8 @@ def reconcile_remote_ca(issuer_id: int) -> int:
     return _count(each_ca.reconcile_each(Issuer.objects.filter(pk=issuer_id)))
 
 
-def _count(told: Sequence[dict[str, Any]]) -> int:
-    return sum(len(one["found"]) + len(one["revoked"]) for one in told)
+def _count(counts: Sequence[dict[str, Any]]) -> int:
+    return sum(len(one["found"]) + len(one["revoked"]) for one in counts)
 
 
 @shared_task

@@ -15,7 +15,7 @@ class KeyBackendError(Exception):
         self.next_step = next_step
 
     @property
-    def told(self) -> str:
+    def for_people(self) -> str:
         """What happened and what to do about it, for a message to an operator."""
         return f"{self} {self.next_step}".strip()
 

@@ -71,8 +71,8 @@ def _outcome(row: CertificateRequest) -> Any:
     if row.state == S.COMPLETED:
         certificate = _certificate_of(row)
         if certificate.status != Certificate.Status.GOOD:  # who asks would take it for a good one
-            told = f"The certificate of this order, {certificate.cert_id}, was revoked."
-            return problem(409, "revoked", told, cert_id=certificate.cert_id, audit_reference=row.public_id)
+            message = f"The certificate of this order, {certificate.cert_id}, was revoked."
+            return problem(409, "revoked", message, cert_id=certificate.cert_id, audit_reference=row.public_id)
         # Written here, since ninja's schema takes longer to read and write it again; the tests hold it to the schema.
         return HttpResponse(_written(_issued(certificate, row)), content_type="application/json; charset=utf-8")
     if row.state == S.REJECTED:
@@ -152,7 +152,7 @@ def ordered(
     rows = Certificate.objects.filter(team=request.auth.team, request__door="api", not_after__gt=database_now(), pk__gt=after)  # type: ignore[attr-defined]
     page = list(rows.select_related("body").order_by("pk")[: limit + 1])
     shown = page[:limit]
-    told = [
+    entries = [
         {
             "serial_number": format_serial(int(one.serial_number, 16)),
             "status": one.status,
@@ -160,7 +160,7 @@ def ordered(
         }
         for one in shown
     ]
-    return Status(200, {"certificates": told, "next": shown[-1].pk if len(page) > limit else None})
+    return Status(200, {"certificates": entries, "next": shown[-1].pk if len(page) > limit else None})
 
 
 @router.get("", response={200: CertificateList, **REFUSALS}, operation_id="list_certificates")
@@ -248,18 +248,18 @@ def describe_by_id(request: HttpRequest, cert_id: str, order: Describe) -> Any:
         raise Http404
     changes = cast("Changes", order.dict(exclude_none=True))
     row = describe(certificate, changes, authority=authority_of(request), channel="api")
-    told = {"cert_id": row.cert_id, "state": state_of(row, database_now()).value}
-    return Status(200, told | _described(row))
+    result = {"cert_id": row.cert_id, "state": state_of(row, database_now()).value}
+    return Status(200, result | _described(row))
 
 
 def _life(certificate: Certificate) -> dict[str, Any]:
     """What it renews, what follows it, and whether it was revoked."""
     following = Certificate.objects.filter(renewed_from=certificate).values_list("cert_id", flat=True).first()
-    told = {"renewed_from": certificate.renewed_from.cert_id if certificate.renewed_from else None, "superseded_by": following}
+    life = {"renewed_from": certificate.renewed_from.cert_id if certificate.renewed_from else None, "superseded_by": following}
     revocation = Revocation.objects.filter(certificate=certificate).first()
     if revocation is None or certificate.status == Certificate.Status.GOOD:
-        return told
-    return told | {
+        return life
+    return life | {
         "revocation": {
             "reason": revocation.reason,
             "revoked_at": revocation.requested_at.isoformat(),

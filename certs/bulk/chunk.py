@@ -13,7 +13,7 @@ from certs.issuance.advance import Unavailable, advance
 from certs.issuance.synchronous import furthest_here
 from certs.models import BulkChunk, BulkItem, BulkOrder, CertificateRequest, Team
 from certs.requests.states import UNFINISHED, WORKER
-from certs.requests.submit import Requester, Wanted, insert_requests, latest_issuer, request_digest
+from certs.requests.submit import Admitted, Requester, insert_requests, latest_issuer, request_digest
 from certs.requests.waiting import let_go_on
 from db.clock import database_now
 from db.rows import Lock, select
@@ -56,8 +56,8 @@ def make_requests(chunk_id: int) -> list[CertificateRequest]:
             let_go_on(work, failed, actor=WORKER)
         # 3. Requests for the lines that have none.
         requesters = _requesters(order, {item.team_id for item in items})
-        wanted = [_wanted(order, item, requesters[item.team_id]) for item in items if item.pk not in made]
-        fresh = insert_requests(work, wanted, now=database_now()) if wanted else []
+        admitted = [_admitted(order, item, requesters[item.team_id]) for item in items if item.pk not in made]
+        fresh = insert_requests(work, admitted, now=database_now()) if admitted else []
     return [*made.values(), *fresh]
 
 
@@ -69,7 +69,7 @@ def _requesters(order: BulkOrder, teams: Iterable[int]) -> dict[int, Requester]:
     }
 
 
-def _wanted(order: BulkOrder, item: BulkItem, requester: Requester) -> Wanted:
+def _admitted(order: BulkOrder, item: BulkItem, requester: Requester) -> Admitted:
     spec = spec_of(item)
     digest = request_digest(spec, team=requester.team, issuer=order.issuer, requester=str(order.requester or order.actor_name))
-    return Wanted(spec, requester, order.issuer, digest, bulk_item_id=item.pk)
+    return Admitted(spec, requester, order.issuer, digest, bulk_item_id=item.pk)

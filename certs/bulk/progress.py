@@ -118,8 +118,8 @@ def _waits_for(order: BulkOrder, tally: Tally, rate: float) -> str:
     if tally.held:
         issuer = Issuer.objects.get(pk=order.issuer_id)
         reasons = set(_held_reasons(order))
-        told = "; ".join(sorted(reasons)) or f"{issuer.name} or the key backend is unavailable"
-        return f"{told}. It goes on by itself when that is back; nothing is lost."
+        why = "; ".join(sorted(reasons)) or f"{issuer.name} or the key backend is unavailable"
+        return f"{why}. It goes on by itself when that is back; nothing is lost."
     if tally.awaiting_approval and not tally.under_way and not tally.waiting:
         lines = "1 line waits" if tally.awaiting_approval == 1 else f"{tally.awaiting_approval:,} lines wait"
         return f"{lines} for approval by the security team."

@@ -100,7 +100,7 @@ class VaultPKIClient(CAClient):
             clean_no = "sealed" in str(exc) or "ConnectTimeout" in str(exc)
             return NotSent(order.order_ref, str(exc)) if clean_no else Unknown(order.order_ref, str(exc))
         except KeyNotPermitted as exc:  # about our role, not about the order
-            return NotSent(order.order_ref, exc.told)
+            return NotSent(order.order_ref, exc.for_people)
         except KeyOperationRefused as exc:
             return Refused(order.order_ref, "ca_refused", str(exc))
         except KeyBackendError as exc:

@@ -149,7 +149,7 @@ def release_for_answering_keys() -> int:
     alerts = OperatorAlert.objects.filter(kind=AlertKind.KEYS_UNAVAILABLE, closed_at=None)
     backends = sorted({*held, *(cause.partition(":")[2] for cause in alerts.values_list("cause", flat=True))})
     parts = [(f"keys:{backend}", partial(_release_for_backend, backend)) for backend in backends]
-    return sum(told for told in run_parts(parts, Turn([])).values() if isinstance(told, int))
+    return sum(count for count in run_parts(parts, Turn([])).values() if isinstance(count, int))
 
 
 def _held_for_keys() -> QuerySet[CertificateRequest]:

@@ -3,7 +3,7 @@
 Only the embedded process and the `ca-api` service of the compose file have that key. An external
 CSR that the policy allows takes two transactions: its request, the policy's decision and what will
 be signed share the first, its certificate and the end of the request the second. What cannot be
-finished here is handed to the queue, which retries and holds as always.
+finished here goes to the queue, which retries and lets requests wait as always.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ log = logging.getLogger(__name__)
 
 MOST_TOGETHER = 64
 MOST_PATIENCE = 0.01  # seconds
-TRUSTED_SECONDS = 5.0  # so long a database connection is not asked whether it still answers, and its plans are kept
+TRUSTED_SECONDS = 5.0  # for so long the database connection is not checked, and its plans are kept
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One caller's external CSR, read and found good."""
+    """One caller's external CSR, which has passed the CSR gate."""
 
     spec: CertificateSpec
     requester: Requester
@@ -63,9 +63,9 @@ def issue_now(call: Call) -> CertificateRequest:
 class IssuingThread:
     """One thread of a process that issues for all callers, one batch after the other, on its own database connection.
 
-    A batch costs little more than a single request. Callers that come again as soon as they have
-    their certificate would be served in turns, each alone; so a batch waits a moment, at most half
-    as long as the last one took, for as many as were there then. A caller alone never waits.
+    A batch costs little more than a single request. Callers that send their next call as soon as they
+    have their certificate would be served one by one. So a batch waits a moment, at most half as long
+    as the last one took, for as many callers as the last one had. A single caller never waits.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class IssuingThread:
         self._session: object = None  # the database connection whose plans are kept
 
     def submit(self, call: Call) -> CertificateRequest:
-        """Wait for the call's request. Raises what became of it."""
+        """Wait for the request of this call and return it. Raises what refused the call."""
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="issuing", daemon=True)
@@ -99,10 +99,10 @@ class IssuingThread:
                     future.set_result(result)
 
     def _results(self, calls: Sequence[Call]) -> Sequence[CertificateRequest | BaseException]:
-        """One for each call, whatever happens: a caller must not wait for a thread that has ended."""
+        """Return one result for each call, whatever happens: a caller must not wait for a thread that has ended."""
         try:
             due = time.monotonic() >= self._check_at
-            if due:  # as Django does between two requests; it costs a round trip
+            if due:  # as Django does between two requests; the check costs a round trip
                 connection.close_if_unusable_or_obsolete()
                 self._check_at = time.monotonic() + TRUSTED_SECONDS
             if connection.connection is not None and (due or connection.connection is not self._session):
@@ -136,29 +136,44 @@ os.register_at_fork(after_in_child=_forget_thread)
 
 
 def issue_batch(calls: Sequence[Call]) -> Sequence[CertificateRequest | Exception]:
-    """Return a request or an exception for each call, in order."""
-    asked = [(call.spec, call.requester) for call in calls]
-    keys = [call.requester.idempotency_key for call in calls]
+    """Return a request or an exception for each call, in order. No transaction may be open."""
+    # 1. Make the requests and reserve what comes next, all in one transaction.
     session = None
     with Alone() as outcome:
         connection.ensure_connection()
         session = connection.connection
-        requests, acts = _begin(asked, keys)
+        requests, acts = _begin(calls)
+    # 2. Have them signed. They are on record by now, so their callers get them as they are, whatever happens.
     if outcome.error is None:
         finish(acts)
         return requests
-    # Nothing of this batch was written, unless the connection was lost at the commit. Nobody knows
-    # then, so it is for the callers to ask again.
+    # 3. Nothing of this batch was written, unless the connection was lost at the commit. Then nobody
+    #    knows, so the batch is not begun again here: the callers repeat their calls.
     if isinstance(outcome.error, DATABASE_AWAY) and connection.connection is not session:
         return [_logged(outcome.error)] * len(calls)
-    # Each caller gets an answer of its own: which call was at fault shows when each runs alone.
+    # 4. Run each call alone, which shows the one at fault; the others are not refused because of it.
     if len(calls) > 1:
         return [result for call in calls for result in issue_batch([call])]
     return [_earlier(calls[0], outcome.error) if isinstance(outcome.error, IntegrityError) else _logged(outcome.error)]
 
 
+def _begin(calls: Sequence[Call]) -> tuple[list[CertificateRequest], list[Act]]:
+    specs, keys = [(call.spec, call.requester) for call in calls], [call.requester.idempotency_key for call in calls]
+    with UnitOfWork() as work:
+        beginning = begin(specs, keys)
+        requests = insert_begun(work, beginning.admitted, beginning.ids, {beginning.issuer.pk: beginning.issuer}, now=beginning.now)
+        until = furthest_here(requests[0].issuer)
+        acts = reserve(work, requests, until=until, now=beginning.now, known=beginning.facts)
+    if until is S.CSR_CREATED:  # what this process does not finish goes to the queue
+        _hand_over(request.pk for request in requests if request.state == S.CSR_CREATED)
+    return requests, acts
+
+
 def _earlier(call: Call, conflict: IntegrityError) -> CertificateRequest | Exception:
-    """The request that its idempotency key has made before, or why there is none: the conflict, when that was about something else."""
+    """Return the request that the call's idempotency key has made before.
+
+    Without one, return the conflict: it was about something else.
+    """
     key = call.requester.idempotency_key
     if not key:
         return _logged(conflict)
@@ -174,29 +189,17 @@ def _logged(problem: Exception) -> Exception:
     return problem
 
 
-def _begin(asked: Sequence[tuple[CertificateSpec, Requester]], keys: Sequence[str]) -> tuple[list[CertificateRequest], list[Act]]:
-    """Make the requests, and reserve what comes next, in one transaction."""
-    with UnitOfWork() as work:
-        beginning = begin(asked, keys)
-        requests = insert_begun(work, beginning.wanted, beginning.ids, {beginning.issuer.pk: beginning.issuer}, now=beginning.now)
-        until = furthest_here(requests[0].issuer)
-        acts = reserve(work, requests, until=until, now=beginning.now, known=beginning.facts)
-    if until is S.CSR_CREATED:  # what this process does not finish goes to the queue
-        _hand_over(request.pk for request in requests if request.state == S.CSR_CREATED)
-    return requests, acts
-
-
 def furthest_here(issuer: Issuer) -> S:
-    """How far this process takes requests at that CA.
+    """Return how far this process takes requests at that CA.
 
-    Another CA, and the own one where its key is elsewhere, is for the workers of its queue: a CA
-    that hangs must not hold the threads of this process, and only they keep to PKI_CA_PARALLEL.
+    A CA elsewhere, and an own CA whose key is elsewhere, is left to the workers of its queue: a CA
+    that hangs must not hold the threads of this process, and only those workers keep to PKI_CA_PARALLEL.
     """
     return S.COMPLETED if signs_here(issuer) else S.CSR_CREATED
 
 
 def finish(acts: Sequence[Act]) -> None:
-    """Carry out what was reserved. The requests are on record by now: whatever happens here, their callers get them as they are."""
+    """Carry out what was reserved. What cannot be finished here goes to the queue, which retries, or is left to the sweeper."""
     for act in acts:
         with Alone() as outcome:
             carry_out([act], until=S.COMPLETED)

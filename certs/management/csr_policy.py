@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.core.management import CommandError
 
 from certs.models import Team
-from certs.requests.facts.policy_facts import Asked, evaluate_many
+from certs.requests.facts.policy_facts import PolicyInput, evaluate_many
 from certs.requests.plan import defaults_for
 from certs.spec import CertificateSpec
 from certs.x509.csr.gate import CSRFacts
@@ -25,7 +25,7 @@ def refusals(accepted: Sequence[CSRFacts]) -> list[str]:
     try:
         defaults = defaults_for(team, now=now)
         asked = [
-            Asked(
+            PolicyInput(
                 CertificateSpec(
                     common_name=facts.common_name,
                     dns_names=facts.dns_names,

@@ -31,9 +31,9 @@ def issue_in_order(
     """
     started = time.monotonic()
     order = order_at_once(lines_of(plan), requester=requester, title=title, wish=Wish(), issuer=issuer, notes=plan.notes)
-    told = watch(order, wait=wait, tell=tell, started=started)
+    result = watch(order, wait=wait, tell=tell, started=started)
     rows = CertificateRequest.objects.filter(bulk_item__order=order).order_by("bulk_item__number")
-    return told | {"certificates": [answer(row) for row in rows[:SHOW_CERTIFICATES]], "notes": list(plan.notes)}
+    return result | {"certificates": [answer(row) for row in rows[:SHOW_CERTIFICATES]], "notes": list(plan.notes)}
 
 
 def watch(order: BulkOrder, *, wait: float, tell: Tell, started: float) -> dict[str, Any]:
@@ -46,10 +46,10 @@ def watch(order: BulkOrder, *, wait: float, tell: Tell, started: float) -> dict[
         if order.finished_at is not None or time.monotonic() >= deadline or _only_people_can_help(order, seen):
             break
         time.sleep(LOOK_EVERY)
-    told = _ended(order, seen) | {"seconds": round(time.monotonic() - started, 2)}
-    if not told["success"]:
-        told["error"] = _why_not(order, seen)
-    return told
+    result = _ended(order, seen) | {"seconds": round(time.monotonic() - started, 2)}
+    if not result["success"]:
+        result["error"] = _why_not(order, seen)
+    return result
 
 
 def _line(order: BulkOrder, seen: Progress) -> str:
@@ -62,13 +62,13 @@ def _line(order: BulkOrder, seen: Progress) -> str:
 
 def _ended(order: BulkOrder, seen: Progress) -> dict[str, Any]:
     """How far the order is, with the first lines that need a person. Lines that were left out knowingly do not spoil it."""
-    told = as_json(order, seen)
+    result = as_json(order, seen)
     if seen.tally.left_out:
-        told["left_out"] = seen.tally.left_out
+        result["left_out"] = seen.tally.left_out
     problems = lines_page(order, Show.PROBLEMS, teams=None, size=SHOW_PROBLEMS).rows
     if problems:
-        told["problems"] = [problem_of(line) for line in problems]
-    return {"success": order.finished_at is not None and told["issued"] + seen.tally.left_out == told["total"]} | told
+        result["problems"] = [problem_of(line) for line in problems]
+    return {"success": order.finished_at is not None and result["issued"] + seen.tally.left_out == result["total"]} | result
 
 
 def _only_people_can_help(order: BulkOrder, seen: Progress) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from certs.renewal.plan import RenewalPlan
-from certs.servers.commands import Wanted, compose
+from certs.servers.commands import CSRContent, compose
 from certs.servers.kinds import Tool
 
 
@@ -17,7 +17,7 @@ def csr_command(plan: RenewalPlan, tool: Tool = Tool.OPENSSL) -> str:
     spec = plan.spec
     key = str((suggestion.changes if suggestion else {}).get("key", spec.key))
     names = (*spec.dns_names, *spec.ip_addresses)
-    return compose(tool, Wanted(names, key, spec.profile, spec.common_name))
+    return compose(tool, CSRContent(names, key, spec.profile, spec.common_name))
 
 
 def csr_commands(plan: RenewalPlan) -> list[tuple[Tool, str]]:

@@ -20,7 +20,7 @@ from certs.language.kept_csr import kept_csr
 from certs.models import Certificate, CertificateRequest, Issuer, Reissue
 from certs.requests.approvals.inherited_approvals import approvals_for
 from certs.requests.facts.advice import advice_on
-from certs.requests.facts.policy_facts import Asked, evaluate_many
+from certs.requests.facts.policy_facts import PolicyInput, evaluate_many
 from certs.requests.lineage import stops_lineage
 from certs.requests.submit import latest_issuer, request_digest
 from certs.spec import CertificateSpec
@@ -251,9 +251,9 @@ def _judged(plans: Sequence[RenewalPlan], *, at: datetime) -> list[RenewalPlan]:
     return [next(judged) if plan.may_begin else plan for plan in plans]
 
 
-def _asked(plan: RenewalPlan) -> Asked:
+def _asked(plan: RenewalPlan) -> PolicyInput:
     spki = "" if plan.new_key else plan.certificate.spki_sha256
-    return Asked(plan.spec, plan.certificate.team, renewal=True, key_reused=not plan.new_key, spki_sha256=spki)
+    return PolicyInput(plan.spec, plan.certificate.team, renewal=True, key_reused=not plan.new_key, spki_sha256=spki)
 
 
 def _decided(plan: RenewalPlan, decision: Decision, version: str) -> RenewalPlan:

@@ -24,7 +24,7 @@ from certs.requests.lineage import newest_of, stops_lineage
 from certs.requests.plan import gate
 from certs.requests.representation import answer
 from certs.requests.states import Move, transition_many
-from certs.requests.submit import MOST_IN_A_CHAIN, RenewalOf, Requester, Wanted, insert_requests
+from certs.requests.submit import MOST_IN_A_CHAIN, Admitted, RenewalOf, Requester, insert_requests
 from db.clock import database_now
 from db.reads import read_together
 from db.rows import Lock, key_selection, select, select_keys, selection
@@ -215,7 +215,7 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
         transition_many(work, moves, source=S.FAILED, actor=actor, now=now)
         # 5. The requests, as every other request is made, and their chains.
         requests = (
-            insert_requests(work, [_wanted(plan, actor=actor, user=user, channel=channel) for plan in fresh], now=now) if fresh else []
+            insert_requests(work, [_admitted(plan, actor=actor, user=user, channel=channel) for plan in fresh], now=now) if fresh else []
         )
         if begin:
             for first in range(0, len(requests), MOST_IN_A_CHAIN):
@@ -231,7 +231,7 @@ def _found(plan: RenewalPlan, existing: dict[int, CertificateRequest]) -> Renewa
     return Renewal(request, plan, already=True) if request is not None else None
 
 
-def _wanted(plan: RenewalPlan, *, actor: Actor, user: Any, channel: str) -> Wanted:
+def _admitted(plan: RenewalPlan, *, actor: Actor, user: Any, channel: str) -> Admitted:
     certificate = plan.certificate
     requester = Requester(actor, certificate.team, channel, user=user or certificate.requester)
     renewal = RenewalOf(
@@ -240,7 +240,7 @@ def _wanted(plan: RenewalPlan, *, actor: Actor, user: Any, channel: str) -> Want
         key=None if plan.has_external_key or plan.new_key else certificate.key,
         keeps_key=not plan.new_key,
     )
-    return Wanted(plan.spec, requester, plan.issuer, plan.digest, renewal=renewal)
+    return Admitted(plan.spec, requester, plan.issuer, plan.digest, renewal=renewal)
 
 
 def _spki(plan: RenewalPlan) -> str:

@@ -21,7 +21,7 @@ from certs.language.kept_csr import kept_csr
 from certs.models import CertificateRequest, RequestDraft
 from certs.models.request_draft import MAX_NAMES_TEXT
 from certs.requests.exposure.refused_secrets import refuse_secrets
-from certs.requests.facts.policy_facts import Asked, evaluate_many
+from certs.requests.facts.policy_facts import PolicyInput, evaluate_many
 from certs.requests.plan import Fields, gate, plan_digest, plan_fields, typed_validity
 from certs.requests.submit import Requester, submit
 from certs.servers.kinds import Place, server_named
@@ -200,7 +200,7 @@ def submit_draft(draft: RequestDraft, *, shown: str, why: str, requester: Reques
 
 
 def _needs_approval(spec: CertificateSpec, requester: Requester) -> bool:
-    _, (decision,) = evaluate_many([Asked(spec, requester.team)], at=database_now())
+    _, (decision,) = evaluate_many([PolicyInput(spec, requester.team)], at=database_now())
     return decision.outcome is Outcome.NEEDS_APPROVAL
 
 

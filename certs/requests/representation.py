@@ -21,19 +21,19 @@ def answer(request: CertificateRequest) -> dict[str, Any]:
     if certificate is not None and request.state == S.COMPLETED:
         certificate.request = request
         return certificate_answer(certificate, audit_reference=request.public_id)
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "success": False,
         "error": waiting_reason(request) or _waiting(request),
         "state": request.state,
         "audit_reference": request.public_id,
     }
     if request.policy_version:
-        told["policy_version"] = request.policy_version
+        result["policy_version"] = request.policy_version
     if request.suggestion:
-        told["suggestion"] = request.suggestion
+        result["suggestion"] = request.suggestion
     if request.resume_id:
-        told["resume_id"] = request.resume_id
-    return told
+        result["resume_id"] = request.resume_id
+    return result
 
 
 def _waiting(request: CertificateRequest) -> str:

@@ -1,4 +1,4 @@
-"""The one use case behind every channel: a specification becomes a request, and the chain of steps begins."""
+"""Submit requests: the one use case behind every channel. A specification becomes a request, and its chain of steps starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from certs.models import Certificate, CertificateRequest, Issuer, RequestCSR, Te
 from certs.pipeline import start_on_commit
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.facts.advice import advice_on, schedule_notes
-from certs.requests.facts.policy_facts import Asked, PolicyFacts, evaluate_many, policy_facts
+from certs.requests.facts.policy_facts import PolicyFacts, PolicyInput, evaluate_many, policy_facts
 from certs.spec import CertificateSpec
 from certs.x509.certificate.profiles import PROFILE_NAMES
 from db.clock import CLOCK, database_now
@@ -42,7 +42,10 @@ _canonical = json_encoder(sort_keys=True)
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who asks, for which team, through which channel. `user` is None only for the portal's own commands and schedules."""
+    """The person or program that requests, the team, and the channel.
+
+    `user` is None only for the portal's own commands and schedules.
+    """
 
     actor: Actor
     team: Team
@@ -59,7 +62,7 @@ class Requester:
 
     @property
     def authority(self) -> Authority:
-        """The same actor for what follows from the request; within the team for which it is made."""
+        """The rights of the same actor within the team, for what follows from the request."""
         return Authority(self.actor, self.user, self.team, self.profiles)
 
     def check(self) -> None:
@@ -69,10 +72,10 @@ class Requester:
 
 def check_members(requesters: Sequence[Requester]) -> None:
     """Raise NotPermitted unless each user's account is active and belongs to its team now: one query for all of them."""
-    _check_members(requesters, members_among(_asked_members(requesters)))
+    _check_members(requesters, members_among(_members_of(requesters)))
 
 
-def _asked_members(requesters: Sequence[Requester]) -> set[tuple[int, int]]:
+def _members_of(requesters: Sequence[Requester]) -> set[tuple[int, int]]:
     return {one.member for one in requesters if one.member is not None}
 
 
@@ -88,7 +91,7 @@ def _check_members(requesters: Sequence[Requester], members: Collection[tuple[in
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would happen: nothing was written."""
+    """What a submission would do. Nothing was written."""
 
     specs: tuple[CertificateSpec, ...]
     decisions: tuple[Decision, ...]
@@ -98,14 +101,14 @@ class Preview:
 
 
 def preview(specs: Sequence[CertificateSpec], *, requester: Requester) -> Preview:
-    """Evaluate the policy without making anything.
+    """Return what the policy decides about the specifications now. Writes nothing.
 
     Raises NotPermitted, InputRefused without a CA that issues, and Conflict where the CA's end leaves no useful validity.
     """
     requester.check()
     requester.authority.check_profiles(spec.profile for spec in specs)
     now, issuer = database_now(), active_issuer(settings.PKI_DEFAULT_CA)
-    version, decisions = evaluate_many([Asked(spec, requester.team) for spec in specs], at=now)
+    version, decisions = evaluate_many([PolicyInput(spec, requester.team) for spec in specs], at=now)
     endings = tuple(ending_of(issuer, spec.validity, now=now) for spec in specs)
     for ending in endings:
         if ending and ending.refusal:
@@ -116,40 +119,41 @@ def preview(specs: Sequence[CertificateSpec], *, requester: Requester) -> Previe
 
 
 def submit(spec: CertificateSpec, *, requester: Requester, issuer: str | None = None) -> CertificateRequest:
-    """Ask for one certificate. The answer is the request row; the steps run in the background."""
+    """Request one certificate. Returns the row of the request; the steps run in the background."""
     return submit_many([spec], requester=requester, issuer=issuer)[0]
 
 
 def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[CertificateRequest]:
-    """Ask for certificates: one request each, then the chain of steps is started.
+    """Request certificates: one request each.
 
     With an idempotency key the same call again returns the first requests; another content under
     the same key is refused. Effects, in one transaction: the rows of the requests and of their
-    external CSRs, and `request:submitted` each. Raises NotPermitted, InputRefused.
+    external CSRs, and `request:submitted` each; after the commit the chain of steps is published.
+    Raises NotPermitted, InputRefused; CSRRefused for an idempotency key that holds a secret.
     """
-    # 1. Refuse what may not be asked for, before anything is written.
+    # 1. Refuse what this requester may not request, before anything is written.
     check_idempotency_key(requester)
-    wanted = admit(specs, requester=requester, issuer=issuer)
+    admitted = admit(specs, requester=requester, issuer=issuer)
     try:
         with UnitOfWork() as work:
             # 2. The rows and their events.
-            requests = insert_requests(work, wanted, now=database_now())
-            # 3. The chain begins when they are committed. More than a chain should carry goes in
-            #    several, on the bulk queue, so that they do not delay interactive requests.
+            requests = insert_requests(work, admitted, now=database_now())
+            # 3. The chain starts when they are committed. A large batch is split into several chains
+            #    on the bulk queue, so that it does not delay interactive requests.
             ids = [request.pk for request in requests]
             for first in range(0, len(ids), MOST_IN_A_CHAIN):
                 start_on_commit(ids[first : first + MOST_IN_A_CHAIN], bulk=len(ids) > MOST_IN_A_CHAIN)
     except IntegrityError as exc:  # at the end of the unit: another call has used this idempotency key
         if not requester.idempotency_key:
             raise
-        return replayed(wanted, conflict=exc)
+        return replayed(admitted, conflict=exc)
     return requests
 
 
 def check_idempotency_key(requester: Requester) -> None:
-    """Raises CSRRefused for a key that is a secret: it is kept as long as the request. Needs no open transaction."""
+    """Raise CSRRefused for a key that holds a secret: it would be kept as long as the request. No transaction may be open."""
     if requester.idempotency_key and find_secret(requester.idempotency_key) is not None:
-        requester.check()  # the refusal has effects of its own
+        requester.check()  # first, for the refusal has effects of its own
         refuse_secrets(
             requester.idempotency_key,
             actor=requester.actor,
@@ -160,8 +164,8 @@ def check_idempotency_key(requester: Requester) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A specification that its requester may submit, with what its row needs besides."""
+class Admitted:
+    """A specification that its requester may submit, with what else its row needs."""
 
     spec: CertificateSpec
     requester: Requester
@@ -174,7 +178,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class RenewalOf:
-    """What the row of a renewal has besides: the certificate that it renews, and the key that it keeps or makes."""
+    """What only the row of a renewal has: the certificate that it renews, and the key that it keeps or makes."""
 
     certificate: Certificate
     key_backend: str  # where its key is or will be; empty for an external CSR
@@ -182,36 +186,39 @@ class RenewalOf:
     keeps_key: bool  # the old public key is used again, the portal's or that of an external CSR
 
 
-def admit(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[Wanted]:
+def admit(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[Admitted]:
     """Check what can be checked before anything is written. Raises NotPermitted, InputRefused."""
-    return admit_all([(spec, requester) for spec in specs], _keys(requester, len(specs)), issuer=issuer)
+    # The idempotency key itself for one certificate, with a number for each of several.
+    key, count = requester.idempotency_key, len(specs)
+    keys = [key] * count if not key or count == 1 else [f"{key}:{number}" for number in range(count)]
+    return admit_all([(spec, requester) for spec in specs], keys, issuer=issuer)
 
 
 def admit_all(
-    asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], *, issuer: str | None = None
-) -> list[Wanted]:
-    """The same for the specifications of several requesters at once."""
+    requested: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], *, issuer: str | None = None
+) -> list[Admitted]:
+    """Check the specifications of several requesters, as `admit` does, in one round trip."""
     name = issuer or settings.PKI_DEFAULT_CA
     members_now, issuers, profiles = read_together(
-        members(_asked_members([requester for _, requester in asked])), selection(Issuer, name=name), selection(Profile)
+        members(_members_of([requester for _, requester in requested])), selection(Issuer, name=name), selection(Profile)
     )
-    return _admitted(asked, idempotency_keys, members_now, _active(issuers, name), {profile.name for profile in profiles})
+    return _admitted(requested, idempotency_keys, members_now, _active(issuers, name), {profile.name for profile in profiles})
 
 
 def _admitted(
-    asked: Sequence[tuple[CertificateSpec, Requester]],
+    requested: Sequence[tuple[CertificateSpec, Requester]],
     idempotency_keys: Sequence[str],
     members_now: Collection[tuple[int, int]],
     target: Issuer,
     profiles: Collection[str],
-) -> list[Wanted]:
-    _check_members([requester for _, requester in asked], members_now)
-    _check_profiles({spec.profile for spec, _ in asked}, profiles)
-    for spec, requester in asked:
+) -> list[Admitted]:
+    _check_members([requester for _, requester in requested], members_now)
+    _check_profiles({spec.profile for spec, _ in requested}, profiles)
+    for spec, requester in requested:
         requester.authority.check_profiles((spec.profile,))
     return [
-        Wanted(spec, requester, target, request_digest(spec, team=requester.team, issuer=target, requester=_who(requester)), key)
-        for (spec, requester), key in zip(asked, idempotency_keys, strict=True)
+        Admitted(spec, requester, target, request_digest(spec, team=requester.team, issuer=target, requester=_who(requester)), key)
+        for (spec, requester), key in zip(requested, idempotency_keys, strict=True)
     ]
 
 
@@ -221,73 +228,74 @@ def _who(requester: Requester) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a transaction that begins with specifications has read: the time, the requests that it may make, and the facts that
-    the policy needs about them.
+    """What a transaction that begins with specifications has read.
+
+    The time, the requests that it may make with their CA and ids, and the facts that the policy needs about them.
     """
 
     now: datetime
-    wanted: Sequence[Wanted]
+    admitted: Sequence[Admitted]
     issuer: Issuer
     ids: Sequence[int]
     facts: PolicyFacts
 
 
-def begin(asked: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str]) -> Beginning:
-    """`admit_all` within the open transaction, with all that `insert_requests` and the policy read besides, in one round trip.
+def begin(requested: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str]) -> Beginning:
+    """Check specifications within the open transaction, and read what `insert_begun` and the policy need: one round trip.
 
-    The CA's row stays as it is until the transaction ends. Raises NotPermitted, InputRefused.
+    The CA's row is locked until the transaction ends. Raises NotPermitted, InputRefused.
     """
     name = settings.PKI_DEFAULT_CA
     now, members_now, issuers, ids, facts = read_together(
         CLOCK,
-        members(_asked_members([requester for _, requester in asked])),
+        members(_members_of([requester for _, requester in requested])),
         selection(Issuer, lock=Lock.SHARE, name=name),
-        new_ids(CertificateRequest._meta.db_table, len(asked)),
-        policy_facts([(spec, requester.team) for spec, requester in asked], at=None),
+        new_ids(CertificateRequest._meta.db_table, len(requested)),
+        policy_facts([(spec, requester.team) for spec, requester in requested], at=None),
     )
     target = _active(issuers, name)
     if target.pk != issuers[0].pk:  # another CA has taken over
         target = _active(select(Issuer, lock=Lock.SHARE, id=target.pk), target.name)
-    return Beginning(now, _admitted(asked, idempotency_keys, members_now, target, facts.ekus), target, ids, facts)
+    return Beginning(now, _admitted(requested, idempotency_keys, members_now, target, facts.ekus), target, ids, facts)
 
 
-def insert_requests(work: UnitOfWork, wanted: Sequence[Wanted], *, now: datetime) -> list[CertificateRequest]:
+def insert_requests(work: UnitOfWork, admitted: Sequence[Admitted], *, now: datetime) -> list[CertificateRequest]:
     """Add to `work` the rows of requests and of their external CSRs, and `request:submitted` each.
 
-    The CAs' rows stay as they are until the transaction ends. IntegrityError is raised at its end
-    for an idempotency key, a line of a bulk order or a certificate to be renewed that another
-    transaction has used.
+    Locks the rows of the CAs until the transaction ends. IntegrityError is raised at its end for an
+    idempotency key, a line of a bulk order or a certificate to be renewed that another transaction
+    has used.
     """
-    # Of each CA the row as it is now: it must not be retired between here and the commit.
+    # Each CA's row as it is now: the CA must not be retired between here and the commit.
     found, ids = read_together(
-        selection(Issuer, lock=Lock.SHARE, id={one.issuer.pk for one in wanted}),
-        new_ids(CertificateRequest._meta.db_table, len(wanted)),
+        selection(Issuer, lock=Lock.SHARE, id={one.issuer.pk for one in admitted}),
+        new_ids(CertificateRequest._meta.db_table, len(admitted)),
     )
-    return insert_begun(work, wanted, ids, by_key(found), now=now)
+    return insert_begun(work, admitted, ids, by_key(found), now=now)
 
 
 def insert_begun(
-    work: UnitOfWork, wanted: Sequence[Wanted], ids: Sequence[int], issuers: Mapping[int, Issuer], *, now: datetime
+    work: UnitOfWork, admitted: Sequence[Admitted], ids: Sequence[int], issuers: Mapping[int, Issuer], *, now: datetime
 ) -> list[CertificateRequest]:
-    """The same with ids that this transaction has taken, at CAs whose rows it has locked."""
-    # 1. Requests; their CSRs, attempts and orders refer to them within this unit.
-    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, pk in zip(wanted, ids, strict=True)]
-    # 2. External CSRs. One with a challenge password keeps no bytes, only its public key.
+    """Add what `insert_requests` adds, with ids that this transaction has taken, at CAs whose rows it has locked."""
+    # 1. The requests have their ids already: CSRs, attempts and orders refer to them within this unit.
+    requests = [_row(one, pk, issuers[one.issuer.pk], now) for one, pk in zip(admitted, ids, strict=True)]
+    # 2. External CSRs. One with a challenge password is kept without its bytes: the password is not ours to store.
     csrs = [
         RequestCSR(request=r, der=one.spec.csr_der or b"", spki_der=one.spec.spki_der, spki_sha256=r.spki_sha256, created_at=now)
-        for r, one in zip(requests, wanted, strict=True)
+        for r, one in zip(requests, admitted, strict=True)
         if one.spec.spki_der
     ]
     work.insert(requests, csrs)
     work.record(
         Event(EventType.REQUEST_SUBMITTED, r.subject, one.requester.actor, now, _submitted_data(r, one))
-        for r, one in zip(requests, wanted, strict=True)
+        for r, one in zip(requests, admitted, strict=True)
     )
     return requests
 
 
-def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateRequest:
-    spec, requester, renewal = wanted.spec, wanted.requester, wanted.renewal
+def _row(admitted: Admitted, pk: int, issuer: Issuer, now: datetime) -> CertificateRequest:
+    spec, requester, renewal = admitted.spec, admitted.requester, admitted.renewal
     key_backend, spki = ("", spki_sha256(spec.spki_der)) if spec.spki_der else (settings.PKI_LEAF_KEY_BACKEND, "")
     row = CertificateRequest(
         id=pk,
@@ -307,10 +315,10 @@ def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateR
         not_after=spec.not_after,
         csr_brought=spec.spki_der is not None,
         spki_sha256=spki,
-        digest=wanted.digest,
+        digest=admitted.digest,
         idempotency_scope=requester.idempotency_scope,
-        idempotency_key=wanted.idempotency_key,
-        bulk_item_id=wanted.bulk_item_id,
+        idempotency_key=admitted.idempotency_key,
+        bulk_item_id=admitted.bulk_item_id,
         created_at=now,
         state_changed_at=now,
     )
@@ -322,8 +330,8 @@ def _row(wanted: Wanted, pk: int, issuer: Issuer, now: datetime) -> CertificateR
     return row
 
 
-def _submitted_data(request: CertificateRequest, wanted: Wanted) -> dict[str, Any]:
-    renewal = wanted.renewal
+def _submitted_data(request: CertificateRequest, admitted: Admitted) -> dict[str, Any]:
+    renewal = admitted.renewal
     return {
         "door": request.door,
         "team": request.team.slug,
@@ -341,29 +349,24 @@ def _submitted_data(request: CertificateRequest, wanted: Wanted) -> dict[str, An
 
 
 def validity_data(request: CertificateRequest) -> dict[str, int | str | None]:
-    """The requested validity in the data of an event: the days, or the end date."""
+    """Return the requested validity for the data of an event: the days, or the end date."""
     if request.not_after is None:
         return {"validity_days": request.validity_days}
     return {"not_after": request.not_after.isoformat()}
 
 
-def _keys(requester: Requester, count: int) -> list[str]:
-    """The key itself for one certificate; one with a number for each of several."""
-    key = requester.idempotency_key
-    return [key] * count if not key or count == 1 else [f"{key}:{number}" for number in range(count)]
+def replayed(admitted: Sequence[Admitted], *, conflict: IntegrityError) -> list[CertificateRequest]:
+    """Return the requests that an idempotency key has made before, in order.
 
-
-def replayed(wanted: Sequence[Wanted], *, conflict: IntegrityError) -> list[CertificateRequest]:
-    """The requests that an idempotency key already made, in order. Raises InputRefused when it made others, and the conflict
-    that led here when it made none.
+    Raises InputRefused when it made requests of another content, and `conflict` when it made none.
     """
-    scope, keys = wanted[0].requester.idempotency_scope, [one.idempotency_key for one in wanted]
+    scope, keys = admitted[0].requester.idempotency_scope, [one.idempotency_key for one in admitted]
     rows = CertificateRequest.objects.filter(idempotency_scope=scope, idempotency_key__in=keys).select_related("issuer")
     by_key = {row.idempotency_key: row for row in rows}
     if not by_key:
         raise conflict
     earlier = [by_key.get(key) for key in keys]
-    if not all(row and _asks_the_same(one, row) for one, row in zip(wanted, earlier, strict=True)):
+    if not all(row and _is_of(one, row) for one, row in zip(admitted, earlier, strict=True)):
         raise InputRefused(
             "This idempotency key was used for another request.",
             field="Idempotency-Key",
@@ -372,14 +375,14 @@ def replayed(wanted: Sequence[Wanted], *, conflict: IntegrityError) -> list[Cert
     return [row for row in earlier if row]
 
 
-def _asks_the_same(one: Wanted, row: CertificateRequest) -> bool:
-    """The same content, even where another CA has taken over since."""
+def _is_of(one: Admitted, row: CertificateRequest) -> bool:
+    """Whether the request has that content, also where another CA has taken over since."""
     again = request_digest(one.spec, team=one.requester.team, issuer=row.issuer, requester=_who(one.requester))
     return row.digest in (one.digest, again)
 
 
 def active_issuer(name: str) -> Issuer:
-    """The issuer of that name, or the one that has taken over from it; it must be active. Raises InputRefused."""
+    """Return the CA of that name, or the one that has taken over from it. Raises InputRefused unless it issues."""
     return _active(select(Issuer, name=name), name)
 
 
@@ -396,35 +399,35 @@ def _active(found: Sequence[Issuer], name: str) -> Issuer:
 
 
 def latest_issuer(issuer: Issuer) -> Issuer:
-    """The CA that has taken over from this one, or itself."""
+    """Return the CA that has taken over from this one, or the CA itself."""
     while issuer.successor is not None:
         issuer = issuer.successor
     return issuer
 
 
-def check_profiles(asked: Collection[str]) -> None:
-    """Raises InputRefused for a profile that does not exist."""
-    _check_profiles(asked, {profile.name for profile in select(Profile)})
+def check_profiles(requested: Collection[str]) -> None:
+    """Raise InputRefused for a profile that does not exist."""
+    _check_profiles(requested, {profile.name for profile in select(Profile)})
 
 
-def _check_profiles(asked: Collection[str], known: Collection[str]) -> None:
-    # An administrator may have named others, of which nobody makes certificates.
+def _check_profiles(requested: Collection[str], known: Collection[str]) -> None:
+    # An administrator may have added other names, but only these have a certificate template.
     names = PROFILE_NAMES.intersection(known)
-    for name in sorted(set(asked) - names):
+    for name in sorted(set(requested) - names):
         raise InputRefused(f"There is no profile named {name}.", field="profile", next_step=f"Profiles: {', '.join(sorted(names))}.")
 
 
 def request_digest(spec: CertificateSpec, *, team: Team, issuer: Issuer, requester: str) -> str:
-    """SHA-256 over the canonical content of a request; an approval counts only for the digest that was shown.
+    """Return the SHA-256 over the canonical content of a request, in hex. An approval counts only for the digest that was shown.
 
-    It covers the days or the end date, whichever was given.
+    The digest covers the days or the end date, whichever was given.
     """
     spki = spki_sha256(spec.spki_der) if spec.spki_der else ""
     return content_digest(spec, spki_sha256=spki, team=team.slug, issuer=issuer.name, requester=requester)
 
 
 def content_digest(spec: CertificateSpec, *, spki_sha256: str, team: str, issuer: str, requester: str) -> str:
-    """The same from the names of team and CA; `spki_sha256` is that of an external CSR, else empty."""
+    """Return the digest of a request from the names of team and CA. `spki_sha256`: of an external CSR, else empty."""
     validity = {"not_after": spec.not_after.isoformat()} if spec.not_after else {"validity_days": spec.validity_days}
     content = {
         "common_name": spec.common_name,

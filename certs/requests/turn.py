@@ -107,18 +107,18 @@ def run_parts(parts: Iterable[tuple[str, Callable[[Turn], int]]], turn: Turn) ->
     """Run each part alone. Returns what each did, or "failed": the parts after it run all the
     same, the error is logged, and an alert names the part until it works again.
     """
-    told: dict[str, int | str] = {}
+    result: dict[str, int | str] = {}
     for name, part in parts:
         turn.start_part()
         with Alone() as outcome:
-            told[name] = part(turn)
+            result[name] = part(turn)
         if outcome.error is None:
             close_alerts(kind=AlertKind.SWEEP_FAILED, cause=f"sweep:{name}", now=database_now())
         else:
             log.error("sweeper: %s failed", name, exc_info=outcome.error)
-            told[name] = "failed"
+            result[name] = "failed"
             _alert_failure(f"sweep:{name}", f"The sweeper could not do one of its parts ({name})", outcome.error)
-    return told
+    return result
 
 
 @transaction.atomic

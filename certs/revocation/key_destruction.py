@@ -51,7 +51,7 @@ def order_destruction(certificate: Certificate, *, authority: Authority, now: da
     intended = intend_destruction([key.pk], reason=reason, certificates={key.pk: served}, actor=authority.actor, now=now)
     refused = intended.get(key.pk)
     if isinstance(refused, KeyBackendError):
-        return refused.told
+        return refused.for_people
     data: dict[str, Value] = {"key": key.locator, "version": key.version, "backend": key.backend, "because_of": certificate.cert_id}
     record(EventType.KEY_DESTRUCTION_REQUESTED, subject=f"key:{key.pk}", actor=authority.actor, at=now, data=data)
     transaction.on_commit(begin_destroying)

@@ -22,7 +22,7 @@ _EKU_OIDS = {"tls-server": "1.3.6.1.5.5.7.3.1", "tls-client": "1.3.6.1.5.5.7.3.2
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CSRContent:
     """What a CSR is to ask for.
 
     `names`: DNS names and IP addresses in normal form. `key`: a `KeyFacts.name` such as "ec-p256".
@@ -47,7 +47,7 @@ class Wanted:
         return next((name for name in self.names if len(name) <= LONGEST_COMMON_NAME), "")
 
 
-def compose(tool: Tool, wanted: Wanted) -> str:
+def compose(tool: Tool, wanted: CSRContent) -> str:
     """Return the command of that tool, without a line end.
 
     "" where the tool makes no such key, or where there is no name. Raises ValueError for a name
@@ -63,7 +63,7 @@ def compose(tool: Tool, wanted: Wanted) -> str:
 
 def tools_for(key: str) -> tuple[Tool, ...]:
     """Return the tools that make a key of that type."""
-    sample = Wanted(("host.example.com",), key)
+    sample = CSRContent(("host.example.com",), key)
     return tuple(tool for tool in Tool if compose(tool, sample))
 
 
@@ -78,7 +78,7 @@ def _is_address(name: str) -> bool:
 # --- openssl: OpenSSL 1.1.1 and later, and the LibreSSL of macOS ---
 
 
-def _openssl(wanted: Wanted, key: KeyFacts) -> str:
+def _openssl(wanted: CSRContent, key: KeyFacts) -> str:
     options = _openssl_key(key)
     if not options:
         return ""
@@ -116,7 +116,7 @@ def _openssl_subject(common_name: str) -> str:
 # --- certreq: a request file, written and read by PowerShell ---
 
 
-def _powershell(wanted: Wanted, key: KeyFacts) -> str:
+def _powershell(wanted: CSRContent, key: KeyFacts) -> str:
     algorithm = _certreq_key(key)
     if not algorithm:
         return ""
@@ -179,7 +179,7 @@ def _powershell_text(text: str) -> str:
 # --- keytool: Java 11 and later ---
 
 
-def _keytool(wanted: Wanted, key: KeyFacts) -> str:
+def _keytool(wanted: CSRContent, key: KeyFacts) -> str:
     algorithm = _keytool_key(key)
     if not algorithm:
         return ""
@@ -215,7 +215,7 @@ def _keytool_subject(common_name: str) -> str:
     return f"CN={escaped}"
 
 
-_COMPOSERS: dict[Tool, Callable[[Wanted, KeyFacts], str]] = {
+_COMPOSERS: dict[Tool, Callable[[CSRContent, KeyFacts], str]] = {
     Tool.OPENSSL: _openssl,
     Tool.POWERSHELL: _powershell,
     Tool.KEYTOOL: _keytool,

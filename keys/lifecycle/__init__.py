@@ -1,7 +1,7 @@
 """A key's life: claimed, made, recorded, used, compromised, destroyed. In batches, in the phases that its callers need.
 
     with transaction.atomic():                                    # reserve: the intent
-        keys = claim_keys([KeyWanted(...)], now=now)              # `follows=old_key.pk` in it asks for a rotation
+        keys = claim_keys([NewKey(...)], now=now)              # `follows=old_key.pk` in it asks for a rotation
     made = make_keys(keys)                                        # execute: the backend; no transaction is open
     with transaction.atomic():                                    # record: the result
         confirm_keys({id: info for id, info in made.items() if isinstance(info, KeyInfo)}, now=now)
@@ -13,7 +13,7 @@ own subject: `key:generated` for `key.version == 1`, `key:rotated` for a later o
 
 from __future__ import annotations
 
-from keys.lifecycle.claim import KeyWanted, claim_keys
+from keys.lifecycle.claim import NewKey, claim_keys
 from keys.lifecycle.create import confirm_keys, make_keys
 from keys.lifecycle.destroy import (
     confirm_destroyed,
@@ -36,7 +36,7 @@ from keys.public_keys import (
 from keys.use import private_key_for, private_keys_for, ref_of, side_by_side, sign_many_with
 
 __all__ = [
-    "KeyWanted",
+    "NewKey",
     "block_public_key",
     "blocked_keys",
     "claim_keys",

@@ -17,7 +17,7 @@ from keys.registry import get_key_backend
 from keys.spec import KeySpec
 
 
-class KeyWanted(NamedTuple):
+class NewKey(NamedTuple):
     """A key to be claimed. `claimed_for` makes the claim idempotent: the same claim again returns the same row.
 
     `follows` is the id of the key that this one takes the place of (renewal with a new key): it becomes that key's next
@@ -32,7 +32,7 @@ class KeyWanted(NamedTuple):
     follows: UUID | None = None
 
 
-def claim_keys(wanted: Sequence[KeyWanted], *, now: datetime) -> list[Key]:
+def claim_keys(wanted: Sequence[NewKey], *, now: datetime) -> list[Key]:
     """Take a name and version for each key before the backend is called (`reserve`). Needs an open transaction.
 
     A name that is taken gets -2, -3 and so on; one that was destroyed counts as taken permanently. One that `follows` another key
@@ -50,12 +50,12 @@ def claim_keys(wanted: Sequence[KeyWanted], *, now: datetime) -> list[Key]:
     return [claimed[one.claimed_for] for one in wanted]
 
 
-def _claimed(wanted: Sequence[KeyWanted]) -> dict[str, Key]:
+def _claimed(wanted: Sequence[NewKey]) -> dict[str, Key]:
     """Keys that were claimed for the same already, by what they were claimed for."""
     return {key.claimed_for: key for key in select(Key, claimed_for=[one.claimed_for for one in wanted])}
 
 
-def _row(one: KeyWanted, place: _Place, now: datetime) -> Key:
+def _row(one: NewKey, place: _Place, now: datetime) -> Key:
     return Key(
         id=uuid4(),
         backend=one.backend,
@@ -75,7 +75,7 @@ class _Place:
     version: int
 
 
-def _places(wanted: Sequence[KeyWanted]) -> Iterable[tuple[KeyWanted, _Place]]:
+def _places(wanted: Sequence[NewKey]) -> Iterable[tuple[NewKey, _Place]]:
     """The next version of the followed key's name, or a name that nobody has."""
     rotated = _next_versions(wanted)
     for one, place in rotated.items():
@@ -85,7 +85,7 @@ def _places(wanted: Sequence[KeyWanted]) -> Iterable[tuple[KeyWanted, _Place]]:
         yield one, _Place(name, 1)
 
 
-def _next_versions(wanted: Sequence[KeyWanted]) -> dict[KeyWanted, _Place]:
+def _next_versions(wanted: Sequence[NewKey]) -> dict[NewKey, _Place]:
     """For those whose followed key can be rotated. Its row is locked, so that it is not destroyed before the claim is seen."""
     ids = {one.follows for one in wanted if one.follows}
     if not ids:
@@ -94,7 +94,7 @@ def _next_versions(wanted: Sequence[KeyWanted]) -> dict[KeyWanted, _Place]:
     # Read after the lock: what another worker claimed while we waited is seen.
     later = Key.objects.filter(backend=OuterRef("backend"), name=OuterRef("name"), version__gt=OuterRef("version"))
     latest = {key.pk: key for key in Key.objects.filter(~Exists(later), pk__in=ids, state=Key.State.ACTIVE)}
-    places: dict[KeyWanted, _Place] = {}
+    places: dict[NewKey, _Place] = {}
     for one in wanted:
         old = latest.pop(one.follows, None) if one.follows else None  # popped: a second one that follows it gets a new name
         if old and (old.backend, old.spec) == (one.backend, one.spec) and get_key_backend(old.backend).capabilities.rotates:

@@ -10,17 +10,17 @@ from django.db import transaction
 from db.clock import database_now
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
-from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, make_keys
+from keys.lifecycle import NewKey, claim_keys, confirm_keys, make_keys
 from keys.models import Key
 from keys.spec import KeySpec
 
 
-def wanted(claimed_for: str, base_name: str = "api-example-com", *, follows: Key | None = None, **other: Any) -> KeyWanted:
+def wanted(claimed_for: str, base_name: str = "api-example-com", *, follows: Key | None = None, **other: Any) -> NewKey:
     values = {"spec": KeySpec.EC_P256, "backend": "twin", "purpose": "leaf"} | other
-    return KeyWanted(claimed_for=claimed_for, base_name=base_name, follows=follows.pk if follows else None, **values)
+    return NewKey(claimed_for=claimed_for, base_name=base_name, follows=follows.pk if follows else None, **values)
 
 
-def claim(*ones: KeyWanted) -> list[Key]:
+def claim(*ones: NewKey) -> list[Key]:
     with transaction.atomic():
         return claim_keys(ones, now=database_now())
 
@@ -30,7 +30,7 @@ def confirm(made: dict[Any, KeyInfo | KeyBackendError]) -> list[Key]:
         return confirm_keys({key_id: info for key_id, info in made.items() if isinstance(info, KeyInfo)}, now=database_now())
 
 
-def make(*ones: KeyWanted) -> Sequence[Key]:
+def make(*ones: NewKey) -> Sequence[Key]:
     """All three beats; what cannot be made fails the test."""
     keys = claim(*ones)
     made = make_keys(keys)

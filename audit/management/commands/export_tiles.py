@@ -26,7 +26,7 @@ class Command(BaseCommand):
         epochs = EpochKey.objects.order_by("epoch")
         if options["epoch"] is not None:
             epochs = epochs.filter(epoch=options["epoch"])
-        told = []
+        result = []
         for key in epochs:
             newest = Checkpoint.objects.filter(epoch=key.epoch).order_by("-tree_size").first()
             if newest is None:
@@ -37,11 +37,11 @@ class Command(BaseCommand):
                 (folder / "log.vkey").write_text(f"{key.verifier}\n", encoding="utf-8")
             except (OSError, TreeIncomplete, EntryTooLong) as exc:
                 raise CommandError(f"Stopped at epoch {key.epoch}: {exc} The log is untouched; run it again.") from exc
-            told.append({"epoch": key.epoch, "size": newest.tree_size, "files": count, "folder": str(folder)})
-        if not told:
+            result.append({"epoch": key.epoch, "size": newest.tree_size, "files": count, "folder": str(folder)})
+        if not result:
             raise CommandError("Nothing is sealed yet. `manage.py seal_audit` seals what waits.")
         if options["json"]:
-            self.stdout.write(json.dumps({"success": True, "epochs": told}))
+            self.stdout.write(json.dumps({"success": True, "epochs": result}))
             return
-        for one in told:
+        for one in result:
             self.stdout.write(f"Epoch {one['epoch']}: {one['size']} events, {one['files']} files written to {one['folder']}.")

@@ -13,8 +13,8 @@ from audit.events import recordable
 from certs.bulk.lines import spec_of, spec_to_json
 from certs.models import BulkItem, BulkOrder, Team
 from certs.requests.facts.advice import advice_on
-from certs.requests.facts.duplicates import FirstAsked
-from certs.requests.facts.policy_facts import Asked, evaluate_many
+from certs.requests.facts.duplicates import FirstRequested
+from certs.requests.facts.policy_facts import PolicyInput, evaluate_many
 from certs.uploads.line import Line
 from db.clock import database_now
 from db.sql import among_texts, text_list
@@ -33,7 +33,7 @@ class Judge:
         self._order, self._teams = order, teams
         self._by_id = {team.pk: team for team in teams.values()}
         self._seen: dict[bytes, str] = {}  # digest of team, profile and names -> where they stood first
-        self._asked: FirstAsked = {}
+        self._asked: FirstRequested = {}
 
     def items(self, numbered: Sequence[tuple[int, Line]]) -> list[BulkItem]:
         """Rows for lines, judged and not written yet."""
@@ -42,7 +42,7 @@ class Judge:
         for item, (_, line) in zip(items, numbered, strict=True):
             if item.spec is not None and line.spec is not None:
                 item.notes = [*item.notes, *advice_on(line.spec, issuer, now=now)]
-        judge(items, self._by_id, asked_before=self._asked)
+        judge(items, self._by_id, requested_before=self._asked)
         self._point_out_duplicates([item for item in items if item.spec is not None])
         return items
 
@@ -60,13 +60,13 @@ class Judge:
                 item.duplicate = f"{living[names]} has the same names and is valid"
 
 
-def judge(items: Sequence[BulkItem], teams: Mapping[int, Team], *, asked_before: FirstAsked | None = None) -> None:
+def judge(items: Sequence[BulkItem], teams: Mapping[int, Team], *, requested_before: FirstRequested | None = None) -> None:
     """Put the policy's word on lines that can be read. Does not write."""
     readable = [item for item in items if item.spec is not None]
     if not readable:
         return
-    asked = [Asked(spec_of(item), teams[item.team_id], called=item.source) for item in readable]
-    _, decisions = evaluate_many(asked, at=database_now(), asked_before=asked_before)
+    asked = [PolicyInput(spec_of(item), teams[item.team_id], called=item.source) for item in readable]
+    _, decisions = evaluate_many(asked, at=database_now(), requested_before=requested_before)
     for item, decision in zip(readable, decisions, strict=True):
         item.outcome, item.reason = BulkItem.Outcome(str(decision.outcome)), decision.reason[:1000]
         item.suggestion = _suggestion(decision)

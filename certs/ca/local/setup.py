@@ -20,7 +20,7 @@ from certs.models import Issuer
 from certs.x509.certificate.tbs import build_issuing_ca, build_root
 from db.clock import database_now
 from keys.errors import KeyBackendError
-from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, private_key_for
+from keys.lifecycle import NewKey, claim_keys, confirm_keys, key_name, make_keys, private_key_for
 from keys.models import Key
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
@@ -122,7 +122,7 @@ def ensure_key(claimed_for: str, name: str, spec: KeySpec, *, backend: str, purp
     recorded like every key.
     """
     with transaction.atomic():
-        wanted = KeyWanted(claimed_for=claimed_for, base_name=key_name(name), spec=spec, backend=backend, purpose=purpose)
+        wanted = NewKey(claimed_for=claimed_for, base_name=key_name(name), spec=spec, backend=backend, purpose=purpose)
         (key,) = claim_keys([wanted], now=database_now())
     if key.spki_sha256:
         return key

@@ -25,7 +25,7 @@ from certs.issuance.steps.policy import keep_evaluations, refusal
 from certs.models import Attempt, CertificateRequest, Issuer
 from certs.requests.approvals.granted import approved_requests
 from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
-from certs.requests.facts.policy_facts import asked_by, evaluate_many
+from certs.requests.facts.policy_facts import evaluate_many, policy_input
 from certs.requests.lineage import lock_renewed, stopped_lineages
 from certs.requests.outcomes import ASK_AGAIN, KEY_BLOCKED, reject_many
 from certs.requests.states import WORKER, note_reasons
@@ -131,7 +131,7 @@ def _still_allowed(
     known = [request for request in requests if not work.is_new(request)]
     blocked = blocked_keys(request.spki_sha256 for request in known) if known else set()
     undecided = [request for request in requests if request.pk not in decided]
-    _, fresh = evaluate_many([asked_by(request) for request in undecided], at=now) if undecided else (None, [])
+    _, fresh = evaluate_many([policy_input(request) for request in undecided], at=now) if undecided else (None, [])
     decisions = {**decided, **{request.pk: decision for request, decision in zip(undecided, fresh, strict=True)}}
     stopped = stopped_lineages(lock_renewed(requests))
     left = requesters_who_left(known)

@@ -103,7 +103,7 @@ class SignCSRs(Act):
         transition_many(work, moves, source=S.KEY_READY, actor=WORKER, now=now)
         # 4. What cannot be signed now waits. A key that was blocked in the meantime is refused; all
         #    else is a fault after which the request can be resumed.
-        unavailable = {pk: error.told for pk, error in mine.items() if isinstance(error, KeyBackendError) and error.retryable}
+        unavailable = {pk: error.for_people for pk, error in mine.items() if isinstance(error, KeyBackendError) and error.retryable}
         note_reasons(work, [(self.requests[pk], key_reason(message)) for pk, message in unavailable.items()])
         failed = {pk: str(error) for pk, error in mine.items() if pk not in good and pk not in unavailable}
         blocked = blocked_keys({self.requests[pk].spki_sha256 for pk in failed}) if failed else set()

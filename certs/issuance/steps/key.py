@@ -20,7 +20,7 @@ from certs.requests.outcomes import fail_many
 from certs.requests.states import WORKER, Move, note_reasons, transition_many
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
-from keys.lifecycle import KeyWanted, claim_keys, confirm_keys, key_name, make_keys, record_public_keys
+from keys.lifecycle import NewKey, claim_keys, confirm_keys, key_name, make_keys, record_public_keys
 from keys.models import Key
 from keys.spec import KeySpec, spki_der
 
@@ -39,7 +39,7 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: da
     # 3. A name for each key, before the backend is asked for anything.
     followed = keys_followed(claimed)
     wanted = [
-        KeyWanted(
+        NewKey(
             claimed_for=request.public_id,
             base_name=key_name(request.common_name or request.names[0]),
             spec=KeySpec(request.key_type),
@@ -100,7 +100,7 @@ class MakeKeys(Act):
         errors = {pk: made for pk, made in mine.items() if isinstance(made, KeyBackendError)}
         failures = [(self.requests[pk], "key_backend", str(error)) for pk, error in errors.items() if not error.retryable]
         fail_many(work, failures, source=S.APPROVED, now=now)
-        unavailable = {pk: error.told for pk, error in errors.items() if error.retryable}
+        unavailable = {pk: error.for_people for pk, error in errors.items() if error.retryable}
         note_reasons(work, [(self.requests[pk], key_reason(message)) for pk, message in unavailable.items()])
         return Recorded(now, ready=[self.requests[pk] for pk in good], keys_unavailable=unavailable)
 

@@ -13,7 +13,7 @@ from certs.issuance.steps.external_csr import accept_external
 from certs.models import Approval, CertificateRequest, PolicyEvaluation, WaiverUse
 from certs.requests.approvals.inherited_approvals import inherit_approvals
 from certs.requests.approvals.time_limit import limits_for
-from certs.requests.facts.policy_facts import PolicyFacts, asked_by, evaluate_many
+from certs.requests.facts.policy_facts import PolicyFacts, evaluate_many, policy_input
 from certs.requests.states import WORKER, Move, transition_many
 from policy.engine import Decision, Outcome
 from policy.recorded import facts_digest, recorded
@@ -31,7 +31,7 @@ def decide(
     if not requests:
         return {}
     # 1. Evaluate under the version in force now.
-    version, decisions = evaluate_many([asked_by(request) for request in requests], at=now, known=known)
+    version, decisions = evaluate_many([policy_input(request) for request in requests], at=now, known=known)
     decided = list(zip(requests, decisions, strict=True))
     digests = keep_evaluations(work, decided, now=now)
     # 2. An external CSR that the policy allows has nobody to wait for.

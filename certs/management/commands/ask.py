@@ -44,9 +44,9 @@ class Command(PortalCommand):
             return self._described(plan, requester, authority) | {"done": False, "next_step": "The same with --yes does it."}
         begin_working()
         if isinstance(plan, IssuePlan) and len(plan.specs) >= settings.PKI_ORDER_FROM:
-            told = issue_in_order(plan, requester=requester, title=text, wait=options["wait"], tell=self.progress(options))
+            result = issue_in_order(plan, requester=requester, title=text, wait=options["wait"], tell=self.progress(options))
             self.end_progress(options)
-            return told
+            return result
         return self._done(plan, requester, authority, options["wait"])
 
     def _speaker(self, authority: Authority, options: dict[str, Any]) -> Requester:
@@ -68,8 +68,8 @@ class Command(PortalCommand):
             case RenewPlan():
                 certificate, notes = certificate_of(plan, authority=authority)
                 made = renew(certificate, authority=authority, channel="command", key_option=key_option_of(plan))
-                told = renewal_result(Renewal(wait(made.request, seconds=seconds), made.plan, already=made.already))
-                return told | {"notes": [*notes, *told["notes"]]}
+                result = renewal_result(Renewal(wait(made.request, seconds=seconds), made.plan, already=made.already))
+                return result | {"notes": [*notes, *result["notes"]]}
             case RevokePlan():
                 certificate, notes = certificate_of(plan, authority=authority)
                 done = revoke(certificate, reason=plan.reason, authority=authority, destroy_key=plan.destroy_key)

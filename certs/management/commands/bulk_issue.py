@@ -72,10 +72,10 @@ class Command(PortalCommand):
         drafted = order.state == BulkOrder.State.DRAFT
         if drafted and (options["dry_run"] or (bad and options["all_or_nothing"]) or bad == tally["invalid"] == len(lines)):
             return self._judged(order, tally, options)
-        told = self._assumed(order, options)
+        result = self._assumed(order, options)
         begin_working()
         order = submit_order(order, authority=self.authority(options), with_refused=not options["only_allowed"])
-        return self._watch(order, options, started=started) | told
+        return self._watch(order, options, started=started) | result
 
     def _assumed(self, order: BulkOrder, options: dict[str, Any]) -> dict[str, Any]:
         """What the portal would show before the order is submitted: notes and duplicates, in the answer and at once in the terminal."""
@@ -146,9 +146,9 @@ class Command(PortalCommand):
         return self._watch(order, options, started=time.monotonic())
 
     def _watch(self, order: BulkOrder, options: dict[str, Any], *, started: float) -> dict[str, Any]:
-        told = watch(order, wait=options["wait"], tell=self.progress(options), started=started)
+        result = watch(order, wait=options["wait"], tell=self.progress(options), started=started)
         self.end_progress(options)
-        return told
+        return result
 
 
 _VERBS = {

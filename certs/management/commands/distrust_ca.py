@@ -32,13 +32,13 @@ class Command(PortalCommand):
         issuer = Issuer.objects.select_related("successor", "parent").filter(Q(name=name) | Q(slug=name), key__isnull=False).first()
         if issuer is None:
             raise CommandError(f"There is no own CA named {name}.", returncode=2)
-        told: dict[str, Any] = {"issuer": issuer.name, "reason": options["reason"], "living_certificates": living_certificates(issuer)}
-        told["successor"] = issuer.successor.name if issuer.successor else None
-        told["next_steps"] = _next_steps(issuer, told["living_certificates"])
+        result: dict[str, Any] = {"issuer": issuer.name, "reason": options["reason"], "living_certificates": living_certificates(issuer)}
+        result["successor"] = issuer.successor.name if issuer.successor else None
+        result["next_steps"] = _next_steps(issuer, result["living_certificates"])
         if not options["yes"]:
-            return {"success": False, "error": "Nothing was done: this is final. Say --yes to do it.", **told}
+            return {"success": False, "error": "Nothing was done: this is final. Say --yes to do it.", **result}
         entry = distrust(issuer, reason=RevocationReason(options["reason"]), actor=ACTOR)
-        return {"serial_number": entry.serial_number, **told, **_say_so(entry)}
+        return {"serial_number": entry.serial_number, **result, **_say_so(entry)}
 
 
 def _say_so(entry: IssuanceIntent) -> dict[str, Any]:

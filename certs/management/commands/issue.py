@@ -96,9 +96,9 @@ class Command(PortalCommand):
                 self.stderr.write(f"  note: {note}")
         if len(plan.specs) >= settings.PKI_ORDER_FROM:
             title, tell = " ".join(options["text"]), self.progress(options)
-            told = issue_in_order(plan, requester=requester, title=title, wait=options["wait"], tell=tell, issuer=options["issuer"])
+            result = issue_in_order(plan, requester=requester, title=title, wait=options["wait"], tell=tell, issuer=options["issuer"])
             self.end_progress(options)
-            return told
+            return result
         rows = submit_many(plan.specs, requester=requester, issuer=options["issuer"])
         answers = []
         for row in rows:

@@ -36,6 +36,6 @@ class Command(PortalCommand):
             act, word = (revoke_unknown, "revoked") if options["revoke"] else (settle_unknown, "settled")
             act(serial, options["because"], actor=ACTOR)
             return {"success": True, word: serial}
-        told = reconcile_every_ca()
-        quiet = not any(one["found"] or one["revoked"] or one.get("error") for one in told)
-        return {"success": quiet, "cas": told}
+        result = reconcile_every_ca()
+        quiet = not any(one["found"] or one["revoked"] or one.get("error") for one in result)
+        return {"success": quiet, "cas": result}

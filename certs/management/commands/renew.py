@@ -36,5 +36,5 @@ class Command(PortalCommand):
             return {"success": True, "plan": [describe_plan(plan_renewal(certificate, authority=authority, key_option=key_option))]}
         begin_working()
         made = renew(certificate, authority=authority, channel="command", key_option=key_option)
-        told = renewal_result(Renewal(wait(made.request, seconds=options["wait"]), made.plan, already=made.already))
-        return told | ({"notes": [note, *told["notes"]]} if note else {})
+        result = renewal_result(Renewal(wait(made.request, seconds=options["wait"]), made.plan, already=made.already))
+        return result | ({"notes": [note, *result["notes"]]} if note else {})

@@ -40,8 +40,8 @@ class Command(PortalCommand):
         authority = self.authority(options)
         certificate, note = find_certificate(authority.visible(), options["certificate"])
         begin_working()
-        told = self._release(certificate, authority, options) if options["release"] else self._revoke(certificate, authority, options)
-        return told | ({"notes": [note]} if note else {})
+        result = self._release(certificate, authority, options) if options["release"] else self._revoke(certificate, authority, options)
+        return result | ({"notes": [note]} if note else {})
 
     def _revoke(self, certificate: Certificate, authority: Authority, options: dict[str, Any]) -> dict[str, Any]:
         done = revoke(
@@ -61,8 +61,8 @@ class Command(PortalCommand):
         wait_for_ca([certificate.pk], seconds=options["wait"])
         certificate.refresh_from_db()
         released = certificate.status == Certificate.Status.GOOD
-        told: dict[str, Any] = {"success": True, "cert_id": certificate.cert_id, "status": certificate.status, "released": released}
-        return told
+        result: dict[str, Any] = {"success": True, "cert_id": certificate.cert_id, "status": certificate.status, "released": released}
+        return result
 
 
 def _moment(text: str) -> datetime | None:

@@ -17,7 +17,7 @@ from certs.spec import CertificateSpec
 from db.sql import advisory_lock
 
 Content = tuple[int, str, frozenset[str]]  # team, profile, names
-FirstAsked = dict[Content, str]  # who asked for it first, as people call that line or request
+FirstRequested = dict[Content, str]  # who asked for it first, as people call that line or request
 
 
 def content_of(spec: CertificateSpec, team: Team) -> Content:

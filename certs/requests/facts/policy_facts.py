@@ -1,4 +1,4 @@
-"""What the policy engine is told about requests: facts read now, for a whole batch at once."""
+"""The input of the policy engine: facts about requests, read now, for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from certs.enums import RequestState
 from certs.models import CertificateRequest, Domain, Team
-from certs.requests.facts.duplicates import FirstAsked, Waiting, content_of, living_duplicates, one_at_a_time, requests_under_way
+from certs.requests.facts.duplicates import FirstRequested, Waiting, content_of, living_duplicates, one_at_a_time, requests_under_way
 from certs.spec import CertificateSpec
 from db.reads import Read, combined, read, read_together, rows_of
 from db.rows import selection
@@ -39,7 +39,7 @@ UNUSED = KeyUse(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PolicyInput:
     """A request's policy-relevant content, whether it is a row yet or not."""
 
     spec: CertificateSpec
@@ -52,7 +52,7 @@ class Asked:
     called: str = "another line"  # how people call it
 
 
-def asked_by(request: CertificateRequest) -> Asked:
+def policy_input(request: CertificateRequest) -> PolicyInput:
     spec = CertificateSpec(
         common_name=request.common_name,
         dns_names=tuple(request.dns_names),
@@ -63,7 +63,7 @@ def asked_by(request: CertificateRequest) -> Asked:
         profile=request.profile,
         csr_der=b"" if request.csr_brought else None,
     )
-    return Asked(
+    return PolicyInput(
         spec,
         request.team,
         renewal=request.renewed_from_id is not None,
@@ -97,23 +97,24 @@ def policy_facts(content: Collection[tuple[CertificateSpec, Team]], *, at: datet
 
 
 def evaluate_many(
-    asked: Sequence[Asked], *, at: datetime, asked_before: FirstAsked | None = None, known: PolicyFacts | None = None
+    inputs: Sequence[PolicyInput], *, at: datetime, requested_before: FirstRequested | None = None, known: PolicyFacts | None = None
 ) -> tuple[PolicyVersion, list[Decision]]:
     """Evaluate under the version in force at `at`, with facts as they are now.
 
-    `asked_before`: what earlier parts of the same order asked for, where the policy wants to know; this part is added to it.
+    `requested_before`: what earlier parts of the same order request, where the policy wants to know; this part is added to it.
     `known`: the facts of these requests, where they were read in this transaction.
     """
-    content = [(one.spec, one.team) for one in asked]
+    content = [(one.spec, one.team) for one in inputs]
     known = known or read(policy_facts(content, at=at))
     version, ekus = known.version, known.ekus
     waivers = waivers_at(version.policy, at) if known.has_waivers else ()
     ruleset = version.ruleset
     requesters = requesters_for(content, known.owners)
-    uses = key_use({one.spki_sha256 for one in asked if one.key_reused}, at=at)
-    facts = [request_facts(one, ekus.get(one.spec.profile, ()), at=at, use=uses.get(one.spki_sha256, UNUSED)) for one in asked]
+    uses = key_use({one.spki_sha256 for one in inputs if one.key_reused}, at=at)
+    facts = [request_facts(one, ekus.get(one.spec.profile, ()), at=at, use=uses.get(one.spki_sha256, UNUSED)) for one in inputs]
     if _twins_matter(ruleset):
-        return version, _evaluate_in_turn(ruleset, asked, facts, requesters, waivers, {} if asked_before is None else asked_before, at)
+        first = {} if requested_before is None else requested_before
+        return version, _evaluate_in_turn(ruleset, inputs, facts, requesters, waivers, first, at)
     on = at.date()
     return version, [evaluate(ruleset, one, requester, on=on, waivers=waivers) for one, requester in zip(facts, requesters, strict=True)]
 
@@ -126,22 +127,25 @@ def _twins_matter(ruleset: RuleSet) -> bool:
 
 def _evaluate_in_turn(
     ruleset: RuleSet,
-    asked: Sequence[Asked],
+    inputs: Sequence[PolicyInput],
     facts: Sequence[RequestFacts],
     requesters: Sequence[RequesterFacts],
     waivers: Sequence[Waiver],
-    first: FirstAsked,
+    first: FirstRequested,
     at: datetime,
 ) -> list[Decision]:
-    """One after another, for of several that ask for the same only the first that is not refused may have it. Never a renewal."""
-    contents = [content_of(one.spec, one.team) for one in asked]
-    if any(one.request_id is not None for one in asked):
+    """Evaluate one after another: of several requests for the same content only the first that is not refused may have it.
+
+    A renewal is never a duplicate.
+    """
+    contents = [content_of(one.spec, one.team) for one in inputs]
+    if any(one.request_id is not None for one in inputs):
         one_at_a_time(contents)
-    fresh = {content for one, content in zip(asked, contents, strict=True) if not one.renewal}
+    fresh = {content for one, content in zip(inputs, contents, strict=True) if not one.renewal}
     living = living_duplicates(fresh, at=at)
-    under_way, passed = requests_under_way(fresh, judged={one.request_id for one in asked if one.request_id is not None})
+    under_way, passed = requests_under_way(fresh, judged={one.request_id for one in inputs if one.request_id is not None})
     decisions = []
-    for one, content, fact, requester in zip(asked, contents, facts, requesters, strict=True):
+    for one, content, fact, requester in zip(inputs, contents, facts, requesters, strict=True):
         if not one.renewal:
             twin = first.get(content, "") or _earlier(under_way.get(content), passed.get(content), one)
             fact = replace(fact, duplicate_of=living.get(content, ""), also_asked_by=twin)  # noqa: PLW2901 - the same fact, completed
@@ -152,9 +156,11 @@ def _evaluate_in_turn(
     return decisions
 
 
-def _earlier(other: Waiting | None, passed: Waiting | None, one: Asked) -> str:
-    """Of two requests the older one has it, so that neither refuses the other; but one that is judged for the first time comes too
-    late when another has passed, for that may be on its way to the CA.
+def _earlier(other: Waiting | None, passed: Waiting | None, one: PolicyInput) -> str:
+    """Return the request because of which this one is a duplicate, or an empty text.
+
+    Of two requests the older one has the content, so that they do not refuse each other. But one that
+    is evaluated for the first time is too late when another has passed, which may be on its way to the CA.
     """
     if passed is not None and one.judged_first:
         return f"request {passed[1]}"
@@ -163,9 +169,9 @@ def _earlier(other: Waiting | None, passed: Waiting | None, one: Asked) -> str:
     return f"request {other[1]}"
 
 
-def request_facts(asked: Asked, ekus: tuple[str, ...], *, at: datetime, use: KeyUse = UNUSED) -> RequestFacts:
+def request_facts(one: PolicyInput, ekus: tuple[str, ...], *, at: datetime, use: KeyUse = UNUSED) -> RequestFacts:
     """What the policy engine judges. `at`: the time of the evaluation, from which the days to an end date are counted."""
-    spec, key = asked.spec, KeyFacts.from_name(asked.spec.key)
+    spec, key = one.spec, KeyFacts.from_name(one.spec.key)
     return RequestFacts(
         profile=spec.profile,
         common_name=spec.common_name,
@@ -176,8 +182,8 @@ def request_facts(asked: Asked, ekus: tuple[str, ...], *, at: datetime, use: Key
         validity_days=spec.validity.days_left(at),
         not_after=spec.not_after,
         ekus=ekus,
-        renewal=asked.renewal,
-        key_reused=asked.key_reused,
+        renewal=one.renewal,
+        key_reused=one.key_reused,
         csr_brought=spec.csr_der is not None,
         key_age_days=use.age_days,
         key_certificates=use.certificates,

@@ -14,7 +14,7 @@ from certs.models import Certificate, RequestDraft
 from certs.requests.drafts import WITH_CSR, plan_of
 from certs.requests.facts.duplicates import content_of, living_duplicates
 from certs.requests.submit import Preview, Requester, preview
-from certs.servers.commands import Wanted, compose
+from certs.servers.commands import CSRContent, compose
 from certs.servers.files import FileNames
 from certs.servers.kinds import Place, Tool, server_named
 from certs.spec import CertificateSpec
@@ -172,7 +172,7 @@ def _commands(draft: RequestDraft, spec: CertificateSpec, key: str) -> tuple[Com
         return ()
     server = server_named(draft.server)
     first = server.tool if server else Tool.KEYTOOL if draft.place == Place.JAVA else Tool.OPENSSL
-    wanted = Wanted((*spec.dns_names, *spec.ip_addresses), key, spec.profile)
+    wanted = CSRContent((*spec.dns_names, *spec.ip_addresses), key, spec.profile)
     made = [Command(tool, compose(tool, wanted)) for tool in sorted(Tool, key=lambda tool: tool is not first)]
     return tuple(command for command in made if command.text)
 

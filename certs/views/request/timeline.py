@@ -125,8 +125,8 @@ def _detail(name: str, data: dict[str, Any]) -> str:
         case "request:submitted":
             return f"for team {data.get('team')}"
         case "policy:evaluated":
-            told = {"allow": "allowed", "deny": "refused", "needs_approval": "needs approval"}
-            return f"{told.get(str(data.get('outcome')), '')} under policy {data.get('policy_version')}"
+            verdicts = {"allow": "allowed", "deny": "refused", "needs_approval": "needs approval"}
+            return f"{verdicts.get(str(data.get('outcome')), '')} under policy {data.get('policy_version')}"
         case "key:generated":
             if "key" not in data:
                 return "your own; only its public half is known here"

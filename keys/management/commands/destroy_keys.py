@@ -21,7 +21,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         done = finish_destructions()
         keys = {pk: f"{key} version {key.version}" for pk, key in Key.objects.in_bulk(list(done)).items()}
-        failed = {keys[pk]: error.told for pk, error in done.items() if error is not None}
+        failed = {keys[pk]: error.for_people for pk, error in done.items() if error is not None}
         destroyed = [keys[pk] for pk, error in done.items() if error is None]
         standing = Key.objects.filter(state=Key.State.DESTROYING).count()
         answer = {"success": not failed, "destroyed": destroyed, "failed": failed, "standing": standing}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from audit.log import Actor
 from certs.models import Domain, Team
 from certs.reports.judging import Judge, Judged
-from certs.requests.facts.policy_facts import Asked, evaluate_many
+from certs.requests.facts.policy_facts import PolicyInput, evaluate_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from policy.drafting import draft_version
@@ -83,7 +83,7 @@ def test_a_certificate_is_judged_as_a_request_for_the_same_would_be(domains: dic
     judge = Judge(ruleset_from_dict(DEFAULT_V2_3), on=database_now().date())
     for name in ("www.example.com", "a.deep.shop.example.com", "*.shop.example.com", "www.other.test"):
         one = Judged(domains["web"].pk, "tls-server", "rsa-2048", name, (name,), (), START, START + timedelta(days=398))
-        _, (decision,) = evaluate_many([Asked(_spec(one), domains["web"])], at=database_now())
+        _, (decision,) = evaluate_many([PolicyInput(_spec(one), domains["web"])], at=database_now())
         assert judge.failures(one) == decision.failures
 
 

@@ -13,12 +13,12 @@ from certs.models import Certificate, CertificateRequest, Domain, Team
 from certs.renewal.renew import renew
 from certs.requests.facts.policy_facts import (
     UNUSED,
-    Asked,
     KeyUse,
-    asked_by,
+    PolicyInput,
     evaluate_many,
     key_use,
     policy_facts,
+    policy_input,
     request_facts,
     requesters_for,
 )
@@ -55,26 +55,26 @@ def test_a_row_is_judged_by_what_its_specification_was_judged_by(cast: Cast, mak
     rows = submit_many(specs, requester=cast.requester("requester"))
     at = database_now()
     for spec, row in zip(specs, rows, strict=True):
-        asked = asked_by(row)
-        assert request_facts(asked, ("serverAuth",), at=at) == request_facts(Asked(spec, cast.web), ("serverAuth",), at=at)
-        assert (asked.renewal, asked.judged_first, asked.called) == (False, True, f"request {row.public_id}")
+        given = policy_input(row)
+        assert request_facts(given, ("serverAuth",), at=at) == request_facts(PolicyInput(spec, cast.web), ("serverAuth",), at=at)
+        assert (given.renewal, given.judged_first, given.called) == (False, True, f"request {row.public_id}")
 
 
 def test_a_renewal_with_the_same_key_says_so_and_names_the_key(twin_portal: Requester, make_spec: MakeSpec) -> None:
     certificate = issued(make_spec(), twin_portal)
     row = renew(certificate, authority=PORTAL, channel="command", begin=False).request
-    asked = asked_by(CertificateRequest.objects.get(pk=row.pk))
-    assert (asked.renewal, asked.key_reused) == (True, row.key_reused)
-    assert asked.spki_sha256 == (certificate.spki_sha256 if row.key_reused else "")
-    facts = request_facts(asked, (), at=database_now(), use=KeyUse(30, 2))
+    given = policy_input(CertificateRequest.objects.get(pk=row.pk))
+    assert (given.renewal, given.key_reused) == (True, row.key_reused)
+    assert given.spki_sha256 == (certificate.spki_sha256 if row.key_reused else "")
+    facts = request_facts(given, (), at=database_now(), use=KeyUse(30, 2))
     assert (facts.renewal, facts.key_age_days, facts.key_certificates) == (True, 30, 2)
 
 
 def test_days_to_an_end_date_are_counted_from_the_evaluation(cast: Cast, make_spec: MakeSpec) -> None:
     at = database_now().replace(hour=12)
-    asked = Asked(make_spec(until=date(2031, 5, 20)), cast.web)
-    assert request_facts(asked, (), at=at).validity_days == (date(2031, 5, 20) - at.date()).days
-    assert request_facts(asked, (), at=at + DAY).validity_days == (date(2031, 5, 20) - at.date()).days - 1
+    given = PolicyInput(make_spec(until=date(2031, 5, 20)), cast.web)
+    assert request_facts(given, (), at=at).validity_days == (date(2031, 5, 20) - at.date()).days
+    assert request_facts(given, (), at=at + DAY).validity_days == (date(2031, 5, 20) - at.date()).days - 1
 
 
 # Use of a key
@@ -122,8 +122,8 @@ def test_each_request_of_a_batch_gets_the_domains_of_its_own_team(cast: Cast, ma
 
 
 def test_the_number_of_queries_does_not_grow_with_the_batch(cast: Cast, make_spec: MakeSpec) -> None:
-    few = [Asked(make_spec(f"h{number}.example.com"), cast.web) for number in range(2)]
-    many = [Asked(make_spec(f"h{number}.example.com"), cast.web) for number in range(60)]
+    few = [PolicyInput(make_spec(f"h{number}.example.com"), cast.web) for number in range(2)]
+    many = [PolicyInput(make_spec(f"h{number}.example.com"), cast.web) for number in range(60)]
     new_policy("v2.4", duplicates={"inventory": "deny"})
     evaluate_many(few, at=database_now())
     assert reads(lambda: evaluate_many(many, at=database_now())) == reads(lambda: evaluate_many(few, at=database_now()))
@@ -134,10 +134,10 @@ def test_the_number_of_queries_does_not_grow_with_the_batch(cast: Cast, make_spe
 
 def test_facts_are_those_of_now(cast: Cast, make_spec: MakeSpec) -> None:
     """A domain or a profile that was taken away since counts at the next evaluation."""
-    asked = [Asked(make_spec(), cast.web)]
+    given = [PolicyInput(make_spec(), cast.web)]
 
     def outcome() -> Outcome:
-        return evaluate_many(asked, at=database_now())[1][0].outcome
+        return evaluate_many(given, at=database_now())[1][0].outcome
 
     assert outcome() is Outcome.ALLOW
     Profile.objects.filter(name="tls-server").update(ekus=["clientAuth"])
@@ -148,8 +148,8 @@ def test_facts_are_those_of_now(cast: Cast, make_spec: MakeSpec) -> None:
     assert outcome() is Outcome.DENY
 
 
-def outcomes(asked: list[Asked], first: dict[object, str] | None = None) -> list[str]:
-    _, decisions = evaluate_many(asked, at=database_now(), asked_before=first)  # type: ignore[arg-type]
+def outcomes(given: list[PolicyInput], first: dict[object, str] | None = None) -> list[str]:
+    _, decisions = evaluate_many(given, at=database_now(), requested_before=first)  # type: ignore[arg-type]
     return [str(decision.outcome) for decision in decisions]
 
 
@@ -161,20 +161,20 @@ def no_second(twin_portal: Requester) -> None:
 
 @pytest.mark.usefixtures("no_second")
 def test_of_several_that_ask_for_the_same_the_first_has_it(cast: Cast, make_spec: MakeSpec) -> None:
-    twin = Asked(make_spec("a.example.com"), cast.web, called="row 1")
-    assert outcomes([twin, twin, Asked(make_spec("b.example.com"), cast.web)]) == ["allow", "deny", "allow"]
+    twin = PolicyInput(make_spec("a.example.com"), cast.web, called="row 1")
+    assert outcomes([twin, twin, PolicyInput(make_spec("b.example.com"), cast.web)]) == ["allow", "deny", "allow"]
 
 
 @pytest.mark.usefixtures("no_second")
 def test_one_that_is_refused_leaves_the_name_to_the_next(cast: Cast, make_spec: MakeSpec) -> None:
-    refused = Asked(make_spec("a.example.com", days=900), cast.web)
-    assert outcomes([refused, Asked(make_spec("a.example.com"), cast.web)]) == ["deny", "allow"]
+    refused = PolicyInput(make_spec("a.example.com", days=900), cast.web)
+    assert outcomes([refused, PolicyInput(make_spec("a.example.com"), cast.web)]) == ["deny", "allow"]
 
 
 @pytest.mark.usefixtures("no_second")
 def test_parts_of_one_order_know_what_the_earlier_parts_asked_for(cast: Cast, make_spec: MakeSpec) -> None:
     first: dict[object, str] = {}
-    part = [Asked(make_spec("a.example.com"), cast.web, called="row 1")]
+    part = [PolicyInput(make_spec("a.example.com"), cast.web, called="row 1")]
     assert outcomes(part, first) == ["allow"]
     assert outcomes(part, first) == ["deny"]
     assert list(first.values()) == ["row 1"]
@@ -183,24 +183,24 @@ def test_parts_of_one_order_know_what_the_earlier_parts_asked_for(cast: Cast, ma
 @pytest.mark.usefixtures("no_second")
 def test_a_living_certificate_of_the_team_is_a_duplicate_and_another_teams_is_not(cast: Cast, make_spec: MakeSpec) -> None:
     certificate = issued(make_spec("a.example.com"), cast.requester("requester"))
-    version, (decision,) = evaluate_many([Asked(make_spec("a.example.com"), cast.web)], at=database_now())
+    version, (decision,) = evaluate_many([PolicyInput(make_spec("a.example.com"), cast.web)], at=database_now())
     assert (version.version, decision.outcome) == ("v2.4", Outcome.DENY)
     assert any(certificate.cert_id in check.message for check in decision.checks)
     Domain.objects.filter(name="example.com").update(team=cast.other)
-    _, (theirs,) = evaluate_many([Asked(make_spec("a.example.com"), cast.other)], at=database_now())
+    _, (theirs,) = evaluate_many([PolicyInput(make_spec("a.example.com"), cast.other)], at=database_now())
     assert theirs.outcome is Outcome.ALLOW
 
 
 @pytest.mark.usefixtures("no_second")
 def test_a_renewal_is_never_a_duplicate(cast: Cast, make_spec: MakeSpec) -> None:
     issued(make_spec("a.example.com"), cast.requester("requester"))
-    assert outcomes([Asked(make_spec("a.example.com"), cast.web, renewal=True)]) == ["allow"]
+    assert outcomes([PolicyInput(make_spec("a.example.com"), cast.web, renewal=True)]) == ["allow"]
 
 
 @pytest.mark.usefixtures("no_second")
 def test_of_two_requests_under_way_the_older_one_has_the_name(cast: Cast, make_spec: MakeSpec) -> None:
     older, newer = submit_many([make_spec("a.example.com")] * 2, requester=cast.requester("requester"))
-    assert outcomes([asked_by(older)]) == ["allow"]
-    assert outcomes([asked_by(newer)]) == ["deny"]
+    assert outcomes([policy_input(older)]) == ["allow"]
+    assert outcomes([policy_input(newer)]) == ["deny"]
     CertificateRequest.objects.filter(pk=newer.pk).update(state="approved")
-    assert outcomes([asked_by(older)]) == ["deny"]  # it comes too late: the other may be on its way to the CA
+    assert outcomes([policy_input(older)]) == ["deny"]  # it comes too late: the other may be on its way to the CA
