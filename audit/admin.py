@@ -171,7 +171,7 @@ def actor_of_request(request: HttpRequest) -> Actor:
     return Actor("user", request.user.get_username())
 
 
-# What stands before an id in a subject.
+# The kinds of subject, before the id.
 _KINDS = ("request", "certificate", "bulk", "issuer", "policy", "key", "public_key", "token", "user", "team", "act", "waiver", "alert")
 
 

@@ -1,4 +1,4 @@
-"""The audit room: append-only event log, sealing, verification, export. It knows only strings; every other room may write to it."""
+"""The audit package: append-only event log, sealing, verification, export. It knows only strings; every other package may write to it."""
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register

@@ -223,8 +223,9 @@ _encode = json_encoder(sort_keys=True)
 
 
 def recordable(text: str, *, most: int = 300) -> str:
-    """Words of somebody else, such as a CA's reason, as the log and the database take them: without what either refuses, at most
-    `most` characters. What they said must not undo what is written beside it.
+    """Return words of somebody else, such as a CA's reason, as the log and the database accept them.
+
+    Without what either refuses, at most `most` characters: a strange text must not undo the change that it is recorded with.
     """
     kept = text[: 4 * most].replace("\x00", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
     return _SECRET_VALUE.sub("[withheld]", kept)[:most]
@@ -236,8 +237,8 @@ def encode_data(data: Mapping[str, Value]) -> str:
 
 
 def canonical_bytes(*, event_id: int, subject_seq: int, event: Event, data: str | None = None) -> bytes:
-    """The bytes that a leaf of the Merkle tree hashes: every column of the row, in one JSON spelling (sorted keys, no spaces, ASCII
-    only), time in UTC microseconds. `data`: what `encode_data` answered for the event's, where that is at hand.
+    """Return the bytes that a leaf of the Merkle tree hashes: every column of the row, in one JSON spelling (sorted keys, no spaces,
+    ASCII only), time in UTC microseconds. `data`: what `encode_data` returned for the event's data, where it was called already.
     """
     encoded = encode_data(event.data) if data is None else data
     return (

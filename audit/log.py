@@ -1,4 +1,4 @@
-"""The only writers of the audit log. An event is written in the transaction of the change that it tells of, or neither is."""
+"""The only writers of the audit log. An event is written in the transaction of the change that it records, or neither is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVENT_COLUMNS = "id, event, subject, subject_seq, actor_kind, actor_name, at, da
 
 
 class NoTransaction(RuntimeError):
-    """An event was recorded outside a transaction, so that it could exist without the change it tells of."""
+    """An event was recorded outside a transaction, so that it could exist without the change that it records."""
 
 
 def record(event: EventType, *, subject: str, actor: Actor, at: datetime, data: Mapping[str, Value] | None = None) -> None:

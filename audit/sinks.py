@@ -105,7 +105,7 @@ def _tail(file: IO[bytes]) -> bytes:
 def _last_note(tail: bytes) -> str | None:
     complete = tail[: tail.rfind(b"\n\n") + 2].decode(errors="replace")
     notes = list(split_notes(complete.splitlines(keepends=True)))
-    # What stands before the last empty line may be the text of a note whose signature was cut off.
+    # The text before the last empty line may be a note whose signature was cut off.
     whole = [note for note in notes if note.rpartition("\n\n")[2].startswith("— ")]
     return whole[-1] if whole else None
 

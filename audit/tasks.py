@@ -1,4 +1,4 @@
-"""Celery's way into the audit room."""
+"""Celery tasks of the audit package."""
 
 from __future__ import annotations
 

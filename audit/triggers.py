@@ -43,7 +43,7 @@ def trigger_names(vendor: str) -> list[str]:
 
 
 def install_triggers(connection: BaseDatabaseWrapper) -> None:
-    """Put every trigger in place, replacing what stands there under its name. Does nothing harmful when run again."""
+    """Make every trigger, in place of one of the same name. Safe to run again."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(f"CREATE OR REPLACE FUNCTION {FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $body${_BODY}$body$")

@@ -1,4 +1,4 @@
-"""The unit of work of a change and the events that tell of it: both are written, or neither is."""
+"""The unit of work of a change and the events that record it: both are written, or neither is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the certificate room. Each carries the decision that its catcher must make, and the next step for a person."""
+"""Errors of the certificate package. Each carries the decision that its catcher must make, and the next step for a person."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class PolicyRefused(PortalError):
 
 
 class NotFound(PortalError):
-    """No such thing, or not visible to the actor: the two are not told apart."""
+    """There is no such thing, or the actor may not see it. The message is the same for both."""
 
     problem = "notFound"
     status = 404

@@ -1,4 +1,4 @@
-"""The Celery canvas: one chain of steps over a batch of request ids. Tasks are named, never imported (they import us).
+"""Celery chains of steps over a batch of request ids. Tasks are named, not imported, because they import this module.
 
 The queue is a hint. If the broker cannot be reached, the rows say what is to be done and the sweeper does it.
 """
@@ -34,10 +34,10 @@ def start_on_commit(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = Fal
 
 
 def start(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = False) -> bool:
-    """Publish the chain of the steps from `at` on. False when the broker cannot be reached: the sweeper will start it.
+    """Publish the chain of the steps from `at` on. Returns False when the broker cannot be reached: the sweeper will start it.
 
-    `bulk`: in the lane that workers look at last, so that nobody's single request waits behind it. These were taken out of their
-    chunk's own chain, so it is seen at the end whether the chunk, and its order, are done.
+    `bulk`: on the bulk queues, which workers look at last, so that single requests do not wait behind it. Such requests have
+    left the chain of their chunk, so the chain ends with a check whether the chunk, and its order, are complete.
     """
     names = [task for state, task in STEP_TASKS.items() if list(STEP_TASKS).index(state) >= list(STEP_TASKS).index(at)]
     first, *rest = names
@@ -53,8 +53,9 @@ def start(ids: Sequence[int], *, at: S = S.SUBMITTED, bulk: bool = False) -> boo
 
 
 def start_remote(ids: Sequence[int], *, bulk: bool = False) -> bool:
-    """Publish submissions to remote CAs, in the queue whose workers wait for nobody else. False
-    when there is no room in that queue or the broker cannot be reached: the sweeper tries again.
+    """Publish submissions to remote CAs, in the queue whose workers do nothing else.
+
+    Returns False when there is no room in that queue or the broker cannot be reached: the sweeper tries again.
     """
     if not room_in(queue_of(SUBMIT_TO_REMOTE, bulk=bulk)):
         return False
@@ -70,27 +71,27 @@ def start_remote(ids: Sequence[int], *, bulk: bool = False) -> bool:
 
 
 def in_lane(task: Signature, *, bulk: bool) -> Signature:
-    """The task for its room's bulk queue, or as it is (settings.CELERY_TASK_ROUTES)."""
+    """Return the task for its bulk queue, or as it is routed (settings.CELERY_TASK_ROUTES)."""
     return task.set(queue=queue_of(task.task, bulk=True)) if bulk else task
 
 
 def queue_of(task: str, *, bulk: bool) -> str:
-    """The queue of a task's room, or the room's queue for bulk orders."""
-    room: str = settings.CELERY_TASK_ROUTES.get(task, {}).get("queue", settings.CELERY_TASK_DEFAULT_QUEUE)
-    return f"{room}-bulk" if bulk else room
+    """Return the queue of a task, or the bulk queue beside it."""
+    queue: str = settings.CELERY_TASK_ROUTES.get(task, {}).get("queue", settings.CELERY_TASK_DEFAULT_QUEUE)
+    return f"{queue}-bulk" if bulk else queue
 
 
 def first_task_of(chunk: BulkChunk) -> str:
-    """The task that begins a chunk: where its keys are made, or, of external CSRs, where the CA is."""
+    """Return the first task of a chunk: where its keys are made, or, for external CSRs, where the CA is."""
     return "certs.tasks.make_chunk" if chunk.key_backend else "certs.tasks.issue_chunk"
 
 
 def room_in(queue: str) -> int:
-    """How many messages the sweeper and beat may still put into a queue (PKI_SWEEP_QUEUE_MOST), by what waits in it now.
+    """Return how many messages the sweeper and beat may still put into a queue (PKI_SWEEP_QUEUE_MOST).
 
-    Both send again what may have been lost. While the workers of a queue are away nothing was lost: it all waits there, and
-    sending it again would only fill the broker. Where the broker cannot be asked the answer is all of the room: publishing
-    will say what is wrong with it.
+    Both send again what may have been lost. While the workers of a queue are away nothing is lost: the messages wait there,
+    and sending them again would only fill the broker. Where the broker cannot be asked, there is room: publishing will show
+    what is wrong with it.
     """
     most: int = settings.PKI_SWEEP_QUEUE_MOST
     with current_app.connection_for_write() as connection:
@@ -103,12 +104,12 @@ def room_in(queue: str) -> int:
             log.warning("the broker does not say how full %s is: %s", queue, exc)
             return most
     if waiting >= most:
-        log.warning("%d messages wait in the queue %s: is a worker listening to it? Nothing is sent there again meanwhile.", waiting, queue)
+        log.warning("%d messages wait in the queue %s: is a worker listening to it? Nothing more is sent there.", waiting, queue)
     return max(0, most - waiting)
 
 
 def send_if_room(task: str, *args: int) -> None:
-    """Publish a task that the next turn sends again anyway, unless its queue is full because the workers are away."""
+    """Publish a task that the next run sends again anyway, unless its queue is full because the workers are away."""
     try:
         if room_in(queue_of(task, bulk=False)):
             signature(task, args=args).apply_async(retry=False)

@@ -189,8 +189,8 @@ def sweep() -> int:
         ("planned revocations", planned_revocation.revoke_replaced),
         ("requests that nobody decided", time_limit.let_lapse),
         ("reminders of approvals", time_limit.remind_due),
-        ("requests that stand still", recovery.restart_standing),
-        ("acts that stand still", acting.restart_standing),
+        ("requests that stand still", recovery.restart_stalled),
+        ("acts that stand still", acting.restart_stalled),
     )
 
 

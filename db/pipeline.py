@@ -43,9 +43,9 @@ def _may_prepare(connection: Any) -> bool:
 def keep_plans() -> None:
     """Let the server plan each prepared statement of this connection once from now on, not for every value anew.
 
-    For a connection that serves one path, whose statements find their rows by keys, whatever the
-    values are; the server takes a list of keys for reason enough to plan anew each time. To be
-    called again every few seconds: the plan for a table of ten rows is not one for a million.
+    For a connection that serves one path, whose statements find their rows by keys whatever the values
+    are; without this the server plans a statement with a list of keys anew each time. Call it again
+    every few seconds: the plan for a table of ten rows is wrong for one of a million.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     if _may_prepare(connection):

@@ -1,8 +1,8 @@
 """Reads that are sent together, in one round trip on PostgreSQL, and long reads that overlap with the work on their results.
 
 A function that describes a read returns a `Read`; `read` sends one, `read_together` several. Most
-code calls functions that send their read themselves, such as `db.rows.select`. Those that stand at
-the beginning of a transaction which many callers wait for return theirs to be sent with others.
+code calls functions that send their read themselves, such as `db.rows.select`. Functions that read at
+the beginning of a transaction for which many callers wait return a `Read`, to be sent with others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, slots=True)
 class Read(Generic[T_co]):
-    """A read that has not been sent: statements for PostgreSQL, what their rows mean, and how SQLite answers the same."""
+    """A read that has not been sent: statements for PostgreSQL, what their rows mean, and the same read for SQLite."""
 
     statements: Sequence[Statement]
     result: Callable[[Sequence[list[Row]]], T_co]  # of the rows of each statement

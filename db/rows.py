@@ -62,7 +62,7 @@ class Lock(StrEnum):
 def select(model: type[Model], *, lock: Lock = Lock.NONE, unless: Mapping[str, str] = _NONE, **where: Any) -> list[Model]:
     """Return the rows whose columns have these values, in the order of their keys.
 
-    A list, tuple or set stands for any of its values; `unless` names a word that a column must not
+    A list, tuple or set means any of its values; `unless` names a word that a column must not
     have, as in the condition of an index. A lock needs an open transaction; rows are locked in the
     order of their keys, so that two callers cannot wait for each other.
     """

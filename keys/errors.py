@@ -1,4 +1,4 @@
-"""Errors of the key room. `retryable` is the decision the caller must make; `next_step` is for the person at 02:00."""
+"""Errors of the key package. `retryable`: whether the caller should try again. `next_step`: for the operator who is on call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 class KeyBackendError(Exception):
-    """Base. Third-party errors are translated into these at the backend's edge; no text of theirs that could hold a secret is kept."""
+    """Base. A backend translates the errors of its library into these, and keeps no text of theirs that could hold a secret."""
 
     retryable = False
 
@@ -16,7 +16,7 @@ class KeyBackendError(Exception):
 
     @property
     def for_people(self) -> str:
-        """What happened and what to do about it, for a message to an operator."""
+        """What happened and what to do about it, for an operator."""
         return f"{self} {self.next_step}".strip()
 
 
@@ -27,11 +27,11 @@ class KeyBackendUnavailable(KeyBackendError):
 
 
 class KeyBackendNotConfigured(KeyBackendUnavailable, ImproperlyConfigured):
-    """settings.KEY_BACKENDS of this process has no such alias: what needs it waits until it has."""
+    """settings.KEY_BACKENDS of this process has no such alias; requests wait for one that has."""
 
 
 class KeyLoginRefused(KeyBackendError):
-    """The backend does not take this process's login: nothing was done, and all goes on once the credential is renewed."""
+    """The backend refuses this process's login. Nothing was done, and requests go on once the credential is renewed."""
 
     retryable = True
 
@@ -45,8 +45,8 @@ class KeyOperationRefused(KeyBackendError):
 
 
 class KeyNotPermitted(KeyOperationRefused):
-    """A living login may not do this. That is about the rights of the role, never about the item:
-    what needs it waits, and goes on once the rights are back.
+    """The login is valid but may not do this. That is a matter of the role's rights, never of the item:
+    requests wait, and go on once the role has the rights.
     """
 
     retryable = True

@@ -1,4 +1,4 @@
-"""Rows about keys: where each is and what became of it. No column here holds a private key in the clear."""
+"""The tables of keys: where each is and what became of it. No column holds an unencrypted private key."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Key(models.Model):
         blank=True,
         on_delete=models.PROTECT,
         related_name="+",
-        db_index=False,  # rows are never deleted, and nobody asks for followers
+        db_index=False,  # rows are never deleted, and the keys that follow are not looked up
         help_text="The key that it takes the place of; above version 1, the version of the same name before it.",
     )
 
@@ -79,7 +79,7 @@ class KeyName(models.Model):
 
 
 class PublicKey(models.Model):
-    """One row for each public key ever seen: the first team that showed it owns it; a blocked one
+    """One row for each public key that the portal has seen. It belongs to the first team that sent it; a blocked key
     is refused permanently.
     """
 
@@ -94,7 +94,7 @@ class PublicKey(models.Model):
 
     @property
     def is_blocked(self) -> bool:
-        """Whether it was reported compromised and is refused."""
+        """Whether the key was reported as compromised, so that it is refused."""
         return self.blocked_at is not None
 
 

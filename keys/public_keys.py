@@ -1,4 +1,4 @@
-"""Whose a public key is: the first team that showed it owns it, and a blocked one is refused at every channel."""
+"""The register of public keys: a key belongs to the first team that sent it, and a blocked key is refused at every channel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keys.models import Key, PublicKey
 
 
 def record_public_keys(owners: Mapping[str, str], *, now: datetime) -> dict[str, PublicKey]:
-    """Record the team of each public key, by SPKI hash, unless one is recorded already; the first team that showed it owns it.
+    """Record the team of each public key, by SPKI hash, unless one is recorded already.
 
     Returns the rows as recorded, locked FOR SHARE until the open transaction ends.
     """

@@ -18,10 +18,10 @@ _building = threading.RLock()
 
 
 def get_key_backend(alias: str) -> KeyBackend:
-    """The backend that settings.KEY_BACKENDS names. Raises KeyBackendNotConfigured for an alias that is not there: never another one."""
+    """Return the backend of that alias of settings.KEY_BACKENDS. Raises KeyBackendNotConfigured, and never returns another backend."""
     backend = _backends.get(alias)
     if backend is None:
-        with _building:  # two of one would log in twice, and each count and cache on its own
+        with _building:  # two objects of one backend would log in twice, and count and cache apart
             backend = _backends.get(alias)
             if backend is None:
                 backend = _backends[alias] = _build(alias)
@@ -29,7 +29,7 @@ def get_key_backend(alias: str) -> KeyBackend:
 
 
 def is_answering(alias: str) -> bool:
-    """Whether that backend could be used now; False too for one that this process does not have. Never raises for either."""
+    """Return whether that backend could be used now; False too for one that this process does not have. Raises for neither."""
     try:
         return get_key_backend(alias).is_working()
     except KeyBackendNotConfigured:

@@ -19,7 +19,7 @@ def ecdsa_with(algorithm: hashes.HashAlgorithm) -> ec.ECDSA:
 
 
 def signing_hash(public_key: Any) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
-    """SHA-256 for RSA and P-256, the curve's size above (RFC 5758); None where the scheme brings its own (RFC 8410, RFC 9881)."""
+    """Return SHA-256 for RSA and P-256, the curve's size above (RFC 5758); None where the scheme has its own (RFC 8410, RFC 9881)."""
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         return _CURVE_HASHES[public_key.curve.key_size]
     return hashes.SHA256() if isinstance(public_key, rsa.RSAPublicKey) else None

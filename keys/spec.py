@@ -1,7 +1,7 @@
 """What kinds of key the portal knows, and how a public key is named. Pure: no Django, no network.
 
-A `KeySpec` is what a person asks for ("rsa-4096"); `KeyFacts` is what a public key turned out to be, which for a CSR
-brought by its requester may be a size that nobody would ask for (RSA with 2,056 bits).
+A `KeySpec` is a kind of key that can be requested ("rsa-4096"); `KeyFacts` is what a public key turned out to be, which in an
+external CSR may be a size that cannot be requested (RSA with 2,056 bits).
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def spki_der(public_key: PublicKeyTypes) -> bytes:
 
 
 def spki_sha256(public_key: PublicKeyTypes | bytes) -> str:
-    """Lower-case hex SHA-256 of the SubjectPublicKeyInfo: the one name of a public key in the whole house."""
+    """Return the SHA-256 of the SubjectPublicKeyInfo in lower-case hex: how the portal names a public key everywhere."""
     der = public_key if isinstance(public_key, bytes) else spki_der(public_key)
     return hashlib.sha256(der).hexdigest()
 
@@ -159,7 +159,7 @@ USUAL_EXPONENT = 65537  # of every RSA key that the portal makes, and the only o
 
 def blocked_names(public_key: PublicKeyTypes) -> set[str]:
     """Return the SPKI hashes that a block of this key must cover: its own, and for RSA that of the same
-    modulus with the usual exponent, since whoever knows the factors knows the private key of every exponent.
+    modulus with the usual exponent, because the factors give the private key of every exponent.
     """
     names = {spki_sha256(public_key)}
     if isinstance(public_key, rsa.RSAPublicKey):

@@ -1,4 +1,4 @@
-"""A key is used: a signer that asks the backend, for keys whose state in the database allows it now."""
+"""Use keys: signers that call the backend, for keys whose state in the database allows it now."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ref_of(key: Key) -> KeyRef:
 
 
 def private_key_for(key: Key, *, for_status: bool = False) -> Any:
-    """A pyca key that signs in the backend. Raises KeyBackendError, also for a key that is not active.
+    """Return a pyca key that signs in the backend. Raises KeyBackendError, also for a key that is not active.
 
     `for_status`: it signs a revocation status (CRL, OCSP), which must go on after the key was reported as compromised.
     """
@@ -52,7 +52,7 @@ def private_keys_for(keys: Sequence[Key]) -> dict[UUID, Any]:
 
 
 def side_by_side(alias: str, items: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
-    """`act` on each as the backend likes it: several at a time behind a network, one after the other here."""
+    """Call `act` for each item: several at a time where the backend is behind a network, else one after the other."""
     try:
         backend = get_key_backend(alias)
     except KeyBackendNotConfigured as exc:

@@ -226,7 +226,7 @@ def _tag(act: BulkAct, certificate: Certificate, authority: Authority) -> _Done:
     return _Done(Outcome.DONE)
 
 
-def restart_standing() -> int:
+def restart_stalled() -> int:
     """Ask workers for the running acts at which none is. Returns how many."""
     now = database_now()
     free = Q(worked_at__isnull=True) | Q(worked_at__lt=now - LEASE)

@@ -21,7 +21,7 @@ from certs.bulk.drafting.draft import lines_of
 from certs.bulk.drafting.upload import lines_of_items, read_complete_lines
 from certs.bulk.export import download, file_of
 from certs.bulk.line_pages import SeenLine, Show, Sort, lines_page
-from certs.bulk.order_now import Wish, judge_lines, order_at_once
+from certs.bulk.order_now import OrderOptions, judge_lines, order_at_once
 from certs.bulk.progress import as_json, progress
 from certs.errors import InputRefused
 from certs.models import BulkOrder
@@ -86,8 +86,8 @@ def _ordered(
     lines = Changed(lines, partial(_of_this_team, requester=requester))
     if options.plan_only:
         return Status(200, judge_lines(lines, requester=requester, title=title, notes=notes))
-    wish = Wish(only_allowed=options.only_allowed, all_or_nothing=options.all_or_nothing)
-    return Status(202, _told(order_at_once(lines, requester=requester, title=title, wish=wish, notes=notes)))
+    order_options = OrderOptions(only_allowed=options.only_allowed, all_or_nothing=options.all_or_nothing)
+    return Status(202, _told(order_at_once(lines, requester=requester, title=title, options=order_options, notes=notes)))
 
 
 def _of_this_team(line: Line, *, requester: Requester) -> Line:

@@ -64,7 +64,7 @@ def cancel_rest(order: BulkOrder, *, authority: Authority) -> BulkOrder:
 
 @transaction.atomic
 def retry_failed(order: BulkOrder, *, authority: Authority) -> int:
-    """Let the failed requests go on from where they stopped, with the keys and CSRs that they have; answers how many.
+    """Let the failed requests continue where they stopped, with the keys and CSRs that they have. Returns how many.
 
     Their chunks wait for their turn again like all others, and the requests stay `failed` until it comes. What the policy
     refused is not tried again: it needs another line. Raises NotPermitted; Conflict when nothing failed, or all of it waits already.

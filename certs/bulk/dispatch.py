@@ -51,7 +51,7 @@ def _ask_dispatcher() -> None:
 
 
 def dispatch() -> int:
-    """Put as many chunks into the queue as have a place there; answers how many."""
+    """Publish as many chunks as have a place in the queue. Returns how many."""
     chosen = _choose()
     if chosen:
         publish(chosen)
@@ -75,7 +75,7 @@ def publish(chunks: Sequence[BulkChunk]) -> None:
 
 
 def _canvas(chunk: BulkChunk) -> chain:
-    """A chunk begins where its keys are made, or, of brought CSRs, where the CA is: there its first task does all that can be done
+    """A chunk begins where its keys are made, or, for external CSRs, where the CA is: there its first task does all that can be done
     in few transactions. The steps after it are for what could not be done then.
     """
     first = signature(first_task_of(chunk), args=(chunk.pk,))
@@ -169,7 +169,7 @@ class _Places:
 def end_chunk(chunk_id: int) -> bool:
     """Close a chunk that has nothing left to do, and let the next one in. Answers whether it was closed.
 
-    One whose failed lines were asked to be tried again meanwhile goes back to those that wait.
+    One whose failed lines are to be tried again by now goes back to those that wait.
     """
     closed = _close(chunk_id)
     if closed and not dispatch():

@@ -1,4 +1,4 @@
-"""What an order brought, to take home: a ZIP of its certificates and CSV files, made while they are sent, a batch at a time."""
+"""The results of an order as files: a ZIP of its certificates and CSV files, made while they are sent, a batch at a time."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _validity(line: SeenLine) -> str:
 
 def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
     writer = csv.writer(_Echo())
-    write: Callable[[Iterable[object]], str] = writer.writerow  # which answers what the file's write() does
+    write: Callable[[Iterable[object]], str] = writer.writerow  # which returns what the file's write() returns
     yield write(columns)
     for row in rows:
         yield write([safe_cell(str(value)) for value in row])
@@ -206,7 +206,7 @@ FILES: dict[str, tuple[Callable[[BulkOrder, Teams], Iterator[bytes] | Iterator[s
 
 
 class _Echo:
-    """A file for csv.writer whose write() answers the line instead of keeping it."""
+    """A file for csv.writer whose write() returns the line instead of keeping it."""
 
     def write(self, text: str) -> str:
         return text

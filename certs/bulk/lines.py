@@ -31,7 +31,7 @@ def spec_to_json(spec: CertificateSpec | None) -> dict[str, Any] | None:
 def spec_of(item: BulkItem) -> CertificateSpec:
     """The specification of a line that could be read."""
     spec = item.spec or {}
-    brought = bytes(item.spki_der)
+    spki = bytes(item.spki_der)
     return CertificateSpec(
         common_name=spec["common_name"],
         dns_names=tuple(spec["dns_names"]),
@@ -40,8 +40,8 @@ def spec_of(item: BulkItem) -> CertificateSpec:
         validity_days=spec["validity_days"],
         not_after=date.fromisoformat(spec["not_after"]) if spec.get("not_after") else None,
         profile=spec["profile"],
-        csr_der=bytes(item.csr_der) if brought else None,
-        spki_der=brought or None,
+        csr_der=bytes(item.csr_der) if spki else None,
+        spki_der=spki or None,
     )
 
 
@@ -61,7 +61,7 @@ def spec_changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
 
 
 def suggestion_applies(item: BulkItem) -> bool:
-    """Whether a change of the line's own fields is enough: not for a key that is in a brought CSR."""
+    """Whether a change of the line's own fields is enough: not for a key that is in an external CSR."""
     changes = set((item.suggestion or {}).get("changes", {}))
     known = {"validity_days", "profile"} | (set() if item.spki_der else {"key", "common_name", "dns_names", "ip_addresses"})
     return bool(changes) and changes <= known

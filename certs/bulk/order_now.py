@@ -30,8 +30,8 @@ class LinesRefused(InputRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to become of lines that cannot be issued: on record as refused (the default), left out, or nothing at all is done."""
+class OrderOptions:
+    """What becomes of lines that cannot be issued: recorded as refused (the default), left out, or the whole order is refused."""
 
     only_allowed: bool = False
     all_or_nothing: bool = False
@@ -50,31 +50,37 @@ def judge_lines(
 
 
 def order_at_once(
-    lines: Collection[Line], *, requester: Requester, title: str, wish: Wish, issuer: str | None = None, notes: Sequence[str] = ()
+    lines: Collection[Line],
+    *,
+    requester: Requester,
+    title: str,
+    options: OrderOptions,
+    issuer: str | None = None,
+    notes: Sequence[str] = (),
 ) -> BulkOrder:
-    """Draft and submit. The same idempotency key with the same lines answers the first order.
+    """Draft and submit an order. The same idempotency key with the same lines returns the first order.
 
-    Until it is submitted nobody sees the order, so one that breaks off before is as if it had never been asked for. Raises
+    Until it is submitted nobody sees the order, so an interrupted one leaves nothing behind. Raises
     LinesRefused, with nothing kept and the key not used up, and what `draft` and `submit_order` raise.
     """
     order = judged(lines, requester=requester, title=title, issuer=issuer, notes=notes)
     if order.state not in (BulkOrder.State.JUDGING, BulkOrder.State.DRAFT):
         return order
     try:
-        _refuse(order, wish)
+        _refuse(order, options)
         with transaction.atomic():
             opened = open_draft(order) if order.state == BulkOrder.State.JUDGING else order
-            return submit_order(opened, authority=requester.authority, with_refused=not wish.only_allowed)
+            return submit_order(opened, authority=requester.authority, with_refused=not options.only_allowed)
     except PortalError:
         if order.state == BulkOrder.State.JUDGING:
             discard(order)
         raise
 
 
-def _refuse(order: BulkOrder, wish: Wish) -> None:
+def _refuse(order: BulkOrder, options: OrderOptions) -> None:
     counted = outcome_counts(order)
     total, bad = sum(counted.values()), counted["deny"] + counted["invalid"]
-    if (bad and wish.all_or_nothing) or counted["invalid"] == total:
+    if (bad and options.all_or_nothing) or counted["invalid"] == total:
         raise LinesRefused(
             f"{bad} of {total} lines cannot be issued; nothing was issued.",
             _told(order),

@@ -20,7 +20,7 @@ class Tally:
     """Lines of an order by what became of them: each line is in exactly one of the numbers, and `total` is their sum.
 
     `waiting`: not begun. `cancelled` includes lines that were never begun. Of lines without a request, `invalid` cannot be read,
-    and `left_out` were left out by the choice of whoever submitted the order.
+    and `left_out` were left out as the person chose who submitted the order.
     """
 
     total: int
@@ -110,7 +110,7 @@ def _recent(order: BulkOrder, now: datetime, seconds: float) -> float:
 
 
 def _waits_for(order: BulkOrder, tally: Tally, rate: float) -> str:
-    """The reason in words while an order stands, empty while it moves."""
+    """Return why an order does not move, an empty text while it does."""
     if order.state == BulkOrder.State.PAUSED:
         return "It is paused: what is under way goes on, nothing new is begun."
     if order.finished_at is not None:

@@ -24,7 +24,7 @@ State = BulkOrder.State
 
 @transaction.atomic
 def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool = False) -> BulkOrder:
-    """Draft -> running. Submitting again, as a double click does, answers the same order and starts nothing twice.
+    """Draft -> running. Submitting again, as a double click does, returns the same order and starts nothing twice.
 
     `with_refused`: lines that the policy refused are submitted too and end as rejected requests, so that they are on
     record. A draft may be old: its CA must still issue (or another have taken over), and who drafted it must still be of the
@@ -76,13 +76,13 @@ def _chunks(order: BulkOrder, costs: Iterable[tuple[int, str, Any]]) -> Iterator
     numbers: list[int] = []
     spent, keys_here = 0, False
     for number, key, spki in costs:
-        brought = bool(bytes(spki))
-        cost = settings.PKI_BULK_COSTS.get("brought" if brought else key, 1)
-        if numbers and (spent + cost > settings.PKI_BULK_CHUNK or brought == keys_here):
+        external = bool(bytes(spki))
+        cost = settings.PKI_BULK_COSTS.get("brought" if external else key, 1)
+        if numbers and (spent + cost > settings.PKI_BULK_CHUNK or external == keys_here):
             yield _chunk(order, numbers, keys_here=keys_here)
             numbers, spent = [], 0
         numbers.append(number)
-        spent, keys_here = spent + cost, not brought
+        spent, keys_here = spent + cost, not external
     if numbers:
         yield _chunk(order, numbers, keys_here=keys_here)
 

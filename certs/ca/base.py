@@ -1,8 +1,8 @@
-"""What a certification authority is to the portal: orders in, outcomes out.
+"""The interface of a certification authority: orders in, outcomes out.
 
-A client never raises for what a CA said or failed to say about an order; it answers with one outcome for each order,
-in order, because a batch may end differently for each of its items. What the caller may do next is in the outcome's
-type: `NotSent` may be sent again, `Unknown` may not until `find` has answered.
+A client never raises for the CA's reply to an order, or for a missing one. It returns one outcome for each order, in
+order, because the items of a batch may end differently. The type of an outcome says what the caller may do next:
+a `NotSent` order may be sent again, an `Unknown` one only after `find` has said that the CA has no certificate for it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Issued(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The CA took the order and will answer later: ask `find` again."""
+    """The CA accepted the order and will issue later: call `find` again."""
 
     order_ref: str
     message: str = ""
@@ -90,7 +90,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The CA will not sign this, however often it is asked."""
+    """The CA refuses to sign this; sending it again will not help."""
 
     order_ref: str
     problem: str
@@ -135,7 +135,7 @@ Found = Issued | Pending | Unknown | None
 
 
 def is_silent(outcomes: Sequence[Outcome | None]) -> bool:
-    """Whether a CA answered none of these: it is not asked for more in the same batch."""
+    """Return whether the CA answered none of these orders. Then it is sent no more of the same batch."""
     return bool(outcomes) and all(isinstance(one, NotSent) or (isinstance(one, Unknown) and not one.answered) for one in outcomes)
 
 
@@ -164,8 +164,9 @@ class RevocationOrder:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a CA with its ledger in the portal's database will sign for each order reference, or has signed already; and how
-    the other orders end. It stands for exactly these orders.
+    """What an own CA will sign for each order reference, or has signed already, and how the other orders end.
+
+    It is about exactly the orders that it was prepared from.
     """
 
     references: tuple[str, ...]
@@ -196,17 +197,17 @@ class CAClient(ABC):
 
     @abstractmethod
     def find(self, order: Order) -> Issued | Pending | None:
-        """What became of an order; None when the CA certainly has no certificate for it.
+        """Return what became of an order; None when the CA certainly has no certificate for it.
 
         Raises CAUnreachable when the CA cannot be asked.
         """
 
     def find_many(self, orders: Sequence[Order], *, between: Callable[[], None] = no_renewal) -> list[Found]:
-        """One result of `find` for each order, in order; `Unknown` where it cannot be had now.
+        """Return one result of `find` for each order, in order; `Unknown` where the CA does not say now.
 
         A CA that does not answer is not asked again for the rest. `between` is called before each
-        call of the CA, so that the caller can renew its lease. Raises nothing for
-        an order's sake.
+        call of the CA, so that the caller can renew its lease. Raises nothing because of
+        an order.
         """
         found: list[Found] = []
         silence = ""
@@ -235,17 +236,17 @@ class CAClient(ABC):
 
     @abstractmethod
     def chain(self) -> tuple[bytes, ...]:
-        """DER certificates from the issuing CA to the root. Raises CAUnreachable."""
+        """Return the DER certificates from the issuing CA to the root. Raises CAUnreachable."""
 
     def unknown_certificates(self) -> Iterable[bytes] | None:
-        """DER of certificates that the CA has and the portal does not know; None where a CA cannot be asked for a list.
+        """Return the DER of certificates that the CA has and the portal does not know; None where the CA has no such list.
 
         Raises CAUnreachable.
         """
         return None
 
     def revoked_certificates(self) -> Iterable[RevokedThere] | None:
-        """Certificates that the CA says are revoked and the inventory says are good; None where a CA cannot be asked.
+        """Return certificates that the CA reports as revoked and the inventory as good; None where the CA has no such list.
 
         Raises CAUnreachable.
         """
@@ -253,14 +254,17 @@ class CAClient(ABC):
 
     @abstractmethod
     def is_working(self) -> bool:
-        """Whether an order sent now would be signed, as far as can be seen without sending one:
-        asks what the work asks (the login, the rights, the role), not a health page. Never raises.
+        """Return whether an order sent now would be signed, as far as can be seen without sending one.
+
+        Checks what an order needs (the login, the rights, the role), not a health page. Never raises.
         """
 
 
 class LedgerCA(CAClient):
-    """A CA whose ledger is in the portal's own database: an order and what will be signed for it are on record together, and so
-    are the certificate and its place in the inventory.
+    """A CA whose ledger is in the portal's own database.
+
+    So an order and what will be signed for it are recorded in one transaction, and later the
+    certificate and its row in the inventory.
 
     `issue_many` is `prepare`, `sign` and `record` in transactions of their own.
     """
@@ -275,7 +279,7 @@ class LedgerCA(CAClient):
     def prepare(self, work: UnitOfWork, orders: Sequence[Order], *, now: datetime) -> Prepared:
         """Add to `work` each order's serial number and complete TBSCertificate, once for its reference.
 
-        Raises nothing for an order's sake; IntegrityError at the end of `work` when another worker
+        Raises nothing because of an order; IntegrityError at the end of `work` when another worker
         prepared one of these orders at the same time.
         """
 

@@ -10,7 +10,7 @@ AT_ONCE = 500  # serial numbers in one query
 
 
 def known_serials(alias: str, serials: Collection[str]) -> set[str]:
-    """Those of `serials` (lower-case hex) that the CA behind `alias` issued and that are in the
+    """Return those of `serials` (lower-case hex) that the CA of that alias issued and that are in the
     inventory or in quarantine. Other CAs may use the same numbers: they are compared with the
     certificates of this one only, by the index (issuer, serial number).
     """

@@ -1,4 +1,4 @@
-"""How long an own CA lasts, and what that means for what it signs."""
+"""The end of an own CA, and what it means for the certificates that the CA signs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a request to the order that a CA gets."""
+"""The order that a CA gets for a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from certs.models import CertificateRequest, RequestCSR
 
 
 def order_for(request: CertificateRequest, csr: RequestCSR, *, now: datetime, longest_days: int | None = None) -> Order:
-    """The order of a request; its reference is the request's own id, so it is the same however often it is built.
+    """Return the order of a request. Its reference is the request's own id, the same each time that it is built.
 
     `longest_days`: the maximum of the policy that was just evaluated; None to ask a CA for what it has signed already.
     """

@@ -20,7 +20,7 @@ _clients: dict[str, CAClient] = {}
 
 
 def get_ca_client(alias: str) -> CAClient:
-    """The client that settings.CA_CLIENTS names; an own CA that a roll-over made needs no entry there, so no restart either.
+    """Return the client that settings.CA_CLIENTS names. An own CA that a roll-over made needs no entry there, so no restart either.
 
     Raises ImproperlyConfigured for an alias that is neither.
     """
@@ -31,7 +31,7 @@ def get_ca_client(alias: str) -> CAClient:
 
 
 def own_ca(alias: str) -> LedgerCA | None:
-    """The client of a CA whose ledger is in this database, or None: also for a CA that is not
+    """Return the client of a CA whose ledger is in this database; None for other CAs, and for one that is not
     configured here. Builds no other client: that may log in over the network.
     """
     config = _config_of(alias)
@@ -86,12 +86,12 @@ def _class_of(alias: str, config: Mapping[str, Any]) -> type[CAClient]:
 
 
 def capabilities_of(alias: str) -> Capabilities:
-    """What a CA can do, without logging in to it: pages ask this in processes that may not use the CA."""
+    """Return what a CA can do, without logging in to it: pages need this in processes that may not use the CA."""
     config = _config_of(alias)
     try:
         stated = getattr(_class_of(alias, config), "capabilities", None) if config else None
         return stated if isinstance(stated, Capabilities) else get_ca_client(alias).capabilities
-    except ImproperlyConfigured:  # a CA of former days
+    except ImproperlyConfigured:  # a CA that was removed from the settings
         return Capabilities(lookup=Lookup.NONE, explicit_names=False)
 
 

@@ -26,7 +26,7 @@ _REASONS = {str(reason): reason for reason in RevocationReason}
 
 
 def revoked_on_crls(alias: str) -> Iterator[RevokedThere] | None:
-    """Certificates that are good in the inventory and on a CRL of their CA; None when none of that CA's names a CRL.
+    """Return the certificates that are good in the inventory and on a CRL of their CA; None when no certificate of that CA names a CRL.
 
     Raises CAUnreachable for a CRL that cannot be had, is too old, or was signed by somebody else.
     """

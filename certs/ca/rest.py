@@ -1,8 +1,8 @@
 """A CA behind the REST API that this portal serves too, so that one portal can be another's CA.
 
 POST /api/v1/certificates/issue, GET /api/v1/certificates/by-order/<ref>, POST /api/v1/certificates/revoke, and, where the CA has
-it, GET /api/v1/certificates/ordered. The order
-reference is sent as Idempotency-Key and answers the same certificate for as long as that exists.
+it, GET /api/v1/certificates/ordered. The order reference is sent as Idempotency-Key: the CA returns the same certificate for it
+for as long as that certificate exists.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ class RestCAClient(CAClient):
             raise CAUnreachable(f"{self.url} accepted the release of a hold and has not done it yet", answered=True)
 
     def unknown_certificates(self) -> Iterable[bytes] | None:
-        """Return what was ordered with our token's team and is valid there; a CA whose API has no
-        such list answers 404.
+        """Return the valid certificates that were ordered with our token's team. A CA whose API has no
+        such list returns 404.
         """
         first = self.page(0)
         return None if first is None else self._unknown(first)
@@ -198,8 +198,8 @@ class RestCAClient(CAClient):
             raise CAUnreachable(f"{self.url} sent an unreadable chain") from exc
 
     def is_working(self) -> bool:
-        """Asks for an order that nobody sent: the answer 404 needs the CA's database, and our
-        token with the scope that orders need, where a health page needs neither.
+        """Look up an order that nobody sent. A 404 needs the CA's database and our token with the scope
+        that orders need; a health page needs neither.
         """
         try:
             return self._ask("GET", f"/api/v1/certificates/by-order/{PROBE}").status_code in (200, 202, 404)

@@ -12,7 +12,7 @@ _SHARD = re.compile(r"/pki/crl/[-a-zA-Z0-9_]+/([1-9][0-9]{0,8})\.crl$")
 
 
 def crl_url(slug: str, shard: int = 0) -> str:
-    """Where a CRL of that issuer is published. Its first shard has the plain address."""
+    """Return the address of a CRL of that issuer. Its first shard has the plain address."""
     return f"{settings.PKI_BASE_URL}/pki/crl/{slug}.crl" if shard == 0 else f"{settings.PKI_BASE_URL}/pki/crl/{slug}/{shard}.crl"
 
 

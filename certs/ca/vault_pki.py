@@ -1,7 +1,7 @@
 """Vault's or OpenBao's PKI engine as CA, through `sign/<role>` with names said explicitly.
 
-The engine keeps no order references and signs the same CSR twice, so what became of an order is found by listing: serials
-that the portal does not know, read one by one, matched by public key, names and time.
+The engine keeps no order references and signs the same CSR twice. So an order is looked up in the list of the mount: serial
+numbers that the portal does not know are read one by one and compared by public key, names and time.
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ class VaultPKIClient(CAClient):
         return self._chain
 
     def is_working(self) -> bool:
-        """Asks for the role, and whether our token may sign with it."""
+        """Read the role, and check that our token may sign with it."""
         self._role_checked_at = float("-inf")
         try:
             self._check_role()

@@ -1,11 +1,11 @@
-"""The only way forward for requests: for one and for ten thousand, for the queue, a caller who waits, a bulk chunk and `resume`.
+"""The only way forward for requests, whether one or ten thousand: for the queue, the CA endpoint, a bulk chunk and `resume`.
 
     submitted -> approved -> key_ready -> csr_created -> issued -> completed
 
 A step that calls Vault, an HSM or a CA has three phases: `reserve` in a transaction, `execute`
-outside of one, `record` in another. The record of one step and the reserve of the next
-share a transaction, so that an act costs one. Celery's tasks advance by one step each, because
-their queues have different logins: there each task commits what it did.
+outside of one, `record` in another. The record of one step and the reserve of the next share a
+transaction, so that an act takes one transaction in place of two. Celery's tasks advance by one
+step each, because their queues have different logins: there each task commits its own step.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ MOST_NAMED = 10  # requests that an alert names
 
 
 class Unavailable(Exception):
-    """Some requests of a batch could not go on: a key backend or a CA did not do what was asked.
+    """Some requests of a batch could not go on, because a key backend or a CA is unavailable.
 
-    Nothing of theirs is lost. `keys` and `ca` say why, by request id; they may be tried again.
+    They lose nothing and may be tried again. `keys` and `ca`: the reasons, by request id.
     """
 
     def __init__(self, keys: Mapping[int, str], ca: Mapping[int, str]) -> None:
@@ -55,9 +55,8 @@ def advance(ids: Collection[int], *, since: S = S.SUBMITTED, until: S) -> None:
     """Take the requests among `ids` that are ready forward, as far as `until`.
 
     A request is ready when its state is `since` or a later one before `until`, it is not held, and
-    nobody else works on it. It may end on the way, or wait for an approval. Each request alone
-    decides how far it comes: the others of its batch go on. Safe to run again at any time, and by
-    two workers at once. No transaction may be open.
+    no other worker has it. It may end on the way, or wait for an approval; the others of its batch
+    go on. Safe to run again at any time, and by two workers at once. No transaction may be open.
 
     Raises Unavailable at the end for those that have to be tried again.
     """
@@ -66,8 +65,8 @@ def advance(ids: Collection[int], *, since: S = S.SUBMITTED, until: S) -> None:
 
 
 def _begin(ids: Collection[int], *, since: S, until: S) -> list[Act]:
-    """Lock the requests that are ready, and reserve. Where that fails, each request has a transaction
-    of its own, so that one that cannot be reserved stands in nobody's way.
+    """Lock the requests that are ready, and reserve. Where that fails, each request gets a transaction
+    of its own, so that one that cannot be reserved does not stop the others.
     """
     states = ORDER[ORDER.index(since) : ORDER.index(until)]
     with Alone() as together, UnitOfWork() as work:
@@ -91,10 +90,10 @@ def _begin(ids: Collection[int], *, since: S, until: S) -> list[Act]:
 def reserve(
     work: UnitOfWork, requests: Sequence[CertificateRequest], *, until: S, now: datetime, known: PolicyFacts | None = None
 ) -> list[Act]:
-    """Take requests forward in `work` as far as nothing outside the database is needed, and reserve what is.
+    """Take requests forward in `work` until a key backend or a CA is needed, and reserve that act.
 
-    The requests are locked or new in `work`. `known`: the facts for the policy, where they were
-    read in this transaction. `carry_out` does what is reserved, after the commit.
+    The requests are locked, or new in `work`. `known`: the facts for the policy, where they were
+    read in this transaction. Returns the acts, which `carry_out` executes after the commit.
     """
 
     def at(state: S) -> list[CertificateRequest]:
@@ -102,15 +101,15 @@ def reserve(
 
     last = ORDER.index(until)
     acts: list[Act] = []
-    # 1. Policy. An external CSR that it allows goes straight on to csr_created.
+    # 1. Policy. An allowed request with an external CSR goes straight on to csr_created.
     decided = policy.decide(work, at(S.SUBMITTED), now=now, known=known) if last >= ORDER.index(S.APPROVED) else {}
-    # 2. Key: to be made, or there already.
+    # 2. Key: one to be made, or one that is used again.
     if last >= ORDER.index(S.KEY_READY):
         acts += key.reserve(work, at(S.APPROVED), now=now)
     # 3. CSR, of the requests that have their key.
     if last >= ORDER.index(S.CSR_CREATED):
         acts += csr.reserve(work, at(S.KEY_READY), now=now)
-    # 4. CA. The policy is evaluated again, unless that was done above.
+    # 4. CA. The policy is evaluated once more, unless step 1 did so in this transaction.
     if last >= ORDER.index(S.ISSUED):
         acts += ca_submit.reserve(work, at(S.CSR_CREATED), decided=decided, now=now)
     # 5. Inventory.
@@ -122,8 +121,8 @@ def reserve(
 def carry_out(acts: Sequence[Act], *, until: S) -> None:
     """Execute and record what was reserved, and go on with the requests that moved, as far as `until`.
 
-    An act that breaks off stops no other. No transaction may be open. Raises at the end Unavailable,
-    or else what the first act broke off with.
+    An act that fails does not stop the others. No transaction may be open. Raises at the end
+    Unavailable, or else the first act's error.
     """
     pending = list(acts)
     lease = Lease()
@@ -133,8 +132,8 @@ def carry_out(acts: Sequence[Act], *, until: S) -> None:
     ca: dict[int, str] = {}
     broken: list[Exception] = []
     while pending:
-        # One act after the other, so that the results of one CA do not wait for another that is
-        # slow; the lease of those that wait is renewed with that of the one under way.
+        # Each act is recorded before the next one is executed, so that the results of one CA do not wait
+        # for another that is slow. One lease covers the acts that wait and the one under way.
         act = pending.pop(0)
         with Alone() as alone:
             lease.renew()

@@ -1,4 +1,4 @@
-"""Attempts: the note of an external act before it begins, with a lease; and what becomes of results that come too late.
+"""Attempts: the record of an external act before it begins, with a lease; and what becomes of results that come too late.
 
 `reserve` opens an attempt, `record` closes it. Both compare the attempt's row under its lock, so of
 two workers that overlap exactly one may write its result; the other's is kept as an
@@ -69,13 +69,14 @@ def open_attempts(work: UnitOfWork, requests: Sequence[CertificateRequest], step
         if request.pk in lost_requests:
             work.update(request, {"losses": request.losses + 1})
 
-    # 4. Only losses that a request suffered alone tell against it: in a batch another may be to blame.
+    # 4. End those that lose worker after worker. Only losses that a request suffered alone count: in a
+    #    batch another request may have been the cause.
     free = [request for request in requests if request.pk not in busy]
     to_blame = _to_blame([request for request in free if request.losses >= MAX_LOSSES], lost)
     worn_out(work, [request for request in free if request.pk in to_blame], source=S(requests[0].state), now=now)
     claimed = [request for request in free if request.pk not in to_blame]
 
-    # 5. The others are ours until the lease ends.
+    # 5. Claim the others until the lease ends.
     until = now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
     opened = [
         Attempt(
@@ -171,7 +172,7 @@ class Lease:
 
 
 def keep_unclaimed(work: UnitOfWork, results: Sequence[UnclaimedResult], *, now: datetime) -> None:
-    """Keep what losing attempts brought home, with an event each; the reaper decides what becomes of it."""
+    """Keep the results of attempts that lost, with an event each. `recovery.settle_unclaimed` decides what becomes of them."""
     work.insert(results)
     work.record(
         Event(EventType.RESULT_UNCLAIMED, r.request.subject, WORKER, now, {"kind": r.kind, "attempt": r.attempt.number}) for r in results

@@ -53,8 +53,8 @@ def record_certificates(
 ) -> list[Certificate]:
     """Csr_created -> issued, with the certificate's row, bytes and event. The requests are locked and in csr_created.
 
-    A certificate that came back for a key blocked meanwhile, or as the renewal of one revoked meanwhile, is recorded and its
-    revocation requested at once. `known`: of these or more, read in this transaction.
+    Where the key was blocked, or the renewed certificate revoked, while the CA signed, the certificate is recorded and its
+    revocation requested in the same transaction. `known`: of these or more, read in this transaction.
     """
     if not verified:
         return []
@@ -81,7 +81,7 @@ def record_certificates(
             if certificate.request_id in fates
         ],
     )
-    # 4. The requests go on, and the renewed certificates are told.
+    # 4. The requests go on, and each renewed certificate names what replaces it.
     moves = [_move(certificate, fates.get(certificate.request_id)) for certificate in certificates]
     transition_many(work, moves, source=S.CSR_CREATED, actor=WORKER, now=now)
     note_succession(work, certificates, now=now)

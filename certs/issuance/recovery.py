@@ -1,4 +1,4 @@
-"""The sweeper: finds what stands still and sets it going again. PostgreSQL is the truth, the queue only a hint.
+"""The sweeper: finds requests that have stalled and starts them again. The database is the truth, the queue only a hint.
 
 Runs every few seconds from beat; each part is safe to run twice at once.
 """
@@ -60,10 +60,11 @@ RELEASE_FIRST, RELEASE_THEN = 200, 5000  # at once: to see whether it works agai
 REVOCATION_TRIES_BEFORE_ALARM = 5
 
 
-def restart_standing() -> int:
-    """Start the chain again for requests that nobody works on: no live attempt, no change for a while, not held.
+def restart_stalled() -> int:
+    """Start the chain again for requests without a live attempt that are not held and have not changed for a while.
 
-    No more at once than has room in the queue: what waits there for a worker that is away is not sent again.
+    At most as many as the queue has room for: messages that wait there for a missing worker are not sent
+    again. Returns the number of requests.
     """
     now = database_now()
     quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
@@ -71,12 +72,12 @@ def restart_standing() -> int:
     live = Attempt.objects.filter(lively, request=OuterRef("pk"))
     count = 0
     for state in UNFINISHED:
-        standing = list(
+        stalled = list(
             CertificateRequest.objects.filter(~Exists(live), state=state, held_since__isnull=True, state_changed_at__lt=quiet_since)
             .order_by("losses", "state_changed_at")
             .values_list("pk", "losses", "bulk_item")[: CHUNK * settings.PKI_SWEEP_QUEUE_MOST]
         )
-        for (losses, bulk), rows in groupby(sorted(standing, key=_lane), key=_lane):
+        for (losses, bulk), rows in groupby(sorted(stalled, key=_lane), key=_lane):
             ids, size = [pk for pk, _, _ in rows], chunk_size(losses)
             queue = queue_of(STEP_TASKS[state], bulk=bulk)
             room = room_in(queue)
@@ -89,7 +90,7 @@ def restart_standing() -> int:
 
 
 def _say_why(ids: Sequence[int], state: S, why: str) -> None:
-    """For requests that wait without a known reason. One that was taken up meanwhile keeps what it has."""
+    """Write a reason for requests that wait without one. A request that a worker has taken up since keeps what it has."""
     CertificateRequest.objects.filter(pk__in=ids, state=state, error="", held_since__isnull=True).update(error=why)
 
 
@@ -98,7 +99,7 @@ def _lane(row: tuple[int, int, int | None]) -> tuple[int, bool]:
 
 
 def chunk_size(losses: int) -> int:
-    """A chunk that was lost twice is halved, and halved again with each further loss: what kills workers is soon alone."""
+    """Halve a chunk that was lost twice, and again with each further loss, so that the request that kills workers is soon alone."""
     return max(1, CHUNK >> max(0, losses - 1))
 
 
@@ -180,11 +181,11 @@ def _has_used_keys(backend: str, *, since: datetime) -> bool:
 
 
 def _how_many(held: QuerySet[CertificateRequest], certificates: QuerySet[Certificate], kind: AlertKind, cause: str) -> int:
-    """How many held requests go on now. A probe is no proof that the work succeeds; a certificate
-    made since the last request was held is one, and then all of them go on at once.
+    """Return how many held requests go on now.
 
-    Without proof some are tried, and with each trial that failed fewer and later: every trial
-    writes events for each of its requests.
+    A probe does not prove that orders succeed. A certificate made since the last request was held
+    does, and then all of them go on at once. Without that proof some are tried, and after each trial
+    that failed fewer and later, because every trial writes events for each of its requests.
     """
     last_held = held.order_by("-held_since").values_list("held_since", flat=True).first()
     newest = certificates.order_by("-pk").values_list("issued_at", flat=True).first()
@@ -265,7 +266,7 @@ def _count_failed_revocation(wrong: QuarantinedCertificate, error: str) -> None:
 
 
 def settle_unclaimed(turn: Turn | None = None) -> int:
-    """The reaper: what a losing attempt brought home is either what was recorded anyway, or it is adopted or revoked."""
+    """Settle the results of attempts that lost: a certificate that is not the recorded one is revoked. Returns how many were settled."""
     turn = turn or Turn()
     # Of a request that is still under way the next attempt's look-up will find this very certificate.
     under_way = Q(kind="certificate", request__certificate__isnull=True, request__state__in=UNFINISHED)
@@ -275,7 +276,7 @@ def settle_unclaimed(turn: Turn | None = None) -> int:
 
 def _settle(result: UnclaimedResult, turn: Turn) -> bool:
     if result.kind != "certificate":
-        # A key is its claim's key whoever made it, and a CSR is only a signature over it: nothing lives outside because of them.
+        # A key belongs to its claim whichever worker made it, and a CSR is only a signature over it: nothing is left outside.
         return _mark_settled(result, "nothing to undo: the claim's own key")
     request, der = result.request, bytes(result.payload)
     recorded = getattr(request, "certificate", None)
@@ -307,16 +308,16 @@ def _mark_settled(result: UnclaimedResult, settlement: str) -> bool:
 
 
 def clear_after_the_end(turn: Turn | None = None) -> int:
-    """Requests that ended while an order of theirs may have reached the CA: ask by the order, and see to what is there.
+    """Look up the orders of requests that ended while an order may have reached the CA. Returns how many were settled.
 
-    Without this a certificate could live that nobody knows: the worker died with the answer, or the CA answered with another
-    one, and nobody will ask again. The certificate of a cancelled or rejected request is revoked. A failed one is resumed when
-    its own certificate is there: it would be adopted by a resume by hand too.
+    Without this a valid certificate could exist that nobody knows: the worker died with the reply, or the CA replied with
+    another certificate, and no attempt will ask again. The certificate of a cancelled or rejected request is revoked. A failed
+    request is resumed when its own certificate is at the CA, as `resume` by a person would adopt it too.
     """
     turn = turn or Turn()
     ended = Q(request__state__in=(S.CANCELLED, S.REJECTED)) & Q(outcome__in=("lost", "unknown", "pending", "mismatch", "found"))
     ended |= Q(request__state__in=(S.CANCELLED, S.REJECTED), closed_at__isnull=True)
-    # Not of those whose worker was lost: what kills workers must not do so again by itself.
+    # Not requests whose worker was lost: one that kills workers is resumed by a person only.
     failed = Q(request__state=S.FAILED, request__stopped_at=S.CSR_CREATED, outcome__in=("unknown", "mismatch"))
     attempts = Attempt.objects.filter(ended | failed, step="submit")
     rows = attempts.select_related("request__issuer", "request__team", "request__csr")
@@ -351,7 +352,7 @@ def _clear(attempt: Attempt, turn: Turn) -> bool:
 
 
 def _go_on_with_found(attempt: Attempt, found: Issued, order: Order) -> bool:
-    """A failed request whose own certificate is at the CA goes on; its next attempt looks it up and adopts it."""
+    """Resume a failed request whose own certificate is at the CA. Its next attempt looks the certificate up and adopts it."""
     request = attempt.request
     try:
         verify_result(found, order, request.issuer, now=database_now())

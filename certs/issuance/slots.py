@@ -32,12 +32,12 @@ def without_place(issuers: Iterable[Issuer], *, now: datetime) -> set[int]:
 
 
 def reason(issuer: Issuer) -> str:
-    """Why a request waits that found no place."""
+    """Return why a request waits that found no place."""
     return f"Waits for its turn at {issuer.name}: {settings.PKI_CA_PARALLEL} batches are with that CA, and it has not answered them yet."
 
 
 def waiting_for_place(issuer: Issuer) -> list[tuple[int, bool]]:
-    """The oldest requests that found no place at this CA: (id, whether it is a line of a bulk order)."""
+    """Return the oldest requests that found no place at this CA: (id, whether it is a line of a bulk order)."""
     rows = CertificateRequest.objects.filter(issuer=issuer, state=S.CSR_CREATED, held_since__isnull=True, error=reason(issuer))
     found = rows.order_by("state_changed_at", "pk").values_list("pk", "bulk_item")[:MOST_TOGETHER]
     return [(pk, item is not None) for pk, item in found]

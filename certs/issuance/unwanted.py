@@ -1,6 +1,6 @@
-"""Certificates that came from a CA and that nobody here wants: revoked at the CA, unless they
-are somebody's here. Every automatic revocation outside the inventory
-goes through `revoke_unwanted`.
+"""Certificates that came from a CA without being wanted: revoked at the CA, unless they belong to somebody here.
+
+Every automatic revocation of a certificate outside the inventory goes through `revoke_unwanted`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ class BelongsHere(Exception):
 
 
 def owner_of(issuer: Issuer, der: bytes, *, besides: CertificateRequest) -> str:
-    """Whose certificate it is, for a message: a certificate in the inventory, or a request other
-    than `besides` that waits for this CA with this public key; "" when it is nobody's.
+    """Return, for a message, what the certificate belongs to; "" for nothing.
+
+    That is a certificate in the inventory, or a request other than `besides` that waits for this CA
+    with this public key.
     """
     serial = serial_of(der)
     same = Q(sha256_fingerprint=hashlib.sha256(der).hexdigest())
@@ -55,7 +57,7 @@ def _key_of(der: bytes) -> str:
 
 
 def revoke_unwanted(client: CAClient, issuer: Issuer, der: bytes, reason: RevocationReason, *, request: CertificateRequest) -> str:
-    """Revoke at the CA a certificate that came for `request`; returns what became of it, for the
+    """Revoke at the CA a certificate that came for `request`. Returns what became of it, for the
     record. No transaction may be open.
 
     Raises BelongsHere, after which a person decides, and CAUnreachable.
@@ -86,7 +88,7 @@ def alert_kept(issuer: Issuer, owner: str, *, request: CertificateRequest) -> No
 
 
 def what_to_do(serial: str, owner: str) -> str:
-    """The next step for a circuit that a certificate of `owner` opened."""
+    """Return the next step for a circuit that a certificate of `owner` opened."""
     return (
         f"{owner.capitalize()} stays as it is. Find out why the CA mixes up orders. Then let orders go on: "
         f"`manage.py reconcile_ca --settle {serial} --because ...`."

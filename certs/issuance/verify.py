@@ -1,4 +1,4 @@
-"""What a CA sent is verified against what was ordered, before anybody may rely on it."""
+"""Verify the certificate that a CA sent against the order, before anybody may rely on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
 class Verified(NamedTuple):
-    """A certificate that is the one ordered, with what it says and the chain that leads to the pinned root."""
+    """A certificate that is the one ordered, with its facts and the chain that leads to the pinned root."""
 
     der: bytes
     chain_pem: str
@@ -45,7 +45,10 @@ def verify_result(issued: Issued, order: Order, issuer: Issuer, *, now: datetime
 
 
 def _longest_life(order: Order) -> timedelta | None:
-    """CAs back-date by some minutes, which does not shorten what was ordered; None for an end date under no maximum."""
+    """Return the longest validity that is accepted; None for an end date under no maximum.
+
+    CAs back-date by some minutes, which does not shorten what was ordered.
+    """
     days = [days for days in (order.validity_days, order.longest_days) if days is not None]
     return timedelta(days=min(days)) + CLOCK_TOLERANCE if days else None
 

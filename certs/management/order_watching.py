@@ -8,7 +8,7 @@ from typing import Any
 
 from certs.bulk.drafting.draft import lines_of
 from certs.bulk.line_pages import Show, lines_page
-from certs.bulk.order_now import Wish, order_at_once, problem_of
+from certs.bulk.order_now import OrderOptions, order_at_once, problem_of
 from certs.bulk.progress import Progress, as_json, progress
 from certs.models import BulkOrder, CertificateRequest
 from certs.requests.representation import answer
@@ -30,7 +30,7 @@ def issue_in_order(
     (the first hundred), as for a few.
     """
     started = time.monotonic()
-    order = order_at_once(lines_of(plan), requester=requester, title=title, wish=Wish(), issuer=issuer, notes=plan.notes)
+    order = order_at_once(lines_of(plan), requester=requester, title=title, options=OrderOptions(), issuer=issuer, notes=plan.notes)
     result = watch(order, wait=wait, tell=tell, started=started)
     rows = CertificateRequest.objects.filter(bulk_item__order=order).order_by("bulk_item__number")
     return result | {"certificates": [answer(row) for row in rows[:SHOW_CERTIFICATES]], "notes": list(plan.notes)}

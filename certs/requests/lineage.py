@@ -1,8 +1,8 @@
-"""Lineages: a renewal follows the certificate that it renews, and what becomes of the one decides about the other.
+"""Lineages: a renewal follows the certificate that it renews, and a revocation of the one may stop the other.
 
-The order between a revocation and a renewal is that of the lock on the renewed certificate's row. Revoked first: no renewal
-begins, an open one is cancelled, and a certificate that comes back all the same is recorded and revoked in one transaction.
-Recorded first: the renewal stands, and the revocation concerns the old certificate (and whatever shares its key).
+The lock on the renewed certificate's row decides the order of a revocation and a renewal. Revoked first: no renewal begins,
+an open one is cancelled, and a certificate that the CA issues all the same is recorded and revoked in one transaction.
+Recorded first: the renewal stays valid, and the revocation is about the old certificate (and those on the same key).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ CHUNK = 200
 
 
 def stops_lineage(certificate: Certificate) -> bool:
-    """Revoked, or about to be, for anything but superseded: nothing may follow it."""
+    """Return whether the certificate is revoked, or about to be, for another reason than superseded: nothing may follow it."""
     if certificate.status == Certificate.Status.GOOD:
         return False
     return certificate.revocation.reason != RevocationReason.SUPERSEDED
 
 
 def newest_of(certificate: Certificate) -> Certificate:
-    """The last certificate of the lineage; the certificate itself when nothing follows it."""
+    """Return the newest certificate of the lineage, which may be the certificate itself."""
     for _ in range(LONGEST_LINEAGE):
         following = Certificate.objects.filter(renewed_from=certificate).select_related("revocation").first()
         if following is None:
@@ -49,7 +49,7 @@ def newest_of(certificate: Certificate) -> Certificate:
 
 
 def lineage_of(certificate: Certificate) -> list[Certificate]:
-    """The whole lineage, oldest first."""
+    """Return the whole lineage, oldest first."""
     before: list[Certificate] = []
     here = certificate
     while here.renewed_from is not None and len(before) < LONGEST_LINEAGE:
@@ -95,7 +95,7 @@ def stopped_lineages(renewed: Mapping[int, Certificate]) -> dict[int, Revocation
 
 
 def _replacements() -> QuerySet[CertificateRequest]:
-    """Requests that replace a certificate which is revoked by plan: the revocation does not stop them."""
+    """Return the requests that replace a certificate which is revoked by plan: its revocation does not stop them."""
     plans = PlannedRevocation.objects.exclude(outcome=PlannedRevocation.Outcome.WITHDRAWN)
     return CertificateRequest.objects.filter(pk__in=plans.values("replacement"), key_reused=False)
 
@@ -115,7 +115,7 @@ def reasons_for_results(requests: Sequence[CertificateRequest], renewed: Mapping
 
 
 def keys_reported_by_owner(spkis: Iterable[str]) -> set[str]:
-    """Return those keys whose own team said that they are compromised.
+    """Return those keys that their own team reported as compromised.
 
     They are refused to that team from then on, whatever the officers decide about a block.
     """
@@ -132,7 +132,7 @@ def reported_by_owner(spkis: Iterable[str]) -> Read[set[str]]:
 
 
 def keys_followed(requests: Sequence[CertificateRequest]) -> dict[int, UUID]:
-    """By request id: the key whose place a renewal's new key takes. Costs nothing where no request is a renewal."""
+    """Return by request id the key that a renewal's new key replaces. Costs nothing where no request is a renewal."""
     renewed = {request.pk: request.renewed_from_id for request in requests if request.renewed_from_id is not None}
     if not renewed:
         return {}
@@ -175,7 +175,7 @@ def _topic_of(certificate: Certificate) -> Topic | None:
 def cancel_stopped_renewals(certificate: Certificate | None = None) -> int:
     """Cancel open renewals of revoked certificates (of one, or whatever the sweeper finds). Safe to run at any time.
 
-    What an attempt under way brings home is revoked by the reaper, or at its recording.
+    A certificate that an attempt still under way brings is revoked when it is recorded, or by the sweeper.
     """
     open_ones = CertificateRequest.objects.filter(renewed_from__isnull=False, state__in=[s for s in CANCELLABLE if s is not S.FAILED])
     open_ones = open_ones.exclude(renewed_from__status=Certificate.Status.GOOD)

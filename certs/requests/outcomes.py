@@ -1,4 +1,4 @@
-"""How requests end early: refused, failed for good, or after too many lost workers."""
+"""End requests without a certificate: rejected, failed, or failed after too many lost workers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def reject_many(work: UnitOfWork, rejections: Iterable[tuple[CertificateRequest,
 
 
 def worn_out(work: UnitOfWork, requests: Iterable[CertificateRequest], *, source: S, now: datetime) -> None:
-    """Requests whose workers were lost too often: end them, so that one bad item cannot take worker after worker."""
+    """End requests whose workers were lost too often as `failed` (`worker_lost`), so that they take no more workers."""
     fail_many(
         work,
         [

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 TASK = "certs.tasks.hand_over_certificates"
 BATCH = 1_000
 AT_ONCE = 2_000  # more are handed over in the background: a second of the audit log's head at most
-TURN = timedelta(seconds=20)  # then the worker looks at its other messages
+TURN = timedelta(seconds=20)  # of one run; then the worker handles other messages
 _NAMED = 10
 
 
@@ -105,7 +105,7 @@ def _next_part(pk: int) -> int | None:
     # What has got another owner since the order stays with that one.
     mine = Certificate.objects.filter(among("pk", part), owner=change.person)
     if change.owner is not None:
-        # Who is in the team no more cannot own its certificates: they are left to the team.
+        # A person who has left the team cannot own its certificates: they are left to the team.
         teams = set(mine.order_by().values_list("team_id", flat=True).distinct())
         present = {team for team, _ in members_among([(team, change.owner_id) for team in teams if change.owner_id])}
         left = list(mine.exclude(team_id__in=present).values_list("pk", flat=True))
@@ -126,7 +126,7 @@ def _next_part(pk: int) -> int | None:
 
 
 def sweep_owner_changes() -> int:
-    """Ask workers for orders that have not ended. Returns how many there were."""
+    """Publish a task for each order that has not ended. Returns how many there were."""
     settled = database_now() - TURN  # a fresh one has its own message
     found = list(OwnerChange.objects.filter(ended_at__isnull=True, ordered_at__lt=settled).values_list("pk", flat=True)[:20])
     for pk in found:

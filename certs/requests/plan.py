@@ -1,7 +1,7 @@
-"""From what people send to a plan, the same for every channel: words, a form's fields or a CSR become specifications.
+"""Plans, the same for every channel: words, a form's fields or a CSR become specifications. Nothing is made here.
 
-Nothing is made here. What a person sees before they confirm, what `--dry-run` prints and what `plan_only` answers is
-`describe()` of the same plan that is then submitted.
+`describe()` of a plan is what a person sees before confirming, what `--dry-run` prints and what `plan_only` returns; the same
+plan is then submitted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from policy.rules.keys import AllowedKeys
 
 
 def defaults_for(team: Team, *, now: datetime) -> IntakeDefaults:
-    """What fills gaps: the team's domain, and the defaults of the policy in force."""
+    """Return what fills gaps: the team's domain, and the defaults of the policy in force."""
     ruleset = version_in_force(settings.PKI_DEFAULT_POLICY, at=now).ruleset
     return IntakeDefaults(
         domain=team.default_domain,
@@ -54,8 +54,10 @@ def defaults_for(team: Team, *, now: datetime) -> IntakeDefaults:
 
 
 def plan_words(text: str, *, requester: Requester) -> Plan:
-    """Raises NotPermitted for a requester who is not of the team, NotUnderstood with the position, or
-    InputRefused when a secret was pasted (its text is kept nowhere).
+    """Return the plan of a sentence.
+
+    Raises NotUnderstood with the position; InputRefused when a secret was pasted, whose text is kept
+    nowhere; NotPermitted for a requester who is not of the team.
     """
     _refuse_secrets(text, requester=requester, field="text")
     return parse(text, defaults_for(requester.team, now=database_now()))
@@ -64,8 +66,8 @@ def plan_words(text: str, *, requester: Requester) -> Plan:
 def _refuse_secrets(*texts: str, requester: Requester, field: str) -> None:
     """Raise NotPermitted or CSRRefused (`secret_pasted`) where one of the texts is a secret.
 
-    Membership is asked only then, because the refusal has effects of its own: plans are made for
-    everybody (an officer of no team revokes in words too), and who may submit one is asked there.
+    Only then membership is checked, because the refusal has effects of its own. Plans are made for
+    everybody (an officer of no team may revoke in words); `submit` checks who may submit one.
     """
     if any(find_secret(text) is not None for text in texts):
         requester.check()
@@ -82,9 +84,9 @@ def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_a
     """Plan one certificate for an external CSR that passes the gate. Nothing is made.
 
     Raises CSRRefused, and InputRefused for an end date that is of no use. The refusal of a CSR or
-    of a secret is recorded, so there a requester who is not of the team is refused before anything
-    is written (NotPermitted). Whether a good plan may be submitted is asked in the transaction that
-    submits it, and by `preview`.
+    of a secret is recorded, so a requester who is not of the team is refused before anything is
+    written (NotPermitted). `preview`, and `submit` in its transaction, check whether a good plan
+    may be submitted.
     """
     _refuse_secrets(profile, requester=requester, field="profile")
     facts = gate(data, requester=requester)
@@ -111,7 +113,7 @@ def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_a
 
 
 def typed_validity(text: str, *, requester: Requester) -> tuple[int, date | None]:
-    """Days (0 for none) and end date of what was typed into a form. Raises InputRefused with what would pass."""
+    """Return the days (0 for none) and the end date of a text from a form. Raises InputRefused with what would pass."""
     if not text.strip():
         return 0, None
     _refuse_secrets(text, requester=requester, field="validity_days")
@@ -120,7 +122,7 @@ def typed_validity(text: str, *, requester: Requester) -> tuple[int, date | None
 
 
 def _validity(days: int, not_after: date | None, defaults: IntakeDefaults, notes: list[str], *, today: date) -> Validity:
-    """What was requested, or the policy's default. Raises InputRefused for both at once, and for an end date that is no use."""
+    """Return the requested validity, or the policy's default. Raises InputRefused for both at once, and for a useless end date."""
     if days and not_after is not None:
         raise InputRefused(
             "A certificate has either a number of days or an end date.", field="not_after", next_step="Leave one of them out."
@@ -133,11 +135,12 @@ def _validity(days: int, not_after: date | None, defaults: IntakeDefaults, notes
 
 
 def gate(data: bytes, *, requester: Requester) -> CSRFacts:
-    """The one gate for CSRs at every channel. A refusal is one audit event; for a pasted private key see `report_secret`.
+    """Check an external CSR: the one CSR gate of every channel. A refusal is one audit event; for a pasted private key see
+    `report_secret`.
     Raises CSRRefused, and in its place NotPermitted, without any effect, where the requester does not belong to the team.
 
-    Where the team's domains are remembered from some seconds ago, nobody is refused for one that came since; the policy, which
-    judges every request with the domains as they are then, does not let pass one that went.
+    The team's domains may be some seconds old. A CSR is not refused because of a domain that was added since; a domain that was
+    removed since is found by the policy, which evaluates every request with the domains as they are then.
     """
     remembered = requester.team.remembered_domains
     if remembered is not None:
@@ -165,7 +168,7 @@ def gate(data: bytes, *, requester: Requester) -> CSRFacts:
 
 
 def _new_key_advice() -> str:
-    """What the policy in force accepts; the gate itself knows no policy."""
+    """Return what the policy in force accepts, in words; the gate itself knows no policy."""
     version = version_in_force(settings.PKI_DEFAULT_POLICY, at=database_now())
     allowed = version.ruleset.rule(AllowedKeys)
     listed = allowed.description() if allowed else KeySpec(version.ruleset.defaults.key).label
@@ -184,7 +187,7 @@ def _audit_refusal(requester: Requester, refused: CSRRefused) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """A request field by field, as a form, the API or a command's options give it. Empty or zero: the policy's default."""
+    """The fields of a request, from a form, the API or a command's options. Empty or zero: the policy's default."""
 
     common_name: str = ""
     sans: tuple[str, ...] = ()
@@ -195,7 +198,10 @@ class Fields:
 
 
 def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
-    """Raises InputRefused naming the field and what would pass. A bare label is completed only in words and in the web form."""
+    """Return the plan of one certificate. A bare label is completed only in words and in the web form.
+
+    Raises InputRefused naming the field and what would pass.
+    """
     requester.check()
     given = {"common_name": (fields.common_name,), "sans": fields.sans, "key": (fields.key,)}
     for label, texts in (given | {"profile": (fields.profile,)}).items():
@@ -249,7 +255,7 @@ def _names(fields: Fields, defaults: IntakeDefaults, *, complete: bool) -> tuple
 
 
 def describe(plan: IssuePlan, *, requester: Requester) -> dict[str, Any]:
-    """What would happen, as DESIGN 6 prints it: every certificate, the decision over all of them, the first suggestion."""
+    """Return a plan as JSON: every certificate, the decision over all of them, the first suggestion."""
     seen = preview(plan.specs, requester=requester)
     suggestions = [d.advice for d in seen.decisions if d.advice]
     return {
@@ -287,5 +293,5 @@ def worst(seen: Preview) -> str:
 
 
 def plan_digest(specs: Sequence[CertificateSpec]) -> str:
-    """Names a plan, so that what is confirmed is what was shown."""
+    """Return a SHA-256 that identifies a plan, in hex: what is confirmed must be what was shown."""
     return hashlib.sha256(repr(list(specs)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a requester is told about a request: one JSON answer, the same at every channel (DESIGN 3)."""
+"""A request as JSON for its requester: the same at every channel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POLL_SECONDS = 0.02
 
 
 def answer(request: CertificateRequest) -> dict[str, Any]:
-    """Where a request stands. `success` is true only when its certificate is in the inventory."""
+    """Return the state of a request as JSON. `success` is true only when its certificate is in the inventory."""
     certificate = Certificate.objects.select_related("body").filter(request=request).first()
     if certificate is not None and request.state == S.COMPLETED:
         certificate.request = request
@@ -43,12 +43,12 @@ def _waiting(request: CertificateRequest) -> str:
 
 
 def is_settled(request: CertificateRequest) -> bool:
-    """Nothing more will happen without somebody's doing."""
+    """Return whether nothing more will happen without a person."""
     return request.state in (S.COMPLETED, S.REJECTED, S.FAILED, S.CANCELLED, S.AWAITING_APPROVAL) or request.held_since is not None
 
 
 def wait(request: CertificateRequest, *, seconds: float) -> CertificateRequest:
-    """Look at the row until the request is settled or the time is over. Reads the database only: never a Celery result."""
+    """Read the row until the request is settled or `seconds` have passed. Returns the row. Reads the database, never a Celery result."""
     deadline = time.monotonic() + seconds
     while True:
         request.refresh_from_db()
@@ -58,7 +58,7 @@ def wait(request: CertificateRequest, *, seconds: float) -> CertificateRequest:
 
 
 def certificate_answer(certificate: Certificate, *, audit_reference: str) -> dict[str, Any]:
-    """The answer of DESIGN 3: what a requester gets at every channel once a certificate is in the inventory."""
+    """Return what a requester gets at every channel once the certificate is in the inventory."""
     return {
         "success": True,
         "cert_id": certificate.cert_id,

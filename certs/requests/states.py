@@ -39,7 +39,7 @@ CANCELLABLE = tuple(state for state, following in TRANSITIONS.items() if S.CANCE
 
 
 class Move(NamedTuple):
-    """One request's way through one or more states, with an event for each thing that happened on it.
+    """One request's path through one or more states, with an event for each thing that happened.
 
     `fields` are further attributes of the request row to set; they may differ from row to row.
     """

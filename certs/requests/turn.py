@@ -1,4 +1,4 @@
-"""One turn of the sweeper: bounded in time, each CA, part and row alone."""
+"""One run of the sweeper: bounded in time. An error of a CA, a part or a row does not stop the others."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class Turn:
-    """The CAs that this turn serves. One that does not answer is left out for the rest of the
-    turn, so that it costs one time-out and delays nobody else.
+    """The CAs that one run serves. A CA that does not answer is left out for the rest of the run, so
+    that it costs one time-out and does not delay the others.
     """
 
     def __init__(self, issuers: Iterable[Issuer] | None = None) -> None:
@@ -41,7 +41,7 @@ class Turn:
         self._until = time.monotonic() + PART_SECONDS
 
     def start_part(self) -> None:
-        """Give the next part its time, and renew the lease on the CAs."""
+        """Begin the time of the next part, and renew the lease on the CAs."""
         self._until = time.monotonic() + PART_SECONDS
         until = database_now() + timedelta(seconds=PART_SECONDS + settings.PKI_ATTEMPT_LEASE_SECONDS)
         Issuer.objects.filter(pk__in=self._served, sweep_lease_until__isnull=False).update(sweep_lease_until=until)
@@ -62,7 +62,7 @@ class Turn:
         self._serving.discard(issuer.pk)
 
     def client(self, issuer: Issuer) -> CAClient | None:
-        """The CA's client. None for one that is not configured: it is left out and alerted."""
+        """Return the CA's client. None for a CA that is not configured: it is left out, and operators are alerted."""
         try:
             client = get_ca_client(issuer.alias)
         except ImproperlyConfigured as exc:
@@ -80,7 +80,7 @@ class Turn:
 
 
 def claim_ca(issuer_id: int) -> Issuer | None:
-    """Take the lease of a CA's sweep. None while another worker's turn at this CA goes on."""
+    """Take the lease of a CA's sweep. Returns None while another worker has it."""
     now = database_now()
     free = Issuer.objects.filter(Q(sweep_lease_until__isnull=True) | Q(sweep_lease_until__lt=now), pk=issuer_id)
     until = now + timedelta(seconds=PART_SECONDS + settings.PKI_ATTEMPT_LEASE_SECONDS)
@@ -104,8 +104,10 @@ def _alert_configuration(issuer: Issuer, error: str) -> None:
 
 
 def run_parts(parts: Iterable[tuple[str, Callable[[Turn], int]]], turn: Turn) -> dict[str, int | str]:
-    """Run each part alone. Returns what each did, or "failed": the parts after it run all the
-    same, the error is logged, and an alert names the part until it works again.
+    """Run each part alone. Returns what each returned, or "failed".
+
+    The parts after a failed one still run; the error is logged, and an alert names the part until it
+    works again.
     """
     result: dict[str, int | str] = {}
     for name, part in parts:
@@ -123,7 +125,7 @@ def run_parts(parts: Iterable[tuple[str, Callable[[Turn], int]]], turn: Turn) ->
 
 @transaction.atomic
 def _alert_failure(cause: str, what: str, exc: Exception) -> None:
-    """The error's text may quote anything, so only its type is told."""
+    """Alert operators. The error's text may quote anything, so only its type is named."""
     raise_alert(
         kind=AlertKind.SWEEP_FAILED,
         cause=cause,
@@ -134,10 +136,10 @@ def _alert_failure(cause: str, what: str, exc: Exception) -> None:
 
 
 def each_alone(what: str, ids: Iterable[int], act: Callable[[int], bool]) -> int:
-    """Call `act` for each id; return how often it was True.
+    """Call `act` for each id. Returns how often it was True.
 
-    One that fails is logged, and the next ones follow. One alert tells how many failed, and counts
-    the runs, until a run in which none fails closes it.
+    A failure is logged, and the next ids follow. One alert reports how many failed, and counts the
+    runs, until a run without a failure closes it.
     """
     done, failed = 0, {}
     for pk in ids:
@@ -163,11 +165,11 @@ def each_due(
     issuer_of: Callable[[Row], Issuer],
     issuer_path: str,
 ) -> int:
-    """Call `act` for each row that nobody else works on, the longest untried first; returns how
-    often it was True.
+    """Call `act` for each row that no other worker has, the longest untried first. Returns how often
+    it was True.
 
-    `act` settles the row, or leaves it for a later turn (False). Each row has a lease of its own
-    and its turn before any is tried again, so a row that is never settled hides no other. An
+    `act` settles the row, or leaves it for a later run (False). Each row has a lease of its own, and
+    all rows are tried before any is tried again, so a row that is never settled hides no other. An
     error of one row is logged and alerted, and the next row follows.
     """
     done = 0
@@ -199,6 +201,6 @@ def _alone(rows: models.QuerySet[Row], row: Row, turn: Turn, act: Callable[[Row,
     if outcome.error is not None:
         log.error("sweeper: %s %s failed", kind.__name__, row.pk, exc_info=outcome.error)
         _alert_failure(cause, f"{kind._meta.verbose_name} {row.pk} cannot be settled", outcome.error)
-    if not settled:  # free again, behind all that were not tried since
+    if not settled:  # free again, after all rows that were not tried since
         rows.filter(pk=row.pk).update(lease_until=database_now())
     return settled

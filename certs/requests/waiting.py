@@ -1,7 +1,7 @@
-"""The CA is down: keep what is done, tell the operator, and go on from there by id.
+"""Let requests wait while a CA or a key backend is unavailable, and resume them.
 
-A held request stands in its state with a resume id; the chain and the sweeper leave it alone until it is resumed by a
-person, a command, or the sweeper once the CA answers again.
+A held request keeps its state, key and CSR, and gets a resume id. The chain and the sweeper leave it alone until a person or a
+command resumes it, or the sweeper does once the CA or the key backend works again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from db.clock import database_now
 from db.rows import Lock, select
 
 AT_ONCE = 100  # requests in one chain
-GOES_ON = "Requests wait at {}; nothing is lost. They go on by themselves when {}, or with `manage.py resume RESUME_ID`."
+GOES_ON = "Requests wait at {}; nothing is lost. They continue automatically when {}, or with `manage.py resume RESUME_ID`."
 
 
 def hold_for_ca(ids: Sequence[int], reason: str) -> None:
-    """After the last retry: stay at csr_created with a resume id, and alert the operators."""
+    """Hold requests at csr_created after the last retry. Effects: state, resume id, `ca:unavailable` each, one alert for each CA."""
     message = f"CA unavailable after {len(settings.PKI_CA_RETRY_SECONDS)} retries"
     with UnitOfWork() as work:
         requests = _hold(work, ids, S.CSR_CREATED, error=message, reason=reason, event=EventType.CA_UNAVAILABLE)
@@ -46,7 +46,7 @@ def hold_for_ca(ids: Sequence[int], reason: str) -> None:
 
 
 def hold_for_keys(ids: Sequence[int], reason: str) -> None:
-    """The key backend did not come back in time: stay at approved or key_ready, and alert the operators."""
+    """Hold requests at approved or key_ready after the last retry. Effects: as `hold_for_ca`, one alert for each key backend."""
     for state in (S.APPROVED, S.KEY_READY):
         with UnitOfWork() as work:
             requests = _hold(work, ids, state, error="Key backend unavailable", reason=reason, event=EventType.REQUEST_HELD)
@@ -71,7 +71,7 @@ def _hold(work: UnitOfWork, ids: Sequence[int], state: S, *, error: str, reason:
 
 
 def resume(resume_id: str, *, authority: Authority) -> CertificateRequest:
-    """Go on with a held or failed request from where it stopped, without a second key or CSR.
+    """Resume a held or failed request from where it stopped, without a second key or CSR.
 
     Raises NotFound for an id that nobody has or that the actor may not see, NotPermitted, Conflict for a request that is not waiting.
     """
@@ -94,7 +94,7 @@ def resume(resume_id: str, *, authority: Authority) -> CertificateRequest:
 def release_held(
     *, states: Sequence[S], issuer: Issuer | None = None, backend: str | None = None, limit: int, actor: Actor = WORKER
 ) -> int:
-    """Let requests go on that were held for a CA or a key backend which answers again; oldest first, at most `limit`."""
+    """Resume requests that were held for a CA or a key backend, oldest first, at most `limit`. Returns how many."""
     with UnitOfWork() as work:
         rows = CertificateRequest.objects.select_for_update(skip_locked=True).filter(held_since__isnull=False, state__in=states)
         if issuer is not None:
@@ -105,7 +105,7 @@ def release_held(
 
 
 def release(work: UnitOfWork, requests: Sequence[CertificateRequest], *, actor: Actor) -> int:
-    """Let held and failed requests go on from where they stopped, each in the chain of the state that it is in; answers how many.
+    """Resume held and failed requests, each in the chain of the state in which it stopped. Returns how many.
 
     The caller has locked them.
     """
@@ -118,7 +118,7 @@ def release(work: UnitOfWork, requests: Sequence[CertificateRequest], *, actor: 
 
 
 def let_go_on(work: UnitOfWork, requests: Sequence[CertificateRequest], *, actor: Actor) -> list[CertificateRequest]:
-    """Put held and failed requests back where they stopped; answers those that can go on. Starts nothing: the caller does."""
+    """Put held and failed requests back into the state in which they stopped. Returns them. Starts no chain: the caller does."""
     now = database_now()
     held = [r for r in requests if r.held_since is not None and r.state in UNFINISHED]
     failed = [r for r in requests if r.state == S.FAILED and r.stopped_at]

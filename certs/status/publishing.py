@@ -28,7 +28,7 @@ CHUNK = 500
 
 
 def own_issuing_cas() -> list[Issuer]:
-    """Those whose key the workers of the CA role may use; nobody speaks for a distrusted one."""
+    """Return the own CAs whose key the workers of the CA role may use. Nothing is signed for a distrusted CA."""
     rows = Issuer.objects.filter(key__isnull=False, certificate_der__isnull=False).exclude(alias="")
     return list(rows.exclude(state=Issuer.State.DISTRUSTED).select_related("key", "successor").order_by("pk"))
 
@@ -77,7 +77,7 @@ def _alarm_withheld(point: CRLPoint, reason: str) -> None:
 
 
 def open_next_shard(issuer: Issuer) -> bool:
-    """Certificates issued from now on are on the next CRL, once this one's share is reached (PKI_CRL_SHARD_SIZE)."""
+    """Begin the next CRL shard once this one is full (PKI_CRL_SHARD_SIZE). Returns whether one was begun."""
     share = settings.PKI_CRL_SHARD_SIZE
     if not share or issuer.state != Issuer.State.ACTIVE:
         return False
@@ -96,7 +96,7 @@ def open_next_shard(issuer: Issuer) -> bool:
 
 
 def _count(point: CRLPoint, *, at_least: int) -> int:
-    """Count the intents that came since the last count, each once, when they may be that many; an index would cost every certificate."""
+    """Count the intents since the last count, each once, when there may be that many. An index would cost time for every certificate."""
     top: int = IssuanceIntent.objects.aggregate(top=Max("pk"))["top"] or 0
     before = point.counted_to
     if top - before < at_least:
@@ -108,7 +108,7 @@ def _count(point: CRLPoint, *, at_least: int) -> int:
 
 
 def abandon_old_intents() -> int:
-    """An intent that nobody came back to within an hour is given up: if a signature exists somewhere, the CRL takes it back."""
+    """Abandon intents that were not signed within an hour: should a signature exist, the CRL revokes it. Returns how many."""
     now = database_now()
     old = IssuanceIntent.objects.filter(state=IssuanceIntent.State.INTENDED, created_at__lt=now - INTENT_LIFETIME)
     count = 0
@@ -124,7 +124,7 @@ def abandon_old_intents() -> int:
 
 
 def retire_predecessors() -> int:
-    """A CA that was succeeded keeps issuing what was asked of it before; when that is done it signs status information only."""
+    """Let replaced CAs sign status information only, once all that was requested from them is issued. Returns how many."""
     retired = 0
     for issuer in Issuer.objects.filter(successor__isnull=False, state=Issuer.State.ACTIVE).exclude(
         requests__state__in=[*UNFINISHED, RequestState.AWAITING_APPROVAL]

@@ -1,4 +1,4 @@
-"""What a key backend is: it makes keys that do not leave it, signs with them, and says what it knows of them."""
+"""The interface of a key backend: it makes keys that do not leave it, and signs with them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from keys.spec import KeySpec
 
 @dataclass(frozen=True, slots=True)
 class KeyRef:
-    """Where a key is: never what it is. `locator` is for people, such as transit/keys/api-example-com.
+    """Where a key is, never the key itself. `locator` is for people, such as transit/keys/api-example-com.
 
-    `spki_der` is its public key where the caller has it on record; who signs with it compares what comes out, so a backend
-    behind a network need not be asked for it again.
+    `spki_der` is its public key where the caller has it on record, so that a backend behind a network need not be asked for
+    it again. Callers compare it with what was signed.
     """
 
     backend: str
@@ -46,7 +46,7 @@ def attempt(act: Callable[[T], R], item: T) -> R | KeyBackendError:
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A key that is there. `evidence` is what the backend says about its origin and about what it refuses."""
+    """A key that exists. `evidence` is what the backend reports about its origin and about what it refuses to do with it."""
 
     ref: KeyRef
     spec: KeySpec
@@ -75,7 +75,7 @@ class KeyBackend(ABC):
 
     @abstractmethod
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
-        """Make a key under a name that the caller has claimed. Again for the same claim gives the same key."""
+        """Make a key under a name that the caller has claimed. The same claim again returns the same key."""
 
     def create_many(self, wanted: Sequence[tuple[str, KeySpec, UUID]]) -> list[KeyInfo | KeyBackendError]:
         """One result for each, in order; one that fails does not stop the others."""
@@ -83,7 +83,7 @@ class KeyBackend(ABC):
 
     @abstractmethod
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
-        """The latest version under that name, or the key of that very claim where the backend knows claims; None only when it
+        """Return the latest version under that name, or the key of that very claim where the backend knows claims; None only when it
         certainly has none.
         """
 
@@ -136,11 +136,11 @@ class KeyBackend(ABC):
     def destroy(self, ref: KeyRef) -> None:
         """Destroy the key permanently, and all its versions where a name has several. A key that is gone already is success.
 
-        Nothing is judged first: a key that was made exportable behind our back is the one to destroy soonest.
+        No check comes first: a key that somebody made exportable must be destroyed too.
         """
 
     def forget(self, ref: KeyRef) -> None:  # noqa: B027 - most keep nothing in this process
-        """Drop what this process keeps of a key that must not be used any more. Never raises."""
+        """Forget what this process has cached of a key that must not be used any more. Never raises."""
 
     def set_up(self) -> str:
         """Make what an installation must have before its first key. Returns what was made in words,

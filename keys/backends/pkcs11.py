@@ -240,7 +240,7 @@ class PKCS11KeyBackend(KeyBackend):
         self._stale = True
         return KeyBackendUnavailable(
             f"The token {self._label} is not there ({type(exc).__name__}).",
-            next_step="Plug it in or start its service; what waits goes on by itself.",
+            next_step="Plug it in or start its service; requests that wait continue automatically.",
         )
 
     def _session(self) -> Any:

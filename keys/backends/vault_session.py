@@ -191,8 +191,8 @@ class VaultSession:
             f"Vault at {self.url} refused the AppRole login (role id {self._role_id[:8]}…, {mount}). {_reason(exc)}".strip(),
             next_step=(
                 f"The secret id has expired or is wrong. Make a new one: `bao write -f -field=secret_id {mount}/role/<role>/secret-id`, "
-                "put it where VAULT_SECRET_ID or VAULT_SECRET_ID_FILE says and restart this process. What waits goes on by itself, "
-                "at the latest 15 minutes later: for so long Vault locks a role after five wrong secret ids."
+                "put it where VAULT_SECRET_ID or VAULT_SECRET_ID_FILE says and restart this process. Requests that wait continue "
+                "automatically, at the latest 15 minutes later: for so long Vault locks a role after five wrong secret ids."
             ),
         )
 

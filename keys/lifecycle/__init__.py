@@ -1,12 +1,12 @@
 """A key's life: claimed, made, recorded, used, compromised, destroyed. In batches, in the phases that its callers need.
 
     with transaction.atomic():                                    # reserve: the intent
-        keys = claim_keys([NewKey(...)], now=now)              # `follows=old_key.pk` in it asks for a rotation
+        keys = claim_keys([NewKey(...)], now=now)                 # `follows=old_key.pk` in it requests a rotation
     made = make_keys(keys)                                        # execute: the backend; no transaction is open
     with transaction.atomic():                                    # record: the result
         confirm_keys({id: info for id, info in made.items() if isinstance(info, KeyInfo)}, now=now)
 
-New keys and rotated ones go through the same three calls and may stand in one batch. The events are the caller's, under its
+New keys and rotated ones go through the same three calls and may be in one batch. The caller records the events, under its
 own subject: `key:generated` for `key.version == 1`, `key:rotated` for a later one (data as for the former, with
 `from_version`, which is `key.version - 1`). How a key is destroyed, in three phases as well: keys.lifecycle.destroy.
 """
@@ -21,7 +21,7 @@ from keys.lifecycle.destroy import (
     destroy_made,
     finish_destructions,
     intend_destruction,
-    standing_destructions,
+    open_destructions,
 )
 from keys.lifecycle.names import key_name
 from keys.public_keys import (
@@ -50,6 +50,7 @@ __all__ = [
     "lock_public_keys",
     "make_keys",
     "mark_compromised",
+    "open_destructions",
     "private_key_for",
     "private_keys_for",
     "record_public_keys",
@@ -57,6 +58,5 @@ __all__ = [
     "ref_of",
     "side_by_side",
     "sign_many_with",
-    "standing_destructions",
     "unblock_public_key",
 ]

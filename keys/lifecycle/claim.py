@@ -42,7 +42,7 @@ def claim_keys(wanted: Sequence[NewKey], *, now: datetime) -> list[Key]:
     """
     claimed = _claimed(wanted)
     while missing := [one for one in wanted if one.claimed_for not in claimed]:
-        # In the order of their names, so that two batches that want the same ones cannot wait for each other.
+        # In the order of their names, so that two batches with the same names cannot wait for each other.
         rows = [_row(one, place, now) for one, place in _places(missing)]
         insert_missing(sorted(rows, key=lambda key: (key.backend, key.name, key.version)))
         # A name, version or claim that another worker took in the meantime was not inserted: look again.
@@ -51,7 +51,7 @@ def claim_keys(wanted: Sequence[NewKey], *, now: datetime) -> list[Key]:
 
 
 def _claimed(wanted: Sequence[NewKey]) -> dict[str, Key]:
-    """Keys that were claimed for the same already, by what they were claimed for."""
+    """Return the keys that have these claims already, by claim."""
     return {key.claimed_for: key for key in select(Key, claimed_for=[one.claimed_for for one in wanted])}
 
 

@@ -25,9 +25,9 @@ SLOW_AT_ONCE, AT_ONCE = 16, 500
 
 
 def make_keys(keys: Sequence[Key], *, between: Callable[[], object] | None = None) -> dict[UUID, KeyInfo | KeyBackendError]:
-    """Have each key made or rotated (`execute`), or find the one that this very claim made before a crash. No transaction may be open.
+    """Make or rotate each key (`execute`), or find the one that its claim made before a crash. No transaction may be open.
 
-    One result for each key: what was made, or the error that says whether to try again. Raises nothing of a backend's.
+    Returns one result for each key: what was made, or the error that says whether to try again. Raises no KeyBackendError.
     `between` is called after each part of a long batch, so that the caller can renew its lease.
     """
     if connection.in_atomic_block:
@@ -47,7 +47,7 @@ def make_keys(keys: Sequence[Key], *, between: Callable[[], object] | None = Non
 
 
 def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
-    """Of one backend each, and no longer than a lease lasts."""
+    """Yield parts of one backend each, small enough to be made within the caller's lease."""
     for alias in sorted({key.backend for key in keys}):
         ours = [key for key in keys if key.backend == alias]
         slow = [key for key in ours if KeySpec(key.spec).family == "rsa"]
@@ -109,7 +109,7 @@ def _judged(key: Key, result: KeyInfo | KeyBackendError, judge: Callable[[Key, K
 
 
 def _note_absence(keys: Sequence[Key]) -> None:
-    """Written down before the first create: a key found later under this claim is ours only if it is younger than this."""
+    """Record that there is no key yet, before the first create: a key found later is this claim's only if it is younger."""
     fresh = [key.pk for key in keys if key.absent_seen_at is None]
     if not fresh:
         return
@@ -120,7 +120,7 @@ def _note_absence(keys: Sequence[Key]) -> None:
 
 
 def _adopted(key: Key, found: KeyInfo) -> KeyInfo:
-    """A key that is there already: ours only after a crash of our own. Raises KeyMismatch."""
+    """Return a key that exists already, if this claim made it before a crash. Raises KeyMismatch."""
     if key.state == Key.State.ACTIVE and key.spki_sha256 == spki_sha256(found.public_key):
         return found
     if key.absent_seen_at is None or (found.created_at and found.created_at < key.absent_seen_at - CLOCK_TOLERANCE):

@@ -1,4 +1,4 @@
-"""A key is destroyed: the intent, the backend's deed, the receipt. For compromised keys, and for those that never got a certificate.
+"""Destroy keys: the intent, the call of the backend, the receipt. For compromised keys, and keys that never got a certificate.
 
     with transaction.atomic():
         intended = intend_destruction(ids, reason=..., certificates={key_id: ["cert-..."]}, actor=actor, now=now)
@@ -7,8 +7,8 @@
     with transaction.atomic():
         confirm_destroyed([key for key in keys if done[key.pk] is None], now=now)
 
-From the intent on nothing is signed with the key. Beat 2 needs a login that may destroy (docs/vault/destroy.hcl), which no
-worker of another queue has. What a crash or a missing login left standing is made good by `finish_destructions()`.
+From the intent on nothing is signed with the key. `execute` needs a login that may destroy (docs/vault/destroy.hcl), which no
+worker of another queue has. `finish_destructions()` completes what a crash or a missing login has left open.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def intend_destruction(
 ) -> dict[UUID, Key | KeyBackendError]:
     """Write for each key that it is to be destroyed (`reserve`), or refuse. Needs an open transaction.
 
-    `certificates`: ids of those that each key served; that none of them is living, or that it must die with its key, is for
-    the caller to know. Refused are keys of a CA, and a name of which another version is not destroyed, unless that is in the
-    same batch: a backend destroys a name with all its versions. Keys whose destruction was begun are answered again; of those that
-    are destroyed already there is no answer.
+    `certificates`: ids of those that each key served. The caller has checked that none of them is in use any more.
+    Returns by id the key, or the error for a refused one: a key of a CA, and a name of which another version is neither
+    destroyed nor in the same batch, because a backend destroys a name with all its versions. A key whose destruction was begun
+    before is returned again; one that is destroyed already is left out.
     """
     keys = list(Key.objects.select_for_update().filter(pk__in=ids).order_by("pk"))
     missing = set(ids) - {key.pk for key in keys}
@@ -69,7 +69,7 @@ def intend_destruction(
 
 
 def _other_versions(keys: Sequence[Key]) -> set[tuple[str, str]]:
-    """Names of which a version outside the batch is neither destroyed nor about to be. Read after our rows were locked."""
+    """Return the names of which a version outside the batch is neither destroyed nor about to be. The batch's rows are locked."""
     names = {(key.backend, key.name) for key in keys}
     rows = Key.objects.filter(name__in={name for _, name in names}).exclude(state__in=Key.ENDED).exclude(pk__in=[key.pk for key in keys])
     return names & set(rows.values_list("backend", "name"))
@@ -92,7 +92,7 @@ def _refusal(key: Key, in_use: Collection[tuple[str, str]]) -> KeyOperationRefus
 def destroy_made(keys: Sequence[Key]) -> dict[UUID, KeyBackendError | None]:
     """Destroy each key in its backend (`execute`); None where it is gone for certain. No transaction may be open.
 
-    Of a claim under which nothing was ever asked of the backend, nothing is destroyed: what is there is someone else's.
+    Where the backend was never called for a claim, nothing is destroyed: a key of that name is somebody else's.
     """
     if connection.in_atomic_block:
         raise RuntimeError("destroy_made() talks to a key backend and must not be called inside a transaction.")
@@ -112,8 +112,8 @@ def destroy_made(keys: Sequence[Key]) -> dict[UUID, KeyBackendError | None]:
 def confirm_destroyed(destroyed: Sequence[Key], *, now: datetime) -> list[Key]:
     """Record that each key is destroyed, with the receipt as an event of its own subject. Needs an open transaction.
 
-    `destroyed`: the rows as beat 2 had them. One that was made once more meanwhile, by a worker that came late, is not confirmed
-    and stays among the standing ones. Answers those that this call confirmed. Their names stay claimed for ever.
+    `destroyed`: the rows as `execute` had them. A key that a late worker has made once more since is not confirmed, and stays
+    open. Returns the keys that this call confirmed. Their names stay claimed permanently.
     """
     seen = {key.pk: key.made_at for key in destroyed}
     rows = Key.objects.select_for_update().filter(pk__in=seen, state=Key.State.DESTROYING).order_by("pk")
@@ -142,7 +142,7 @@ def _receipt(key: Key, now: datetime) -> Event:
 
 
 def destroy_key(key_id: UUID, *, reason: str, certificates: Sequence[str], actor: Actor) -> Key | None:
-    """Run the three phases for one key, for a person who waits; None when it is destroyed already.
+    """Run the three phases for one key, for a person who waits. Returns None when it is destroyed already.
     Raises KeyBackendError.
     """
     with transaction.atomic():
@@ -159,18 +159,18 @@ def destroy_key(key_id: UUID, *, reason: str, certificates: Sequence[str], actor
         return next(iter(confirm_destroyed([key], now=database_now())), None)
 
 
-def standing_destructions(*, limit: int) -> list[Key]:
-    """Keys whose destruction was begun and not confirmed, for a sweeper with a login that may
+def open_destructions(*, limit: int) -> list[Key]:
+    """Return keys whose destruction was begun and not confirmed, for a sweeper with a login that may
     destroy: both later phases are safe to repeat.
     """
     return list(Key.objects.filter(state=Key.State.DESTROYING).order_by("pk")[:limit])
 
 
 def finish_destructions(*, most_seconds: float = MOST_SECONDS) -> dict[UUID, KeyBackendError | None]:
-    """Execute and record all open destructions: None for each that is destroyed now, else why it is not. Needs a login that may destroy.
+    """Execute and record all open destructions. Needs a login that may destroy.
 
-    Every key has its turn, so one that cannot be destroyed is in nobody's way. A backend that does not answer is left alone for
-    the rest of the run: one of its keys says why, the others are not in the answer.
+    Returns by key id None for a key that is destroyed now, else the error. A key that cannot be destroyed does not stop the
+    others. A backend that does not answer is left out for the rest of the run: the result has the error of one of its keys.
     """
     results: dict[UUID, KeyBackendError | None] = {}
     silent: set[str] = set()
@@ -191,9 +191,9 @@ def finish_destructions(*, most_seconds: float = MOST_SECONDS) -> dict[UUID, Key
 
 
 def destroy_wherever_it_is() -> Iterator[Key]:
-    """All that stand, page by page from a random one on: when the time is over in every run, it is not over for the same ones."""
-    standing, start = Key.objects.filter(state=Key.State.DESTROYING).order_by("pk"), uuid4()
-    for half in (standing.filter(pk__gte=start), standing.filter(pk__lt=start)):
+    """Yield the open destructions page by page, from a random one on, so that a run that ends early does not always leave the same ones."""
+    open_ones, start = Key.objects.filter(state=Key.State.DESTROYING).order_by("pk"), uuid4()
+    for half in (open_ones.filter(pk__gte=start), open_ones.filter(pk__lt=start)):
         page = list(half[:PAGE])
         while page:
             yield from page

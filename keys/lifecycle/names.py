@@ -1,4 +1,4 @@
-"""What keys are called: after their common name, with a number behind it when the name is taken."""
+"""Names of keys: after their common name, with a number behind it when the name is taken."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def key_name(common_name: str) -> str:
 def take_names(wanted: Sequence[tuple[str, str]]) -> list[str]:
     """Return a name for each (backend, base name), in order: the base itself the first time, then -2, -3 and so on.
 
-    Needs an open transaction; others that want the same base wait for its end. A name may still be
+    Needs an open transaction; others that take the same base wait for its end. A name may still be
     taken, by a base that ends in a number: inserting it shows that, and the caller takes another one.
     """
     counts = Counter(wanted)

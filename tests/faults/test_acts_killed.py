@@ -94,7 +94,7 @@ def leases_are_over() -> None:
     """Let the sweeper find what the killed worker had begun, as if the time of its leases had passed."""
     past = database_now() - 2 * work.LEASE
     BulkAct.objects.filter(state=State.RUNNING).update(submitted_at=past, worked_at=past)
-    work.restart_standing()
+    work.restart_stalled()
 
 
 def is_up(worker: Worker) -> None:

@@ -96,7 +96,7 @@ def ordered(requester: Requester, count: int) -> BulkOrder:
 
 def beat_once() -> None:
     """What beat does every 5 to 15 s."""
-    recovery.restart_standing()
+    recovery.restart_stalled()
     dispatch.sweep_chunks()
     recovery.settle_unclaimed()
 

@@ -87,7 +87,7 @@ def workers(upstream: Wire, tmp_path: Path) -> Iterator[list[Worker]]:
 
 def beat_once() -> None:
     """What beat does every few seconds."""
-    recovery.restart_standing()
+    recovery.restart_stalled()
     tasks.sweep_ca.apply_async(retry=False)
 
 

@@ -80,7 +80,7 @@ def test_killed_workers_leave_exactly_what_was_ordered(requester: Requester, wor
         wait_until(lambda before=before: AuditEvent.objects.count() > before + CHUNK, seconds=20)  # type: ignore[misc]
         time.sleep(dice.uniform(0, 0.3))
         kill_at_work(worker)
-        recovery.restart_standing()  # what beat does every 5 s
+        recovery.restart_stalled()  # what beat does every 5 s
         worker.start()
     finish(worker, seconds=60)
     assert_books_balance(mount, vault_client)
@@ -115,7 +115,7 @@ def finish(worker: Worker, *, seconds: float) -> None:
     while CertificateRequest.objects.exclude(state=S.COMPLETED).exists():
         assert time.monotonic() < deadline, (dict(CertificateRequest.objects.values_list("state", "error")), worker.log.read_text()[-3000:])
         time.sleep(1)
-        recovery.restart_standing()
+        recovery.restart_stalled()
     recovery.settle_unclaimed()
 
 

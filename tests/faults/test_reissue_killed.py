@@ -100,4 +100,4 @@ def _finish(worker: Worker) -> None:
     while RENEWALS.filter(state=S.COMPLETED).count() < COUNT:
         assert time.monotonic() < deadline, (RENEWALS.values_list("state", flat=True)[:5], worker.log.read_text()[-3000:])
         time.sleep(1)
-        recovery.restart_standing()
+        recovery.restart_stalled()

@@ -87,7 +87,7 @@ def _pem(der: bytes) -> str:
 
 
 def _same_names(order: BulkOrder, item: BulkItem) -> str:
-    """Where the same names stand in the order, as its duplicates are pointed out when it is drafted."""
+    """Where else in the order the same names are, as duplicates are pointed out when an order is drafted."""
     names = _names_in(item)
     others = order.items.filter(common_name=item.common_name, team=item.team, spec__isnull=False).exclude(pk=item.pk)
     twin = next((one for one in others.order_by("number")[:_TWINS] if _names_in(one) == names), None)

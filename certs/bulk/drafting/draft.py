@@ -37,7 +37,7 @@ from db.rows import insert, save_fields
 
 State = BulkOrder.State
 JUDGED_AT_ONCE = 1000
-BROKEN_AFTER = timedelta(minutes=2)  # without a part judged: whoever drafted it is no more
+BROKEN_AFTER = timedelta(minutes=2)  # without a part judged: the process that drafted it has ended
 WAIT_SECONDS, LOOK_EVERY = 30.0, 0.1  # for whom the same order is being judged already
 
 
@@ -136,7 +136,7 @@ def _new_order(requester: Requester, issuer: Issuer, title: str, content: str, n
 
 
 def _earlier(requester: Requester, content: str) -> BulkOrder | None:
-    """The order that an idempotency key made; None when it was deleted meanwhile."""
+    """Return the order that an idempotency key made; None when it has been deleted since."""
     order = BulkOrder.objects.filter(idempotency_scope=requester.idempotency_scope, idempotency_key=requester.idempotency_key).first()
     if order is not None and order.content_sha256 != content:
         raise Conflict(
@@ -206,7 +206,7 @@ def _move(order: BulkOrder, to: State) -> None:
 
 
 def discard(order: BulkOrder, *, unless_after: datetime | None = None) -> bool:
-    """Delete an order that was never submitted; answers whether it did. One whose judging went on after that moment stays."""
+    """Delete an order that was never submitted. Returns whether it did. One whose judging went on after that moment stays."""
     with transaction.atomic():
         rows = BulkOrder.objects.select_for_update().filter(pk=order.pk, submitted_at__isnull=True)
         if unless_after is not None:
@@ -268,7 +268,7 @@ def outcome_counts(order: BulkOrder) -> dict[str, int]:
 
 
 def forget_broken_drafts() -> int:
-    """Delete orders whose judging broke off, with whoever did it. Answers how many."""
+    """Delete bulk orders whose judging was interrupted. Returns the number of deleted orders."""
     since = database_now() - BROKEN_AFTER
     broken = BulkOrder.objects.filter(state=State.JUDGING, judged_at__lt=since)
     return sum(discard(order, unless_after=since) for order in broken.order_by("pk"))

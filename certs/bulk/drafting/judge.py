@@ -47,7 +47,7 @@ class Judge:
         return items
 
     def _point_out_duplicates(self, items: Sequence[BulkItem]) -> None:
-        """Lines that ask for the same names as an earlier line, or as a certificate that lives. They may be meant; people are told."""
+        """Lines with the same names as an earlier line, or as a valid certificate. They may be intended, so they are only pointed out."""
         living = _living({item.common_name for item in items})
         for item in items:
             names = (item.team_id, (item.spec or {})["profile"], frozenset(_names(item)))

@@ -118,7 +118,7 @@ class LocalCAClient(LedgerCA):
                 work.update(intent, {"state": State.SIGNED, "signed_at": now})
 
     def _record_alone(self, signed: Iterable[Issued], prepared: Prepared) -> None:
-        """With the certificates' bytes, which nobody else keeps yet."""
+        """Record in a transaction of its own, with the certificates' bytes, which no other row holds yet."""
         with UnitOfWork() as work:
             locked, now = read_together(self.ledger(prepared), CLOCK)
             for outcome in signed:
@@ -225,7 +225,7 @@ class LocalCAClient(LedgerCA):
             issuer = self._issuer(lock=Lock.SHARE)
             now = database_now()
             if issuer.state == Issuer.State.DISTRUSTED:
-                raise Conflict(f"{issuer.name} is distrusted; nobody answers for it.", next_step="Roll over to another CA.")
+                raise Conflict(f"{issuer.name} is distrusted; nothing is signed for it.", next_step="Roll over to another CA.")
             if differs := _clock_differs(now):
                 raise Conflict(differs, next_step="Mend the clock.")
             intent = self._usable_intents(issuer, [order_ref], now).get(order_ref)

@@ -1,6 +1,6 @@
 """Delegated OCSP responders of own CAs: a fresh P-256 key and a certificate for a week, made anew every three days.
 
-They go through the CA's own book like every certificate: the intent is written before it is signed, and the reference names the
+They are in the CA's ledger like every certificate: the intent is written before it is signed, and the reference names the
 period, so that two workers at once make one responder.
 """
 

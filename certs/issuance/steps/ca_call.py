@@ -1,7 +1,7 @@
-"""Step 4, execute: a CA is asked to sign, and its answer counts only after it was verified.
+"""Step 4, execute: send orders to a CA, and verify each certificate that comes back before it counts.
 
-What went wrong decides what may happen next: an order that was certainly not sent may
-be sent again; one whose fate is unknown is looked up first.
+The kind of failure decides what may happen next: an order that was certainly not sent may be sent
+again; an order that may have been signed is looked up first.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from db.clock import database_now
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A certificate that is not the one ordered. `instead`: what the CA says when it is asked for
-    the order by its reference: the certificate ordered, `Unknown` when it cannot say now, None
-    when it has no such certificate.
+    """A certificate that is not the one ordered.
+
+    `instead`: the result of looking the order up by its reference: the certificate ordered, `Unknown`
+    when the CA cannot say now, None when the CA has no such certificate.
     """
 
     der: bytes
@@ -81,7 +82,7 @@ def ask_ca(orders: Orders, prepared: Prepared | None, lease: Lease) -> Answers:
 
 
 def ended_unasked(issuer: Issuer, orders: Iterable[Order]) -> list[NotSent | Refused] | None:
-    """How orders end at a CA that is not asked at all."""
+    """Return how orders end at a CA that is stopped or issues no more, None for a CA that is asked."""
     if issuer.circuit_opened_at is not None:
         return [NotSent(order.order_ref, f"{issuer.name} is stopped: {issuer.circuit_reason}") for order in orders]
     if issuer.state != Issuer.State.ACTIVE:
@@ -91,8 +92,9 @@ def ended_unasked(issuer: Issuer, orders: Iterable[Order]) -> list[NotSent | Ref
 
 
 def signs_here(issuer: Issuer) -> bool:
-    """Whether this process may have a certificate signed by that CA at once: the CA's ledger and its key are here, and it issues.
-    Else its orders are for the workers that have the CA's role.
+    """Return whether this process may sign with that CA: its ledger and its key are here, and it issues.
+
+    Otherwise its orders are for the workers that have the CA's role.
     """
     if ended_unasked(issuer, ()) is not None:
         return False
@@ -120,7 +122,7 @@ def _asked(client: CAClient, orders: Orders, lease: Lease) -> dict[int, Outcome]
 
 
 def _sent(client: CAClient, orders: Orders, unsent: Sequence[int], lease: Lease) -> dict[int, Outcome]:
-    """Send orders part by part. A CA that answers none of a part is not sent the next ones: it is away for all of them."""
+    """Send orders part by part. A CA that answers no order of a part is away, so the next parts are not sent."""
     outcomes: dict[int, Outcome] = {}
     away: NotSent | Unknown | None = None
     for first in range(0, len(unsent), client.capabilities.batch_size):

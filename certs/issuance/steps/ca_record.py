@@ -1,6 +1,6 @@
-"""Step 4, record: what a CA answered is written down, for those requests whose attempt is still ours.
+"""Step 4, record: write the results of a CA, for the requests whose attempt is still ours.
 
-A wrong certificate is kept apart, revoked, and stops the CA until that is done.
+A wrong certificate is quarantined and revoked, and the CA is stopped until that is done.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _quarantine(work: UnitOfWork, issuer: Issuer, wrong: Sequence[tuple[Certific
 
 
 def _stop_ca(issuer: Issuer, wrong: Sequence[tuple[CertificateRequest, Mismatch]], *, now: datetime) -> None:
-    """Open the CA's circuit. What belongs to somebody here is never revoked by itself, so then a person must let orders go on."""
+    """Open the CA's circuit. A certificate that belongs to somebody here is never revoked automatically, so a person must close it."""
     reason = "it answered with a certificate that was not ordered (signer_mismatch)"
     next_step = (
         "Requests wait at csr_created; nothing is lost. The quarantined certificate is in the admin; once it is revoked, orders go on."

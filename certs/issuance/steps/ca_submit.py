@@ -1,4 +1,4 @@
-"""Step 4: have the CA sign. Here is what is reserved; `ca_call` executes and `ca_record` records."""
+"""Step 4, reserve: note what is ordered from each CA. `ca_call` executes, `ca_record` records."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, decided
         orders = Orders(
             issuer=issuer,
             requests={request.pk: request for request in ours},
-            # What an earlier attempt may have had signed is as old as that attempt: the order keeps the time of the first.
+            # An earlier attempt may have had the certificate signed, so the order keeps the time of the first one.
             orders={r.pk: order_for(r, r.csr, now=claims.since.get(r.pk, now), longest_days=longest[r.pk]) for r in ours},
             look_up=frozenset(r.pk for r in ours if any(outcome != "not_sent" for outcome in claims.earlier.get(r.pk, ()))),
             attempts={request.pk: claims.mine[request.pk] for request in ours},
@@ -78,10 +78,10 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, decided
 
 
 def _prepared_at_once(work: UnitOfWork, orders: Orders) -> Prepared | None:
-    """What the own CA will sign for requests that are new in this unit, in the same transaction.
+    """Prepare what the own CA will sign for requests that are new in this unit, in the same transaction.
 
-    If preparing kills this process, nothing of such a request exists. For all others the attempt is
-    on record first, so that the loss is counted, and preparing follows in `execute`.
+    If preparing kills this process, nothing of such a request is on record. For all other requests the
+    attempt is committed first, so that the loss is counted, and preparing follows in `execute`.
     """
     if ended_unasked(orders.issuer, ()) is not None or not all(map(work.is_new, orders.requests.values())):
         return None
@@ -91,7 +91,7 @@ def _prepared_at_once(work: UnitOfWork, orders: Orders) -> Prepared | None:
 
 @dataclass
 class HaveSigned(Act):
-    """Orders at one CA; then its answers."""
+    """Orders at one CA; after `execute` also its answers."""
 
     step: ClassVar[str] = STEP
     orders: Orders

@@ -29,7 +29,7 @@ LEASE_EVERY = 100  # CSRs signed between two renewals of the lease; a slow HSM s
 
 
 def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> list[Act]:
-    """Note that the CSRs of these requests are about to be signed. They are key_ready and locked."""
+    """Write an attempt for each request whose CSR is about to be signed. The requests are key_ready and locked."""
     attempts = open_attempts(work, requests, SignCSRs.step, now=now).mine
     return [SignCSRs(attempts, {one.pk: one for one in requests if one.pk in attempts})] if attempts else []
 
@@ -115,7 +115,7 @@ class SignCSRs(Act):
 
 
 def _sign_one(request: CertificateRequest, signers: Mapping[UUID, Any]) -> SignedCSR | PortalError:
-    """Raises KeyBackendError; a key or CSR that is not the one wanted is returned, not raised."""
+    """Return the signed CSR, or the error for a key or CSR that is not the right one. Raises KeyBackendError."""
     assert request.key_id is not None
     private_key = signers[request.key_id]
     if isinstance(private_key, KeyBackendError):

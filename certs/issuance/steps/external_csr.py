@@ -1,6 +1,6 @@
-"""Requests that need no new key: an external CSR, and a renewal on the key that it had.
+"""Requests that need no new key: an external CSR, and a renewal that keeps its key.
 
-Nobody waits in the states between, so they share one transaction with what came before, each with its event.
+No step outside the database lies between their states, so they pass them in one transaction, with an event for each.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ _PATHS = {S.SUBMITTED: (S.APPROVED, S.KEY_READY, S.CSR_CREATED), S.APPROVED: (S.
 def accept_external(
     work: UnitOfWork, requests: Sequence[CertificateRequest], *, source: S, now: datetime, before: Mapping[int, Events] | None = None
 ) -> None:
-    """Submitted or approved -> csr_created, after the events in `before`: an external CSR needs no key and no signature of ours.
+    """Submitted or approved -> csr_created: an external CSR needs no key and no signature of ours.
 
-    A public key of another team, or one that is blocked, ends the request.
+    A request whose public key is another team's, or is blocked, is rejected. `before`: events of the
+    request that come first, by request id.
     """
     if not requests:
         return
-    # Of two teams that show the same key at once, the one whose request is older has it.
+    # Where two teams send the same key at once, it belongs to the team of the older request.
     owners = {request.spki_sha256: request.team.slug for request in reversed(requests)}
     rows, reported = read_together(recorded_keys(owners, now=now), reported_by_owner(owners))
     recorded = by_key(rows)
@@ -77,7 +78,7 @@ def accept_reused(work: UnitOfWork, requests: Sequence[CertificateRequest], *, n
 
 
 def _key_refusal(request: CertificateRequest, recorded: PublicKey, *, reported: bool) -> tuple[str, str, str] | None:
-    """(problem class, message, suggestion), or None when the key may be used."""
+    """Return (problem class, message, suggestion), or None when the key may be used."""
     if recorded.is_blocked or reported:
         return (
             "key_compromised",

@@ -88,7 +88,7 @@ class MakeKeys(Act):
             if pk not in claimed.mine and isinstance(made := self.made[self.keys[pk].pk], KeyInfo)
         ]
         keep_unclaimed(work, late, now=now)
-        # 3. The rows of the keys that were made; the team that asked first owns the public key.
+        # 3. The rows of the keys that were made. A public key belongs to the first team that it is recorded for.
         mine = {pk: self.made[key.pk] for pk, key in self.keys.items() if pk in claimed.mine}
         good = {pk: made for pk, made in mine.items() if isinstance(made, KeyInfo)}
         confirmed = {key.pk: key for key in confirm_keys({self.keys[pk].pk: made for pk, made in good.items()}, now=now)}
@@ -106,7 +106,7 @@ class MakeKeys(Act):
 
 
 def key_reason(message: str) -> str:
-    """Why a request waits whose key backend did not do what was asked."""
+    """Return why a request waits whose key backend is unavailable."""
     return f"The key backend cannot be used now: {message} It is tried again."
 
 

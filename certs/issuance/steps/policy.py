@@ -1,4 +1,4 @@
-"""Step 1: evaluate the policy. Denied ends here: no key, no CSR, and the refusal says what would pass."""
+"""Step 1: evaluate the policy. A denied request ends here, without key and CSR, and its refusal says what would pass."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def decide(
     version, decisions = evaluate_many([policy_input(request) for request in requests], at=now, known=known)
     decided = list(zip(requests, decisions, strict=True))
     digests = keep_evaluations(work, decided, now=now)
-    # 2. An external CSR that the policy allows has nobody to wait for.
+    # 2. An allowed request with an external CSR waits for nothing outside the database.
     straight_on = [(request, decision) for request, decision in decided if request.csr_brought and decision.outcome is Outcome.ALLOW]
     for request, decision in straight_on:
         request.policy_version = decision.policy_version
@@ -87,7 +87,7 @@ def _inherited(approval: Approval) -> dict[str, Any]:
 
 
 def refusal(decision: Decision) -> tuple[str, str]:
-    """The sentence of a refusal and its suggestion, as every channel shows them."""
+    """Return the sentence of a refusal and its suggestion, as every channel shows them."""
     return f"Policy violation: {decision.reason}", decision.advice
 
 
@@ -103,9 +103,9 @@ def evaluation_data(decision: Decision, facts_sha256: str) -> dict[str, Any]:
 
 
 def keep_evaluations(work: UnitOfWork, decided: Sequence[tuple[CertificateRequest, Decision]], *, now: datetime) -> dict[int, str]:
-    """Keep what each evaluation said, check by check, what it follows from, and the waivers that it used.
+    """Store each evaluation: its checks, the facts that it follows from, and the waivers that it used.
 
-    Returns the digests of what they follow from, by request id.
+    Returns the digests of the facts, by request id.
     """
     rows, uses = [], []
     for request, decision in decided:

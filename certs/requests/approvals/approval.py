@@ -1,4 +1,4 @@
-"""A person's word on a request that the policy does not allow by itself."""
+"""Approve, reject or cancel requests that the policy does not allow without a person."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def approve(request: CertificateRequest, *, user: Any, digest: str, comment: str
     """Approve exactly the content whose digest was shown.
 
     awaiting_approval -> approved with the last of the approvals that the policy asks for; then the
-    chain goes on by itself. An earlier one is kept (`request:endorsed`), and the request waits on.
+    chain starts again. An earlier one is kept (`request:endorsed`), and the request goes on waiting.
     `proof`: the approver's passkey or code, which the policy may ask for; kept as evidence. Raises
     NotPermitted, Conflict; NotConfirmed for a proof that is wrong, InputRefused for a missing one.
     """
@@ -160,7 +160,7 @@ def _decide_lines(
     check_may_decide_all(user, requests)
     decision = _decision(user, order.team, comment=comment, granted=granted, proof=proof)
     with UnitOfWork() as work:
-        # 1. Lock the rows, in the order of their ids, as everybody does who locks several.
+        # 1. Lock the rows in the order of their ids, as every writer of several rows does.
         rows = _locked(requests)
         alone, now = check_may_decide_all(user, rows), database_now()
         # 2. All or none: a signature is over all of them, and the person saw all of them.
@@ -269,7 +269,7 @@ def _write(
     if moves:
         transition_many(work, moves, source=S.AWAITING_APPROVAL, actor=decision.actor, now=now)
     if granted and moves:
-        # Many lines go in the lane of bulk orders, so that no single request waits behind them.
+        # Many lines go to the bulk queue, so that no single request waits behind them.
         start_on_commit([move.request.pk for move in moves], at=S.APPROVED, bulk=len(moves) > 1)
     return len(moves)
 
@@ -292,7 +292,7 @@ def terms_in_force(now: datetime) -> ApprovalTerms:
 
 
 def cancel(request: CertificateRequest, *, authority: Authority) -> CertificateRequest:
-    """End a request that has no certificate yet. What an attempt under way brings home is revoked by the reaper.
+    """End a request that has no certificate yet. A certificate that an attempt still under way brings is revoked by the sweeper.
 
     Raises NotFound, NotPermitted; Conflict for a request that has a certificate or has ended.
     """

@@ -40,7 +40,7 @@ UNUSED = KeyUse(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class PolicyInput:
-    """A request's policy-relevant content, whether it is a row yet or not."""
+    """What the policy evaluates of a request, whether its row exists or not."""
 
     spec: CertificateSpec
     team: Team
@@ -86,7 +86,7 @@ class PolicyFacts:
 
 
 def policy_facts(content: Collection[tuple[CertificateSpec, Team]], *, at: datetime | None) -> Read[PolicyFacts]:
-    """The facts for requests of this content under the version in force at `at` (None: now), to be sent with other reads."""
+    """Return a read of the facts for requests of this content, under the version in force at `at` (None: now)."""
     name = settings.PKI_DEFAULT_POLICY
 
     def facts(found: Found | None, profiles: list[Profile], owners: dict[str, int]) -> PolicyFacts:
@@ -170,7 +170,7 @@ def _earlier(other: Waiting | None, passed: Waiting | None, one: PolicyInput) ->
 
 
 def request_facts(one: PolicyInput, ekus: tuple[str, ...], *, at: datetime, use: KeyUse = UNUSED) -> RequestFacts:
-    """What the policy engine judges. `at`: the time of the evaluation, from which the days to an end date are counted."""
+    """Return what the policy engine evaluates. `at`: the time of the evaluation, from which the days to an end date are counted."""
     spec, key = one.spec, KeyFacts.from_name(one.spec.key)
     return RequestFacts(
         profile=spec.profile,
@@ -191,7 +191,7 @@ def request_facts(one: PolicyInput, ekus: tuple[str, ...], *, at: datetime, use:
 
 
 def key_use(spkis: Collection[str], *, at: datetime) -> dict[str, KeyUse]:
-    """By SPKI hash, in two statements for a whole batch. Every certificate counts, revoked and expired ones too."""
+    """Return the use of each key by its SPKI hash, in two statements. Every certificate counts, revoked and expired ones too."""
     if not spkis:
         return {}
     sql = f"SELECT spki_sha256, count(*) FROM certs_certificate WHERE {among_texts('spki_sha256')} GROUP BY 1"  # noqa: S608 - constants
@@ -202,7 +202,7 @@ def key_use(spkis: Collection[str], *, at: datetime) -> dict[str, KeyUse]:
 
 
 def _owners_near(content: Collection[tuple[CertificateSpec, Team]]) -> Read[dict[str, int]]:
-    """The domains of these teams, and those of other teams at or above the names."""
+    """Return a read of the domains of these teams, and of those of other teams at or above the names."""
     names = {name for spec, _ in content for name in spec.dns_names}
     teams, near = sorted({team.pk for _, team in content}), sorted({domain for name in names for domain in _ancestors(name)})
     sql = f"SELECT name, team_id FROM certs_domain WHERE {among_ids('team_id')} OR {among_texts('name')}"  # noqa: S608 - constants
@@ -210,7 +210,7 @@ def _owners_near(content: Collection[tuple[CertificateSpec, Team]]) -> Read[dict
 
 
 def _owners_beneath(content: Collection[tuple[CertificateSpec, Team]]) -> dict[str, int]:
-    """The domains beneath wildcards. Costs nothing where no name is one."""
+    """Return the domains beneath wildcards. Costs nothing where no name is a wildcard."""
     beneath = [Q(name__endswith=name[1:]) for spec, _ in content for name in spec.dns_names if name.startswith("*.")]
     return dict(Domain.objects.filter(Q(*beneath, _connector=Q.OR)).values_list("name", "team_id")) if beneath else {}
 

@@ -44,7 +44,7 @@ def _on_crl(source: Source, point: CRLPoint) -> str:
 
 
 class RowsContradict(Exception):
-    """A certificate is revoked but nothing says since when and why: no CRL is made of that."""
+    """A certificate is revoked without a record of when and why: no CRL is made from such rows."""
 
 
 Key = tuple[str, int]  # source and number of a range
@@ -73,7 +73,7 @@ class Snapshot:
 
 
 def fingerprints(point: CRLPoint) -> dict[Key, tuple[int, str]]:
-    """For each range that has anything on the CRL: how many rows, and what they look like."""
+    """Return the number of rows and the fingerprint of each range that has anything on the CRL."""
     found: dict[Key, tuple[int, str]] = {}
     for source in Source:
         counted = f"x.id / {RANGE}, count(*), sum(x.id), sum(x.id * {_VERSION[source]})"
@@ -86,14 +86,14 @@ def fingerprints(point: CRLPoint) -> dict[Key, tuple[int, str]]:
 
 
 def published_segments(point: CRLPoint) -> dict[Key, CRLSegment]:
-    """Those of the CRL that is published now, without their entries."""
+    """Return the segments of the published CRL, without their entries."""
     ids = point.published.segments if point.published else []
     rows = CRLSegment.objects.filter(pk__in=ids).defer("entries")
     return {(row.source, row.number): row for row in rows}
 
 
 def changed(point: CRLPoint) -> bool:
-    """Is there anything that the published CRL does not say yet, or says no longer rightly?"""
+    """Return whether the published CRL misses something, or has something that is not true any more."""
     kept = published_segments(point)
     wanted = fingerprints(point)
     return any(key not in kept or kept[key].fingerprint != fingerprint for key, (_, fingerprint) in wanted.items()) or any(
@@ -102,8 +102,10 @@ def changed(point: CRLPoint) -> bool:
 
 
 def _settled(point: CRLPoint, now: datetime) -> CRL | None:
-    """The last CRL that has been public for a whole period. What it held after its expiry may leave: an entry stays until it
-    was on a regularly scheduled CRL beyond its certificate's validity (RFC 5280 3.3).
+    """Return the last CRL that has been public for a whole period.
+
+    An entry stays until it was on a regularly scheduled CRL beyond its certificate's validity (RFC
+    5280 3.3), so what that CRL had of expired certificates may leave.
     """
     # thisUpdate may be back-dated by the tolerance; it was public for a whole period only after both.
     before = now - timedelta(hours=settings.PKI_CRL_EVERY_HOURS) - CLOCK_TOLERANCE
@@ -117,7 +119,7 @@ def _is_stale(segment: CRLSegment, fingerprint: str, settled: CRL | None) -> boo
 
 
 def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
-    """Encode the ranges that changed since the published CRL, take over the others."""
+    """Encode the ranges that changed since the published CRL, and take over the others as they are. Raises RowsContradict."""
     kept, snapshot, settled = published_segments(point), Snapshot(), _settled(point, now)
     wanted = fingerprints(point)
     stale = [key for key, (_, fingerprint) in wanted.items() if key not in kept or _is_stale(kept[key], fingerprint, settled)]
@@ -133,7 +135,7 @@ def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
 
 
 def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot: Snapshot, *, now: datetime, expected: int) -> CRLSegment:
-    """A new segment of one range, and which of its revocations have never been on a CRL."""
+    """Insert a new segment of one range, and note which of its revocations have never been on a CRL."""
     source, number = key
     if row.rows < expected:
         raise RowsContradict(
@@ -155,7 +157,7 @@ def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot:
     )
     give_ids([segment])
     insert([segment])
-    del segment.entries  # read again when they are wanted, so that memory holds one range and not the list
+    del segment.entries  # read again when they are needed, so that memory holds one range and not the whole CRL
     return segment
 
 

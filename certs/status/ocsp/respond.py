@@ -160,7 +160,7 @@ def _this_update(found: Found | None, produced_at: datetime) -> datetime:
 
 
 def _keep(slug: str, key: bytes, signer: Signer, certificate: CertID, found: Found, reply: Reply, now: datetime) -> None:
-    """Keep a response until half its validity is over; the oldest one makes room."""
+    """Keep a response until half of its validity is over. The oldest one is dropped when there are too many."""
     assert reply.next_update is not None
     until = now + (reply.next_update - now) / 2
     with _lock:

@@ -25,7 +25,7 @@ LOOK_AGAIN = 30.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """An issuer, and the responder that speaks for it."""
+    """An issuer, and the delegated responder that signs for it (RFC 6960 2.6)."""
 
     issuer_id: int
     hashes: frozenset[tuple[str, bytes, bytes]]
@@ -45,11 +45,11 @@ class UnknownIssuer(LookupError):
 
 
 class NoResponder(Exception):
-    """The CA is ours, but nobody can sign for it here and now."""
+    """The CA is an own CA, but this process cannot sign for it now."""
 
 
 class NobodySpeaks(NoResponder):
-    """The CA has ended or is distrusted, and its last responder has ended too: nobody will sign for it again."""
+    """The CA has ended or is distrusted, and so has its last responder: no response will be signed for it again."""
 
 
 _lock = threading.Lock()
@@ -58,7 +58,7 @@ os.register_at_fork(after_in_child=_known.clear)
 
 
 def signer_for(slug: str, *, now: datetime) -> Signer:
-    """Raises UnknownIssuer, NoResponder, keys.errors.KeyBackendError."""
+    """Return the signer for the CA of that name. Raises UnknownIssuer, NoResponder, keys.errors.KeyBackendError."""
     known = _known.get(slug)
     if known is not None and time.monotonic() < known[0] and known[1].not_after > now:
         return known[1]

@@ -279,9 +279,9 @@ def test_a_worker_that_dies_leaves_its_line_and_the_sweeper_begins_again(
     with pytest.raises(MemoryError):
         work.work_on(act.pk)
     assert outcomes(act) == {"done": 3, "waiting": 7}
-    assert work.restart_standing() == 0  # it has a message of its own
+    assert work.restart_stalled() == 0  # it has a message of its own
     BulkAct.objects.filter(pk=act.pk).update(submitted_at=datetime.now(UTC) - 2 * work.LEASE, worked_at=None)
-    assert (work.restart_standing(), asked) == (1, [act.pk])
+    assert (work.restart_stalled(), asked) == (1, [act.pk])
     for _ in range(2):
         with pytest.raises(MemoryError):
             work.work_on(act.pk)

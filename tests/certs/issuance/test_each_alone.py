@@ -39,7 +39,7 @@ def test_part_of_a_scheduled_task_that_fails_stops_no_other(
 
         monkeypatch.setattr(f"certs.tasks.{path}", work)
 
-    works("recovery.restart_standing")
+    works("recovery.restart_stalled")
     works("dispatch.sweep_chunks")
     for part in ("delete_old_attempts", "delete_old_mails", "delete_old_alerts"):
         monkeypatch.setattr(clean_up, part, lambda: 1)

@@ -17,7 +17,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from certs.access.permissions import Authority
 from certs.bulk import dispatch
 from certs.bulk.submit import submit_order
-from certs.issuance.recovery import restart_standing
+from certs.issuance.recovery import restart_stalled
 from certs.models import CertificateRequest
 from certs.pipeline import queue_of, room_in
 from certs.requests.submit import Requester, submit_many
@@ -60,10 +60,10 @@ def test_sweeps_without_workers_do_not_fill_the_queue(twin_portal: Requester, ma
     long_ago()
     assert waiting("policy") == 1
     for _ in range(SWEEPS):
-        restart_standing()
+        restart_stalled()
     assert (waiting("policy"), room_in("policy")) == (5, 0)
     app.control.purge()  # Redis came back empty
-    assert restart_standing() == 3
+    assert restart_stalled() == 3
     assert waiting("policy") == 3
 
 
@@ -81,7 +81,7 @@ def test_one_turn_leaves_nothing_for_the_next(twin_portal: Requester, make_spec:
     submit_many(specs, requester=twin_portal)
     long_ago()
     app.control.purge()
-    assert restart_standing() == len(specs)
+    assert restart_stalled() == len(specs)
 
 
 def test_chunks_that_never_began_are_not_sent_for_ever(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:

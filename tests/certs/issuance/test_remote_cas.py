@@ -155,7 +155,7 @@ def test_request_that_waits_for_its_key_says_so_from_the_first_failed_try_on(
 def test_request_whose_queue_nobody_serves_says_so(twin_portal: Requester, make_spec: MakeSpec, settings: Any) -> None:
     settings.PKI_SWEEP_AFTER_SECONDS = 0
     request = ask(twin_portal, make_spec())
-    recovery.restart_standing()
+    recovery.restart_stalled()
     assert errors([request.pk])[0].startswith("Waits for a worker of the queue policy")
     walk([request.pk])
     assert (errors([request.pk]), CertificateRequest.objects.get().state) == ([""], S.COMPLETED)

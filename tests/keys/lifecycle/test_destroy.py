@@ -24,10 +24,10 @@ from keys.lifecycle import (
     finish_destructions,
     intend_destruction,
     make_keys,
+    open_destructions,
     private_key_for,
     ref_of,
     sign_many_with,
-    standing_destructions,
 )
 from keys.lifecycle import destroy as destruction
 from keys.models import Key
@@ -115,7 +115,7 @@ def test_nothing_is_signed_from_the_intent_on(twin: TwinKeyBackend, use: Callabl
     begin(key)
     with pytest.raises(KeyOperationRefused, match="destroying"):
         use(key)  # with a row that was read before
-    finish(standing_destructions(limit=10))
+    finish(open_destructions(limit=10))
     with pytest.raises(KeyNotFound):
         use(key)
 
@@ -157,16 +157,16 @@ def test_sealed_backend_leaves_the_intent_standing(twin: TwinKeyBackend) -> None
     twin.reachable = False
     with pytest.raises(KeyBackendUnavailable):
         destroy_key(key.pk, reason="keyCompromise", certificates=["cert-1"], actor=OFFICER)
-    assert [one.pk for one in standing_destructions(limit=10)] == [key.pk]
+    assert [one.pk for one in open_destructions(limit=10)] == [key.pk]
     twin.reachable = True
-    finish(standing_destructions(limit=10))
+    finish(open_destructions(limit=10))
     assert (twin.keys, receipts()[0].data["certificates"]) == ({}, ["cert-1"])
 
 
 def test_crash_after_the_deed_is_made_good_by_repeating_it(twin: TwinKeyBackend) -> None:
     (key,) = make(wanted("req-1"))
     destroy_made(begin(key))  # and no beat 3
-    assert [one.pk for one in finish(standing_destructions(limit=10))] == [key.pk]
+    assert [one.pk for one in finish(open_destructions(limit=10))] == [key.pk]
     assert len(receipts()) == 1
 
 
@@ -203,7 +203,7 @@ def test_worker_that_makes_a_key_after_it_was_destroyed_leaves_it_to_be_destroye
     twin.meanwhile = [lambda: finish(begin(key))]
     assert isinstance(error_of(key), KeyOperationRefused)
     assert list(twin.keys) == [key.name]
-    finish(standing_destructions(limit=10))
+    finish(open_destructions(limit=10))
     assert (twin.keys, Key.objects.get().state) == ({}, Key.State.DESTROYED)
 
 
@@ -219,7 +219,7 @@ def test_worker_that_makes_a_key_between_the_deed_and_its_confirmation_is_seen(t
     error_of(key)
     with transaction.atomic():
         assert confirm_destroyed(begun, now=database_now()) == []
-    finish(standing_destructions(limit=10))
+    finish(open_destructions(limit=10))
     assert twin.keys == {}
 
 
@@ -268,7 +268,7 @@ def test_confirmed_claim_of_a_late_worker_stays_destroyed(twin: TwinKeyBackend) 
     begin(key)
     confirm(made)
     assert Key.objects.get().state == Key.State.DESTROYING
-    finish(standing_destructions(limit=10))
+    finish(open_destructions(limit=10))
     assert (Key.objects.get().state, twin.keys) == (Key.State.DESTROYED, {})
 
 

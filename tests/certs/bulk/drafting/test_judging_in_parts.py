@@ -19,7 +19,7 @@ from certs.access.permissions import Authority
 from certs.bulk.control import cancel_rest
 from certs.bulk.drafting import draft
 from certs.bulk.drafting.draft import apply_suggestions, forget_broken_drafts
-from certs.bulk.order_now import LinesRefused, Wish, judge_lines, order_at_once
+from certs.bulk.order_now import LinesRefused, OrderOptions, judge_lines, order_at_once
 from certs.bulk.submit import submit_order
 from certs.errors import Conflict
 from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
@@ -151,7 +151,7 @@ def test_the_same_order_twice_at_once_is_one(twin_portal: Requester, make_spec: 
 
     def second() -> None:
         try:
-            orders.append(order_at_once(lines_for(names(make_spec, 5)), requester=keyed(twin_portal), title="x", wish=Wish()).pk)
+            orders.append(order_at_once(lines_for(names(make_spec, 5)), requester=keyed(twin_portal), title="x", options=OrderOptions()).pk)
         finally:
             connections.close_all()
 
@@ -163,7 +163,7 @@ def test_the_same_order_twice_at_once_is_one(twin_portal: Requester, make_spec: 
         time.sleep(0.3)  # it waits for us now; it would be right all the same if it did not yet
 
     at_part(2, meanwhile)
-    first = order_at_once(lines_for(names(make_spec, 5)), requester=keyed(twin_portal), title="x", wish=Wish())
+    first = order_at_once(lines_for(names(make_spec, 5)), requester=keyed(twin_portal), title="x", options=OrderOptions())
     other.join(20)
     assert (orders, BulkOrder.objects.count(), first.state) == ([first.pk], 1, "running")
 
@@ -172,9 +172,9 @@ def test_what_is_refused_at_once_or_only_judged_leaves_nothing(twin_portal: Requ
     lines = lines_for([*names(make_spec, 3), make_spec("weak.example.com", key="rsa-2048")])
     assert judge_lines(lines, requester=keyed(twin_portal), title="x")["outcomes"]["deny"] == 1
     with pytest.raises(LinesRefused):
-        order_at_once(lines, requester=keyed(twin_portal), title="x", wish=Wish(all_or_nothing=True))
+        order_at_once(lines, requester=keyed(twin_portal), title="x", options=OrderOptions(all_or_nothing=True))
     assert (BulkOrder.objects.count(), BulkItem.objects.count()) == (0, 0)
-    order = order_at_once(lines, requester=keyed(twin_portal), title="x", wish=Wish(only_allowed=True))
+    order = order_at_once(lines, requester=keyed(twin_portal), title="x", options=OrderOptions(only_allowed=True))
     assert (order.state, order.total, order.not_submitted) == ("running", 4, 1)
 
 
