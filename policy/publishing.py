@@ -107,19 +107,17 @@ def _publish(
                 f"{row} is published already, effective from {row.effective_from}. Draft a new version to change the policy."
             )
         if start != now:
-            _refuse_second_begin(row, start)
+            published = PolicyVersion.objects.published().filter(policy=row.policy, withdrawal__isnull=True)
+            if (other := published.filter(effective_from=start).first()) is not None:
+                raise PolicyConflict(
+                    f"{other} begins at the same moment ({start:%d %b %Y %H:%M} UTC). Choose another date, or withdraw it first."
+                )
         _ = row.ruleset  # a draft that cannot be read must not come into force: raises PolicyCorrupt
         row.state, row.effective_from, row.published_at, row.published_by = PolicyVersion.State.PUBLISHED, start, now, actor.name
         row.save()
         data = {"version": row.version, "digest_sha256": row.digest, "effective_from": start.isoformat()} | dict(also)
         record(EventType.POLICY_PUBLISHED, subject=f"policy:{row.policy.name}", actor=actor, at=now, data=data)
     return row
-
-
-def _refuse_second_begin(row: PolicyVersion, start: datetime) -> None:
-    other = PolicyVersion.objects.published().filter(policy=row.policy, effective_from=start, withdrawal__isnull=True).first()
-    if other is not None:
-        raise PolicyConflict(f"{other} begins at the same moment ({start:%d %b %Y %H:%M} UTC). Choose another date, or withdraw it first.")
 
 
 def withdraw_as(version: PolicyVersion, *, user: Any, reason: str, now: datetime) -> PolicyWithdrawal:

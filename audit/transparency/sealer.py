@@ -74,7 +74,8 @@ def seal(*, limit: int = SEAL_LIMIT) -> int:
         # 3. An installation of an earlier release signs under a key name that is not the log's origin. It
         #    begins a new epoch, once (see audit.transparency.checkpoint).
         first_note = ""
-        if _signed_by_an_earlier_release():
+        newest = Checkpoint.objects.order_by("-epoch", "-tree_size").values_list("note", flat=True).first()
+        if newest is not None and names_its_key_after_the_log(newest):
             actor, at = Actor("system", "sealer"), database_now()
             epoch, tree, first_note = _begin_epoch(signer, actor=actor, at=at)
         # 4. Events whose MAC is still the one that the writer made. An altered event is left out and
@@ -147,11 +148,6 @@ def _keep_for_proofs(verifier: Verifier, last: int) -> None:
             EpochKey.objects.create(epoch=epoch, verifier=str(key))
 
 
-def _signed_by_an_earlier_release() -> bool:
-    note = Checkpoint.objects.order_by("-epoch", "-tree_size").values_list("note", flat=True).first()
-    return note is not None and names_its_key_after_the_log(note)
-
-
 def _lock() -> bool:
     """Whether this transaction is the only sealer. SQLite has one writer at a time anyway: its transactions begin IMMEDIATE."""
     return try_advisory_lock(ADVISORY_LOCK)
@@ -195,15 +191,12 @@ def _compare_with_sinks(verifier: Verifier, epoch: int, tree: CompactRange) -> N
                 f"A checkpoint outside is of {statement.size} leaves in epoch {statement.epoch}, the database has {tree.size} in epoch "
                 f"{epoch}: its tail is missing. {_RESTORED}"
             )
-        if statement.epoch == epoch and _root_at(epoch, statement.size) != statement.root:
-            raise TreeRefused(f"The tree of {statement.size} leaves in the database is not the one signed outside. {_RESTORED}")
+        if statement.epoch == epoch:
+            roots = Checkpoint.objects.filter(epoch=epoch, tree_size=statement.size).values_list("root_hash", flat=True)
+            if [as_bytes(root) for root in roots] != [statement.root]:
+                raise TreeRefused(f"The tree of {statement.size} leaves in the database is not the one signed outside. {_RESTORED}")
     if tree.size:
         _publish(Checkpoint.objects.values_list("note", flat=True).get(epoch=epoch, tree_size=tree.size))
-
-
-def _root_at(epoch: int, size: int) -> bytes | None:
-    root = Checkpoint.objects.filter(epoch=epoch, tree_size=size).values_list("root_hash", flat=True).first()
-    return None if root is None else as_bytes(root)
 
 
 def _unsealed(limit: int, *, subject: str = "") -> tuple[list[tuple[int, bytes]], list[int]]:

@@ -25,9 +25,9 @@ from certs.language.secret_scan import find_secret
 from certs.models import ApiToken, Team, token_sha256
 from db.clock import database_now, now_in_sql
 from db.sql import fetch_first
+from db.tolerance import CLOCK_TOLERANCE
 
 MOST_DAYS = 397  # as long as a certificate: both are replaced together
-CLOCK_TOLERANCE = timedelta(minutes=5)  # the caller added the days to a clock of its own
 # What a token may do, in words: the first for a list, the second for the choice.
 SCOPE_WORDS = {
     "certificates:issue": (
@@ -88,6 +88,7 @@ def create_token(
     secret = f"pkip_{secrets.token_urlsafe(32)}"
     now = database_now()
     latest = now + timedelta(days=MOST_DAYS)
+    # The caller added the days to a clock of its own.
     if expires_at is not None and not now < expires_at <= latest + CLOCK_TOLERANCE:
         raise InputRefused(f"A token lives 1 to {MOST_DAYS} days.", field="days", next_step="For example 90.")
     with transaction.atomic():

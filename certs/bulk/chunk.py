@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 
 from audit.log import Actor
 from audit.unit_of_work import UnitOfWork
@@ -54,19 +53,13 @@ def make_requests(chunk_id: int) -> list[CertificateRequest]:
             work.update(chunk, {"retry": False})
             failed = select(CertificateRequest, lock=Lock.UPDATE, id={row.pk for row in made.values()}, state=S.FAILED)
             let_go_on(work, failed, actor=WORKER)
-        # 3. Requests for the lines that have none.
-        requesters = _requesters(order, {item.team_id for item in items})
+        # 3. Requests for the lines that have none, each for the team of its line, which may be another than the order's.
+        actor = Actor(order.actor_kind, order.actor_name)  # type: ignore[arg-type] # stored from an Actor
+        teams = Team.objects.in_bulk({item.team_id for item in items})
+        requesters = {pk: Requester(actor, team, order.door, user=order.requester) for pk, team in teams.items()}
         admitted = [_admitted(order, item, requesters[item.team_id]) for item in items if item.pk not in made]
         fresh = insert_requests(work, admitted, now=database_now()) if admitted else []
     return [*made.values(), *fresh]
-
-
-def _requesters(order: BulkOrder, teams: Iterable[int]) -> dict[int, Requester]:
-    """By team: a line may be for another than the order's."""
-    actor = Actor(order.actor_kind, order.actor_name)  # type: ignore[arg-type] # stored from an Actor
-    return {
-        pk: Requester(actor=actor, team=team, channel=order.door, user=order.requester) for pk, team in Team.objects.in_bulk(teams).items()
-    }
 
 
 def _admitted(order: BulkOrder, item: BulkItem, requester: Requester) -> Admitted:

@@ -1,8 +1,8 @@
 """The dispatcher: only a few chunks of an order are in the queue, the database holds the rest.
 
-A published group can be neither paused nor overtaken, so pausing, cancelling and fairness between teams happen here,
-where the next chunk is chosen. A chunk whose requests are held for a CA or key backend keeps its place: while something is
-down no more is sent towards it. All of it is compare-and-set on rows and may run twice at once.
+A published group can be neither paused nor overtaken, so pausing, cancelling and fairness between teams happen here, where the
+next chunk is chosen. A chunk whose requests wait for a CA or key backend keeps its place, so that no more is sent to a backend
+that is down. Every change is a compare-and-set on rows, so all of this may run twice at once.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from celery import chain, group, signature
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 from kombu.exceptions import OperationalError
 
 from certs.bulk.ending import finish, finish_ready
@@ -40,14 +40,14 @@ _KEY_STEPS = (S.APPROVED, S.KEY_READY)
 
 def dispatch_on_commit() -> None:
     """Let the dispatcher look when the open transaction is committed."""
-    transaction.on_commit(_ask_dispatcher)
 
+    def publish_dispatcher() -> None:
+        try:
+            in_lane(signature("certs.tasks.dispatch_bulk"), bulk=True).apply_async(retry=False)
+        except (OperationalError, OSError) as exc:
+            log.warning("broker unreachable, bulk orders wait for the sweeper: %s", exc)
 
-def _ask_dispatcher() -> None:
-    try:
-        in_lane(signature("certs.tasks.dispatch_bulk"), bulk=True).apply_async(retry=False)
-    except (OperationalError, OSError) as exc:
-        log.warning("broker unreachable, bulk orders wait for the sweeper: %s", exc)
+    transaction.on_commit(publish_dispatcher)
 
 
 def dispatch() -> int:
@@ -59,7 +59,7 @@ def dispatch() -> int:
 
 
 def dispatch_or_finish() -> int:
-    """`dispatch()`; when nothing is left to be begun, orders end that were paused or cancelled as their last line ended."""
+    """Call `dispatch()`. When nothing is left to begin, finish orders that were paused or cancelled as their last line ended."""
     begun = dispatch()
     if not begun:
         finish_ready()
@@ -67,16 +67,18 @@ def dispatch_or_finish() -> int:
 
 
 def publish(chunks: Sequence[BulkChunk]) -> None:
-    """A group of chains, one for each chunk. If the broker cannot be reached, the sweeper does it again."""
+    """Publish a group of chains, one for each chunk. If the broker cannot be reached, the sweeper does it again."""
     try:
-        group(_canvas(chunk) for chunk in chunks).apply_async(retry=False)
+        group(_chain_of(chunk) for chunk in chunks).apply_async(retry=False)
     except (OperationalError, OSError) as exc:
         log.warning("broker unreachable, %d chunk(s) wait for the sweeper: %s", len(chunks), exc)
 
 
-def _canvas(chunk: BulkChunk) -> chain:
-    """A chunk begins where its keys are made, or, for external CSRs, where the CA is: there its first task does all that can be done
-    in few transactions. The steps after it are for what could not be done then.
+def _chain_of(chunk: BulkChunk) -> chain:
+    """Return the chain of a chunk's tasks.
+
+    The first one runs where the keys are made, or, for external CSRs, where the CA is, and does all that
+    can be done there in few transactions. The steps after it are for what could not be done then.
     """
     first = signature(first_task_of(chunk), args=(chunk.pk,))
     keys = [signature(STEP_TASKS[state]) for state in _KEY_STEPS] if chunk.key_backend else []
@@ -87,21 +89,23 @@ def _canvas(chunk: BulkChunk) -> chain:
 
 @transaction.atomic
 def _choose() -> list[BulkChunk]:
-    """Waiting chunks that have a place: round robin by team, then by order; never more at once for a team, CA or key backend than set."""
+    """Choose waiting chunks that have a place: round robin by team, then by order, within the limits of teams, CAs and key backends."""
     # 1. One dispatcher chooses at a time.
     advisory_lock(_ADVISORY_LOCK)
     # 2. Orders that have something to begin: running ones, and cancelled ones of which failed lines are to be tried again.
     submitted = BulkOrder.objects.filter(submitted_at__isnull=False)
     running = submitted.filter(state=BulkOrder.State.RUNNING)
     again = BulkChunk.objects.filter(state=State.WAITING, retry=True).values("order")
-    orders = sorted([*running, *submitted.filter(state=BulkOrder.State.CANCELLED, pk__in=again)], key=_by_submission)
+    cancelled = submitted.filter(state=BulkOrder.State.CANCELLED, pk__in=again)
+    orders = sorted([*running, *cancelled], key=lambda order: (order.submitted_at, order.pk))
     # 3. What is in the queue, and what was done.
     queued = BulkChunk.objects.filter(state=State.QUEUED)
     columns = ("order_id", "order__team_id", "order__issuer_id", "key_backend")
     done = BulkChunk.objects.filter(state=State.DONE, order__state=BulkOrder.State.RUNNING).order_by().values_list("order__team")
     places = _Places([_Queued(*row) for row in queued.values_list(*columns)], dict(done.annotate(count=Count("pk"))))
     # 4. Of each order as many chunks as could have a place at once; then one after the other, as places are left.
-    waiting = {order.pk: list(_waiting(order)) for order in orders}
+    unbegun = {order.pk: order.chunks.filter(state=State.WAITING).order_by("first") for order in orders}
+    waiting = {pk: list(chunks[: settings.PKI_BULK_IN_FLIGHT]) for pk, chunks in unbegun.items()}
     chosen: list[BulkChunk] = []
     while True:
         turn = sorted(orders, key=places.turn)
@@ -115,15 +119,6 @@ def _choose() -> list[BulkChunk]:
     ids = set(select_keys(BulkChunk, lock=Lock.UPDATE, id={chunk.pk for chunk in chosen}, state=State.WAITING))
     update(BulkChunk, {pk: {"state": State.QUEUED, "queued_at": now} for pk in ids})
     return [chunk for chunk in chosen if chunk.pk in ids]
-
-
-def _by_submission(order: BulkOrder) -> tuple[datetime, int]:
-    assert order.submitted_at is not None  # as asked for
-    return order.submitted_at, order.pk
-
-
-def _waiting(order: BulkOrder) -> QuerySet[BulkChunk]:
-    return order.chunks.filter(state=State.WAITING).order_by("first")[: settings.PKI_BULK_IN_FLIGHT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +144,7 @@ class _Places:
             self.take(chunk)
 
     def turn(self, order: BulkOrder) -> tuple[int, int, int]:
-        """The team that has least in the queue comes first; of equals the one that had least done of its running orders."""
+        """Return the sort key of orders: the team with the least in the queue first; of equals the one with the least done."""
         return self._team[order.team_id], self._done[order.team_id] + self._team[order.team_id], self._order[order.pk]
 
     def free(self, order: BulkOrder, chunk: BulkChunk) -> bool:
@@ -167,7 +162,7 @@ class _Places:
 
 
 def end_chunk(chunk_id: int) -> bool:
-    """Close a chunk that has nothing left to do, and let the next one in. Answers whether it was closed.
+    """Close a chunk that has nothing left to do, and publish the next one. Returns whether it was closed.
 
     One whose failed lines are to be tried again by now goes back to those that wait.
     """
@@ -188,7 +183,7 @@ def _close(chunk_id: int) -> BulkChunk | None:
 
 
 def _unsettled(chunk: BulkChunk) -> bool:
-    """Whether a line of the chunk has no request yet, or one that is still under way or held."""
+    """Return whether a line of the chunk has no request yet, or one that is still under way or held."""
     condition, parameters = lines_condition(chunk.order, chunk)
     open_states = ", ".join(f"'{state}'" for state in UNFINISHED)
     # Each request is looked up by its line, however few rows the planner thinks there are.
@@ -199,7 +194,7 @@ def _unsettled(chunk: BulkChunk) -> bool:
 
 
 def sweep_chunks() -> int:
-    """For what a lost message or a dead worker left behind: begin again what never began, and `close_chunks`."""
+    """Repair what a lost message or a dead worker left behind: publish chunks again that never began, and close those that are done."""
     _begin_again(_queued())
     return close_chunks()
 

@@ -21,6 +21,9 @@ from certs.models import Issuer
 from certs.validity import end_of_day
 from db.reads import Read
 
+# How far before the order another CA may date notBefore: its clock differs, and CAs back-date for relying parties whose clocks do.
+MOST_BACKDATING = timedelta(minutes=10)
+
 
 class Lookup(StrEnum):
     """How a CA can be asked what became of an order."""

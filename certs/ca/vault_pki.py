@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.core.exceptions import ImproperlyConfigured
 
 from certs.ca.base import (
+    MOST_BACKDATING,
     CAClient,
     Capabilities,
     CAUnreachable,
@@ -47,7 +48,6 @@ from keys.spec import spki_sha256
 log = logging.getLogger(__name__)
 
 BACKDATE = timedelta(seconds=30)  # the engine's own default
-CLOCK_TOLERANCE = timedelta(minutes=10)
 ROLE_CHECKED_EVERY = 60.0  # seconds
 MOST_READS = 20_000  # certificates of others that a process remembers, some kilobytes each
 # What a role must not do: each would let something other than the order decide, or hide what was signed.
@@ -202,7 +202,7 @@ class VaultPKIClient(CAClient):
     def _earliest(self, order: Order, strangers: Mapping[str, Sequence[_Read]], between: Callable[[], None]) -> Issued | None:
         matching = []
         for read in strangers.get(order.spki_sha256, ()):
-            young = read.not_before >= order.intended_at - CLOCK_TOLERANCE
+            young = read.not_before >= order.intended_at - MOST_BACKDATING
             if young and read.names == {*order.dns_names, *order.ip_addresses}:
                 between()
                 if self._alive(read.text) is not None:  # not revoked since it was read

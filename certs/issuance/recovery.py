@@ -6,7 +6,6 @@ Runs every few seconds from beat; each part is safe to run twice at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -81,17 +80,14 @@ def restart_stalled() -> int:
             ids, size = [pk for pk, _, _ in rows], chunk_size(losses)
             queue = queue_of(STEP_TASKS[state], bulk=bulk)
             room = room_in(queue)
-            _say_why(ids, state, f"{waits_for_worker([queue])}, since more than {settings.PKI_SWEEP_AFTER_SECONDS} s.")
+            # Those that wait without a reason get one. A request that a worker has taken up since keeps what it has.
+            why = f"{waits_for_worker([queue])}, since more than {settings.PKI_SWEEP_AFTER_SECONDS} s."
+            CertificateRequest.objects.filter(pk__in=ids, state=state, error="", held_since__isnull=True).update(error=why)
             for first in range(0, len(ids), size)[:room]:
                 chunk = ids[first : first + size]
                 start(chunk, at=state, bulk=bulk)
                 count += len(chunk)
     return count
-
-
-def _say_why(ids: Sequence[int], state: S, why: str) -> None:
-    """Write a reason for requests that wait without one. A request that a worker has taken up since keeps what it has."""
-    CertificateRequest.objects.filter(pk__in=ids, state=state, error="", held_since__isnull=True).update(error=why)
 
 
 def _lane(row: tuple[int, int, int | None]) -> tuple[int, bool]:

@@ -6,15 +6,13 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
-from certs.ca.base import Issued, Order
+from certs.ca.base import MOST_BACKDATING, Issued, Order
 from certs.errors import SignerMismatch
 from certs.models import Issuer
 from certs.validity import end_of_day
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.profiles import profile_named
 from certs.x509.certificate.verify import CertificateFacts, Expectation, verify_issued
-
-CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
 class Verified(NamedTuple):
@@ -33,7 +31,7 @@ def verify_result(issued: Issued, order: Order, issuer: Issuer, *, now: datetime
         dns_names=order.dns_names,
         ip_addresses=order.ip_addresses,
         ekus=profile_named(order.profile).ekus,
-        not_before_min=order.intended_at - CLOCK_TOLERANCE,
+        not_before_min=order.intended_at - MOST_BACKDATING,
         validity_max=_longest_life(order),
         not_after_max=end_of_day(order.not_after) if order.not_after else None,
     )
@@ -50,7 +48,7 @@ def _longest_life(order: Order) -> timedelta | None:
     CAs back-date by some minutes, which does not shorten what was ordered.
     """
     days = [days for days in (order.validity_days, order.longest_days) if days is not None]
-    return timedelta(days=min(days)) + CLOCK_TOLERANCE if days else None
+    return timedelta(days=min(days)) + MOST_BACKDATING if days else None
 
 
 @lru_cache(maxsize=64)

@@ -246,14 +246,19 @@ def _judged(plans: Sequence[RenewalPlan], *, at: datetime) -> list[RenewalPlan]:
     open_plans = [plan for plan in plans if plan.may_begin]
     if not open_plans:
         return list(plans)
-    version, decisions = evaluate_many([_asked(plan) for plan in open_plans], at=at)
+    inputs = [
+        PolicyInput(
+            plan.spec,
+            plan.certificate.team,
+            renewal=True,
+            key_reused=not plan.new_key,
+            spki_sha256="" if plan.new_key else plan.certificate.spki_sha256,
+        )
+        for plan in open_plans
+    ]
+    version, decisions = evaluate_many(inputs, at=at)
     judged = iter([_decided(plan, decision, version.version) for plan, decision in zip(open_plans, decisions, strict=True)])
     return [next(judged) if plan.may_begin else plan for plan in plans]
-
-
-def _asked(plan: RenewalPlan) -> PolicyInput:
-    spki = "" if plan.new_key else plan.certificate.spki_sha256
-    return PolicyInput(plan.spec, plan.certificate.team, renewal=True, key_reused=not plan.new_key, spki_sha256=spki)
 
 
 def _decided(plan: RenewalPlan, decision: Decision, version: str) -> RenewalPlan:
@@ -322,10 +327,11 @@ def _with_approvals(plans: Sequence[RenewalPlan], *, at: datetime) -> list[Renew
     version, _ = evaluate_many([], at=at)
     ruleset = version.ruleset
     found = approvals_for(asking, valid_days=ruleset.approval_valid_days, terms=ruleset.approval, at=at)
-    return [_inheriting(plan, found[plan.digest][0].request.public_id) if plan.digest in found else plan for plan in plans]
-
-
-def _inheriting(plan: RenewalPlan, public_id: str) -> RenewalPlan:
-    if plan.verdict is not Verdict.NEEDS_APPROVAL:
-        return plan
-    return replace(plan, verdict=Verdict.GO, notes=(*plan.notes, f"The approval of {public_id} counts for it."))
+    inheriting = []
+    for plan in plans:
+        if plan.verdict is Verdict.NEEDS_APPROVAL and plan.digest in found:
+            note = f"The approval of {found[plan.digest][0].request.public_id} counts for it."
+            inheriting.append(replace(plan, verdict=Verdict.GO, notes=(*plan.notes, note)))
+        else:
+            inheriting.append(plan)
+    return inheriting

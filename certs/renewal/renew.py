@@ -222,13 +222,9 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
                 part = [request.pk for request in requests[first : first + MOST_IN_A_CHAIN]]
                 start_on_commit(part, bulk=channel == Channel.SCHEDULE)
     made = {plan.certificate.pk: Renewal(request, plan) for plan, request in zip(fresh, requests, strict=True)}
-    results = [made.get(plan.certificate.pk) or _found(plan, existing) for plan in plans]
-    return [renewal for renewal in results if renewal is not None]
-
-
-def _found(plan: RenewalPlan, existing: dict[int, CertificateRequest]) -> Renewal | None:
-    request = existing.get(plan.certificate.pk)
-    return Renewal(request, plan, already=True) if request is not None else None
+    # The others exist already, or were left out.
+    made |= {pk: Renewal(existing[pk], plan, already=True) for plan in plans if (pk := plan.certificate.pk) in existing}
+    return [made[plan.certificate.pk] for plan in plans if plan.certificate.pk in made]
 
 
 def _admitted(plan: RenewalPlan, *, actor: Actor, user: Any, channel: str) -> Admitted:

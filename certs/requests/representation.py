@@ -21,9 +21,10 @@ def answer(request: CertificateRequest) -> dict[str, Any]:
     if certificate is not None and request.state == S.COMPLETED:
         certificate.request = request
         return certificate_answer(certificate, audit_reference=request.public_id)
+    waits = "Waits for approval by the security team" if request.state == S.AWAITING_APPROVAL else "Not finished yet"
     result: dict[str, Any] = {
         "success": False,
-        "error": waiting_reason(request) or _waiting(request),
+        "error": waiting_reason(request) or waits,
         "state": request.state,
         "audit_reference": request.public_id,
     }
@@ -34,12 +35,6 @@ def answer(request: CertificateRequest) -> dict[str, Any]:
     if request.resume_id:
         result["resume_id"] = request.resume_id
     return result
-
-
-def _waiting(request: CertificateRequest) -> str:
-    if request.state == S.AWAITING_APPROVAL:
-        return "Waits for approval by the security team"
-    return "Not finished yet"
 
 
 def is_settled(request: CertificateRequest) -> bool:

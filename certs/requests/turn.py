@@ -182,14 +182,12 @@ def each_due(
         for row in page:
             if turn.is_over():
                 break
-            if turn.serves(issuer_of(row)) and _claim(free, row):
+            if not turn.serves(issuer_of(row)):
+                continue
+            until = database_now() + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
+            if free.filter(pk=row.pk).update(lease_until=until):  # else another worker has it
                 done += _alone(rows, row, turn, act)
     return done
-
-
-def _claim(free: models.QuerySet[Row], row: Row) -> bool:
-    until = database_now() + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
-    return bool(free.filter(pk=row.pk).update(lease_until=until))
 
 
 def _alone(rows: models.QuerySet[Row], row: Row, turn: Turn, act: Callable[[Row, Turn], bool]) -> bool:

@@ -33,29 +33,28 @@ def challenge_for(certificate: Certificate) -> str:
 
 
 def check_proof(certificate: Certificate, *, challenge: str, signature: str) -> None:
-    """Verify the signature: base64; RSA (PKCS #1 v1.5) or ECDSA with SHA-256, or Ed25519. Raises InputRefused with the reason."""
+    """Verify the signature over a challenge. Raises InputRefused with the reason.
+
+    `signature`: base64; RSA (PKCS #1 v1.5) or ECDSA with SHA-256, or Ed25519.
+    """
     again = "Ask for a new challenge and sign exactly that."
+    # 1. The challenge is the portal's, and recent. Its prefix is required: it separates what is signed
+    #    here from a text that the key's owner signs for another purpose.
+    stale = InputRefused("The challenge is older than an hour, or not the portal's.", field="challenge", next_step=again)
+    if not challenge.startswith(PREFIX):
+        raise stale
     try:
-        content = _content(challenge)
+        content: dict[str, str] = signing.loads(challenge.removeprefix(PREFIX), salt=SALT, max_age=MAX_AGE)
     except signing.BadSignature as exc:
-        raise InputRefused("The challenge is older than an hour, or not the portal's.", field="challenge", next_step=again) from exc
+        raise stale from exc
+    # 2. It was made for this key: a signature over another one proves nothing.
     if content["spki"] != certificate.spki_sha256:
         raise InputRefused("The challenge was made for another key.", field="challenge", next_step=again)
+    # 3. The signature is by the certificate's key.
     try:
         _verify(certificate, base64.b64decode("".join(signature.split()), validate=True), challenge.encode())
     except (binascii.Error, ValueError, InvalidSignature) as exc:
         raise InputRefused("The signature is not one by this certificate's key.", field="signature", next_step=HOW) from exc
-
-
-def _content(challenge: str) -> dict[str, str]:
-    """Return the content of a challenge. Raises BadSignature. The prefix is required: it separates what is signed here from a text that
-    its owner signs for another purpose.
-    """
-    prefix, signed = challenge[: len(PREFIX)], challenge[len(PREFIX) :]
-    if prefix != PREFIX:
-        raise signing.BadSignature("the prefix is missing")
-    content: dict[str, str] = signing.loads(signed, salt=SALT, max_age=MAX_AGE)
-    return content
 
 
 def _verify(certificate: Certificate, signature: bytes, message: bytes) -> None:

@@ -86,7 +86,10 @@ def request_revocation(
         revocation.save()
         Certificate.objects.filter(pk=row.pk).update(status=row.status, status_version=F("status_version") + 1)
         note_for_digest(Topic.REVOKED, [row], now=now)
-        data |= _terms(revocation)
+        # In the event too, so that `verify_states` finds a date or a hold's owner that SQL has changed.
+        date = revocation.invalidity_date
+        data["invalidity_date"] = date.astimezone(UTC).isoformat() if date else ""
+        data["by_security_team"] = revocation.by_security_team
         subject = f"certificate:{row.cert_id}"
         record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=subject, actor=authority.actor, at=now, data=data)
     else:
@@ -124,12 +127,6 @@ def check_may_follow(row: Certificate, current: Revocation, reason: RevocationRe
         field="reason",
         next_step="Nothing more is needed." if current.reason == COMPROMISE else "Only keyCompromise may be added later.",
     )
-
-
-def _terms(revocation: Revocation) -> dict[str, Value]:
-    """Return what else the event holds, so that `verify_states` finds a date or a hold's owner that SQL changed."""
-    date = revocation.invalidity_date
-    return {"invalidity_date": date.astimezone(UTC).isoformat() if date else "", "by_security_team": revocation.by_security_team}
 
 
 def _changes_hold(hold: Revocation, authority: Authority) -> bool:

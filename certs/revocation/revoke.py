@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from django.db import transaction
 
 from audit.events import EventType
@@ -150,7 +149,7 @@ def _block_or_open_case(certificate: Certificate, *, authority: Authority, prove
     if authority.may_decide_keys or proven or certificate.key_id is not None:
         how = ", proved by a signature" if proven else ""
         reason = f"{certificate.cert_id} is being revoked as keyCompromise{how}"
-        names = blocked_names(_public_key(certificate))
+        names = blocked_names(x509.load_der_x509_certificate(bytes(certificate.body.der)).public_key())
         blocked = [
             block_key(name, team=team, reason=reason, now=now, actor=authority.actor, revoking=certificate.pk) for name in sorted(names)
         ]
@@ -169,10 +168,6 @@ def _block_or_open_case(certificate: Certificate, *, authority: Authority, prove
     data = {"spki_sha256": spki, "cert_id": certificate.cert_id}
     record(EventType.KEY_COMPROMISE_CLAIMED, subject=f"public_key:{spki}", actor=authority.actor, at=now, data=data)
     return False, True
-
-
-def _public_key(certificate: Certificate) -> PublicKeyTypes:
-    return x509.load_der_x509_certificate(bytes(certificate.body.der)).public_key()
 
 
 def revocation_result(done: Revoked) -> dict[str, Any]:

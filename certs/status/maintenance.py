@@ -40,7 +40,14 @@ def keep_status_information() -> dict[str, int]:
             if not has_ended(issuer, now=database_now()):
                 _keep_up(issuer, failures, done)
         failures.report()
-    _look_after_the_rest()
+    failures = Failures("The own CAs", "ca:*")
+    with failures.caught("abandoned signing intents"):
+        abandon_old_intents()
+    with failures.caught("CAs that were replaced"):
+        retire_predecessors()
+    with failures.caught("keys of old OCSP responders"):
+        destroy_old_responder_keys()
+    failures.report()
     watch()
     return done
 
@@ -58,14 +65,3 @@ def _keep_up(issuer: Issuer, failures: Failures, done: dict[str, int]) -> None:
     for point in points:
         with failures.caught(f"CRL of {point}"):
             done["crls"] += refresh_point(point) is not None
-
-
-def _look_after_the_rest() -> None:
-    failures = Failures("The own CAs", "ca:*")
-    with failures.caught("abandoned signing intents"):
-        abandon_old_intents()
-    with failures.caught("CAs that were replaced"):
-        retire_predecessors()
-    with failures.caught("keys of old OCSP responders"):
-        destroy_old_responder_keys()
-    failures.report()

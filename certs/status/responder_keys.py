@@ -1,12 +1,13 @@
-"""Keys of OCSP responders whose time is over: destroyed like every other key, once no answer signed with them can be relied on.
+"""Destroy the keys of former OCSP responders, once no response that they signed can be relied on any more.
 
-An answer's nextUpdate is never later than its responder's certificate lasts (RFC 6960 4.2.2.1), so from the end of that
-certificate on the key can only be stolen, not used. A key that a crash left without a certificate goes with them.
+A response's nextUpdate is never later than the end of its responder's certificate (RFC 6960 4.2.2.1), so from then on the key
+is of no use but to a thief. A key that a crash left without a certificate is destroyed with them.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -28,13 +29,16 @@ _WHY = "no answer of this OCSP responder can be valid any more"
 
 @transaction.atomic
 def destroy_old_responder_keys() -> int:
-    """Have old responder keys destroyed, by the worker that may. Returns how many were begun. Safe
-    to run twice at once.
+    """Order the destruction of old responder keys, which a worker with that right carries out. Returns how many. Safe to run
+    twice at once.
+
+    Effects, in one transaction: the rows of the keys, `key:destruction_requested` each; after the commit the task of the
+    queue `destroy`.
     """
     now = database_now()
-    speaking = ResponderCertificate.objects.filter(key=OuterRef("pk"), not_after__gt=now - KEPT_ON)
+    valid = ResponderCertificate.objects.filter(key=OuterRef("pk"), not_after__gt=now - KEPT_ON)
     # The claim's name has an index, the purpose has none. A claim as young as this may be getting its certificate just now.
-    over = Key.objects.filter(~Exists(speaking), claimed_for__startswith="ocsp:", purpose=Key.Purpose.OCSP)
+    over = Key.objects.filter(~Exists(valid), claimed_for__startswith="ocsp:", purpose=Key.Purpose.OCSP)
     over = over.filter(claimed_at__lt=now - RENEW_EVERY - KEPT_ON).exclude(state__in=Key.ENDED)
     keys = list(over.order_by("claimed_at")[:CHUNK])
     if not keys:
@@ -43,10 +47,9 @@ def destroy_old_responder_keys() -> int:
     certificates = {key.pk: [served[key.pk]] for key in keys if key.pk in served}
     intended = intend_destruction([key.pk for key in keys], reason=_WHY, certificates=certificates, actor=WORKER, now=now)
     begun = [key for key in intended.values() if isinstance(key, Key)]
-    record_many([Event(EventType.KEY_DESTRUCTION_REQUESTED, f"key:{key.pk}", WORKER, now, _told(key)) for key in begun])
+    data: dict[UUID, dict[str, Value]] = {
+        key.pk: {"key": str(key), "version": key.version, "backend": key.backend, "because_of": _WHY} for key in begun
+    }
+    record_many([Event(EventType.KEY_DESTRUCTION_REQUESTED, f"key:{pk}", WORKER, now, content) for pk, content in data.items()])
     transaction.on_commit(begin_destroying)
     return len(begun)
-
-
-def _told(key: Key) -> dict[str, Value]:
-    return {"key": str(key), "version": key.version, "backend": key.backend, "because_of": _WHY}

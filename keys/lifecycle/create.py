@@ -13,7 +13,7 @@ from django.db import connection
 from db.clock import database_now
 from db.rows import save_fields
 from db.tolerance import CLOCK_TOLERANCE
-from keys.backends.base import KeyBackend, KeyInfo, KeyRef
+from keys.backends.base import KeyInfo, KeyRef
 from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyMismatch, KeyOperationRefused
 from keys.models import Key
 from keys.public_keys import blocked_keys
@@ -43,7 +43,10 @@ def make_keys(keys: Sequence[Key], *, between: Callable[[], object] | None = Non
     late = _ended(keys) - ended
     if late:
         Key.objects.filter(pk__in=late).update(state=Key.State.DESTROYING, made_at=database_now())
-    return results | {key.pk: _destroyed(key) for key in keys if key.pk in ended | late}
+    refused = "The key {} was destroyed; none is made under its claim."
+    return results | {
+        key.pk: KeyOperationRefused(refused.format(key), next_step="Make a new request.") for key in keys if key.pk in ended | late
+    }
 
 
 def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
@@ -61,15 +64,13 @@ def _ended(keys: Sequence[Key]) -> set[UUID]:
     return set(Key.objects.filter(pk__in=[key.pk for key in keys], state__in=Key.ENDED).values_list("pk", flat=True))
 
 
-def _destroyed(key: Key) -> KeyOperationRefused:
-    return KeyOperationRefused(f"The key {key} was destroyed; none is made under its claim.", next_step="Make a new request.")
-
-
 def _make_in(alias: str, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackendError]:
+    """Make keys in one backend, in the order: find, note what is absent, create and rotate."""
     try:
         backend = get_key_backend(alias)
     except KeyBackendNotConfigured as exc:
         return {key.pk: exc for key in keys}
+    # 1. What there is already: made by the same claim before a crash, or somebody else's.
     results: dict[UUID, KeyInfo | KeyBackendError] = {}
     absent: list[Key] = []
     for key, found in zip(keys, backend.find_many([(key.name, key.pk) for key in keys]), strict=True):
@@ -79,23 +80,19 @@ def _make_in(alias: str, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackend
             absent.append(key)
         else:
             results[key.pk] = _judged(key, found, _adopted)
+    # 2. Record that there was no key yet, before the first create.
     _note_absence(absent)
-    return results | _create(backend, [key for key in absent if key.version == 1]) | _rotate(backend, [k for k in absent if k.version > 1])
+    # 3. New names, and next versions of names that there are.
+    fresh, later = [key for key in absent if key.version == 1], [key for key in absent if key.version > 1]
+    created = backend.create_many([(key.name, KeySpec(key.spec), key.pk) for key in fresh]) if fresh else []
+    versions = [(_version_before(key), key.version - 1, key.pk) for key in later]
+    rotated = backend.rotate_many(versions) if versions else []
+    return results | {key.pk: _judged(key, made, _checked) for key, made in zip([*fresh, *later], [*created, *rotated], strict=True)}
 
 
-def _create(backend: KeyBackend, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackendError]:
-    created = backend.create_many([(key.name, KeySpec(key.spec), key.pk) for key in keys]) if keys else []
-    return {key.pk: _judged(key, result, _checked) for key, result in zip(keys, created, strict=True)}
-
-
-def _rotate(backend: KeyBackend, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackendError]:
-    rotated = backend.rotate_many([(_followed(key), key.version - 1, key.pk) for key in keys]) if keys else []
-    return {key.pk: _judged(key, result, _checked) for key, result in zip(keys, rotated, strict=True)}
-
-
-def _followed(key: Key) -> KeyRef:
-    """The version before, of the same name."""
-    assert key.follows_id is not None  # the claim of a later version says whose
+def _version_before(key: Key) -> KeyRef:
+    """Return the version before, of the same name."""
+    assert key.follows_id is not None  # the claim of a later version names the key that it follows
     return KeyRef(key.backend, key.name, key.version - 1, f"{key.backend}/{key.name}", key.follows_id)
 
 

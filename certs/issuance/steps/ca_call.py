@@ -13,7 +13,7 @@ from datetime import datetime
 from django.core.exceptions import ImproperlyConfigured
 
 from audit.events import recordable
-from certs.ca.base import CAClient, Found, Issued, LedgerCA, Lookup, NotSent, Order, Outcome, Pending, Prepared, Refused, Unknown, is_silent
+from certs.ca.base import CAClient, Found, Issued, Lookup, NotSent, Order, Outcome, Pending, Prepared, Refused, Unknown, is_silent
 from certs.ca.local.client import prepare_alone
 from certs.ca.registry import get_ca_client, own_ca
 from certs.errors import SignerMismatch
@@ -60,7 +60,11 @@ class Answers:
 
 
 def ask_ca(orders: Orders, prepared: Prepared | None, lease: Lease) -> Answers:
-    """Have orders signed. `prepared`: what the own CA will sign, where that is on record already. No transaction is open."""
+    """Have orders signed. `prepared`: what the own CA will sign, where that is on record already.
+
+    Returns a result for each order; raises nothing because of a CA. No transaction is open. The lease
+    of the attempts is renewed between the calls of the CA.
+    """
     # 1. A CA that is stopped or retired is not asked at all.
     stopped = ended_unasked(orders.issuer, orders.orders.values())
     if stopped is not None:
@@ -68,17 +72,35 @@ def ask_ca(orders: Orders, prepared: Prepared | None, lease: Lease) -> Answers:
     # 2. The own CA signs what is in its ledger.
     own = own_ca(orders.issuer.alias)
     if own is not None:
-        return _signed_by_own_ca(own, orders, prepared or prepare_alone(own, list(orders.orders.values())))
-    # 3. A CA elsewhere: look up what may be signed already, send the rest, verify what comes back.
+        prepared = prepared or prepare_alone(own, list(orders.orders.values()))
+        signed = zip(orders.orders, own.sign(prepared), strict=True)
+        return Answers({pk: _verified(orders, pk, outcome, orders.reserved_at) for pk, outcome in signed}, prepared)
+    # 3. A CA elsewhere. Where it is not configured, its requests wait; those of other CAs go on.
     try:
         client = get_ca_client(orders.issuer.alias)
-    except ImproperlyConfigured as exc:  # its requests wait; those of other CAs are not touched
+    except ImproperlyConfigured as exc:
         return Answers({pk: NotSent(order.order_ref, str(exc)) for pk, order in orders.orders.items()})
-    outcomes = _asked(client, orders, lease)
+    # 4. Look up what an earlier attempt may have had signed. A CA that says nothing about any of them is sent nothing.
+    doubtful = [pk for pk in orders.orders if pk in orders.look_up]
+    found = client.find_many([orders.orders[pk] for pk in doubtful], between=lease.renew)
+    outcomes: dict[int, Outcome] = {pk: one for pk, one in zip(doubtful, found, strict=True) if one is not None}
+    unsent = [pk for pk in orders.orders if pk not in outcomes]
+    if is_silent(found):
+        silence = next(one.message for one in found if isinstance(one, Unknown))
+        outcomes |= {pk: NotSent(orders.orders[pk].order_ref, silence) for pk in unsent}
+    else:
+        outcomes |= _sent(client, orders, unsent, lease)
+    # 5. Verify what came back.
     now = database_now()
     results = {pk: _verified(orders, pk, outcome, now) for pk, outcome in outcomes.items()}
-    # 4. Of a wrong certificate: does the CA have the right one too?
-    return Answers(results | _asked_again(client, orders, results, lease))
+    # 6. Look up once more the orders for which a wrong certificate came: the right one may be at the CA
+    #    all the same, and no attempt would ask for it once the request has failed.
+    wrong = {pk: result for pk, result in results.items() if isinstance(result, Mismatch)}
+    if wrong and client.capabilities.lookup is not Lookup.NONE:
+        again = client.find_many([orders.orders[pk] for pk in wrong], between=lease.renew)
+        now = database_now()
+        results |= {pk: replace(wrong[pk], instead=_instead(orders, pk, one, now)) for pk, one in zip(wrong, again, strict=True)}
+    return Answers(results)
 
 
 def ended_unasked(issuer: Issuer, orders: Iterable[Order]) -> list[NotSent | Refused] | None:
@@ -102,25 +124,6 @@ def signs_here(issuer: Issuer) -> bool:
     return own is not None and own.may_sign_here(issuer)
 
 
-def _signed_by_own_ca(own: LedgerCA, orders: Orders, prepared: Prepared) -> Answers:
-    outcomes = zip(orders.orders, own.sign(prepared), strict=True)
-    return Answers({pk: _verified(orders, pk, outcome, orders.reserved_at) for pk, outcome in outcomes}, prepared)
-
-
-def _asked(client: CAClient, orders: Orders, lease: Lease) -> dict[int, Outcome]:
-    """Look up what an earlier attempt may have had signed, then send the rest. The lease of the
-    attempts is renewed between the calls of the CA.
-    """
-    doubtful = [pk for pk in orders.orders if pk in orders.look_up]
-    found = client.find_many([orders.orders[pk] for pk in doubtful], between=lease.renew)
-    outcomes: dict[int, Outcome] = {pk: one for pk, one in zip(doubtful, found, strict=True) if one is not None}
-    unsent = [pk for pk in orders.orders if pk not in outcomes]
-    if is_silent(found):
-        silence = next(one.message for one in found if isinstance(one, Unknown))
-        return outcomes | {pk: NotSent(orders.orders[pk].order_ref, silence) for pk in unsent}
-    return outcomes | _sent(client, orders, unsent, lease)
-
-
 def _sent(client: CAClient, orders: Orders, unsent: Sequence[int], lease: Lease) -> dict[int, Outcome]:
     """Send orders part by part. A CA that answers no order of a part is away, so the next parts are not sent."""
     outcomes: dict[int, Outcome] = {}
@@ -136,19 +139,6 @@ def _sent(client: CAClient, orders: Orders, unsent: Sequence[int], lease: Lease)
         if is_silent(answers):
             away = next(answer for answer in answers if isinstance(answer, NotSent | Unknown))
     return outcomes
-
-
-def _asked_again(client: CAClient, orders: Orders, results: Mapping[int, Result], lease: Lease) -> dict[int, Mismatch]:
-    """Wrong certificates once more, each with what a look-up of its order says: the certificate
-    that was ordered may be at the CA all the same, and nobody would ask for it once the request
-    has failed.
-    """
-    wrong = {pk: result for pk, result in results.items() if isinstance(result, Mismatch)}
-    if not wrong or client.capabilities.lookup is Lookup.NONE:
-        return {}
-    found = client.find_many([orders.orders[pk] for pk in wrong], between=lease.renew)
-    now = database_now()
-    return {pk: replace(wrong[pk], instead=_instead(orders, pk, one, now)) for pk, one in zip(wrong, found, strict=True)}
 
 
 def _instead(orders: Orders, pk: int, found: Found, now: datetime) -> Verified | Unknown | None:

@@ -131,7 +131,14 @@ def _quarantine(work: UnitOfWork, issuer: Issuer, wrong: Sequence[tuple[Certific
         ]
     )
     work.record(
-        Event(EventType.CA_QUARANTINED, request.subject, WORKER, now, {"issuer": issuer.name, "reasons": _in_short(result)})
+        # As much of the reasons as one field of an event holds.
+        Event(
+            EventType.CA_QUARANTINED,
+            request.subject,
+            WORKER,
+            now,
+            {"issuer": issuer.name, "reasons": [recordable(reason, most=80) for reason in result.reasons[:6]]},
+        )
         for request, result in wrong
     )
     _stop_ca(issuer, wrong, now=now)
@@ -156,8 +163,3 @@ def _stop_ca(issuer: Issuer, wrong: Sequence[tuple[CertificateRequest, Mismatch]
             reason = f"it answered {request.public_id} with a certificate that belongs to {owner}"
             next_step = what_to_do(f"{serial_of(result.der) or 0:x}", owner)
     open_circuit(issuer, reason, next_step=next_step, now=now)
-
-
-def _in_short(wrong: Mismatch) -> list[str]:
-    """As much of the reasons as one field of an event holds."""
-    return [recordable(reason, most=80) for reason in wrong.reasons[:6]]

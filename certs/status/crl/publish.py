@@ -32,6 +32,7 @@ from keys.use import sign_digest_with, sign_many_with
 log = logging.getLogger(__name__)
 
 MARK_AT_ONCE = 5_000
+VANISHED_AT_ONCE = 1_000  # serial numbers in one query
 KEPT_FOR = timedelta(hours=1)  # a reader or builder of a CRL ends within this
 _SECOND = timedelta(seconds=1)
 _HOLD = REASON_CODES[RevocationReason.CERTIFICATE_HOLD]
@@ -100,9 +101,12 @@ def _build(point: CRLPoint, *, actor: Actor, validity: timedelta | None) -> CRL 
     # 7. Publish: compare and set, with its event.
     if not publish_signed(point, crl, snapshot, actor=actor):
         return None
-    # 8. What need not be in that transaction. After a crash here the next CRL does it.
+    # 8. What need not be in that transaction. After a crash here the next CRL does it: the number of the
+    #    first CRL of the other revocations, and segments that no recent CRL has. Rows of old CRLs stay as history.
     _mark(snapshot.fresh[MARK_AT_ONCE:], crl.number)
-    _clear_up(point, crl, now=now)
+    recent = CRL.objects.filter(point=point, published_at__gte=now - KEPT_FOR).values_list("segments", flat=True)
+    needed = set(crl.segments).union(*recent)
+    CRLSegment.objects.filter(point=point, created_at__lt=now - KEPT_FOR).exclude(pk__in=needed).delete()
     return crl
 
 
@@ -121,37 +125,33 @@ def this_update_of(now: datetime, snapshot: Snapshot, before: CRL | None) -> dat
 
 
 def _check_nothing_vanished(point: CRLPoint, snapshot: Snapshot, *, now: datetime) -> None:
-    """Compare with the published CRL; an entry for a hold may leave when the certificate was released. Raises CRLWithheld."""
+    """Compare with the published CRL. Raises CRLWithheld where an unexpired entry is missing without a release of its hold."""
+    # 1. The serial numbers of each range that was encoded anew.
     new: dict[tuple[str, int], set[str]] = {}
     replaced_keys = {(one.source, one.number) for one in snapshot.replaced}
     for segment in snapshot.segments:
         if (segment.source, segment.number) in replaced_keys:
             new[segment.source, segment.number] = {serial for serial, _ in read_entries(bytes(segment.entries))}
+    # 2. Entries of the published CRL that are not in them.
     vanished: dict[str, int] = {}
     for old in snapshot.replaced:
         there = new.get((old.source, old.number), set())
         vanished |= {serial: reason for serial, reason in read_entries(bytes(old.entries)) if serial not in there}
-    wrong = _unexplained(point, vanished, now=now)
-    if wrong:
-        raise CRLWithheld(
-            f"{len(wrong)} revoked and unexpired certificates of {point} would vanish from its CRL, the first is serial {wrong[0]}."
-        )
-
-
-def _unexplained(point: CRLPoint, vanished: dict[str, int], *, now: datetime) -> list[str]:
-    wrong = set(vanished)
-    serials = list(vanished)
-    for first in range(0, len(serials), 1000):
-        part = serials[first : first + 1000]
-        for serial, status, not_after in Certificate.objects.filter(issuer=point.issuer, serial_number__in=part).values_list(
-            "serial_number", "status", "not_after"
-        ):
+    # 3. Those of expired certificates may leave, and those of holds that were released.
+    wrong, serials = set(vanished), list(vanished)
+    for first in range(0, len(serials), VANISHED_AT_ONCE):
+        part = serials[first : first + VANISHED_AT_ONCE]
+        rows = Certificate.objects.filter(issuer=point.issuer, serial_number__in=part)
+        for serial, status, not_after in rows.values_list("serial_number", "status", "not_after"):
             released = vanished[serial] == _HOLD and status not in Certificate.SAYS_REVOKED
             if not_after < now or released:
                 wrong.discard(serial)
         elsewhere = IssuanceIntent.objects.filter(issuer=point.issuer, serial_number__in=part, not_after__lt=now)
         wrong -= set(elsewhere.values_list("serial_number", flat=True))
-    return sorted(wrong)
+    if wrong:
+        raise CRLWithheld(
+            f"{len(wrong)} revoked and unexpired certificates of {point} would vanish from its CRL, the first is serial {min(wrong)}."
+        )
 
 
 def signed_crl(point: CRLPoint, number: int, snapshot: Snapshot, *, now: datetime, validity: timedelta) -> CRL:
@@ -234,10 +234,3 @@ def _mark(certificates: Sequence[int], number: int) -> None:
     for first in range(0, len(certificates), MARK_AT_ONCE):
         part = list(certificates[first : first + MARK_AT_ONCE])
         Revocation.objects.filter(pk__in=part, first_crl_number__isnull=True).update(first_crl_number=number)
-
-
-def _clear_up(point: CRLPoint, crl: CRL, *, now: datetime) -> None:
-    """Delete segments that no recent CRL has; rows of old CRLs stay as history."""
-    recent = CRL.objects.filter(point=point, published_at__gte=now - KEPT_FOR).values_list("segments", flat=True)
-    needed = set(crl.segments).union(*recent)
-    CRLSegment.objects.filter(point=point, created_at__lt=now - KEPT_FOR).exclude(pk__in=needed).delete()

@@ -62,7 +62,7 @@ def look_up(issuer_id: int, serial: str) -> Found:
         else:
             found = Found(GOOD if row[0] == IssuanceIntent.State.SIGNED else UNKNOWN, version)
     # 3. A serial that is on record nowhere stays unknown, never good.
-    distrusted = row[4] == _DISTRUSTED if row else _is_distrusted(issuer_id)
+    distrusted = row[4] == _DISTRUSTED if row else Issuer.objects.filter(pk=issuer_id, state=_DISTRUSTED).exists()
     return _of_distrusted(issuer_id, found) if distrusted else found
 
 
@@ -75,10 +75,6 @@ def _revoked(row: tuple[str, ...], version: tuple[str, ...]) -> Found:
 
 def _moment(seconds: str) -> datetime | None:
     return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
-
-
-def _is_distrusted(issuer_id: int) -> bool:
-    return Issuer.objects.filter(pk=issuer_id, state=_DISTRUSTED).exists()
 
 
 def _of_distrusted(issuer_id: int, found: Found) -> Found:
