@@ -8,7 +8,7 @@ from typing import Any
 
 from certs.replay.verdicts import Outcome
 from certs.reports.charts import Bar, Chart, Tick
-from policy.texts.descriptions import plural
+from policy.rules.base import plural
 
 WIDTH, HEIGHT = 720, 200
 WIDEST = 24

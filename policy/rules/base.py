@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar, NamedTuple, Self
 
 from policy.facts import RequesterFacts, RequestFacts
+from policy.rules.fields import Field
 
 SECURITY_TEAM = "the security team"
 TOP = "policy"  # what the messages call the whole text
@@ -75,14 +76,18 @@ class Repair:
 
 
 class Rule(ABC):
-    """One rule of a policy: parsed from JSON, evaluated for a case, able to propose what would satisfy it.
+    """One rule of a policy: parsed from JSON, evaluated for a case, able to propose what would satisfy it, and described.
 
     Subclasses are frozen dataclasses, listed in `policy.rules.ruleset.RULES`. `name` is its name in
-    JSON, `label` what people read above the certificates that it refuses.
+    JSON, `label` what people read above the certificates that it refuses, `about` what it is for,
+    `form` its fields in a form. `may_be_left_out`: a policy need not state it.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
+    about: ClassVar[str]
+    form: ClassVar[tuple[Field, ...]] = ()
+    may_be_left_out: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -92,6 +97,10 @@ class Rule(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Inverse of `from_params`: JSON-able, every parameter written out."""
+
+    @abstractmethod
+    def sentences(self) -> Sequence[str]:
+        """The rule with its parameters, in sentences for people."""
 
     @abstractmethod
     def checks(self, case: Case) -> Iterator[Check]:
@@ -230,6 +239,16 @@ def _quoted(value: Any) -> str:
     """Return a value as messages quote it: short, whatever was given."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def day(moment: date) -> str:
+    """Return a date as sentences have it: 15 Dec 2026."""
+    return f"{moment.day} {moment:%b %Y}"
+
+
+def plural(number: int, word: str) -> str:
+    """Return `1 day`, `2 days`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def listed(words: tuple[str, ...], conjunction: str = "or") -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from policy.facts import RequestFacts
-from policy.rules.base import Case, Check, Params, Repair, Rule, listed
+from policy.rules.base import Case, Check, Params, Repair, Rule, listed, plural
+from policy.rules.fields import Field, Kind
 
 # What the portal makes itself; a suggestion never names another size. The package `keys` has the
 # same list as KeySpec
@@ -49,6 +50,14 @@ class AllowedKeys(Rule):
 
     name: ClassVar[str] = "allowed_keys"
     label: ClassVar[str] = "Key type or size"
+    about: ClassVar[str] = "Which keys are strong enough."
+    form: ClassVar[tuple[Field, ...]] = (
+        Field("rsa.min_bits", "RSA from", Kind.OPTIONAL_NUMBER, 2048, 8192, unit="bits", help="Empty: no RSA key."),
+        Field("rsa.max_bits", "RSA to", Kind.OPTIONAL_NUMBER, 2048, 16384, unit="bits"),
+        Field("ec", "Elliptic curves", Kind.SIZES, choices=tuple((str(n), f"P-{n}") for n in OFFERED["ec"])),
+        Field("ed25519", "Ed25519", Kind.SWITCH),
+        Field("ml-dsa", "ML-DSA", Kind.SIZES, choices=tuple((str(n), f"ML-DSA-{n}") for n in OFFERED["ml-dsa"])),
+    )
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -79,6 +88,14 @@ class AllowedKeys(Rule):
             case "ml-dsa":
                 return bits in self.ml_dsa
         return False
+
+    def sentences(self) -> Sequence[str]:
+        found = [f"RSA keys of {self.rsa[0]} to {self.rsa[1]} bits are allowed."] if self.rsa else ["RSA keys are refused."]
+        curves = tuple(f"P-{size}" for size in self.ec)
+        found.append(f"Elliptic curves {listed(curves, 'and')} are allowed." if curves else "ECDSA keys are refused.")
+        found += ["Ed25519 keys are allowed."] if self.ed25519 else []
+        sets = tuple(f"ML-DSA-{size}" for size in self.ml_dsa)
+        return found + ([f"{listed(sets, 'and')} are allowed."] if sets else [])
 
     def checks(self, case: Case) -> Iterator[Check]:
         family, bits = case.facts.key_family, case.facts.key_bits
@@ -146,6 +163,13 @@ class KeyReuseAtRenewal(Rule):
 
     name: ClassVar[str] = "key_reuse_at_renewal"
     label: ClassVar[str] = "Use of the same key again"
+    about: ClassVar[str] = "Whether a renewal may keep its key."
+    form: ClassVar[tuple[Field, ...]] = (
+        Field("allowed", "A renewal may keep its key", Kind.SWITCH),
+        Field("max_age_days", "Oldest key", Kind.OPTIONAL_NUMBER, 1, 36500, unit="days", help="Empty: no limit."),
+        Field("max_certificates", "Certificates on one key", Kind.OPTIONAL_NUMBER, 1, 100_000, help="Empty: no limit."),
+    )
+    may_be_left_out: ClassVar[bool] = True
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -159,6 +183,13 @@ class KeyReuseAtRenewal(Rule):
 
     def to_dict(self) -> dict[str, Any]:
         return {"allowed": self.allowed, "max_age_days": self.max_age_days, "max_certificates": self.max_certificates}
+
+    def sentences(self) -> Sequence[str]:
+        if not self.allowed:
+            return ["Every renewal makes a new key."]
+        limits = [f"the key is at most {plural(self.max_age_days, 'day')} old"] if self.max_age_days else []
+        limits += [f"it served fewer than {plural(self.max_certificates, 'certificate')}"] if self.max_certificates else []
+        return [f"A renewal may keep its key{' while ' if limits else ''}{' and '.join(limits)}."]
 
     def checks(self, case: Case) -> Iterator[Check]:
         facts = case.facts

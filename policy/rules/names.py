@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from policy.facts import RequestFacts
-from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Repair, Rule, listed
+from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Repair, Rule, listed, plural
+from policy.rules.fields import Field, Kind
 
 _SHOWN = 10
 LISTED_DOMAINS = _SHOWN  # domains of a team that refusals and advice list
 _DECISIONS = ("allow", "approval", "deny")
+_CHOICES = (("allow", "allowed"), ("approval", "needs an approval"), ("deny", "refused"))
+_DECIDED = {"allow": "is allowed", "approval": "needs an approval", "deny": "is refused"}
 
 
 def base_domain(name: str) -> str:
@@ -67,6 +70,8 @@ class RequireSAN(Rule):
 
     name: ClassVar[str] = "require_san"
     label: ClassVar[str] = "Subject alternative name"
+    about: ClassVar[str] = "Clients look at subject alternative names only (RFC 9525)."
+    may_be_left_out: ClassVar[bool] = True
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -75,6 +80,9 @@ class RequireSAN(Rule):
 
     def to_dict(self) -> dict[str, Any]:
         return {}
+
+    def sentences(self) -> Sequence[str]:
+        return ["At least one subject alternative name, and the common name among them."]
 
     def checks(self, case: Case) -> Iterator[Check]:
         facts = case.facts
@@ -110,6 +118,7 @@ class AllowedNames(Rule):
 
     name: ClassVar[str] = "allowed_names"
     label: ClassVar[str] = "Names outside the team's domains"
+    about: ClassVar[str] = "Whose names may be requested."
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -118,6 +127,9 @@ class AllowedNames(Rule):
 
     def to_dict(self) -> dict[str, Any]:
         return {}
+
+    def sentences(self) -> Sequence[str]:
+        return ["Every name is inside a domain of the requesting team."]
 
     def checks(self, case: Case) -> Iterator[Check]:
         problems = self._problems(case)
@@ -165,6 +177,12 @@ class Wildcards(Rule):
 
     name: ClassVar[str] = "wildcards"
     label: ClassVar[str] = "Wildcards"
+    about: ClassVar[str] = "What a wildcard needs."
+    form: ClassVar[tuple[Field, ...]] = (
+        Field("decision", "A wildcard", Kind.CHOICE, choices=_CHOICES),
+        Field("whole_domain", "Over a whole domain of the team", Kind.CHOICE, choices=_CHOICES),
+    )
+    may_be_left_out: ClassVar[bool] = True
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -175,6 +193,12 @@ class Wildcards(Rule):
 
     def to_dict(self) -> dict[str, Any]:
         return {"decision": self.decision, "whole_domain": self.whole_domain}
+
+    def sentences(self) -> Sequence[str]:
+        return [
+            f"A wildcard {_DECIDED[self.decision]}.",
+            f"A wildcard over a whole domain of the team {_DECIDED[self.whole_domain]}.",
+        ]
 
     def checks(self, case: Case) -> Iterator[Check]:
         wildcards = [name for name in case.facts.dns_names if name.startswith("*.")]
@@ -203,6 +227,9 @@ class MaxNames(Rule):
 
     name: ClassVar[str] = "max_names"
     label: ClassVar[str] = "Number of names"
+    about: ClassVar[str] = "How many names a certificate may have."
+    form: ClassVar[tuple[Field, ...]] = (Field("maximum", "At most", Kind.NUMBER, 1, 10_000, unit="names"),)
+    may_be_left_out: ClassVar[bool] = True
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -212,6 +239,9 @@ class MaxNames(Rule):
 
     def to_dict(self) -> dict[str, Any]:
         return {"maximum": self.maximum}
+
+    def sentences(self) -> Sequence[str]:
+        return [f"At most {plural(self.maximum, 'name')} on one certificate."]
 
     def checks(self, case: Case) -> Iterator[Check]:
         count = len(case.facts.names)
@@ -233,6 +263,10 @@ class IPAddresses(Rule):
 
     name: ClassVar[str] = "ip_addresses"
     label: ClassVar[str] = "IP addresses"
+    about: ClassVar[str] = "Which addresses may be named."
+    form: ClassVar[tuple[Field, ...]] = (
+        Field("networks", "Networks", Kind.LINES, help="One network a line, such as: 10.0.0.0/8. Empty: no address."),
+    )
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -248,6 +282,9 @@ class IPAddresses(Rule):
 
     def to_dict(self) -> dict[str, Any]:
         return {"networks": list(self.networks)}
+
+    def sentences(self) -> Sequence[str]:
+        return [f"IP addresses inside {listed(self.networks)} are allowed." if self.networks else "IP addresses are refused."]
 
     def checks(self, case: Case) -> Iterator[Check]:
         refused = self._refused(case)
@@ -280,6 +317,9 @@ class Duplicates(Rule):
 
     name: ClassVar[str] = "duplicates"
     label: ClassVar[str] = "Names listed twice"
+    about: ClassVar[str] = "Each name once, and one certificate for the same names."
+    form: ClassVar[tuple[Field, ...]] = (Field("inventory", "A second certificate for the same names", Kind.CHOICE, choices=_CHOICES),)
+    may_be_left_out: ClassVar[bool] = True
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -289,6 +329,9 @@ class Duplicates(Rule):
 
     def to_dict(self) -> dict[str, Any]:
         return {"inventory": self.inventory}
+
+    def sentences(self) -> Sequence[str]:
+        return ["Each name once on a certificate.", f"A second certificate for the same names {_DECIDED[self.inventory]}."]
 
     def checks(self, case: Case) -> Iterator[Check]:
         facts = case.facts

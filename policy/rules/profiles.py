@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from policy.rules.base import SECURITY_TEAM, Case, Check, Params, Rule, listed
+from policy.rules.fields import Field, Kind
 
 # The purposes the portal can put into a certificate, by the names of RFC 5280.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -22,6 +23,15 @@ class AllowedProfiles(Rule):
 
     name: ClassVar[str] = "allowed_profiles"
     label: ClassVar[str] = "Purpose (profile and extended key usage)"
+    about: ClassVar[str] = "What certificates may be for."
+    form: ClassVar[tuple[Field, ...]] = (
+        Field(
+            "",
+            "Profiles with their extended key usages",
+            Kind.PROFILES,
+            help=f"One profile a line, such as: tls-server: serverAuth. Usages: {', '.join(KNOWN_EKUS)}.",
+        ),
+    )
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -43,6 +53,9 @@ class AllowedProfiles(Rule):
     def ekus_of(self, profile: str) -> tuple[str, ...]:
         """The usages allowed in a profile; empty when the profile is not allowed."""
         return dict(self.profiles).get(profile, ())
+
+    def sentences(self) -> Sequence[str]:
+        return [f"Profile {name} is allowed, with {listed(ekus, 'and')}." for name, ekus in self.profiles]
 
     def checks(self, case: Case) -> Iterator[Check]:
         profile, ekus = case.facts.profile, case.facts.ekus

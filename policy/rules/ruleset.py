@@ -28,8 +28,6 @@ RULES: tuple[type[Rule], ...] = (
     MaxNames,
     Duplicates,
 )
-# Without one of these a policy would let through what nobody meant to allow.
-_INDISPENSABLE = (AllowedKeys, MaxValidity, AllowedProfiles, AllowedNames, IPAddresses)
 LONGEST_VERSION = 32
 _VERSION = re.compile(r"v[0-9]+(\.[0-9]+){0,3}(-[a-z0-9]+)?")
 
@@ -118,7 +116,8 @@ def _defaults(params: Params) -> Defaults:
 
 
 def _rules(params: Params, faults: list[Fault]) -> tuple[Rule, ...]:
-    missing = [kind.name for kind in _INDISPENSABLE if not params.has(kind.name)]
+    # Without one of these a policy would let through what nobody meant to allow.
+    missing = [kind.name for kind in RULES if not kind.may_be_left_out and not params.has(kind.name)]
     if missing:
         params.refuse(f"{', '.join(missing)} must be stated")
     stated = [kind for kind in RULES if params.has(kind.name)]

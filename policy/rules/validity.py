@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, ClassVar, Self
 
-from policy.rules.base import Case, Check, Params, Repair, Rule
+from policy.rules.base import Case, Check, Params, Repair, Rule, day, plural
+from policy.rules.fields import Field, Kind
 
 _LONGEST = 36500
 
@@ -21,6 +22,16 @@ class MaxValidity(Rule):
 
     name: ClassVar[str] = "max_validity"
     label: ClassVar[str] = "Validity"
+    about: ClassVar[str] = "How long a certificate may live."
+    form: ClassVar[tuple[Field, ...]] = (
+        Field("days", "At most", Kind.NUMBER, 1, _LONGEST, unit="days"),
+        Field(
+            "schedule",
+            "From later dates on",
+            Kind.STEPS,
+            help="One step a line, such as: 2027-03-15 100. From that day on (UTC) at most so many days.",
+        ),
+    )
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
@@ -44,6 +55,10 @@ class MaxValidity(Rule):
     @property
     def strictest(self) -> int:
         return min([self.days, *(days for _, days in self.schedule)])
+
+    def sentences(self) -> Sequence[str]:
+        later = [f"At most {plural(days, 'day')} from {day(start)}." for start, days in self.schedule]
+        return [f"At most {plural(self.days, 'day')}.", *later]
 
     def checks(self, case: Case) -> Iterator[Check]:
         days, (limit, since) = case.facts.validity_days, self.limit(case.on)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from policy.rules.base import Fault
+from policy.rules.fields import Field, Kind
 from policy.rules.ruleset import RuleSet, ruleset_to_dict
-from policy.texts.descriptions import DESCRIPTIONS, Description, Field, Kind
+from policy.texts.descriptions import DESCRIPTIONS, Description
 
 Sent = Callable[[str], Sequence[str]]  # all values sent under a name
 MOST_STEPS = 50
