@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certs.servers.commands import Admitted, compose
+from certs.servers.commands import CSRContent, compose
 from certs.servers.files import FileNames
 from certs.servers.kinds import Tool
 
@@ -73,7 +73,7 @@ def downloads(test_ca: TestCA, tmp_path: Path) -> Callable[..., Path]:
     def made(usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH) -> Path:
         folder, files = tmp_path / "downloads", FileNames.of(NAMES)
         folder.mkdir()
-        command = compose(Tool.OPENSSL, Admitted(NAMES, "ec-p256"))
+        command = compose(Tool.OPENSSL, CSRContent(NAMES, "ec-p256"))
         subprocess.run(["bash", "-euc", command], cwd=folder, check=True, capture_output=True)
         csr = x509.load_pem_x509_csr((folder / files.csr).read_bytes())
         (folder / files.fullchain).write_bytes(pem(test_ca.sign(csr, usage=usage)))

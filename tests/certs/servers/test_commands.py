@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certs.servers.commands import Admitted, compose, tools_for
+from certs.servers.commands import CSRContent, compose, tools_for
 from certs.servers.files import FileNames
 from certs.servers.kinds import Tool
 from certs.x509.csr.gate import CSRFacts, read_csr
@@ -28,7 +28,7 @@ NAMES = {
 KEYS = ("ec-p256", "ec-p384", "rsa-3072", "rsa-4096", "ed25519")
 
 
-def run(tool: Tool, wanted: Admitted, folder: Path) -> CSRFacts:
+def run(tool: Tool, wanted: CSRContent, folder: Path) -> CSRFacts:
     """Run the command as a person would, in an empty folder; keytool asks for the new password."""
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed")
@@ -41,7 +41,7 @@ def run(tool: Tool, wanted: Admitted, folder: Path) -> CSRFacts:
     return read_csr((folder / files.csr).read_bytes(), domains=("example.com",))
 
 
-def assert_asks_for(facts: CSRFacts, wanted: Admitted) -> None:
+def assert_asks_for(facts: CSRFacts, wanted: CSRContent) -> None:
     assert sorted((*facts.dns_names, *facts.ip_addresses)) == sorted(wanted.names)
     assert facts.key.name == wanted.key
 
@@ -49,7 +49,7 @@ def assert_asks_for(facts: CSRFacts, wanted: Admitted) -> None:
 @pytest.mark.parametrize("case", NAMES)
 @pytest.mark.parametrize("tool", [Tool.OPENSSL, Tool.KEYTOOL])
 def test_csr_passes_the_gate_with_the_names(tool: Tool, case: str, tmp_path: Path) -> None:
-    wanted = Admitted(NAMES[case], "ec-p256")
+    wanted = CSRContent(NAMES[case], "ec-p256")
     facts = run(tool, wanted, tmp_path)
     assert_asks_for(facts, wanted)
     assert facts.common_name == next((name for name in facts.dns_names if name == wanted.subject_name), facts.common_name)
@@ -59,22 +59,22 @@ def test_csr_passes_the_gate_with_the_names(tool: Tool, case: str, tmp_path: Pat
 @pytest.mark.parametrize("key", [key for key in KEYS if key not in ("ec-p256", "rsa-4096")])
 @pytest.mark.parametrize("tool", [Tool.OPENSSL, Tool.KEYTOOL])
 def test_csr_passes_the_gate_with_the_key_type(tool: Tool, key: str, tmp_path: Path) -> None:
-    wanted = Admitted(NAMES["one name"], key)
+    wanted = CSRContent(NAMES["one name"], key)
     assert_asks_for(run(tool, wanted, tmp_path), wanted)
 
 
 def test_rsa_4096_is_composed_for_each_tool() -> None:
     """Made with the real tool for one size of RSA: 4096 bits take seconds and differ in a number."""
-    assert "rsa:4096 " in compose(Tool.OPENSSL, Admitted(("a.example.com",), "rsa-4096"))
-    assert "-keyalg RSA -keysize 4096 " in compose(Tool.KEYTOOL, Admitted(("a.example.com",), "rsa-4096"))
-    assert "KeyAlgorithm = RSA\nKeyLength = 4096\n" in compose(Tool.POWERSHELL, Admitted(("a.example.com",), "rsa-4096"))
+    assert "rsa:4096 " in compose(Tool.OPENSSL, CSRContent(("a.example.com",), "rsa-4096"))
+    assert "-keyalg RSA -keysize 4096 " in compose(Tool.KEYTOOL, CSRContent(("a.example.com",), "rsa-4096"))
+    assert "KeyAlgorithm = RSA\nKeyLength = 4096\n" in compose(Tool.POWERSHELL, CSRContent(("a.example.com",), "rsa-4096"))
 
 
 def test_only_tools_that_make_a_key_type_are_named() -> None:
     assert tools_for("ec-p256") == (Tool.OPENSSL, Tool.POWERSHELL, Tool.KEYTOOL)
     assert tools_for("ed25519") == (Tool.OPENSSL, Tool.KEYTOOL)
     assert tools_for("ml-dsa-65") == ()
-    assert [compose(tool, Admitted((), "ec-p256")) for tool in Tool] == ["", "", ""]
+    assert [compose(tool, CSRContent((), "ec-p256")) for tool in Tool] == ["", "", ""]
 
 
 def inf_of(command: str) -> dict[str, list[tuple[str, str]]]:
@@ -95,7 +95,7 @@ def inf_of(command: str) -> dict[str, list[tuple[str, str]]]:
 
 @pytest.mark.parametrize("case", NAMES)
 def test_request_file_of_certreq_has_the_structure_that_windows_reads(case: str) -> None:
-    wanted = Admitted(NAMES[case], "ec-p256")
+    wanted = CSRContent(NAMES[case], "ec-p256")
     inf = inf_of(compose(Tool.POWERSHELL, wanted))
     assert inf["Version"] == [("Signature", "$Windows NT$")]
     request = dict(inf["NewRequest"])
@@ -113,7 +113,7 @@ def test_request_file_of_certreq_has_the_structure_that_windows_reads(case: str)
 
 
 def test_client_certificate_asks_for_its_own_usage() -> None:
-    inf = inf_of(compose(Tool.POWERSHELL, Admitted(("billing.example.com",), "rsa-3072", "tls-client")))
+    inf = inf_of(compose(Tool.POWERSHELL, CSRContent(("billing.example.com",), "rsa-3072", "tls-client")))
     assert inf["EnhancedKeyUsageExtension"] == [("OID", "1.3.6.1.5.5.7.3.2")]
     assert dict(inf["NewRequest"])["KeyUsage"] == "CERT_DIGITAL_SIGNATURE_KEY_USAGE"
 
@@ -122,7 +122,7 @@ def test_client_certificate_asks_for_its_own_usage() -> None:
 @pytest.mark.parametrize("name", ["a b", "a'b", 'a"b', "a$(id)", "a`id`", "a;id", "a\nb", "a,b", "a&b", "", "ä.example.com"])
 def test_name_with_a_letter_that_no_name_has_is_refused(tool: Tool, name: str) -> None:
     with pytest.raises(ValueError, match="is not a DNS name"):
-        compose(tool, Admitted(("shop.example.com", name), "ec-p256"))
+        compose(tool, CSRContent(("shop.example.com", name), "ec-p256"))
 
 
 HOSTILE = "a/b;+=$(touch x)`touch y`'\\\"&|<>,# z.example.com"
@@ -131,7 +131,7 @@ HOSTILE = "a/b;+=$(touch x)`touch y`'\\\"&|<>,# z.example.com"
 @pytest.mark.parametrize("tool", [Tool.OPENSSL, Tool.KEYTOOL])
 def test_no_common_name_ends_its_argument(tool: Tool, tmp_path: Path) -> None:
     """A common name may come from a certificate of elsewhere: any text."""
-    wanted = Admitted(("shop.example.com",), "ec-p256", common_name=HOSTILE)
+    wanted = CSRContent(("shop.example.com",), "ec-p256", common_name=HOSTILE)
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed")
     type_passwords(compose(tool, wanted), tmp_path)
@@ -139,7 +139,7 @@ def test_no_common_name_ends_its_argument(tool: Tool, tmp_path: Path) -> None:
 
 
 def test_hostile_common_name_is_left_out_of_the_request_file() -> None:
-    command = compose(Tool.POWERSHELL, Admitted(("shop.example.com",), "ec-p256", common_name=HOSTILE))
+    command = compose(Tool.POWERSHELL, CSRContent(("shop.example.com",), "ec-p256", common_name=HOSTILE))
     assert "Subject" not in dict(inf_of(command)["NewRequest"])
     assert "touch" not in command.replace(FileNames.of((HOSTILE,)).stem, "")
 

@@ -19,7 +19,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from certs.servers.commands import Admitted, compose
+from certs.servers.commands import CSRContent, compose
 from certs.servers.files import FileNames
 from certs.servers.kinds import CLIENT, SERVERS, Server, Tool, server_named
 from certs.servers.snippets import Snippet, snippet
@@ -134,7 +134,7 @@ def test_java_key_store_serves_in_java(test_ca: TestCA, tmp_path: Path) -> None:
     folder, password, shown = tmp_path / "downloads", "changeit", written("tomcat", tmp_path / "tls")
     folder.mkdir()
 
-    type_passwords(compose(Tool.KEYTOOL, Admitted(NAMES, "ec-p256")), folder, password)
+    type_passwords(compose(Tool.KEYTOOL, CSRContent(NAMES, "ec-p256")), folder, password)
     csr = x509.load_pem_x509_csr((folder / FILES.csr).read_bytes())
     (folder / FILES.fullchain).write_bytes(pem(test_ca.sign(csr, usage=ExtendedKeyUsageOID.SERVER_AUTH)))
     (folder / FILES.root).write_bytes(pem([test_ca.root]))
