@@ -331,17 +331,26 @@ def answers(address: str) -> bool:
 
 
 def with_few_colours(picture: Image.Image) -> Image.Image:
-    """Return it with its most frequent colours that can be told apart, exactly as they are: surfaces keep theirs."""
-    pixels: Counter[tuple[int, int, int]] = Counter(zip(*[iter(picture.tobytes())] * 3, strict=True))
-    kept: list[tuple[int, int, int]] = []
-    for colour, _count in pixels.most_common():
-        if all(sum(abs(x - y) for x, y in zip(colour, other, strict=True)) > _APART for other in kept):
+    """Return it with its most frequent colours that can be told apart, exactly as they are: surfaces keep theirs.
+
+    Pillow's `quantize` looks up neighbours in steps of four: a white surface becomes a grey one of the palette.
+    """
+    pixels = list(zip(*[iter(picture.tobytes())] * 3, strict=True))
+    kept: list[tuple[int, ...]] = []
+    place: dict[tuple[int, ...], int] = {}
+    for colour, _count in Counter(pixels).most_common():
+        nearest = min(range(len(kept)), key=lambda number: distance(colour, kept[number]), default=0)
+        if len(kept) < COLOURS and (not kept or distance(colour, kept[nearest]) > _APART):
+            nearest = len(kept)
             kept.append(colour)
-        if len(kept) == COLOURS:
-            break
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([part for colour in kept for part in colour])
-    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
+        place[colour] = nearest
+    few = Image.frombytes("P", picture.size, bytes(place[pixel] for pixel in pixels))
+    few.putpalette([part for colour in kept for part in colour])
+    return few
+
+
+def distance(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    return sum(abs(x - y) for x, y in zip(one, other, strict=True))
 
 
 class Camera:

@@ -119,7 +119,7 @@ def _waits_for(order: BulkOrder, tally: Tally, rate: float) -> str:
         issuer = Issuer.objects.get(pk=order.issuer_id)
         reasons = set(_held_reasons(order))
         why = "; ".join(sorted(reasons)) or f"{issuer.name} or the key backend is unavailable"
-        return f"{why}. It goes on by itself when that is back; nothing is lost."
+        return f"{why}. The order continues automatically when that works again; nothing is lost."
     if tally.awaiting_approval and not tally.under_way and not tally.waiting:
         lines = "1 line waits" if tally.awaiting_approval == 1 else f"{tally.awaiting_approval:,} lines wait"
         return f"{lines} for approval by the security team."

@@ -42,9 +42,9 @@ def too_short(issuer: Issuer, *, asked_end: datetime, now: datetime) -> str:
     if asked_end <= end or end - now >= least:
         return ""
     if end <= now:
-        return f"{issuer.name} ended on {end:%d %b %Y %H:%M} UTC. The operators have to roll over to a new CA."
+        return f"{issuer.name} ended on {end.day} {end:%b %Y %H:%M} UTC. The operators have to roll over to a new CA."
     return (
-        f"{issuer.name} ends on {end:%d %b %Y %H:%M} UTC, and certificates would be cut to less than "
+        f"{issuer.name} ends on {end.day} {end:%b %Y %H:%M} UTC, and certificates would be cut to less than "
         f"{least.days} days. The operators have to roll over to a new CA; a shorter validity may fit."
     )
 
@@ -82,6 +82,6 @@ def cut_note(end: datetime, validity: Validity, *, now: datetime, issuer: Issuer
     """Return the sentence for people about why a certificate ends earlier than requested."""
     days = max((end - now).days, 0)
     return (
-        f"The certificate ends on {end:%d %b %Y %H:%M} UTC, in {days} days, not as requested ({validity.text}): "
+        f"The certificate ends on {end.day} {end:%b %Y %H:%M} UTC, in {days} days, not as requested ({validity.text}): "
         f"the CA {issuer.name} ends then, and no certificate outlives its CA."
     )

@@ -42,8 +42,8 @@ def _matter(alert: OperatorAlert) -> Matter:
     seen = f" Seen {alert.occurrences} times." if alert.occurrences > 1 else ""
     return Matter(
         Kind.KEY if alert.kind in _KEYS else Kind.ALERT,
-        alert.message,
-        f"{alert.next_step}{seen}",
+        alert.title,
+        f"{alert.details} {alert.next_step}{seen}".strip(),
         reverse("alert", args=[alert.pk]),
         "Look at the alert",
         alert.raised_at,

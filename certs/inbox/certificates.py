@@ -43,7 +43,7 @@ def without_owner() -> Inbox:
     count = figures.count(FigureKind.NEED, "no_owner")
     if not count or figures.counted_at is None:
         return Inbox(())
-    title = f"{count:,} certificate{' has' if count == 1 else 's have'} no living owner"
+    title = f"{count:,} certificate{' has' if count == 1 else 's have'} no active owner"
     why = f"Nobody active in the team answers for {'it' if count == 1 else 'them'}. Counted {minute(figures.counted_at)}."
     url = figures.url(FigureKind.NEED, "no_owner")
     return Inbox((Matter(Kind.OWNER, title, why, url, "Name an owner", None),))

@@ -16,7 +16,6 @@ from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.audience import NOBODY, Audience, operators
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import first_sentence
 from db.clock import database_now
 
 # What comes back within this time is the same trouble. It has had its mail.
@@ -67,7 +66,7 @@ def raise_alert(
         Topic.MACHINERY,
         key=f"alert:{alert.pk}",
         audience=operators() | also_to,
-        subject=first_sentence(message),
+        subject=alert.title,
         template="alert",
         context={"alert": alert},
         now=now,

@@ -59,7 +59,7 @@ def _sign_in_changed(change: Change, **_: Any) -> None:
 
 
 def _grace_in_words(row: SecondFactorGrace) -> str:
-    return f"You may work without a second factor until {row.until:%d %b %Y, %H:%M} UTC"
+    return f"You may work without a second factor until {row.until.day} {row.until:%b %Y, %H:%M} UTC"
 
 
 def _way_in_in_words(change: Change, row: Authenticator | SocialAccount) -> str:

@@ -125,11 +125,11 @@ ABOUT: dict[Topic, About] = {
     ),
     Topic.OWNERSHIP: About(
         "Owners of certificates",
-        "You became the owner of a certificate, or are it no more.",
+        "A certificate was handed over to you, or from you to somebody else.",
     ),
     Topic.ACT: About(
-        "Acts on many certificates",
-        "An act that you ordered on many certificates has ended: what was done, refused and failed.",
+        "Bulk actions on certificates",
+        "A bulk action that you ordered has ended: what was done, refused and failed.",
     ),
     Topic.TRUST: About(
         "Changes of the root certificates",

@@ -62,11 +62,6 @@ def count_of(names: Sequence[str], total: int | None = None) -> str:
     return f"{', '.join(shown)} and {last}" if last else shown[0]
 
 
-def first_sentence(text: str) -> str:
-    """Return the first sentence of a message without its full stop: for a subject line."""
-    return text.partition(". ")[0].removesuffix(".")
-
-
 def sentence(text: str) -> str:
     """Return a text with a full stop at its end: reasons of the policy have none."""
     return text if not text or text.endswith((".", "!", "?", ":")) else f"{text}."

@@ -362,7 +362,7 @@ def _mail(row: Invitation) -> None:
         lines.append(f"Team: {row.team.name}{', as a lead' if row.as_lead else ''}")
     if row.role is not None:
         lines.append(f"Role: {row.role.name}")
-    lines.append(f"Counts until {row.expires_at:%d %b %Y %H:%M} UTC, once")
+    lines.append(f"The link works once, until {row.expires_at.day} {row.expires_at:%b %Y %H:%M} UTC")
     notify(
         Topic.POWER,
         key=f"invitation:{row.pk}:{row.sent_times}",

@@ -96,7 +96,7 @@ def ask_to_join(slug: str, *, why: str, authority: Authority) -> JoinRequest:
                 deciders_of(team),
                 subject=f"{_name(user)} asks to join team {team.name}",
                 lines=[f"Account: {user.get_username()}", f"Reason: {text}"],
-                advice="Answer on the page of the team's people. The person is told what you decide.",
+                advice="Answer on the page of the team's people. The person gets your decision by mail.",
             )
     except IntegrityError:
         raise Conflict(

@@ -15,7 +15,7 @@ from certs.enums import AlertKind
 from certs.inventory.states import states_of
 from certs.models import Certificate, OperatorAlert, Team
 from certs.notifications.alerts import close_alerts, raise_alert
-from certs.notifications.wording import count_of, name_of, read_names
+from certs.notifications.wording import count_of, day, name_of, read_names
 from certs.renewal.attention import unreplaced
 
 LAST_DAYS = 7  # from here on operators are alerted to what is not renewed
@@ -45,7 +45,7 @@ def _keep_expiring(team: Team, rows: QuerySet[Certificate], *, now: datetime) ->
     raise_alert(
         kind=AlertKind.EXPIRING,
         cause=_cause(team),
-        message=f"Ending within {LAST_DAYS} days and not renewed: {_names(named, count)} (team {team.name}). {_listed(named, now)}.",
+        message=f"Ending within {LAST_DAYS} days and not renewed: {_names(named, count)} (team {team.name}). {_ending(named, now)}.",
         next_step="Their pages name what is missing: an approval, a new CSR, or a content that the policy allows.",
         now=now,
     )
@@ -65,7 +65,7 @@ def _keep_expired(team: Team, rows: QuerySet[Certificate], *, now: datetime) -> 
     raise_alert(
         kind=AlertKind.EXPIRED,
         cause=_cause(team),
-        message=f"Expired and not replaced: {_names(named, count)} (team {team.name}). {_listed(named, now)}.",
+        message=f"Expired and not replaced: {_names(named, count)} (team {team.name}). {_ended(named)}.",
         next_step="Request new certificates for their names. If a name is no longer used, switch the renewal of its "
         "certificate off, or close this alert.",
         now=now,
@@ -90,6 +90,10 @@ def _names(certificates: list[Certificate], count: int) -> str:
     return count_of([name_of(one) for one in certificates], count)
 
 
-def _listed(certificates: list[Certificate], now: datetime) -> str:
+def _ending(certificates: list[Certificate], now: datetime) -> str:
     states = states_of([one.pk for one in certificates], now)
-    return ", ".join(f"{name_of(one)} on {one.not_after:%Y-%m-%d} ({states[one.pk].label})" for one in certificates)
+    return "; ".join(f"{name_of(one)} ends on {day(one.not_after)} ({states[one.pk].label})" for one in certificates)
+
+
+def _ended(certificates: list[Certificate]) -> str:
+    return "; ".join(f"{name_of(one)} ended on {day(one.not_after)}" for one in certificates)

@@ -78,7 +78,7 @@ def ends(facts: dict[str, Any]) -> Chart:
         if busiest
         else "No active certificate ends within 53 weeks.",
         header=("Week of", "End"),
-        rows=[(f"{w.monday:%d %b %Y}", str(v)) for w, v in zip(weeks, values, strict=True) if v],
+        rows=[(f"{w.monday.day} {w.monday:%b %Y}", str(v)) for w, v in zip(weeks, values, strict=True) if v],
         bars=list(_bars([("ends", "end", values)], weeks, urls)),
         across=_across(weeks, every=6),
         upwards=upwards(most),
@@ -97,7 +97,7 @@ def movements(facts: dict[str, Any]) -> Chart:
         title="Issued, renewed and revoked, by week",
         text=f"In {len(rows)} weeks: {totals}.",
         header=("Week of", "Issued", "Renewed", "Revoked"),
-        rows=[(f"{w.monday:%d %b %Y}", *(str(v[2][n]) for v in series)) for n, w in enumerate(weeks)],
+        rows=[(f"{w.monday.day} {w.monday:%b %Y}", *(str(v[2][n]) for v in series)) for n, w in enumerate(weeks)],
         bars=list(_bars(series, weeks, [""] * len(weeks))),
         across=_across(weeks, every=4),
         upwards=upwards(most),
@@ -157,13 +157,13 @@ def _bars(series: Sequence[tuple[str, str, Sequence[int]]], weeks: Sequence[Week
                 continue
             height = max(1.0, value / top * (HEIGHT - _TOP - _BOTTOM))
             x = _LEFT + step * (number + 0.1) + width * place
-            title = f"Week of {weeks[number].monday:%d %b %Y}: {value} {verb}"
+            title = f"Week of {weeks[number].monday.day} {weeks[number].monday:%b %Y}: {value} {verb}"
             yield Bar(x, HEIGHT - _BOTTOM - height, width, height, kind, title, urls[number])
 
 
 def _across(weeks: Sequence[Week], *, every: int) -> list[Tick]:
     step = (WIDTH - _LEFT - _RIGHT) / max(1, len(weeks))
-    return [Tick(_LEFT + step * (n + 0.5), f"{w.monday:%d %b}") for n, w in enumerate(weeks) if n % every == 0]
+    return [Tick(_LEFT + step * (n + 0.5), f"{w.monday.day} {w.monday:%b}") for n, w in enumerate(weeks) if n % every == 0]
 
 
 def upwards(most: int) -> list[Tick]:

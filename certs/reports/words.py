@@ -6,10 +6,12 @@ from typing import Any
 
 from certs.reports.weeks import Week
 
+_PLURALS = ("renewals", "certificates", "approvals", "requests")
+
 
 def sentence(facts: dict[str, Any]) -> str:
     """Return the first sentence: whether anything needs a person."""
-    things = [f"{kind['count']:,} {_small(kind['label'])}" for kind in facts["needs"]] + _machinery(facts)
+    things = [f"{kind['count']:,} {_small(kind['label'], kind['count'])}" for kind in facts["needs"]] + _machinery(facts)
     if not things:
         return "Nothing needs a person."
     return f"This needs a person: {'; '.join(things)}."
@@ -22,7 +24,7 @@ def subject(facts: dict[str, Any]) -> str:
     first = f"{wanted:,} need a person" if wanted else "nothing needs a person"
     percent = facts["compliance"]["percent"]
     compliant = f", {percent:.1f} % compliant" if percent is not None else ""
-    return f"Certificates, week {week.monday:%d %b} to {week.sunday:%d %b}: {first}{compliant}"
+    return f"Certificates, week {week.monday.day} {week.monday:%b} to {week.sunday.day} {week.sunday:%b}: {first}{compliant}"
 
 
 def _machinery(facts: dict[str, Any]) -> list[str]:
@@ -37,5 +39,8 @@ def _machinery(facts: dict[str, Any]) -> list[str]:
     return found
 
 
-def _small(label: str) -> str:
-    return label[:1].lower() + label[1:]
+def _small(label: str, count: int) -> str:
+    """Return the label of a list within a sentence, where its first word is a plural: "1 renewal that failed"."""
+    words = label[:1].lower() + label[1:]
+    first, _, rest = words.partition(" ")
+    return f"{first.removesuffix('s')} {rest}" if count == 1 and first in _PLURALS else words

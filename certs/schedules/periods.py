@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 from datetime import UTC, datetime, timedelta
 
@@ -80,9 +81,10 @@ def describe(task: PeriodicTask) -> str:
     cron = task.crontab
     if cron is None:
         return rule_of(task)
-    every_day = (cron.day_of_month, cron.month_of_year, cron.day_of_week) == ("*", "*", "*")
-    if every_day and cron.hour.isdigit() and cron.minute.isdigit():
-        return f"every day at {int(cron.hour):02}:{int(cron.minute):02} {cron.timezone}"
+    has_one_time = cron.hour.isdigit() and cron.minute.isdigit()
+    if has_one_time and (cron.day_of_month, cron.month_of_year) == ("*", "*") and (cron.day_of_week == "*" or cron.day_of_week.isdigit()):
+        day = "day" if cron.day_of_week == "*" else calendar.day_name[(int(cron.day_of_week) - 1) % 7]  # cron counts from Sunday
+        return f"every {day} at {int(cron.hour):02}:{int(cron.minute):02} {cron.timezone}"
     text = str(cron.human_readable)
     return text[:1].lower() + text[1:]
 

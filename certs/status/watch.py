@@ -67,7 +67,7 @@ def _close_lateness(issuer: Issuer, *, now: datetime) -> None:
 @transaction.atomic
 def _alert_late(point: CRLPoint, *, root: bool, now: datetime) -> None:
     published = point.published
-    ends = f"ends {published.next_update:%d %b %Y %H:%M} UTC" if published else "was never made"
+    ends = f"ends {published.next_update.day} {published.next_update:%b %Y %H:%M} UTC" if published else "was never made"
     by_person = f"Bring the root's key online and run `manage.py publish_crl --issuer {point.issuer.slug}`."
     by_worker = "Is a worker of the queue `ca` running, and does the CA's key backend answer? Then a new CRL is published automatically."
     raise_alert(

@@ -8,6 +8,7 @@ from typing import Any
 from django import template
 
 from certs.inventory.states import CertificateState
+from certs.notifications import wording
 from certs.reports.words import sentence as sentence_of
 
 register = template.Library()
@@ -16,19 +17,19 @@ register = template.Library()
 @register.filter
 def moment(text: str) -> str:
     """`2026-11-28T09:00:00+00:00` -> `28 Nov 2026 09:00 UTC`."""
-    return f"{datetime.fromisoformat(text):%d %b %Y %H:%M} UTC" if text else ""
+    return wording.minute(datetime.fromisoformat(text)) if text else ""
 
 
 @register.filter
 def day(text: str) -> str:
     """The day of a moment; nothing where there is none."""
-    return f"{datetime.fromisoformat(text):%d %b %Y}" if text else ""
+    return wording.day(datetime.fromisoformat(text)) if text else ""
 
 
 @register.filter
 def last_day(text: str) -> str:
     """The last day of a time that ends at this moment."""
-    return f"{datetime.fromisoformat(text) - timedelta(seconds=1):%d %b %Y}"
+    return wording.day(datetime.fromisoformat(text) - timedelta(seconds=1))
 
 
 @register.filter

@@ -10,6 +10,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from django import template
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -43,6 +44,12 @@ def at(context: dict[str, Any], moment: datetime | None, form: str = "") -> Safe
     text = _FORMS[form].format(local, day=local.day)
     exact = f"{moment.astimezone(timezone.get_default_timezone()):%Y-%m-%d %H:%M:%S} UTC"
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(timespec="seconds"), exact, text)
+
+
+@register.filter
+def size(number: int) -> str:
+    """Return a number of bytes as people write it: "64 KB", where Django writes "64.0 KB"."""
+    return filesizeformat(number).replace(".0\xa0", "\xa0")
 
 
 def relative(moment: datetime, now: datetime) -> str:

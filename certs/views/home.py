@@ -74,7 +74,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "is_new": bool(teams) and not certificates and not requests,
         "figures": _figures(counts),
         "counted_at": counted_at,
-        "example": f"https for shop.{teams[0].example_domain}" if teams else "",
+        "example": f"https for {teams[0].example_name}" if teams else "",
         "now": now,
     }
     return render(request, "portal/home.html", context)

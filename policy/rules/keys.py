@@ -33,7 +33,8 @@ def key_from_name(name: str) -> tuple[str, int]:
     raise ValueError(f"unknown key {name!r}; offered are {', '.join(key_name(f, b) for f, sizes in OFFERED.items() for b in sizes)}")
 
 
-def _label(family: str, bits: int) -> str:
+def key_label(family: str, bits: int) -> str:
+    """Return a kind of key as people write it: "RSA 3072"."""
     return {"rsa": f"RSA {bits}", "ec": f"ECDSA P-{bits}", "ed25519": "Ed25519", "ml-dsa": f"ML-DSA-{bits}"}.get(
         family, family or "unknown"
     )
@@ -100,14 +101,14 @@ class AllowedKeys(Rule):
     def checks(self, case: Case) -> Iterator[Check]:
         family, bits = case.facts.key_family, case.facts.key_bits
         if self.allows(family, bits):
-            yield self._passed(f"Key {_label(family, bits)} is allowed", "key")
+            yield self._passed(f"Key {key_label(family, bits)} is allowed", "key")
         elif family == "rsa" and self.rsa:
             low, high = self.rsa
             yield self._failed(f"Key size {bits} below minimum {low}" if bits < low else f"Key size {bits} above maximum {high}", "key")
         elif family == "ec" and self.ec:
             yield self._failed(f"Curve P-{bits} is not allowed; allowed: {', '.join(f'P-{size}' for size in self.ec)}", "key")
         else:
-            yield self._failed(f"Key type {_label(family, bits)} is not allowed; allowed: {self.description()}", "key")
+            yield self._failed(f"Key type {key_label(family, bits)} is not allowed; allowed: {self.description()}", "key")
 
     def description(self) -> str:
         """All that is allowed, in one line for people."""
@@ -133,7 +134,7 @@ class AllowedKeys(Rule):
     def _text(self, family: str, size: int, asked: int) -> str:
         if family == "rsa" and self.rsa:
             return f"Use RSA key size ≤ {self.rsa[1]} bits" if asked > self.rsa[1] else f"Use RSA key size ≥ {self.rsa[0]} bits"
-        return f"Use curve P-{size}" if family == "ec" and asked else f"Use key type {_label(family, size)}"
+        return f"Use curve P-{size}" if family == "ec" and asked else f"Use key type {key_label(family, size)}"
 
 
 def _sizes(params: Params, family: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from policy.rules.approval_terms import ApprovalTerms
 from policy.rules.base import Rule, plural
 from policy.rules.fields import Field
+from policy.rules.keys import key_from_name, key_label
 from policy.rules.ruleset import RULES, RuleSet
 
 
@@ -54,8 +55,9 @@ def sentences(ruleset: RuleSet) -> dict[str, tuple[str, ...]]:
     """Return the sentences of each rule by its name, then those of the defaults under `defaults`."""
     found = {rule.name: rule_sentences(rule) for rule in ruleset.rules}
     defaults = ruleset.defaults
+    key = key_label(*key_from_name(defaults.key))
     found["defaults"] = (
-        f"What a request leaves open is {defaults.key}, {plural(defaults.validity_days, 'day')} and profile {defaults.profile}.",
+        f"What a request leaves open is {key}, {plural(defaults.validity_days, 'day')} and profile {defaults.profile}.",
         (
             f"A renewal of the same content inherits an approval for {plural(ruleset.approval_valid_days, 'day')}."
             if ruleset.approval_valid_days

@@ -82,3 +82,5 @@ def test_what_the_demo_serves_issues_and_seals(demo: Demo) -> None:
     within(lambda: demo.home.json("verify_audit")[1]["sealed"] > 0)
     # Mails that commands of other processes write link to where this one serves.
     assert (demo.home.folder / "portal_url").read_text().strip() == demo.url
+    # The first start decides which address certificates name for CRL and OCSP: this one, at which they are found.
+    assert (demo.home.folder / "base_url").read_text().strip() == demo.url

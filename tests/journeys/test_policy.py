@@ -90,3 +90,16 @@ def test_pages_of_the_policy_fit_a_phone_and_have_no_accessibility_fault_in_the_
         faults[path], widths[path] = olga.axe(), olga.width()
     assert {path: found for path, found in faults.items() if found} == {}
     assert {path: width for path, width in widths.items() if width > 390} == {}
+
+
+def test_each_thing_to_correct_is_named_at_the_top_with_a_link_to_its_field(visit: Visit, portal: Portal) -> None:
+    """A stranger who shortened the validity read "1 thing to correct", and found it, the default, three screens below."""
+    officers()
+    olga = visit("olga")
+    olga.open("/policy/new/")
+    olga.follow(olga.page.get_by_role("button", name="Begin with v2.3"))
+    olga.page.get_by_role("group", name="Validity", exact=True).get_by_label("At most").first.fill("20")
+    olga.follow(olga.page.get_by_role("button", name="Save and see what it will do"))
+    olga.page.get_by_role("alert").first.get_by_role("link").first.click()
+    expect(olga.page.get_by_label("Validity, days")).to_be_in_viewport()
+    assert olga.axe() == []

@@ -64,7 +64,7 @@ def test_token_and_first_certificate_by_curl_as_the_guide_says(visit: Visit, tmp
 @pytest.fixture
 def guide(portal: Portal, live_server: Any) -> tuple[dict[str, str], dict[str, str]]:
     """The examples, and the settings that they need."""
-    found = examples(base_url=live_server.url, domain="example.com")
+    found = examples(base_url=live_server.url, name="shop.example.com")
     return {name: one.text for name, one in found.items()}, {"PKI": live_server.url, "PKI_TOKEN": portal.token()}
 
 

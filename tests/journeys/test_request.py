@@ -122,7 +122,7 @@ def test_wildcard_waits_for_another_persons_approval(visit: Visit) -> None:
     carol.open(f"/requests/{request.public_id}/")
     expect(carol.page.get_by_text("One certificate for the review apps")).to_be_visible()
     carol.page.get_by_role("button", name="Approve", exact=True).click()
-    expect(carol.page.get_by_text("*.apps.example.com was approved. The requester was told.")).to_be_visible()
+    expect(carol.page.get_by_text("*.apps.example.com was approved. The requester has been notified.")).to_be_visible()
     expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
     request.refresh_from_db()
     assert request.state == S.COMPLETED

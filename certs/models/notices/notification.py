@@ -31,6 +31,16 @@ class OperatorAlert(models.Model):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def title(self) -> str:
+        """The first sentence of the message without its full stop: for headings, lists and subjects."""
+        return self.message.partition(". ")[0].removesuffix(".")
+
+    @property
+    def details(self) -> str:
+        """What the message says after its first sentence."""
+        return self.message.partition(". ")[2]
+
 
 class OutgoingMail(models.Model):
     """One mail to one recipient. Written in the transaction of its cause, sent afterwards.

@@ -144,6 +144,12 @@ class Team(models.Model):
         """A domain for examples on pages, also where the team has no default domain."""
         return self.default_domain or next(iter(self.domain_names()), "example.com")
 
+    @property
+    def example_name(self) -> str:
+        """A name within the team's domain for examples on pages, which does not say one word twice."""
+        domain = self.example_domain
+        return f"{'www' if domain.startswith('shop.') else 'shop'}.{domain}"
+
     def domain_names(self) -> tuple[str, ...]:
         """The domains that the team owns, as they are now. (Asked for each CSR: the ORM costs four times the answer.)"""
         with connection.cursor() as cursor:

@@ -58,5 +58,5 @@ def shortened(certificate: Certificate, request: CertificateRequest) -> list[str
     issuer = certificate.issuer
     if issuer.certificate_der is not None:
         return [cut_note(certificate.not_after, asked, now=certificate.issued_at, issuer=issuer)]
-    end_text = f"{certificate.not_after:%d %b %Y %H:%M} UTC, not as requested ({asked.text})"
+    end_text = f"{certificate.not_after.day} {certificate.not_after:%b %Y %H:%M} UTC, not as requested ({asked.text})"
     return [f"The certificate ends on {end_text}: the CA {issuer.name} did not issue it for longer."]

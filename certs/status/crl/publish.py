@@ -74,7 +74,7 @@ def _build(point: CRLPoint, *, actor: Actor, validity: timedelta | None) -> CRL 
     issuer = point.issuer
     if has_ended(issuer, now=database_now()):
         raise Conflict(
-            f"{issuer.name} ended on {end_of(issuer):%d %b %Y %H:%M} UTC, and so did every certificate beneath it. "
+            f"{issuer.name} ended on {end_of(issuer).day} {end_of(issuer):%b %Y %H:%M} UTC, and so did every certificate beneath it. "
             "No CRL can be signed for it any more.",
             next_step="Nothing is to be done for it: its last CRL stays public. Are certificates needed, roll over to another CA.",
         )

@@ -161,7 +161,7 @@ def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> 
         "team": chosen,
         "examples": (
             "Issue certificates for api-1 through api-10, all RSA 4096, 90 days",
-            f"Certificates for shop-{{1..20}}.{chosen.example_domain}, P-256",
+            f"Certificates for node-{{1..20}}.{chosen.example_domain}, P-256",
         ),
         "defaults": defaults_for(chosen, now=database_now()),
         "max_lines": settings.PKI_BULK_MAX_LINES,

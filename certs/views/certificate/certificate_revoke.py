@@ -242,7 +242,7 @@ def _day(text: str) -> datetime | None:
 def _say(request: HttpRequest, done: Revoked) -> None:
     messages.success(request, f"{_counted([done.certificate, *done.also])} revoked. The portal notifies the CA now.")
     if done.key_blocked:
-        messages.success(request, "The public key is refused from now on, whoever sends it.")
+        messages.success(request, "The public key is refused from now on, for every team.")
     if done.case_opened:
         messages.info(request, "The security team was asked to decide whether the key is refused for everybody.")
     if done.left:

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from certs.access.membership import teams_of
 
-EXAMPLE = "example.com"
+EXAMPLE = "shop.example.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ _FILES = {
 }
 
 
-def examples(*, base_url: str, domain: str) -> dict[str, Example]:
-    """Return the examples for a portal and a domain, by name."""
-    context = {"base_url": base_url, "name": f"shop.{domain}"}
+def examples(*, base_url: str, name: str) -> dict[str, Example]:
+    """Return the examples for a portal, each for a certificate of `name`, by their own names."""
+    context = {"base_url": base_url, "name": name}
     return {name: Example(file, label, render_to_string(f"snippets/api/{file}", context).strip()) for name, (file, label) in _FILES.items()}
 
 
@@ -46,6 +46,6 @@ def examples(*, base_url: str, domain: str) -> dict[str, Example]:
 def guide(request: HttpRequest) -> HttpResponse:
     """For everybody; a person who is signed in sees the domain of the first own team."""
     teams = teams_of(request.user) if request.user.is_authenticated else []
-    domain = teams[0].example_domain if teams else EXAMPLE
-    context = {"examples": examples(base_url=settings.PKI_PORTAL_URL, domain=domain), "base_url": settings.PKI_PORTAL_URL}
+    name = teams[0].example_name if teams else EXAMPLE
+    context = {"examples": examples(base_url=settings.PKI_PORTAL_URL, name=name), "base_url": settings.PKI_PORTAL_URL}
     return render(request, "guide/api.html", context)

@@ -44,5 +44,5 @@ def _changed(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Nobody stands in for you any more.")
     else:
         row = name_deputy(request.user, username=request.POST.get("deputy", ""), until=request.POST.get("until", ""))
-        messages.success(request, f"{row.deputy} gets your mails about approvals, and was told.")
+        messages.success(request, f"{row.deputy} gets your mails about approvals, and has been notified.")
     return redirect("deputy")

@@ -98,10 +98,10 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
     try:
         if request.POST.get("decision") == "grant":
             grant_domain(row, user=request.user, owner=request.POST.get("owner", ""), comment=comment)
-            messages.success(request, f"{row.domain} belongs to {row.team.name} now. {row.requester} was told.")
+            messages.success(request, f"{row.domain} belongs to {row.team.name} now. {row.requester} has been notified.")
         else:
             refuse_domain(row, user=request.user, comment=comment)
-            messages.success(request, f"The request for {row.domain} was refused. {row.requester} was told why.")
+            messages.success(request, f"The request for {row.domain} was refused. {row.requester} gets the reason by mail.")
     except InputRefused as exc:
         return _shown(request, row, error=exc)
     return redirect("inbox")

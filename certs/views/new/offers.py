@@ -38,7 +38,7 @@ class Tile:
 
 PLACES = (
     (Place.SERVER, "A web server I run", "nginx, Apache, HAProxy, Caddy, a mail server or database", "server", ""),
-    (Place.AUTOMATIC, "An automatic client", "a program or cluster that requests and renews by itself", "automatic", "new-automatic"),
+    (Place.AUTOMATIC, "An automatic client", "a program or cluster that requests and renews automatically", "automatic", "new-automatic"),
     (Place.JAVA, "Java, Windows or a device", "a key store, IIS, or a CSR made with the device's own tool", "java", ""),
     (Place.CLIENT, "A program that logs in", "a client certificate, for mTLS", "client", ""),
     (Place.VAULT, "Software that signs through Vault", "or PKCS#11: the key never leaves the vault", "vault", ""),

@@ -31,8 +31,8 @@ from certs.x509.certificate.profiles import profile_named
 from db.clock import database_now
 
 EXAMPLES = (
-    "https for shop.{domain} on nginx",
-    "Certificate for api.{domain} and www.{domain}, P-256, 90 days",
+    "https for {name} on nginx",
+    "Certificate for api.{domain} and mail.{domain}, P-256, 90 days",
     "Certificates for api-1 through api-5, 60 days",
 )
 MAX_CSR_UPLOAD = 1024 * 1024
@@ -101,12 +101,12 @@ def _page(
         "teams": teams,
         "team": chosen,
         "tiles": tiles(now),
-        "examples": [example.format(domain=chosen.example_domain) for example in EXAMPLES],
+        "examples": [one.format(domain=chosen.example_domain, name=chosen.example_name) for one in EXAMPLES],
         "defaults": defaults_for(chosen, now=now),
         "helper": bool(settings.PKI_NL_PROVIDER),
         "base_url": settings.PKI_PORTAL_URL,
         "drafts": RequestDraft.objects.unfinished(request.user, teams)[:MOST_DRAFTS],
-        "name": f"shop.{chosen.example_domain}",
+        "name": chosen.example_name,
     }
     if tried is not None:
         context |= _what_was_typed(tried, context["defaults"])

@@ -122,6 +122,7 @@ def _form(
         "faults": faults,
         "fault_of": {one.where: one.message for one in faults},
         "loose": [one for one in faults if not _is_beside_a_field(one.where)],
+        "beside": [(_anchor(one.where), one.message) for one in faults if _is_beside_a_field(one.where)],
         "before": before,
         "changes": differences(before.ruleset, draft.ruleset) if before else [],
         "replayed": PolicyReplay.objects.filter(version=draft).exists(),
@@ -136,6 +137,13 @@ _BESIDE = ("version", "from", "text", "approval_valid_days", "defaults.key", "de
 
 def _is_beside_a_field(where: str) -> bool:
     return where in _BESIDE or where.startswith(("rules.", "approval."))
+
+
+def _anchor(where: str) -> str:
+    """Return the id of the field, or of the rule, that a fault is about."""
+    if where.startswith("rules."):
+        return f"rule_{where.split('.')[1]}"
+    return "id_from_date" if where == "from" else f"id_{where}"
 
 
 def _section(description: Description, rules: Mapping[str, Any], ruleset: RuleSet, faults: Sequence[Fault]) -> Section:

@@ -192,7 +192,7 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
     if granted and decided.state == S.AWAITING_APPROVAL:
         messages.success(request, f"Your approval of {name} is kept. It waits for another person's.")
     else:
-        messages.success(request, f"{name} was {'approved' if granted else 'rejected'}. The requester was told.")
+        messages.success(request, f"{name} was {'approved' if granted else 'rejected'}. The requester has been notified.")
     return redirect("inbox")
 
 

@@ -130,8 +130,8 @@ def _detail(name: str, data: dict[str, Any]) -> str:
         case "key:generated":
             if "key" not in data:
                 return "your own; only its public half is known here"
-            how = "used again, kept in" if data.get("reused") else "rotated and kept in" if "from_version" in data else "made and kept in"
-            return f"{data['key']} version {data['version']}, {how} {data['backend']}"
+            how = "used again from" if data.get("reused") else "a new version, made in" if "from_version" in data else "made in"
+            return f"{how} the key store {data['backend']}, where it stays"
         case "request:approved":
             return f"approved by {data.get('approver')}"
         case "csr:created":

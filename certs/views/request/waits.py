@@ -45,8 +45,8 @@ def wait_of(request: CertificateRequest, why: str, *, until: datetime | None = N
         return Wait(
             title=f"{_cause(request)} since {request.held_since:%H:%M} UTC. Nothing is lost",
             since=request.held_since,
-            who="the operators of the portal, who were told",
-            until="that works again: the request then goes on by itself.",
+            who="the operators of the portal, who have been notified",
+            until="it works again. The request then goes on automatically.",
             details=why,
         )
     if why and request.state in (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED):
@@ -71,8 +71,8 @@ def _cause(request: CertificateRequest) -> str:
 
 def _until(until: datetime | None) -> str:
     if until is None:
-        return "one of them decides. There is no deadline; you are told of the decision."
-    return f"one of them decides, {minute(until)} at the latest. Then the request lapses, and you are told."
+        return "one of them decides. There is no deadline; we mail you the decision."
+    return f"one of them decides, {minute(until)} at the latest. Then the request lapses, and we mail you."
 
 
 def approvers_named(request: CertificateRequest) -> str:

@@ -85,7 +85,7 @@ def join(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
         case "decline":
             authority.check_may_manage(row.team)
             joining.decline(row, answer=request.POST.get("answer", ""), authority=authority)
-            messages.success(request, f"{row.person} is told that team {row.team.name} does not take them in.", extra_tags="good")
+            messages.success(request, f"Team {row.team.name} does not admit {row.person}, who is notified by mail.", extra_tags="good")
         case "withdraw":
             joining.withdraw(row, authority=authority)
             return redirect("teams")

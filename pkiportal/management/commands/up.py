@@ -44,6 +44,8 @@ class Command(BaseCommand):
         if not options["demo"]:
             call_command("bootstrap", interactive=False, stdout=self.stdout)
         call_command("collectstatic", interactive=False, verbosity=0)
+        if options["demo"]:
+            self.stdout.write("\nSign in as demo, with the password of the line that begins with `login`.")
         self._serve(options["host"], port, options["threads"])
 
     def _demo(self, options: dict[str, Any]) -> None:
@@ -82,7 +84,10 @@ def _be_found_at(address: str) -> None:
     """On the very first start, certificates are made to name this server for CRL, OCSP and the CA's certificate. Later the address
     stays, for it is in certificates then; so it does where PKI_BASE_URL gives it.
     """
-    if os.environ.get("PKI_BASE_URL") or settings.PKI_BASE_URL_FILE.exists() or Path(str(settings.DATABASES["default"]["NAME"])).exists():
+    database = Path(str(settings.DATABASES["default"]["NAME"]))
+    # The checks of this start have opened the database already: SQLite leaves an empty file.
+    has_begun = database.exists() and database.stat().st_size > 0
+    if os.environ.get("PKI_BASE_URL") or settings.PKI_BASE_URL_FILE.exists() or has_begun:
         return
     settings.PKI_BASE_URL = address
     settings.PKI_BASE_URL_FILE.write_text(address + "\n", encoding="ascii")

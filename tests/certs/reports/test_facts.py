@@ -94,7 +94,7 @@ def test_figures_count_what_they_say_and_link_to_what_they_count(estate: Estate)
     }
     for key in ("renewal_failed", "expired", "no_owner", "blocked_keys", "weak_keys"):
         assert _counted(needs[key]["url"], now) == needs[key]["count"], key
-    assert "1 renewals that failed" in sentence(facts)
+    assert "1 renewal that failed" in sentence(facts)
     assert "need a person" in subject(facts)
 
 

@@ -135,7 +135,7 @@ def test_client_certificate_is_offered_only_where_the_policy_has_one(portal: Por
     new_policy("v2.4", allowed_profiles={"tls-server": ["serverAuth"], "tls-client": ["clientAuth"]})
     assert "has no client certificates" not in text_of(alice.get("/new/"))
     page = text_of(alice.get(drafted(alice, place="client", names="billing.example.com")))
-    assert "profile tls-client" in page
+    assert "programs and devices that log in (TLS client)" in page
     assert "OID = 1.3.6.1.5.5.7.3.2" in page
 
 

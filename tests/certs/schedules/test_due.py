@@ -18,7 +18,7 @@ from audit.log import Actor
 from certs.models import BeatLease, OperatorAlert, ScheduledJob
 from certs.schedules import claims, due, leader
 from certs.schedules.due import send_due
-from certs.schedules.periods import next_after
+from certs.schedules.periods import describe, next_after
 from certs.schedules.setup import ensure_schedules, restore_schedules
 from db.clock import database_now
 from pkiportal.celery import app
@@ -50,6 +50,14 @@ def daily(name: str = "daily", *, hour: str = "2", zone: str = "UTC", **more: An
 def often(name: str = "often", *, seconds: int = 5, **more: Any) -> PeriodicTask:
     interval, _ = IntervalSchedule.objects.get_or_create(every=seconds, period=IntervalSchedule.SECONDS)
     return PeriodicTask.objects.create(name=name, task="audit.tasks.seal", interval=interval, **more)
+
+
+@pytest.mark.parametrize(
+    ("days", "words"), [("*", "every day at 09:05 UTC"), ("1", "every Monday at 09:05 UTC"), ("0", "every Sunday at 09:05 UTC")]
+)
+def test_schedule_with_one_time_of_day_is_described_in_words(days: str, words: str) -> None:
+    crontab, _ = CrontabSchedule.objects.get_or_create(minute="5", hour="9", day_of_week=days, timezone="UTC")
+    assert describe(PeriodicTask(name="one", task="audit.tasks.seal", crontab=crontab)) == words
 
 
 def job(name: str = "daily") -> ScheduledJob:

@@ -115,7 +115,7 @@ def test_outage_says_that_nothing_is_lost_and_nothing_need_be_done(portal: Porta
     request = waiting(portal, state, held_since=since, resume_id="resume-1", error="Connection refused by vault:8200")
     page = text_of(page_of(request))
     assert f"{cause} since {since:%H:%M} UTC. Nothing is lost." in page
-    assert "the request then goes on by itself" in page
+    assert "The request then goes on automatically" in page
     assert "Nothing. You can close this page: we mail you." in page
     # For operators, folded.
     assert "Connection refused by vault:8200 Resume id: <code>resume-1</code>" in page
