@@ -1,4 +1,4 @@
-"""Thin Celery wrappers around the workflow's batch steps. Each hands on the same ids; a step picks by state what is ready."""
+"""Celery tasks: thin wrappers around use cases. A step's task returns the ids that it got; the next one picks by state what is ready."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def create_csrs(self: Any, ids: Sequence[int]) -> Sequence[int]:
 
 @shared_task(bind=True, max_retries=None)
 def submit_to_ca(self: Any, ids: Sequence[int], *, complete: bool = False) -> Sequence[int]:
-    """Submit to the own CAs. Requests for remote CAs are handed over to the queue `ca-remote`, so
-    that a CA that hangs delays nobody here. `complete`: the chain has no task for the inventory.
+    """Submit to the own CAs. Requests for remote CAs go to the queue `ca-remote`, so that a CA that
+    hangs does not delay the others. `complete`: the chain has no task for the inventory.
     """
     rows = CertificateRequest.objects.filter(pk__in=ids, state=S.CSR_CREATED, held_since__isnull=True)
     remote = [(pk, item is not None) for pk, alias, item in rows.values_list("pk", "issuer__alias", "bulk_item") if is_remote(alias)]
@@ -79,8 +79,8 @@ def submit_to_ca(self: Any, ids: Sequence[int], *, complete: bool = False) -> Se
 
 @shared_task(bind=True, max_retries=None)
 def submit_to_remote_ca(self: Any, ids: Sequence[int]) -> Sequence[int]:
-    """Submit to CAs that are asked over the network, and record what they issue. At the end those
-    go on that waited for a place at the same CAs.
+    """Submit to CAs over the network, and record what they issue. At the end, publish the requests
+    that waited for a place at the same CAs.
     """
     try:
         return _advance(self, ids, since=S.CSR_CREATED, until=S.COMPLETED)
@@ -90,7 +90,7 @@ def submit_to_remote_ca(self: Any, ids: Sequence[int]) -> Sequence[int]:
 
 
 def _advance(task: Any, ids: Sequence[int], *, since: S, until: S) -> Sequence[int]:
-    """Advance, and try again after 1, 2 and 4 seconds what a CA or key backend did not take; then hold it and alert operators.
+    """Advance requests; where a CA or key backend is unavailable, try again after 1, 2 and 4 seconds, then hold them and alert operators.
 
     Celery's own retry, in the same place of the chain, with the pauses of PKI_CA_RETRY_SECONDS.
     """
@@ -108,7 +108,7 @@ def _advance(task: Any, ids: Sequence[int], *, since: S, until: S) -> Sequence[i
 
 
 def _start_remote(requests: Sequence[tuple[int, bool]]) -> None:
-    """Single requests and lines of bulk orders, each in their lane."""
+    """Publish submissions to remote CAs: single requests, and lines of bulk orders on the bulk queue."""
     for bulk in (False, True):
         ids = [pk for pk, is_line in requests if is_line is bulk]
         if ids and not start_remote(ids, bulk=bulk):
@@ -148,7 +148,7 @@ def close_chunks() -> int:
 
 @shared_task
 def work_on_act(act: int) -> int:
-    """Do lines of an act on many certificates."""
+    """Work on lines of an act on many certificates."""
     return acting.work_on(act)
 
 
@@ -170,7 +170,7 @@ def sweep_bulk() -> int:
 
 @shared_task
 def replay_policy(replay: int) -> int:
-    """Judge parts of a replay for some seconds; the last one who works on it sends it to the next turn."""
+    """Evaluate parts of a replay for some seconds; the last worker on it publishes the next task."""
     return replays.work_on(replay)
 
 
@@ -195,8 +195,8 @@ def sweep() -> int:
 
 
 def _each_alone(*parts: tuple[str, Callable[[], int]]) -> int:
-    """Run parts that need no CA; return how much they did. One that fails is logged and alerted,
-    and those after it run all the same.
+    """Run parts that need no CA. Returns how much they did. A part that fails is logged and alerted,
+    and the parts after it still run.
     """
     done = run_parts([(name, lambda _turn, do=do: do()) for name, do in parts], Turn([]))  # type: ignore[misc]
     return sum(count for count in done.values() if isinstance(count, int))
@@ -204,8 +204,8 @@ def _each_alone(*parts: tuple[str, Callable[[], int]]) -> int:
 
 @shared_task
 def process_revocations() -> int:
-    """Deliver revocations. Own CRLs are begun first, and remote CAs have workers of their own: a
-    CA that is slow to answer must not hold them up.
+    """Deliver revocations. Own CRLs are started first, and remote CAs have workers of their own, so
+    that a CA that is slow to reply does not delay them.
     """
     try:
         publish_status.apply_async(retry=False)
@@ -221,7 +221,7 @@ def publish_status() -> dict[str, int]:
     return maintenance.keep_status_information()
 
 
-# What needs the CA role, each part alone: first what costs no time, then what may meet a silent CA.
+# Parts that need the CA role, each alone: first those that cost no time, then those that may wait for a CA.
 SWEEP_PARTS: tuple[tuple[str, Callable[[Turn], int]], ...] = (
     ("renewals_cancelled", lambda _turn: lineage.cancel_stopped_renewals()),
     ("released", recovery.release_for_answering_cas),
@@ -234,8 +234,8 @@ SWEEP_PARTS: tuple[tuple[str, Callable[[Turn], int]], ...] = (
 
 @shared_task
 def sweep_ca() -> dict[str, int | str]:
-    """Resume what was held for a CA that works again, and see to wrong, late and unwanted
-    certificates: at the own CAs here, at each remote CA in a task of its own.
+    """Resume requests that were held for a CA that works again, and settle wrong, late and unwanted
+    certificates: of the own CAs here, of each remote CA in a task of its own.
     """
     own, remote = _own_and_remote()
     _sweep_remote(remote)
@@ -244,7 +244,7 @@ def sweep_ca() -> dict[str, int | str]:
 
 @shared_task
 def sweep_remote_ca(issuer_id: int) -> dict[str, int | str]:
-    """The same at one remote CA. Does nothing while another worker's turn there goes on."""
+    """Do at one remote CA what `sweep_ca` does. Does nothing while another worker is at that CA."""
     issuer = claim_ca(issuer_id)
     if issuer is None:
         return {}
@@ -267,8 +267,8 @@ def _sweep_remote(issuers: Sequence[Issuer]) -> None:
 
 @shared_task
 def reconcile_cas() -> int:
-    """Certificates at CAs that nobody here knows, or that were revoked there without us. Returns
-    what was found at the own CAs; each remote CA is asked in a task of its own.
+    """Find certificates at CAs that are unknown here, or that were revoked there only. Returns how many
+    were found at the own CAs; each remote CA is compared in a task of its own.
     """
     own, remote = _own_and_remote()
     for issuer in remote:
@@ -297,13 +297,13 @@ def sweep_keys() -> int:
 
 @shared_task
 def check_expiry() -> dict[str, int]:
-    """The numbers only: what was done is in the rows and the audit log."""
+    """Run the nightly check. Returns the numbers only: what was done is in the rows and the audit log."""
     return _numbers(expiry.check_expiry())
 
 
 @shared_task
 def renew_due() -> dict[str, int]:
-    """Every quarter of an hour: what is due and needs no person."""
+    """Renew what is due and needs no person; every quarter of an hour."""
     return _numbers(expiry.renew_due())
 
 
@@ -425,7 +425,7 @@ def keep_verdicts() -> int:
 
 @shared_task
 def clean_up() -> int:
-    """Delete what nobody needs any more; how long each kind is kept is a setting."""
+    """Delete rows that are not needed any more; settings say how long each kind is kept."""
     return _each_alone(
         ("expired sessions", cleaning.delete_expired_sessions),
         ("sessions that have ended", cleaning.delete_ended_sessions),
@@ -440,8 +440,8 @@ def clean_up() -> int:
     )
 
 
-# Reads every row, so it may take long, and nothing of it is lost when it is killed: the message is
-# acknowledged at its start, or the broker would deliver it again in the meantime.
+# It reads every row, so it may take long, and nothing is lost when it is killed. So the message is
+# acknowledged at its start, or the broker would deliver it again while it runs.
 @shared_task(time_limit=7200, soft_time_limit=7000, acks_late=False)
 def verify_records() -> dict[str, int]:
     """Verify the audit log, and compare it with the tables. Needs the files of the sealer."""

@@ -1,4 +1,4 @@
-"""A chunk of lines is worked off: its requests are made, and go as far as this process can take them."""
+"""Work off a chunk of lines: make its requests, and take them as far as this process can."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from db.rows import Lock, select
 
 
 def make_chunk(chunk_id: int) -> list[int]:
-    """Make the requests of a chunk, those that it does not have yet, and take all of them forward.
+    """Make the requests that a chunk does not have yet, and take all of its requests forward.
 
     They go as far as their certificates where this process may use the CA's key too; else the next
-    tasks of the chunk's chain go on. Returns the ids of all that have something left to do. Safe to
-    run again: of a chunk that is tried again the failed ones go on from where they stopped.
+    tasks of the chunk's chain go on. Returns the ids of all that are not finished. Safe to run again:
+    where the chunk is tried again, failed requests go on from where they stopped.
     """
     # 1. The requests are on record first: what kills this process afterwards is counted against
     #    them, not against the chunk, which would be begun again and again.
@@ -48,7 +48,7 @@ def make_requests(chunk_id: int) -> list[CertificateRequest]:
         order.issuer = latest_issuer(order.issuer)  # which may be another than when the order was submitted
         items = list(items_of(order, chunk))
         made = {row.bulk_item_id: row for row in select(CertificateRequest, bulk_item=[item.pk for item in items])}
-        # 2. Lines of which somebody asked to try them again.
+        # 2. Failed lines that a person wants to try again.
         if chunk.retry:
             work.update(chunk, {"retry": False})
             failed = select(CertificateRequest, lock=Lock.UPDATE, id={row.pk for row in made.values()}, state=S.FAILED)

@@ -1,4 +1,4 @@
-"""What people do with an order under way: pause, go on, cancel the rest, try the failed ones again."""
+"""Control a running order: pause it, continue it, cancel the rest, try the failed lines again."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ State = BulkOrder.State
 def pause(order: BulkOrder, *, authority: Authority) -> BulkOrder:
     """Running -> paused: what is under way goes on, nothing new is begun. Raises NotPermitted, Conflict.
 
-    A pause by somebody who may operate for every team, or by the portal itself, is the security team's: see `go_on`.
-    Theirs over a pause of the order's own team makes it theirs.
+    A pause by somebody who may operate for every team, or by the portal itself, is the security team's: see `go_on`. It
+    replaces a pause by the order's own team.
     """
     authority.check_may_operate(order)
     theirs = authority.operates_for_every_team
@@ -35,7 +35,7 @@ def pause(order: BulkOrder, *, authority: Authority) -> BulkOrder:
 
 @transaction.atomic
 def go_on(order: BulkOrder, *, authority: Authority) -> BulkOrder:
-    """Paused -> running. Raises Conflict; NotPermitted also where the security team paused it and the actor is not of it."""
+    """Paused -> running. Raises Conflict, and NotPermitted, also where the security team paused the order and the actor is no member."""
     _check_may_go_on(order, authority)
     row = _locked(order, State.PAUSED, verb="resumed")
     if not authority.may_resume(row):
@@ -50,7 +50,7 @@ def go_on(order: BulkOrder, *, authority: Authority) -> BulkOrder:
 
 @transaction.atomic
 def cancel_rest(order: BulkOrder, *, authority: Authority) -> BulkOrder:
-    """Nothing new is begun any more; what is under way is finished. A draft is thrown away.
+    """Cancel the lines that are not begun; those under way are finished. A draft is discarded.
 
     Raises NotPermitted, Conflict.
     """
@@ -66,8 +66,8 @@ def cancel_rest(order: BulkOrder, *, authority: Authority) -> BulkOrder:
 def retry_failed(order: BulkOrder, *, authority: Authority) -> int:
     """Let the failed requests continue where they stopped, with the keys and CSRs that they have. Returns how many.
 
-    Their chunks wait for their turn again like all others, and the requests stay `failed` until it comes. What the policy
-    refused is not tried again: it needs another line. Raises NotPermitted; Conflict when nothing failed, or all of it waits already.
+    Their chunks wait like all others, and the requests stay `failed` until a chunk begins. A line that the policy refused is
+    not tried again: it needs a change. Raises NotPermitted; Conflict when no line failed, or all failed ones wait already.
     """
     _check_may_go_on(order, authority)
     row = _locked(order, State.RUNNING, State.PAUSED, State.DONE, State.CANCELLED, verb="tried again")
@@ -98,7 +98,7 @@ def _check_may_go_on(order: BulkOrder, authority: Authority) -> None:
 
 
 def _take_back(row: BulkOrder, state: BulkChunk.State) -> None:
-    """Chunks that are in the queue and not begun, for a worker may be busy or away: their messages will find nothing to do."""
+    """Take back chunks that are in the queue and not begun: their messages will find nothing to do."""
     queued = row.chunks.select_for_update().filter(state=BulkChunk.State.QUEUED).order_by("pk")
     begun = CertificateRequest.objects.filter(bulk_item__order=row)
     for chunk in queued:

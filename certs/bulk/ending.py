@@ -1,4 +1,4 @@
-"""The end of an order: said once, when no line has anything left to do."""
+"""Finish orders: once each, when no line has anything left to do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def finish_ready() -> int:
 
 @transaction.atomic
 def finish(order_id: int) -> bool:
-    """Running -> done (a cancelled one stays cancelled), if nothing is left to do. Needs no caller to be sure of that."""
+    """Running -> done (a cancelled one stays cancelled), if nothing is left to do. Checks that itself, so any caller may try."""
     found = select(BulkOrder, lock=Lock.UPDATE, id=order_id, finished_at=None, state=(State.RUNNING, State.CANCELLED))
     order = next(iter(found), None)
     if order is None or order.chunks.filter(state__in=OPEN_CHUNKS).exists():

@@ -36,8 +36,8 @@ PROBLEM_COLUMNS = ("line", "source", "name", "state", "reason", "what_would_pass
 
 
 def certificates_zip(order: BulkOrder, teams: Teams) -> Iterator[bytes]:
-    """Each certificate in force, followed by its intermediates, in a PEM file of its own; and each root once, as
-    `root.pem` (`root-2.pem`, ... of other CAs). A certificate that is revoked is not handed out.
+    """Yield a ZIP: each certificate in force with its intermediates in a PEM file, and each root once, as
+    `root.pem` (`root-2.pem`, ... of other CAs). Revoked certificates are left out.
     """
     sink, roots, chains = _Sink(), dict[str, Certificate](), dict[Any, str]()
     with zipfile.ZipFile(sink, "w", compression=zipfile.ZIP_DEFLATED) as archive:
@@ -63,7 +63,7 @@ def certificates_zip(order: BulkOrder, teams: Teams) -> Iterator[bytes]:
 
 
 def readme(order: BulkOrder, teams: Teams) -> str:
-    """What the ZIP holds and what it does not: the text of its README, and of the page of the order."""
+    """Return what the ZIP holds and what it leaves out: the text of its README, and of the page of the order."""
     tally = Counter(
         CertificateRequest.objects.filter(bulk_item__in=lines_of_teams(order, teams), state=RequestState.COMPLETED)
         .order_by()
@@ -103,25 +103,25 @@ def _entry(name: str, certificate: Certificate) -> zipfile.ZipInfo:
 
 
 def file_name(line: SeenLine) -> str:
-    """`00017-api.example.com.pem`: the line's number makes it unique, and nothing in it means anything to a file system."""
+    """Return a name such as `00017-api.example.com.pem`: unique by the line's number, without characters that file systems interpret."""
     name = (line.names or [""])[0].lower().replace("*", "wildcard")
     return f"{line.item.number:05d}-{_UNSAFE.sub('_', name)[:_NAME_CHARS].lstrip('.')}.pem"
 
 
 def inventory_csv(order: BulkOrder, teams: Teams) -> Iterator[str]:
-    """One row for each certificate of the order, whatever its status is now."""
+    """Yield a CSV with a row for each certificate of the order, whatever its status is now."""
     issued = all_lines(order, Show.ISSUED, teams=teams)
     return _rows(INVENTORY_COLUMNS, (_inventory_row(line, line.certificate) for line in issued if line.certificate))
 
 
 def problems_csv(order: BulkOrder, teams: Teams) -> Iterator[str]:
-    """One row for each line that was refused, cannot be read or failed, with the reason and what would pass."""
+    """Yield a CSV with a row for each line that was refused, cannot be read or failed, with the reason and what would pass."""
     return _rows(PROBLEM_COLUMNS, (_problem_row(line) for line in all_lines(order, Show.PROBLEMS, teams=teams)))
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file on its way: its parts are made while they are sent."""
+    """A file whose parts are made while they are sent."""
 
     parts: Iterator[bytes] | Iterator[str]
     content_type: str
@@ -129,7 +129,7 @@ class Download:
 
 
 def download(order: BulkOrder, form: str, *, authority: Authority) -> Download:
-    """Return what `file_of` returns, and put it on record when it holds certificates (one `certificate:downloaded` event)."""
+    """Return what `file_of` returns, and record the download of certificates (one `certificate:downloaded` event)."""
     found = file_of(order, form, authority=authority)
     if form != "problems.csv":
         _note(order, form, authority)
@@ -137,7 +137,7 @@ def download(order: BulkOrder, form: str, *, authority: Authority) -> Download:
 
 
 def file_of(order: BulkOrder, form: str, *, authority: Authority) -> Download:
-    """Return one of FILES with the lines that the actor may see. Nothing is put on record: for HEAD.
+    """Return one of FILES with the lines that the actor may see. Nothing is recorded, as for HEAD.
 
     Raises NotFound for another form, or an order that the actor may not see.
     """
@@ -151,7 +151,7 @@ def file_of(order: BulkOrder, form: str, *, authority: Authority) -> Download:
 
 @transaction.atomic
 def _note(order: BulkOrder, form: str, authority: Authority) -> None:
-    """One event for one download of a whole order, with the number of its certificates: not one for each of ten thousand."""
+    """Record one event for the download of a whole order, with the number of its certificates, not an event for each."""
     rows = Certificate.objects.filter(request__bulk_item__in=lines_of_teams(order, authority.sees()))
     count = rows.filter(status=Certificate.Status.GOOD).count() if form.endswith(".zip") else rows.count()
     data: dict[str, Value] = {"form": form, "certificates": count}
@@ -213,7 +213,7 @@ class _Echo:
 
 
 class _Sink:
-    """A file for zipfile that cannot be sought in; what was written is taken from it and sent."""
+    """A file for zipfile without seek: what was written is taken out and sent."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

@@ -34,7 +34,7 @@ _REFUSED = (BulkItem.Outcome.DENY, BulkItem.Outcome.INVALID)
 
 
 class Show(StrEnum):
-    """Which lines. The first few tell what the policy said, the others what became of a line that was submitted."""
+    """Which lines. The first few are decisions of the policy, the others states of a line that was submitted."""
 
     ALL = "all"
     ALLOWED = "allow"
@@ -73,7 +73,7 @@ class SeenLine:
     item: BulkItem
     request: CertificateRequest | None = None
     certificate: Certificate | None = None
-    waits_for: str = ""  # while nothing was refused and nothing is done
+    waits_for: str = ""  # while the line was neither refused nor begun
 
     @property
     def names(self) -> list[str]:
@@ -86,22 +86,22 @@ class SeenLine:
 
     @property
     def validity(self) -> Validity | None:
-        """The days or the end date of a line that could be read."""
+        """The days, or the end date, of a readable line."""
         return validity_of(self.item)
 
     @property
     def reason(self) -> str:
-        """Why it is not issued (or was not, or is not yet); empty when nothing is wrong."""
+        """Why the certificate is not issued (yet); empty when nothing is wrong."""
         return self.waits_for or (self.request.error if self.request else self.item.reason)
 
     @property
     def advice(self) -> str:
-        """What would pass."""
+        """The change that would pass, or whom to ask."""
         return self.request.suggestion if self.request else str((self.item.suggestion or {}).get("text", ""))
 
     @property
     def standing(self) -> str:
-        """One word for where it stands: of `Show`, for a line that was submitted; the policy's outcome for one of a draft."""
+        """The state of the line in one word: of `Show` for a submitted line, the policy's outcome for one of a draft."""
         if self.request is None:
             if self.order.submitted_at is None:
                 return str(self.item.outcome)
@@ -135,14 +135,14 @@ def lines_of_teams(order: BulkOrder, teams: Teams) -> QuerySet[BulkItem]:
 
 
 def hidden_lines(order: BulkOrder, teams: Teams) -> int:
-    """How many lines belong to other teams."""
+    """Return how many lines belong to other teams."""
     return 0 if teams is None else order.items.exclude(team__in=teams).count()
 
 
 def lines_page(
     order: BulkOrder, show: Show = Show.ALL, *, teams: Teams, sort: Sort = Sort.LINE, after: int = 0, size: int = PAGE
 ) -> LinePage:
-    """Lines that `show` names, in the order of `sort`, after the line of that number. A keyset page: no counting, no offset."""
+    """Return the lines of `show`, in the order of `sort`, after the line of that number. A keyset page: no counting, no offset."""
     rows = _with_error(lines_of_teams(order, teams).filter(_which(order, show)))
     column, down = _column(order, sort), sort.startswith("-")
     if column == "number":

@@ -1,4 +1,4 @@
-"""A line of a bulk order as a row, and back."""
+"""Lines of a bulk order: from rows to specifications, and back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def spec_to_json(spec: CertificateSpec | None) -> dict[str, Any] | None:
 
 
 def spec_of(item: BulkItem) -> CertificateSpec:
-    """The specification of a line that could be read."""
+    """Return the specification of a readable line."""
     spec = item.spec or {}
     spki = bytes(item.spki_der)
     return CertificateSpec(
@@ -46,34 +46,34 @@ def spec_of(item: BulkItem) -> CertificateSpec:
 
 
 def key_label(item: BulkItem) -> str:
-    """The key of a line as people write it."""
+    """Return the key of a line as people write it."""
     return KeyFacts.from_name(item.spec["key"]).label if item.spec else ""
 
 
 def validity_of(item: BulkItem) -> Validity | None:
-    """What a line that could be read asks for."""
+    """Return the requested validity of a readable line."""
     return spec_of(item).validity if item.spec else None
 
 
 def spec_changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A specification as JSON with a suggestion of the policy applied; days take the place of an end date."""
+    """Return a specification as JSON with a suggestion of the policy applied; days replace an end date."""
     return spec | changes | ({"not_after": None} if "validity_days" in changes else {})
 
 
 def suggestion_applies(item: BulkItem) -> bool:
-    """Whether a change of the line's own fields is enough: not for a key that is in an external CSR."""
+    """Return whether a change of the line's own fields is enough. It is not for a key in an external CSR."""
     changes = set((item.suggestion or {}).get("changes", {}))
     known = {"validity_days", "profile"} | (set() if item.spki_der else {"key", "common_name", "dns_names", "ip_addresses"})
     return bool(changes) and changes <= known
 
 
 def chosen_outcomes(order: BulkOrder) -> tuple[str, ...]:
-    """The outcomes whose lines were submitted."""
+    """Return the outcomes whose lines were submitted."""
     return (*ISSUABLE, BulkItem.Outcome.DENY) if order.with_refused else ISSUABLE
 
 
 def items_of(order: BulkOrder, chunk: BulkChunk) -> Any:
-    """The submitted lines of a chunk, as a query."""
+    """Return a query of the submitted lines of a chunk."""
     return order.items.filter(number__gte=chunk.first, number__lte=chunk.last, outcome__in=chosen_outcomes(order)).order_by("number")
 
 

@@ -1,4 +1,4 @@
-"""An order in one go, for channels without a page between draft and submission: judged and submitted together, or not at all."""
+"""Orders without a page between draft and submission: drafted, evaluated and submitted in one call, or not at all."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OrderOptions:
 def judge_lines(
     lines: Collection[Line], *, requester: Requester, title: str, issuer: str | None = None, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What an order would be, line by line. Nothing is kept, and an idempotency key is not used up."""
+    """Return what an order would be, line by line. Nothing is kept, and an idempotency key is not used up."""
     asker = replace(requester, idempotency_scope="", idempotency_key="")
     order = judged(lines, requester=asker, title=title, issuer=issuer, notes=notes)
     try:
@@ -105,7 +105,7 @@ def _told(order: BulkOrder) -> dict[str, Any]:
 
 
 def planned_line(line: SeenLine) -> dict[str, Any]:
-    """What would be issued for a line, as the draft's page shows it: names completed, gaps filled, duplicates pointed out."""
+    """Return what would be issued for a line, as the draft's page shows it: names completed, gaps filled, duplicates pointed out."""
     spec = line.item.spec or {}
     return {
         "line": line.item.source,
@@ -124,7 +124,7 @@ def planned_line(line: SeenLine) -> dict[str, Any]:
 
 
 def problem_of(line: SeenLine) -> dict[str, str]:
-    """A line that cannot be or was not issued, as commands print it."""
+    """Return a line that cannot be or was not issued, as commands print it."""
     return {
         "line": line.item.source,
         "name": line.item.common_name,

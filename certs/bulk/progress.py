@@ -1,4 +1,4 @@
-"""How far an order is: counts, rate and the expected end, read from the rows and from nothing else."""
+"""The progress of an order: counts, rate and expected end, read from the rows alone."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        """Lines of which nothing more will come."""
+        """Lines that are finished, with or without a certificate."""
         return self.issued + self.not_issued + self.cancelled + self.left_out
 
     @property
     def not_issued(self) -> int:
-        """Lines that were wanted and could not be issued: what every channel calls failed."""
+        """Lines that were submitted and could not be issued: what every channel calls failed."""
         return self.refused + self.failed + self.invalid
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`rate` in certificates a second over the last seconds; `ends_at` only while it can be told. `waits_for`: why nothing moves."""
+    """`rate` in certificates a second over the last seconds; `ends_at` only while it can be estimated. `waits_for`: why nothing moves."""
 
     tally: Tally
     rate: float
@@ -67,7 +67,7 @@ _OF_STATE = {
 
 
 def counts(order: BulkOrder) -> Tally:
-    """One query over the order's lines."""
+    """Return the counts, by one query over the order's lines."""
     sql = (
         "SELECT r.state, r.held_since IS NOT NULL, count(*) FROM certs_bulkitem i JOIN certs_certificaterequest r ON r.bulk_item_id = i.id "
         "WHERE i.order_id = %s GROUP BY 1, 2"
@@ -86,7 +86,7 @@ def counts(order: BulkOrder) -> Tally:
 
 
 def progress(order: BulkOrder, *, now: datetime) -> Progress:
-    """What the order's page and the command show."""
+    """Return what the order's page and the command show."""
     tally = counts(order)
     if order.submitted_at is None:
         return Progress(tally, 0.0, 0.0, None, "")
@@ -137,7 +137,7 @@ def _held_reasons(order: BulkOrder) -> list[str]:
 
 
 def as_json(order: BulkOrder, seen: Progress) -> dict[str, Any]:
-    """The same for REST and `--json`."""
+    """Return the progress as JSON, for REST and `--json`."""
     tally = seen.tally
     return {
         "bulk_id": order.public_id,

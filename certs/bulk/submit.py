@@ -1,4 +1,4 @@
-"""A draft is submitted once: its lines are cut into chunks, and the dispatcher takes over."""
+"""Submit a draft, once: cut its lines into chunks, which the dispatcher publishes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
     """Draft -> running. Submitting again, as a double click does, returns the same order and starts nothing twice.
 
     `with_refused`: lines that the policy refused are submitted too and end as rejected requests, so that they are on
-    record. A draft may be old: its CA must still issue (or another have taken over), and who drafted it must still be of the
-    teams that it asks for. Raises InputRefused, also when no line can be issued; NotPermitted; Conflict for an order that was
+    record. A draft may be old: its CA must still issue (or another have taken over), and the person who drafted it must still
+    belong to the teams of its lines. Raises InputRefused, also when no line can be issued; NotPermitted; Conflict for an order that was
     cancelled as a draft.
     """
     authority.check_may_act(order)
@@ -62,7 +62,7 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
 
 
 def _check_requester(row: BulkOrder) -> None:
-    """In whose name the certificates will be asked for: not in that of somebody who has left."""
+    """Raise NotPermitted where the person who drafted the order has left: the requests are made in that name."""
     user = row.requester
     if user is not None and not user.is_active:
         raise NotPermitted(f"{user}, who drafted this order, has left.", field="requester", next_step="Make the order anew.")
@@ -72,7 +72,7 @@ def _check_requester(row: BulkOrder) -> None:
 
 
 def _chunks(order: BulkOrder, costs: Iterable[tuple[int, str, Any]]) -> Iterator[BulkChunk]:
-    """Cut where a chunk has become as costly as one may be, so that each is done within a second or two."""
+    """Yield chunks of lines that cost no more than one may, so that each is done within a second or two."""
     numbers: list[int] = []
     spent, keys_here = 0, False
     for number, key, spki in costs:

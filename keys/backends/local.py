@@ -56,7 +56,7 @@ class LocalKeyBackend(KeyBackend):
         return made
 
     def create_many(self, wanted: Sequence[tuple[str, KeySpec, UUID]]) -> list[KeyInfo | KeyBackendError]:
-        """All of a batch in one COPY; RSA keys are generated in threads, for OpenSSL lets go of the interpreter."""
+        """Make a batch and store it in one COPY. RSA keys are generated in threads, because OpenSSL releases the interpreter's lock."""
         results = self.find_many([(name, key_id) for name, _, key_id in wanted])
         absent = [one for one, found in zip(wanted, results, strict=True) if found is None]
         made = self._make([(name, 1, None, spec, key_id) for name, spec, key_id in absent])
@@ -66,7 +66,7 @@ class LocalKeyBackend(KeyBackend):
         ]
 
     def _make(self, orders: Sequence[_Order]) -> dict[UUID, KeyInfo | KeyBackendError]:
-        """One result for each claim: the key made now, or the one that another worker with the same claim made first."""
+        """Return one result for each claim: the key made now, or the one that another worker with the same claim made first."""
         results: dict[UUID, KeyInfo | KeyBackendError] = {}
         try:
             self._check_kek()
@@ -83,7 +83,7 @@ class LocalKeyBackend(KeyBackend):
             rows.append(row)
             results[key_id] = self._info(name, row, private_key.public_key())
         if not _insert(rows):
-            # Of two workers with the same claim the first one's key stays, and both answer with it.
+            # Of two workers with the same claim the first one's key stays, and both return it.
             stored = {row.key_id: row for row in _readable(row.key_id for row in rows)}
             names = {key_id: name for name, _, _, _, key_id in orders}
             for row in rows:
@@ -118,7 +118,7 @@ class LocalKeyBackend(KeyBackend):
         return sign_digest(self.load(ref), digest)
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
-        """Each version is a claim's own row; a key is followed by one at most, which the database sees to."""
+        """Make a version: a row of its own for the claim. A constraint lets at most one key follow another."""
         if (made := self.find(ref.name, key_id=key_id)) is not None:
             return made
         old = self._info(ref.name, self._row(ref.key_id, from_version))
@@ -196,7 +196,7 @@ class LocalKeyBackend(KeyBackend):
         return KeyRef(self.alias, name, version, f"{self.alias}/keys/{name}", key_id)
 
     def load(self, ref: KeyRef) -> Any:
-        """From this process's memory, as long as the row is there: another process may have destroyed it."""
+        """Return the key from this process's memory while its row exists: another process may have destroyed it."""
         key, place = self._kept(ref), (ref.key_id, ref.version)
         if key is not None and select_keys(LocalKeyMaterial, key_id=ref.key_id, version=ref.version):
             return key
@@ -241,7 +241,7 @@ def _readable(key_ids: Iterable[UUID]) -> list[LocalKeyMaterial]:
 
 
 def _insert(rows: Sequence[LocalKeyMaterial]) -> bool:
-    """True when all are stored by this call; else those are stored whose claim had none, one by one."""
+    """Store rows. Returns whether all were stored; else only those were whose claim had no key yet."""
     try:
         with transaction.atomic():
             insert(rows)
@@ -271,7 +271,7 @@ def _aad(key_id: UUID, version: int) -> bytes:
 
 
 def _generate_many(specs: Sequence[KeySpec]) -> list[Any]:
-    """A private key or a KeyBackendError for each."""
+    """Return a private key or a KeyBackendError for each."""
     if sum(spec.family == "rsa" for spec in specs) < 2:
         return [_generated(spec) for spec in specs]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

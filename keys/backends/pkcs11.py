@@ -47,7 +47,7 @@ _EVIDENCE = {
     "always_sensitive": pkcs11.Attribute.ALWAYS_SENSITIVE,
 }
 PAUSES = (0.05, 0.2)  # seconds
-# The token or its library went away: forget the login and look again next time, without a restart.
+# The token or its library is gone: forget the login and look for it at the next call, without a restart.
 _GONE = (
     p11.TokenNotPresent,
     p11.TokenNotRecognised,
@@ -59,7 +59,7 @@ _GONE = (
     p11.GeneralError,
     p11.SlotIDInvalid,
     p11.UserNotLoggedIn,
-    # Handles of before, or a token that is overloaded: no word about the key.
+    # Old handles, or a token that is overloaded: they say nothing about the key.
     p11.KeyHandleInvalid,
     p11.ObjectHandleInvalid,
     p11.OperationActive,
@@ -97,7 +97,7 @@ class PKCS11KeyBackend(KeyBackend):
         self._sessions = threading.local()
 
     def forget_library(self) -> None:
-        """As in a new process: no session, and no lock that another thread held when this process was forked."""
+        """Begin as a new process does: no session, and no lock that another thread held when this process was forked."""
         self._lock = threading.RLock()
         self._forget()
         with contextlib.suppress(p11.PKCS11Error, OSError):  # a library that was never loaded here has nothing to forget
@@ -142,7 +142,7 @@ class PKCS11KeyBackend(KeyBackend):
             parameters.generate_keypair(**options)
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
-        """Half a pair is what a crash left and counts as absent. Looking never destroys: the other half may be hidden only now."""
+        """Find the pair. Half a pair, which a crash left, counts as absent. It is not destroyed: the other half may be hidden now."""
         with self.in_session() as session:
             publics = list(session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PUBLIC_KEY, pkcs11.Attribute.ID: key_id.bytes}))
             privates = list(
@@ -290,7 +290,7 @@ class PKCS11KeyBackend(KeyBackend):
             return token.open(rw=True)
 
     def find_token(self, library: Any) -> Any:
-        """Looked for once more when the library is at a loss, as SoftHSM is for a moment while another process writes to the token."""
+        """Find the token; once more where the library fails, as SoftHSM does while another process writes to the token."""
         for pause in PAUSES:
             try:
                 return library.get_token(token_label=self._label)
@@ -308,7 +308,7 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def _check_present(session: Any) -> None:
-    """Raises one of _GONE when the token is away, or was since this session began: such a session sees no keys and says so calmly."""
+    """Raise one of _GONE when the token is away, or was since this session began: such a session shows no keys, without an error."""
     session.token.slot.get_token()
 
 

@@ -76,7 +76,7 @@ class VaultSession:
         _living.add(self)
 
     def forget(self) -> None:
-        """As in a new process: no token, no connection, and no lock that another thread held when this process was forked."""
+        """Begin as a new process does: no token, no connection, and no lock that another thread held when this process was forked."""
         self._lock = threading.RLock()
         self._local = threading.local()
         self._calls = BoundedCalls(most=MOST_HANGING)
@@ -114,7 +114,7 @@ class VaultSession:
         return all(_WRITING & set(data.get(path) or ()) for path in paths)
 
     def _lives(self, token: str) -> bool:
-        """After a 403: it means either that the token is gone or that it may not do this, and the token itself knows."""
+        """Return whether the token is valid after a 403, which means that it is gone or that it may not do this: look the token up."""
         try:
             self._client(token).auth.token.lookup_self()
         except hvac.exceptions.Forbidden:
@@ -122,7 +122,7 @@ class VaultSession:
         return True
 
     def _token_after(self, gone: str) -> str:
-        """A token other than the one that is gone; another thread may have got it already."""
+        """Return another token than the one that is gone; another thread may have fetched it already."""
         with self._lock:
             if self.token == gone:
                 self.token = ""
@@ -216,13 +216,13 @@ class VaultSession:
         self._keep(self.token, seconds, asked_at)
 
     def _keep(self, token: str, seconds: float, asked_at: float) -> None:
-        """Renewed at two thirds of its life, with jitter so that many workers do not come at once."""
+        """Keep a token. It is renewed at two thirds of its life, with jitter, so that many workers do not renew at once."""
         self.token, self._kept_at = token, asked_at
         self.ends_at = asked_at + seconds if seconds else float("inf")
         self.renew_at = asked_at + seconds * RENEW_AT * random.uniform(0.9, 1.0) if seconds else float("inf")  # noqa: S311 - jitter
 
     def revoke_own_token(self) -> None:
-        """A token that we logged in for ends with the process. One that was given to us is its giver's."""
+        """Revoke a token from our own login at the end of the process. A token from the environment is left alone."""
         if not self.token or self._given_token or self._owner != os.getpid():
             return
         token, self.token = self.token, ""
@@ -233,7 +233,7 @@ class VaultSession:
 
 
 def revoke_tokens() -> None:
-    """Give up this process's logins. At exit, and where a process ends without that: a child of Celery's prefork pool."""
+    """Revoke this process's logins: at exit, and at the end of a child of Celery's prefork pool, which has no exit handlers."""
     for session in list(_living):
         session.revoke_own_token()
 

@@ -38,7 +38,7 @@ from db.rows import insert, save_fields
 State = BulkOrder.State
 JUDGED_AT_ONCE = 1000
 BROKEN_AFTER = timedelta(minutes=2)  # without a part judged: the process that drafted it has ended
-WAIT_SECONDS, LOOK_EVERY = 30.0, 0.1  # for whom the same order is being judged already
+WAIT_SECONDS, LOOK_EVERY = 30.0, 0.1  # while another call judges the same order
 
 
 def lines_of(plan: IssuePlan) -> list[Line]:
@@ -51,7 +51,7 @@ def draft(lines: Collection[Line], *, requester: Requester, title: str, issuer: 
 
     `notes` say what was assumed for all of them, such as a default of the policy.
 
-    With an idempotency key the same lines again answer the first order, whatever has become of it. Raises NotPermitted,
+    With an idempotency key the same lines again return the first order, whatever has become of it. Raises NotPermitted,
     InputRefused; Conflict for a key that was used for another content.
     """
     order = judged(lines, requester=requester, title=title, issuer=issuer, notes=notes)
@@ -59,7 +59,7 @@ def draft(lines: Collection[Line], *, requester: Requester, title: str, issuer: 
 
 
 def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer: str | None = None, notes: Sequence[str] = ()) -> BulkOrder:
-    """The same, but the order is still `judging`: who calls this opens it with `open_draft` or deletes it with `discard`."""
+    """Draft lines as `draft` does, but leave the order `judging`: the caller opens it with `open_draft` or deletes it with `discard`."""
     requester.check()
     refuse_secrets(title, actor=requester.actor, team=requester.team.slug, field="title", channel=requester.channel)
     check_idempotency_key(requester)
@@ -87,7 +87,7 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
 
 
 def _begun(requester: Requester, issuer: Issuer, title: str, content: str, notes: Sequence[str], *, total: int) -> BulkOrder:
-    """A new order; or the one that this idempotency key made, once it is judged. Waits for another who judges it right now."""
+    """Return a new order, or the one that this idempotency key made. Waits while another call judges that one."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
@@ -149,7 +149,7 @@ def _earlier(requester: Requester, content: str) -> BulkOrder | None:
 
 @dataclass(frozen=True, slots=True)
 class _Survey:
-    """What must be known of all lines before the first is judged."""
+    """What must be known about all lines before the first is judged."""
 
     digest: str
     profiles: frozenset[str]
@@ -170,7 +170,7 @@ def _surveyed(lines: Iterable[Line], requester: Requester, issuer: Issuer) -> _S
 
 
 def _teams(owners: Collection[str], requester: Requester) -> Mapping[str, Team]:
-    """The teams that lines name as owners, as far as the requester may ask for them."""
+    """Return the teams that lines name as owners, as far as the requester may request for them."""
     rows = list(Team.objects.filter(slug__in=set(owners) - {"", requester.team.slug}))
     if requester.user is not None:
         belongs = members_among([(team.pk, requester.user.pk) for team in rows])
@@ -222,7 +222,7 @@ def discard(order: BulkOrder, *, unless_after: datetime | None = None) -> bool:
 def apply_suggestions(order: BulkOrder, *, authority: Authority, numbers: Iterable[int] | None = None) -> int:
     """Change refused lines of a draft as the policy suggested (all of them, or those of these numbers), and judge them again.
 
-    Answers how many were changed, a part in a transaction of its own. A suggestion that needs another CSR cannot be applied
+    Returns how many were changed; each part has a transaction of its own. A suggestion that needs another CSR cannot be applied
     here. Raises NotPermitted; Conflict for an order that was submitted.
     """
     authority.check_may_act(order)
@@ -261,7 +261,7 @@ def draft_of(order: BulkOrder) -> BulkOrder:
 
 
 def outcome_counts(order: BulkOrder) -> dict[str, int]:
-    """How many lines of an order are of each outcome."""
+    """Return how many lines of an order have each outcome."""
     counts = dict.fromkeys(BulkItem.Outcome.values, 0)
     rows = order.items.order_by().values_list("outcome").annotate(count=Count("pk"))
     return counts | dict(rows)
@@ -275,7 +275,7 @@ def forget_broken_drafts() -> int:
 
 
 def forget_old_drafts() -> int:
-    """Delete drafts older than PKI_BULK_DRAFT_DAYS days, thrown-away ones too; nothing was made of them. Answers how many."""
+    """Delete drafts older than PKI_BULK_DRAFT_DAYS days, discarded ones too. Returns how many; nothing was issued for them."""
     since = database_now() - timedelta(days=settings.PKI_BULK_DRAFT_DAYS)
     old = BulkOrder.objects.filter(submitted_at__isnull=True, created_at__lt=since)
     return sum(discard(order) for order in old.order_by("pk"))

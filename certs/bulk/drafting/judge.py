@@ -1,4 +1,4 @@
-"""What the policy and the inventory say to each line of a draft: a part of the lines at a time, so that memory stays flat."""
+"""Evaluate the lines of a draft by the policy and the inventory, a part at a time, so that memory stays flat."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LIVING_WITH = (
 
 
 class Judge:
-    """Judges the lines of one order, part after part, and remembers from one part to the next what names were asked for."""
+    """Judges the lines of one order, part after part, and remembers the names of earlier parts."""
 
     def __init__(self, order: BulkOrder, teams: Mapping[str, Team]) -> None:
         self._order, self._teams = order, teams
@@ -36,7 +36,7 @@ class Judge:
         self._asked: FirstRequested = {}
 
     def items(self, numbered: Sequence[tuple[int, Line]]) -> list[BulkItem]:
-        """Rows for lines, judged and not written yet."""
+        """Return rows for lines, judged and not written yet."""
         items = [_item(self._order, number, line, self._teams) for number, line in numbered]
         now, issuer = database_now(), self._order.issuer
         for item, (_, line) in zip(items, numbered, strict=True):
@@ -61,7 +61,7 @@ class Judge:
 
 
 def judge(items: Sequence[BulkItem], teams: Mapping[int, Team], *, requested_before: FirstRequested | None = None) -> None:
-    """Put the policy's word on lines that can be read. Does not write."""
+    """Set the policy's decision on readable lines. Does not write."""
     readable = [item for item in items if item.spec is not None]
     if not readable:
         return
@@ -108,7 +108,7 @@ def _digest(team_id: int, profile: str, names: Iterable[str]) -> bytes:
 
 
 def _living(common_names: Iterable[str]) -> dict[tuple[Any, ...], str]:
-    """Certificates in force among whose names one of these is: (team, profile, names) -> cert_id."""
+    """Return the certificates in force that have one of these names: (team, profile, names) -> cert_id."""
     sql = f"{_LIVING_WITH} WHERE {among_texts('m.name')} AND d.status = 'good' AND d.not_after > %s)"
     found: dict[str, tuple[int, str, set[str]]] = {}
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Uploads become lines: read apart from this process, with what the team owns and the policy gives as defaults."""
+"""Uploads as lines: read in another process, completed with the team's domain and the policy's defaults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_lines(data: bytes, *, filename: str, requester: Requester, mapped: Mapp
     """Read an upload. `mapped`: what a person said the titles of a table mean.
 
     Raises ColumnsNotKnown where only a person can say that, InputRefused for a file that cannot be used at all; one line that cannot
-    be used is told in its place. Busy when this process reads PKI_BULK_READS_AT_ONCE others.
+    be used is reported in its place. Busy when this process reads PKI_BULK_READS_AT_ONCE others.
 
     A private key or token anywhere in it refuses the whole file; that is audited, and the text is kept nowhere.
     """
@@ -73,7 +73,7 @@ def read_complete_lines(data: bytes, *, filename: str, requester: Requester) -> 
 
 
 def lines_of_items(items: Sequence[Mapping[str, str]], *, requester: Requester) -> list[Line]:
-    """Items with the columns of a table, as REST sends them. Raises InputRefused for too many, CSRRefused for a secret in any."""
+    """Return items with the columns of a table, as REST sends them, as lines. Raises InputRefused for too many, CSRRefused for a secret."""
     requester.check()  # before anything of the items is looked at
     limit = settings.PKI_BULK_MAX_LINES
     if len(items) > limit:

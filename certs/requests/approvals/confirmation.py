@@ -174,7 +174,7 @@ def check_passkey(request: CertificateRequest, proof: PasskeyProof, *, user: Any
 def check_passkey_for_lines(order: BulkOrder, digests: Sequence[str], proof: PasskeyProof, *, user: Any, now: datetime) -> ApprovalEvidence:
     """Verify the signature over all lines, and return the evidence that holds for each of them.
 
-    Effects, in the caller's transaction: the lines are kept for good, and their challenge serves
+    Effects, in the caller's transaction: the lines are kept permanently, and their challenge serves
     once. Raises NotConfirmed as `check_passkey`.
     """
     waiting = ApprovalOfLines.objects.select_for_update(of=("self",)).filter(order=order, approver=user, expires_at__gt=now).first()

@@ -1,4 +1,4 @@
-"""Whether a request has the approvals that it needs: asked before each step that would act on them, in this one place."""
+"""Whether a request has the approvals that it needs: the one check, before each step that acts on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def approved_requests(requests: Sequence[CertificateRequest], terms: Mapping[int
         return set()
     by_id = {request.pk: request for request in requests}
     rows = [row for row in Approval.objects.filter(request__in=by_id, granted=True) if by_id[row.request_id].digest == row.digest]
-    # Verified again here, from the octets that were kept: whoever wrote the rows. Nothing is asked
+    # Verified again, from the stored octets, because SQL could have written the rows. Nothing is read
     # where no policy wants it.
     confirmed = confirmed_approvals([row for row in rows if terms[row.request_id].confirmed])
     approvers: dict[int, set[int]] = defaultdict(set)

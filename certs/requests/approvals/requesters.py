@@ -1,4 +1,4 @@
-"""Whether the person in whose name a request was made still belongs to its team: asked at approval and before the CA."""
+"""Requesters who have left their team: checked at approval and before the CA signs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ASK_A_MEMBER = "Ask a member of the team to request the certificate again."
 
 
 def requesters_who_left(requests: Sequence[CertificateRequest]) -> dict[int, str]:
-    """By request id, for those whose requester's account is inactive or has left the team: a sentence that says so.
+    """Return by request id a sentence for each requester whose account is inactive or has left the team.
 
-    One query for all of them. A renewal by the schedule or a command is the team's, whoever once requested the first
+    One query for all of them. A renewal by the schedule or a command belongs to the team, not to the requester of the first
     certificate.
     """
     asked = [request for request in requests if request.requester_id is not None and not _is_the_teams(request)]

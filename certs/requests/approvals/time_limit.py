@@ -22,7 +22,7 @@ from certs.requests.states import WORKER, Move, transition_many
 from db.clock import database_now
 from policy.rules.approval_terms import ApprovalTerms
 
-# At once; the sweeper comes again in five seconds.
+# in one run; the next one follows in five seconds
 CHUNK = 200
 LAST_REMINDER = timedelta(days=1)
 REMIND_AGAIN = timedelta(hours=12)

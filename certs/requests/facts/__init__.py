@@ -1,1 +1,1 @@
-"""What is known about a request: the facts that the policy engine and the requester are given."""
+"""Facts about requests, for the policy engine and the requester."""

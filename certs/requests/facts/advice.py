@@ -1,4 +1,4 @@
-"""What people should know of a certificate before it is issued, although nothing forbids it."""
+"""Advice about a certificate before it is issued: what is allowed, but may surprise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make a recorded decision of the policy again, from the facts that are stored with it."""
+"""Repeat a recorded decision of the policy, from the facts that are stored with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from policy.waivers.waiver import Waiver, waiver_id
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A decision made again. `differences` says what is not as recorded; empty: all of it is."""
+    """A repeated decision. `differences`: what is not as recorded; empty when all of it is."""
 
     evaluation: PolicyEvaluation
     decision: Decision | None

@@ -1,5 +1,5 @@
-"""Which requests ask for what a living certificate of the same team already serves, or another request will: read only where the
-policy wants to know.
+"""Duplicates: requests with the names and profile of a valid certificate, or of another request, of the same team. Read only where
+the policy has a rule about them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from certs.spec import CertificateSpec
 from db.sql import advisory_lock
 
 Content = tuple[int, str, frozenset[str]]  # team, profile, names
-FirstRequested = dict[Content, str]  # who asked for it first, as people call that line or request
+FirstRequested = dict[Content, str]  # the first line or request for it, as people call it
 
 
 def content_of(spec: CertificateSpec, team: Team) -> Content:
@@ -25,9 +25,9 @@ def content_of(spec: CertificateSpec, team: Team) -> Content:
 
 
 def living_duplicates(contents: Iterable[Content], *, at: datetime) -> dict[Content, str]:
-    """The cert_id of a living certificate with exactly these names and this profile, in two queries for a whole batch.
+    """Return the cert_id of a valid certificate with exactly these names and this profile, in two queries for a whole batch.
 
-    Never another team's: a refusal must not tell what others have.
+    Never another team's: a refusal must not reveal what others have.
     """
     wanted = set(contents)
     looked_up = {min(names) for _, _, names in wanted if names}
@@ -51,7 +51,7 @@ _LOCK_SPACE = 0x74776E73  # "twns": the first of the two numbers of an advisory 
 
 
 def one_at_a_time(contents: Iterable[Content]) -> None:
-    """Let no two transactions judge requests for the same at once: the later one waits until the earlier one's requests can be seen.
+    """Let no two transactions evaluate requests for the same content at once: the later one waits until it can see the earlier one's.
 
     Locks are taken in order, so that two batches cannot wait for each other; on SQLite one transaction writes at a time anyway.
     """
@@ -66,8 +66,8 @@ Waiting = tuple[int, str]  # id and public id of a request
 
 
 def requests_under_way(contents: Iterable[Content], *, judged: Collection[int]) -> tuple[dict[Content, Waiting], dict[Content, Waiting]]:
-    """The oldest request under way with exactly these names and this profile: a certificate before long. And the oldest of those
-    that the policy has let pass already.
+    """Return the oldest request under way with exactly these names and this profile, and the oldest of those that the policy has
+    let pass already.
 
     Not those that are `judged` together with the contents. Two transactions that begin at the same moment see each other only
     after `one_at_a_time`.

@@ -1,4 +1,4 @@
-"""Who owns which domain, read once for many names: what makes two names alike to the policy."""
+"""Owners of domains, read once for many names, and which names the policy treats alike."""
 
 from __future__ import annotations
 
