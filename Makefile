@@ -21,7 +21,7 @@ faults: ## The long fault injections, on private servers (minutes)
 lint: ## ruff, mypy and import-linter, without servers
 	@$(PYTHON) -m tests.harness lint
 
-format: ## Rewrite the code in the house's format
+format: ## Rewrite the code in the project's format
 	@$(PYTHON) tools/venv.py requirements-dev.txt
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format .

@@ -54,7 +54,7 @@ def publish_as(version: PolicyVersion, *, user: Any, now: datetime, effective_fr
 
 
 def may_publish(user: Any) -> bool:
-    """Return whether the account is active and holds the permission now, whoever wrote the draft."""
+    """Return whether the account is active and holds the permission now. Who wrote the draft is not checked here."""
     officers = get_user_model().objects.with_perm(PUBLISH, backend="django.contrib.auth.backends.ModelBackend")
     return user.pk is not None and bool(officers.filter(pk=user.pk).exists())
 

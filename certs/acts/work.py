@@ -140,7 +140,7 @@ def do_line(act_id: int, line_id: int) -> bool:
         if line.tries > MOST_TRIES:
             done = _Done(Outcome.FAILED, "Its worker was lost three times.", "Try it again.")
         else:
-            # 2. With the rights of this moment: whoever ordered it may have left.
+            # 2. With the rights of this moment: the person who ordered it may have left.
             try:
                 done = act_on(acts[0], line.certificate_id)
             except PortalError as exc:

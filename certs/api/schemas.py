@@ -138,7 +138,7 @@ class Revoke(Closed):
 
 
 class KeyProof(Closed):
-    """That the caller has the private key: then it is refused for ever at once, without an officer."""
+    """Proof that the caller has the private key: the key is then refused permanently at once, without an officer."""
 
     challenge: Text = Field(max_length=500, description="From GET /certificates/{cert_id}/key-challenge, at most an hour old.")
     signature: Text = Field(max_length=12_000, description="Base64, over the challenge: RSA (PKCS #1 v1.5) or ECDSA with SHA-256, Ed25519.")

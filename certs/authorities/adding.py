@@ -240,7 +240,7 @@ def _keep_test(row: CAAddition, issuer: Issuer, who: str, now: Any) -> None:
 def _is_alone(addition: CAAddition, authority: Authority) -> bool:
     """Return whether one person adds the CA alone, as PKI_SINGLE_OFFICER allows. Raises NotPermitted."""
     user = authority.user
-    if user is None:  # a command: whoever has a shell there could change the settings as well
+    if user is None:  # a command: a person with a shell could change the settings as well
         return False
     if is_identified(user) and (addition.began_by is None or not is_same_person(user, addition.began_by)):
         return False

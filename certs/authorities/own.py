@@ -99,7 +99,7 @@ def say_so_in_root_crl(entry: IssuanceIntent, *, actor: Actor) -> RootWithoutCRL
     except CRLWithheld as exc:
         raise Conflict(str(exc), next_step="The last CRL stays public. Find what changed those rows.") from exc
     except KeyBackendError as exc:
-        watch()  # whoever is on call is notified too
+        watch()  # the operators on call are notified too
         return RootWithoutCRL(root, str(exc))
     watch()
     return None

@@ -31,7 +31,7 @@ class CertificateQuerySet(models.QuerySet["Certificate"]):
 
 
 class Certificate(models.Model):
-    """A certificate that was verified before it was believed. Renewal makes a new row; this one is never overwritten."""
+    """A certificate, verified before it was recorded. A renewal makes a new row; this one is never overwritten."""
 
     class Status(models.TextChoices):
         GOOD = "good", "good"

@@ -1,4 +1,4 @@
-"""Issuers: the CAs that certificates come from, and the own CA's book of what it was about to sign."""
+"""Issuers: the CAs that certificates come from, and the own CA's ledger of what it was about to sign."""
 
 from __future__ import annotations
 

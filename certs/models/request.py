@@ -33,7 +33,7 @@ class RequestQuerySet(models.QuerySet["CertificateRequest"]):
 
 
 class CertificateRequest(models.Model):
-    """One wish for one certificate. What was asked for never changes; an edit is a new request. Kept narrow: bytes live elsewhere."""
+    """A request for one certificate. Its content never changes; an edit is a new request. Kept narrow: bytes are in other tables."""
 
     public_id = models.CharField(max_length=40, help_text="The audit reference.")
     state = models.CharField(max_length=20, choices=[(s.value, s.value.replace("_", " ")) for s in RequestState])
@@ -92,7 +92,7 @@ class CertificateRequest(models.Model):
             models.CheckConstraint(
                 condition=models.Q(validity_days__isnull=True) ^ models.Q(not_after__isnull=True), name="request_days_or_end_date"
             ),
-            # Not among living requests only: whatever became of a line, it is not asked for a second time by itself.
+            # Of ended requests too: whatever became of a line, it is not requested a second time automatically.
             models.UniqueConstraint(fields=["bulk_item"], condition=models.Q(bulk_item__isnull=False), name="request_bulk_item_once"),
         ]
         indexes = [
@@ -142,8 +142,8 @@ class CertificateRequest(models.Model):
 
 
 class RequestCSR(models.Model):
-    """The CSR of a request, as signed by the key's backend or as brought. A brought one with a challenge password keeps no
-    bytes but its public key: the password is not ours to store.
+    """The CSR of a request, signed by the key's backend or external. Of an external one with a challenge password only the
+    public key is stored: the password is not ours to keep.
     """
 
     request = models.OneToOneField(CertificateRequest, on_delete=models.PROTECT, primary_key=True, related_name="csr")
@@ -201,7 +201,7 @@ class Attempt(models.Model):
 
 
 class UnclaimedResult(models.Model):
-    """What an attempt that had lost its claim brought home: kept until the reaper adopts it, revokes it or finds it recorded."""
+    """The result of an attempt that had lost its claim: kept until the sweeper revokes it or finds it recorded."""
 
     request = models.ForeignKey(CertificateRequest, on_delete=models.PROTECT, related_name="unclaimed_results")
     attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="+")

@@ -51,7 +51,7 @@ def connect_notices() -> None:
 
 
 def _sign_in_changed(change: Change, **_: Any) -> None:
-    """Notify a person of every change of how the account is opened, whoever made it."""
+    """Notify a person of every change of the ways to sign in, also of the person's own."""
     row = change.after or change.before
     what = _grace_in_words(row) if isinstance(row, SecondFactorGrace) else _way_in_in_words(change, row)
     if what and change.actor != UNATTRIBUTED:

@@ -1,6 +1,6 @@
 """The life of a replay: begun, judged part by part by any number of workers, finished, cancelled.
 
-A part is claimed with a lease. A worker that is killed loses its part to whoever comes after the
+A part is claimed with a lease. A worker that is killed loses its part to the next worker after the
 lease; a part that kills its worker three times ends the replay, and says so.
 """
 

@@ -43,7 +43,7 @@ def snippet(server: Server, names: Sequence[str], *, folder: str = "") -> Snippe
     """
     plain = [name for name in names if is_plain(name)]
     files = FileNames.of(tuple(plain))
-    # Written to shells and configuration files, not to HTML: whoever shows it escapes it.
+    # Written for shells and configuration files, not for HTML: pages escape it.
     source = engines["django"].from_string(
         "{% autoescape off %}{% include name %}{% endautoescape %}",
     )

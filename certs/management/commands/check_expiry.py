@@ -1,4 +1,4 @@
-"""`manage.py check_expiry`: renew what is due now, and tell whoever must do something. The schedule does the same every night."""
+"""`manage.py check_expiry`: renew what is due now, and notify those who must act. The schedule does the same every night."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py distrust_ca`: an own issuing CA is revoked by its root's CRL, for ever. Exit code 1 while the root's CRL does not say so."""
+"""`manage.py distrust_ca`: revoke an own issuing CA permanently on its root's CRL. Exit code 1 while that CRL does not list it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _say_so(entry: IssuanceIntent) -> dict[str, Any]:
 def _next_steps(issuer: Issuer, living: int) -> list[str]:
     steps = []
     if issuer.successor is None:
-        steps.append(f'`manage.py roll_over_ca "{issuer.name}"`: until then nothing is issued for whoever asks for it.')
+        steps.append(f'`manage.py roll_over_ca "{issuer.name}"`: until then requests for it are refused.')
     if living:
         steps.append("`manage.py check_expiry`, or wait for the night: its certificates are renewed by the CA that has taken over.")
     return steps
