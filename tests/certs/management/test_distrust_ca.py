@@ -116,7 +116,7 @@ def test_nothing_is_done_without_yes(portal: Portal) -> None:
     issuer = publish_everything()
     code, answer = run("distrust_ca", issuer.slug, "--reason", "superseded")
     assert (code, answer["success"]) == (1, False)
-    assert answer["next_steps"] == [f'`manage.py roll_over_ca "{issuer.name}"`: until then nothing is issued for whoever asks for it.']
+    assert answer["next_steps"] == [f'`manage.py roll_over_ca "{issuer.name}"`: until then requests for it are refused.']
     issuer.refresh_from_db()
     assert (issuer.state, list(published(issuer.parent))) == ("active", [])  # type: ignore[arg-type]
 
