@@ -22,16 +22,26 @@ def redacted(text: str) -> str:
     return _SECRETS.sub("[redacted]", text)
 
 
+def _on_one_line(text: str) -> str:
+    """Return the text with ends of lines, commands of terminals and reordering characters written out as Python does."""
+    return "".join(char if char.isprintable() or char == "\u00a0" else ascii(char)[1:-1] for char in text)
+
+
 class LineFormatter(logging.Formatter):
-    """For people: time, level, logger, message."""
+    """For people: time, level, logger, message on one line; a traceback below it, further in."""
 
     converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        super().__init__(datefmt="%Y-%m-%dT%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
+        # Redacted first: written out, the end of a line would be part of the word that follows it.
+        message = _on_one_line(redacted(record.getMessage()))
+        lines = [f"{self.formatTime(record, self.datefmt)}Z {record.levelname} {record.name}: {message}"]
+        if record.exc_info:
+            lines += [f"    {_on_one_line(line)}" for line in redacted(self.formatException(record.exc_info)).split("\n")]
+        return "\n".join(lines)
 
 
 class JSONFormatter(logging.Formatter):
@@ -42,11 +52,13 @@ class JSONFormatter(logging.Formatter):
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redacted(record.getMessage()),
         }
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return redacted(json.dumps(entry, ensure_ascii=False))
+            entry["exception"] = redacted(self.formatException(record.exc_info))
+        # JSON itself writes out ASCII's control characters only; some readers end lines elsewhere too.
+        written = json.dumps(entry, ensure_ascii=False)
+        return written if written.isprintable() else "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in written)
 
 
 class OneLineAMinute(logging.Filter):
