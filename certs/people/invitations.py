@@ -93,6 +93,7 @@ def invite(
     Effects, in one transaction: the row with `invitation:created`, and the mail with the link.
     Raises NotPermitted, InputRefused, Conflict where the same is open already, TooMany.
     """
+    _check_may_invite(team, role, authority)  # the refusal of a secret has effects of its own, in the name of the team
     refuse_secrets(address, actor=authority.actor, team=team.slug if team else "", field="address")
     address = address.strip()
     try:

@@ -1,4 +1,4 @@
-"""Secrets that people send by mistake: refused before the first write, recorded, reported.
+"""Secrets that people send by mistake, and texts that show something else than they say: refused before the first write.
 
 Use cases call `refuse_secrets` for every text that a person sends and that the portal would keep. It
 must run before the use case opens its transaction: the refusal would roll back its own record.
@@ -11,8 +11,9 @@ from django.db import transaction
 from audit.events import EventType
 from audit.log import Actor, Value, record
 from certs.enums import AlertKind, RefusalClass
-from certs.errors import CSRRefused
+from certs.errors import CSRRefused, InputRefused
 from certs.language.secret_scan import find_secret
+from certs.language.unseen import unseen_character
 from certs.notifications.alerts import raise_alert
 from certs.notifications.audience import security_team
 from certs.requests.exposure.key_blocks import block_key
@@ -23,11 +24,12 @@ ADVICE = "Treat it as exposed: replace it. Send only the CSR; nobody at the port
 
 
 def refuse_secrets(*texts: str, actor: Actor, team: str, field: str, channel: str = "") -> None:
-    """Refuse texts of which one holds a private key, token or password.
+    """Refuse texts of which one holds a private key, token or password, or a character that nobody sees.
 
     `team`: the slug of the team that is concerned, empty where there is none.
     Effects, in a transaction of its own: those of `report_secret`.
-    Raises CSRRefused (`secret_pasted`), which names the kind of secret and nothing of the text.
+    Raises CSRRefused (`secret_pasted`), which names the kind of secret and nothing of the text;
+    InputRefused for an unseen character.
     """
     for text in texts:
         found = find_secret(text)
@@ -48,6 +50,14 @@ def refuse_secrets(*texts: str, actor: Actor, team: str, field: str, channel: st
             field=field,
             next_step=ADVICE,
             exposed_keys=exposed,
+        )
+    # Behind all secrets: one that is hidden between such characters is reported as what it is.
+    unseen = next(filter(None, map(unseen_character, texts)), "")
+    if unseen:
+        raise InputRefused(
+            f"This text contains a control character that nobody sees ({unseen}).",
+            field=field,
+            next_step="Type the text instead of pasting it, or paste it as plain text.",
         )
 
 
@@ -91,6 +101,6 @@ def problem_with_text(text: str, *, actor: Actor, field: str) -> str:
     """`refuse_secrets` for a field of an admin form: returns what to show there, empty for a harmless text."""
     try:
         refuse_secrets(text, actor=actor, team="", field=field, channel="admin")
-    except CSRRefused as refused:
+    except InputRefused as refused:
         return f"{refused.message} {refused.next_step}"
     return ""

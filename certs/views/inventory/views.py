@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from certs.inventory.listing.saved import delete_view, may_delete, save_view
 from certs.models import SavedView
 from certs.requests.exposure.refused_secrets import refuse_secrets
-from certs.views.access import actor_of, authority_of, page
+from certs.views.access import actor_of, authority_of, page, requester_of
 
 _SHOWN = 50
 
@@ -58,9 +58,11 @@ def views_of(request: HttpRequest) -> list[ViewLink]:
 def save(request: HttpRequest) -> HttpResponse:
     """Keep the view that was shown under a name."""
     given = request.POST
-    refuse_secrets(given.get("name", ""), actor=actor_of(request), team=given.get("team", ""), field="name", channel="portal")
+    # The refusal of a secret has effects of its own, in the name of the team.
+    team = requester_of(request, given["team"]).team.slug if given.get("team") else ""
+    refuse_secrets(given.get("name", ""), actor=actor_of(request), team=team, field="name", channel="portal")
     query = {name: str(value) for name, value in QueryDict(given.get("query", "")).items()}
-    view = save_view(request.user, name=given.get("name", ""), query=query, team=given.get("team", ""))
+    view = save_view(request.user, name=given.get("name", ""), query=query, team=team)
     messages.success(request, f"The view {view.name} is saved.")
     return redirect(f"{reverse('certificates')}?{view.query}")
 

@@ -103,19 +103,25 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_no_field_of_the_api_keeps_a_secret(portal: Portal, certificate: Certificate) -> None:
+def walk_api(portal: Portal, certificate: Certificate) -> set[str]:
+    """The canary in each text of each operation. Returns what was walked."""
     api, walked = Api(portal.token()), []
     for what, verb, path, body, headers in _operations(certificate):
         status, _ = api.send(verb, path, body, **headers)
         assert status < 500, what
         assert_not_kept(what)
         walked.append(what)
+    return set(walked)
+
+
+def test_no_field_of_the_api_keeps_a_secret(portal: Portal, certificate: Certificate) -> None:
+    walked = walk_api(portal, certificate)
     assert {
         "describe_certificate purpose",
         "request_in_words text",
         "revoke_certificate comment",
         "request_certificate Idempotency-Key",
-    } <= set(walked)
+    } <= walked
     assert len(walked) > 20
 
 
@@ -246,7 +252,8 @@ def by_page(portal: Portal, certificate: Certificate) -> dict[str, list[tuple[st
     }
 
 
-def test_no_field_of_a_page_keeps_a_secret(portal: Portal, certificate: Certificate) -> None:
+def walk_pages(portal: Portal, certificate: Certificate) -> None:
+    """The canary in each text input of the portal, sent by a member and by a superuser."""
     pages = by_page(portal, certificate)
     assert text_inputs() <= set(pages), "say where the new text input is sent to"
     root = get_user_model().objects.create_superuser("root", "root@example.com")
@@ -263,7 +270,20 @@ def test_no_field_of_a_page_keeps_a_secret(portal: Portal, certificate: Certific
             assert response.status_code < 500, (field, address)
             assert response.status_code != 404, (field, address)
             assert_not_kept(f"{field} at {address}")
+
+
+def test_no_field_of_a_page_keeps_a_secret(portal: Portal, certificate: Certificate) -> None:
+    walk_pages(portal, certificate)
     assert OperatorAlert.objects.filter(kind="secret_pasted").exists()
+
+
+@pytest.mark.parametrize("team", ["web", "nowhere", "x" * 5000])
+def test_nobody_reports_a_secret_in_the_name_of_another_team(portal: Portal, team: str) -> None:
+    bob = Client()
+    bob.force_login(portal.bob)
+    assert bob.post("/certificates/views/", {"name": CANARY, "query": "", "team": team}).status_code == 404
+    assert not AuditEvent.objects.filter(event="secret:refused").exists()
+    assert not OperatorAlert.objects.exists()
 
 
 def test_comment_on_an_approval_is_not_kept(portal: Portal) -> None:
@@ -282,7 +302,8 @@ def test_comment_on_an_approval_is_not_kept(portal: Portal) -> None:
 # --- admin: every text of every form that adds a row
 
 
-def test_no_field_of_an_admin_form_keeps_a_secret(portal: Portal) -> None:
+def walk_admin() -> set[str]:
+    """The canary in each text of each form that adds a row. Returns what was walked."""
     root = get_user_model().objects.create_superuser("root", "root@example.com", "pw")
     client, walked = Client(), set()
     client.force_login(root)
@@ -310,7 +331,11 @@ def test_no_field_of_an_admin_form_keeps_a_secret(portal: Portal) -> None:
             assert CANARY not in response.content.decode() or name not in response.context["adminform"].form.cleaned_data
             assert_not_kept(f"{name} at {address}")
             walked.add(f"{meta.model_name}.{name}")
-    assert {"team.name", "profile.description", "policy.description", "periodictask.name", "group.name"} <= walked
+    return walked
+
+
+def test_no_field_of_an_admin_form_keeps_a_secret(portal: Portal) -> None:
+    assert {"team.name", "profile.description", "policy.description", "periodictask.name", "group.name"} <= walk_admin()
 
 
 # --- commands: every option that takes a text
