@@ -159,14 +159,14 @@ def env_scopes(name: str, default: str) -> list[str]:
     return scopes
 
 
-def env_networks(name: str, *, trusted: bool = True) -> list[IPv4Network | IPv6Network]:
+def env_networks(name: str, default: str = "", *, trusted: bool = True) -> list[IPv4Network | IPv6Network]:
     """Return addresses and networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas.
 
     `trusted`: addresses in it are trusted, so the whole internet (0.0.0.0/0) is refused.
     """
     expected = "must list addresses or networks, such as 10.0.0.5 or 10.1.0.0/16, separated by commas."
     try:
-        networks = [ip_network(item) for item in env_list(name)]
+        networks = [ip_network(item) for item in env_list(name, default)]
     except ValueError:
         raise refused(name, f"{expected} A network has no bits set behind its prefix.") from None
     if trusted and any(not network.prefixlen for network in networks):

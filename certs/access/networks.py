@@ -15,6 +15,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+# Inside and outside alike, and nothing of SPECIAL.
+ANYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 # Allowed only by a network that lies inside the same range: `10.0.0.0/8` and `0.0.0.0/0` do not mean these.
 SPECIAL: tuple[Network, ...] = tuple(
     ip_network(text)

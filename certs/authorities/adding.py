@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from django.utils.text import slugify
 from audit.changes import digest_of
 from audit.events import EventType
 from audit.log import Value, record
+from certs.access.networks import ANYWHERE, is_allowed
 from certs.access.permissions import Authority
 from certs.authorities.reissue import check_may_manage, publish
 from certs.ca.connections import FILE_NAME
@@ -310,9 +312,24 @@ def _address(text: str) -> str:
         raise InputRefused(
             "This is no address of a CA.", field="address", next_step="As in https://ca.example.com, without user, password or query."
         )
+    if parts.hostname not in _LOCAL and not _may_be_a_ca(str(parts.hostname)):
+        raise InputRefused(
+            "No CA is at this address: it leads to the portal's own machine, its link or a metadata service.",
+            field="address",
+            next_step="Use the name of the CA's server.",
+        )
     if parts.scheme == "http" and parts.hostname not in _LOCAL:
         raise InputRefused("Over plain http everybody on the way reads the token.", field="address", next_step="Use https.")
     return text
+
+
+def _may_be_a_ca(host: str) -> bool:
+    """Whether the host is a name, or an address that means no special range."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return True
+    return is_allowed(address, [*ANYWHERE, *settings.PKI_CA_NETWORKS])
 
 
 def _test_name(given: dict[str, str]) -> str:

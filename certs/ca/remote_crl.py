@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from cryptography import x509
 
 from certs.ca.base import CAUnreachable, RevokedThere
+from certs.ca.outside import http_address, session_to
 from certs.enums import RevocationReason
 from certs.models import Certificate
 from db.clock import database_now
@@ -59,15 +59,16 @@ def crl_address(certificate: x509.Certificate) -> str:
     except x509.ExtensionNotFound:
         return ""
     names = [name.value for point in points for name in point.full_name or () if isinstance(name, x509.UniformResourceIdentifier)]
-    return next((name for name in names if urlsplit(name).scheme in ("http", "https")), "")
+    return http_address(names)
 
 
 def fetched_crl(address: str, authority: x509.Certificate) -> Iterable[x509.RevokedCertificate]:
     """Raises CAUnreachable."""
     try:
         crl = x509.load_der_x509_crl(_downloads.run(lambda: _fetched(address), seconds=TOTAL_TIMEOUT))
-    except (requests.RequestException, ValueError) as exc:
-        raise CAUnreachable(f"the CRL at {address} cannot be had ({type(exc).__name__})") from exc
+    except (requests.RequestException, OSError, ValueError) as exc:
+        why = str(exc) if type(exc) is ValueError else type(exc).__name__
+        raise CAUnreachable(f"the CRL at {address} cannot be had ({why})") from exc
     key: Any = authority.public_key()
     if crl.issuer != authority.subject or not crl.is_signature_valid(key):
         raise CAUnreachable(f"the CRL at {address} is not signed by {authority.subject.rfc4514_string()}")
@@ -77,16 +78,17 @@ def fetched_crl(address: str, authority: x509.Certificate) -> Iterable[x509.Revo
 
 
 def _fetched(address: str) -> bytes:
-    with requests.Session() as session:  # without the token that the CA's API is asked with
-        session.trust_env = False
-        with session.get(address, timeout=TIMEOUTS, allow_redirects=False, stream=True) as response:
-            if response.status_code != 200:
-                raise ValueError(f"answered {response.status_code}")
-            data = bytearray()
-            for piece in response.iter_content(65536):
-                data += piece
-                if len(data) > MAX_BYTES:
-                    raise ValueError("too long")
+    with (
+        session_to(address) as (session, url, headers),
+        session.get(url, headers=headers, timeout=TIMEOUTS, allow_redirects=False, stream=True) as response,
+    ):
+        if response.status_code != 200:
+            raise ValueError(f"answered {response.status_code}")
+        data = bytearray()
+        for piece in response.iter_content(65536):
+            data += piece
+            if len(data) > MAX_BYTES:
+                raise ValueError("too long")
     return bytes(data)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from cryptography import x509
@@ -15,6 +14,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from certs.ca.base import CAUnreachable
+from certs.ca.outside import http_address, session_to
 from db.clock import database_now
 from keys.bounded import BoundedCalls
 
@@ -31,7 +31,7 @@ def ocsp_address(certificate: x509.Certificate) -> str:
     except x509.ExtensionNotFound:
         return ""
     names = [one.access_location.value for one in found if one.access_method == AuthorityInformationAccessOID.OCSP]
-    return next((name for name in names if urlsplit(name).scheme in ("http", "https")), "")
+    return http_address(names)
 
 
 def status_at(address: str, certificate: x509.Certificate, authority: x509.Certificate) -> str:
@@ -46,7 +46,7 @@ def status_at(address: str, certificate: x509.Certificate, authority: x509.Certi
     try:
         reply = ocsp.load_der_ocsp_response(_calls.run(lambda: _fetched(address, body), seconds=TOTAL_TIMEOUT))
         _check(reply, certificate, authority)
-    except (requests.RequestException, InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError) as exc:
+    except (requests.RequestException, OSError, InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError) as exc:
         raise CAUnreachable(f"the OCSP responder at {address} cannot be used ({str(exc) or type(exc).__name__})") from exc
     return reply.certificate_status.name.lower()
 
@@ -93,10 +93,9 @@ def _verify(key: Any, reply: ocsp.OCSPResponse) -> None:
 
 
 def _fetched(address: str, body: bytes) -> bytes:
-    with requests.Session() as session:  # without the token that the CA's API is asked with
-        session.trust_env = False
-        headers = {"Content-Type": "application/ocsp-request"}
-        with session.post(address, data=body, headers=headers, timeout=TIMEOUTS, allow_redirects=False, stream=True) as response:
+    with session_to(address) as (session, url, headers):
+        headers["Content-Type"] = "application/ocsp-request"
+        with session.post(url, data=body, headers=headers, timeout=TIMEOUTS, allow_redirects=False, stream=True) as response:
             if response.status_code != 200:
                 raise ValueError(f"answered {response.status_code}")
             data = response.raw.read(MAX_BYTES + 1, decode_content=True)

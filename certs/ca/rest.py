@@ -297,4 +297,5 @@ def _problem_type(response: requests.Response) -> str:
 
 def _retry_after(response: requests.Response) -> float | None:
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    # Digits of other scripts are none here, and a thousand of them no number of seconds (RFC 9110 10.2.3).
+    return float(value) if value.isascii() and value.isdecimal() and len(value) < 7 else None

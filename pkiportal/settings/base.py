@@ -345,6 +345,8 @@ PKI_SWEEP_AFTER_SECONDS = env_int("PKI_SWEEP_AFTER_SECONDS", 30, minimum=1, maxi
 PKI_SWEEP_QUEUE_MOST = env_int("PKI_SWEEP_QUEUE_MOST", 50, minimum=1)
 # Folder with the tokens of CAs that were added on a page, one file each; only the workers of the queue `ca-remote` need it.
 PKI_CA_CREDENTIALS = env_folder("PKI_CA_CREDENTIALS", "/run/secrets/pki-cas")
+# Networks besides the ordinary ones in which the CRLs and OCSP responders of other CAs may lie: loopback, link-local, metadata.
+PKI_CA_NETWORKS = env_networks("PKI_CA_NETWORKS", trusted=False)
 PKI_CA_RETRY_SECONDS = (1, 2, 4)
 # May this process sign in the CA endpoint's own request? Only one that may use the CA's key: embedded, or `ca-api`.
 PKI_CA_API_INLINE = env_bool("PKI_CA_API_INLINE", default=False)

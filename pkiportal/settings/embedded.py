@@ -9,7 +9,7 @@ import os
 import secrets
 from pathlib import Path
 
-from pkiportal.env import env_bool, env_folder, env_hosts, env_name, env_secret, env_str, refused
+from pkiportal.env import env_bool, env_folder, env_hosts, env_name, env_networks, env_secret, env_str, refused
 from pkiportal.home import prepare_home
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
 from pkiportal.settings.base import BASE_DIR, PKI_DEFAULT_CA
@@ -82,5 +82,6 @@ KEY_BACKENDS = {
 PKI_ALLOW_LOCAL_KEYS = True
 CA_CLIENTS = {PKI_DEFAULT_CA: {"CLIENT": "certs.ca.local.LocalCAClient", "OPTIONS": {}}}
 PKI_CA_CREDENTIALS = env_folder("PKI_CA_CREDENTIALS", str(PKI_HOME / "ca-credentials"))
+PKI_CA_NETWORKS = env_networks("PKI_CA_NETWORKS", "127.0.0.0/8,::1", trusted=False)  # everything is on this machine
 STATIC_ROOT = PKI_HOME / "static"
 PKI_CA_API_INLINE = True

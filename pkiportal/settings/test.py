@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ _REDIS_URL = env_str("PKI_TEST_REDIS_URL")
 CELERY_BROKER_URL = f"{_REDIS_URL.rsplit('/', 1)[0]}/{_WORKER_NUMBER}" if _REDIS_URL else "memory://"
 CELERY_BROKER_TRANSPORT_OPTIONS |= {} if _REDIS_URL else {"polling_interval": 0.01}
 
+PKI_CA_NETWORKS = [ip_network("127.0.0.0/8")]  # CAs of tests are on this machine
 PKI_ALARM_EVERY_SECONDS = env_int("PKI_ALARM_EVERY_SECONDS", 0)  # a thread's connection would outlive the test's database
 
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

@@ -170,6 +170,9 @@ class RefuseNul:
     def _has_nul(self, request: HttpRequest) -> bool:
         if "\x00" in request.path or "\x00" in unquote(request.META.get("QUERY_STRING", "")):
             return True
+        # A quoted cookie may have one written as \000 (RFC 2109): the key of a session is looked up as it comes.
+        if any("\x00" in value for value in request.COOKIES.values()):
+            return True
         if request.path_info.startswith("/api/"):  # the API's own types check each field
             return False
         if request.method == "POST" and request.content_type in _FORMS:

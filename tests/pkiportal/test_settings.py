@@ -122,6 +122,7 @@ BAD: dict[str, tuple[str, ...]] = {
     ),
     "PKI_OPERATOR_EMAILS": ("a@example.com;zz@example.com", "a@example.com zz@example.com", "zz", "zz@", ",", "zz@example.com\nBcc: a@b.c"),
     "PKI_REPORT_EMAILS": ("a@example.com;zz@example.com", "zz", "zz@", "zz@example.com\nBcc: a@b.c"),
+    "PKI_CA_NETWORKS": ("zz", "10.0.0.300", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "::ffff:10.0.0.0/104"),
     "PKI_LIVE_NETWORKS": ("zz", "10.0.0.300", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "::ffff:10.0.0.0/104"),
     "PKI_WEBHOOK_NETWORKS": ("proxy.zz", "10.0.0.300", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "::ffff:10.0.0.0/104"),
     "PKI_FROM_EMAIL": ("zz", "zz@", "Portal <zz>", "zz@example.com\nBcc: a@b.c", "<zz@example.com", "zz@example.com, a@b.example"),

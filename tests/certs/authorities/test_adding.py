@@ -85,6 +85,10 @@ def test_credential_of_one_ca_is_sent_to_no_other_address(portal: Portal, token:
         "file:///etc/passwd",
         "gopher://127.0.0.1:6379",
         "http://[::ffff:169.254.169.254]",
+        "https://169.254.169.254",
+        "https://[::ffff:169.254.169.254]",
+        "https://[fd00:ec2::254]/",
+        "https://0.0.0.0",
         "https://ca.example.com:0",
     ],
 )

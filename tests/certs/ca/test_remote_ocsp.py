@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from certs.ca.base import CAUnreachable
+from certs.ca.outside import http_address, session_to
+from certs.ca.remote_crl import fetched_crl
 from certs.ca.remote_ocsp import ocsp_address, status_at
 
 pytestmark = pytest.mark.django_db
@@ -140,3 +143,72 @@ def test_a_reply_that_somebody_else_signed_is_old_or_of_another_certificate_prov
         except CAUnreachable:
             continue
     assert used == []
+
+
+INSIDE = (
+    "http://127.0.0.1:{port}/",
+    "http://localhost:{port}/",
+    "http://0.0.0.0:{port}/",
+    "http://[::1]:{port}/",
+    "http://user:password@127.0.0.1:{port}/",
+)
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_no_address_of_a_certificate_leads_to_the_portals_own_machine(ca: Elsewhere, settings: Any, address: str) -> None:
+    """Whoever speaks as the CA writes these addresses; a name is judged by what it leads to."""
+    settings.PKI_CA_NETWORKS = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Responder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server.content, server.asked_for = b"", 0  # type: ignore[attr-defined]
+        url = address.format(port=server.server_address[1])
+        for asked in (lambda: status_at(url, ca.leaf, ca.authority), lambda: fetched_crl(url, ca.authority)):
+            with pytest.raises(CAUnreachable):
+                asked()
+        assert server.asked_for == 0  # type: ignore[attr-defined]
+        server.shutdown()
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """A name server: the addresses that a name has at each look-up, the last one from then on."""
+    known: dict[str, list[str]] = {}
+
+    def look_up(host: str, port: int, *_: Any, **__: Any) -> Any:
+        address = known[host].pop(0) if len(known[host]) > 1 else known[host][0]
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return [(family, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return known
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "::ffff:169.254.169.254", "::ffff:127.0.0.1", "fd00:ec2::254", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "fe80::1"],
+)
+def test_no_name_leads_to_a_metadata_service_or_into_another_form_of_an_address(
+    settings: Any, names: dict[str, list[str]], address: str
+) -> None:
+    settings.PKI_CA_NETWORKS, names["crl.example.test"] = [], [address]
+    with pytest.raises(ValueError, match="metadata"), session_to("http://crl.example.test/"):
+        pass
+
+
+def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_checked(settings: Any, names: dict[str, list[str]]) -> None:
+    """DNS rebinding: a second look-up would give the address of this machine."""
+    settings.PKI_CA_NETWORKS, names["crl.example.test"] = [], ["192.0.2.1", "127.0.0.1"]
+    with session_to("http://crl.example.test:8080/a?b=c") as (_session, url, headers):
+        assert (url, headers) == ("http://192.0.2.1:8080/a?b=c", {"Host": "crl.example.test:8080"})
+    names["crl.example.test"] = ["2001:db8::1"]
+    with session_to("https://crl.example.test/") as (_session, url, _headers):
+        assert url == "https://[2001:db8::1]:443/"
+
+
+def test_an_address_that_is_none_is_passed_over(ca: Elsewhere) -> None:
+    assert http_address(["ldap://x", "http://[", "https://b"]) == "http://["
+    for address in ("http://[", "http://", "http://x:99999999/", "http://x:y/"):
+        with pytest.raises(CAUnreachable):
+            status_at(address, ca.leaf, ca.authority)
+        with pytest.raises(CAUnreachable):
+            fetched_crl(address, ca.authority)
