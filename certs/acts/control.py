@@ -10,7 +10,7 @@ from django.db import transaction
 from audit.events import EventType
 from audit.log import Value, record
 from certs.access.permissions import Authority
-from certs.acts.ending import notify_end
+from certs.acts.ending import notify_end, notify_owners
 from certs.acts.options import are_complete
 from certs.acts.progress import tally_of
 from certs.acts.work import begin_on_commit
@@ -114,6 +114,7 @@ def cancel_act(act: BulkAct, *, authority: Authority) -> BulkAct:
     row.state, row.finished_at = State.CANCELLED, now
     row.lines.filter(outcome=Outcome.WAITING).update(outcome=Outcome.CANCELLED)
     _set(row, EventType.ACT_CANCELLED, authority)
+    notify_owners(row, now=now)
     if authority.user is None or authority.user.pk != row.person_id:
         notify_end(row, tally_of(row), now=now)
     return row

@@ -128,8 +128,11 @@ def forget_drafts() -> int:
     return len(ids)
 
 
-def names_of_lines(lines: Collection[BulkActLine]) -> dict[int, Certificate]:
-    """Return the certificates of lines by id, with what a page shows of them."""
+def names_of_lines(lines: Collection[BulkActLine], *, authority: Authority) -> dict[int, Certificate]:
+    """Return the certificates of lines by id, with what a page shows of them: those that the actor may see now.
+
+    Who ordered an act may have left a team since.
+    """
     ids = [line.certificate_id for line in lines]
-    rows = Certificate.objects.filter(pk__in=ids).select_related("team", "request", "owner", "issuer")
+    rows = authority.visible().filter(pk__in=ids).select_related("team", "request", "owner", "issuer")
     return {row.pk: row for row in rows}

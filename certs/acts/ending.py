@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Count
 
 from audit.events import EventType
-from audit.log import record
+from audit.log import Actor, record
 from certs.acts.progress import Tally, tally_of
-from certs.models import BulkAct, BulkActLine
+from certs.models import BulkAct, BulkActLine, Certificate
 from certs.notifications.audience import operators, to_user
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
+from certs.requests.owner_change import notify_of_ownership
 from certs.requests.states import WORKER
 from db.clock import database_now
 
 Outcome, State = BulkActLine.Outcome, BulkAct.State
 _NOT_DONE = (Outcome.REFUSED, Outcome.FAILED)
+_NAMED = 10  # certificates in a mail about their owner
 _SHOWN = 5  # reasons in a mail; the page of the act has all of them
 
 
@@ -33,8 +37,26 @@ def finish(act_id: int) -> bool:
     act.save(update_fields=["state", "finished_at"])
     data = {name: getattr(tally, name) for name in ("done", "unchanged", "refused", "failed", "left_out")}
     record(EventType.ACT_COMPLETED, subject=act.subject, actor=WORKER, at=now, data=data)
+    notify_owners(act, now=now)
     notify_end(act, tally, now=now)
     return True
+
+
+def notify_owners(act: BulkAct, *, now: datetime) -> None:
+    """Mail the new owner and each former one once about all certificates that changed hands. Needs the transaction of the end.
+
+    A mail for each certificate would let one person send a colleague ten thousand.
+    """
+    if act.kind != BulkAct.Kind.OWNER:
+        return
+    owner = get_user_model().objects.filter(username=act.options["owner"]).first()
+    lines = act.lines.filter(outcome=Outcome.DONE).order_by("number").select_related("certificate", "owner_before")
+    by_owner: dict[Any, list[Certificate]] = {}
+    for line in lines:
+        by_owner.setdefault(line.owner_before, []).append(line.certificate)
+    for before, rows in by_owner.items():
+        actor = Actor("user", act.person.get_username())
+        notify_of_ownership(rows[:_NAMED], len(rows), before=before, owner=owner, actor=actor, now=now)
 
 
 def notify_end(act: BulkAct, tally: Tally, *, now: datetime) -> None:

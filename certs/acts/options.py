@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
+from certs.access.membership import members_among
 from certs.access.permissions import Authority
 from certs.enums import RevocationReason
 from certs.errors import InputRefused
@@ -26,7 +27,7 @@ def read_options(kind: str, given: Mapping[str, Any], *, authority: Authority) -
         case Kind.REVOKE:
             return _revocation(given, authority)
         case Kind.OWNER:
-            return {"owner": _account(str(given.get("owner", "")).strip())}
+            return {"owner": _account(str(given.get("owner", "")).strip(), authority)}
         case Kind.ADD_TAG | Kind.REMOVE_TAG:
             return {"tag": checked_tag(str(given.get("tag", "")))}
     key = str(given.get("key", KeyOption.DEFAULT))
@@ -54,12 +55,20 @@ def _revocation(given: Mapping[str, Any], authority: Authority) -> dict[str, str
     return {"reason": reason, "comment": comment}
 
 
-def _account(name: str) -> str:
+def _account(name: str, authority: Authority) -> str:
+    """Return the name of an account that could own one of the certificates.
+
+    A member of a team does not learn which accounts there are in others.
+    """
     if not name:
         raise InputRefused("Name the new owner.", field="owner", next_step="Write an account name.")
-    if not get_user_model().objects.filter(username=name, is_active=True).exists():
+    account = get_user_model().objects.filter(username=name, is_active=True).first()
+    teams = authority.acts_for()
+    if account is not None and teams is not None and not members_among([(team, account.pk) for team in teams]):
+        account = None
+    if account is None:
         raise InputRefused(
-            f"There is no active account {name[:150]}.",
+            f"There is no active account {name[:150]}." if teams is None else f"{name[:150]} is no active member of a team of yours.",
             field="owner",
             next_step="Write the account name with which the person signs in.",
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
+from certs.access.permissions import Authority
 from certs.enums import RevocationReason
 from certs.models import BulkAct, BulkActLine, Certificate, InstalledPlace
+from certs.models.certificate import CertificateQuerySet
 
 Outcome = BulkActLine.Outcome
 PAGE = 50
@@ -56,12 +58,13 @@ class Summary:
     others_on_keys: int  # certificates in force on the same public keys that are not in the act
 
 
-def summary_of(act: BulkAct) -> Summary:
-    """Return the teams, the places that serve, and why lines are left out."""
-    chosen = act.lines.filter(outcome=Outcome.WAITING)
+def summary_of(act: BulkAct, *, authority: Authority) -> Summary:
+    """Return the teams, the places that serve, and why lines are left out, of certificates that the actor may see now."""
+    visible = authority.visible().order_by()
+    chosen = act.lines.filter(outcome=Outcome.WAITING, certificate__in=visible.values("pk"))
     by_team = chosen.order_by().values_list("certificate__team__name").annotate(Count("pk"))
     teams = sorted(by_team, key=_largest_first)
-    left_out = act.lines.filter(outcome=Outcome.LEFT_OUT)
+    left_out = act.lines.filter(outcome=Outcome.LEFT_OUT, certificate__in=visible.values("pk"))
     reasons = sorted(left_out.order_by().values_list("reason").annotate(Count("pk")), key=_largest_first)
     served = InstalledPlace.objects.filter(served__in=chosen.values("certificate"))
     places = list(served.order_by("host", "port").select_related("served")[: _SHOWN + 1])
@@ -72,7 +75,7 @@ def summary_of(act: BulkAct) -> Summary:
         reasons[:_SHOWN],
         places[:_SHOWN],
         more_places,
-        _others_on_keys(act),
+        _others_on_keys(act, visible, chosen),
     )
 
 
@@ -80,14 +83,14 @@ def _largest_first(pair: tuple[str, int]) -> tuple[int, str]:
     return -pair[1], pair[0]
 
 
-def _others_on_keys(act: BulkAct) -> int:
+def _others_on_keys(act: BulkAct, visible: CertificateQuerySet, chosen: QuerySet[BulkActLine]) -> int:
     """Count what else would stand on a key that is reported as compromised."""
     if act.options.get("reason") != RevocationReason.KEY_COMPROMISE:
         return 0
-    chosen = act.lines.filter(outcome=Outcome.WAITING).values("certificate")
-    keys = Certificate.objects.filter(pk__in=chosen).values("spki_sha256")
-    others = Certificate.objects.filter(spki_sha256__in=keys, status=Certificate.Status.GOOD)
-    return others.exclude(pk__in=chosen).count()
+    ids = chosen.values("certificate")
+    keys = Certificate.objects.filter(pk__in=ids).values("spki_sha256")
+    others = visible.filter(spki_sha256__in=keys, status=Certificate.Status.GOOD)
+    return others.exclude(pk__in=ids).count()
 
 
 def lines_page(act: BulkAct, outcome: str, after: int) -> tuple[Sequence[BulkActLine], int]:

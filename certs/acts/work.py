@@ -30,7 +30,7 @@ from certs.models import BulkAct, BulkActLine, Certificate
 from certs.pipeline import in_lane, start_on_commit
 from certs.renewal.plan import KeyOption
 from certs.renewal.renew import renew
-from certs.requests.description import describe
+from certs.requests.description import Changes, describe, write_description
 from certs.revocation.request import start_delivery
 from certs.revocation.revoke import revoke
 from db.clock import database_now
@@ -55,6 +55,7 @@ class _Done:
     reason: str = ""
     advice: str = ""
     result: str = ""
+    owner_before: Any = None
 
 
 def begin_on_commit(act_id: int) -> None:
@@ -150,8 +151,8 @@ def do_line(act_id: int, line_id: int) -> bool:
         # 3. The outcome is committed together with what was done.
         now = database_now()
         line.outcome, line.done_at, line.result = done.outcome, now, done.result
-        line.reason, line.advice = done.reason[:500], done.advice[:500]
-        line.save(update_fields=["outcome", "done_at", "result", "reason", "advice"])
+        line.reason, line.advice, line.owner_before = done.reason[:500], done.advice[:500], done.owner_before
+        line.save(update_fields=["outcome", "done_at", "result", "reason", "advice", "owner_before"])
     return True
 
 
@@ -166,9 +167,9 @@ def act_on(act: BulkAct, certificate_id: int) -> _Done:
         case Kind.REVOKE:
             return _revoke(act, certificate, authority)
         case Kind.OWNER:
-            changed = describe(certificate, {"owner": act.options["owner"]}, authority=authority, channel=Channel.PORTAL)
-            same = changed.owner_id == certificate.owner_id
-            return _Done(Outcome.UNCHANGED if same else Outcome.DONE)
+            changes: Changes = {"owner": act.options["owner"]}
+            changed, before = write_description(certificate, changes, authority=authority, channel=Channel.PORTAL)
+            return _Done(Outcome.UNCHANGED if changed.owner == before else Outcome.DONE, owner_before=before)
     return _tag(act, certificate, authority)
 
 

@@ -48,17 +48,34 @@ class Changes(TypedDict, total=False):
 def describe(certificate: Certificate, changes: Changes, *, authority: Authority, channel: str) -> Certificate:
     """Change the description of a certificate. Returns the row as it is afterwards.
 
-    Effects, in one transaction: the row, and an audit event for each kind of change
-    (`certificate:described`, `certificate:reviewed`, `certificate:renewal_switched`). Nothing
-    where all values are as before.
+    Effects, in one transaction: those of `write_description`, and where the owner changed a mail to both.
+    Raises what `write_description` raises.
+    """
+    # Before the transaction: a refusal of a secret has its own record.
+    texts = _checked_texts(certificate, changes, authority=authority, channel=channel)
+    with transaction.atomic():
+        row, owner_before = _write(certificate, changes, texts, authority)
+        if row.owner != owner_before:
+            notify_of_ownership([row], 1, before=owner_before, owner=row.owner, actor=authority.actor, now=database_now())
+    return row
+
+
+def write_description(certificate: Certificate, changes: Changes, *, authority: Authority, channel: str) -> tuple[Certificate, Any]:
+    """Change the description of a certificate without a mail: of many, one is sent about all of them.
+
+    Returns the row as it is afterwards, and its owner before. Effects, in one transaction: the row,
+    and an audit event for each kind of change (`certificate:described`, `certificate:reviewed`,
+    `certificate:renewal_switched`). Nothing where all values are as before.
 
     Raises NotFound and NotPermitted as for every act on the certificate (members of its team and
     officers), InputRefused for a value that cannot be, CSRRefused for a secret in a text, Conflict
     for a certificate that was renewed: its description is that of the new one.
     """
-    authority.check_may_act(certificate)
+    return _write(certificate, changes, _checked_texts(certificate, changes, authority=authority, channel=channel), authority)
+
+
+def _write(certificate: Certificate, changes: Changes, texts: dict[str, str], authority: Authority) -> tuple[Certificate, Any]:
     now = database_now()
-    texts = _checked_texts(changes, authority=authority, team=certificate.team.slug, channel=channel)
     with transaction.atomic():
         row = Certificate.objects.select_for_update(of=("self",)).select_related("team", "owner")
         row_now = row.get(pk=certificate.pk)
@@ -78,21 +95,16 @@ def describe(certificate: Certificate, changes: Changes, *, authority: Authority
         if changed:
             row_now.save(update_fields=[*changed, "renewal_blocked"])
             record_many(_events(row_now, before, after, changed, authority=authority, now=now))
-        if "owner" in changed:
-            sides = {"before": before["owner"], "owner": after["owner"]}
-            notify_of_ownership([row_now], 1, **sides, actor=authority.actor, now=now)
-    return row_now
+    return row_now, before["owner"]
 
 
-def _checked_texts(changes: Changes, *, authority: Authority, team: str, channel: str) -> dict[str, str]:
-    """The texts without needless spaces, notes line by line, tags between spaces.
-
-    Before the transaction: a refusal of a secret has its own record.
-    """
+def _checked_texts(certificate: Certificate, changes: Changes, *, authority: Authority, channel: str) -> dict[str, str]:
+    """The texts without needless spaces, notes line by line, tags between spaces."""
+    authority.check_may_act(certificate)
     given = {name: str(changes.get(name, "")) for name in _LENGTHS if name in changes}
     # First of all: other refusals may quote what was sent.
     for name, text in (given | ({"tags": " ".join(changes["tags"])} if "tags" in changes else {})).items():
-        refuse_secrets(text, actor=authority.actor, team=team, field=name, channel=channel)
+        refuse_secrets(text, actor=authority.actor, team=certificate.team.slug, field=name, channel=channel)
     texts = {name: " ".join(text.split()) for name, text in given.items() if name != "notes"}
     if "notes" in given:
         texts["notes"] = "\n".join(" ".join(line.split()) for line in given["notes"].splitlines()).strip()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
@@ -110,9 +110,9 @@ def finish(worker: Worker) -> None:
         time.sleep(0.5)
 
 
-def once_each(event: str, rows: list[Certificate]) -> None:
-    """Each certificate has exactly one event of the kind."""
-    found = AuditEvent.objects.filter(event=event).order_by().values_list("subject").annotate(Count("pk"))
+def once_each(events: QuerySet[AuditEvent], rows: list[Certificate]) -> None:
+    """Each certificate has exactly one of the events."""
+    found = events.order_by().values_list("subject").annotate(Count("pk"))
     assert dict(found) == {f"certificate:{row.cert_id}": 1 for row in rows}
 
 
@@ -123,8 +123,9 @@ def test_each_certificate_is_acted_on_once_though_the_worker_is_killed(inventory
         submitted("revoke", {"reason": "superseded", "comment": ""}, revoked, requester),
         submitted("renew", {}, kept, requester),
         submitted("add_tag", {"tag": "shop"}, kept, requester),
+        submitted("owner", {"owner": "colleague"}, kept, requester),
     ]
-    lines = REVOKED + 2 * len(kept)
+    lines = REVOKED + 3 * len(kept)
     # 1. Kill the whole worker at work, three times.
     done = 0
     for _ in range(KILLS):
@@ -154,11 +155,15 @@ def test_each_certificate_is_acted_on_once_though_the_worker_is_killed(inventory
     # 3. Everything happened once.
     assert set(BulkActLine.objects.values_list("outcome", flat=True)) == {Outcome.DONE}
     assert Revocation.objects.count() == REVOKED
-    once_each("certificate:revocation_requested", revoked)
-    once_each("certificate:described", kept)
+    once_each(AuditEvent.objects.filter(event="certificate:revocation_requested"), revoked)
+    described = AuditEvent.objects.filter(event="certificate:described")
+    once_each(described.filter(data__has_key="tags"), kept)
+    once_each(described.filter(data__has_key="owner"), kept)
     renewals = CertificateRequest.objects.filter(renewed_from__isnull=False)
     assert renewals.count() == renewals.values("renewed_from").distinct().count() == len(kept)
-    assert set(Certificate.objects.filter(pk__in=[row.pk for row in kept]).values_list("tags", flat=True)) == {" shop "}
+    assert set(Certificate.objects.filter(pk__in=[row.pk for row in kept]).values_list("tags", "owner__username")) == {
+        (" shop ", "colleague")
+    }
     for act in acts:
         events = AuditEvent.objects.filter(subject=act.subject).values_list("event", flat=True)
         assert list(events).count("act:completed") == 1

@@ -90,6 +90,14 @@ class BulkActLine(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     advice = models.CharField(max_length=500, blank=True)
     result = models.CharField(max_length=40, blank=True, help_text="The request of a renewal.")
+    owner_before = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+        help_text="Who owned it until the act gave it to somebody else.",
+    )
     tries = models.PositiveSmallIntegerField(default=0)
     done_at = models.DateTimeField(null=True)
 

@@ -28,6 +28,7 @@ from certs.inventory import states_of
 from certs.models import BulkAct, BulkActLine
 from certs.views.access import authority_of, page
 from certs.views.certificate.certificate_revoke import CA_CAUSES, CAUSES, OTHER_CAUSES
+from certs.views.numbers import number_of
 from db.clock import database_now
 
 State, Outcome = BulkAct.State, BulkActLine.Outcome
@@ -162,7 +163,7 @@ def _preview(request: HttpRequest, act: BulkAct, error: InputRefused | None = No
     context = {
         "act": act,
         "tally": tally,
-        "summary": summary_of(act),
+        "summary": summary_of(act, authority=authority_of(request)),
         "shown": digest_of(act),
         "typed_above": TYPED_ABOVE,
         "must_type": tally.waiting > TYPED_ABOVE,
@@ -206,15 +207,14 @@ def _lines(request: HttpRequest, act: BulkAct) -> dict[str, Any]:
     given = request.GET
     show = given.get("show", "")
     show = show if show in Outcome.values else ""
-    after = given.get("after", "0")
-    number = int(after) if after.isascii() and after.isdecimal() and len(after) < 9 else 0
+    number = number_of(given.get("after"))
     lines, following = lines_page(act, show, number)
-    rows, now = names_of_lines(lines), database_now()
+    rows, now = names_of_lines(lines, authority=authority_of(request)), database_now()
     states = states_of(list(rows), now)
     tally = tally_of(act)
     tabs = [("", "All", act.total), *((name.value, label, getattr(tally, name.value)) for name, label in _TABS)]
     return {
-        "lines": [(line, rows[line.certificate_id], states[line.certificate_id]) for line in lines],
+        "lines": [(line, rows.get(line.certificate_id), states.get(line.certificate_id)) for line in lines],
         "show": show,
         "following": following,
         "tabs": [one for one in tabs if one[2] or one[0] == show],

@@ -106,7 +106,7 @@ def test_the_preview_says_what_is_left_out_and_why(estate: list[Certificate], ca
     chosen = [row.cert_id for row in estate[:5]] + [estate[-1].cert_id, "cert-nonsense"]
     act = ready(requester, "revoke", SUPERSEDED, chosen=chosen)
     assert (act.total, outcomes(act)) == (5, {"waiting": 3, "left_out": 2})  # the foreign one is not even seen
-    seen = summary_of(act)
+    seen = summary_of(act, authority=requester)
     assert [str(place) for place in seen.places] == ["n02.example.com:443"]
     assert seen.teams == [("Web", 3)]
     assert {reason for reason, _ in seen.reasons} == {
@@ -419,6 +419,6 @@ def test_a_team_of_the_act_is_named_by_its_number(estate: list[Certificate], cas
     officer = cast.authority("officer")
     Team.objects.create(slug="third", name="Third")
     act = ready(officer, "revoke", SUPERSEDED, query={})
-    assert summary_of(act).teams == [("Web", 30), ("Other", 1)]
+    assert summary_of(act, authority=officer).teams == [("Web", 30), ("Other", 1)]
     key = ready(officer, "revoke", {"reason": "keyCompromise"}, chosen=[estate[0].cert_id])
-    assert summary_of(key).others_on_keys == 30  # copies of one certificate have one key
+    assert summary_of(key, authority=officer).others_on_keys == 30  # copies of one certificate have one key
