@@ -20,6 +20,7 @@ from audit.transparency.checkpoint import NoteRefused
 from audit.transparency.cosignature import WitnessKey
 from audit.transparency.nodes import roots_of_ranges
 from audit.transparency.proofs import ProofRefused, TreeIncomplete, consistency_proof
+from db.tolerance import CLOCK_TOLERANCE
 
 _TIMEOUT = (3.0, 7.0)  # connect, read
 _WHOLE_SECONDS = 15
@@ -67,6 +68,7 @@ def ask_witness(witness: Witness, *, now: datetime) -> Cosignature | None:
         return None
     try:
         line, signed_at = _cosigned(witness, newest, known)
+        _check_time(newest, signed_at, now)
     except (NoteRefused, ProofRefused, TreeIncomplete, requests.RequestException, WitnessFailed) as exc:
         why = _reason(exc)
         WitnessState.objects.filter(pk=name).update(tried_at=now, error=why[:300])
@@ -77,6 +79,17 @@ def ask_witness(witness: Witness, *, now: datetime) -> Cosignature | None:
             epoch=newest.epoch, cosigned_size=newest.tree_size, cosigned_at=signed_at, tried_at=now, error=""
         )
     return found
+
+
+def _check_time(newest: Checkpoint, signed_at: datetime, now: datetime) -> None:
+    """Raise WitnessFailed for a time at which nobody can have signed this checkpoint.
+
+    Who verifies a proof later believes the witness's time, and so does the alert for a silent witness.
+    """
+    if newest.created_at - CLOCK_TOLERANCE <= signed_at <= now + CLOCK_TOLERANCE:
+        return
+    where = "before the checkpoint was signed here" if signed_at < newest.created_at else "in the future"
+    raise WitnessFailed(f"Its cosignature is of {signed_at:%Y-%m-%d %H:%M:%S} UTC, which is {where}: its clock is wrong.")
 
 
 def _reason(exc: Exception) -> str:

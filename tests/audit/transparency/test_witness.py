@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -173,3 +176,72 @@ def test_setting_that_names_no_witness_is_refused(text: str, settings: Settings)
     with pytest.raises(NoteRefused):
         configured_witnesses()
     assert str(WitnessKey.parse(str(WITNESS))) == str(WITNESS)
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[str], Witness]]:
+    """A party that holds the witness's key and answers everything with a text of its own."""
+    servers: list[HTTPServer] = []
+
+    def begin(text: str) -> Witness:
+        class Answer(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_: object) -> None:
+                """Nothing is logged."""
+
+        servers.append(HTTPServer(("127.0.0.1", 0), Answer))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return Witness(WITNESS, f"http://127.0.0.1:{servers[-1].server_port}")
+
+    yield begin
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_cosignature_of_a_time_at_which_it_cannot_have_been_made_is_refused(answering: Callable[[str], Witness]) -> None:
+    """Of before the checkpoint it says nothing about this tree; of the future it would silence the alert for good."""
+    newest, now = sealed("req-1"), database_now()
+    for at, why in (
+        (newest.created_at - timedelta(minutes=6), "before the checkpoint was signed"),
+        (datetime(1970, 1, 2, tzinfo=UTC), "before the checkpoint was signed"),
+        (now + timedelta(minutes=6), "in the future"),
+        (datetime(9999, 12, 31, tzinfo=UTC), "in the future"),
+    ):
+        with pytest.raises(WitnessFailed, match=f"{why}.*its clock is wrong"):
+            ask(answering(cosign(newest.note, at)[0]))
+    assert not Cosignature.objects.exists()
+    state = WitnessState.objects.get()
+    assert (state.cosigned_size, state.cosigned_at) == (0, None)
+    assert "its clock is wrong" in state.error
+    for at in (newest.created_at - timedelta(minutes=4), now + timedelta(minutes=4)):
+        Cosignature.objects.all().delete()
+        execute("DELETE FROM audit_witness_state")
+        assert ask(answering(cosign(newest.note, at)[0])) is not None
+
+
+def test_cosignature_of_an_older_tree_or_of_another_log_is_none_of_this_checkpoint(answering: Callable[[str], Witness]) -> None:
+    older = sealed("req-1")
+    newest, now = sealed("req-2"), database_now()
+    foreign = "other.example/log\n" + newest.note.partition("\n")[2]
+    for note in (older.note, foreign):
+        with pytest.raises(WitnessFailed, match="does not hold"):
+            ask(answering(cosign(note, now)[0]))
+    assert not Cosignature.objects.exists()
+
+
+def test_one_cosignature_is_kept_for_a_tree_head_however_often_the_witness_signs(answering: Callable[[str], Witness]) -> None:
+    newest, now = sealed("req-1"), database_now()
+    first, again = (cosign(newest.note, now - timedelta(seconds=second))[0] for second in (0, 9))
+    assert first != again
+    found = ask(answering(first + again))
+    assert found is not None
+    execute("DELETE FROM audit_witness_state")
+    ask(answering(again))
+    assert [one.line for one in Cosignature.objects.all()] == [first]
+    assert signed_note(newest) == newest.note + first
