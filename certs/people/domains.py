@@ -150,11 +150,12 @@ def _plan(text: str, to: Team | None, authority: Authority) -> Change:
     effects = []
     now = database_now()
     for name in names:
+        # First: why it cannot be says whose it is.
+        _check_may_give(name, owners, authority)
         why = _obstacle(name, owners, to)
         if why:
             refused.append(Refused(name, why))
             continue
-        _check_may_give(name, owners, authority)
         effects.append(_effect(name, owners, to, now))
     return Change(to, tuple(effects), tuple(refused), tuple(_told(effects)))
 
@@ -241,23 +242,20 @@ def _obstacle(name: str, owners: dict[str, Team], to: Team | None) -> str:
 
 
 def _check_may_give(name: str, owners: dict[str, Team], authority: Authority) -> None:
-    """Names that a team has are given away by its leads; everything else is given by those who manage people."""
+    """Names that a team has are given away by its leads; everything else is given by those who manage people.
+
+    Raises NotPermitted in one text: whether another team has the name is no business of a lead's (S19).
+    """
     if authority.manages_people:
         return
     via = owning_domain(name, owners)
-    if via is None:
+    owner = owners[via] if via is not None else None
+    if owner is None or not authority.may_manage(owner):
         raise NotPermitted(
-            f"{name} belongs to no team. Only security officers give such names.",
+            f"{name} is no name of a team that you lead. Only the people who lead its team and security officers give it.",
             field="names",
             permission=Permission.MANAGE_PEOPLE,
-        )
-    owner = owners[via]
-    if not authority.may_manage(owner):
-        raise NotPermitted(
-            f"{name} belongs to another team. Only people who lead that team and security officers give it away.",
-            field="names",
-            permission=Permission.MANAGE_PEOPLE,
-            givers=names_of_leads(owner) if authority.may_see_team(owner) else (),
+            givers=names_of_leads(owner) if owner is not None and authority.may_see_team(owner) else (),
         )
 
 

@@ -161,3 +161,16 @@ def test_right_is_asked_for_again_when_it_is_done(cast: Cast) -> None:
     cast.web.leads.remove(cast["requester"])
     with pytest.raises(NotPermitted):
         domains.do_change(["shop.example.com"], cast.other, shown=shown.sealed, authority=authority)
+
+
+def test_a_lead_does_not_learn_which_names_other_teams_have(cast: Cast) -> None:
+    """One answer for a name of another team, one inside of such, one above it and one of nobody."""
+    give(cast, "deep.other.example.net", cast.other)
+    cast.web.leads.add(cast["requester"])
+    said = set()
+    for name in ("other.test", "finance.other.test", "other.example.net", "deep.other.example.net", "free.example.net"):
+        for to in (cast.web, cast.other, None):
+            with pytest.raises(NotPermitted) as refused:
+                domains.preview_change(name, to, authority=cast.authority("requester"))
+            said.add((refused.value.message.replace(name, "X"), refused.value.next_step, refused.value.givers))
+    assert len(said) == 1
