@@ -34,7 +34,7 @@ def page(view: View) -> View:
         if not request.user.is_authenticated:
             if request.headers.get("HX-Request"):
                 # a part of a page that asks for itself: the whole page goes to the sign-in, not the sign-in into the part
-                return HttpResponse(headers={"HX-Redirect": _sign_in(urlsplit(request.headers.get("HX-Current-URL", "")).path)})
+                return HttpResponse(headers={"HX-Redirect": _sign_in(_page_around(request))})
             if request.method == "POST" and keep_for_sign_in(request):
                 return redirect(_sign_in(reverse("send-again")))
         response = signed_in(request, *args, **kwargs)
@@ -54,6 +54,14 @@ def page(view: View) -> View:
             return refused(request, _translated(exc))
 
     return wrapped
+
+
+def _page_around(request: HttpRequest) -> str:
+    """Return the path of the page that a part of it stands on; empty where the browser says no address."""
+    try:
+        return urlsplit(request.headers.get("HX-Current-URL", "")).path
+    except ValueError:
+        return ""
 
 
 def _translated(exc: KeyBackendError | PolicyError) -> PortalError:

@@ -61,8 +61,11 @@ def _verified(token: str, *, keys: Mapping[str, Any], issuer: str, client_id: st
         )
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError) as exc:
         raise TokenRefused(f"The token was refused: {type(exc).__name__}.") from exc
-    if not isinstance(claims["sub"], str) or not 0 < len(claims["sub"]) <= MOST_SUBJECT_CHARACTERS:
+    sub = claims["sub"]
+    if not isinstance(sub, str) or not 0 < len(sub) <= MOST_SUBJECT_CHARACTERS or not sub.isprintable():
         raise TokenRefused("The token was refused: its subject is no text of a usable length.")
+    if not isinstance(claims["iat"], int | float) or claims["iat"] < 0:  # RFC 7519 2: a number; the library reads texts too
+        raise TokenRefused("The token was refused: the time at which it was issued is no number.")
     return claims
 
 

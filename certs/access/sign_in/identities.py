@@ -39,9 +39,9 @@ def identities_of(user: Any) -> list[SocialAccount]:
 
 
 def verified_address(claims: Mapping[str, Any]) -> str:
-    """Return the address that the provider has verified; nothing for a text "true", which is no truth."""
+    """Return the address that the provider has verified; nothing for a text "true", which is no truth, and for what no row can hold."""
     address = claims.get("email")
-    if claims.get("email_verified") is not True or not isinstance(address, str) or len(address) > 254:
+    if claims.get("email_verified") is not True or not isinstance(address, str) or len(address) > 254 or not address.isprintable():
         return ""
     return address
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -26,6 +26,7 @@ from certs.evidence.subjects import recent_sources
 from certs.evidence.witnesses import witness_lines
 from certs.evidence.words import words_of
 from certs.views.access import authority_of, page
+from certs.views.numbers import id_of
 from db.clock import database_now
 
 _CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
@@ -69,7 +70,7 @@ def index(request: HttpRequest) -> HttpResponse:
         selection, meaning = query.selection(authority, zone_of(request.user))
         if recent:
             selection = replace(selection, sources=recent_sources(authority))
-        found = page_of(selection, before=_number(request.GET, "before"), after=_number(request.GET, "after"))
+        found = page_of(selection, before=id_of(request.GET.get("before")), after=id_of(request.GET.get("after")))
     context = {
         "query": query,
         "wrong": wrong,
@@ -99,11 +100,6 @@ def export(request: HttpRequest, form: str) -> StreamingHttpResponse:
     response = StreamingHttpResponse(lines, content_type=_CONTENT_TYPES[form])
     response["Content-Disposition"] = f'attachment; filename="audit-{database_now():%Y-%m-%d}.{form}"'
     return response
-
-
-def _number(values: QueryDict, name: str) -> int:
-    given = values.get(name, "")
-    return int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else 0
 
 
 def _row(event: AuditEvent) -> Row:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.http import Http404, HttpRequest
 
 from certs.models import BulkOrder
@@ -16,9 +14,3 @@ def order_of(request: HttpRequest, public_id: str) -> BulkOrder:
     if order is None:
         raise Http404
     return order
-
-
-def number_of(text: Any) -> int:
-    """A line's number from an address; 0 for what is none."""
-    text = str(text or "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0

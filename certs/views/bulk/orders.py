@@ -23,7 +23,8 @@ from certs.errors import InputRefused
 from certs.inventory import page_of
 from certs.models import BulkOrder, teams_seen_by
 from certs.views.access import authority_of, page
-from certs.views.bulk.order_access import number_of, order_of
+from certs.views.bulk.order_access import order_of
+from certs.views.numbers import number_of
 from db.clock import database_now
 
 State = BulkOrder.State

@@ -15,6 +15,7 @@ from certs.authorities.overview import CA, ca_of, trees
 from certs.models import Issuer, Reissue
 from certs.views.access import page
 from certs.views.cas.ca_history import history_of_ca
+from certs.views.numbers import id_of
 from db.clock import database_now
 
 
@@ -63,8 +64,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     context |= _row(ca, sees_all=sees_all, now=now)
     context["predecessors"] = Issuer.objects.filter(successor=ca.issuer)
     if sees_all:
-        given = request.GET.get("before", "")
-        before = int(given) if given.isdecimal() and len(given) < 19 else 0
+        before = id_of(request.GET.get("before"))
         routine = request.GET.get("all") == "yes"
         context["entries"], context["older"] = history_of_ca(ca.issuer, before=before, routine=routine)
         context["routine"] = routine

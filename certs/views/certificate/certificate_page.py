@@ -28,6 +28,7 @@ from certs.requests.facts.decisions import waivers_used_by
 from certs.requests.lineage import lineage_of, stops_lineage
 from certs.views.access import authority_of, page
 from certs.views.certificate.history import history_of
+from certs.views.numbers import id_of
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.chain import links_of
 from certs.x509.certificate.serial import format_serial
@@ -140,9 +141,7 @@ def renewals(request: HttpRequest, cert_id: str) -> HttpResponse:
 def history(request: HttpRequest, cert_id: str) -> HttpResponse:
     """What happened to it, newest first."""
     row, now = certificate_seen_by(request, cert_id), database_now()
-    given = request.GET.get("before", "")
-    before = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else 0
-    entries, older = history_of(row, before=before)
+    entries, older = history_of(row, before=id_of(request.GET.get("before")))
     return _tab(request, row, "certificate-history", now, {"entries": entries, "older": older})
 
 

@@ -17,6 +17,7 @@ from certs.replay.lists import Sought, csv_lines
 from certs.replay.lists import page as list_page
 from certs.replay.verdicts import Outcome
 from certs.views.access import page
+from certs.views.numbers import id_of
 from certs.views.policy.versions import before_of, latest_replay, may_write, see, version_of
 from db.clock import database_now
 from policy.texts.differences import differences
@@ -147,9 +148,7 @@ def _sought(request: HttpRequest, outcome: str) -> Sought:
 def listing(request: HttpRequest, public_id: str, outcome: str) -> HttpResponse:
     """Show the certificates and requests with one outcome, page by page."""
     replay, sought = _replay(request, public_id), _sought(request, outcome)
-    given = request.GET.get("after", "0")
-    after = int(given) if given.isdecimal() and len(given) < 19 else 0
-    lines, following = list_page(replay, sought, after=after)
+    lines, following = list_page(replay, sought, after=id_of(request.GET.get("after")))
     context = {
         "replay": replay,
         "row": replay.version,

@@ -33,6 +33,7 @@ from certs.servers.kinds import server_named
 from certs.servers.signing import sign_call
 from certs.views.access import authority_of, page
 from certs.views.kept_forms import form_of
+from certs.views.numbers import id_of
 from certs.views.request.confirming import approve_as_sent, passkey_options
 from certs.views.request.timeline import Installed, first_download, timeline
 from certs.views.request.waits import wait_of
@@ -46,10 +47,10 @@ UNCHANGED = {"1": "a day", "7": "a week", "30": "30 days"}  # days that a reques
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     text, state = request.GET.get("q", "").strip()[:253], request.GET.get("state", "")
-    before, unchanged = request.GET.get("before", "0"), request.GET.get("unchanged", "")
+    unchanged = request.GET.get("unchanged", "")
     days = int(unchanged) if unchanged in UNCHANGED else 0
     rows = search_requests(request.user, text=text, state=state if state in list(S) else "", unchanged_days=days)
-    found = page_of(rows, before=int(before) if before.isdecimal() else 0)
+    found = page_of(rows, before=id_of(request.GET.get("before")))
     states = [(s.value, s.value.replace("_", " ")) for s in S]
     context = {"page": found, "q": text, "state": state, "states": states, "unchanged": str(days or ""), "ages": UNCHANGED.items()}
     return render(request, "portal/requests.html", context)

@@ -20,6 +20,7 @@ from certs.inventory.register import (
 from certs.models import Certificate
 from certs.views.access import authority_of, page
 from certs.views.inventory.filter_form import chips, filter_form
+from certs.views.numbers import id_of
 from db.clock import database_now
 
 
@@ -33,8 +34,7 @@ def index(request: HttpRequest) -> HttpResponse:
     except InputRefused as exc:
         sought, wrong = CertificateFilter(), exc
     past = request.GET.get("past") == "yes"
-    given = request.GET.get("before", "0")
-    before = int(given) if given.isdecimal() and len(given) < 19 else 0
+    before = id_of(request.GET.get("before"))
     found: Page[Certificate] = Page([], 0)
     if wrong is None:
         found = register_page(authority, register_filter(sought, past=past), before=before, now=now)

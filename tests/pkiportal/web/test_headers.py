@@ -89,3 +89,19 @@ def test_options_of_the_api_has_no_content_type() -> None:
     """Django's default said HTML."""
     response = Client().options("/api/v1/requests")
     assert (response.status_code, response.headers.get("Content-Type")) == (204, None)
+
+
+@pytest.mark.parametrize("cookie", ['sessionid="abcdefgh\\000"', 'csrftoken="\\000"', 'pki_device="\\000"', 'other="a\\000b"'])
+@pytest.mark.parametrize("path", ["/", "/login/", "/certificates/"])
+def test_a_cookie_with_a_nul_is_a_broken_request(portal: Portal, cookie: str, path: str) -> None:
+    """A quoted cookie writes a NUL in octal; the session behind it was looked up in PostgreSQL, which refuses one."""
+    client = Client(raise_request_exception=False)
+    for response in (client.get(path, headers={"Cookie": cookie}), client.post(path, headers={"Cookie": cookie})):
+        assert response.status_code == 400
+
+
+@pytest.mark.parametrize("address", ["http://[", "http://]/", "//[::1", "", "x" * 5000, "javascript:alert(1)"])
+def test_a_part_of_a_page_leads_to_the_sign_in_whatever_the_browser_says_of_its_page(portal: Portal, address: str) -> None:
+    response = Client().get("/certificates/", headers={"HX-Request": "true", "HX-Current-URL": address})
+    assert response.status_code == 200
+    assert response["HX-Redirect"].startswith("/login/")

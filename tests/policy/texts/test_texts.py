@@ -143,6 +143,8 @@ def test_fault_in_yaml_has_its_line() -> None:
         ("a: &x 1\nb: *x", "line 1: Anchors"),
         ("a: !!python/object/apply:os.system [echo]", "line 1: Tags"),
         ("a: !thing 1", "line 1: Tags"),
+        *((f"version: !!{tag} x", "line 1: Tags") for tag in ("int", "bool", "timestamp", "str", "map", "null")),
+        ("version: !!int ''", "line 1: Tags"),
         ("version: v1\nversion: v2", "line 2: version: The field is there twice."),
         ("<<: {a: 1}", "Merge keys"),
         ("{1: 2, null: 3}", "unknown field"),

@@ -86,6 +86,8 @@ def test_a_token_for_this_sign_in_gives_its_claims(made: Callable[[], str]) -> N
         lambda: token(sub=None),
         lambda: token(sub=""),
         lambda: token(sub="s" * 192),
+        lambda: token(sub="s-1\x00"),
+        lambda: token(sub="s-1\n"),
         lambda: token(exp=None),
         lambda: token(iat=None),
         lambda: token(headers={"kid": "unknown"}),
@@ -167,6 +169,9 @@ def test_a_logout_token_names_whose_sessions_end() -> None:
         lambda: logout(aud="another client"),
         lambda: logout(exp=now(-120)),
         lambda: logout(iat=now(120)),
+        lambda: logout(iat=-(10**15)),
+        lambda: logout(iat=str(now(0))),
+        lambda: logout(sub="s-1\x00"),
         lambda: logout()[:-5] + "AAAAA",
     ],
 )

@@ -67,6 +67,7 @@ def test_an_invited_person_accepts_with_the_provider(idp: IdentityProvider, cast
     "claims",
     [
         {"email": "mallory@example.com", "email_verified": True},
+        {"email": "eve@example.com\x00", "email_verified": True},
         {"email": "eve@example.com"},
         {"email": "eve@example.com", "email_verified": False},
         {"email": "eve@example.com", "email_verified": "true"},
