@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("certs", "0054_owner_changes"),
+        ("certs", "0055_mails_in_bundles"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
