@@ -136,7 +136,9 @@ def compliance(facts: dict[str, Any]) -> Chart:
     return Chart(
         key="compliance",
         title="Compliance in the last 26 weeks",
-        text=f"{newest['percent']:.1f} % now; {len(known)} of 26 weeks have a report." if newest else "No week has a report yet.",
+        text=f"{newest['percent']:.1f} % now; {len(known)} of 26 weeks {'has' if len(known) == 1 else 'have'} a report."
+        if newest
+        else "No week has a report yet.",
         header=("Week", "Compliance", "Policy"),
         rows=[(w, f"{row['percent']:.1f} %", row["policy_version"]) for w, row in known.items()],
         lines=[" ".join(one) for one in drawn if len(one) > 1],
