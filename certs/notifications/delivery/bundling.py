@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, F, Q
 
 from certs.models import OutgoingMail
 from certs.notifications.delivery.bundles import AT_ONCE, TEXTS, Kind, Line
@@ -19,15 +19,18 @@ from certs.notifications.wording import count_of
 from db.clock import database_now
 
 LINES = 200  # requests that a bundle lists; it counts the others, and its link leads to all
+_HELD = Q(tries=0, not_before__gt=F("written_at"))
 
 
 def write_bundles() -> int:
-    """Put mails of a kind that are due for one recipient into one mail, where there are more than AT_ONCE.
+    """Put mails of a kind that are due for one recipient into one mail, where they are many.
 
+    Many are more than AT_ONCE, and two that were held back to go together.
     Returns the number of bundles. Each is a transaction of its own.
     """
     now = database_now()
-    groups = _due(now).order_by().values("recipient", "bundle_kind").annotate(number=Count("pk")).filter(number__gt=AT_ONCE)
+    groups = _due(now).order_by().values("recipient", "bundle_kind").annotate(number=Count("pk"), held=Count("pk", filter=_HELD))
+    groups = groups.filter(Q(number__gt=AT_ONCE) | Q(held__gt=1))
     return sum(_write(row["recipient"], Kind(row["bundle_kind"]), now) for row in list(groups))
 
 
@@ -40,7 +43,8 @@ def _write(recipient: str, kind: Kind, now: datetime) -> int:
     # A mail that a worker claims at this moment goes alone.
     locked = _due(now).select_for_update(of=("self",), skip_locked=True).filter(recipient=recipient, bundle_kind=kind)
     rows = list(locked.defer("body", "html").order_by("written_at", "pk"))
-    if len(rows) <= AT_ONCE:
+    held = [row for row in rows if not row.tries and row.not_before > row.written_at]
+    if len(rows) <= AT_ONCE and len(held) <= 1:
         return 0
     lines = [Line(**row.bundle_line) for row in rows]
     subject = f"{TEXTS[kind].subject}: {count_of([line.name for line in lines])}"

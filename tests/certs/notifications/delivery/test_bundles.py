@@ -57,7 +57,7 @@ def send() -> int:
 
 
 def the_period_ends() -> None:
-    waiting().update(not_before=database_now())
+    waiting().update(not_before=database_now(), written_at=F("written_at") - PERIOD)
 
 
 def found_in(server: MailServer, recipient: str) -> Counter[str]:
@@ -125,6 +125,19 @@ def test_few_mails_stay_what_they_are(mail_server: MailServer, fail: Any) -> Non
     fail("alice", AT_ONCE)
     assert (write_bundles(), send_due()) == (0, AT_ONCE)
     assert {message["Subject"] for message in mail_server.messages} == {f"Failed: alice-{n}.example.com" for n in range(AT_ONCE)}
+
+
+def test_two_that_were_held_back_go_together_and_one_alone_as_it_is(mail_server: MailServer, fail: Any) -> None:
+    fail("alice", AT_ONCE + 2)
+    fail("bob", AT_ONCE + 1)
+    send()
+    OutgoingMail.objects.filter(sent_at=None).update(written_at=F("written_at") - PERIOD, not_before=F("not_before") - PERIOD)
+    send()
+    last = {message["To"]: message["Subject"] for message in mail_server.messages[2 * AT_ONCE :]}
+    assert last == {
+        "alice@example.com": "Failed: alice-5.example.com and alice-6.example.com",
+        "bob@example.com": "Failed: bob-5.example.com",
+    }
 
 
 def test_two_workers_compose_one_bundle(mail_server: MailServer, fail: Any) -> None:
