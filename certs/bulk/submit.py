@@ -32,6 +32,7 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
     cancelled as a draft.
     """
     authority.check_may_act(order)
+    # 1. Lock the order: of two clicks the second finds it submitted.
     row = BulkOrder.objects.select_for_update().get(pk=order.pk)
     if row.state == State.CANCELLED and row.submitted_at is None:
         raise Conflict(f"{row.public_id} was thrown away before it was submitted.", next_step="Make a new order.")
@@ -39,6 +40,7 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
         raise Conflict(f"{row.public_id} is still being judged.", next_step="Wait until it is a draft.")
     if row.state != State.DRAFT:
         return row
+    # 2. What must hold now, not when it was drafted: a line to issue, a CA that issues, a requester who is still there.
     now, actor = database_now(), authority.actor
     row.with_refused = with_refused
     costs = list(row.items.filter(outcome__in=chosen_outcomes(row)).order_by("number").values_list("number", "spec__key", "spki_der"))
@@ -46,6 +48,8 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
         raise InputRefused("No line of this order can be issued.", field="items", next_step="Take the suggestions, or mend the lines.")
     row.issuer = active_issuer(row.issuer.name)
     _check_requester(row)
+    # 3. The chunks, and the order with its event. Requests of the lines are made when their chunk begins, so that lines
+    #    that never begin need no cancelling.
     drafted_by, row.actor_kind, row.actor_name = row.actor_name, actor.kind, actor.name
     row.submitter = authority.user
     chunks = list(_chunks(row, costs))
@@ -57,6 +61,7 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
     data: dict[str, Value] = {"lines": len(costs), "chunks": len(chunks), "issuer": row.issuer.name, "content_sha256": row.content_sha256}
     data["drafted_by"] = drafted_by
     record(EventType.BULK_SUBMITTED, subject=row.subject, actor=actor, at=now, data=data)
+    # 4. The dispatcher publishes the first chunks after the commit.
     dispatch_on_commit()
     return row
 

@@ -84,6 +84,8 @@ class RestCAClient(CAClient):
                 "csr_not_kept",
                 "This CA needs the CSR itself, and a CSR with a challenge password is not kept. Make one without.",
             )
+        # The Idempotency-Key makes sending again safe. Still, an order that may have arrived is `Unknown` and looked up first,
+        # for a CA need not keep the key for as long as the portal tries.
         body = {"csr": csr_pem(order.csr_der), "profile": order.profile, **_validity(order)}
         try:
             response = self._call("POST", "/api/v1/certificates/issue", json=body, headers={"Idempotency-Key": order.order_ref})
@@ -107,11 +109,12 @@ class RestCAClient(CAClient):
         if status == 202:
             return Pending(ref, f"{self.url} took the order and will answer later")
         detail = f"{self.url} answered {status}: {_problem_detail(response)}"
+        # A refused token is about this client, and a CA that is busy is about the CA: neither says anything about the order.
         if status in (401, 403) and _problem_type(response) in ("", "unauthorized"):
             return NotSent(ref, f"{detail} Check the token of CA {self.alias}.")
         if status in (429, 503):
             return NotSent(ref, detail, retry_after=_retry_after(response))
-        if status >= 500:
+        if status >= 500:  # it may have failed after it had signed
             return Unknown(ref, detail, answered=True)
         return Refused(ref, _problem_type(response) or "ca_refused", detail)
 
@@ -176,7 +179,7 @@ class RestCAClient(CAClient):
         return _problem(response)
 
     def revoked_certificates(self) -> Iterable[RevokedThere] | None:
-        """Read from the CRLs that its certificates name, which every CA has."""
+        """Return what is on the CRLs that its certificates name: every CA has those."""
         return revoked_on_crls(self.alias)
 
     def chain(self) -> tuple[bytes, ...]:
@@ -207,12 +210,12 @@ class RestCAClient(CAClient):
             return False
 
     def _not_served(self, response: requests.Response, to_what: str) -> CAUnreachable:
-        """A 429 or 503 is about the CA as a whole, any other status about this request."""
+        """Return the error. A 429 or 503 is about the CA as a whole, any other status about this request."""
         message = f"{self.url} answered {response.status_code} {to_what}: {_problem_detail(response)}"
         return CAUnreachable(message, answered=response.status_code not in (429, 503))
 
     def _issued(self, order_ref: str, body: dict[str, Any]) -> Issued:
-        """A certificate that cannot be parsed is handed on as it came: the verifier will say what is wrong with it."""
+        """Return the certificate of a reply. One that cannot be parsed is passed on as it came: the verifier reports what is wrong."""
         pem = body["certificate"]
         try:
             der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
@@ -256,7 +259,7 @@ class RestCAClient(CAClient):
 
 
 def _validity(order: Order) -> dict[str, int | str | None]:
-    """What is sent of the validity. The API knows whole days only: where the policy ends within the named day, the day before is sent."""
+    """Return the validity as the API takes it, in whole days: where the policy's maximum ends within the day, the day before is sent."""
     if order.not_after is None:
         return {"validity_days": order.validity_days}
     last = order.last_second(signed_at=order.intended_at, not_before=order.intended_at)
@@ -265,14 +268,14 @@ def _validity(order: Order) -> dict[str, int | str | None]:
 
 
 def _never_connected(exc: requests.exceptions.ConnectionError) -> bool:
-    """True when no byte can have arrived: the connection was refused or the name did not resolve."""
+    """Return whether no byte can have arrived: the connection was refused, or the name did not resolve."""
     cause = exc.args[0] if exc.args else None
     reason = getattr(cause, "reason", cause)
     return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
 
 
 def _reason(exc: Exception) -> str:
-    """The innermost words of a requests exception; its own text repeats the URL and object addresses."""
+    """Return the innermost text of a requests exception; the outer one repeats the URL and object addresses."""
     cause = exc.args[0] if exc.args else exc
     reason = getattr(cause, "reason", cause)
     text = str(reason)

@@ -55,7 +55,7 @@ _FORBIDDEN_ROLE = {"use_csr_sans": True, "use_csr_common_name": True, "no_store"
 
 
 def _end(order: Order) -> dict[str, str]:
-    """The engine's parameter for the end: days count from its own clock, under the role's maximum; a named date is sent as it is."""
+    """Return the engine's parameter for the end. Days count from the engine's clock, under the role's maximum; a date is sent as it is."""
     if order.not_after is not None:
         # The first attempt's time: a later signature with the same end is only shorter.
         last = order.last_second(signed_at=order.intended_at, not_before=order.intended_at - BACKDATE)
@@ -83,23 +83,26 @@ class VaultPKIClient(CAClient):
         return [self._issue(order) for order in orders]
 
     def _issue(self, order: Order) -> Outcome:
+        # 1. The engine takes the public key from the CSR only.
         if not order.csr_der:
             return Refused(
                 order.order_ref, "csr_not_kept", "This CA needs the CSR itself, and a CSR with a challenge password is not kept."
             )
+        # 2. Before anything is sent: a role that lets only the order decide, and the chain to go with the certificate.
         try:
             self._check_role()
             chain = self.chain()
         except (KeyBackendError, CAUnreachable, ImproperlyConfigured) as exc:
             return NotSent(order.order_ref, str(exc))
+        # 3. Sign. What went wrong decides whether the order may be sent again or must be looked up first.
         try:
             answer = self._session.call(lambda c: self._sign(c, order))
             return Issued(order.order_ref, _der(answer["data"]["certificate"]), chain)
         except KeyBackendUnavailable as exc:
-            # Sealed is a clean no; anything else may have signed before it failed.
+            # A sealed engine, or one that was not reached, has signed nothing; any other failure may have come after the signature.
             clean_no = "sealed" in str(exc) or "ConnectTimeout" in str(exc)
             return NotSent(order.order_ref, str(exc)) if clean_no else Unknown(order.order_ref, str(exc))
-        except KeyNotPermitted as exc:  # about our role, not about the order
+        except KeyNotPermitted as exc:  # about the rights of our login, not about the order
             return NotSent(order.order_ref, exc.for_people)
         except KeyOperationRefused as exc:
             return Refused(order.order_ref, "ca_refused", str(exc))
@@ -150,8 +153,8 @@ class VaultPKIClient(CAClient):
             return [Unknown(order.order_ref, message, answered=exc.answered) for order in orders]
 
     def _found(self, orders: Sequence[Order], between: Callable[[], None]) -> list[Issued | None]:
-        """The earliest certificate that matches each order. Further ones can only be doubles of a
-        lost reply and are revoked here. Raises CAUnreachable.
+        """Return the earliest certificate that matches each order. Further ones can only be doubles of
+        a lost reply, and are revoked here. Raises CAUnreachable.
         """
         try:
             strangers = self._strangers(between)
@@ -160,7 +163,7 @@ class VaultPKIClient(CAClient):
             raise CAUnreachable(str(exc)) from exc
 
     def _strangers(self, between: Callable[[], None]) -> dict[str, list[_Read]]:
-        """Certificates of the mount that are unknown here, by public key."""
+        """Return the certificates of the mount that are unknown here, by public key."""
         between()
         by_key: dict[str, list[_Read]] = {}
         for text in self._unknown_serials():
@@ -170,8 +173,8 @@ class VaultPKIClient(CAClient):
         return by_key
 
     def _read_once(self, serial: str, between: Callable[[], None]) -> _Read | None:
-        """What a certificate says, which never changes. None for one that was revoked or that is
-        none of ours to judge.
+        """Return the content of a certificate, which never changes. None for one that was revoked or
+        cannot be one of ours.
         """
         if serial not in self._reads:
             between()
@@ -181,7 +184,7 @@ class VaultPKIClient(CAClient):
         return self._reads[serial]
 
     def _alive(self, serial: str) -> _Read | None:
-        """As it is in the engine now; None once it was revoked there or tidied away."""
+        """Return the certificate as the engine has it now; None once it was revoked or tidied there."""
         data = self.read(serial)
         if data is None or data.get("revocation_time"):
             return None
@@ -200,6 +203,7 @@ class VaultPKIClient(CAClient):
         )
 
     def _earliest(self, order: Order, strangers: Mapping[str, Sequence[_Read]], between: Callable[[], None]) -> Issued | None:
+        # An order has one public key, names and a time, but no reference at the engine: all three must agree.
         matching = []
         for read in strangers.get(order.spki_sha256, ()):
             young = read.not_before >= order.intended_at - MOST_BACKDATING
@@ -214,7 +218,7 @@ class VaultPKIClient(CAClient):
         return Issued(order.order_ref, matching[0].der, self.chain()) if matching else None
 
     def read(self, serial: str) -> dict[str, Any] | None:
-        """What the engine has of a serial that it listed; None when it was tidied away in between."""
+        """Return what the engine has about a serial number of its list; None when it was tidied away since."""
         try:
             answer = self._session.call(lambda c: c.secrets.pki.read_certificate(serial, mount_point=self.mount))
         except KeyNotFound:
@@ -223,7 +227,7 @@ class VaultPKIClient(CAClient):
         return data
 
     def _listed(self, path: str) -> dict[str, str]:
-        """Serial in our spelling -> in the engine's."""
+        """Return the serial numbers of a list: as the portal writes them -> as the engine does."""
         try:
             listed = self._session.call(lambda c: c.list(f"{self.mount}/{path}"))
         except KeyNotFound:
@@ -268,7 +272,7 @@ class VaultPKIClient(CAClient):
             raise CAUnreachable(str(exc)) from exc
 
     def revoke(self, order: RevocationOrder) -> None:
-        """The engine publishes neither reason nor date: they are known here only."""
+        """Revoke at the engine, which publishes neither reason nor date: they are known here only."""
         try:
             self._revoke(order.serial_number)
         except KeyNotFound as exc:

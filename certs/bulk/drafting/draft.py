@@ -71,6 +71,7 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
             field="items",
             next_step="Split the order; several orders of a team are worked off side by side.",
         )
+    # One pass over all lines before any is judged: the digest of the order, and what would refuse it as a whole.
     target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
     survey = _surveyed(lines, requester, target)
     check_profiles(survey.profiles)
@@ -80,7 +81,8 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
         try:
             _judge_all(order, lines, _teams(survey.owners, requester))
         except Exception:
-            with contextlib.suppress(DatabaseError):  # then the sweeper does it
+            # Nobody will go on with it, and its idempotency key must be free. Without a database the sweeper deletes it.
+            with contextlib.suppress(DatabaseError):
                 discard(order)
             raise
     return order
@@ -96,6 +98,7 @@ def _begun(requester: Requester, issuer: Issuer, title: str, content: str, notes
         except IntegrityError:
             if not requester.idempotency_key:
                 raise
+        # The key has made an order: return that one, take over from a call that broke off, or wait for a call that goes on.
         earlier = _earlier(requester, content)
         if earlier is not None and earlier.state != State.JUDGING:
             return earlier
@@ -157,7 +160,7 @@ class _Survey:
 
 
 def _surveyed(lines: Iterable[Line], requester: Requester, issuer: Issuer) -> _Survey:
-    """In one pass: lines of an upload are read from a file each time."""
+    """Return the survey of all lines, in one pass: lines of an upload are read from a file each time."""
     digest = hashlib.sha256(f"{requester.team.slug}\n{issuer.name}\n".encode())
     profiles, owners = set[str](), set[str]()
     for line in lines:
@@ -184,6 +187,7 @@ def _judge_all(order: BulkOrder, lines: Iterable[Line], teams: Mapping[str, Team
         items = by_lines.items(part)
         pause("draft", "part judged")
         with transaction.atomic():
+            # Raises where the order was deleted as broken in the meantime: its lines must not come back.
             _move(order, State.JUDGING)
             insert(items)
 
@@ -253,7 +257,7 @@ def _change_as_suggested(items: Sequence[BulkItem]) -> int:
 
 
 def draft_of(order: BulkOrder) -> BulkOrder:
-    """The order, locked, which must still be a draft. Raises Conflict."""
+    """Return the order, locked. Raises Conflict unless it is still a draft."""
     row = BulkOrder.objects.select_for_update().get(pk=order.pk)
     if row.state != State.DRAFT:
         raise Conflict(f"{row.public_id} was submitted and cannot be changed.", next_step="Look at it, or make a new order.")

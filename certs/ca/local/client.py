@@ -70,21 +70,21 @@ class LocalCAClient(LedgerCA):
 
     def prepare(self, work: UnitOfWork, orders: Sequence[Order], *, now: datetime) -> Prepared:
         references = tuple(order.order_ref for order in orders)
-        # 1. The issuer as it is now; it stays so until the transaction ends.
+        # 1. The issuer as it is now, locked: it is not retired or distrusted before the transaction ends.
         try:
             issuer = self._issuer(lock=Lock.SHARE)
         except CAUnreachable as exc:
             return Prepared(references, ended={ref: NotSent(ref, str(exc)) for ref in references})
         if ended := _cannot_sign(issuer, references, now):
             return ended
-        # 2. What was prepared for these orders before is signed again, byte for byte.
+        # 2. What was prepared for these orders before is signed again, byte for byte: an order has one serial number.
         known = self._usable_intents(issuer, references, now)
-        # 3. The others.
+        # 3. A serial number and a TBSCertificate for the others.
         new = self.prepare_new(work, [order for order in orders if order.order_ref not in known], issuer=issuer, now=now)
         return Prepared(references, {**known, **new.records}, new.ended)
 
     def prepare_new(self, work: UnitOfWork, orders: Sequence[Order], *, issuer: Issuer, now: datetime) -> Prepared:
-        """A serial number and a linted TBSCertificate for each."""
+        """Add a serial number and a linted TBSCertificate for each order to `work`."""
         references = tuple(order.order_ref for order in orders)
         if ended := _cannot_sign(issuer, references, now):
             return ended
@@ -93,6 +93,8 @@ class LocalCAClient(LedgerCA):
         return Prepared(references, fresh, refused)
 
     def sign(self, prepared: Prepared) -> list[Outcome]:
+        # One call of the key backend for the whole batch. Where it fails, none of them was signed; those that were signed
+        # before, by an earlier attempt, are returned all the same.
         unsigned = [intent for intent in prepared.records.values() if intent.state == State.INTENDED]
         try:
             self._sign(unsigned)
@@ -114,7 +116,7 @@ class LocalCAClient(LedgerCA):
     def record(self, work: UnitOfWork, signed: Iterable[Issued], locked: Mapping[str, IssuanceIntent], *, now: datetime) -> None:
         for outcome in signed:
             intent = locked[outcome.order_ref]
-            if intent.state == State.INTENDED:
+            if intent.state == State.INTENDED:  # else another attempt recorded it first, and its signature stays
                 work.update(intent, {"state": State.SIGNED, "signed_at": now})
 
     def _record_alone(self, signed: Iterable[Issued], prepared: Prepared) -> None:
@@ -132,19 +134,23 @@ class LocalCAClient(LedgerCA):
 
     @transaction.atomic
     def revoke(self, order: RevocationOrder) -> None:
-        """Under the lock of the intent, which the phase `record` of its order takes too: then it is
-        decided whether it is in the inventory.
+        """Revoke a certificate that never came into the inventory.
+
+        Under the lock of the intent, which the phase `record` of its order takes too, so that it is
+        decided whether the certificate is in the inventory.
         """
         known = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, serial_number=f"{order.serial_number:x}")
         if not list(known.select_for_update(of=("self",)).order_by("pk").values_list("pk")):
             raise NotFound(f"{self.issuer_name} never issued serial {order.serial_number:x}.")
-        # What is in the inventory is revoked there, and CRL and OCSP read it there; here only what never came into it.
+        # One in the inventory is revoked there, where CRL and OCSP read it.
         recorded = Certificate.objects.filter(issuer=OuterRef("issuer"), serial_number=OuterRef("serial_number"))
         unrecorded = known.filter(~Exists(recorded), revoked_at__isnull=True)
         unrecorded.update(revoked_at=order.revoked_at, revocation_reason=str(order.reason))
 
     def unknown_certificates(self) -> Iterable[bytes]:
-        """Signed, not revoked, and never recorded: not in the inventory, not kept apart, not a responder's."""
+        """Return certificates that were signed, not revoked, and never recorded: neither in the inventory, nor in quarantine,
+        nor a responder's.
+        """
         same = {"issuer": OuterRef("issuer"), "serial_number": OuterRef("serial_number")}
         signed = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, state=State.SIGNED, revoked_at__isnull=True)
         # One whose request is still under way is found by its reference when that goes on.
@@ -155,7 +161,7 @@ class LocalCAClient(LedgerCA):
         return (_at_least_unsigned(intent) for intent in signed.iterator(chunk_size=500))
 
     def revoked_certificates(self) -> Iterable[RevokedThere]:
-        """Revoked in the ledger before it was recorded, and recorded all the same: the CRL would not say so of it."""
+        """Return certificates that were revoked in the ledger and recorded all the same: the CRL does not list them."""
         recorded = Certificate.objects.filter(
             issuer=OuterRef("issuer"), serial_number=OuterRef("serial_number"), status=Certificate.Status.GOOD, not_after__gt=database_now()
         )
@@ -189,21 +195,21 @@ class LocalCAClient(LedgerCA):
         return issuer.state == Issuer.State.ACTIVE
 
     def _issuer(self, *, lock: Lock = Lock.NONE) -> Issuer:
-        """The issuer as it is now."""
+        """Return the issuer as it is now. Raises CAUnreachable where it is not set up."""
         found = select(Issuer, lock=lock, name=self.issuer_name)
         if not found or found[0].certificate_der is None or found[0].key_id is None:
             raise CAUnreachable(f"The own CA {self.issuer_name} is not set up; run `manage.py bootstrap`.")
         return found[0]
 
     def _key(self, issuer: Issuer) -> Key:
-        """Where the issuer's key is, which never changes; whether it may be used is asked at each signature."""
+        """Return the issuer's key, which never changes. Whether it may be used is checked at each signature."""
         if self._kept_key is None or self._kept_key.pk != issuer.key_id:
             self._kept_key = issuer.key
         assert self._kept_key is not None  # `_issuer` returns no issuer without a key
         return self._kept_key
 
     def _as_recorded(self, outcome: Outcome) -> Outcome:
-        """As it is in the ledger: what another worker signed first, and nothing that was abandoned while we signed."""
+        """Return the outcome as the ledger has it: what another worker signed first, and nothing that was abandoned since."""
         if not isinstance(outcome, Issued):
             return outcome
         kept = self._signed(outcome.order_ref)
@@ -217,7 +223,7 @@ class LocalCAClient(LedgerCA):
         return Issued(intent.order_ref, bytes(intent.certificate_der or _kept_elsewhere(intent)), self.chain())
 
     def issue_internal(self, order_ref: str, prepare: Preparation) -> IssuanceIntent:
-        """A certificate of the CA's own, such as an OCSP responder's, through the same ledger; a retired CA makes them too.
+        """Sign a certificate of the CA's own, such as an OCSP responder's, through the same ledger; a retired CA signs them too.
 
         Raises Conflict for what may not be signed, CAUnreachable, and keys.errors.KeyBackendError.
         """
@@ -242,8 +248,10 @@ class LocalCAClient(LedgerCA):
         return intent
 
     def _usable_intents(self, issuer: Issuer, order_refs: Sequence[str], now: datetime) -> dict[str, IssuanceIntent]:
-        """Intents that these orders have already. An unsigned one that is too old is abandoned: its serial goes on the CRL. So
-        is one whose certificate was revoked before anybody recorded it, as a late answer is after its request has failed.
+        """Return the intents that these orders have already.
+
+        An unsigned one that is too old is abandoned, which puts its serial number on the CRL: some process may still sign it.
+        So is one whose certificate was revoked before it was recorded, as a late one is after its request has failed.
         """
         rows = self._intents(issuer, order_refs)
         old = [row.pk for row in rows if row.state == State.INTENDED and row.created_at < now - INTENT_LIFETIME]
@@ -263,7 +271,7 @@ class LocalCAClient(LedgerCA):
         return rows
 
     def _sign(self, intents: Sequence[IssuanceIntent]) -> None:
-        """The certificates of stored bytes; only `record` says that they are signed."""
+        """Sign the stored bytes, in one call. Only `record` writes that they are signed."""
         if not intents:
             return
         signatures = sign_many_with(self._key(intents[0].issuer), [bytes(intent.tbs) for intent in intents])
@@ -272,7 +280,7 @@ class LocalCAClient(LedgerCA):
 
 
 def prepare_alone(ca: LedgerCA, orders: Sequence[Order], tries: int = 3) -> Prepared:
-    """`prepare` in a transaction of its own, for attempts that are on record: what kills a process here is counted against them."""
+    """Prepare in a transaction of its own, for attempts that are on record: a process that is killed here counts against them."""
     try:
         with UnitOfWork() as work:
             return ca.prepare(work, orders, now=database_now())
@@ -283,14 +291,14 @@ def prepare_alone(ca: LedgerCA, orders: Sequence[Order], tries: int = 3) -> Prep
 
 
 def _kept_elsewhere(intent: IssuanceIntent) -> bytes:
-    """The certificate's bytes where the workflow has put them."""
+    """Return the certificate's bytes from the inventory or from quarantine."""
     recorded = Certificate.objects.filter(request__public_id=intent.order_ref).values_list("body__der", flat=True)
     apart = QuarantinedCertificate.objects.filter(order_ref=intent.order_ref).values_list("der", flat=True)
     return bytes(recorded.first() or apart.first() or b"")
 
 
 def _at_least_unsigned(intent: IssuanceIntent) -> bytes:
-    """The certificate; or, where its row was taken out of the inventory, what was signed, with an empty signature."""
+    """Return the certificate; where its row was deleted from the inventory, the signed bytes with an empty signature."""
     known = bytes(intent.certificate_der or _kept_elsewhere(intent))
     return known or assemble(UnsignedCertificate(bytes(intent.tbs), bytes(intent.signature_algorithm)), b"")
 
@@ -300,7 +308,7 @@ def _key_failed(reference: str, error: KeyBackendError) -> Refused | NotSent:
 
 
 def _cannot_sign(issuer: Issuer, references: tuple[str, ...], now: datetime) -> Prepared | None:
-    """How all of these orders end where the issuer signs nothing now, else None."""
+    """Return how all of these orders end where the issuer signs nothing now, else None."""
     if issuer.state != Issuer.State.ACTIVE:
         message = f"{issuer.name} does not issue any more."
         return Prepared(references, ended={ref: Refused(ref, "issuer_inactive", message) for ref in references})
@@ -310,7 +318,7 @@ def _cannot_sign(issuer: Issuer, references: tuple[str, ...], now: datetime) -> 
 
 
 def _clock_differs(now: datetime) -> str:
-    """That this host and the database do not agree what time it is; empty if they do."""
+    """Return a sentence where this host's clock and the database's differ too much, else an empty text."""
     skew = abs(machine_now() - now)
     if skew <= CLOCK_TOLERANCE:
         return ""

@@ -24,11 +24,12 @@ log = logging.getLogger(__name__)
 
 
 def prepare_intents(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[dict[str, Refused], dict[str, IssuanceIntent]]:
-    """An intent for each order that can be signed, by reference, and the others with what is wrong. Nothing is written."""
+    """Return the refused orders with what is wrong, and an intent for each of the others, by reference. Nothing is written."""
     signing = _signing(issuer, now)
     refused: dict[str, Refused] = {}
     fresh: dict[str, IssuanceIntent] = {}
     for order in orders:
+        # An order of which no certificate can be made is refused alone; the others of its batch are signed.
         with Alone() as tried:
             outcome = _prepare(signing, order)
             if isinstance(outcome, Refused):
@@ -63,10 +64,12 @@ def _signing(issuer: Issuer, now: datetime) -> _Signing:
 
 
 def _prepare(signing: _Signing, order: Order) -> Refused | IssuanceIntent:
+    # 1. The end: what was ordered, but not after the CA's own end (RFC 5280 6.1), and not so early that it is of no use.
     asked_end = order.last_second(signed_at=signing.now, not_before=signing.not_before)
     if problem := too_short(signing.issuer, asked_end=asked_end, now=signing.now):
         return Refused(order.order_ref, "issuer_ending", problem)
     not_after = min(asked_end, signing.latest)
+    # 2. The bytes that will be signed, complete, under a serial number that nobody can predict.
     serial = new_serial()
     unsigned = splice_tbs(
         profile=profile_named(order.profile),
@@ -90,5 +93,6 @@ def _prepare(signing: _Signing, order: Order) -> Refused | IssuanceIntent:
         crl_shard=signing.issuer.crl_shard,
         not_after=not_after,
     )
+    # 3. Lint them before anything is written: what is signed is valid, whatever is wrong with it.
     problems = lint(unsigned, issuer=signing.certificate)
     return Refused(order.order_ref, "lint", "; ".join(problems)) if problems else intent

@@ -32,10 +32,11 @@ def newest_responder(issuer: Issuer) -> ResponderCertificate | None:
 
 
 def ensure_responder(issuer: Issuer, *, actor: Actor) -> ResponderCertificate:
-    """The responder of this period, made if missing. Safe to run twice at once and again after a crash.
+    """Return the responder of this period, made if missing. Safe to run twice at once and again after a crash.
 
     Raises keys.errors.KeyBackendError, certs.ca.base.CAUnreachable, and Conflict where nothing may be signed.
     """
+    # The reference names the period, and the ledger signs a reference once: two workers at once make one responder.
     now = database_now()
     period = int(now.timestamp() // RENEW_EVERY.total_seconds())
     reference = f"ocsp-{period}-{issuer.slug}"
@@ -56,7 +57,7 @@ def ensure_responder(issuer: Issuer, *, actor: Actor) -> ResponderCertificate:
 def _prepared(
     issuer: Issuer, certificate: x509.Certificate, key: Key, reference: str, name: str, *, now: datetime
 ) -> tuple[IssuanceIntent, list[str]]:
-    """The serial and the linted TBS, once for this period."""
+    """Return the intent of the responder's certificate, and what the linter finds wrong with it."""
     not_before = max(now - CLOCK_TOLERANCE, certificate.not_valid_before_utc).replace(microsecond=0)
     not_after = min(not_before + LONGEST_LIFE - timedelta(seconds=1), certificate.not_valid_after_utc)
     serial, spki = new_serial(), bytes(key.spki_der or b"")

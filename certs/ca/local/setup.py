@@ -60,15 +60,17 @@ def ensure_own_ca(
 
 
 def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callable[[str], None]) -> Issuer:
-    """A new issuing CA beneath the same root, which takes over from `old`: every new request goes to it. Safe to run again after a crash.
+    """Make a new issuing CA beneath the same root, which takes over all new requests from `old`. Safe to run again after a crash.
 
     Raises certs.errors.Conflict, and keys.errors.KeyBackendError, for instance when the root's key is offline.
     """
+    # 1. Only an own issuing CA that has no successor yet.
     if old.parent is None or old.key is None or old.successor is not None:
         raise Conflict(
             f"{old.name} is not an own issuing CA that can be succeeded.",
             next_step=f"Roll over {old.successor.name} instead." if old.successor else "Name an own issuing CA.",
         )
+    # 2. The new CA, or the one that a call before a crash has made.
     new = Issuer.objects.filter(name=name).first()
     if new is None:
         tell(f"making the key of {name} ({spec.label})")
@@ -76,6 +78,7 @@ def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callab
     elif new.parent_id != old.parent_id or new.key is None or new.pk == old.pk or new.successor_id is not None:
         # A CA that follows itself, or one that it followed, would have no end that issues.
         raise Conflict(f"There is another CA named {name} already.", next_step="Choose another name.")
+    # 3. From the commit on, new requests go to it. `old` finishes what it has, and signs status information until its end.
     with transaction.atomic():
         now = database_now()
         row = Issuer.objects.select_for_update().get(pk=old.pk)
@@ -121,6 +124,7 @@ def ensure_key(claimed_for: str, name: str, spec: KeySpec, *, backend: str, purp
     """Return the key for that claim; the same claim always gets the same key. Claimed, made and
     recorded like every key.
     """
+    # The phases of `keys.lifecycle`: the claim is committed before the backend is called, so that a crash leaves no unknown key.
     with transaction.atomic():
         wanted = NewKey(claimed_for=claimed_for, base_name=key_name(name), spec=spec, backend=backend, purpose=purpose)
         (key,) = claim_keys([wanted], now=database_now())
