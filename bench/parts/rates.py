@@ -37,7 +37,9 @@ def _measure(ca_key: KeySpec) -> None:
 
     def pipeline() -> None:
         for first in range(0, count, BATCH):
-            issue_batch([Call(spec, requester()) for spec in specs[first : first + BATCH]])
+            for made in issue_batch([Call(spec, requester()) for spec in specs[first : first + BATCH]]):
+                if isinstance(made, Exception):
+                    raise made
 
     with override_settings(PKI_DEFAULT_CA=name):
         full = count / timed(pipeline)
