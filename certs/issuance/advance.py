@@ -27,12 +27,12 @@ from certs.issuance.steps.act import Act, Recorded
 from certs.models import CertificateRequest
 from certs.notifications.alerts import raise_alert
 from certs.requests.facts.policy_facts import PolicyFacts
-from certs.requests.states import lock_ready
+from certs.requests.states import UNFINISHED, lock_ready
 from db.clock import database_now
 
 log = logging.getLogger(__name__)
 
-ORDER = (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED, S.COMPLETED)
+ORDER = (*UNFINISHED, S.COMPLETED)
 # A lost connection or a deadlock: it says nothing about the requests in hand.
 DATABASE_AWAY = (OperationalError, InterfaceError)
 MOST_NAMED = 10  # requests that an alert names

@@ -23,7 +23,6 @@ from audit.log import record
 from certs.access.account import sessions_of
 from certs.access.api_tokens import end_tokens
 from certs.access.permissions import Authority, Permission, holders_of, holds
-from certs.enums import RequestState as S
 from certs.errors import InputRefused, NotPermitted
 from certs.inventory import active
 from certs.models import (
@@ -49,11 +48,10 @@ from certs.people.members import check_may_change_account, check_none_died_out, 
 from certs.requests.approvals.approval import cancel
 from certs.requests.approvals.deputies import deputies_of, end_deputies_of
 from certs.requests.owner_change import check_may_own, hand_over
+from certs.requests.states import UNSIGNED
 from db.clock import database_now
 
 NAMED = 10
-# A request that has no certificate yet and would go on without its requester.
-_OPEN = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
 _UNSUBMITTED = (BulkOrder.State.JUDGING, BulkOrder.State.DRAFT)
 _UNDER_WAY = (BulkOrder.State.RUNNING, BulkOrder.State.PAUSED)
 
@@ -207,7 +205,7 @@ def _check_may_leave(person: Any, team: Team, authority: Authority) -> None:
 def _of_teams(person: Any, teams: tuple[Team, ...]) -> Departure:
     """What hangs on a person's membership in these teams."""
     now = database_now()
-    requests = CertificateRequest.objects.filter(requester=person, team__in=teams, state__in=_OPEN, bulk_item=None)
+    requests = CertificateRequest.objects.filter(requester=person, team__in=teams, state__in=UNSIGNED, bulk_item=None)
     orders = BulkOrder.objects.filter(requester=person, team__in=teams, state__in=(*_UNDER_WAY, *_UNSUBMITTED))
     tokens = ApiToken.objects.filter(user=person, team__in=teams, revoked_at=None, expires_at__gt=now)
     hooks = Webhook.objects.filter(created_by=person, team__in=teams, removed_at=None).select_related("team")
@@ -228,7 +226,7 @@ def _of_teams(person: Any, teams: tuple[Team, ...]) -> Departure:
 
 def _lock(person: Any) -> Any:
     """Return the account, locked: nothing can refer to it anew. Its open requests get no certificate in between."""
-    list(CertificateRequest.objects.select_for_update(of=("self",)).filter(requester=person, state__in=_OPEN).order_by("pk").only("pk"))
+    list(CertificateRequest.objects.select_for_update(of=("self",)).filter(requester=person, state__in=UNSIGNED).order_by("pk").only("pk"))
     return get_user_model().objects.select_for_update().get(pk=person.pk)
 
 

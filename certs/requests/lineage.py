@@ -21,7 +21,7 @@ from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest, PlannedRevocation
 from certs.notifications.digests import TOPICS, digest_entries
 from certs.notifications.topics import Topic
-from certs.requests.states import CANCELLABLE, WORKER, Move, transition_many
+from certs.requests.states import CANCELLABLE, UNSIGNED, WORKER, Move, transition_many
 from db.clock import database_now
 from db.reads import Read, read, rows_of
 from db.rows import Lock, by_key, select
@@ -177,7 +177,7 @@ def cancel_stopped_renewals(certificate: Certificate | None = None) -> int:
 
     A certificate that an attempt still under way brings is revoked when it is recorded, or by the sweeper.
     """
-    open_ones = CertificateRequest.objects.filter(renewed_from__isnull=False, state__in=[s for s in CANCELLABLE if s is not S.FAILED])
+    open_ones = CertificateRequest.objects.filter(renewed_from__isnull=False, state__in=UNSIGNED)
     open_ones = open_ones.exclude(renewed_from__status=Certificate.Status.GOOD)
     open_ones = open_ones.exclude(renewed_from__revocation__reason=RevocationReason.SUPERSEDED)
     open_ones = open_ones.exclude(pk__in=_replacements())

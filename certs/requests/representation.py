@@ -8,6 +8,7 @@ from typing import Any
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest
 from certs.requests.facts.advice import shortened
+from certs.requests.states import UNFINISHED
 from certs.requests.waiting_reasons import waiting_reason
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.serial import format_serial
@@ -39,7 +40,7 @@ def answer(request: CertificateRequest) -> dict[str, Any]:
 
 def is_settled(request: CertificateRequest) -> bool:
     """Return whether nothing more will happen without a person."""
-    return request.state in (S.COMPLETED, S.REJECTED, S.FAILED, S.CANCELLED, S.AWAITING_APPROVAL) or request.held_since is not None
+    return request.state not in UNFINISHED or request.held_since is not None
 
 
 def wait(request: CertificateRequest, *, seconds: float) -> CertificateRequest:

@@ -36,6 +36,8 @@ WORKER = Actor("system", "worker")
 UNFINISHED = (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED)
 FINAL = tuple(state for state, following in TRANSITIONS.items() if not following)
 CANCELLABLE = tuple(state for state, following in TRANSITIONS.items() if S.CANCELLED in following)
+# No certificate yet, and on its way to one. (A failed request may be cancelled too, but goes on only when it is resumed.)
+UNSIGNED = tuple(state for state in CANCELLABLE if state is not S.FAILED)
 
 
 class Move(NamedTuple):

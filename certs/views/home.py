@@ -28,13 +28,13 @@ from certs.inventory import (
 from certs.inventory.figures import state_figures
 from certs.models import Certificate, CertificateRequest, Team
 from certs.people.joining import own_requests, teams_to_ask
+from certs.requests.states import UNFINISHED
 from certs.requests.waiting_reasons import waiting_reasons
 from certs.views.access import page
 from certs.views.navigation import navigation_of
 from db.clock import database_now
 
 NEEDS, SHOWN, ROWS, OPEN = 5, 8, 8, 5
-_BEFORE_SIGNED = (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _open_requests(teams: Sequence[Team]) -> list[CertificateRequest]:
         return []
     rows = CertificateRequest.objects.filter(team__in=teams, bulk_item__isnull=True).select_related("team", "requester", "issuer")
     waiting = list(rows.filter(state=S.AWAITING_APPROVAL).order_by("-pk")[:OPEN])
-    under_way = list(rows.filter(state__in=_BEFORE_SIGNED).order_by("-state_changed_at")[:OPEN])
+    under_way = list(rows.filter(state__in=UNFINISHED).order_by("-state_changed_at")[:OPEN])
     return [*waiting, *under_way][:OPEN]
 
 

@@ -25,7 +25,7 @@ from certs.requests.approvals.questions import open_question
 from certs.requests.approvals.requesters import requesters_who_left
 from certs.requests.approvals.time_limit import lapses_at
 from certs.requests.representation import is_settled
-from certs.requests.states import CANCELLABLE
+from certs.requests.states import CANCELLABLE, UNSIGNED
 from certs.requests.waiting import resume as resume_request
 from certs.requests.waiting_reasons import waiting_reason
 from certs.servers.files import FileNames
@@ -39,7 +39,6 @@ from certs.views.request.timeline import Installed, first_download, timeline
 from certs.views.request.waits import wait_of
 from db.clock import database_now
 
-UNSIGNED = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
 UNCHANGED = {"1": "a day", "7": "a week", "30": "30 days"}  # days that a request has been in its state
 
 

@@ -9,6 +9,7 @@ from certs.enums import RequestState as S
 from certs.models import CertificateRequest
 from certs.notifications.audience import people_asked
 from certs.notifications.wording import minute
+from certs.requests.states import UNFINISHED
 
 _NAMED = 3
 NOTHING = "Nothing. You can close this page: we mail you."
@@ -49,7 +50,7 @@ def wait_of(request: CertificateRequest, why: str, *, until: datetime | None = N
             until="it works again. The request then goes on automatically.",
             details=why,
         )
-    if why and request.state in (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED):
+    if why and request.state in UNFINISHED:
         return Wait(
             title="Waiting for its turn",
             since=request.state_changed_at,
