@@ -79,7 +79,7 @@ def _is_alone(row: PolicyVersion, user: Any) -> bool:
             "Ask an administrator to run `manage.py identify_user` for it."
         )
     by = ", ".join(sorted({author.get_username() for author in authors})) or row.drafted_by
-    raise PublicationRefused(f"{row} was drafted by {by}, and a second person publishes it. {ALONE}")
+    raise PublicationRefused(f"Version {row.version} was drafted by {by}, and a second person publishes it. {ALONE}")
 
 
 def publish_version(version: PolicyVersion, *, actor: Actor, now: datetime, effective_from: datetime | None = None) -> PolicyVersion:

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from certs.enums import AlertKind
 from certs.inbox.matters import Inbox, Kind, Matter, More
-from certs.inventory import CertificateFilter, CertificateState, StateGroup, open_alerts
+from certs.inventory import CertificateFilter, CertificateState, StateGroup, YesNo, open_alerts
 from certs.models import OperatorAlert
 
 _KEYS = (AlertKind.KEY_CLAIMED, AlertKind.KEY_BLOCKED, AlertKind.AUTHORITY_KEY_EXPOSED, AlertKind.KEY_UNBLOCKED)
@@ -59,8 +59,9 @@ def way_of(alert: OperatorAlert) -> Way | None:
     if about == "certificate":
         return Way("Open the certificate", reverse("certificate", args=[what]))
     if about == "team" and alert.kind in (AlertKind.EXPIRING, AlertKind.EXPIRED):
-        state = CertificateState.EXPIRED if alert.kind == AlertKind.EXPIRED else StateGroup.DUE
-        return Way("See the certificates", CertificateFilter(team=what, state=state).url())
+        due = CertificateFilter(team=what, state=StateGroup.DUE)
+        expired = CertificateFilter(team=what, state=CertificateState.EXPIRED, replaced=YesNo.NO)
+        return Way("See the certificates", (expired if alert.kind == AlertKind.EXPIRED else due).url())
     if about.startswith("req-"):
         return Way("Open the request", reverse("request", args=[about]))
     if about == "report":

@@ -16,7 +16,7 @@ from certs.errors import InputRefused, NotUnderstood, PortalError
 from certs.language.assistant import AssistantUnavailable, rewrite
 from certs.language.meaning import KEY_ELSEWHERE
 from certs.language.nearest import nearest_sentence
-from certs.models import RequestDraft
+from certs.models import RequestDraft, Team
 from certs.requests.drafts import DraftFields, begin
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.plan import defaults_for, plan_words
@@ -109,12 +109,12 @@ def _page(
         "name": chosen.example_name,
     }
     if tried is not None:
-        context |= _what_was_typed(tried, context["defaults"])
+        context |= _what_was_typed(tried, context["defaults"], chosen)
     context |= typed or {}
     return render(request, template, context, status=status)
 
 
-def _what_was_typed(tried: Tried, defaults: IntakeDefaults) -> dict[str, Any]:
+def _what_was_typed(tried: Tried, defaults: IntakeDefaults, team: Team) -> dict[str, Any]:
     """The text again with the place that was not understood; a pasted secret goes back to nobody."""
     error, text = tried.error, tried.text
     if getattr(error, "refusal", "") == RefusalClass.SECRET_PASTED:
@@ -123,7 +123,7 @@ def _what_was_typed(tried: Tried, defaults: IntakeDefaults) -> dict[str, Any]:
     if isinstance(error, NotUnderstood) and text:
         at = error.position
         shown |= {"marked": True, "before": text[:at], "there": text[at:][:1] or " ", "after": text[at + 1 :]}
-        shown["example"] = nearest_sentence(text, defaults) or error.example
+        shown["example"] = nearest_sentence(text, defaults) or error.example.replace("example.com", team.example_domain)
     return shown
 
 

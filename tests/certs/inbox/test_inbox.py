@@ -142,7 +142,7 @@ def test_more_rows_cost_no_more_queries(cast: Cast, make_spec: MakeSpec, django_
         (AlertKind.KEY_BLOCKED, "key:" + "ab" * 32, f"/certificates/?state=in_force&spki={'ab' * 32}"),
         (AlertKind.RENEWAL_FAILED, "certificate:cert-1", "/certificates/cert-1/"),
         (AlertKind.EXPIRING, "team:web", "/certificates/?state=due&team=web"),
-        (AlertKind.EXPIRED, "team:web", "/certificates/?state=expired&team=web"),
+        (AlertKind.EXPIRED, "team:web", "/certificates/?state=expired&team=web&replaced=no"),
         (AlertKind.CERTIFICATE_OF_ANOTHER, "req-1:x", "/requests/req-1/"),
         (AlertKind.REPORT_FAILED, "report:2026-48", "/reports/"),
         (AlertKind.CA_UNAVAILABLE, "ca:Internal", "/machinery/"),
