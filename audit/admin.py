@@ -116,7 +116,7 @@ class SearchedAdmin(PortalAdmin):
 
 
 def _searched(form: Any, actor: Actor) -> Any:
-    """A subclass of the form whose `clean` refuses a secret in a field, and does not show it again."""
+    """Return a subclass of the form whose `clean` refuses a secret in a field, and does not show it again."""
     problem_with_text = import_string(settings.PKI_TEXT_CHECK)  # by dotted path: the search lies above this package
 
     class SearchedForm(form):  # type: ignore[misc]

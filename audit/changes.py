@@ -147,7 +147,7 @@ def digest_of(instance: Any, what: Watched | None = None) -> str:
 
 
 def _rows(model: type[Model]) -> QuerySet[Any]:
-    """Every row, whatever a manager of the model leaves out."""
+    """Return every row, whatever a manager of the model leaves out."""
     return QuerySet(model)
 
 

@@ -285,7 +285,7 @@ def _check_actor(actor: Actor) -> None:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it can be seen at a glance that a value may be recorded; nearly all are so."""
+    """Return whether it can be seen at a glance that a value may be recorded; nearly all are so."""
     if type(value) is str:
         harmless = (
             "-----BEGIN" not in value and "hvs." not in value and "hvb." not in value and "pkip_" not in value
@@ -326,12 +326,12 @@ def _check_field(event: EventType, name: object, value: object) -> None:
 
 @lru_cache(maxsize=1024)
 def _are_fine(names: tuple[object, ...]) -> bool:
-    """Whether nothing is wrong with the names of an event's fields. The code has some hundred sets of them."""
+    """Return whether nothing is wrong with the names of an event's fields. The code has some hundred sets of them."""
     return not any(not isinstance(name, str) or _wrong_with(name) for name in names)
 
 
 def _wrong_with(name: str) -> str:
-    """What is wrong with a field's name."""
+    """Return what is wrong with a field's name."""
     if not _FIELD_NAME.fullmatch(name):
         return "field names are lower case words joined by underscores, at most 64 characters."
     if not _SECRET_WORDS.isdisjoint(name.split("_")) and not name.endswith(_HARMLESS_ENDINGS):

@@ -66,7 +66,7 @@ def record_many(events: Sequence[Event]) -> None:
 
 
 def raise_numbers(events: Sequence[Event]) -> Statement:
-    """A statement that takes a number in its subject for each event, and locks the subjects' rows.
+    """Return a statement that takes a number in its subject for each event, and locks the subjects' rows.
 
     Subjects are sorted, so that two batches lock them in the same order and cannot wait for each other. Ids are taken after
     the subjects' rows are locked: within one subject, ids rise in the order of subject_seq.

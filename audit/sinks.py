@@ -48,7 +48,7 @@ def notes_of(sink: Sink) -> Iterator[str]:
 
 
 def get_sinks() -> list[Sink]:
-    """The sinks that the settings name; one file beside the sealing key by default."""
+    """Return the sinks that the settings name; one file beside the sealing key by default."""
     return [cast("Sink", import_string(path)()) for path in getattr(settings, "AUDIT_SINKS", [_DEFAULT])]
 
 
@@ -83,7 +83,7 @@ class FileSink:
             os.fsync(file.fileno())
 
     def last(self) -> str | None:
-        """The last complete note. One that was cut off is passed over: the sealer publishes it again."""
+        """Return the last complete note. One that was cut off is passed over: the sealer publishes it again."""
         try:
             with self.path.open("rb") as file:
                 return _last_note(_tail(file))

@@ -36,7 +36,7 @@ _SAME_ROW = {
 
 
 def trigger_names(vendor: str) -> list[str]:
-    """The triggers that must exist on a database of this vendor."""
+    """Return the triggers that must exist on a database of this vendor."""
     if vendor == "postgresql":
         return [f"audit_append_only_{table}" for table in TABLES]
     return list(_sqlite_triggers())
@@ -74,13 +74,13 @@ def remove_triggers(connection: BaseDatabaseWrapper) -> None:
 
 
 def missing_triggers(connection: BaseDatabaseWrapper) -> list[str]:
-    """Names of the triggers that are absent, switched off, or not as this module writes them."""
+    """Return names of the triggers that are absent, switched off, or not as this module writes them."""
     found = _postgresql_found(connection) if connection.vendor == "postgresql" else _sqlite_found(connection)
     return [name for name in trigger_names(connection.vendor) if name not in found]
 
 
 def tables_exist(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the migrations of this app have run."""
+    """Return whether the migrations of this app have run."""
     return set(TABLES) <= set(connection.introspection.table_names())
 
 

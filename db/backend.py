@@ -17,5 +17,5 @@ def on_postgresql() -> bool:
 
 
 def keeps_text_as_written() -> bool:
-    """Whether JSON and times are stored as the text that was written (SQLite), not as values (PostgreSQL)."""
+    """Return whether JSON and times are stored as the text that was written (SQLite), not as values (PostgreSQL)."""
     return not on_postgresql()

@@ -25,7 +25,7 @@ def move_machine_clock(by: timedelta) -> None:
 
 
 def database_now() -> datetime:
-    """The database's time now, aware, UTC: microseconds on PostgreSQL, milliseconds on SQLite. Goes on inside a transaction."""
+    """Return the database's time now, aware, UTC: microseconds on PostgreSQL, milliseconds on SQLite. Goes on inside a transaction."""
     return read(CLOCK)
 
 

@@ -46,7 +46,7 @@ def _packed(rows: Iterable[Sequence[Any]], positions: Sequence[tuple[int, Callab
 
 @lru_cache(maxsize=64)
 def _types(table: str, columns: str) -> tuple[str, ...]:
-    """The columns' types as PostgreSQL names them."""
+    """Return the columns' types as PostgreSQL names them."""
     sql = (
         "SELECT attname, typname FROM pg_attribute JOIN pg_type t ON t.oid = atttypid WHERE attrelid = CAST(%s AS regclass) AND attnum > 0"
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def json_encoder(*, sort_keys: bool = False) -> Callable[[Any], str]:
-    """A function that writes what it is given in ASCII and without spaces. It is for values that do not hold themselves."""
+    """Return a function that writes what it is given in ASCII and without spaces. It is for values that do not hold themselves."""
     plain = json.JSONEncoder(sort_keys=sort_keys, separators=(",", ":"), ensure_ascii=True, check_circular=False)
     make = getattr(encoder, "c_make_encoder", None)
     if make is None:  # another Python than CPython

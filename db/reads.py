@@ -37,7 +37,7 @@ class Read(Generic[T_co]):
 
 
 def rows_of(statement: Statement, result: Callable[[list[Row]], T]) -> Read[T]:
-    """A read by one statement that both databases understand."""
+    """Return a read by one statement that both databases understand."""
     return Read([statement], lambda rows: result(rows[0]), lambda: result(run([statement])[0][0]))
 
 
@@ -63,7 +63,7 @@ def read_together(*reads: Read[Any]) -> tuple[Any, ...]:
 
 
 def combined(reads: Sequence[Read[Any]], make: Callable[..., T]) -> Read[T]:
-    """Several reads as one, whose results `make` is called with."""
+    """Return several reads as one, whose results `make` is called with."""
 
     def result(rows: Sequence[list[Row]]) -> T:
         left = iter(rows)

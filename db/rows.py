@@ -70,7 +70,7 @@ def select(model: type[Model], *, lock: Lock = Lock.NONE, unless: Mapping[str, s
 
 
 def selection(model: type[Model], *, lock: Lock = Lock.NONE, unless: Mapping[str, str] = _NONE, **where: Any) -> Read[list[Model]]:
-    """The same, to be sent with other reads."""
+    """Return `select` as a read, to be sent with others."""
     statement = _select_statement(model, columns_of(model).selected, where, lock=lock, unless=unless)
     return Read([statement], lambda rows: _objects(model, rows[0]), lambda: list(_queryset(model, where).exclude(**unless)))
 
@@ -78,7 +78,7 @@ def selection(model: type[Model], *, lock: Lock = Lock.NONE, unless: Mapping[str
 def partial_selection(
     model: type[Model], names: tuple[str, ...], *, lock: Lock = Lock.NONE, unless: Mapping[str, str] = _NONE, **where: Any
 ) -> Read[list[Model]]:
-    """The same with these plain attributes only, in the order of the model's fields and with its key, as the ORM's `only` reads it."""
+    """Return a `selection` of these plain attributes only, in the order of the model's fields and with its key, like the ORM's `only`."""
     statement = _select_statement(model, _columns_sql(model, names), where, lock=lock, unless=unless)
     return Read(
         [statement],
@@ -98,7 +98,7 @@ def select_keys(model: type[models.Model], *, lock: Lock = Lock.NONE, **where: A
 
 
 def key_selection(model: type[models.Model], *, lock: Lock = Lock.NONE, **where: Any) -> Read[list[Any]]:
-    """The same, to be sent with other reads."""
+    """Return `select_keys` as a read, to be sent with others."""
     statement = _select_statement(model, columns_of(model).key, where, lock=lock)
     return Read(
         [statement],
@@ -152,7 +152,7 @@ def _is_choice(value: Any) -> bool:
 
 
 def _shape(value: Any) -> str:
-    """How a value is compared: NULL, equal, or among several."""
+    """Return how a value is compared: NULL, equal, or among several."""
     return "null" if value is None else "any" if _is_choice(value) else "one"
 
 
@@ -177,7 +177,7 @@ def _parameter(model: type[models.Model], name: str, value: Any) -> Any:
 
 
 def _among(field: models.Field[Any, Any], column: str) -> str:
-    """The condition that a column has one of the values of one parameter, whatever their number."""
+    """Return the condition that a column has one of the values of one parameter, whatever their number."""
     kind = _kind(field)
     return among_ids(column) if kind == "integer" else among_uuids(column) if kind == "uuid" else among_texts(column)
 
@@ -244,7 +244,7 @@ def take_ids(table: str, count: int) -> Sequence[int]:
 
 
 def new_ids(table: str, count: int) -> Read[Sequence[int]]:
-    """The same, to be sent with other reads."""
+    """Return `take_ids` as a read, to be sent with others."""
     statements = [ids_statement(table, count)] if on_postgresql() else []
     return Read(statements, lambda rows: [row[0] for row in rows[0]], lambda: ids_on_sqlite(table, count))
 
@@ -278,7 +278,7 @@ def _insert_missing_statements(rows: Sequence[models.Model]) -> list[Statement]:
 
 
 def stored(rows: Sequence[Model]) -> Read[list[Model]]:
-    """A read that is `insert_missing`, then returns all of the rows as they are stored, locked FOR SHARE.
+    """Return a read that is `insert_missing`, then returns all of the rows as they are stored, locked FOR SHARE.
 
     There is at least one row, and the rows bring their keys.
     """
@@ -433,7 +433,7 @@ def _in_json(value: Any) -> Any:
 
 
 def _cast_type(field: models.Field[Any, Any]) -> str:
-    """A type that refuses what does not fit: a cast to varchar(n) would cut it off in silence."""
+    """Return a type that refuses what does not fit: a cast to varchar(n) would cut it off in silence."""
     if isinstance(field, models.ForeignKey):
         return str(field.target_field.rel_db_type(connection))
     if isinstance(field, models.CharField | models.TextField):
@@ -442,5 +442,5 @@ def _cast_type(field: models.Field[Any, Any]) -> str:
 
 
 def by_key(rows: Iterable[Model]) -> dict[Any, Model]:
-    """Rows by their keys, as the ORM's `in_bulk` returns them."""
+    """Return rows by their keys, as the ORM's `in_bulk` returns them."""
     return {row.pk: row for row in rows}

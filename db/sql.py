@@ -27,14 +27,14 @@ def fetch_first(sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
 
 
 def as_one(statements: Sequence[Statement]) -> Statement:
-    """Several INSERTs as one statement: each that is sent takes longer than the rows that it writes."""
+    """Return several INSERTs as one statement: each that is sent takes longer than the rows that it writes."""
     *others, (last, _) = statements
     parts = ", ".join(f"w{n} AS ({sql})" for n, (sql, _) in enumerate(others))
     return f"WITH {parts} {last}" if others else last, [value for _, parameters in statements for value in parameters]
 
 
 def counted(updates: Sequence[Statement]) -> Statement:
-    """Several UPDATEs of different rows as one statement that returns how many rows each has written."""
+    """Return several UPDATEs of different rows as one statement that returns how many rows each has written."""
     parts = ", ".join(f"w{n} AS ({sql} RETURNING 1)" for n, (sql, _) in enumerate(updates))
     counts = ", ".join(f"(SELECT count(*) FROM w{n})" for n in range(len(updates)))  # noqa: S608 - numbers
     return f"WITH {parts} SELECT {counts}", [value for _, parameters in updates for value in parameters]
@@ -74,33 +74,33 @@ def one_moment() -> Iterator[None]:
 
 
 def id_list(ids: Sequence[Any]) -> str:
-    """Integers or UUIDs as the text of a PostgreSQL array or of a JSON array: one parameter, whatever their number."""
+    """Return integers or UUIDs as the text of a PostgreSQL array or of a JSON array: one parameter, whatever their number."""
     if on_postgresql():
         return f"{{{','.join(map(str, ids))}}}"
     return json.dumps([one if isinstance(one, int) else one.hex for one in ids])
 
 
 def among_ids(column: str) -> str:
-    """The condition that `column` is among the integers of one `id_list` parameter."""
+    """Return the condition that `column` is among the integers of one `id_list` parameter."""
     if on_postgresql():
         return f"{column} = ANY(CAST(%s AS bigint[]))"
     return f"{column} IN (SELECT value FROM json_each(%s))"  # noqa: S608 - the caller's constant
 
 
 def among_uuids(column: str) -> str:
-    """The condition that `column` is among the UUIDs of one `id_list` parameter."""
+    """Return the condition that `column` is among the UUIDs of one `id_list` parameter."""
     if on_postgresql():
         return f"{column} = ANY(CAST(%s AS uuid[]))"
     return f"{column} IN (SELECT value FROM json_each(%s))"  # noqa: S608 - the caller's constant
 
 
 def text_list(texts: Iterable[str]) -> str:
-    """Texts as a JSON array: one parameter, whatever their number (an array literal is ten times slower to write)."""
+    """Return texts as a JSON array: one parameter, whatever their number (an array literal is ten times slower to write)."""
     return json.dumps(list(texts))
 
 
 def among_texts(column: str) -> str:
-    """The condition that `column` is among the texts of one `text_list` parameter."""
+    """Return the condition that `column` is among the texts of one `text_list` parameter."""
     if on_postgresql():
         # As an array, so that each is looked up, however small the table was when the statement was planned.
         return f"{column} = ANY(ARRAY(SELECT jsonb_array_elements_text(CAST(%s AS jsonb))))"
@@ -108,7 +108,7 @@ def among_texts(column: str) -> str:
 
 
 def counted_texts() -> str:
-    """A SELECT of pairs (text, number) from one parameter, a JSON array of such pairs, in its order; for INSERT."""
+    """Return a SELECT of pairs (text, number) from one parameter, a JSON array of such pairs, in its order; for INSERT."""
     if on_postgresql():
         return "SELECT p->>0, CAST(p->>1 AS bigint) FROM jsonb_array_elements(CAST(%s AS jsonb)) AS p"
     # WHERE true: without it SQLite reads ON CONFLICT as a join condition.
@@ -116,41 +116,41 @@ def counted_texts() -> str:
 
 
 def time_parameter(moment: Any) -> Any:
-    """A moment as a parameter of SQL text: SQLite stores naive UTC text."""
+    """Return a moment as a parameter of SQL text: SQLite stores naive UTC text."""
     return connection.ops.adapt_datetimefield_value(moment)
 
 
 def time_result(found: datetime | str | None) -> datetime | None:
-    """A time that min() or max() returned: SQLite returns text."""
+    """Return a time that min() or max() returned: SQLite returns text."""
     return datetime.fromisoformat(found).replace(tzinfo=UTC) if isinstance(found, str) else found
 
 
 def epoch(column: str) -> str:
-    """The whole seconds since 1970 of a column with times, cut off and not rounded; NULL for NULL."""
+    """Return the whole seconds since 1970 of a column with times, cut off and not rounded; NULL for NULL."""
     if on_postgresql():
         return f"CAST(floor(extract(epoch FROM {column})) AS bigint)"
     return f"CAST(strftime('%%s', {column}) AS integer)"
 
 
 def time_digits(column: str) -> str:
-    """The UTC time of a column as 14 digits, such as 20261124083015; the empty text for NULL."""
+    """Return the UTC time of a column as 14 digits, such as 20261124083015; the empty text for NULL."""
     if on_postgresql():
         return f"coalesce(to_char({column} AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS'), '')"
     return f"coalesce(strftime('%%Y%%m%%d%%H%%M%%S', {column}), '')"
 
 
 def texts_joined(column: str, separator: str, *, order: str) -> str:
-    """The aggregate that joins texts in the order of a column. SQLite joins them as the rows come, so these are in that order too."""
+    """Return the aggregate that joins texts in the order of a column. SQLite joins them as the rows come: in that order too."""
     return f"string_agg({column}, '{separator}' ORDER BY {order})" if on_postgresql() else f"group_concat({column}, '{separator}')"
 
 
 def numbers_collected(column: str) -> str:
-    """The aggregate that collects integers; `numbers_result` reads what it returned."""
+    """Return the aggregate that collects integers; `numbers_result` reads what it returned."""
     return f"array_agg({column})" if on_postgresql() else f"json_group_array({column})"
 
 
 def numbers_result(found: list[int] | str | None) -> list[int]:
-    """The integers of a `numbers_collected`; none where there was no row."""
+    """Return the integers of a `numbers_collected`; none where there was no row."""
     numbers: list[int] = json.loads(found) if isinstance(found, str) else found or []
     return numbers
 
@@ -197,11 +197,11 @@ def sequence_of(table: str) -> str:
 
 
 def ids_of(tables: Sequence[tuple[str, int]]) -> Statement:
-    """Ids for new rows of several tables, with the place of the table, in order."""
+    """Return ids for new rows of several tables, with the place of the table, in order."""
     parts = [f"SELECT {n}, nextval('{sequence_of(table)}') FROM generate_series(1, %s)" for n, (table, _) in enumerate(tables)]  # noqa: S608 - identifiers
     return f"{' UNION ALL '.join(parts)} ORDER BY 1, 2", [count for _, count in tables]
 
 
 def ids_statement(table: str, count: int) -> Statement:
-    """Ids for new rows of one table."""
+    """Return ids for new rows of one table."""
     return f"SELECT nextval('{sequence_of(table)}') FROM generate_series(1, %s)", [count]  # noqa: S608 - an identifier

@@ -66,7 +66,7 @@ class UnitOfWork:
                 self._new_rows.update(map(id, group))
 
     def is_new(self, row: models.Model) -> bool:
-        """Whether the row was added to this unit, so that nobody else can know it."""
+        """Return whether the row was added to this unit, so that nobody else can know it."""
         return id(row) in self._new_rows
 
     def update(self, row: models.Model, values: Values, *, was: Values | None = None) -> None:

@@ -21,7 +21,7 @@ def record_public_keys(owners: Mapping[str, str], *, now: datetime) -> dict[str,
 
 
 def recorded_keys(owners: Mapping[str, str], *, now: datetime) -> Read[list[PublicKey]]:
-    """The rows of `record_public_keys`, to be sent with other reads. There is at least one key."""
+    """Return the rows of `record_public_keys`, to be sent with other reads. There is at least one key."""
     # Sorted, so that two batches cannot wait for each other.
     return stored([PublicKey(spki_sha256=spki, team=team, recorded_at=now) for spki, team in sorted(owners.items())])
 

@@ -26,7 +26,7 @@ def signing_hash(public_key: Any) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA5
 
 
 def sign_message(private_key: Any, message: bytes) -> bytes:
-    """A signature over the whole message (never a digest): PKCS#1 v1.5 for RSA, DER (r, s) for ECDSA."""
+    """Return a signature over the whole message (never a digest): PKCS#1 v1.5 for RSA, DER (r, s) for ECDSA."""
     algorithm = signing_hash(private_key.public_key())
     if algorithm is None:
         return bytes(private_key.sign(message))
@@ -36,7 +36,7 @@ def sign_message(private_key: Any, message: bytes) -> bytes:
 
 
 def sign_digest(private_key: Any, digest: bytes) -> bytes:
-    """A signature over a message whose digest under `signing_hash` is given: for messages too large to hand over whole.
+    """Return a signature over a message whose digest under `signing_hash` is given: for messages too large to hand over whole.
 
     Raises TypeError for keys whose scheme takes the message itself (Ed25519, ML-DSA).
     """

@@ -109,7 +109,7 @@ _ML_DSA = ((mldsa.MLDSA44PublicKey, 44), (mldsa.MLDSA65PublicKey, 65), (mldsa.ML
 
 
 def facts_of(public_key: PublicKeyTypes) -> KeyFacts | None:
-    """The family and size of a public key, or None for a kind that the portal does not certify."""
+    """Return the family and size of a public key, or None for a kind that the portal does not certify."""
     if isinstance(public_key, rsa.RSAPublicKey):
         return KeyFacts("rsa", public_key.key_size)
     if isinstance(public_key, ec.EllipticCurvePublicKey):

@@ -37,7 +37,7 @@ class Known:
     is_identified: bool
 
     def may_be(self, other: Known) -> bool:
-        """Whether two accounts may belong to one person.
+        """Return whether two accounts may belong to one person.
 
         Every hint counts: two accounts are two persons only if nothing says otherwise.
         """
@@ -59,18 +59,18 @@ def known_persons(accounts: Collection[int]) -> dict[int, Known]:
 
 
 def is_identified(user: Any) -> bool:
-    """Whether it is known which person the account belongs to."""
+    """Return whether it is known which person the account belongs to."""
     return known_persons([user.pk])[user.pk].is_identified
 
 
 def is_same_person(one: Any, other: Any) -> bool:
-    """Whether two accounts may belong to one person."""
+    """Return whether two accounts may belong to one person."""
     known = known_persons([one.pk, other.pk])
     return known[one.pk].may_be(known[other.pk])
 
 
 def one_person_is_enough() -> bool:
-    """Whether one person may approve and publish alone: PKI_SINGLE_OFFICER, and only in the embedded portal."""
+    """Return whether one person may approve and publish alone: PKI_SINGLE_OFFICER, and only in the embedded portal."""
     return bool(settings.PKI_EMBEDDED and settings.PKI_SINGLE_OFFICER)
 
 

@@ -65,7 +65,7 @@ def check_second_person(row: PolicyVersion, user: Any) -> None:
 
 
 def _is_alone(row: PolicyVersion, user: Any) -> bool:
-    """Whether one person publishes alone, as PKI_SINGLE_OFFICER allows. Raises PublicationRefused."""
+    """Return whether one person publishes alone, as PKI_SINGLE_OFFICER allows. Raises PublicationRefused."""
     if not may_publish(user):
         raise PublicationRefused(f"{user} may not publish policies. Ask a security officer.")
     authors = [*row.authors.all(), *([row.drafter] if row.drafter else [])]
@@ -143,7 +143,7 @@ def withdraw_as(version: PolicyVersion, *, user: Any, reason: str, now: datetime
 
 
 def version_in_force(policy_name: str, at: datetime) -> PolicyVersion:
-    """The published version that counts at that moment; asked anew each time, read and parsed once a process. Raises PolicyMissing."""
+    """Return the published version that counts at that moment; looked up each time, parsed once a process. Raises PolicyMissing."""
     return version_found(policy_name, read(newest_version(policy_name, at)))[0]
 
 
@@ -160,7 +160,7 @@ Found: TypeAlias = tuple[int, str, str, int]  # id, digest and time of publicati
 
 
 def newest_version(policy_name: str, at: datetime | None) -> Read[Found | None]:
-    """What `version_found` needs to know, to be sent with other reads. None: now, by the database's clock."""
+    """Return what `version_found` needs to know, to be sent with other reads. None: now, by the database's clock."""
     moment, times = ("%s", [time_parameter(at)]) if at is not None else (now_in_sql(), [])
     parameters = [*times, *times, policy_name, *times]
     return rows_of((_IN_FORCE.format(moment=moment), parameters), lambda rows: rows[0] if rows else None)

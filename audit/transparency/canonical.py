@@ -17,7 +17,7 @@ CONTENT_WIDTH = 8
 
 
 def content_of(row: Sequence[Any]) -> bytes | None:
-    """The canonical bytes of a row of `CONTENT` columns; None when a column cannot even be read, as after a clumsy change.
+    """Return the canonical bytes of a row of `CONTENT` columns; None when a column cannot even be read, as after a clumsy change.
 
     SQLite keeps JSON as the text that was written. It must be the canonical text byte for byte:
     blanks and an earlier duplicate key would say something else to another reader. PostgreSQL's
@@ -47,11 +47,11 @@ def leaf_of(event: AuditEvent) -> bytes:
 
 
 def as_bytes(value: bytes | memoryview) -> bytes:
-    """A binary column: bytes from one driver, a memoryview from the other."""
+    """Return a binary column: bytes from one driver, a memoryview from the other."""
     return bytes(value)
 
 
 def _moment(value: datetime | str) -> datetime:
-    """A datetime column in a statement of our own: aware from PostgreSQL, text or naive from SQLite, which is UTC."""
+    """Return a datetime column in a statement of our own: aware from PostgreSQL, text or naive from SQLite, which is UTC."""
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -149,7 +149,7 @@ def _keep_for_proofs(verifier: Verifier, last: int) -> None:
 
 
 def _lock() -> bool:
-    """Whether this transaction is the only sealer. SQLite has one writer at a time anyway: its transactions begin IMMEDIATE."""
+    """Return whether this transaction is the only sealer. SQLite has one writer at a time anyway: its transactions begin IMMEDIATE."""
     return try_advisory_lock(ADVISORY_LOCK)
 
 

@@ -130,7 +130,7 @@ Teams = Collection[int] | None
 
 
 def lines_of_teams(order: BulkOrder, teams: Teams) -> QuerySet[BulkItem]:
-    """The order's lines that may be shown to members of these teams."""
+    """Return the order's lines that may be shown to members of these teams."""
     return order.items.all() if teams is None else order.items.filter(team__in=teams)
 
 
@@ -218,7 +218,7 @@ def _column(order: BulkOrder, sort: Sort) -> str:
 
 
 def _behind(order: BulkOrder, column: str, number: int, *, down: bool) -> Q:
-    """Lines behind that one in the order of the column, equals by number."""
+    """Return lines behind that one in the order of the column, equals by number."""
     value = _with_error(order.items.filter(number=number)).values_list(column, flat=True).first()
     beyond = "lt" if down else "gt"
     return Q(**{f"{column}__{beyond}": value or ""}) | Q(**{column: value or "", f"number__{beyond}": number})

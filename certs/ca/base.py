@@ -64,7 +64,7 @@ class Order(NamedTuple):
     longest_days: int | None = None
 
     def last_second(self, *, signed_at: datetime, not_before: datetime) -> datetime:
-        """When the certificate ends at the latest: the issuer's own end may come before.
+        """Return when the certificate ends at the latest: the issuer's own end may come before.
 
         Back-dating does not shorten what was requested, and the whole period, back-dating included, stays within the policy.
         """
@@ -274,7 +274,7 @@ class LedgerCA(CAClient):
 
     @abstractmethod
     def may_sign_here(self, issuer: Issuer) -> bool:
-        """Whether this process has the backend of the issuer's key; whether that backend works
+        """Return whether this process has the backend of the issuer's key; whether that backend works
         shows when it signs.
         """
 
@@ -296,7 +296,7 @@ class LedgerCA(CAClient):
 
     @abstractmethod
     def ledger(self, prepared: Prepared) -> Read[Mapping[str, Any]]:
-        """A read that locks the records of these orders until the open transaction ends: those that still count, by reference.
+        """Return a read that locks the records of these orders until the open transaction ends: those that still count, by reference.
 
         One that was abandoned or revoked in the meantime must not be recorded: its serial number is on the CRL.
         """

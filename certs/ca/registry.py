@@ -45,7 +45,7 @@ def own_ca(alias: str) -> LedgerCA | None:
 
 
 def is_remote(alias: str) -> bool:
-    """Whether a CA is asked over the network, so that its workers are those of the queue
+    """Return whether a CA is asked over the network, so that its workers are those of the queue
     `ca-remote`. So is one that is not configured in this process.
     """
     return own_ca(alias) is None

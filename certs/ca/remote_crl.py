@@ -53,7 +53,7 @@ def _good_ones(alias: str, places: dict[str, x509.Certificate]) -> Iterator[Revo
 
 
 def crl_address(certificate: x509.Certificate) -> str:
-    """The first http address of its CRL distribution points; an empty text when it has none."""
+    """Return the first http address of its CRL distribution points; an empty text when it has none."""
     try:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except x509.ExtensionNotFound:

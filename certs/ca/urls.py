@@ -25,6 +25,6 @@ def certificate_url(slug: str) -> str:
 
 
 def shard_of(url: str) -> int:
-    """Which shard a certificate's CRL address names; 0 for every other address, such as those of CAs elsewhere."""
+    """Return which shard a certificate's CRL address names; 0 for every other address, such as those of CAs elsewhere."""
     match = _SHARD.search(url)
     return int(match[1]) if match else 0

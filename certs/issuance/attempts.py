@@ -96,7 +96,7 @@ def open_attempts(work: UnitOfWork, requests: Sequence[CertificateRequest], step
 
 
 def _to_blame(requests: Sequence[CertificateRequest], lost_now: Sequence[Attempt]) -> set[int]:
-    """Those whose worker was lost MAX_LOSSES times since they were last resumed, while it had nothing else in hand."""
+    """Return the requests whose worker was lost MAX_LOSSES times since they were last resumed, while it had no other in hand."""
     if not requests:
         return set()
     alone = Attempt.objects.filter(request__in=[request.pk for request in requests], outcome="lost", batch=1)

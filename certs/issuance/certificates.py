@@ -37,7 +37,10 @@ class OnRecord:
 
 
 def on_record(verified: Sequence[tuple[CertificateRequest, Verified]]) -> Read[OnRecord]:
-    """Public keys are locked before the renewed certificates: a revocation of either comes before this, and is seen, or after it."""
+    """Return a read of what is on record, with the public keys locked.
+
+    They are locked before the renewed certificates, as everywhere: a revocation of either comes before this, and is seen, or after it.
+    """
     chains = selection(Chain, sha256={_sha256(b.chain_pem) for _, b in verified})
     keys = selection(PublicKey, lock=Lock.SHARE, spki_sha256={request.spki_sha256 for request, _ in verified})
     return combined([chains, keys], OnRecord)
@@ -89,7 +92,7 @@ def record_certificates(
 
 
 def alert_date(not_before: datetime, not_after: datetime) -> datetime:
-    """When the owner is reminded: 30 days (PKI_RENEW_BEFORE_DAYS) before expiry, or a third of the life before it when that is shorter."""
+    """Return when the owner is reminded: 30 days (PKI_RENEW_BEFORE_DAYS) before the end, or a third of the life where that is shorter."""
     return _alert_date(not_before, not_after, settings.PKI_RENEW_BEFORE_DAYS)
 
 
@@ -145,7 +148,7 @@ def inherit_description(certificate: Certificate, before: Certificate) -> None:
 
 
 def _chains(wanted: Mapping[str, str], known: Sequence[Chain], issuer: Issuer) -> dict[str, Chain]:
-    """The row of each chain by its PEM, made when it is new. `wanted`: PEM by SHA-256."""
+    """Return the row of each chain by its PEM, made when it is new. `wanted`: PEM by SHA-256."""
     found = {wanted[chain.sha256]: chain for chain in known if chain.sha256 in wanted}
     for sha256, pem in wanted.items():
         if pem not in found:

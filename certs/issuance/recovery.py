@@ -166,7 +166,7 @@ def _release_for_backend(backend: str, _turn: Turn) -> int:
 
 
 def _has_used_keys(backend: str, *, since: datetime) -> bool:
-    """Whether a CSR was signed with the backend's keys since then, or no request needs the backend."""
+    """Return whether a CSR was signed with the backend's keys since then, or no request needs the backend."""
     requests = CertificateRequest.objects.filter(key_backend=backend)
     signed = requests.filter(state=S.CSR_CREATED, state_changed_at__gt=since)
     issued = Certificate.objects.filter(request__key_backend=backend).order_by("-pk").values_list("issued_at", flat=True)

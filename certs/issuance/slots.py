@@ -15,7 +15,7 @@ MOST_TOGETHER = 100  # requests that waited for a place and go on in one batch
 
 
 def without_place(issuers: Iterable[Issuer], *, now: datetime) -> set[int]:
-    """Ids of those CAs with which as many batches are as may be (PKI_CA_PARALLEL). Needs an open
+    """Return ids of those CAs with which as many batches are as may be (PKI_CA_PARALLEL). Needs an open
     transaction and locks the remote CAs' rows, so that two callers cannot take the last place.
 
     A batch counts until its attempts are closed, or their lease is over because its worker died.

@@ -24,7 +24,7 @@ class Verified(NamedTuple):
 
 
 def verify_result(issued: Issued, order: Order, issuer: Issuer, *, now: datetime) -> Verified:
-    """Raises SignerMismatch with every difference between the certificate and the order."""
+    """Return the certificate of a CA, verified. Raises SignerMismatch with every difference between it and the order."""
     expectation = Expectation(
         spki_sha256=order.spki_sha256,
         common_name=order.common_name,

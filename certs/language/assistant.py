@@ -41,7 +41,7 @@ class Provider(ABC):
 
     @abstractmethod
     def rewrite(self, instructions: str, text: str) -> str:
-        """The model's answer. Raises AssistantUnavailable."""
+        """Return the model's answer. Raises AssistantUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ _PROVIDERS: dict[str, type[Provider]] = {"anthropic": AnthropicProvider}
 
 
 def provider() -> Provider:
-    """The provider named by PKI_NL_PROVIDER. Raises AssistantUnavailable when there is none, or an unknown one."""
+    """Return the provider named by PKI_NL_PROVIDER. Raises AssistantUnavailable when there is none, or an unknown one."""
     name = settings.PKI_NL_PROVIDER
     if not name:
         raise AssistantUnavailable("The language helper is off", next_step=f"Write the request as in: {EXAMPLE}")

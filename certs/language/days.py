@@ -15,12 +15,12 @@ _MONTHS = 12
 
 
 def without_time(text: str) -> str:
-    """The text without a time of day at its end: a certificate ends with its day."""
+    """Return the text without a time of day at its end: a certificate ends with its day."""
     return _TIME_OF_DAY.sub("", text)
 
 
 def day_in_digits(text: str) -> date | None:
-    """The day; None where the text is none. Raises InputRefused for one that may be two days, or
+    """Return the day; None where the text is none. Raises InputRefused for one that may be two days, or
     does not exist.
     """
     first = _YEAR_FIRST.fullmatch(text)
@@ -44,7 +44,7 @@ def day_in_digits(text: str) -> date | None:
 
 
 def validity_refused(message: str, next_step: str = WAYS) -> InputRefused:
-    """The refusal of a validity, with what would pass."""
+    """Return the refusal of a validity, with what would pass."""
     return InputRefused(message, field="validity_days", next_step=next_step)
 
 

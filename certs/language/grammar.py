@@ -71,12 +71,12 @@ def parse(text: str, defaults: IntakeDefaults) -> Plan:
 
 
 def parse_key(text: str, defaults: IntakeDefaults) -> tuple[KeySpec, tuple[str, ...]]:
-    """A key as a sentence would say it ("RSA 4096", "P-256"), alone in a field or cell; with notes. Raises NotUnderstood."""
+    """Return a key as a sentence would say it ("RSA 4096", "P-256"), alone in a field or cell; with notes. Raises NotUnderstood."""
     return key_of(_parts(issue_words(read_words(text)), text, EXAMPLE), defaults)
 
 
 def parse_validity(text: str, defaults: IntakeDefaults) -> tuple[Validity, tuple[str, ...]]:
-    """A validity as a sentence would say it ("90 days", "until 2027-01-31"), alone in a cell; with notes. Raises NotUnderstood."""
+    """Return a validity as a sentence would say it ("90 days", "until 2027-01-31"), alone in a cell; with notes. Raises NotUnderstood."""
     words = issue_words(read_words(text))
     for word in words:
         if word.kind not in _OF_A_VALIDITY:
@@ -197,7 +197,7 @@ def _revoke_plan(parts: list[Part], end: int) -> RevokePlan:
 
 
 def _target(parts: list[Part], end: int, example: str) -> Part:
-    """The one certificate that a renewal or revocation names. Raises NotUnderstood for none and for two."""
+    """Return the one certificate that a renewal or revocation names. Raises NotUnderstood for none and for two."""
     target = _only([part for part in parts if part.kind in ("cert_id", "serial", "host")], "certificates", example)
     if target is None:
         message = "Which certificate? Say its id, such as cert-5678, its serial number or one of its names in full"
@@ -214,7 +214,7 @@ def _serial(target: Part) -> int | None:
 
 
 def _serial_notes(target: Part) -> tuple[str, ...]:
-    """What to tell about digits that were read as decimal and are another number in hexadecimal."""
+    """Return what to tell about digits that were read as decimal and are another number in hexadecimal."""
     text, number = target.words[0].text, _serial(target)
     if number is None or not text.isdigit() or not number == int(text) != int(text, 16):
         return ()
@@ -222,7 +222,7 @@ def _serial_notes(target: Part) -> tuple[str, ...]:
 
 
 def _only(found: list[Part], what: str, example: str, *, by_kind: bool = False) -> Part | None:
-    """The one part of its sort, or None. Saying the same thing twice is no conflict; two different things are."""
+    """Return the one part of its sort, or None. Saying the same thing twice is no conflict; two different things are."""
     for part in found[1:]:
         same = part.kind == found[0].kind and (by_kind or part.words[0].value == found[0].words[0].value)
         if not same:

@@ -46,12 +46,12 @@ class Pattern:
         return math.prod(len(part) for part in self.parts if isinstance(part, Choice))
 
     def names(self) -> Iterator[str]:
-        """Every name; call only after `count` was judged."""
+        """Return every name; call only after `count` was judged."""
         return ("".join(parts) for parts in product(*([part] if isinstance(part, str) else part for part in self.parts)))
 
 
 def pattern_of(word: Word) -> Pattern:
-    """A name as written, with its braces. Raises NotUnderstood for braces that say nothing."""
+    """Return a name as written, with its braces. Raises NotUnderstood for braces that say nothing."""
     parts: list[str | Choice] = []
     end = 0
     for match in _BRACES.finditer(word.text):

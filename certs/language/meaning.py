@@ -82,7 +82,7 @@ def issue_plan(parts: list[Part], defaults: IntakeDefaults, end: int) -> IssuePl
 
 
 def _example_for(parts: list[Part]) -> str:
-    """A sentence with the first host that was typed; the usual example where there is none."""
+    """Return a sentence with the first host that was typed; the usual example where there is none."""
     name = next((part.words[0].text for part in parts if part.kind == "name" and "." in part.words[0].text), "")
     return f"Issue certificate for {name}" if name and not set(name) & set("{}") else EXAMPLE
 
@@ -97,7 +97,7 @@ def _place(asked: _Asked) -> tuple[str, str]:
 
 
 def key_of(parts: list[Part], defaults: IntakeDefaults) -> tuple[KeySpec, tuple[str, ...]]:
-    """Words about a key and nothing else, as in a cell of a table, and the notes on what was assumed. Raises NotUnderstood."""
+    """Return words about a key and nothing else, as in a cell of a table, and the notes on what was assumed. Raises NotUnderstood."""
     asked, notes = _Asked(), list[str]()
     for part in parts:
         if not _gather_key(part, asked) and part.kind not in ("KEY", "NIST"):
@@ -106,7 +106,7 @@ def key_of(parts: list[Part], defaults: IntakeDefaults) -> tuple[KeySpec, tuple[
 
 
 def validity_of_parts(parts: list[Part], defaults: IntakeDefaults) -> tuple[Validity, tuple[str, ...]]:
-    """Words about a validity and nothing else, and the notes on how it was counted. Raises NotUnderstood."""
+    """Return words about a validity and nothing else, and the notes on how it was counted. Raises NotUnderstood."""
     asked, notes = _Asked(), list[str]()
     for part in parts:
         if part.kind in ("SPAN", "DATE"):
@@ -243,7 +243,7 @@ def _refuse_loose_ends(asked: _Asked) -> None:
 
 
 def _grouped(asked: _Asked, defaults: IntakeDefaults, end: int, notes: list[str]) -> list[list[Host]]:
-    """The names of each certificate. Everything is counted before anything is expanded."""
+    """Return the names of each certificate. Everything is counted before anything is expanded."""
     mains = ([asked.common_name] if asked.common_name else []) + asked.names
     patterns = mains + asked.sans
     if not patterns:

@@ -56,7 +56,7 @@ _KEY_WORDS = (("private", "key"), ("key",))
 
 
 def reason_named(text: str) -> R:
-    """A reason said by itself, by its name in RFC 5280 (in any capitals) or as people write it. Raises InputRefused."""
+    """Return a reason said by itself, by its name in RFC 5280 (in any capitals) or as people write it. Raises InputRefused."""
     for reason in R:
         if reason.lower() == text.strip().lower():
             return reason
@@ -70,7 +70,7 @@ def reason_named(text: str) -> R:
 
 
 def reason_words(words: list[Word]) -> list[Word]:
-    """The tokens of a revocation: phrases become REASON, `destroy the key` DESTROYKEY, pasted serial numbers SERIALNUMBER."""
+    """Return the tokens of a revocation: phrases become REASON, `destroy the key` DESTROYKEY, pasted serial numbers SERIALNUMBER."""
     rest = [word for word in _without_hyphens(words) if word.text.lower() not in _SMALL]
     result: list[Word] = []
     at = 0
@@ -119,7 +119,7 @@ def _next(words: list[Word], at: int) -> tuple[Word, int]:
 
 
 def certificate_word(words: list[Word], at: int) -> tuple[Word, int] | None:
-    """The SERIALNUMBER or HOST that names a certificate here, and how many words it takes; None for anything else.
+    """Return the SERIALNUMBER or HOST that names a certificate here, and how many words it takes; None for anything else.
 
     A label alone (`shop`) is not read as a name: it could be a word of the sentence that was misspelt. Raises NotUnderstood.
     """
@@ -134,7 +134,7 @@ def certificate_word(words: list[Word], at: int) -> tuple[Word, int] | None:
 
 
 def names_a_host(word: Word) -> bool:
-    """Whether the word is a full host name, a wildcard or an IP address."""
+    """Return whether the word is a full host name, a wildcard or an IP address."""
     return word.kind in ("NAME", "QUOTED") and bool(_HOST.fullmatch(word.text) or parse_ip_address(word.text))
 
 
@@ -157,7 +157,7 @@ def _serial(words: list[Word], at: int) -> tuple[Word, int]:
 
 
 def serial_number(text: str, at: int = 0, *, label: str = "") -> int:
-    """A serial number in any spelling of `serial_readings`; digits only are decimal, or hexadecimal after the label `serial=`.
+    """Return a serial number in any spelling of `serial_readings`; digits only are decimal, or hexadecimal after the label `serial=`.
 
     Raises NotUnderstood for anything else, and for numbers that no certificate has (RFC 5280 4.1.2.2: 1 to 20 octets).
     """

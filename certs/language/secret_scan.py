@@ -79,7 +79,7 @@ _NEEDLES = tuple(needle for _, needles, _ in _TOKENS for needle in needles)
 
 
 def find_secret(text: str) -> SecretFound | None:
-    """The first kind of secret that the text holds, or None. Linear in the text's length."""
+    """Return the first kind of secret that the text holds, or None. Linear in the text's length."""
     return next((found for found in map(_find, _readings(text)) if found), None)
 
 

@@ -60,7 +60,7 @@ def _counted(end: date, today: date) -> str:
 
 
 def _next(month_and_day: str, today: date) -> date:
-    """The next such day after today. Its month has that day in some year: the token was made of it."""
+    """Return the next such day after today. Its month has that day in some year: the token was made of it."""
     month, day = map(int, month_and_day.split("-"))
     years = (year for year in range(today.year, today.year + _LEAP_CYCLE + 1) if day <= monthrange(year, month)[1])
     return next(end for end in (date(year, month, day) for year in years) if end > today)

@@ -115,7 +115,7 @@ _OTHER_KEYS = frozenset("dsa ed448 eddsa secp256k1 x25519 curve25519 brainpoolp2
 
 
 def read_words(text: str) -> list[Word]:
-    """The words of the text as they stand, fillers included. Raises NotUnderstood for what no sentence can contain."""
+    """Return the words of the text as they stand, fillers included. Raises NotUnderstood for what no sentence can contain."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_CHARS:
         raise NotUnderstood(
             f"The text is longer than {MAX_CHARS} bytes; use a CSV upload for long lists", position=MAX_CHARS, example=EXAMPLE
@@ -175,7 +175,7 @@ def _split(piece: str, at: int) -> Iterator[Word]:
 
 
 def _cut(piece: str, at: int) -> list[tuple[str, int] | Word]:
-    """What one cut makes of a piece, in order: finished tokens, and pieces to cut further."""
+    """Return what one cut makes of a piece, in order: finished tokens, and pieces to cut further."""
     bare = piece.rstrip(".!?")
     outside = re.sub(r"\{[^{}]*\}", lambda m: "x" * len(m.group()), bare)
     dots = re.search(r"\.{2,3}|…", outside)
@@ -196,7 +196,7 @@ def _cut(piece: str, at: int) -> list[tuple[str, int] | Word]:
 
 
 def classify(text: str, at: int) -> Word:
-    """The terminal of one word, looked at alone."""
+    """Return the terminal of one word, looked at alone."""
     low = text.casefold() if text.isascii() else text.lower()
     if low in ("-", "–", "—"):
         return Word("DASH", text, at)
@@ -224,7 +224,7 @@ def _number(low: str, text: str, at: int) -> Word | None:
 
 
 def _day(text: str, at: int) -> Word | None:
-    """A day in digits, however it is written. Raises NotUnderstood for one that may be two days, or does not exist."""
+    """Return a day in digits, however it is written. Raises NotUnderstood for one that may be two days, or does not exist."""
     try:
         day = day_in_digits(without_time(text))
     except InputRefused as refused:
@@ -260,14 +260,14 @@ def _thing(low: str, text: str, at: int) -> Word:
 
 
 def small_int(digits: str, at: int) -> int:
-    """A number in the text. Raises NotUnderstood above six digits, before anything is counted with it."""
+    """Return a number in the text. Raises NotUnderstood above six digits, before anything is counted with it."""
     if len(digits) > MAX_DIGITS:
         raise NotUnderstood(f"The number {digits[:12]}… has more than {MAX_DIGITS} digits", position=at, example=EXAMPLE)
     return int(digits)
 
 
 def issue_words(words: list[Word]) -> list[Word]:
-    """The tokens of a request: neighbours that mean one thing are folded, fillers dropped (after "a year" was seen)."""
+    """Return the tokens of a request: neighbours that mean one thing are folded, fillers dropped (after "a year" was seen)."""
     words = _with_places(words)
     result: list[Word] = []
     at = 0
@@ -279,7 +279,7 @@ def issue_words(words: list[Word]) -> list[Word]:
 
 
 def _with_places(words: list[Word]) -> list[Word]:
-    """The words with each place where a certificate is used as one PLACE token.
+    """Return the words with each place where a certificate is used as one PLACE token.
 
     "on my nginx server", "for tomcat", "in the vault". After "for", and alone before "certificate",
     such a word names a place only where the sentence has a host besides: `certificate for nginx` is
@@ -300,7 +300,7 @@ def _with_places(words: list[Word]) -> list[Word]:
 
 
 def _place_at(words: list[Word], at: int, *, has_host: bool) -> tuple[int, Word | None]:
-    """The PLACE that begins at this word, and the index after its last word."""
+    """Return the PLACE that begins at this word, and the index after its last word."""
     low = words[at].text.lower()
     introduced = low in _BEFORE_A_PLACE or (low == "for" and has_host)
     here = at + 1 if introduced else at
@@ -328,7 +328,7 @@ def _is_web_server(words: list[Word], at: int) -> bool:
 
 
 def _fold(words: list[Word], at: int, before: list[Word]) -> tuple[Word | None, int]:
-    """The token that begins at this word (None: the word is dropped), and how many words it took."""
+    """Return the token that begins at this word (None: the word is dropped), and how many words it took."""
     word = words[at]
     following = words[at + 1] if at + 1 < len(words) else Word("END", "", -1)
     if word.kind == "QUOTED":
@@ -355,7 +355,7 @@ def _pair(word: Word, following: Word) -> Word | None:
 
 
 def _single(word: Word, following: Word, before: list[Word]) -> Word | None:
-    """What a word means between the token before it and the word after it; None when it carries nothing."""
+    """Return what a word means between the token before it and the word after it; None when it carries nothing."""
     low, previous = word.text.lower(), before[-1].kind if before else ""
     if word.kind == "INT" and following.kind in _COUNTED and previous not in ("FAMILY", "SIZE"):
         return Word("COUNT", word.text, word.at, word.value)
@@ -407,7 +407,7 @@ def _is_year(words: list[Word], at: int) -> bool:
 
 
 def _day_of_a_year(day: Word, month: Word) -> Word:
-    """A DATE without its year, as MM-DD. Raises NotUnderstood for a day that no year has."""
+    """Return a DATE without its year, as MM-DD. Raises NotUnderstood for a day that no year has."""
     at, text = min(day.at, month.at), f"{day.text} {month.text}"
     leap_year = 2028  # has every day that any year has
     _date(text, at, leap_year, int(str(month.value)), int(str(day.value)))

@@ -74,7 +74,7 @@ def unreplaced(rows: QuerySet[Certificate], *, now: datetime) -> Iterator[list[U
 
 
 def _may_need_attention(now: datetime) -> Q:
-    """What `needs_attention` may be true of, so that the others, which are most of a large estate, are not even read."""
+    """Return what `needs_attention` may be true of, so that the others, which are most of a large estate, are not even read."""
     waiting = CertificateRequest.objects.filter(renewed_from=OuterRef("pk"), state=S.AWAITING_APPROVAL)
     # The second half of the window has begun: as long ago as the end is away, the alert date had come.
     late = Q(alert_at__isnull=True) | Q(alert_at__lte=ExpressionWrapper(now + (now - F("not_after")), DateTimeField()))

@@ -177,7 +177,7 @@ def _ids(plans: QuerySet[PlannedRevocation]) -> Sequence[int]:
 
 @transaction.atomic
 def _carry_out(pk: int) -> bool:
-    """One plan. The row is locked first: a plan that was withdrawn in the meantime does nothing."""
+    """Carry out one plan. The row is locked first: a plan that was withdrawn in the meantime does nothing."""
     plans = PlannedRevocation.objects.select_for_update(of=("self",), skip_locked=True)
     plan = plans.select_related("certificate__team", "certificate__key", "requester").filter(pk=pk, ended_at__isnull=True).first()
     if plan is None:
@@ -200,7 +200,7 @@ def _carry_out(pk: int) -> bool:
 
 
 def _authority(plan: PlannedRevocation) -> Authority:
-    """The portal, for the certificate's team alone; as wide as an officer where the requester is one now.
+    """Return the portal, for the certificate's team alone; as wide as an officer where the requester is one now.
 
     Only an officer's word blocks a key that the portal never had, and a requester who
     left in the meantime does not stop a revocation that was ordered for a theft.

@@ -101,7 +101,7 @@ def _check_option(certificate: Certificate, existing: CertificateRequest | None,
 
 
 def plan_renewal_with_csr(certificate: Certificate, data: bytes, *, authority: Authority, channel: str) -> RenewalPlan:
-    """What `renew_with_csr` would do now. Raises what it raises, and CSRRefused for a CSR that the gate refuses."""
+    """Return what `renew_with_csr` would do now. Raises what it raises, and CSRRefused for a CSR that the gate refuses."""
     authority.check_may_act(certificate)
     certificate = _fresh(certificate)
     if stops_lineage(certificate):
@@ -240,7 +240,7 @@ def _admitted(plan: RenewalPlan, *, actor: Actor, user: Any, channel: str) -> Ad
 
 
 def _spki(plan: RenewalPlan) -> str:
-    """The public key, as far as it is known before the key is made."""
+    """Return the public key, as far as it is known before the key is made."""
     if plan.spec.spki_der is not None:
         return spki_sha256(plan.spec.spki_der)
     return "" if plan.new_key else plan.certificate.spki_sha256

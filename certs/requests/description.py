@@ -99,7 +99,7 @@ def _write(certificate: Certificate, changes: Changes, texts: dict[str, str], au
 
 
 def _checked_texts(certificate: Certificate, changes: Changes, *, authority: Authority, channel: str) -> dict[str, str]:
-    """The texts without needless spaces, notes line by line, tags between spaces."""
+    """Return the texts without needless spaces, notes line by line, tags between spaces."""
     authority.check_may_act(certificate)
     given = {name: str(changes.get(name, "")) for name in _LENGTHS if name in changes}
     # First of all: other refusals may quote what was sent.
@@ -189,7 +189,7 @@ def _apply(row: Certificate, changes: Changes, texts: dict[str, str], *, now: da
 
 
 def _owner_named(name: str, row: Certificate) -> Any:
-    """The account of that name. One that owns it already may stay, also after the person left."""
+    """Return the account of that name. One that owns it already may stay, also after the person left."""
     name = name.strip()
     if not name or (row.owner is not None and row.owner.get_username() == name):
         return row.owner if name else None

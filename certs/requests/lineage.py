@@ -123,7 +123,7 @@ def keys_reported_by_owner(spkis: Iterable[str]) -> set[str]:
 
 
 def reported_by_owner(spkis: Iterable[str]) -> Read[set[str]]:
-    """The same, to be sent with other reads."""
+    """Return `keys_reported_by_owner` as a read, to be sent with others."""
     sql = (
         "SELECT DISTINCT c.spki_sha256 FROM certs_revocation r JOIN certs_certificate c ON c.id = r.certificate_id "  # noqa: S608 - constants
         f"WHERE {among_texts('c.spki_sha256')} AND r.reason = %s AND r.released_at IS NULL"

@@ -47,7 +47,7 @@ class DNSName:
 
 
 def parse_dns_name(text: str, *, allow_unicode: bool = False, field: str = "san") -> DNSName:
-    """A host name, or a wildcard for one whole label (RFC 5280 4.2.1.6, RFC 9525 6.3). Raises CSRRefused(bad_name).
+    """Return a host name, or a wildcard for one whole label (RFC 5280 4.2.1.6, RFC 9525 6.3). Raises CSRRefused(bad_name).
 
     `allow_unicode`: a name that a person wrote (`name_from_text`), with letters of any script. Without it,
     a dNSName of a CSR: ASCII, and without the dot of the root, which RFC 5280 does not provide for.
@@ -65,7 +65,7 @@ _URL = re.compile(r"(?i)https?://([^\s/:@?#]+)(?::\d{1,5})?(?:[/?#]\S*)?")
 
 
 def name_from_text(text: str) -> str:
-    """The name that a person means: in lower case, without blanks around it, without the kind that OpenSSL
+    """Return the name that a person means: in lower case, without blanks around it, without the kind that OpenSSL
     and keytool write before it (`DNS:`, `DNS=`, `dNSName=`), and without the dot of the root (RFC 1034 3.1).
 
     The one rule for every channel: sentences, tables, forms, REST, commands and common names.
@@ -80,7 +80,7 @@ def without_prefix(text: str) -> str:
 
 
 def host_from_url(text: str) -> str:
-    """The host of an `https://` address, which people paste for the name; any other text as it is.
+    """Return the host of an `https://` address, which people paste for the name; any other text as it is.
 
     For what a person typed: a CSR or a table of names that holds an address was made for something
     else.
@@ -90,7 +90,7 @@ def host_from_url(text: str) -> str:
 
 
 def is_dns_name(name: str) -> bool:
-    """Whether it is a host name, or a wildcard for one, in its normal form."""
+    """Return whether it is a host name, or a wildcard for one, in its normal form."""
     return name == name.lower() and not _problem(name, name.removeprefix("*."))
 
 
@@ -154,7 +154,7 @@ def looks_like_ip(text: str) -> bool:
 
 
 def parse_ip_address(text: str) -> str | None:
-    """The canonical text of an IP address, or None when it is none."""
+    """Return the canonical text of an IP address, or None when it is none."""
     text = without_prefix(text.strip(_BLANKS)).strip().strip("[]")
     if "%" in text:  # a zone names a link of one host (RFC 4007); a certificate cannot
         return None
@@ -167,13 +167,13 @@ def parse_ip_address(text: str) -> str | None:
 
 
 def is_within(name: str, domain: str) -> bool:
-    """The domain itself or anything beneath it, label by label: evilexample.test is not within example.test."""
+    """Return the domain itself or anything beneath it, label by label: evilexample.test is not within example.test."""
     host = name.removeprefix("*.")
     return host == domain or host.endswith("." + domain)
 
 
 def owning_domain(name: str, domains: Iterable[str]) -> str | None:
-    """The longest of the domains that holds the name, or None."""
+    """Return the longest of the domains that holds the name, or None."""
     return max((domain for domain in domains if is_within(name, domain)), key=len, default=None)
 
 
@@ -183,7 +183,7 @@ def _suffixes() -> PublicSuffixList:
 
 
 def is_public_suffix(host: str) -> bool:
-    """A registry's own name such as com or co.uk, or one that the list does not know and that has one label."""
+    """Return a registry's own name such as com or co.uk, or one that the list does not know and that has one label."""
     return _suffixes().privatesuffix(host) is None
 
 

@@ -78,7 +78,7 @@ class KeyBackend(ABC):
         """Make a key under a name that the caller has claimed. The same claim again returns the same key."""
 
     def create_many(self, wanted: Sequence[tuple[str, KeySpec, UUID]]) -> list[KeyInfo | KeyBackendError]:
-        """One result for each, in order; one that fails does not stop the others."""
+        """Return one result for each, in order; one that fails does not stop the others."""
         return self.side_by_side(wanted, lambda one: self.create(one[0], one[1], key_id=one[2]))
 
     @abstractmethod
@@ -88,15 +88,15 @@ class KeyBackend(ABC):
         """
 
     def find_many(self, wanted: Sequence[tuple[str, UUID]]) -> list[KeyInfo | KeyBackendError | None]:
-        """One result of `find` for each (name, key_id), in order."""
+        """Return one result of `find` for each (name, key_id), in order."""
         return self.side_by_side(wanted, lambda one: self.find(one[0], key_id=one[1]))
 
     @abstractmethod
     def private_key(self, ref: KeyRef) -> Any:
-        """A pyca private key whose `sign` is done by the backend; everything that would reveal the key is refused."""
+        """Return a pyca private key whose `sign` is done by the backend; everything that would reveal the key is refused."""
 
     def private_keys(self, refs: Sequence[KeyRef]) -> list[Any]:
-        """One result of `private_key`, or its KeyBackendError, for each, in order."""
+        """Return one result of `private_key`, or its KeyBackendError, for each, in order."""
         return self.side_by_side(refs, self.private_key)
 
     def side_by_side(self, items: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
@@ -114,7 +114,7 @@ class KeyBackend(ABC):
         return [sign_message(key, message) for message in messages]
 
     def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
-        """A signature over a message that is too large to hand over, such as a CRL with a million entries: `digest` is its digest
+        """Return a signature over a message that is too large to pass on, such as a CRL with a million entries: `digest` is its digest
         under `keys.signing.signing_hash`. Raises KeyOperationRefused where a backend or a kind of key signs whole messages only.
         """
         raise KeyOperationRefused(f"The backend {self.alias} signs whole messages only.", next_step="Hand over the message.")
@@ -129,7 +129,7 @@ class KeyBackend(ABC):
         """
 
     def rotate_many(self, wanted: Sequence[tuple[KeyRef, int, UUID]]) -> list[KeyInfo | KeyBackendError]:
-        """One result for each (ref, from_version, key_id), in order; one that fails does not stop the others."""
+        """Return one result for each (ref, from_version, key_id), in order; one that fails does not stop the others."""
         return self.side_by_side(wanted, lambda one: self.rotate(one[0], from_version=one[1], key_id=one[2]))
 
     @abstractmethod

@@ -165,7 +165,7 @@ class LocalKeyBackend(KeyBackend):
         return error
 
     def _encrypted(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None) -> dict[str, Any]:
-        """The columns of its row, but for when it was made: that is known as it is stored."""
+        """Return the columns of its row, but for when it was made: that is known as it is stored."""
         dek, nonce = AESGCM.generate_key(256), os.urandom(12)
         plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return {
@@ -236,7 +236,7 @@ _Order: TypeAlias = tuple[str, int, UUID | None, KeySpec, UUID]
 
 
 def _readable(key_ids: Iterable[UUID]) -> list[LocalKeyMaterial]:
-    """Rows of these claims without what is secret in them."""
+    """Return rows of these claims without what is secret in them."""
     return list(LocalKeyMaterial.objects.filter(key_id__in=list(key_ids)).defer("wrapped_dek", "nonce", "ciphertext"))
 
 

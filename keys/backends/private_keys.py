@@ -103,7 +103,7 @@ class RemoteEd25519PrivateKey(_Remote, ed25519.Ed25519PrivateKey):
 
 
 def remote_private_key(public_key: PublicKeyTypes, signer: Signer) -> Any:
-    """The subclass that fits the public key. Raises UnsupportedKeySpec."""
+    """Return the subclass that fits the public key. Raises UnsupportedKeySpec."""
     if isinstance(public_key, rsa.RSAPublicKey):
         return RemoteRSAPrivateKey(public_key, signer)
     if isinstance(public_key, ec.EllipticCurvePublicKey):

@@ -205,7 +205,7 @@ class VaultKeyBackend(KeyBackend):
 
 
 def _public_key(spec: KeySpec, text: str, locator: str) -> Any:
-    """PEM for RSA and EC, raw base64 for Ed25519."""
+    """Return PEM for RSA and EC, raw base64 for Ed25519."""
     try:
         if spec is KeySpec.ED25519:
             return ed25519.Ed25519PublicKey.from_public_bytes(base64.b64decode(text))

@@ -101,7 +101,7 @@ class VaultSession:
             raise translated(exc, self.url) from exc
 
     def may_write(self, *paths: str) -> bool:
-        """Whether this login may write to all of these paths, as Vault itself judges it. Raises
+        """Return whether this login may write to all of these paths, as Vault itself judges it. Raises
         KeyBackendError when Vault cannot be asked.
 
         A policy without `sys/capabilities-self` says nothing, so the work itself will show it.

@@ -100,7 +100,7 @@ class Rule(ABC):
 
     @abstractmethod
     def sentences(self) -> Sequence[str]:
-        """The rule with its parameters, in sentences for people."""
+        """Return the rule with its parameters, in sentences for people."""
 
     @abstractmethod
     def checks(self, case: Case) -> Iterator[Check]:
@@ -226,7 +226,7 @@ class Params:
             return date(2000, 1, 1)
 
     def remaining(self) -> dict[str, Any]:
-        """All that is left, for objects whose field names are data (profile names)."""
+        """Return all that is left, for objects whose field names are data (profile names)."""
         left, self._left = self._left, {}
         return left
 
@@ -252,5 +252,5 @@ def plural(number: int, word: str) -> str:
 
 
 def listed(words: tuple[str, ...], conjunction: str = "or") -> str:
-    """Words as people list them: `a`, `a or b`, `a, b or c`."""
+    """Return words as people list them: `a`, `a or b`, `a, b or c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {conjunction} {words[-1]}"

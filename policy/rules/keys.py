@@ -18,7 +18,7 @@ _ANOTHER_FAMILY_COST = 10
 
 
 def key_name(family: str, bits: int) -> str:
-    """The spelling of commands and JSON: rsa-3072, ec-p256, ed25519, ml-dsa-65."""
+    """Return the spelling of commands and JSON: rsa-3072, ec-p256, ed25519, ml-dsa-65."""
     if family == "ec":
         return f"ec-p{bits}"
     return family if family == "ed25519" else f"{family}-{bits}"
@@ -111,7 +111,7 @@ class AllowedKeys(Rule):
             yield self._failed(f"Key type {key_label(family, bits)} is not allowed; allowed: {self.description()}", "key")
 
     def description(self) -> str:
-        """All that is allowed, in one line for people."""
+        """Return all that is allowed, in one line for people."""
         parts = [f"RSA ≥ {self.rsa[0]} bits"] if self.rsa else []
         parts += [f"ECDSA P-{size}" for size in self.ec]
         parts += ["Ed25519"] if self.ed25519 else []

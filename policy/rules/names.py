@@ -24,7 +24,7 @@ def base_domain(name: str) -> str:
 
 
 def owner_domain(name: str, domains: Iterable[str]) -> str:
-    """The longest of `domains` at or above the name, compared label by label; "" when there is none."""
+    """Return the longest of `domains` at or above the name, compared label by label; "" when there is none."""
     labels = base_domain(name).split(".")
     parents = {".".join(labels[start:]) for start in range(len(labels))}
     return max((domain for domain in domains if domain in parents), key=len, default="")
@@ -47,7 +47,7 @@ def _looks_like_host(text: str) -> bool:
 
 
 def without(facts: RequestFacts, names: Iterable[str]) -> RequestFacts:
-    """The request without these names; a common name that was among them becomes the first name left."""
+    """Return the request without these names; a common name that was among them becomes the first name left."""
     gone = set(names)
     dns = tuple(name for name in facts.dns_names if name not in gone)
     addresses = tuple(address for address in facts.ip_addresses if address not in gone)

@@ -51,7 +51,7 @@ class AllowedProfiles(Rule):
         return {profile: list(ekus) for profile, ekus in self.profiles}
 
     def ekus_of(self, profile: str) -> tuple[str, ...]:
-        """The usages allowed in a profile; empty when the profile is not allowed."""
+        """Return the usages allowed in a profile; empty when the profile is not allowed."""
         return dict(self.profiles).get(profile, ())
 
     def sentences(self) -> Sequence[str]:

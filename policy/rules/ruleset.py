@@ -55,7 +55,7 @@ class RuleSet:
     digest: str = field(default="", compare=False)  # of `ruleset_digest`, computed when it is read
 
     def rule(self, kind: type[R]) -> R | None:
-        """The rule of that class, where the policy has it."""
+        """Return the rule of that class, where the policy has it."""
         return next((rule for rule in self.rules if isinstance(rule, kind)), None)
 
 

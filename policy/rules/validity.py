@@ -48,7 +48,7 @@ class MaxValidity(Rule):
         return {"days": self.days, "schedule": [{"from": start.isoformat(), "days": days} for start, days in self.schedule]}
 
     def limit(self, on: date) -> tuple[int, date | None]:
-        """The days allowed on that day, and since when (None: always)."""
+        """Return the days allowed on that day, and since when (None: always)."""
         reached = [(days, start) for start, days in self.schedule if start <= on]
         return reached[-1] if reached else (self.days, None)
 

@@ -69,7 +69,7 @@ def sentences(ruleset: RuleSet) -> dict[str, tuple[str, ...]]:
 
 
 def _approval_sentences(terms: ApprovalTerms) -> tuple[str, ...]:
-    """What differs from the usual terms of an approval."""
+    """Return what differs from the usual terms of an approval."""
     found = [f"An approval takes {terms.approvers} different persons."] if terms.approvers > 1 else []
     if terms.time_limit_days is not None:
         found.append(f"A request that nobody has decided lapses after {plural(terms.time_limit_days, 'day')}.")

@@ -42,7 +42,7 @@ WAIT_SECONDS, LOOK_EVERY = 30.0, 0.1  # while another call judges the same order
 
 
 def lines_of(plan: IssuePlan) -> list[Line]:
-    """A plan in words as lines: one for each certificate, in order."""
+    """Return a plan in words as lines: one for each certificate, in order."""
     return [Line(number, f"certificate {number}", spec) for number, spec in enumerate(plan.specs, start=1)]
 
 

@@ -99,7 +99,7 @@ def line_of_cells(number: int, cells: Mapping[str, str], *, requester: Requester
 
 
 def _item_line(row: Row, rules: Rules) -> Line:
-    """A bare label is completed only where the plan is shown before it is done; a program writes full names."""
+    """Return the line of an item. A bare label is completed only where the plan is shown before it is done; a program writes full names."""
     name, sans = row.cells[COLUMNS.index("name")], row.cells[COLUMNS.index("sans")]
     bare = next((text for text in (name, *sans.split()) if _is_bare(text)), None)
     source = f"item {row.number}"
@@ -110,7 +110,7 @@ def _item_line(row: Row, rules: Rules) -> Line:
 
 
 def _is_bare(text: str) -> bool:
-    """Whether a domain would be added: a label alone, or a wildcard before one (`*.com`)."""
+    """Return whether a domain would be added: a label alone, or a wildcard before one (`*.com`)."""
     name = name_from_text(text)
     return bool(name) and "." not in name.removeprefix("*.") and parse_ip_address(text) is None
 

@@ -123,7 +123,7 @@ def _only_answer(answers: Answers, pk: int) -> Answers:
 def _still_allowed(
     work: UnitOfWork, requests: Sequence[CertificateRequest], decided: Mapping[int, Decision], *, now: datetime
 ) -> list[tuple[CertificateRequest, Decision]]:
-    """Those that the policy in force now allows and whose key is not blocked; the others end here, naming both versions."""
+    """Return those that the policy in force now allows and whose key is not blocked; the others end here, naming both versions."""
     if not requests:
         return []
     # 1. Facts as they are now. The rows of keys and of renewed certificates stay so until the commit. Of requests that are new

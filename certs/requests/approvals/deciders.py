@@ -80,7 +80,7 @@ def _right(user: int, others: Sequence[int], known: Mapping[int, Known], unknown
 
 
 def may_approve(user: Any, request: CertificateRequest) -> bool:
-    """Whether the account may decide the request now; `check_may_decide` says why not."""
+    """Return whether the account may decide the request now; `check_may_decide` says why not."""
     return rights_over(user, [request])[request.pk].refusal is None
 
 

@@ -70,7 +70,7 @@ def grants_of(requests: Sequence[CertificateRequest], terms: ApprovalTerms) -> d
 
 
 def has_approved(user: object, grants: Sequence[Approval]) -> bool:
-    """Whether the person behind the account has given one of the approvals."""
+    """Return whether the person behind the account has given one of the approvals."""
     return bool(approved_by(user, {0: grants}))
 
 

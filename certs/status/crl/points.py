@@ -20,7 +20,7 @@ def idp_url(point: CRLPoint) -> str:
 
 
 def points_of(issuer: Issuer) -> list[CRLPoint]:
-    """One for each shard up to the one in use, made where missing."""
+    """Return the CRL point of each shard up to the one in use, made where missing."""
     known = set(CRLPoint.objects.filter(issuer=issuer).values_list("shard", flat=True))
     missing = [shard for shard in range(issuer.crl_shard + 1) if shard not in known]
     CRLPoint.objects.bulk_create([CRLPoint(issuer=issuer, shard=shard) for shard in missing], ignore_conflicts=True)

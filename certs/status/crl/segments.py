@@ -197,7 +197,7 @@ _ONE_STATEMENT = """
 
 
 def _read(source: Source, point: CRLPoint, number: int, settled: CRL | None) -> _Range:
-    """Everything about a range in one statement, so that it is of one moment."""
+    """Return everything about a range in one statement, so that it is of one moment."""
     rows = _CERTIFICATE_ROWS if source is Source.CERTIFICATES else _INTENT_ROWS
     # As `certs.x509.crl.stamp` writes them.
     times = {name: time_digits(column) for name, column in _TIMES.items()}

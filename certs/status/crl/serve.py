@@ -28,7 +28,7 @@ class ServedCRL:
 
 
 def published_crl(slug: str, shard: int) -> ServedCRL | None:
-    """The newest CRL of an issuer's shard; None where none is published."""
+    """Return the newest CRL of an issuer's shard; None where none is published."""
     point = CRLPoint.objects.select_related("published").filter(issuer__slug=slug, shard=shard, published__isnull=False).first()
     if point is None or point.published is None:
         return None

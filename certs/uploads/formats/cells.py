@@ -7,7 +7,7 @@ _BEGINS_A_FORMULA = "=+-@＝＋－＠"
 
 
 def safe_cell(text: str) -> str:
-    """The text, with an apostrophe before what a spreadsheet would compute. Every cell of a CSV that the portal writes goes through it."""
+    """Return the text, with an apostrophe before what a spreadsheet would compute. For every cell of a CSV that the portal writes."""
     if text.lstrip()[:1] in _BEGINS_A_FORMULA and text.strip():
         return "'" + text
     return "'" + text if text[:1] in ("\t", "\r", "\n") else text

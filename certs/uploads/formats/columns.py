@@ -59,13 +59,13 @@ class Header:
 
 
 def column_named(title: str) -> str:
-    """The column that a title means; empty when none."""
+    """Return the column that a title means; empty when none."""
     low = " ".join(re.sub(r"[^a-z0-9#]+", " ", title.casefold()).split())
     return next((column for column, pattern in _PATTERNS.items() if pattern.fullmatch(low)), "")
 
 
 def known_columns(cells: Sequence[str], mapped: Mapped) -> int:
-    """How many of the titles are known or mapped."""
+    """Return how many of the titles are known or mapped."""
     return sum(bool(title.column) for title in titles_of(cells, mapped))
 
 

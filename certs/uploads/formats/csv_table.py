@@ -24,7 +24,7 @@ _CELL_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM
 
 
 def is_table(text: str, mapped: Mapped) -> bool:
-    """Whether its first row has at least one title that the portal knows, or that a person mapped."""
+    """Return whether its first row has at least one title that the portal knows, or that a person mapped."""
     return _delimited(text, mapped)[0] != ""
 
 
@@ -65,7 +65,7 @@ def _guessed(titles: Sequence[Title], row: Sequence[str]) -> list[Title]:
 
 
 def table_rows(text: str, limits: Limits, mapped: Mapped) -> list[Row]:
-    """All rows that say something. Raises InputRefused for what spoils the whole table."""
+    """Return all rows that say something. Raises InputRefused for what spoils the whole table."""
     delimiter, table = _delimited(text, mapped)
     return rows_of(_records(table, delimiter, limits), limits, mapped)
 
@@ -101,7 +101,7 @@ def _is_remark(cells: Sequence[str]) -> bool:
 
 
 def _delimited(text: str, mapped: Mapped) -> tuple[str, str]:
-    """The separator under which the header has most titles that the portal knows (in doubt the one that a line "sep=;" names), empty
+    """Return the separator under which the header has most titles that the portal knows (in doubt the one that a line "sep=;" names), empty
     when none has any; and the table, without that line.
     """
     named = _SEPARATOR_LINE.match(text)
@@ -115,7 +115,7 @@ def _delimited(text: str, mapped: Mapped) -> tuple[str, str]:
 
 
 def _first_records(text: str, delimiter: str) -> tuple[list[str], list[str]]:
-    """The first two rows that say something; empty where there is none."""
+    """Return the first two rows that say something; empty where there is none."""
     found: list[list[str]] = []
     try:
         for record in csv.reader(io.StringIO(text[:_ROOM_BESIDE_CSR], newline=""), delimiter=delimiter):

@@ -39,7 +39,7 @@ Found = Row | RequestFound | Line
 
 
 def find(data: bytes, rules: Rules) -> list[Found]:
-    """Everything in the upload that asks for a certificate, not judged yet.
+    """Return everything in the upload that asks for a certificate, not judged yet.
 
     Raises InputRefused for a file that is of no use as a whole, CSRRefused(secret_pasted) for one that holds a secret.
     """
@@ -65,7 +65,7 @@ def judge(found: Found, rules: Rules) -> Line:
 
 
 def request_bytes(found: Sequence[Found]) -> int:
-    """How much of it is CSRs, whose keys and signatures are what reading takes its time for."""
+    """Return how much of it is CSRs, whose keys and signatures are what reading takes its time for."""
     return sum(len(one.data) if isinstance(one, RequestFound) else len(one.csr) for one in found if not isinstance(one, Line))
 
 

@@ -30,12 +30,12 @@ class Layout:
     filled_hidden: set[int] = field(default_factory=set)  # those with content
 
     def notes(self, number: int) -> tuple[str, ...]:
-        """What a person should know of a row."""
+        """Return what a person should know of a row."""
         hidden = "This row is hidden in the workbook, perhaps by a filter. It is read like the others."
         return (hidden,) if number in self.hidden_rows else ()
 
     def hidden_columns_notes(self) -> list[str]:
-        """The hidden columns that say something, once all rows were read."""
+        """Return the hidden columns that say something, once all rows were read."""
         return [f"Column {get_column_letter(n)} is hidden in the workbook. It is read like the others." for n in sorted(self.filled_hidden)]
 
     def merged(self, records: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:

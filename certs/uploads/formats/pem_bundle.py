@@ -28,7 +28,7 @@ class RequestFound:
 
 
 def count_objects(data: bytes) -> int:
-    """How many PEM objects begin in it."""
+    """Return how many PEM objects begin in it."""
     return len(_BEGIN.findall(data))
 
 
@@ -78,7 +78,7 @@ def request_line(found: RequestFound, rules: Rules) -> Line:
 
 
 def request_spec(facts: CSRFacts, validity: Validity, profile: str) -> CertificateSpec:
-    """The line that a CSR becomes; see `kept_csr` for what is kept of it."""
+    """Return the line that a CSR becomes; see `kept_csr` for what is kept of it."""
     return CertificateSpec(
         common_name=facts.common_name,
         dns_names=facts.dns_names,

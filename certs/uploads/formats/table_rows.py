@@ -83,7 +83,7 @@ def _check_row(row: Row, owner: str) -> None:
 
 
 def _asked(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str], tuple[str, ...]]:
-    """A certificate whose key the portal makes, the notes, and the names that were completed."""
+    """Return a certificate whose key the portal makes, the notes, and the names that were completed."""
     notes: list[str] = []
     hosts = _hosts(cells, rules, notes)
     if not hosts:
@@ -132,7 +132,7 @@ def _disagrees(column: str, theirs: str) -> InputRefused:
 
 
 def _hosts(cells: dict[str, str], rules: Rules, notes: list[str]) -> list[Host]:
-    """The names of one certificate, each once, the common name first."""
+    """Return the names of one certificate, each once, the common name first."""
     given = [("name", cells["name"])] if cells["name"] else []
     given += [("sans", text) for text in re.split(r"[\s,;]+", cells["sans"]) if text]
     if len(given) > rules.limits.max_names:

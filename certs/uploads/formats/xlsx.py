@@ -33,7 +33,7 @@ _ENTITIES = (b"<!DOCTYPE", b"<!ENTITY")
 
 
 def workbook_rows(archive: zipfile.ZipFile, limits: Limits, mapped: Mapped) -> list[Row]:
-    """The rows of its one visible sheet, with notes on what is hidden there. `archive` was bounded by `open_archive`. Raises
+    """Return the rows of its one visible sheet, with notes on what is hidden there. `archive` was bounded by `open_archive`. Raises
     InputRefused, CSRRefused(secret_pasted).
     """
     names = [name.lower() for name in archive.namelist()]
@@ -107,7 +107,7 @@ def _records(sheet: Any) -> Iterator[tuple[int, list[str]]]:
 
 
 def _sheet(workbook: Any) -> Any:
-    """The one sheet that people see something in. Raises InputRefused for none or several."""
+    """Return the one sheet that people see something in. Raises InputRefused for none or several."""
     visible = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
     for sheet in visible:
         sheet.reset_dimensions()  # a file may be wrong about its own size
@@ -130,7 +130,7 @@ def _texts(number: int, cells: Sequence[Any]) -> list[str]:
 
 
 def _text(cell: Any) -> str:
-    """What a person sees in it. Raises InputRefused for what is computed: a formula is no name."""
+    """Return what a person sees in it. Raises InputRefused for what is computed: a formula is no name."""
     value = cell.value
     if value is None:
         return ""

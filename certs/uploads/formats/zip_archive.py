@@ -160,6 +160,6 @@ def _is_of_the_system(name: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """A name from an upload as it may stand on a page, in a log or in a terminal."""
+    """Return a name from an upload as it may stand on a page, in a log or in a terminal."""
     clean = "".join(char if char.isprintable() else "?" for char in name)
     return clean if len(clean) <= _SHOWN else f"…{clean[-_SHOWN:]}"

@@ -8,12 +8,12 @@ from cryptography import x509
 
 
 def pem_of(der: bytes) -> str:
-    """A CERTIFICATE in PEM, 64 characters a line."""
+    """Return a CERTIFICATE in PEM, 64 characters a line."""
     return _armoured(der, "CERTIFICATE")
 
 
 def csr_pem(der: bytes) -> str:
-    """A CERTIFICATE REQUEST in PEM. Not parsed: the gate read it, and it may hold what a library refuses."""
+    """Return a CERTIFICATE REQUEST in PEM. Not parsed: the gate read it, and it may hold what a library refuses."""
     return _armoured(der, "CERTIFICATE REQUEST")
 
 
@@ -24,7 +24,7 @@ def _armoured(der: bytes, label: str) -> str:
 
 
 def serial_of(der: bytes) -> int | None:
-    """The serial number of what may be a certificate; None when it cannot be parsed."""
+    """Return the serial number of what may be a certificate; None when it cannot be parsed."""
     try:
         return x509.load_der_x509_certificate(der).serial_number
     except (ValueError, x509.InvalidVersion):

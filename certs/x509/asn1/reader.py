@@ -34,7 +34,7 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
     def child(self, index: int, tag: int | None = None) -> Node:
-        """The child at that place, of that tag. Raises NotDER."""
+        """Return the child at that place, of that tag. Raises NotDER."""
         if index >= len(self.children) or (tag is not None and self.children[index].tag != tag):
             raise NotDER("an element is missing or of another type")
         return self.children[index]
@@ -62,12 +62,12 @@ def read(data: bytes) -> tuple[Node, tuple[str, ...]]:
 
 
 def length_of(data: bytes) -> int:
-    """How many octets the element has that `data` begins with. Raises NotDER."""
+    """Return how many octets the element has that `data` begins with. Raises NotDER."""
     return _header(data, 0)[2]
 
 
 def inside(data: bytes) -> list[bytes]:
-    """The elements directly inside the one that `data` begins with, each with its header. Looks no deeper: for bytes that were
+    """Return the elements directly inside the one that `data` begins with, each with its header. Looks no deeper: for bytes that were
     parsed before. Raises NotDER.
     """
     _, position, last = _header(data, 0)
@@ -80,7 +80,7 @@ def inside(data: bytes) -> list[bytes]:
 
 
 def content(data: bytes) -> bytes:
-    """What the element that `data` begins with holds. Raises NotDER."""
+    """Return what the element that `data` begins with holds. Raises NotDER."""
     _, first, last = _header(data, 0)
     return data[first:last]
 
@@ -123,7 +123,7 @@ class _Walker:
 
 
 def in_set_order(node: Node) -> bool:
-    """Whether the values of a SET OF stand in ascending order of their encodings (X.690 11.6)."""
+    """Return whether the values of a SET OF stand in ascending order of their encodings (X.690 11.6)."""
     raws = [child.raw for child in node.children]
     return raws == sorted(raws)
 
@@ -236,7 +236,7 @@ _CHECKS = {
 
 
 def dotted(node: Node) -> str:
-    """The dotted text of an OBJECT IDENTIFIER (X.690 8.19). Raises NotDER for another type."""
+    """Return the dotted text of an OBJECT IDENTIFIER (X.690 8.19). Raises NotDER for another type."""
     if node.tag != OID:
         raise NotDER("an OBJECT IDENTIFIER is missing")
     arcs: list[int] = []
@@ -251,20 +251,20 @@ def dotted(node: Node) -> str:
 
 
 def integer(node: Node) -> int:
-    """The value of an INTEGER. Raises NotDER for another type."""
+    """Return the value of an INTEGER. Raises NotDER for another type."""
     if node.tag != INTEGER:
         raise NotDER("an INTEGER is missing")
     return int.from_bytes(node.content, "big", signed=True)
 
 
 def bits(node: Node) -> bytes:
-    """The octets of a BIT STRING without unused bits. Raises NotDER."""
+    """Return the octets of a BIT STRING without unused bits. Raises NotDER."""
     if node.tag != BIT_STRING or node.content[0]:
         raise NotDER("a BIT STRING of whole octets is missing")
     return node.content[1:]
 
 
 def key_identifier(spki: bytes) -> bytes:
-    """SHA-1 over the octets of subjectPublicKey, of an SPKI that was parsed before (RFC 5280 4.2.1.2, method 1)."""
+    """Return SHA-1 over the octets of subjectPublicKey, of an SPKI that was parsed before (RFC 5280 4.2.1.2, method 1)."""
     _, key = inside(spki)
     return hashlib.sha1(content(key)[1:], usedforsecurity=False).digest()

@@ -27,7 +27,7 @@ def der_length(length: int) -> bytes:
 
 
 def tlv(tag: int, *parts: bytes) -> bytes:
-    """One element: identifier octet, length, and the parts as its content."""
+    """Return one element: identifier octet, length, and the parts as its content."""
     body = b"".join(parts)
     length = len(body)
     return bytes((tag, length)) + body if length < 0x80 else bytes([tag]) + der_length(length) + body
@@ -60,7 +60,7 @@ def extension(oid: bytes, value: bytes, *, critical: bool = False) -> bytes:
 
 
 def signature_algorithm(public_key: Any) -> bytes:
-    """The AlgorithmIdentifier under which `keys.signing` signs with that key (RFC 5758, RFC 4055, RFC 8410, RFC 9881)."""
+    """Return the AlgorithmIdentifier under which `keys.signing` signs with that key (RFC 5758, RFC 4055, RFC 8410, RFC 9881)."""
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         return bytes.fromhex(_ECDSA_BY_CURVE[public_key.curve.key_size])
     if isinstance(public_key, rsa.RSAPublicKey):

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 @lru_cache(maxsize=64)
 def intermediates_of(chain: str) -> str:
-    """The PEM certificates of a chain without its self-issued root.
+    """Return the PEM certificates of a chain without its self-issued root.
 
     A TLS server sends its certificate and these. A client has the root, or would not trust it for
     being sent (RFC 8446 4.4.2).
@@ -23,7 +23,7 @@ def intermediates_of(chain: str) -> str:
 
 @lru_cache(maxsize=64)
 def root_of(chain: str) -> str:
-    """The self-issued root at the end of a PEM chain; empty where the chain does not hold it."""
+    """Return the self-issued root at the end of a PEM chain; empty where the chain does not hold it."""
     return "".join(_pem(one) for one in _read(chain) if one.subject == one.issuer)
 
 

@@ -45,6 +45,6 @@ class Reading:
         return self.certificate.public_key()
 
     def value(self, kind: type[x509.ExtensionType]) -> Any:
-        """The value of an extension, None where there is none."""
+        """Return the value of an extension, None where there is none."""
         extension = self.extensions.get(kind.oid)
         return extension.value if extension is not None else None

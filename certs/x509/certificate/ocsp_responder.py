@@ -22,7 +22,7 @@ _USAGE = Profile("ocsp-responder", ()).key_usage("ec")
 def build_responder_tbs(
     *, issuer: x509.Certificate, spki_der: bytes, common_name: str, serial: int, not_before: datetime, not_after: datetime
 ) -> UnsignedCertificate:
-    """The TBSCertificate; `not_after` is the last second of validity."""
+    """Return the TBSCertificate; `not_after` is the last second of validity."""
     public_key: Any = load_der_public_key(spki_der)
     ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
@@ -44,7 +44,7 @@ def build_responder_tbs(
 
 
 def lint_responder(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -> list[str]:
-    """What must hold of a responder's TBS before it is signed, read back from its bytes."""
+    """Return what is wrong with a responder's TBS before it is signed, read back from its bytes."""
     certificate = x509.load_der_x509_certificate(assemble(unsigned, b"\x00"))
     values: dict[Any, Any] = {extension.oid: extension.value for extension in certificate.extensions}
     wrong = []

@@ -14,7 +14,7 @@ SERIAL_BITS = 159  # 20 octets without the sign bit (RFC 5280 4.1.2.2)
 
 
 def new_serial() -> int:
-    """A positive serial number of at most 20 octets, its 159 bits from a CSPRNG."""
+    """Return a positive serial number of at most 20 octets, its 159 bits from a CSPRNG."""
     while True:
         serial = secrets.randbits(SERIAL_BITS)
         if serial.bit_length() > SERIAL_BITS - 16:  # never short, so that every linter sees 20 octets
@@ -28,7 +28,7 @@ def format_serial(serial: int) -> str:
 
 
 def parse_serial(text: str) -> int:
-    """A serial number in a spelling that can mean one number only; `serial_readings` lists the spellings.
+    """Return a serial number in a spelling that can mean one number only; `serial_readings` lists the spellings.
 
     Digits alone may be decimal or hex, so they must be marked. Raises InputRefused.
     """
@@ -44,7 +44,7 @@ def parse_serial(text: str) -> int:
 
 
 def serial_readings(text: str) -> tuple[int, ...]:
-    """Every number that a pasted serial may mean: one, or for digits alone the decimal and then the hexadecimal reading.
+    """Return every number that a pasted serial may mean: one, or for digits alone the decimal and then the hexadecimal reading.
 
     Octets with colons, dashes or spaces between them (a single digit is one octet), hex with or without `0x`, decimal; after
     `serial=` (openssl x509 -serial) or `Serial Number:` (openssl x509 -text, browsers) as well, and with zeros in front.

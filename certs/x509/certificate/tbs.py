@@ -98,7 +98,7 @@ def build_tbs(
     ocsp_url: str,
     ca_issuers_url: str,
 ) -> UnsignedCertificate:
-    """The TBSCertificate of an end entity. `not_after` is the last second of validity (RFC 5280 4.1.2.5: inclusive).
+    """Return the TBSCertificate of an end entity. `not_after` is the last second of validity (RFC 5280 4.1.2.5: inclusive).
 
     The SAN is critical exactly when the subject is empty (RFC 5280 4.2.1.6). A common name longer than 64 characters
     (ub-common-name) stays out of the subject; it is among the names anyway.
@@ -131,7 +131,7 @@ def build_tbs(
 
 
 def unsigned_by(builder: x509.CertificateBuilder, issuer_key: Any) -> UnsignedCertificate:
-    """What pyca's builder would have that issuer's key sign."""
+    """Return what pyca's builder would have that issuer's key sign."""
     recorder = _recording_key(issuer_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     made = builder.sign(recorder, signing_hash(issuer_key))
     return UnsignedCertificate(made.tbs_certificate_bytes, _algorithm_of(made.public_bytes(Encoding.DER), made.tbs_certificate_bytes))
@@ -164,7 +164,7 @@ def _algorithm_of(certificate_der: bytes, tbs: bytes) -> bytes:
 
 
 def build_root(private_key: Any, *, name: str, now: datetime, years: int, organization: str = "") -> bytes:
-    """A self-signed root (RFC 5280 4.2.1.9: cA TRUE without a path length), in DER."""
+    """Return a self-signed root (RFC 5280 4.2.1.9: cA TRUE without a path length), in DER."""
     public_key = private_key.public_key()
     subject = _subject(name, organization)
     builder = _ca_builder(subject, public_key, now, years).issuer_name(subject)
@@ -184,7 +184,7 @@ def build_issuing_ca(
     ca_issuers_url: str = "",
     permitted_domains: tuple[str, ...] = (),
 ) -> bytes:
-    """An issuing CA beneath a root, of the root's organization: path length 0.
+    """Return an issuing CA beneath a root, of the root's organization: path length 0.
 
     Name constraints where its owner wants them (RFC 5280 4.2.1.10).
     """

@@ -63,7 +63,7 @@ def splice_tbs(
     not_after: datetime,
     addresses: Addresses,
 ) -> UnsignedCertificate:
-    """What `build_tbs` makes of the same, faster. `not_after` is the last second of validity (RFC 5280 4.1.2.5: inclusive)."""
+    """Return what `build_tbs` makes of the same, faster. `not_after` is the last second of validity (RFC 5280 4.1.2.5: inclusive)."""
     algorithm, _ = reader.inside(subject.spki_der)
     template = _template(profile, issuer_der, _family(algorithm, subject.spki_der), addresses)
     name = _name(subject)
@@ -111,7 +111,7 @@ def _template(profile: Profile, issuer_der: bytes, sample: bytes, addresses: Add
 
 
 def _part(node: reader.Node) -> bytes:
-    """An extension as it is, or only its OID when its value is each certificate's own."""
+    """Return an extension as it is, or only its OID when its value is each certificate's own."""
     oid = node.child(0).raw
     return oid if oid in (_SAN, _SKI) else node.raw
 
@@ -121,7 +121,7 @@ _MOST_SAMPLES = 64
 
 
 def _family(algorithm: bytes, spki: bytes) -> bytes:
-    """One public key that stands for all of its algorithm: what a profile says about key usage depends on that alone."""
+    """Return one public key that stands for all of its algorithm: what a profile says about key usage depends on that alone."""
     if algorithm not in _samples:
         if facts_of(load_der_public_key(spki)) is None:
             raise ValueError("no certificate is made for this kind of key")

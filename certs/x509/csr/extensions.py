@@ -127,7 +127,7 @@ def _parts(extension: Node) -> tuple[str, bool | None, bytes]:
 
 
 def _judge(kind: str, value: bytes, *, critical: bool) -> str | None:
-    """What is left behind, in words; None when the profile grants it anyway. Raises CSRRefused for what no requester may ask."""
+    """Return what is left behind, in words; None when the profile grants it anyway. Raises CSRRefused for what no requester may ask."""
     if kind in _FORBIDDEN:
         raise _forbidden(f"It asks for {_FORBIDDEN[kind]}.")
     if kind == _BASIC_CONSTRAINTS:

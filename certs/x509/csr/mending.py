@@ -56,7 +56,7 @@ def _mapped(text: str) -> str:
 
 
 def _unquoted(text: bytes, begin: re.Match[bytes]) -> bytes:
-    """Every line from BEGIN on without the mark of the BEGIN line; a line without the mark stays as it is."""
+    """Return every line from BEGIN on without the mark of the BEGIN line; a line without the mark stays as it is."""
     mark = re.compile(
         rb"^[ \t]*" + rb"[ \t]*".join(re.escape(bytes([c])) for c in begin.group(1) if c not in b" \t") + rb"[ \t]?", re.MULTILINE
     )

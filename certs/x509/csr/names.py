@@ -34,7 +34,7 @@ class RequestedNames:
 
 
 def read_names(san: Node | None, common_names: Sequence[str], *, domains: Sequence[str], max_names: int) -> RequestedNames:
-    """The DNS names and IP addresses of a request. Whether a team may have an address is the policy's business.
+    """Return the DNS names and IP addresses of a request. Whether a team may have an address is the policy's business.
 
     Raises CSRRefused, or NotDER for a malformed SubjectAltName.
     """

@@ -156,7 +156,7 @@ def _from_pkcs12(file: bytes) -> Any:
 
 
 def _opens_quickly(node: Node) -> bool:
-    """Whether no number in a PKCS#12 file can be a count of iterations that keeps this process busy for minutes.
+    """Return whether no number in a PKCS#12 file can be a count of iterations that keeps this process busy for minutes.
 
     Keys and most serial numbers are longer than a count; a file that is taken for a slow one proves nothing, which is safe.
     """

@@ -116,7 +116,7 @@ def _marked(text: bytes) -> PrivateKeyFound | None:
 
 
 def _of_label(text: bytes, match: re.Match[bytes]) -> PrivateKeyFound:
-    """The kind that a BEGIN or END line names, and the length of the block that it begins."""
+    """Return the kind that a BEGIN or END line names, and the length of the block that it begins."""
     label = match["label"].strip().upper()
     start = match.start()
     while start and text[start - 1 : start] == b"-":
@@ -169,7 +169,7 @@ def _decoded(text: bytes) -> bytes:
 
 
 def _is_private_der(head: bytes) -> bool:
-    """Whether these are the first octets of PKCS#1, SEC 1, PKCS#8 clear or encrypted, PKCS#12, OpenSSH, a
+    """Return whether these are the first octets of PKCS#1, SEC 1, PKCS#8 clear or encrypted, PKCS#12, OpenSSH, a
     Java keystore or a PEM block. A CSR or certificate begins otherwise: with SEQUENCE, SEQUENCE.
     """
     if head.startswith((_OPENSSH, *_KEYSTORES)) or _PEM_IN_BASE64.match(head):
@@ -187,7 +187,7 @@ def _is_private_der(head: bytes) -> bool:
 
 
 def body_of(element: bytes) -> bytes:
-    """What follows an element's header; lengths are not checked, a cut-off key is a key too."""
+    """Return what follows an element's header; lengths are not checked, a cut-off key is a key too."""
     if len(element) < 2:
         return b""
     return element[2 + (element[1] & 0x7F if element[1] & 0x80 else 0) :]
