@@ -13,6 +13,7 @@ _LINES = "\t\n\r"
 # Words of Persian and Hindi and many emoji need the joiners, mixed lines of Hebrew and Arabic the
 # marks, and text from web pages has soft hyphens. None of these moves what stands beside it.
 _NEEDED = "\u200c\u200d\u200e\u200f\u061c\u00ad"
+_ALIKE = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"}
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
@@ -24,3 +25,8 @@ def unseen_character(text: str) -> str:
         if char not in _LINES and char not in _NEEDED and unicodedata.category(char) in _UNSEEN:
             return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
     return ""
+
+
+def mixes_alphabets(name: str) -> bool:
+    """Whether letters of a name are of several alphabets that look alike, as with a Cyrillic a in alice (Unicode TR 39, 5.1)."""
+    return len({unicodedata.name(char, "").partition(" ")[0] for char in name if char.isalpha()} & _ALIKE) > 1

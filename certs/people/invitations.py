@@ -29,6 +29,7 @@ from certs.access.permissions import Authority
 from certs.access.rates import Limit, use
 from certs.access.sign_in.identities import new_account, verified_address
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
+from certs.language.unseen import mixes_alphabets
 from certs.models import Invitation, Team
 from certs.notifications.audience import to_addresses
 from certs.notifications.delivery.one_use_links import mark, offer
@@ -201,7 +202,9 @@ def accept_with_new_account(token: str, *, username: str, full_name: str, passwo
         known = account_of(row)
         if known is not None:
             raise Conflict("There is an account with this address.", next_step=_sign_in_or_ask(known))
-        user = get_user_model()(username=username.strip(), email=row.address)
+        # As the sign-in reads it: a name in wide letters would be no other name there.
+        name = get_user_model().normalize_username(username.strip())
+        user = get_user_model()(username=name, email=row.address)
         user.first_name, user.last_name = _names(full_name)
         _check_account(user, password)
         user.set_password(password)
@@ -339,6 +342,12 @@ def _check_account(user: Any, password: str) -> None:
     taken = get_user_model().objects.filter(username__iexact=name).exists()
     if taken or name.casefold() == NOBODY:
         raise InputRefused(f"The user name {name[:150]} is taken.", field="username", next_step="Choose another one.")
+    if mixes_alphabets(name):
+        raise InputRefused(
+            "The user name has letters of several alphabets, so it could be taken for somebody else's.",
+            field="username",
+            next_step="Write it in the letters of one alphabet.",
+        )
     try:
         user.clean_fields(exclude=["password"])
     except ValidationError as exc:

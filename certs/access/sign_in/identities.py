@@ -138,7 +138,7 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
 
 def _free_name(claims: Mapping[str, Any], address: str) -> str:
     wanted = _text(claims, "preferred_username") or address.partition("@")[0]
-    base = _NO_NAME.sub("", wanted)[:140] or "person"
+    base = _NO_NAME.sub("", get_user_model().normalize_username(wanted))[:140] or "person"
     users, name, number = get_user_model().objects, base, 1
     while users.filter(username__iexact=name).exists():
         number += 1

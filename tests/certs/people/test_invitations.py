@@ -164,6 +164,9 @@ def test_what_is_no_address_is_refused(cast: Cast, address: str) -> None:
     ("given", "field"),
     [
         ({"username": "Officer"}, "username"),
+        ({"username": "\uff4f\uff46\uff46\uff49\uff43\uff45\uff52"}, "username"),  # in wide letters, which the sign-in reads as plain ones
+        ({"username": "\u043efficer"}, "username"),  # with a Cyrillic o
+        ({"username": "o\ufb03cer"}, "username"),  # with a ligature
         ({"username": "none"}, "username"),
         ({"username": ""}, "username"),
         ({"username": "a b"}, "username"),

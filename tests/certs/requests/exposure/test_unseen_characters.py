@@ -15,7 +15,7 @@ from django.apps import apps
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.errors import CSRRefused, InputRefused
-from certs.language.unseen import unseen_character
+from certs.language.unseen import mixes_alphabets, unseen_character
 from certs.models import Certificate
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from tests.certs.requests.exposure import test_no_secret_is_kept as every_field
@@ -93,3 +93,18 @@ def test_a_secret_between_them_is_still_a_secret() -> None:
     with pytest.raises(CSRRefused, match="contains a secret"):
         refuse_secrets("\u202e", "pass\u200bword: geheim123", actor=ANN, team="web", field="comment")
     assert AuditEvent.objects.filter(event="secret:refused").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "mixed"),
+    [
+        ("alice", False),
+        ("\u0430lice", True),  # Cyrillic
+        ("alic\u03b5", True),  # Greek
+        ("\u00e5sa.j\u00f6rg-1", False),
+        ("\u0430\u043d\u043d\u0430", False),
+        ("\u5c71\u7530\u305f\u308d\u3046-tokyo", False),
+    ],
+)
+def test_letters_of_alphabets_that_look_alike_stand_in_no_name_together(name: str, mixed: bool) -> None:
+    assert mixes_alphabets(name) is mixed
