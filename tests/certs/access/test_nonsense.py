@@ -6,6 +6,7 @@ The addresses and what they need come from the matrix; the names of the fields f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -114,7 +115,12 @@ def first_who_may(page: Page) -> str:
 
 
 def own_pages() -> Iterator[tuple[str, Page]]:
-    yield from ((name, page) for name, page, whose in pages() if whose == "own")
+    """The first row of each address, looked at and sent to: other rows of it differ in what they do, not in what they read."""
+    seen = set()
+    for name, page, whose in pages():
+        if whose == "own" and (name, page.data is None) not in seen:
+            seen.add((name, page.data is None))
+            yield name, page
 
 
 def try_fields(visitor: Visitor, reads: Reads, name: str, page: Page, things: Things, values: Callable[[], tuple[str, ...]]) -> int:
@@ -160,23 +166,24 @@ def sweep(cast: Cast, reads: Reads, things: Things, fields: Callable[[], tuple[s
 
 
 def test_no_address_fails_over_nonsense(cast: Cast, things: Things, reads: Reads) -> None:
-    assert sweep(cast, reads, things, some_of(NONSENSE, 2), some_of(ARGUMENTS, 2)) > 500
+    assert sweep(cast, reads, things, some_of(NONSENSE, 1), some_of(ARGUMENTS, 1)) > 200
 
 
 @pytest.mark.long_fault
 def test_no_address_fails_over_any_of_the_nonsense(cast: Cast, things: Things, reads: Reads) -> None:
     """The whole product of fields and values."""
-    assert sweep(cast, reads, things, lambda: NONSENSE, lambda: ARGUMENTS) > 5000
+    assert sweep(cast, reads, things, lambda: NONSENSE, lambda: ARGUMENTS) > 4000
 
 
-@pytest.mark.parametrize("role", [*ROLES, ""])
-def test_no_address_fails_for_anybody_over_nonsense_in_all_fields_at_once(cast: Cast, things: Things, reads: Reads, role: str) -> None:
-    """As each role, and as nobody."""
-    visitor, values = Visitor(cast[role] if role else None), some_of(NONSENSE, 1)
+def test_no_address_fails_for_anybody_over_nonsense_in_all_fields_at_once(cast: Cast, things: Things, reads: Reads) -> None:
+    """Each address as nobody, and as the next of the roles."""
+    visitors = {role: Visitor(cast[role]) for role in ROLES}
+    nobody, roles, values = Visitor(), some_of(ROLES, 1), some_of(NONSENSE, 1)
     for name, page in own_pages():
+        (role,), (value,) = roles(), values()
         address, data = address_of(name, page.args(things, "own")), page.data(things, "own") if page.data else None
-        names = reads.of(lambda: visitor.send(address, data, {}, name))  # noqa: B023 - called at once
-        (value,) = values()
-        given = dict.fromkeys(names, value)
-        visitor.send(address, None if data is None else given, given, name, value[:40])
-    assert visitor.faults == []
+        for visitor in (nobody, visitors[role]):
+            names = reads.of(partial(visitor.send, address, data, {}, name))
+            given = dict.fromkeys(names, value)
+            visitor.send(address, None if data is None else given, given, name, role, value[:40])
+    assert [fault for visitor in (nobody, *visitors.values()) for fault in visitor.faults] == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
 from django.test import Client
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from certs.api import api
 from certs.api.schemas import Closed
+from tests.certs.api.test_issue import pem_csr
 from tests.portal.fixtures import Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -171,6 +174,55 @@ def test_an_idempotency_key_is_printable_ascii_everywhere(portal: Portal) -> Non
         response = Client().post(f"/api/v1/{path}", json.dumps(body), "application/json", headers=headers)
         assert_refusal(response)
         assert "idempotency" in response.content.decode().lower()
+
+
+NONSENSE = (
+    "",
+    "-1",
+    "0",
+    "9" * 19,
+    "9" * 5000,
+    "\u00b2",
+    "1e9",
+    "\u202e\x1b[2K",
+    "%00",
+    "[" * 3000,
+    "' OR 1=1",
+    "*.",
+    "0001-01-01",
+    "http://[",
+)
+
+
+def test_nonsense_in_a_parameter_of_an_address_is_no_fault_of_ours(portal: Portal) -> None:
+    client, token, sent = Client(), portal.token(), 0
+    headers = {"Authorization": f"Bearer {token}"}
+    for path, methods in api.get_openapi_schema()["paths"].items():
+        for method, operation in methods.items():
+            for parameter in operation.get("parameters", ()):
+                for value in NONSENSE:
+                    address = re.sub(r"\{[^}]*\}", quote(value, safe="") if parameter["in"] == "path" else "cert-0", path)
+                    query = {parameter["name"]: value} if parameter["in"] == "query" else {}
+                    response = client.generic(method.upper(), f"{address}?{urlencode(query)}", b"{}", "application/json", headers=headers)
+                    assert response.status_code < 500, (path, parameter["name"], value[:40], response.content[:300])
+                    sent += 1
+    assert sent > 300
+
+
+def test_a_cursor_that_was_changed_or_is_of_another_list_is_refused(portal: Portal) -> None:
+    client, headers = Client(), {"Authorization": f"Bearer {portal.token()}"}
+    for name in ("a.example.com", "b.example.com"):
+        body = json.dumps({"csr": pem_csr(name)})
+        assert client.post("/api/v1/certificates/issue", body, "application/json", headers=headers).status_code == 200
+    for name in ("certificates", "requests"):
+        first = client.get(f"/api/v1/{name}?limit=1", headers=headers).json()
+        cursor = first["next"]
+        assert cursor, name
+        assert client.get(f"/api/v1/{name}?limit=1&cursor={cursor}", headers=headers).status_code == 200
+        changed = [cursor[:-1] + ("A" if cursor[-1] != "A" else "B"), cursor[1:], f"{cursor}:x", ":", cursor * 20, "9" * 900]
+        others = [f"{cursor}&q=a.example", f"{cursor}&q=b"]
+        for text in [*changed, *others]:
+            assert_refusal(client.get(f"/api/v1/{name}?limit=1&cursor={text}", headers=headers))
 
 
 ANY_JSON = st.recursive(
