@@ -40,7 +40,7 @@ class BoundedPaginator(AnyPaginator):
     def count(self) -> int:
         """Return the number of rows, MOST_COUNTED + 1 where there are more."""
         rows: Any = self.object_list
-        return len(rows[: MOST_COUNTED + 1].values_list("pk"))
+        return int(rows.order_by().values("pk")[: MOST_COUNTED + 1].count())
 
 
 class PortalAdmin(Base):

@@ -84,15 +84,25 @@ def count_together(lists: Sequence[models.QuerySet[Any]], *, most: int) -> int:
     return int(parts[0].union(*parts[1:], all=True).count())
 
 
-def few(rows: models.QuerySet[Any], plan: Plan, *, most: int) -> list[int] | None:
-    """Return the ids of the rows, in no order, where there are at most so many; None for more.
+@dataclass(frozen=True, slots=True)
+class Few:
+    """The ids of rows where they are few, else None. `in_time` is false where the search for them took too long."""
 
-    None also where PostgreSQL expects far more, or where the search for them takes too long.
+    ids: list[int] | None
+    in_time: bool = True
+
+
+def few(rows: models.QuerySet[Any], plan: Plan, *, most: int) -> Few:
+    """Return the ids of the rows, in no order, where there are at most so many.
+
+    Without ids also where PostgreSQL expects far more, or where the search for them takes too long.
     """
     if plan.rows > _FAR_MORE * most:
-        return None
+        return Few(None)
     found = _in_time(lambda: list(rows.order_by().values_list("pk", flat=True)[: most + 1]), plan)
-    return found if found is not None and len(found) <= most else None
+    if found is None:
+        return Few(None, in_time=False)
+    return Few(found if len(found) <= most else None)
 
 
 def _in_time(read: Callable[[], Result], plan: Plan) -> Result | None:

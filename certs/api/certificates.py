@@ -30,7 +30,7 @@ from certs.api.schemas import (
     OrderedCertificates,
 )
 from certs.enums import RequestState as S
-from certs.inventory import CertificateFilter, listed_state, renewal_of, state_of, with_state
+from certs.inventory import CertificateFilter, CertificateState, renewal_of, state_of, states_of
 from certs.inventory.download import content_of, take
 from certs.inventory.listing.listed import view_of
 from certs.inventory.listing.sorts import Sort
@@ -178,11 +178,11 @@ def index(
     view = view_of(authority_of(request).sees(), wanted, sort, now=now)
     ids, following = window_at(view, cursor, urlencode(wanted.to_query() | {"sort": sort}), limit=limit)
     rows = Certificate.objects.filter(pk__in=ids).select_related("issuer", "request", "owner")
-    found = {row.pk: row for row in with_state(rows, now).prefetch_related("names")}
-    return Status(200, {"certificates": [_summary(found[pk]) for pk in ids if pk in found], "next": following})
+    found, states = {row.pk: row for row in rows.prefetch_related("names")}, states_of(ids, now)
+    return Status(200, {"certificates": [_summary(found[pk], states[pk]) for pk in ids if pk in found and pk in states], "next": following})
 
 
-def _summary(certificate: Certificate) -> dict[str, Any]:
+def _summary(certificate: Certificate, state: CertificateState) -> dict[str, Any]:
     return {
         "cert_id": certificate.cert_id,
         "common_name": certificate.common_name,
@@ -196,7 +196,7 @@ def _summary(certificate: Certificate) -> dict[str, Any]:
         "profile": certificate.profile,
         "key": certificate.key_type,
         "audit_reference": certificate.request.public_id,
-        "state": listed_state(certificate).value,
+        "state": state.value,
         **_described(certificate),
     }
 

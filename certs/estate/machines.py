@@ -1,93 +1,108 @@
-"""The machinery in one row: each part with one word, and bad only where a person must act."""
+"""The machinery in one row: each part with one word, and bad only where a person must act.
+
+Read from the open alerts, in one query: every part is watched all the time, each web process looks at
+schedules and queues (`certs.schedules.alarm`), and the details are on the pages behind the parts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.urls import reverse
 
-from audit.models import Checkpoint
 from certs.enums import AlertKind
 from certs.inventory import open_alerts
-from certs.models import Issuer
-from certs.reports.machinery import status_facts
-from certs.schedules.machinery import UNSEALED_AFTER, Machinery
-
-MAIL_LATE_AFTER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the machinery. `since`: the moment that the words are about; `more`: the rest of the sentence."""
+    """One part of the machinery. `since`: when the first of its open alerts was raised; None where it has none."""
 
     name: str
     words: str
     url: str
-    is_bad: bool = False
     since: datetime | None = None
-    more: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Return whether a person must act."""
+        return self.since is not None
 
 
-def parts(found: Machinery, now: datetime) -> list[Part]:
-    """Return the parts of the machinery as it was read; CRLs, OCSP and the seal cost small queries more."""
-    status = status_facts(now=now)
-    sealed_to = Checkpoint.objects.order_by("-epoch", "-tree_size").values_list("tree_size", flat=True).first()
-    broken = open_alerts().filter(kind=AlertKind.VERIFICATION_FAILED).exists()
-    machines, cas = reverse("machinery"), reverse("cas")
-    own = Issuer.objects.exclude(alias="").count()
-    stopped = len(found.stopped_cas)
-    late_crls = [one["issuer"] for one in status if not one["crl_good"]]
-    late_ocsp = [one["issuer"] for one in status if one["ocsp"] and not one["ocsp_good"]]
-    crls = [datetime.fromisoformat(one["crl_until"]) for one in status if one["crl_until"]]
-    responders = [datetime.fromisoformat(one["ocsp_until"]) for one in status if one["ocsp_until"]]
-    waiting = sum(queue.length for queue in found.queues or ())
-    sealed = f"sealed to {sealed_to:,}" if sealed_to else "not sealed yet"
-    unsealed = found.unsealed_events
-    not_sealed = unsealed.oldest_at is not None and now - unsealed.oldest_at > UNSEALED_AFTER
-    mails = found.mails
-    mails_late = mails.oldest_at is not None and now - mails.oldest_at > MAIL_LATE_AFTER
-    return [
-        Part(
-            "CAs",
-            f"{stopped} of {own} stopped" if stopped else f"{own} in use, none stopped",
-            cas,
-            is_bad=bool(stopped) or not own,
-        ),
-        _until("CRL", "next update", late_crls, crls, cas),
-        _until("OCSP", "responder until", late_ocsp, responders, cas),
-        Part(
-            "Queues",
-            "the broker does not answer" if found.queues is None else f"{waiting:,} waiting" if waiting else "empty",
-            machines,
-            is_bad=found.queues is None or bool(found.stuck_queues),
-        ),
-        Part(
-            "Schedules",
-            f"{len(found.missed_jobs)} missed" if found.missed_jobs else "all ran",
-            machines,
-            is_bad=bool(found.missed_jobs) or found.beat.dead,
-        ),
-        Part(
-            "Audit log",
-            "verification failed" if broken else sealed,
-            machines,
-            is_bad=broken or not_sealed,
-            since=found.newest_checkpoint_at,
-        ),
-        Part(
-            "Mails",
-            f"{mails.count:,} waiting" if mails.count else "none waiting",
-            machines,
-            is_bad=mails_late,
-            since=mails.oldest_at if mails.count else None,
-            more="the oldest",
-        ),
-    ]
+# Name, words while all is well, the page with the details, and what its alerts are about, in words.
+_PARTS: Sequence[tuple[str, str, str, dict[AlertKind, str]]] = (
+    (
+        "CAs",
+        "none stopped",
+        "cas",
+        {
+            AlertKind.CA_STOPPED: "stopped",
+            AlertKind.CA_UNAVAILABLE: "not available",
+            AlertKind.CA_MISCONFIGURED: "wrongly configured",
+            AlertKind.KEYS_UNAVAILABLE: "keys not available",
+        },
+    ),
+    (
+        "CRLs",
+        "current",
+        "cas",
+        {
+            AlertKind.CRL_LATE: "late",
+            AlertKind.CRL_WITHHELD: "withheld",
+            AlertKind.ROOT_CRL_BEHIND: "behind",
+            AlertKind.STATUS_FAILED: "not made",
+        },
+    ),
+    ("OCSP", "current", "cas", {AlertKind.RESPONDER_LATE: "responder late"}),
+    (
+        "Queues",
+        "moving",
+        "machinery",
+        {
+            AlertKind.QUEUE_STUCK: "standing still",
+            AlertKind.REQUEST_STUCK: "requests do not move",
+            AlertKind.RESULT_NOT_RECORDED: "a result is not recorded",
+        },
+    ),
+    (
+        "Schedules",
+        "all ran",
+        "machinery",
+        {
+            AlertKind.BEAT_DEAD: "beat is silent",
+            AlertKind.JOB_MISSED: "missed",
+            AlertKind.SCHEDULE_OFF: "switched off",
+            AlertKind.SWEEP_FAILED: "the sweep failed",
+        },
+    ),
+    (
+        "Audit log",
+        "sealed",
+        "audit",
+        {
+            AlertKind.VERIFICATION_FAILED: "verification failed",
+            AlertKind.AUDIT_UNSEALED: "not sealed",
+            AlertKind.WITNESS_SILENT: "a witness is silent",
+        },
+    ),
+    ("Mails", "none late", "machinery", {AlertKind.MAIL_LATE: "late", AlertKind.MAIL_GIVEN_UP: "some given up"}),
+)
 
 
-def _until(name: str, words: str, late: list[str], moments: list[datetime], url: str) -> Part:
-    if late:
-        return Part(name, f"not current: {', '.join(late[:3])}", url, is_bad=True)
-    nearest = min(moments, default=None)
-    return Part(name, words if nearest else "none", url, since=nearest)
+def parts() -> list[Part]:
+    """Return the parts of the machinery, each with the first of its open alerts. One query."""
+    kinds = [kind for *_, words in _PARTS for kind in words]
+    rows = open_alerts().filter(kind__in=kinds).order_by("raised_at", "pk").values_list("kind", "cause", "raised_at")
+    alerts = [(AlertKind(kind), cause, at) for kind, cause, at in rows]
+    return [_part(name, well, page, words, [one for one in alerts if one[0] in words]) for name, well, page, words in _PARTS]
+
+
+def _part(name: str, well: str, page: str, words: dict[AlertKind, str], found: list[tuple[AlertKind, str, datetime]]) -> Part:
+    if not found:
+        return Part(name, well, reverse(page))
+    kind, cause, at = found[0]
+    what = cause.partition(":")[2]
+    said = f"{what}: {words[kind]}" if what else words[kind]
+    return Part(name, f"{said}, and {len(found) - 1} more" if len(found) > 1 else said, reverse("alerts"), at)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,7 +21,6 @@ class Night:
     check: JobStatus | None
     renewed: tuple[Number, ...]
     obstacles: tuple[Number, ...]
-    missed: tuple[JobStatus, ...]
 
     @property
     def is_bad(self) -> bool:
@@ -30,8 +28,8 @@ class Night:
         return self.check is None or self.check.missed or self.check.state in {"failed", "did not finish"}
 
 
-def night_of(figures: Figures, found: Sequence[JobStatus]) -> Night:
-    """Return the night for the teams of these figures. `found`: the jobs as they are now.
+def night_of(figures: Figures, check: JobStatus | None) -> Night:
+    """Return the night for the teams of these figures. `check`: the job of CHECK as it is now.
 
     Renewals are counted by the day (UTC) on which they were issued, because a list can be asked for
     a day and not for an hour; the check runs at 02:00 and `renew_due` all day long.
@@ -49,5 +47,4 @@ def night_of(figures: Figures, found: Sequence[JobStatus]) -> Night:
             (RenewalGroup.FAILED.value, "failed"),
         )
     )
-    check = next((job for job in found if job.task == CHECK), None)
-    return Night(check, renewed, obstacles, tuple(job for job in found if job.missed))
+    return Night(check, renewed, obstacles)

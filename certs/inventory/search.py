@@ -29,6 +29,7 @@ PAGE = 25
 _PREFIX = re.compile(r"^(?:subject\s*=\s*)?(?:dns|cn|ip|ip address)\s*[:=]\s*(?=\S)", re.IGNORECASE)
 _BASE64_OF_SHA256 = 44
 _FEW = 5_000  # certificates found by a part of a name that are kept as ids
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"sha-?256(?:\s*fingerprint)?\s*[=:]\s*")
 
 
@@ -201,25 +202,14 @@ class Named:
         """Return the certificates among `rows` that the text names."""
         return rows.filter(_among(self.ids or self.inside))
 
-    def restricted(self, ids: Sequence[int]) -> Named:
-        """Return what the text names among these certificates, which it names all."""
-        if self.ids:
-            return Named(tuple(ids))
-        left, matches = set(ids), {}
-        for match in (Match.EXACT, Match.BEGINNING):
-            found = self.matches[match]
-            better = set(found if isinstance(found, tuple) else found.filter(_among_names(ids)))
-            matches[match] = tuple(left & better)
-            left -= better
-        return Named((), tuple(ids), matches | {Match.INSIDE: tuple(left)})
-
     def matching(self, rows: QuerySet[Certificate], match: Match) -> QuerySet[Certificate]:
         """Return those that match exactly so well, and no better."""
         if self.ids:
             return rows.filter(among("pk", self.ids)) if match is Match.EXACT else rows.none()
-        rows = rows.filter(_among(self.matches[match]))
+        found = self.matches[match]
+        rows = rows.filter(_among(found))
         for better in Match:
-            if better is match:
+            if better is match or isinstance(found, tuple):  # ids are of the best match alone
                 break
             rows = rows.exclude(_among(self.matches[better]))
         return rows
@@ -236,28 +226,37 @@ def _among(found: _Found) -> Any:
     return among("pk", found) if isinstance(found, tuple) else Q(pk__in=found)
 
 
-def _among_names(ids: Sequence[int]) -> Any:
-    """Return the condition on names that they are of these certificates."""
-    return among("certificate_id", ids)
-
-
 def look_up(rows: QuerySet[Certificate], text: str) -> Named:
     """Return what the text names among `rows`: first as a whole id in any spelling, else as a part of a name."""
-    if ids := identified(rows, text):
-        return Named(ids)
+    ids = identified(rows, text)
+    return Named(ids) if ids else by_name(text)
+
+
+def by_name(text: str, *, ids: Sequence[int] | None = None) -> Named:
+    """Return what the text names as a part of a name: among these certificates, or among all for None.
+
+    One query where they are few. Among all it reads the index of names, which is narrow: a part in
+    the middle has no other. Not a join, which takes fifty times as long. The common name is always one of the names (RFC 9525, BR 7.1.4.3).
+    """
     name = name_sought(text)
+    rows = CertificateName.objects.all() if ids is None else CertificateName.objects.filter(among("certificate_id", ids))
+    inside = rows.filter(name__contains=name)
+    pairs = list(inside.values_list("certificate_id", "name")[: None if ids is not None else _FEW + 1])
+    if ids is not None or len(pairs) <= _FEW:
+        return _as_pairs(pairs, name)
     names = CertificateName.objects.values_list("certificate_id", flat=True)
-    # A part in the middle is found by reading the index of names, which is narrow. Not a join,
-    # which takes fifty times as long. The common name is always one of the names (RFC 9525, BR 7.1.4.3).
-    inside = _few(names.filter(name__contains=name))
     exact, beginning = names.filter(name=name), names.filter(name__startswith=name)
-    return Named((), inside, {Match.EXACT: exact, Match.BEGINNING: beginning, Match.INSIDE: inside})
+    found = names.filter(name__contains=name)
+    return Named((), found, {Match.EXACT: exact, Match.BEGINNING: beginning, Match.INSIDE: found})
 
 
-def _few(names: QuerySet[CertificateName, int]) -> _Found:
-    """Return the ids where they are few, else the query for them."""
-    found = tuple(dict.fromkeys(names[: _FEW + 1]))
-    return found if len(found) <= _FEW else names
+def _as_pairs(pairs: Sequence[tuple[int, str]], name: str) -> Named:
+    """Return what pairs of certificate and name say: each certificate matches as well as its best name does."""
+    whole = {pk for pk, one in pairs if one == name}
+    beginning = {pk for pk, one in pairs if one.startswith(name)} - whole
+    found = tuple(dict.fromkeys(pk for pk, _ in pairs))
+    rest = tuple(pk for pk in found if pk not in whole and pk not in beginning)
+    return Named((), found, {Match.EXACT: tuple(whole), Match.BEGINNING: tuple(beginning), Match.INSIDE: rest})
 
 
 def identified(rows: QuerySet[Certificate], text: str) -> tuple[int, ...]:
@@ -270,10 +269,10 @@ def identified(rows: QuerySet[Certificate], text: str) -> tuple[int, ...]:
     fingerprint = hash_sought(lowered[label.end() :] if label else lowered)
     found: list[QuerySet[Certificate]] = [
         rows.filter(cert_id=lowered),
-        rows.filter(sha256_fingerprint=fingerprint),
-        rows.filter(spki_sha256=fingerprint),
         rows.filter(request__in=CertificateRequest.objects.filter(public_id=lowered)),
     ]
+    if _SHA256.fullmatch(fingerprint):
+        found += [rows.filter(sha256_fingerprint=fingerprint), rows.filter(spki_sha256=fingerprint)]
     with contextlib.suppress(InputRefused):
         found.append(_with_serial(rows, serial_readings(text)))
     return tuple(pk for queried in found for pk in queried.order_by().values_list("pk", flat=True))

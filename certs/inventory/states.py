@@ -9,14 +9,17 @@ needs you, renew soon, valid.
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, TextChoices, Value, When
+from django.db.models import Case, CharField, Exists, OuterRef, Q, QuerySet, Subquery, TextChoices, Value, When
 
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason
-from certs.models import Certificate, CertificateRequest, InstalledPlace, Issuer, PlaceOutcome
+from certs.models import Certificate, CertificateRequest, InstalledPlace, Issuer, PlaceOutcome, Reissue, Revocation
+from db.sql import among, fetch, id_list, time_parameter
 
 # Of a renewal under way. An issued one has its certificate, which then decides.
 UNDER_WAY = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
@@ -39,8 +42,8 @@ class CertificateState(TextChoices):
 def state_of(certificate: Certificate, now: datetime) -> CertificateState:
     """Return the state of one certificate at `now`.
 
-    Up to four small queries: the revocation, the issuer, the renewals and the places where it was
-    seen, as far as the state depends on them. Lists use `with_state`.
+    Up to five small queries: the revocation, the renewals, the places where it was seen, and
+    whether its CA is being replaced, as far as the state depends on them. Lists use `with_state`.
     """
     if certificate.status != Certificate.Status.GOOD:
         if certificate.revocation.reason == RevocationReason.CERTIFICATE_HOLD:
@@ -73,13 +76,37 @@ def listed_state(row: Certificate) -> CertificateState:
 
 
 def states_of(ids: Collection[int], now: datetime) -> dict[int, CertificateState]:
-    """Return the state of each of these certificates, by key, in one query.
+    """Return the state of each of these certificates, by key, in one prepared statement.
 
     For the page of a list: in the query that looks for the page the planner would hash all renewals
     and open requests each time (0.1 s with 100,000 certificates).
     """
-    rows = with_state(Certificate.objects.filter(pk__in=ids), now).only("pk").order_by()
-    return {row.pk: listed_state(row) for row in rows}
+    if not ids:
+        return {}
+    days = settings.PKI_RENEW_BEFORE_DAYS
+    sql, parameters = _statement_of_states(days)
+    meant = {
+        id_list(()): id_list(list(ids)),
+        time_parameter(_A_MOMENT): time_parameter(now),
+        time_parameter(_A_MOMENT + timedelta(days=days)): time_parameter(now + timedelta(days=days)),
+    }
+    rows = fetch(sql, [meant.get(one, one) for one in parameters])
+    return {int(pk): CertificateState(state) for pk, state in rows}
+
+
+_A_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@cache
+def _statement_of_states(days: int) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement, as of _A_MOMENT and for no id, where a certificate is due so many days before its end.
+
+    Written once: Django takes longer to write it than PostgreSQL to answer it.
+    """
+    assert due_until(_A_MOMENT) == _A_MOMENT + timedelta(days=days)
+    rows = with_state(Certificate.objects.filter(among("pk", ())), _A_MOMENT)
+    sql, parameters = rows.order_by().values_list("pk", "state_now").query.sql_with_params()
+    return sql, tuple(parameters)
 
 
 def in_state(rows: QuerySet[Certificate], state: CertificateState, now: datetime) -> QuerySet[Certificate]:
@@ -87,7 +114,7 @@ def in_state(rows: QuerySet[Certificate], state: CertificateState, now: datetime
     hold = Q(revocation__reason=RevocationReason.CERTIFICATE_HOLD)
     match state:
         case CertificateState.ON_HOLD:
-            return rows.filter(hold, status__in=Certificate.SAYS_REVOKED)
+            return rows.filter(pk__in=_HOLDS.values("pk"))
         case CertificateState.BEING_REVOKED:
             return rows.filter(~hold, status=Certificate.Status.REVOCATION_PENDING)
         case CertificateState.REVOKED:
@@ -103,7 +130,17 @@ def in_state(rows: QuerySet[Certificate], state: CertificateState, now: datetime
         case CertificateState.RENEW_SOON:
             return needing_action(rows, now=now).exclude(_BY_A_PERSON)
     alone = active(rows, now=now).exclude(_is_under_way())
-    return alone.exclude(_is_due_condition(now, _distrusted()))
+    return alone.exclude(_is_due_condition(now, _of_replaced_cas()))
+
+
+def held(rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
+    """Return those on hold, as `in_state` does, but for a page of many in the order of their end.
+
+    Each is looked up by itself, so that the database follows the order and stops when the page is
+    full: from a join it expects few, and reads everything that is revoked to sort them.
+    """
+    reason = _HOLDS.filter(pk=OuterRef("pk")).values("reason")[:1]
+    return rows.alias(held_for=Subquery(reason)).filter(held_for=RevocationReason.CERTIFICATE_HOLD)
 
 
 def in_force(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
@@ -123,7 +160,7 @@ def expiring(rows: QuerySet[Certificate], *, days: int, now: datetime) -> QueryS
 
 def needing_action(rows: QuerySet[Certificate], *, now: datetime) -> QuerySet[Certificate]:
     """Return the active certificates that are due for renewal, without a renewal under way: `renew soon` and `needs you`."""
-    due = active(rows, now=now).filter(_is_due_condition(now, _distrusted()))
+    due = active(rows, now=now).filter(_is_due_condition(now, _of_replaced_cas()))
     return due.exclude(_is_under_way())
 
 
@@ -153,6 +190,8 @@ def is_replaced() -> Exists:
 
 
 _OLD_ONES = InstalledPlace.objects.filter(outcome=PlaceOutcome.OLD, served__isnull=False)
+# Of a certificate that is revoked, or being revoked: what was released is good again.
+_HOLDS = Revocation.objects.filter(reason=RevocationReason.CERTIFICATE_HOLD, released_at__isnull=True)
 _BY_A_PERSON = ~Q(renewal_blocked="") | ~Q(renewal_off_reason="")
 
 
@@ -165,32 +204,40 @@ def _is_under_way() -> Exists:
 
 
 def _is_due(certificate: Certificate, now: datetime) -> bool:
-    if certificate.issuer.state == Issuer.State.DISTRUSTED:
+    if certificate.not_after <= due_until(now) and (certificate.alert_at is None or certificate.alert_at <= now):
         return True
-    if certificate.not_after > due_until(now):
-        return False
-    return certificate.alert_at is None or certificate.alert_at <= now
+    return _replaced_cas().filter(pk=certificate.issuer_id).exists()
 
 
 def due_until(now: datetime) -> datetime:
-    """Return the end after which no certificate is due for renewal, unless its CA is distrusted."""
+    """Return the end after which no certificate is due for renewal, unless its CA is being replaced."""
     return now + timedelta(days=settings.PKI_RENEW_BEFORE_DAYS)
 
 
-def _is_due_condition(now: datetime, distrusted: Q) -> Q:
+def _is_due_condition(now: datetime, of_replaced_cas: Q) -> Q:
     """Return the same rule for the database. The bound on the end lets it use an index."""
     until = due_until(now)
     reached = Q(alert_at__lte=now) | Q(alert_at__isnull=True)
-    return (Q(not_after__lte=until) & reached) | distrusted
+    return (Q(not_after__lte=until) & reached) | of_replaced_cas
 
 
-def _distrusted() -> Q:
-    """Return the condition for certificates of distrusted CAs. By id: beside a join or a subquery no index would be used."""
-    return Q(issuer__in=list(Issuer.objects.filter(state=Issuer.State.DISTRUSTED).values_list("pk", flat=True)))
+def _replaced_cas() -> QuerySet[Issuer]:
+    """Return the CAs whose certificates are all due at once: distrusted ones, and those whose re-issue runs.
+
+    Not while a re-issue is paused: then they are renewed at their usual time.
+    """
+    running = Reissue.objects.filter(state=Reissue.State.RUNNING)
+    return Issuer.objects.filter(Q(state=Issuer.State.DISTRUSTED) | Q(pk__in=running.values("issuer"))).order_by()
+
+
+def _of_replaced_cas() -> Q:
+    """Return the condition for certificates of these CAs. By id: beside a join or a subquery no index would be used."""
+    return Q(issuer__in=list(_replaced_cas().values_list("pk", flat=True)))
 
 
 def _first_that_applies(now: datetime) -> list[tuple[CertificateState, Q | Exists]]:
-    due = _is_due_condition(now, Q(issuer__state=Issuer.State.DISTRUSTED))
+    # As a subquery here: it is of few rows, and so the states of a list stay one statement.
+    due = _is_due_condition(now, Q(issuer__in=_replaced_cas().values("pk")))
     hold = Q(revocation__reason=RevocationReason.CERTIFICATE_HOLD)
     return [
         (CertificateState.ON_HOLD, hold & Q(status__in=Certificate.SAYS_REVOKED)),

@@ -154,9 +154,9 @@ class Certificate(models.Model):
                 name="certificate_on_crl",
             ),
             models.Index(
-                fields=["owner", "-id"],
+                fields=["owner", "not_after"],
                 condition=models.Q(owner__isnull=False),
-                name="certificate_owner_recent",
+                name="certificate_owner_ends",
             ),
             # Those below hold few rows, and cost nothing at issuance.
             models.Index(

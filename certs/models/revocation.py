@@ -39,6 +39,12 @@ class Revocation(models.Model):
             ),
             models.Index(fields=["certificate"], condition=models.Q(first_crl_number__isnull=True), name="revocation_not_on_crl"),
             models.Index(fields=["requested_at"], name="revocation_requested"),
+            # What is on hold: few of what is revoked.
+            models.Index(
+                fields=["certificate"],
+                condition=models.Q(reason=RevocationReason.CERTIFICATE_HOLD.value, released_at__isnull=True),
+                name="revocation_hold",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from django.db.models import Count, Exists, Min, OuterRef, Q
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 
 from audit.models import AuditUnsealed, Checkpoint
@@ -145,8 +145,18 @@ def machinery(now: datetime) -> Machinery:
 
 def jobs(now: datetime, beat: BeatStatus) -> list[JobStatus]:
     """Return every job that is scheduled, or was."""
-    tasks = {task.name: task for task in PeriodicTask.objects.select_related("interval", "crontab", "clocked")}
-    return [_job(job, tasks.get(job.name), beat, now) for job in ScheduledJob.objects.order_by("name")]
+    return _jobs(PeriodicTask.objects.all(), ScheduledJob.objects.all(), beat, now)
+
+
+def job_of(task: str, now: datetime) -> JobStatus | None:
+    """Return the job that runs a task; None where there is none."""
+    found = _jobs(PeriodicTask.objects.filter(task=task), ScheduledJob.objects.filter(task=task), beat_status(now), now)
+    return next(iter(found), None)
+
+
+def _jobs(tasks: QuerySet[PeriodicTask], rows: QuerySet[ScheduledJob], beat: BeatStatus, now: datetime) -> list[JobStatus]:
+    by_name = {task.name: task for task in tasks.select_related("interval", "crontab", "clocked")}
+    return [_job(job, by_name.get(job.name), beat, now) for job in rows.order_by("name")]
 
 
 def _job(job: ScheduledJob, task: PeriodicTask | None, beat: BeatStatus, now: datetime) -> JobStatus:

@@ -9,7 +9,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from db import counting
 from db.backend import on_postgresql
-from db.counting import Count, Plan, count, count_as_planned, count_together, few, plan_of
+from db.counting import Count, Few, Plan, count, count_as_planned, count_together, few, plan_of
 from db.sql import among
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -33,10 +33,10 @@ def test_what_is_expected_to_be_far_more_is_not_counted(ten: list[int], django_a
     rows = get_user_model().objects.all()
     with django_assert_num_queries(0):
         assert count_as_planned(rows, Plan(rows=1_000, cost=1e6), most=10) == Count(1_000, exact=False)
-        assert few(rows, Plan(rows=1_000, cost=1.0), most=10) is None
+        assert few(rows, Plan(rows=1_000, cost=1.0), most=10) == Few(None)
     assert count_as_planned(rows.filter(pk__in=ten), Plan(rows=1_000, cost=1.0), most=10) == Count(10, exact=True)
-    assert sorted(few(rows.filter(pk__in=ten), Plan(rows=3, cost=1.0), most=10) or ()) == ten
-    assert few(rows.filter(pk__in=ten), Plan(rows=3, cost=1.0), most=9) is None
+    assert sorted(few(rows.filter(pk__in=ten), Plan(rows=3, cost=1.0), most=10).ids or ()) == ten
+    assert few(rows.filter(pk__in=ten), Plan(rows=3, cost=1.0), most=9) == Few(None)
 
 
 @pytest.mark.skipif(not on_postgresql(), reason="SQLite has no limit of time for a statement")

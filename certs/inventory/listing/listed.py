@@ -12,10 +12,10 @@ from certs.inventory.figures import kept_of_state
 from certs.inventory.filters import CertificateFilter, without_text
 from certs.inventory.listing.paging import PAGE, Group, Position, Rows, Window, window
 from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
-from certs.inventory.search import Named, look_up
-from certs.inventory.states import CertificateState, states_of
+from certs.inventory.search import Named, by_name, identified
+from certs.inventory.states import CertificateState, held, states_of
 from certs.models import Certificate, InstalledPlace
-from db.counting import MOST_EXACT, Count, Plan, count_as_planned, few, plan_of
+from db.counting import MOST_EXACT, Count, Few, Plan, count_as_planned, few, plan_of
 from db.sql import among
 
 FEW = 5_000  # rows that are sorted without an index
@@ -37,25 +37,29 @@ class View:
     """The certificates that an actor may see and that meet a filter, in an order.
 
     `rows` has them all; `candidates` are those that the groups are read from: without the text of
-    the filter where the groups apply it themselves. `ids` has the ids of all where they are few.
+    the filter where the groups apply it themselves. `few` has the ids of all where they are few.
     `plan` is what the database expects of `rows`; up to `most` they are counted.
     """
 
     rows: Rows
     candidates: Rows
     groups: Sequence[Group]
-    ids: list[int] | None
+    few: Few
     plan: Plan
     most: int = MOST_EXACT
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:
         """Return the ids of a page. Raises InputRefused for a position of another order."""
-        small = self.ids is not None
+        small = self.few.ids is not None
         return window(self.candidates, self.groups, after=after, before=before, size=size, is_small=small)
 
     def count(self) -> Count:
         """Return how many there are: exact up to a bound, else an estimate."""
-        return count_as_planned(self.rows, self.plan, most=self.most) if self.ids is None else Count(len(self.ids), exact=True)
+        if self.few.ids is not None:
+            return Count(len(self.few.ids), exact=True)
+        if not self.few.in_time:  # nor would counting them all be
+            return Count(self.plan.rows, exact=False)
+        return count_as_planned(self.rows, self.plan, most=self.most)
 
     def parts(self, size: int) -> Iterator[list[int]]:
         """Yield the ids of all of them in the order, `size` at a time, each part by key."""
@@ -74,25 +78,50 @@ def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: dat
 
     Raises InputRefused for an unknown order.
     """
+    check_sort(sort)
     visible = Certificate.objects.all()
     if teams is not None:
         visible = visible.filter(team__in=teams)
     rows = without_text(visible, sought, now=now)
-    named: Named | None = look_up(rows, sought.q) if sought.q else None
-    check_sort(sort)
-    found = named.among(rows) if named is not None else rows
-    by_match = named is not None and sort.removeprefix("-") in ("", Sort.MATCH)
+    restricts = teams is not None or bool(sought.to_query().keys() - {"q"})
+    if sought.q:
+        return _searched(rows, sought, sort, teams=teams, restricts=restricts, now=now)
+    plan = _plan_of(rows, sought, teams)
     # A filter that few rows meet is read by its own index, and sorted afterwards.
-    plan = _plan_of(found, sought, teams)
-    ids = few(found, plan, most=FEW) if sought or teams is not None else None
-    candidates = found
-    if ids is not None:
-        candidates = Certificate.objects.filter(among("pk", ids))
-    if by_match and named is not None:  # its groups say which rows they are
-        candidates = rows if ids is None else Certificate.objects.all()
-        named = named if ids is None else named.restricted(ids)
-    groups = groups_of(sort, named, teams=teams, state=sought.state, now=now)
-    return View(found, candidates, groups, ids, plan, MOST_OF_STATE if _is_state_alone(sought) else MOST_EXACT)
+    found = few(rows, plan, most=FEW) if restricts else Few(None)
+    candidates = rows if found.ids is None else Certificate.objects.filter(among("pk", found.ids))
+    if found.ids is None and sought.state == CertificateState.ON_HOLD:
+        candidates = held(without_text(visible, replace(sought, state=""), now=now))
+    groups = groups_of(sort, None, teams=teams, state=sought.state, now=now)
+    return View(rows, candidates, groups, found, plan, MOST_OF_STATE if _is_state_alone(sought) else MOST_EXACT)
+
+
+def _searched(rows: Rows, sought: CertificateFilter, sort: str, *, teams: Teams, restricts: bool, now: datetime) -> View:
+    """Return the view of a text among `rows`, which meet the rest of the filter; `restricts`: that leaves some out.
+
+    Few rows are looked through by their names. Among many the names are looked through first, and
+    only where that finds many are the rows asked for again.
+    """
+    named, plan = Named(identified(rows, sought.q)), Plan()
+    found = Few(list(named.ids) or None)
+    if found.ids is None:
+        near = few(rows, plan_of(rows), most=FEW) if restricts else Few(None)
+        named = by_name(sought.q, ids=near.ids)
+        if isinstance(named.inside, tuple) and (near.ids is not None or not restricts):
+            found = Few(list(named.inside))
+    matching = named.among(rows)
+    if found.ids is None:
+        plan = plan_of(matching)
+        if restricts:
+            found = few(matching, plan, most=FEW)
+            named = named if found.ids is None else by_name(sought.q, ids=found.ids)
+    by_match = sort.removeprefix("-") in ("", Sort.MATCH)
+    groups = groups_of(sort, named if by_match else None, teams=teams, state=sought.state, now=now)
+    if by_match:  # the groups say which rows they are
+        candidates = rows if found.ids is None else Certificate.objects.all()
+    else:
+        candidates = matching if found.ids is None else Certificate.objects.filter(among("pk", found.ids))
+    return View(matching, candidates, groups, found, plan)
 
 
 def _plan_of(rows: Rows, sought: CertificateFilter, teams: Teams) -> Plan:
@@ -112,7 +141,7 @@ def listed(ids: Sequence[int], *, now: datetime) -> list[Listed]:
     every page.
     """
     rows: QuerySet[Certificate] = Certificate.objects.filter(pk__in=ids)
-    rows = rows.select_related("team", "issuer", "request", "owner")
+    rows = rows.select_related("team", "issuer", "request", "owner").only(*_READ)
     found = {row.pk: row for row in rows}
     states = states_of(ids, now)
     places: dict[int, int] = {}
@@ -120,4 +149,12 @@ def listed(ids: Sequence[int], *, now: datetime) -> list[Listed]:
     for pk in served:
         if pk is not None:
             places[pk] = places.get(pk, 0) + 1
-    return [Listed(found[pk], states[pk], places.get(pk, 0)) for pk in ids if pk in found]
+    return [Listed(found[pk], states[pk], places.get(pk, 0)) for pk in ids if pk in found and pk in states]
+
+
+# What a row of the list shows: whole objects have a hundred columns, of which a page has twenty-five.
+_READ = (
+    *("cert_id", "common_name", "not_after", "key_type", "renewal_blocked", "renewal_off_reason"),
+    *("request__dns_names", "request__ip_addresses", "team__name", "issuer__name"),
+    *("owner__username", "owner__first_name", "owner__last_name"),
+)

@@ -77,17 +77,20 @@ def _row(order: BulkOrder) -> dict[str, Any]:
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     order = order_of(request, public_id)
     if order.submitted_at is None:
-        return render(request, "bulk/draft.html", _lines(request, order) | _draft(request, order))
+        counted = outcome_counts(order)
+        return render(request, "bulk/draft.html", _lines(request, order, counted) | _draft(request, order, counted))
     seen = progress(order, now=database_now())
     # The lines are read after the progress: what they miss still makes the page ask again.
-    return render(request, "bulk/order.html", _running(request, order, seen) | _lines(request, order))
+    return render(request, "bulk/order.html", _running(request, order, seen) | _lines(request, order, _by_tab(seen.tally)))
 
 
 @page
 @require_safe
 def lines(request: HttpRequest, public_id: str) -> HttpResponse:
     """The table of lines alone, as the page puts it in place of the one it has."""
-    return render(request, "bulk/lines.html", _lines(request, order_of(request, public_id)))
+    order = order_of(request, public_id)
+    counted = outcome_counts(order) if order.submitted_at is None else _by_tab(counts(order))
+    return render(request, "bulk/lines.html", _lines(request, order, counted))
 
 
 @page
@@ -105,7 +108,8 @@ def live(request: HttpRequest, public_id: str) -> HttpResponse:
     return response
 
 
-def _lines(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
+def _lines(request: HttpRequest, order: BulkOrder, counted: dict[str, int]) -> dict[str, Any]:
+    """`counted`: the lines by what the tabs show, read once for the page."""
     given = request.GET
     fallback = Show.ALL if order.submitted_at is None else Show.PROBLEMS
     show = Show(given["show"]) if given.get("show") in list(Show) else fallback
@@ -122,7 +126,7 @@ def _lines(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
         "show": str(show),
         "sort": str(sort),
         "after": after,
-        "tabs": _tabs(order, show),
+        "tabs": _tabs(order, show, counted),
         "columns": [_column(name, label, sort) for name, label in (("line", "Line"), ("name", "Names"), ("reason", outcome))],
         "may_act": authority_of(request).may_act_on(order),
     }
@@ -135,15 +139,16 @@ def _column(name: str, label: str, sort: Sort) -> dict[str, str]:
     return {"name": name, "label": label, "direction": direction, "sort": f"-{name}" if direction == "ascending" else name}
 
 
-def _tabs(order: BulkOrder, show: Show) -> list[dict[str, Any]]:
+def _by_tab(tally: Tally) -> dict[str, int]:
+    found = {name: getattr(tally, name) for name in Tally.__dataclass_fields__}
+    return found | {"problems": tally.not_issued + tally.left_out, "all": tally.total}
+
+
+def _tabs(order: BulkOrder, show: Show, counted: dict[str, int]) -> list[dict[str, Any]]:
     if order.submitted_at is None:
-        counted = outcome_counts(order)
-        counted |= {"all": sum(counted.values()), "duplicate": order.items.exclude(duplicate="").count()}
+        counted = counted | {"all": sum(counted.values()), "duplicate": order.items.exclude(duplicate="").count()}
         tabs: tuple[tuple[Show, str], ...] = _DRAFT_TABS
     else:
-        tally = counts(order)
-        counted = {name: getattr(tally, name) for name in Tally.__dataclass_fields__}
-        counted |= {"problems": tally.not_issued + tally.left_out, "all": tally.total}
         tabs = ((Show.PROBLEMS, "Problems"), *_ORDER_TABS, (Show.ALL, "All"))
     return [
         {"show": str(name), "label": label, "count": counted.get(name, 0), "here": name == show}
@@ -152,8 +157,7 @@ def _tabs(order: BulkOrder, show: Show) -> list[dict[str, Any]]:
     ]
 
 
-def _draft(request: HttpRequest, order: BulkOrder) -> dict[str, Any]:
-    counted = outcome_counts(order)
+def _draft(request: HttpRequest, order: BulkOrder, counted: dict[str, int]) -> dict[str, Any]:
     good = counted["allow"] + counted["needs_approval"]
     return {
         "counted": counted,

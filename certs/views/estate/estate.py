@@ -13,12 +13,12 @@ from certs.estate import charts, overview
 from certs.estate.compliance import line_of
 from certs.estate.ending import ending
 from certs.estate.machines import parts
-from certs.estate.night import night_of
+from certs.estate.night import CHECK, night_of
 from certs.inventory.counting import Kind
 from certs.inventory.figures import figures_of
 from certs.models import Certificate, CertificateRequest
 from certs.models.people.permission import teams_seen_by
-from certs.schedules.machinery import beat_status, jobs, machinery
+from certs.schedules.machinery import job_of
 from certs.views.access import page
 from db.clock import database_now
 
@@ -43,8 +43,6 @@ def index(request: HttpRequest) -> HttpResponse:
     certificates = Certificate.objects.all() if teams is None else Certificate.objects.filter(team__in=teams)
     allowed = overview.allowed_now(now)
     keys = overview.keys(figures, allowed)
-    machines = machinery(now) if teams is None else None
-    found = machines.jobs if machines else jobs(now, beat_status(now))
     weeks, line = overview.weeks(figures), line_of(teams, now=now)
     listed = ending(certificates, day=figures.day, now=now)
     rows, more_teams = overview.team_rows(figures, teams)
@@ -70,8 +68,8 @@ def index(request: HttpRequest) -> HttpResponse:
         "more_teams": more_teams,
         "line": line,
         "compliance": charts.compliance_line(line),
-        "night": night_of(figures, found),
-        "parts": parts(machines, now) if machines else [],
+        "night": night_of(figures, job_of(CHECK, now)),
+        "parts": parts() if teams is None else [],
         "sees_every_team": teams is None,
     }
     return render(request, "estate/index.html", context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
@@ -15,6 +16,7 @@ from django.urls import reverse
 
 from audit.log import Actor
 from audit.models import AuditEvent
+from certs.access.api_tokens import create_token
 from certs.access.permissions import Authority
 from certs.authorities.forecast import forecast_reissue
 from certs.authorities.reissue import (
@@ -133,6 +135,25 @@ def test_page_of_a_certificate_says_that_its_ca_is_given_up_before_its_renewal_b
     assert "it is paused now" in page()
     distrust(issuing_ca(), reason=RevocationReason.CA_COMPROMISE, actor=SYSTEM)
     assert "Clients refuse this certificate: its CA Internal-CA-Prod is distrusted." in page()
+
+
+def test_page_list_and_rest_say_the_same_of_a_certificate_whose_ca_is_given_up(portal: Portal, other: Issuer) -> None:
+    (certificate,) = issue(portal, 1)
+    client = Client()
+    client.force_login(portal.alice)
+    _, secret = create_token(user=portal.alice, team=portal.team, name="t", scopes=["certificates:read"], actor=Actor("user", "alice"))
+    api = Client(headers={"authorization": f"Bearer {secret}"})
+
+    def said() -> list[str]:
+        pages = [client.get(reverse("certificate", args=[certificate.cert_id])), client.get(reverse("certificates"))]
+        badges = [re.findall(r'badge-state [\w-]+"><span aria-hidden="true">.</span> ([^<]+)<', page.content.decode()) for page in pages]
+        rest = [api.get(f"/api/v1/certificates/{certificate.cert_id}").json()["state"]]
+        rest += [one["state"] for one in api.get("/api/v1/certificates").json()["certificates"]]
+        return [*(badge for page in badges for badge in page), *rest]
+
+    assert said() == ["valid", "valid", "valid", "valid"]
+    started(portal, other)
+    assert said() == ["renew soon", "renew soon", "renew_soon", "renew_soon"]
 
 
 def test_a_pause_begins_nothing_and_a_resume_goes_on(portal: Portal, other: Issuer, settings: Any) -> None:

@@ -18,7 +18,7 @@ from certs.estate.compliance import judge_day, judge_when_due, line_of
 from certs.inventory import CertificateFilter, search_certificates
 from certs.inventory.figures import count_states
 from certs.inventory.filters import Compliance, StateGroup
-from certs.models import Certificate, ComplianceDay, PolicyVerdict, ScheduledJob, Team, VerdictRun
+from certs.models import Certificate, ComplianceDay, OperatorAlert, PolicyVerdict, ScheduledJob, Team, VerdictRun
 from certs.reports.facts import compute
 from certs.reports.verdicts import complete_run, keep_verdicts
 from certs.reports.weeks import Week
@@ -182,6 +182,34 @@ def test_a_missed_night_is_named_in_red(estate: Estate) -> None:
     text = opened(audra)
     assert "The expiry check ran" in text
     assert "3 nights missed" in text
+
+
+def test_the_machinery_is_what_the_open_alerts_say(estate: Estate) -> None:
+    audra, now = person("audra", "auditor"), database_now()
+
+    def row() -> dict[str, str]:
+        text = opened(audra)
+        tile = r'<li><a href="([^"]+)"(?: class="is-bad")?><span class="figure-label">([^<]+)</span><span>(.*?)</span></a>'
+        found = re.findall(tile, text)
+        return {name: f"{url} {' '.join(re.sub('<[^>]+>', '', words).split())}" for url, name, words in found}
+
+    well = row()
+    assert list(well) == ["CAs", "CRLs", "OCSP", "Queues", "Schedules", "Audit log", "Mails"]
+    assert well["Schedules"] == "/machinery/ all ran"
+    for kind, cause, age in (
+        ("job_missed", "job:night", 2),
+        ("beat_dead", "beat", 3),
+        ("ca_stopped", "ca:Old-CA", 4),
+        ("expiring", "team:web", 5),
+    ):
+        at = now - age * DAY
+        OperatorAlert.objects.create(kind=kind, cause=cause, message="m", next_step="n", raised_at=at, last_seen_at=now)
+    ill = row()
+    assert ill["Schedules"] == "/alerts/ ! Needs attention: beat is silent, and 1 more 3 days ago"
+    assert ill["CAs"] == "/alerts/ ! Needs attention: Old-CA: stopped 4 days ago"
+    assert [name for name in well if ill[name] != well[name]] == ["CAs", "Schedules"]
+    OperatorAlert.objects.update(closed_at=now)
+    assert row() == well
 
 
 def test_auditor_comes_home_to_the_estate_and_others_do_not(estate: Estate) -> None:

@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState, RevocationReason
-from certs.inventory import CertificateState, in_state, listed_state, state_of, with_state
-from certs.models import Certificate, Issuer
+from certs.inventory import CertificateState, in_state, listed_state, state_of, states_of, with_state
+from certs.models import Certificate, Issuer, Reissue
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
@@ -104,6 +104,33 @@ def test_certificates_of_a_distrusted_ca_are_due_whatever_their_end(estate: Esta
     row = Certificate.objects.get(pk=made.pk)
     assert state_of(row, now) == CertificateState.RENEW_SOON
     assert row in in_state(Certificate.objects.all(), CertificateState.RENEW_SOON, now)
+
+
+def test_certificates_of_a_ca_whose_re_issue_runs_are_due_until_it_is_paused(estate: Estate) -> None:
+    """Lists, REST and the report said "valid" where the page of the certificate said that its CA is being replaced."""
+    now = database_now()
+    far: dict[str, Any] = {"not_after": now + 90 * DAY, "alert_at": now + 60 * DAY}
+    made = [estate.add(**far), estate.add(**far, renewal_blocked="needs_csr"), estate.add(**far, renewal_off_reason="moved")]
+    estate.save()
+    issuer = made[0].issuer
+    target = Issuer.objects.create(name="Other-CA", slug="other-ca", alias="Other-CA", created_at=now)
+    reissue = Reissue.objects.create(public_id="reissue-1", issuer=issuer, target=target, state="running", created_at=now)
+    ids = [one.pk for one in made]
+
+    def states() -> list[str]:
+        rows = Certificate.objects.filter(pk__in=ids).order_by("pk")
+        found = [state_of(row, now).value for row in rows]
+        assert [states_of(ids, now)[pk] for pk in ids] == found
+        for state in CertificateState:
+            listed = in_state(rows, state, now).values_list("pk", flat=True)
+            assert list(listed) == [pk for pk, one in zip(ids, found, strict=True) if one == state], state
+        return found
+
+    assert states() == ["renew_soon", "needs_you", "needs_you"]
+    Reissue.objects.filter(pk=reissue.pk).update(state=Reissue.State.PAUSED)
+    assert states() == ["valid", "valid", "valid"]
+    Reissue.objects.filter(pk=reissue.pk).update(state=Reissue.State.DONE)
+    assert states() == ["valid", "valid", "valid"]
 
 
 def test_a_list_with_states_is_one_query(estate: Estate) -> None:
