@@ -51,6 +51,7 @@ class PortalAdmin(Base):
     """
 
     paginator = BoundedPaginator
+    list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 

@@ -185,10 +185,7 @@ class Authority:
 
 
 def _teams_of(row: Certificate | CertificateRequest | BulkOrder) -> set[int]:
-    teams = {row.team_id}
-    if isinstance(row, BulkOrder):
-        teams.update(row.items.order_by().values_list("team", flat=True).distinct())
-    return teams
+    return {row.team_id, *row.teams_of_lines()} if isinstance(row, BulkOrder) else {row.team_id}
 
 
 _KIND = {Certificate: "certificate", CertificateRequest: "request", BulkOrder: "bulk order"}

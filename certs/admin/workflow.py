@@ -186,7 +186,7 @@ class CertificateAdmin(ReadOnlyAdmin):
         """As the portal's own list is searched: in every spelling of a serial number, name or fingerprint."""
         if not search_term.strip():
             return queryset, False
-        return queryset.filter(pk__in=certificates_named(Certificate.objects.all(), search_term)), False
+        return queryset.filter(certificates_named(Certificate.objects.all(), search_term)), False
 
 
 @admin.register(PolicyEvaluation)
@@ -235,8 +235,8 @@ class RevocationAdmin(ReadOnlyAdmin):
         """By whatever names the certificate."""
         if not search_term.strip():
             return queryset, False
-        found = certificates_named(Certificate.objects.all(), search_term)
-        return queryset.filter(certificate__in=found), False
+        # The revocation has the key of its certificate.
+        return queryset.filter(certificates_named(Certificate.objects.all(), search_term)), False
 
 
 @admin.register(IssuanceIntent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from django.db import transaction
 
 from audit.events import EventType
@@ -40,7 +42,7 @@ def finish(order_id: int) -> bool:
         return False
     now = database_now()
     state = State.DONE if order.state == State.RUNNING else State.CANCELLED
-    update(BulkOrder, {order.pk: {"state": state, "finished_at": now}})
+    update(BulkOrder, {order.pk: {"state": state, "finished_at": now, "ended_as": asdict(tally)}})
     outcomes = ("issued", "refused", "failed", "invalid", "cancelled", "left_out")
     data = {"lines": tally.total} | {name: getattr(tally, name) for name in outcomes}
     record(EventType.BULK_COMPLETED, subject=order.subject, actor=WORKER, at=now, data=data)

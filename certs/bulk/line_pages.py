@@ -136,15 +136,17 @@ def lines_of_teams(order: BulkOrder, teams: Teams) -> QuerySet[BulkItem]:
 
 def hidden_lines(order: BulkOrder, teams: Teams) -> int:
     """Return how many lines belong to other teams."""
-    return 0 if teams is None else order.items.exclude(team__in=teams).count()
+    hidden = frozenset[int]() if teams is None else order.teams_of_lines().difference(teams)
+    return order.items.filter(team__in=hidden).count() if hidden else 0
 
 
 def lines_page(
     order: BulkOrder, show: Show = Show.ALL, *, teams: Teams, sort: Sort = Sort.LINE, after: int = 0, size: int = PAGE
 ) -> LinePage:
     """Return the lines of `show`, in the order of `sort`, after the line of that number. A keyset page: no counting, no offset."""
-    rows = _with_error(lines_of_teams(order, teams).filter(_which(order, show)))
-    column, down = _column(order, sort), sort.startswith("-")
+    rows, column, down = lines_of_teams(order, teams).filter(_which(order, show)), _column(order, sort), sort.startswith("-")
+    if column == "error":  # else it would be joined to each line before they are sorted
+        rows = _with_error(rows)
     if column == "number":
         rows = rows.filter(**{"number__lt" if down else "number__gt": after}) if after else rows
     elif after:
@@ -219,7 +221,8 @@ def _column(order: BulkOrder, sort: Sort) -> str:
 
 def _behind(order: BulkOrder, column: str, number: int, *, down: bool) -> Q:
     """Return lines behind that one in the order of the column, equals by number."""
-    value = _with_error(order.items.filter(number=number)).values_list(column, flat=True).first()
+    rows = order.items.filter(number=number)
+    value = (_with_error(rows) if column == "error" else rows).values_list(column, flat=True).first()
     beyond = "lt" if down else "gt"
     return Q(**{f"{column}__{beyond}": value or ""}) | Q(**{column: value or "", f"number__{beyond}": number})
 

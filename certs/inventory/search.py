@@ -278,10 +278,10 @@ def identified(rows: QuerySet[Certificate], text: str) -> tuple[int, ...]:
     return tuple(pk for queried in found for pk in queried.order_by().values_list("pk", flat=True))
 
 
-def certificates_named(rows: QuerySet[Certificate], text: str) -> _Found:
-    """Return ids of the certificates among `rows` that this text names (`look_up`)."""
+def certificates_named(rows: QuerySet[Certificate], text: str) -> Any:
+    """Return the condition on keys that they are of certificates among `rows` that this text names (`look_up`)."""
     named = look_up(rows, text)
-    return named.ids or named.inside
+    return _among(named.ids or named.inside)
 
 
 def hash_sought(text: str) -> str:

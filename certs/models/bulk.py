@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from certs.models.people.permission import team_seen_by
+from db.sql import fetch
 
 
 class BulkOrderQuerySet(models.QuerySet["BulkOrder"]):
@@ -53,6 +54,9 @@ class BulkOrder(models.Model):
     judged_at = models.DateTimeField(null=True, blank=True, help_text="When the last part of its lines was judged.")
     submitted_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    ended_as = models.JSONField(
+        null=True, blank=True, help_text="How many lines became what when it was finished, so that its page need not count them."
+    )
 
     objects = BulkOrderQuerySet.as_manager()
 
@@ -75,6 +79,21 @@ class BulkOrder(models.Model):
         """The audit log's subject of everything that happens to this order."""
         return f"bulk:{self.public_id}"
 
+    def teams_of_lines(self) -> frozenset[int]:
+        """Return ids of the teams for which its lines are: one step of the index `bulk_item_team` for each, whatever its size."""
+        rows = fetch(_TEAMS_OF_LINES, [self.pk, self.pk])
+        return frozenset(int(team) for (team,) in rows if team is not None)
+
+
+_TEAMS_OF_LINES = """
+WITH RECURSIVE found(team_id) AS (
+  SELECT min(team_id) FROM certs_bulkitem WHERE order_id = %s
+  UNION ALL
+  SELECT (SELECT min(i.team_id) FROM certs_bulkitem i WHERE i.order_id = %s AND i.team_id > found.team_id)
+  FROM found WHERE found.team_id IS NOT NULL)
+SELECT team_id FROM found
+"""
+
 
 class BulkItem(models.Model):
     """One line: what it asks for, what the policy says to it, and (from the request's side) the request made of it."""
@@ -85,10 +104,10 @@ class BulkItem(models.Model):
         DENY = "deny", "refused by the policy"
         INVALID = "invalid", "cannot be read"
 
-    order = models.ForeignKey(BulkOrder, on_delete=models.CASCADE, related_name="items")
+    order = models.ForeignKey(BulkOrder, on_delete=models.CASCADE, related_name="items", db_index=False)
     number = models.PositiveIntegerField()
     source = models.CharField(max_length=200, help_text="Where it stood, such as row 17.")
-    team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="+")
+    team = models.ForeignKey("certs.Team", on_delete=models.PROTECT, related_name="+", db_index=False)
     common_name = models.CharField(max_length=253, blank=True)
     spec = models.JSONField(null=True, help_text="Names, key, validity and profile; null for a line that cannot be read.")
     csr_der = models.BinaryField(default=b"")
@@ -105,6 +124,12 @@ class BulkItem(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["order", "number"], name="bulk_item_number_once")]
+        indexes = [
+            # The tabs of an order's page are counted and read from it, whatever the size of the order.
+            models.Index(fields=["order", "outcome", "number"], include=["id"], name="bulk_item_outcome"),
+            models.Index(fields=["order", "team"], name="bulk_item_team"),
+            models.Index(fields=["order"], condition=~models.Q(duplicate=""), name="bulk_item_duplicate"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.source}: {self.common_name}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from pytest_django import DjangoAssertNumQueries
 
 from audit.models import AuditEvent
 from audit.unit_of_work import UnitOfWork
@@ -211,6 +212,21 @@ def test_failed_lines_are_tried_again_from_where_they_stopped(twin_portal: Reque
     assert (order.state, counts(order).issued, counts(order).failed) == ("done", 3, 0)
     with pytest.raises(Conflict, match="No line"):
         retry_failed(order, authority=Authority(twin_portal.actor))
+
+
+def test_lines_of_an_ended_order_are_not_counted_again_unless_one_failed(
+    twin_portal: Requester, make_spec: MakeSpec, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """Its page counted 50,000 lines each time."""
+    order = running(names(make_spec, 4), twin_portal)
+    work_off_all()
+    order.refresh_from_db()
+    with django_assert_num_queries(0):
+        ended = counts(order)
+    assert ended == counts(BulkOrder(pk=order.pk, state=order.state, total=order.total))
+    failed = failed_order(twin_portal, make_spec, 2)
+    cancel(CertificateRequest.objects.filter(state="failed")[0], authority=Authority(twin_portal.actor))
+    assert (counts(failed).failed, counts(failed).cancelled) == (1, 1)  # of a failed one more may come
 
 
 def failed_order(requester: Requester, make_spec: MakeSpec, count: int) -> BulkOrder:
