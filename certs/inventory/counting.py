@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 
-from django.db.models import Case, CharField, Count, Value, When
+from django.db.models import Case, CharField, Count, Q, Value, When
 from django.db.models.functions import TruncDate, TruncWeek
 
 from certs.access.owners import NOBODY
@@ -23,6 +24,7 @@ from certs.inventory.filters import (
     RenewalGroup,
     StateGroup,
     YesNo,
+    facts_of,
     filter_certificates,
     how_renewed,
 )
@@ -201,7 +203,7 @@ _Rows = Iterator[tuple[int, Kind, str, int]]
 
 
 def _ends(now: datetime) -> _Rows:
-    """Yield what one pass over the active certificates tells: week of the end, renewal, key and CA."""
+    """Yield what one pass over the active certificates tells: week of the end, renewal, key, CA, and facts of their life."""
     slugs = dict(Issuer.objects.values_list("pk", "slug"))
     weeks = set(mondays(now.astimezone(UTC).date()))
     off = Case(When(renewal_off_reason="", then=Value("")), default=Value("off"), output_field=CharField())
@@ -210,9 +212,12 @@ def _ends(now: datetime) -> _Rows:
         .order_by()
         .annotate(week=TruncWeek("not_after", tzinfo=UTC), off=off)
         .values_list("team_id", "issuer_id", "key_type", "week", "renewal_blocked", "off")
-        .annotate(number=Count("pk"))
+        .annotate(number=Count("pk"), **{f"{kind}_{n}": Count("pk", filter=facts) for n, (kind, _, facts) in enumerate(_of_lives())})
     )
-    for team, issuer, key, week, blocked, is_off, number in rows.iterator():
+    for team, issuer, key, week, blocked, is_off, number, *of_lives in rows.iterator():
+        for (kind, value, _), meeting in zip(_of_lives(), of_lives, strict=True):
+            if meeting:
+                yield team, kind, value, meeting
         renewal = how_renewed(blocked, is_off)
         yield team, Kind.ACTIVE, "", number
         yield team, Kind.RENEWAL, renewal.value, number
@@ -222,6 +227,13 @@ def _ends(now: datetime) -> _Rows:
             yield team, Kind.OBSTACLE, obstacle.value, number
         if week.date() in weeks:
             yield team, Kind.WEEK, f"{week.date().isoformat()} {renewal.value}", number
+
+
+@cache
+def _of_lives() -> tuple[tuple[Kind, str, Q], ...]:
+    """Return kind, value and condition of what is counted beside: a pass for each of the five takes as long as that of all."""
+    wanted = [*((Kind.LONGER, str(days)) for days in REGIMES), *((Kind.BEYOND, horizon) for horizon in HORIZONS)]
+    return tuple((kind, value, facts_of(_FILTERS[kind](value))) for kind, value in wanted)
 
 
 def _lives(now: datetime) -> _Rows:
@@ -245,8 +257,6 @@ def _filtered(now: datetime) -> _Rows:
     """
     day = now.astimezone(UTC).date()
     wanted = [(Kind.STATE, state.value) for state in CertificateState]
-    wanted += [(Kind.LONGER, str(days)) for days in REGIMES]
-    wanted += [(Kind.BEYOND, horizon) for horizon in HORIZONS]
     wanted += [(Kind.RENEWED, (day - timedelta(days=back)).isoformat()) for back in (0, 1)]
     wanted += [(Kind.NEED, need.key) for need in NEEDS]
     wanted.append((Kind.REVOKED, revoked_since(day).isoformat()))

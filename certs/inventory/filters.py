@@ -227,7 +227,7 @@ def filter_certificates(rows: QuerySet[Certificate], sought: CertificateFilter, 
 
 def without_text(rows: QuerySet[Certificate], sought: CertificateFilter, *, now: datetime) -> QuerySet[Certificate]:
     """Return the certificates among `rows` that meet the filter but for its text `q`."""
-    rows = _in_state(rows.filter(_facts(sought)), sought.state, now)
+    rows = _in_state(rows.filter(facts_of(sought)), sought.state, now)
     if sought.expiring:
         rows = expiring(rows, days=sought.expiring, now=now)
     if sought.replaced:
@@ -279,7 +279,7 @@ def _from_source(source: Source) -> Exists:
     return Exists(requests.filter(door=source.value, bulk_item__isnull=True))
 
 
-def _facts(sought: CertificateFilter) -> Q:
+def facts_of(sought: CertificateFilter) -> Q:
     """Return the conditions on columns of the certificate and of rows that it refers to."""
     given = {
         "not_after__gte": _start(sought.ends_after),
