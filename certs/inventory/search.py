@@ -29,6 +29,7 @@ PAGE = 25
 _PREFIX = re.compile(r"^(?:subject\s*=\s*)?(?:dns|cn|ip|ip address)\s*[:=]\s*(?=\S)", re.IGNORECASE)
 _BASE64_OF_SHA256 = 44
 _FEW = 5_000  # certificates found by a part of a name that are kept as ids
+_IN_ADDRESS = re.compile(r"[0-9a-f.:]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"sha-?256(?:\s*fingerprint)?\s*[=:]\s*")
 
@@ -68,8 +69,12 @@ def filter_requests(
         exact = rows.filter(Q(public_id=cleaned) | Q(resume_id=cleaned)).values_list("pk", flat=True)
         if found := list(exact[:10]):
             return rows.filter(pk__in=found)
-        rows = rows.alias(dns=Cast("dns_names", TextField()), ips=Cast("ip_addresses", TextField()))
-        rows = rows.filter(Q(common_name__contains=name) | Q(dns__contains=name) | Q(ips__contains=name))
+        rows = rows.alias(dns=Cast("dns_names", TextField()))
+        found_in = Q(common_name__contains=name) | Q(dns__contains=name)
+        if _IN_ADDRESS.fullmatch(name):  # else the addresses of all requests would be written as text in vain
+            rows = rows.alias(ips=Cast("ip_addresses", TextField()))
+            found_in |= Q(ips__contains=name)
+        rows = rows.filter(found_in)
     return rows
 
 

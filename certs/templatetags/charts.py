@@ -58,6 +58,13 @@ def _bar(bar: Bar, base: str) -> SafeString:
 
 
 @register.simple_tag
+def draw_dots(dots: Iterable[Bar]) -> SafeString:
+    """Draw the points of a line, each with its words; in Python as the bars."""
+    circle = '<circle class="mark-{}" fill="{}" cx="{}" cy="{}" r="3"><title>{}</title></circle>'
+    return format_html_join("\n    ", circle, ((dot.kind, colour(dot.kind), f"{dot.x:.1f}", f"{dot.y:.1f}", dot.title) for dot in dots))
+
+
+@register.simple_tag
 def table_rows(rows: Iterable[Sequence[str]]) -> SafeString:
     """Write the rows of a chart's table. A cell may be a link."""
     return format_html_join("", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((cell,) for cell in row)),) for row in rows))
