@@ -17,6 +17,7 @@ from certs.access.permissions import Authority
 from certs.bulk import dispatch
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.bulk.ending import finish
+from certs.bulk.line_pages import hidden_lines
 from certs.bulk.progress import counts, progress
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S
@@ -227,6 +228,17 @@ def test_lines_of_an_ended_order_are_not_counted_again_unless_one_failed(
     failed = failed_order(twin_portal, make_spec, 2)
     cancel(CertificateRequest.objects.filter(state="failed")[0], authority=Authority(twin_portal.actor))
     assert (counts(failed).failed, counts(failed).cancelled) == (1, 1)  # of a failed one more may come
+
+
+def test_teams_of_the_lines_of_an_order_are_found_each_once(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    order = drafted(names(make_spec, 7), twin_portal)
+    others = [Team.objects.create(slug=f"other-{number}", name=f"Other {number}") for number in range(2)]
+    for number, team in ((2, others[0]), (4, others[1]), (5, others[1])):
+        order.items.filter(number=number).update(team=team)
+    assert order.teams_of_lines() == {twin_portal.team.pk, *(team.pk for team in others)}
+    assert hidden_lines(order, frozenset({twin_portal.team.pk})) == 3
+    assert hidden_lines(order, frozenset(order.teams_of_lines())) == hidden_lines(order, None) == 0
+    assert BulkOrder(pk=0).teams_of_lines() == frozenset()
 
 
 def failed_order(requester: Requester, make_spec: MakeSpec, count: int) -> BulkOrder:
