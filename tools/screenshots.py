@@ -374,6 +374,7 @@ class Camera:
         file = FOLDER / f"{shot.name}.png"
         # A window as tall as the page, so that what keeps to its lower edge stands at the end.
         page.set_viewport_size({"width": size["width"], "height": max(height, size["height"])})
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=file)
         page.set_viewport_size(size)
         with Image.open(file) as picture:

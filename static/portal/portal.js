@@ -24,6 +24,12 @@
     });
   }
 
+  // The field to type in, where it is in sight: on a phone it would pull the page past what it asks first.
+  function focusWide() {
+    const field = document.querySelector("[data-focus-wide]");
+    if (field && window.matchMedia("(min-width: 768px)").matches) field.focus();
+  }
+
   // One key moves to a field, unless a text is being typed.
   function shortcuts() {
     document.addEventListener("keydown", (event) => {
@@ -210,6 +216,7 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     theme();
+    focusWide();
     shortcuts();
     listKeys();
     menus();

@@ -135,6 +135,15 @@ def test_keyboard_alone_is_enough(visit: Visit) -> None:
     expect(alice.page.get_by_role("heading", name="The plan")).to_be_visible()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_phone_begins_at_the_question_of_a_new_certificate(visit: Visit) -> None:
+    """The focus in the text field, below seven tiles, pulled the page past the question and the tiles."""
+    alice = visit(width=390, height=844)
+    alice.open("/new/")
+    expect(alice.page.get_by_role("heading", name="Where will the certificate be used?")).to_be_in_viewport()
+    assert alice.page.evaluate("window.scrollY") == 0
+
+
 def tab_to(visitor: Visitor, text: str) -> None:
     for _ in range(25):
         visitor.page.keyboard.press("Tab")
