@@ -56,7 +56,7 @@ def test_renewal_shows_its_plan_and_links_old_and_new(alice: Visitor) -> None:
     assert Certificate.objects.count() == 1
     alice.page.get_by_role("button", name="Renew certificate").click()
     expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
-    expect(alice.page.get_by_text("used again, kept in")).to_be_visible()
+    expect(alice.page.get_by_text("used again from the key store")).to_be_visible()
     new = Certificate.objects.get(renewed_from=old)
     alice.open(f"/certificates/{old.cert_id}/")
     expect(alice.page.get_by_text(f"Renewed: replaced by {new.cert_id}")).to_be_visible()
