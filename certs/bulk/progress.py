@@ -71,47 +71,43 @@ def counts(order: BulkOrder) -> Tally:
 
     Of all ends of a request only `failed` is left again, when it goes on or is cancelled.
     """
+    return _counted(order, order.created_at)[0]
+
+
+def _counted(order: BulkOrder, since: datetime) -> tuple[Tally, int]:
+    """Return the same, and how many certificates were issued after `since`: of 50,000 lines one pass is enough."""
     if order.finished_at is not None and order.ended_as is not None and not order.ended_as["failed"]:
-        return Tally(**order.ended_as)
+        return Tally(**order.ended_as), 0
     sql = (
-        "SELECT r.state, r.held_since IS NOT NULL, count(*) FROM certs_bulkitem i JOIN certs_certificaterequest r ON r.bulk_item_id = i.id "
-        "WHERE i.order_id = %s GROUP BY 1, 2"
+        "SELECT r.state, r.held_since IS NOT NULL, count(*), count(*) FILTER (WHERE r.state = 'completed' AND r.state_changed_at > %s) "
+        "FROM certs_bulkitem i JOIN certs_certificaterequest r ON r.bulk_item_id = i.id WHERE i.order_id = %s GROUP BY 1, 2"
     )
     found: dict[str, int] = {}
+    recent = 0
     with connection.cursor() as cursor:
-        cursor.execute(sql, [order.pk])
-        for state, held, count in cursor.fetchall():
+        cursor.execute(sql, [connection.ops.adapt_datetimefield_value(since), order.pk])
+        for state, held, count, lately in cursor.fetchall():
             name = _OF_STATE.get(S(state)) or ("held" if held else "under_way")
             found[name] = found.get(name, 0) + count
+            recent += lately
     over = order.state == BulkOrder.State.CANCELLED and not order.chunks.filter(state=BulkChunk.State.QUEUED).exists()
     rest = "cancelled" if over else "waiting"
     found[rest] = found.get(rest, 0) + max(0, order.total - order.not_submitted - sum(found.values()))
     found["invalid" if order.with_refused else "left_out"] = order.not_submitted
-    return Tally(total=order.total, **found)
+    return Tally(total=order.total, **found), recent
 
 
 def progress(order: BulkOrder, *, now: datetime) -> Progress:
     """Return what the order's page and the command show."""
-    tally = counts(order)
     if order.submitted_at is None:
-        return Progress(tally, 0.0, 0.0, None, "")
+        return Progress(counts(order), 0.0, 0.0, None, "")
     seconds = max(0.001, ((order.finished_at or now) - order.submitted_at).total_seconds())
-    rate = tally.issued / seconds if order.finished_at else _recent(order, now, seconds)
+    window = min(RATE_WINDOW.total_seconds(), seconds)
+    tally, recent = _counted(order, now - timedelta(seconds=window))
+    rate = tally.issued / seconds if order.finished_at else recent / window
     left = tally.waiting + tally.under_way
     moving = order.state == BulkOrder.State.RUNNING and rate > 0 and left
     return Progress(tally, rate, seconds, now + timedelta(seconds=left / rate) if moving else None, _waits_for(order, tally, rate))
-
-
-def _recent(order: BulkOrder, now: datetime, seconds: float) -> float:
-    since = now - min(RATE_WINDOW, timedelta(seconds=seconds))
-    sql = (
-        "SELECT count(*) FROM certs_bulkitem i JOIN certs_certificaterequest r ON r.bulk_item_id = i.id "
-        "WHERE i.order_id = %s AND r.state = 'completed' AND r.state_changed_at > %s"
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [order.pk, connection.ops.adapt_datetimefield_value(since)])
-        count: int = cursor.fetchone()[0]
-    return count / max(0.001, (now - since).total_seconds())
 
 
 def _waits_for(order: BulkOrder, tally: Tally, rate: float) -> str:
