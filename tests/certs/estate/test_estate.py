@@ -205,8 +205,8 @@ def test_the_machinery_is_what_the_open_alerts_say(estate: Estate) -> None:
         at = now - age * DAY
         OperatorAlert.objects.create(kind=kind, cause=cause, message="m", next_step="n", raised_at=at, last_seen_at=now)
     ill = row()
-    assert ill["Schedules"] == "/alerts/ ! Needs attention: beat is silent, and 1 more 3 days ago"
-    assert ill["CAs"] == "/alerts/ ! Needs attention: Old-CA: stopped 4 days ago"
+    assert ill["Schedules"] == "/alerts/ ! Needs attention: beat is silent, and 1 more, 3 days ago"
+    assert ill["CAs"] == "/alerts/ ! Needs attention: Old-CA: stopped, 4 days ago"
     assert [name for name in well if ill[name] != well[name]] == ["CAs", "Schedules"]
     OperatorAlert.objects.update(closed_at=now)
     assert row() == well
