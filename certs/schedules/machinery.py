@@ -12,7 +12,7 @@ from enum import StrEnum
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 
-from audit.models import AuditUnsealed, Checkpoint
+from audit.models import AuditEvent, AuditUnsealed, Checkpoint
 from certs.enums import Channel
 from certs.models import Attempt, BeatLease, CertificateRequest, Issuer, ScheduledJob
 from certs.notifications.delivery.mail import waiting as waiting_mails
@@ -22,6 +22,7 @@ from certs.requests.waiting_reasons import WAITS_FOR_WORKER
 from certs.schedules.leader import ONLY_ROW
 from certs.schedules.periods import describe, is_nonsense, next_after
 from certs.schedules.queues import BrokerUnreachable, QueueState, queue_states
+from db.sql import among
 
 BEAT_DEAD_AFTER = timedelta(seconds=60)
 JOB_LATE_AFTER = timedelta(minutes=5)  # also the time in which a beat that returned catches up
@@ -31,6 +32,7 @@ BULK_QUEUE_STUCK_AFTER = timedelta(minutes=10)
 REQUEST_STUCK_AFTER = timedelta(seconds=60)
 RENEWAL_STUCK_AFTER = 2 * EVERY
 UNSEALED_AFTER = timedelta(minutes=2)
+_FIRST_UNSEALED = 100
 NEVER_DUE = "Its schedule names no time that ever comes. Correct it in the admin, under Periodic tasks."
 
 
@@ -236,6 +238,7 @@ def stuck_requests(now: datetime) -> Waiting:
 
 
 def _unsealed() -> Waiting:
-    # Not the least time of all: the database may read every event for it. Ids rise with time.
-    oldest = AuditUnsealed.objects.order_by("pk").values_list("event__at", flat=True).first()
-    return Waiting(AuditUnsealed.objects.count() if oldest else 0, oldest)
+    # Of the first ones by id: of all of them the database may read every event to find the least time.
+    first = list(AuditUnsealed.objects.order_by("pk").values_list("pk", flat=True)[:_FIRST_UNSEALED])
+    oldest = AuditEvent.objects.filter(among("pk", first)).aggregate(at=Min("at"))["at"] if first else None
+    return Waiting(len(first) if len(first) < _FIRST_UNSEALED else AuditUnsealed.objects.count(), oldest)
