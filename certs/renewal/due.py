@@ -80,6 +80,18 @@ def unrenewed(now: datetime) -> QuerySet[Certificate]:
     return near_end(now).filter(~Exists(living), renewal_off_reason="")
 
 
+def lately_ended(now: datetime) -> QuerySet[Certificate]:
+    """Return good certificates that ended within PKI_RENEW_BEFORE_DAYS while nothing but an outage kept them from a renewal.
+
+    The portal or the CA was away for longer than their window. Their servers still wait for a new
+    certificate. What needs a person, or was replaced by a renewal, is not among them.
+    """
+    since = now - timedelta(days=settings.PKI_RENEW_BEFORE_DAYS)
+    ended = Certificate.objects.filter(status=Certificate.Status.GOOD, not_after__gt=since, not_after__lte=now)
+    living = CertificateRequest.objects.filter(renewed_from=OuterRef("pk")).exclude(state__in=DEAD)
+    return ended.filter(~Exists(living), renewal_off_reason="", renewal_blocked__in=("", RenewalBlocked.FAILED))
+
+
 def unblocked(now: datetime) -> QuerySet[Certificate]:
     """Return the unrenewed ones for which the last run did not need a person."""
     return unrenewed(now).filter(renewal_blocked__in=("", RenewalBlocked.FAILED))

@@ -15,11 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from audit.log import Actor
 from certs.access.permissions import Authority
@@ -38,6 +40,7 @@ from certs.renewal.due import (
     candidate_of,
     crowds,
     issuers_to_replace,
+    lately_ended,
     near_end,
     pages_of,
     unblocked,
@@ -49,6 +52,7 @@ from certs.renewal.expiry_mail import note_approvals, note_failures, note_obstac
 from certs.renewal.plan import RenewalPlan, Verdict, plan_renewals
 from certs.renewal.reminders import remind
 from certs.renewal.renew import Renewal, begin_renewals, living_renewals
+from certs.renewal.replacement import replaced_among
 from certs.revocation.request import request_revocation, start_delivery
 from db.clock import database_now
 from db.rows import by_key, select
@@ -143,9 +147,10 @@ def check_expiry(*, begin: bool = True) -> Checked:
         return one.is_near(now) and not (one.is_due(now) and waits_for_slot(one, crowded, now=now))
 
     note_switched_off(now=now)
-    for candidates in _chunks(unrenewed(now), is_wanted):
-        done.checked += len(candidates)
-        _check_apart(_read(candidates), done, budget, now=now, begin=begin)
+    for candidates in _chunks((lately_ended(now), unrenewed(now)), is_wanted):
+        certificates = _unreplaced(_read(candidates), now)
+        done.checked += len(certificates)
+        _check_apart(certificates, done, budget, now=now, begin=begin)
     for name, part in NIGHTLY:
         _alone(name, part, done, now=now)
     return done
@@ -163,22 +168,29 @@ def renew_due(*, begin: bool = True) -> Checked:
         due = one.is_due(now) and not waits_for_slot(one, crowded, now=now)
         return due and budget.has_room(one.issuer_id)
 
-    for candidates in _chunks(unblocked(now), is_wanted):
+    for candidates in _chunks((lately_ended(now), unblocked(now)), is_wanted):
         if budget.is_spent():
             break
         last = _last_renewals([one.pk for one in candidates])
-        fresh = [one for one in candidates if not _pauses(one, last.get(one.pk), now)]
+        fresh = _unreplaced(_read([one for one in candidates if not _pauses(one, last.get(one.pk), now)]), now)
         done.checked += len(fresh)
-        _check_apart(_read(fresh), done, budget, now=now, begin=begin)
+        _check_apart(fresh, done, budget, now=now, begin=begin)
     _alone("notices", _notify, done, now=now)
     return done
 
 
-def _chunks(rows: Any, is_wanted: Callable[[Candidate], bool]) -> Iterator[list[Candidate]]:
+def _unreplaced(certificates: Sequence[Certificate], now: datetime) -> list[Certificate]:
+    """Return the certificates without those that have ended and whose owner has requested a new one for the same names."""
+    ended = [one for one in certificates if one.not_after <= now]
+    replaced = replaced_among(ended) if ended else set()
+    return [one for one in certificates if one.pk not in replaced]
+
+
+def _chunks(rows: Sequence[QuerySet[Certificate]], is_wanted: Callable[[Candidate], bool]) -> Iterator[list[Candidate]]:
     """Yield the wanted candidates in chunks, nearest end first, until the run's time is over."""
     until = time.monotonic() + RUN_SECONDS
     waiting: list[Candidate] = []
-    for page in pages_of(rows):
+    for page in chain.from_iterable(map(pages_of, rows)):
         for one in page:
             if is_wanted(one):
                 waiting.append(one)

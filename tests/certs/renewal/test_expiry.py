@@ -68,13 +68,28 @@ def test_short_lived_certificate_is_due_at_a_third_of_its_life(twin_portal: Requ
     assert len(nightly().renewed) == 1
 
 
-def test_expired_and_revoked_certificates_are_left_alone(twin_portal: Requester, make_spec: MakeSpec) -> None:
-    years_later(issued(make_spec("a.example.com"), twin_portal), days_left=-1)
+def test_long_expired_and_revoked_certificates_are_left_alone(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    years_later(issued(make_spec("a.example.com"), twin_portal), days_left=-31)
     for name, reason in (("b.example.com", R.SUPERSEDED), ("c.example.com", R.CERTIFICATE_HOLD)):
         certificate = years_later(issued(make_spec(name), twin_portal), days_left=5)
         revoke(certificate, reason=reason, authority=PORTAL, begin=False)
     done = nightly()
     assert (done.checked, done.renewed) == (0, [])
+
+
+@pytest.mark.parametrize("run", [expiry.check_expiry, expiry.renew_due])
+def test_what_expired_in_an_outage_is_renewed_unless_a_person_is_needed_or_has_replaced_it(
+    twin_portal: Requester, make_spec: MakeSpec, run: Any
+) -> None:
+    wanted = [years_later(issued(make_spec(f"n{days}.example.com"), twin_portal), days_left=-days) for days in (20, 3)]
+    for name, blocked in (("off", "off"), ("csr", "needs_csr"), ("policy", "policy")):
+        one = years_later(issued(make_spec(f"{name}.example.com"), twin_portal), days_left=-3)
+        Certificate.objects.filter(pk=one.pk).update(renewal_blocked=blocked, renewal_off_reason="moved" if name == "off" else "")
+    years_later(issued(make_spec("again.example.com"), twin_portal), days_left=-3)
+    issued(make_spec("again.example.com"), twin_portal)  # its owner requested a new one
+    done = run(begin=False)
+    assert [one.plan.certificate.pk for one in done.renewed] == [one.pk for one in wanted]
+    assert run(begin=False).renewed == []
 
 
 def test_stricter_policy_is_told_to_the_owner_once_a_version(twin_portal: Requester, make_spec: MakeSpec) -> None:

@@ -117,6 +117,8 @@ def test_after_an_outage_of_the_portal_everything_is_renewed_nearest_end_first(
     work_off(done)
     assert Certificate.objects.count() == begun + len(ends)
     assert not unrenewed(clock.now).filter(alert_at__lte=clock.now).exists()
+    # Also what ended while the portal was off: its servers still wait for a new one.
+    assert [name for name, certificates in lineages().items() if certificates[-1].not_after < clock.now] == []
     if outage < timedelta(days=2):
         assert not Certificate.objects.filter(not_after__lt=clock.now, renewals=None).exists()
 
@@ -152,6 +154,24 @@ def test_outage_of_the_ca_collects_one_runs_budget_and_then_goes_on_by_deadline(
     assert issued_in_order == sorted(issued_in_order)
     assert len(issued_in_order) == 40
     assert not Certificate.objects.filter(not_after__lt=clock.now, renewals=None).exists()
+
+
+def test_short_lives_that_end_in_an_outage_are_renewed_after_it_by_deadline_within_the_budget(
+    twin_portal: Requester, make_spec: MakeSpec, clock: MovedClock, settings: Any
+) -> None:
+    settings.PKI_RENEW_BUDGET = 1  # 15 in a run
+    for number in range(20):
+        issued(make_spec(f"n{number:02}.example.com", days=7), twin_portal)
+        clock.move(timedelta(minutes=7))
+    clock.move(timedelta(days=21))
+    for expected in (15, 5, 0):
+        done = expiry.renew_due(begin=False)
+        assert len(done.renewed) == expected
+        work_off(done)
+        clock.move(EVERY)
+    renewals = Certificate.objects.filter(renewed_from__isnull=False).order_by("pk")
+    assert list(renewals.values_list("common_name", flat=True)) == [f"n{number:02}.example.com" for number in range(20)]
+    assert not renewals.filter(not_after__lt=clock.now).exists()
 
 
 def work_off_or_hold(done: expiry.Checked) -> None:
