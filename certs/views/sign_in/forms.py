@@ -103,7 +103,7 @@ class CredentialField(forms.JSONField):
             raise ValidationError(WRONG_PASSKEY)
         try:
             found = super().to_python(value)
-        except RecursionError as exc:
+        except (RecursionError, ValueError) as exc:  # nested too deep; a number of too many digits
             raise ValidationError(WRONG_PASSKEY) from exc
         if found is not None and not _is_credential(found):
             raise ValidationError(WRONG_PASSKEY)

@@ -170,6 +170,7 @@ def test_no_address_fails_over_nonsense(cast: Cast, things: Things, reads: Reads
 
 
 @pytest.mark.long_fault
+@pytest.mark.timeout(1800)
 def test_no_address_fails_over_any_of_the_nonsense(cast: Cast, things: Things, reads: Reads) -> None:
     """The whole product of fields and values."""
     assert sweep(cast, reads, things, lambda: NONSENSE, lambda: ARGUMENTS) > 4000

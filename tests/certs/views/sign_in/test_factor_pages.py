@@ -170,7 +170,7 @@ def test_new_recovery_codes_end_the_old_ones(alice: Any, browser: Client) -> Non
      '{"id":"a","rawId":"a","type":"public-key","response":{"userHandle":"enp6enp6enp6eg","clientDataJSON":"e30","authenticatorData":"AA","signature":"AA"}}',
      '{"id":"YQ","rawId":"YQ","type":"public-key","response":{"userHandle":"MQ","clientDataJSON":"e30","authenticatorData":"'
      + "A" * 100 + '","signature":"AA"}}',
-     "[" * 5000],
+     "[" * 5000, "9" * 5000, '{"id":' + "9" * 5000 + "}"],
 )  # fmt: skip
 def test_a_credential_that_no_browser_sends_is_refused(browser: Client, credential: str) -> None:
     for client, address in ((Client(), "/login/passkey/"), (browser, "/account/security/passkey/")):
