@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from audit.admin import AttributedAdmin, SearchedAdmin
@@ -21,17 +20,18 @@ else:
 
 
 class ProfileForm(ProfileModelForm):
-    """Refuses usages that the portal cannot write into a certificate."""
+    """Offers the usages that the portal can write into a certificate."""
+
+    ekus = forms.MultipleChoiceField(
+        label="Extended key usages",
+        choices=[(eku, eku) for eku in KNOWN_EKUS],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What the certificates are for (RFC 5280, 4.2.1.12): at least one.",
+    )
 
     class Meta:
         model = Profile
         fields = ("name", "ekus", "description", "subject_organization")
-
-    def clean_ekus(self) -> list[str]:
-        ekus = self.cleaned_data["ekus"]
-        if not isinstance(ekus, list) or not ekus or any(eku not in KNOWN_EKUS for eku in ekus):
-            raise ValidationError(f"List at least one of {', '.join(KNOWN_EKUS)}.")
-        return ekus
 
 
 @admin.register(Profile)

@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from audit.admin import PortalAdmin
+from audit.admin import MOST_COUNTED, PortalAdmin
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.bulk.drafting.draft import draft, lines_of
@@ -140,7 +140,7 @@ def test_a_list_costs_the_same_for_many_rows(root: Client, model: Any) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert root.get(address(model, "changelist")).status_code == 200
     counts = [q["sql"] for q in queries if "COUNT(" in q["sql"] and f'"{model._meta.db_table}"' in q["sql"]]
-    assert counts == []
+    assert [sql for sql in counts if f"LIMIT {MOST_COUNTED + 1}" not in sql] == []
     assert len(queries) <= 32, [q["sql"][:120] for q in queries]
 
 
