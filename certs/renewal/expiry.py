@@ -148,9 +148,7 @@ def check_expiry(*, begin: bool = True) -> Checked:
 
     note_switched_off(now=now)
     for candidates in _chunks((lately_ended(now), unrenewed(now)), is_wanted):
-        certificates = _unreplaced(_read(candidates), now)
-        done.checked += len(certificates)
-        _check_apart(certificates, done, budget, now=now, begin=begin)
+        _check_candidates(candidates, done, budget, now=now, begin=begin)
     for name, part in NIGHTLY:
         _alone(name, part, done, now=now)
     return done
@@ -172,9 +170,8 @@ def renew_due(*, begin: bool = True) -> Checked:
         if budget.is_spent():
             break
         last = _last_renewals([one.pk for one in candidates])
-        fresh = _unreplaced(_read([one for one in candidates if not _pauses(one, last.get(one.pk), now)]), now)
-        done.checked += len(fresh)
-        _check_apart(fresh, done, budget, now=now, begin=begin)
+        fresh = [one for one in candidates if not _pauses(one, last.get(one.pk), now)]
+        _check_candidates(fresh, done, budget, now=now, begin=begin)
     _alone("notices", _notify, done, now=now)
     return done
 
@@ -238,6 +235,13 @@ def _pauses(one: Candidate, last: CertificateRequest | None, now: datetime) -> b
     if last is None or last.state != S.FAILED:
         return False
     return now - last.created_at < min(one.window / 8, LONGEST_PAUSE)
+
+
+def _check_candidates(candidates: Sequence[Candidate], done: Checked, budget: Budget, *, now: datetime, begin: bool) -> None:
+    """Check the certificates of a chunk. Only this call holds their rows, so that `_chunks` finds them unused."""
+    certificates = _unreplaced(_read(candidates), now)
+    done.checked += len(certificates)
+    _check_apart(certificates, done, budget, now=now, begin=begin)
 
 
 def _check_apart(certificates: Sequence[Certificate], done: Checked, budget: Budget, *, now: datetime, begin: bool) -> None:
