@@ -101,7 +101,7 @@ def test_what_follows_waits_for_minutes_only(fail: Any) -> None:
     *first, last = OutgoingMail.objects.order_by("pk")
     assert all(mail.not_before == mail.written_at for mail in first)
     assert timedelta(0) < last.not_before - last.written_at <= PERIOD
-    # What fails later than that is told at once again.
+    # What fails after that is mailed at once again.
     OutgoingMail.objects.update(written_at=F("written_at") - PERIOD)
     fail("alice", 1)
     newest = OutgoingMail.objects.latest("pk")
