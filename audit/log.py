@@ -1,4 +1,7 @@
-"""The only writers of the audit log. An event is written in the transaction of the change that it records, or neither is."""
+"""The only writers of the audit log. An event is written in the transaction of the change that it records, or neither is.
+
+`record` and `record_many` write at once; a `UnitOfWork` writes rows and their events together at its end.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +17,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from audit.events import Actor, Event, EventRefused, EventType, Value, canonical_bytes, check_event, encode_data
+from db import unit_of_work
 from db.pipeline import Row, Statement
 from db.rows import NewRows, number, write_new
 from db.sql import counted_texts
@@ -24,9 +28,8 @@ __all__ = [
     "EventRefused",
     "EventType",
     "NoTransaction",
+    "UnitOfWork",
     "Value",
-    "numbered",
-    "raise_numbers",
     "record",
     "record_many",
     "unsealed_macs",
@@ -58,14 +61,41 @@ def record_many(events: Sequence[Event]) -> None:
         for event in events:
             check_event(event)
         if events:
-            (raised,), (ids,) = number([], first=[raise_numbers(events)], also=[(EVENTS, len(events))])
-            write_new(numbered(events, raised, ids))
+            (raised,), (ids,) = number([], first=[_raise_numbers(events)], also=[(EVENTS, len(events))])
+            write_new(_numbered(events, raised, ids))
     except BaseException:
         transaction.set_rollback(True)
         raise
 
 
-def raise_numbers(events: Sequence[Event]) -> Statement:
+class UnitOfWork(unit_of_work.UnitOfWork):
+    """`db.unit_of_work.UnitOfWork` with audit events.
+
+    A unit has no actor of its own: one may hold the submission of a person and the worker's moves.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: list[Event] = []
+
+    def record(self, events: Iterable[Event]) -> None:
+        """Add events; within a subject their order is kept. Raises EventRefused for one that must not be stored."""
+        for event in events:
+            check_event(event)
+            self._events.append(event)
+
+    def write(self) -> None:
+        """Write rows and events. Subjects are locked, and their numbers taken, last: nobody waits for them for long."""
+        events, self._events = self._events, []
+        if not events:
+            self.number(())
+            self.write_with(())
+            return
+        (raised,), (ids,) = self.number([_raise_numbers(events)], also=[(EVENTS, len(events))])
+        self.write_with(_numbered(events, raised, ids))
+
+
+def _raise_numbers(events: Sequence[Event]) -> Statement:
     """Return a statement that takes a number in its subject for each event, and locks the subjects' rows.
 
     Subjects are sorted, so that two batches lock them in the same order and cannot wait for each other. Ids are taken after
@@ -75,8 +105,8 @@ def raise_numbers(events: Sequence[Event]) -> Statement:
     return _RAISE.format(source=counted_texts()), [_pairs(counts)]
 
 
-def numbered(events: Sequence[Event], raised: Sequence[Row], ids: Sequence[int]) -> list[NewRows]:
-    """Return the rows of events, to be written in this transaction. `raised`: what `raise_numbers` returned; `ids`: one for each event."""
+def _numbered(events: Sequence[Event], raised: Sequence[Row], ids: Sequence[int]) -> list[NewRows]:
+    """Return the rows of events, to be written in this transaction. `raised`: what `_raise_numbers` returned; `ids`: one for each event."""
     counts = Counter(event.subject for event in events)
     numbers = {subject: last - counts[subject] for subject, last in raised}
     # The MAC shows a change that is made before an event is sealed.

@@ -25,8 +25,9 @@ from certs.estate import compliance
 from certs.evidence import witnesses
 from certs.installation import looking
 from certs.inventory import figures
-from certs.issuance import recovery, slots
+from certs.issuance import recovery
 from certs.issuance.advance import Unavailable, advance
+from certs.issuance.steps.ca_submit import waiting_for_place
 from certs.models import CertificateRequest, Issuer
 from certs.notifications import alerts, digests, token_ends
 from certs.notifications.delivery import bundling, deliver, mail, password_reset
@@ -86,7 +87,7 @@ def submit_to_remote_ca(self: Any, ids: Sequence[int]) -> Sequence[int]:
         return _advance(self, ids, since=S.CSR_CREATED, until=S.COMPLETED)
     finally:
         for issuer in Issuer.objects.filter(pk__in=CertificateRequest.objects.filter(pk__in=ids).values("issuer")):
-            _start_remote(slots.waiting_for_place(issuer))
+            _start_remote(waiting_for_place(issuer))
 
 
 def _advance(task: Any, ids: Sequence[int], *, since: S, until: S) -> Sequence[int]:

@@ -31,7 +31,6 @@ from certs.views.inbox import lines as inbox_lines
 from certs.views.inventory import acts, listing
 from certs.views.inventory import views as saved_views
 from certs.views.new import draft as new_draft
-from certs.views.new import plan as new_plan
 from certs.views.new import start as new_start
 from certs.views.policy import editing as policy_editing
 from certs.views.policy import effects as policy_effects
@@ -53,8 +52,8 @@ urlpatterns = [
     path("new/automatic/", new_start.automatic, name="new-automatic"),
     path("new/<str:public_id>/", new_draft.draft_page, name="new-draft"),
     path("new/<str:public_id>/csr/", new_draft.csr, name="new-draft-csr"),
-    path("new/<str:public_id>/plan/", new_plan.plan, name="new-draft-plan"),
-    path("new/<str:public_id>/submit/", new_plan.submit, name="new-draft-submit"),
+    path("new/<str:public_id>/plan/", new_draft.plan_page, name="new-draft-plan"),
+    path("new/<str:public_id>/submit/", new_draft.submit, name="new-draft-submit"),
     path("words/", new_start.words, name="words"),
     path("requests/", requests.index, name="requests"),
     path("requests/<str:public_id>/", requests.detail, name="request"),

@@ -34,7 +34,7 @@ def one_of(field: str, values: Sequence[str]) -> type[admin.SimpleListFilter]:
 class StillOpen(admin.SimpleListFilter):
     """What waits to be closed, or is closed."""
 
-    title = "standing"
+    title = "state"
     parameter_name = "standing"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

@@ -197,7 +197,7 @@ def _seen(line: SeenLine) -> dict[str, Any]:
         "validity_days": spec.get("validity_days"),
         "not_after": spec.get("not_after"),
         "profile": spec.get("profile"),
-        "state": line.standing,
+        "state": line.state,
         "reason": line.reason,
         "suggestion": line.advice,
         "duplicate": line.item.duplicate,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from audit.log import Actor
-from audit.unit_of_work import UnitOfWork
+from audit.log import Actor, UnitOfWork
 from certs.bulk.lines import items_of, spec_of
 from certs.enums import RequestState as S
 from certs.issuance.advance import Unavailable, advance

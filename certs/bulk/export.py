@@ -183,7 +183,7 @@ def _inventory_row(line: SeenLine, certificate: Certificate) -> Sequence[object]
 
 def _problem_row(line: SeenLine) -> Sequence[object]:
     name = line.item.common_name
-    return (line.item.number, line.item.source, name, line.standing, line.reason, line.advice, line.request or "", _validity(line))
+    return (line.item.number, line.item.source, name, line.state, line.reason, line.advice, line.request or "", _validity(line))
 
 
 def _validity(line: SeenLine) -> str:

@@ -23,7 +23,7 @@ from certs.requests.waiting_reasons import waiting_reasons, waiting_reasons_of_l
 from certs.validity import Validity
 
 PAGE, BATCH = 50, 500
-_STANDING = {
+_STATES = {
     S.AWAITING_APPROVAL: "awaiting_approval",
     S.COMPLETED: "issued",
     S.REJECTED: "refused",
@@ -100,7 +100,7 @@ class SeenLine:
         return self.request.suggestion if self.request else str((self.item.suggestion or {}).get("text", ""))
 
     @property
-    def standing(self) -> str:
+    def state(self) -> str:
         """The state of the line in one word: of `Show` for a submitted line, the policy's outcome for one of a draft."""
         if self.request is None:
             if self.order.submitted_at is None:
@@ -110,7 +110,7 @@ class SeenLine:
             return Show.CANCELLED if self.order.state == BulkOrder.State.CANCELLED else Show.WAITING
         if self.request.state in UNFINISHED:
             return Show.HELD if self.request.held_since else Show.UNDER_WAY
-        return _STANDING[S(self.request.state)]
+        return _STATES[S(self.request.state)]
 
     @property
     def is_applicable(self) -> bool:

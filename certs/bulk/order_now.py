@@ -115,7 +115,7 @@ def planned_line(line: SeenLine) -> dict[str, Any]:
         "validity_days": spec.get("validity_days"),
         "not_after": spec.get("not_after"),
         "profile": spec.get("profile"),
-        "state": line.standing,
+        "state": line.state,
         "error": line.reason,
         "suggestion": line.advice,
         "duplicate": line.item.duplicate,
@@ -128,7 +128,7 @@ def problem_of(line: SeenLine) -> dict[str, str]:
     return {
         "line": line.item.source,
         "name": line.item.common_name,
-        "state": line.standing,
+        "state": line.state,
         "error": line.reason,
         "suggestion": line.advice,
     }

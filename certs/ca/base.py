@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from audit.events import recordable
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.enums import RevocationReason
 from certs.models import Issuer
 from certs.validity import end_of_day

@@ -16,14 +16,13 @@ from datetime import datetime
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.alone import Alone
 from certs.enums import AlertKind
 from certs.enums import RequestState as S
 from certs.fault_points import pause
-from certs.issuance.attempts import Lease
+from certs.issuance.attempts import Act, Lease, Recorded
 from certs.issuance.steps import ca_submit, csr, inventory, key, policy
-from certs.issuance.steps.act import Act, Recorded
 from certs.models import CertificateRequest
 from certs.notifications.alerts import raise_alert
 from certs.requests.facts.policy_facts import PolicyFacts

@@ -1,6 +1,7 @@
-"""Attempts: the record of an external act before it begins, with a lease; and what becomes of results that come too late.
+"""External acts in three phases, and attempts: the record of an act before it begins, with a lease.
 
-`reserve` opens an attempt, `record` closes it. Both compare the attempt's row under its lock, so of
+An act is reserved in a transaction, executed outside of one, and recorded in another. `reserve`
+opens an attempt, `record` closes it. Both compare the attempt's row under its lock, so of
 two workers that overlap exactly one may write its result; the other's is kept as an
 UnclaimedResult.
 """
@@ -8,21 +9,21 @@ UnclaimedResult.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count
 
 from audit.events import EventType
-from audit.log import Event
-from audit.unit_of_work import UnitOfWork
+from audit.log import Event, UnitOfWork
 from certs.enums import RequestState as S
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
-from certs.requests.outcomes import worn_out
-from certs.requests.states import WORKER
+from certs.requests.states import WORKER, worn_out
 from db.clock import CLOCK, database_now
 from db.reads import Read, combined, read
 from db.rows import Lock, key_selection, select, select_keys, update
@@ -177,3 +178,39 @@ def keep_unclaimed(work: UnitOfWork, results: Sequence[UnclaimedResult], *, now:
     work.record(
         Event(EventType.RESULT_UNCLAIMED, r.request.subject, WORKER, now, {"kind": r.kind, "attempt": r.attempt.number}) for r in results
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What came of an act: the requests that moved on, which are locked, and why others have to be tried again, by id."""
+
+    now: datetime
+    ready: Sequence[CertificateRequest] = ()
+    keys_unavailable: Mapping[int, str] = field(default_factory=dict)
+    ca_unavailable: Mapping[int, str] = field(default_factory=dict)
+
+
+class Act(ABC):
+    """What `reserve` of a step has noted for a batch of requests, with an open attempt for each.
+
+    Between the phases a worker may die, stall or be overtaken. Each phase is called once, in order.
+    """
+
+    step: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def open_attempts(self) -> Collection[Attempt]:
+        """The attempts that were opened for it."""
+
+    @abstractmethod
+    def execute(self, lease: Lease) -> None:
+        """Call Vault, HSM or CA and keep the results. `lease` is renewed between two calls. No transaction is open."""
+
+    @abstractmethod
+    def record(self, work: UnitOfWork) -> Recorded:
+        """Lock and compare, then write the results of the requests whose attempt is still ours."""
+
+    @abstractmethod
+    def each(self) -> Sequence[Act]:
+        """The same act for each of its requests alone, with the result that it has: to find the one that cannot be recorded."""

@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from audit.events import EventType
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.ca.urls import shard_of
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason

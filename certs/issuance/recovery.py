@@ -15,13 +15,12 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audit.events import EventType, recordable
-from audit.log import Event, record_many
-from audit.unit_of_work import UnitOfWork
+from audit.log import Event, UnitOfWork, record_many
 from certs.ca.base import CAUnreachable, Issued, Order, Pending
-from certs.ca.order import order_for
 from certs.enums import AlertKind, RevocationReason
 from certs.enums import RequestState as S
 from certs.errors import SignerMismatch
+from certs.issuance.steps.ca_call import order_for
 from certs.issuance.unwanted import BelongsHere, alert_kept, revoke_unwanted, what_to_do
 from certs.issuance.verify import verify_result
 from certs.models import (

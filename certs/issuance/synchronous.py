@@ -20,12 +20,12 @@ from queue import Empty, SimpleQueue
 
 from django.db import IntegrityError, connection
 
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.alone import Alone
 from certs.enums import RequestState as S
 from certs.errors import PortalError
 from certs.issuance.advance import DATABASE_AWAY, Unavailable, carry_out, reserve
-from certs.issuance.steps.act import Act
+from certs.issuance.attempts import Act
 from certs.issuance.steps.ca_call import signs_here
 from certs.models import CertificateRequest, Issuer
 from certs.pipeline import start

@@ -131,10 +131,10 @@ def _members_changed(
         return
     others: list[Any] = list(QuerySet(model).filter(pk__in=pk_set).order_by("pk"))
     pairs = [(team, instance) for team in others] if reverse else [(instance, user) for user in others]
-    standing = "lead" if sender is Team.leads.through else "member"
+    position = "lead" if sender is Team.leads.through else "member"
     for team, user in pairs:
         audience = to_user(user) | to_addresses([team.email])
-        what = f"{user} was {verb} as a {standing} of team {team.name}"
+        what = f"{user} was {verb} as a {position} of team {team.name}"
         _notify_of_power(what, audience, actor_of(instance))
 
 

@@ -14,7 +14,7 @@ from django.db.models import Q
 from audit.changes import attribute
 from audit.events import EventType
 from audit.log import record
-from certs.access.membership import is_lead, is_member
+from certs.access.membership import is_member
 from certs.access.permissions import Authority, Permission, holders_of
 from certs.access.roles import ROLES
 from certs.access.sessions import end_sessions
@@ -167,13 +167,6 @@ def find_member(team: Team, pk: int) -> Any:
     if person is None:
         raise NotFound("There is no such member.")
     return person
-
-
-def standing(team: Team, person: Any) -> str:
-    """Return what the person is in the team: lead, member, or nothing."""
-    if is_lead(person, team):
-        return "lead"
-    return "member" if is_member(person, team) else ""
 
 
 def end_sessions_of(person: Any, *, authority: Authority) -> None:

@@ -10,8 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from audit.events import EventType
-from audit.log import Actor, record
-from audit.unit_of_work import UnitOfWork
+from audit.log import Actor, UnitOfWork, record
 from certs.access.permissions import Authority
 from certs.enums import Channel
 from certs.enums import RequestState as S

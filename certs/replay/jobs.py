@@ -225,8 +225,8 @@ def sweep_replays() -> int:
     """Tell a worker of each replay that runs and on which nobody works. Returns how many there were."""
     now = database_now()
     held = ReplayPart.objects.filter(done_at__isnull=True, lease_until__gt=now).values("replay")
-    standing = PolicyReplay.objects.filter(state=PolicyReplay.State.RUNNING, begun_at__lt=now - timedelta(seconds=10)).exclude(pk__in=held)
-    found = list(standing.values_list("pk", flat=True))
+    idle = PolicyReplay.objects.filter(state=PolicyReplay.State.RUNNING, begun_at__lt=now - timedelta(seconds=10)).exclude(pk__in=held)
+    found = list(idle.values_list("pk", flat=True))
     for pk in found:
         _publish(pk, 1)
     return len(found)

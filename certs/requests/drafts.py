@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -22,10 +22,12 @@ from certs.models import CertificateRequest, RequestDraft
 from certs.models.request_draft import MAX_NAMES_TEXT
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.facts.policy_facts import PolicyInput, evaluate_many
-from certs.requests.plan import Fields, gate, plan_digest, plan_fields, typed_validity
+from certs.requests.plan import Fields, defaults_for, fill_gaps, gate, plan_digest
 from certs.requests.submit import Requester, submit
 from certs.servers.kinds import Place, server_named
 from certs.spec import CertificateSpec, IssuePlan
+from certs.uploads.formats.validity_cell import read_validity
+from certs.validity import Validity
 from db.clock import database_now
 from keys.spec import KeySpec
 from policy.engine import Outcome
@@ -129,38 +131,37 @@ def plan_of(draft: RequestDraft, *, requester: Requester) -> IssuePlan:
     """Return the plan of one certificate; nothing is made.
 
     Without a CSR the plan of a key that the requester will make has an empty CSR: the policy judges
-    it as such. Raises InputRefused naming the field and what would pass.
+    it as such. The texts were searched for secrets when the draft was kept. Raises InputRefused
+    naming the field and what would pass.
     """
-    days, not_after = typed_validity(draft.validity, requester=requester)
-    if draft.has_csr:
-        return _plan_of_csr(draft, days, not_after, requester)
-    names = tuple(name for name in draft.names.replace(",", "\n").replace(";", "\n").split() if name)
-    fields = Fields(sans=names, key=draft.key, validity_days=days, profile=draft.profile, not_after=not_after)
-    plan = plan_fields(fields, requester=requester)
-    if draft.place in WITH_CSR:
-        plan = replace(plan, specs=tuple(replace(spec, csr_der=b"") for spec in plan.specs))
-    return replace(plan, notes=tuple(dict.fromkeys((*draft.notes, *plan.notes))))
-
-
-def _plan_of_csr(draft: RequestDraft, days: int, not_after: date | None, requester: Requester) -> IssuePlan:
-    facts: dict[str, Any] = draft.csr_facts or {}
-    names = (*facts["dns_names"], *facts["ip_addresses"])
-    asked = Fields(sans=names, key="", validity_days=days, profile=draft.profile, not_after=not_after)
-    plan = plan_fields(asked, requester=requester)
-    (spec,) = plan.specs
-    made = CertificateSpec(
-        common_name=facts["common_name"],
-        dns_names=tuple(facts["dns_names"]),
-        ip_addresses=tuple(facts["ip_addresses"]),
-        key=facts["key"],
-        validity_days=spec.validity_days,
-        not_after=spec.not_after,
-        profile=spec.profile,
-        csr_der=bytes(draft.csr_der),
-        spki_der=bytes(draft.csr_spki),
+    now = database_now()
+    defaults = defaults_for(requester.team, now=now)
+    validity = read_validity(draft.validity, defaults)[0] if draft.validity.strip() else Validity(None)
+    facts: dict[str, Any] | None = draft.csr_facts
+    names = draft.names.replace(",", "\n").replace(";", "\n").split() if facts is None else (*facts["dns_names"], *facts["ip_addresses"])
+    fields = Fields(
+        sans=tuple(names),
+        key=draft.key if facts is None else "",
+        validity_days=validity.days or 0,
+        profile=draft.profile,
+        not_after=validity.not_after,
     )
-    notes = [note for note in plan.notes if not note.startswith("Key ")]
-    return IssuePlan((made,), (*facts["notes"], *notes))
+    plan = fill_gaps(fields, defaults, today=now.date(), complete_labels=True)
+    (spec,) = plan.specs
+    if facts is not None:
+        made = replace(
+            spec,
+            common_name=facts["common_name"],
+            dns_names=tuple(facts["dns_names"]),
+            ip_addresses=tuple(facts["ip_addresses"]),
+            key=facts["key"],
+            csr_der=bytes(draft.csr_der),
+            spki_der=bytes(draft.csr_spki),
+        )
+        return IssuePlan((made,), (*facts["notes"], *(note for note in plan.notes if not note.startswith("Key "))))
+    if draft.place in WITH_CSR:
+        spec = replace(spec, csr_der=b"")
+    return IssuePlan((spec,), tuple(dict.fromkeys((*draft.notes, *plan.notes))))
 
 
 def submit_draft(draft: RequestDraft, *, shown: str, why: str, requester: Requester) -> CertificateRequest:
@@ -174,7 +175,8 @@ def submit_draft(draft: RequestDraft, *, shown: str, why: str, requester: Reques
     """
     requester.check()
     # 1. Before the transaction: the refusal of a secret has a record, which a rollback would remove.
-    refuse_secrets(why, actor=requester.actor, team=requester.team.slug, field="why", channel=requester.channel)
+    if why:
+        refuse_secrets(why, actor=requester.actor, team=requester.team.slug, field="why", channel=requester.channel)
     with transaction.atomic():
         # 2. Of two confirmations of one draft, the second finds the request of the first.
         draft = RequestDraft.objects.select_for_update(of=("self",)).select_related("team", "owner").get(pk=draft.pk)

@@ -14,8 +14,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from audit.events import EventType
-from audit.log import Event
-from audit.unit_of_work import UnitOfWork
+from audit.log import Event, UnitOfWork
 from certs.enums import Channel, RevocationReason
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest, PlannedRevocation

@@ -19,7 +19,7 @@ from django.db import transaction
 from audit.events import EventType
 from audit.log import record
 from certs.ca.lifetime import Ending
-from certs.enums import RefusalClass
+from certs.enums import Channel, RefusalClass
 from certs.errors import CSRRefused, InputRefused
 from certs.language.grammar import parse
 from certs.language.kept_csr import kept_csr
@@ -28,7 +28,6 @@ from certs.models import Team
 from certs.requests.exposure.refused_secrets import ADVICE, refuse_secrets, report_secret
 from certs.requests.submit import Preview, Requester, preview
 from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan
-from certs.uploads.formats.validity_cell import read_validity
 from certs.validity import Validity, check_days, check_end_date
 from certs.x509.csr.gate import CSRFacts, read_csr
 from certs.x509.dns_names import host_from_url, name_from_text, parse_dns_name, parse_ip_address
@@ -112,15 +111,6 @@ def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_a
     return IssuePlan((spec,), tuple(notes))
 
 
-def typed_validity(text: str, *, requester: Requester) -> tuple[int, date | None]:
-    """Return the days (0 for none) and the end date of a text from a form. Raises InputRefused with what would pass."""
-    if not text.strip():
-        return 0, None
-    _refuse_secrets(text, requester=requester, field="validity_days")
-    validity, _ = read_validity(text, defaults_for(requester.team, now=database_now()))
-    return validity.days or 0, validity.not_after
-
-
 def _validity(days: int, not_after: date | None, defaults: IntakeDefaults, notes: list[str], *, today: date) -> Validity:
     """Return the requested validity, or the policy's default. Raises InputRefused for both at once, and for a useless end date."""
     if days and not_after is not None:
@@ -198,9 +188,9 @@ class Fields:
 
 
 def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
-    """Return the plan of one certificate. A bare label is completed only in words and in the web form.
+    """Return the plan of one certificate from texts that have just arrived.
 
-    Raises InputRefused naming the field and what would pass.
+    Raises NotPermitted; CSRRefused for a secret in a text, which is recorded; and what `fill_gaps` raises.
     """
     requester.check()
     given = {"common_name": (fields.common_name,), "sans": fields.sans, "key": (fields.key,)}
@@ -208,12 +198,21 @@ def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
         _refuse_secrets(*texts, requester=requester, field=label)
     now = database_now()
     defaults = defaults_for(requester.team, now=now)
-    dns, ips, notes = _names(fields, defaults, complete=requester.channel == "portal")
+    return fill_gaps(fields, defaults, today=now.date(), complete_labels=requester.channel == Channel.PORTAL)
+
+
+def fill_gaps(fields: Fields, defaults: IntakeDefaults, *, today: date, complete_labels: bool) -> IssuePlan:
+    """Return the plan of one certificate, with a note for each default that fills a gap.
+
+    `complete_labels`: a bare label gets the team's default domain, as in request sentences and in the web form.
+    Raises InputRefused naming the field and what would pass.
+    """
+    dns, ips, notes = _names(fields, defaults, complete_labels=complete_labels)
     if fields.key and fields.key not in list(KeySpec):
         raise InputRefused(f"There is no key type {fields.key!r}.", field="key", next_step=f"Key types: {', '.join(KeySpec)}.")
     if not fields.key:
         notes.append(f"Key {defaults.key.label} is the policy's default.")
-    validity = _validity(fields.validity_days, fields.not_after, defaults, notes, today=now.date())
+    validity = _validity(fields.validity_days, fields.not_after, defaults, notes, today=today)
     spec = CertificateSpec(
         common_name=dns[0] if dns else "",
         dns_names=tuple(dns),
@@ -226,7 +225,7 @@ def plan_fields(fields: Fields, *, requester: Requester) -> IssuePlan:
     return IssuePlan((spec,), tuple(notes))
 
 
-def _names(fields: Fields, defaults: IntakeDefaults, *, complete: bool) -> tuple[list[str], list[str], list[str]]:
+def _names(fields: Fields, defaults: IntakeDefaults, *, complete_labels: bool) -> tuple[list[str], list[str], list[str]]:
     dns: list[str] = []
     ips: list[str] = []
     notes: list[str] = []
@@ -236,8 +235,8 @@ def _names(fields: Fields, defaults: IntakeDefaults, *, complete: bool) -> tuple
         if address is not None:
             ips += [address] if address not in ips else []
             continue
-        full = name_from_text(host_from_url(text) if complete else text)
-        if complete and "." not in full and defaults.domain:
+        full = name_from_text(host_from_url(text) if complete_labels else text)
+        if complete_labels and "." not in full and defaults.domain:
             full = f"{full}.{defaults.domain}"
             notes.append(f"{text} was completed to {full}.")
         name = parse_dns_name(full, allow_unicode=True, field=label).ascii

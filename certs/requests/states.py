@@ -1,18 +1,18 @@
-"""The only table of request states, and the only writer of them.
+"""The only table of request states, the only writer of them, and how a request ends without a certificate.
 
 Every change of state is a compare-and-set over a batch, with its audit events in the same transaction.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from audit.events import EventType
-from audit.log import Actor, Event
-from audit.unit_of_work import UnitOfWork
+from audit.log import Actor, Event, UnitOfWork
 from certs.enums import RequestState as S
 from certs.models import CertificateRequest, Issuer, Team
 from certs.notifications.outcomes import Outcome, notify_outcomes
@@ -32,6 +32,8 @@ TRANSITIONS: Mapping[S, frozenset[S]] = {
 }
 
 WORKER = Actor("system", "worker")
+KEY_BLOCKED = "The public key was blocked after the request was made."
+ASK_AGAIN = "Ask again with a new key."
 
 UNFINISHED = (S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED)
 FINAL = tuple(state for state, following in TRANSITIONS.items() if not following)
@@ -106,3 +108,48 @@ def lock_ready(ids: Collection[int], states: Collection[S]) -> list[CertificateR
     for request in requests:
         request.team, request.issuer = teams[request.team_id], issuers[request.issuer_id]
     return requests
+
+
+def new_resume_id() -> str:
+    return f"resume-{secrets.token_hex(8)}"
+
+
+def fail_many(work: UnitOfWork, failures: Iterable[tuple[CertificateRequest, str, str]], *, source: S, now: datetime) -> None:
+    """End requests as `failed` with (request, class, message), keeping where they stopped and a resume id."""
+    moves = [
+        Move(
+            request,
+            (S.FAILED,),
+            ((EventType.REQUEST_FAILED, {"stopped_at": str(source), "problem": problem, "reason": message[:500]}),),
+            {"error": message[:1000], "stopped_at": str(source), "resume_id": request.resume_id or new_resume_id()},
+        )
+        for request, problem, message in failures
+    ]
+    transition_many(work, moves, source=source, actor=WORKER, now=now)
+
+
+def reject_many(work: UnitOfWork, rejections: Iterable[tuple[CertificateRequest, str, str, str]], *, source: S, now: datetime) -> None:
+    """End requests as `rejected` with (request, problem class, message, suggestion)."""
+    moves = [
+        Move(
+            request,
+            (S.REJECTED,),
+            ((EventType.REQUEST_REJECTED, {"problem": problem, "reason": message[:500], "policy_version": request.policy_version}),),
+            {"error": message[:1000], "suggestion": suggestion[:1000]},
+        )
+        for request, problem, message, suggestion in rejections
+    ]
+    transition_many(work, moves, source=source, actor=WORKER, now=now)
+
+
+def worn_out(work: UnitOfWork, requests: Iterable[CertificateRequest], *, source: S, now: datetime) -> None:
+    """End requests whose workers were lost too often as `failed` (`worker_lost`), so that they take no more workers."""
+    fail_many(
+        work,
+        [
+            (request, "worker_lost", f"The worker was lost {request.losses} times at this step; resume it once the cause is known.")
+            for request in requests
+        ],
+        source=source,
+        now=now,
+    )

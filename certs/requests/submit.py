@@ -12,8 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError
 
 from audit.events import EventType
-from audit.log import Actor, Event
-from audit.unit_of_work import UnitOfWork
+from audit.log import Actor, Event, UnitOfWork
 from certs.access.membership import members, members_among
 from certs.access.permissions import Authority
 from certs.ca.lifetime import Ending, ending_of

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from audit.events import EventType
-from audit.log import Actor, Event
-from audit.unit_of_work import UnitOfWork
+from audit.log import Actor, Event, UnitOfWork
 from certs.access.permissions import Authority
 from certs.enums import AlertKind
 from certs.enums import RequestState as S
@@ -20,8 +19,7 @@ from certs.errors import Conflict, NotFound
 from certs.models import CertificateRequest, Issuer
 from certs.notifications.alerts import ca_cause, raise_alert
 from certs.pipeline import start_on_commit
-from certs.requests.outcomes import new_resume_id
-from certs.requests.states import UNFINISHED, WORKER, Move, transition_many
+from certs.requests.states import UNFINISHED, WORKER, Move, new_resume_id, transition_many
 from db.clock import database_now
 from db.rows import Lock, select
 

@@ -8,9 +8,8 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from audit.events import Event, EventRefused
-from audit.log import EventType, record
+from audit.log import EventType, UnitOfWork, record
 from audit.models import AuditEvent, AuditSubject
-from audit.unit_of_work import UnitOfWork
 from tests.audit.ledger import ANN, AT
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]

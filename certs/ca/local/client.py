@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce
 
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.ca.base import (
     Capabilities,
     CAUnreachable,

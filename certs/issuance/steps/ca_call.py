@@ -1,4 +1,4 @@
-"""Step 4, execute: send orders to a CA, and verify each certificate that comes back before it counts.
+"""Step 4, execute: make orders of requests, send them to a CA, and verify each certificate that comes back before it counts.
 
 The kind of failure decides what may happen next: an order that was certainly not sent may be sent
 again; an order that may have been signed is looked up first.
@@ -19,7 +19,7 @@ from certs.ca.registry import get_ca_client, own_ca
 from certs.errors import SignerMismatch
 from certs.issuance.attempts import Lease
 from certs.issuance.verify import Verified, verify_result
-from certs.models import Attempt, CertificateRequest, Issuer
+from certs.models import Attempt, CertificateRequest, Issuer, RequestCSR
 from db.clock import database_now
 
 
@@ -37,6 +37,29 @@ class Mismatch:
 
 
 Result = Verified | Mismatch | Pending | Refused | NotSent | Unknown
+
+
+def order_for(request: CertificateRequest, csr: RequestCSR, *, now: datetime, longest_days: int | None = None) -> Order:
+    """Return the order of a request. Its reference is the request's own id, the same each time that it is built.
+
+    `longest_days`: the maximum of the policy that was just evaluated; None to ask a CA for what it has signed already.
+    """
+    return Order(
+        order_ref=request.public_id,
+        csr_der=bytes(csr.der),
+        spki_der=bytes(csr.spki_der),
+        spki_sha256=csr.spki_sha256,
+        common_name=request.common_name,
+        dns_names=tuple(request.dns_names),
+        ip_addresses=tuple(request.ip_addresses),
+        profile=request.profile,
+        validity_days=request.validity_days,
+        policy_version=request.policy_version,
+        intended_at=now,
+        organization=request.team.organization,
+        not_after=request.not_after,
+        longest_days=longest_days,
+    )
 
 
 @dataclass(frozen=True, slots=True)

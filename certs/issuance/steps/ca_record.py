@@ -10,22 +10,19 @@ from datetime import datetime
 from typing import Any
 
 from audit.events import EventType, recordable
-from audit.log import Event
-from audit.unit_of_work import UnitOfWork
+from audit.log import Event, UnitOfWork
 from certs.ca.base import Issued, NotSent, Pending, Refused, Unknown
 from certs.ca.registry import own_ca
 from certs.enums import RequestState as S
 from certs.errors import SignerMismatch
-from certs.issuance.attempts import claimed, close_attempts, keep_unclaimed
+from certs.issuance.attempts import Recorded, claimed, close_attempts, keep_unclaimed
 from certs.issuance.certificates import on_record, record_certificates
-from certs.issuance.steps.act import Recorded
 from certs.issuance.steps.ca_call import Answers, Mismatch, Orders, Result
 from certs.issuance.unwanted import owner_of, what_to_do
 from certs.issuance.verify import Verified
 from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, UnclaimedResult
 from certs.notifications.alerts import open_circuit
-from certs.requests.outcomes import fail_many
-from certs.requests.states import WORKER, note_reasons
+from certs.requests.states import WORKER, fail_many, note_reasons
 from certs.x509.asn1.pem import serial_of
 from db.reads import Read, read_together
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar
 
+from django.conf import settings
 from django.db.models import prefetch_related_objects
 
 from audit.events import EventType
-from audit.log import Event
-from audit.unit_of_work import UnitOfWork
+from audit.log import Event, UnitOfWork
 from certs.ca.base import Prepared
-from certs.ca.order import order_for
-from certs.ca.registry import own_ca
+from certs.ca.registry import is_remote, own_ca
 from certs.enums import RequestState as S
-from certs.issuance.attempts import Lease, open_attempts
-from certs.issuance.slots import reason, without_place
-from certs.issuance.steps.act import Act, Recorded
-from certs.issuance.steps.ca_call import Answers, Orders, ask_ca, ended_unasked
+from certs.issuance.attempts import Act, Lease, Recorded, open_attempts
+from certs.issuance.steps.ca_call import Answers, Orders, ask_ca, ended_unasked, order_for
 from certs.issuance.steps.ca_record import record_answers
 from certs.issuance.steps.policy import keep_evaluations, refusal
 from certs.models import Attempt, CertificateRequest, Issuer
@@ -27,13 +24,13 @@ from certs.requests.approvals.granted import approved_requests
 from certs.requests.approvals.requesters import ASK_A_MEMBER, requesters_who_left
 from certs.requests.facts.policy_facts import evaluate_many, policy_input
 from certs.requests.lineage import lock_renewed, stopped_lineages
-from certs.requests.outcomes import ASK_AGAIN, KEY_BLOCKED, reject_many
-from certs.requests.states import WORKER, note_reasons
+from certs.requests.states import ASK_AGAIN, KEY_BLOCKED, WORKER, note_reasons, reject_many
 from db.rows import Lock, by_key, select
 from keys.lifecycle import blocked_keys
 from policy.engine import Decision, Outcome
 
 STEP = "submit"
+MOST_TOGETHER = 100  # requests that waited for a place at a CA and go on in one batch
 
 
 def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, decided: Mapping[int, Decision], now: datetime) -> list[Act]:
@@ -42,8 +39,8 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, decided
     `decided`: decisions of the policy on these requests that were made in this transaction.
     """
     # 1. Requests wait while as many batches are with a remote CA as may be (PKI_CA_PARALLEL).
-    full = without_place({request.issuer for request in requests}, now=now)
-    note_reasons(work, [(request, reason(request.issuer)) for request in requests if request.issuer_id in full])
+    full = _without_place({request.issuer for request in requests}, now=now)
+    note_reasons(work, [(request, _no_place_reason(request.issuer)) for request in requests if request.issuer_id in full])
     ready = [request for request in requests if request.issuer_id not in full]
     # 2. What must hold now, not when the request was made.
     allowed = _still_allowed(work, ready, decided, now=now)
@@ -75,6 +72,35 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, decided
         )
         acts.append(HaveSigned(orders, _prepared_at_once(work, orders)))
     return list(acts)
+
+
+def _without_place(issuers: Iterable[Issuer], *, now: datetime) -> set[int]:
+    """Return ids of those CAs with which as many batches are as may be (PKI_CA_PARALLEL). Needs an open
+    transaction and locks the remote CAs' rows, so that two callers cannot take the last place.
+
+    A batch counts until its attempts are closed, or their lease is over because its worker died.
+    """
+    full = set()
+    for issuer in sorted(issuers, key=lambda one: one.pk):
+        if not is_remote(issuer.alias):
+            continue
+        list(Issuer.objects.select_for_update(no_key=True).filter(pk=issuer.pk).values_list("pk"))
+        running = Attempt.objects.filter(step=STEP, closed_at__isnull=True, lease_until__gt=now, request__issuer=issuer)
+        if running.order_by().values("opened_at").distinct().count() >= settings.PKI_CA_PARALLEL:
+            full.add(issuer.pk)
+    return full
+
+
+def _no_place_reason(issuer: Issuer) -> str:
+    """Return why a request waits that found no place."""
+    return f"Waits for its turn at {issuer.name}: {settings.PKI_CA_PARALLEL} batches are with that CA, and it has not answered them yet."
+
+
+def waiting_for_place(issuer: Issuer) -> list[tuple[int, bool]]:
+    """Return the oldest requests that found no place at this CA: (id, whether it is a line of a bulk order)."""
+    rows = CertificateRequest.objects.filter(issuer=issuer, state=S.CSR_CREATED, held_since__isnull=True, error=_no_place_reason(issuer))
+    found = rows.order_by("state_changed_at", "pk").values_list("pk", "bulk_item")[:MOST_TOGETHER]
+    return [(pk, item is not None) for pk, item in found]
 
 
 def _prepared_at_once(work: UnitOfWork, orders: Orders) -> Prepared | None:

@@ -9,15 +9,13 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from audit.events import EventType
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.enums import RequestState as S
 from certs.errors import PortalError
-from certs.issuance.attempts import Lease, close_attempts, keep_unclaimed, lock_claimed, open_attempts
-from certs.issuance.steps.act import Act, Recorded
+from certs.issuance.attempts import Act, Lease, Recorded, close_attempts, keep_unclaimed, lock_claimed, open_attempts
 from certs.issuance.steps.key import key_reason
 from certs.models import Attempt, CertificateRequest, RequestCSR, UnclaimedResult
-from certs.requests.outcomes import ASK_AGAIN, KEY_BLOCKED, fail_many, reject_many
-from certs.requests.states import WORKER, Move, note_reasons, transition_many
+from certs.requests.states import ASK_AGAIN, KEY_BLOCKED, WORKER, Move, fail_many, note_reasons, reject_many, transition_many
 from certs.x509.csr.build import build_csr
 from db.rows import by_key, select
 from keys.errors import KeyBackendError

@@ -10,12 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from audit.events import EventType
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.enums import RequestState as S
 from certs.models import CertificateRequest
 from certs.requests.lineage import reported_by_owner
-from certs.requests.outcomes import reject_many
-from certs.requests.states import WORKER, Move, transition_many
+from certs.requests.states import WORKER, Move, reject_many, transition_many
 from db.reads import read_together
 from db.rows import by_key, select
 from keys.lifecycle import record_public_keys, recorded_keys

@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db.models import prefetch_related_objects
 
 from audit.events import EventType
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.enums import RequestState as S
 from certs.models import CertificateName, CertificateRequest
 from certs.requests.states import WORKER, Move, transition_many

@@ -9,15 +9,13 @@ from typing import ClassVar
 from uuid import UUID
 
 from audit.events import EventType
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.enums import RequestState as S
-from certs.issuance.attempts import Lease, close_attempts, keep_unclaimed, lock_claimed, open_attempts
-from certs.issuance.steps.act import Act, Recorded
+from certs.issuance.attempts import Act, Lease, Recorded, close_attempts, keep_unclaimed, lock_claimed, open_attempts
 from certs.issuance.steps.external_csr import accept_external, accept_reused
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
 from certs.requests.lineage import keys_followed
-from certs.requests.outcomes import fail_many
-from certs.requests.states import WORKER, Move, note_reasons, transition_many
+from certs.requests.states import WORKER, Move, fail_many, note_reasons, transition_many
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
 from keys.lifecycle import NewKey, claim_keys, confirm_keys, key_name, make_keys, record_public_keys

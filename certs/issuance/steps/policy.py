@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from audit.events import EventType
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.enums import RequestState as S
 from certs.issuance.steps.external_csr import accept_external
 from certs.models import Approval, CertificateRequest, PolicyEvaluation, WaiverUse

@@ -114,7 +114,7 @@ class Command(PortalCommand):
         lines = list(all_lines(order, Show.ALL, teams=None))
         plan, problems = (
             [planned_line(line) for line in lines],
-            [problem_of(line) for line in lines if line.standing in ("deny", "invalid")],
+            [problem_of(line) for line in lines if line.state in ("deny", "invalid")],
         )
         answer: dict[str, Any] = {"success": bool(options["dry_run"]) and not problems, "total": sum(tally.values()), "outcomes": tally}
         answer |= {"notes": order.notes, "duplicates": sum(bool(line["duplicate"]) for line in plan), "plan": plan}

@@ -11,8 +11,7 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 
 from audit.events import EventType
-from audit.log import Actor, Event, Value
-from audit.unit_of_work import UnitOfWork
+from audit.log import Actor, Event, UnitOfWork, Value
 from certs.access.permissions import Authority
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused

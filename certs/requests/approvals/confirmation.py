@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hmac import compare_digest
@@ -48,12 +48,12 @@ Factor = ApprovalEvidence.Factor
 
 
 class NotConfirmed(InputRefused):
-    """The passkey or the code was not accepted: a wrong try, which counts against the limits on guessing."""
+    """The passkey or the code was not accepted. Each one counts against the limits on guessing."""
 
 
 @dataclass(frozen=True, slots=True)
 class PasskeyProof:
-    """What the browser returned for a challenge; `host`: the name under which the portal was called."""
+    """The browser's reply to a challenge (PublicKeyCredential in JSON), and the host name of the page: the RP ID."""
 
     response: Mapping[str, Any]
     host: str
@@ -61,7 +61,7 @@ class PasskeyProof:
 
 @dataclass(frozen=True, slots=True)
 class CodeProof:
-    """A code of the approver's authenticator app."""
+    """A one-time code of the approver's authenticator app (TOTP, RFC 6238)."""
 
     code: str
 
@@ -70,14 +70,15 @@ Proof = PasskeyProof | CodeProof
 
 
 def challenge_of(digest: str, nonce: bytes) -> bytes:
-    """Return what a passkey signs: a hash over the digest of the request and the nonce."""
+    """Return the challenge that a passkey signs: SHA-256 over the digest of the request and the nonce."""
     return hashlib.sha256(_PURPOSE + b"\0" + digest.encode("ascii") + b"\0" + nonce).digest()
 
 
 def digest_of_lines(digests: Collection[str]) -> str:
-    """Return one digest over the digests of several requests, in whatever order they come.
+    """Return one digest over the digests of several requests. Their order does not matter.
 
-    What it is a hash of begins with a purpose of its own, so it is never the digest of a request.
+    The hashed text begins with a prefix that no other hash of the portal has, so the result can
+    never be mistaken for the digest of one request.
     """
     listed = "\n".join(sorted(digests)).encode("ascii")
     return hashlib.sha256(_PURPOSE_OF_LINES + b"\0" + listed).hexdigest()
@@ -86,8 +87,8 @@ def digest_of_lines(digests: Collection[str]) -> str:
 def begin(request: CertificateRequest, *, user: Any, digest: str, host: str) -> dict[str, Any]:
     """Return the options with which the browser asks for a passkey of the account (WebAuthn Level 3, 5.5).
 
-    Effects: the nonce, in place of the account's last one for the request. Raises NotPermitted for
-    who may not decide the request, and for an account without a passkey.
+    Effects: a row with the nonce; it replaces the account's earlier one for the request. Raises
+    NotPermitted for an account that may not decide the request or has no passkey.
     """
     check_may_decide(user, request)
     passkeys = _passkeys_to_ask(user)
@@ -101,10 +102,11 @@ def begin(request: CertificateRequest, *, user: Any, digest: str, host: str) -> 
 
 
 def begin_lines(order: BulkOrder, requests: Sequence[CertificateRequest], *, user: Any, host: str) -> dict[str, Any]:
-    """Return the options with which the browser asks for a passkey, over one digest of all these lines.
+    """Return the options with which the browser asks for one signature over all these lines of a bulk order.
 
-    Effects: the lines with a nonce, in place of the account's last ones of the order. Raises
-    NotPermitted for who may not decide one of them, and for an account without a passkey.
+    Effects: a row with the digests of the lines and the nonce; it replaces the account's earlier one
+    for the order. Raises NotPermitted for an account that may not decide one of the lines or has no
+    passkey.
     """
     check_may_decide_all(user, requests)
     passkeys = _passkeys_to_ask(user)
@@ -125,7 +127,7 @@ def begin_lines(order: BulkOrder, requests: Sequence[CertificateRequest], *, use
 
 
 def _passkeys_to_ask(user: Any) -> list[Authenticator]:
-    passkeys = _passkeys([user.pk])
+    passkeys = _passkeys(user)
     if not passkeys:
         raise NotPermitted("Your account has no passkey.", next_step="Add one under Account, or confirm with a one-time code.")
     return passkeys
@@ -141,10 +143,10 @@ def _options(passkeys: Sequence[Authenticator], challenge: bytes, host: str) -> 
 
 
 def check_code(user: Any, proof: CodeProof) -> Authenticator:
-    """Check a code of the account's authenticator app and use it up. Raises NotConfirmed.
+    """Check a one-time code of the account and mark it as used. Returns the authenticator. Raises NotConfirmed.
 
-    Runs before the transaction of the decision: a code that was tried is used, whatever follows.
-    A recovery code confirms nothing: it stands in for a factor that is lost.
+    Call it before the transaction of the decision: a code stays used even if the decision is rolled
+    back. Recovery codes are refused: they replace a lost factor at sign-in and prove no possession.
     """
     row = Authenticator.objects.filter(user=user.pk, type=Authenticator.Type.TOTP).first()
     digits = proof.code.strip()
@@ -154,15 +156,15 @@ def check_code(user: Any, proof: CodeProof) -> Authenticator:
 
 
 def evidence_of_code(row: Authenticator, *, now: datetime) -> ApprovalEvidence:
-    """Return the evidence of a code that was checked: the fact, the factor and the time."""
+    """Return the evidence of a code that `check_code` accepted. A code leaves no signature: stored are the factor and the time."""
     return ApprovalEvidence(factor=Factor.CODE, authenticator_id=row.pk, confirmed_at=now)
 
 
 def check_passkey(request: CertificateRequest, proof: PasskeyProof, *, user: Any, now: datetime) -> ApprovalEvidence:
-    """Verify the signature over the challenge that waits, and return the evidence.
+    """Verify the passkey's signature over the stored challenge, and return the evidence.
 
-    Effects, in the caller's transaction: the challenge is gone, so that it serves once. Raises
-    NotConfirmed for everything that is not a signature of the account's passkey over it.
+    Effects, in the caller's transaction: the challenge is deleted, so that it can be used once.
+    Raises NotConfirmed for anything but a signature of the account's passkey over that challenge.
     """
     waiting = ApprovalChallenge.objects.select_for_update().filter(request=request, user=user).first()
     if waiting is None or waiting.expires_at <= now or waiting.digest != request.digest:
@@ -172,10 +174,10 @@ def check_passkey(request: CertificateRequest, proof: PasskeyProof, *, user: Any
 
 
 def check_passkey_for_lines(order: BulkOrder, digests: Sequence[str], proof: PasskeyProof, *, user: Any, now: datetime) -> ApprovalEvidence:
-    """Verify the signature over all lines, and return the evidence that holds for each of them.
+    """Verify the passkey's signature over all lines, and return the evidence, which is valid for each of them.
 
-    Effects, in the caller's transaction: the lines are kept permanently, and their challenge serves
-    once. Raises NotConfirmed as `check_passkey`.
+    Effects, in the caller's transaction: the row with the digests of the lines is kept permanently,
+    and its challenge cannot be used again. Raises NotConfirmed as `check_passkey` does.
     """
     waiting = ApprovalOfLines.objects.select_for_update(of=("self",)).filter(order=order, approver=user, expires_at__gt=now).first()
     if waiting is None or waiting.digests != sorted(digests):
@@ -188,7 +190,7 @@ def check_passkey_for_lines(order: BulkOrder, digests: Sequence[str], proof: Pas
 
 
 def keep_lines(order: BulkOrder, digests: Sequence[str], *, user: Any) -> ApprovalOfLines:
-    """Keep which lines a code confirmed together. Needs the transaction of the decision."""
+    """Store which lines one code confirmed together. Needs the transaction of the decision."""
     return ApprovalOfLines.objects.create(order=order, approver=user, digests=sorted(digests), digest=digest_of_lines(digests))
 
 
@@ -198,17 +200,19 @@ def _too_old() -> NotConfirmed:
 
 def _verified(digest: str, nonce: bytes, proof: PasskeyProof, *, user: Any, now: datetime) -> ApprovalEvidence:
     """Return the evidence of a signature of the account's passkey over the digest and the nonce. Raises NotConfirmed."""
-    by_id = {_credential(one).credential_data.credential_id: one for one in _passkeys([user.pk])}
+    by_id = {_credential(one).credential_data.credential_id: one for one in _passkeys(user)}
     state = {
         "challenge": websafe_encode(challenge_of(digest, nonce)),
         "user_verification": UserVerificationRequirement.PREFERRED,
     }
-
-    def complete() -> AuthenticationResponse:
+    try:
         _server(proof.host).authenticate_complete(state, [_credential(one).credential_data for one in by_id.values()], proof.response)
-        return AuthenticationResponse.from_dict(proof.response)
-
-    found = _checked(complete)
+        found = AuthenticationResponse.from_dict(proof.response)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as exc:
+        # What the library raises for a reply that it cannot read, or whose signature is wrong.
+        raise NotConfirmed(
+            "This passkey was not accepted.", field="passkey", next_step="Try again, or confirm with a one-time code."
+        ) from exc
     return ApprovalEvidence(
         factor=Factor.PASSKEY,
         authenticator_id=by_id[found.raw_id].pk,
@@ -222,10 +226,10 @@ def _verified(digest: str, nonce: bytes, proof: PasskeyProof, *, user: Any, now:
 
 
 def confirmed_approvals(approvals: Sequence[Approval]) -> set[int]:
-    """Return ids of the approvals whose evidence holds now: the one check, before every use of an approval.
+    """Return ids of the approvals whose confirmation is valid now. Called before every use of an approval.
 
-    A confirmation counts while its factor belongs to the approver. Two queries, however many there
-    are, and one more where lines were approved together.
+    A confirmation is valid as long as the approver has the passkey or authenticator app that made
+    it. Costs two queries for any number of approvals, and a third where lines were approved together.
     """
     if not approvals:
         return set()
@@ -249,7 +253,7 @@ def confirmed_approvals(approvals: Sequence[Approval]) -> set[int]:
 
 
 def evidence_data(evidence: ApprovalEvidence) -> dict[str, Value]:
-    """Return what the audit event of the decision holds about it; the hash ties the stored octets to the sealed log."""
+    """Return the fields of the decision's audit event. The hash binds the stored signature to the sealed log."""
     content = b"".join(
         hashlib.sha256(bytes(part)).digest()
         for part in (
@@ -268,14 +272,14 @@ def evidence_data(evidence: ApprovalEvidence) -> dict[str, Value]:
 
 
 def copy_of(evidence: ApprovalEvidence, approval: Approval) -> ApprovalEvidence:
-    """Return the same evidence for another approval: an inherited one, or one of a line approved together with it."""
+    """Return a copy of the evidence for another approval: one that a renewal inherits, or one of another line of the same order."""
     names = ("factor", "authenticator_id", "confirmed_at", "nonce", "credential_id", "authenticator_data", "client_data", "signature")
     values = {name: getattr(evidence, name) for name in (*names, "lines_id")}
     return ApprovalEvidence(approval=approval, **values)
 
 
 def forget_challenges(now: datetime) -> int:
-    """Delete challenges that nobody used. Returns how many."""
+    """Delete challenges that expired unused. Returns the number of deleted rows."""
     of_lines = ApprovalOfLines.objects.filter(expires_at__lte=now).delete()[0]
     return ApprovalChallenge.objects.filter(expires_at__lte=now).delete()[0] + of_lines
 
@@ -289,6 +293,7 @@ def _holds(
     factor: Authenticator | None,
     lines: ApprovalOfLines | None,
 ) -> bool:
+    """Return whether the evidence proves the approval: its factor is the approver's, and a passkey's signature verifies."""
     digest = approval.digest
     if lines is not None:
         # The signature is over one digest of all lines: this approval's must be among them.
@@ -314,25 +319,15 @@ def _holds(
     )
 
 
-def _passkeys(users: Collection[int]) -> list[Authenticator]:
-    return list(Authenticator.objects.filter(user__in=users, type=Authenticator.Type.WEBAUTHN))
+def _passkeys(user: Any) -> list[Authenticator]:
+    return list(Authenticator.objects.filter(user=user.pk, type=Authenticator.Type.WEBAUTHN))
 
 
 def _credential(row: Authenticator) -> Any:
-    """Return the authenticator data with which a passkey was registered; it holds the credential and its public key."""
+    """Return the authenticator data of a passkey's registration, with its credential id and public key (WebAuthn Level 3, 6.1)."""
     return row.wrap().authenticator_data
 
 
 def _server(host: str) -> Fido2Server:
-    """Return the verifier for the portal's name; the origin must be it, under HTTPS (or localhost)."""
+    """Return the verifier for the RP ID `host`. It accepts HTTPS origins of that host only, and localhost."""
     return Fido2Server(PublicKeyCredentialRpEntity(id=host, name="PKI Portal"))
-
-
-def _checked(check: Callable[[], AuthenticationResponse]) -> AuthenticationResponse:
-    """Return what the library returns; NotConfirmed for everything that it cannot read or does not accept."""
-    try:
-        return check()
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as exc:
-        raise NotConfirmed(
-            "This passkey was not accepted.", field="passkey", next_step="Try again, or confirm with a one-time code."
-        ) from exc

@@ -65,8 +65,8 @@ class Cover:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The requester's standing: since when in the team, or with an account, and what became of the requests among the
-    team's last LOOKED_AT.
+    """What is known of the requester: member of the team since when (else the age of the account), and how the
+    requester's requests among the team's last LOOKED_AT ended.
     """
 
     since: datetime
@@ -218,7 +218,7 @@ def _cover(wildcard: str, now: datetime) -> Cover:
 
 
 def record_of(request: CertificateRequest) -> Record | None:
-    """Return the requester's standing in the team; None for a request of no person."""
+    """Return what is known of the requester in the team; None for a request of no person."""
     person: Any = request.requester
     if person is None:
         return None

@@ -9,8 +9,7 @@ from django.conf import settings
 from django.db import transaction
 
 from audit.events import EventType
-from audit.log import record
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork, record
 from certs.access.permissions import Authority
 from certs.access.rates import Limit, use
 from certs.enums import RequestState as S

@@ -1,4 +1,4 @@
-"""One draft at its address: what is known of it, changed while typing or by a button, completed by a CSR."""
+"""One draft at its address: filled in while typing, completed by a CSR, shown as a plan, and requested."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certs.enums import RefusalClass
 from certs.errors import InputRefused, PortalError
 from certs.models import RequestDraft
-from certs.requests.drafts import DraftFields, attach_csr, change, draft_of, drop_csr
+from certs.requests.drafts import DraftFields, attach_csr, change, draft_of, drop_csr, submit_draft
+from certs.requests.plan import plan_digest
 from certs.requests.submit import Requester
 from certs.servers.kinds import Place, servers_of
 from certs.views.access import page, requester_of
@@ -31,7 +32,7 @@ HEADINGS = {
 }
 
 
-def opened(request: HttpRequest, public_id: str) -> tuple[RequestDraft, Requester]:
+def _opened(request: HttpRequest, public_id: str) -> tuple[RequestDraft, Requester]:
     """Return the draft and who works on it, for the draft's team. Raises NotFound."""
     draft = draft_of(request.user, public_id)
     return draft, requester_of(request, draft.team.slug)
@@ -41,18 +42,18 @@ def opened(request: HttpRequest, public_id: str) -> tuple[RequestDraft, Requeste
 @require_http_methods(["GET", "HEAD", "POST"])
 def draft_page(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show the draft; a POST keeps what was typed first. htmx gets the part that depends on it alone."""
-    draft, requester = opened(request, public_id)
+    draft, requester = _opened(request, public_id)
     if draft.request is not None:
         return redirect("request", draft.request.public_id)
     if request.method != "POST":
-        return _shown(request, judge(draft, requester=requester, now=database_now()))
+        return _draft_shown(request, judge(draft, requester=requester, now=database_now()))
     typing = bool(request.headers.get("HX-Request"))
     try:
         draft = change(draft, _typed(request, draft), requester=requester)
     except InputRefused as exc:
         if typing:
             return _live(request, Judged(draft, error=exc))
-        return _shown(request, judge(draft, requester=requester, now=database_now()), refused=exc, status=exc.status)
+        return _draft_shown(request, judge(draft, requester=requester, now=database_now()), refused=exc, status=exc.status)
     judged = judge(draft, requester=requester, now=database_now())
     if typing:
         return _live(request, judged)
@@ -71,7 +72,7 @@ def _after_button(request: HttpRequest, judged: Judged, requester: Requester) ->
         change(draft, _with_changes(draft, judged.decision.suggestion.changes), requester=requester)
     elif go == "plan":
         if judged.error is not None:
-            return _shown(request, judged, status=judged.error.status)
+            return _draft_shown(request, judged, status=judged.error.status)
         if not judged.needs_csr:
             return redirect("new-draft-plan", draft.public_id)
         here["Location"] += "#csr"
@@ -126,7 +127,7 @@ def _with_changes(draft: RequestDraft, changes: dict[str, Any]) -> DraftFields:
     )
 
 
-def _shown(request: HttpRequest, judged: Judged, *, refused: PortalError | None = None, status: int = 200) -> HttpResponse:
+def _draft_shown(request: HttpRequest, judged: Judged, *, refused: PortalError | None = None, status: int = 200) -> HttpResponse:
     draft, now = judged.draft, database_now()
     secret = getattr(refused, "refusal", "") == RefusalClass.SECRET_PASTED
     context = {
@@ -147,7 +148,7 @@ def _shown(request: HttpRequest, judged: Judged, *, refused: PortalError | None 
 @require_POST
 def csr(request: HttpRequest, public_id: str) -> HttpResponse:
     """Take the CSR, or forget the one that came; then on to the plan."""
-    draft, requester = opened(request, public_id)
+    draft, requester = _opened(request, public_id)
     if request.POST.get("go") == "drop":
         drop_csr(draft)
         messages.info(request, "The CSR was forgotten. Send another one.")
@@ -155,7 +156,46 @@ def csr(request: HttpRequest, public_id: str) -> HttpResponse:
     try:
         draft = attach_csr(draft, uploaded_csr(request), requester=requester)
     except InputRefused as exc:
-        return _shown(request, judge(draft, requester=requester, now=database_now()), refused=exc, status=exc.status)
+        return _draft_shown(request, judge(draft, requester=requester, now=database_now()), refused=exc, status=exc.status)
     if judge(draft, requester=requester, now=database_now()).key_is_refused:
         return redirect("new-draft", draft.public_id)
     return redirect("new-draft-plan", draft.public_id)
+
+
+@page
+@require_safe
+def plan_page(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Show what would be requested. Nothing is."""
+    draft, requester = _opened(request, public_id)
+    if draft.request is not None:
+        return redirect("request", draft.request.public_id)
+    judged = judge(draft, requester=requester, now=database_now())
+    if judged.spec is None or judged.needs_csr:
+        return redirect("new-draft", draft.public_id)
+    return _plan_shown(request, judged)
+
+
+def _plan_shown(request: HttpRequest, judged: Judged, *, refused: InputRefused | None = None, status: int = 200) -> HttpResponse:
+    context = {
+        "judged": judged,
+        "draft": judged.draft,
+        "shown": plan_digest([judged.spec]) if judged.spec else "",
+        "refused": refused,
+        "why": "" if getattr(refused, "refusal", "") else request.POST.get("why", judged.draft.why),
+    }
+    return render(request, "new/plan.html", context, status=status)
+
+
+@page
+@require_POST
+def submit(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Request the certificate as it was shown; the same confirmation again leads to the same request."""
+    draft, requester = _opened(request, public_id)
+    try:
+        row = submit_draft(draft, shown=request.POST.get("shown", ""), why=request.POST.get("why", ""), requester=requester)
+    except InputRefused as exc:
+        judged = judge(draft, requester=requester, now=database_now())
+        if judged.spec is None:
+            raise
+        return _plan_shown(request, judged, refused=exc, status=exc.status)
+    return redirect("request", row.public_id)

@@ -11,8 +11,8 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoAssertNumQueries
 
+from audit.log import UnitOfWork
 from audit.models import AuditEvent
-from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority
 from certs.bulk import dispatch
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
@@ -26,7 +26,7 @@ from certs.issuance import recovery
 from certs.models import BulkChunk, BulkOrder, Certificate, CertificateRequest, Domain, OutgoingMail, Team
 from certs.requests import waiting
 from certs.requests.approvals.approval import cancel
-from certs.requests.outcomes import fail_many
+from certs.requests.states import fail_many
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now

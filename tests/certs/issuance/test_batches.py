@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs import fault_points
 from certs.ca.base import Lookup, Order, Outcome
 from certs.ca.registry import get_ca_client

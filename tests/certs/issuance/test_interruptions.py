@@ -9,7 +9,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from audit.unit_of_work import UnitOfWork
+from audit.log import UnitOfWork
 from certs.ca.base import Issued, Order, Outcome
 from certs.ca.local.intents import prepare_intents
 from certs.enums import RequestState as S

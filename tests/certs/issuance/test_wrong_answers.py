@@ -12,10 +12,10 @@ from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.ca.base import Lookup
-from certs.ca.order import order_for
 from certs.enums import RequestState as S
 from certs.issuance import recovery
 from certs.issuance.advance import Unavailable
+from certs.issuance.steps.ca_call import order_for
 from certs.models import (
     Attempt,
     Certificate,

@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from audit.models import AuditEvent
+from certs.access.membership import is_lead, is_member
 from certs.access.permissions import Permission, holds
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.models import Certificate, OutgoingMail
@@ -73,16 +74,17 @@ def test_lead_makes_leads_of_members_alone(cast: Cast) -> None:
     cast.web.leads.add(cast["requester"])
     lead = cast.authority("requester")
     members.set_lead(cast.web, cast["colleague"], leads=True, authority=lead)
-    assert members.standing(cast.web, cast["colleague"]) == "lead"
+    assert is_lead(cast["colleague"], cast.web)
     with pytest.raises(Conflict):
         members.set_lead(cast.web, cast["outsider"], leads=True, authority=lead)
     members.set_lead(cast.web, cast["colleague"], leads=False, authority=lead)
-    assert members.standing(cast.web, cast["colleague"]) == "member"
+    assert is_member(cast["colleague"], cast.web)
+    assert not is_lead(cast["colleague"], cast.web)
 
 
 def test_officer_takes_in_others_and_not_the_own_person(cast: Cast) -> None:
     members.add_member(cast.web, cast["nobody"], as_lead=True, authority=cast.authority("officer"))
-    assert members.standing(cast.web, cast["nobody"]) == "lead"
+    assert is_lead(cast["nobody"], cast.web)
     with pytest.raises(NotPermitted):
         members.add_member(cast.web, cast["officer"], as_lead=False, authority=cast.authority("officer"))
 

@@ -192,6 +192,21 @@ def test_a_reason_is_asked_for_only_where_somebody_has_to_approve(portal: Portal
     assert (row.names, row.state) == (["shop.example.com"], "submitted")
 
 
+def test_validity_typed_into_a_draft_is_days_or_an_end_date(portal: Portal) -> None:
+    requester = portal.requester()
+    end = (database_now() + timedelta(days=30)).date()
+    expected = {"": (90, None), "  ": (90, None), "30": (30, None), "2 weeks": (14, None), end.isoformat(): (None, end)}
+    for typed, validity in expected.items():
+        draft = begin(DraftFields(place="vault", names="shop.example.com", validity=typed), requester=requester)
+        (spec,) = plan_of(draft, requester=requester).specs
+        assert spec.validity == validity
+    strange = begin(DraftFields(place="vault", names="shop.example.com", validity="some time"), requester=requester)
+    with pytest.raises(InputRefused) as refused:
+        plan_of(strange, requester=requester)
+    assert refused.value.field == "validity_days"
+    assert refused.value.next_step
+
+
 def test_old_drafts_go_and_those_of_open_requests_stay(portal: Portal) -> None:
     alice = signed_in("alice")
     kept = drafted(alice, names="a.example.com", place="vault")

@@ -15,7 +15,7 @@ from audit.models import AuditEvent
 from certs.enums import RefusalClass, RevocationReason
 from certs.errors import CSRRefused, InputRefused, NotPermitted, NotUnderstood
 from certs.models import CertificateRequest, Domain
-from certs.requests.plan import Fields, defaults_for, describe, gate, plan_csr, plan_digest, plan_fields, plan_words, typed_validity
+from certs.requests.plan import Fields, defaults_for, describe, gate, plan_csr, plan_digest, plan_fields, plan_words
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec, IssuePlan, RenewPlan, RevokePlan
 from db.clock import database_now
@@ -103,7 +103,6 @@ def ways_to_plan(text: str) -> dict[str, tuple[str, Callable[[Requester], Any]]]
         "key": ("key", lambda r: plan_fields(Fields(common_name="a.example.com", key=text), requester=r)),
         "profile": ("profile", lambda r: plan_fields(Fields(common_name="a.example.com", profile=text), requester=r)),
         "profile beside a CSR": ("profile", lambda r: plan_csr(csr(), requester=r, profile=text)),
-        "validity": ("validity_days", lambda r: typed_validity(text, requester=r)),
     }
 
 
@@ -290,21 +289,6 @@ def test_a_member_who_left_plans_nothing_any_more(cast: Cast) -> None:
     cast["leaver"].save()
     with pytest.raises(NotPermitted):
         plan_fields(Fields(common_name="a.example.com"), requester=leaver)
-
-
-# Validity as typed
-
-
-def test_validity_typed_into_a_form_is_days_or_an_end_date(twin_portal: Requester) -> None:
-    end = in_days(30)
-    assert typed_validity("", requester=twin_portal) == (0, None)
-    assert typed_validity("  ", requester=twin_portal) == (0, None)
-    assert typed_validity("30", requester=twin_portal) == (30, None)
-    assert typed_validity("2 weeks", requester=twin_portal) == (14, None)
-    assert typed_validity(end.isoformat(), requester=twin_portal) == (0, end)
-    with pytest.raises(InputRefused) as refused:
-        typed_validity("some time", requester=twin_portal)
-    assert refused.value.next_step
 
 
 # What is shown before anybody confirms

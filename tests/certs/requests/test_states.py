@@ -8,9 +8,8 @@ from itertools import product
 import pytest
 
 from audit.events import EventType
-from audit.log import Actor
+from audit.log import Actor, UnitOfWork
 from audit.models import AuditEvent
-from audit.unit_of_work import UnitOfWork
 from certs.enums import RequestState as S
 from certs.models import CertificateRequest
 from certs.requests.states import CANCELLABLE, FINAL, TRANSITIONS, UNFINISHED, Move, lock_ready, note_reasons, transition_many

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from audit.log import Actor
+from audit.log import Actor, UnitOfWork
 from audit.models import AuditEvent
-from audit.unit_of_work import UnitOfWork
 from certs.access.permissions import Authority
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S

@@ -11,9 +11,9 @@ import pytest
 
 from audit.models import AuditEvent
 from certs.ca.base import CAUnreachable, Unknown
-from certs.ca.order import order_for
 from certs.ca.rest import RestCAClient
 from certs.enums import RequestState as S
+from certs.issuance.steps.ca_call import order_for
 from certs.models import Attempt, CertificateRequest, Issuer, QuarantinedCertificate, RequestCSR
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
