@@ -11,8 +11,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-from db.json_text import json_encoder
-
 Scalar: TypeAlias = str | int | bool | None
 Value: TypeAlias = Scalar | Sequence[Scalar]
 ActorKind: TypeAlias = Literal["user", "token", "system", "command"]
@@ -219,7 +217,7 @@ _HARMLESS_ENDINGS = ("_id", "_name", "_count", "_class", "_sha256", "_length")
 _SECRET_VALUE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|\b(?:hv[sb]\.|pkip_)[A-Za-z0-9_-]{20}")
 PLAIN_CHARS, PLAIN_INT = 200, 1 << 63
 _text = json.encoder.encode_basestring_ascii
-_encode = json_encoder(sort_keys=True)
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
 def recordable(text: str, *, most: int = 300) -> str:

@@ -8,7 +8,6 @@ class CertsConfig(AppConfig):
 
     def ready(self) -> None:
         # Models exist only from here on.
-        from certs.access.account import connect_session_ends  # noqa: PLC0415
         from certs.access.changes_of_power import record_changes_of_power  # noqa: PLC0415
         from certs.access.leaving import connect_receivers  # noqa: PLC0415
         from certs.access.roles import ensure_roles  # noqa: PLC0415
@@ -23,4 +22,3 @@ class CertsConfig(AppConfig):
         connect_receivers()
         connect_links()
         connect_signals()
-        connect_session_ends()

@@ -7,6 +7,7 @@ SQLite by the ORM. Only Django's public model API is used, and no model is known
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,6 @@ from django.db import DEFAULT_DB_ALIAS, connection, models, transaction
 from db.backend import on_postgresql
 from db.columns import columns_of, field_of, quoted
 from db.copy import copy_rows
-from db.json_text import json_encoder
 from db.pipeline import Row, Statement, run
 from db.reads import Read, read
 from db.sql import (
@@ -44,7 +44,7 @@ MOST_AT_ONCE = 500  # rows of one INSERT: PostgreSQL takes 65535 parameters
 Model = TypeVar("Model", bound=models.Model)
 Other = TypeVar("Other", bound=models.Model)
 Values = Mapping[str, Any]  # by field name or attribute name
-_encode = json_encoder()
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _NONE: Mapping[str, str] = {}
 
 

@@ -18,8 +18,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from audit.changes import attribute, digest_of
 from audit.events import EventType
 from audit.log import Actor, record
-from certs.access.membership import is_member
-from certs.access.permissions import Authority, Permission
+from certs.access.permissions import Authority, Permission, is_member
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.language.secret_scan import find_secret
 from certs.models import ApiToken, Team, token_sha256

@@ -13,7 +13,7 @@ from django.db.models import BigIntegerField, Exists, F, OuterRef, Q, QuerySet, 
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Cast
 
-from certs.access.membership import is_member
+from certs.access.permissions import is_member
 from certs.models import Certificate, Team
 
 NOBODY = "none"  # as filters and files write it; no account may be called so

@@ -11,8 +11,7 @@ from datetime import datetime
 
 from django.contrib.auth import get_user_model
 
-from certs.access.membership import members_among
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, members_among
 from certs.enums import RevocationReason
 from certs.errors import Conflict
 from certs.models import BulkAct, Certificate, Revocation

@@ -7,8 +7,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from certs.access.membership import members_among
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, members_among
 from certs.enums import RevocationReason
 from certs.errors import InputRefused
 from certs.models import BulkAct

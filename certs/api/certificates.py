@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any, cast
@@ -45,10 +46,9 @@ from certs.requests.submit import submit_many
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.serial import format_serial
 from db.clock import database_now
-from db.json_text import json_encoder
 
 router = Router()
-_written = json_encoder()
+_written = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 DEFAULT_DAYS = 90  # of this endpoint, for an order that names neither days nor an end date
 
 

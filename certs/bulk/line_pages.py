@@ -20,7 +20,7 @@ from certs.enums import RequestState as S
 from certs.models import BulkItem, BulkOrder, Certificate, CertificateRequest
 from certs.requests.states import UNFINISHED
 from certs.requests.waiting_reasons import waiting_reasons, waiting_reasons_of_lines
-from certs.validity import Validity
+from certs.spec import Validity
 
 PAGE, BATCH = 50, 500
 _STATES = {

@@ -6,8 +6,7 @@ from datetime import date
 from typing import Any
 
 from certs.models import BulkChunk, BulkItem, BulkOrder
-from certs.spec import CertificateSpec
-from certs.validity import Validity
+from certs.spec import CertificateSpec, Validity
 from db.sql import among_texts, text_list
 from keys.spec import KeyFacts
 

@@ -18,7 +18,7 @@ from audit.events import recordable
 from audit.log import UnitOfWork
 from certs.enums import RevocationReason
 from certs.models import Issuer
-from certs.validity import end_of_day
+from certs.spec import end_of_day
 from db.reads import Read
 
 # How far before the order another CA may date notBefore: its clock differs, and CAs back-date for relying parties whose clocks do.

@@ -10,7 +10,7 @@ from cryptography import x509
 from django.conf import settings
 
 from certs.models import Issuer
-from certs.validity import Validity, end_of_day
+from certs.spec import Validity, end_of_day
 
 
 @lru_cache(maxsize=64)

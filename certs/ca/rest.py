@@ -37,7 +37,7 @@ from certs.ca.base import (
 from certs.ca.known import known_serials
 from certs.ca.remote_crl import revoked_on_crls
 from certs.errors import InputRefused, NotFound
-from certs.validity import end_of_day
+from certs.spec import end_of_day
 from certs.x509.asn1.pem import csr_pem
 from certs.x509.certificate.serial import parse_serial
 from keys.bounded import BoundedCalls

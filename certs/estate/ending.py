@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from certs.access.membership import members_among
+from certs.access.permissions import members_among
 from certs.inventory import filter_certificates, states_of
 from certs.inventory.counting import Kind, filter_of
 from certs.inventory.states import CertificateState

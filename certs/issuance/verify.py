@@ -9,7 +9,7 @@ from typing import NamedTuple
 from certs.ca.base import MOST_BACKDATING, Issued, Order
 from certs.errors import SignerMismatch
 from certs.models import Issuer
-from certs.validity import end_of_day
+from certs.spec import end_of_day
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.profiles import profile_named
 from certs.x509.certificate.verify import CertificateFacts, Expectation, verify_issued

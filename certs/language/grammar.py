@@ -19,8 +19,7 @@ from certs.language.meaning import LIST_EXAMPLE, Part, issue_plan, key_of, valid
 from certs.language.reasons import EXAMPLE as REVOKE_EXAMPLE
 from certs.language.reasons import OFFERED, certificate_word, names_a_host, reason_words
 from certs.language.words import EXAMPLE, Word, issue_words, read_words
-from certs.spec import IntakeDefaults, Plan, RenewPlan, RevokePlan
-from certs.validity import Validity
+from certs.spec import IntakeDefaults, Plan, RenewPlan, RevokePlan, Validity
 from keys.spec import KeySpec
 
 RENEW_EXAMPLE = "Renew cert-5678 with a new key"

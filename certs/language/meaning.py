@@ -9,8 +9,7 @@ from certs.language.hosts import Host, Pattern, host_of, pattern_of, range_of
 from certs.language.spans import validity_of
 from certs.language.words import EXAMPLE, Word
 from certs.servers.kinds import Place
-from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan
-from certs.validity import Validity
+from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan, Validity
 from keys.spec import KeySpec, key_label
 
 MAX_NAMES = 100

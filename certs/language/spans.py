@@ -7,7 +7,7 @@ from datetime import date
 
 from certs.errors import InputRefused, NotUnderstood
 from certs.language.words import Word
-from certs.validity import LONGEST_DAYS, Validity, check_end_date
+from certs.spec import LONGEST_DAYS, Validity, check_end_date
 
 EXAMPLE = "Issue certificate for api.example.com valid for 90 days"
 _LONGEST_MONTHS = 1_200

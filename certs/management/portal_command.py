@@ -14,8 +14,7 @@ from django.core.management import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from audit.log import Actor
-from certs.access.membership import teams_of
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, teams_of
 from certs.errors import NotUnderstood, PolicyRefused, PortalError
 from certs.models import Team
 from certs.requests.submit import Requester

@@ -12,7 +12,7 @@ from django.db import models
 
 from certs.enums import RequestState
 from certs.models.people.permission import team_seen_by
-from certs.validity import Validity
+from certs.spec import Validity
 from keys.spec import KeyFacts
 
 

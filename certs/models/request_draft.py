@@ -12,18 +12,6 @@ from certs.models.people.team import Team
 MAX_NAMES_TEXT = 30_000  # characters: PKI_MAX_NAMES names of 253, one a line, with room
 
 
-class RequestDraftQuerySet(models.QuerySet["RequestDraft"]):
-    """Drafts, each with its team and owner."""
-
-    def of_teams(self, teams: list[Team]) -> RequestDraftQuerySet:
-        """Drafts of these teams: every member may open, change and submit them."""
-        return self.filter(team__in=teams).select_related("team", "owner", "request")
-
-    def unfinished(self, user: Any, teams: list[Team]) -> RequestDraftQuerySet:
-        """Drafts that the user began for these teams, with names and not submitted; the last changed first."""
-        return self.of_teams(teams).filter(owner=user, request=None).exclude(names="", csr_facts__isnull=True).order_by("-changed_at")
-
-
 class RequestDraft(models.Model):
     """A request for one certificate that is not submitted yet.
 
@@ -51,8 +39,6 @@ class RequestDraft(models.Model):
     created_at = models.DateTimeField()
     changed_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
-
-    objects = RequestDraftQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.public_id

@@ -9,9 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 
-from certs.access.membership import is_member
 from certs.access.owners import current_owner
-from certs.access.permissions import Permission, holders_of
+from certs.access.permissions import Permission, holders_of, is_member
 from certs.models import BulkOrder, Certificate, CertificateRequest, Deputy, MailChoice, Team
 from certs.notifications.topics import Topic
 from db.clock import database_now

@@ -12,8 +12,7 @@ from django.db.models import QuerySet
 from django.utils.crypto import salted_hmac
 
 from audit.changes import attribute
-from certs.access.membership import names_of_leads
-from certs.access.permissions import Authority, Permission
+from certs.access.permissions import Authority, Permission, names_of_leads
 from certs.enums import AlertKind
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
 from certs.models import Team, Webhook, WebhookDelivery

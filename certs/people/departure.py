@@ -20,9 +20,9 @@ from django.db.models import Count, QuerySet, Sum
 from audit.changes import attribute
 from audit.events import EventType, Value
 from audit.log import record
-from certs.access.account import sessions_of
 from certs.access.api_tokens import end_tokens
 from certs.access.permissions import Authority, Permission, holders_of, holds
+from certs.access.sessions import sessions_of
 from certs.errors import InputRefused, NotPermitted
 from certs.inventory import active
 from certs.models import (

@@ -18,8 +18,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, Sum
 
 from audit.changes import attribute
-from certs.access.membership import names_of_leads
-from certs.access.permissions import Authority, Permission
+from certs.access.permissions import Authority, Permission, names_of_leads
 from certs.enums import RequestState
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.inventory import active

@@ -11,8 +11,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from certs.access.account import sessions_of
 from certs.access.roles import ROLE_WORDS
+from certs.access.sessions import sessions_of
 from certs.errors import InputRefused
 from certs.inventory import active
 from certs.models import ApiToken, Certificate, Team

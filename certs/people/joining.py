@@ -12,8 +12,7 @@ from django.db.models import Exists, OuterRef, Q
 from audit.changes import attribute
 from audit.events import EventType, recordable
 from audit.log import record
-from certs.access.membership import is_member, leads_of
-from certs.access.permissions import Authority, Permission, holders_of
+from certs.access.permissions import Authority, Permission, holders_of, is_member, leads_of
 from certs.access.rates import Limit, use
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.models import JoinRequest, Team

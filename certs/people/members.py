@@ -14,8 +14,7 @@ from django.db.models import Q
 from audit.changes import attribute
 from audit.events import EventType
 from audit.log import record
-from certs.access.membership import is_member
-from certs.access.permissions import Authority, Permission, holders_of
+from certs.access.permissions import Authority, Permission, holders_of, is_member
 from certs.access.roles import ROLES
 from certs.access.sessions import end_sessions
 from certs.errors import Conflict, NotFound, NotPermitted

@@ -17,8 +17,7 @@ from django.db import transaction
 
 from audit.events import EventType, recordable
 from audit.log import Event, Value, record_many
-from certs.access.membership import is_member
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, is_member
 from certs.errors import Conflict, InputRefused
 from certs.models import Certificate, RenewalBlocked
 from certs.requests.exposure.refused_secrets import refuse_secrets

@@ -15,19 +15,18 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from certs.access.membership import teams_of
+from certs.access.permissions import teams_of
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.language.kept_csr import kept_csr
-from certs.models import CertificateRequest, RequestDraft
+from certs.models import CertificateRequest, RequestDraft, Team
 from certs.models.request_draft import MAX_NAMES_TEXT
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.facts.policy_facts import PolicyInput, evaluate_many
 from certs.requests.plan import Fields, defaults_for, fill_gaps, gate, plan_digest
 from certs.requests.submit import Requester, submit
 from certs.servers.kinds import Place, server_named
-from certs.spec import CertificateSpec, IssuePlan
+from certs.spec import CertificateSpec, IssuePlan, Validity
 from certs.uploads.formats.validity_cell import read_validity
-from certs.validity import Validity
 from db.clock import database_now
 from keys.spec import KeySpec
 from policy.engine import Outcome
@@ -53,10 +52,17 @@ class DraftFields:
 
 def draft_of(user: Any, public_id: str) -> RequestDraft:
     """Return a draft of one of the user's teams. Raises NotFound for any other."""
-    draft = RequestDraft.objects.of_teams(teams_of(user)).filter(public_id=public_id).first()
+    found = RequestDraft.objects.filter(public_id=public_id, team__in=teams_of(user)).select_related("team", "owner", "request")
+    draft = found.first()
     if draft is None:
         raise NotFound("There is no such draft.")
     return draft
+
+
+def unfinished_drafts(user: Any, teams: Sequence[Team], *, most: int) -> list[RequestDraft]:
+    """Return drafts that the user began for these teams, with names and not submitted; the last changed first."""
+    begun = RequestDraft.objects.filter(team__in=teams, owner=user, request=None).exclude(names="", csr_facts__isnull=True)
+    return list(begun.select_related("team", "owner").order_by("-changed_at")[:most])
 
 
 def begin(
@@ -173,9 +179,9 @@ def submit_draft(draft: RequestDraft, *, shown: str, why: str, requester: Reques
     CSRRefused for a reason that holds a secret. Effects: the request with its event, and the draft
     names it, in one transaction.
     """
-    requester.check()
     # 1. Before the transaction: the refusal of a secret has a record, which a rollback would remove.
     if why:
+        requester.check()
         refuse_secrets(why, actor=requester.actor, team=requester.team.slug, field="why", channel=requester.channel)
     with transaction.atomic():
         # 2. Of two confirmations of one draft, the second finds the request of the first.

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from audit.events import ActorKind, EventType
 from audit.log import Actor, Event, record_many
-from certs.access.membership import members_among
+from certs.access.permissions import members_among
 from certs.errors import Conflict, InputRefused
 from certs.inventory.states import states_of
 from certs.models import Certificate, OwnerChange, Team

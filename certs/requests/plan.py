@@ -27,8 +27,7 @@ from certs.language.secret_scan import find_secret
 from certs.models import Team
 from certs.requests.exposure.refused_secrets import ADVICE, refuse_secrets, report_secret
 from certs.requests.submit import Preview, Requester, preview
-from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan
-from certs.validity import Validity, check_days, check_end_date
+from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan, Plan, Validity, check_days, check_end_date
 from certs.x509.csr.gate import CSRFacts, read_csr
 from certs.x509.dns_names import host_from_url, name_from_text, parse_dns_name, parse_ip_address
 from db.clock import database_now

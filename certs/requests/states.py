@@ -64,6 +64,8 @@ def transition_many(work: UnitOfWork, moves: Sequence[Move], *, source: S, actor
 
     Raises ValueError for a path that TRANSITIONS does not have.
     """
+    if not moves:
+        return set()
     for move in moves:
         _check_path(source, move.path)
     winners = [move for move in moves if move.request.state == source]

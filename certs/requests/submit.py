@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +14,7 @@ from django.db import IntegrityError
 
 from audit.events import EventType
 from audit.log import Actor, Event, UnitOfWork
-from certs.access.membership import members, members_among
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, members, members_among
 from certs.ca.lifetime import Ending, ending_of
 from certs.enums import RequestState
 from certs.errors import Conflict, InputRefused, NotPermitted
@@ -27,7 +27,6 @@ from certs.requests.facts.policy_facts import PolicyFacts, PolicyInput, evaluate
 from certs.spec import CertificateSpec
 from certs.x509.certificate.profiles import PROFILE_NAMES
 from db.clock import CLOCK, database_now
-from db.json_text import json_encoder
 from db.reads import read_together
 from db.rows import Lock, by_key, new_ids, select, selection
 from keys.models import Key
@@ -36,7 +35,7 @@ from policy.engine import Decision
 from policy.models import Profile
 
 MOST_IN_A_CHAIN = 100
-_canonical = json_encoder(sort_keys=True)
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
 @dataclass(frozen=True, slots=True)

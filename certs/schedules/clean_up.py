@@ -13,8 +13,8 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from certs.access.account import of_ended_sessions
 from certs.access.rates import forget_old
+from certs.access.sessions import of_ended_sessions
 from certs.enums import RequestState
 from certs.models import Attempt, OperatorAlert, OutgoingMail, RequestDraft, UnclaimedResult, WebhookDelivery
 from certs.requests.approvals.confirmation import forget_challenges

@@ -14,10 +14,11 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from audit.log import Actor
-from certs.access.account import note_use
-from certs.access.membership import teams_of
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, teams_of
+from certs.access.sessions import note_use
+from certs.enums import Channel
 from certs.errors import Busy, Conflict, NotFound, NotPermitted, PortalError, TooMany
+from certs.models import Team
 from certs.requests.submit import Requester
 from certs.views.kept_forms import form_of, keep_for_sign_in
 from keys.errors import KeyBackendError
@@ -107,12 +108,15 @@ def authority_of(request: HttpRequest) -> Authority:
 
 
 def requester_of(request: HttpRequest, slug: str, *, idempotency_key: str = "") -> Requester:
-    """Who asks, for the team of that slug (or the only one). Raises NotFound for a team that is not theirs."""
+    """Return the signed-in person as requester for the team of that slug, or for the first team. Raises NotFound for a team of others."""
     teams = teams_of(request.user)
     team = next((team for team in teams if team.slug == slug), None) if slug else (teams[0] if teams else None)
     if team is None:
         raise NotFound("no such team")
+    return requester_for(request, team, idempotency_key=idempotency_key)
+
+
+def requester_for(request: HttpRequest, team: Team, *, idempotency_key: str = "") -> Requester:
+    """Return the signed-in person as requester for a team; use cases check the membership."""
     scope = f"user:{request.user.pk}" if idempotency_key else ""
-    return Requester(
-        actor=actor_of(request), team=team, channel="portal", user=request.user, idempotency_scope=scope, idempotency_key=idempotency_key
-    )
+    return Requester(actor_of(request), team, Channel.PORTAL, request.user, scope, idempotency_key)

@@ -13,8 +13,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from certs.access.membership import teams_of
-from certs.access.permissions import Permission, held_by
+from certs.access.permissions import Permission, held_by, teams_of
 from certs.inbox.inbox import COUNTED, Reader, count_waiting
 from certs.inbox.present import Present, present
 from certs.inventory import open_alerts

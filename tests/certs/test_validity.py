@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from certs.ca.base import Order
 from certs.errors import InputRefused
 from certs.language.grammar import parse_validity
-from certs.validity import LONGEST_DAYS, Validity, check_days, check_end_date, end_of_day
+from certs.spec import LONGEST_DAYS, Validity, check_days, check_end_date, end_of_day
 from tests.certs.language.examples import DEFAULTS
 
 BACKDATE = timedelta(minutes=5)

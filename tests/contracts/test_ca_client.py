@@ -25,7 +25,7 @@ from certs.errors import NotFound, SignerMismatch
 from certs.issuance.verify import verify_result
 from certs.models import Domain, Issuer, Team
 from certs.revocation.deliver import process_revocations
-from certs.validity import end_of_day
+from certs.spec import end_of_day
 from certs.x509.asn1.pem import serial_of
 from certs.x509.csr.build import build_csr
 from db.clock import database_now

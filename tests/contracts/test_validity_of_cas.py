@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from certs.ca.base import Issued, Order
 from certs.issuance.verify import verify_result
-from certs.validity import end_of_day
+from certs.spec import end_of_day
 from db.clock import database_now
 from tests.contracts.test_ca_client import KINDS, Subject, issuer_of, make_order, portal
 

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from playwright.sync_api import Browser, expect
 
-from certs.access.membership import is_member
+from certs.access.permissions import is_member
 from certs.models import Domain, OutgoingMail, Team
 from certs.notifications.delivery.mail import message_of
 from tests.journeys.conftest import Visitor

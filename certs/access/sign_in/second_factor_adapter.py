@@ -11,7 +11,7 @@ from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 
-from certs.access.account import browser_of
+from certs.access.sessions import browser_of
 from certs.access.sign_in.sealed_secrets import SecretUnreadable, seal, unseal
 
 log = logging.getLogger(__name__)

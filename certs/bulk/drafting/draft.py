@@ -21,8 +21,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Count
 
 from audit.events import recordable
-from certs.access.membership import members_among
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, members_among
 from certs.bulk.drafting.judge import Judge, judge
 from certs.bulk.lines import spec_changed, spec_to_json, suggestion_applies
 from certs.errors import Conflict, InputRefused

@@ -11,8 +11,7 @@ from django.utils.http import urlencode
 
 from audit.events import EventType
 from audit.log import Actor, Value, record
-from certs.access.membership import teams_of
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, teams_of
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.inventory.filters import CertificateFilter
 from certs.inventory.listing.sorts import check_sort

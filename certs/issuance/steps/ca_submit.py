@@ -162,7 +162,7 @@ def _still_allowed(
     stopped = stopped_lineages(lock_renewed(requests))
     left = requesters_who_left(known)
     asking = [request for request in requests if decisions[request.pk].outcome is Outcome.NEEDS_APPROVAL]
-    approved = approved_requests(asking, {request.pk: decisions[request.pk].approval for request in asking})
+    approved = approved_requests(asking, {request.pk: decisions[request.pk].approval for request in asking}) if asking else set()
     # 2. Each request goes on or ends.
     allowed, rejections, changed = [], [], []
     for request in requests:

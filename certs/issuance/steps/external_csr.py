@@ -32,8 +32,6 @@ def accept_external(
     A request whose public key is another team's, or is blocked, is rejected. `before`: events of the
     request that come first, by request id.
     """
-    if not requests:
-        return
     # Where two teams send the same key at once, it belongs to the team of the older request.
     owners = {request.spki_sha256: request.team.slug for request in reversed(requests)}
     rows, reported = read_together(recorded_keys(owners, now=now), reported_by_owner(owners))
@@ -55,8 +53,6 @@ def accept_external(
 
 def accept_reused(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> None:
     """Approved -> key_ready: a renewal that keeps its key; or rejected when the key was blocked or destroyed in the meantime."""
-    if not requests:
-        return
     recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
     keys = by_key(select(Key, id={request.key_id for request in requests if request.key_id}))
     moves, rejections = [], []

@@ -26,8 +26,10 @@ from keys.spec import KeySpec, spki_der
 def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> list[Act]:
     """Approved -> key_ready without a new key, or the act of making one. The requests are approved, and locked or new in `work`."""
     # 1. What needs no new key goes on at once: an external CSR, and a renewal that keeps its key.
-    accept_external(work, [one for one in requests if one.csr_brought], source=S.APPROVED, now=now)
-    accept_reused(work, [one for one in requests if one.key_reused and not one.csr_brought], now=now)
+    if external := [one for one in requests if one.csr_brought]:
+        accept_external(work, external, source=S.APPROVED, now=now)
+    if reusing := [one for one in requests if one.key_reused and not one.csr_brought]:
+        accept_reused(work, reusing, now=now)
     # 2. An attempt for each of the others.
     wanting = [one for one in requests if not one.csr_brought and not one.key_reused]
     attempts = open_attempts(work, wanting, MakeKeys.step, now=now).mine

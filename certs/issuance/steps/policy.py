@@ -41,12 +41,14 @@ def decide(
     evaluated = {
         request.pk: ((EventType.POLICY_EVALUATED, evaluation_data(decision, digests[request.pk])),) for request, decision in straight_on
     }
-    accept_external(work, [request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
-    # 3. A renewal of the same content may inherit its approval.
-    asking = [request for request, decision in decided if decision.outcome is Outcome.NEEDS_APPROVAL]
-    ruleset = version.ruleset
-    inherited = inherit_approvals(asking, valid_days=ruleset.approval_valid_days, terms=ruleset.approval, at=now) if asking else {}
-    work.insert(limits_for([request for request in asking if request.pk not in inherited], ruleset.approval, now=now))
+    if straight_on:
+        accept_external(work, [request for request, _ in straight_on], source=S.SUBMITTED, now=now, before=evaluated)
+    # 3. A renewal of the same content may inherit its approval; any other request waits for one until its time limit.
+    inherited: Mapping[int, Sequence[Approval]] = {}
+    if asking := [request for request, decision in decided if decision.outcome is Outcome.NEEDS_APPROVAL]:
+        ruleset = version.ruleset
+        inherited = inherit_approvals(asking, valid_days=ruleset.approval_valid_days, terms=ruleset.approval, at=now)
+        work.insert(limits_for([request for request in asking if request.pk not in inherited], ruleset.approval, now=now))
     # 4. Each of the others goes where its decision leads.
     others = [(request, decision) for request, decision in decided if request.pk not in evaluated]
     moves = [_move(request, decision, digests[request.pk], inherited.get(request.pk, [])) for request, decision in others]

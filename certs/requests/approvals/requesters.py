@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certs.access.membership import members_among
+from certs.access.permissions import members_among
 from certs.enums import Channel
 from certs.models import CertificateRequest
 

@@ -9,8 +9,7 @@ from django_celery_beat.models import PeriodicTask
 
 from certs.ca.lifetime import cut_note, ending_of
 from certs.models import Certificate, CertificateRequest, Issuer
-from certs.spec import CertificateSpec
-from certs.validity import end_of_day
+from certs.spec import CertificateSpec, end_of_day
 from certs.x509.certificate.profiles import purpose_note
 
 NIGHTLY_IS_LATE_FOR = 3  # days of life and less

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from certs.enums import RefusalClass
 from certs.errors import CSRRefused
 from certs.language.kept_csr import kept_csr
-from certs.spec import CertificateSpec
+from certs.spec import CertificateSpec, Validity
 from certs.uploads.limits import Rules
 from certs.uploads.line import Line
 from certs.uploads.secret_scan import refuse_secrets, secret_in_upload
-from certs.validity import Validity
 from certs.x509.csr.gate import LARGEST_LOOKED_INTO, CSRFacts, read_csr
 
 _BEGIN = re.compile(rb"-----BEGIN [^\r\n-]{1,60}-----")

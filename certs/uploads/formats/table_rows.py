@@ -11,13 +11,12 @@ from certs.enums import RefusalClass
 from certs.errors import CSRRefused, InputRefused, NotUnderstood
 from certs.language.grammar import parse_key
 from certs.language.hosts import Host, host_of
-from certs.spec import CertificateSpec, IntakeDefaults
+from certs.spec import CertificateSpec, IntakeDefaults, Validity
 from certs.uploads.formats.columns import COLUMNS, Header
 from certs.uploads.formats.pem_bundle import judge_request, refused_line, request_spec, stripped_notes
 from certs.uploads.formats.validity_cell import read_validity
 from certs.uploads.limits import Rules
 from certs.uploads.line import Line
-from certs.validity import Validity
 from certs.x509.csr.gate import CSRFacts
 from keys.spec import KeySpec
 

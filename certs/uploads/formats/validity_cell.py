@@ -8,8 +8,7 @@ from functools import lru_cache
 from certs.errors import NotUnderstood
 from certs.language.days import WAYS, day_in_digits, validity_refused, without_time
 from certs.language.grammar import parse_validity
-from certs.spec import IntakeDefaults
-from certs.validity import LONGEST_DAYS, Validity
+from certs.spec import LONGEST_DAYS, IntakeDefaults, Validity
 
 _NUMBER = re.compile(r"([+-]?)(\d+)(?:([.,])(\d*))?(?:\s*days?)?", re.IGNORECASE | re.ASCII)
 _MONTH_IN_LETTERS = re.compile(r"(\d{1,2})[-./\s]+([a-z]{3,9})[-./,\s]+(\d{4})", re.IGNORECASE | re.ASCII)

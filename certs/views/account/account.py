@@ -20,9 +20,10 @@ from django.views.decorators.http import require_http_methods
 
 from audit.changes import attribute
 from certs.access import login_limits
-from certs.access.account import choose_zone, end_other_sessions, end_session, note_session, sessions_of, time_zones, zone_of
-from certs.access.membership import teams_of
+from certs.access.permissions import teams_of
+from certs.access.sessions import end_other_sessions, end_session, note_session, sessions_of
 from certs.access.sign_in.second_factors import factors_of
+from certs.access.time_zones import choose_zone, time_zones, zone_of
 from certs.errors import InputRefused, TooMany
 from certs.models import ApiToken
 from certs.views.access import actor_of, page

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
-from certs.access.membership import teams_of
+from certs.access.permissions import teams_of
 from certs.notifications.choices import OF_PERSONS, choose, unwanted_by
 from certs.views.access import page
 

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from certs.access.api_tokens import MOST_DAYS, SCOPE_WORDS, create_token, revoke_token, rotate_token
-from certs.access.membership import teams_of
+from certs.access.permissions import teams_of
 from certs.errors import InputRefused, NotFound
 from certs.models import ApiToken
 from certs.notifications.changes_of_power import notify_of_token

@@ -13,8 +13,8 @@ from django.views.decorators.http import require_GET, require_safe
 
 from audit.events import encode_data
 from audit.models import AuditEvent
-from certs.access.account import zone_of
 from certs.access.permissions import Permission
+from certs.access.time_zones import zone_of
 from certs.errors import InputRefused
 from certs.evidence.events import EventPage, page_of
 from certs.evidence.export import export_events

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from certs.access.membership import teams_of
+from certs.access.permissions import teams_of
 from certs.bulk.drafting.draft import draft, lines_of
 from certs.bulk.drafting.upload import read_lines
 from certs.enums import RefusalClass

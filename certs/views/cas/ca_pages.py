@@ -8,8 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from certs.access.membership import teams_of
-from certs.access.permissions import Permission, holds
+from certs.access.permissions import Permission, holds, teams_of
 from certs.authorities.adding import open_additions
 from certs.authorities.overview import CA, ca_of, trees
 from certs.models import Issuer, Reissue

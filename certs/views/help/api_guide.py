@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
-from certs.access.membership import teams_of
+from certs.access.permissions import teams_of
 
 EXAMPLE = "shop.example.com"
 

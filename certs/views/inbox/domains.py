@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from certs.access.membership import is_member
+from certs.access.permissions import is_member
 from certs.errors import InputRefused, NotFound
 from certs.inventory import active
 from certs.inventory.beneath import names_beneath

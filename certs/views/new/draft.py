@@ -17,7 +17,7 @@ from certs.requests.drafts import DraftFields, attach_csr, change, draft_of, dro
 from certs.requests.plan import plan_digest
 from certs.requests.submit import Requester
 from certs.servers.kinds import Place, servers_of
-from certs.views.access import page, requester_of
+from certs.views.access import page, requester_for
 from certs.views.new.judged import Judged, judge
 from certs.views.new.offers import LABELS, keys, profile_for
 from certs.views.new.start import uploaded_csr
@@ -35,7 +35,7 @@ HEADINGS = {
 def _opened(request: HttpRequest, public_id: str) -> tuple[RequestDraft, Requester]:
     """Return the draft and who works on it, for the draft's team. Raises NotFound."""
     draft = draft_of(request.user, public_id)
-    return draft, requester_of(request, draft.team.slug)
+    return draft, requester_for(request, draft.team)
 
 
 @page

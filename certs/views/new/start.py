@@ -10,14 +10,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from certs.access.membership import teams_of
+from certs.access.permissions import teams_of
 from certs.enums import RefusalClass
 from certs.errors import InputRefused, NotUnderstood, PortalError
 from certs.language.assistant import AssistantUnavailable, rewrite
 from certs.language.meaning import KEY_ELSEWHERE
 from certs.language.nearest import nearest_sentence
 from certs.models import RequestDraft, Team
-from certs.requests.drafts import DraftFields, begin
+from certs.requests.drafts import DraftFields, begin, unfinished_drafts
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.plan import defaults_for, plan_words
 from certs.requests.submit import Requester
@@ -105,7 +105,7 @@ def _page(
         "defaults": defaults_for(chosen, now=now),
         "helper": bool(settings.PKI_NL_PROVIDER),
         "base_url": settings.PKI_PORTAL_URL,
-        "drafts": RequestDraft.objects.unfinished(request.user, teams)[:MOST_DRAFTS],
+        "drafts": unfinished_drafts(request.user, teams, most=MOST_DRAFTS),
         "name": chosen.example_name,
     }
     if tried is not None:

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from certs.access import login_limits
-from certs.access.account import note_session
+from certs.access.sessions import note_session
 from certs.views.client_ip import client_address
 from certs.views.sign_in.guessing import device_of
 

@@ -10,8 +10,7 @@ from django.contrib.auth.models import AnonymousUser, Group
 from django.core.management import call_command
 
 from audit.log import Actor
-from certs.access.membership import is_member, teams_of
-from certs.access.permissions import Authority, Permission, holders_of, holds, is_officer
+from certs.access.permissions import Authority, Permission, holders_of, holds, is_member, is_officer, teams_of
 from certs.access.roles import ROLES, ensure_roles
 from certs.models import Certificate, teams_seen_by
 from tests.cast import Cast

@@ -6,9 +6,8 @@ from datetime import date
 
 import pytest
 
-from certs.spec import CertificateSpec, IntakeDefaults
+from certs.spec import CertificateSpec, IntakeDefaults, Validity
 from certs.uploads.formats.validity_cell import read_validity
-from certs.validity import Validity
 from keys.spec import KeySpec
 from tests.certs.language.examples import DEFAULTS, TODAY, issued
 

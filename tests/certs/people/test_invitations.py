@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from audit.models import AuditEvent
-from certs.access.membership import is_lead, is_member
+from certs.access.permissions import is_lead, is_member
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted, TooMany
 from certs.models import Invitation, OutgoingMail
 from certs.notifications.delivery.mail import message_of

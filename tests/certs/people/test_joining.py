@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from audit.models import AuditEvent
-from certs.access.membership import is_member
+from certs.access.permissions import is_member
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted, TooMany
 from certs.models import JoinRequest, OutgoingMail, Team
 from certs.people import joining

@@ -8,8 +8,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from audit.models import AuditEvent
-from certs.access.membership import is_lead, is_member
-from certs.access.permissions import Permission, holds
+from certs.access.permissions import Permission, holds, is_lead, is_member
 from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.models import Certificate, OutgoingMail
 from certs.people import members

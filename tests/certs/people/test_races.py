@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 
-from certs.access.membership import is_member
-from certs.access.permissions import Authority, Permission, holders_of
+from certs.access.permissions import Authority, Permission, holders_of, is_member
 from certs.errors import PortalError
 from certs.models import CertificateRequest, JoinRequest
 from certs.people import departure, invitations, joining

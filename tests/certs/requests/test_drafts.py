@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from certs import tasks
-from certs.access.membership import teams_of
+from certs.access.permissions import teams_of
 from certs.errors import InputRefused
 from certs.models import CertificateRequest, OutgoingMail, RequestDraft
 from certs.notifications.topics import Topic

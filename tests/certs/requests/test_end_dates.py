@@ -20,8 +20,7 @@ from certs.requests.approvals import approval
 from certs.requests.plan import Fields, describe, plan_fields, plan_words
 from certs.requests.submit import Requester, request_digest, submit_many
 from certs.requests.waiting import hold_for_ca, resume
-from certs.spec import CertificateSpec, IssuePlan
-from certs.validity import end_of_day
+from certs.spec import CertificateSpec, IssuePlan, end_of_day
 from db.clock import database_now
 from tests.cast import person
 from tests.certs.life import PORTAL, finished, issued, new_policy, walk

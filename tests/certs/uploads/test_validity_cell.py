@@ -10,9 +10,9 @@ from datetime import date, datetime
 import pytest
 
 from certs.errors import InputRefused
+from certs.spec import Validity
 from certs.uploads.formats.validity_cell import read_validity
 from certs.uploads.line import Line
-from certs.validity import Validity
 from tests.certs.language.examples import DEFAULTS
 from tests.certs.uploads.examples import read, workbook
 

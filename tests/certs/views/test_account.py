@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from audit.models import AuditEvent
-from certs.access.account import browser_of
+from certs.access.sessions import browser_of
 from certs.models import ApiToken, SignedInSession
 from certs.schedules.clean_up import delete_ended_sessions
 from db.clock import database_now
