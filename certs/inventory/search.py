@@ -15,6 +15,7 @@ import idna
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
+from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.inventory.states import active
 from certs.models import BulkOrder, Certificate, CertificateName, CertificateRequest, Issuer, OperatorAlert
@@ -30,6 +31,12 @@ _PREFIX = re.compile(r"^(?:subject\s*=\s*)?(?:dns|cn|ip|ip address)\s*[:=]\s*(?=
 _BASE64_OF_SHA256 = 44
 _FEW = 5_000  # certificates found by a part of a name that are kept as ids
 _IN_ADDRESS = re.compile(r"[0-9a-f.:]+")
+# Each of the three has an index that holds nothing else.
+_WITHOUT_CERTIFICATE = (
+    Q(state__in=(S.SUBMITTED, S.APPROVED, S.KEY_READY, S.CSR_CREATED, S.ISSUED))
+    | Q(state=S.AWAITING_APPROVAL)
+    | Q(state__in=(S.REJECTED, S.FAILED, S.CANCELLED))
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"sha-?256(?:\s*fingerprint)?\s*[=:]\s*")
 
@@ -65,17 +72,34 @@ def filter_requests(
     if unchanged_days:
         rows = rows.filter(state_changed_at__lt=database_now() - timedelta(days=unchanged_days))
     if text.strip():
-        cleaned, name = text.strip().lower(), name_sought(text)
+        cleaned = text.strip().lower()
         exact = rows.filter(Q(public_id=cleaned) | Q(resume_id=cleaned)).values_list("pk", flat=True)
         if found := list(exact[:10]):
             return rows.filter(pk__in=found)
-        rows = rows.alias(dns=Cast("dns_names", TextField()))
-        found_in = Q(common_name__contains=name) | Q(dns__contains=name)
-        if _IN_ADDRESS.fullmatch(name):  # else the addresses of all requests would be written as text in vain
-            rows = rows.alias(ips=Cast("ip_addresses", TextField()))
-            found_in |= Q(ips__contains=name)
-        rows = rows.filter(found_in)
+        rows = _with_name(rows, name_sought(text))
     return rows
+
+
+def _with_name(rows: QuerySet[CertificateRequest], part: str) -> QuerySet[CertificateRequest]:
+    """Return the requests among `rows` with a name that contains the part.
+
+    Few are looked through themselves. Among many, what has a certificate is found by the names of that,
+    which are those of its request and have a narrow table; unless so many have the part that some turn
+    up at once.
+    """
+    written = rows.alias(dns=Cast("dns_names", TextField()))
+    named = Q(common_name__contains=part) | Q(dns__contains=part)
+    if _IN_ADDRESS.fullmatch(part):  # else the addresses would be written as text in vain
+        written = written.alias(ips=Cast("ip_addresses", TextField()))
+        named |= Q(ips__contains=part)
+    if len(rows.order_by().values_list("pk", flat=True)[: _FEW + 1]) <= _FEW:
+        return written.filter(named)
+    carriers = by_name(part).inside
+    others = list(written.filter(_WITHOUT_CERTIFICATE, named).order_by().values_list("pk", flat=True)[: _FEW + 1])
+    if not isinstance(carriers, tuple) or len(others) > _FEW:
+        return written.filter(named)
+    issued = Certificate.objects.filter(_among(carriers)).values_list("request_id", flat=True)
+    return rows.filter(among("pk", [*others, *issued]))
 
 
 def find_certificate(rows: QuerySet[Certificate], text: str) -> tuple[Certificate, str]:

@@ -116,6 +116,11 @@ class CertificateRequest(models.Model):
                 condition=models.Q(state="awaiting_approval"),
                 name="request_awaiting_approval",
             ),
+            models.Index(
+                fields=["-id"],
+                condition=models.Q(state__in=["rejected", "failed", "cancelled"]),
+                name="request_ended_without",
+            ),
         ]
 
     def __str__(self) -> str:

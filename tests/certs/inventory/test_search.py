@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,10 +13,10 @@ from django.test.utils import CaptureQueriesContext
 
 from certs.bulk.submit import submit_order
 from certs.errors import Conflict, NotFound
-from certs.inventory import CertificateFilter, find_certificate, search_certificates
+from certs.inventory import CertificateFilter, find_certificate, search_certificates, search_requests
 from certs.inventory.search import name_sought
 from certs.models import Certificate, CertificateName, CertificateRequest
-from certs.requests.submit import Requester
+from certs.requests.submit import Requester, submit
 from certs.spec import CertificateSpec
 from certs.x509.certificate.serial import format_serial
 from db.clock import database_now
@@ -49,6 +50,28 @@ def test_part_of_a_name(inventory: list[object], typed: str, found: list[str]) -
     rows = search_certificates(inventory[0], CertificateFilter(q=typed), now=database_now()).order_by("-pk")
     assert [row.common_name.split(".")[0] for row in rows] == found
     assert not search_certificates(inventory[1], CertificateFilter(q=typed), now=database_now()).exists()
+
+
+@pytest.mark.parametrize("few", [5_000, 5, 1])  # looked through; by the names of certificates; by both where many have it
+def test_part_of_a_name_of_requests_with_and_without_certificate(
+    inventory: list[object], twin_portal: Requester, make_spec: Callable[..., CertificateSpec], monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("certs.inventory.search._FEW", few)
+    for name, state in (("api3", "rejected"), ("api4", "awaiting_approval"), ("api5", "csr_created"), ("other", "failed")):
+        names = (f"{name}.example.com", f"www.{name}.example.com")
+        spec = replace(make_spec(names[0]), dns_names=names)
+        stopped = submit(spec, requester=twin_portal)
+        CertificateRequest.objects.filter(pk=stopped.pk).update(state=state)
+    member, stranger = inventory
+    for typed, found in (
+        ("API", ["api5", "api4", "api3", "api2", "api"]),
+        ("www.api4", ["api4"]),
+        ("www", ["other", "api5", "api4", "api3"]),
+        ("nothing", []),
+    ):
+        assert [row.common_name.split(".")[0] for row in search_requests(member, text=typed).order_by("-pk")] == found
+        assert not search_requests(stranger, text=typed).exists()
+    assert [row.common_name for row in search_requests(member, text="api", state="rejected")] == ["api3.example.com"]
 
 
 @pytest.mark.parametrize(
