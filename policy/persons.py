@@ -69,6 +69,16 @@ def is_same_person(one: Any, other: Any) -> bool:
     return known[one.pk].may_be(known[other.pk])
 
 
+def lock_account(user: Any) -> None:
+    """Lock the account of a person who decides, before the person's rights are read. Needs an open transaction.
+
+    Whoever takes a right from an account writes or locks its row. So the right is lost before the
+    decision, which is refused then, or after the decision has committed, and never in between.
+    """
+    rows = get_user_model().objects.select_for_update(no_key=True)  # rows that refer to it can still be written
+    rows.filter(pk=user.pk).values_list("pk", flat=True).first()
+
+
 def one_person_is_enough() -> bool:
     """Return whether one person may approve and publish alone: PKI_SINGLE_OFFICER, and only in the embedded portal."""
     return bool(settings.PKI_EMBEDDED and settings.PKI_SINGLE_OFFICER)

@@ -16,7 +16,7 @@ from db.reads import Read, read, rows_of
 from db.sql import time_parameter
 from policy.errors import PolicyConflict, PolicyMissing, PublicationRefused
 from policy.models import Policy, PolicyVersion, PolicyWaiver, PolicyWithdrawal
-from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
+from policy.persons import ALONE, is_identified, is_same_person, lock_account, one_person_is_enough
 from policy.waivers.waiver import Waiver
 
 # The same order as PolicyVersionQuerySet.in_force: this query runs several times a certificate, and
@@ -48,6 +48,7 @@ def publish_as(version: PolicyVersion, *, user: Any, now: datetime, effective_fr
         row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("drafter", "policy").filter(pk=version.pk).first()
         if row is None or row.stamp != version.stamp:
             raise PolicyConflict(f"{version} was changed since you saw it. Look at the draft again before you publish it.")
+        lock_account(user)
         alone = _is_alone(row, user)
         data: dict[str, Value] = {"single_officer": True} if alone else {}
         return _publish(row, actor=Actor("user", user.get_username()), now=now, effective_from=effective_from, also=data)
@@ -125,10 +126,11 @@ def withdraw_as(version: PolicyVersion, *, user: Any, reason: str, now: datetime
 
     Raises PublicationRefused for an account that may not publish, PolicyConflict for a version that is no plan (any more).
     """
-    if not may_publish(user):
-        raise PublicationRefused(f"{user} may not withdraw policies. Ask a security officer.")
     with transaction.atomic():
         row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("policy").get(pk=version.pk)
+        lock_account(user)
+        if not may_publish(user):
+            raise PublicationRefused(f"{user} may not withdraw policies. Ask a security officer.")
         if PolicyWithdrawal.objects.filter(version=row).exists():
             raise PolicyConflict(f"{row} was withdrawn already.")
         # A transaction that is still open when the version begins must not take it back.

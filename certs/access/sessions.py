@@ -9,6 +9,8 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
+from allauth.mfa.models import Authenticator
+from allauth.mfa.signals import authenticator_added
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out
@@ -42,6 +44,7 @@ def connect_signals() -> None:
     """Connect the receivers. For `AppConfig.ready()`."""
     user_logged_in.connect(_note_sign_in, dispatch_uid="certs.access.sessions")
     user_logged_out.connect(_forget, dispatch_uid="certs.access.sessions")
+    authenticator_added.connect(_end_those_without_the_factor, dispatch_uid="certs.access.sessions")
     post_save.connect(_end_with_the_account, sender=get_user_model(), dispatch_uid="certs.access.sessions")
 
 
@@ -88,6 +91,12 @@ def _note_sign_in(request: HttpRequest, **_signal: Any) -> None:
 
 def _forget(request: HttpRequest, **_signal: Any) -> None:
     SignedInSession.objects.filter(key=request.session.session_key or "").delete()
+
+
+def _end_those_without_the_factor(request: HttpRequest, authenticator: Authenticator, **_signal: Any) -> None:
+    """A session that began before the factor was there has never shown one: somebody may have known the password."""
+    if authenticator.type != Authenticator.Type.RECOVERY_CODES:
+        end_other_sessions(request)
 
 
 def signed_in_recently(request: HttpRequest) -> bool:

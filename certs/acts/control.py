@@ -134,12 +134,12 @@ def retry_act(act: BulkAct, *, authority: Authority) -> int:
 
 
 def _locked(act: BulkAct, authority: Authority, *states: BulkAct.State, verb: str) -> BulkAct:
-    if not may_control(act, authority):
+    row = BulkAct.objects.select_for_update().get(pk=act.pk)
+    if not may_control(row, authority):
         raise NotPermitted(
             f"Only {act.person} and the security team may do this.",
             next_step="Ask the security team.",
         )
-    row = BulkAct.objects.select_for_update().get(pk=act.pk)
     if row.state not in states:
         raise Conflict(f"{row.public_id} is {row.get_state_display()} and cannot be {verb}.")
     return row

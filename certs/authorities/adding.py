@@ -39,7 +39,7 @@ from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.x509.certificate.verify import chain_problems
 from certs.x509.dns_names import parse_dns_name
 from db.clock import database_now
-from policy.persons import is_identified, is_same_person, one_person_is_enough
+from policy.persons import is_identified, is_same_person, lock_account, one_person_is_enough
 
 Kind, State = CAAddition.Kind, CAAddition.State
 CONNECT_TASK, TEST_TASK = "certs.tasks.connect_ca", "certs.tasks.test_ca"
@@ -107,7 +107,7 @@ def try_again(addition: CAAddition, *, authority: Authority) -> None:
     """Have a worker try the step anew. Raises NotPermitted, and Conflict while a worker is at it."""
     check_may_manage(authority)
     with transaction.atomic():
-        row, now = _locked(addition), database_now()
+        row, now = _locked(addition, authority), database_now()
         _expect(row, State.CONNECTING, State.TESTING)
         if row.working_until is not None and row.working_until > now:
             raise Conflict("A worker is at it.", next_step="Load the page again in a moment.")
@@ -132,7 +132,7 @@ def compare_root(addition: CAAddition, typed: str, *, authority: Authority) -> N
             next_step="64 hexadecimal digits, with colons or without, as `openssl x509 -noout -fingerprint -sha256` prints them.",
         )
     with transaction.atomic():
-        row = _locked(addition)
+        row = _locked(addition, authority)
         _expect(row, State.COMPARING)
         chain = chain_of(row)
         now = database_now()
@@ -175,7 +175,7 @@ def go_live(addition: CAAddition, *, confirmation: str, authority: Authority) ->
         )
     alone = _is_alone(addition, authority)
     with transaction.atomic():
-        row, now = _locked(addition), database_now()
+        row, now = _locked(addition, authority), database_now()
         _expect(row, State.READY)
         if Issuer.objects.filter(name=row.name).exists() or Issuer.objects.filter(slug=slugify(row.name)).exists():
             raise Conflict(f"There is a CA named {row.name} already.", next_step="Give this addition up, and choose another name.")
@@ -205,7 +205,7 @@ def give_up(addition: CAAddition, *, authority: Authority) -> None:
     """End it without a CA. The test certificate was revoked by its test. Raises NotPermitted, Conflict."""
     check_may_manage(authority)
     with transaction.atomic():
-        row, now = _locked(addition), database_now()
+        row, now = _locked(addition, authority), database_now()
         _expect(row, *CAAddition.OPEN)
         row.state, row.ended_at = State.GIVEN_UP, now
         row.save(update_fields=["state", "ended_at"])
@@ -339,8 +339,13 @@ def _test_name(given: dict[str, str]) -> str:
     return name.ascii
 
 
-def _locked(addition: CAAddition) -> CAAddition:
-    return CAAddition.objects.select_for_update(of=("self",)).get(pk=addition.pk)
+def _locked(addition: CAAddition, authority: Authority) -> CAAddition:
+    """Return the row, locked; the right is read again behind the lock. Raises NotPermitted."""
+    row = CAAddition.objects.select_for_update(of=("self",)).get(pk=addition.pk)
+    if authority.user is not None:
+        lock_account(authority.user)
+    check_may_manage(authority)
+    return row
 
 
 def _expect(row: CAAddition, *states: str) -> None:

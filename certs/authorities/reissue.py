@@ -119,10 +119,13 @@ def start_reissue(reissue: Reissue, *, confirmation: str, authority: Authority) 
     try:
         with transaction.atomic():
             row = _locked(reissue)
+            check_may_manage(authority)
             _expect(row, (State.PLANNED,), "start")
             if row.forecast_at is None:
                 raise Conflict("The forecast is not finished yet.", next_step="Look at it first, then start.")
-            target = Issuer.objects.select_for_update().get(pk=row.target_id)
+            # Both CAs: of two that begin at once and would feed each other, the second one sees the first.
+            issuers = Issuer.objects.select_for_update().filter(pk__in=(row.issuer_id, row.target_id)).order_by("pk")
+            target = {issuer.pk: issuer for issuer in issuers}[row.target_id]
             if target.state != Issuer.State.ACTIVE:
                 raise Conflict(f"{target.name} does not issue any more.", next_step="Plan the re-issue with another CA.")
             _refuse_circles(row)

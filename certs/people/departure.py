@@ -21,6 +21,7 @@ from audit.changes import attribute
 from audit.events import EventType, Value
 from audit.log import record
 from certs.access.api_tokens import end_tokens
+from certs.access.locks import one_change_at_a_time
 from certs.access.permissions import Authority, Permission, holders_of, holds
 from certs.access.sessions import sessions_of
 from certs.errors import InputRefused, NotPermitted
@@ -43,7 +44,6 @@ from certs.models import (
 from certs.notifications.webhooks import remove_webhook
 from certs.people import preview
 from certs.people.joining import close_requests_of
-from certs.people.locks import one_change_at_a_time
 from certs.people.members import check_may_change_account, check_none_died_out, rights_held
 from certs.requests.approvals.approval import cancel
 from certs.requests.approvals.deputies import deputies_of, end_deputies_of

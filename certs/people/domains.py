@@ -18,6 +18,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, Sum
 
 from audit.changes import attribute
+from certs.access.locks import one_change_at_a_time
 from certs.access.permissions import Authority, Permission, names_of_leads
 from certs.enums import RequestState
 from certs.errors import Conflict, InputRefused, NotPermitted
@@ -26,7 +27,6 @@ from certs.models import Certificate, CertificateName, CertificateRequest, Domai
 from certs.notifications.audience import people_of, team_of
 from certs.notifications.topics import Topic
 from certs.people import preview
-from certs.people.locks import one_change_at_a_time
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.states import UNFINISHED
 from certs.x509.dns_names import is_within, owning_domain

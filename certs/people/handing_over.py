@@ -10,12 +10,12 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Count, Max, QuerySet, Sum
 
+from certs.access.locks import one_change_at_a_time
 from certs.access.permissions import Authority
 from certs.errors import InputRefused, NotFound, NotPermitted
 from certs.inventory import active
 from certs.models import Certificate, Team
 from certs.people import preview
-from certs.people.locks import one_change_at_a_time
 from certs.requests.owner_change import check_may_own, hand_over
 from db.clock import database_now
 

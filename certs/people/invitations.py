@@ -24,6 +24,7 @@ from django.utils.crypto import salted_hmac
 
 from audit.changes import attribute
 from audit.log import Actor
+from certs.access.locks import one_change_at_a_time
 from certs.access.owners import NOBODY
 from certs.access.permissions import Authority
 from certs.access.rates import Limit, use
@@ -35,7 +36,6 @@ from certs.notifications.audience import to_addresses
 from certs.notifications.delivery.one_use_links import mark, offer
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.people.locks import one_change_at_a_time
 from certs.people.members import may_give
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from db.clock import database_now

@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q
 from audit.changes import attribute
 from audit.events import EventType, recordable
 from audit.log import record
+from certs.access.locks import one_change_at_a_time
 from certs.access.permissions import Authority, Permission, holders_of, is_member, leads_of
 from certs.access.rates import Limit, use
 from certs.errors import Conflict, InputRefused, NotFound
@@ -19,7 +20,6 @@ from certs.models import JoinRequest, Team
 from certs.notifications.audience import Audience, operators, to_user
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.people.locks import one_change_at_a_time
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from db.clock import database_now
 

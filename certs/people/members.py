@@ -14,12 +14,12 @@ from django.db.models import Q
 from audit.changes import attribute
 from audit.events import EventType
 from audit.log import record
+from certs.access.locks import one_change_at_a_time
 from certs.access.permissions import Authority, Permission, holders_of, is_member
 from certs.access.roles import ROLES
 from certs.access.sessions import end_sessions
 from certs.errors import Conflict, NotFound, NotPermitted
 from certs.models import SignedInSession, Team
-from certs.people.locks import one_change_at_a_time
 from db.clock import database_now
 from policy.persons import one_person_is_enough
 

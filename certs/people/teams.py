@@ -11,10 +11,10 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from audit.changes import attribute
+from certs.access.locks import one_change_at_a_time
 from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.models import Domain, Team
-from certs.people.locks import one_change_at_a_time
 from certs.requests.exposure.refused_secrets import refuse_secrets
 
 # What a lead may change of the own team, and what only those who manage people may.

@@ -76,8 +76,8 @@ def write_description(certificate: Certificate, changes: Changes, *, authority: 
 def _write(certificate: Certificate, changes: Changes, texts: dict[str, str], authority: Authority) -> tuple[Certificate, Any]:
     now = database_now()
     with transaction.atomic():
-        row = Certificate.objects.select_for_update(of=("self",)).select_related("team", "owner")
-        row_now = row.get(pk=certificate.pk)
+        # The owner is read behind the lock: a join would be with the owner of before.
+        row_now = Certificate.objects.select_for_update(of=("self",)).select_related("team").get(pk=certificate.pk)
         # Again behind the lock: who lost the right while this waited changes nothing.
         authority.check_may_act(row_now)
         following = row_now.renewals.filter(status=Certificate.Status.GOOD).first()

@@ -12,7 +12,7 @@ from audit.events import recordable
 from audit.log import Actor, EventType, record
 from policy.errors import PolicyConflict, PublicationRefused
 from policy.models import Policy, PolicyWaiver
-from policy.persons import ALONE, is_identified, is_same_person, one_person_is_enough
+from policy.persons import ALONE, is_identified, is_same_person, lock_account, one_person_is_enough
 from policy.publishing import may_publish
 from policy.rules import RuleSetInvalid
 from policy.waivers.waiver import waiver_from_dict
@@ -50,6 +50,8 @@ def request_waiver(
     if ends - max(begins, now) > LONGEST:
         raise RuleSetInvalid(f"ends: at most {LONGEST.days} days; request the waiver again then")
     with transaction.atomic():
+        lock_account(user)
+        _check_may(user)
         row = PolicyWaiver.objects.create(
             policy=Policy.objects.get(name=policy_name),
             rule=rule,
@@ -72,10 +74,11 @@ def approve_waiver(row: PolicyWaiver, *, user: Any, now: datetime) -> PolicyWaiv
     Raises PublicationRefused for the person who requested it or an account that may not publish
     policies, PolicyConflict where it was decided or is over.
     """
-    _check_may(user)
     with transaction.atomic():
         locked = PolicyWaiver.objects.select_for_update(of=("self",)).select_related("requester")
         stored = locked.get(pk=row.pk)
+        lock_account(user)
+        _check_may(user)
         if stored.state_at(now) != "waiting" or stored.ends <= now:
             raise PolicyConflict(f"Waiver {stored} no longer waits for a decision.")
         alone = not is_identified(user) or is_same_person(user, stored.requester)
@@ -96,9 +99,10 @@ def end_waiver(row: PolicyWaiver, *, reason: str, user: Any, now: datetime) -> P
     Raises PublicationRefused for an account that may not publish policies, PolicyConflict where it
     is over.
     """
-    _check_may(user)
     with transaction.atomic():
         stored = PolicyWaiver.objects.select_for_update(of=("self",)).get(pk=row.pk)
+        lock_account(user)
+        _check_may(user)
         state = stored.state_at(now)
         if state in ("rejected", "ended"):
             raise PolicyConflict(f"Waiver {stored} has ended already.")

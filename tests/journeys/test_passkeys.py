@@ -90,7 +90,7 @@ def test_a_removed_passkey_signs_nobody_in(look: Look) -> None:
     alice.open("/account/security/")
     alice.follow(alice.page.get_by_role("link", name="Remove Laptop"))
     alice.follow(alice.page.get_by_role("button", name="Remove the passkey"))
-    expect(alice.page.get_by_text("Laptop is removed from your account.")).to_be_visible()
+    expect(alice.page.get_by_text("Laptop is removed from your account. Your other sessions have ended.")).to_be_visible()
     sign_out(alice)
     alice.page.get_by_role("button", name="Use a passkey").click()
     expect(alice.page.get_by_text("This passkey was not accepted.")).to_be_visible()

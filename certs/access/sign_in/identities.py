@@ -50,12 +50,16 @@ def known_account(claims: Mapping[str, Any]) -> Any:
     """Return the one account of a verified address, where the administrators' setting links by it.
 
     None for an address that several accounts have, and for an account that has an identity already.
+    Needs an open transaction, in which the caller keeps the identity: of two identities with one
+    address at once, the second one finds the first.
     """
     address = verified_address(claims)
     if not settings.PKI_OIDC_LINK_VERIFIED_EMAIL or not address:
         return None
-    found = list(get_user_model().objects.filter(email__iexact=address)[:2])
-    if len(found) != 1 or not found[0].is_active or identities_of(found[0]):
+    found = list(get_user_model().objects.select_for_update().filter(email__iexact=address)[:2])
+    # The capitals of a database join letters that are different ones: "ı" and "i" are both "I" there.
+    is_same = len(found) == 1 and found[0].email.casefold() == address.casefold()
+    if not is_same or not found[0].is_active or identities_of(found[0]):
         return None
     return found[0]
 

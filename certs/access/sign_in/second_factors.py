@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -44,7 +45,7 @@ def check_code(user: Any, code: str) -> Authenticator | None:
     """
     codes = Authenticator.objects.filter(user=user.pk, type__in=(Type.TOTP, Type.RECOVERY_CODES))
     for row in sorted(codes, key=lambda one: one.type != Type.TOTP):
-        with transaction.atomic():
+        with suppress(Authenticator.DoesNotExist), transaction.atomic():  # these recovery codes were replaced in this moment
             if not row.wrap().validate_code(code):
                 continue
             if row.type == Type.TOTP and not use_up(user, code):

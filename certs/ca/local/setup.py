@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from cryptography import x509
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from audit.changes import attribute, digest_of
@@ -62,7 +62,8 @@ def ensure_own_ca(
 def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callable[[str], None]) -> Issuer:
     """Make a new issuing CA beneath the same root, which takes over all new requests from `old`. Safe to run again after a crash.
 
-    Raises certs.errors.Conflict, and keys.errors.KeyBackendError, for instance when the root's key is offline.
+    Of two that are made at once one takes over; the other one issues nothing. Raises certs.errors.Conflict, and
+    keys.errors.KeyBackendError, for instance when the root's key is offline.
     """
     # 1. Only an own issuing CA that has no successor yet.
     if old.parent is None or old.key is None or old.successor is not None:
@@ -72,6 +73,7 @@ def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callab
         )
     # 2. The new CA, or the one that a call before a crash has made.
     new = Issuer.objects.filter(name=name).first()
+    is_made_here = new is None
     if new is None:
         tell(f"making the key of {name} ({spec.label})")
         new = _make_issuing(name, old.parent, spec, actor)
@@ -82,11 +84,22 @@ def succeed(old: Issuer, *, name: str, spec: KeySpec, actor: Actor, tell: Callab
     with transaction.atomic():
         now = database_now()
         row = Issuer.objects.select_for_update().get(pk=old.pk)
-        if row.successor_id is None:
+        first = row.successor or new  # read behind the lock: a join would be as it was before
+        if row.successor is None:
             row.successor = new
             attribute(row, actor)
             row.save(update_fields=["successor"])
             record(EventType.ISSUER_SUCCEEDED, subject=f"issuer:{old.slug}", actor=actor, at=now, data={"successor": new.name})
+        elif first.pk != new.pk and is_made_here:
+            # Nobody has approved a CA beside the one that took over, so this one never issues.
+            attribute(new, actor)
+            new.state = Issuer.State.REVOCATION_ONLY
+            new.save(update_fields=["state"])
+    if first.pk != new.pk:
+        raise Conflict(
+            f"{first.name} has taken over from {old.name} in this moment. {name} did not, and issues nothing instead of it.",
+            next_step=f"Nothing is left to do: new requests go to {first.name}.",
+        )
     return new
 
 
@@ -148,8 +161,18 @@ def ensure_key(claimed_for: str, name: str, spec: KeySpec, *, backend: str, purp
     return key
 
 
-@transaction.atomic
 def _record(*, name: str, alias: str, parent: Issuer | None, key: Key, der: bytes, anchor: bytes, actor: Actor) -> Issuer:
+    try:
+        return _write(name=name, alias=alias, parent=parent, key=key, der=der, anchor=anchor, actor=actor)
+    except IntegrityError as exc:  # the same form was sent twice at once
+        raise Conflict(
+            f"A CA named {name} was made in this moment.",
+            next_step="Open the list of CAs. If it is the one that you meant, nothing is left to do.",
+        ) from exc
+
+
+@transaction.atomic
+def _write(*, name: str, alias: str, parent: Issuer | None, key: Key, der: bytes, anchor: bytes, actor: Actor) -> Issuer:
     now = database_now()
     issuer = Issuer.objects.create(
         name=name, slug=slugify(name), alias=alias, parent=parent, key=key, certificate_der=der, trust_anchor_der=anchor, created_at=now

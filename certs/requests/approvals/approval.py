@@ -37,6 +37,7 @@ from certs.requests.approvals.time_limit import lapsed
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.states import CANCELLABLE, Move, transition_many
 from db.clock import database_now
+from policy.persons import lock_account
 from policy.publishing import version_in_force
 from policy.rules.approval_terms import ApprovalTerms
 
@@ -126,6 +127,7 @@ def _decide(request: CertificateRequest, *, user: Any, digest: str, comment: str
     with UnitOfWork() as work:
         # 1. Lock the row: of two decisions at once the second sees what the first has left.
         request = _locked([request])[0]
+        lock_account(user)
         alone, now = check_may_decide(user, request), database_now()
         # 2. Refuse what does not count any more.
         if request.digest != digest:
@@ -161,6 +163,7 @@ def _decide_lines(
     with UnitOfWork() as work:
         # 1. Lock the rows in the order of their ids, as every writer of several rows does.
         rows = _locked(requests)
+        lock_account(user)
         alone, now = check_may_decide_all(user, rows), database_now()
         # 2. All or none: a signature is over all of them, and the person saw all of them.
         digests = [row.digest for row in rows]
@@ -298,6 +301,7 @@ def cancel(request: CertificateRequest, *, authority: Authority) -> CertificateR
     with UnitOfWork() as work:
         authority.check_may_act(request)
         request = CertificateRequest.objects.select_for_update().get(pk=request.pk)
+        authority.check_may_act(request)  # the right may have been lost while this waited for the lock
         state = S(request.state)
         if state not in CANCELLABLE:
             raise Conflict(f"{request.public_id} cannot be cancelled any more (it is {state}).")

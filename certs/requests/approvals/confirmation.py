@@ -28,7 +28,7 @@ from fido2.webauthn import (
 
 from audit.log import Value
 from certs.access.sign_in.second_factors import use_up
-from certs.errors import InputRefused, NotPermitted
+from certs.errors import Conflict, InputRefused, NotPermitted
 from certs.models import (
     Approval,
     ApprovalChallenge,
@@ -88,15 +88,18 @@ def begin(request: CertificateRequest, *, user: Any, digest: str, host: str) -> 
     """Return the options with which the browser asks for a passkey of the account (WebAuthn Level 3, 5.5).
 
     Effects: a row with the nonce; it replaces the account's earlier one for the request. Raises
-    NotPermitted for an account that may not decide the request or has no passkey.
+    NotPermitted for an account that may not decide the request or has no passkey; Conflict where the
+    request is not what was shown, so that nobody signs for another content.
     """
     check_may_decide(user, request)
+    if digest != request.digest:
+        raise Conflict("What you were shown is not this request's content.", next_step="Open the page again, and decide on what it shows.")
     passkeys = _passkeys_to_ask(user)
     nonce = secrets.token_bytes(_NONCE_BYTES)
     ApprovalChallenge.objects.update_or_create(
         request=request,
         user=user,
-        defaults={"digest": digest[:64], "nonce": nonce, "expires_at": database_now() + CHALLENGE_LIVES},
+        defaults={"digest": digest, "nonce": nonce, "expires_at": database_now() + CHALLENGE_LIVES},
     )
     return _options(passkeys, challenge_of(digest, nonce), host)
 

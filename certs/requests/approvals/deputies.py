@@ -49,18 +49,17 @@ def name_deputy(user: Any, *, username: str, until: str) -> Deputy:
     Effects, in one transaction: the rows, `deputy:named`, `deputy:ended`, a mail to the deputy.
     Raises NotPermitted for who is no approver; InputRefused, which names the field.
     """
-    if not holds(user, Permission.DECIDE_REQUESTS):
-        raise NotPermitted("Only approvers name a deputy.", next_step="Ask a member of the security team.")
+    deputy: Any = get_user_model().objects.filter(username=username).first()
+    _check_are_approvers(user, deputy)
     now = database_now()
     end = _end(until, now)
-    deputy = get_user_model().objects.filter(username=username).first()
-    if deputy is None or not holds(deputy, Permission.DECIDE_REQUESTS):
-        raise InputRefused("This account is no approver.", field="deputy", next_step="Choose one of the approvers in the list.")
     if is_same_person(user, deputy):
         raise InputRefused("This account is yours.", field="deputy", next_step="Choose another person.")
     with transaction.atomic():
-        # The row of the account serialises two forms that are sent at once.
-        get_user_model().objects.select_for_update().get(pk=user.pk)
+        # Two forms at once are kept one after the other, and so is the removal of either person's access.
+        accounts = get_user_model().objects.select_for_update().filter(pk__in=(user.pk, deputy.pk))
+        list(accounts.order_by("pk").values_list("pk"))
+        _check_are_approvers(user, deputy)
         _end_present(user, now, _actor(user))
         row = Deputy.objects.create(approver=user, deputy=deputy, named_at=now, until=end)
         data = {"deputy": deputy.get_username(), "until": end.isoformat()}
@@ -76,6 +75,13 @@ def name_deputy(user: Any, *, username: str, until: str) -> Deputy:
             reply_to=user.email,
         )
     return row
+
+
+def _check_are_approvers(user: Any, deputy: Any) -> None:
+    if not holds(user, Permission.DECIDE_REQUESTS):
+        raise NotPermitted("Only approvers name a deputy.", next_step="Ask a member of the security team.")
+    if deputy is None or not holds(deputy, Permission.DECIDE_REQUESTS):
+        raise InputRefused("This account is no approver.", field="deputy", next_step="Choose one of the approvers in the list.")
 
 
 @transaction.atomic

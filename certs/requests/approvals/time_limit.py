@@ -120,6 +120,7 @@ def remind(request: CertificateRequest, *, authority: Authority) -> None:
     limit = Limit("approval-reminder", f"request:{request.pk}", 1, REMIND_AGAIN)
     with transaction.atomic():
         row = CertificateRequest.objects.select_for_update(of=("self",)).select_related("team", "requester").get(pk=request.pk)
+        authority.check_may_act(row)
         if row.state != S.AWAITING_APPROVAL:
             raise Conflict(f"{row.public_id} does not wait for approval any more.", next_step="Open its page: it has moved on.")
         use([limit], message="The approvers were reminded a short time ago.")

@@ -18,6 +18,7 @@ from django.db.models import Q
 from audit.changes import attribute
 from audit.events import EventType
 from audit.log import Actor, Value, record
+from certs.access.locks import one_change_at_a_time
 from certs.access.permissions import Permission, holds
 from certs.access.rates import Limit, use
 from certs.errors import Conflict, InputRefused, NotPermitted
@@ -31,6 +32,7 @@ from certs.requests.submit import Requester
 from certs.x509.dns_names import owning_domain
 from certs.x509.domains import normalise_domain
 from db.clock import database_now
+from policy.persons import lock_account
 
 MOST_WHY = 500
 # Each asks several people by mail.
@@ -177,11 +179,14 @@ def _comment(row: DomainRequest, user: Any, comment: str) -> str:
 def _locked(row: DomainRequest, user: Any) -> tuple[DomainRequest, bool]:
     """Lock the request, with all that ask for the same domain: two teams cannot be given it at once.
 
+    No other domain is given away in the meantime, as the one above it whose owner the page showed.
     Returns it, and whether one person decides alone.
     """
+    one_change_at_a_time()
     rows = DomainRequest.objects.select_for_update(of=("self",)).select_related("team", "requester")
     same = {one.pk: one for one in rows.filter(Q(pk=row.pk) | Q(domain=row.domain, state="waiting")).order_by("pk")}
     locked = same[row.pk]
+    lock_account(user)
     right = rights_to_decide(user, [locked])[locked.pk]
     if right.refusal is not None:
         raise right.refusal

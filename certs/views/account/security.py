@@ -8,10 +8,12 @@ from allauth.account.decorators import reauthentication_required
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from certs.access.sessions import end_other_sessions
 from certs.access.sign_in.identities import disconnect, identities_of
 from certs.access.sign_in.required_factors import FACTORS, grace_of, requires_second_factor
 from certs.access.sign_in.second_factors import LONGEST_NAME, factors_of, remove_factor, rename_passkey
@@ -76,8 +78,10 @@ def remove(request: HttpRequest, pk: int) -> HttpResponse:
         raise NotFound("There is no such second factor.")
     if request.method != "POST":
         return render(request, "account/remove_factor.html", _removal(request, row, factors))
-    name = remove_factor(request.user, pk, actor=actor_of(request))
-    messages.success(request, f"{name} is removed from your account.", extra_tags="good")
+    with transaction.atomic():
+        name = remove_factor(request.user, pk, actor=actor_of(request))
+        end_other_sessions(request)  # who has the lost passkey may be signed in with it
+    messages.success(request, f"{name} is removed from your account. Your other sessions have ended.", extra_tags="good")
     return redirect("mfa_index")
 
 
@@ -91,6 +95,9 @@ def disconnect_identity(request: HttpRequest, pk: int) -> HttpResponse:
         raise NotFound("There is no such identity.")
     if request.method != "POST":
         return render(request, "account/disconnect.html", {"identity": row, "provider": settings.PKI_OIDC_NAME})
-    disconnect(request.user, pk, actor=actor_of(request))
-    messages.success(request, f"{settings.PKI_OIDC_NAME} does not sign you in any more.", extra_tags="good")
+    with transaction.atomic():
+        disconnect(request.user, pk, actor=actor_of(request))
+        end_other_sessions(request)
+    text = f"{settings.PKI_OIDC_NAME} does not sign you in any more. Your other sessions have ended."
+    messages.success(request, text, extra_tags="good")
     return redirect("mfa_index")

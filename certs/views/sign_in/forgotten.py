@@ -66,6 +66,11 @@ class NewPassword(PasswordResetConfirmView):
     template_name = "account/new_password.html"
     success_url = reverse_lazy("login")
 
+    def get_user(self, uidb64: str) -> Any:
+        """Return the account of the link; None for one that was switched off since the mail was sent."""
+        user: Any = super().get_user(uidb64)
+        return user if user is not None and user.is_active else None
+
     def form_valid(self, form: Any) -> HttpResponse:
         """Effects: the password and its audit event, API tokens and every session of the account end."""
         user = form.user

@@ -10,12 +10,14 @@ from django.contrib import admin
 from django.contrib.auth.forms import UsernameField
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 
 from certs.access import login_limits
+from certs.access.sessions import end_other_sessions, note_session
 from certs.errors import Busy
 from certs.views.access import refused
 from certs.views.client_ip import client_address
@@ -98,6 +100,10 @@ def change_password(request: HttpRequest) -> HttpResponse:
         login_limits.failed(tried)
     else:
         login_limits.confirmed(tried)
+    if response.status_code == 302:  # the password is another one, and so is the key of this session
+        with transaction.atomic():
+            end_other_sessions(request)
+            note_session(request, request.user, address=client_address(request))
     return response
 
 

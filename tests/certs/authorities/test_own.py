@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from cryptography import x509
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
+from audit.log import Actor
 from audit.models import AuditEvent
-from certs.ca.local.setup import succeed
+from certs.access.permissions import Authority
+from certs.authorities.own import make_own_ca, roll_over
+from certs.ca.local.setup import ensure_own_ca, succeed
 from certs.ca.registry import forget_clients
-from certs.errors import Conflict
+from certs.errors import Conflict, PortalError
 from certs.models import CRL, Issuer, OutgoingMail
+from db.clock import database_now
 from keys.spec import KeySpec
 from tests.cast import person
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.portal.authority import issue, issuing_ca, publish_everything, published
 from tests.portal.fixtures import SYSTEM, Portal
+from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAME = "Internal-CA-Prod"
@@ -166,6 +176,50 @@ def test_an_own_ca_is_made_on_a_page(carol: Client) -> None:
         assert send(carol, "ca-own-new", "", **(form | {"name": "Other-Plant", "confirmation": "Other-Plant"} | wrong)).status_code == 422
     assert Issuer.objects.filter(name__startswith="Other").count() == 0
     forget_clients()
+
+
+def beside(act: Callable[[], Any]) -> tuple[threading.Thread, list[PortalError]]:
+    """Begin an act of somebody else, and return once it waits for what the open transaction holds."""
+    refused: list[PortalError] = []
+
+    def run() -> None:
+        try:
+            act()
+        except PortalError as exc:
+            refused.append(exc)
+
+    thread = in_thread(run)
+    until_it_waits_for_a_lock()
+    return thread, refused
+
+
+def test_of_two_officers_who_roll_over_one_ca_at_once_one_does_it(portal: Portal) -> None:
+    """The CA that the other one made must not issue: nobody was told that there are two."""
+    publish_everything()
+    first, _ = ensure_own_ca(name="Faster-CA", spec=KeySpec.EC_P256, actor=SYSTEM, tell=lambda _line: None)
+    authority = Authority(Actor("user", "carol"), portal.carol)
+    slower = partial(roll_over, issuing_ca(), name="Slower-CA", key="ec-p256", confirmation=NAME, authority=authority)
+    with transaction.atomic():
+        old = Issuer.objects.select_for_update().get(name=NAME)
+        thread, refused = beside(slower)
+        old.successor = first
+        old.save(update_fields=["successor"])
+    thread.join(30)
+    assert "Faster-CA has taken over" in str(refused)
+    assert Issuer.objects.get(name="Slower-CA").state == Issuer.State.REVOCATION_ONLY
+    assert not any("Slower-CA takes over" in subject for subject in mails())
+    forget_clients()
+
+
+def test_of_two_officers_who_make_one_ca_at_once_the_second_is_told(portal: Portal) -> None:
+    authority = Authority(Actor("user", "carol"), portal.carol)
+    form = {"name": "Plant-CA", "organization": "Example Ltd", "key": "ec-p256", "confirmation": "Plant-CA"}
+    with transaction.atomic():
+        Issuer.objects.create(name="Plant-CA Root", slug="plant-ca-root", created_at=database_now())
+        thread, refused = beside(partial(make_own_ca, form, authority=authority))
+    thread.join(30)
+    assert [type(one) for one in refused] == [Conflict]
+    assert "was made in this moment" in str(refused)
 
 
 @pytest.mark.parametrize("role", ["operator", "auditor", "approver", "requester"])

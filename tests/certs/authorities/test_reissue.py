@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -31,16 +32,18 @@ from certs.authorities.reissue import (
 from certs.ca.local.setup import ensure_own_ca
 from certs.ca.registry import forget_clients
 from certs.enums import RevocationReason
-from certs.errors import Conflict, InputRefused, NotPermitted
+from certs.errors import Conflict, InputRefused, NotPermitted, PortalError
 from certs.models import Certificate, CertificateRequest, Issuer, Reissue
 from certs.renewal.expiry import renew_due
 from certs.revocation.distrust import distrust
 from db.clock import database_now
 from keys.spec import KeySpec
 from tests.cast import person
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.life import walk
 from tests.portal.authority import issue, issuing_ca, publish_everything
 from tests.portal.fixtures import SYSTEM, Portal
+from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -220,6 +223,27 @@ def test_two_re_issues_never_feed_each_other(portal: Portal, other: Issuer) -> N
     back.refresh_from_db()
     with pytest.raises(Conflict, match="are being re-issued from"):
         start_reissue(back, confirmation="Other-CA", authority=officer(portal))
+
+
+def test_two_re_issues_that_begin_at_once_do_not_feed_each_other_either(portal: Portal, other: Issuer) -> None:
+    issue(portal, 1)
+    there, back = planned(portal, other), plan_reissue(other, "internal-ca-prod", reason="lost too", authority=officer(portal))
+    forecast_reissue(back.pk)
+    found: list[str] = []
+
+    def begin() -> None:
+        try:
+            start_reissue(back, confirmation="Other-CA", authority=officer(portal))
+        except PortalError as exc:
+            found.append(type(exc).__name__)
+
+    with transaction.atomic():
+        start_reissue(there, confirmation="Internal-CA-Prod", authority=officer(portal))
+        thread = in_thread(begin)
+        until_it_waits_for_a_lock()
+    thread.join(30)
+    assert found == ["Conflict"]
+    assert list(Reissue.objects.filter(state__in=Reissue.UNDER_WAY)) == [there]
 
 
 def test_only_a_ca_that_issues_can_take_over(portal: Portal, other: Issuer) -> None:

@@ -16,7 +16,7 @@ from certs.access.api_tokens import SCOPES, create_token
 from certs.access.permissions import Authority
 from certs.errors import Conflict, CSRRefused, InputRefused, NotFound, NotPermitted
 from certs.inventory import Renewal, renewal_of
-from certs.models import Certificate
+from certs.models import Certificate, OutgoingMail
 from certs.requests.description import Changes, describe
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
@@ -197,6 +197,23 @@ def test_who_loses_the_right_while_waiting_changes_nothing(certificate: Certific
     thread.join(30)
     assert len(kept) == 1
     assert Certificate.objects.get().purpose == ""
+
+
+@pytest.mark.parametrize("owner", ["leaver", ""])
+def test_owner_before_a_change_is_the_one_behind_the_lock(certificate: Certificate, cast: Cast, owner: str) -> None:
+    """Two people hand it over at once. The owner who loses it is told, and nothing is left undone."""
+    if "sqlite" in str(transaction.get_connection().vendor):
+        return  # one writer at a time: nobody waits behind a row
+    change(certificate, cast["requester"], owner="requester")
+    with transaction.atomic():
+        change(certificate, cast["requester"], owner="colleague")
+        thread = in_thread(lambda: change(certificate, cast["requester"], owner=owner))
+        until_it_waits_for_a_lock()
+    thread.join(30)
+    assert Certificate.objects.get().owner == (cast[owner] if owner else None)
+    event = AuditEvent.objects.filter(event="certificate:described").latest("pk")
+    assert (event.data["owner"], event.data["owner_before"]) == (owner or None, "colleague")
+    assert OutgoingMail.objects.filter(recipient="colleague@example.org").count() == 2
 
 
 def test_pages_change_the_description_and_keep_the_input(certificate: Certificate, cast: Cast, client: Client) -> None:

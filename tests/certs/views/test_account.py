@@ -120,6 +120,16 @@ def test_sessions_of_another_person_are_not_ended(portal: Portal) -> None:
     assert works(here)
 
 
+def test_a_password_that_is_changed_in_the_admin_keeps_this_session_in_the_list(portal: Portal) -> None:
+    portal.alice.is_staff = True
+    portal.alice.save()
+    here, there = signed_in(), signed_in(EDGE)
+    form = password_form() | {"do": ""}
+    assert here.post("/admin/password_change/", form).status_code == 302
+    assert (works(here), works(there)) == (True, False)
+    assert [row.key for row in SignedInSession.objects.all()] == [here.session.session_key]
+
+
 def test_all_other_sessions_end_those_that_are_not_listed_too(portal: Portal) -> None:
     unlisted = Client()
     unlisted.force_login(get_user_model().objects.get(username="alice"))

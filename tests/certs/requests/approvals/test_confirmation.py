@@ -139,9 +139,13 @@ def test_only_a_signature_over_this_content_by_this_persons_passkey_here_is_acce
         with pytest.raises(NotConfirmed):
             confirm(row, cast, sent)
     assert not Approval.objects.exists()
-    options = begin(row, user=cast["approver"], digest="0" * 64, host=HOST)  # not what the request says
+    for digest in (other.digest, "0" * 64, "é", ""):  # not what the request says
+        with pytest.raises(Conflict):
+            begin(row, user=cast["approver"], digest=digest, host=HOST)
+    sent = proof(row, cast, passkey)
+    ApprovalChallenge.objects.filter(request=row).update(digest="0" * 64)
     with pytest.raises(NotConfirmed):
-        confirm(row, cast, PasskeyProof(passkey.answer(options), HOST))
+        confirm(row, cast, sent)
 
 
 def test_who_may_not_decide_or_has_no_passkey_gets_no_challenge(cast: Cast, row: CertificateRequest) -> None:

@@ -6,11 +6,12 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from audit.models import AuditEvent
 from certs.errors import Conflict, CSRRefused, InputRefused, NotPermitted, PortalError, TooMany
-from certs.models import Domain, DomainRequest, OutgoingMail
+from certs.models import Domain, DomainRequest, OutgoingMail, Team
+from certs.people import domains
 from certs.requests.domains import domain_requests
 from certs.requests.domains.domain_requests import (
     ask_for_domain,
@@ -20,6 +21,8 @@ from certs.requests.domains.domain_requests import (
     withdraw_domain_request,
 )
 from tests.cast import Cast, person
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
+from tests.portal.threads import in_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -169,3 +172,29 @@ def test_two_teams_are_not_given_one_domain_by_two_officers_at_once(cast: Cast, 
         thread.join()
     assert sorted(ended) == ["Conflict", "granted"]
     assert Domain.objects.filter(name="pay.example.net").count() == 1
+
+
+@pytest.mark.parametrize("before", ["", "other"])
+def test_a_grant_counts_for_the_owner_that_was_shown_also_while_the_domain_above_moves(cast: Cast, row: DomainRequest, before: str) -> None:
+    """Also where nobody had the domain above, so that there is no row that could be locked."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    third = Team.objects.create(slug="third", name="Third")
+    if before:
+        Domain.objects.create(name="example.net", team=cast.other)
+    shown = domains.preview_change("example.net", third, authority=cast.authority("veteran"))
+    ended: list[str] = []
+
+    def grant() -> None:
+        try:
+            ended.append(grant_domain(row, user=cast["officer"], owner=before).state)
+        except PortalError as exc:
+            ended.append(type(exc).__name__)
+
+    with transaction.atomic():
+        domains.do_change(["example.net"], third, shown=shown.sealed, authority=cast.authority("veteran"))
+        thread = in_thread(grant)
+        until_it_waits_for_a_lock()
+    thread.join(30)
+    assert ended == ["Conflict"]
+    assert list(Domain.objects.filter(name__endswith="example.net").values_list("name", "team__slug")) == [("example.net", "third")]

@@ -14,9 +14,10 @@ from django.test import Client
 
 from audit.models import AuditEvent
 from certs.access.sessions import RECENT, SHOWED_AT
+from certs.models import SignedInSession
 from db.clock import database_now
 from tests.cast import person
-from tests.certs.views.sign_in.factors import add_app, add_recovery_codes, code, password_step
+from tests.certs.views.sign_in.factors import add_app, add_recovery_codes, code, is_signed_in, password_step
 from tests.portal.fixtures import PASSWORD
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -61,6 +62,24 @@ def test_an_app_is_added_with_its_first_code_and_recovery_codes_are_shown_once(a
     events = AuditEvent.objects.filter(event="second_factor:created").order_by("id")
     assert [(row.actor_name, row.data["type"]) for row in events] == [("alice", "totp"), ("alice", "recovery_codes")]
     assert not any(text in repr(list(AuditEvent.objects.values_list("data"))) for text in (seed, *codes))
+
+
+def test_a_new_factor_ends_sessions_that_never_showed_it(alice: Any, browser: Client) -> None:
+    """Who knew the password could otherwise go on without the factor that the role requires."""
+    thief, listed = Client(), SignedInSession.objects
+    password_step(thief)
+    seed = shown_seed(browser.get(APP).content.decode())
+    assert browser.post(APP, {"code": code(seed=seed)}).status_code == 302
+    assert [is_signed_in(client) for client in (browser, thief)] == [True, False]
+    assert listed.count() == 1
+
+
+def test_a_removed_factor_ends_sessions_that_may_have_begun_with_it(alice: Any, browser: Client) -> None:
+    app, thief = add_app(alice), Client()
+    password_step(thief)
+    assert thief.post("/login/code/", {"code": code()}).status_code == 302
+    assert browser.post(f"/account/security/{app.pk}/remove/").status_code == 302
+    assert [is_signed_in(client) for client in (browser, thief)] == [True, False]
 
 
 def test_the_first_code_of_an_app_does_not_sign_in_a_second_time(alice: Any, browser: Client) -> None:

@@ -111,6 +111,14 @@ def test_a_link_of_before_a_sign_in_does_not_work(alice: Any) -> None:
     assert "This link does not work" in Client().get(path, follow=True).content.decode()
 
 
+def test_a_link_ends_with_the_account(alice: Any) -> None:
+    """A person whose access was removed would otherwise choose the password with which the account comes back."""
+    path = link(alice)
+    alice.is_active = False
+    alice.save()
+    assert "This link does not work" in Client().get(path, follow=True).content.decode()
+
+
 def test_the_second_factor_stays(alice: Any) -> None:
     add_app(alice)
     set_password(link(alice), Client())

@@ -10,18 +10,21 @@ from allauth.socialaccount.models import SocialAccount, SocialToken
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
+from django.db import transaction
 from django.test import Client
 
 from audit.models import AuditEvent
-from certs.access.sign_in.identities import provider_id
+from certs.access.sign_in.identities import known_account, provider_id
 from certs.models import GroupMapping
 from policy.models import Person
 from tests.cast import Cast
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.views.sign_in.at_provider import begin, identity_of, said, sign_in
 from tests.certs.views.sign_in.conftest import HERE
 from tests.certs.views.sign_in.factors import add_app, code, is_signed_in
 from tests.identity_provider import CLIENT_SECRET, IdentityProvider
 from tests.portal.fixtures import PASSWORD
+from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,6 +90,33 @@ def test_by_the_administrators_setting_a_verified_address_links(
     client, _ = sign_in(idp)
     assert is_signed_in(client) == links
     assert SocialAccount.objects.exists() == links
+
+
+@pytest.mark.parametrize("other", ["offıcer@example.org", "oﬃcer@example.org", "officer@example.org "])
+def test_an_address_in_letters_that_only_look_alike_links_nobody(idp: IdentityProvider, cast: Cast, settings: Any, other: str) -> None:
+    """A database that compares capitals takes the dotless ı for an i: the provider has verified another mailbox."""
+    settings.PKI_OIDC_LINK_VERIFIED_EMAIL = True
+    idp.is_signed_in("s-2", email=other, email_verified=True)
+    client, _ = sign_in(idp)
+    assert not is_signed_in(client)
+    assert not SocialAccount.objects.exists()
+
+
+def test_of_two_identities_with_one_address_at_once_one_is_linked(cast: Cast, settings: Any) -> None:
+    settings.PKI_OIDC_ISSUER, settings.PKI_OIDC_LINK_VERIFIED_EMAIL = "https://id.example.com", True
+    claims, found = {"email": cast["officer"].email, "email_verified": True}, list[Any]()
+
+    def link() -> None:
+        with transaction.atomic():
+            found.append(known_account(claims))
+
+    with transaction.atomic():
+        assert known_account(claims) == cast["officer"]
+        thread = in_thread(link)
+        until_it_waits_for_a_lock()
+        identity_of(cast["officer"], "s-1")
+    thread.join(30)
+    assert found == [None]
 
 
 def test_a_second_identity_does_not_take_over_a_linked_account(idp: IdentityProvider, cast: Cast, settings: Any) -> None:

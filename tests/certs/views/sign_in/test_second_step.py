@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 
 from audit.models import AuditEvent
 from certs.access.sign_in.second_factors import check_code
 from certs.models import SignedInSession
 from tests.cast import person
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.views.sign_in.factors import add_app, add_recovery_codes, code, is_signed_in, password_step, wrong_code
 from tests.portal.fixtures import PASSWORD
 from tests.portal.threads import in_thread
@@ -148,6 +149,19 @@ def test_a_recovery_code_that_is_tried_twice_at_once_works_once(alice: Any) -> N
         assert len([row for row in found if row is not None]) == accepted
     for used in codes[:3]:
         assert check_code(alice, used) is None
+
+
+def test_a_recovery_code_that_is_used_while_new_ones_are_made_is_wrong(alice: Any) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    codes, found = add_recovery_codes(alice), list[Any]()
+    with transaction.atomic():
+        Authenticator.objects.get(user=alice, type="recovery_codes").delete()
+        thread = in_thread(partial(keep, found, alice, codes[0]))
+        until_it_waits_for_a_lock()
+        add_recovery_codes(alice)
+    thread.join(30)
+    assert found == [None]
 
 
 @pytest.mark.parametrize("text", ["", " ", "0" * 70, "١٢٣٤٥٦", "abc", "12345", "\u0000", "-1", "1e6"])

@@ -13,7 +13,8 @@ def one_change_at_a_time() -> None:
     """Wait until every earlier change of people or domains has committed. Needs an open transaction.
 
     Two officers who remove each other's access at once would otherwise each see the other as the
-    officer who remains. On SQLite one transaction writes at a time anyway.
+    officer who remains; a domain that is granted would belong to another team by then. On SQLite one
+    transaction writes at a time anyway.
     """
     assert transaction.get_connection().in_atomic_block
     advisory_lock(_CHANGES_OF_PEOPLE)
