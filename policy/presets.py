@@ -40,5 +40,3 @@ CABF_SC081: dict[str, Any] = {
         }
     },
 }
-
-PRESETS: dict[str, dict[str, Any]] = {"default": DEFAULT_V2_3, "cabf-sc081": CABF_SC081}

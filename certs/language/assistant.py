@@ -1,5 +1,7 @@
-"""An optional language model that rewrites free text into the language of requests. It decides nothing: `grammar.parse` reads what
-it wrote, and the person sees the plan like any other. Off unless PKI_NL_PROVIDER is set.
+"""An optional language model that rewrites free text as a request sentence. Off unless PKI_NL_PROVIDER is set.
+
+The model decides nothing: `grammar.parse` reads its sentence, and the person confirms the plan as
+for any other sentence.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Provider(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """The sentence that the helper wrote, and the plan that the grammar read in it. Both are shown before anything is done."""
+    """The sentence that the model wrote, and the plan that the grammar made of it. The person sees both before anything is requested."""
 
     sentence: str
     plan: Plan
@@ -106,8 +108,11 @@ def provider() -> Provider:
 
 
 def rewrite(text: str, defaults: IntakeDefaults, *, model: Provider | None = None) -> Rewritten:
-    """Free text -> a sentence and its plan. Raises AssistantUnavailable, InputRefused for a secret in the text, NotUnderstood when the
-    helper's sentence is none of ours. Nothing is sent before the text was searched for secrets.
+    """Return a request sentence for free text, and the plan of that sentence.
+
+    Effects: one call of the model, after the text was searched for secrets. Raises
+    AssistantUnavailable; InputRefused for a secret in the text; NotUnderstood where the model wrote
+    no sentence that the grammar reads.
     """
     found = find_secret(text)
     if found:

@@ -1,4 +1,4 @@
-"""A day that is written in digits: one reading for sentences, tables and forms. Pure."""
+"""Dates in digits (2027-01-31, 31.1.2027), read the same way in sentences, tables and forms. Pure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def without_time(text: str) -> str:
 
 
 def day_in_digits(text: str) -> date | None:
-    """Return the day; None where the text is none. Raises InputRefused for one that may be two days, or
-    does not exist.
+    """Return the date that the text is; None where it is no date in digits.
+
+    Raises InputRefused for a date that does not exist, and for an ambiguous one such as 1/2/2027.
     """
     first = _YEAR_FIRST.fullmatch(text)
     if first:
@@ -35,8 +36,7 @@ def day_in_digits(text: str) -> date | None:
         raise validity_refused(message, "Write the date as 2027-01-31.")
     if other > _MONTHS:
         return _existing(text, year, one, other)
-    # With points the day comes first wherever they are used; with other signs it depends on the
-    # country.
+    # Countries that write points put the day first. With slashes and hyphens the order depends on the country.
     if separator != "." and one <= _MONTHS and one != other:
         both = f"Write {year}-{other:02}-{one:02} or {year}-{one:02}-{other:02}."
         raise validity_refused(f"{text!r} may be two days.", both)

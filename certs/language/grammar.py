@@ -1,5 +1,7 @@
-"""Words -> plan, deterministically: an LALR(1) grammar over the words of the request. The only
-reader of request sentences. Pure.
+"""Read request sentences: the only parser of them, an LALR(1) grammar (`sentence.lark`) over tokens. Pure.
+
+`words` cuts a sentence into tokens, the grammar finds its parts, and `meaning` makes a plan of the
+parts of an issue request. Plans of renewals and revocations are made here.
 """
 
 # ruff: noqa: SIM905 - lists of words read best as text
@@ -40,13 +42,13 @@ _IN_RENEWAL = frozenset("RENEW CERT CERTID KEY WITH AND COMMA COLON DASH".split(
 
 
 class _Words(Lexer):
-    """Hands our own words to the parser: the sentence was cut into words before, by the lexer of its workflow."""
+    """Passes tokens that `words` and `reasons` have already made on to Lark's parser."""
 
     def __init__(self, lexer_conf: Any) -> None:
-        """Lark passes its configuration; the words need none of it."""
+        """Lark passes its lexer configuration, which is not needed here."""
 
     def lex(self, lexer_state: Any, parser_state: Any = None) -> Iterator[Token]:
-        """`lexer_state` is what was handed to `parse`: for a lexer of one's own, lark passes it on as it is."""
+        """Return the tokens. For a custom lexer Lark passes the argument of `parse` on unchanged as `lexer_state`."""
         for number, word in enumerate(lexer_state):
             yield Token(word.kind, word.text, start_pos=number)
 
@@ -55,10 +57,11 @@ _PARSER = Lark(Path(__file__).with_name("sentence.lark").read_text(encoding="utf
 
 
 def parse(text: str, defaults: IntakeDefaults) -> Plan:
-    """Understand one request. Raises NotUnderstood with the 0-based position of what was not, and an example that works.
+    """Return the plan of one request sentence.
 
-    The same text, defaults and day always give the same plan; whatever the text leaves open is filled from `defaults` and
-    said in the plan's notes.
+    Deterministic: the same text, defaults and day give the same plan. What the text leaves open is
+    filled from `defaults` and named in the plan's notes. Raises NotUnderstood with the 0-based
+    position of the first word that does not fit, and a sentence that would be understood.
     """
     raw = read_words(text)
     match _workflow(raw):
@@ -84,7 +87,7 @@ def parse_validity(text: str, defaults: IntakeDefaults) -> tuple[Validity, tuple
 
 
 def _workflow(words: list[Word]) -> str:
-    """The first word that carries meaning decides: what follows is read with the words of that workflow."""
+    """Return ISSUE, RENEW, REVOKE or another token kind: the first word that is no filler decides how the sentence is read."""
     first = next((word.kind for word in words if word.kind not in ("FILLER", "COMMA")), "")
     if not first:
         raise NotUnderstood("The request is empty", position=0, example=EXAMPLE)
@@ -117,7 +120,7 @@ def _part(child: Tree[Token] | Token, words: list[Word]) -> Part:
 
 
 def _rule_name(tree: Tree[Token], tokens: list[Token]) -> str:
-    """Rules that only group single words (`life`, `mark`) are named by their word."""
+    """Return the name of a grammar rule; of `life` and `mark`, which only group single words, the kind of the word."""
     name = str(tree.data)
     return tokens[0].type if name in ("life", "mark") else name
 
@@ -167,13 +170,13 @@ def _renew_words(words: list[Word]) -> list[Word]:
 
 def _renew_plan(parts: list[Part], end: int) -> RenewPlan:
     target = _target(parts, end, RENEW_EXAMPLE)
-    key = _only([part for part in parts if part.kind in ("new_key", "keep_key")], "wishes for the key", RENEW_EXAMPLE, by_kind=True)
+    key = _only([part for part in parts if part.kind in ("new_key", "keep_key")], "options for the key", RENEW_EXAMPLE, by_kind=True)
     notes = () if key else ("The key is kept; say 'with a new key' for a new one",)
-    wish = key.kind if key else ""
+    key_option = key.kind if key else ""
     return RenewPlan(
         cert_id=_written(target, "cert_id"),
-        new_key=wish == "new_key",
-        keep_key=wish == "keep_key",
+        new_key=key_option == "new_key",
+        keep_key=key_option == "keep_key",
         notes=(*_serial_notes(target), *notes),
         serial_number=_serial(target),
         name=_written(target, "host"),
@@ -213,7 +216,7 @@ def _serial(target: Part) -> int | None:
 
 
 def _serial_notes(target: Part) -> tuple[str, ...]:
-    """Return what to tell about digits that were read as decimal and are another number in hexadecimal."""
+    """Return a note for a serial number of digits only, which was read as decimal and would be another number in hexadecimal."""
     text, number = target.words[0].text, _serial(target)
     if number is None or not text.isdigit() or not number == int(text) != int(text, 16):
         return ()
@@ -221,7 +224,7 @@ def _serial_notes(target: Part) -> tuple[str, ...]:
 
 
 def _only(found: list[Part], what: str, example: str, *, by_kind: bool = False) -> Part | None:
-    """Return the one part of its sort, or None. Saying the same thing twice is no conflict; two different things are."""
+    """Return the first of the parts, None where there is none. Raises NotUnderstood where two of them contradict each other."""
     for part in found[1:]:
         same = part.kind == found[0].kind and (by_kind or part.words[0].value == found[0].words[0].value)
         if not same:

@@ -1,4 +1,7 @@
-"""Names in words: ranges and braces counted before they are expanded, then completed and brought to their normal form. Pure."""
+"""Host names in a sentence: ranges (`api-1 through api-9`) and braces (`api-{1..9}`), completion, normal form. Pure.
+
+A pattern is counted before it is expanded, so that a short text cannot ask for millions of names.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _NUMERIC = re.compile(r"(\d+)\.\.(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One place of a pattern where the text varies: numbers from `low` to `high`, padded to `width`, or listed words."""
+    """A variable part of a pattern: the numbers from `low` to `high`, padded with zeros to `width`, or a list of words."""
 
     words: tuple[str, ...] = ()
     low: int = 0
@@ -35,7 +38,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A name with places that vary: `parts` are fixed texts and choices in turn. Building it costs nothing, whatever its size."""
+    """A host name with variable parts: `parts` are fixed texts and choices. `at` is its position in the sentence."""
 
     parts: tuple[str | Choice, ...]
     text: str
@@ -46,12 +49,12 @@ class Pattern:
         return math.prod(len(part) for part in self.parts if isinstance(part, Choice))
 
     def names(self) -> Iterator[str]:
-        """Return every name; call only after `count` was judged."""
+        """Return every name. Check `count` first."""
         return ("".join(parts) for parts in product(*([part] if isinstance(part, str) else part for part in self.parts)))
 
 
 def pattern_of(word: Word) -> Pattern:
-    """Return a name as written, with its braces. Raises NotUnderstood for braces that say nothing."""
+    """Return the pattern of a name as written. Raises NotUnderstood for braces that are neither a range nor a list."""
     parts: list[str | Choice] = []
     end = 0
     for match in _BRACES.finditer(word.text):

@@ -1,4 +1,4 @@
-"""Which octets of an external CSR are kept. Pure."""
+"""Decide whether the octets of an external CSR may be stored. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _OCTET_STRING = 0x04
 
 
 def kept_csr(facts: CSRFacts) -> bytes:
-    """Return the CSR, or nothing where it has a challenge password or another text that holds a secret.
+    """Return the DER of the CSR; b"" where it contains a challenge password or another secret.
 
-    Only what is left behind can be such a text: names and key are read strictly. The request goes on
-    as one with a challenge password does; its key, names and hash are kept.
+    Only attributes that the portal ignores can contain one: names and key are parsed strictly. The
+    request is processed all the same: its names, public key and hash are stored.
     """
     if not facts.storable:
         return b""
-    # The octet before a text is its length and may look like a letter of it, so each text is then looked at alone.
+    # A quick look at all octets; only then each value alone, because the length octet before a value may look like its first letter.
     if may_hold_secret(_letters(facts.der)) and find_secret("\n".join(_texts(facts.der))):
         return b""
     return facts.der
 
 
 def _texts(data: bytes) -> Iterator[str]:
-    """Every value in the encoding, read as text; what lies in an OCTET STRING as well, such as an extension."""
+    """Return every primitive value of the encoding as text, also those within OCTET STRINGs, such as extensions."""
     try:
         waiting = [reader.read(data)[0]]
     except reader.NotDER:
@@ -41,5 +41,5 @@ def _texts(data: bytes) -> Iterator[str]:
 
 
 def _letters(octets: bytes) -> str:
-    """One octet a letter, as in the string types of X.509; BMPString has a zero before each."""
+    """Return octets as Latin-1 text, without the zero octets of BMPString."""
     return octets.replace(b"\0", b"").decode("latin-1")

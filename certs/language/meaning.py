@@ -1,4 +1,7 @@
-"""What a request in words means: the parts of the sentence -> certificates, every default said aloud, every conflict refused. Pure."""
+"""Make a plan of the parts of an issue request: names, key, validity, profile and place. Pure.
+
+Every default that fills a gap becomes a note of the plan; contradictions are refused.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ KEY_ELSEWHERE = (
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the sentence as the grammar found it: its rule (or the terminal of a single word) and its words."""
+    """A part of the sentence: the grammar rule that matched (or the kind of a single token), and its tokens."""
 
     kind: str
     words: tuple[Word, ...]
@@ -39,8 +42,8 @@ class Part:
 
 
 @dataclass(slots=True)
-class _Asked:
-    """All that a sentence says, before it is judged as a whole."""
+class _Requested:
+    """Everything that a sentence requests, collected before contradictions are looked for."""
 
     names: list[Pattern] = field(default_factory=list)
     sans: list[Pattern] = field(default_factory=list)
@@ -54,7 +57,11 @@ class _Asked:
 
 
 def issue_plan(parts: list[Part], defaults: IntakeDefaults, end: int) -> IssuePlan:
-    """Judge the parts together. `end` is the length of the text, the position of what is missing."""
+    """Return the plan of an issue request.
+
+    `end`: the length of the text, which is the position of a missing part. Raises NotUnderstood for a
+    missing name, an unknown word in a part, and parts that contradict each other.
+    """
     if not {part.kind for part in parts} & _ASKS_FOR_ONE:
         raise NotUnderstood("Say what to do: issue, renew or revoke", position=0, example=_example_for(parts))
     asked = _gather(parts)
@@ -86,9 +93,9 @@ def _example_for(parts: list[Part]) -> str:
     return f"Issue certificate for {name}" if name and not set(name) & set("{}") else EXAMPLE
 
 
-def _place(asked: _Asked) -> tuple[str, str]:
-    """Where the certificate is used, and the server software; "" where the sentence does not say it."""
-    # "on my server with nginx": the one that names its software says more.
+def _place(asked: _Requested) -> tuple[str, str]:
+    """Return the place where the certificate is used and the slug of the server software; "" for what the sentence does not name."""
+    # "on my server with nginx" names two places; the one with its software is the more exact.
     places = [one for one in asked.places if one[0] != f"{Place.SERVER}/"] or asked.places
     _refuse_two(places, "places")
     place, _, server = places[0][0].partition("/") if places else ("", "", "")
@@ -96,8 +103,8 @@ def _place(asked: _Asked) -> tuple[str, str]:
 
 
 def key_of(parts: list[Part], defaults: IntakeDefaults) -> tuple[KeySpec, tuple[str, ...]]:
-    """Return words about a key and nothing else, as in a cell of a table, and the notes on what was assumed. Raises NotUnderstood."""
-    asked, notes = _Asked(), list[str]()
+    """Return the key that the parts of a table cell name, and notes on what was assumed. Raises NotUnderstood for any other part."""
+    asked, notes = _Requested(), list[str]()
     for part in parts:
         if not _gather_key(part, asked) and part.kind not in ("KEY", "NIST"):
             raise NotUnderstood(f"{part.words[0].text[:80]!r} does not name a key", position=part.at, example=EXAMPLE)
@@ -105,8 +112,8 @@ def key_of(parts: list[Part], defaults: IntakeDefaults) -> tuple[KeySpec, tuple[
 
 
 def validity_of_parts(parts: list[Part], defaults: IntakeDefaults) -> tuple[Validity, tuple[str, ...]]:
-    """Return words about a validity and nothing else, and the notes on how it was counted. Raises NotUnderstood."""
-    asked, notes = _Asked(), list[str]()
+    """Return the validity that the parts of a table cell name, and notes on how it was counted. Raises NotUnderstood."""
+    asked, notes = _Requested(), list[str]()
     for part in parts:
         if part.kind in ("SPAN", "DATE"):
             asked.lives.append(part.words[0])
@@ -115,8 +122,8 @@ def validity_of_parts(parts: list[Part], defaults: IntakeDefaults) -> tuple[Vali
     return _validity(asked, defaults, notes), tuple(notes)
 
 
-def _gather(parts: list[Part]) -> _Asked:
-    asked = _Asked()
+def _gather(parts: list[Part]) -> _Requested:
+    asked = _Requested()
     lists = _NameLists()
     for part in parts:
         word = part.words[0]
@@ -140,8 +147,8 @@ def _gather(parts: list[Part]) -> _Asked:
     return asked
 
 
-def _gather_key(part: Part, asked: _Asked) -> bool:
-    """Note what a part says about the key; False when it is about something else."""
+def _gather_key(part: Part, asked: _Requested) -> bool:
+    """Collect a part that describes the key. Returns False for any other part."""
     word, last = part.words[0], part.words[-1]
     match part.kind:
         case "keyspec":
@@ -167,7 +174,11 @@ def _family(word: Word) -> str:
 
 
 class _NameLists:
-    """Where in a list of names we are: names need a separator, a list that was left needs a new beginning ("for", "with SANs")."""
+    """Tracks which list a name belongs to (main names, SANs, common name) while the parts are read in order.
+
+    Names in a list need a separator. After another part, a list needs a new beginning such as "for"
+    or "with SANs".
+    """
 
     def __init__(self) -> None:
         self._open = True
@@ -175,7 +186,7 @@ class _NameLists:
         self._into = "names"
         self._kinds: list[str] = ["START"]
 
-    def read(self, part: Part, asked: _Asked) -> None:
+    def read(self, part: Part, asked: _Requested) -> None:
         if self._kinds[-1] in ("name", "range"):
             raise NotUnderstood(f"{part.words[0].text!r} is not understood after a name", position=part.at, example=LIST_EXAMPLE)
         if not self._open:
@@ -216,8 +227,8 @@ class _NameLists:
             raise NotUnderstood(message, position=word.at, example='Issue certificates for api and "server"')
 
 
-def _refuse_loose_ends(asked: _Asked) -> None:
-    """Words that announce something which then does not come."""
+def _refuse_loose_ends(asked: _Requested) -> None:
+    """Raise NotUnderstood for a word that announces a part which does not follow, such as "valid" without a validity."""
     dates = [word for word in asked.lives if word.kind == "DATE"]
     wildcards = [pattern for pattern in (*asked.names, *asked.sans, asked.common_name) if pattern and pattern.text.startswith("*.")]
     until = "Issue certificate for api.example.com until 2027-01-31"
@@ -241,8 +252,8 @@ def _refuse_loose_ends(asked: _Asked) -> None:
         raise NotUnderstood("What about this date? Say 'until'", position=dates[0].at, example=until)
 
 
-def _grouped(asked: _Asked, defaults: IntakeDefaults, end: int, notes: list[str]) -> list[list[Host]]:
-    """Return the names of each certificate. Everything is counted before anything is expanded."""
+def _grouped(asked: _Requested, defaults: IntakeDefaults, end: int, notes: list[str]) -> list[list[Host]]:
+    """Return the names of each certificate. Patterns are counted before any is expanded. Raises NotUnderstood for too many."""
     mains = ([asked.common_name] if asked.common_name else []) + asked.names
     patterns = mains + asked.sans
     if not patterns:
@@ -291,7 +302,7 @@ def _shown(names: list[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + more
 
 
-def _check_count(asked: _Asked, certificates: int) -> None:
+def _check_count(asked: _Requested, certificates: int) -> None:
     count = asked.marks.get("COUNT")
     if count is None or int(str(count.value)) == certificates or (count.value == 1 and "EACH" in asked.marks):
         return
@@ -299,7 +310,7 @@ def _check_count(asked: _Asked, certificates: int) -> None:
     raise NotUnderstood(message, position=count.at, example=EACH_EXAMPLE)
 
 
-def _key(asked: _Asked, defaults: IntakeDefaults, notes: list[str]) -> KeySpec:
+def _key(asked: _Requested, defaults: IntakeDefaults, notes: list[str]) -> KeySpec:
     _refuse_two(asked.families, "kinds of key")
     _refuse_two(asked.sizes, "key sizes")
     if not asked.families and not asked.sizes:
@@ -327,7 +338,7 @@ def _offered() -> str:
     return ", ".join(spec.label for spec in KeySpec)
 
 
-def _validity(asked: _Asked, defaults: IntakeDefaults, notes: list[str]) -> Validity:
+def _validity(asked: _Requested, defaults: IntakeDefaults, notes: list[str]) -> Validity:
     if not asked.lives:
         notes.append(f"Validity {defaults.validity_days} days: the policy's default")
         return Validity(defaults.validity_days)
@@ -337,7 +348,7 @@ def _validity(asked: _Asked, defaults: IntakeDefaults, notes: list[str]) -> Vali
     return counted[0][0][0]
 
 
-def _profile(asked: _Asked, defaults: IntakeDefaults, notes: list[str]) -> str:
+def _profile(asked: _Requested, defaults: IntakeDefaults, notes: list[str]) -> str:
     _refuse_two(asked.profiles, "profiles")
     if not asked.profiles:
         notes.append(f"Profile {defaults.profile}: the policy's default")

@@ -1,4 +1,4 @@
-"""The nearest sentence to a text that was not understood: made of what was, and read by the same grammar. Pure."""
+"""Suggest a request sentence for a text that was not understood, from the words that were. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MOST_NAMES = 5
 
 
 def nearest_sentence(text: str, defaults: IntakeDefaults) -> str:
-    """Return a sentence with the hosts, key, life, kind and place that the text names.
+    """Return a sentence with the hosts, key, validity, kind and place that the text names.
 
-    "" where the text names no full host name, or where nothing could be made of it. The sentence is
-    understood; whether it says what was meant is for the person to see.
+    Returns "" where the text names no full host name, or no such sentence would be understood. The
+    grammar understands the sentence; the person decides whether it is what was meant.
     """
     try:
         words = read_words(text)
@@ -26,7 +26,7 @@ def nearest_sentence(text: str, defaults: IntakeDefaults) -> str:
         return ""
     kind = "TLS client certificate" if any(word.kind in ("CLIENT", "MTLS") for word in words) else "certificate"
     names = " and ".join(filter(None, (", ".join(hosts[:-1]), hosts[-1])))
-    # The more of the text is in it, the better; a part that is not understood is left out.
+    # Begin with all parts, and leave them out from the last until the grammar understands the sentence.
     parts = [_key(words), _life(words), _place(words)]
     for left_out in range(len(parts) + 1):
         sentence = " ".join(filter(None, (f"Issue {kind} for {names}", *parts[: len(parts) - left_out])))

@@ -1,4 +1,4 @@
-"""Revocation in words: people's spellings of the reasons of RFC 5280 5.3.1, and serial numbers as people paste them. Pure."""
+"""Tokens of revocation sentences: the spellings of the reasons of RFC 5280 5.3.1, and pasted serial numbers. Pure."""
 
 # ruff: noqa: SIM905 - lists of words read best as text
 from __future__ import annotations
@@ -56,7 +56,7 @@ _KEY_WORDS = (("private", "key"), ("key",))
 
 
 def reason_named(text: str) -> R:
-    """Return a reason said by itself, by its name in RFC 5280 (in any capitals) or as people write it. Raises InputRefused."""
+    """Return the reason that a text names: its name in RFC 5280 (in any case) or a common spelling. Raises InputRefused."""
     for reason in R:
         if reason.lower() == text.strip().lower():
             return reason
@@ -70,7 +70,10 @@ def reason_named(text: str) -> R:
 
 
 def reason_words(words: list[Word]) -> list[Word]:
-    """Return the tokens of a revocation: phrases become REASON, `destroy the key` DESTROYKEY, pasted serial numbers SERIALNUMBER."""
+    """Return the tokens of a revocation sentence: reasons become REASON, `destroy the key` DESTROYKEY, serial numbers SERIALNUMBER.
+
+    Raises NotUnderstood for any other word.
+    """
     rest = [word for word in _without_hyphens(words) if word.text.lower() not in _SMALL]
     result: list[Word] = []
     at = 0
@@ -82,7 +85,7 @@ def reason_words(words: list[Word]) -> list[Word]:
 
 
 def _without_hyphens(words: list[Word]) -> list[Word]:
-    """`key-compromise` and `key_compromise` are two words each; ids and serial numbers stay whole."""
+    """Split `key-compromise` and `key_compromise` into two words each; ids and serial numbers are not split."""
     result: list[Word] = []
     for word in words:
         parts = re.split(r"[-_]", word.text)

@@ -1,8 +1,8 @@
-"""Does a text hold a secret: a private key, a token, a password? Searched at every channel before the first
-write, log or message. Private keys are found by `certs.x509.csr.private_keys`. Pure.
+"""Find private keys, tokens and passwords in a text. Every channel calls it before the first write, log or message. Pure.
 
-A hit has the kind and the length of the secret, never the secret. False alarms are cheap here (the person is asked to
-take it out), a private key in a log is not.
+A result has the kind and the length of the secret, never the secret. A false alarm is cheap (the
+person is asked to remove the text), a private key in a log is not. Private keys are found by
+`certs.x509.csr.private_keys`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long is "3 months"? Days and weeks are numbers of days; months, years and dates give an end date on the calendar. Pure."""
+"""Validities in a sentence: "90 days" and "2 weeks" are numbers of days; "3 months", "1 year" and dates give an end date. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _LEAP_CYCLE = 8  # years: the most that lie between two 29 Februaries
 
 
 def validity_of(word: Word, today: date | None) -> tuple[Validity, str]:
-    """Validity of a SPAN or DATE token, and a note where it was counted. Raises NotUnderstood for none, past or beyond a century.
+    """Return the validity of a SPAN or DATE token, and a note where it was computed.
 
-    `today` is the day of the request in UTC: an end date is computed from it once, and stays a date.
+    `today`: the day of the request in UTC, from which an end date is computed once. Raises
+    NotUnderstood for a validity below one day, an end date in the past, and more than a century.
     """
     if word.kind == "DATE":
         return _until(word, today)

@@ -1,8 +1,7 @@
-"""Characters that nobody sees, and that make a text show something else than it says. Pure.
+"""Find invisible characters that make a text look different from its content (Unicode TR 36 and TR 39, "Trojan Source"). Pure.
 
-A reviewer reads a reason, a name or a comment before deciding about it. What moves letters about
-(Unicode TR 36 and TR 39, "Trojan Source"), hides between them or is obeyed by a terminal has no
-place in such a text.
+A reviewer reads a reason, a name or a comment before deciding about it. Characters that reorder
+letters, hide between them or control a terminal are refused in such texts.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import unicodedata
 
 _LINES = "\t\n\r"
-# Words of Persian and Hindi and many emoji need the joiners, mixed lines of Hebrew and Arabic the
-# marks, and text from web pages has soft hyphens. None of these moves what stands beside it.
+# Allowed: Persian, Hindi and many emoji need the joiners, Hebrew and Arabic the direction marks, and
+# text from web pages has soft hyphens. None of these reorders other characters.
 _NEEDED = "\u200c\u200d\u200e\u200f\u061c\u00ad"
 _ALIKE = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"}
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def unseen_character(text: str) -> str:
-    """Return the first such character, as in `U+202E RIGHT-TO-LEFT OVERRIDE`; empty where there is none."""
+    """Return the code and name of the first invisible character, such as `U+202E RIGHT-TO-LEFT OVERRIDE`; "" for none."""
     if text.isprintable():
         return ""
     for char in text:
@@ -28,5 +27,5 @@ def unseen_character(text: str) -> str:
 
 
 def mixes_alphabets(name: str) -> bool:
-    """Whether letters of a name are of several alphabets that look alike, as with a Cyrillic a in alice (Unicode TR 39, 5.1)."""
+    """Return whether a name mixes alphabets whose letters look alike, such as a Cyrillic a in alice (Unicode TR 39, 5.1)."""
     return len({unicodedata.name(char, "").partition(" ")[0] for char in name if char.isalpha()} & _ALIKE) > 1

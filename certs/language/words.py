@@ -1,7 +1,7 @@
-"""Text -> tokens for the grammar: words with their positions, people's spellings folded into one terminal each. Pure.
+"""Cut a request sentence into tokens for the grammar; several spellings of a word become the same kind of token. Pure.
 
-Position is everything here: each token remembers its 0-based character offset, so that a refusal can point at it.
-Two neighbouring words that mean one thing (`90 days`, `4096 bits`, `a year`, `web server`) become one token.
+Each token keeps its 0-based character offset, so that an error can point at it. Neighbouring words
+that mean one thing (`90 days`, `4096 bits`, `a year`, `web server`) become one token.
 """
 
 # ruff: noqa: SIM905 - lists of words read best as text
@@ -26,7 +26,7 @@ UNTIL_EXAMPLE = "Issue certificate for api.example.com until 2027-01-31"
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A piece of the text: its terminal, its spelling, the value it stands for, and where it begins."""
+    """A token: its kind (a terminal of the grammar), the text as written, its position, and the value that it stands for."""
 
     kind: str
     text: str
@@ -38,13 +38,13 @@ def _table(**kinds: str) -> dict[str, str]:
     return {word: kind for kind, words in kinds.items() for word in words.split()}
 
 
-# Words that carry nothing: leaving them out changes no plan. Everything that could change one has a terminal of its own.
+# Words without meaning: leaving them out changes no plan. A word that could change one has a token kind of its own.
 _FILLER = frozenset(
     "please kindly a an the me us my our i i'd we we'd you can could would like to have host hosts hostname hostnames dns fqdn fqdns "
     "domain domains name names site website machine machines address addresses ip ips "
     "of that which is are be it new hi hello hey thanks thank".split()
 )
-# Words that turn a sentence round. They must never be read as a host name, or dropped.
+# Words that reverse or restrict a sentence. They must never be read as a host name, or dropped.
 _RESERVED = frozenset(
     "except excluding exclude without not no never but unless if or either between than only in next exactly about around maximum minimum "
     "most least longer shorter now starting beginning today tomorrow before after within during since".split()
@@ -115,7 +115,10 @@ _OTHER_KEYS = frozenset("dsa ed448 eddsa secp256k1 x25519 curve25519 brainpoolp2
 
 
 def read_words(text: str) -> list[Word]:
-    """Return the words of the text as they stand, fillers included. Raises NotUnderstood for what no sentence can contain."""
+    """Return the words of the text one by one, fillers included.
+
+    Raises NotUnderstood for a text that is too long, a control character and an open quotation mark.
+    """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_CHARS:
         raise NotUnderstood(
             f"The text is longer than {MAX_CHARS} bytes; use a CSV upload for long lists", position=MAX_CHARS, example=EXAMPLE
@@ -160,10 +163,10 @@ def _quoted(text: str, at: int) -> Word:
 
 
 def _split(piece: str, at: int) -> Iterator[Word]:
-    """One piece without spaces may hold several tokens: `api-1..api-10`, `CN=api`, `reason:`.
+    """Return the tokens of a piece without spaces: `api-1..api-10`, `CN=api` and `reason:` have several.
 
-    The pieces of a piece are kept on a list and not handed to a recursive call: a sentence may
-    hold more than a thousand of them (`cn=cn=cn=...`), which is more than the interpreter's stack.
+    A list in place of recursion: a sentence may have more than a thousand cuts (`cn=cn=cn=...`),
+    which would exceed the interpreter's stack.
     """
     waiting: list[tuple[str, int] | Word] = [(piece, at)]
     while waiting:
@@ -175,7 +178,7 @@ def _split(piece: str, at: int) -> Iterator[Word]:
 
 
 def _cut(piece: str, at: int) -> list[tuple[str, int] | Word]:
-    """Return what one cut makes of a piece, in order: finished tokens, and pieces to cut further."""
+    """Cut a piece once. Returns finished tokens and pieces to be cut further, in order."""
     bare = piece.rstrip(".!?")
     outside = re.sub(r"\{[^{}]*\}", lambda m: "x" * len(m.group()), bare)
     dots = re.search(r"\.{2,3}|…", outside)
@@ -196,7 +199,7 @@ def _cut(piece: str, at: int) -> list[tuple[str, int] | Word]:
 
 
 def classify(text: str, at: int) -> Word:
-    """Return the terminal of one word, looked at alone."""
+    """Return the token of one word, without regard to its neighbours."""
     low = text.casefold() if text.isascii() else text.lower()
     if low in ("-", "–", "—"):
         return Word("DASH", text, at)
@@ -224,7 +227,7 @@ def _number(low: str, text: str, at: int) -> Word | None:
 
 
 def _day(text: str, at: int) -> Word | None:
-    """Return a day in digits, however it is written. Raises NotUnderstood for one that may be two days, or does not exist."""
+    """Return the DATE of a date in digits; None for any other text. Raises NotUnderstood for an ambiguous or impossible date."""
     try:
         day = day_in_digits(without_time(text))
     except InputRefused as refused:
@@ -267,7 +270,7 @@ def small_int(digits: str, at: int) -> int:
 
 
 def issue_words(words: list[Word]) -> list[Word]:
-    """Return the tokens of a request: neighbours that mean one thing are folded, fillers dropped (after "a year" was seen)."""
+    """Return the tokens of an issue request: neighbours that mean one thing are joined, then fillers are dropped."""
     words = _with_places(words)
     result: list[Word] = []
     at = 0
@@ -328,7 +331,7 @@ def _is_web_server(words: list[Word], at: int) -> bool:
 
 
 def _fold(words: list[Word], at: int, before: list[Word]) -> tuple[Word | None, int]:
-    """Return the token that begins at this word (None: the word is dropped), and how many words it took."""
+    """Return the token that begins at this word (None for a word that is dropped), and the number of words that it covers."""
     word = words[at]
     following = words[at + 1] if at + 1 < len(words) else Word("END", "", -1)
     if word.kind == "QUOTED":
@@ -340,7 +343,7 @@ def _fold(words: list[Word], at: int, before: list[Word]) -> tuple[Word | None, 
 
 
 def _pair(word: Word, following: Word) -> Word | None:
-    """Two words that mean one thing."""
+    """Return the token of two words that mean one thing; None where they do not."""
     both, low = f"{word.text} {following.text}", word.text.lower()
     match following.kind:
         case "UNIT" if word.kind == "INT" or low in ("a", "an"):
@@ -355,7 +358,7 @@ def _pair(word: Word, following: Word) -> Word | None:
 
 
 def _single(word: Word, following: Word, before: list[Word]) -> Word | None:
-    """Return what a word means between the token before it and the word after it; None when it carries nothing."""
+    """Return the token of a word in its context, the previous token and the next word; None for a word without meaning."""
     low, previous = word.text.lower(), before[-1].kind if before else ""
     if word.kind == "INT" and following.kind in _COUNTED and previous not in ("FAMILY", "SIZE"):
         return Word("COUNT", word.text, word.at, word.value)
@@ -369,13 +372,13 @@ def _single(word: Word, following: Word, before: list[Word]) -> Word | None:
 
 
 def _listed_as_name(word: Word, following: Word, previous: str) -> bool:
-    """`for a, b and host`: a small word that stands where only a name can stand is one, and is not dropped."""
+    """Return whether a filler is a host name because of its place, such as the last word of `for a, b and host`."""
     small = word.kind == "FILLER" and word.text.lower() not in _POLITE
     return small and previous in _BEFORE_A_NAME and following.kind in _AFTER_A_NAME
 
 
 def _between(word: Word, following: Word, previous: str) -> Word | None:
-    """`to`, `through` and a dash: a range between two names, an end before a date, and nothing elsewhere."""
+    """Return the token of `to`, `through` or a dash: RANGE between two names, UNTIL before a date, else none."""
     if following.kind in ("DATE", "MONTH") and word.kind != "DASH":
         return Word("UNTIL", word.text, word.at)
     if previous == "NAME" and following.kind in ("NAME", "QUOTED", "INT"):
@@ -384,7 +387,7 @@ def _between(word: Word, following: Word, previous: str) -> Word | None:
 
 
 def _written_date(words: list[Word], at: int) -> tuple[Word, int] | None:
-    """`31 January 2027`, `January 31, 2027`; without a year, the next such day."""
+    """Return the DATE of `31 January 2027`, `January 31, 2027` or a day without its year, and the number of words that it covers."""
     kinds = ["YEAR" if _is_year(words, at + n) else word.kind for n, word in enumerate(words[at : at + 4])]
     if kinds[:3] == ["INT", "MONTH", "YEAR"]:
         day, month, year, used = words[at], words[at + 1], words[at + 2], 3
@@ -401,7 +404,7 @@ def _written_date(words: list[Word], at: int) -> tuple[Word, int] | None:
 
 
 def _is_year(words: list[Word], at: int) -> bool:
-    """Four digits, unless they are a key's: "until 31 January, 3072 bits"."""
+    """Return whether a word is a year: four digits that are not a key size, as in "until 31 January, 3072 bits"."""
     is_number = words[at].kind == "INT" and words[at].text.isdigit() and len(words[at].text) == _YEAR_DIGITS
     return is_number and (at + 1 == len(words) or words[at + 1].kind != "BIT")
 

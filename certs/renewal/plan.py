@@ -25,8 +25,8 @@ from certs.requests.lineage import stops_lineage
 from certs.requests.submit import latest_issuer, request_digest
 from certs.spec import CertificateSpec
 from certs.x509.csr.gate import CSRFacts
-from keys.lifecycle import blocked_keys
 from keys.models import Key
+from keys.public_keys import blocked_keys
 from policy.engine import Decision, Outcome
 
 RELATED = ("team", "issuer", "request__csr", "requester", "key", "revocation")

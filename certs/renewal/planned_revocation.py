@@ -232,9 +232,3 @@ def _alert(pk: int, exc: Exception) -> None:
         next_step=f"Revoke the certificate by hand: `manage.py revoke {plan.certificate.cert_id} --reason {plan.reason}`.",
         now=database_now(),
     )
-
-
-def replacement_of(plan: PlannedRevocation) -> Certificate | None:
-    """Return the certificate of the replacement, once it is in the inventory."""
-    request: CertificateRequest = plan.replacement
-    return Certificate.objects.filter(request=request).first()

@@ -27,7 +27,7 @@ from certs.requests.submit import MOST_IN_A_CHAIN, Admitted, RenewalOf, Requeste
 from db.clock import database_now
 from db.reads import read_together
 from db.rows import Lock, key_selection, select, select_keys, selection
-from keys.lifecycle import blocked_keys
+from keys.public_keys import blocked_keys
 from keys.spec import spki_sha256
 
 

@@ -21,8 +21,7 @@ from certs.models import Certificate
 from certs.notifications.alerts import close_alerts, raise_alert
 from db.clock import database_now
 from keys.errors import KeyBackendError
-from keys.lifecycle import intend_destruction
-from keys.lifecycle.destroy import finish_destructions
+from keys.lifecycle.destroy import finish_destructions, intend_destruction
 
 log = logging.getLogger(__name__)
 

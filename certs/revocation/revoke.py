@@ -33,8 +33,8 @@ from certs.revocation.request import request_revocation, start_delivery
 from certs.x509.certificate.serial import format_serial
 from db.clock import database_now
 from db.tolerance import CLOCK_TOLERANCE
-from keys.lifecycle import blocked_keys
 from keys.models import Key
+from keys.public_keys import blocked_keys
 from keys.spec import blocked_names
 
 COMPROMISE = RevocationReason.KEY_COMPROMISE

@@ -15,8 +15,8 @@ from certs.notifications.alerts import close_alerts, key_cause, raise_alert
 from certs.notifications.audience import security_team
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from db.clock import database_now
-from keys.lifecycle import unblock_public_key
 from keys.models import PublicKey
+from keys.public_keys import unblock_public_key
 
 MOST_REASON = 200  # characters
 

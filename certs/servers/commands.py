@@ -61,12 +61,6 @@ def compose(tool: Tool, wanted: CSRContent) -> str:
     return _COMPOSERS[tool](wanted, KeyFacts.from_name(wanted.key))
 
 
-def tools_for(key: str) -> tuple[Tool, ...]:
-    """Return the tools that make a key of that type."""
-    sample = CSRContent(("host.example.com",), key)
-    return tuple(tool for tool in Tool if compose(tool, sample))
-
-
 def _is_address(name: str) -> bool:
     try:
         ip_address(name)

@@ -19,7 +19,7 @@ from certs.models import ResponderCertificate
 from certs.requests.states import WORKER
 from certs.revocation.key_destruction import begin_destroying
 from db.clock import database_now
-from keys.lifecycle import intend_destruction
+from keys.lifecycle.destroy import intend_destruction
 from keys.models import Key
 
 KEPT_ON = timedelta(days=1)  # for clocks that go wrong

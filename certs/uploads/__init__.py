@@ -1,4 +1,4 @@
-"""Bulk uploads: bytes in, lines out. A file is read in a process of its own, which may not use more than it is given."""
+"""Bulk uploads: read a file into lines of a bulk order, in a child process with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def read_upload(
     limits: Limits | None = None,
     mapped: Mapped | None = None,
 ) -> Sequence[Line]:
-    """A CSV or XLSX table, a zip of CSRs, or CSRs in PEM or DER -> a line for each certificate asked for, usable or not. They stay in a
-    file of their own, and each is read when it is asked for.
+    """Read a CSV or XLSX table, a zip of CSRs, or CSRs in PEM or DER. Returns a line for each requested certificate, usable or not.
 
-    The kind is recognised by the content; `filename` only names a single CSR in the answer. `domains` are those that the gate lets CSRs
-    ask for. `mapped`: what a person said the titles of the table mean. Raises ColumnsNotKnown where that has to be asked, else
-    InputRefused (field "file") for a file that is of no use as a whole, and CSRRefused(secret_pasted) when a
-    private key or token is anywhere in it.
+    The kind is recognised by the content; `filename` only names a single CSR in the result.
+    `domains`: those inside which the CSR gate accepts names. `mapped`: what a person said the column
+    titles mean. The lines are kept in a temporary file and read from it on access.
+
+    Raises ColumnsNotKnown where a person has to say what the columns mean; InputRefused (field
+    "file") for a file that cannot be used at all; CSRRefused (`secret_pasted`) for a private key or
+    token anywhere in the file.
     """
     limits = limits or Limits()
     if len(data) > limits.max_bytes:

@@ -1,4 +1,4 @@
-"""How much an upload may be, and what it is read by. Pure."""
+"""The limits of an upload, and the rules by which it is read. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ MB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Each is checked before the work that it bounds. Sizes in bytes; `seconds` of wall time and of CPU time a process.
+    """Limits, each checked before the work that it bounds. Sizes in bytes; `seconds` of wall time, and of CPU time for each process.
 
-    `max_zip_ratio`: how many bytes one packed byte may become, for entries above 100 kB; deflate reaches 1,032.
-    `max_unzipped_ratio`: the same for the whole file beyond `always_unzipped_bytes`, so that the work (about 70 ns of CPU
-    for a byte that is unpacked) stays in proportion to what was sent. CSRs shrink by half, a table to a tenth.
-    `memory_bytes` bounds the address space of a process that reads (RLIMIT_AS), libraries included.
+    `max_zip_ratio`: the largest compression ratio of an entry above 100 kB; deflate reaches 1,032.
+    `max_unzipped_ratio`: the same for the whole file beyond `always_unzipped_bytes`, so that the work
+    (about 70 ns of CPU for an unpacked byte) is proportional to the size of the upload. CSRs shrink
+    to a half, tables to a tenth. `memory_bytes`: the address space of the process (RLIMIT_AS),
+    libraries included.
     """
 
     max_bytes: int = 20 * MB
@@ -35,10 +36,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one upload is read by: the gaps' defaults, the team's domains for the gate of CSRs, and the limits.
+    """The rules for one upload: defaults for gaps, the team's domains for the CSR gate, and the limits.
 
-    `label` is what a single CSR is called in the answer: the file's name as it may be shown.
-    `mapped`: what a person said the titles of the table mean.
+    `label`: the name of a single CSR in the result, which is the file's name. `mapped`: what a person
+    said the column titles mean.
     """
 
     defaults: IntakeDefaults

@@ -1,4 +1,4 @@
-"""One line of a bulk order as it was read, usable or not. Pure."""
+"""A line of a bulk order as it was read from an upload, usable or not. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Line:
 
 
 class Changed(Collection[Line]):
-    """Lines, each changed when it is asked for, so that none of them is kept."""
+    """Lines with a change that is applied on each access, so that the changed lines are not kept in memory."""
 
     def __init__(self, lines: Collection[Line], change: Callable[[Line], Line]) -> None:
         self._lines, self._change = lines, change

@@ -1,4 +1,4 @@
-"""No upload may hold a private key or token: looked for in all that it contains, before anything of it is used. Pure."""
+"""Refuse uploads that contain a private key or token anywhere, before anything of them is used. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from certs.language.secret_scan import find_secret
 from certs.x509.csr.private_keys import find_exposed_keys, find_private_key
 
 ADVICE = "Treat it as exposed and replace it, take it out and upload again. Nobody at the portal ever needs a private key or token."
-# The scanners look at so much at a time; windows overlap by more than any key is long, so none hides at a seam.
+# Texts are scanned in windows. They overlap by more than the longest key, so that no key is cut in two.
 _WINDOW, _OVERLAP = 64 * 1024, 16 * 1024
-# What is between these lines goes through the gate, which looks into it.
+# The CSR gate scans what is between these lines.
 _REQUEST_BODY = re.compile(
     r"(-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----)[A-Za-z0-9+/=\s]++(?=-----END (?:NEW )?CERTIFICATE REQUEST-----)"
 )
 
 
 def refuse_secrets(text: str) -> None:
-    """For text that nothing else looks through. Raises CSRRefused(secret_pasted) for the whole upload, without a word of the text."""
+    """Search a text that nothing else scans. Raises CSRRefused (`secret_pasted`), whose message quotes nothing of the text."""
     for window in _windows(text):
         octets = window.encode("utf-8", "replace")
         if found := find_private_key(octets):
@@ -29,9 +29,7 @@ def refuse_secrets(text: str) -> None:
 
 
 def refuse_secrets_around_requests(text: str) -> None:
-    """For text whose CSRs all go through the gate: what is around them. Raises
-    CSRRefused(secret_pasted).
-    """
+    """Search a text except for its CSRs, which the CSR gate scans. Raises CSRRefused (`secret_pasted`)."""
     for window in _windows(_REQUEST_BODY.sub(r"\1", text)):
         found = find_secret(window)
         if found is not None:
@@ -40,13 +38,13 @@ def refuse_secrets_around_requests(text: str) -> None:
 
 
 def refuse_secret_bytes(data: bytes) -> None:
-    """Key files and keystores, in text or binary. Raises CSRRefused(secret_pasted)."""
+    """Search for key files and keystores, in text or binary. Raises CSRRefused (`secret_pasted`)."""
     if found := find_private_key(data):
         raise secret_in_upload(found.kind, find_exposed_keys(data))
 
 
 def secret_in_upload(kind: str, exposed_keys: tuple[str, ...] = ()) -> CSRRefused:
-    """`exposed_keys`: public keys whose private keys are in the file, each proven."""
+    """Return the refusal. `exposed_keys`: names of public keys whose private keys were found in the file and checked against them."""
     return CSRRefused(
         RefusalClass.SECRET_PASTED,
         f"The file holds a secret ({kind}); nothing of it was used or kept.",

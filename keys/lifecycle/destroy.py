@@ -159,13 +159,6 @@ def destroy_key(key_id: UUID, *, reason: str, certificates: Sequence[str], actor
         return next(iter(confirm_destroyed([key], now=database_now())), None)
 
 
-def open_destructions(*, limit: int) -> list[Key]:
-    """Return keys whose destruction was begun and not confirmed, for a sweeper with a login that may
-    destroy: both later phases are safe to repeat.
-    """
-    return list(Key.objects.filter(state=Key.State.DESTROYING).order_by("pk")[:limit])
-
-
 def finish_destructions(*, most_seconds: float = MOST_SECONDS) -> dict[UUID, KeyBackendError | None]:
     """Execute and record all open destructions. Needs a login that may destroy.
 
@@ -175,7 +168,7 @@ def finish_destructions(*, most_seconds: float = MOST_SECONDS) -> dict[UUID, Key
     results: dict[UUID, KeyBackendError | None] = {}
     silent: set[str] = set()
     until = time.monotonic() + most_seconds
-    for key in destroy_wherever_it_is():
+    for key in open_destructions():
         if time.monotonic() >= until:
             break
         if key.backend in silent:
@@ -190,7 +183,7 @@ def finish_destructions(*, most_seconds: float = MOST_SECONDS) -> dict[UUID, Key
     return results
 
 
-def destroy_wherever_it_is() -> Iterator[Key]:
+def open_destructions() -> Iterator[Key]:
     """Yield the open destructions page by page, from a random one on, so that a run that ends early does not always leave the same ones."""
     open_ones, start = Key.objects.filter(state=Key.State.DESTROYING).order_by("pk"), uuid4()
     for half in (open_ones.filter(pk__gte=start), open_ones.filter(pk__lt=start)):

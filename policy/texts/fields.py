@@ -11,7 +11,6 @@ from typing import Any
 
 from policy.rules.base import Fault
 from policy.rules.fields import Field, Kind
-from policy.rules.ruleset import RuleSet, ruleset_to_dict
 from policy.texts.descriptions import DESCRIPTIONS, Description
 
 Sent = Callable[[str], Sequence[str]]  # all values sent under a name
@@ -143,20 +142,3 @@ def rules_from_form(sent: Sent) -> dict[str, Any]:
         "approval_valid_days": _number(first("approval_valid_days")),
         "rules": rules,
     }
-
-
-def as_sent(ruleset: RuleSet) -> dict[str, list[str]]:
-    """Return what a browser sends for a form that shows this policy and in which nothing is changed."""
-    data = ruleset_to_dict(ruleset)
-    sent = {"version": [ruleset.version], "approval_valid_days": [str(ruleset.approval_valid_days)]}
-    sent |= {f"defaults.{name}": [str(value)] for name, value in data["defaults"].items()}
-    sent |= {f"approval.{name}": [str(value)] for name, value in data.get("approval", {}).items()}
-    for name, params in data["rules"].items():
-        sent[f"{name}.on"] = ["on"]
-        for one in shown_fields(DESCRIPTIONS[name], params):
-            if one.steps:
-                sent[f"{one.name}.from"] = [start for start, _ in one.steps]
-                sent[f"{one.name}.days"] = [days for _, days in one.steps]
-            else:
-                sent[one.name] = list(one.values) or ([one.value] if one.value else [])
-    return sent

@@ -1,1 +1,1 @@
-"""Exceptions from one rule of the policy, for named names or teams, until a date."""
+"""Waivers: exceptions from one rule of a policy, for certain names or teams, until a date."""

@@ -1,4 +1,4 @@
-"""The life of a waiver: requested, approved by a second person or rejected, and ended."""
+"""Use cases of waivers: request, approve (by a second person), reject, and end before time."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ def request_waiver(
     user: Any,
     now: datetime,
 ) -> PolicyWaiver:
-    """Store a waiver that waits for its approval. Effects: the row and `waiver:requested`.
+    """Request a waiver; it has no effect before its approval. Returns the stored row.
 
-    Raises PublicationRefused for an account that may not publish policies, RuleSetInvalid for a
-    waiver that cannot be read, without reason, or with an end that is over or too far away.
+    Effects, in one transaction: the row and `waiver:requested`. Raises PublicationRefused for an
+    account that may not publish policies; RuleSetInvalid for parameters that the rule does not
+    accept, a missing reason, too many names, and a period that is over or longer than LONGEST.
     """
     _check_may(user)
     waiver = waiver_from_dict("new", rule, params, names=names, teams=teams)
@@ -69,10 +70,11 @@ def request_waiver(
 
 
 def approve_waiver(row: PolicyWaiver, *, user: Any, now: datetime) -> PolicyWaiver:
-    """Approve a waiver as a second person. Effects: the row and `waiver:approved`.
+    """Approve a waiver as a second person. It takes effect at once, or at its begin.
 
-    Raises PublicationRefused for the person who requested it or an account that may not publish
-    policies, PolicyConflict where it was decided or is over.
+    Effects, in one transaction: the row and `waiver:approved`. Raises PublicationRefused for an
+    account that may not publish policies and for the person who requested the waiver (unless
+    PKI_SINGLE_OFFICER allows one person alone), PolicyConflict where it was decided or has ended.
     """
     with transaction.atomic():
         locked = PolicyWaiver.objects.select_for_update(of=("self",)).select_related("requester")
@@ -94,10 +96,11 @@ def approve_waiver(row: PolicyWaiver, *, user: Any, now: datetime) -> PolicyWaiv
 
 
 def end_waiver(row: PolicyWaiver, *, reason: str, user: Any, now: datetime) -> PolicyWaiver:
-    """Reject a waiver that waits, or end one that counts. One officer may make the rules stricter.
+    """Reject a waiver that waits for approval, or end an approved one before its time.
 
-    Raises PublicationRefused for an account that may not publish policies, PolicyConflict where it
-    is over.
+    One officer may do this alone, because it makes the rules stricter. Effects, in one transaction:
+    the row and `waiver:rejected` or `waiver:ended`. Raises PublicationRefused for an account that may
+    not publish policies, PolicyConflict where the waiver has ended already.
     """
     with transaction.atomic():
         stored = PolicyWaiver.objects.select_for_update(of=("self",)).get(pk=row.pk)

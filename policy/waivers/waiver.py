@@ -1,4 +1,4 @@
-"""A waiver as the engine sees it: the parameters with which one rule counts instead. Pure."""
+"""A waiver as the policy engine evaluates it: one rule with relaxed parameters. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from policy.rules.base import Case, Check, Params, Rule, RuleSetInvalid
 from policy.rules.names import AllowedNames, RequireSAN
 from policy.rules.ruleset import RULES
 
-# Without a subject alternative name no waiver could say which name it is for.
+# `require_san` cannot be waived: a waiver lists names, and a request without a SAN has none.
 WAIVABLE: dict[str, type[Rule]] = {kind.name: kind for kind in RULES if kind is not RequireSAN}
 
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """`relaxed` counts in place of the rule of the same name, for requests that the waiver covers.
+    """For requests that it covers, `relaxed` is evaluated in place of the policy's rule of the same name.
 
-    A waiver changes nothing else: every other rule counts as before, and so does this one for a
-    request that exceeds `relaxed` too.
+    Every other rule is evaluated as before. A request that fails `relaxed` as well is refused.
+    `names` and `teams`: whom it covers; `reference`: such as W-12.
     """
 
     reference: str
@@ -34,11 +34,11 @@ class Waiver:
         return self.relaxed.name
 
     def covers(self, facts: RequestFacts, requester: RequesterFacts) -> bool:
-        """Return whether the team is named, where teams are, and every name, where names are."""
+        """Return whether the waiver covers a request: its team, if the waiver lists teams, and all its names, if it lists names."""
         return self.covers_names(requester.team, facts.names, facts.common_name)
 
     def covers_names(self, team: str, names: Collection[str], common_name: str) -> bool:
-        """Return the same for a team's slug, the subject alternative names and the common name."""
+        """Return the same for the slug of a team, subject alternative names and a common name."""
         if self.teams and team not in self.teams:
             return False
         if not self.names:
@@ -46,8 +46,8 @@ class Waiver:
         return bool(names) and self.names.issuperset(names) and (not common_name or common_name in self.names)
 
     def checks(self, case: Case) -> tuple[Check, ...]:
-        """Return the checks of the relaxed rule; each names the waiver."""
-        if isinstance(self.relaxed, AllowedNames):  # has no parameters: the names are the limit
+        """Return the checks of the relaxed rule. Each message names the waiver."""
+        if isinstance(self.relaxed, AllowedNames):  # it has no parameters to relax: the listed names are allowed
             passed = Check(self.rule, passed=True, message="The names are allowed", field="dns_names")
             return (self._named(passed),)
         return tuple(self._named(check) for check in self.relaxed.checks(case))
@@ -64,7 +64,7 @@ def waiver_from_dict(
     names: Sequence[str],
     teams: Sequence[str],
 ) -> Waiver:
-    """Read a waiver. Raises RuleSetInvalid, naming what is wrong."""
+    """Return a waiver with these parameters of a rule. Raises RuleSetInvalid, naming the field that is wrong."""
     kind = WAIVABLE.get(rule)
     if kind is None:
         raise RuleSetInvalid(f"rule: {rule!r} cannot be waived; choose from {', '.join(WAIVABLE)}")

@@ -12,7 +12,7 @@ from audit.log import Actor
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.issuance.advance import Unavailable
-from certs.models import Approval, Certificate, CertificateRequest
+from certs.models import Certificate, CertificateRequest
 from certs.renewal.renew import Renewal, renew
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
@@ -82,7 +82,3 @@ def years_later(certificate: Certificate, *, days_left: int) -> Certificate:
 def events_of(certificate: Certificate) -> list[str]:
     rows = AuditEvent.objects.filter(subject=f"certificate:{certificate.cert_id}").order_by("subject_seq")
     return list(rows.values_list("event", flat=True))
-
-
-def approve_as(user: Any, request: CertificateRequest) -> None:
-    Approval.objects.create(request=request, approver=user, digest=request.digest, granted=True, comment="", decided_at=database_now())

@@ -24,9 +24,9 @@ from certs.requests.representation import wait
 from certs.requests.submit import submit
 from certs.requests.waiting import hold_for_ca
 from keys.backends.local import LocalKeyBackend
-from keys.lifecycle import ref_of
 from keys.models import Key
 from keys.registry import get_key_backend
+from keys.use import ref_of
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.x509.csr.test_pasted_secrets import SECRETS
 from tests.portal.fixtures import PASSWORD, Portal

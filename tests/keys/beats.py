@@ -10,7 +10,8 @@ from django.db import transaction
 from db.clock import database_now
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
-from keys.lifecycle import NewKey, claim_keys, confirm_keys, make_keys
+from keys.lifecycle.claim import NewKey, claim_keys
+from keys.lifecycle.create import confirm_keys, make_keys
 from keys.models import Key
 from keys.spec import KeySpec
 

@@ -10,7 +10,9 @@ from typing import Any
 from policy.engine import Decision, evaluate
 from policy.facts import RequesterFacts, RequestFacts
 from policy.presets import DEFAULT_V2_3
-from policy.rules import RuleSet, ruleset_from_dict
+from policy.rules import RuleSet, ruleset_from_dict, ruleset_to_dict
+from policy.texts.descriptions import DESCRIPTIONS
+from policy.texts.fields import shown_fields
 
 TODAY = date(2026, 11, 24)
 DEFAULT = ruleset_from_dict(DEFAULT_V2_3)
@@ -48,3 +50,20 @@ def rules_with(**changes: Any) -> dict[str, Any]:
 
 def ruleset_with(**changes: Any) -> RuleSet:
     return ruleset_from_dict(rules_with(**changes))
+
+
+def as_sent(ruleset: RuleSet) -> dict[str, list[str]]:
+    """Return what a browser sends for a form that shows this policy and in which nothing is changed."""
+    data = ruleset_to_dict(ruleset)
+    sent = {"version": [ruleset.version], "approval_valid_days": [str(ruleset.approval_valid_days)]}
+    sent |= {f"defaults.{name}": [str(value)] for name, value in data["defaults"].items()}
+    sent |= {f"approval.{name}": [str(value)] for name, value in data.get("approval", {}).items()}
+    for name, params in data["rules"].items():
+        sent[f"{name}.on"] = ["on"]
+        for one in shown_fields(DESCRIPTIONS[name], params):
+            if one.steps:
+                sent[f"{one.name}.from"] = [start for start, _ in one.steps]
+                sent[f"{one.name}.days"] = [days for _, days in one.steps]
+            else:
+                sent[one.name] = list(one.values) or ([one.value] if one.value else [])
+    return sent

@@ -39,8 +39,8 @@ from db.reads import Read, combined, read_together
 from db.rows import Lock, partial_selection, select
 from db.tolerance import CLOCK_TOLERANCE
 from keys.errors import KeyBackendError
-from keys.lifecycle import sign_many_with
 from keys.models import Key
+from keys.use import sign_many_with
 
 INTENT_LIFETIME = timedelta(hours=1)
 State = IssuanceIntent.State

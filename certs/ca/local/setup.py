@@ -20,10 +20,12 @@ from certs.models import Issuer
 from certs.x509.certificate.tbs import build_issuing_ca, build_root
 from db.clock import database_now
 from keys.errors import KeyBackendError
-from keys.lifecycle import NewKey, claim_keys, confirm_keys, key_name, make_keys, private_key_for
+from keys.lifecycle.claim import NewKey, claim_keys, key_name
+from keys.lifecycle.create import confirm_keys, make_keys
 from keys.models import Key
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
+from keys.use import private_key_for
 
 ROOT_YEARS, ISSUING_YEARS = 20, 10
 

@@ -26,7 +26,7 @@ from certs.requests.facts.policy_facts import evaluate_many, policy_input
 from certs.requests.lineage import lock_renewed, stopped_lineages
 from certs.requests.states import ASK_AGAIN, KEY_BLOCKED, WORKER, note_reasons, reject_many
 from db.rows import Lock, by_key, select
-from keys.lifecycle import blocked_keys
+from keys.public_keys import blocked_keys
 from policy.engine import Decision, Outcome
 
 STEP = "submit"

@@ -19,9 +19,10 @@ from certs.requests.states import ASK_AGAIN, KEY_BLOCKED, WORKER, Move, fail_man
 from certs.x509.csr.build import build_csr
 from db.rows import by_key, select
 from keys.errors import KeyBackendError
-from keys.lifecycle import blocked_keys, private_keys_for, side_by_side
 from keys.models import Key
+from keys.public_keys import blocked_keys
 from keys.spec import spki_der, spki_sha256
+from keys.use import private_keys_for, side_by_side
 
 LEASE_EVERY = 100  # CSRs signed between two renewals of the lease; a slow HSM signs some 40 RSA-4096 a second
 

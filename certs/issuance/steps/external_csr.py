@@ -17,8 +17,8 @@ from certs.requests.lineage import reported_by_owner
 from certs.requests.states import WORKER, Move, reject_many, transition_many
 from db.reads import read_together
 from db.rows import by_key, select
-from keys.lifecycle import record_public_keys, recorded_keys
 from keys.models import Key, PublicKey
+from keys.public_keys import record_public_keys, recorded_keys
 
 Events = tuple[tuple[EventType, Mapping[str, Any]], ...]
 _PATHS = {S.SUBMITTED: (S.APPROVED, S.KEY_READY, S.CSR_CREATED), S.APPROVED: (S.KEY_READY, S.CSR_CREATED)}

@@ -18,8 +18,10 @@ from certs.requests.lineage import keys_followed
 from certs.requests.states import WORKER, Move, fail_many, note_reasons, transition_many
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendError
-from keys.lifecycle import NewKey, claim_keys, confirm_keys, key_name, make_keys, record_public_keys
+from keys.lifecycle.claim import NewKey, claim_keys, key_name
+from keys.lifecycle.create import confirm_keys, make_keys
 from keys.models import Key
+from keys.public_keys import record_public_keys
 from keys.spec import KeySpec, spki_der
 
 

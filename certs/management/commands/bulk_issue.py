@@ -97,7 +97,9 @@ class Command(PortalCommand):
         text = " ".join(options["text"])
         plan = plan_words(text, requester=requester)
         if not isinstance(plan, IssuePlan):
-            raise InputRefused("These words do not ask for certificates.", field="text", next_step="Use `manage.py ask` for other wishes.")
+            raise InputRefused(
+                "These words do not ask for certificates.", field="text", next_step="Use `manage.py ask` for other requests."
+            )
         return lines_of(plan), text, plan.notes
 
     def _read(self, path: str) -> bytes:

@@ -79,11 +79,6 @@ def _right(user: int, others: Sequence[int], known: Mapping[int, Known], unknown
     return Right(refusal)
 
 
-def may_approve(user: Any, request: CertificateRequest) -> bool:
-    """Return whether the account may decide the request now; `check_may_decide` says why not."""
-    return rights_over(user, [request])[request.pk].refusal is None
-
-
 def check_may_decide(user: Any, request: CertificateRequest) -> bool:
     """Raise NotPermitted unless the account may decide the request: an approver, and another person.
 

@@ -17,8 +17,8 @@ from certs.notifications.audience import security_team, team_of
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, name_of
-from keys.lifecycle import block_public_key
 from keys.models import Key, PublicKey
+from keys.public_keys import block_public_key
 from keys.spec import blocked_names
 
 

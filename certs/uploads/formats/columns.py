@@ -1,4 +1,4 @@
-"""The header of a table: which columns there are, by the names that people give them. Pure."""
+"""The header of a table: which columns it has, by the titles that people use for them. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SPELLINGS = {
 _PATTERNS = MappingProxyType({column: re.compile(pattern) for column, pattern in _SPELLINGS.items()})
 
 
-LEFT_OUT = "-"  # in a mapping: a column that is not read
-# What a person said of the titles of a table: (0-based place, title) -> one of COLUMNS, or LEFT_OUT.
-# With the title, so that a mapping made for another table does not silently apply.
+LEFT_OUT = "-"  # in a mapping: a column that is ignored
+# What a person said the titles of a table mean: (0-based place, title) -> one of COLUMNS, or LEFT_OUT.
+# The title is part of the key, so that a mapping for another table is not applied silently.
 Mapped = Mapping[tuple[int, str], str]
 _TITLE_CHARS = 60
 MOST_TITLES = 100  # of a table whose columns a person is asked about
@@ -34,7 +34,7 @@ MOST_TITLES = 100  # of a table whose columns a person is asked about
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """One title of a table; `column` is what it seems to mean, empty where that is not known."""
+    """One title of a table. `column`: the column that it means, empty for an unknown title."""
 
     place: int
     text: str
@@ -42,7 +42,7 @@ class Title:
 
 
 class ColumnsNotKnown(InputRefused):
-    """The titles of a table do not say what its columns mean; a person can, title by title."""
+    """The titles of a table are not known. A person has to say what each column means."""
 
     def __init__(self, message: str, *, next_step: str, titles: Sequence[Title]) -> None:
         super().__init__(message, field="file", next_step=next_step)
@@ -70,7 +70,7 @@ def known_columns(cells: Sequence[str], mapped: Mapped) -> int:
 
 
 def titles_of(cells: Sequence[str], mapped: Mapped) -> list[Title]:
-    """Return the titles of a header with what they mean: as mapped, else as spelled."""
+    """Return the titles of a header with their columns: those of the mapping, else by their spelling."""
     found = []
     for place, cell in enumerate(cells):
         text = shown_title(cell)
@@ -85,7 +85,7 @@ def shown_title(cell: str) -> str:
 
 
 def header_of(cells: Sequence[str], mapped: Mapped) -> Header:
-    """Raises ColumnsNotKnown for titles that are unknown or stand twice, and when no column can name a certificate."""
+    """Return the places of the columns. Raises ColumnsNotKnown for an unknown or repeated title, and without name, sans or csr."""
     titles = titles_of(cells, mapped)
     places: dict[str, int] = {}
     for title in titles:

@@ -1,4 +1,4 @@
-"""CSV -> rows: encoding, separator and header found out, everything else as the csv module reads it. Pure."""
+"""Read CSV tables with the csv module: detect the separator and the header, and return the rows. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from certs.uploads.formats.table_rows import Row, row_of
 from certs.uploads.limits import Limits
 
 DELIMITERS = ",;\t|"
-# Excel writes and reads this line above the titles; it shows it to nobody and does not count it as a row.
+# Excel writes and reads this line above the titles, without showing it or counting it as a row.
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _ROOM_BESIDE_CSR = 64 * 1024  # characters of a line or cell, beyond the largest CSR
-# What a spreadsheet writes for a failed computation: not a remark, though it begins like one.
 _NAME = re.compile(r"(?:[a-z0-9_*-]{1,63}\.)+[a-z0-9-]{2,63}", re.IGNORECASE)
 _TITLE = re.compile(r"[^\W\d_][\w ()/-]{0,40}")
+# Written by a spreadsheet for a failed computation. They begin like a remark, and are none.
 _CELL_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!")
 
 
@@ -29,10 +29,10 @@ def is_table(text: str, mapped: Mapped) -> bool:
 
 
 def refuse_unknown_table(text: str) -> None:
-    """Raise ColumnsNotKnown for what looks like a table of which no title is known.
+    """Raise ColumnsNotKnown for a text that looks like a table without a known title.
 
-    It does where the first two rows have the same number of cells, two at least, or where a single
-    column has a name with a dot below its title.
+    That is a text whose first two rows have the same number of cells (at least two), or whose single
+    column has a host name below its title.
     """
     named = _SEPARATOR_LINE.match(text)
     table = text[named.end() :] if named else text
@@ -49,7 +49,7 @@ def refuse_unknown_table(text: str) -> None:
 
 
 def check_line_lengths(text: str, limits: Limits) -> None:
-    """Cheap, so that nothing else has to look at what is no table. Raises InputRefused."""
+    """Raise InputRefused for a line that is too long for a table. A cheap check before the expensive ones."""
     longest = limits.max_csr_bytes + _ROOM_BESIDE_CSR
     for number, line in enumerate(io.StringIO(text, newline=""), start=1):
         if len(line) > longest:
@@ -59,19 +59,22 @@ def check_line_lengths(text: str, limits: Limits) -> None:
 
 
 def _guessed(titles: Sequence[Title], row: Sequence[str]) -> list[Title]:
-    """The first column with a host name in its first row is taken for the names; the person sees and corrects that."""
+    """Return the titles with `name` proposed for the first column that has a host name in its first row."""
     guess = next((one.place for one in titles if one.place < len(row) and _NAME.fullmatch(row[one.place].strip())), None)
     return [replace(one, column="name") if one.place == guess else one for one in titles]
 
 
 def table_rows(text: str, limits: Limits, mapped: Mapped) -> list[Row]:
-    """Return all rows that say something. Raises InputRefused for what spoils the whole table."""
+    """Return the rows of a CSV table. Raises InputRefused for a fault of the table as a whole."""
     delimiter, table = _delimited(text, mapped)
     return rows_of(_records(table, delimiter, limits), limits, mapped)
 
 
 def rows_of(records: Iterable[tuple[int, Sequence[str]]], limits: Limits, mapped: Mapped) -> list[Row]:
-    """Numbered rows -> those beneath the header; empty rows and remarks (a first cell with #) count, but say nothing."""
+    """Return the rows below the header. Empty rows and remarks (a first cell that begins with #) are counted and left out.
+
+    Raises InputRefused for too many rows or none, ColumnsNotKnown for an unknown header.
+    """
     header, rows = None, list[Row]()
     for number, cells in records:
         if not any(cell.strip() for cell in cells) or _is_remark(cells):
@@ -101,8 +104,9 @@ def _is_remark(cells: Sequence[str]) -> bool:
 
 
 def _delimited(text: str, mapped: Mapped) -> tuple[str, str]:
-    """Return the separator under which the header has most titles that the portal knows (in doubt the one that a line "sep=;" names), empty
-    when none has any; and the table, without that line.
+    """Return the separator with which most titles of the header are known, and the table without a line "sep=;".
+
+    The separator is "" where no title is known. Of several equal ones that of the line "sep=;" counts.
     """
     named = _SEPARATOR_LINE.match(text)
     table = text[named.end() :] if named else text
@@ -115,7 +119,7 @@ def _delimited(text: str, mapped: Mapped) -> tuple[str, str]:
 
 
 def _first_records(text: str, delimiter: str) -> tuple[list[str], list[str]]:
-    """Return the first two rows that say something; empty where there is none."""
+    """Return the first two rows that are neither empty nor a remark; [] for a row that does not exist."""
     found: list[list[str]] = []
     try:
         for record in csv.reader(io.StringIO(text[:_ROOM_BESIDE_CSR], newline=""), delimiter=delimiter):
@@ -124,7 +128,7 @@ def _first_records(text: str, delimiter: str) -> tuple[list[str], list[str]]:
             if len(found) == 2:
                 break
     except csv.Error:
-        pass  # what was read before counts; a broken row is told where all rows are read
+        pass  # the rows before it count; `_records` reports the broken row
     return (found[0] if found else []), (found[1] if len(found) == 2 else [])
 
 

@@ -1,6 +1,4 @@
-"""Recognise what an upload is by its content, not by its name, and turn each kind into lines. Pure;
-run it in a process of its own.
-"""
+"""Recognise the kind of an upload by its content, and read it into lines. Pure; runs in the child process (`sandbox.child`)."""
 
 from __future__ import annotations
 
@@ -39,9 +37,10 @@ Found = Row | RequestFound | Line
 
 
 def find(data: bytes, rules: Rules) -> list[Found]:
-    """Return everything in the upload that asks for a certificate, not judged yet.
+    """Return the rows and CSRs of the upload, unchecked.
 
-    Raises InputRefused for a file that is of no use as a whole, CSRRefused(secret_pasted) for one that holds a secret.
+    Raises InputRefused for a file that cannot be used at all, CSRRefused (`secret_pasted`) for one
+    that contains a secret.
     """
     if not data.strip(b"\x00\t\r\n\f\v \xef\xbb\xbf\xfe\xff"):
         raise InputRefused("The file is empty.", field="file", next_step=SEND)
@@ -55,7 +54,7 @@ def find(data: bytes, rules: Rules) -> list[Found]:
 
 
 def judge(found: Found, rules: Rules) -> Line:
-    """Raises CSRRefused(secret_pasted) alone, which refuses the whole upload."""
+    """Return the line of a row or CSR. Raises CSRRefused (`secret_pasted`), which refuses the whole upload, and nothing else."""
     match found:
         case Row():
             return row_line(found, rules)
@@ -65,7 +64,7 @@ def judge(found: Found, rules: Rules) -> Line:
 
 
 def request_bytes(found: Sequence[Found]) -> int:
-    """Return how much of it is CSRs, whose keys and signatures are what reading takes its time for."""
+    """Return the number of bytes of CSRs. Checking their keys and signatures takes most of the time of an upload."""
     return sum(len(one.data) if isinstance(one, RequestFound) else len(one.csr) for one in found if not isinstance(one, Line))
 
 
@@ -106,7 +105,7 @@ def _refuse_other_kinds(data: bytes) -> None:
 
 
 def _decoded(data: bytes) -> str:
-    """UTF-8 or UTF-16, each with or without a byte order mark. Raises InputRefused."""
+    """Return the text of a file in UTF-8 or UTF-16, with or without a byte order mark. Raises InputRefused."""
     try:
         text = data.decode(_encoding(data)).lstrip("\ufeff")
     except UnicodeDecodeError as error:
@@ -122,7 +121,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _encoding(data: bytes) -> str:
-    """UTF-16 without a mark begins with a letter of ASCII, and so with a NUL before or after it."""
+    """Return the encoding of a text. UTF-16 without a byte order mark is recognised by the NUL beside its first ASCII letter."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     if len(data) % 2 == 0 and data[:1] and data[:4:2].isascii() and data[1:4:2] == b"\x00\x00":
@@ -133,8 +132,8 @@ def _encoding(data: bytes) -> str:
 
 
 def _from_text(text: str, rules: Rules) -> list[Found]:
-    # In a cell the armour of a CSR is between quotation marks; alone on its line it is PEM, even
-    # below "Certificate Request:".
+    # A BEGIN line of its own means PEM, even below a text such as "Certificate Request:". In a cell of a
+    # table it follows a quotation mark.
     if not _ARMOUR.search(text) and is_table(text, rules.mapped):
         check_line_lengths(text, rules.limits)
         refuse_secrets(text)
@@ -154,6 +153,6 @@ def _from_text(text: str, rules: Rules) -> list[Found]:
 
 
 def _may_be_one_request(text: str) -> bool:
-    """Base64 without its armour: no spaces but at line ends."""
+    """Return whether a text may be one CSR in base64 without BEGIN and END lines: no spaces except at line ends."""
     joined = "".join(text.split("\n")).replace("\r", "").strip()
     return len(joined) >= 64 and joined.isascii() and not set(joined) & set(" ,;\t\"'{}:<>")

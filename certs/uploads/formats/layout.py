@@ -1,6 +1,7 @@
-"""What a workbook's sheet shows otherwise than its cells say: merged cells, hidden rows and columns. Pure.
+"""Merged cells and hidden rows and columns of a workbook's sheet. Pure.
 
-openpyxl's streaming mode does not report them, and its other mode holds every cell in memory.
+Read from the XML: openpyxl's streaming mode does not report them, and its other mode keeps every
+cell in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _FALSE = ("", "0", "false")
 
 @dataclass(slots=True)
 class Layout:
-    """Of one sheet; rows and columns count from 1. `merges` are (first column, first row, last column, last row)."""
+    """The layout of one sheet, with rows and columns counted from 1. `merges`: (first column, first row, last column, last row)."""
 
     merges: list[tuple[int, int, int, int]] = field(default_factory=list)
     hidden_rows: set[int] = field(default_factory=set)
@@ -30,18 +31,18 @@ class Layout:
     filled_hidden: set[int] = field(default_factory=set)  # those with content
 
     def notes(self, number: int) -> tuple[str, ...]:
-        """Return what a person should know of a row."""
+        """Return the notes about a row: whether it is hidden."""
         hidden = "This row is hidden in the workbook, perhaps by a filter. It is read like the others."
         return (hidden,) if number in self.hidden_rows else ()
 
     def hidden_columns_notes(self) -> list[str]:
-        """Return the hidden columns that say something, once all rows were read."""
+        """Return a note for each hidden column with content. Call it after all rows were read."""
         return [f"Column {get_column_letter(n)} is hidden in the workbook. It is read like the others." for n in sorted(self.filled_hidden)]
 
     def merged(self, records: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-        """The rows as a person reads them: cells merged over several rows count for each row that has other content.
+        """Return the rows with merged cells filled in: a cell merged over several rows counts for each row with other content.
 
-        Raises InputRefused for cells that are merged over several columns, since nobody knows for which.
+        Raises InputRefused for cells that are merged over several columns: their meaning is unclear.
         """
         beginning: dict[int, list[tuple[int, int, int, int]]] = {}
         for merge in self.merges:
@@ -82,7 +83,7 @@ def layout_of(archive: zipfile.ZipFile, part: str) -> Layout:
 
 
 class _LayoutReader:
-    """Gets the elements of a sheet from the XML parser as they begin (ECMA-376 part 1, sections 18.3.1.13, 18.3.1.55, 18.3.1.73)."""
+    """Target of the XML parser, called with each element that begins (ECMA-376 part 1, 18.3.1.13, 18.3.1.55 and 18.3.1.73)."""
 
     def __init__(self) -> None:
         self.layout = Layout()
@@ -101,7 +102,7 @@ class _LayoutReader:
             self._merge(attributes["ref"])
 
     def close(self) -> None:
-        """Asked by the parser at its end."""
+        """Required by the parser; nothing is left to do."""
 
     def _merge(self, ref: str) -> None:
         if len(self.layout.merges) == _MOST_MERGES:
@@ -117,7 +118,7 @@ class _LayoutReader:
 
 
 def _check_merge(merge: tuple[int, int, int, int], text: str) -> None:
-    """Over several columns only nothing, or a remark, may be merged."""
+    """Raise InputRefused for cells merged over several columns, unless they are empty or a remark."""
     if merge[2] > merge[0] and text.strip() and not text.lstrip().startswith("#"):
         raise _merged(f"{get_column_letter(merge[0])}{merge[1]}:{get_column_letter(merge[2])}{merge[3]}")
 

@@ -1,4 +1,4 @@
-"""CSRs of an upload: many in one text taken apart, each through the gate, and the line that it becomes. Pure."""
+"""CSRs of an upload: split a text into CSRs, check each at the CSR gate, and make a line of it. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BEGIN = re.compile(rb"-----BEGIN [^\r\n-]{1,60}-----")
 
 @dataclass(frozen=True, slots=True)
 class RequestFound:
-    """What is in the place of a CSR, not checked yet."""
+    """Bytes that should be a CSR, unchecked."""
 
     number: int
     source: str
@@ -32,9 +32,10 @@ def count_objects(data: bytes) -> int:
 
 
 def split_requests(data: bytes) -> list[bytes]:
-    """Each BEGIN line begins a piece, which reaches to the next; what comes before the first belongs to the first.
+    """Split a text before each BEGIN line; the text before the first one belongs to the first piece.
 
-    So every byte is in one piece, and a broken block spoils only itself. One object or none: the data as it is.
+    Every byte is in exactly one piece, so a broken block affects no other CSR. A text with one object
+    or none is returned whole.
     """
     starts = [match.start() for match in _BEGIN.finditer(data)]
     if len(starts) < 2:
@@ -44,11 +45,11 @@ def split_requests(data: bytes) -> list[bytes]:
 
 
 def judge_request(data: bytes, rules: Rules) -> CSRFacts:
-    """The gate of every channel. Raises CSRRefused; a private key in place of a CSR refuses the
+    """Check a CSR at the gate of every channel. Raises CSRRefused; `secret_pasted`, for a private key in its place, refuses the
     whole upload.
     """
     if len(data) > LARGEST_LOOKED_INTO:
-        refuse_secrets(data.decode("latin-1"))  # the gate turns it away unseen
+        refuse_secrets(data.decode("latin-1"))  # the gate refuses such a size without looking into it
     try:
         return read_csr(data, domains=rules.domains, max_names=rules.limits.max_names, max_bytes=rules.limits.max_csr_bytes)
     except CSRRefused as refused:
@@ -60,7 +61,7 @@ def judge_request(data: bytes, rules: Rules) -> CSRFacts:
 
 
 def request_line(found: RequestFound, rules: Rules) -> Line:
-    """Raises CSRRefused(secret_pasted) alone; any other refusal becomes the line's problem."""
+    """Return the line of a CSR; a refusal becomes its `problem`. Raises CSRRefused for `secret_pasted` only."""
     try:
         facts = judge_request(found.data, rules)
     except CSRRefused as refused:
@@ -77,7 +78,7 @@ def request_line(found: RequestFound, rules: Rules) -> Line:
 
 
 def request_spec(facts: CSRFacts, validity: Validity, profile: str) -> CertificateSpec:
-    """Return the line that a CSR becomes; see `kept_csr` for what is kept of it."""
+    """Return the specification of a CSR; see `kept_csr` for whether its octets are stored."""
     return CertificateSpec(
         common_name=facts.common_name,
         dns_names=facts.dns_names,

@@ -1,4 +1,4 @@
-"""One row of a table: its cells in the words of the intake, and the line that it becomes. Pure."""
+"""Make a line of a bulk order of one row of a table. Pure."""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ _KEYS = "RSA 3072, RSA 4096, P-256, P-384, Ed25519"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table, not checked yet. `cells` are in the order of COLUMNS; `extra` are the
-    cells without a title.
-    """
+    """A row of the table, unchecked. `cells` are in the order of COLUMNS; `extra` is the first cell with content that has no title."""
 
     number: int
     cells: tuple[str, ...]
     extra: str = ""
-    notes: tuple[str, ...] = ()  # what a person may not see in the spreadsheet program
+    notes: tuple[str, ...] = ()  # what the spreadsheet program may hide from a person
 
     @property
     def source(self) -> str:
@@ -55,12 +53,12 @@ def row_of(number: int, cells: Sequence[str], header: Header) -> Row:
 
 
 def row_line(row: Row, rules: Rules) -> Line:
-    """Raises CSRRefused(secret_pasted) alone, for a private key in place of a CSR; any other refusal becomes the line's problem."""
+    """Return the line of a row; a refusal becomes its `problem`. Raises CSRRefused for `secret_pasted` only."""
     cells = dict(zip(COLUMNS, row.cells, strict=True))
     owner = cells["owner"] if _OWNER.fullmatch(cells["owner"]) else ""
     try:
         _check_row(row, owner)
-        spec, notes, completed = (_brought if cells["csr"] else _asked)(cells, rules)
+        spec, notes, completed = (_spec_of_csr if cells["csr"] else _spec_of_cells)(cells, rules)
     except CSRRefused as refused:
         if refused.refusal is RefusalClass.SECRET_PASTED:
             raise
@@ -81,8 +79,8 @@ def _check_row(row: Row, owner: str) -> None:
         raise InputRefused("This is no team.", field="owner", next_step="Write the team's short name: letters, digits, - and _.")
 
 
-def _asked(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str], tuple[str, ...]]:
-    """Return a certificate whose key the portal makes, the notes, and the names that were completed."""
+def _spec_of_cells(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str], tuple[str, ...]]:
+    """Return the specification of a certificate whose key the portal makes, the notes, and the completed names. Raises InputRefused."""
     notes: list[str] = []
     hosts = _hosts(cells, rules, notes)
     if not hosts:
@@ -102,10 +100,8 @@ def _asked(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[s
     return spec, notes, tuple(host.name for host in hosts if host.completed)
 
 
-def _brought(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str], tuple[str, ...]]:
-    """The same for the key of a CSR, whose names are complete; what the other cells say about names
-    and key must be those of the CSR.
-    """
+def _spec_of_csr(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, list[str], tuple[str, ...]]:
+    """Return the same for a row with a CSR. Raises InputRefused where another cell contradicts the CSR, CSRRefused as the gate does."""
     facts = judge_request(cells["csr"].encode("utf-8", "replace"), rules)
     _check_agreement(cells, facts, rules)
     notes = list(stripped_notes(facts))

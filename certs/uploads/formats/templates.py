@@ -1,4 +1,4 @@
-"""The tables that people download and fill in: one row of help, which is not read, and one example."""
+"""Templates of tables to download and fill in, with a row of help (a remark, which is not read) and an example."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _WIDTHS = (30, 36, 14, 16, 16, 16, 40)
 
 
 def template_csv() -> bytes:
-    """UTF-8 with a byte order mark, by which spreadsheet programs know it."""
+    """Return the template as CSV in UTF-8, with the byte order mark by which spreadsheet programs recognise UTF-8."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows([safe_cell(cell) for cell in row] for row in (COLUMNS, _HELP, _EXAMPLE))
     return text.getvalue().encode("utf-8-sig")
 
 
 def template_xlsx() -> bytes:
-    """The same table, with the titles in bold and held in sight."""
+    """Return the same table as a workbook, with bold titles in a frozen row."""
     # openpyxl takes a quarter of a second to import, which only the download of the template should
     # wait for
     from openpyxl import Workbook  # noqa: PLC0415

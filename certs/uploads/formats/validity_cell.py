@@ -1,4 +1,4 @@
-"""A validity alone in a cell of a table or a field of a form: one rule for CSV, XLSX, REST items and the portal's forms. Pure."""
+"""Read a validity from a cell of a table, a REST item or a field of a form. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SPREADSHEET_NUMBERS = range(LONGEST_DAYS + 1, 110_000)  # of days since 1900, i
 # A table repeats the same few validities many times.
 @lru_cache(maxsize=1024)
 def read_validity(text: str, defaults: IntakeDefaults) -> tuple[Validity, tuple[str, ...]]:
-    """Return the validity and the notes on how it was understood. Raises InputRefused (field "validity_days") with what would pass."""
+    """Return the validity and notes on how it was read. Raises InputRefused (field "validity_days") with what would be accepted."""
     clean = " ".join(text.split())  # no-break spaces too
     clean = without_time(clean)  # spreadsheets write one, mostly midnight; a certificate ends with its day
     number = _NUMBER.fullmatch(clean)

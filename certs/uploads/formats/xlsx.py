@@ -1,4 +1,4 @@
-"""XLSX -> rows, by openpyxl in its streaming mode and defusedxml. Formulas, macros and entities are refused, not read. Pure."""
+"""Read XLSX workbooks with openpyxl (streaming mode) and defusedxml. Formulas, macros and XML entities are refused. Pure."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ _ENTITIES = (b"<!DOCTYPE", b"<!ENTITY")
 
 
 def workbook_rows(archive: zipfile.ZipFile, limits: Limits, mapped: Mapped) -> list[Row]:
-    """Return the rows of its one visible sheet, with notes on what is hidden there. `archive` was bounded by `open_archive`. Raises
-    InputRefused, CSRRefused(secret_pasted).
+    """Return the rows of the one visible sheet with content, with notes on what is hidden in it.
+
+    `archive`: opened by `open_archive`, which has checked its size. Raises InputRefused, CSRRefused
+    (`secret_pasted`).
     """
     names = [name.lower() for name in archive.namelist()]
     if any(name.rpartition("/")[2] in _MACROS or "macrosheets/" in name for name in names):
@@ -57,7 +59,7 @@ def workbook_rows(archive: zipfile.ZipFile, limits: Limits, mapped: Mapped) -> l
 
 
 def _check_parts(archive: zipfile.ZipFile) -> None:
-    """Entities and secrets in every part, whether a sheet shows it or not."""
+    """Raise InputRefused for XML entities and CSRRefused for secrets in any part, visible or not."""
     for entry in archive.infolist():
         if entry.filename.lower().endswith(_XML):
             content = read_entry(archive, entry)
@@ -89,7 +91,7 @@ _DAMAGED = (
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Raises InputRefused for a workbook that cannot be read."""
+    """Turn the errors of openpyxl for a damaged workbook into InputRefused."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and validations, which say nothing here
@@ -99,7 +101,7 @@ def _readable() -> Iterator[None]:
 
 
 def _records(sheet: Any) -> Iterator[tuple[int, list[str]]]:
-    """Numbered rows as text."""
+    """Return the rows as text, with their numbers. Raises CSRRefused for a secret."""
     for number, cells in enumerate(sheet.iter_rows(max_row=_LAST_ROW), start=1):
         texts = _texts(number, cells)
         refuse_secrets("\t".join(texts))  # before a title of it can stand in a refusal
@@ -107,10 +109,10 @@ def _records(sheet: Any) -> Iterator[tuple[int, list[str]]]:
 
 
 def _sheet(workbook: Any) -> Any:
-    """Return the one sheet that people see something in. Raises InputRefused for none or several."""
+    """Return the one visible sheet with content. Raises InputRefused for none or several."""
     visible = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
     for sheet in visible:
-        sheet.reset_dimensions()  # a file may be wrong about its own size
+        sheet.reset_dimensions()  # the stated size of a sheet may be wrong
     filled = [sheet for sheet in visible if _has_content(sheet)]
     if len(filled) > 1:
         raise _refused(f"The workbook has {len(filled)} sheets with content.", "Keep one, or upload each alone.")
@@ -130,7 +132,7 @@ def _texts(number: int, cells: Sequence[Any]) -> list[str]:
 
 
 def _text(cell: Any) -> str:
-    """Return what a person sees in it. Raises InputRefused for what is computed: a formula is no name."""
+    """Return the text that a person sees in the cell. Raises InputRefused for a formula or an error: its value may change."""
     value = cell.value
     if value is None:
         return ""
@@ -147,9 +149,7 @@ def _text(cell: Any) -> str:
 
 
 def _duration(value: timedelta) -> str:
-    """Whole days as the column validity_days reads them, else hours, minutes and seconds as the cell
-    shows them: `str` would say "1 day, 12:30:00".
-    """
+    """Return whole days as "90 days", which the column validity_days accepts, and other durations as the cell shows them."""
     if value == timedelta(days=value.days):
         return f"{value.days} days"
     minutes, seconds = divmod(round(abs(value.total_seconds())), 60)

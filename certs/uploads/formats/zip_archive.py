@@ -1,4 +1,4 @@
-"""Zip files: bounded before anything is unpacked, then entry by entry. Nothing is ever written to disk. Pure."""
+"""Read zip files: check their limits before anything is unpacked, then read entry by entry, in memory only. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = 120  # characters of an entry's name
 
 
 def open_archive(data: bytes, limits: Limits) -> zipfile.ZipFile:
-    """Raises InputRefused for one that is damaged, encrypted, or would become too much."""
+    """Open a zip file. Raises InputRefused for one that is damaged, encrypted, or would exceed the limits when unpacked."""
     # Each entry of the directory begins with this: an upper bound before a directory of millions is read.
     entries = data.count(_CENTRAL_ENTRY)
     if entries > limits.max_zip_entries:
@@ -75,9 +75,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], packed: int, limits: Limits) 
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Never more than its declared size, which was added up before. Raises InputRefused when it
-    differs from the directory.
-    """
+    """Return the content of an entry. Raises InputRefused where it is not as long as the directory says, which was checked before."""
     try:
         with archive.open(entry) as content:
             data = content.read(entry.file_size + 1)
@@ -93,8 +91,10 @@ def _damaged() -> InputRefused:
 
 
 def requests_in(archive: zipfile.ZipFile, limits: Limits) -> list[RequestFound | Line]:
-    """Every file of the zip in its order: a CSR, several, or a line with the reason why it is none. Folders, and files that an operating
-    system put there without being asked, are no lines.
+    """Return the CSRs of the zip in order, and for every other file a line with the reason why it is no CSR.
+
+    Folders and files that operating systems add by themselves are ignored. Raises InputRefused for
+    too many CSRs or none, CSRRefused (`secret_pasted`).
     """
     found: list[RequestFound | Line] = []
     refuse_secrets("\n".join(archive.namelist()))
@@ -135,7 +135,7 @@ def _none(number: int, name: str, problem: str) -> Line:
 
 
 def _may_be_request(name: str, data: bytes) -> bool:
-    """Return whether it is one by its ending, or by its content under another ending."""
+    """Return whether a file may be a CSR, by the ending of its name or by its content."""
     binary = data[:1] == b"\x30" and not data.isascii()
     return binary or name.lower().endswith(_REQUEST_ENDINGS) or b"CERTIFICATE REQUEST-----" in data
 
@@ -146,7 +146,7 @@ def _leads_outside(name: str) -> bool:
 
 
 def _path(name: str) -> str:
-    """With slashes, also where a program for Windows wrote backslashes (APPNOTE 4.4.17.1 forbids them)."""
+    """Return a path with slashes. Some programs write backslashes, which APPNOTE 4.4.17.1 forbids."""
     return name.replace("\\", "/")
 
 
@@ -160,6 +160,6 @@ def _is_of_the_system(name: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """Return a name from an upload as it may stand on a page, in a log or in a terminal."""
+    """Return a file name for a page, a log or a terminal: printable characters only, the end of a long one."""
     clean = "".join(char if char.isprintable() else "?" for char in name)
     return clean if len(clean) <= _SHOWN else f"…{clean[-_SHOWN:]}"

@@ -1,7 +1,7 @@
 """`python -m certs.uploads.sandbox.child SECONDS MEMORY_BYTES ANSWER_BYTES`: the process in which uploads are read.
 
-It limits itself before it reads a byte, has an empty environment, and writes JSON lines (`protocol`). Rules and data come on
-standard input. What the file holds never goes into an error: of a failure only its kind and place are reported.
+It sets its own limits before it reads a byte, has an empty environment, and writes JSON lines (`protocol`). Rules and data come
+on standard input. An error never quotes the file: only the type and the place of a failure are reported.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _LEAST_AT_ONCE, _MOST_AT_ONCE = 10, 250
 
 
 def main(seconds: int, memory_bytes: int, answer_bytes: int) -> int:
-    """Exit code 0 with an answer, be it a refusal; anything else is a failure."""
+    """Read rules and data from standard input, and write the lines or a refusal. Returns 0; any other exit code is a failure."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, answer_bytes)
     _limit(resource.RLIMIT_AS, memory_bytes)
     limit_time(seconds)
     answer = sys.stdout.buffer
     try:
-        with redirect_stdout(None):  # openpyxl prints what it thinks of a style
+        with redirect_stdout(None):  # openpyxl prints warnings about styles
             for line in lines_of(sys.stdin.buffer.readline(), sys.stdin.buffer.read()):
                 answer.write(line)
     except MemoryError:
@@ -48,9 +48,7 @@ def main(seconds: int, memory_bytes: int, answer_bytes: int) -> int:
 
 
 def lines_of(rules_line: bytes, data: bytes) -> Iterator[bytes]:
-    """Return the lines of the upload and their number, as JSON; or a refusal, and then no line
-    before it counts.
-    """
+    """Return the lines of the upload and then their number, as JSON. A refusal at any place invalidates the lines before it."""
     rules = rules_from_wire(rules_line)
     try:
         found = find(data, rules)
@@ -88,7 +86,7 @@ def _judge_inherited(part: slice) -> bytes:
 
 
 def _judge_part(found: Sequence[Found], rules: Rules, part: slice) -> bytes:
-    """A refusal of the whole upload is returned here, since it has to go through a pipe."""
+    """Return the lines of a part as JSON; a refusal of the whole upload too, because an exception would not fit through the pipe."""
     try:
         return b"".join(line_to_wire(judge(one, rules)) for one in found[part])
     except InputRefused as refused:
@@ -96,13 +94,13 @@ def _judge_part(found: Sequence[Found], rules: Rules, part: slice) -> bytes:
 
 
 def limit_time(seconds: int) -> None:
-    """Of CPU and of the clock, for this process: both signals end it."""
+    """Limit CPU time and wall time of this process; the signal of either limit ends it."""
     _limit(resource.RLIMIT_CPU, seconds)
     signal.alarm(seconds)
 
 
 def _limit(kind: int, most: int) -> None:
-    """Never above what this process was given."""
+    """Set a resource limit, at most to the hard limit that the process already has."""
     hard = resource.getrlimit(kind)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(kind, (most, most))

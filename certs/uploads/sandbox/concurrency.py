@@ -1,4 +1,4 @@
-"""How many uploads one process reads at once: each takes a thread of the web server for as long as its own process reads."""
+"""Limit the number of uploads that one web process reads at once: each occupies a thread until its child process ends."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ _reading = 0
 
 @contextmanager
 def turn(*, most: int) -> Iterator[None]:
-    """Raises Busy when `most` are being read: a caller that waits in a thread would keep pages from
-    being served, so nobody waits.
-    """
+    """Count one upload while the block runs. Raises Busy when `most` are being read; waiting would occupy another thread."""
     global _reading  # noqa: PLW0603 - one count a process
     with _lock:
         if _reading >= most:

@@ -1,4 +1,4 @@
-"""Start the process that reads an upload, and use its output only when it is complete."""
+"""Run the child process that reads an upload, and accept its output only when it is complete."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GRACE_SECONDS = 2.0  # for a process that ends itself
 
 
 def read_in_process(data: bytes, rules: Rules) -> Sequence[Line]:
-    """Raises InputRefused, also when the process dies, hangs or needs more than it may have."""
+    """Return the lines of an upload. Raises InputRefused, also where the child process dies, hangs or exceeds its limits."""
     began = monotonic()
     limits = rules.limits
     answer_bytes = 2 * limits.max_unzipped_bytes + 16 * MB
@@ -39,16 +39,14 @@ def read_in_process(data: bytes, rules: Rules) -> Sequence[Line]:
         answer = unless_read.enter_context(tempfile.TemporaryFile())
         code = _run(command, rules_to_wire(rules) + data, answer, limits)
         lines = whole_answer(answer, code, limits)
-        unless_read.pop_all()  # the file lives as long as the lines in it
+        unless_read.pop_all()  # `lines` closes the file
     logger.info("upload read: %d bytes, %d lines in %.2f s", len(data), len(lines), monotonic() - began)
     return lines
 
 
 def _run(command: Sequence[str], question: bytes, answer: IO[bytes], limits: Limits) -> int:
-    """Run the process to its end. Returns its exit code. Raises InputRefused when it takes too
-    long.
-    """
-    # Its own session, so that what it forks ends with it; no environment, since ours holds secrets.
+    """Run the child process to its end. Returns its exit code. Raises InputRefused when it takes too long."""
+    # Its own session, so that its own children can be ended with it; no environment, because the portal's has secrets.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=answer, stderr=subprocess.DEVNULL, cwd=ROOT, env={}, start_new_session=True
     ) as process:
@@ -64,7 +62,7 @@ def _run(command: Sequence[str], question: bytes, answer: IO[bytes], limits: Lim
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Whatever is left of it, also of its own children."""
+    """End what is left of the child process and of its own children."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -72,7 +70,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def whole_answer(answer: IO[bytes], code: int, limits: Limits) -> KeptLines:
-    """Return the lines that the child wrote. Raises InputRefused unless it says how many there are and all of them are there."""
+    """Return the lines that the child wrote. Raises InputRefused for a refusal, a failure, and output without its last line."""
     answer.seek(0)
     places, place = array("Q"), 0
     for text in answer:

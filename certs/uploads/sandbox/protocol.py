@@ -1,4 +1,4 @@
-"""What goes between the portal and the process that reads an upload: one JSON line for the rules, one for each answer. Pure."""
+"""The protocol between the portal and the child process: one JSON line for the rules, one for each line of the upload. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keys.spec import KeySpec
 
 
 def rules_to_wire(rules: Rules) -> bytes:
-    """One line."""
+    """Return the rules as one line of JSON."""
     defaults = asdict(rules.defaults)
     defaults["today"] = rules.defaults.today.isoformat() if rules.defaults.today else None
     return (
@@ -48,7 +48,7 @@ def rules_from_wire(line: bytes) -> Rules:
 
 
 def line_to_wire(line: Line) -> bytes:
-    """Return one line as a JSON list: names of fields would be repeated ten thousand times."""
+    """Return a line as a JSON list: an object would repeat the names of its fields ten thousand times."""
     values = [
         *(line.number, line.source, line.owner, line.notes, line.problem, line.field),
         *(line.problem_class, line.completed, _spec_to_wire(line.spec), line.given),
@@ -81,7 +81,7 @@ def _spec_from_wire(values: list[Any] | None) -> CertificateSpec | None:
 
 
 def refusal_to_wire(refused: InputRefused) -> bytes:
-    """Of the whole upload."""
+    """Return the refusal of the whole upload as one line of JSON."""
     values: dict[str, Any] = {"message": refused.message, "field": refused.field, "next_step": refused.next_step}
     if isinstance(refused, CSRRefused):
         values |= {"refusal": str(refused.refusal), "exposed_keys": refused.exposed_keys}

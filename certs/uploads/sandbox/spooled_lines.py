@@ -1,6 +1,4 @@
-"""The lines of an upload, kept in the file that its process wrote: fifty thousand of them fill no
-memory.
-"""
+"""The lines of an upload, read on access from the file that the child process wrote: memory stays flat."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from certs.uploads.sandbox.protocol import line_from_wire
 
 
 class KeptLines(Sequence[Line]):
-    """Each is read when it is asked for, as often as it is asked for. The file ends with this object; one thread at a time."""
+    """A sequence of lines in a file, which is closed with this object. For one thread at a time."""
 
     def __init__(self, file: IO[bytes], places: array[int]) -> None:
         self._file, self._places = file, places

@@ -21,7 +21,7 @@ from certs.bulk.submit import submit_order
 from certs.errors import Conflict, NotPermitted
 from certs.models import Approval, Certificate, CertificateRequest
 from certs.requests.approvals import approval
-from certs.requests.approvals.deciders import may_approve
+from certs.requests.approvals.deciders import rights_over
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from certs.uploads.line import Line
@@ -86,7 +86,7 @@ def test_a_second_account_of_the_requester_approves_nothing(cast: Cast, kind: st
     """S12"""
     Person.objects.filter(user=cast["requester"]).update(person_id="staff-4711")
     row, second = waiting(cast, cast["requester"]), SECOND_ACCOUNTS[kind]()
-    assert not may_approve(second, row)
+    assert rights_over(second, [row])[row.pk].refusal is not None
     with pytest.raises(NotPermitted):
         approve(row, second)
     assert not Approval.objects.exists()

@@ -20,11 +20,11 @@ from certs.enums import RequestState as S
 from certs.models import Attempt, BulkChunk, BulkOrder, Certificate, CertificateRequest
 from certs.requests.submit import Requester, submit
 from certs.spec import CertificateSpec
-from keys.lifecycle import private_key_for
 from keys.models import Key, LocalKeyMaterial, PublicKey
 from keys.registry import forget_backends, get_key_backend
 from keys.signing import sign_message
 from keys.spec import spki_der, spki_sha256
+from keys.use import private_key_for
 from tests.certs import steps
 from tests.certs.bulk.orders import drafted, work_off, work_off_all
 

@@ -27,7 +27,7 @@ from certs.spec import CertificateSpec
 from certs.status.ocsp.lookup import look_up
 from certs.status.publishing import abandon_old_intents
 from db.clock import database_now
-from keys.lifecycle import mark_compromised
+from keys.public_keys import mark_compromised
 from keys.spec import spki_der
 from policy.models import Profile
 from tests.certs import steps

@@ -25,7 +25,7 @@ from certs.requests.representation import is_settled
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
-from keys.lifecycle import mark_compromised
+from keys.public_keys import mark_compromised
 from tests.certs import steps
 from tests.certs.books import assert_balanced
 from tests.certs.lanes import Lane, conduct, dismiss

@@ -38,7 +38,7 @@ NOT_RENEWALS = [
     ("Renew cert-1 and cert-2", "cert-2", "Two certificates: 'cert-1' and 'cert-2'; say one"),
     ("Renew cert-1 for 90 days", "for 90 days", "a renewal takes a certificate's id"),
     ("Renew cert-1 with RSA 4096", "RSA 4096", "a renewal takes a certificate's id"),
-    ("Renew cert-1 with a new key keeping the key", "keeping the key", "Two wishes for the key"),
+    ("Renew cert-1 with a new key keeping the key", "keeping the key", "Two options for the key"),
     ("Renew cert-1 without a new key", "without", "a renewal takes a certificate's id"),
     ("Renew all certificates", "all", "a renewal takes a certificate's id"),
 ]

@@ -24,9 +24,9 @@ from certs.requests.lineage import lineage_of
 from certs.requests.submit import Requester, submit_many
 from certs.revocation.revoke import revoke
 from certs.spec import CertificateSpec
-from keys.lifecycle import private_key_for
 from keys.models import Key
 from keys.spec import spki_sha256
+from keys.use import private_key_for
 from tests.cast import Cast
 from tests.certs.life import PORTAL, brought, events_of, finished, issued, new_policy, renewed, walk
 from tests.twins.ca import TwinCAClient

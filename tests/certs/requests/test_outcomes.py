@@ -25,8 +25,8 @@ from certs.requests.submit import Requester, submit_many
 from certs.requests.waiting import hold_for_ca, hold_for_keys, release_held, resume
 from certs.spec import CertificateSpec
 from db.clock import database_now
-from keys.lifecycle import mark_compromised
 from keys.models import Key
+from keys.public_keys import mark_compromised
 from keys.spec import KeySpec
 from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3

@@ -15,11 +15,13 @@ from audit.log import Actor
 from db.clock import database_now
 from keys.backends.base import KeyInfo
 from keys.errors import KeyBackendNotConfigured
-from keys.lifecycle import block_public_key, claim_keys, key_name, make_keys, private_keys_for, side_by_side
-from keys.lifecycle.names import take_names
+from keys.lifecycle.claim import claim_keys, key_name, take_names
+from keys.lifecycle.create import make_keys
 from keys.models import Key, KeyName
+from keys.public_keys import block_public_key
 from keys.registry import is_answering
 from keys.spec import KeySpec, spki_sha256
+from keys.use import private_keys_for, side_by_side
 from tests.keys.beats import claim, confirm, make, wanted
 from tests.twins.keys import TwinKeyBackend
 

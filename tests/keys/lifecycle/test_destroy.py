@@ -17,22 +17,13 @@ from audit.models import AuditEvent
 from db.clock import database_now
 from keys.backends.base import KeyBackend, KeyRef
 from keys.errors import KeyBackendError, KeyBackendUnavailable, KeyNotFound, KeyOperationRefused
-from keys.lifecycle import (
-    confirm_destroyed,
-    destroy_key,
-    destroy_made,
-    finish_destructions,
-    intend_destruction,
-    make_keys,
-    open_destructions,
-    private_key_for,
-    ref_of,
-    sign_many_with,
-)
 from keys.lifecycle import destroy as destruction
+from keys.lifecycle.create import make_keys
+from keys.lifecycle.destroy import confirm_destroyed, destroy_key, destroy_made, finish_destructions, intend_destruction, open_destructions
 from keys.models import Key
 from keys.registry import get_key_backend
 from keys.spec import KeySpec
+from keys.use import private_key_for, ref_of, sign_many_with
 from tests.keys.beats import claim, confirm, error_of, make, wanted
 from tests.twins.keys import TwinKeyBackend
 
@@ -115,7 +106,7 @@ def test_nothing_is_signed_from_the_intent_on(twin: TwinKeyBackend, use: Callabl
     begin(key)
     with pytest.raises(KeyOperationRefused, match="destroying"):
         use(key)  # with a row that was read before
-    finish(open_destructions(limit=10))
+    finish(list(open_destructions()))
     with pytest.raises(KeyNotFound):
         use(key)
 
@@ -157,16 +148,16 @@ def test_sealed_backend_leaves_the_intent_standing(twin: TwinKeyBackend) -> None
     twin.reachable = False
     with pytest.raises(KeyBackendUnavailable):
         destroy_key(key.pk, reason="keyCompromise", certificates=["cert-1"], actor=OFFICER)
-    assert [one.pk for one in open_destructions(limit=10)] == [key.pk]
+    assert [one.pk for one in list(open_destructions())] == [key.pk]
     twin.reachable = True
-    finish(open_destructions(limit=10))
+    finish(list(open_destructions()))
     assert (twin.keys, receipts()[0].data["certificates"]) == ({}, ["cert-1"])
 
 
 def test_crash_after_the_deed_is_made_good_by_repeating_it(twin: TwinKeyBackend) -> None:
     (key,) = make(wanted("req-1"))
     destroy_made(begin(key))  # and no beat 3
-    assert [one.pk for one in finish(open_destructions(limit=10))] == [key.pk]
+    assert [one.pk for one in finish(list(open_destructions()))] == [key.pk]
     assert len(receipts()) == 1
 
 
@@ -203,7 +194,7 @@ def test_worker_that_makes_a_key_after_it_was_destroyed_leaves_it_to_be_destroye
     twin.meanwhile = [lambda: finish(begin(key))]
     assert isinstance(error_of(key), KeyOperationRefused)
     assert list(twin.keys) == [key.name]
-    finish(open_destructions(limit=10))
+    finish(list(open_destructions()))
     assert (twin.keys, Key.objects.get().state) == ({}, Key.State.DESTROYED)
 
 
@@ -219,7 +210,7 @@ def test_worker_that_makes_a_key_between_the_deed_and_its_confirmation_is_seen(t
     error_of(key)
     with transaction.atomic():
         assert confirm_destroyed(begun, now=database_now()) == []
-    finish(open_destructions(limit=10))
+    finish(list(open_destructions()))
     assert twin.keys == {}
 
 
@@ -268,7 +259,7 @@ def test_confirmed_claim_of_a_late_worker_stays_destroyed(twin: TwinKeyBackend) 
     begin(key)
     confirm(made)
     assert Key.objects.get().state == Key.State.DESTROYING
-    finish(open_destructions(limit=10))
+    finish(list(open_destructions()))
     assert (Key.objects.get().state, twin.keys) == (Key.State.DESTROYED, {})
 
 
@@ -328,5 +319,5 @@ def test_backend_that_does_not_answer_is_asked_once_a_run(twin: TwinKeyBackend, 
 def test_run_that_is_out_of_time_begins_somewhere_else_the_next_time(twin: TwinKeyBackend) -> None:
     begin(*make(*[wanted(f"req-{number}", f"name-{number}") for number in range(3)]))
     assert finish_destructions(most_seconds=0) == {}
-    firsts = {next(destruction.destroy_wherever_it_is()).pk for _ in range(60)}
+    firsts = {next(destruction.open_destructions()).pk for _ in range(60)}
     assert len(firsts) > 1

@@ -11,10 +11,11 @@ from django.db import IntegrityError, transaction
 from db.clock import database_now
 from keys.backends.base import KeyBackend
 from keys.errors import KeyBackendUnavailable, KeyMismatch
-from keys.lifecycle import confirm_keys, make_keys, private_key_for
+from keys.lifecycle.create import confirm_keys, make_keys
 from keys.models import Key
 from keys.signing import sign_message
 from keys.spec import KeySpec, spki_sha256
+from keys.use import private_key_for
 from tests.keys.beats import claim, confirm, error_of, make, wanted
 from tests.twins.keys import KeyFault, TwinKeyBackend, _generate
 

@@ -14,9 +14,9 @@ from policy.presets import CABF_SC081, DEFAULT_V2_3
 from policy.rules import RULES, RuleSet, RuleSetInvalid, ruleset_from_dict
 from policy.texts.descriptions import DESCRIPTIONS, sentences
 from policy.texts.differences import differences
-from policy.texts.fields import as_sent, rules_from_form
+from policy.texts.fields import rules_from_form
 from policy.texts.yaml_text import MOST_BYTES, TextInvalid, ruleset_from_yaml, ruleset_to_yaml
-from tests.policy.examples import DEFAULT, ruleset_with
+from tests.policy.examples import DEFAULT, as_sent, ruleset_with
 
 DECISION = st.sampled_from(["allow", "approval", "deny"])
 

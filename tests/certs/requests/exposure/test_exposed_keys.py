@@ -35,9 +35,9 @@ from certs.requests.plan import Fields, describe, plan_csr, plan_fields, plan_wo
 from certs.requests.submit import Requester, submit_many
 from certs.revocation.key_proof import PREFIX, challenge_for, check_proof
 from certs.spec import IssuePlan
-from keys.lifecycle import private_key_for
 from keys.models import Key, PublicKey
 from keys.spec import spki_sha256
+from keys.use import private_key_for
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.x509.csr.test_possession import ec_jwk, sealed_openssh
 from tests.portal.fixtures import Portal

@@ -20,9 +20,9 @@ from policy.drafting import draft_version
 from policy.models import PolicyVersion, PolicyWaiver
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import publish_version
-from policy.texts.fields import as_sent
 from tests.cast import Cast, person
 from tests.certs.replay.test_verdicts import estate
+from tests.policy.examples import as_sent
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
