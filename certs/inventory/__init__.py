@@ -16,6 +16,7 @@ from certs.inventory.filters import (
 )
 from certs.inventory.search import (
     Page,
+    RequestedBy,
     certificates_named,
     filter_requests,
     find_by_serial,
@@ -49,6 +50,7 @@ __all__ = [
     "Page",
     "Renewal",
     "RenewalGroup",
+    "RequestedBy",
     "Source",
     "StateGroup",
     "Status",

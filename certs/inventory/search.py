@@ -12,13 +12,15 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 import idna
-from django.db.models import Q, QuerySet, TextField
+from django.db.models import Q, QuerySet, TextChoices, TextField
 from django.db.models.functions import Cast
 
+from certs.enums import Channel
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused, NotFound
 from certs.inventory.states import active
 from certs.models import BulkOrder, Certificate, CertificateName, CertificateRequest, Issuer, OperatorAlert
+from certs.models.request import BY_PEOPLE
 from certs.x509.certificate.serial import serial_readings
 from certs.x509.dns_names import parse_ip_address
 from db.clock import database_now
@@ -57,10 +59,34 @@ def page_of(rows: QuerySet[Row], *, before: int = 0, size: int = PAGE) -> Page[R
     return Page(found[:size], found[size - 1].pk if len(found) > size else 0)
 
 
-def search_requests(user: Any, *, text: str = "", state: str = "", unchanged_days: int = 0) -> QuerySet[CertificateRequest]:
-    """Return the requests that the user may see, by id or any requested name."""
+class RequestedBy(TextChoices):
+    """Who made a request, and how."""
+
+    ME = "me", "me, one by one"
+    PEOPLE = "people", "people, one by one"
+    PROGRAMS = "programs", "programs (API)"
+    ORDERS = "orders", "bulk orders"
+    SCHEDULE = "schedule", "the portal (renewals)"
+
+
+def search_requests(
+    user: Any, *, text: str = "", state: str = "", unchanged_days: int = 0, by: RequestedBy | None = None
+) -> QuerySet[CertificateRequest]:
+    """Return the requests that the user may see, by id or any requested name, all or those made in one way."""
     rows = CertificateRequest.objects.visible_to(user).select_related("team", "requester")
+    if by is not None:
+        rows = rows.filter(_requested_by(by, user))
     return filter_requests(rows, text=text, state=state, unchanged_days=unchanged_days)
+
+
+def _requested_by(by: RequestedBy, user: Any) -> Q:
+    if by is RequestedBy.ORDERS:
+        return Q(bulk_item__isnull=False)
+    if by is RequestedBy.PROGRAMS:
+        return Q(door=Channel.API, bulk_item__isnull=True)
+    if by is RequestedBy.SCHEDULE:
+        return Q(door=Channel.SCHEDULE, bulk_item__isnull=True)
+    return BY_PEOPLE & Q(requester=user) if by is RequestedBy.ME else BY_PEOPLE
 
 
 def filter_requests(

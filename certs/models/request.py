@@ -32,6 +32,10 @@ class RequestQuerySet(models.QuerySet["CertificateRequest"]):
         return self.filter(team_seen_by(user))
 
 
+# What a person requested by itself: no line of a bulk order, no renewal by the schedule, nothing of a program.
+BY_PEOPLE = models.Q(door__in=["portal", "command"], bulk_item__isnull=True)
+
+
 class CertificateRequest(models.Model):
     """A request for one certificate. Its content never changes; an edit is a new request. Kept narrow: bytes are in other tables."""
 
@@ -121,6 +125,7 @@ class CertificateRequest(models.Model):
                 condition=models.Q(state__in=["rejected", "failed", "cancelled"]),
                 name="request_ended_without",
             ),
+            models.Index(fields=["-id"], include=["team", "requester"], condition=BY_PEOPLE, name="request_by_people"),
         ]
 
     def __str__(self) -> str:

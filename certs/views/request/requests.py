@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 from zlib import crc32
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from certs.ca.lifetime import ending_of
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused
 from certs.installation.places import places_of
-from certs.inventory import page_of, search_requests, state_of
+from certs.inventory import RequestedBy, page_of, search_requests, state_of
 from certs.models import Certificate, CertificateRequest, PlaceOutcome, PolicyEvaluation, RequestDraft
 from certs.requests.approvals import approval, questions, time_limit
 from certs.requests.approvals.panel import panel_of
@@ -46,12 +47,27 @@ UNCHANGED = {"1": "a day", "7": "a week", "30": "30 days"}  # days that a reques
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     text, state = request.GET.get("q", "").strip()[:253], request.GET.get("state", "")
-    unchanged = request.GET.get("unchanged", "")
-    days = int(unchanged) if unchanged in UNCHANGED else 0
-    rows = search_requests(request.user, text=text, state=state if state in list(S) else "", unchanged_days=days)
+    unchanged, by = request.GET.get("unchanged", ""), request.GET.get("by", "")
+    if not request.GET:  # lines of orders and renewals of a night would drown what people request
+        by = RequestedBy.PEOPLE
+    rows = search_requests(
+        request.user,
+        text=text,
+        state=state if state in list(S) else "",
+        unchanged_days=int(unchanged) if unchanged in UNCHANGED else 0,
+        by=RequestedBy(by) if by in RequestedBy.values else None,
+    )
     found = page_of(rows, before=id_of(request.GET.get("before")))
-    states = [(s.value, s.value.replace("_", " ")) for s in S]
-    context = {"page": found, "q": text, "state": state, "states": states, "unchanged": str(days or ""), "ages": UNCHANGED.items()}
+    address = {"q": text, "state": state, "unchanged": unchanged, "by": by}
+    context = address | {
+        "page": found,
+        "states": [(s.value, s.value.replace("_", " ")) for s in S],
+        "ages": UNCHANGED.items(),
+        "ways": RequestedBy.choices,
+        "older": urlencode(address | {"before": found.older}),
+        "is_filtered": bool(text or state or unchanged),
+        "in_all": urlencode(address | {"by": ""}),
+    }
     return render(request, "portal/requests.html", context)
 
 
