@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             models.Index(
                 fields=["-id"],
                 include=["team", "requester"],
-                condition=models.Q(("door__in", ["portal", "command"]), ("bulk_item__isnull", True)),
+                condition=models.Q(("bulk_item__isnull", True), ("door__in", ["portal", "command"])),
                 name="request_by_people",
             ),
         ),
