@@ -7,11 +7,11 @@ the moment of the count. Tests and `verify_states` compare the two.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 
 from django.db.models import Case, CharField, Count, Q, Value, When
 from django.db.models.functions import TruncDate, TruncWeek
@@ -56,6 +56,7 @@ class Kind(StrEnum):
     NEED = "need"  # key of a Need
     REVOKED = "revoked"  # a day; revoked on it or later: REVOKED_DAYS before the day of the count
     POLICY = "policy"  # of Compliance; certificates in force: those that fail
+    OWNER = "owner"  # `none`; whatever their state
     LIFE = "life"  # slug of the CA and days of validity, as in `internal 90`; active ones, all teams
 
 
@@ -161,6 +162,7 @@ _FILTERS: dict[Kind, Callable[[str], CertificateFilter]] = {
     Kind.RENEWED: _renewed_on,
     Kind.REVOKED: lambda value: CertificateFilter(revoked_after=date.fromisoformat(value)),
     Kind.POLICY: lambda value: CertificateFilter(policy=value),
+    Kind.OWNER: lambda value: CertificateFilter(owner=value),
 }
 
 
@@ -172,6 +174,21 @@ def filter_of(kind: Kind, value: str, *, day: date) -> CertificateFilter:
     if kind is Kind.NEED:
         return next(need for need in NEEDS if need.key == value).sought(day)
     return _FILTERS[kind](value)
+
+
+@lru_cache(maxsize=2)
+def figures_by_filter(day: date) -> Mapping[CertificateFilter, tuple[Kind, str]]:
+    """Return the figures with lists that people open by themselves, by the filter of the list.
+
+    Nothing of a kind whose values depend on what there is (KEY, ISSUER), or that has many (WEEK).
+    """
+    known = [(Kind.STATE, state.value) for state in CertificateState]
+    known += [(Kind.RENEWAL, renewal.value) for renewal in Renewal]
+    known += [(Kind.OBSTACLE, group.value) for groups in _OBSTACLES.values() for group in groups]
+    known += [(kind, value) for kind, value, _ in _of_lives()]
+    known += [(Kind.NEED, need.key) for need in NEEDS]
+    known += [(Kind.ACTIVE, ""), (Kind.POLICY, Compliance.FAILS.value), (Kind.OWNER, NOBODY)]
+    return {filter_of(kind, value, day=day): (kind, value) for kind, value in known}
 
 
 def revoked_since(day: date) -> date:
@@ -261,6 +278,7 @@ def _filtered(now: datetime) -> _Rows:
     wanted += [(Kind.NEED, need.key) for need in NEEDS]
     wanted.append((Kind.REVOKED, revoked_since(day).isoformat()))
     wanted.append((Kind.POLICY, Compliance.FAILS.value))
+    wanted.append((Kind.OWNER, NOBODY))
     for kind, value in wanted:
         yield from _by_team(kind, value, now)
 

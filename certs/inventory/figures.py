@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from certs.inventory.counting import Counted, Kind, count_all, filter_of, listed
-from certs.inventory.filters import StateGroup, filter_certificates
+from certs.inventory.counting import Counted, Kind, count_all, figures_by_filter, filter_of, listed
+from certs.inventory.filters import CertificateFilter, Compliance, filter_certificates
 from certs.inventory.states import CertificateState
 from certs.models import Certificate, Figure, FigureCount, Team
 from db.clock import database_now
@@ -104,11 +104,38 @@ def state_figures(teams: Collection[int] | None = None) -> tuple[dict[Certificat
     return {state: found.count(Kind.STATE, state) for state in CertificateState}, found.counted_at
 
 
-def kept_of_state(state: str, teams: Collection[int] | None) -> int:
-    """Return the kept count of a state, or of the group of the active ones; 0 where nothing is kept."""
-    kind, value = (Kind.ACTIVE, "") if state == StateGroup.ACTIVE else (Kind.STATE, state)
-    rows = Figure.objects.filter(kind=kind, value=value)
-    rows = rows.filter(team__isnull=True) if teams is None else rows.filter(team__in=teams)
+_IN_FORCE = (
+    CertificateState.VALID,
+    CertificateState.RENEW_SOON,
+    CertificateState.RENEWED,
+    CertificateState.RENEWING,
+    CertificateState.NEEDS_YOU,
+)
+
+
+def kept_of(sought: CertificateFilter, teams: Collection[int] | None, *, now: datetime) -> int | None:
+    """Return the kept count of what the filter lists, of these teams or of all for None.
+
+    None for a filter of which no figure is kept, and where nothing of it was counted.
+    """
+    alone = replace(sought, team="")
+    of_all = teams is None and not sought.team
+    rows = Figure.objects.filter(team__isnull=True) if of_all else Figure.objects.filter(team__isnull=False)
+    if sought.team:
+        rows = rows.filter(team__slug=sought.team)
+    if teams is not None:
+        rows = rows.filter(team__in=teams)
+    if alone == _COMPLIES:  # all in force but for those that fail
+        whole = _sum(rows.filter(kind=Kind.STATE, value__in=_IN_FORCE))
+        return max(0, whole - _sum(rows.filter(kind=Kind.POLICY))) if whole else None
+    figure = figures_by_filter(now.astimezone(UTC).date()).get(alone)
+    return None if figure is None else _sum(rows.filter(kind=figure[0], value=figure[1])) or None
+
+
+_COMPLIES = CertificateFilter(policy=Compliance.PASSES.value)
+
+
+def _sum(rows: QuerySet[Figure]) -> int:
     return int(rows.aggregate(number=Sum("count", default=0))["number"])
 
 

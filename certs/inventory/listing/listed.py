@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from django.db.models import QuerySet
 
-from certs.inventory.figures import kept_of_state
-from certs.inventory.filters import CertificateFilter, without_text
-from certs.inventory.listing.paging import PAGE, Group, Position, Rows, Window, window
+from certs.inventory.figures import kept_of
+from certs.inventory.filters import CertificateFilter, StateGroup, without_text
+from certs.inventory.listing.paging import PAGE, Group, Position, Rows, Window, counted_window, window
 from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
 from certs.inventory.search import Named, by_name, identified
 from certs.inventory.states import CertificateState, held, states_of
 from certs.models import Certificate, InstalledPlace
-from db.counting import MOST_EXACT, Count, Few, Plan, count_as_planned, few, plan_of
+from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned, few, plan_of
 from db.sql import among
 
 FEW = 5_000  # rows that are sorted without an index
-# Of a state there is a kept figure, minutes old; counting more for a page takes a tenth of a second.
-MOST_OF_STATE = 20_000
+# Above that a kept figure, minutes old, is shown: counting takes up to a tenth of a second.
+MOST_OF_KEPT = 10_000
+_FEW_GROUPS = 3
+_READ_WHOLE = 10_000  # of the planner's cost: reading a table of 100,000 from its beginning to its end is above
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +35,61 @@ class Listed:
     places: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """The certificates that an actor may see and that meet a filter, in an order.
 
-    `rows` has them all; `candidates` are those that the groups are read from: without the text of
-    the filter where the groups apply it themselves. `few` has the ids of all where they are few.
-    `plan` is what the database expects of `rows`; up to `most` they are counted.
+    `rows` has them all; `candidates` are those that the groups are read from where they are many:
+    without the text of the filter where the groups apply it themselves. `found` has the ids of all
+    where a search has found few. `plan` is what the database expects of `rows`; up to `most` they
+    are counted. `restricts`: the filter, or what the actor may see, leaves some out.
     """
 
     rows: Rows
     candidates: Rows
     groups: Sequence[Group]
-    few: Few
     plan: Plan
     most: int = MOST_EXACT
+    restricts: bool = False
+    found: Few | None = None
+    by_match: bool = False
+
+    def page(self, *, after: Position | None = None, before: Position | None = None) -> tuple[Window, Count]:
+        """Return a page, and how many there are. Raises InputRefused for a position of another order."""
+        if after is None and before is None and self._is_sorted:
+            found = counted_window(self.rows, self.groups, self.plan)
+            if found is not None:
+                return found
+        return self.window(after=after, before=before), self.count()
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:
         """Return the ids of a page. Raises InputRefused for a position of another order."""
-        small = self.few.ids is not None
-        return window(self.candidates, self.groups, after=after, before=before, size=size, is_small=small)
+        rows, ids = self.candidates, self._few.ids
+        if ids is not None:  # by match, the groups say which rows they are
+            rows = Certificate.objects.all() if self.by_match else Certificate.objects.filter(among("pk", ids))
+        return window(rows, self.groups, after=after, before=before, size=size, is_small=ids is not None)
 
     def count(self) -> Count:
         """Return how many there are: exact up to a bound, else an estimate."""
-        if self.few.ids is not None:
-            return Count(len(self.few.ids), exact=True)
-        if not self.few.in_time:  # nor would counting them all be
+        if self._few.ids is not None:
+            return Count(len(self._few.ids), exact=True)
+        if not self._few.in_time:  # nor would counting them all be
             return Count(self.plan.rows, exact=False)
         return count_as_planned(self.rows, self.plan, most=self.most)
+
+    @cached_property
+    def _few(self) -> Few:
+        """A filter that few rows meet is read by its own index, and sorted afterwards."""
+        if self.found is not None:
+            return self.found
+        return few(self.rows, self.plan, most=FEW) if self.restricts else Few(None)
+
+    @property
+    def _is_sorted(self) -> bool:
+        """Whether so few are expected that they are all read for a page, and the order asks for them few times."""
+        if self.found is not None or not self.restricts or len(self.groups) > _FEW_GROUPS:
+            return False
+        return self.plan.rows <= FAR_MORE * FEW and self.plan.cost < _READ_WHOLE
 
     def parts(self, size: int) -> Iterator[list[int]]:
         """Yield the ids of all of them in the order, `size` at a time, each part by key."""
@@ -86,14 +116,19 @@ def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: dat
     restricts = teams is not None or bool(sought.to_query().keys() - {"q"})
     if sought.q:
         return _searched(rows, sought, sort, teams=teams, restricts=restricts, now=now)
-    plan = _plan_of(rows, sought, teams)
-    # A filter that few rows meet is read by its own index, and sorted afterwards.
-    found = few(rows, plan, most=FEW) if restricts else Few(None)
-    candidates = rows if found.ids is None else Certificate.objects.filter(among("pk", found.ids))
-    if found.ids is None and sought.state == CertificateState.ON_HOLD:
+    plan, kept = plan_of(rows), kept_of(sought, teams, now=now)
+    if kept is not None:  # the planner expects a part of it
+        plan = replace(plan, rows=kept)
+    candidates = rows
+    if sought.state == CertificateState.ON_HOLD and plan.rows > FEW:
         candidates = held(without_text(visible, replace(sought, state=""), now=now))
-    groups = groups_of(sort, None, teams=teams, state=sought.state, now=now)
-    return View(rows, candidates, groups, found, plan, MOST_OF_STATE if _is_state_alone(sought) else MOST_EXACT)
+    groups = groups_of(sort, None, teams=teams, state=_state_of(sought), now=now)
+    return View(rows, candidates, groups, plan, MOST_EXACT if kept is None else MOST_OF_KEPT, restricts)
+
+
+def _state_of(sought: CertificateFilter) -> str:
+    """Return the state that the filter asks for, or that follows from it."""
+    return sought.state or (StateGroup.IN_FORCE.value if sought.expiring or sought.policy else "")
 
 
 def _searched(rows: Rows, sought: CertificateFilter, sort: str, *, teams: Teams, restricts: bool, now: datetime) -> View:
@@ -117,23 +152,7 @@ def _searched(rows: Rows, sought: CertificateFilter, sort: str, *, teams: Teams,
             named = named if found.ids is None else by_name(sought.q, ids=found.ids)
     by_match = sort.removeprefix("-") in ("", Sort.MATCH)
     groups = groups_of(sort, named if by_match else None, teams=teams, state=sought.state, now=now)
-    if by_match:  # the groups say which rows they are
-        candidates = rows if found.ids is None else Certificate.objects.all()
-    else:
-        candidates = matching if found.ids is None else Certificate.objects.filter(among("pk", found.ids))
-    return View(matching, candidates, groups, found, plan)
-
-
-def _plan_of(rows: Rows, sought: CertificateFilter, teams: Teams) -> Plan:
-    """Return what to expect of the view: of a state alone, what is kept, for the planner expects a part of it."""
-    plan = plan_of(rows)
-    if _is_state_alone(sought):
-        return replace(plan, rows=max(plan.rows, kept_of_state(sought.state, teams)))
-    return plan
-
-
-def _is_state_alone(sought: CertificateFilter) -> bool:
-    return sought.to_query().keys() == {"state"}
+    return View(matching, rows if by_match else matching, groups, plan, found=found, by_match=by_match)
 
 
 def listed(ids: Sequence[int], *, now: datetime) -> list[Listed]:

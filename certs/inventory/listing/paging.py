@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce
 
 from certs.errors import InputRefused
 from certs.models import Certificate
+from db.counting import MOST_EXACT, Count, Plan, count_together, with_total
 
 Rows = QuerySet[Certificate]
 PAGE = 25
@@ -105,6 +106,28 @@ def window(
         newer=found[0] if after is not None and found else None,
         older=found[-1] if more else None,
     )
+
+
+def counted_window(rows: Rows, groups: Sequence[Group], plan: Plan, *, size: int = PAGE) -> tuple[Window, Count] | None:
+    """Return the first page and how many rows there are, where there are so few that they are sorted anyway.
+
+    One query a group until the page is full, and one that counts the groups behind it. `plan` is
+    what the database expects of `rows`; None where it needs too long.
+    """
+    found: list[Position] = []
+    total = 0
+    for place, group in enumerate(groups):
+        part = group.rows(rows).order_by(*_order(group, is_small=True))
+        values = with_total(part, plan, ("pk", group.column), most=size + 1 - len(found))
+        if values is None:
+            return None
+        found += [Position(group.key, _text(value), pk) for pk, value, _ in values]
+        total += values[0][2] if values else 0
+        if len(found) > size:
+            total += count_together([one.rows(rows) for one in groups[place + 1 :]], most=MOST_EXACT)
+            break
+    more, found = len(found) > size, found[:size]
+    return Window([one.pk for one in found], older=found[-1] if more else None), Count(total, exact=True)
 
 
 def reverse(groups: Sequence[Group]) -> list[Group]:

@@ -56,8 +56,8 @@ def index(request: HttpRequest) -> HttpResponse:
         sought = CertificateFilter.from_query(request.GET)
         sort = request.GET.get("sort", "")
         view = view_of(teams, sought, sort, now=now)
-        found = _window(request, view)
-        rows, total = listed(found.ids, now=now), view.count()
+        found, total = _page(request, view)
+        rows = listed(found.ids, now=now)
     except InputRefused as exc:
         wrong, sort = exc, ""
     figures, form = strip(teams, now=now), filter_form(request, sought, teams)
@@ -106,10 +106,10 @@ def _query(request: HttpRequest) -> dict[str, str]:
     return {name: str(value) for name, value in request.GET.items() if value}
 
 
-def _window(request: HttpRequest, view: View) -> Window:
+def _page(request: HttpRequest, view: View) -> tuple[Window, Count]:
     after = Position.read(request.GET.get("after", ""), "after")
     before = Position.read(request.GET.get("before", ""), "before") if after is None else None
-    return view.window(after=after, before=before)
+    return view.page(after=after, before=before)
 
 
 def _with_sort(sought: CertificateFilter, sort: str) -> dict[str, str]:

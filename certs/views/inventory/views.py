@@ -36,6 +36,7 @@ class ViewLink:
 def views_of(request: HttpRequest) -> list[ViewLink]:
     """Return the person's views, and those shared with teams that the person may see."""
     rows = SavedView.objects.visible_to(request.user).select_related("team", "person")
+    rows = rows.only("name", "query", "person__username", "team__name")
     shown = request.GET.copy()
     for name in ("after", "before"):
         shown.pop(name, None)
