@@ -53,7 +53,7 @@ def possible_owners(found: Possession) -> list[Any]:
     teams = list(found.rows.order_by().values_list("team", flat=True).distinct()[:50])
     rows = get_user_model().objects.filter(is_active=True).exclude(pk=found.person.pk)
     if teams:  # counted: of a join for each team the database makes plans for half a second
-        members = Team.members.through.objects.filter(team__in=teams).values("user")
+        members: Any = Team.members.through.objects.filter(team__in=teams).values("user")  # types know no `number`
         rows = rows.filter(pk__in=members.annotate(number=Count("team")).filter(number=len(teams)).values("user"))
     return list(rows.order_by("username")[:MOST_CHOSEN])
 
