@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from audit.events import EventType
 from certs.access.permissions import Authority
-from certs.models import Certificate, CertificateRequest
+from certs.models import BulkOrder, Certificate, CertificateRequest
 
 RECENT = 50  # requests and certificates of each team
 _MOST_TEAMS = 20
@@ -43,3 +44,26 @@ def recent_sources(authority: Authority) -> tuple[Source, ...]:
         subjects |= dict.fromkeys(f"request:{one}" for one in requests[:RECENT])
         subjects |= dict.fromkeys(f"certificate:{one}" for one in certificates[:RECENT])
     return (Source(subjects=tuple(subjects)),) if subjects else ()
+
+
+def names_of(subjects: Iterable[str]) -> dict[str, str]:
+    """Return by subject the name under which people know what it is: of a certificate or request its first name, of an order its title.
+
+    One query for each kind that is among them. Other subjects, and what has no name, are left out.
+    """
+    ids: dict[str, list[str]] = {}
+    for subject in subjects:
+        kind, _, own = subject.partition(":")
+        ids.setdefault(kind, []).append(own)
+    found: dict[str, str] = {}
+    if requests := ids.get("request"):
+        rows = CertificateRequest.objects.filter(public_id__in=requests).only("public_id", "common_name", "dns_names", "ip_addresses")
+        found |= {row.subject: row.common_name or next(iter(row.names), "") for row in rows}
+    if certificates := ids.get("certificate"):
+        named = Certificate.objects.filter(cert_id__in=certificates).select_related("request")
+        of_request = ("request__common_name", "request__dns_names", "request__ip_addresses")
+        for one in named.only("cert_id", "common_name", *of_request):
+            found[f"certificate:{one.cert_id}"] = one.common_name or next(iter(one.request.names), "")
+    if orders := ids.get("bulk"):
+        found |= {f"bulk:{own}": title for own, title in BulkOrder.objects.filter(public_id__in=orders).values_list("public_id", "title")}
+    return {subject: name for subject, name in found.items() if name}

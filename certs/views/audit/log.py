@@ -22,7 +22,7 @@ from certs.evidence.kinds import EventKind
 from certs.evidence.meaning import Meaning
 from certs.evidence.query import AuditQuery
 from certs.evidence.seal import seal_of
-from certs.evidence.subjects import recent_sources
+from certs.evidence.subjects import names_of, recent_sources
 from certs.evidence.witnesses import witness_lines
 from certs.evidence.words import words_of
 from certs.views.access import authority_of, page
@@ -35,9 +35,10 @@ _PAGE_OF = {"request": "request", "certificate": "certificate-history", "bulk": 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One event as the page shows it. `about`: the address of what it happened to."""
+    """One event as the page shows it. `about`: the address of what it happened to, and `name` what people call that."""
 
     event: AuditEvent
+    name: str
     words: str
     data: str
     about: str
@@ -71,13 +72,14 @@ def index(request: HttpRequest) -> HttpResponse:
         if recent:
             selection = replace(selection, sources=recent_sources(authority))
         found = page_of(selection, before=id_of(request.GET.get("before")), after=id_of(request.GET.get("after")))
+    names = names_of({event.subject for event in found.events})
     context = {
         "query": query,
         "wrong": wrong,
         "typed": {name: request.GET.get(name, "") for name in ("q", "from", "to")},
         "kinds": [_toggle(query, one) for one in EventKind],
         "meaning": meaning,
-        "rows": [_row(event) for event in found.events],
+        "rows": [_row(event, names.get(event.subject, "")) for event in found.events],
         "older": _address(query, before=found.older),
         "newer": _address(query, after=found.newer),
         "export": f"?{urlencode(query.to_query())}" if query.to_query() else "",
@@ -102,10 +104,10 @@ def export(request: HttpRequest, form: str) -> StreamingHttpResponse:
     return response
 
 
-def _row(event: AuditEvent) -> Row:
-    kind, _, name = event.subject.partition(":")
-    about = reverse(_PAGE_OF[kind], args=[name]) if kind in _PAGE_OF and name and "/" not in name else ""
-    return Row(event, words_of(event), encode_data(event.data), about, getattr(event, "leaf", None))
+def _row(event: AuditEvent, name: str) -> Row:
+    kind, _, own = event.subject.partition(":")
+    about = reverse(_PAGE_OF[kind], args=[own]) if kind in _PAGE_OF and own and "/" not in own else ""
+    return Row(event, name, words_of(event), encode_data(event.data), about, getattr(event, "leaf", None))
 
 
 def _address(query: AuditQuery, **place: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -14,6 +15,7 @@ from audit.events import Actor, Event, EventType
 from audit.log import record_many
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
+from certs.bulk.submit import submit_order
 from certs.errors import InputRefused
 from certs.evidence.events import Period, Selection, all_of, page_of
 from certs.evidence.kinds import EventKind
@@ -21,9 +23,11 @@ from certs.evidence.meaning import meaning_of
 from certs.evidence.query import AuditQuery
 from certs.evidence.subjects import Source
 from certs.models import Certificate
+from certs.spec import CertificateSpec
 from certs.x509.certificate.serial import format_serial
 from db.clock import database_now
 from tests.certs.api.test_issue import Api, pem_csr
+from tests.certs.bulk.orders import drafted
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -189,6 +193,23 @@ def test_page_costs_the_same_queries_for_any_number_of_events(portal: Portal) ->
     with CaptureQueriesContext(connection) as many:
         assert client.get("/audit/?q=ann").status_code == 200
     assert len(many) == len(few)
+
+
+def test_events_name_what_they_are_about_as_people_call_it(
+    portal: Portal, certificate: Certificate, make_spec: Callable[..., CertificateSpec]
+) -> None:
+    order = drafted([make_spec("of-an-order.example.com")], portal.requester(), title="three for the shop")
+    submit_order(order, authority=portal.requester().authority)
+    Certificate.objects.filter(pk=certificate.pk).update(common_name="")  # as of a profile without one
+    write(1, kind=EventType.CERTIFICATE_DOWNLOADED, subject=f"certificate:{certificate.cert_id}")
+    client = Client()
+    client.force_login(portal.carol)
+    names = {row.event.subject: row.name for row in client.get("/audit/").context["rows"]}
+    name = certificate.request.names[0]
+    assert names[f"certificate:{certificate.cert_id}"] == name
+    assert names[certificate.request.subject] == name
+    assert names[order.subject] == "three for the shop"
+    assert f"{name} · {certificate.request.subject}" in client.get("/audit/").content.decode()
 
 
 def lines(client: Client, address: str) -> list[str]:
