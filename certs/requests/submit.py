@@ -65,12 +65,7 @@ class Requester:
 
     def check(self) -> None:
         """Raise NotPermitted unless the user's account is active and belongs to the team now."""
-        check_members([self])
-
-
-def check_members(requesters: Sequence[Requester]) -> None:
-    """Raise NotPermitted unless each user's account is active and belongs to its team now: one query for all of them."""
-    _check_members(requesters, members_among(_members_of(requesters)))
+        _check_members([self], members_among(_members_of([self])))
 
 
 def _members_of(requesters: Sequence[Requester]) -> set[tuple[int, int]]:
@@ -131,7 +126,10 @@ def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issue
     """
     # 1. Refuse what this requester may not request, before anything is written.
     check_idempotency_key(requester)
-    admitted = admit(specs, requester=requester, issuer=issuer)
+    # The idempotency key itself for one certificate, with a number for each of several.
+    key, count = requester.idempotency_key, len(specs)
+    keys = [key] * count if not key or count == 1 else [f"{key}:{number}" for number in range(count)]
+    admitted = admit_all([(spec, requester) for spec in specs], keys, issuer=issuer)
     try:
         with UnitOfWork() as work:
             # 2. The rows and their events.
@@ -184,18 +182,10 @@ class RenewalOf:
     keeps_key: bool  # the old public key is used again, the portal's or that of an external CSR
 
 
-def admit(specs: Sequence[CertificateSpec], *, requester: Requester, issuer: str | None = None) -> list[Admitted]:
-    """Check what can be checked before anything is written. Raises NotPermitted, InputRefused."""
-    # The idempotency key itself for one certificate, with a number for each of several.
-    key, count = requester.idempotency_key, len(specs)
-    keys = [key] * count if not key or count == 1 else [f"{key}:{number}" for number in range(count)]
-    return admit_all([(spec, requester) for spec in specs], keys, issuer=issuer)
-
-
 def admit_all(
     requested: Sequence[tuple[CertificateSpec, Requester]], idempotency_keys: Sequence[str], *, issuer: str | None = None
 ) -> list[Admitted]:
-    """Check the specifications of several requesters, as `admit` does, in one round trip."""
+    """Check what can be checked before anything is written, in one round trip. Raises NotPermitted, InputRefused."""
     name = issuer or settings.PKI_DEFAULT_CA
     members_now, issuers, profiles = read_together(
         members(_members_of([requester for _, requester in requested])), selection(Issuer, name=name), selection(Profile)
@@ -338,19 +328,12 @@ def _submitted_data(request: CertificateRequest, admitted: Admitted) -> dict[str
         "names": len(request.names),
         "key": request.key_type,
         **({"key_reused": request.key_reused} if renewal else {}),
-        **validity_data(request),
+        **({"validity_days": request.validity_days} if request.not_after is None else {"not_after": request.not_after.isoformat()}),
         "csr_brought": request.csr_brought,
         "digest": request.digest,
         **({"bulk_item": request.bulk_item_id} if request.bulk_item_id is not None else {}),
         **({"renews": renewal.certificate.cert_id} if renewal else {}),
     }
-
-
-def validity_data(request: CertificateRequest) -> dict[str, int | str | None]:
-    """Return the requested validity for the data of an event: the days, or the end date."""
-    if request.not_after is None:
-        return {"validity_days": request.validity_days}
-    return {"not_after": request.not_after.isoformat()}
 
 
 def replayed(admitted: Sequence[Admitted], *, conflict: IntegrityError) -> list[CertificateRequest]:
