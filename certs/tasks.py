@@ -240,6 +240,8 @@ def sweep_ca() -> dict[str, int | str]:
     """
     own, remote = _own_and_remote()
     _sweep_remote(remote)
+    for pk in trial.left_tests():
+        send_if_room(revoke_ca_test.name, pk)
     return run_parts(SWEEP_PARTS, Turn(own))
 
 
@@ -398,6 +400,12 @@ def connect_ca(pk: int) -> bool:
 def test_ca(pk: int) -> bool:
     """Issue and revoke a test certificate at a CA that a person adds."""
     return trial.test_ca(pk)
+
+
+@shared_task
+def revoke_ca_test(pk: int) -> bool:
+    """Revoke the test certificate of a CA that was given up, or whose test broke off."""
+    return trial.revoke_left_test(pk)
 
 
 @shared_task

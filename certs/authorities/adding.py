@@ -43,6 +43,7 @@ from policy.persons import is_identified, is_same_person, lock_account, one_pers
 
 Kind, State = CAAddition.Kind, CAAddition.State
 CONNECT_TASK, TEST_TASK = "certs.tasks.connect_ca", "certs.tasks.test_ca"
+REVOKE_TASK = "certs.tasks.revoke_ca_test"
 WORKS_FOR = timedelta(minutes=2)  # one try of a step in a worker
 MOST_WRONG = 5  # fingerprints; then it is given up, so that nobody tries until one fits
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{1,62}[A-Za-z0-9]")
@@ -202,7 +203,7 @@ def go_live(addition: CAAddition, *, confirmation: str, authority: Authority) ->
 
 
 def give_up(addition: CAAddition, *, authority: Authority) -> None:
-    """End it without a CA. The test certificate was revoked by its test. Raises NotPermitted, Conflict."""
+    """End it without a CA. A worker revokes the test certificate, where the test has not done it. Raises NotPermitted, Conflict."""
     check_may_manage(authority)
     with transaction.atomic():
         row, now = _locked(addition, authority), database_now()
@@ -211,6 +212,8 @@ def give_up(addition: CAAddition, *, authority: Authority) -> None:
         row.save(update_fields=["state", "ended_at"])
         data: dict[str, Value] = {"addition": row.public_id, "name": row.name}
         record(EventType.ISSUER_ADDITION_GIVEN_UP, subject=subject_of(row), actor=authority.actor, at=now, data=data)
+        if row.csr_der and row.test_settled_at is None:
+            transaction.on_commit(lambda: publish(REVOKE_TASK, row.pk))
     forget_client(row.name)
 
 

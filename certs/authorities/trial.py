@@ -6,23 +6,27 @@ signs once, and another is asked what it signed first.
 
 from __future__ import annotations
 
+import logging
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
+from django.db.models import Q
 
 from audit.events import EventType, recordable
 from audit.log import Value, record
+from certs.access.rates import Limit, use
 from certs.authorities.adding import WORKS_FOR, chain_of, subject_of
 from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, Order, RevocationOrder
-from certs.ca.registry import forget_client, get_ca_client
+from certs.ca.registry import client_of_addition, forget_client, get_ca_client
 from certs.ca.remote_crl import crl_address, fetched_crl
 from certs.ca.remote_ocsp import ocsp_address, status_at
 from certs.enums import RevocationReason
-from certs.errors import Conflict, NotFound, SignerMismatch
+from certs.errors import Conflict, NotFound, SignerMismatch, TooMany
 from certs.issuance.verify import verify_result
 from certs.models import CAAddition, Issuer
 from certs.requests.states import WORKER
@@ -32,8 +36,11 @@ from certs.x509.csr.build import build_csr
 from db.clock import database_now
 from keys.spec import spki_der, spki_sha256
 
+log = logging.getLogger(__name__)
 State = CAAddition.State
 DAYS = 1  # of the test certificate
+MOST_LEFT = 20  # asked for in one run
+AGAIN = timedelta(minutes=10)
 PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0)  # seconds before each look for the revocation on the CRL
 NO_CRL = "Its certificates name no CRL: relying parties learn of no revocation unless they ask the CA itself."
 NO_OCSP = "Its certificates name no OCSP responder: relying parties use the CRL."
@@ -87,12 +94,14 @@ def test_ca(pk: int) -> bool:
         issued = _issued(row, client, chain)
         steps.append(f"Issued a test certificate for {row.test_name}.")
         _keep(row, issued)
-        _verify(row, issued, chain)
-        steps.append("Verified it against the order and the compared root (RFC 5280 6.1).")
+        try:
+            _verify(row, issued, chain)
+            steps.append("Verified it against the order and the compared root (RFC 5280 6.1).")
+        finally:
+            # Whatever is wrong with it, it does not stay valid.
+            if _revoke(row, client, issued.certificate_der):
+                steps.append("Revoked it.")
         certificate = x509.load_der_x509_certificate(issued.certificate_der)
-        now = database_now()
-        client.revoke(RevocationOrder(certificate.serial_number, RevocationReason.CESSATION_OF_OPERATION, now, issued.certificate_der))
-        steps.append("Revoked it.")
         authority = x509.load_der_x509_certificate(chain[0])
         steps.append(_seen(certificate, authority))
         steps.append(_replied(certificate, authority))
@@ -100,7 +109,7 @@ def test_ca(pk: int) -> bool:
         problem = str(exc)
     with transaction.atomic():
         locked, now = CAAddition.objects.select_for_update().get(pk=pk), database_now()
-        if locked.state != State.TESTING:
+        if locked.state != State.TESTING:  # given up in the meantime
             return False
         locked.working_until, locked.problem, locked.test_steps = None, recordable(problem, most=500), steps
         if not problem:
@@ -109,6 +118,65 @@ def test_ca(pk: int) -> bool:
         data: dict[str, Value] = {"addition": locked.public_id, "passed": not problem, "problem": locked.problem[:200]}
         record(EventType.ISSUER_ADDITION_TESTED, subject=subject_of(locked), actor=WORKER, at=now, data=data)
     return not problem
+
+
+def left_tests() -> list[int]:
+    """Return ids of additions whose test broke off or was given up before its certificate was revoked.
+
+    Of one that was given up, for two days: by then the certificate has ended.
+    """
+    now = database_now()
+    given_up = Q(state=State.GIVEN_UP, ended_at__gt=now - timedelta(days=2 * DAYS))
+    at_rest = Q(working_until__isnull=True) | Q(working_until__lt=now)
+    rows = CAAddition.objects.filter(given_up | Q(state=State.TESTING), at_rest, test_settled_at__isnull=True)
+    return list(rows.exclude(csr_der=b"").order_by("pk").values_list("pk", flat=True)[:MOST_LEFT])
+
+
+def revoke_left_test(pk: int) -> bool:
+    """Revoke the test certificate of an addition that is left, also where only the CA knows of it. Returns whether it is settled.
+
+    Safe to run again and beside another try. Network calls, no open transaction; a CA that cannot be
+    asked is asked again after AGAIN.
+    """
+    if pk not in left_tests():
+        return False
+    try:
+        use([Limit("ca-test", f"addition:{pk}", 1, AGAIN)], message="")
+    except TooMany:
+        return False
+    CAAddition.objects.filter(pk=pk).update(working_until=database_now() + WORKS_FOR)
+    row = CAAddition.objects.get(pk=pk)
+    try:
+        client = client_of_addition(row)
+        der = bytes(row.test_der)
+        if not der and client.capabilities.lookup is not Lookup.NONE:
+            found = client.find(_order(row))
+            if isinstance(found, Issued):
+                der = found.certificate_der
+                _keep(row, found)
+        if not der or not _revoke(row, client, der):
+            CAAddition.objects.filter(pk=pk).update(test_settled_at=database_now())  # there is none
+    except FAILURES as exc:
+        log.warning("the test certificate of %s is not revoked yet: %s", row.public_id, exc)
+        return False
+    finally:
+        CAAddition.objects.filter(pk=pk).update(working_until=None)
+    return True
+
+
+def _revoke(row: CAAddition, client: CAClient, der: bytes) -> bool:
+    """Revoke the test certificate. Returns False for what is none: unreadable, or on a key that is not the test's."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        is_ours = spki_sha256(certificate.public_key()) == _order(row).spki_sha256
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    if not is_ours:
+        return False
+    now = database_now()
+    client.revoke(RevocationOrder(certificate.serial_number, RevocationReason.CESSATION_OF_OPERATION, now, der))
+    CAAddition.objects.filter(pk=row.pk).update(test_settled_at=now)
+    return True
 
 
 def _order(row: CAAddition) -> Order:
@@ -149,6 +217,7 @@ def _issued(row: CAAddition, client: CAClient, chain: tuple[bytes, ...]) -> Issu
     order = _order(row)
     if row.test_der:
         return Issued(order.order_ref, bytes(row.test_der), chain)
+    CAAddition.objects.filter(pk=row.pk).update(test_settled_at=None)
     found = client.find(order) if client.capabilities.lookup is not Lookup.NONE else None
     outcome = found if found is not None else client.issue_many([order])[0]
     if isinstance(outcome, Issued):

@@ -24,7 +24,14 @@ def connection_of(alias: str) -> dict[str, Any] | None:
     None for a CA that nobody added on a page, or that was given up.
     """
     added = CAAddition.objects.filter(name=alias, kind__in=_CLIENTS).exclude(state=CAAddition.State.GIVEN_UP).first()
-    return None if added is None else {"CLIENT": _CLIENTS[CAAddition.Kind(added.kind)], "CREDENTIAL": added.credential, **_options(added)}
+    return None if added is None else connection_from(added)
+
+
+def connection_from(added: CAAddition) -> dict[str, Any] | None:
+    """Return the same of one addition, also of one that was given up; None for a CA of the settings."""
+    if added.kind not in _CLIENTS:
+        return None
+    return {"CLIENT": _CLIENTS[CAAddition.Kind(added.kind)], "CREDENTIAL": added.credential, **_options(added)}
 
 
 def _options(added: CAAddition) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from certs.ca.base import CAClient, Capabilities, LedgerCA, Lookup
-from certs.ca.connections import connection_of, options_with_credential
+from certs.ca.connections import connection_from, connection_of, options_with_credential
 from certs.ca.local.client import LocalCAClient
-from certs.models import Issuer
+from certs.models import CAAddition, Issuer
 
 _clients: dict[str, CAClient] = {}
 
@@ -28,6 +28,15 @@ def get_ca_client(alias: str) -> CAClient:
     if client is None:
         client = _clients[alias] = _build(alias)
     return client
+
+
+def client_of_addition(added: CAAddition) -> CAClient:
+    """Return a client for the connection of one addition, also of one that was given up and whose name another one has now.
+
+    It is not kept. Raises ImproperlyConfigured.
+    """
+    config = connection_from(added)
+    return get_ca_client(added.name) if config is None else _built(added.name, config)
 
 
 def own_ca(alias: str) -> LedgerCA | None:
@@ -61,6 +70,10 @@ def _build(alias: str) -> CAClient:
             f"CA_CLIENTS of this process has no entry {alias!r} (it has: {known}). Configure the CA "
             "in the environment of its workers and restart them."
         )
+    return _built(alias, config)
+
+
+def _built(alias: str, config: dict[str, Any]) -> CAClient:
     build: Callable[..., CAClient] = _class_of(alias, config)
     try:
         return build(alias, **(options_with_credential(config) if "CREDENTIAL" in config else config.get("OPTIONS", {})))

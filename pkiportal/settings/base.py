@@ -231,6 +231,7 @@ CELERY_TASK_ROUTES = {
     "certs.tasks.reconcile_remote_ca": {"queue": "ca-remote"},
     "certs.tasks.connect_ca": {"queue": "ca-remote"},
     "certs.tasks.test_ca": {"queue": "ca-remote"},
+    "certs.tasks.revoke_ca_test": {"queue": "ca-remote"},
     "certs.tasks.process_revocations": {"queue": "ca"},
     "certs.tasks.sweep_ca": {"queue": "ca"},
     "certs.tasks.publish_status": {"queue": "ca"},

@@ -46,6 +46,9 @@ class CAAddition(models.Model):
     wrong_fingerprints = models.PositiveSmallIntegerField(default=0)
     csr_der = models.BinaryField(default=b"", help_text="Of the test; its key was never kept.")
     test_der = models.BinaryField(default=b"", help_text="The test certificate.")
+    test_settled_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the test certificate was revoked, or was known not to exist."
+    )
     test_steps = models.JSONField(default=list, help_text="What the test has done, as sentences.")
     issuer = models.OneToOneField("certs.Issuer", on_delete=models.PROTECT, null=True, blank=True, related_name="addition")
     ended_at = models.DateTimeField(null=True, blank=True)

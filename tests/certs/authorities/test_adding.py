@@ -23,8 +23,9 @@ from certs.authorities import trial
 from certs.authorities.adding import begin_addition, compare_root, give_up, go_live, try_again
 from certs.ca.registry import forget_clients, get_ca_client, is_remote
 from certs.errors import Conflict, InputRefused, NotPermitted
-from certs.models import CAAddition, Certificate, Issuer, OutgoingMail, UnknownCertificate
+from certs.models import ApiToken, CAAddition, Certificate, Issuer, OutgoingMail, RateCounter, UnknownCertificate
 from certs.x509.certificate.verify import chain_problems
+from certs.x509.csr.build import build_csr
 from db.clock import database_now
 from tests.cast import person
 from tests.portal.authority import issuing_ca, publish_everything, served
@@ -173,6 +174,60 @@ def test_a_test_tried_again_after_its_certificate_ended_orders_a_new_one(portal:
     addition.refresh_from_db()
     assert bytes(addition.csr_der) != bytes(first)
     assert list(Certificate.objects.filter(common_name="ca-test.example.com").values_list("status", flat=True)) == ["revoked"] * 2
+
+
+def credential_with(portal: Portal, folder: Path, *scopes: str) -> None:
+    """Give the CA's workers a new credential, and end those before."""
+    ApiToken.objects.update(revoked_at=database_now())
+    (folder / "branch").write_text(portal.token(*scopes))
+    forget_clients()
+
+
+def tried_once(addition: CAAddition) -> CAAddition:
+    """Run the test once, without the first step."""
+    CAAddition.objects.filter(pk=addition.pk).update(state=State.TESTING, working_until=None)
+    trial.test_ca(addition.pk)
+    addition.refresh_from_db()
+    return addition
+
+
+def status_of_test() -> str:
+    return Certificate.objects.get(common_name="ca-test.example.com").status
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("died", [False, True])
+def test_a_test_certificate_that_was_left_valid_is_revoked(
+    portal: Portal, live_server: Any, token: str, tmp_path: Path, died: bool
+) -> None:
+    """`died`: the worker was killed between the CA's signature and its own note of it. Then a person gives up."""
+    addition = connected(portal, live_server)
+    credential_with(portal, tmp_path, "certificates:read", "certificates:issue")
+    assert "revocation" in tried_once(addition).problem
+    assert (status_of_test(), addition.test_settled_at) == ("good", None)
+    credential_with(portal, tmp_path)
+    if died:
+        CAAddition.objects.filter(pk=addition.pk).update(test_der=b"")
+    give_up(addition, authority=officer(portal))
+    RateCounter.objects.all().delete()  # as minutes later
+    trial.revoke_left_test(addition.pk)  # the worker may have been first
+    deadline = time.monotonic() + 30
+    while trial.left_tests() or addition.test_settled_at is None:
+        assert time.monotonic() < deadline
+        addition.refresh_from_db()
+        time.sleep(0.1)
+    assert status_of_test() in ("revocation_pending", "revoked")
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_test_certificate_other_than_the_one_ordered_is_revoked_too(portal: Portal, live_server: Any, token: str) -> None:
+    addition = connected(portal, live_server)
+    key = ec.generate_private_key(ec.SECP256R1())
+    other = build_csr(key, common_name="else.example.com", dns_names=("else.example.com",), ip_addresses=())
+    CAAddition.objects.filter(pk=addition.pk).update(csr_der=other)
+    assert "else.example.com" in tried_once(addition).problem
+    assert Certificate.objects.get(common_name="else.example.com").status in ("revocation_pending", "revoked")
+    assert addition.state == State.TESTING
 
 
 def ended_certificate() -> bytes:
