@@ -6,6 +6,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import MD5PasswordHasher
+from django.test import Client
 
 from audit.models import AuditEvent, AuditSubject
 from certs.access import login_limits
@@ -13,6 +15,8 @@ from certs.access.login_limits import ACCOUNT, ADDRESS, PLACE, PLACE_DAY, attemp
 from certs.models import SignInCounter
 from db.clock import database_now
 from tests.cast import person
+from tests.certs.views.sign_in.factors import add_app
+from tests.portal.fixtures import PASSWORD
 from tests.portal.threads import in_thread
 
 pytestmark = pytest.mark.django_db
@@ -195,6 +199,22 @@ def test_rows_are_deleted_when_their_windows_end() -> None:
     end_windows()
     close_windows()
     assert list(SignInCounter.objects.values_list("kind", flat=True)) == ["known"]
+
+
+@pytest.mark.parametrize("kind", ["wrong", "unknown", "without a password", "switched off", "with a factor"])
+def test_a_wrong_password_costs_one_hash_whatever_the_name_is(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash takes a hundred times longer than all else: who measures would learn which accounts there are."""
+    account = person("probe", password=None if kind == "without a password" else PASSWORD)
+    account.is_active = kind != "switched off"
+    account.save()
+    if kind == "with a factor":
+        add_app(account)
+    hashed: list[str] = []
+    encode = MD5PasswordHasher.encode
+    monkeypatch.setattr(MD5PasswordHasher, "encode", lambda *given: hashed.append("once") or encode(*given))
+    name = "stranger" if kind == "unknown" else "probe"
+    answer = Client().post("/login/", {"username": name, "password": "wrong"})
+    assert (answer.status_code, hashed) == (422, ["once"])
 
 
 def test_a_name_is_kept_as_a_keyed_hash_only() -> None:

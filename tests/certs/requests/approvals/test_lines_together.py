@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from audit.models import AuditEvent
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S
-from certs.errors import Conflict, InputRefused, NotPermitted
+from certs.errors import Conflict, InputRefused, NotPermitted, PortalError
 from certs.models import (
     Approval,
     ApprovalEvidence,
@@ -22,7 +24,7 @@ from certs.models import (
     Certificate,
     CertificateRequest,
 )
-from certs.requests.approvals.approval import approve, approve_lines, reject_lines
+from certs.requests.approvals.approval import approve, approve_lines, cancel, reject, reject_lines
 from certs.requests.approvals.confirmation import (
     CodeProof,
     NotConfirmed,
@@ -32,15 +34,18 @@ from certs.requests.approvals.confirmation import (
     forget_challenges,
 )
 from certs.requests.approvals.granted import approved_requests
+from certs.requests.approvals.time_limit import let_lapse
 from certs.requests.approvals.together import UNMARKED, Together, lines_together
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from policy.rules.approval_terms import ApprovalTerms
 from tests.cast import Cast
 from tests.certs.bulk.orders import drafted, work_off_all
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.life import walk
 from tests.certs.requests.approvals.test_confirmation import app_of, policy, unexplained, waiting
 from tests.certs.requests.approvals.test_waiting_for_approval import at_once
+from tests.portal.threads import in_thread
 from tests.twins.passkey import HOST, Passkey
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -168,6 +173,71 @@ def test_two_approvers_and_a_double_click_decide_once(cast: Cast, order: BulkOrd
     found = at_once(*(lambda n=n: approve_lines(order, seen.requests, user=cast[n], digest=seen.digest) for n in names))
     assert found == ["Conflict", "Conflict", "done"]
     assert (Approval.objects.count(), events(order, "request:approved")) == (3, 3)
+
+
+def decided_alone(row: CertificateRequest, cast: Cast) -> None:
+    approve(row, user=cast["veteran"], digest=row.digest)
+
+
+def rejected_alone(row: CertificateRequest, cast: Cast) -> None:
+    reject(row, user=cast["veteran"], digest=row.digest, comment="No.")
+
+
+def withdrawn(row: CertificateRequest, cast: Cast) -> None:
+    cancel(row, authority=cast.authority("requester"))
+
+
+def lapsed(row: CertificateRequest, _cast: Cast) -> None:
+    ApprovalLimit.objects.filter(pk=row.pk).update(lapses_at=database_now() - timedelta(hours=1))
+    let_lapse()
+
+
+@pytest.mark.parametrize("other", [decided_alone, rejected_alone, withdrawn, lapsed])
+def test_lines_are_decided_together_or_not_at_all_beside_what_happens_to_one(
+    cast: Cast, order: BulkOrder, other: Callable[[CertificateRequest, Cast], None]
+) -> None:
+    """Whichever comes first: never is a part of what was signed approved."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    together, row, found = shown(order, cast), requests_of(order)[1], list[str]()
+
+    def decide() -> None:
+        try:
+            approve_lines(order, together.requests, user=cast["approver"], digest=together.digest)
+        except PortalError as exc:
+            found.append(type(exc).__name__)
+
+    with transaction.atomic():
+        other(row, cast)
+        thread = in_thread(decide)
+        until_it_waits_for_a_lock()
+    thread.join(30)
+    assert found == ["Conflict"]
+    assert not Approval.objects.filter(approver=cast["approver"]).exists()
+    assert states(order).count(WAITING) == len(together.lines) - 1
+
+
+@pytest.mark.parametrize("other", [decided_alone, rejected_alone, lapsed])
+def test_what_happens_to_a_line_after_all_were_approved_together_is_refused(
+    cast: Cast, order: BulkOrder, other: Callable[[CertificateRequest, Cast], None]
+) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    together, row, found = shown(order, cast), requests_of(order)[1], list[str]()
+
+    def act() -> None:
+        try:
+            other(row, cast)
+        except PortalError as exc:
+            found.append(type(exc).__name__)
+
+    with transaction.atomic():
+        approve_lines(order, together.requests, user=cast["approver"], digest=together.digest)
+        thread = in_thread(act)
+        until_it_waits_for_a_lock()
+    thread.join(30)
+    assert found == ([] if other is lapsed else ["Conflict"])
+    assert states(order) == [S.APPROVED] * len(together.lines)
 
 
 def test_each_line_waits_for_as_many_persons_as_the_policy_asks_for(cast: Cast, make_spec: MakeSpec) -> None:
