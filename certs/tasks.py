@@ -19,7 +19,7 @@ from certs.authorities.figures import count_by_issuer
 from certs.bulk import chunk as chunks
 from certs.bulk import dispatch
 from certs.bulk.drafting import draft
-from certs.ca.registry import is_remote
+from certs.ca.registry import is_remote, own_and_remote
 from certs.enums import RequestState as S
 from certs.estate import compliance
 from certs.evidence import witnesses
@@ -212,7 +212,7 @@ def process_revocations() -> int:
         publish_status.apply_async(retry=False)
     except (OperationalError, OSError) as exc:
         log.warning("broker unreachable, the CRLs wait for beat: %s", exc)
-    own, remote = _own_and_remote()
+    own, remote = own_and_remote()
     _sweep_remote(remote)
     return revoking.process_revocations(Turn(own))
 
@@ -238,10 +238,9 @@ def sweep_ca() -> dict[str, int | str]:
     """Resume requests that were held for a CA that works again, and settle wrong, late and unwanted
     certificates: of the own CAs here, of each remote CA in a task of its own.
     """
-    own, remote = _own_and_remote()
+    own, remote = own_and_remote()
     _sweep_remote(remote)
-    for pk in trial.left_tests():
-        send_if_room(revoke_ca_test.name, pk)
+    trial.send_left_tests()
     return run_parts(SWEEP_PARTS, Turn(own))
 
 
@@ -257,12 +256,6 @@ def sweep_remote_ca(issuer_id: int) -> dict[str, int | str]:
         let_go_of_ca(issuer_id)
 
 
-def _own_and_remote() -> tuple[list[Issuer], list[Issuer]]:
-    issuers = list(Issuer.objects.exclude(alias="").order_by("pk"))
-    remote = [issuer for issuer in issuers if is_remote(issuer.alias)]
-    return [issuer for issuer in issuers if issuer not in remote], remote
-
-
 def _sweep_remote(issuers: Sequence[Issuer]) -> None:
     for issuer in issuers:
         send_if_room(sweep_remote_ca.name, issuer.pk)
@@ -273,7 +266,7 @@ def reconcile_cas() -> int:
     """Find certificates at CAs that are unknown here, or that were revoked there only. Returns how many
     were found at the own CAs; each remote CA is compared in a task of its own.
     """
-    own, remote = _own_and_remote()
+    own, remote = own_and_remote()
     for issuer in remote:
         send_if_room(reconcile_remote_ca.name, issuer.pk)
     return _count(each_ca.reconcile_each(own))

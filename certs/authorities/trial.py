@@ -20,7 +20,7 @@ from django.db.models import Q
 from audit.events import EventType, recordable
 from audit.log import Value, record
 from certs.access.rates import Limit, use
-from certs.authorities.adding import WORKS_FOR, chain_of, subject_of
+from certs.authorities.adding import REVOKE_TASK, WORKS_FOR, chain_of, subject_of
 from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, Order, RevocationOrder
 from certs.ca.registry import client_of_addition, forget_client, get_ca_client
 from certs.ca.remote_crl import crl_address, fetched_crl
@@ -29,6 +29,7 @@ from certs.enums import RevocationReason
 from certs.errors import Conflict, NotFound, SignerMismatch, TooMany
 from certs.issuance.verify import verify_result
 from certs.models import CAAddition, Issuer
+from certs.pipeline import send_if_room
 from certs.requests.states import WORKER
 from certs.x509.asn1.pem import pem_of
 from certs.x509.certificate.verify import chain_problems
@@ -130,6 +131,12 @@ def left_tests() -> list[int]:
     at_rest = Q(working_until__isnull=True) | Q(working_until__lt=now)
     rows = CAAddition.objects.filter(given_up | Q(state=State.TESTING), at_rest, test_settled_at__isnull=True)
     return list(rows.exclude(csr_der=b"").order_by("pk").values_list("pk", flat=True)[:MOST_LEFT])
+
+
+def send_left_tests() -> None:
+    """Have workers settle what `left_tests` returns."""
+    for pk in left_tests():
+        send_if_room(REVOKE_TASK, pk)
 
 
 def revoke_left_test(pk: int) -> bool:

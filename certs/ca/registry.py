@@ -60,6 +60,13 @@ def is_remote(alias: str) -> bool:
     return own_ca(alias) is None
 
 
+def own_and_remote() -> tuple[list[Issuer], list[Issuer]]:
+    """Return the CAs whose ledger is here, and those that are asked over the network."""
+    issuers = list(Issuer.objects.exclude(alias="").order_by("pk"))
+    remote = [issuer for issuer in issuers if is_remote(issuer.alias)]
+    return [issuer for issuer in issuers if issuer not in remote], remote
+
+
 def _build(alias: str) -> CAClient:
     config = _config_of(alias)
     if not config:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.urls import reverse
 from django.utils.http import urlencode
 
@@ -21,9 +21,12 @@ from certs.requests.approvals.requesters import requesters_who_left
 from certs.requests.domains.domain_requests import rights_to_decide
 
 
-def requests_to_decide(user: Any, *, most: int) -> Inbox:
-    """Return single requests and renewals that the account may decide, the oldest first."""
-    waiting = CertificateRequest.objects.filter(state=S.AWAITING_APPROVAL, bulk_item__isnull=True)
+def requests_to_decide(user: Any, seen: Q, *, most: int) -> Inbox:
+    """Return single requests and renewals that the account may decide, the oldest first.
+
+    `seen`: the condition that a row is of a team that the account may see.
+    """
+    waiting = CertificateRequest.objects.filter(seen, state=S.AWAITING_APPROVAL, bulk_item__isnull=True)
     found = list(waiting.select_related("team", "requester").order_by("pk")[: most + 1])
     rows = found[:most]
     left, rights = requesters_who_left(rows), rights_over(user, rows)
@@ -51,9 +54,9 @@ def open_orders(user: Any) -> QuerySet[BulkOrder]:
     return under_way.exclude(requester=user).exclude(submitter=user).filter(Exists(lines))
 
 
-def orders_to_decide(user: Any, *, most: int) -> Inbox:
+def orders_to_decide(user: Any, seen: Q, *, most: int) -> Inbox:
     """Return bulk orders with lines that wait for an approval, each once; not the account's own."""
-    rows = open_orders(user).select_related("team", "submitter").order_by("pk")[:most]
+    rows = open_orders(user).filter(seen).select_related("team", "submitter").order_by("pk")[:most]
     return Inbox(
         tuple(
             Matter(
@@ -69,9 +72,9 @@ def orders_to_decide(user: Any, *, most: int) -> Inbox:
     )
 
 
-def domains_to_decide(user: Any, *, most: int) -> Inbox:
+def domains_to_decide(user: Any, seen: Q, *, most: int) -> Inbox:
     """Return requests for domains that the account may decide, the oldest first."""
-    rows = list(DomainRequest.objects.waiting().select_related("team", "requester").order_by("requested_at")[:most])
+    rows = list(DomainRequest.objects.waiting().filter(seen).select_related("team", "requester").order_by("requested_at")[:most])
     rights = rights_to_decide(user, rows)
     return Inbox(
         tuple(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from certs.access.permissions import Permission, held_by
 from certs.enums import RequestState as S
@@ -27,6 +27,7 @@ from certs.inbox.policies import drafts_for, policies_to_decide, waivers_for
 from certs.inbox.present import Present, present
 from certs.inventory import open_alerts
 from certs.models import Certificate, CertificateRequest, DomainRequest, Team
+from certs.models.people.permission import team_seen_by
 from certs.people.joining import waiting_for
 from db.clock import database_now
 from db.counting import count_together
@@ -52,6 +53,14 @@ class Reader:
     def is_officer(self) -> bool:
         """Return whether the account acts for every team."""
         return Permission.ACT_FOR_EVERY_TEAM in self.held
+
+    @property
+    def seen(self) -> Q:
+        """Return the condition on rows with a `team` that the account may see it.
+
+        A group that an installation composed may decide without seeing every team: it finds what it can open.
+        """
+        return Q() if Permission.SEE_EVERY_TEAM in self.held else team_seen_by(self.user)
 
     def may_find(self, one: Present) -> bool:
         """Return whether a list holds something, and is one of this account's roles."""
@@ -95,11 +104,11 @@ def _of_roles(reader: Reader, *, most: int, now: datetime) -> list[Inbox]:
     if may_find(Present.ALERTS):
         parts.append(alerts_waiting(most=most))
     if may_find(Present.REQUESTS):
-        parts.append(requests_to_decide(user, most=most))
+        parts.append(requests_to_decide(user, reader.seen, most=most))
     if may_find(Present.ORDERS):
-        parts.append(orders_to_decide(user, most=most))
+        parts.append(orders_to_decide(user, reader.seen, most=most))
     if may_find(Present.DOMAINS):
-        parts.append(domains_to_decide(user, most=most))
+        parts.append(domains_to_decide(user, reader.seen, most=most))
     if reader.is_officer:
         parts.append(without_owner())
     if Permission.PUBLISH_POLICIES in reader.held and (may_find(Present.DRAFTS) or may_find(Present.WAIVERS)):
@@ -121,11 +130,11 @@ def count_waiting(reader: Reader) -> int:
         lists.append(open_alerts())
     if may_find(Present.REQUESTS):
         waiting = CertificateRequest.objects.filter(state=S.AWAITING_APPROVAL, bulk_item__isnull=True)
-        lists.append(waiting.exclude(requester=user))
+        lists.append(waiting.filter(reader.seen).exclude(requester=user))
     if may_find(Present.ORDERS):
-        lists.append(open_orders(user))
+        lists.append(open_orders(user).filter(reader.seen))
     if may_find(Present.DOMAINS):
-        lists.append(DomainRequest.objects.waiting().exclude(requester=user))
+        lists.append(DomainRequest.objects.waiting().filter(reader.seen).exclude(requester=user))
     if reader.is_officer and may_find(Present.DRAFTS):
         lists.append(drafts_for(user))
     if reader.is_officer and may_find(Present.WAIVERS):

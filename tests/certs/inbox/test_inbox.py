@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
+from django.contrib.auth.models import Permission as DjangoPermission
 from pytest_django import DjangoAssertNumQueries
 
 from audit.log import Actor
@@ -74,6 +76,21 @@ def test_each_role_finds_what_it_can_do_something_about(cast: Cast, everything: 
     for name in ("auditor", "nobody"):
         assert kinds(cast, name) == []
     assert kinds(cast, "outsider", [cast.other]) == []
+
+
+def test_who_may_decide_for_some_teams_finds_nothing_of_the_others(cast: Cast, everything: CertificateRequest) -> None:
+    """A group that an installation composed: its approvers do not learn what other teams ask for."""
+    group = Group.objects.create(name="approvers of team other")
+    group.permissions.add(*DjangoPermission.objects.filter(codename__in=["decide_requests", "act_for_every_team"]))
+    local = person("local", email="local@example.org", team=cast.other)
+    local.groups.add(group)
+    found = inbox_of(Reader.of(local), teams=[cast.other], most=50, now=database_now())
+    assert not {Kind.APPROVAL, Kind.DOMAIN} & {one.kind for one in found.matters}
+    before = waiting(local)
+    cast.web.members.add(local)
+    found = inbox_of(Reader.of(local), teams=[cast.other], most=50, now=database_now())
+    assert {Kind.APPROVAL, Kind.DOMAIN} <= {one.kind for one in found.matters}
+    assert waiting(local) == before + 2
 
 
 def test_urgent_comes_first_and_then_what_waited_longest(cast: Cast, everything: CertificateRequest) -> None:
