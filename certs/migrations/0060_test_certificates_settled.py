@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     Rows of earlier releases that are ready or live have been through the whole test, which revokes.
     """
 
-    dependencies = [("certs", "0058_requests_without_certificate")]
+    dependencies = [("certs", "0059_requests_of_people")]
 
     operations = [
         migrations.AddField(
