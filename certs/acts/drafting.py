@@ -12,7 +12,7 @@ from certs.access.permissions import Authority
 from certs.acts.judging import judge
 from certs.acts.options import read_options
 from certs.errors import Conflict, InputRefused, NotPermitted
-from certs.inventory import CertificateFilter
+from certs.inventory import CertificateFilter, with_key_blocked
 from certs.inventory.listing.listed import view_of
 from certs.models import BulkAct, BulkActLine, Certificate, new_public_id
 from db.clock import database_now
@@ -134,5 +134,6 @@ def names_of_lines(lines: Collection[BulkActLine], *, authority: Authority) -> d
     Who ordered an act may have left a team since.
     """
     ids = [line.certificate_id for line in lines]
-    rows = authority.visible().filter(pk__in=ids).select_related("team", "request", "owner", "issuer")
+    rows = with_key_blocked(authority.visible().filter(pk__in=ids), database_now())
+    rows = rows.select_related("team", "request", "owner", "issuer")
     return {row.pk: row for row in rows}

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 
 from certs.access.permissions import members_among
-from certs.inventory import filter_certificates, states_of
+from certs.inventory import filter_certificates, states_of, with_key_blocked
 from certs.inventory.counting import Kind, filter_of
 from certs.inventory.states import CertificateState
 from certs.models import Certificate, RenewalBlocked, Team
@@ -52,7 +52,7 @@ def ending(rows: QuerySet[Certificate], *, day: date, now: datetime) -> list[End
     what is blocked or switched off, so the size of the inventory does not matter.
     """
     sought = filter_of(Kind.NEED, "ends_unrenewed", day=day)
-    found = filter_certificates(rows, sought, now=now).select_related("team", "owner", "request")
+    found = with_key_blocked(filter_certificates(rows, sought, now=now), now).select_related("team", "owner", "request")
     shown = list(found.order_by("not_after", "pk")[:SHOWN])
     states = states_of([one.pk for one in shown], now)
     owners = _owners(shown)

@@ -39,6 +39,7 @@ from certs.inventory.states import (
     state_of,
     states_of,
     still_served,
+    with_key_blocked,
     with_state,
 )
 
@@ -77,5 +78,6 @@ __all__ = [
     "state_of",
     "states_of",
     "still_served",
+    "with_key_blocked",
     "with_state",
 ]

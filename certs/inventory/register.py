@@ -20,7 +20,7 @@ from certs.access.permissions import Authority
 from certs.inventory.filters import CertificateFilter, StateGroup, filter_certificates, renewal_of
 from certs.inventory.key_places import place_of
 from certs.inventory.search import Page, page_of
-from certs.inventory.states import listed_state, with_state
+from certs.inventory.states import listed_state, with_key_blocked, with_state
 from certs.models import Certificate, CertificateName, Issuer
 from certs.uploads.formats.cells import safe_cell
 from certs.x509.certificate.serial import format_serial
@@ -109,7 +109,7 @@ def register_page(authority: Authority, sought: CertificateFilter, *, before: in
 
 def _with_facts(rows: QuerySet[Certificate], now: datetime) -> QuerySet[Certificate]:
     owned = Case(When(has_owner(), then=Value(True)), default=Value(False), output_field=BooleanField())
-    return with_state(rows, now).annotate(owned=owned)
+    return with_key_blocked(with_state(rows, now), now).annotate(owned=owned)
 
 
 def with_facts(rows: QuerySet[Certificate], now: datetime) -> QuerySet[Certificate]:

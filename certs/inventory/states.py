@@ -20,6 +20,7 @@ from certs.enums import RequestState as S
 from certs.enums import RevocationReason
 from certs.models import Certificate, CertificateRequest, InstalledPlace, Issuer, PlaceOutcome, Reissue, Revocation
 from db.sql import among, fetch, id_list, time_parameter
+from keys.models import PublicKey
 
 # Of a renewal under way. An issued one has its certificate, which then decides.
 UNDER_WAY = (S.SUBMITTED, S.AWAITING_APPROVAL, S.APPROVED, S.KEY_READY, S.CSR_CREATED)
@@ -73,6 +74,15 @@ def with_state(rows: QuerySet[Certificate], now: datetime) -> QuerySet[Certifica
 def listed_state(row: Certificate) -> CertificateState:
     """Return the state of a row of `with_state`."""
     return CertificateState(vars(row)["state_now"])
+
+
+def with_key_blocked(rows: QuerySet[Certificate], now: datetime) -> QuerySet[Certificate]:
+    """Annotate each row with `key_blocked`: it is in force, and others know its key. For the rows of a page.
+
+    No state says so, because it says nothing about the renewal; a badge that shows the state says it beside.
+    """
+    blocked = Exists(PublicKey.objects.filter(pk=OuterRef("spki_sha256"), blocked_at__isnull=False))
+    return rows.annotate(key_blocked=Q(blocked, status=Certificate.Status.GOOD, not_after__gte=now))
 
 
 def states_of(ids: Collection[int], now: datetime) -> dict[int, CertificateState]:

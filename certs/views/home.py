@@ -24,6 +24,7 @@ from certs.inventory import (
     StateGroup,
     active,
     states_of,
+    with_key_blocked,
 )
 from certs.inventory.figures import state_figures
 from certs.models import Certificate, CertificateRequest, Team
@@ -87,7 +88,7 @@ def _certificates(teams: Sequence[Team]) -> QuerySet[Certificate]:
 
 
 def _by_end(rows: Any, now: datetime) -> list[tuple[Certificate, CertificateState]]:
-    nearest = list(active(rows, now=now).select_related("team", "request").order_by("not_after", "pk")[:ROWS])
+    nearest = list(with_key_blocked(active(rows, now=now), now).select_related("team", "request").order_by("not_after", "pk")[:ROWS])
     states = states_of([row.pk for row in nearest], now)
     return [(row, states[row.pk]) for row in nearest]
 

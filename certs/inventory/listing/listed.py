@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
-from django.db.models import QuerySet
-
 from certs.inventory.figures import kept_of
 from certs.inventory.filters import CertificateFilter, StateGroup, without_text
 from certs.inventory.listing.paging import PAGE, Group, Position, Rows, Window, counted_window, window
 from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
 from certs.inventory.search import Named, by_name, identified
-from certs.inventory.states import CertificateState, held, states_of
+from certs.inventory.states import CertificateState, held, states_of, with_key_blocked
 from certs.models import Certificate, InstalledPlace
 from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned, few, plan_of
 from db.sql import among
@@ -159,7 +157,7 @@ def listed(ids: Sequence[int], *, now: datetime) -> list[Listed]:
     """Return the rows of a page in the order of `ids`, in a number of queries that is the same for
     every page.
     """
-    rows: QuerySet[Certificate] = Certificate.objects.filter(pk__in=ids)
+    rows = with_key_blocked(Certificate.objects.filter(pk__in=ids), now)
     rows = rows.select_related("team", "issuer", "request", "owner").only(*_READ)
     found = {row.pk: row for row in rows}
     states = states_of(ids, now)

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from certs.errors import Conflict, InputRefused
-from certs.inventory import CertificateFilter, active, states_of
+from certs.inventory import CertificateFilter, active, states_of, with_key_blocked
 from certs.models import ApiToken, Certificate, Team
 from certs.notifications.audience import team_of
 from certs.notifications.topics import Topic
@@ -123,7 +123,7 @@ def certificates(request: HttpRequest, slug: str) -> HttpResponse:
     authority = authority_of(request)
     team = find_team(slug, authority)
     now = database_now()
-    rows = active(Certificate.objects.filter(team=team), now=now).select_related("request", "owner")
+    rows = with_key_blocked(active(Certificate.objects.filter(team=team), now=now), now).select_related("request", "owner")
     nearest = list(rows.order_by("not_after", "pk")[:ROWS])
     states = states_of([row.pk for row in nearest], now)
     context = {"rows": [(row, states[row.pk]) for row in nearest], "all": CertificateFilter(team=team.slug).url()}

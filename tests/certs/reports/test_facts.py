@@ -119,6 +119,9 @@ def test_certificate_on_a_blocked_key_is_nowhere_called_valid_alone(estate: Esta
     mail = OutgoingMail.objects.get(recipient="sec@example.com")
     page = officer.get(f"/reports/{row.week}/").content.decode()
     certificate = officer.get(f"/certificates/{one.cert_id}/").content.decode()
+    lists = ("/", f"/certificates/?q={one.cert_id}", f"/teams/{estate.template.team.slug}/certificates/", "/register/")
+    for address in lists:
+        assert "</span> valid, key blocked</span>" in officer.get(address, follow=True).content.decode(), address
     badge = '<span class="badge-state {}"'
     for place, html, expected in (
         ("page", page, 3),
