@@ -1,6 +1,6 @@
-"""Where a step may be interrupted: between its beats. Named once here, so that tests can crash or stall a step there.
+"""The boundaries between the phases of a step, at which tests crash or stall it.
 
-Nothing is installed in production; `pause(...)` then costs one attribute look-up.
+In production no observer is installed, and `pause(...)` costs one attribute look-up.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _observer: Observer | None = None
 
 
 def observe(observer: Observer | None) -> None:
-    """Install what is called at each boundary with (step, beat), or remove it with None. For tests of crash and stall."""
+    """Install an observer that is called at each boundary with (step, phase), or remove it with None. For tests of crash and stall."""
     global _observer  # noqa: PLW0603 - one process, one observer
     _observer = observer
 
 
-def pause(step: str, beat: str) -> None:
-    """A boundary: everything before it is committed, nothing after it has begun."""
+def pause(step: str, phase: str) -> None:
+    """Mark a boundary: everything before it is committed, nothing after it has begun."""
     if _observer is not None:
-        _observer(step, beat)
+        _observer(step, phase)

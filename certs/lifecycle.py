@@ -1,4 +1,4 @@
-"""Words about a certificate that there is: whose it is, what renewing or revoking it would mean, and doing that."""
+"""Request sentences about an existing certificate: find it, and describe what its renewal or revocation would do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from db.clock import database_now
 
 
 def certificate_of(plan: RenewPlan | RevokePlan, *, authority: Authority) -> tuple[Certificate, tuple[str, ...]]:
-    """The certificate that the words name, and the notes on how it was understood.
+    """Return the certificate that a sentence names, and the notes on how the name was understood.
 
     Raises NotFound for what the actor may not see, Conflict for a serial number or a name of several certificates.
     """
@@ -32,7 +32,7 @@ def key_option_of(plan: RenewPlan) -> KeyOption:
 
 
 def describe_words(plan: RenewPlan | RevokePlan, *, authority: Authority) -> dict[str, Any]:
-    """What would happen; nothing does. Raises NotFound, NotPermitted, Conflict."""
+    """Return as JSON what the plan would do. Nothing is changed. Raises NotFound, NotPermitted, Conflict."""
     certificate, notes = certificate_of(plan, authority=authority)
     authority.check_may_act(certificate)
     if isinstance(plan, RenewPlan):

@@ -69,7 +69,7 @@ def make_team(*, slug: str, name: str, email: str, authority: Authority) -> Team
         raise Conflict(
             f"There is a team with the short name {team.slug} already.",
             field="slug",
-            next_step="Choose another short name: it stays for ever.",
+            next_step="Choose another short name. It cannot be changed later.",
         ) from None
     return team
 

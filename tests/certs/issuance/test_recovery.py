@@ -46,10 +46,6 @@ def waiting(queue: str) -> int:
     return 0
 
 
-def waiting_everywhere() -> int:
-    return sum(waiting(queue.name) for queue in django_settings.CELERY_TASK_QUEUES)
-
-
 def long_ago() -> None:
     CertificateRequest.objects.update(state_changed_at=database_now() - timedelta(minutes=5))
 
