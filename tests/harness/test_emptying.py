@@ -18,6 +18,7 @@ from certs.access.roles import ROLES, is_as_released
 from certs.models import Domain, Team
 from tests.cast import person
 from tests.harness.plugin import emptying
+from tests.harness.plugin.databases import end_other_sessions
 from tests.portal.fixtures import Portal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -100,6 +101,15 @@ def test_django_s_flush_is_the_exception(monkeypatch: pytest.MonkeyPatch) -> Non
     end_of_test()
     Team.objects.create(slug="web", name="Web")
     monkeypatch.setattr(emptying, "_flushed", lambda _connection: pytest.fail("flushed"))
+    end_of_test()
+    assert Team.objects.count() == 0
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no sessions")
+def test_it_is_emptied_after_a_test_that_ended_all_sessions() -> None:
+    end_of_test()
+    Team.objects.create(slug="web", name="Web")
+    assert len(end_other_sessions()) > 0
     end_of_test()
     assert Team.objects.count() == 0
 

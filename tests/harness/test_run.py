@@ -73,10 +73,26 @@ def test_cache_of_the_vault_build_follows_its_sources(monkeypatch: pytest.Monkey
 
 def test_missing_package_is_named_by_what_it_brings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert packages.missing()[:3] == ["chromium", "curl", "faketime"]
+    assert packages.missing()[:3] == ["chromium-headless-shell", "curl", "faketime"]
     if os.geteuid() != 0:
-        with pytest.raises(HarnessError, match="apt-get install -y --no-install-recommends chromium curl faketime"):
+        with pytest.raises(HarnessError, match="apt-get install -y --no-install-recommends chromium-headless-shell curl faketime"):
             packages.ensure()
+
+
+def test_another_chromium_is_enough_for_who_cannot_install_the_headless_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def programs(*names: str) -> None:
+        for name in names:
+            (tmp_path / name).touch(mode=0o755)
+
+    programs("chromium")
+    for user, is_missing in ((0, True), (1000, False)):
+        monkeypatch.setattr("os.geteuid", lambda user=user: user)
+        assert ("chromium-headless-shell" in packages.missing()) == is_missing
+    assert packages.chromium() == str(tmp_path / "chromium")
+    programs("chromium-headless-shell")
+    assert packages.chromium() == str(tmp_path / "chromium-headless-shell")
 
 
 def test_server_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.certs.api.test_issue import pem_csr
 from tests.certs.x509.certificate.checkers import assert_certificate_is_sound
+from tests.portal.forked import Loaded
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTENCE = "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"
@@ -27,11 +29,15 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+    @property
+    def env(self) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PKI_", "DJANGO_"))}
+        return {**env, "PKI_HOME": str(self.folder)}
+
+    def run(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
         done = subprocess.run(
             [sys.executable, ROOT / "manage.py", *arguments],
-            env={**env, "PKI_HOME": str(self.folder)},
+            env=self.env,
             input=stdin,
             capture_output=True,
             text=True,
@@ -46,13 +52,25 @@ class Home:
         return code, json.loads(out)
 
 
+class HomeInUse(Home):
+    """A home that was set up: its commands are forked from one process that has loaded the portal."""
+
+    def __init__(self, folder: Path, loaded: Loaded) -> None:
+        super().__init__(folder)
+        self._loaded = loaded
+
+    def run(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        return self._loaded.run(*arguments, stdin=stdin)
+
+
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     made = Home(tmp_path_factory.mktemp("home"))
     code, out, err = made.run("up", "--demo", "--no-serve")
     assert code == 0, err
     assert "login: demo   password:" in out
-    return made
+    with Loaded(made.env) as loaded:
+        yield HomeInUse(made.folder, loaded)
 
 
 def test_demo_answers_as_the_design_says_and_again_with_the_same(home: Home) -> None:
