@@ -113,6 +113,11 @@ class SeenLine:
         return _STATES[S(self.request.state)]
 
     @property
+    def is_refused(self) -> bool:
+        """Whether the line of a draft needs a person: the policy refuses it, or it cannot be read."""
+        return self.item.outcome in _REFUSED
+
+    @property
     def is_applicable(self) -> bool:
         """Whether the policy's suggestion can be taken with one click."""
         return self.order.state == BulkOrder.State.DRAFT and self.item.outcome == BulkItem.Outcome.DENY and suggestion_applies(self.item)

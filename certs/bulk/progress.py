@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from django.db import connection
 
 from certs.enums import RequestState as S
-from certs.models import BulkChunk, BulkOrder, Issuer
+from certs.models import BulkChunk, BulkOrder, CertificateRequest, Issuer
 from certs.requests.waiting_reasons import waiting_reason_of_order
 
 RATE_WINDOW = timedelta(seconds=20)
@@ -76,7 +77,7 @@ def counts(order: BulkOrder) -> Tally:
 
 def _counted(order: BulkOrder, since: datetime) -> tuple[Tally, int]:
     """Return the same, and how many certificates were issued after `since`: of 50,000 lines one pass is enough."""
-    if order.finished_at is not None and order.ended_as is not None and not order.ended_as["failed"]:
+    if order.finished_at is not None and order.ended_as is not None and order.ended_as["failed"] == _failed(order, order.ended_as):
         return Tally(**order.ended_as), 0
     sql = (
         "SELECT r.state, r.held_since IS NOT NULL, count(*), count(*) FILTER (WHERE r.state = 'completed' AND r.state_changed_at > %s) "
@@ -95,6 +96,16 @@ def _counted(order: BulkOrder, since: datetime) -> tuple[Tally, int]:
     found[rest] = found.get(rest, 0) + max(0, order.total - order.not_submitted - sum(found.values()))
     found["invalid" if order.with_refused else "left_out"] = order.not_submitted
     return Tally(total=order.total, **found), recent
+
+
+def _failed(order: BulkOrder, ended_as: Mapping[str, int]) -> int:
+    """Return how many lines of an ended order are failed now: as many as at its end while none has gone on.
+
+    No line fails later that had not failed then. Failed requests have an index that holds few others.
+    """
+    if not ended_as["failed"]:
+        return 0
+    return CertificateRequest.objects.filter(bulk_item__order=order, state=S.FAILED).count()
 
 
 def progress(order: BulkOrder, *, now: datetime) -> Progress:

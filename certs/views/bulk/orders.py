@@ -118,6 +118,7 @@ def _lines(request: HttpRequest, order: BulkOrder, counted: dict[str, int]) -> d
     outcome = "Reason" if order.submitted_at is None else "What came of it"
     teams = teams_seen_by(request.user)
     found = lines_page(order, show, teams=teams, sort=sort, after=after)
+    may_act = authority_of(request).may_act_on(order)
     return {
         "order": order,
         "is_draft": order.submitted_at is None,
@@ -128,7 +129,8 @@ def _lines(request: HttpRequest, order: BulkOrder, counted: dict[str, int]) -> d
         "after": after,
         "tabs": _tabs(order, show, counted),
         "columns": [_column(name, label, sort) for name, label in (("line", "Line"), ("name", "Names"), ("reason", outcome))],
-        "may_act": authority_of(request).may_act_on(order),
+        "may_act": may_act,
+        "may_correct": may_act and order.state == State.DRAFT,
     }
 
 

@@ -18,7 +18,7 @@ from certs.bulk import dispatch
 from certs.bulk.control import cancel_rest, go_on, pause, retry_failed
 from certs.bulk.ending import finish
 from certs.bulk.line_pages import hidden_lines
-from certs.bulk.progress import counts, progress
+from certs.bulk.progress import Tally, counts, progress
 from certs.bulk.submit import submit_order
 from certs.enums import RequestState as S
 from certs.errors import Conflict
@@ -215,7 +215,7 @@ def test_failed_lines_are_tried_again_from_where_they_stopped(twin_portal: Reque
         retry_failed(order, authority=Authority(twin_portal.actor))
 
 
-def test_lines_of_an_ended_order_are_not_counted_again_unless_one_failed(
+def test_lines_of_an_ended_order_are_counted_again_only_when_a_failed_one_went_on(
     twin_portal: Requester, make_spec: MakeSpec, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     """Its page counted 50,000 lines each time."""
@@ -226,6 +226,9 @@ def test_lines_of_an_ended_order_are_not_counted_again_unless_one_failed(
         ended = counts(order)
     assert ended == counts(BulkOrder(pk=order.pk, state=order.state, total=order.total))
     failed = failed_order(twin_portal, make_spec, 2)
+    failed.refresh_from_db()
+    with django_assert_num_queries(1):  # of the failed ones alone
+        assert counts(failed) == Tally(total=2, failed=2)
     cancel(CertificateRequest.objects.filter(state="failed")[0], authority=Authority(twin_portal.actor))
     assert (counts(failed).failed, counts(failed).cancelled) == (1, 1)  # of a failed one more may come
 
