@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from certs.errors import InputRefused
 from certs.models import PersonSettings
+from db.sql import fetch
 
 _AREAS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+_CHOSEN = "SELECT time_zone FROM certs_personsettings WHERE user_id = %s"  # prepared: every page with a time asks
 
 
 @cache
@@ -23,7 +25,8 @@ def zone_of(user: Any) -> tzinfo:
     """Return the time zone of a person; UTC for a person who chose none, and for nobody."""
     if user is None or user.pk is None:
         return UTC
-    name = PersonSettings.objects.filter(user=user.pk).values_list("time_zone", flat=True).first()
+    found = fetch(_CHOSEN, [user.pk])
+    name = found[0][0] if found else ""
     return ZoneInfo(name) if name in time_zones() and name != "UTC" else UTC
 
 
