@@ -16,7 +16,7 @@ from django.urls import reverse
 from certs.access.permissions import Permission, held_by, teams_of
 from certs.inbox.inbox import COUNTED, Reader, count_waiting
 from certs.inbox.present import Present, present
-from certs.inventory import open_alerts
+from certs.inventory import StateGroup, open_alerts
 from certs.models import Team
 from certs.schedules.alarm import KINDS
 
@@ -105,7 +105,8 @@ class Navigation:
         if self.sees_every_team:
             found.append(self._to("inbox", "Inbox", count=self.inbox_count))
             found.append(self._to("estate", "Estate"))
-        found += [self._to("certificates", "Certificates"), self._to("requests", "Requests")]
+        # In use: what is renewed or over would stand first, and its address is one click away.
+        found += [self._to("certificates", "Certificates", query=f"state={StateGroup.ACTIVE}"), self._to("requests", "Requests")]
         if self.sees_every_team:
             found += [
                 self._to("policy", "Policy"),
@@ -153,9 +154,9 @@ class Navigation:
         label = "Teams" if self.sees_every_team or len(self.teams) != 1 else "Team"
         return Link(label, url, self._request.path.startswith((url, people)))
 
-    def _to(self, name: str, label: str, *, count: int = 0) -> Link:
+    def _to(self, name: str, label: str, *, query: str = "", count: int = 0) -> Link:
         url = reverse(name)
-        return Link(label, url, self._request.path.startswith(url), count)
+        return Link(label, f"{url}?{query}" if query else url, self._request.path.startswith(url), count)
 
 
 def navigation(request: HttpRequest) -> dict[str, Navigation]:

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from certs.acts.drafting import MOST_LINES
 from certs.errors import InputRefused
-from certs.inventory import CertificateFilter
+from certs.inventory import CertificateFilter, StateGroup
 from certs.inventory.listing.export import view_csv
 from certs.inventory.listing.listed import Listed, View, listed, view_of
 from certs.inventory.listing.paging import Position, Window
@@ -69,6 +69,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "newer": _address(sought, sort, before=str(found.newer)) if found.newer else "",
         "older": _address(sought, sort, after=str(found.older)) if found.older else "",
         "sought": sought,
+        "in_use": sought == CertificateFilter(state=StateGroup.ACTIVE),
         "sort": sort,
         "by_age": sort == Sort.NEWEST,
         "wrong": wrong,

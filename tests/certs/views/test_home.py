@@ -55,6 +55,21 @@ def test_newcomer_sees_three_steps_and_the_box(portal: Portal) -> None:
     assert "Your request in words" in text
 
 
+def test_navigation_leads_to_the_certificates_in_use(portal: Portal, certificate: Certificate) -> None:
+    """What is over or renewed filled the first pages of the list."""
+    assert 'href="/certificates/?state=active">Certificates</a>' in home(portal.alice)
+    client = Client()
+    client.force_login(portal.alice)
+    page = client.get("/certificates/?state=active").content.decode()
+    assert "shop.example.com" in page
+    assert 'href="/certificates/?state=active" aria-current="page"' in page
+    Certificate.objects.update(status=Certificate.Status.REVOKED)
+    page = client.get("/certificates/?state=active").content.decode()
+    assert "No certificate in use." in page
+    assert "Request one" in page
+    assert "Show all certificates" in page
+
+
 def test_requester_sees_certificates_by_days_left_and_open_requests(portal: Portal, certificate: Certificate) -> None:
     row = waiting_for_approval(portal)
     text = home(portal.alice)
