@@ -14,6 +14,8 @@ from certs.notifications.audience import team_of
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.replay.verdicts import Outcome
+from db.clock import database_now
+from policy.errors import PolicyConflict
 from policy.models import PolicyVersion
 from policy.publishing import publish_as
 from policy.texts.differences import differences
@@ -59,11 +61,13 @@ def publish_and_announce(
 ) -> tuple[PolicyVersion, int]:
     """Publish a draft as it was shown, as a second person, and write the mails in the same transaction.
 
-    `replay`: the one that was shown, with the teams it touches; None writes no mail. Returns the
-    version and how many teams get a mail. Raises what `publish_as` raises.
+    `replay`: the one that was shown, with the teams it touches; None writes no mail. `before`: the
+    version with which the draft was compared. Returns the version and how many teams get a mail.
+    Raises what `publish_as` raises, and PolicyConflict where the draft follows another version by now.
     """
     with transaction.atomic():
         version = publish_as(draft, user=user, now=now)
+        _check_follows(version, before)
         changes = differences(before.ruleset if before else None, version.ruleset)
         touched = touched_teams(replay)
         for one in touched:
@@ -77,6 +81,22 @@ def publish_and_announce(
                 now=now,
             )
     return version, len(touched)
+
+
+def _check_follows(version: PolicyVersion, before: PolicyVersion | None) -> None:
+    """Raise PolicyConflict unless the version takes the place of the one with which it was compared.
+
+    Another officer may have published in the meantime: this version would undo that unseen, or never
+    come into force because it begins earlier. Needs the lock of `publish_as`.
+    """
+    begins = max(version.effective_from or database_now(), database_now())
+    found = PolicyVersion.objects.in_force(version.policy.name, begins).exclude(pk=version.pk).first()
+    if (found and found.pk) != (before and before.pk):
+        raise PolicyConflict(
+            f"{found} was published since you saw this draft. Read again what {version.version} changes; nothing was published."
+            if found
+            else f"{before} does not count any more. Read again what {version.version} changes; nothing was published."
+        )
 
 
 def _subject(version: PolicyVersion, touched: Touched, now: datetime) -> str:

@@ -92,9 +92,9 @@ def begin(request: CertificateRequest, *, user: Any, digest: str, host: str) -> 
     request is not what was shown, so that nobody signs for another content.
     """
     check_may_decide(user, request)
+    passkeys = _passkeys_to_ask(user)
     if digest != request.digest:
         raise Conflict("What you were shown is not this request's content.", next_step="Open the page again, and decide on what it shows.")
-    passkeys = _passkeys_to_ask(user)
     nonce = secrets.token_bytes(_NONCE_BYTES)
     ApprovalChallenge.objects.update_or_create(
         request=request,

@@ -232,17 +232,22 @@ def publish(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST":
         if request.POST.get("shown") != row.stamp:
             raise PolicyConflict(f"{row} was changed since you saw it. Read it again; nothing was published.")
+        before = before_of(row)
+        if request.POST.get("before", "") != _number_of(before):
+            raise PolicyConflict(f"{row} follows {before or 'no version'} by now. Read again what it changes; nothing was published.")
         replay = latest_replay(row)
         fresh = replay is not None and replay.state == PolicyReplay.State.DONE and not outdated_because(replay, now=now)
         if not fresh and not request.POST.get("unseen"):
             return _publish_page(request, row, now, unseen=True, status=422)
-        published, announced = publish_and_announce(
-            row, replay=replay if fresh else None, before=before_of(row), user=request.user, now=now
-        )
+        published, announced = publish_and_announce(row, replay=replay if fresh else None, before=before, user=request.user, now=now)
         when = "is in force" if published.effective_from == now else f"begins on {published.effective_from:%d %b %Y %H:%M} UTC"
         messages.success(request, f"{published} {when}. {announced} team(s) get a mail.")
         return redirect("policy")
     return _publish_page(request, row, now)
+
+
+def _number_of(version: PolicyVersion | None) -> str:
+    return str(version.pk) if version else ""
 
 
 def _publish_page(request: HttpRequest, row: PolicyVersion, now: datetime, *, unseen: bool = False, status: int = 200) -> HttpResponse:

@@ -69,6 +69,7 @@ from certs.uploads.line import Line
 from db.clock import database_now
 from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
+from policy.publishing import version_in_force
 from policy.waivers.deciding import approve_waiver, request_waiver
 from tests.cast import person
 from tests.certs.bulk.orders import work_off_all
@@ -355,7 +356,7 @@ def the_policy_changes_and_a_waiver_ends(cast: Cast) -> None:
     replay = begin_replay(drafted, starts=now, days_back=1, asked_by="olga")
     work_on(replay.pk)
     replay.refresh_from_db()
-    publish_and_announce(drafted, replay=replay, before=None, user=officers[1], now=database_now())
+    publish_and_announce(drafted, replay=replay, before=version_in_force("default", now), user=officers[1], now=database_now())
     waiver = request_waiver(
         "default",
         rule="max_names",

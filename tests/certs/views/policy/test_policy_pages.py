@@ -7,22 +7,28 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from audit.log import Actor
 from certs.models import OutgoingMail, PolicyReplay
+from certs.replay.announcing import publish_and_announce
 from certs.replay.jobs import work_on
+from certs.views.policy.versions import before_of
 from db.clock import database_now
 from policy.drafting import draft_version
+from policy.errors import PolicyConflict
 from policy.models import PolicyVersion, PolicyWaiver
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import publish_version
 from tests.cast import Cast, person
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
+from tests.certs.life import SYSTEM
 from tests.certs.replay.test_verdicts import estate
 from tests.policy.examples import as_sent
+from tests.portal.threads import in_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -46,6 +52,18 @@ def second(cast: Cast) -> Client:
 def begun(client: Client) -> PolicyVersion:
     client.post(reverse("policy-new"), {"from": "current"})
     return PolicyVersion.objects.get(state="draft")
+
+
+def seen(draft: PolicyVersion) -> dict[str, str]:
+    """What the page of the last step sends back of what it showed."""
+    before = before_of(draft)
+    return {"shown": draft.stamp, "before": str(before.pk) if before else ""}
+
+
+def published(name: str) -> PolicyVersion:
+    """A version of somebody else, in force from now on."""
+    now = database_now()
+    return publish_version(draft_version("default", DEFAULT_V2_3 | {"version": name}, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
 
 
 def sent(draft: PolicyVersion, **changes: Any) -> dict[str, Any]:
@@ -75,10 +93,10 @@ def test_a_change_goes_from_sentence_to_replay_to_a_second_officer(cast: Cast, o
     assert csv.count(b"Shortened from") == 4
     draft.refresh_from_db()
     publish = reverse("policy-publish", args=[draft.pk])
-    assert officer.post(publish, {"shown": draft.stamp}).status_code == 403
+    assert officer.post(publish, seen(draft)).status_code == 403
     assert "Somebody else publishes it" in officer.get(publish).content.decode()
-    assert second.post(publish, {"shown": "0" * 64}).status_code == 409
-    assert second.post(publish, {"shown": draft.stamp})["Location"] == reverse("policy")
+    assert second.post(publish, seen(draft) | {"shown": "0" * 64}).status_code == 409
+    assert second.post(publish, seen(draft))["Location"] == reverse("policy")
     draft.refresh_from_db()
     assert (draft.state, draft.published_by) == ("published", "second")
     mails = OutgoingMail.objects.filter(topic="policy")
@@ -89,8 +107,43 @@ def test_a_change_goes_from_sentence_to_replay_to_a_second_officer(cast: Cast, o
 def test_unreplayed_draft_is_published_only_knowingly(officer: Client, second: Client) -> None:
     draft = begun(officer)
     publish = reverse("policy-publish", args=[draft.pk])
-    assert second.post(publish, {"shown": draft.stamp}).status_code == 422
-    assert second.post(publish, {"shown": draft.stamp, "unseen": "on"}).status_code == 302
+    assert second.post(publish, seen(draft)).status_code == 422
+    assert second.post(publish, seen(draft) | {"unseen": "on"}).status_code == 302
+
+
+def test_draft_that_follows_another_version_than_was_shown_is_not_published(officer: Client, second: Client) -> None:
+    """Another officer's version, published in the meantime, would be undone by rules that nobody compared with it."""
+    draft = begun(officer)
+    publish = reverse("policy-publish", args=[draft.pk])
+    shown = seen(draft) | {"unseen": "on"}
+    assert f'name="before" value="{shown["before"]}"' in second.get(publish).content.decode()
+    between = published("v2.9")
+    answer = second.post(publish, shown)
+    assert answer.status_code == 409
+    assert "follows default v2.9 by now" in answer.content.decode()
+    assert second.post(publish, seen(draft) | {"unseen": "on"}).status_code == 302
+    assert PolicyVersion.objects.in_force("default", database_now()).exclude(pk=draft.pk).first() == between
+
+
+def test_of_two_versions_that_are_published_at_once_the_second_is_read_again(cast: Cast, officer: Client) -> None:
+    """It was compared with the version before the first one, and may begin some milliseconds earlier."""
+    draft, before, now = begun(officer), PolicyVersion.objects.published().get(), database_now()
+    found: list[str] = []
+
+    def publish() -> None:
+        try:
+            publish_and_announce(draft, replay=None, before=before, user=cast["veteran"], now=now)
+        except PolicyConflict as exc:
+            found.append(str(exc))
+
+    with transaction.atomic():
+        published("v2.9")
+        thread = in_thread(publish)
+        until_it_waits_for_a_lock()
+    thread.join(30)
+    assert "v2.9 was published since" in found[0]
+    draft.refresh_from_db()
+    assert not draft.is_published
 
 
 def test_every_fault_of_a_form_is_named_and_what_was_typed_is_kept(officer: Client) -> None:
@@ -181,7 +234,7 @@ def test_steps_of_sc081_become_drafts_with_their_dates(officer: Client, second: 
     assert found == [("", 200), ("2027-03-15", 100), ("2029-03-15", 47)]
     assert [one.rules["approval_valid_days"] for one in drafts] == [200, 100, 10]
     for draft in drafts:
-        assert second.post(reverse("policy-publish", args=[draft.pk]), {"shown": draft.stamp, "unseen": "on"}).status_code == 302
+        assert second.post(reverse("policy-publish", args=[draft.pk]), seen(draft) | {"unseen": "on"}).status_code == 302
     page = officer.get(reverse("policy")).content.decode()
     assert page.count("planned</span>") == 2
     planned = drafts[2]
