@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.forms.models import BaseInlineFormSet
@@ -20,7 +21,7 @@ from certs.access.api_tokens import revoke_token
 from certs.access.permissions import Authority, Permission, holds
 from certs.admin.filters import AttemptOutcome, AttemptStep, CertificateState, Door, StillOpen
 from certs.errors import InputRefused, PortalError
-from certs.inventory import certificates_named, filter_requests
+from certs.inventory import certificates_named, filter_requests, states_of
 from certs.models import (
     CRL,
     ApiToken,
@@ -48,6 +49,7 @@ from certs.models.people.team import outside
 from certs.revocation.unblock import MOST_REASON, unblock_key
 from certs.x509.certificate.serial import serial_readings
 from certs.x509.domains import is_inside
+from db.clock import database_now
 from keys.models import PublicKey
 
 
@@ -173,9 +175,21 @@ class BulkChunkAdmin(ReadOnlyAdmin):
     search_fields = ("order__public_id__exact",)
 
 
+class _WithStates(ChangeList):
+    """The rows of the page with their states, which are read together."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        states = states_of([row.pk for row in rows], database_now())
+        for row in rows:
+            row.state_now = states.get(row.pk)
+        self.result_list = rows  # Django goes through it and counts it
+
+
 @admin.register(Certificate)
 class CertificateAdmin(ReadOnlyAdmin):
-    list_display = ("cert_id", "common_name", "status", "team", "issuer", "not_after", "policy_version")
+    list_display = ("cert_id", "common_name", "state", "team", "issuer", "not_after", "policy_version")
     list_filter = (CertificateState,)
     list_select_related = ("team", "issuer")
     search_fields = ("cert_id__exact", "common_name__startswith", "serial_number__exact", "sha256_fingerprint__exact")
@@ -187,6 +201,13 @@ class CertificateAdmin(ReadOnlyAdmin):
         if not search_term.strip():
             return queryset, False
         return queryset.filter(certificates_named(Certificate.objects.all(), search_term)), False
+
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
+        return _WithStates
+
+    @admin.display
+    def state(self, row: Any) -> str:
+        return row.state_now.label if row.state_now else ""
 
 
 @admin.register(PolicyEvaluation)

@@ -116,6 +116,8 @@ def test_the_admin_filters_by_the_same_states(inventory: list[object], admin_cli
     for state, count in (("active", 2), ("expired", 1), ("nonsense", 3)):
         page = admin_client.get("/admin/certs/certificate/", {"state": state})
         assert len(page.context["cl"].result_list) == count, state
+    html = admin_client.get("/admin/certs/certificate/").content.decode()
+    assert [html.count(f'<td class="field-state">{word}</td>') for word in ("valid", "expired")] == [2, 1]
 
 
 @pytest.mark.parametrize(
