@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Prefetch
 from django.urls import reverse
 
 from certs.inbox.matters import Inbox, Kind, Matter, More
@@ -12,7 +13,7 @@ from certs.inventory import CertificateFilter, CertificateState, filter_certific
 from certs.inventory.counting import Kind as FigureKind
 from certs.inventory.figures import figures_of
 from certs.inventory.states import still_served
-from certs.models import Certificate, RenewalBlocked
+from certs.models import Certificate, CertificateRequest, RenewalBlocked
 from certs.notifications.wording import days_left, minute
 
 SOON = timedelta(days=7)
@@ -25,11 +26,15 @@ _WHY = {
     RenewalBlocked.OFF: ("Its automatic renewal is switched off.", "Renew, or let it end", "certificate"),
 }
 
+# What a line shows: whole rows have a hundred columns, and the page has fifty lines.
+_READ = ("cert_id", "common_name", "request", "not_after", "alert_at", "renewal_blocked", "renewal_off_reason")
+_NAMES = Prefetch("request", CertificateRequest.objects.only("dns_names", "ip_addresses"))
+
 
 def needing_a_person(rows: Any, *, most: int, now: datetime) -> Inbox:
     """Return those of `rows` that nothing renews or that are renewed and not installed, by their end."""
     needing = CertificateFilter(state=CertificateState.NEEDS_YOU)
-    found = list(filter_certificates(rows, needing, now=now).order_by("not_after", "pk").prefetch_related("request")[: most + 1])
+    found = list(filter_certificates(rows, needing, now=now).order_by("not_after", "pk").prefetch_related(_NAMES).only(*_READ)[: most + 1])
     shown = found[:most]
     served = set(still_served(Certificate.objects.filter(pk__in=[one.pk for one in shown]), now=now).values_list("pk", flat=True))
     matters = [_install(one, now) if one.pk in served else _renewal(one, now) for one in shown]
