@@ -178,6 +178,21 @@ class Authority:
         if not self.manages_people:
             raise NotPermitted("Only security officers and administrators may do this.", permission=Permission.MANAGE_PEOPLE)
 
+    def may_change_account(self, person: Any) -> bool:
+        """Return whether the actor may change the account: a superuser's, only if the actor is a superuser."""
+        supers = get_user_model().objects.filter(is_superuser=True)
+        if self.user is None or not supers.filter(pk=person.pk).exists():
+            return True
+        return bool(supers.filter(pk=self.user.pk, is_active=True).exists())
+
+    def check_may_change_account(self, person: Any) -> None:
+        """Raise NotPermitted for a superuser's account, unless the actor is a superuser."""
+        if not self.may_change_account(person):
+            raise NotPermitted(
+                f"{person} is an administrator of the portal. Only another administrator may do this.",
+                permission="auth.change_user",
+            )
+
     def may_see_team(self, team: Team) -> bool:
         """Return whether the actor may see the team's pages: its members, and the roles that see every team."""
         seen = self.sees()

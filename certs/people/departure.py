@@ -44,7 +44,7 @@ from certs.models import (
 from certs.notifications.webhooks import remove_webhook
 from certs.people import preview
 from certs.people.joining import close_requests_of
-from certs.people.members import check_may_change_account, check_none_died_out, rights_held
+from certs.people.members import check_none_died_out, rights_held
 from certs.requests.approvals.approval import cancel
 from certs.requests.approvals.deputies import deputies_of, end_deputies_of
 from certs.requests.owner_change import check_may_own, hand_over
@@ -193,7 +193,7 @@ def _check_may_remove(person: Any, authority: Authority) -> None:
     authority.check_manages_people()
     if authority.user is not None and authority.user.pk == person.pk:
         raise NotPermitted("Nobody removes access of their own.", next_step="Ask another officer or administrator.")
-    check_may_change_account(person, authority)
+    authority.check_may_change_account(person)
 
 
 def _check_may_leave(person: Any, team: Team, authority: Authority) -> None:

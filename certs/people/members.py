@@ -119,23 +119,12 @@ def take_role(person: Any, role: Group, *, authority: Authority) -> None:
     one_change_at_a_time()
     authority.check_manages_people()
     _check_not_own(person, authority)
-    check_may_change_account(person, authority)
+    authority.check_may_change_account(person)
     fresh = get_user_model().objects.select_for_update().get(pk=person.pk)
     before = rights_held()
     attribute(fresh, authority.actor)
     fresh.groups.remove(role)
     check_none_died_out(before, person)
-
-
-def check_may_change_account(person: Any, authority: Authority) -> None:
-    """Raise NotPermitted for a superuser's account, unless the actor is a superuser."""
-    users = get_user_model().objects
-    is_super = users.filter(pk=person.pk, is_superuser=True).exists()
-    if is_super and authority.user is not None and not users.filter(pk=authority.user.pk, is_active=True, is_superuser=True).exists():
-        raise NotPermitted(
-            f"{person} is an administrator of the portal. Only another administrator may do this.",
-            permission="auth.change_user",
-        )
 
 
 def rights_held() -> frozenset[str]:
@@ -175,7 +164,7 @@ def end_sessions_of(person: Any, *, authority: Authority) -> None:
     """
     with transaction.atomic():
         authority.check_manages_people()
-        check_may_change_account(person, authority)
+        authority.check_may_change_account(person)
         keys = list(SignedInSession.objects.filter(user=person).values_list("key", flat=True))
         Session.objects.filter(session_key__in=keys).delete()
         SignedInSession.objects.filter(user=person).delete()

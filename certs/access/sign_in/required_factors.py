@@ -110,3 +110,5 @@ def _check_other_person(user: Any, authority: Authority, permission: Permission,
         )
     if not authority.holds(permission):
         raise NotPermitted("Your account may not do this.", next_step=f"Ask {who}.", permission=permission)
+    # Who resets the factors of an administrator needs the password alone to be one.
+    authority.check_may_change_account(user)

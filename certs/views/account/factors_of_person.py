@@ -46,14 +46,15 @@ def index(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             return redirect("factors-of-person", pk=pk)
     factors = factors_of(person)
+    may_change = person.pk != request.user.pk and authority.may_change_account(person)
     context = {
         "person": person,
         "factors": [row for row in factors if row.type in FACTORS],
         "resettable": bool(factors),
         "required": requires_second_factor(person),
         "grace": grace_of(person),
-        "may_give": may_give and person.pk != request.user.pk,
-        "may_reset": may_reset and person.pk != request.user.pk,
+        "may_give": may_give and may_change,
+        "may_reset": may_reset and may_change,
         "most_days": LONGEST_GRACE.days,
         "most_reason": MOST_REASON,
         "error": error,

@@ -23,7 +23,6 @@ from certs.people.facts import PAGE, SHOW, belongings_of, people, roles_of
 from certs.people.invitations import invitations_seen_by
 from certs.people.members import (
     add_member,
-    check_may_change_account,
     end_sessions_of,
     give_role,
     is_administrator,
@@ -131,7 +130,6 @@ def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
             end_sessions_of(person, authority=authority)
             said = f"Every session of {person} has ended."
         case "reset-factors":
-            check_may_change_account(person, authority)
             number = reset_second_factors(person, authority=authority)
             said = f"{so_many(number, 'second factor')} of {person} removed. The person signs in with the password next."
         case "revoke":

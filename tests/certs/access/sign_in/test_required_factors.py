@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from audit.log import Actor
 from audit.models import AuditEvent
+from certs.access.permissions import Authority
 from certs.access.sign_in.required_factors import give_time, must_add_factor_now, reset_second_factors
 from certs.access.sign_in.second_factors import remove_factor
 from certs.errors import Conflict, InputRefused, NotPermitted
@@ -161,6 +164,22 @@ def test_a_second_officer_resets_lost_factors(cast: Cast) -> None:
 def test_only_officers_reset_factors(cast: Cast, name: str) -> None:
     with pytest.raises(NotPermitted):
         reset_second_factors(cast["nobody"], authority=cast.authority(name))
+
+
+def test_only_an_administrator_touches_the_factors_of_an_administrator(cast: Cast) -> None:
+    """An officer with the stolen password of an administrator would otherwise be one."""
+    root, other = cast["root"], get_user_model().objects.create_superuser("second-root", "second@example.org")
+    add_app(root)
+    for name in ("officer", "veteran"):
+        with pytest.raises(NotPermitted, match="Only another administrator"):
+            reset_second_factors(root, authority=cast.authority(name))
+    with pytest.raises(NotPermitted, match="Only another administrator"):
+        give_time(other, until=database_now() + timedelta(days=1), reason="x", authority=cast.authority("operator"))
+    add_app(cast["officer"])
+    officer, address = browser_of(cast["officer"]), f"/account/security/of/{root.pk}/"
+    assert "Reset lost factors" not in officer.get(address).content.decode()
+    assert officer.post(address, {"do": "reset"}).status_code == 403
+    assert reset_second_factors(root, authority=Authority(Actor("user", "second-root"), other)) == 1
 
 
 def test_operators_give_time_and_officers_reset_on_the_page_of_the_person(cast: Cast) -> None:
