@@ -25,8 +25,10 @@ def pause(order: BulkOrder, *, authority: Authority) -> BulkOrder:
     replaces a pause by the order's own team.
     """
     authority.check_may_operate(order)
-    theirs = authority.operates_for_every_team
     row = _locked(order, State.RUNNING, State.PAUSED, verb="paused")
+    # Again behind the lock, as below: who lost the right while this waited changes nothing.
+    authority.check_may_operate(row)
+    theirs = authority.operates_for_every_team
     if row.state == State.PAUSED and (row.paused_by_security_team or not theirs):
         raise _conflict(row, verb="paused")
     _take_back(row, BulkChunk.State.WAITING)
@@ -38,6 +40,7 @@ def go_on(order: BulkOrder, *, authority: Authority) -> BulkOrder:
     """Paused -> running. Raises Conflict, and NotPermitted, also where the security team paused the order and the actor is no member."""
     _check_may_go_on(order, authority)
     row = _locked(order, State.PAUSED, verb="resumed")
+    authority.check_may_operate(row)
     if not authority.may_resume(row):
         raise NotPermitted(
             f"The security team paused {row.public_id}, so only the security team or an operator resumes it.",
@@ -56,6 +59,7 @@ def cancel_rest(order: BulkOrder, *, authority: Authority) -> BulkOrder:
     """
     authority.check_may_act(order)
     row = _locked(order, State.DRAFT, State.RUNNING, State.PAUSED, verb="cancelled")
+    authority.check_may_act(row)
     row.chunks.filter(state=BulkChunk.State.WAITING).update(state=BulkChunk.State.CANCELLED, retry=False)
     _take_back(row, BulkChunk.State.CANCELLED)
     dispatch_on_commit()
@@ -71,6 +75,7 @@ def retry_failed(order: BulkOrder, *, authority: Authority) -> int:
     """
     _check_may_go_on(order, authority)
     row = _locked(order, State.RUNNING, State.PAUSED, State.DONE, State.CANCELLED, verb="tried again")
+    authority.check_may_operate(row)
     failed = CertificateRequest.objects.filter(bulk_item__order=row, state=S.FAILED).exclude(stopped_at="")
     if not failed.exists():
         raise Conflict(f"No line of {row.public_id} failed.", next_step="Lines that the policy refused need a new order.")

@@ -34,6 +34,7 @@ def submit_order(order: BulkOrder, *, authority: Authority, with_refused: bool =
     authority.check_may_act(order)
     # 1. Lock the order: of two clicks the second finds it submitted.
     row = BulkOrder.objects.select_for_update().get(pk=order.pk)
+    authority.check_may_act(row)
     if row.state == State.CANCELLED and row.submitted_at is None:
         raise Conflict(f"{row.public_id} was thrown away before it was submitted.", next_step="Make a new order.")
     if row.state == State.JUDGING:

@@ -44,8 +44,9 @@ def request_revocation(
 ) -> Revocation:
     """Request the revocation of a certificate, or another reason for the one that there is.
 
-    The caller has checked that the actor may. With `begin` the delivery starts at the commit. A hold
-    by an officer, or by the portal itself, is the security team's: only an officer releases it.
+    The caller has checked that the actor may, and it is checked again behind the lock. With `begin`
+    the delivery starts at the commit. A hold by an officer, or by the portal itself, is the security
+    team's: only an officer releases it.
 
     The same request again returns the revocation that there is. Another reason raises Conflict, with
     two exceptions: a hold may become final, and keyCompromise may always be added, also to what is
@@ -57,6 +58,7 @@ def request_revocation(
     """
     # 1. Lock the certificate before its revocation, as every writer of both does.
     row = Certificate.objects.select_for_update().get(pk=certificate.pk)
+    authority.check_may_act(row)
     now = database_now()
     earlier = Revocation.objects.select_for_update().filter(certificate=row).first()
     current = earlier if earlier is not None and earlier.released_at is None else None

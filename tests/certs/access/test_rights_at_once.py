@@ -12,15 +12,19 @@ from django.db import transaction
 
 from audit.log import Actor
 from certs.access.permissions import Permission, holds
-from certs.errors import NotPermitted, PortalError
-from certs.models import Approval, CertificateRequest, Deputy, Domain
+from certs.bulk.control import cancel_rest
+from certs.bulk.submit import submit_order
+from certs.enums import RevocationReason
+from certs.errors import NotFound, NotPermitted, PortalError
+from certs.models import Approval, BulkOrder, CertificateRequest, Deputy, Domain, Revocation
 from certs.people import departure
 from certs.people.members import take_role
-from certs.requests.approvals.approval import approve, approve_lines, reject
+from certs.requests.approvals.approval import approve, approve_lines, cancel, reject
 from certs.requests.approvals.confirmation import digest_of_lines
 from certs.requests.approvals.deputies import name_deputy
 from certs.requests.domains.domain_requests import ask_for_domain, grant_domain
 from certs.requests.submit import submit_many
+from certs.revocation.revoke import revoke
 from db.clock import database_now
 from policy.drafting import draft_version
 from policy.errors import PolicyError, PublicationRefused
@@ -30,8 +34,9 @@ from policy.publishing import publish_as, publish_version, withdraw_as
 from policy.waivers.deciding import approve_waiver, end_waiver, request_waiver
 from tests.cast import Cast
 from tests.certs.access.matrix import spec
+from tests.certs.bulk.orders import drafted
 from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
-from tests.certs.life import SYSTEM, walk
+from tests.certs.life import SYSTEM, issued, walk
 from tests.certs.requests.approvals.test_lines_together import ordered, requests_of
 from tests.portal.threads import in_thread
 
@@ -171,6 +176,53 @@ def test_who_decides_first_loses_the_right_afterwards(cast: Cast, pair: Callable
     thread.join(30)
     assert one.done()
     assert not holds(cast[one.person], Permission.SEE_EVERY_TEAM)
+
+
+def certificate_revoked(cast: Cast) -> tuple[Any, Act, Callable[[], bool]]:
+    row = issued(spec("a.example.com"), cast.requester("requester"))
+    act = lambda: revoke(row, reason=RevocationReason.SUPERSEDED, authority=cast.authority("colleague"))  # noqa: E731
+    return row, act, Revocation.objects.exists
+
+
+def request_cancelled(cast: Cast) -> tuple[Any, Act, Callable[[], bool]]:
+    row = waiting(cast)
+    act = lambda: cancel(row, authority=cast.authority("colleague"))  # noqa: E731
+    return row, act, CertificateRequest.objects.filter(state="cancelled").exists
+
+
+def order_cancelled(cast: Cast) -> tuple[Any, Act, Callable[[], bool]]:
+    row = drafted([spec("a.example.com")], cast.requester("requester"))
+    act = lambda: cancel_rest(row, authority=cast.authority("colleague"))  # noqa: E731
+    return row, act, BulkOrder.objects.filter(state="cancelled").exists
+
+
+def order_submitted(cast: Cast) -> tuple[Any, Act, Callable[[], bool]]:
+    row = drafted([spec("a.example.com")], cast.requester("requester"))
+    act = lambda: submit_order(row, authority=cast.authority("colleague"))  # noqa: E731
+    return row, act, BulkOrder.objects.filter(submitted_at__isnull=False).exists
+
+
+@pytest.mark.parametrize("prepared", [certificate_revoked, request_cancelled, order_cancelled, order_submitted])
+def test_who_leaves_the_team_while_waiting_for_its_row_changes_nothing(
+    cast: Cast, prepared: Callable[[Cast], tuple[Any, Act, Callable[[], bool]]]
+) -> None:
+    row, act, done = prepared(cast)
+    errors = list[Exception]()
+
+    def run() -> None:
+        try:
+            act()
+        except PortalError as exc:
+            errors.append(exc)
+
+    with transaction.atomic():
+        type(row).objects.select_for_update().get(pk=row.pk)
+        thread = in_thread(run)
+        until_it_waits_for_a_lock()
+        cast.web.members.remove(cast["colleague"])
+    thread.join(30)
+    assert not done()
+    assert [type(one) for one in errors] == [NotFound]
 
 
 def test_nobody_stands_in_for_an_approver_without_being_one(cast: Cast) -> None:
