@@ -22,7 +22,7 @@ from certs.models import CertificateRequest, RequestDraft, Team
 from certs.models.request_draft import MAX_NAMES_TEXT
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.facts.policy_facts import PolicyInput, evaluate_many
-from certs.requests.plan import Fields, defaults_for, fill_gaps, gate, plan_digest
+from certs.requests.plan import Fields, defaults_for, fill_gaps, gate, notes_of_csr, plan_digest
 from certs.requests.submit import Requester, submit
 from certs.servers.kinds import Place, server_named
 from certs.spec import CertificateSpec, IssuePlan, Validity
@@ -115,14 +115,12 @@ def attach_csr(draft: RequestDraft, data: bytes, *, requester: Requester) -> Req
 
 def _read(data: bytes, *, requester: Requester) -> dict[str, Any]:
     facts = gate(data, requester=requester)
-    notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
-    notes += [f"Changed while the CSR was read: {what}." for what in facts.repairs]
     content = {
         "common_name": facts.common_name,
         "dns_names": list(facts.dns_names),
         "ip_addresses": list(facts.ip_addresses),
         "key": facts.key.name,
-        "notes": notes,
+        "notes": notes_of_csr(facts),
     }
     return {"csr_facts": content, "csr_der": kept_csr(facts), "csr_spki": facts.spki_der}
 

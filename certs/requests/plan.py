@@ -88,8 +88,7 @@ def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_a
     """
     _refuse_secrets(profile, requester=requester, field="profile")
     facts = gate(data, requester=requester)
-    notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
-    notes += [f"Changed while the CSR was read: {what}." for what in facts.repairs]
+    notes = notes_of_csr(facts)
     if validity_days and not_after is None and profile:
         validity = Validity(check_days(validity_days))
     else:
@@ -108,6 +107,12 @@ def plan_csr(data: bytes, *, requester: Requester, validity_days: int = 0, not_a
         spki_der=facts.spki_der,
     )
     return IssuePlan((spec,), tuple(notes))
+
+
+def notes_of_csr(facts: CSRFacts) -> list[str]:
+    """Return notes on what the gate left out of a CSR, and on what it corrected."""
+    notes = [f"Not taken over from the CSR: {what}." for what in facts.stripped]
+    return notes + [f"Changed while the CSR was read: {what}." for what in facts.repairs]
 
 
 def _validity(days: int, not_after: date | None, defaults: IntakeDefaults, notes: list[str], *, today: date) -> Validity:
