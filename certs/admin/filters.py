@@ -35,7 +35,7 @@ class StillOpen(admin.SimpleListFilter):
     """What waits to be closed, or is closed."""
 
     title = "state"
-    parameter_name = "standing"
+    parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("open", "open"), ("closed", "closed")]
