@@ -152,7 +152,7 @@ def request_release(certificate: Certificate, *, authority: Authority, begin: bo
     Effects: the revocation, `certificate:release_requested`.
     """
     authority.check_may_act(certificate)
-    Certificate.objects.select_for_update().get(pk=certificate.pk)
+    authority.check_may_act(Certificate.objects.select_for_update().get(pk=certificate.pk))  # again behind the lock
     revocation = Revocation.objects.select_for_update().filter(certificate=certificate).first()
     if revocation is None or revocation.released_at is not None:
         raise Conflict(f"{certificate.cert_id} is not on hold.", field="cert_id", next_step="There is nothing to release.")

@@ -15,6 +15,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from audit.models import AuditEvent
+from certs.access.sign_in.second_factors import check_code
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused, NotPermitted, PortalError
 from certs.models import Approval, ApprovalChallenge, ApprovalEvidence, Certificate, CertificateRequest
@@ -166,6 +167,19 @@ def test_a_code_confirms_once(cast: Cast, row: CertificateRequest, make_spec: Ma
     for wrong in (first, "000000", "", "x" * 400):
         with pytest.raises(NotConfirmed):
             confirm(other, cast, CodeProof(wrong))
+
+
+def test_a_code_that_has_signed_in_confirms_nothing_and_the_other_way_round(cast: Cast, row: CertificateRequest, settings: Any) -> None:
+    """Among processes that share only the database: the library remembers used codes in a cache of each process."""
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+    code = app_of(cast["approver"])
+    first = code()
+    assert check_code(cast["approver"], first) is not None
+    with pytest.raises(NotConfirmed):
+        confirm(row, cast, CodeProof(first))
+    following = code()
+    assert confirm(row, cast, CodeProof(following)).state == S.APPROVED
+    assert check_code(cast["approver"], following) is None
 
 
 def test_a_recovery_code_confirms_nothing_and_is_not_used_up(cast: Cast, row: CertificateRequest) -> None:
