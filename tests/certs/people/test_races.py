@@ -12,13 +12,14 @@ from django.contrib.auth import get_user_model
 
 from certs.access.permissions import Authority, Permission, holders_of, is_member
 from certs.errors import PortalError
-from certs.models import CertificateRequest, JoinRequest
-from certs.people import departure, invitations, joining
+from certs.models import Certificate, CertificateRequest, Domain, JoinRequest, Team
+from certs.people import departure, domains, invitations, joining
+from certs.people.handing_over import hand_over_chosen
 from certs.requests.approvals.approval import approve
 from certs.requests.submit import submit_many
 from tests.cast import Cast
 from tests.certs.access.matrix import spec
-from tests.certs.life import walk
+from tests.certs.life import issued, walk
 from tests.certs.people.test_invitations import join, link
 from tests.portal.threads import in_thread
 
@@ -76,6 +77,30 @@ def test_request_approved_while_its_requester_is_taken_out_is_not_issued(cast: C
     row = CertificateRequest.objects.get(pk=row.pk)
     if found[0] == "":
         assert (row.state, hasattr(row, "certificate")) == ("cancelled", False)
+
+
+def test_domain_that_two_officers_move_goes_where_one_of_them_said(cast: Cast) -> None:
+    third = Team.objects.create(slug="third", name="Third")
+
+    def move(to: Team, who: str) -> Callable[[], Any]:
+        shown = domains.preview_change("example.com", to, authority=cast.authority(who)).sealed
+        return lambda: domains.do_change(["example.com"], to, shown=shown, authority=cast.authority(who))
+
+    found = both(move(cast.other, "officer"), move(third, "veteran"))
+    assert sorted(found) == ["", "ChangedSince"]
+    assert Domain.objects.get(name="example.com").team == (cast.other if found[0] == "" else third)
+
+
+def test_certificates_that_two_officers_hand_over_get_one_owner(cast: Cast) -> None:
+    certificate = issued(spec("a.example.com"), cast.requester("requester"))
+    Certificate.objects.update(owner=cast["requester"])
+
+    def give(owner: str, who: str) -> Callable[[], Any]:
+        return lambda: hand_over_chosen(cast["requester"], [certificate.cert_id], owner=owner, authority=cast.authority(who))
+
+    found = both(give("colleague", "officer"), give("leaver", "veteran"))
+    assert sorted(found) == ["", "NotFound"]
+    assert Certificate.objects.get().owner == cast["colleague" if found[0] == "" else "leaver"]
 
 
 def test_request_to_join_is_answered_once(cast: Cast) -> None:

@@ -1,0 +1,71 @@
+"""A waiver is decided once, whoever decides at the same moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from db.clock import database_now
+from policy.errors import PolicyConflict
+from policy.models import PolicyWaiver
+from policy.publishing import rules_in_force
+from policy.waivers.deciding import approve_waiver, end_waiver, request_waiver
+from tests.cast import Cast
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
+from tests.portal.threads import in_thread
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+Act = Callable[[PolicyWaiver, Any], Any]
+
+
+@pytest.fixture
+def waiver(cast: Cast) -> PolicyWaiver:
+    """A waiver that a third officer has requested."""
+    now = database_now()
+    return request_waiver(
+        "default",
+        rule="max_names",
+        params={"maximum": 150},
+        names=[],
+        teams=["web"],
+        reason="A gateway.",
+        begins=now,
+        ends=now + timedelta(days=9),
+        user=cast["root"],
+        now=now,
+    )
+
+
+def approve(row: PolicyWaiver, user: Any) -> Any:
+    return approve_waiver(row, user=user, now=database_now())
+
+
+def end(row: PolicyWaiver, user: Any) -> Any:
+    return end_waiver(row, reason="No.", user=user, now=database_now())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused", "counts"),
+    [(approve, approve, True, True), (end, approve, True, False), (approve, end, False, False), (end, end, True, False)],
+)
+def test_waiver_is_decided_once(cast: Cast, waiver: PolicyWaiver, first: Act, second: Act, refused: bool, counts: bool) -> None:
+    """One that was approved may still be ended; one that was ended never counts."""
+    found: list[str] = []
+
+    def decide() -> None:
+        try:
+            second(waiver, cast["veteran"])
+        except PolicyConflict as exc:
+            found.append(str(exc))
+
+    with transaction.atomic():
+        first(waiver, cast["officer"])
+        thread = in_thread(decide)
+        until_it_waits_for_a_lock()
+    thread.join(30)
+    assert bool(found) == refused
+    assert bool(rules_in_force("default", database_now())[1]) == counts
