@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from playwright.sync_api import Browser, Locator, Page
 
 from tests.portal.fixtures import PASSWORD, Portal
@@ -83,8 +86,25 @@ def visit(worker: None, look: Callable[..., Visitor]) -> Callable[..., Visitor]:
     return look
 
 
+def _keep_session(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """Let a thread of the live server keep its session of the database from one request to the next.
+
+    A new session for each request costs PostgreSQL more than the request. The server closes it with
+    the browser's connection, which the thread serves.
+    """
+    if "process_request_thread" in threading.current_thread().name:
+        connection.close_at = None
+
+
 @pytest.fixture
-def look(portal: Portal, live_server: Any, browser: Browser) -> Iterator[Callable[..., Visitor]]:
+def _kept_sessions() -> Iterator[None]:
+    connection_created.connect(_keep_session)
+    yield
+    connection_created.disconnect(_keep_session)
+
+
+@pytest.fixture
+def look(portal: Portal, _kept_sessions: None, live_server: Any, browser: Browser) -> Iterator[Callable[..., Visitor]]:
     """Without a worker: what stands in the database stays as it is."""
     visitors: list[Visitor] = []
 
