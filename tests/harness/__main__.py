@@ -101,7 +101,8 @@ def run_tests(paths: Sequence[str]) -> int:
 
 def _pytest(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     # loadscope: the tests of one module stay with one worker, and so does what they share that is dear to set up.
-    spread = ["-n", _WORKERS, "--dist", "loadscope"]
+    # In the order of collection: see tests/harness/plugin/order.py.
+    spread = ["-n", _WORKERS, "--dist", "loadscope", "--no-loadscope-reorder"]
     return _run([VENV / "bin" / "python", "-m", "pytest", *spread, *arguments], env)
 
 
