@@ -66,14 +66,17 @@ def roles_to_give(authority: Authority) -> list[Group]:
     """
     if authority.team is not None:
         return []
-    roles = list(Group.objects.filter(name__in=ROLES).order_by("name").prefetch_related("permissions"))
+    roles = list(Group.objects.filter(name__in=ROLES).order_by("name"))
     if authority.user is None or is_administrator(authority.user):
         return roles
     if not authority.manages_people:
         return []
     user = authority.user
-    held = set(DjangoPermission.objects.filter(Q(group__user=user) | Q(user=user)).values_list("pk", flat=True))
-    return [role for role in roles if held.issuperset(one.pk for one in role.permissions.all())]
+    # A role's rights stay in the database: there are hundreds, and refusal pages ask for several people.
+    held = DjangoPermission.objects.filter(Q(group__user=user) | Q(user=user))
+    beyond = Group.permissions.through.objects.filter(group__in=roles).exclude(permission__in=held)
+    too_much = set(beyond.values_list("group_id", flat=True))
+    return [role for role in roles if role.pk not in too_much]
 
 
 def may_give(role: Group, authority: Authority) -> bool:
