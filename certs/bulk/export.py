@@ -18,7 +18,7 @@ from certs.access.permissions import Authority
 from certs.bulk.line_pages import SeenLine, Show, Teams, all_lines, line_batches, lines_of_teams
 from certs.enums import RequestState
 from certs.errors import NotFound
-from certs.models import BulkOrder, Certificate, CertificateBody, CertificateRequest
+from certs.models import BulkOrder, Certificate, CertificateBody, CertificateRequest, Team
 from certs.notifications.wording import so_many
 from certs.uploads.formats.cells import safe_cell
 from certs.x509.asn1.pem import pem_of
@@ -155,6 +155,10 @@ def _note(order: BulkOrder, form: str, authority: Authority) -> None:
     rows = Certificate.objects.filter(request__bulk_item__in=lines_of_teams(order, authority.sees()))
     count = rows.filter(status=Certificate.Status.GOOD).count() if form.endswith(".zip") else rows.count()
     data: dict[str, Value] = {"form": form, "certificates": count}
+    seen, teams = authority.sees(), order.teams_of_lines()
+    if seen is not None and not teams <= seen:
+        # Of an order of several teams the file has a part: the history of the other certificates does not have it.
+        data["teams"] = list(Team.objects.filter(pk__in=teams & seen).order_by("slug").values_list("slug", flat=True))
     record(EventType.CERTIFICATE_DOWNLOADED, subject=order.subject, actor=authority.actor, at=database_now(), data=data)
 
 

@@ -50,19 +50,31 @@ def page_of(selection: Selection, *, before: int = 0, after: int = 0, size: int 
         found = _ids(selection, _moment_of(after), size + 1, newer=True)
         more = len(found) > size
         found = found[:size][::-1]
-        return EventPage(_loaded(found), found[-1] if found else 0, found[0] if more else 0)
+        return EventPage(_shown(selection, _loaded(found)), found[-1] if found else 0, found[0] if more else 0)
     found = _ids(selection, _moment_of(before), size + 1)
     older = found[size - 1] if len(found) > size else 0
     found = found[:size]
-    return EventPage(_loaded(found), older, found[0] if before and found else 0)
+    return EventPage(_shown(selection, _loaded(found)), older, found[0] if before and found else 0)
 
 
 def all_of(selection: Selection) -> Iterator[AuditEvent]:
     """Yield every event of the selection, newest first, one part at a time in memory."""
     place: Place | None = None
     while part := _loaded(_ids(selection, place, _PART)):
-        yield from part
+        yield from _shown(selection, part)
         place = (part[-1].at, part[-1].pk)
+
+
+def _shown(selection: Selection, events: Sequence[AuditEvent]) -> list[AuditEvent]:
+    """Return the events without those that name teams and none of the sources' own; a few of a page at most."""
+    if selection.sources is None or not any(source.team for source in selection.sources):
+        return list(events)
+    return [one for one in events if "teams" not in one.data or _is_of_a_source(one, selection.sources)]
+
+
+def _is_of_a_source(event: AuditEvent, sources: Sequence[Source]) -> bool:
+    mine = [source for source in sources if event.subject in source.subjects]
+    return not mine or any(not source.team or source.team in event.data["teams"] for source in mine)
 
 
 def _moment_of(number: int) -> Place | None:

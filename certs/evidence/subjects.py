@@ -17,22 +17,23 @@ _MOST_TEAMS = 20
 class Source:
     """A set of events with an index of its own: those of some subjects, those by an actor, or one event.
 
-    `events` narrows them to some types.
+    `events` narrows them to some types; `team`, a slug, to those that are about all teams or name it.
     """
 
     subjects: tuple[str, ...] = ()
     actor: str = ""
     number: int = 0
     events: tuple[EventType, ...] = ()
+    team: str = ""
 
 
 def sources_of(certificate: Certificate) -> tuple[Source, ...]:
-    """Return the events of a certificate and its request, and the downloads of the whole order that it was issued in."""
+    """Return the events of a certificate and its request, and the downloads of its order that had it."""
     own = Source(subjects=(f"certificate:{certificate.cert_id}", certificate.request.subject))
     item = certificate.request.bulk_item
     if item is None:
         return (own,)
-    return own, Source(subjects=(item.order.subject,), events=(EventType.CERTIFICATE_DOWNLOADED,))
+    return own, Source(subjects=(item.order.subject,), events=(EventType.CERTIFICATE_DOWNLOADED,), team=certificate.team.slug)
 
 
 def recent_sources(authority: Authority) -> tuple[Source, ...]:

@@ -20,6 +20,8 @@ from certs.bulk.line_pages import Show, Sort, hidden_lines, lines_page
 from certs.bulk.progress import counts
 from certs.bulk.submit import submit_order
 from certs.errors import InputRefused, NotPermitted
+from certs.evidence.events import Selection, page_of
+from certs.evidence.subjects import sources_of
 from certs.issuance.synchronous import Call
 from certs.models import BulkOrder, Certificate, CertificateRequest, Domain, Issuer, Team, teams_seen_by
 from certs.requests.submit import Requester
@@ -182,3 +184,9 @@ def test_a_line_given_to_another_team_is_seen_by_its_members_alone(twin_portal: 
         seen[name] = ([line.names for line in lines_page(order, teams=teams).rows], taken.count(b"\n") - 1, hidden_lines(order, teams))
     assert seen == {"both": ([["a.example.com"], ["b.other.test"]], 2, 0), "web": ([["a.example.com"]], 1, 1)}
     assert [event.data["certificates"] for event in AuditEvent.objects.filter(event="certificate:downloaded").order_by("pk")] == [2, 1]
+    # What the second person downloaded is in no history, search or proof of the other team's certificate.
+    downloads = {}
+    for row in Certificate.objects.select_related("request__bulk_item__order", "team"):
+        events = [event.event for event in page_of(Selection(sources_of(row))).events]
+        downloads[row.common_name] = events.count("certificate:downloaded")
+    assert downloads == {"a.example.com": 2, "b.other.test": 1}
