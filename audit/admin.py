@@ -51,7 +51,7 @@ class PortalAdmin(Base):
     """
 
     paginator = BoundedPaginator
-    list_per_page = 50
+    list_per_page = 25  # as the lists of the portal
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 

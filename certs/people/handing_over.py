@@ -30,6 +30,7 @@ class Possession:
     rows: QuerySet[Certificate]
     count: int
     fact: str
+    teams: frozenset[int]
 
     @property
     def sealed(self) -> str:
@@ -43,14 +44,17 @@ def possession_of(person: Any, *, authority: Authority) -> Possession:
     teams = authority.acts_for()
     if teams is not None:
         rows = rows.filter(team__in=teams)
-    sums = rows.order_by().aggregate(count=Count("pk"), total=Sum("pk"), newest=Max("pk"))
-    fact = f"{sums['count']:,} (sum {sums['total'] or 0}, newest {sums['newest'] or 0})"
-    return Possession(person, rows.select_related("team", "request").order_by("not_after", "pk"), sums["count"], fact)
+    # By team: the teams are asked for too, and an owner may have tens of thousands.
+    by_team = list(rows.order_by().values_list("team").annotate(Count("pk"), Sum("pk"), Max("pk")))
+    count, total = sum(one[1] for one in by_team), sum(one[2] for one in by_team)
+    fact = f"{count:,} (sum {total}, newest {max((one[3] for one in by_team), default=0)})"
+    rows = rows.select_related("team", "request").order_by("not_after", "pk")
+    return Possession(person, rows, count, fact, frozenset(one[0] for one in by_team))
 
 
 def possible_owners(found: Possession) -> list[Any]:
     """Return the active people who are in every team of these certificates, but the present owner; the first 200."""
-    teams = list(found.rows.order_by().values_list("team", flat=True).distinct()[:50])
+    teams = found.teams
     rows = get_user_model().objects.filter(is_active=True).exclude(pk=found.person.pk)
     if teams:  # counted: of a join for each team the database makes plans for half a second
         members: Any = Team.members.through.objects.filter(team__in=teams).values("user")  # types know no `number`
