@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from certs.inventory import CertificateState, filter_certificates
-from certs.inventory.counting import NEEDS, Kind, filter_of, listed, mondays
+from certs.inventory import CertificateFilter, CertificateState, filter_certificates
+from certs.inventory.counting import NEEDS, Kind, figures_by_filter, filter_of, listed, mondays
 from certs.inventory.figures import (
     by_team,
     count_states,
     count_when_due,
     figures_of,
+    kept_of,
     state_figures,
     wrong_figures,
 )
@@ -58,6 +60,24 @@ def test_each_figure_is_the_length_of_its_list_for_all_teams_and_for_each(estate
     assert seen == {kind.value for kind in Kind} - {Kind.LIFE}
     assert {value for kind, value in figures.counts if kind == Kind.NEED} == {need.key for need in NEEDS} - {"not_installed"}
     assert wrong_figures() == []
+
+
+def test_a_list_of_which_a_figure_is_kept_has_that_figure_for_everybody_and_for_one_team(estate: Estate) -> None:
+    count_states()
+    now, rows = database_now(), Certificate.objects.all()
+    web = Team.objects.get(slug="web")
+    complies = CertificateFilter(policy="passes")  # kept as what is in force but for what fails
+    known = [*figures_by_filter(now.astimezone(UTC).date()), complies]
+    kept = 0
+    for sought in known:
+        for teams, one in ((None, sought), (None, replace(sought, team="web")), ({web.pk}, sought)):
+            seen = rows if teams is None else rows.filter(team__in=teams)
+            found = kept_of(one, teams, now=now)
+            assert found in (None, filter_certificates(seen, one, now=now).count()), one
+            kept += found is not None
+    assert kept > len(known)
+    for unknown in (CertificateFilter(), CertificateFilter(owner="alice"), replace(complies, key="rsa")):
+        assert kept_of(unknown, None, now=now) is None
 
 
 def test_what_is_not_counted_is_not_in_the_lists_either(estate: Estate) -> None:
