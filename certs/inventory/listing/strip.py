@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
 
-from django.db.models import Count as Counted
 from django.db.models import QuerySet
 
 from certs.inventory.counting import REVOKED_DAYS, Kind, filter_of, revoked_since
 from certs.inventory.figures import Figures, figures_of
 from certs.inventory.filters import CertificateFilter, Compliance, filter_certificates
 from certs.inventory.listing.sorts import Teams
-from certs.inventory.states import CertificateState, with_state
+from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate
 from db.counting import Count, count
 
-FEW = 2_000  # certificates that are counted for each page; above that figures are kept
+FEW = 500  # certificates that are counted for each page; above that figures are kept
 SHOWN = (
     CertificateState.VALID,
     CertificateState.RENEW_SOON,
@@ -58,9 +57,10 @@ def strip(teams: Teams, *, now: datetime) -> Strip:
     kept = figures_of(teams, _KINDS)
     if kept.counted_at is not None and kept.total > 2 * FEW:
         return _kept(kept)
-    if count(rows, most=FEW).exact:
-        states: Any = with_state(rows.order_by(), now)  # types know no `state_now`
-        found = dict(states.values("state_now").annotate(number=Counted("pk")).values_list("state_now", "number"))
+    ids = list(rows.order_by().values_list("pk", flat=True)[: FEW + 1])
+    if len(ids) <= FEW:
+        # By id: of all together the database would compare every renewal of the inventory (50 ms with 100,000 certificates).
+        found = Counter(state.value for state in states_of(ids, now).values())
         return _counted_now(rows, lambda sought: Count(sought.count(), exact=True), now, found)
     return _kept(kept) if kept.counted_at is not None else _counted_now(rows, count, now, None)
 
@@ -74,7 +74,7 @@ def _counted_now(
     rows: QuerySet[Certificate],
     number_of: Callable[[QuerySet[Certificate]], Count],
     now: datetime,
-    states: dict[str, int] | None,
+    states: Mapping[str, int] | None,
 ) -> Strip:
     """`states`: how many are in which state, where they were counted together."""
     today = now.astimezone(UTC).date()
