@@ -87,11 +87,13 @@ def run_tests(paths: Sequence[str]) -> int:
     if absent := [path for path in paths if not (ROOT / path.partition("::")[0]).exists()]:
         raise HarnessError(f"No such test: {' '.join(absent)} (T= takes paths from the root of the checkout).", exit_code=2)
     with prepared() as env:
-        failed = checks.run(paths)
+        failed = checks.run_short(paths)
+        with contextlib.nullcontext(list) if paths else checks.types_beside() as types_failed:
+            say("Tests on SQLite (those marked both_databases)")
+            sqlite = _pytest(["-m", "both_databases and not long_fault", *paths], {**env, "PKI_TEST_DATABASE": "sqlite"})
+            failed += types_failed()
         if failed:
             complain(f"Checks failed: {', '.join(failed)}. The tests run all the same; this run ends with an error.")
-        say("Tests on SQLite (those marked both_databases)")
-        sqlite = _pytest(["-m", "both_databases and not long_fault", *paths], {**env, "PKI_TEST_DATABASE": "sqlite"})
         say("Tests on PostgreSQL")
         postgres = _pytest(paths, {**env, "PKI_TEST_DATABASE": "postgres"})
     # One part of the tree may have nothing for SQLite; the whole may not, or the second database would go untested in silence.

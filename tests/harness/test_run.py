@@ -8,12 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.harness import packages, vault_build
+from tests.harness import checks, packages, vault_build
 from tests.harness.checks import ROOT
 from tests.harness.console import HarnessError
 from tests.harness.postgres import Postgres
@@ -27,6 +28,26 @@ def test_path_that_does_not_exist_is_refused_before_anything_starts() -> None:
     done = subprocess.run(_harness("test", "tests/no_such_room"), cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "No such test: tests/no_such_room (T= takes paths from the root of the checkout).\n"
+
+
+@pytest.mark.parametrize(("code", "failed"), [(0, []), (1, ["mypy"])])
+def test_types_are_checked_beside_the_tests_and_reported_after_them(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, code: int, failed: list[str]
+) -> None:
+    go_on = tmp_path / "go-on"
+    script = f"while [ ! -e {go_on} ]; do sleep 0.01; done; echo what it found; exit {code}"
+    with checks.types_beside(["sh", "-c", script]) as ended:
+        go_on.touch()  # it runs while this does
+        assert "what it found" not in capfd.readouterr().out
+        assert ended() == failed
+    assert "what it found" in capfd.readouterr().out
+
+
+def test_types_are_checked_no_longer_than_the_run() -> None:
+    begun = time.monotonic()
+    with checks.types_beside(["sleep", "60"]):
+        pass
+    assert time.monotonic() - begun < 30
 
 
 def test_exit_code_of_a_command_is_passed_on() -> None:
