@@ -127,6 +127,8 @@ def kept_of(sought: CertificateFilter, teams: Collection[int] | None, *, now: da
         rows = rows.filter(team__slug=sought.team)
     if teams is not None:
         rows = rows.filter(team__in=teams)
+    if not alone:  # each is in one state
+        return _sum(rows.filter(kind=Kind.STATE)) or None
     if alone == _COMPLIES:  # all in force but for those that fail
         whole = _sum(rows.filter(kind=Kind.STATE, value__in=_IN_FORCE))
         return max(0, whole - _sum(rows.filter(kind=Kind.POLICY))) if whole else None
