@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from celery import chain, group, signature
 from django.conf import settings
@@ -177,9 +178,23 @@ def _close(chunk_id: int) -> BulkChunk | None:
     chunk = next(iter(select(BulkChunk, lock=Lock.UPDATE, id=chunk_id, state=State.QUEUED)), None)
     if chunk is None or _unsettled(chunk):
         return None
-    closed = {"state": State.WAITING, "queued_at": None} if chunk.retry else {"state": State.DONE, "done_at": database_now()}
+    if chunk.retry:
+        closed: dict[str, Any] = {"state": State.WAITING, "queued_at": None}
+    else:
+        closed = {"state": State.DONE, "done_at": database_now(), "issued": _all_issued(chunk)}
     update(BulkChunk, {chunk.pk: closed})
     return chunk
+
+
+def _all_issued(chunk: BulkChunk) -> int | None:
+    """Return how many lines the chunk has, if each has its certificate; None if one has not."""
+    condition, parameters = lines_condition(chunk.order, chunk)
+    sql = (
+        "SELECT count(*), count(*) FILTER (WHERE r.state = 'completed') FROM certs_bulkitem i "  # noqa: S608 - constants
+        f"LEFT JOIN certs_certificaterequest r ON r.bulk_item_id = i.id WHERE {condition}"
+    )
+    ((lines, completed),) = fetch(sql, parameters)
+    return int(lines) if lines == completed else None
 
 
 def _unsettled(chunk: BulkChunk) -> bool:

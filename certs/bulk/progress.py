@@ -12,6 +12,7 @@ from django.db import connection
 from certs.enums import RequestState as S
 from certs.models import BulkChunk, BulkOrder, CertificateRequest, Issuer
 from certs.requests.waiting_reasons import waiting_reason_of_order
+from db.clock import database_now
 
 RATE_WINDOW = timedelta(seconds=20)
 
@@ -68,25 +69,34 @@ _OF_STATE = {
 
 
 def counts(order: BulkOrder) -> Tally:
-    """Return what became of the lines: one query over all of them, unless nothing of it can change any more.
+    """Return what became of the lines: one query over those of which anything can change any more.
 
     Of all ends of a request only `failed` is left again, when it goes on or is cancelled.
     """
-    return _counted(order, order.created_at)[0]
+    return _counted(order)[0]
 
 
-def _counted(order: BulkOrder, since: datetime) -> tuple[Tally, int]:
-    """Return the same, and how many certificates were issued after `since`: of 50,000 lines one pass is enough."""
+def _counted(order: BulkOrder, since: datetime | None = None) -> tuple[Tally, int]:
+    """Return the same, and how many certificates were issued after `since`: of 50,000 lines one pass is enough.
+
+    Left out are the lines of chunks that were all issued before, and of chunks that have not begun.
+    """
     if order.finished_at is not None and order.ended_as is not None and order.ended_as["failed"] == _failed(order, order.ended_as):
         return Tally(**order.ended_as), 0
+    # One statement, so that a chunk which is closed meanwhile is in one of its parts.
     sql = (
         "SELECT r.state, r.held_since IS NOT NULL, count(*), count(*) FILTER (WHERE r.state = 'completed' AND r.state_changed_at > %s) "
-        "FROM certs_bulkitem i JOIN certs_certificaterequest r ON r.bulk_item_id = i.id WHERE i.order_id = %s GROUP BY 1, 2"
+        "FROM certs_bulkchunk c JOIN certs_bulkitem i ON i.order_id = c.order_id AND i.number BETWEEN c.first AND c.last "
+        "JOIN certs_certificaterequest r ON r.bulk_item_id = i.id WHERE c.order_id = %s "
+        "AND (c.state <> 'waiting' OR c.retry) AND (c.issued IS NULL OR c.done_at > %s) GROUP BY 1, 2 "
+        "UNION ALL SELECT 'completed', 1 = 0, coalesce(sum(c.issued), 0), 0 "
+        "FROM certs_bulkchunk c WHERE c.order_id = %s AND c.issued IS NOT NULL AND c.done_at <= %s"
     )
+    before = connection.ops.adapt_datetimefield_value(since or database_now())
     found: dict[str, int] = {}
     recent = 0
     with connection.cursor() as cursor:
-        cursor.execute(sql, [connection.ops.adapt_datetimefield_value(since), order.pk])
+        cursor.execute(sql, [before, order.pk, before, order.pk, before])
         for state, held, count, lately in cursor.fetchall():
             name = _OF_STATE.get(S(state)) or ("held" if held else "under_way")
             found[name] = found.get(name, 0) + count

@@ -154,6 +154,9 @@ class BulkChunk(models.Model):
     )
     queued_at = models.DateTimeField(null=True, blank=True)
     done_at = models.DateTimeField(null=True, blank=True)
+    issued = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How many lines it has, where each had its certificate as it was closed: none changes again."
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["order", "first"], name="bulk_chunk_first_once")]

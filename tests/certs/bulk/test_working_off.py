@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -231,6 +232,35 @@ def test_lines_of_an_ended_order_are_counted_again_only_when_a_failed_one_went_o
         assert counts(failed) == Tally(total=2, failed=2)
     cancel(CertificateRequest.objects.filter(state="failed")[0], authority=Authority(twin_portal.actor))
     assert (counts(failed).failed, counts(failed).cancelled) == (1, 1)  # of a failed one more may come
+
+
+def test_chunks_that_were_all_issued_are_not_counted_again_while_the_order_runs(
+    twin_portal: Requester, make_spec: MakeSpec, twin_ca: TwinCAClient
+) -> None:
+    """Its page counted 50,000 lines every two seconds."""
+    order = running(names(make_spec, 8), twin_portal)
+    dispatch.dispatch()
+    first, second = order.chunks.filter(state="queued").order_by("first")
+    work_off(first)
+    twin_ca.refuses = ("ca_refused", "not this one")
+    work_off(second)
+    twin_ca.refuses = None
+    assert list(order.chunks.order_by("first").values_list("issued", flat=True)) == [3, None, None]
+    expected = Tally(total=8, issued=3, failed=3, waiting=2)
+    assert counts(order) == expected
+    earlier = order.created_at - timedelta(hours=1)
+    BulkOrder.objects.filter(pk=order.pk).update(submitted_at=earlier)
+    BulkChunk.objects.filter(pk=first.pk).update(done_at=earlier)  # longer ago than the rate looks back
+    CertificateRequest.objects.filter(state="completed").update(state_changed_at=earlier)
+    order.refresh_from_db()
+    now = database_now()
+    assert (progress(order, now=now).tally, progress(order, now=now).rate) == (expected, 0)
+    retry_failed(order, authority=Authority(twin_portal.actor))
+    assert counts(order) == expected  # they wait in a chunk that has requests
+    work_off_all()
+    order.refresh_from_db()
+    assert (order.state, counts(order)) == ("done", Tally(total=8, issued=8))
+    assert list(order.chunks.order_by("first").values_list("issued", flat=True)) == [3, 3, 2]
 
 
 def test_teams_of_the_lines_of_an_order_are_found_each_once(twin_portal: Requester, make_spec: MakeSpec) -> None:
