@@ -121,9 +121,9 @@ def _result_on_postgresql(connection: Any, sql: str, cursor: Any) -> tuple[list[
 
 def _run_on_postgresql(statements: Sequence[Statement]) -> list[tuple[list[Row], int]]:
     database = connections[DEFAULT_DB_ALIAS]
-    database.validate_no_broken_transaction()
     database.close_if_health_check_failed()
     database.ensure_connection()
+    database.validate_no_broken_transaction()  # afterwards: a new connection has none, whatever became of the last
     began = time.monotonic()
     connection = database.connection
     try:

@@ -94,6 +94,8 @@ def test_connection_lost_in_a_transaction_fails() -> None:
     """What was done in it is lost with it, so nothing may go on in its place."""
     with pytest.raises(OperationalError), transaction.atomic():
         lose_session_and_ask()
+    next_call()
+    assert session() > 0  # the next call begins with a new one
 
 
 def test_no_connection_yet_is_made() -> None:
