@@ -12,7 +12,6 @@ from django.db import connection
 from certs.enums import RequestState as S
 from certs.models import BulkChunk, BulkOrder, CertificateRequest, Issuer
 from certs.requests.waiting_reasons import waiting_reason_of_order
-from db.clock import database_now
 
 RATE_WINDOW = timedelta(seconds=20)
 
@@ -77,26 +76,20 @@ def counts(order: BulkOrder) -> Tally:
 
 
 def _counted(order: BulkOrder, since: datetime | None = None) -> tuple[Tally, int]:
-    """Return the same, and how many certificates were issued after `since`: of 50,000 lines one pass is enough.
-
-    Left out are the lines of chunks that were all issued before, and of chunks that have not begun.
-    """
+    """Return the same, and how many certificates were issued after `since`: of 50,000 lines one pass is enough."""
     if order.finished_at is not None and order.ended_as is not None and order.ended_as["failed"] == _failed(order, order.ended_as):
         return Tally(**order.ended_as), 0
-    # One statement, so that a chunk which is closed meanwhile is in one of its parts.
+    known, first, last = _known_of_chunks(order, since)
     sql = (
         "SELECT r.state, r.held_since IS NOT NULL, count(*), count(*) FILTER (WHERE r.state = 'completed' AND r.state_changed_at > %s) "
-        "FROM certs_bulkchunk c JOIN certs_bulkitem i ON i.order_id = c.order_id AND i.number BETWEEN c.first AND c.last "
-        "JOIN certs_certificaterequest r ON r.bulk_item_id = i.id WHERE c.order_id = %s "
-        "AND (c.state <> 'waiting' OR c.retry) AND (c.issued IS NULL OR c.done_at > %s) GROUP BY 1, 2 "
-        "UNION ALL SELECT 'completed', 1 = 0, coalesce(sum(c.issued), 0), 0 "
-        "FROM certs_bulkchunk c WHERE c.order_id = %s AND c.issued IS NOT NULL AND c.done_at <= %s"
+        "FROM certs_bulkitem i JOIN certs_certificaterequest r ON r.bulk_item_id = i.id "
+        "WHERE i.order_id = %s AND i.number BETWEEN %s AND %s GROUP BY 1, 2"
     )
-    before = connection.ops.adapt_datetimefield_value(since or database_now())
-    found: dict[str, int] = {}
+    after = connection.ops.adapt_datetimefield_value(since or order.created_at)
+    found = {"issued": known}
     recent = 0
     with connection.cursor() as cursor:
-        cursor.execute(sql, [before, order.pk, before, order.pk, before])
+        cursor.execute(sql, [after, order.pk, first, last])
         for state, held, count, lately in cursor.fetchall():
             name = _OF_STATE.get(S(state)) or ("held" if held else "under_way")
             found[name] = found.get(name, 0) + count
@@ -106,6 +99,24 @@ def _counted(order: BulkOrder, since: datetime | None = None) -> tuple[Tally, in
     found[rest] = found.get(rest, 0) + max(0, order.total - order.not_submitted - sum(found.values()))
     found["invalid" if order.with_refused else "left_out"] = order.not_submitted
     return Tally(total=order.total, **found), recent
+
+
+def _known_of_chunks(order: BulkOrder, since: datetime | None) -> tuple[int, int, int]:
+    """Return how many lines are known to be issued, and the first and last number of the lines that have to be counted.
+
+    Nothing changes any more in a chunk that was all issued when it was closed, and no line of one that
+    waits has a request. Chunks begin in order, so what lies between is mostly what is under way.
+    """
+    begun = order.chunks.exclude(state=BulkChunk.State.WAITING, retry=False)
+    issued: list[tuple[int, int]] = []  # first line, and how many
+    others: list[tuple[int, int]] = []  # first line and last
+    for first, last, lines, done_at in begun.values_list("first", "last", "issued", "done_at"):
+        if lines is not None and done_at is not None and (since is None or done_at <= since):
+            issued.append((first, lines))
+        else:
+            others.append((first, last))
+    low, high = (min(first for first, _ in others), max(last for _, last in others)) if others else (0, -1)
+    return sum(lines for first, lines in issued if not low <= first <= high), low, high
 
 
 def _failed(order: BulkOrder, ended_as: Mapping[str, int]) -> int:
