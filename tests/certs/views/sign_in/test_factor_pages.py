@@ -64,6 +64,15 @@ def test_an_app_is_added_with_its_first_code_and_recovery_codes_are_shown_once(a
     assert not any(text in repr(list(AuditEvent.objects.values_list("data"))) for text in (seed, *codes))
 
 
+def test_the_own_session_goes_on_where_the_clock_stands_still(alice: Any, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite counts milliseconds: now and then whoever added a factor was signed out with the others."""
+    seed = shown_seed(browser.get(APP).content.decode())
+    moment = database_now()
+    monkeypatch.setattr("certs.access.sessions.database_now", lambda: moment)
+    assert browser.post(APP, {"code": code(seed=seed)}).status_code == 302
+    assert is_signed_in(browser)
+
+
 def test_a_new_factor_ends_sessions_that_never_showed_it(alice: Any, browser: Client) -> None:
     """Who knew the password could otherwise go on without the factor that the role requires."""
     thief, listed = Client(), SignedInSession.objects
