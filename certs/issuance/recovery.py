@@ -6,6 +6,7 @@ Runs every few seconds from beat; each part is safe to run twice at once.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -79,14 +80,23 @@ def restart_stalled() -> int:
             ids, size = [pk for pk, _, _ in rows], chunk_size(losses)
             queue = queue_of(STEP_TASKS[state], bulk=bulk)
             room = room_in(queue)
-            # Those that wait without a reason get one. A request that a worker has taken up since keeps what it has.
-            why = f"{waits_for_worker([queue])}, since more than {settings.PKI_SWEEP_AFTER_SECONDS} s."
-            CertificateRequest.objects.filter(pk__in=ids, state=state, error="", held_since__isnull=True).update(error=why)
+            _note(ids, state, f"{waits_for_worker([queue])}, since more than {settings.PKI_SWEEP_AFTER_SECONDS} s.")
             for first in range(0, len(ids), size)[:room]:
                 chunk = ids[first : first + size]
                 start(chunk, at=state, bulk=bulk)
                 count += len(chunk)
     return count
+
+
+@transaction.atomic
+def _note(ids: Sequence[int], state: S, why: str) -> None:
+    """Give those that wait without a reason one. A request that a worker has taken up since keeps what it has.
+
+    Rows that are locked are being worked on: to wait for one while others are locked here can be a deadlock.
+    """
+    waiting = CertificateRequest.objects.filter(pk__in=ids, state=state, error="", held_since__isnull=True)
+    free = list(waiting.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True))
+    CertificateRequest.objects.filter(pk__in=free).update(error=why)
 
 
 def _lane(row: tuple[int, int, int | None]) -> tuple[int, bool]:

@@ -12,6 +12,7 @@ import pytest
 from celery import current_app
 from django.apps import apps
 from django.conf import settings as django_settings
+from django.db import connection, transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from certs.access.permissions import Authority
@@ -25,6 +26,7 @@ from certs.spec import CertificateSpec
 from db.clock import database_now
 from pkiportal.celery import app
 from tests.certs.bulk.orders import drafted
+from tests.portal.threads import in_thread
 
 MakeSpec = Callable[..., CertificateSpec]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]  # with PostgreSQL the broker is a real Redis
@@ -61,6 +63,20 @@ def test_sweeps_without_workers_do_not_fill_the_queue(twin_portal: Requester, ma
     app.control.purge()  # Redis came back empty
     assert restart_stalled() == 3
     assert waiting("policy") == 3
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_sweep_waits_for_no_request_that_is_being_worked_on(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    """It locked the rows that it told why they wait, in any order, and waited for a worker that waited for it: a deadlock."""
+    rows = submit_many([make_spec(f"n{n}.example.com") for n in range(3)], requester=twin_portal)
+    long_ago()
+    with transaction.atomic():
+        CertificateRequest.objects.select_for_update().get(pk=rows[1].pk)
+        sweep = in_thread(restart_stalled)
+        sweep.join(20)
+        assert not sweep.is_alive()
+    told = CertificateRequest.objects.exclude(error="").values_list("pk", flat=True)
+    assert sorted(told) == [rows[0].pk, rows[2].pk]
 
 
 def test_what_a_dead_worker_had_in_hand_goes_on_within_the_minute() -> None:
