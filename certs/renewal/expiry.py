@@ -334,6 +334,9 @@ def note_blocked(
         value = blocked.get(certificate.pk, "") or (RenewalBlocked.FAILED if failed else "")
         if value != certificate.renewal_blocked:
             by_value.setdefault(value, []).append(certificate.pk)
+    # In the order in which everything locks certificates, whatever their values: else two could wait for each other.
+    changed = Certificate.objects.filter(pk__in=[pk for ids in by_value.values() for pk in ids])
+    list(changed.select_for_update(no_key=True).order_by("pk").values_list("pk"))
     for value, ids in by_value.items():
         Certificate.objects.filter(pk__in=ids, renewal_off_reason="").update(renewal_blocked=value)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.db.models import F
 
 from certs.access.permissions import Authority
@@ -18,7 +19,9 @@ from certs.requests.approvals import approval
 from certs.requests.submit import Requester, submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.life import SYSTEM, brought, issued, new_policy, walk, years_later
+from tests.portal.threads import in_thread
 from tests.twins.ca import TwinCAClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -190,3 +193,17 @@ def test_run_that_takes_too_long_ends_and_the_next_goes_on(
     certificates = due_ones(make_spec, twin_portal, 2)
     renewed = [expiry.renew_due(begin=False).renewed for _ in range(2)]
     assert [[one.plan.certificate.pk for one in run] for run in renewed] == [[one.pk] for one in certificates]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_marks_of_a_run_lock_certificates_in_the_order_of_their_ids(twin_portal: Requester, make_spec: MakeSpec) -> None:
+    """By their values instead, a run and a handover of owners could wait for each other: a deadlock."""
+    first, second = due_ones(make_spec, twin_portal, 2)
+    blocked = {second.pk: RenewalBlocked.POLICY, first.pk: RenewalBlocked.FAILED}
+    with transaction.atomic():
+        Certificate.objects.select_for_update().get(pk=first.pk)
+        run = in_thread(lambda: expiry.note_blocked([second, first], blocked, {}))
+        until_it_waits_for_a_lock()
+        Certificate.objects.select_for_update(nowait=True).get(pk=second.pk)
+    run.join(20)
+    assert dict(Certificate.objects.values_list("pk", "renewal_blocked")) == blocked
