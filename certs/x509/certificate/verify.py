@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -98,6 +98,7 @@ def verify_issued(
 
 
 def _facts(read: Reading, der: bytes, expected_key: str) -> CertificateFacts:
+    """Return the content. Raises ValueError for a certificate that could not be one of ours, whatever was ordered."""
     key, as_written = facts_of_spki(read.spki_der), spki_sha256(read.spki_der)
     if key is None:
         raise ValueError("a key of no known kind")
@@ -105,6 +106,8 @@ def _facts(read: Reading, der: bytes, expected_key: str) -> CertificateFacts:
         raise ValueError("no names")
     if any(kind not in (x509.DNSName, x509.IPAddress) for kind, _ in read.names):
         raise ValueError("names that are neither DNS nor IP")
+    # A CA may write the same key in another way, such as without the NULL of its algorithm. Only then is the key decoded and
+    # hashed in its usual form; the octets as they stand are enough nearly always.
     return CertificateFacts(
         serial_number=read.serial_number,
         not_before=read.not_before,
@@ -120,6 +123,7 @@ def _facts(read: Reading, der: bytes, expected_key: str) -> CertificateFacts:
 
 
 def _crl_url(read: Reading) -> str:
+    """Return the address of the CRL, which says in which shard of the CA the certificate is; "" for none."""
     points = read.value(x509.CRLDistributionPoints) or ()
     return next((str(name.value) for point in points for name in point.full_name or ()), "")
 
@@ -134,6 +138,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 
 
 def _differences(facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
+    """Return every difference, not the first: a person who has to find a wrong setting of the CA needs all of them."""
     wrong: list[str] = []
     if facts.spki_sha256 != expected.spki_sha256:
         wrong.append("it certifies another public key")
@@ -151,6 +156,7 @@ def _differences(facts: CertificateFacts, expected: Expectation, now: datetime) 
 
 def _date_problems(facts: CertificateFacts, expected: Expectation, now: datetime) -> list[str]:
     wrong = []
+    # An older one belongs to another order, or is back-dated further than any relying party needs.
     if facts.not_before < expected.not_before_min:
         wrong.append(f"notBefore {facts.not_before:%Y-%m-%dT%H:%M:%SZ} is before the order was made")
     if facts.not_before > now + CLOCK_TOLERANCE:
@@ -194,14 +200,17 @@ def name_constraints_of(chain_der: tuple[bytes, ...]) -> list[str]:
 
 
 def _extension_problems(read: Reading, expected: Expectation) -> list[str]:
+    # 1. A client that does not know a critical extension refuses the certificate (RFC 5280 4.2).
     wrong = [
         f"it has the critical extension {oid.dotted_string}"
         for oid, extension in read.extensions.items()
         if extension.critical and oid not in _MAY_BE_CRITICAL
     ]
+    # 2. The rights of a CA, in either of the two places that give them.
     constraints = read.value(x509.BasicConstraints)
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
         wrong.append("it is a CA certificate")
+    # 3. Exactly the purposes ordered. An absent list means every purpose (RFC 5280 4.2.1.12), code signing among them.
     eku = read.value(x509.ExtendedKeyUsage)
     found = {EKU_NAMES.get(oid, oid.dotted_string) for oid in eku} if isinstance(eku, x509.ExtendedKeyUsage) else set()
     if found != set(expected.ekus):
@@ -246,9 +255,8 @@ def _chain_problems(
     for not_before, not_after, name in chain.validities:
         if not not_before - CLOCK_TOLERANCE <= now <= not_after:
             wrong.append(f"the chain's {name} is not valid now")
-    names = [str(name) for kind, name in read.names if kind in (x509.DNSName, x509.IPAddress)]
     for constraints, link_name in chain.name_constraints:
-        wrong += [f"{name} is outside what {link_name} may certify" for name in names if not _permits(constraints, name)]
+        wrong += [f"{name} is outside what {link_name} may certify" for kind, name in read.names if not _permits(constraints, kind, name)]
     # 5. The root that was pinned when the CA was added: a chain to any other root proves nothing.
     if roots and chain_der[-1] not in roots:
         wrong.append("the chain does not end in the root pinned for this CA")
@@ -257,6 +265,7 @@ def _chain_problems(
 
 def _is_signed_by(certificate: x509.Certificate, read: Reading, algorithm_der: bytes, issuer: _Issuer) -> bool:
     digest = certificate.signature_hash_algorithm if certificate.signature_algorithm_oid in _ECDSA else None
+    # RFC 5280 4.1.1.2: the algorithm outside must be the one that is signed, or it could be exchanged for another.
     same = (read.algorithm_der, read.issuer_der) == (algorithm_der, issuer.subject_der)
     try:
         if same and issuer.ec_key is not None and digest is not None:
@@ -292,6 +301,7 @@ class _Chain(NamedTuple):
 @lru_cache(maxsize=256)
 def _chain(chain_der: tuple[bytes, ...]) -> _Chain:
     """Decode and verify a chain once for all certificates beneath it."""
+    # Nothing that depends on the time is decided here: the result is kept, and a link may expire.
     links = [link for der in chain_der if (link := _loaded(der)) is not None]
     names = [link.subject.rfc4514_string() for link in links]
     issuer = _loaded(chain_der[0])
@@ -315,15 +325,18 @@ def _issuer(certificate: x509.Certificate) -> _Issuer:
     return _Issuer(certificate, read.subject_der, key, ski.digest if ski is not None else None)
 
 
-def _permits(found: x509.NameConstraints, name: str) -> bool:
-    """Name constraints for DNS names (RFC 5280 4.2.1.10)."""
+def _permits(found: x509.NameConstraints, kind: type[x509.GeneralName], name: Any) -> bool:
+    """Return whether name constraints allow a DNS name or an IP address (RFC 5280 4.2.1.10)."""
 
     def within(tree: x509.GeneralName) -> bool:
+        if kind is x509.IPAddress:
+            return name in tree.value
         host, domain = name.removeprefix("*."), str(tree.value).lstrip(".")
         return domain in ("", host) or host.endswith("." + domain)
 
-    permitted = [tree for tree in found.permitted_subtrees or () if isinstance(tree, x509.DNSName)]
-    excluded = [tree for tree in found.excluded_subtrees or () if isinstance(tree, x509.DNSName)]
+    # Constraints restrict only names of their own form: a CA that is held to a domain may certify every address.
+    permitted = [tree for tree in found.permitted_subtrees or () if isinstance(tree, kind)]
+    excluded = [tree for tree in found.excluded_subtrees or () if isinstance(tree, kind)]
     return (not permitted or any(map(within, permitted))) and not any(map(within, excluded))
 
 
@@ -345,6 +358,7 @@ def _links_problems(chain_der: tuple[bytes, ...]) -> tuple[str, ...]:
     wrong: list[str] = []
     for depth, link in enumerate(links):
         assert link is not None
+        # The last link is compared with itself: the root signs itself.
         parent = links[min(depth + 1, len(links) - 1)]
         assert parent is not None
         try:
@@ -368,6 +382,7 @@ def _ca_problems(link: x509.Certificate, depth: int) -> list[str]:
     key = facts_of(link.public_key())
     if key is None or (key.family == "rsa" and key.bits < _SMALLEST_CA_RSA):
         wrong.append(f"the chain's {name} has a weak or unknown key")
+    # `depth`: how many CAs stand below it in the chain, which is what a path length counts (RFC 5280 4.2.1.9).
     if constraints.path_length is not None and constraints.path_length < depth:
         wrong.append(f"the chain is longer than {name} allows")
     return wrong

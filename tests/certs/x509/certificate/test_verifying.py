@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from certs.x509.certificate.profiles import TLS_CLIENT
 from certs.x509.certificate.tbs import build_issuing_ca, build_root
 from certs.x509.certificate.verify import Expectation, verify_issued
 from keys.spec import spki_der, spki_sha256
-from tests.certs.x509.certificate.chains import HOST, ISSUER_KINDS, NOW, ROOT_DER, ROOT_KEY, issuer_of, key_of, leaf
+from tests.certs.x509.certificate.chains import HOST, ISSUER_KINDS, NOW, ROOT_DER, ROOT_KEY, Issuer, issuer_of, key_of, leaf
 
 ISSUER = issuer_of("p-256")
 ORDERED = Expectation(
@@ -77,6 +78,51 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a short serial number": ({"serial": 1 << 62}, ["the serial number is not between 64 and 159 bits"]),
     "signed by another": ({"signed_by": OTHER_KEY}, ["it is not signed by the CA's certificate"]),
 }
+
+
+def _constrained(**subtrees: list[x509.GeneralName]) -> tuple[Issuer, tuple[bytes, ...]]:
+    """An issuing CA whose certificate has these name constraints, and its chain."""
+    key, root = key_of("p-256", "constrained"), x509.load_der_x509_certificate(ROOT_DER)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Constrained CA")]))
+        .issuer_name(root.subject)
+        .public_key(key.public_key())
+        .serial_number(1 << 150)
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=1000))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.NameConstraints(subtrees.get("permitted"), subtrees.get("excluded")), critical=True)
+    )
+    for extension in ISSUER.certificate.extensions:
+        if isinstance(extension.value, x509.BasicConstraints | x509.KeyUsage):
+            builder = builder.add_extension(extension.value, critical=True)
+    issuer = Issuer(key, builder.sign(ROOT_KEY, hashes.SHA384()).public_bytes(Encoding.DER))
+    return issuer, issuer.chain
+
+
+def _subnet(text: str) -> x509.IPAddress:
+    return x509.IPAddress(ip_network(text))
+
+
+@pytest.mark.parametrize(
+    ("subtrees", "outside"),
+    [
+        ({"permitted": [x509.DNSName("example.com")]}, []),  # about addresses it says nothing
+        ({"permitted": [x509.DNSName("example.com"), _subnet("192.0.2.0/24")]}, []),
+        ({"permitted": [_subnet("198.51.100.0/24")]}, ["192.0.2.1"]),
+        ({"permitted": [_subnet("2001:db8::/32")]}, ["192.0.2.1"]),
+        ({"excluded": [_subnet("192.0.2.0/28")]}, ["192.0.2.1"]),
+        ({"permitted": [x509.DNSName("example.org")]}, [HOST, "www.example.com"]),
+        ({"permitted": [x509.DNSName("example.com")], "excluded": [x509.DNSName("www.example.com")]}, ["www.example.com"]),
+    ],
+)
+def test_name_constraints_hold_for_names_of_their_own_form(subtrees: dict[str, Any], outside: list[str]) -> None:
+    """RFC 5280 4.2.1.10: a CA that is held to domains may certify addresses, and one that is held to networks only those."""
+    issuer, chain = _constrained(**subtrees)
+    ordered = ORDERED._replace(ip_addresses=("192.0.2.1",))
+    der = leaf(issuer, ip_addresses=("192.0.2.1",))
+    assert reasons(der, chain, ordered) == [f"{name} is outside what CN=Constrained CA may certify" for name in outside]
 
 
 @pytest.mark.parametrize("kind", DIFFERENCES)
