@@ -7,7 +7,6 @@ hold cannot overtake its own release. "Already revoked" and "no longer revoked" 
 from __future__ import annotations
 
 import logging
-import time
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -30,8 +29,7 @@ from db.clock import database_now
 log = logging.getLogger(__name__)
 
 CHUNK = 200
-MOST_SECONDS = 120.0  # of one run
-TRIES_BEFORE_ALARM = 5
+TRIES_BEFORE_ALARM = 5  # of all revocations of a CA together
 
 
 def undelivered() -> QuerySet[Revocation]:
@@ -44,21 +42,24 @@ def process_revocations(turn: Turn | None = None) -> int:
     """Deliver revocations and releases to the CAs of `turn` (default: all CAs).
 
     Returns how many were confirmed. Safe to run twice at once. A CA that does not answer, or is not
-    configured, is left alone for the rest of the turn. The sweeper starts the next run for what is
-    left after MOST_SECONDS.
+    configured, is left alone for the rest of the turn. No call of a CA begins after the turn is
+    over: the sweeper starts the next run for what is left.
     """
     turn = turn or Turn()
-    confirmed, until = 0, time.monotonic() + MOST_SECONDS
+    confirmed = 0
     tried: set[int] = set()
-    while time.monotonic() < until:
+    while not turn.is_over():
         # The least tried first: a revocation that a CA refuses each time delays no other.
         free = undelivered().filter(_is_free(database_now()), certificate__issuer__in=turn.issuers)
+        # A failed one is free again at once. Without the ids of those tried, this loop would send it until the turn is over.
         free = free.exclude(pk__in=tried).select_related("certificate__issuer", "certificate__body")
         page = list(free.order_by("tries", "requested_at", "pk")[:CHUNK])
         if not page:
             break
         tried.update(one.pk for one in page)
-        confirmed += sum(_deliver(one, turn) for one in page)
+        # Asked before each call: a CA that takes 10 s for each of a page would hold its worker beyond Celery's time limit,
+        # and beyond the lease on the CA, so that a second worker would begin there.
+        confirmed += sum(_deliver(one, turn) for one in page if not turn.is_over())
     if confirmed:
         _close_alerts_that_are_over()
     return confirmed
@@ -67,6 +68,7 @@ def process_revocations(turn: Turn | None = None) -> int:
 def _deliver(revocation: Revocation, turn: Turn) -> bool:
     """Send one revocation or release to its CA. Returns whether the CA confirmed it."""
     certificate = revocation.certificate
+    # Before the claim: a revocation that is not sent counts no try, and no lease keeps it from the next run.
     client = turn.client(certificate.issuer) if turn.serves(certificate.issuer) else None
     if client is None:
         return False
@@ -89,11 +91,14 @@ def _deliver(revocation: Revocation, turn: Turn) -> bool:
     if error is None:
         # 3. Record the confirmation, unless a person changed the revocation while it was sent.
         return _confirm(revocation)
+    # 4. Or count the failure and end the lease. NotFound is a failure too: a certificate that its own CA does not know is a
+    #    contradiction for an operator, and the portal goes on reporting it as revoked.
     if isinstance(error, CAUnreachable):
         turn.not_served(certificate.issuer, error)
     if isinstance(error, CAUnreachable | NotFound):
         _count_failure(revocation, str(error))
-    else:  # its text may quote anything
+    else:
+        # The text of an unforeseen error may quote a token or a request, and pages show `last_error`: only the type is kept.
         log.error("revocation of %s not delivered", certificate, exc_info=error)
         _count_failure(revocation, type(error).__name__)
     return False
@@ -113,8 +118,10 @@ def _confirm(sent: Revocation) -> bool:
     revocation = Revocation.objects.select_for_update().get(pk=sent.pk)
     releasing = revocation.release_requested_at is not None
     changed = (revocation.reason, revocation.release_requested_at) != (sent.reason, sent.release_requested_at)
+    # A worker that was held up for longer than its lease finds what another one has recorded since: nothing is recorded twice.
     settled = revocation.released_at is not None or (revocation.confirmed_at is not None and not releasing)
     if changed or settled:
+        # The row keeps what is newer than the call. Free at once, so that the next run does not wait for the lease.
         Revocation.objects.filter(pk=sent.pk).update(lease_until=None)
         return False
     revocation.tries, revocation.last_error, revocation.lease_until = revocation.tries + 1, "", None
@@ -132,6 +139,7 @@ def _confirm(sent: Revocation) -> bool:
 
 
 def _is_free(now: datetime) -> Q:
+    """Return the condition for rows about which no worker is sending now."""
     return Q(lease_until__isnull=True) | Q(lease_until__lt=now)
 
 
@@ -140,7 +148,8 @@ def _count_failure(revocation: Revocation, error: str) -> None:
     """Keep the error and end the lease; alert operators when a CA failed too often."""
     Revocation.objects.filter(pk=revocation.pk).update(tries=F("tries") + 1, last_error=error[:300], lease_until=None)
     issuer, now = revocation.certificate.issuer, database_now()
-    # Each run begins with another revocation, so the tries of all of them count.
+    # Each run begins with another revocation, and a silent CA gets one call a run: the tries of one row would reach the
+    # threshold only after many runs. So the tries of all of them count.
     all_of_it = undelivered().filter(certificate__issuer=issuer).aggregate(waiting=Count("pk"), tries=Sum("tries"))
     if (all_of_it["tries"] or 0) < TRIES_BEFORE_ALARM:
         return
@@ -156,6 +165,7 @@ def _count_failure(revocation: Revocation, error: str) -> None:
 
 @transaction.atomic
 def _close_alerts_that_are_over() -> None:
+    """Close the alert of each CA that has confirmed all: the work itself has succeeded, not a probe of the CA."""
     now = database_now()
     for issuer in Issuer.objects.exclude(pk__in=undelivered().values("certificate__issuer")):
         close_alerts(kind=AlertKind.REVOCATION_PENDING, cause=ca_cause(issuer), now=now)

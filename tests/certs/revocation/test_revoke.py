@@ -21,6 +21,7 @@ from certs.renewal.plan import KeyOption
 from certs.renewal.renew import renew
 from certs.requests.lineage import cancel_stopped_renewals
 from certs.requests.submit import Requester, submit_many
+from certs.requests.turn import Turn
 from certs.revocation.deliver import TRIES_BEFORE_ALARM, process_revocations
 from certs.revocation.key_destruction import process_destructions
 from certs.revocation.request import request_release
@@ -76,6 +77,19 @@ def test_revocation_is_pending_until_the_ca_has_done_it(certificate: Certificate
     assert (process_revocations(), status_of(certificate), at_ca(certificate, twin_ca)) == (1, Status.REVOKED, True)
     assert process_revocations() == 0
     assert events_of(certificate) == ["certificate:revocation_requested", "certificate:revoked"]
+
+
+def test_no_revocation_is_sent_after_the_turn_is_over(
+    twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CA that takes seconds for each of a page held its worker beyond the time limit of the task and the lease on the CA."""
+    for name in ("a.example.com", "b.example.com", "c.example.com"):
+        revoked(issued(make_spec(name), twin_portal), R.SUPERSEDED)
+    turn = Turn()
+    monkeypatch.setattr(turn, "is_over", lambda: any(one.revoked for one in twin_ca.book.signed))
+    assert process_revocations(turn) == 1
+    assert sum(one.revoked for one in twin_ca.book.signed) == 1
+    assert process_revocations() == 2  # none of the others has to wait for a lease
 
 
 def test_ca_that_stays_down_is_told_to_the_operator_once_and_the_alert_closes(
